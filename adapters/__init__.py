@@ -1,0 +1,1 @@
+"""Built-in adapters: guests that know only `gateway.adapter_contract`."""

@@ -1,0 +1,262 @@
+"""THE contract between the gateway and its guests (exchange.md §17). Imports nothing of ours.
+
+Order is always *encode, digest, sign, deliver* and *verify, digest, admit, decode*: a guest's format cannot influence what
+is trusted. The core owns keys, signatures, admission, state, cursors, retry, deadlines, size bounds, quarantine and audit;
+an adapter holds only its own line's settings.
+
+An adapter MUST NOT repair, reorder or skip what it reads, retry, sleep, follow redirects, cache keys or log values.
+Fields are added only with defaults; a removal is version 2.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, ClassVar, Literal, Protocol
+
+from msgspec import Meta, Struct
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "AdapterError",
+    "Counts",
+    "Diagnostic",
+    "IncomingBatch",
+    "Instant",
+    "Page",
+    "Part",
+    "PartnerAdapter",
+    "Row",
+    "RowResult",
+    "SealedBatch",
+    "Secret",
+    "SourceAdapter",
+    "SourceRecord",
+    "Tools",
+    "Value",
+]
+
+CONTRACT_VERSION = 1
+
+Value = str | int | bool | None
+"""Dates, decimals and enumerations are strings, as read: never repaired, never coerced."""
+
+Instant = Annotated[datetime, Meta(tz=True)]
+
+
+class AdapterError(Exception):
+    """The only exception that may leave an adapter.
+
+    `transient`: the core may try again. `place`: file, sheet, row, column. `outcome_unknown`: sent, but nobody knows
+    whether it took effect; the stream stops until a person reconciles. The message never contains a value.
+    """
+
+    def __init__(self, code: str, message: str, *, transient: bool, place: str | None = None, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.transient = transient
+        self.place = place
+        self.outcome_unknown = outcome_unknown
+
+
+class Secret:
+    """A setting that has no repr and is in no encoder's list; `reveal()` at the one place that needs it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value; for the line to the partner only."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "<Secret>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a Secret is neither pickled nor copied")
+
+
+class SourceRecord(Struct, frozen=True, kw_only=True):
+    """One statement as the source made it: wire names and values as read."""
+
+    dataset: str
+    record_id: str | None
+    """The source's own stable id; None: intake derives one from the business key, keyed."""
+    op: Literal["upsert", "withdraw", "erase"] = "upsert"
+    version: int | None = None
+    reason: str | None = None
+    """Of exchange.md §9, for withdraw."""
+    as_of: Instant
+    fields: dict[str, Value]
+    place: str
+    """Where it stood, for example `penalties.xlsx!Sheet1!R17`."""
+
+
+class RowResult(Struct, frozen=True, kw_only=True):
+    """What became of one row."""
+
+    place: str
+    record_id: str | None
+    result: Literal["accepted", "unchanged", "warned", "held", "rejected", "withdrawn"]
+    code: str | None = None
+    field: str | None = None
+    message: str | None = None
+    partner_id: str | None = None
+    at: Instant | None = None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Rows in cursor order; an unreadable row is reported, not raised."""
+
+    records: tuple[SourceRecord, ...]
+    unreadable: tuple[RowResult, ...] = ()
+    cursor: str
+    more: bool
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One record as the agreement's view shows it, for a partner's own format."""
+
+    rid: str
+    v: int
+    op: str
+    dataset: str
+    reason: str | None
+    at: Instant
+    fields: dict[str, Value]
+    sent: dict[str, Value] | None = None
+    """What this partner last got, for withdrawals by business key."""
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """One file of a batch; `read` yields its bytes, any number of times."""
+
+    name: str
+    size: int
+    digest: str
+    read: Callable[[], Iterator[bytes]]
+
+
+class SealedBatch(Struct, frozen=True, kw_only=True):
+    """A signed batch, ready to be carried; nothing in it may be changed."""
+
+    batch: str
+    manifest: bytes
+    manifest_note: bytes
+    checkpoint: bytes
+    parts: tuple[Part, ...]
+
+
+class IncomingBatch(SealedBatch, frozen=True, kw_only=True):
+    """A batch as found on the line, before anything of it is believed."""
+
+    cursor: str
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What one side has for one dataset and day, for reconciliation."""
+
+    dataset: str
+    day: date
+    rows: int
+    digest: str | None = None
+
+
+class Diagnostic(Struct, frozen=True, kw_only=True):
+    """One finding of `check`, in plain Chinese, with what to do."""
+
+    what: str
+    ok: bool
+    message: str
+    remedy: str | None = None
+
+
+class Tools(Protocol):
+    """Lent by the core; no key is handed out."""
+
+    def sign_request(self, method: str, url: str, content_type: str | None, body: bytes | None) -> Mapping[str, str]:
+        """Headers of exchange.md §10 for this partner's base URL only."""
+        ...
+
+    def seal_file(self, name: str, data: bytes) -> bytes:
+        """Transport encryption of the line."""
+        ...
+
+    def open_file(self, name: str, data: bytes) -> bytes:
+        """Undo `seal_file`."""
+        ...
+
+
+class SourceAdapter(Protocol):
+    """Reads an agency's system. Built as `Adapter(config, tools)`."""
+
+    contract_version: ClassVar[int]
+    capabilities: ClassVar[frozenset[str]]
+    """Of: resume withdrawals report counts snapshot."""
+    Config: ClassVar[type[Struct]]
+
+    def pull(self, since: str | None) -> AsyncIterator[Page]:
+        """Pages after a cursor, in cursor order; the same cursor gives the same page again."""
+        ...
+
+    async def report(self, cursor: str, results: Sequence[RowResult]) -> None:
+        """Give the source what became of its rows."""
+        ...
+
+    async def counts(self, day: date) -> Sequence[Counts]:
+        """Rows of a day, for reconciliation."""
+        ...
+
+    async def check(self) -> Sequence[Diagnostic]:
+        """What is wrong with this line and what to do; never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; twice is harmless."""
+        ...
+
+
+class PartnerAdapter(Protocol):
+    """Carries batches to and from a partner. Built as `Adapter(config, tools)`."""
+
+    contract_version: ClassVar[int]
+    capabilities: ClassVar[frozenset[str]]
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent."""
+    Config: ClassVar[type[Struct]]
+
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """One part in the partner's format; refuses what the format cannot carry."""
+        ...
+
+    def decode(self, part: bytes) -> Sequence[SourceRecord]:
+        """The records of one part."""
+        ...
+
+    async def deliver(self, sealed: SealedBatch) -> bytes | None:
+        """Carry the batch; receipt or reply bytes, None if the line returns none. Twice has one effect if `idempotent`."""
+        ...
+
+    def read_reply(self, reply: bytes) -> Sequence[RowResult]:
+        """What the partner's own reply says of each row."""
+        ...
+
+    def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
+        """Batches on the line after a cursor."""
+        ...
+
+    async def ask(self, question: bytes, deadline: Instant) -> bytes:
+        """Carry a signed question; the answer's bytes as received."""
+        ...
+
+    async def counts(self, day: date) -> Sequence[Counts]:
+        """Rows of a day, for reconciliation."""
+        ...
+
+    async def check(self) -> Sequence[Diagnostic]:
+        """What is wrong with this line and what to do; never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; twice is harmless."""
+        ...

@@ -1,0 +1,219 @@
+"""The errors of the house, drawn as a tree; every leaf has a stable, published code.
+
+    GatewayError
+    ├── SettingsError            settings-invalid, key-invalid …: the program refuses to start and says how to mend it
+    ├── RequestError             what a caller did (api.md §5); `web/problems.py` gives each its status
+    │   ├── BadRequest  UnknownParameter  RepeatedParameter  InvalidParameter  BadCursor  CursorExpired
+    │   ├── UsccInvalid  BodyInvalid  PurposeMissing  CredentialsInvalid  NotPermitted
+    │   └── NotFound  MethodNotAllowed  NotAcceptable  SinceTooOld …
+    ├── FileRefused              a department's file as a whole (FILE_*): found before any row is stored
+    ├── RowFault                 one row or record: rejected or held, with the codes of exchange.md §8
+    ├── PolicyError              policy-parse, policy-S1 …: file, line, rule, what to do
+    ├── ExchangeError            SIG_*, SEQ_*, SCOPE_*, SCHEMA_*, SIZE_*, TIME_* of exchange.md §8
+    └── StoreError               store-locked, migration-needed …
+
+Codes never change meaning. An error text never contains a value that a caller or a source sent: it names the place, the
+code and what to do.
+"""
+
+
+class GatewayError(Exception):
+    """Base of every error that leaves a room on purpose.
+
+    `detail` says what is wrong, `place` where (file!row!column, `$.rules[0].text`, parameter name), `hint` what to do.
+    """
+
+    code: str = "internal"
+
+    def __init__(self, detail: str = "", *, place: str | None = None, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.place = place
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+    def __str__(self) -> str:
+        where = f" at {self.place}" if self.place else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.code}{where}: {self.detail}{hint}"
+
+
+class SettingsError(GatewayError):
+    """Settings, keys or files that do not allow a start."""
+
+    code = "settings-invalid"
+
+
+class StoreError(GatewayError):
+    """The store cannot do what was asked: locked, not migrated, of another gateway."""
+
+    code = "store-unavailable"
+
+
+class RowFault(GatewayError):
+    """One row cannot be accepted as it stands; `severity` is `reject` or `hold` (exchange.md §8)."""
+
+    code = "SCHEMA_TYPE"
+
+    def __init__(
+        self, code: str, detail: str, *, field: str | None = None, severity: str = "reject", place: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(detail, place=place, hint=hint, code=code)
+        self.field = field
+        self.severity = severity
+
+
+class FileRefused(GatewayError):
+    """A file is refused as a whole, before any of its rows is stored."""
+
+    code = "FILE_FORMAT"
+
+
+class PolicyError(GatewayError):
+    """A policy text that cannot come into force."""
+
+    code = "policy-parse"
+
+    def __init__(self, detail: str, *, code: str = "policy-parse", file: str | None = None, line: int | None = None,
+                 rule: str | None = None, field: str | None = None, hint: str | None = None) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None) or None
+        super().__init__(detail, place=place, hint=hint, code=code)
+        self.file = file
+        self.line = line
+        self.rule = rule
+        self.field = field
+
+
+class ExchangeError(GatewayError):
+    """A batch, note, agreement or question that is not admitted; the codes are those of exchange.md §8."""
+
+    code = "SCHEMA_JSON"
+
+
+class RequestError(GatewayError):
+    """What a caller did wrong; `errors` point at parameters or body members, never repeat values."""
+
+    code = "bad-request"
+    errors: tuple["ErrorItem", ...] = ()
+
+    def __init__(self, detail: str = "", *, place: str | None = None, hint: str | None = None, errors: tuple["ErrorItem", ...] = (),
+                 next_url: str | None = None, suggestions: tuple[dict[str, object], ...] = ()) -> None:
+        super().__init__(detail, place=place, hint=hint)
+        self.errors = errors
+        self.next_url = next_url
+        self.suggestions = suggestions
+
+
+class ErrorItem:
+    """One pointed fault of a request: `parameter` (query, path) or `pointer` (RFC 6901), its own code, a sentence."""
+
+    __slots__ = ("code", "detail", "parameter", "pointer")
+
+    def __init__(self, code: str, detail: str, *, parameter: str | None = None, pointer: str | None = None) -> None:
+        self.code = code
+        self.detail = detail
+        self.parameter = parameter
+        self.pointer = pointer
+
+
+class BadRequest(RequestError):
+    """A malformed URL, header or body encoding."""
+
+    code = "bad-request"
+
+
+class UnknownParameter(RequestError):
+    """A parameter that this caller's plan does not know, hidden or never existing: the same answer."""
+
+    code = "unknown-parameter"
+
+
+class RepeatedParameter(RequestError):
+    """A query parameter given twice."""
+
+    code = "repeated-parameter"
+
+
+class InvalidParameter(RequestError):
+    """A parameter whose value breaks a bound."""
+
+    code = "invalid-parameter"
+
+
+class BadCursor(RequestError):
+    """A cursor that was tampered with, or belongs to another query, tier or caller."""
+
+    code = "bad-cursor"
+
+
+class CursorExpired(RequestError):
+    """One's own cursor, merely too old, or of a policy no longer in force."""
+
+    code = "cursor-expired"
+
+
+class SinceTooOld(RequestError):
+    """A change-feed position below the window."""
+
+    code = "since-too-old"
+
+
+class UsccInvalid(RequestError):
+    """A unified social credit code that is not one (GB 32100-2015)."""
+
+    code = "uscc-invalid"
+
+
+class BodyInvalid(RequestError):
+    """A request body that does not decode to what the operation takes."""
+
+    code = "body-invalid"
+
+
+class PurposeMissing(RequestError):
+    """A bound token for several purposes, and no `Purpose` header."""
+
+    code = "purpose-missing"
+
+
+class CredentialsInvalid(RequestError):
+    """A credential that is malformed, unknown, expired or revoked; never a silent fall to public."""
+
+    code = "credentials-invalid"
+
+
+class NotPermitted(RequestError):
+    """The operation exists for all to see, this tier or purpose lacks it; never about data."""
+
+    code = "not-permitted"
+
+
+class NotFound(RequestError):
+    """Absent, hidden, removed, not yet public: one answer."""
+
+    code = "not-found"
+
+
+class MethodNotAllowed(RequestError):
+    """Another method than the path has."""
+
+    code = "method-not-allowed"
+
+
+class NotAcceptable(RequestError):
+    """No acceptable representation."""
+
+    code = "not-acceptable"
+
+
+class Unavailable(RequestError):
+    """The store or the policy in force cannot be read now; try again later."""
+
+    code = "unavailable"
+
+
+class NoActivePolicy(RequestError):
+    """No policy has been activated in this store."""
+
+    code = "no-active-policy"

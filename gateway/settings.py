@@ -1,0 +1,204 @@
+"""One frozen, commented Settings value: a TOML file plus `CHENGXIN_*` environment variables; read once, passed down.
+
+A misconfiguration stops the program and says how to mend it. Insecure combinations (demo off loopback, http origin off
+loopback, a key file that others can read) stop the start.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.core.errors import SettingsError
+
+
+class AuthoritySetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A department that may upload: who it is, where it decides, and for whom besides itself it may speak."""
+
+    uscc: str
+    name: str
+    region: str
+    covers: tuple[str, ...] = ()
+    """USCCs of authorities whose rows it may send besides its own; `*` = every authority of its region."""
+
+
+class PartnerSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ours alone about a partner, never signed: adapter and its settings (the `[local]` part of an agreement may do the same)."""
+
+    party: str
+    adapter: str = "https_partner"
+    config: dict[str, object] = {}
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that differs between two installations."""
+
+    party: str
+    """Host name under which this gateway signs, for example `credit.tonghua.example`."""
+    region: Annotated[str, Meta(pattern="^[0-9]{6}$")]
+    """Division code of the city, `220500`."""
+    org: Annotated[str, Meta(pattern="^[0-9A-Z]{18}$")]
+    """USCC of the operating body; named in the keys document."""
+    city: str = "通化市"
+    """Short name of the city, for pages and answers."""
+    portal: str = "诚信通化网"
+    data_dir: str = "data"
+    """Folder of database, keys and files; everything of one gateway. Danger: whoever can write here can publish."""
+    database: str = ""
+    """SQLAlchemy URL; empty = SQLite in `data_dir`. PostgreSQL: `postgresql+asyncpg://…`."""
+    policies: str = "policies"
+    """Folder of policy files: a proposal only; what is in force stands in the store."""
+    public_origin: str = "http://127.0.0.1:8000"
+    """Scheme and host of every link we make; never taken from a request."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8000
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Private listener with `/metrics`; 0 = none."""
+    kek_file: str = ""
+    """Key-encryption key, mode 0400; empty = `<data_dir>/keys/kek`. Without it nothing personal can be read."""
+    residual_k: Annotated[int, Meta(ge=1)] = 1000
+    min_k: Annotated[int, Meta(ge=5)] = 5
+    token_lifetime_s: Annotated[int, Meta(ge=1, le=600)] = 600
+    """Lifetime of a department's access token, seconds."""
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    reader_poll_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
+    """How often the readers of the change log look for new rows, seconds."""
+    ingest_chunk: Annotated[int, Meta(ge=1, le=50000)] = 2000
+    """Rows a transaction of ingest."""
+    authorities: tuple[AuthoritySetting, ...] = ()
+    partners: tuple[PartnerSetting, ...] = ()
+    demo: bool = False
+    """Test mode, on loopback only: sample data, test people (division 220599), a settable clock and seed."""
+    now: str | None = None
+    """Test mode: an instant = fixed clock, or `+P1D` = offset. From CHENGXIN_NOW."""
+    seed: str | None = None
+    """Test mode: random ids and salts follow from it. From CHENGXIN_SEED."""
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory."""
+        return Path(self.data_dir)
+
+    @property
+    def database_url(self) -> str:
+        """The database to open; SQLite in the data directory by default."""
+        return self.database or f"sqlite+aiosqlite:///{self.data_path.absolute() / 'gateway.db'}"
+
+    @property
+    def kek_path(self) -> Path:
+        """Where the key-encryption key stands."""
+        return Path(self.kek_file) if self.kek_file else self.data_path / "keys" / "kek"
+
+
+ENVIRONMENT_PREFIX = "CHENGXIN_"
+NOT_SETTINGS = frozenset({"CHENGXIN_SETTINGS"})
+"""Variables with our prefix that are no settings: where the settings file is."""
+
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from a TOML file and `CHENGXIN_*` variables (which win).
+
+    Raises SettingsError with the file, the key and what to do.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"cannot read the settings file: {error.strerror}", place=str(path),
+                                hint="give an existing file with --settings, or set CHENGXIN_SETTINGS") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"the settings file is no TOML: {error}", place=str(path)) from error
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
+            values[name.removeprefix(ENVIRONMENT_PREFIX).lower()] = text
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(str(error), place=str(path) if path else "environment",
+                            hint="every setting stands in gateway/README.md") from error
+    if path is not None:
+        settings = _relative_to(settings, path.parent)
+    _refuse_insecure(settings)
+    return settings
+
+
+def _relative_to(settings: Settings, folder: Path) -> Settings:
+    """Paths of the file are meant from where the file stands."""
+    changes = {name: str(folder / getattr(settings, name)) for name in ("data_dir", "policies") if not Path(getattr(settings, name)).is_absolute()}
+    if settings.kek_file and not Path(settings.kek_file).is_absolute():
+        changes["kek_file"] = str(folder / settings.kek_file)
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_insecure(settings: Settings) -> None:
+    origin = urlsplit(settings.public_origin)
+    if origin.scheme not in ("http", "https") or not origin.netloc or origin.path not in ("", "/") or origin.query or origin.fragment:
+        raise SettingsError("public_origin must be a scheme and host, nothing more", place="public_origin", hint="for example https://credit.example.cn")
+    if origin.scheme == "http" and not _loopback(origin.hostname):
+        raise SettingsError("an http origin is allowed on loopback only", place="public_origin", hint="use https://")
+    if settings.demo and not (_loopback(settings.host) and _loopback(origin.hostname)):
+        raise SettingsError("demo = true is allowed on loopback only", place="demo", hint="set demo = false, or host = \"127.0.0.1\"")
+    for name in ("now", "seed"):
+        if getattr(settings, name) is not None and not settings.demo:
+            raise SettingsError("the test clock and seed exist with demo = true on loopback only", place=f"CHENGXIN_{name.upper()}", hint="unset the variable")
+    if settings.now is not None:
+        clock_of(settings)
+    if settings.metrics_port and not (_loopback(settings.metrics_host) or ip_address(settings.metrics_host).is_private):
+        raise SettingsError("/metrics is for a private listener", place="metrics_host", hint="use 127.0.0.1 or a private address")
+    for authority in settings.authorities:
+        if len(authority.uscc) != 18 or len(authority.region) != 6:
+            raise SettingsError("an authority needs its 18-character code and 6-digit region", place=f"authorities.{authority.name}")
+
+
+class Clock:
+    """Now, in UTC; in test mode fixed or shifted."""
+
+    __slots__ = ("_fixed", "_offset")
+
+    def __init__(self, fixed: datetime | None = None, offset: timedelta = timedelta()) -> None:
+        self._fixed = fixed
+        self._offset = offset
+
+    def __call__(self) -> datetime:
+        return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
+
+
+_DURATION = msgspec.json.Decoder(timedelta)
+
+
+def clock_of(settings: Settings) -> Clock:
+    """The clock that the settings ask for.
+
+    Raises SettingsError when `now` is neither an RFC 3339 instant nor `+P…`/`-P…` (ISO 8601 duration of days and time).
+    """
+    if settings.now is None:
+        return Clock()
+    text = settings.now
+    try:
+        if text[:1] in "+-":
+            sign = -1 if text[0] == "-" else 1
+            return Clock(offset=sign * _DURATION.decode(f'"{text[1:]}"'))
+        fixed = datetime.fromisoformat(text)
+        if fixed.tzinfo is None:
+            raise ValueError("an instant needs a zone")
+        return Clock(fixed=fixed.astimezone(UTC))
+    except (ValueError, msgspec.ValidationError) as error:
+        raise SettingsError("CHENGXIN_NOW is neither an instant nor a duration", place="CHENGXIN_NOW",
+                            hint="2026-06-01T00:00:00Z or +P1D") from error

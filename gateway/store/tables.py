@@ -1,0 +1,428 @@
+"""All tables on one page. Instants are ISO 8601 text in UTC with `Z` (`YYYY-MM-DDTHH:MM:SSZ`, sortable), days are ISO text,
+JSON is UTF-8 bytes made by msgspec, ids are text. Nothing personal stands here in clear: see `vault.py` and policy.md §11.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Seq = BigInteger().with_variant(Integer, "sqlite")
+
+# --- the house itself -------------------------------------------------------------------------------------------------
+
+meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+"""`party`, `region`: a store belongs to one gateway."""
+
+counters = Table("counters", metadata, Column("name", String(96), primary_key=True), Column("value", Seq, nullable=False))
+"""Dense numbers: `UPDATE … RETURNING` holds the row until commit, so order of number is order of commit, on both databases."""
+
+readers = Table("readers", metadata, Column("name", String(96), primary_key=True), Column("position", Seq, nullable=False))
+"""Cursor of each reader of the change log; moved in the transaction that did the reading's work."""
+
+deks = Table(
+    "deks", metadata,
+    Column("dek_id", Seq, primary_key=True, autoincrement=True),
+    Column("scope", String(128), nullable=False, unique=True),  # subject:<subject_id>, or org:<dataset>:<year>
+    Column("key_version", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""Data keys wrapped under the KEK; deleting a row shreds whatever it encrypted. Kept out of data backups."""
+
+audit = Table(
+    "audit", metadata,
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("act", String(64), nullable=False),
+    Column("target", String(256), nullable=False),
+    Column("detail", LargeBinary, nullable=False),  # JSON of ids, counts and codes; never values
+    Column("chain", LargeBinary, nullable=False),   # SHA-256(previous chain ‖ row)
+)
+
+# --- subjects and records ---------------------------------------------------------------------------------------------
+
+subjects = Table(
+    "subjects", metadata,
+    Column("subject_id", String(30), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("head_seq", Seq, nullable=False),  # seq of the latest change of any of its records
+)
+
+subject_keys = Table(
+    "subject_keys", metadata,
+    Column("key_type", String(20), primary_key=True),   # uscc reg_no org_code … id_no name (households)
+    Column("key_value", String(80), primary_key=True),  # legal: the code; persons and households: hex of the blind index
+    Column("subject_id", String(30), ForeignKey("subjects.subject_id"), nullable=False, index=True),
+)
+
+records = Table(
+    "records", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("subject_id", String(30), ForeignKey("subjects.subject_id"), nullable=False),
+    Column("dataset", String(63), nullable=False),
+    Column("category", String(20), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("business_key", String(64), nullable=False),  # keyed digest of the business key's normalised values
+    Column("issuer", String(64), nullable=False),        # '' = ours; else the partner's party
+    Column("version", Integer, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("hold_code", String(32)),
+    Column("trust", String(8), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("authority_code", String(18)),
+    Column("authority_name", String(200)),
+    Column("sender", String(18)),
+    Column("officer", String(64)),
+    Column("decided_on", String(10)),
+    Column("severity", String(16)),
+    Column("dates", LargeBinary, nullable=False),        # LifeDates as JSON
+    Column("publish_from", String(10)),                  # as computed at the last change; the read path computes again
+    Column("publish_until", String(10)),                 # last day shown; null = no statutory end, or not computable (then hold)
+    Column("period_rule", String(63)),
+    Column("minor", Boolean, nullable=False),
+    Column("sealed_flag", Boolean, nullable=False),
+    Column("dispute_since", String(32)),
+    Column("corrected_since", String(32)),
+    Column("clear", LargeBinary, nullable=False),        # JSON {field: value} of what needs no encryption
+    Column("secret", LargeBinary),                       # msgpack {field: ciphertext}
+    Column("texts", LargeBinary),                        # JSON {field: Redaction}: redacted text only
+    Column("content_digest", LargeBinary, nullable=False),  # keyed digest of all values: tells unchanged from amended
+    Column("received_at", String(32), nullable=False),
+    Column("changed_at", String(32), nullable=False),
+    Column("changed_seq", Seq, nullable=False),
+    UniqueConstraint("dataset", "issuer", "business_key"),
+    Index("ix_records_subject_id_dataset", "subject_id", "dataset"),
+    Index("ix_records_dataset_state_record_id", "dataset", "state", "record_id"),
+    Index("ix_records_state_publish_until", "state", "publish_until"),
+)
+
+record_versions = Table(
+    "record_versions", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("clear", LargeBinary, nullable=False),
+    Column("secret", LargeBinary),
+    Column("texts", LargeBinary),
+    Column("dates", LargeBinary, nullable=False),
+    Column("op", String(16), nullable=False),
+    Column("reason", String(32)),
+    Column("actor", String(128), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("seq", Seq, nullable=False),
+)
+"""What a record was before its present version: written when a version is replaced (the present one stands in `records`)."""
+
+changes = Table(
+    "changes", metadata,
+    Column("seq", Seq, primary_key=True, autoincrement=False),  # dense, in order of commit
+    Column("at", String(32), nullable=False),
+    Column("record_id", String(30), nullable=False, index=True),
+    Column("subject_id", String(30), nullable=False),
+    Column("dataset", String(63), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("op", String(16), nullable=False),  # assert amend dispute undispute hold release repair retract expire erase recognise lift
+    Column("reason", String(32)),
+    Column("actor", String(128), nullable=False),
+)
+"""The spine. Renderings, search, feeds and partner streams are readers of this table with a cursor."""
+
+ingests = Table(
+    "ingests", metadata,
+    Column("ingest_id", String(30), primary_key=True),
+    Column("dataset", String(63), nullable=False),
+    Column("file_sha256", String(64), nullable=False),
+    Column("statement", String(160), nullable=False),  # authority + officer, or 'vouched'
+    Column("file_name", String(255), nullable=False),
+    Column("cursor", Text),                             # of the adapter; resume continues after it
+    Column("receipt", LargeBinary, nullable=False),     # JSON so far
+    Column("state", String(12), nullable=False),        # running done
+    Column("started_at", String(32), nullable=False),
+    Column("finished_at", String(32)),
+    UniqueConstraint("dataset", "file_sha256", "statement"),
+)
+
+# --- policies and callers ---------------------------------------------------------------------------------------------
+
+policy_versions = Table(
+    "policy_versions", metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("parent", Integer),
+    Column("files", LargeBinary, nullable=False),  # msgpack {path: bytes}
+    Column("proposed_at", String(32), nullable=False),
+    Column("proposed_by", String(128), nullable=False),
+)
+
+policy_activations = Table(
+    "policy_activations", metadata,
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("version", Integer, ForeignKey("policy_versions.version"), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("reason", String(64), nullable=False),
+)
+
+tokens = Table(
+    "tokens", metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("app", String(64), nullable=False),
+    Column("org", String(18), nullable=False),
+    Column("tier", String(16), nullable=False),
+    Column("purpose", String(63), nullable=False),
+    Column("issued_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+)
+
+# --- the public read model: renderings of the door, never another door -------------------------------------------------
+
+rendered_subjects = Table(
+    "rendered_subjects", metadata,
+    Column("subject_id", String(30), primary_key=True),
+    Column("lookup_key", String(80), unique=True),   # code in clear for organisations, 'h:' + blind index for households
+    Column("head_seq", Seq, nullable=False),         # must equal subjects.head_seq, else the entry is stale
+    Column("plan", String(64), nullable=False),      # plan-set hash under which it was made
+    Column("valid_until", String(32), nullable=False),  # first instant at which it stops being true
+    Column("etag", String(64), nullable=False),
+    Column("seq", Seq, nullable=False),              # latest visible change, in the public sequence
+    Column("kind", String(20), nullable=False),      # of api.md §6.2: enterprise … household
+    Column("region", String(6)),
+    Column("industry", String(8)),
+    Column("status", String(12)),
+    Column("body", LargeBinary),                     # null = nothing public is left (404)
+    Index("ix_rendered_subjects_kind_subject_id", "kind", "subject_id"),
+)
+
+rendered_records = Table(
+    "rendered_records", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("subject_id", String(30), nullable=False, index=True),
+    Column("dataset", String(63), nullable=False),
+    Column("category", String(20), nullable=False),
+    Column("list", String(63)),                      # list id, when the record is a listing
+    Column("bulk", Boolean, nullable=False),         # may stand in browsing and bulk output (no natural persons, no households)
+    Column("version_seq", Seq, nullable=False),      # must equal records.changed_seq, else the entry is stale
+    Column("plan", String(64), nullable=False),
+    Column("valid_from", String(32), nullable=False),
+    Column("valid_until", String(32), nullable=False),  # '9999-12-31T00:00:00Z' = no end
+    Column("seq", Seq, nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("source", String(18)),
+    Column("severity", String(16)),
+    Column("decision_date", String(10)),
+    Column("published_from", String(10)),
+    Column("listed_on", String(10)),
+    Column("marks", String(128), nullable=False),    # codes joined by '|'
+    Column("body", LargeBinary, nullable=False),     # JSON of the record envelope
+    Column("listing", LargeBinary),                  # JSON of the listing, when it is one
+    Column("flat", LargeBinary, nullable=False),     # CSV line of the record in its dataset's columns
+    Column("listing_flat", LargeBinary),             # CSV line of the listing in its list's columns
+    Index("ix_rendered_records_dataset_record_id", "dataset", "record_id"),
+    Index("ix_rendered_records_list_record_id", "list", "record_id"),
+    Index("ix_rendered_records_dataset_decision_date_record_id", "dataset", "decision_date", "record_id"),
+)
+
+feed = Table(
+    "feed", metadata,
+    Column("plan_set", String(80), primary_key=True),  # tier/purpose
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("op", String(8), nullable=False),           # add mod del policy
+    Column("at", String(32), nullable=False),
+    Column("record_id", String(30)),
+    Column("dataset", String(63)),
+    Column("category", String(20)),
+    Column("list", String(63)),
+    Column("reason", String(12)),                      # expired corrected removed
+    Column("fields_changed", Text),
+    Index("ix_feed_plan_set_record_id", "plan_set", "record_id"),
+)
+"""The change log as one plan set sees it (api.md §7.9). A removal deletes the record's earlier items and stands alone."""
+
+feed_pending = Table(
+    "feed_pending", metadata,
+    Column("plan_set", String(80), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("tell_at", String(32), nullable=False),     # the next full 30 seconds
+    Column("dataset", String(63), nullable=False),
+    Column("category", String(20), nullable=False),
+    Column("list", String(63)),
+    Column("reason", String(12), nullable=False),
+)
+
+names = Table(
+    "names", metadata,
+    Column("name_id", Seq, primary_key=True, autoincrement=True),
+    Column("subject_id", String(30), nullable=False, index=True),
+    Column("role", String(12), nullable=False),        # name former_name
+    Column("shown", String(300), nullable=False),      # as the public view shows it
+    Column("name_norm", String(300), nullable=False, index=True),
+    Column("core", String(300), nullable=False),
+    Column("tokens", Text, nullable=False),            # joined by blanks; a contentless FTS table needs them to delete a row
+)
+"""Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""
+
+# --- exchange ---------------------------------------------------------------------------------------------------------
+
+agreements = Table(
+    "agreements", metadata,
+    Column("agreement_id", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(80), nullable=False),
+    Column("body", LargeBinary, nullable=False),   # the signed bytes
+    Column("note", Text, nullable=False),          # the signature lines collected so far
+    Column("local", LargeBinary, nullable=False),  # [local] of our file as JSON; never signed
+    Column("state", String(12), nullable=False),   # draft offered agreed active suspended terminated
+    Column("since", String(32), nullable=False),
+)
+
+partner_keys = Table(
+    "partner_keys", metadata,
+    Column("party", String(64), primary_key=True),
+    Column("serial", Integer, primary_key=True),
+    Column("digest", String(80), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("first_seen", String(32), nullable=False),
+)
+
+out_streams = Table(
+    "out_streams", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("seq", Seq, nullable=False),            # last sealed batch
+    Column("size", Seq, nullable=False),
+    Column("range", LargeBinary, nullable=False),  # compact range: concatenated hashes
+    Column("manifest_digest", String(80)),
+    Column("cursor", Seq, nullable=False),         # position in `changes` up to which records are sealed
+    Column("acked_seq", Seq, nullable=False),
+)
+
+out_batches = Table(
+    "out_batches", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("manifest_digest", String(80), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("state", String(12), nullable=False),   # sealed published acked nacked waiting
+    Column("created", String(32), nullable=False),
+    Column("published_at", String(32)),
+    Column("attempts", Integer, nullable=False),
+    Column("receipt", LargeBinary),                # signed document as received
+)
+
+out_parts = Table(
+    "out_parts", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("seq", Seq, nullable=False),
+    Column("digest", String(80), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+out_leaves = Table(
+    "out_leaves", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("idx", Seq, primary_key=True, autoincrement=False),
+    Column("leaf", LargeBinary, nullable=False),
+)
+
+out_records = Table(
+    "out_records", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("v", Integer, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("idx", Seq, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("view_digest", LargeBinary, nullable=False),  # keyed digest of the view last sealed: unchanged views are not sent again
+    Column("seed", LargeBinary),                          # salt seed of this version; destroyed with it
+)
+
+in_streams = Table(
+    "in_streams", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("seq", Seq, nullable=False),            # last applied
+    Column("size", Seq, nullable=False),
+    Column("range", LargeBinary, nullable=False),
+    Column("root", String(64), nullable=False),
+    Column("manifest_digest", String(80)),
+    Column("created", String(32)),                 # `created` of the latest applied batch: as_of of recognition
+    Column("frozen", String(32)),                  # code that froze it
+    Column("receipt_no", Seq, nullable=False),
+    Column("receipt_digest", String(80)),
+)
+
+in_batches = Table(
+    "in_batches", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("manifest_digest", String(80), primary_key=True),
+    Column("state", String(12), nullable=False),   # offered fetching verified applied partial held quarantined rejected frozen
+    Column("code", String(32)),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("first_seen", String(32), nullable=False),
+    Column("receipt_no", Seq),
+)
+
+in_parts = Table(
+    "in_parts", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("manifest_digest", String(80), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+in_records = Table(
+    "in_records", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("sender", String(64), nullable=False),
+    Column("stream", String(128), nullable=False),
+    Column("v", Integer, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("payload", LargeBinary),                # clear payload bytes; gone after erasure
+    Column("at", String(32), nullable=False),
+)
+
+receipts = Table(
+    "receipts", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("no", Seq, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("feedback", LargeBinary, nullable=False),
+)
+"""Receipts that we gave, numbered and chained by stream."""
+
+recognitions = Table(
+    "recognitions", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("agreement", String(63), nullable=False),
+    Column("issuer", String(64), nullable=False),
+    Column("effect", String(64)),                  # local measure; null = none
+    Column("reason", String(32), nullable=False),
+    Column("until", String(10)),
+    Column("inputs", LargeBinary, nullable=False),  # JSON of all inputs of the decision
+    Column("decided_at", String(32), nullable=False),
+)
