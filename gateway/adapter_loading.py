@@ -1,0 +1,109 @@
+"""Finds adapters through their entry points (group `gateway.adapters`) and checks that they keep the contract.
+
+Rules: an adapter is named by its entry point, never imported by name from our code; its `contract_version` must be ours;
+its settings are decoded strictly before it is built. This room must not hand an adapter anything but its own settings and
+the `Tools` of its line.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+import msgspec
+
+from gateway.adapter_contract import CONTRACT_VERSION, PartnerAdapter, SourceAdapter, Tools
+from gateway.core.errors import SettingsError
+
+GROUP = "gateway.adapters"
+
+SOURCE_METHODS = ("pull", "report", "counts", "check", "close")
+PARTNER_METHODS = ("encode", "decode", "deliver", "read_reply", "collect", "ask", "counts", "check", "close")
+
+REINSTALL = "install the project once more (`pip install -e .`): entry points are seen only when it is installed"
+
+
+class Adapters:
+    """The adapters that are installed, by name; each is loaded when it is first asked for."""
+
+    __slots__ = ("_found", "_loaded")
+
+    def __init__(self, found: Mapping[str, Callable[[], Any]]) -> None:
+        self._found = dict(found)
+        self._loaded: dict[str, type[Any]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._found))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def source(self, name: str, config: Mapping[str, object], tools: Tools | None = None) -> SourceAdapter:
+        """A source adapter, built with its settings.
+
+        Raises SettingsError for an unknown name, another contract version, a missing method or settings that do not decode.
+        """
+        return cast(SourceAdapter, self._build(name, SOURCE_METHODS, config, tools))
+
+    def partner(self, name: str, config: Mapping[str, object], tools: Tools | None = None) -> PartnerAdapter:
+        """A partner adapter, built with its settings.
+
+        Raises SettingsError for an unknown name, another contract version, a missing method or settings that do not decode.
+        """
+        return cast(PartnerAdapter, self._build(name, PARTNER_METHODS, config, tools))
+
+    def load(self, name: str) -> type[Any]:
+        """The class behind a name, checked against the contract's version.
+
+        Raises SettingsError when it is not installed, cannot be loaded or keeps another contract.
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self._found:
+            raise SettingsError("no such adapter is installed", code="adapter-unknown", place=name,
+                                hint=f"installed: {', '.join(self) or 'none'}; {REINSTALL}")
+        try:
+            adapter = self._found[name]()
+        except Exception as error:  # a guest's import may raise anything; the house must not fall with it
+            raise SettingsError(f"the adapter cannot be loaded: {type(error).__name__}", code="adapter-broken", place=name,
+                                hint="run `python -c 'import …'` on its module to see why") from error
+        version = getattr(adapter, "contract_version", None)
+        if version != CONTRACT_VERSION:
+            raise SettingsError(f"the adapter keeps contract version {version!r}, this gateway version {CONTRACT_VERSION}",
+                                code="adapter-contract", place=name, hint="install a release of the adapter for this gateway")
+        if not isinstance(getattr(adapter, "Config", None), type) or not issubclass(adapter.Config, msgspec.Struct):
+            raise SettingsError("the adapter has no settings Struct `Config`", code="adapter-contract", place=name)
+        self._loaded[name] = adapter
+        return cast("type[Any]", adapter)
+
+    def _build(self, name: str, methods: tuple[str, ...], config: Mapping[str, object], tools: Tools | None) -> object:
+        adapter = self.load(name)
+        missing = [method for method in methods if not callable(getattr(adapter, method, None))]
+        if missing:
+            raise SettingsError(f"the adapter lacks {', '.join(missing)}", code="adapter-contract", place=name,
+                                hint="a source adapter cannot carry batches, a partner adapter cannot read files")
+        try:
+            settings = msgspec.convert(dict(config), adapter.Config)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"the adapter's settings do not decode: {error}", code="adapter-config", place=name,
+                                hint="its settings stand in adapters/README.md") from error
+        return adapter(settings, tools)
+
+
+def _loader(entry: EntryPoint) -> Callable[[], Any]:
+    return entry.load
+
+
+def installed_adapters() -> Adapters:
+    """All adapters that this Python environment offers.
+
+    Raises SettingsError when two distributions claim one name.
+    """
+    found: dict[str, Callable[[], Any]] = {}
+    values: dict[str, str] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in values and values[entry.name] != entry.value:
+            raise SettingsError("two installed distributions offer an adapter of this name", code="adapter-twice", place=entry.name,
+                                hint="uninstall one of them")
+        values[entry.name] = entry.value
+        found[entry.name] = _loader(entry)
+    return Adapters(found)
