@@ -10,27 +10,36 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from hashlib import sha256
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from gateway.adapter_loading import Adapters, installed_adapters
 from gateway.core.disclosure.policy import Policies, compile_policies
 from gateway.core.errors import NoActivePolicy, SettingsError
 from gateway.core.records.periods import legal_day
-from gateway.core.signing import Ed25519Signer
+from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_private_key
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
 from gateway.store.store import Reads, Store, Transaction
 from gateway.store.vault import Vault, load_kek
 
-KeyUse = Literal["x", "http", "agreement"]
-KEY_USES: tuple[KeyUse, ...] = ("x", "http", "agreement")
-"""Last part of a key's name (exchange.md §2.5): one key pair never serves two uses."""
+PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement")
+"""What a gateway needs keys for from its first day (exchange.md §2.5): one key pair never serves two uses."""
 
-SEED_BYTES = 32
+
+class KeyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file `keys/<use>-<n>.toml`: a private key and when it may be used."""
+
+    private_key: str
+    use: KeyUse
+    not_before: Annotated[datetime, Meta(tz=True)]
+    not_after: Annotated[datetime, Meta(tz=True)]
+    revoked_at: Annotated[datetime, Meta(tz=True)] | None = None
+    reason: str | None = None
 
 
 class SeededRandom:
@@ -60,18 +69,6 @@ class SeededRandom:
             self._counter += 1
         drawn, self._left = self._left[:size], self._left[size:]
         return drawn
-
-
-class Signers(Struct, frozen=True, kw_only=True):
-    """Our own signing keys, one for each use; named party/use (exchange.md §2.5)."""
-
-    party: str
-    x: Ed25519Signer
-    """Manifests, checkpoints, receipts, answers."""
-    http: Ed25519Signer
-    """Requests to partners."""
-    agreement: Ed25519Signer
-    """Agreements and our keys document."""
 
 
 class PoliciesInForce:
@@ -136,40 +133,45 @@ class Services(Struct, frozen=True, kw_only=True):
     adapters: Adapters
 
 
-def key_path(settings: Settings, use: KeyUse) -> Path:
-    """Where the seed of one signing key stands."""
-    return settings.data_path / "keys" / f"{use}.seed"
+def read_key(path: Path, party: str) -> OwnKey:
+    """One of our signing keys from its file.
 
-
-def read_seed(path: Path) -> bytes:
-    """The 32 bytes of an Ed25519 seed.
-
-    Raises SettingsError when the file is absent, of another length, or others can read it; the hint mends it.
+    Raises SettingsError when the file is damaged, of another party, or others can read it; the hint mends it.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        seed = path.read_bytes()
+        text = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"cannot read a signing key: {error.strerror}", code="key-missing", place=str(path),
-                            hint="chengxin init, or put the key back from its backup") from error
+                            hint="chengxin key init, or put the key back from its backup") from error
     if mode & 0o077:
-        raise SettingsError(f"others can read a signing key (mode {mode:04o})", code="key-readable", place=str(path), hint=f"chmod 0600 {path}")
-    if len(seed) != SEED_BYTES:
-        raise SettingsError(f"a signing key has {SEED_BYTES} bytes, not {len(seed)}", code="key-invalid", place=str(path),
-                            hint="put the key back from its backup; `chengxin key init` never overwrites one")
-    return seed
+        raise SettingsError(f"others can read a signing key (mode {mode:04o})", code="key-readable", place=str(path), hint=f"chmod 0400 {path}")
+    try:
+        kept = msgspec.toml.decode(text, type=KeyFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("the key file is damaged", code="key-invalid", place=str(path), hint="put it back from its backup") from error
+    signer = parse_private_key(kept.private_key)
+    if signer.name != f"{party}/{NAME_OF_USE.get(kept.use, kept.use)}":
+        raise SettingsError("a signing key is named for another party or use", code="key-invalid", place=str(path),
+                            hint=f"this gateway is {party}: check `party` in the settings, or put its own keys back")
+    return OwnKey(signer=signer, use=kept.use, not_before=kept.not_before, not_after=kept.not_after, revoked_at=kept.revoked_at, reason=kept.reason)
 
 
 def load_signers(settings: Settings) -> Signers:
     """Our signing keys from the data directory.
 
-    Raises SettingsError as `read_seed` does, and when two uses share one key.
+    Raises SettingsError as `read_key` does, when a use has no key, and when two uses share one.
     """
-    seeds = {use: read_seed(key_path(settings, use)) for use in KEY_USES}
-    if len({sha256(seed).digest() for seed in seeds.values()}) != len(seeds):
-        raise SettingsError("two uses share one signing key", code="key-shared", place=str(settings.data_path / "keys"),
-                            hint="remove one of the files and run `chengxin key init`")
-    return Signers(party=settings.party, **{use: Ed25519Signer.from_seed(f"{settings.party}/{use}", seed) for use, seed in seeds.items()})
+    folder = settings.keys_path
+    keys = tuple(read_key(path, settings.party) for path in sorted(folder.glob("*.toml")))
+    for use in PARTY_KEY_USES:
+        if not any(key.use == use for key in keys):
+            raise SettingsError(f"there is no `{use}` key", code="key-missing", place=str(folder), hint="chengxin key init")
+    publics = [key.signer.vkey.rpartition("+")[2] for key in keys]
+    if len(set(publics)) != len(publics):
+        raise SettingsError("two signing keys are the same", code="key-shared", place=str(folder),
+                            hint="one key pair never serves two uses: remove one of the files and run `chengxin key init`")
+    return Signers(party=settings.party, keys=keys)
 
 
 @asynccontextmanager

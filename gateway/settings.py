@@ -95,7 +95,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def kek_path(self) -> Path:
         """Where the key-encryption key stands."""
-        return Path(self.kek_file) if self.kek_file else self.data_path / "keys" / "kek"
+        return Path(self.kek_file) if self.kek_file else self.keys_path / "kek"
+
+    @property
+    def keys_path(self) -> Path:
+        """Folder of our signing keys, `<use>-<n>.toml`, mode 0400."""
+        return self.data_path / "keys"
 
 
 ENVIRONMENT_PREFIX = "CHENGXIN_"
