@@ -186,15 +186,15 @@ tokens = Table(
 rendered_subjects = Table(
     "rendered_subjects", metadata,
     Column("subject_id", String(30), primary_key=True),
-    Column("lookup_key", String(80), unique=True),   # code in clear for organisations, 'h:' + blind index for households
     Column("head_seq", Seq, nullable=False),         # must equal subjects.head_seq, else the entry is stale
-    Column("plan", String(64), nullable=False),      # plan-set hash under which it was made
-    Column("valid_until", String(32), nullable=False),  # first instant at which it stops being true
+    Column("plan", String(64), nullable=False),      # plan hash and policy version under which it was made
+    Column("valid_until", String(32), nullable=False, index=True),  # first instant at which it stops being true
     Column("etag", String(64), nullable=False),
     Column("seq", Seq, nullable=False),              # latest visible change, in the public sequence
+    Column("added_seq", Seq, nullable=False),        # the public sequence when it first showed something: later ones stay out of a walk
     Column("kind", String(20), nullable=False),      # of api.md §6.2: enterprise … household
     Column("region", String(6)),
-    Column("industry", String(8)),
+    Column("industry", String(50)),
     Column("status", String(12)),
     Column("body", LargeBinary),                     # null = nothing public is left (404)
     Index("ix_rendered_subjects_kind_subject_id", "kind", "subject_id"),
@@ -211,8 +211,10 @@ rendered_records = Table(
     Column("version_seq", Seq, nullable=False),      # must equal records.changed_seq, else the entry is stale
     Column("plan", String(64), nullable=False),
     Column("valid_from", String(32), nullable=False),
-    Column("valid_until", String(32), nullable=False),  # '9999-12-31T00:00:00Z' = no end
+    Column("valid_until", String(32), nullable=False, index=True),  # '9999-12-31T00:00:00Z' = no end
     Column("seq", Seq, nullable=False),
+    Column("added_seq", Seq, nullable=False),        # of its `add`: rows that came later stay out of a walk
+    Column("digest", LargeBinary, nullable=False),   # keyed digest of what is shown, without seq and policy version
     Column("region", String(6), nullable=False),
     Column("source", String(18)),
     Column("severity", String(16)),
@@ -245,6 +247,20 @@ feed = Table(
 )
 """The change log as one plan set sees it (api.md §7.9). A removal deletes the record's earlier items and stands alone."""
 
+feed_rows = Table(
+    "feed_rows", metadata,
+    Column("plan_set", String(80), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("dataset", String(63), nullable=False),
+    Column("category", String(20), nullable=False),
+    Column("list", String(63)),
+    Column("digest", LargeBinary, nullable=False),      # 16 bytes of the whole, then msgpack {field: 4 bytes}: keyed, nothing readable
+    Column("valid_until", String(32), nullable=False),
+    Column("added_seq", Seq, nullable=False),
+    Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until"),
+)
+"""What a bound plan set was last told of each record; for `public` the rendered records say it."""
+
 feed_pending = Table(
     "feed_pending", metadata,
     Column("plan_set", String(80), primary_key=True),
@@ -263,7 +279,7 @@ names = Table(
     Column("role", String(12), nullable=False),        # name former_name
     Column("shown", String(300), nullable=False),      # as the public view shows it
     Column("name_norm", String(300), nullable=False, index=True),
-    Column("core", String(300), nullable=False),
+    Column("core", String(300), nullable=False, index=True),
     Column("tokens", Text, nullable=False),            # joined by blanks; a contentless FTS table needs them to delete a row
 )
 """Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""
