@@ -1,0 +1,73 @@
+"""Who asks, and what a credential may be at most (policy.md §3, api.md §2).
+
+Rules: a caller without a credential is `PUBLIC`; a credential never falls back to it. Tier and purposes come from the
+credential, the purpose of one request from its `Purpose` header, and nothing here widens either. A caller is the unit to which
+cursors and quotas are bound; it carries no address. This room must not look at data.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.core.errors import NotPermitted, PurposeMissing
+
+Tier = Literal["public", "developer", "subject", "department", "partner", "supervisor", "pboc"]
+BOUND_TIERS: frozenset[str] = frozenset({"department", "partner", "supervisor", "pboc"})
+"""Tiers with a duty or an agreement behind them: they state a purpose, and their answers are never shared."""
+
+OPEN_PURPOSE = "open.read"
+CredentialKind = Literal["none", "token", "key"]
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who sent the request, under which tier, and for which purpose."""
+
+    tier: Tier
+    purpose: str
+    """Of this request: one of `purposes`."""
+    purposes: tuple[str, ...]
+    """What the credential allows."""
+    credential_kind: CredentialKind = "none"
+    app: str = ""
+    """Registered application; empty for anonymous callers, never an address."""
+    org: str | None = None
+    """USCC of the organisation behind the application."""
+
+    @property
+    def plan_tier(self) -> str:
+        """The tier whose plans govern: `developer` reads the public plans, and `open.read` has only those."""
+        return "public" if self.tier == "developer" or self.purpose == OPEN_PURPOSE else self.tier
+
+    @property
+    def shared(self) -> bool:
+        """Whether a shared cache may keep the answer: no credential behind it."""
+        return self.credential_kind == "none"
+
+    @property
+    def open(self) -> bool:
+        """Whether this request is answered from what everybody may see."""
+        return self.plan_tier == "public"
+
+    @property
+    def plan_set(self) -> str:
+        """Name of the sequence of changes this caller sees: tier/purpose."""
+        return f"{self.plan_tier}/{self.purpose}"
+
+
+PUBLIC = Caller(tier="public", purpose=OPEN_PURPOSE, purposes=(OPEN_PURPOSE,))
+"""Anyone, without a credential."""
+
+
+def caller_of_token(*, tier: Tier, org: str, app: str, purposes: tuple[str, ...], stated: str | None) -> Caller:
+    """The caller behind an access token, for the purpose that the request states.
+
+    Raises PurposeMissing when the token allows several purposes and the request states none, NotPermitted when it states one
+    that the token does not allow. `open.read` is everybody's, so a bound caller may ask as the public does.
+    """
+    if stated is None:
+        if len(purposes) != 1:
+            raise PurposeMissing("state one of the purposes of this credential", place="Purpose", hint="send the header Purpose")
+        stated = purposes[0]
+    elif stated not in purposes and stated != OPEN_PURPOSE:
+        raise NotPermitted("this credential does not allow the stated purpose", place="Purpose")
+    return Caller(tier=tier, purpose=stated, purposes=purposes, credential_kind="token", app=app, org=org)
