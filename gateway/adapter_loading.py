@@ -59,17 +59,29 @@ class Adapters:
         if name in self._loaded:
             return self._loaded[name]
         if name not in self._found:
-            raise SettingsError("no such adapter is installed", code="adapter-unknown", place=name,
-                                hint=f"installed: {', '.join(self) or 'none'}; {REINSTALL}")
+            raise SettingsError(
+                "no such adapter is installed",
+                code="adapter-unknown",
+                place=name,
+                hint=f"installed: {', '.join(self) or 'none'}; {REINSTALL}",
+            )
         try:
             adapter = self._found[name]()
         except Exception as error:  # a guest's import may raise anything; the house must not fall with it
-            raise SettingsError(f"the adapter cannot be loaded: {type(error).__name__}", code="adapter-broken", place=name,
-                                hint="run `python -c 'import …'` on its module to see why") from error
+            raise SettingsError(
+                f"the adapter cannot be loaded: {type(error).__name__}",
+                code="adapter-broken",
+                place=name,
+                hint="run `python -c 'import …'` on its module to see why",
+            ) from error
         version = getattr(adapter, "contract_version", None)
         if version != CONTRACT_VERSION:
-            raise SettingsError(f"the adapter keeps contract version {version!r}, this gateway version {CONTRACT_VERSION}",
-                                code="adapter-contract", place=name, hint="install a release of the adapter for this gateway")
+            raise SettingsError(
+                f"the adapter keeps contract version {version!r}, this gateway version {CONTRACT_VERSION}",
+                code="adapter-contract",
+                place=name,
+                hint="install a release of the adapter for this gateway",
+            )
         if not isinstance(getattr(adapter, "Config", None), type) or not issubclass(adapter.Config, msgspec.Struct):
             raise SettingsError("the adapter has no settings Struct `Config`", code="adapter-contract", place=name)
         self._loaded[name] = adapter
@@ -79,13 +91,21 @@ class Adapters:
         adapter = self.load(name)
         missing = [method for method in methods if not callable(getattr(adapter, method, None))]
         if missing:
-            raise SettingsError(f"the adapter lacks {', '.join(missing)}", code="adapter-contract", place=name,
-                                hint="a source adapter cannot carry batches, a partner adapter cannot read files")
+            raise SettingsError(
+                f"the adapter lacks {', '.join(missing)}",
+                code="adapter-contract",
+                place=name,
+                hint="a source adapter cannot carry batches, a partner adapter cannot read files",
+            )
         try:
             settings = msgspec.convert(dict(config), adapter.Config)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"the adapter's settings do not decode: {error}", code="adapter-config", place=name,
-                                hint="its settings stand in adapters/README.md") from error
+            raise SettingsError(
+                f"the adapter's settings do not decode: {error}",
+                code="adapter-config",
+                place=name,
+                hint="its settings stand in adapters/README.md",
+            ) from error
         return adapter(settings, tools)
 
 
@@ -102,8 +122,12 @@ def installed_adapters() -> Adapters:
     values: dict[str, str] = {}
     for entry in entry_points(group=GROUP):
         if entry.name in values and values[entry.name] != entry.value:
-            raise SettingsError("two installed distributions offer an adapter of this name", code="adapter-twice", place=entry.name,
-                                hint="uninstall one of them")
+            raise SettingsError(
+                "two installed distributions offer an adapter of this name",
+                code="adapter-twice",
+                place=entry.name,
+                hint="uninstall one of them",
+            )
         values[entry.name] = entry.value
         found[entry.name] = _loader(entry)
     return Adapters(found)

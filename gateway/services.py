@@ -64,6 +64,7 @@ class SeededRandom:
         self._left = b""
 
     def __call__(self, size: int) -> bytes:
+        """The next bytes of this stream."""
         while len(self._left) < size:
             self._left += hmac.digest(self._key, self._counter.to_bytes(8, "big"), "sha256")
             self._counter += 1
@@ -142,19 +143,31 @@ def read_key(path: Path, party: str) -> OwnKey:
         mode = stat.S_IMODE(path.stat().st_mode)
         text = path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"cannot read a signing key: {error.strerror}", code="key-missing", place=str(path),
-                            hint="chengxin key init, or put the key back from its backup") from error
+        raise SettingsError(
+            f"cannot read a signing key: {error.strerror}",
+            code="key-missing",
+            place=str(path),
+            hint="chengxin key init, or put the key back from its backup",
+        ) from error
     if mode & 0o077:
-        raise SettingsError(f"others can read a signing key (mode {mode:04o})", code="key-readable", place=str(path), hint=f"chmod 0400 {path}")
+        raise SettingsError(
+            f"others can read a signing key (mode {mode:04o})", code="key-readable", place=str(path), hint=f"chmod 0400 {path}"
+        )
     try:
         kept = msgspec.toml.decode(text, type=KeyFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError("the key file is damaged", code="key-invalid", place=str(path), hint="put it back from its backup") from error
     signer = parse_private_key(kept.private_key)
     if signer.name != f"{party}/{NAME_OF_USE.get(kept.use, kept.use)}":
-        raise SettingsError("a signing key is named for another party or use", code="key-invalid", place=str(path),
-                            hint=f"this gateway is {party}: check `party` in the settings, or put its own keys back")
-    return OwnKey(signer=signer, use=kept.use, not_before=kept.not_before, not_after=kept.not_after, revoked_at=kept.revoked_at, reason=kept.reason)
+        raise SettingsError(
+            "a signing key is named for another party or use",
+            code="key-invalid",
+            place=str(path),
+            hint=f"this gateway is {party}: check `party` in the settings, or put its own keys back",
+        )
+    return OwnKey(
+        signer=signer, use=kept.use, not_before=kept.not_before, not_after=kept.not_after, revoked_at=kept.revoked_at, reason=kept.reason
+    )
 
 
 def load_signers(settings: Settings) -> Signers:
@@ -169,8 +182,12 @@ def load_signers(settings: Settings) -> Signers:
             raise SettingsError(f"there is no `{use}` key", code="key-missing", place=str(folder), hint="chengxin key init")
     publics = [key.signer.vkey.rpartition("+")[2] for key in keys]
     if len(set(publics)) != len(publics):
-        raise SettingsError("two signing keys are the same", code="key-shared", place=str(folder),
-                            hint="one key pair never serves two uses: remove one of the files and run `chengxin key init`")
+        raise SettingsError(
+            "two signing keys are the same",
+            code="key-shared",
+            place=str(folder),
+            hint="one key pair never serves two uses: remove one of the files and run `chengxin key init`",
+        )
     return Signers(party=settings.party, keys=keys)
 
 
@@ -189,6 +206,8 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     store = await Store.open(settings.database_url, vault=vault, clock=clock, random=random)
     try:
         policies = PoliciesInForce(store, clock)
-        yield Services(settings=settings, clock=clock, random=random, store=store, policies=policies, signers=signers, adapters=installed_adapters())
+        yield Services(
+            settings=settings, clock=clock, random=random, store=store, policies=policies, signers=signers, adapters=installed_adapters()
+        )
     finally:
         await store.close()

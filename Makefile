@@ -1,0 +1,45 @@
+# One command each; `.venv` is made when it is missing or when the lock changed. Needs python3.11 with venv, nothing else.
+PYTHON ?= python3.11
+BIN := .venv/bin
+UV := $(BIN)/uv
+TESTS ?= tests
+# two workers where there are two cores; each file stays on one, so that a file's own servers and databases are shared
+XDIST ?= -n 2 --dist loadfile
+
+.PHONY: run test check bench openapi clean lock
+.DELETE_ON_ERROR:
+
+run: .venv/.ready            ## two cities exchanging, on 127.0.0.1:8000 and :8001
+	@exec $(BIN)/chengxin demo
+
+test: .venv/.ready           ## the whole suite, on SQLite and on a real PostgreSQL
+	$(BIN)/python -m pytest $(XDIST) -q $(TESTS)
+
+check: .venv/.ready          ## lint, types, docstrings
+	$(BIN)/ruff check gateway adapters tests
+	$(BIN)/mypy
+	$(BIN)/interrogate -q gateway adapters
+	$(BIN)/python tests/one_sentence.py tests
+
+bench: .venv/.ready          ## ratios to limits measured in the same run
+	$(BIN)/python -m tests.bench
+
+openapi: .venv/.ready        ## renew the golden document
+	$(BIN)/chengxin openapi > openapi/gateway.json.new && mv openapi/gateway.json.new openapi/gateway.json
+
+clean:                       ## everything that can be made again; the data of `make run` too
+	rm -rf .run .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info bench-*.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# sync first, then the project itself: `--require-hashes` refuses an editable path, and a sync removes what the lock does not name
+.venv/.ready: requirements-dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip -q --disable-pip-version-check install uv==0.13.9
+	@$(UV) pip sync -q --python $(BIN)/python --require-hashes requirements-dev.txt
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch .venv/.ready
+
+# no registry address may stand in a lock, hence --no-emit-index-url and requirements files instead of uv.lock
+lock: .venv/.ready           ## compile both locks from pyproject.toml
+	$(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o requirements.txt
+	$(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --extra gm --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt

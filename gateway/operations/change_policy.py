@@ -1,0 +1,187 @@
+"""Change which policies are in force: read a folder, check it, activate it for the first time, tell what is active.
+
+Rules: the files are only a proposal, what is in force stands in the store; a first activation happens once, in an empty
+store, by whoever holds the data directory, and is audited; nothing is activated that does not compile today. This story must
+not decide what a rule means: that is `core/disclosure`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.core.disclosure.explain import Explanation, explain
+from gateway.core.disclosure.policy import Policies, compile_policies, files_digest
+from gateway.core.errors import PolicyError
+from gateway.core.records.model import SUBJECT_KINDS, DatasetId
+from gateway.core.records.periods import legal_day
+from gateway.services import Services
+from gateway.store import audit
+from gateway.store import policies as policy_rows
+
+FILE_LIMIT = 2 * 2**20
+FOLDER_LIMIT = 16 * 2**20
+
+OUTSIDE = frozenset({"agreements", "tests"})
+"""Folders beside the rules: agreements are signed on their own (exchange.md §3), tests are cases for the rules."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that `policy check` found (policy.md §9)."""
+
+    code: str
+    file: str | None
+    line: int | None
+    rule: str | None
+    field: str | None
+    message: str
+    hint: str | None
+
+
+class CheckReport(Struct, frozen=True, kw_only=True):
+    """Answer of `policy check`, member for member as policy.md §9 prints it."""
+
+    ok: bool
+    digest: str | None
+    errors: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    residual: tuple[Mapping[str, object], ...] = ()
+
+
+class PolicyStatus(Struct, frozen=True, kw_only=True):
+    """What is in force, and whether the folder says something else."""
+
+    version: int
+    digest: str | None
+    folder: str
+    folder_digest: str | None
+    datasets: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    plans: int = 0
+
+
+class Activated(Struct, frozen=True, kw_only=True):
+    """One activation, as the audit keeps it."""
+
+    version: int
+    digest: str
+    files: int
+    first: bool
+    """False: this very folder was in force already."""
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The policy files by their path in the folder; agreements, tests and pages to read are not among them.
+
+    Raises PolicyError for a folder that is absent, files that are too large, links and whatever is no TOML file.
+    """
+    if not folder.is_dir():
+        raise PolicyError("there is no such folder", file=str(folder), hint="give the folder that holds tiers.toml, or run `chengxin init`")
+    files: dict[str, bytes] = {}
+    total = 0
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or name.split("/")[0] in OUTSIDE or path.suffix == ".md":
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise PolicyError("a policy file must be a plain file, no link", file=name, hint="put the file itself here")
+        if path.suffix != ".toml":
+            raise PolicyError("an unknown file in the policy folder", file=name, hint="only *.toml and README.md stand here")
+        size = path.stat().st_size
+        total += size
+        if size > FILE_LIMIT or total > FOLDER_LIMIT:
+            raise PolicyError("the policy files are too large", file=name, hint="at most 2 MiB a file and 16 MiB in all")
+        files[name] = path.read_bytes()
+    if not files:
+        raise PolicyError("the folder holds no policy file", file=str(folder), hint="give the folder that holds tiers.toml")
+    return files
+
+
+def check_folder(folder: Path, at: datetime) -> CheckReport:
+    """What the compiler says of a folder on that day; needs no store."""
+    try:
+        files = read_folder(folder)
+        compile_policies(files, version=0, today=legal_day(at))
+    except PolicyError as error:
+        return CheckReport(ok=False, digest=None, errors=(_finding(error),))
+    return CheckReport(ok=True, digest=files_digest(files))
+
+
+async def activate_initial(services: Services, folder: Path, *, by: str) -> Activated:
+    """Put a folder into force in a store that has no policy yet; the same folder again changes nothing.
+
+    Raises PolicyError when the folder does not compile today, or another policy is in force already.
+    """
+    files = read_folder(folder)
+    digest = files_digest(files)
+    compile_policies(files, version=1, today=legal_day(services.clock()))
+    async with services.store.transaction() as tx:
+        active = await policy_rows.active(tx)
+        if active is not None:
+            version, in_force = active
+            if files_digest(in_force) != digest:
+                raise PolicyError(
+                    "a policy is in force already; only an empty store takes a first one",
+                    code="approval-conflict",
+                    hint="`chengxin policy status` shows it; a change needs a proposal and an approval",
+                )
+            return Activated(version=version, digest=digest, files=len(files), first=False)
+        version = await policy_rows.propose(tx, files, digest, by)
+        await policy_rows.activate(tx, version, by, "initial")
+        await audit.write(
+            tx,
+            by,
+            "policy.activate",
+            f"policy/{version}",
+            {"digest": digest, "files": len(files), "reason": "initial", "confirmation": "queued"},
+        )
+    await services.policies.refresh()
+    return Activated(version=version, digest=digest, files=len(files), first=True)
+
+
+async def status(services: Services) -> PolicyStatus:
+    """What is in force, and whether the folder of the settings differs from it."""
+    folder = Path(services.settings.policies)
+    try:
+        folder_digest: str | None = files_digest(read_folder(folder))
+    except PolicyError:
+        folder_digest = None
+    active = await policy_rows.active(services.store.reads)
+    if active is None:
+        return PolicyStatus(version=0, digest=None, folder=str(folder), folder_digest=folder_digest)
+    policies = await services.policies.fresh()
+    return PolicyStatus(
+        version=policies.version,
+        digest=policies.digest,
+        folder=str(folder),
+        folder_digest=folder_digest,
+        datasets=tuple(policies.catalogue.datasets),
+        lists=tuple(policies.catalogue.lists),
+        plans=len(policies.plan_sets),
+    )
+
+
+def explain_cells(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: str | None, field: str | None) -> list[Explanation]:
+    """Why each field is shown as it is to this tier and purpose; it shows rules, never values.
+
+    Raises PolicyError for a dataset, tier, purpose, kind or field that stands nowhere in the policies.
+    """
+    held = policies.catalogue.datasets.get(DatasetId(dataset))
+    if held is None:
+        raise PolicyError(
+            "there is no such dataset", code="policy-S10", field=dataset, hint=f"one of {', '.join(policies.catalogue.datasets)}"
+        )
+    if field is not None and field not in held.fields:
+        raise PolicyError("the dataset has no such field", code="policy-S10", field=field, hint=f"one of {', '.join(held.fields)}")
+    kinds = [known for known in SUBJECT_KINDS if kind in (None, known)]
+    if not kinds:
+        raise PolicyError("there is no such subject kind", code="policy-S10", field=kind, hint=f"one of {', '.join(SUBJECT_KINDS)}")
+    names = [field] if field is not None else list(held.fields)
+    return [explain(policies, dataset=dataset, tier=tier, purpose=purpose, kind=one, field=name) for one in kinds for name in names]
+
+
+def _finding(error: PolicyError) -> Finding:
+    return Finding(
+        code=error.code, file=error.file, line=error.line, rule=error.rule, field=error.field, message=error.detail, hint=error.hint
+    )

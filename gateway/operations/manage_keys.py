@@ -1,0 +1,177 @@
+"""Make and show keys: the key-encryption key, our signing keys, and short tokens for departments.
+
+Rules: a key file is created once, mode 0400, and never overwritten; a new signing key is published a day before it signs; a
+token is printed once and stored as a digest only, bound to one app, organisation, tier and purpose. This story must not hand
+a private key to anybody.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.core.errors import PolicyError, SettingsError
+from gateway.core.records.identifiers import parse_uscc
+from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse
+from gateway.services import PARTY_KEY_USES, Services, load_signers
+from gateway.settings import Settings, clock_of
+from gateway.store import audit, clients
+from gateway.store.vault import create_kek
+
+KEY_LIFE = timedelta(days=730)
+"""A signing key lasts two years; a successor is made with `chengxin key new` in good time."""
+
+NOTICE = timedelta(hours=24)
+"""A new key is published at least this long before its first use (exchange.md §2.5)."""
+
+SEED_BYTES = 32
+
+
+class KeyLine(Struct, frozen=True, kw_only=True):
+    """One signing key, as everybody may see it."""
+
+    use: str
+    vkey: str
+    not_before: datetime
+    not_after: datetime
+    revoked_at: datetime | None
+    state: str
+    """waiting, good, expired or revoked."""
+
+
+class Created(Struct, frozen=True, kw_only=True):
+    """Which key files were made now; the others stood there already."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+class IssuedToken(Struct, frozen=True, kw_only=True):
+    """An access token, shown once."""
+
+    token: str
+    app: str
+    org: str
+    tier: str
+    purpose: str
+    expires_at: datetime
+
+
+def create_keys(settings: Settings) -> Created:
+    """Make what is missing: the data directory, the key-encryption key and one signing key for each use.
+
+    Raises SettingsError when the folder cannot be written, or a key that is there does not belong to this party.
+    """
+    made: list[str] = []
+    try:
+        settings.data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.keys_path.mkdir(exist_ok=True, mode=0o700)
+        if not settings.kek_path.exists():
+            create_kek(settings.kek_path)
+            made.append(settings.kek_path.name)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot make the data directory: {error.strerror}",
+            code="data-missing",
+            place=str(settings.data_path),
+            hint="give a folder that this user may write with `data_dir`",
+        ) from error
+    now = clock_of(settings)().replace(minute=0, second=0, microsecond=0)
+    missing = [use for use in PARTY_KEY_USES if not list(settings.keys_path.glob(f"{use}-*.toml"))]
+    made += [_write_key(settings, use, number=1, not_before=now).name for use in missing]
+    load_signers(settings)
+    return Created(folder=str(settings.keys_path), files=tuple(made))
+
+
+async def new_key(services: Services, use: KeyUse, *, by: str) -> KeyLine:
+    """A successor key of one use, good from tomorrow on, so that partners learn of it first.
+
+    Raises SettingsError for a use that has no key of its own here.
+    """
+    settings = services.settings
+    if use not in PARTY_KEY_USES or use == "agreement":
+        raise SettingsError(
+            "only `exchange` and `http` keys have successors made here",
+            code="key-use",
+            place=use,
+            hint="an agreement key changes with a new version of the agreement, signed by old and new key",
+        )
+    number = 1 + max((int(path.stem.rpartition("-")[2]) for path in settings.keys_path.glob(f"{use}-*.toml")), default=0)
+    not_before = (services.clock() + NOTICE).replace(microsecond=0)
+    path = _write_key(settings, use, number=number, not_before=not_before)
+    async with services.store.transaction() as tx:
+        await audit.write(tx, by, "key.new", path.name, {"use": use, "not_before": not_before.isoformat()})
+    return next(line for line in list_keys(settings, services.clock()) if line.use == use and line.not_before == not_before)
+
+
+def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:
+    """Our signing keys with their public halves and whether each is good now."""
+    lines = []
+    for key in load_signers(settings).keys:
+        if key.revoked_at is not None and key.revoked_at <= now:
+            state = "revoked"
+        elif now < key.not_before:
+            state = "waiting"
+        else:
+            state = "good" if now < key.not_after else "expired"
+        lines.append(
+            KeyLine(
+                use=key.use,
+                vkey=key.signer.vkey,
+                not_before=key.not_before,
+                not_after=key.not_after,
+                revoked_at=key.revoked_at,
+                state=state,
+            )
+        )
+    return lines
+
+
+async def issue_token(services: Services, *, app: str, org: str, tier: str, purpose: str, by: str) -> IssuedToken:
+    """An opaque token for one app of one department, for one purpose; it lives as long as the settings say, ten minutes at most.
+
+    Raises PolicyError for a tier or purpose that the policies do not join, RowFault for a wrong organisation code.
+    """
+    policies = await services.policies.fresh()
+    known = policies.purposes.get(purpose)
+    if known is None:
+        raise PolicyError("there is no such purpose", code="policy-S10", field=purpose, hint=f"one of {', '.join(policies.purposes)}")
+    if tier not in policies.tiers or tier not in known.tiers:
+        raise PolicyError("this tier may not use this purpose", code="policy-S10", field=tier, hint=f"one of {', '.join(known.tiers)}")
+    if tier == "public":
+        raise PolicyError("the public needs no token", code="policy-S10", field=tier, hint="ask without one")
+    org = parse_uscc(org)
+    lifetime = timedelta(seconds=services.settings.token_lifetime_s)
+    async with services.store.transaction() as tx:
+        token = await clients.issue(tx, app, org, tier, purpose, lifetime)
+        await audit.write(
+            tx,
+            by,
+            "token.issue",
+            f"app/{app}",
+            {"org": org, "tier": tier, "purpose": purpose, "seconds": services.settings.token_lifetime_s},
+        )
+        expires_at = tx.now + lifetime
+    return IssuedToken(token=token, app=app, org=org, tier=tier, purpose=purpose, expires_at=expires_at)
+
+
+def _write_key(settings: Settings, use: KeyUse, *, number: int, not_before: datetime) -> Path:
+    """One key file, created or not at all. Keys are drawn from the system even in test mode: a seed in a variable is no secret."""
+    signer = Ed25519Signer(f"{settings.party}/{NAME_OF_USE[use]}", os.urandom(SEED_BYTES))
+    path = settings.keys_path / f"{use}-{number}.toml"
+    text = (
+        f'private_key = "{signer.private_text()}"\n'
+        f'use = "{use}"\n'
+        f"not_before = {_instant(not_before)}\n"
+        f"not_after = {_instant(not_before + KEY_LIFE)}\n"
+    )
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
