@@ -298,6 +298,20 @@ agreements = Table(
     Column("since", String(32), nullable=False),
 )
 
+agreement_states = Table(
+    "agreement_states", metadata,
+    Column("agreement_id", String(63), primary_key=True),
+    Column("by_party", String(64), primary_key=True),
+    Column("serial", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", String(12), nullable=False),   # suspended active terminated
+    Column("from_at", String(32), nullable=False),
+    Column("first_seen", String(32), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+)
+"""Suspensions, resumptions and terminations, each signed by one side; numbered by that side."""
+
 partner_keys = Table(
     "partner_keys", metadata,
     Column("party", String(64), primary_key=True),
@@ -333,8 +347,23 @@ out_batches = Table(
     Column("created", String(32), nullable=False),
     Column("published_at", String(32)),
     Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32)),         # when the outbox tries again; null = at once
+    Column("code", String(32)),                    # why it is not acknowledged
+    Column("withdrawals", Integer, nullable=False),  # lines for which an acknowledgement is owed
     Column("receipt", LargeBinary),                # signed document as received
 )
+
+out_receipts = Table(
+    "out_receipts", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("no", Seq, primary_key=True, autoincrement=False),
+    Column("digest", String(80), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("feedback", LargeBinary),               # null until it was fetched
+    Column("received_at", String(32), nullable=False),
+)
+"""Receipts that partners gave us for our streams; two of one number are a fork of the receiver."""
 
 out_parts = Table(
     "out_parts", metadata,
@@ -364,6 +393,8 @@ out_records = Table(
     Column("epoch", Integer, nullable=False),
     Column("view_digest", LargeBinary, nullable=False),  # keyed digest of the view last sealed: unchanged views are not sent again
     Column("seed", LargeBinary),                          # salt seed of this version; destroyed with it
+    Column("acked_at", String(32)),                       # when the partner acknowledged the withdrawal
+    Column("refused", String(32)),                        # code with which the partner rejected this version
 )
 
 in_streams = Table(
@@ -442,3 +473,13 @@ recognitions = Table(
     Column("inputs", LargeBinary, nullable=False),  # JSON of all inputs of the decision
     Column("decided_at", String(32), nullable=False),
 )
+
+confirmations = Table(
+    "confirmations", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("by_person", String(128), nullable=False),
+    Column("basis", String(300), nullable=False),
+    Column("at", String(32), nullable=False),
+)
+"""A named person's yes to the effect of a negative record from elsewhere: never automatic (exchange.md §13)."""
