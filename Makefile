@@ -19,7 +19,6 @@ check: .venv/.ready          ## lint, types, docstrings
 	$(BIN)/ruff check gateway adapters tests
 	$(BIN)/mypy
 	$(BIN)/interrogate -q gateway adapters
-	$(BIN)/python tests/one_sentence.py tests
 
 bench: .venv/.ready          ## ratios to limits measured in the same run
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,337 @@
+"""The law of the house, read from the source: who may import whom, and what may stand where.
+
+Each check takes the root of a tree and returns its violations as `file:line: sentence`; the tests run them on this project and
+on small planted trees, so that a check which has gone blind is noticed. Nothing is imported while looking.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
+
+ENTRY = frozenset({"gateway.app", "gateway.cli", "gateway.__main__", "gateway.demo"})
+"""Those who may know everybody, and whom nobody imports but each other."""
+
+OURS: dict[str, tuple[str, ...]] = {
+    # room → what of ours it may import; the longest matching room counts
+    "adapters": ("adapters", "gateway.adapter_contract"),
+    "gateway": (),  # gateway/__init__.py: the version, nothing else
+    "gateway.adapter_contract": (),
+    "gateway.reference_client": (),
+    "gateway.core": ("gateway.core", "gateway.adapter_contract"),
+    "gateway.store": ("gateway.store", "gateway.core"),
+    "gateway.settings": ("gateway.core.errors",),
+    "gateway.adapter_loading": ("gateway.adapter_contract", "gateway.core.errors"),
+    "gateway.services": ("gateway.store", "gateway.core", "gateway.settings", "gateway.adapter_loading"),
+    "gateway.operations": (
+        "gateway.operations",
+        "gateway.services",
+        "gateway.store",
+        "gateway.core",
+        "gateway.settings",
+        "gateway.adapter_contract",
+    ),
+    "gateway.sample": ("gateway.sample", "gateway.core"),
+    "gateway.web": ("gateway.web", "gateway.operations", "gateway.services", "gateway.settings", "gateway.core"),
+    "gateway.app": ("gateway",),
+    "gateway.cli": ("gateway",),
+    "gateway.__main__": ("gateway",),
+    "gateway.demo": ("gateway",),
+}
+
+NEVER: dict[str, tuple[str, ...]] = {
+    # room → what it may not import although the line above would let it
+    "gateway.web": ("gateway.core.records.model",),
+}
+
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    # library → the only rooms or files that may import it; a library that is not here is refused inside gateway/
+    "msgspec": ("gateway",),
+    "rapidfuzz": ("gateway.core",),
+    "pypinyin": ("gateway.core",),
+    "opencc": ("gateway.core",),
+    "chinese_calendar": ("gateway.core.records",),
+    "gb2260": ("gateway.core.records",),
+    "cryptography": ("gateway.core.signing", "gateway.store.vault", "gateway.web.cursors"),
+    "joserfc": ("gateway.core.signing",),
+    "gmssl_pyx": ("gateway.core.signing",),
+    "sqlalchemy": ("gateway.store",),
+    "alembic": ("gateway.store",),
+    "aiosqlite": ("gateway.store",),
+    "asyncpg": ("gateway.store",),
+    "sqlite3": ("gateway.store",),
+    "litestar": ("gateway.web",),
+    "authlib": ("gateway.web",),
+    "prometheus_client": ("gateway.web",),
+    "structlog": ("gateway",),
+    "stamina": ("gateway.operations", "adapters"),
+    "granian": ("gateway.cli",),
+    "rich_click": ("gateway.cli",),
+    "click": ("gateway.cli",),
+    "rich": ("gateway.cli", "gateway.demo"),
+    "httpx": ("gateway.demo",),
+    "openpyxl": (),
+    "xlsxwriter": ("gateway.sample",),
+}
+
+IMPURE = frozenset(
+    {
+        "os",
+        "io",
+        "pathlib",
+        "shutil",
+        "tempfile",
+        "glob",
+        "socket",
+        "ssl",
+        "select",
+        "selectors",
+        "subprocess",
+        "threading",
+        "multiprocessing",
+        "asyncio",
+        "concurrent",
+        "time",
+        "random",
+        "secrets",
+        "uuid",
+        "sqlite3",
+        "urllib.request",
+        "http",
+        "logging",
+        "signal",
+        "sys",
+        "fcntl",
+        "mmap",
+        "getpass",
+        "platform",
+        "zipfile",
+        "tarfile",
+        "ctypes",
+    }
+)
+"""Modules of the standard library that read the world: not in `core`."""
+
+CLOCKS = frozenset({"now", "utcnow", "today", "time", "monotonic", "perf_counter", "urandom", "uuid4", "token_bytes"})
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"})
+
+OPENERS = frozenset({"gateway/core/disclosure/views.py", "gateway/core/publication/listings.py", "gateway/store/records.py"})
+"""The only files that may open an `Unpublished`."""
+
+BANNED_LIBRARIES = ("gmssl", "niquests")
+"""gmssl: its signing nonce is no secret. niquests: swaps urllib3 and breaks the API fuzzer. Neither may stand in a lock."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement, resolved to what it names."""
+
+    module: str
+    """Dotted name of the importing module."""
+    target: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.module} imports {self.target}"
+
+
+def sources(root: Path) -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found: dict[str, Path] = {}
+    for top in ("gateway", "adapters"):
+        for path in sorted((root / top).rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def trees(root: Path) -> Iterator[tuple[str, str, ast.Module]]:
+    """(module, file, syntax tree) of every module of ours."""
+    for module, path in sources(root).items():
+        yield module, path.relative_to(root).as_posix(), ast.parse(path.read_bytes(), filename=str(path))
+
+
+def imports(root: Path) -> list[Import]:
+    """All import statements, also those inside functions and behind TYPE_CHECKING."""
+    known = sources(root)
+    found: list[Import] = []
+    for module, file, tree in trees(root):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found += [Import(module, alias.name, file, node.lineno) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                if node.level:  # a relative import hides where it goes
+                    found.append(Import(module, "." * node.level + (node.module or ""), file, node.lineno))
+                    continue
+                base = node.module or ""
+                for alias in node.names:
+                    deeper = f"{base}.{alias.name}"
+                    found.append(Import(module, deeper if deeper in known else base, file, node.lineno))
+    return found
+
+
+def within(name: str, rooms: tuple[str, ...] | frozenset[str]) -> bool:
+    """Whether a module is one of these rooms or stands inside one."""
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def _room(module: str) -> str:
+    return max((room for room in OURS if within(module, (room,))), key=len, default="")
+
+
+def import_law(root: Path) -> list[str]:
+    """Imports that architecture.md §4 forbids."""
+    broken: list[str] = []
+    for one in imports(root):
+        room = _room(one.module)
+        if one.target.startswith("."):
+            broken.append(f"{one}: imports are absolute")
+        elif within(one.target, ("gateway", "adapters")):
+            if within(one.target, ENTRY) and one.module not in ENTRY:
+                broken.append(f"{one}: nobody imports the entrances")
+            elif within(one.target, ("adapters",)) and not within(one.module, ("adapters",)):
+                broken.append(f"{one}: adapters are found by entry point, never imported")
+            elif one.target == "gateway" and room != "gateway":
+                continue  # the version, `from gateway import __version__`
+            elif not within(one.target, OURS[room]) or within(one.target, NEVER.get(room, ())):
+                broken.append(
+                    f"{one}: {room} may import {', '.join(OURS[room]) or 'nothing of ours'}"
+                    + "".join(f", never {name}" for name in NEVER.get(room, ()))
+                )
+        elif not within(one.module, ("adapters",)):
+            library = one.target.partition(".")[0]
+            if library in LIBRARIES:
+                if not within(one.module, LIBRARIES[library]):
+                    broken.append(f"{one}: {library} belongs to {', '.join(LIBRARIES[library]) or 'adapters'}")
+            elif library not in sys.stdlib_module_names:
+                broken.append(f"{one}: no room has taken in {library}; add it to LIBRARIES with its room")
+    return broken
+
+
+def import_cycles(root: Path) -> list[str]:
+    """Circles of imports among our modules, each once."""
+    graph: dict[str, set[str]] = {module: set() for module in sources(root)}
+    for one in imports(root):
+        if one.target in graph and one.target != one.module:
+            graph[one.module].add(one.target)
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[str] = []
+
+    def visit(module: str) -> None:  # Tarjan's strongly connected components
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in sorted(graph[module]):
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            start = stack.index(module)
+            if len(stack) - start > 1:
+                circles.append(" ↔ ".join(sorted(stack[start:])))
+            del stack[start:]
+
+    for module in sorted(graph):
+        if module not in index:
+            visit(module)
+    return circles
+
+
+def purity(root: Path) -> list[str]:
+    """What in `core` would read a file, a clock, randomness or the network."""
+    broken = [f"{one}: core is pure" for one in imports(root) if within(one.module, ("gateway.core",)) and within(one.target, IMPURE)]
+    for module, file, tree in trees(root):
+        if not within(module, ("gateway.core",)):
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in IMPURE_CALLS:
+                broken.append(f"{file}:{node.lineno}: core calls {called.id}()")
+            elif isinstance(called, ast.Attribute) and called.attr in CLOCKS:
+                broken.append(f"{file}:{node.lineno}: core asks .{called.attr}(); `now` and randomness are arguments")
+    return broken
+
+
+def _names_the_wrapper(node: ast.AST) -> TypeGuard[ast.Call]:
+    """`getattr(raw, "open")` and its relatives."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"getattr", "attrgetter", "methodcaller"}
+        and any(isinstance(argument, ast.Constant) and argument.value in {"open", "_values"} for argument in node.args)
+    )
+
+
+def opened_values(root: Path) -> list[str]:
+    """Places outside the three files that could take raw values out of an `Unpublished`."""
+    broken: list[str] = []
+    for _, file, tree in trees(root):
+        if file in OPENERS:
+            continue
+        with_arguments = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call) and (node.args or node.keywords)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "open" and id(node) not in with_arguments:
+                broken.append(f"{file}:{node.lineno}: .open() of raw values (a file is opened with its mode, or by read_bytes)")
+            elif (
+                isinstance(node, ast.Attribute)
+                and node.attr in {"_values", "_Unpublished__values"}
+                and file != "gateway/core/records/model.py"
+            ):
+                broken.append(f"{file}:{node.lineno}: ._values reaches past the wrapper")
+            elif _names_the_wrapper(node):
+                broken.append(f"{file}:{node.lineno}: reflection reaches past the wrapper")
+    return broken
+
+
+def empty_packages(root: Path) -> list[str]:
+    """`__init__.py` files that do more than document, and a `gateway/__init__.py` that holds more than the version."""
+    broken: list[str] = []
+    for path in sorted(root.glob("gateway/**/__init__.py")):
+        tree = ast.parse(path.read_bytes())
+        for node in tree.body:
+            text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            version = isinstance(node, ast.Assign) and [getattr(target, "id", None) for target in node.targets] == ["__version__"]
+            if not text and not (version and path.parent == root / "gateway"):
+                broken.append(f"{path.relative_to(root).as_posix()}:{node.lineno}: importing a package must not start the house")
+    return broken
+
+
+def foreign_words(root: Path, files: list[Path]) -> list[str]:
+    """Registry hosts and mirrors, locks that would record them, packages that are banned, and paths of one machine."""
+    hosts = [
+        "pypi" + ".org",
+        "python" + "hosted",
+        "npm" + "js.",
+        "tuna" + ".tsinghua",
+        "mirrors" + ".aliyun",
+        "jsdelivr" + ".net",
+        "unpkg" + ".com",
+        "cdnjs" + ".",
+    ]
+    places = ["/ho" + "me/", "/ro" + "ot/", "/wo" + "rk/", "bash_" + "jobs"]
+    broken: list[str] = []
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        if path.name in {"uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock"}:
+            broken.append(f"{name}: this lock records the address every file came from")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            low = line.lower()
+            broken += [f"{name}:{number}: a registry host" for word in hosts if word in low]
+            broken += [f"{name}:{number}: a path of one machine" for word in places if word in low]
+            if path.name.startswith("requirements"):
+                broken += [f"{name}:{number}: {banned} is banned" for banned in BANNED_LIBRARIES if low.startswith(f"{banned}==")]
+                if low.startswith(("--index-url", "--extra-index-url", "--find-links", "-i ", "-f ")):
+                    broken.append(f"{name}:{number}: an address in a lock")
+    return broken
