@@ -35,14 +35,15 @@ RERANKED = 200
 BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK = "ㄅ", "ㄘ", "ㄆ", "ㄕ"
 """Marks before tokens that are no text of a name: letters for every tokenizer, in no name of an organisation."""
 
-FORMS = frozenset("""
+_FORMS = """
     股份有限公司 有限责任公司 有限公司 股份合作公司 股份公司 责任公司 集团股份有限公司 集团有限责任公司 集团有限公司 集团公司 集团
     分公司 子公司 公司 农民专业合作社联合社 农民专业合作社 专业合作社 股份经济合作社 经济合作社 供销合作社 合作社 有限合伙企业
     普通合伙企业 特殊普通合伙 有限合伙 普通合伙 合伙企业 个人独资企业 独资企业 个体工商户 家庭农场 事务所 办事处 代表处 经营部
     营业部 服务部 门市部 总厂 分厂 工厂 厂 商行 商店 总店 分店 店 中心 协会 学会 商会 基金会 联合会 委员会
-""".split())
+"""
+FORMS = frozenset(_FORMS.split())
 _FORM_LENGTHS = sorted({len(form) for form in FORMS}, reverse=True)
-TRADES = frozenset("""
+_TRADES = """
     药业 医药 制药 中药材 中药 药材 药房 大药房 医疗器械 医疗 生物科技 生物制药 生物 保健品 食品 饮品 饮料 酒业 葡萄酒
     粮油 粮食 米业 面业 农业 农业科技 农产品 林业 牧业 渔业 种业 养殖 种植 人参 参业 山货 土特产 科技 网络科技 信息技术
     网络 信息 软件 电子 电子商务 通信 智能 建筑 建筑工程 建设 建材 工程 装饰 装饰装修 装修 房地产开发 房地产 置业 物业服务
@@ -52,7 +53,8 @@ TRADES = frozenset("""
     资产管理 融资担保 担保 小额贷款 典当 保险代理 保险 会计 律师 税务师 评估 检测 环保 环境 环保科技 水务 水利 水泥 木业
     纸业 印刷 包装 纺织 服装 家具 塑料 销售 经销 批发 零售 超市 百货 租赁 维修 安装 安全技术 保安服务 家政服务 医院
     门诊部 诊所 幼儿园 学校
-""".split())
+"""
+TRADES = frozenset(_TRADES.split())
 _TRADE_LENGTHS = sorted({len(trade) for trade in TRADES}, reverse=True)
 HETERONYMS = frozenset("长重行乐曾单区仇解朝华厦盛石都车藏传参会调弹适祭蔚隆覃查翟尉宿便率强省铅")
 """Characters read in more than one way in names: every reading gets its token."""
