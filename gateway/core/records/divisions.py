@@ -78,3 +78,21 @@ def full_name(code: str, on: date | None = None) -> str | None:
     codes = dict.fromkeys((code[:2] + "0000", code[:4] + "00", code))
     names = (division(each, on) or division(each) for each in codes)
     return "".join(each.name for each in names if each is not None and each.name not in PSEUDO_NAMES)
+
+
+@cache
+def region_names() -> frozenset[str]:
+    """What a name may begin with to say where it is: all names, and provinces and cities also without their suffix."""
+    found: set[str] = set()
+    for code, rows in _table().items():
+        for row in rows:
+            if row.name in PSEUDO_NAMES:
+                continue
+            found.add(row.name)
+            if code.endswith("00"):
+                short = row.name
+                for suffix in ("特别行政区", "壮族自治区", "回族自治区", "维吾尔自治区", "自治区", "自治州", "地区", "省", "市", "盟"):
+                    short = short.removesuffix(suffix)
+                if len(short) >= 2:
+                    found.add(short)
+    return frozenset(found)
