@@ -75,11 +75,10 @@ class SeededRandom:
 class PoliciesInForce:
     """The compiled policies of this moment: one immutable value, replaced as a whole when an activation is seen."""
 
-    __slots__ = ("_clock", "_seen", "_store", "_value")
+    __slots__ = ("_seen", "_store", "_value")
 
-    def __init__(self, store: Store, clock: Callable[[], object]) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
         self._seen = 0
         self._value: Policies | None = None
 
@@ -200,14 +199,20 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     if not settings.data_path.is_dir():
         raise SettingsError("the data directory does not exist", code="data-missing", place=str(settings.data_path), hint="chengxin init")
     clock = clock_of(settings)
-    random: Callable[[int], bytes] = os.urandom if settings.seed is None else SeededRandom(settings.seed)
+    seeded = None if settings.seed is None else SeededRandom(settings.seed)
+    random: Callable[[int], bytes] = seeded or os.urandom
     vault = Vault(load_kek(settings.kek_path), random)
     signers = load_signers(settings)
-    store = await Store.open(settings.database_url, vault=vault, clock=clock, random=random)
+    adapters = installed_adapters()
+    store = await Store.open(
+        settings.database_url, vault=vault, clock=clock, random=random, party=settings.party, region=settings.region, migrate=migrate
+    )
     try:
-        policies = PoliciesInForce(store, clock)
-        yield Services(
-            settings=settings, clock=clock, random=random, store=store, policies=policies, signers=signers, adapters=installed_adapters()
-        )
+        if seeded is not None:
+            async with store.transaction() as tx:
+                seeded.start(await tx.number("seed-openings"))
+        policies = PoliciesInForce(store)
+        await policies.refresh()
+        yield Services(settings=settings, clock=clock, random=random, store=store, policies=policies, signers=signers, adapters=adapters)
     finally:
         await store.close()
