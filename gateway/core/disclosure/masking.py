@@ -1,0 +1,524 @@
+"""Treatments: what may happen to a field on its way out (policy.md §5), their order, and the pure functions that apply them.
+
+Rules: the list is closed; every treatment is a total function of the value alone, and a value of another shape than its type
+gives `DROPPED`, never a partly cut one; the number of stars is fixed by the type, never by the value; `leq` is a partial order
+and `meet` its greatest lower bound. `exchange.md` §22 fixes the results that travel as twins. `pseudonym` and `token` are not in
+the list yet: a policy that names one does not parse.
+
+This room must not know who asks; it is handed a treatment that somebody else has decided.
+"""
+
+import re
+import unicodedata
+from calendar import monthrange
+from collections.abc import Callable
+from enum import Enum
+from functools import cache
+from operator import mul
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from gateway.core.disclosure.surnames import COMPOUND, SINGLE
+from gateway.core.records.divisions import PSEUDO_NAMES, short_name
+from gateway.core.records.model import SubjectKind, Value
+
+
+class Drop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="drop"):
+    """The key is absent, whatever the value."""
+
+
+class Exists(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="exists"):
+    """Whether there is a value, as a boolean."""
+
+
+class Generalise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="generalise"):
+    """A coarser value: of a date its month, year or decade; of a division its first 6, 4 or 2 digits."""
+
+    to: Literal["month", "year", "decade", 6, 4, 2]
+
+
+class Surname(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="surname"):
+    """Of a person 姓 and `某某`; of an individual business its county, four stars and 个体工商户."""
+
+
+class Keep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="keep"):
+    """So many graphemes at either end and a fixed number of stars between them."""
+
+    first: int = 0
+    last: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.first <= 64 and 0 <= self.last <= 64):
+            raise ValueError("keep takes 0 to 64 graphemes at either end")
+
+
+class Redact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="redact"):
+    """The stored redacted text; with `hold` nothing at all while its residual score is not zero."""
+
+    profile: Literal["strict", "third_parties"]
+    hold: bool = False
+
+
+class Clear(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="clear"):
+    """The value."""
+
+
+Treatment = Drop | Exists | Generalise | Surname | Keep | Redact | Clear
+TreatmentSpec = Literal["drop", "exists", "surname", "clear"] | Treatment
+"""As a policy file writes it: the bare word where there is no parameter."""
+
+DROP: Final = Drop()
+EXISTS: Final = Exists()
+SURNAME: Final = Surname()
+CLEAR: Final = Clear()
+
+WORDS: Final[dict[str, Treatment]] = {"drop": DROP, "exists": EXISTS, "surname": SURNAME, "clear": CLEAR}
+
+
+class Dropped(Enum):
+    """What a treatment returns when the value cannot be shown under it."""
+
+    DROPPED = "dropped"
+
+
+DROPPED: Final = Dropped.DROPPED
+Shown = Value | Dropped
+Treat = Callable[[Value], Shown]
+
+
+def treatment_of(spec: TreatmentSpec) -> Treatment:
+    """The treatment that a policy file wrote as a word or as a table."""
+    return WORDS[spec] if isinstance(spec, str) else spec
+
+
+def word(treatment: Treatment) -> str:
+    """The bare name, as `treatments` of a View says it."""
+    return str(treatment.__struct_config__.tag)
+
+
+def describe(treatment: Treatment) -> str:
+    """Name and parameters, as twins and `explain` write them: `keep(4,0)`, `generalise(month)`."""
+    if isinstance(treatment, Keep):
+        return f"keep({treatment.first},{treatment.last})"
+    if isinstance(treatment, Generalise):
+        return f"generalise({treatment.to})"
+    if isinstance(treatment, Redact):
+        return f"redact({treatment.profile}{',hold' if treatment.hold else ''})"
+    return word(treatment)
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+_COARSENESS: Final[dict[object, tuple[str, int]]] = {
+    "decade": ("date", 1),
+    "year": ("date", 2),
+    "month": ("date", 3),
+    2: ("division", 1),
+    4: ("division", 2),
+    6: ("division", 3),
+}
+_PROFILES: Final = ("strict", "third_parties")
+
+
+def leq(narrow: Treatment, wide: Treatment) -> bool:
+    """Whether the first shows no more than the second, of any value (⊑)."""
+    if narrow == wide or isinstance(narrow, Drop) or isinstance(wide, Clear):
+        return True
+    if isinstance(narrow, Clear) or isinstance(wide, Drop):
+        return False
+    if isinstance(narrow, Exists):
+        return not isinstance(wide, Redact)
+    if isinstance(narrow, Keep) and isinstance(wide, Keep):
+        return narrow.first <= wide.first and narrow.last <= wide.last
+    if isinstance(narrow, Generalise) and isinstance(wide, Generalise):
+        (axis, fine), (other, finer) = _COARSENESS[narrow.to], _COARSENESS[wide.to]
+        return axis == other and fine <= finer
+    if isinstance(narrow, Redact) and isinstance(wide, Redact):
+        return _PROFILES.index(narrow.profile) <= _PROFILES.index(wide.profile) and (narrow.hold or not wide.hold)
+    return False
+
+
+def meet(one: Treatment, other: Treatment) -> Treatment:
+    """The most that both allow: the greatest lower bound. Of different families `exists`, for text `drop`."""
+    if leq(one, other):
+        return one
+    if leq(other, one):
+        return other
+    if isinstance(one, Keep) and isinstance(other, Keep):
+        return Keep(first=min(one.first, other.first), last=min(one.last, other.last))
+    if isinstance(one, Redact) and isinstance(other, Redact):
+        return Redact(profile="strict", hold=True)
+    if isinstance(one, Redact) or isinstance(other, Redact):
+        return DROP
+    return EXISTS
+
+
+def rank(treatment: Treatment) -> int:
+    """Drop 0, exists 1, partial 2, clear 3: the scale of check S7."""
+    if isinstance(treatment, Drop):
+        return 0
+    if isinstance(treatment, Exists):
+        return 1
+    return 3 if isinstance(treatment, Clear) else 2
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+_INVISIBLE: Final = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0]+"
+)
+_SPELLED: Final = str.maketrans("〇零○一二三四五六七八九壹贰叁肆伍陆柒捌玖貳參陸", "000123456789123456789236")
+_LOOKALIKE_X: Final = str.maketrans("хХⅹⅩ×", "XXXXX")
+
+_USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC_VALUES: Final = {sign: number for number, sign in enumerate(_USCC_ALPHABET)}
+_USCC_WEIGHTS: Final = tuple(pow(3, place, 31) for place in range(17))
+_USCC: Final = re.compile(rf"[1-9ANY][1-9A-Z][0-9]{{6}}[{_USCC_ALPHABET}]{{10}}")
+_ID_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
+_ID18: Final = re.compile(r"[1-9][0-9]{5}(?:18|19|20)[0-9]{9}[0-9X]")
+_ID15: Final = re.compile(r"[1-9][0-9]{14}")
+_DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_DIVISION: Final = re.compile(r"[1-9][0-9]{5}")
+_REG_NO: Final = re.compile(r"[0-9]{13}(?:[0-9]{2})?")
+_ORG_CODE: Final = re.compile(r"[0-9A-Z]{8}-?[0-9X]")
+_MOBILE: Final = re.compile(r"1[3-9][0-9]{9}")
+_PHONE: Final = re.compile(r"(?:0[0-9]{2,3}-?)?[1-9][0-9]{6,7}(?:-[0-9]{1,6})?|1[3-9][0-9]{9}")
+_PLATE: Final = re.compile(
+    r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][A-HJ-NP-Z0-9]{4,5}[A-HJ-NP-Z0-9学警港澳挂领使]"
+)
+_EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+
+
+def plain_code(text: str) -> str:
+    """A code as masks and detectors look at it: NFKC, upper case, without blanks and invisible characters."""
+    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).upper()
+
+
+def uscc_holds(code: str) -> bool:
+    """Whether 18 characters have the shape of a unified social credit code and its check character (GB 32100-2015)."""
+    if _USCC.fullmatch(code) is None:
+        return False
+    total = sum(map(mul, _USCC_WEIGHTS, map(_USCC_VALUES.__getitem__, code)))
+    return _USCC_ALPHABET[-total % 31] == code[17]
+
+
+def day_exists(year: int, month: int, day: int) -> bool:
+    """Whether the calendar has that day."""
+    return 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
+
+
+def citizen_id(text: str) -> str | None:
+    """The 18 characters of a citizen number however it is written (15 digits, full width, spaced, spelled), if it is one."""
+    code = plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
+    if _ID15.fullmatch(code):
+        code = f"{code[:6]}19{code[6:]}"
+        if not day_exists(int(code[6:10]), int(code[10:12]), int(code[12:14])):
+            return None
+        return code + _id_check(code)
+    if _ID18.fullmatch(code) is None or not day_exists(int(code[6:10]), int(code[10:12]), int(code[12:14])):
+        return None
+    return code if _id_check(code) == code[17] else None
+
+
+def _id_check(body: str) -> str:
+    return "10X98765432"[sum(weight * int(digit) for weight, digit in zip(_ID_WEIGHTS, body[:17], strict=True)) % 11]
+
+
+def _uscc_shape(text: str) -> str | None:
+    code = plain_code(text)
+    return code if uscc_holds(code) else None
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    def shape(text: str) -> str | None:
+        code = plain_code(text)
+        return code if pattern.fullmatch(code) else None
+
+    return shape
+
+
+def _plate_shape(text: str) -> str | None:
+    code = re.sub("[·•.-]", "", plain_code(text))
+    return code if _PLATE.fullmatch(code) else None
+
+
+def _any_shape(text: str) -> str | None:
+    return unicodedata.normalize("NFC", text)
+
+
+_SHAPES: Final[dict[str, Callable[[str], str | None]]] = {
+    "string": _any_shape,
+    "uscc": _uscc_shape,
+    "id_no": citizen_id,
+    "reg_no": _matches(_REG_NO),
+    "org_code": _matches(_ORG_CODE),
+    "mobile": _matches(_MOBILE),
+    "phone": _matches(_PHONE),
+    "plate": _plate_shape,
+    "email": _matches(_EMAIL),
+}
+"""Types that `keep` may cut, and what a value must look like before it is cut."""
+
+KEEP_TYPES: Final = frozenset(_SHAPES)
+STARS: Final = "****"
+USCC_STARS: Final = "**********"
+
+
+def graphemes(text: str) -> list[str]:
+    """The user-perceived characters of a text (extended grapheme clusters of UAX 29)."""
+    if text.isascii():
+        return list(text)
+    clusters: list[str] = []
+    flags = pictograph = joined = False
+    hangul = ""
+    for sign in text:
+        code = ord(sign)
+        kind = _cluster_kind(sign)
+        syllable = _hangul_kind(code)
+        attach = False
+        if clusters:
+            if kind in ("extend", "spacing"):
+                attach = clusters[-1][-1] not in "\r\n" and unicodedata.category(clusters[-1][-1]) not in ("Cc", "Zl", "Zp")
+            elif kind == "picture":
+                attach = joined
+            elif kind == "flag":
+                attach = flags
+            elif sign == "\n":
+                attach = clusters[-1][-1] == "\r"
+            elif syllable:
+                attach = (
+                    (hangul == "L" and syllable in ("L", "V", "LV", "LVT"))
+                    or (hangul in ("LV", "V") and syllable in ("V", "T"))
+                    or (hangul in ("LVT", "T") and syllable == "T")
+                )
+        if attach:
+            clusters[-1] += sign
+        else:
+            clusters.append(sign)
+        flags = kind == "flag" and not attach
+        joined = pictograph and code == 0x200D
+        if kind != "extend":
+            pictograph = kind == "picture"
+        hangul = syllable
+    return clusters
+
+
+def _cluster_kind(sign: str) -> str:
+    code = ord(sign)
+    category = unicodedata.category(sign)
+    if (
+        category in ("Mn", "Me")
+        or code in (0x200C, 0x200D)
+        or 0xFF9E <= code <= 0xFF9F
+        or 0x1F3FB <= code <= 0x1F3FF
+        or 0xE0020 <= code <= 0xE007F
+    ):
+        return "extend"
+    if category == "Mc":
+        return "spacing"
+    if 0x1F1E6 <= code <= 0x1F1FF:
+        return "flag"
+    if category == "So" and (code >= 0x1F000 or 0x2190 <= code <= 0x3299 or code in (0xA9, 0xAE)):
+        return "picture"
+    return ""
+
+
+def _hangul_kind(code: int) -> str:
+    if 0x1100 <= code <= 0x115F or 0xA960 <= code <= 0xA97C:
+        return "L"
+    if 0x1160 <= code <= 0x11A7 or 0xD7B0 <= code <= 0xD7C6:
+        return "V"
+    if 0x11A8 <= code <= 0x11FF or 0xD7CB <= code <= 0xD7FB:
+        return "T"
+    if 0xAC00 <= code <= 0xD7A3:
+        return "LV" if (code - 0xAC00) % 28 == 0 else "LVT"
+    return ""
+
+
+# --- the functions ----------------------------------------------------------------------------------------------------
+
+
+def _exists(value: Value) -> Shown:
+    return value is not None and value != ""
+
+
+def _keep(first: int, last: int, kind: str) -> Treat:
+    shape = _SHAPES[kind]
+    stars = USCC_STARS if kind == "uscc" else STARS
+    enough = first + last + 2
+
+    def treat(value: Value) -> Shown:
+        if value is None:
+            return None
+        text = shape(value) if isinstance(value, str) else None
+        if not text:
+            return DROPPED
+        signs = text if text.isascii() else graphemes(text)
+        if len(signs) < enough:
+            return stars
+        return "".join((*signs[:first], stars, *signs[len(signs) - last :]))
+
+    return treat
+
+
+_NAME_DOTS: Final = re.compile("[·•‧∙⋅・･.᛫˙]")
+
+
+@cache
+def _is_letter_name(sign: str) -> bool:
+    """Letters of alphabets, which do not show where the surname ends."""
+    return sign.isalpha() and not ("\u3400" <= sign <= "\u9fff" or "\U00020000" <= sign <= "\U0003ffff")
+
+
+def surname(name: str) -> str:
+    """姓 + `某某`; `某某` alone where the surname cannot be told."""
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name))
+    if _NAME_DOTS.search(plain) or any(map(_is_letter_name, plain)):
+        return "某某"
+    if len(plain) > 2 and plain[:2] in COMPOUND:
+        return f"{plain[:2]}某某"
+    return f"{plain[0]}某某" if plain and plain[0] in SINGLE else "某某"
+
+
+def _surname(value: Value) -> Shown:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _INVISIBLE.sub("", value):
+        return DROPPED
+    return surname(value)
+
+
+def _month(value: Value) -> Shown:
+    parts = _date_parts(value)
+    return parts if isinstance(parts, Dropped) or parts is None else parts[:7]
+
+
+def _year(value: Value) -> Shown:
+    parts = _date_parts(value)
+    return parts if isinstance(parts, Dropped) or parts is None else parts[:4]
+
+
+def _decade(value: Value) -> Shown:
+    parts = _date_parts(value)
+    return parts if isinstance(parts, Dropped) or parts is None else f"{parts[:3]}X"
+
+
+def _date_parts(value: Value) -> str | Dropped | None:
+    if value is None:
+        return None
+    found = _DATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not (int(found[1]) and day_exists(int(found[1]), int(found[2]), int(found[3]))):
+        return DROPPED
+    return found[0]
+
+
+def _digits(count: int) -> Treat:
+    def treat(value: Value) -> Shown:
+        if value is None:
+            return None
+        return value[:count] if isinstance(value, str) and _DIVISION.fullmatch(value) else DROPPED
+
+    return treat
+
+
+_DATES: Final[dict[object, Treat]] = {"month": _month, "year": _year, "decade": _decade}
+
+
+def household_name(code: str | None, region: str) -> str:
+    """What stands for the name of an individual business: the county of its code, else of its record, and a fixed form."""
+    county = _county(code[2:8]) if code and uscc_holds(code) else None
+    return f"{county or _county(region) or ''}{STARS}个体工商户"
+
+
+@cache
+def _known_county(code: str) -> str | None:
+    name = short_name(code)
+    return short_name(code[:4] + "00") if name in PSEUDO_NAMES else name
+
+
+def _county(code: str) -> str | None:
+    return _known_county(code) if _DIVISION.fullmatch(code) else None
+
+
+# --- which treatment fits what, and its function ----------------------------------------------------------------------
+
+NAME_TYPES: Final = frozenset({"person_name", "subject_name"})
+_WINDOWS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
+    "id_no": ((4, 0), (6, 0)),
+    "mobile": ((3, 0), (2, 0), (1, 0), (0, 0)),
+    "phone": ((3, 0), (2, 0), (1, 0), (0, 0)),
+    "plate": ((2, 0), (1, 0), (0, 0)),
+}
+
+
+def misfit(treatment: Treatment, kind: str, *, text: bool, subject: SubjectKind) -> str | None:
+    """Why this treatment cannot stand on a field of this type, for this kind of subject; None if it can."""
+    base = kind.partition("(")[0]
+    if isinstance(treatment, Drop):
+        return None
+    if text:
+        return None if isinstance(treatment, Redact | Clear) else "a text field takes drop, redact or clear"
+    if isinstance(treatment, Exists | Clear):
+        return None
+    if isinstance(treatment, Redact):
+        return "redact stands on text fields only"
+    if isinstance(treatment, Surname):
+        if base == "person_name" or (base == "subject_name" and subject != "legal"):
+            return None
+        return "surname stands on names of persons and of individual businesses only"
+    if isinstance(treatment, Generalise):
+        axis = _COARSENESS[treatment.to][0]
+        return None if axis == base else f"generalise(to = {treatment.to}) stands on a {axis} field, not on {base}"
+    if base not in KEEP_TYPES:
+        return f"keep does not stand on {base}"
+    allowed = _WINDOWS.get(base)
+    if allowed is not None and (treatment.first, treatment.last) not in allowed:
+        windows = " or ".join(f"keep({first},{last})" for first, last in allowed if first)
+        return f"a window of {base} is at most {windows}"
+    return None
+
+
+def treat_function(treatment: Treatment, kind: str) -> Treat | None:
+    """The function that applies a treatment to values of one type; None where the value is shown as it is.
+
+    `drop`, `redact` and the names of individual businesses need more than the value: `views` applies them.
+    """
+    if isinstance(treatment, Clear):
+        return None
+    if isinstance(treatment, Exists):
+        return _exists
+    if isinstance(treatment, Surname):
+        return _surname
+    if isinstance(treatment, Keep):
+        return _keep(treatment.first, treatment.last, kind.partition("(")[0])
+    if isinstance(treatment, Generalise):
+        return _digits(treatment.to) if isinstance(treatment.to, int) else _DATES[treatment.to]
+    raise ValueError("drop and redact are no functions of a value")
+
+
+_TWIN: Final = re.compile(r"(surname|keep\(([0-9]{1,2}),([0-9]{1,2})\)|generalise\((month|year|decade)\))")
+
+
+def parse_twin(text: str) -> Treatment:
+    """The treatment of a twin name such as `keep(4,0)` (exchange.md §22).
+
+    Raises ValueError for anything else.
+    """
+    found = _TWIN.fullmatch(text)
+    if found is None:
+        raise ValueError("not a treatment that a twin may have")
+    if found[2] is not None:
+        return Keep(first=int(found[2]), last=int(found[3]))
+    if found[4] == "month":
+        return Generalise(to="month")
+    if found[4] == "year":
+        return Generalise(to="year")
+    return Generalise(to="decade") if found[4] else SURNAME
+
+
+def twin(treatment: Treatment, kind: str, value: Value) -> Value:
+    """What a receiver recomputes from the whole value; null where the treatment drops it (exchange.md §22)."""
+    function = treat_function(treatment, kind)
+    shown = value if function is None else function(value)
+    return None if isinstance(shown, Dropped) else shown
