@@ -2,7 +2,7 @@
 JSON is UTF-8 bytes made by msgspec, ids are text. Nothing personal stands here in clear: see `vault.py` and policy.md §11.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint, text
 
 metadata = MetaData(
     naming_convention={
@@ -28,8 +28,8 @@ readers = Table("readers", metadata, Column("name", String(96), primary_key=True
 
 deks = Table(
     "deks", metadata,
-    Column("dek_id", Seq, primary_key=True, autoincrement=True),
-    Column("scope", String(128), nullable=False, unique=True),  # subject:<subject_id>, or org:<dataset>:<year>
+    Column("dek_id", Seq, primary_key=True, autoincrement=False),  # from counters: never given twice, also after shredding
+    Column("scope", String(128), nullable=False, unique=True),  # subject:<subject_id>, org:<dataset>:<year>, or house:<what>
     Column("key_version", Integer, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
 )
@@ -42,8 +42,8 @@ audit = Table(
     Column("actor", String(128), nullable=False),
     Column("act", String(64), nullable=False),
     Column("target", String(256), nullable=False),
-    Column("detail", LargeBinary, nullable=False),  # JSON of ids, counts and codes; never values
-    Column("chain", LargeBinary, nullable=False),   # SHA-256(previous chain ‖ row)
+    Column("detail", LargeBinary, nullable=False),  # ciphertext of JSON: ids, counts and codes; never values
+    Column("chain", LargeBinary, nullable=False),   # SHA-256(previous chain ‖ row); over ciphertext, so that shredding never breaks it
 )
 
 # --- subjects and records ---------------------------------------------------------------------------------------------
@@ -53,14 +53,25 @@ subjects = Table(
     Column("subject_id", String(30), primary_key=True),
     Column("kind", String(20), nullable=False),
     Column("head_seq", Seq, nullable=False),  # seq of the latest change of any of its records
+    sqlite_with_rowid=False,
 )
 
 subject_keys = Table(
     "subject_keys", metadata,
-    Column("key_type", String(20), primary_key=True),   # uscc reg_no org_code … id_no name (households)
+    Column("key_type", String(20), primary_key=True),   # uscc reg_no org_code … id_no
     Column("key_value", String(80), primary_key=True),  # legal: the code; persons and households: hex of the blind index
     Column("subject_id", String(30), ForeignKey("subjects.subject_id"), nullable=False, index=True),
+    sqlite_with_rowid=False,
 )
+"""What identifies a subject: one subject a key."""
+
+subject_names = Table(
+    "subject_names", metadata,
+    Column("name_blind", String(32), primary_key=True),  # hex of the blind index of the normalised trade name
+    Column("subject_id", String(30), ForeignKey("subjects.subject_id"), primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+"""Trade names of individual businesses, for the exact look-up; two may bear one name. Names of persons have no index at all."""
 
 records = Table(
     "records", metadata,
@@ -79,7 +90,7 @@ records = Table(
     Column("authority_code", String(18)),
     Column("authority_name", String(200)),
     Column("sender", String(18)),
-    Column("officer", String(64)),
+    Column("officer", String(32)),                       # hex of the blind index: the officer's name stands sealed in `ingests`
     Column("decided_on", String(10)),
     Column("severity", String(16)),
     Column("dates", LargeBinary, nullable=False),        # LifeDates as JSON
@@ -97,10 +108,11 @@ records = Table(
     Column("received_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
     Column("changed_seq", Seq, nullable=False),
-    UniqueConstraint("dataset", "issuer", "business_key"),
+    UniqueConstraint("dataset", "business_key", "issuer"),
     Index("ix_records_subject_id_dataset", "subject_id", "dataset"),
     Index("ix_records_dataset_state_record_id", "dataset", "state", "record_id"),
-    Index("ix_records_state_publish_until", "state", "publish_until"),
+    Index("ix_records_state_publish_until", "state", "publish_until",
+          sqlite_where=text("publish_until IS NOT NULL"), postgresql_where=text("publish_until IS NOT NULL")),
 )
 
 record_versions = Table(
@@ -108,17 +120,35 @@ record_versions = Table(
     Column("record_id", String(30), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("state", String(12), nullable=False),
+    Column("hold_code", String(32)),
+    Column("trust", String(8), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("authority_code", String(18)),
+    Column("authority_name", String(200)),
+    Column("sender", String(18)),
+    Column("officer", String(32)),
+    Column("decided_on", String(10)),
+    Column("severity", String(16)),
+    Column("dates", LargeBinary, nullable=False),
+    Column("publish_from", String(10)),
+    Column("publish_until", String(10)),
+    Column("period_rule", String(63)),
+    Column("minor", Boolean, nullable=False),
+    Column("sealed_flag", Boolean, nullable=False),
+    Column("dispute_since", String(32)),
+    Column("corrected_since", String(32)),
     Column("clear", LargeBinary, nullable=False),
     Column("secret", LargeBinary),
     Column("texts", LargeBinary),
-    Column("dates", LargeBinary, nullable=False),
+    Column("received_at", String(32), nullable=False),
     Column("op", String(16), nullable=False),
     Column("reason", String(32)),
     Column("actor", String(128), nullable=False),
     Column("at", String(32), nullable=False),
     Column("seq", Seq, nullable=False),
 )
-"""What a record was before its present version: written when a version is replaced (the present one stands in `records`)."""
+"""What a record was before its present version, with the change that made it so: written when a version is replaced (the present
+one stands in `records`). Every change makes a version, so that (version, plan hash) reproduces any past answer."""
 
 changes = Table(
     "changes", metadata,
@@ -139,8 +169,9 @@ ingests = Table(
     Column("ingest_id", String(30), primary_key=True),
     Column("dataset", String(63), nullable=False),
     Column("file_sha256", String(64), nullable=False),
-    Column("statement", String(160), nullable=False),  # authority + officer, or 'vouched'
-    Column("file_name", String(255), nullable=False),
+    Column("statement", String(64), nullable=False),   # keyed digest of authority and officer, or 'vouched'
+    Column("authority", String(18)),
+    Column("about", LargeBinary, nullable=False),       # ciphertext of JSON {file_name, officer}: both may name a person
     Column("cursor", Text),                             # of the adapter; resume continues after it
     Column("receipt", LargeBinary, nullable=False),     # JSON so far
     Column("state", String(12), nullable=False),        # running done

