@@ -77,6 +77,14 @@ class Field(Struct, frozen=True, kw_only=True):
     text: bool = False
     values: Mapping[str, str] = MappingProxyType({})
     """Enumeration: code → Chinese label; the source may send either."""
+    aliases: Mapping[str, str] = MappingProxyType({})
+    """Further texts that departments write for a value: text → value (`长期` → `2099-12-31`, an older label → its code)."""
+    multiple: bool = False
+    """An enumeration of which several may hold: the value is their codes in dictionary order, joined by `;`."""
+    detail: str | None = None
+    """Field that takes the words of `其他-…`, so that an open enumeration loses nothing."""
+    bands: tuple[str, ...] = ()
+    """Edges for `generalise` of an amount, ascending; fixed by policy, never by data."""
     synonyms: tuple[str, ...] = ()
     """Further headers under which departments send this column."""
     link_key: str | None = None
