@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
+from click.exceptions import Abort, Exit
 
 from gateway import __version__, settings
 from gateway.console import progress, say, show, table, tell_error
@@ -574,12 +575,12 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chengxin … | head` ends quietly
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Exit as end:
+    except Exit as end:
         raise SystemExit(end.exit_code) from None
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line without data
         raise SystemExit(tell_error(error)) from None
