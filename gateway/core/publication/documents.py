@@ -1,0 +1,348 @@
+"""What a View looks like to a reader: record envelope, subject, in the key order of api.md §6.
+
+Rules: a document is made of Views and of nothing else, so what a plan does not show cannot stand in it. A key is there or not by
+plan and kind, never by value. Fields promoted to the envelope do not stand again in `fields`. The bytes of a document are its
+head (all that a View decides), then `seq`, `policy_version` and `links`: whether a reader was shown something new is decided on
+the head alone. Links are absolute, from `public_origin`. Renderings are Chinese; `localise` gives the English of the same
+document. This room must not choose what is shown.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.disclosure.views import View
+from gateway.core.publication.labels import Language, label, region_label
+from gateway.core.records.identifiers import subject_form
+from gateway.core.records.model import BasisRef, SubjectKind, Value
+
+Document = dict[str, Any]
+
+ENVELOPE_FIELDS = ("name", "uscc", "document_number", "decision_date", "severity")
+"""Fields that a record's envelope shows, so that `fields` does not."""
+SUBJECT_FIELDS = ("name", "uscc", "former_names", "industry", "status", "established_on")
+"""Fields of a record that a subject document shows."""
+_REGISTERED = ("former_names", "industry", "status", "established_on", "division")
+HOUSEHOLD = "household"
+FOREVER = "9999-12-31T00:00:00Z"
+"""`valid_until` of what has no end."""
+SAMPLE_NOTICE: Mapping[str, str] = {
+    "zh-CN": "示例数据：主体、人员、机关均为虚构，不得作为任何决定的依据。",
+    "en": "Sample data: every subject, person and authority is invented; no basis for any decision.",
+}
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def instant(moment: datetime) -> str:
+    """RFC 3339 in UTC with Z, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def until(moment: datetime | None) -> str:
+    """An end as stored: none sorts after every other."""
+    return FOREVER if moment is None else instant(moment)
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def notice(language: Language) -> Document:
+    """The mark that every answer of a demo carries."""
+    return {"code": "sample-data", "text": SAMPLE_NOTICE[language]}
+
+
+def basis_document(basis: BasisRef) -> Document:
+    """A legal ground as shown."""
+    return {"text": basis.text, "uri": basis.uri}
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """A record as one plan shows it, all but the numbers that come when it is told; and what the read model files it under."""
+
+    record_id: str
+    subject_id: str
+    dataset: str
+    category: str
+    kind: SubjectKind
+    form: str
+    """Subject kind of api.md §6.2."""
+    document: Document
+    region: str
+    source: str | None
+    severity: str | None
+    decision_date: str | None
+    published_from: str | None
+    marks: tuple[str, ...]
+    valid_from: str
+    valid_until: str
+
+
+def subject_address(origin: str, subject_id: str, uscc: Value, form: str) -> str:
+    """The canonical URL of a subject: by code, and by id where the code is not shown whole or there is none."""
+    by_code = isinstance(uscc, str) and form not in (HOUSEHOLD, "person") and "*" not in uscc
+    return f"{origin}/v1/subjects/{uscc if by_code else subject_id}"
+
+
+def form_of(kind: SubjectKind, uscc: Value) -> str:
+    """The subject kind of api.md §6.2, from what is shown."""
+    return subject_form(uscc if isinstance(uscc, str) and "*" not in uscc else None, kind)
+
+
+def marks_of(view: View, language: Language = "zh-CN") -> list[Document]:
+    """The marks of a record, in the order they are shown; `recognised` always stands on a recognised one."""
+    found = [{"code": mark.code, "label": label("mark", mark.code, language), "since": None if mark.since is None else instant(mark.since)}
+             for mark in view.marks]
+    if view.recognised is not None and all(mark["code"] != "recognised" for mark in found):
+        found.append({"code": "recognised", "label": label("mark", "recognised", language), "since": instant(view.recognised.since)})
+    return found
+
+
+def record_head(view: View, origin: str) -> Head:
+    """The record envelope of api.md §6.1 up to `treatments`, in Chinese."""
+    shown = view.fields
+    uscc = shown.get("uscc")
+    form = form_of(view.kind, uscc)
+    subject: Document = {"id": view.subject_id}
+    if "uscc" in shown:
+        subject["uscc"] = uscc
+    if "name" in shown:
+        subject["name"] = shown["name"]
+    subject["kind"] = form
+    subject["kind_label"] = label("subject_kind", form)
+    subject["uri"] = subject_address(origin, view.subject_id, uscc, form)
+    document: Document = {
+        "id": view.record_id, "dataset": view.dataset, "kind": view.category, "kind_label": label("kind", view.category),
+        "subject": subject,
+    }
+    if "document_number" in shown:
+        document["document_number"] = shown["document_number"]
+    if "decision_date" in shown:
+        document["decision_date"] = shown["decision_date"]
+    severity: Value = None
+    if "severity" in shown:
+        severity = shown["severity"] if shown["severity"] is not None else view.severity
+        document["severity"] = severity
+        document["severity_label"] = label("severity", severity if isinstance(severity, str) else None)
+    document["region"] = view.region
+    document["region_label"] = region_label(view.region)
+    document["published_from"] = _day(view.published_from)
+    document["publish_until"] = _day(view.publish_until)
+    document["period_rule"] = view.period_rule
+    document["basis"] = [basis_document(basis) for basis in view.basis]
+    source: Document = {"name": view.source_name, "uscc": view.source_code, "received_at": instant(view.received_at)}
+    if view.issuer is not None:
+        source["issuer"] = view.issuer
+    document["source"] = source
+    marks = marks_of(view)
+    document["marks"] = marks
+    document["fields"] = {name: value for name, value in shown.items() if name not in ENVELOPE_FIELDS}
+    document["treatments"] = dict(view.treatments)
+    decided = document.get("decision_date")
+    return Head(
+        record_id=view.record_id, subject_id=view.subject_id, dataset=view.dataset, category=view.category, kind=view.kind, form=form,
+        document=document, region=view.region, source=view.source_code, severity=severity if isinstance(severity, str) else None,
+        decision_date=decided if isinstance(decided, str) else None, published_from=document["published_from"],
+        marks=tuple(mark["code"] for mark in marks), valid_from=instant(view.valid_from), valid_until=until(view.valid_until),
+    )
+
+
+def head_bytes(document: Document) -> bytes:
+    """The encoded head: what is compared to tell whether a reader was shown something new."""
+    return _ENCODER.encode(document)
+
+
+def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, record_id: str, subject_uri: str) -> bytes:
+    """The whole record: its head, then the numbers and links."""
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b/v1/records/%b","history":"%b/timeline"}}' % (
+        head[:-1], seq, policy_version, origin.encode(), record_id.encode(), subject_uri.encode(),
+    )
+
+
+def with_notice(body: bytes, said: Mapping[str, Any]) -> bytes:
+    """A document with a notice as its last key: additive, and the rest of its bytes stay as they were."""
+    return b'%b,"notice":%b}' % (body[:-1], _ENCODER.encode(said))
+
+
+# --- subjects ----------------------------------------------------------------------------------------------------------
+
+
+class Statement(Struct, frozen=True, kw_only=True):
+    """What one shown record says about its subject."""
+
+    record_id: str
+    dataset: str
+    category: str
+    decision_date: str | None
+    shown: Mapping[str, Value]
+    """Of SUBJECT_FIELDS and `division`, those that the plan shows for this kind."""
+    treatments: Mapping[str, str]
+    form: str
+    region: str
+    marks: Sequence[Document]
+    seq: int
+    valid_until: str
+
+
+def statement_of(head: Head, seq: int) -> Statement:
+    """What a record just shown says about its subject."""
+    document = head.document
+    subject, fields, treatments = document["subject"], document["fields"], document["treatments"]
+    shown = {name: fields[name] for name in _REGISTERED if name in fields}
+    shown.update({name: subject[name] for name in ("name", "uscc") if name in subject})
+    return Statement(
+        record_id=head.record_id, dataset=head.dataset, category=head.category, decision_date=head.decision_date, shown=shown,
+        treatments={name: treatments[name] for name in SUBJECT_FIELDS if name in treatments} if treatments else {},
+        form=head.form, region=head.region, marks=document["marks"], seq=seq, valid_until=head.valid_until,
+    )
+
+
+class _StoredSubject(Struct):
+    kind: str
+    uscc: Value | msgspec.UnsetType = msgspec.UNSET
+    name: Value | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Stored(Struct):
+    """A rendered record, as far as a subject needs it."""
+
+    id: str
+    dataset: str
+    kind: str
+    subject: _StoredSubject
+    region: str
+    marks: list[dict[str, Any]]
+    fields: dict[str, Value]
+    treatments: dict[str, str]
+    seq: int
+    decision_date: str | None = None
+
+
+_STORED = msgspec.json.Decoder(_Stored)
+
+
+def statement_of_body(body: bytes, valid_until: str) -> Statement:
+    """What a rendered record says about its subject: the same as when it was rendered."""
+    stored = _STORED.decode(body)
+    shown = {name: stored.fields[name] for name in _REGISTERED if name in stored.fields}
+    if stored.subject.name is not msgspec.UNSET:
+        shown["name"] = stored.subject.name
+    if stored.subject.uscc is not msgspec.UNSET:
+        shown["uscc"] = stored.subject.uscc
+    return Statement(
+        record_id=stored.id, dataset=stored.dataset, category=stored.kind, decision_date=stored.decision_date, shown=shown,
+        treatments={name: stored.treatments[name] for name in SUBJECT_FIELDS if name in stored.treatments},
+        form=stored.subject.kind, region=stored.region, marks=stored.marks, seq=stored.seq, valid_until=valid_until,
+    )
+
+
+class SubjectPage(Struct, frozen=True, kw_only=True):
+    """A subject as one plan set shows it, and what the read model files it under."""
+
+    document: Document
+    """Without `seq`, `policy_version` and `links`."""
+    form: str
+    region: str | None
+    industry: str | None
+    status: str | None
+    names: tuple[tuple[str, str], ...]
+    """(role, shown name): what it may be found by; empty unless an organisation whose name is shown whole."""
+    valid_until: str
+    uri: str
+
+
+def former_names_of(value: Value) -> list[str]:
+    """The former names that a registration states, each once, in order."""
+    if not isinstance(value, str):
+        return []
+    for mark in "；;、|\n":
+        value = value.replace(mark, ";")
+    return list(dict.fromkeys(part.strip() for part in value.split(";") if part.strip()))
+
+
+def subject_page(subject_id: str, statements: Iterable[Statement], *, categories: Sequence[str], origin: str) -> SubjectPage | None:
+    """The subject document of api.md §6.2 from everything shown of it; None when nothing is.
+
+    Its registration speaks for it; without one the latest decision does. `categories` are those that `record_counts` names.
+    """
+    stated = sorted(statements, key=lambda each: (each.category == "registration", each.decision_date or "", each.record_id))
+    if not stated:
+        return None
+    speaker = stated[-1]
+    shown = speaker.shown
+    form = speaker.form
+    document: Document = {"id": subject_id}
+    if "uscc" in shown:
+        document["uscc"] = shown["uscc"]
+    if "name" in shown:
+        document["name"] = shown["name"]
+    former = former_names_of(shown.get("former_names"))
+    document["former_names"] = former
+    document["kind"] = form
+    document["kind_label"] = label("subject_kind", form)
+    registered = speaker.category == "registration"
+    division = shown.get("division")
+    region = division if isinstance(division, str) and division else speaker.region if registered else None
+    document["region"] = region
+    document["region_label"] = region_label(region)
+    document["industry"] = shown.get("industry")
+    status = shown.get("status")
+    document["status"] = status
+    document["status_label"] = label("status", status if isinstance(status, str) else None)
+    document["established_on"] = shown.get("established_on")
+    document["treatments"] = dict(speaker.treatments)
+    counts = dict.fromkeys(categories, 0)
+    for each in stated:
+        counts[each.category] = counts.get(each.category, 0) + 1
+    document["record_counts"] = counts
+    document["marks"] = list(speaker.marks) if registered else []
+    name = shown.get("name")
+    names: list[tuple[str, str]] = []
+    if form not in (HOUSEHOLD, "person") and "name" not in speaker.treatments and isinstance(name, str) and name:
+        names.append(("name", name))
+        if "former_names" not in speaker.treatments:
+            names.extend(("former_name", each) for each in former)
+    return SubjectPage(
+        document=document, form=form, region=region, industry=_text(shown.get("industry")), status=_text(status), names=tuple(names),
+        valid_until=min(each.valid_until for each in stated), uri=subject_address(origin, subject_id, shown.get("uscc"), form),
+    )
+
+
+def _text(value: Value) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def subject_bytes(head: bytes, *, seq: int, policy_version: int, uri: str) -> bytes:
+    """The whole subject document: its head, then the numbers and links."""
+    address = uri.encode()
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records","timeline":"%b/timeline"}}' % (
+        head[:-1], seq, policy_version, address, address, address,
+    )
+
+
+# --- languages ---------------------------------------------------------------------------------------------------------
+
+
+def localise(document: Document, language: Language) -> Document:
+    """The same record, subject or listing with its labels in another language; key order stays."""
+    if language == "zh-CN":
+        return document
+    changed = dict(document)
+    table = "kind" if "dataset" in changed else "subject_kind"
+    for key, words in (("kind", table), *((each, each) for each in ("severity", "status", "polarity", "reason", "event"))):
+        if f"{key}_label" in changed:
+            changed[f"{key}_label"] = label(words, changed[key], language)
+    if "region_label" in changed:
+        changed["region_label"] = region_label(changed["region"], language)
+    if isinstance(changed.get("marks"), list):
+        changed["marks"] = [{**mark, "label": label("mark", mark["code"], language)} for mark in changed["marks"]]
+    subject = changed.get("subject")
+    if isinstance(subject, dict):
+        changed["subject"] = {**subject, "kind_label": label("subject_kind", subject["kind"], language)}
+    if "notice" in changed and isinstance(changed["notice"], dict) and changed["notice"].get("code") == "sample-data":
+        changed["notice"] = notice(language)
+    return changed

@@ -1,0 +1,127 @@
+r"""The flat form of a document, and CSV (api.md §1.3, §12.7).
+
+Rules: objects join with `_`, arrays of codes with `|`, arrays of objects give their `code` or `text` joined with `|`; a `|` inside
+a value is written `\|`; booleans are `true` and `false`; null is the empty cell, and no shown text is ever "". `links` and
+`notice` are left out. Columns are those of the plan, never of the values: envelope first, then `fields_*` in dictionary order.
+CSV is RFC 4180 with CRLF, lossless; for Excel (`excel=1`) it carries a BOM and guards cells that a spreadsheet would run.
+This room must not know what a column means.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+FlatValue = str | int | bool | None
+LEFT_OUT = frozenset({"links", "notice"})
+BOM = b"\xef\xbb\xbf"
+_GUARDED = tuple("=+-@\t\r＝＋－＠")
+_SPECIAL = frozenset('",\r\n')
+
+RECORD_COLUMNS: tuple[str, ...] = (
+    "id", "dataset", "kind", "kind_label",
+    "subject_id", "subject_uscc", "subject_name", "subject_kind", "subject_kind_label", "subject_uri",
+    "document_number", "decision_date", "severity", "severity_label", "region", "region_label", "published_from", "publish_until",
+    "period_rule", "basis",
+    "source_name", "source_uscc", "source_received_at", "source_issuer", "marks",
+)
+"""Envelope of a record; which of them a plan shows, `record_columns` says."""
+LISTING_COLUMNS: tuple[str, ...] = ("list", "listed_on", "listing_basis", "measures", "removal_conditions", "remedy")
+TAIL_COLUMNS: tuple[str, ...] = ("seq", "policy_version")
+SUBJECT_COLUMNS: tuple[str, ...] = (
+    "id", "uscc", "name", "former_names", "kind", "kind_label", "region", "region_label", "industry",
+    "status", "status_label", "established_on", "marks", "seq", "policy_version",
+)
+_ENVELOPE_FIELDS = ("document_number", "decision_date", "severity")
+
+
+def escape(text: str) -> str:
+    """A value whose bars are not those of a joined list."""
+    return text.replace("|", "\\|") if "|" in text else text
+
+
+def _scalar(value: Any) -> str:
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    return str(value)
+
+
+def _joined(items: Sequence[Any]) -> str | None:
+    """An array as one cell: codes, or the `code`, else the `text`, of objects."""
+    parts = [item.get("code", item.get("text")) if isinstance(item, Mapping) else item for item in items]
+    return "|".join(escape(_scalar(part)) for part in parts if part is not None) or None
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, FlatValue]:
+    """The flat row of a document: the one rule, for every format."""
+    row: dict[str, FlatValue] = {}
+    for key, value in document.items():
+        if not prefix and key in LEFT_OUT:
+            continue
+        if isinstance(value, Mapping):
+            row.update(flatten(value, f"{prefix}{key}_"))
+        elif isinstance(value, (list, tuple)):
+            row[prefix + key] = _joined(value)
+        elif isinstance(value, str):
+            row[prefix + key] = escape(value)
+        else:
+            row[prefix + key] = value
+    return row
+
+
+def record_columns(*, shown: Iterable[str], treated: Iterable[str], listing: bool = False, promoted: Iterable[str] = ()) -> tuple[str, ...]:
+    """The columns of a dataset's records (or a list's listings) under a plan set.
+
+    `shown`: fields of its plans in dictionary order; `treated`: those not shown clear in some plan; `promoted`: fields that stand
+    in the envelope instead of `fields`.
+    """
+    fields = tuple(shown)
+    present = set(fields)
+    hidden = {"subject_name": "name", "subject_uscc": "uscc", "severity_label": "severity", **{name: name for name in _ENVELOPE_FIELDS}}
+    envelope = tuple(column for column in RECORD_COLUMNS if column not in hidden or hidden[column] in present)
+    left_out = {"name", "uscc", *_ENVELOPE_FIELDS, *promoted}
+    return (
+        *envelope,
+        *(f"treatments_{name}" for name in treated),
+        *(LISTING_COLUMNS if listing else ()),
+        *TAIL_COLUMNS,
+        *(f"fields_{name}" for name in fields if name not in left_out),
+    )
+
+
+def subject_columns(categories: Iterable[str], treated: Iterable[str] = ()) -> tuple[str, ...]:
+    """The columns of subjects: the envelope, treatments, and a count for each category."""
+    at = SUBJECT_COLUMNS.index("marks")
+    return (*SUBJECT_COLUMNS[:at], *(f"treatments_{name}" for name in treated), *(f"record_counts_{category}" for category in categories),
+            *SUBJECT_COLUMNS[at:])
+
+
+def cell(value: FlatValue) -> str:
+    """One CSV cell; the empty cell is null."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else _scalar(value)
+    if _SPECIAL.isdisjoint(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def excel_cell(value: FlatValue) -> str:
+    """One CSV cell for Excel: what a spreadsheet would run as a formula gets a leading apostrophe."""
+    return cell("'" + value if isinstance(value, str) and value.startswith(_GUARDED) else value)
+
+
+def line(values: Iterable[FlatValue], write: Callable[[FlatValue], str] = cell) -> bytes:
+    """One CSV line with its end."""
+    return (",".join([write(value) for value in values]) + "\r\n").encode()
+
+
+def header(columns: Iterable[str]) -> bytes:
+    """The first line."""
+    return line(columns)
+
+
+def row_line(document: Mapping[str, Any], columns: Sequence[str], *, excel: bool = False) -> bytes:
+    """A document as one CSV line in these columns; a column it does not have is empty."""
+    row = flatten(document)
+    return line([row.get(column) for column in columns], excel_cell if excel else cell)
