@@ -1,0 +1,97 @@
+"""Adapters are found by entry point and refused, with what to do, when they do not keep the contract."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from gateway.adapter_contract import CONTRACT_VERSION
+from gateway.adapter_loading import GROUP, PARTNER_METHODS, SOURCE_METHODS, Adapters, installed_adapters
+from gateway.core.errors import SettingsError
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    folder: str
+
+
+def guest(version: object = CONTRACT_VERSION, methods: tuple[str, ...] = SOURCE_METHODS, config: object = Config) -> type[Any]:
+    """An adapter class as somebody else might ship it."""
+
+    def build(self: Any, settings: Config, tools: object) -> None:
+        self.settings = settings
+        self.tools = tools
+
+    members: dict[str, Any] = dict.fromkeys(methods, lambda *_: None)
+    return type("Guest", (), {"contract_version": version, "Config": config, "__init__": build, **members})
+
+
+def test_the_built_in_adapters_are_installed() -> None:
+    """The three built-in adapters are offered by entry points, not by imports."""
+    assert {"excel_csv", "https_partner", "memory"} <= set(installed_adapters())
+    assert {entry.name for entry in entry_points(group=GROUP)} >= {"excel_csv", "https_partner", "memory"}
+
+
+@pytest.mark.parametrize("name", ["excel_csv", "https_partner", "memory"])
+def test_a_built_in_adapter_keeps_the_contract(name: str) -> None:
+    """Each built-in adapter loads and has this gateway's contract version."""
+    adapter = installed_adapters().load(name)
+    assert adapter.contract_version == CONTRACT_VERSION
+    methods = SOURCE_METHODS if name == "excel_csv" else PARTNER_METHODS
+    assert all(callable(getattr(adapter, method)) for method in methods)
+
+
+def test_an_adapter_gets_its_own_settings_only() -> None:
+    """It is built with its decoded settings and the tools of its line."""
+    adapters = Adapters({"guest": guest})
+    built: Any = adapters.source("guest", {"folder": "in"})
+    assert built.settings == Config(folder="in")
+    assert built.tools is None
+
+
+@pytest.mark.parametrize(
+    ("found", "config", "code"),
+    [
+        ({}, {}, "adapter-unknown"),
+        ({"guest": lambda: guest(version=2)}, {}, "adapter-contract"),
+        ({"guest": lambda: guest(version=None)}, {}, "adapter-contract"),
+        ({"guest": lambda: guest(config=dict)}, {}, "adapter-contract"),
+        ({"guest": lambda: guest(methods=("pull",))}, {"folder": "x"}, "adapter-contract"),
+        ({"guest": guest}, {"folder": 3}, "adapter-config"),
+        ({"guest": guest}, {"folder": "x", "key": "y"}, "adapter-config"),
+    ],
+)
+def test_a_guest_that_breaks_the_contract_is_refused(found: dict[str, Any], config: dict[str, object], code: str) -> None:
+    """An unknown adapter, another contract version, a missing method or wrong settings give a coded error that names the adapter."""
+    with pytest.raises(SettingsError) as refused:
+        Adapters(found).source("guest", config)
+    assert (refused.value.code, refused.value.place) == (code, "guest")
+
+
+def test_a_guest_that_cannot_be_imported_does_not_bring_the_house_down() -> None:
+    """Whatever an adapter's import raises, the house answers with its own error."""
+
+    def broken() -> object:
+        raise RuntimeError("a secret value")
+
+    with pytest.raises(SettingsError) as refused:
+        Adapters({"guest": broken}).source("guest", {})
+    assert refused.value.code == "adapter-broken"
+    assert "secret" not in str(refused.value)
+
+
+def test_a_source_adapter_is_no_partner_adapter() -> None:
+    """An adapter that reads files cannot be made to carry batches."""
+    with pytest.raises(SettingsError, match="deliver"):
+        Adapters({"guest": guest}).partner("guest", {"folder": "x"})
+
+
+def test_importing_the_contract_does_not_start_the_house(tmp_path: Path) -> None:
+    """A guest that imports the contract gets neither store nor web nor libraries of ours."""
+    seen = "m.split('.')[0] in {'gateway', 'sqlalchemy', 'litestar'}"
+    code = f"import sys, gateway.adapter_contract; print(sorted(m for m in sys.modules if {seen}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == "['gateway', 'gateway.adapter_contract']"
