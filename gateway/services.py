@@ -108,7 +108,7 @@ class PoliciesInForce:
         version, files = active
         changed = self._value is None or self._value.version != version
         if changed:
-            self._value = compile_policies(files, version=version, today=legal_day(self._store.clock()))
+            self._value = compile_policies(files, version=version, today=legal_day(self._store.clock()), in_force=True)
         self._seen = newest
         return changed
 

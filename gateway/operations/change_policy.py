@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.core.disclosure.explain import Explanation, explain
-from gateway.core.disclosure.policy import Policies, compile_policies, files_digest
+from gateway.core.disclosure.policy import Policies, check_policies, compile_policies, files_digest
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, DatasetId
 from gateway.core.records.periods import legal_day
@@ -99,13 +99,14 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def check_folder(folder: Path, at: datetime) -> CheckReport:
-    """What the compiler says of a folder on that day; needs no store."""
+    """What the static checks say of a folder on that day; needs no store."""
     try:
         files = read_folder(folder)
-        compile_policies(files, version=0, today=legal_day(at))
+        found = check_policies(files, version=0, today=legal_day(at))
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
-    return CheckReport(ok=True, digest=files_digest(files))
+    errors, warnings = (tuple(_finding(one) for one in part) for part in (found.errors, found.warnings))
+    return CheckReport(ok=not errors, digest=files_digest(files), errors=errors, warnings=warnings)
 
 
 async def activate_initial(services: Services, folder: Path, *, by: str) -> Activated:

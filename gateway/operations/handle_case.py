@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.errors import StoreError
-from gateway.core.records.model import NEGATIVE_CATEGORIES, Record, RecordId
+from gateway.core.records.model import NEGATIVE_CATEGORIES, Record, RecordId, SubjectId
 from gateway.core.records.periods import legal_day
 from gateway.services import Services
 from gateway.store import audit, records
@@ -55,6 +55,11 @@ def must_be_ours(record: Record, what: str) -> None:
         )
 
 
+def person_of(record: Record) -> SubjectId | None:
+    """Whose data key covers what the audit says of this record; organisations have none."""
+    return None if record.kind == "legal" else record.subject_id
+
+
 async def repair(services: Services, record_id: str, *, actor: str, document: str | None = None) -> CaseOutcome:
     """Write down that the authority granted a repair: the record leaves every exit here and at every partner that has it.
 
@@ -73,7 +78,12 @@ async def repair(services: Services, record_id: str, *, actor: str, document: st
         dates = replace(record.dates, repair_approved=legal_day(tx.now))
         seq = await records.set_state(tx, record.record_id, state="repaired", op="repair", reason="repaired", actor=actor, dates=dates)
         await audit.write(
-            tx, actor, "record.repair", f"record/{record_id}", {"dataset": record.dataset, "seq": seq, "document": document is not None}
+            tx,
+            actor,
+            "record.repair",
+            f"record/{record_id}",
+            {"dataset": record.dataset, "seq": seq, "document": document is not None},
+            subject=person_of(record),
         )
         return CaseOutcome(record_id=record_id, dataset=record.dataset, act="repair", state="repaired", at=tx.now)
 
@@ -92,7 +102,7 @@ async def open_dispute(services: Services, record_id: str, *, actor: str) -> Cas
                 "the record is marked as disputed already", code="record-state", place=record_id, hint="`chengxin dispute close` ends it"
             )
         await records.mark_dispute(tx, record.record_id, tx.now, actor)
-        await audit.write(tx, actor, "dispute.open", f"record/{record_id}", {"dataset": record.dataset})
+        await audit.write(tx, actor, "dispute.open", f"record/{record_id}", {"dataset": record.dataset}, subject=person_of(record))
         return CaseOutcome(record_id=record_id, dataset=record.dataset, act="dispute", state=record.state, at=tx.now)
 
 
@@ -111,5 +121,7 @@ async def close_dispute(services: Services, record_id: str, *, upheld: bool, act
             must_be_ours(record, "withdrawn")
             await records.set_state(tx, record.record_id, state="retracted", op="retract", reason="objection_upheld", actor=actor)
             state = "retracted"
-        await audit.write(tx, actor, "dispute.close", f"record/{record_id}", {"dataset": record.dataset, "upheld": upheld})
+        await audit.write(
+            tx, actor, "dispute.close", f"record/{record_id}", {"dataset": record.dataset, "upheld": upheld}, subject=person_of(record)
+        )
         return CaseOutcome(record_id=record_id, dataset=record.dataset, act="undispute", state=state, at=tx.now)

@@ -68,6 +68,7 @@ def create_keys(settings: Settings) -> Created:
         settings.data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings.keys_path.mkdir(exist_ok=True, mode=0o700)
         if not settings.kek_path.exists():
+            _refuse_orphaned(settings)
             create_kek(settings.kek_path)
             made.append(settings.kek_path.name)
     except OSError as error:
@@ -154,6 +155,18 @@ async def issue_token(services: Services, *, app: str, org: str, tier: str, purp
         )
         expires_at = tx.now + lifetime
     return IssuedToken(token=token, app=app, org=org, tier=tier, purpose=purpose, expires_at=expires_at)
+
+
+def _refuse_orphaned(settings: Settings) -> None:
+    """A database whose key is gone must get it back: a new one would not open it."""
+    database = settings.data_path / "gateway.db"
+    if not settings.database and database.exists():
+        raise SettingsError(
+            "there is a database, but not the key-encryption key under which it was written",
+            code="key-missing",
+            place=str(settings.kek_path),
+            hint="put the key back from its backup; without it nothing personal can be read",
+        )
 
 
 def _write_key(settings: Settings, use: KeyUse, *, number: int, not_before: datetime) -> Path:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.core.errors import StoreError
 from gateway.core.records.periods import legal_day
-from gateway.operations.handle_case import CaseOutcome, must_be_ours, one_record
+from gateway.operations.handle_case import CaseOutcome, must_be_ours, one_record, person_of
 from gateway.services import Services
 from gateway.store import audit, records
 
@@ -33,5 +33,12 @@ async def withdraw(services: Services, record_id: str, *, reason: str, actor: st
         must_be_ours(record, "withdrawn")
         dates = replace(record.dates, revoked=legal_day(tx.now)) if reason == "revoked" else record.dates
         seq = await records.set_state(tx, record.record_id, state="retracted", op="retract", reason=reason, actor=actor, dates=dates)
-        await audit.write(tx, actor, "record.withdraw", f"record/{record_id}", {"dataset": record.dataset, "reason": reason, "seq": seq})
+        await audit.write(
+            tx,
+            actor,
+            "record.withdraw",
+            f"record/{record_id}",
+            {"dataset": record.dataset, "reason": reason, "seq": seq},
+            subject=person_of(record),
+        )
         return CaseOutcome(record_id=record_id, dataset=record.dataset, act="retract", state="retracted", at=tx.now)
