@@ -1,0 +1,678 @@
+"""Seal and admit batches of record lines (exchange.md §4–7).
+
+A batch is admitted only if, in this order: it is small enough; its manifest note verifies with pinned keys of the sender; it is
+addressed to us; an agreement in force covers its stream and direction; its time is right; it is the next of its stream and names the
+manifest we hold as previous; its checkpoint verifies and says the same; each part has the size and digest the manifest says and there is
+no other; its lines hash to the root. Only then is a record looked at (`records.py`). Until then nothing of it is believed, and a failure
+fails the batch as a whole.
+
+Sealing is the reverse: lines, leaves, root, parts, manifest, notes; everything that is digested is encoded once and those bytes are kept.
+This room must not look into a record, read a clock or keep anything.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange import notes
+from gateway.core.exchange.agreements import OPS, Held, Limits, StreamRules, schema_of
+from gateway.core.exchange.merkle import CompactRange, leaf_hash
+from gateway.core.exchange.notes import Checkpoint, KeyRing, SignedDocument, read_checkpoint
+from gateway.core.exchange.records import Line, SealedLine, read_line
+from gateway.core.exchange.wire import (
+    SHA256,
+    SUITES,
+    AgreementId,
+    Count,
+    Digest,
+    InstantText,
+    Number,
+    PartyName,
+    Root,
+    StreamName,
+    Suite,
+    b64,
+    batch_id,
+    digest_text,
+    encode,
+    instant,
+    origin,
+    parse_instant,
+    strict_json,
+    unb64,
+)
+from gateway.core.signing import Algorithm, Signer
+
+MANIFEST_TYPE = "chengxin-exchange/manifest/1"
+MAX_LINE = 128 * 1024
+MAX_LIFETIME = timedelta(days=90)
+LIFETIME = timedelta(days=30)
+HARD_PARTS = 1000
+HARD_LINES = 1_000_000
+
+LINES_A_PART = 4000
+BYTES_A_PART = 6 * 2**20
+"""How we cut our own parts: small enough to be held in memory, to be sent inline, and to be asked for again."""
+
+
+class OpCounts(Struct, frozen=True, kw_only=True, rename={"assert_": "assert"}):
+    """Lines by operation."""
+
+    assert_: Count
+    amend: Count
+    retract: Count
+    repair: Count
+    expire: Count
+    erase: Count
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> "OpCounts":
+        """Counts by the names of the wire."""
+        return cls(assert_=counts.get("assert", 0), **{op: counts.get(op, 0) for op in OPS[1:]})
+
+    def as_dict(self) -> dict[str, int]:
+        """By the names of the wire."""
+        return {op: getattr(self, "assert_" if op == "assert" else op) for op in OPS}
+
+
+class PartEntry(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """One part as the manifest names it."""
+
+    name: Annotated[str, Meta(max_length=64)]
+    bytes: Count
+    bytes_raw: Count
+    lines: Number
+    digest: Digest
+    from_: Count
+    to: Count
+
+
+class ManifestAgreement(Struct, frozen=True, kw_only=True):
+    """Under which agreement the batch was sealed."""
+
+    id: AgreementId
+    version: Number
+    digest: Digest
+
+
+class Replaced(Struct, frozen=True, kw_only=True):
+    """Last head of the epoch that this one replaces."""
+
+    origin: str
+    size: Count
+    root: Root
+
+
+class RangeEntry(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """Entries [from, to) of the stream."""
+
+    from_: Count
+    to: Count
+
+
+class TreeEntry(Struct, frozen=True, kw_only=True):
+    """Head of the stream after the batch."""
+
+    size: Count
+    root: Root
+
+
+class Manifest(Struct, frozen=True, kw_only=True, rename={"type_": "type", "schema_": "schema"}):
+    """The signed list of parts; members unknown to us are ignored."""
+
+    type_: Literal["chengxin-exchange/manifest/1"] = "chengxin-exchange/manifest/1"
+    stream: StreamName
+    epoch: Number
+    seq: Number
+    sender: PartyName
+    receiver: PartyName
+    agreement: ManifestAgreement
+    previous: Digest | None
+    replaces: Replaced | None
+    suite: Annotated[str, Meta(max_length=32)]
+    format: Annotated[str, Meta(max_length=32)]
+    schema_: Annotated[str, Meta(max_length=96)]
+    range: RangeEntry
+    tree: TreeEntry
+    counts: OpCounts
+    parts: tuple[PartEntry, ...]
+    snapshot: Literal["none", "part", "last"]
+    policy_version: Count
+    created: InstantText
+    valid_until: InstantText
+
+    @property
+    def id(self) -> str:
+        """The batch id."""
+        return batch_id(self.sender, self.stream, self.epoch, self.seq)
+
+    @property
+    def lines(self) -> int:
+        """How many entries it appends."""
+        return self.range.to - self.range.from_
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was sealed, by the sender's clock."""
+        return parse_instant(self.created, "SCHEMA_MANIFEST")
+
+    @property
+    def only_withdrawals(self) -> bool:
+        """Nothing is newly said or replaced: such a batch also travels while an agreement is suspended."""
+        return self.counts.assert_ == 0 and self.counts.amend == 0
+
+
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """Where a stream stands: last batch, tree, and the manifest that the next one names as previous."""
+
+    stream: str
+    epoch: int
+    seq: int
+    tree: CompactRange
+    manifest_digest: str | None
+
+
+class SealedPart(Struct, frozen=True, kw_only=True):
+    """One part's name and bytes."""
+
+    name: str
+    data: bytes
+    entry: PartEntry
+
+
+class Sealed(Struct, frozen=True, kw_only=True):
+    """A sealed batch: everything that will be committed before a byte leaves."""
+
+    manifest: Manifest
+    document: SignedDocument
+    digest: str
+    checkpoint: str
+    parts: tuple[SealedPart, ...]
+    leaves: tuple[bytes, ...]
+    head: Head
+
+
+def seal(
+    head: Head,
+    lines: Sequence[SealedLine],
+    rules: StreamRules,
+    signers: Sequence[Signer],
+    *,
+    policy_version: int,
+    created: datetime,
+    snapshot: Literal["none", "part", "last"] = "none",
+    replaces: Replaced | None = None,
+    compress: bool = True,
+    lines_a_part: int = LINES_A_PART,
+) -> Sealed:
+    """The next batch of the stream; no lines make a heartbeat.
+
+    Raises ExchangeError SIZE_LINES when there are more lines than the agreement allows in a batch.
+    """
+    agreement, terms = rules.agreement, rules.terms
+    if len(lines) > agreement.terms.limits.lines:
+        raise ExchangeError("more lines than a batch may have", code="SIZE_LINES", place=rules.stream)
+    suite = SUITES[terms.wire.suite]
+    seq, start = head.seq + 1, head.tree.size
+    tree = head.tree.copy()
+    counts: dict[str, int] = dict.fromkeys(OPS, 0)
+    for line in lines:
+        tree.append(line.leaf)
+        counts[line.op] += 1
+    parts = tuple(_cut(lines, head.epoch, seq, start, suite, compress, lines_a_part))
+    root = tree.root()
+    manifest = Manifest(
+        stream=head.stream,
+        epoch=head.epoch,
+        seq=seq,
+        sender=terms.from_,
+        receiver=terms.to,
+        agreement=ManifestAgreement(id=agreement.id, version=agreement.version, digest=agreement.digest),
+        previous=head.manifest_digest,
+        replaces=replaces,
+        suite=suite.name,
+        format=terms.wire.format,
+        schema_=schema_of(terms),
+        range=RangeEntry(from_=start, to=tree.size),
+        tree=TreeEntry(size=tree.size, root=b64(root)),
+        counts=OpCounts.of(counts),
+        parts=tuple(part.entry for part in parts),
+        snapshot=snapshot,
+        policy_version=policy_version,
+        created=instant(created),
+        valid_until=instant(created + LIFETIME),
+    )
+    body = encode(manifest)
+    checkpoint = Checkpoint(origin=origin(terms.from_, head.stream, head.epoch), size=tree.size, root=root)
+    digest = digest_text(body, suite)
+    return Sealed(
+        manifest=manifest,
+        document=notes.sign_document("manifest", manifest.id, body, signers, suite),
+        digest=digest,
+        checkpoint=notes.sign(checkpoint.text, signers),
+        parts=parts,
+        leaves=tuple(line.leaf for line in lines),
+        head=Head(stream=head.stream, epoch=head.epoch, seq=seq, tree=tree, manifest_digest=digest),
+    )
+
+
+def _cut(
+    lines: Sequence[SealedLine], epoch: int, seq: int, start: int, suite: Suite, compress: bool, lines_a_part: int
+) -> Iterator[SealedPart]:
+    at, number = 0, 0
+    while at < len(lines):
+        end, size = at, 0
+        while end < len(lines) and end - at < lines_a_part and (end == at or size + len(lines[end].data) <= BYTES_A_PART):
+            size += len(lines[end].data)
+            end += 1
+        raw = b"".join(line.data for line in lines[at:end])
+        data = gzip.compress(raw, compresslevel=3, mtime=0) if compress else raw
+        name = f"{epoch}-{seq}-{number:03d}.ndjson" + (".gz" if compress else "")
+        yield SealedPart(
+            name=name,
+            data=data,
+            entry=PartEntry(
+                name=name,
+                bytes=len(data),
+                bytes_raw=len(raw),
+                lines=end - at,
+                digest=digest_text(data, suite),
+                from_=start + at,
+                to=start + end,
+            ),
+        )
+        at, number = end, number + 1
+
+
+# --- admission: the manifest ------------------------------------------------------------------------------------------
+
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+def read_manifest(body: bytes) -> Manifest:
+    """Step 3 but for the addressee: strict JSON, types, names and sums.
+
+    Raises ExchangeError SCHEMA_JSON or SCHEMA_MANIFEST.
+    """
+    strict_json(body)
+    try:
+        manifest = _MANIFEST.decode(body)
+    except msgspec.ValidationError as error:
+        raise ExchangeError(f"no manifest: {error}", code="SCHEMA_MANIFEST") from error
+    fault = _manifest_fault(manifest)
+    if fault:
+        raise ExchangeError(fault, code="SCHEMA_MANIFEST")
+    return manifest
+
+
+_PART_NAME = re.compile(r"(?P<epoch>[1-9][0-9]*)-(?P<seq>[1-9][0-9]*)-(?P<number>[0-9]{3})\.(?P<kind>ndjson|bin)(?:\.gz)?\Z")
+
+
+def _manifest_fault(manifest: Manifest) -> str | None:
+    created, until = manifest.created_at, parse_instant(manifest.valid_until, "SCHEMA_MANIFEST")
+    unb64(manifest.tree.root, "SCHEMA_MANIFEST")
+    if not created <= until <= created + MAX_LIFETIME:
+        return "valid_until lies before created, or more than 90 days after it"
+    if manifest.range.to < manifest.range.from_ or manifest.tree.size != manifest.range.to:
+        return "the range does not end at the size of the tree"
+    if (manifest.previous is None) != (manifest.seq == 1):
+        return "previous is null in the first batch of an epoch and nowhere else"
+    if manifest.replaces is not None and (manifest.seq != 1 or manifest.epoch == 1):
+        return "replaces stands in the first batch of a later epoch only"
+    if manifest.format == "lines/1" and sum(manifest.counts.as_dict().values()) != manifest.lines:
+        return "the counts do not add up to the range"
+    at = manifest.range.from_
+    digest_name = SUITES[manifest.suite].digest_name if manifest.suite in SUITES else None
+    for number, part in enumerate(manifest.parts):
+        match = _PART_NAME.match(part.name)
+        if match is None or (int(match["epoch"]), int(match["seq"]), int(match["number"])) != (manifest.epoch, manifest.seq, number):
+            return "a part has another name than epoch-seq-number"
+        if match["kind"] != ("bin" if manifest.format == "part/1" else "ndjson"):
+            return "a part has a name of another format"
+        if part.from_ != at or part.to <= part.from_ or (manifest.format == "lines/1" and part.lines != part.to - part.from_):
+            return "the parts do not cover the range in order"
+        if not part.name.endswith(".gz") and part.bytes != part.bytes_raw:
+            return "a part without compression has two sizes"
+        if digest_name is not None and not part.digest.startswith(digest_name + ":"):
+            return "a digest of another suite"
+        unb64(part.digest.partition(":")[2], "SCHEMA_MANIFEST")
+        at = part.to
+    return "the parts do not cover the range" if at != manifest.range.to else None
+
+
+def check_size(manifest: Manifest, limits: Limits) -> None:
+    """Step 1, as far as the manifest says it: number and sizes of parts, number of lines.
+
+    Raises ExchangeError SIZE_PARTS, SIZE_LINES, SIZE_BYTES or SIZE_RATIO.
+    """
+    if len(manifest.parts) > limits.parts:
+        raise ExchangeError("more parts than agreed", code="SIZE_PARTS")
+    if sum(part.lines for part in manifest.parts) > limits.lines or manifest.lines > limits.lines:
+        raise ExchangeError("more lines than agreed", code="SIZE_LINES")
+    for part in manifest.parts:
+        if part.bytes > limits.part_bytes or part.bytes_raw > limits.part_bytes_raw:
+            raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=part.name)
+        if part.bytes_raw > 65536 and part.bytes_raw > part.bytes * limits.ratio:
+            raise ExchangeError("a part is compressed further than agreed", code="SIZE_RATIO", place=part.name)
+
+
+def required_algorithms(rules: StreamRules) -> frozenset[Algorithm]:
+    """What the stream's notes must be signed with."""
+    return frozenset({SUITES[rules.terms.wire.suite].algorithm, *rules.terms.wire.also_sign})
+
+
+def _own_time(body: bytes) -> datetime | None:
+    try:
+        created = strict_json(body).get("created")
+        return parse_instant(created, "SCHEMA_MANIFEST") if isinstance(created, str) else None
+    except ExchangeError:
+        return None
+
+
+def check_note(
+    document: SignedDocument,
+    ring: KeyRing,
+    *,
+    context: str,
+    required: frozenset[Algorithm],
+    suite: Suite,
+    first_seen: datetime,
+    skew: timedelta,
+) -> None:
+    """Step 2: the manifest's note, with keys of the sender, about this batch and these bytes.
+
+    Raises ExchangeError SIG_*.
+    """
+    notes.verify_document(
+        document,
+        ring,
+        artefact="manifest",
+        context=context,
+        use="exchange",
+        first_seen=first_seen,
+        own_time=_own_time(document.body),
+        required=required,
+        suite=suite,
+        skew=skew,
+    )
+
+
+def check_agreement(manifest: Manifest, versions: Sequence[Held], governing: Held | None, rules: StreamRules, now: datetime) -> None:
+    """Step 4: an agreement in force covers this stream, direction, suite, format and schema.
+
+    `governing` is the version that was in force at `created` (after the end: the last in force).
+
+    Raises ExchangeError SCOPE_AGREEMENT, SCOPE_DIGEST or SCHEMA_VERSION; SCOPE_AGREEMENT with place `suspended` waits, it is not refused.
+    """
+    if governing is None or governing.agreement.id != manifest.agreement.id:
+        raise ExchangeError("no agreement was in force at `created`", code="SCOPE_AGREEMENT")
+    if (manifest.agreement.version, manifest.agreement.digest) != (governing.agreement.version, governing.agreement.digest):
+        raise ExchangeError("another text of the agreement was in force", code="SCOPE_DIGEST")
+    _check_standing(manifest, versions, governing, now)
+    if (manifest.sender, manifest.receiver) != (rules.terms.from_, rules.terms.to):
+        raise ExchangeError("the stream goes the other way", code="SCOPE_AGREEMENT")
+    if (manifest.suite, manifest.format) != (rules.terms.wire.suite, rules.terms.wire.format):
+        raise ExchangeError("another suite or format than agreed", code="SCHEMA_VERSION")
+    if not rules.schema_fits(manifest.schema_):
+        raise ExchangeError("another schema than agreed", code="SCHEMA_VERSION")
+
+
+SUSPENDED = "suspended"
+"""`place` of a SCOPE_AGREEMENT that waits for the agreement instead of being refused."""
+
+
+def _check_standing(manifest: Manifest, versions: Sequence[Held], governing: Held, now: datetime) -> None:
+    latest = max((held for held in versions if held.complete), key=lambda held: held.agreement.version, default=governing)
+    present = governing.standing(now)
+    if present.state == "superseded" and latest.standing(now).state in ("active", "suspended"):
+        present = latest.standing(now)
+    then = governing.standing(manifest.created_at)
+    if present.active and (then.active or then.state == "superseded"):
+        return
+    if manifest.only_withdrawals and (governing.takes_withdrawals(now) or latest.takes_withdrawals(now)):
+        return
+    suspended = present.state == "suspended" or (present.active and then.state == "suspended")
+    raise ExchangeError(
+        f"the agreement is {present.state}", code="SCOPE_AGREEMENT", place=SUSPENDED if suspended and not present.ended else None
+    )
+
+
+def check_time(manifest: Manifest, *, now: datetime, skew: timedelta, previous_created: datetime | None) -> None:
+    """Step 5, judged once, at first sight.
+
+    Raises ExchangeError TIME_FUTURE, TIME_EXPIRED or TIME_ORDER.
+    """
+    if manifest.created_at > now + skew:
+        raise ExchangeError("created lies in the future", code="TIME_FUTURE")
+    if parse_instant(manifest.valid_until, "SCHEMA_MANIFEST") < now - skew:
+        raise ExchangeError("valid_until is past", code="TIME_EXPIRED")
+    if previous_created is not None and manifest.created_at < previous_created - skew:
+        raise ExchangeError("created lies before that of the previous batch", code="TIME_ORDER")
+
+
+def check_sequence(manifest: Manifest, head: Head | None) -> None:
+    """Step 6: the next batch of its stream, naming the manifest held as previous.
+
+    A batch of a seq already held reaches this only with another digest: the same one was answered before.
+
+    Raises ExchangeError SEQ_EPOCH, SEQ_GAP, SEQ_FORK, SEQ_PREVIOUS, SEQ_REPLAY or SEQ_ROOT.
+    """
+    epoch, seq, size, digest = (head.epoch, head.seq, head.tree.size, head.manifest_digest) if head else (1, 0, 0, None)
+    if manifest.epoch == epoch + 1 and head is not None and head.seq > 0:
+        _check_new_epoch(manifest, head)
+        epoch, seq, size, digest = manifest.epoch, 0, 0, None
+    elif manifest.epoch != epoch:
+        raise ExchangeError("another epoch than the current or the next one", code="SEQ_EPOCH")
+    if manifest.seq > seq + 1:
+        raise ExchangeError("a batch before this one is missing", code="SEQ_GAP")
+    if manifest.seq <= seq:
+        raise ExchangeError("another batch holds this number", code="SEQ_FORK")
+    if manifest.previous != digest:
+        raise ExchangeError("previous names another manifest than the one held", code="SEQ_PREVIOUS")
+    if manifest.range.from_ < size:
+        raise ExchangeError("the range begins below the size held", code="SEQ_REPLAY")
+    if manifest.range.from_ > size:
+        raise ExchangeError("the range begins above the size held", code="SEQ_ROOT")
+
+
+def _check_new_epoch(manifest: Manifest, head: Head) -> None:
+    replaces = manifest.replaces
+    if manifest.seq == 1:
+        if replaces is None or replaces.origin != origin(manifest.sender, manifest.stream, head.epoch):
+            raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
+        if replaces.size < head.tree.size or (replaces.size == head.tree.size and replaces.root != b64(head.tree.root())):
+            raise ExchangeError("replaces contradicts the head held", code="SEQ_FORK")
+    raise ExchangeError(
+        "a new epoch needs a snapshot swap, which this gateway does not take yet",
+        code="SEQ_EPOCH",
+        hint="the stream goes on in its present epoch",
+    )
+
+
+def check_checkpoint(
+    manifest: Manifest,
+    checkpoint: str,
+    ring: KeyRing,
+    *,
+    required: frozenset[Algorithm],
+    first_seen: datetime,
+    skew: timedelta,
+    held_root: bytes | None = None,
+) -> None:
+    """Step 7: the checkpoint verifies and says what the manifest says.
+
+    `held_root` is the root that we hold for the same size, if we hold one.
+
+    Raises ExchangeError SIG_*, SEQ_ROOT, or SEQ_FORK when another root was well signed for the same size.
+    """
+    said = read_checkpoint(
+        notes.verify(checkpoint, ring, use="exchange", required=required, first_seen=first_seen, own_time=manifest.created_at, skew=skew)
+    )
+    if said.origin != origin(manifest.sender, manifest.stream, manifest.epoch):
+        raise ExchangeError("the checkpoint is of another stream", code="SIG_CONTEXT")
+    if held_root is not None and said.size == manifest.tree.size and said.root != held_root:
+        raise ExchangeError("two roots for one size, both well signed", code="SEQ_FORK")
+    if said.size != manifest.tree.size or b64(said.root) != manifest.tree.root:
+        raise ExchangeError("the checkpoint says another head than the manifest", code="SEQ_ROOT")
+
+
+# --- admission: the parts ---------------------------------------------------------------------------------------------
+
+
+def check_part(entry: PartEntry, data: bytes, suite: Suite = SHA256) -> None:
+    """Step 8 for one part: exact size and digest of the delivered bytes.
+
+    Raises ExchangeError SIG_PART_DIGEST.
+    """
+    if len(data) != entry.bytes or digest_text(data, suite) != entry.digest:
+        raise ExchangeError("the part has another size or digest", code="SIG_PART_DIGEST", place=entry.name)
+
+
+def missing_parts(manifest: Manifest, held: Iterable[str]) -> tuple[str, ...]:
+    """Names of the parts that have not come yet, in order."""
+    have = set(held)
+    return tuple(part.name for part in manifest.parts if part.name not in have)
+
+
+def check_surplus(manifest: Manifest, names: Iterable[str]) -> None:
+    """Step 8: no part that the manifest does not name.
+
+    Raises ExchangeError SCHEMA_MANIFEST.
+    """
+    if set(names) - {part.name for part in manifest.parts}:
+        raise ExchangeError("a part that the manifest does not name", code="SCHEMA_MANIFEST")
+
+
+_CHUNK = 64 * 1024
+
+
+def _raw_chunks(entry: PartEntry, data: bytes, limits: Limits) -> Iterator[bytes]:
+    if not entry.name.endswith(".gz"):
+        yield data
+        return
+    if len(data) < 18 or data[:3] != b"\x1f\x8b\x08" or data[3] & 0b11111100:
+        raise ExchangeError("not plain gzip of one member", code="SCHEMA_LINE", place=entry.name)
+    engine = zlib.decompressobj(wbits=31)
+    total = 0
+    try:
+        for at in range(0, len(data), _CHUNK):
+            chunk = data[at : at + _CHUNK]
+            while chunk and not engine.eof:
+                raw = engine.decompress(chunk, 4 * _CHUNK)
+                chunk = engine.unconsumed_tail
+                total += len(raw)
+                if total > entry.bytes_raw:
+                    raise ExchangeError("the part is longer than the manifest says", code="SCHEMA_COUNTS", place=entry.name)
+                if total > limits.part_bytes_raw:
+                    raise ExchangeError("the part is longer than agreed", code="SIZE_BYTES", place=entry.name)
+                if total > _CHUNK and total > len(data) * limits.ratio:
+                    raise ExchangeError("the part is compressed further than agreed", code="SIZE_RATIO", place=entry.name)
+                yield raw
+            if engine.eof and (engine.unused_data or at + _CHUNK < len(data)):
+                raise ExchangeError("something follows the gzip member", code="SCHEMA_LINE", place=entry.name)
+    except zlib.error as error:
+        raise ExchangeError("damaged gzip", code="SCHEMA_LINE", place=entry.name) from error
+    if not engine.eof:
+        raise ExchangeError("the gzip is cut off", code="SCHEMA_LINE", place=entry.name)
+
+
+def split_lines(entry: PartEntry, data: bytes, limits: Limits) -> Iterator[bytes]:
+    """The lines of a part without their LF, decompressed within bounds.
+
+    Raises ExchangeError SIZE_*, SCHEMA_LINE or SCHEMA_COUNTS.
+    """
+    rest, lines, total = b"", 0, 0
+    for chunk in _raw_chunks(entry, data, limits):
+        total += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        for line in whole:
+            if len(line) >= MAX_LINE:
+                raise ExchangeError("a line is longer than 128 KiB", code="SIZE_LINE", place=entry.name)
+            lines += 1
+            if lines > entry.lines:
+                raise ExchangeError("the part has more lines than the manifest says", code="SCHEMA_COUNTS", place=entry.name)
+            yield line
+        if len(rest) >= MAX_LINE:
+            raise ExchangeError("a line is longer than 128 KiB", code="SIZE_LINE", place=entry.name)
+    if rest:
+        raise ExchangeError("the last line has no LF", code="SCHEMA_LINE", place=entry.name)
+    if (total, lines) != (entry.bytes_raw, entry.lines):
+        raise ExchangeError("the part has another length than the manifest says", code="SCHEMA_COUNTS", place=entry.name)
+
+
+class Verified(Struct, frozen=True, kw_only=True):
+    """What step 9 proves of a batch: its leaves and the tree with them."""
+
+    leaves: tuple[bytes, ...]
+    tree: CompactRange
+
+
+def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange, limits: Limits) -> Verified:
+    """Step 9: every line is well formed, operations and lines are counted, and the leaves hash to the root.
+
+    Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
+    """
+    suite = SUITES[manifest.suite]
+    grown = tree.copy()
+    leaves: list[bytes] = []
+    counts: dict[str, int] = dict.fromkeys(OPS, 0)
+    for entry, data in parts:
+        if entry.from_ != grown.size:
+            raise ExchangeError("the parts come in another order", code="SEQ_ROOT", place=entry.name)
+        for raw in split_lines(entry, data, limits):
+            line = read_line(raw, suite)
+            if line.op not in counts:
+                raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{grown.size}")
+            counts[line.op] += 1
+            leaf = leaf_hash(line.payload, suite)
+            leaves.append(leaf)
+            grown.append(leaf)
+    if counts != manifest.counts.as_dict():
+        raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
+    if grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root:
+        raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
+    return Verified(leaves=tuple(leaves), tree=grown)
+
+
+def lines_of(entry: PartEntry, data: bytes, limits: Limits, suite: Suite) -> Iterator[tuple[int, Line]]:
+    """(index in the stream, line) of a part that `verify_lines` has passed."""
+    for number, raw in enumerate(split_lines(entry, data, limits)):
+        yield entry.from_ + number, read_line(raw, suite)
+
+
+# --- how a failure is answered ----------------------------------------------------------------------------------------
+
+Answer = Literal["problem", "rejected", "quarantined", "frozen"]
+
+
+def answer_to(step: int, error: ExchangeError) -> Answer:
+    """What a failure of a step is answered with (§6, §7): a receipt of this result, or a problem that moves nothing."""
+    code = error.code
+    if step == 7:
+        return "frozen" if code == "SEQ_FORK" else "problem"
+    if step in (1, 2, 8):
+        return "problem"
+    if code in ("SEQ_FORK", "SEQ_PREVIOUS"):
+        return "frozen"
+    if code == "SEQ_GAP" or (code == "SCOPE_AGREEMENT" and error.place == SUSPENDED):
+        return "quarantined"
+    return "problem" if code == "TIME_FUTURE" else "rejected"
+
+
+def fork_evidence(a: tuple[SignedDocument, str], b: tuple[SignedDocument, str]) -> bytes:
+    """Both sets of notes as exportable evidence."""
+
+    def side(document: SignedDocument, checkpoint: str) -> dict[str, object]:
+        return {"manifest": {"body": document.body.decode(), "note": document.note}, "checkpoint": checkpoint}
+
+    return encode({"type": "chengxin-exchange/fork/1", "a": side(*a), "b": side(*b)})

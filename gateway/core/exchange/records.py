@@ -1,0 +1,545 @@
+"""Record lines of a batch: payload in clear, fields as salted disclosures; what is sealed, and what a line may say (exchange.md §4, §9).
+
+A line is judged alone and only after its batch was verified, in this order: disclosures; schema and fields; operation, region,
+authority, category, kind; owner; identifiers; version and state; basis and persons. A line about a person or a household without a
+basis in the agreement is refused before any of that, and its disclosures are not opened. Nothing is coerced: an unknown enumeration
+value is held. This room must not store or publish; what it lets through still has to pass intake.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange.agreements import OPS, WITHDRAWALS, Op, StreamRules, region_existed, schema_of
+from gateway.core.exchange.disclosures import MAX_DISCLOSURES, Disclosed, disclose_all, open_all
+from gateway.core.exchange.feedback import Severity
+from gateway.core.exchange.merkle import leaf_hash
+from gateway.core.exchange.wire import (
+    MAX_INTEGER,
+    SUITES,
+    Suite,
+    b64u,
+    encode,
+    instant,
+    is_plain,
+    parse_date,
+    parse_instant,
+    strict_json,
+    unb64u,
+)
+from gateway.core.records.identifiers import uscc_is_valid
+from gateway.core.records.model import SUBJECT_KINDS, Value
+
+MAX_PAYLOAD = 8 * 1024
+STATUS_OF: dict[str, tuple[str, ...]] = {
+    "assert": ("in_force", "suspended"),
+    "amend": ("in_force", "suspended"),
+    "retract": ("retracted",),
+    "repair": ("repaired",),
+    "expire": ("expired",),
+    "erase": ("erased",),
+}
+REASONS: dict[str, frozenset[str]] = {
+    "retract": frozenset({"revoked", "corrected", "objection_upheld", "no_longer_public"}),
+    "repair": frozenset({"repaired"}),
+    "expire": frozenset({"expired"}),
+    "erase": frozenset({"erased"}),
+}
+CATEGORIES = frozenset(
+    {
+        "licence",
+        "penalty",
+        "blacklist",
+        "redlist",
+        "commitment",
+        "evaluation",
+        "abnormal",
+        "registration",
+        "agency_filing",
+        "measure",
+    }
+)
+
+
+class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A legal ground beside a record; `item` = catalogue edition / item."""
+
+    text: str
+    uri: str | None
+    item: str | None
+
+
+class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
+    """Payload of `assert` and `amend`: clear, non-maskable."""
+
+    iss: str
+    rid: str
+    v: int
+    op: str
+    status: str
+    dataset: str
+    schema: str
+    category: str
+    region: str
+    subject_kind: str
+    authority: str
+    authority_name: str
+    decided_on: str
+    publish_until: str | None
+    dispute: bool
+    reason: str | None
+    basis: tuple[Basis, ...]
+    trust: str
+    at: str
+    sd: tuple[str, ...]
+    sd_alg: str
+
+
+class Withdrawal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
+    """Payload of `retract`, `repair`, `expire` and `erase`: the opaque id and a coarse reason, nothing else."""
+
+    iss: str
+    rid: str
+    v: int
+    op: str
+    dataset: str
+    schema: str
+    status: str
+    reason: str | None
+    at: str
+    sd: tuple[str, ...]
+    sd_alg: str
+
+
+Payload = Statement | Withdrawal
+
+
+class Line(Struct, frozen=True):
+    """One record line, well formed; nothing of what it says is believed."""
+
+    op: str
+    payload: bytes
+    disclosures: tuple[str, ...]
+
+
+class SealedLine(Struct, frozen=True, kw_only=True):
+    """One line ready to be sent."""
+
+    rid: str
+    v: int
+    op: Op
+    payload: bytes
+    data: bytes
+    leaf: bytes
+
+
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+
+def seal_statement(statement: Statement, values: Iterable[tuple[str, Value]], seed: bytes, suite: Suite) -> SealedLine:
+    """The line of an assertion or amendment: `values` are all agreed fields in dictionary order, null where not known."""
+    disclosures, digests = disclose_all(seed, values, suite)
+    payload = encode(msgspec.structs.replace(statement, sd=tuple(digests), sd_alg=suite.digest_name))
+    return _sealed(statement, payload, disclosures, suite)
+
+
+def seal_withdrawal(withdrawal: Withdrawal, suite: Suite) -> SealedLine:
+    """The line of a withdrawal."""
+    return _sealed(withdrawal, encode(msgspec.structs.replace(withdrawal, sd=(), sd_alg=suite.digest_name)), [], suite)
+
+
+def _sealed(said: Payload, payload: bytes, disclosures: Sequence[str], suite: Suite) -> SealedLine:
+    data = encode({"p": b64u(payload), "d": disclosures}) + b"\n"
+    if len(payload) > MAX_PAYLOAD or len(data) > 128 * 1024 or len(disclosures) > MAX_DISCLOSURES:
+        raise ExchangeError("a record does not fit into a line", code="SIZE_LINE", place=said.rid)
+    return SealedLine(rid=said.rid, v=said.v, op=said.op, payload=payload, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours
+
+
+def statement(
+    rules: StreamRules,
+    *,
+    rid: str,
+    v: int,
+    op: Literal["assert", "amend"],
+    category: str,
+    region: str,
+    subject_kind: str,
+    authority: str,
+    authority_name: str,
+    decided_on: date,
+    publish_until: date | None,
+    dispute: bool,
+    reason: str | None,
+    basis: Sequence[Basis],
+    trust: str,
+    at: datetime,
+) -> Statement:
+    """The clear part of what we say of a record; digests come when it is sealed."""
+    return Statement(
+        iss=rules.terms.from_,
+        rid=rid,
+        v=v,
+        op=op,
+        status="in_force",
+        dataset=rules.terms.dataset,
+        schema=schema_of(rules.terms),
+        category=category,
+        region=region,
+        subject_kind=subject_kind,
+        authority=authority,
+        authority_name=authority_name,
+        decided_on=decided_on.isoformat(),
+        publish_until=publish_until.isoformat() if publish_until else None,
+        dispute=dispute,
+        reason=reason,
+        basis=tuple(basis),
+        trust=trust,
+        at=instant(at),
+        sd=(),
+        sd_alg="",
+    )
+
+
+def withdrawal(
+    rules: StreamRules, *, rid: str, v: int, op: Literal["retract", "repair", "expire", "erase"], reason: str, at: datetime
+) -> Withdrawal:
+    """What we say when a record must disappear."""
+    return Withdrawal(
+        iss=rules.terms.from_,
+        rid=rid,
+        v=v,
+        op=op,
+        dataset=rules.terms.dataset,
+        schema=schema_of(rules.terms),
+        status=STATUS_OF[op][0],
+        reason=reason if reason in REASONS[op] else next(iter(sorted(REASONS[op]))),
+        at=instant(at),
+        sd=(),
+        sd_alg="",
+    )
+
+
+# --- reading a line ---------------------------------------------------------------------------------------------------
+
+
+class _RawLine(Struct, frozen=True, kw_only=True):
+    p: str
+    d: tuple[str, ...]
+
+
+_decode_line = msgspec.json.Decoder(_RawLine).decode
+_decode_statement = msgspec.json.Decoder(Statement).decode
+_decode_withdrawal = msgspec.json.Decoder(Withdrawal).decode
+
+
+def read_line(raw: bytes, suite: Suite) -> Line:
+    """One line without its LF: exact grammar, canonical base64url, payload strict JSON with an operation.
+
+    Raises ExchangeError SCHEMA_LINE, SIZE_LINE, SCHEMA_JSON or SCHEMA_ENUM: each fails the whole batch.
+    """
+    try:
+        line = _decode_line(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ExchangeError('a line is {"p":…,"d":[…]}', code="SCHEMA_LINE") from error
+    if encode(line) != raw:
+        raise ExchangeError('a line is exactly {"p":…,"d":[…]}, without white space', code="SCHEMA_LINE")
+    if len(line.d) > MAX_DISCLOSURES:
+        raise ExchangeError("more than 64 disclosures in a line", code="SIZE_LINE")
+    payload = unb64u(line.p, "SCHEMA_LINE")
+    if len(payload) > MAX_PAYLOAD:
+        raise ExchangeError("a payload is longer than 8 KiB", code="SIZE_LINE")
+    for text in line.d:
+        if not unb64u(text, "SCHEMA_LINE"):
+            raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
+    return Line(_op_of(payload), payload, line.d)
+
+
+def _op_of(payload: bytes) -> str:
+    said = _plain_payload(payload)
+    if said is not None:
+        return said.op
+    value = strict_json(payload)
+    op = value.get("op")
+    if not isinstance(op, str) or op not in OPS:
+        raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
+    return op
+
+
+def _plain_payload(payload: bytes) -> Payload | None:
+    """The payload, when its bytes are exactly those that we would write for it; else None, and it must be looked at in full."""
+    decode: Any
+    for decode in (_decode_statement, _decode_withdrawal):
+        try:
+            said: Payload = decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if is_plain(payload, said) and abs(said.v) <= MAX_INTEGER:
+            return said
+    return None
+
+
+# --- judging a line ---------------------------------------------------------------------------------------------------
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing to tell the sender of a line."""
+
+    severity: Severity
+    code: str
+    field: str | None = None
+    disclosure: str | None = None
+    retry: bool = False
+
+
+class KnownRecord(Struct, frozen=True, kw_only=True):
+    """What we hold of a rid: who said it, and the last version that took effect."""
+
+    sender: str | None
+    """None: the rid is one of our own records."""
+    dataset: str
+    v: int
+    op: str
+    leaf: bytes
+
+
+Action = Literal["store", "withdraw", "acknowledge", "unchanged", "hold", "reject"]
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """What a line comes to: `store` goes on to intake, `withdraw` takes the record off every exit."""
+
+    action: Action
+    rid: str | None
+    v: int | None
+    op: str
+    payload: Payload | None
+    values: tuple[Disclosed, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def digest_of(self, name: str | None) -> str | None:
+        """The salted digest that points at a field."""
+        return next((each.digest for each in self.values if each.name == name), None)
+
+
+class _Fault(Exception):
+    def __init__(
+        self, code: str, *, field: str | None = None, disclosure: str | None = None, severity: Severity = "reject", retry: bool = True
+    ) -> None:
+        super().__init__(code)
+        self.finding = Finding(severity=severity, code=code, field=field, disclosure=disclosure, retry=retry)
+
+
+def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suite) -> Judged:
+    """What a line of a verified batch comes to, given what we hold of its record."""
+    said: Payload | None = None
+    values: tuple[Disclosed, ...] = ()
+    try:
+        said = _payload(line)
+        if isinstance(said, Withdrawal):
+            return _judge_withdrawal(line, said, rules, known, suite)
+        _check_clear(said, rules, suite)
+        if said.subject_kind != "legal" and not rules.persons:
+            raise _Fault("LAW_PERSON", retry=False)
+        values = _open(line, said, suite)
+        _check_fields(values, rules)
+        _check_scope(said, rules)
+        _check_owner(known, said, rules)
+        _check_names(said)
+        unchanged = _check_version(said, known, leaf_hash(line.payload, suite))
+        if not said.basis:
+            raise _Fault("LAW_BASIS")
+    except _Fault as fault:
+        action: Action = "hold" if fault.finding.severity == "hold" else "reject"
+        return Judged(
+            action=action, rid=said.rid if said else None, v=said.v if said else None, op=line.op, payload=said, findings=(fault.finding,)
+        )
+    if unchanged:
+        return Judged(
+            action="unchanged", rid=said.rid, v=said.v, op=said.op, payload=said, findings=(Finding(severity="info", code="DUP_SAME"),)
+        )
+    return Judged(action="store", rid=said.rid, v=said.v, op=said.op, payload=said, values=values)
+
+
+def _payload(line: Line) -> Payload:
+    withdraws = line.op in WITHDRAWALS
+    try:
+        return (_decode_withdrawal if withdraws else _decode_statement)(line.payload)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        code = "SCHEMA_UNKNOWN" if "unknown field" in text else "SCHEMA_MISSING" if "missing required" in text else "SCHEMA_TYPE"
+        raise _Fault(code) from error
+
+
+def _check_common(said: Payload, rules: StreamRules, suite: Suite) -> None:
+    if said.iss != rules.terms.from_:
+        raise _Fault("SCOPE_ISSUER", retry=False)
+    if not _is_rid(said.rid) or not 1 <= said.v <= MAX_INTEGER:
+        raise _Fault("SCHEMA_TYPE", field="rid" if not _is_rid(said.rid) else "v")
+    if said.status not in STATUS_OF[said.op]:
+        raise _Fault("SCHEMA_STATUS")
+    if said.dataset != rules.terms.dataset or not rules.schema_fits(said.schema):
+        raise _Fault("SCHEMA_VERSION")
+    if said.sd_alg != suite.digest_name:
+        raise _Fault("SCHEMA_DISCLOSURE")
+    try:
+        parse_instant(said.at, "SCHEMA_TYPE")
+    except ExchangeError as error:
+        raise _Fault("SCHEMA_TYPE", field="at") from error
+
+
+_RID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+
+
+def _is_rid(rid: str) -> bool:
+    return len(rid) == 30 and rid.startswith("rec_") and _RID_CHARACTERS.issuperset(rid[4:]) and rid[-1] in "aeimquy4"
+
+
+def _check_clear(said: Statement, rules: StreamRules, suite: Suite) -> None:
+    _check_common(said, rules, suite)
+    if len(said.authority_name) > 200 or len(said.basis) > 8:
+        raise _Fault("SCHEMA_LENGTH", field="authority_name" if len(said.authority_name) > 200 else "basis")
+    for name, text in (("decided_on", said.decided_on), ("publish_until", said.publish_until)):
+        try:
+            if text is not None:
+                parse_date(text, "SCHEMA_TYPE")
+        except ExchangeError as error:
+            raise _Fault("SCHEMA_TYPE", field=name) from error
+    if said.subject_kind not in SUBJECT_KINDS:
+        raise _Fault("SCHEMA_ENUM", field="subject_kind", severity="hold")
+    if said.category not in CATEGORIES or said.trust not in ("signed", "vouched"):
+        raise _Fault("SCHEMA_ENUM", field="category" if said.category not in CATEGORIES else "trust", severity="hold")
+    if said.reason is not None and (said.op != "assert" or said.reason != "repair_revoked"):
+        raise _Fault("SCHEMA_ENUM", field="reason", severity="hold")
+
+
+def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
+    try:
+        return tuple(open_all(line.disclosures, said.sd, suite.hash))
+    except ExchangeError as error:
+        raise _Fault(error.code, field=error.place) from error
+
+
+def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
+    checks = rules.checks
+    for each in values:
+        check = checks.get(each.name)
+        if check is None:
+            raise _Fault("SCOPE_FIELD", disclosure=each.digest, retry=False)
+        code = check(each.value)
+        if code is not None:
+            raise _Fault(code, field=each.name, disclosure=each.digest, severity="hold" if code == "SCHEMA_ENUM" else "reject")
+    if len(values) != len(checks):
+        given = {each.name for each in values}
+        raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in given))
+
+
+def _check_scope(said: Statement, rules: StreamRules) -> None:
+    code = scope_fault(said, rules)
+    if code is not None:
+        raise _Fault(code, retry=False)
+
+
+def scope_fault(said: Statement, rules: StreamRules) -> str | None:
+    """Code of the first thing that this stream may not say; the sender asks it too, before sealing."""
+    if said.op not in rules.ops:
+        return "SCOPE_OP"
+    if not rules.in_region(said.region) or not region_existed(said.region, date.fromisoformat(said.decided_on)):
+        return "SCOPE_REGION"
+    if rules.authorities is not None and said.authority not in rules.authorities:
+        return "SCOPE_AUTHORITY"
+    if said.category not in rules.categories:
+        return "SCOPE_CATEGORY"
+    if said.subject_kind not in rules.kinds:
+        return "SCOPE_KIND"
+    return None
+
+
+def _check_owner(known: KnownRecord | None, said: Payload, rules: StreamRules) -> None:
+    if known is not None and (known.sender != rules.terms.from_ or known.dataset != said.dataset):
+        raise _Fault("SCOPE_OWNER", retry=False)
+
+
+def _check_names(said: Statement) -> None:
+    if not uscc_is_valid(said.authority):
+        raise _Fault("SUBJ_USCC", field="authority")
+
+
+def _check_version(said: Payload, known: KnownRecord | None, leaf: bytes) -> bool:
+    """Whether the line only repeats what we hold; refuses versions that do not rise and operations that are not possible now."""
+    if known is not None:
+        if known.op == "erase":
+            raise _Fault("SEQ_ERASED", retry=False)
+        if said.v == known.v and leaf == known.leaf:
+            return True
+        if said.v <= known.v:
+            raise _Fault("SEQ_VERSION")
+    if said.op == "assert":
+        possible = known is None or known.op in ("retract", "expire") or (known.op == "repair" and said.reason == "repair_revoked")
+    elif said.op == "amend":
+        possible = known is not None and known.op in ("assert", "amend")
+    else:
+        possible = True
+    if not possible:
+        raise _Fault("SEQ_STATE")
+    return False
+
+
+def _judge_withdrawal(line: Line, said: Withdrawal, rules: StreamRules, known: KnownRecord | None, suite: Suite) -> Judged:
+    _check_common(said, rules, suite)
+    if said.sd or line.disclosures:
+        raise _Fault("SCHEMA_DISCLOSURE")
+    if said.op not in rules.ops:
+        raise _Fault("SCOPE_OP", retry=False)
+    _check_owner(known, said, rules)
+    if _check_version(said, known, leaf_hash(line.payload, suite)):
+        return Judged(
+            action="acknowledge",
+            rid=said.rid,
+            v=said.v,
+            op=said.op,
+            payload=said,
+            findings=(Finding(severity="info", code="DUP_SAME"), acknowledgement(said.op)),
+        )
+    findings: list[Finding] = []
+    if said.reason not in REASONS[said.op]:
+        findings.append(Finding(severity="warn", code="SCHEMA_ENUM", field="reason"))
+    in_force = known is not None and known.op in ("assert", "amend")
+    if not in_force and said.op != "erase":
+        findings.append(Finding(severity="warn", code="SEQ_STATE"))
+    findings.append(acknowledgement(said.op))
+    withdraws = in_force or (said.op == "erase" and known is not None)
+    return Judged(
+        action="withdraw" if withdraws else "acknowledge", rid=said.rid, v=said.v, op=said.op, payload=said, findings=tuple(findings)
+    )
+
+
+def acknowledgement(op: str) -> Finding:
+    """What is owed for each withdrawal."""
+    return Finding(severity="info", code="ACK_ERASED" if op == "erase" else "ACK_WITHDRAWN")
+
+
+def after(known: Mapping[str, KnownRecord], judged: Judged, leaf: bytes, sender: str, dataset: str) -> KnownRecord | None:
+    """What we hold of the record once the line has taken effect; None when it has not."""
+    if judged.action not in ("store", "withdraw", "acknowledge") or judged.rid is None or judged.v is None:
+        return None
+    before = known.get(judged.rid)
+    if judged.action == "acknowledge" and before is None and judged.op != "erase":
+        return None
+    if before is not None and judged.v <= before.v:
+        return None
+    return KnownRecord(sender=sender, dataset=dataset, v=judged.v, op=judged.op, leaf=leaf)
+
+
+def read_suite(name: str) -> Suite:
+    """The suite of a stream.
+
+    Raises ExchangeError SCHEMA_VERSION for one that does not exist.
+    """
+    suite = SUITES.get(name)
+    if suite is None:
+        raise ExchangeError("there is no such suite", code="SCHEMA_VERSION")
+    return suite

@@ -1,0 +1,293 @@
+"""Keys and signatures: Ed25519 under C2SP signed-note names, digests of both suites, HKDF (exchange.md §2.1, §2.3).
+
+Rules: an algorithm belongs to the key, never to the message; a small-order or non-canonical public key and an Ed25519 signature
+with S ≥ L are refused; one key pair serves one use. `Signer` and `Verifier` are protocols, so that a hardware module or a
+签名验签服务器, and SM2, plug in here and nowhere else.
+
+This is the only file of the core that imports cryptography. It must not read files, draw randomness or decide whom to trust.
+"""
+
+import hashlib
+import hmac
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as BinasciiError
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Literal, Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError, SettingsError
+
+Algorithm = Literal["ed25519", "sm2"]
+KeyUse = Literal["exchange", "http", "agreement", "log", "witness", "export"]
+
+NAME_OF_USE: dict[str, str] = {"exchange": "x", "http": "http", "agreement": "agreement", "witness": "witness", "export": "export"}
+"""Last part of a key's name: party `/` this. Log keys are named `/log/{year}`."""
+
+ED25519_TYPE = b"\x01"
+SM2_TYPE = b"\xff" + b"gm/sm2sm3/1"
+KEY_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}\Z")
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+SMALL_ORDER_Y = frozenset({0, 1, _P - 1, _Y8, _P - _Y8})
+"""The y coordinates of the eight points whose order divides 8 (a test derives them from the curve equation)."""
+
+
+class Signer(Protocol):
+    """A private key that never shows itself."""
+
+    @property
+    def name(self) -> str:
+        """Key name, for example `credit.tonghua.example/x`."""
+        ...
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What it signs with."""
+        ...
+
+    @property
+    def key_id(self) -> bytes:
+        """Four bytes that stand before each signature."""
+        ...
+
+    @property
+    def vkey(self) -> str:
+        """Its verifier key, to be published."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over exactly these bytes."""
+        ...
+
+
+class Verifier(Protocol):
+    """A public key with its name and algorithm."""
+
+    @property
+    def name(self) -> str:
+        """Key name."""
+        ...
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The only algorithm it verifies."""
+        ...
+
+    @property
+    def key_id(self) -> bytes:
+        """Four bytes that stand before each signature."""
+        ...
+
+    @property
+    def vkey(self) -> str:
+        """The text form."""
+        ...
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature over exactly these bytes."""
+        ...
+
+
+def key_id(name: str, typed_key: bytes) -> bytes:
+    """First four bytes of SHA-256(name ‖ LF ‖ type ‖ public key)."""
+    return hashlib.sha256(name.encode() + b"\n" + typed_key).digest()[:4]
+
+
+def _vkey(name: str, typed_key: bytes) -> str:
+    return f"{name}+{key_id(name, typed_key).hex()}+{b64encode(typed_key).decode()}"
+
+
+class Ed25519Verifier:
+    """An Ed25519 public key (RFC 8032, pure)."""
+
+    __slots__ = ("_key", "key_id", "name", "public", "vkey")
+    algorithm: Algorithm = "ed25519"
+
+    def __init__(self, name: str, public: bytes) -> None:
+        if len(public) != 32:
+            raise ExchangeError("an Ed25519 public key has 32 bytes", code="SIG_FORMAT")
+        y = int.from_bytes(public, "little") & (2**255 - 1)
+        if y >= _P or y in SMALL_ORDER_Y:
+            raise ExchangeError("a small-order or non-canonical Ed25519 public key is refused", code="SIG_FORMAT")
+        try:
+            self._key = Ed25519PublicKey.from_public_bytes(public)
+        except ValueError as error:
+            raise ExchangeError("no Ed25519 public key", code="SIG_FORMAT") from error
+        self.name = name
+        self.public = public
+        self.key_id = key_id(name, ED25519_TYPE + public)
+        self.vkey = _vkey(name, ED25519_TYPE + public)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature; 64 bytes, S below the group order."""
+        if len(signature) != 64 or int.from_bytes(signature[32:], "little") >= _L:
+            return False
+        try:
+            self._key.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Ed25519Verifier {self.name}+{self.key_id.hex()}>"
+
+
+class Ed25519Signer:
+    """An Ed25519 private key in memory."""
+
+    __slots__ = ("_key", "_seed", "key_id", "name", "verifier", "vkey")
+    algorithm: Algorithm = "ed25519"
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        if len(seed) != 32 or not KEY_NAME.match(name):
+            raise SettingsError("an Ed25519 key needs a name and a seed of 32 bytes", code="key-invalid")
+        self._seed = seed
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.name = name
+        self.verifier = Ed25519Verifier(name, self._key.public_key().public_bytes_raw())
+        self.key_id = self.verifier.key_id
+        self.vkey = self.verifier.vkey
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte signature over exactly these bytes."""
+        return self._key.sign(message)
+
+    def private_text(self) -> str:
+        """The C2SP form of the private key, for a key file of mode 0400."""
+        return f"PRIVATE+KEY+{self.name}+{self.key_id.hex()}+{b64encode(ED25519_TYPE + self._seed).decode()}"
+
+    def __repr__(self) -> str:
+        return f"<Ed25519Signer {self.name}+{self.key_id.hex()}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a private key is neither pickled nor copied")
+
+
+def _split_key(text: str) -> tuple[str, bytes, bytes]:
+    name, _, rest = text.partition("+")
+    hex_id, _, encoded = rest.partition("+")
+    if not KEY_NAME.match(name) or not re.fullmatch(r"[0-9a-f]{8}", hex_id):
+        raise ExchangeError("a verifier key is name+hex+base64", code="SIG_FORMAT")
+    try:
+        data = b64decode(encoded, validate=True)
+    except (BinasciiError, ValueError) as error:
+        raise ExchangeError("a verifier key is name+hex+base64", code="SIG_FORMAT") from error
+    if b64encode(data).decode() != encoded or not data:
+        raise ExchangeError("the base64 of a verifier key is not canonical", code="SIG_FORMAT")
+    return name, bytes.fromhex(hex_id), data
+
+
+def parse_vkey(text: str) -> Verifier:
+    """The verifier of a C2SP vkey.
+
+    Raises ExchangeError SIG_FORMAT for a malformed key, a key id that does not fit, or an algorithm this gateway lacks.
+    """
+    name, given_id, data = _split_key(text)
+    if key_id(name, data) != given_id:
+        raise ExchangeError("the key id does not belong to this key", code="SIG_FORMAT", place=name)
+    if data[:1] == ED25519_TYPE:
+        return Ed25519Verifier(name, data[1:])
+    raise ExchangeError(
+        "this gateway has no verifier for the key's algorithm", code="SIG_FORMAT", place=name, hint="SM2 needs the extra `gm`"
+    )
+
+
+def parse_private_key(text: str) -> Ed25519Signer:
+    """The signer of a key file.
+
+    Raises SettingsError key-invalid when the file is not what `private_text` writes.
+    """
+    prefix = "PRIVATE+KEY+"
+    try:
+        if not text.startswith(prefix):
+            raise ExchangeError("no private key", code="SIG_FORMAT")
+        name, given_id, data = _split_key(text[len(prefix) :].strip())
+        if data[:1] != ED25519_TYPE or len(data) != 33:
+            raise ExchangeError("no Ed25519 private key", code="SIG_FORMAT")
+    except ExchangeError as error:
+        raise SettingsError(
+            "the key file is damaged", code="key-invalid", hint="restore it from your backup, or make a new key with `chengxin key new`"
+        ) from error
+    signer = Ed25519Signer(name, data[1:])
+    if signer.key_id != given_id:
+        raise SettingsError("the key file is damaged: name and key do not belong together", code="key-invalid")
+    return signer
+
+
+class OwnKey(Struct, frozen=True, kw_only=True):
+    """One of our own keys: what it is for and when it may be used."""
+
+    signer: Signer
+    use: KeyUse
+    not_before: datetime
+    not_after: datetime
+    revoked_at: datetime | None = None
+    reason: str | None = None
+
+
+class Signers(Struct, frozen=True, kw_only=True):
+    """The keys with which this gateway speaks."""
+
+    party: str
+    keys: tuple[OwnKey, ...] = ()
+
+    def signing(self, use: KeyUse, now: datetime) -> Signer:
+        """The newest key of this use that is good now.
+
+        Raises SettingsError key-missing when there is none.
+        """
+        good = [
+            key
+            for key in self.keys
+            if key.use == use and key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
+        ]
+        if not good:
+            raise SettingsError(
+                f"{self.party} has no `{use}` key that is good now", code="key-missing", hint=f"make one with `chengxin key new {use}`"
+            )
+        return max(good, key=lambda key: (key.not_before, key.signer.name)).signer
+
+
+def sm3(data: bytes) -> bytes:
+    """SM3 (GB/T 32905) of the bytes."""
+    if "sm3" in hashlib.algorithms_available:
+        return hashlib.new("sm3", data).digest()
+    digest = hashes.Hash(hashes.SM3())
+    digest.update(data)
+    return digest.finalize()
+
+
+def hmac_with(hash_of: Callable[[bytes], bytes], key: bytes, data: bytes) -> bytes:
+    """HMAC (RFC 2104) over any hash with blocks of 64 bytes."""
+    if len(key) > 64:
+        key = hash_of(key)
+    key = key.ljust(64, b"\0")
+    return hash_of(key.translate(_OPAD) + hash_of(key.translate(_IPAD) + data))
+
+
+_IPAD = bytes(byte ^ 0x36 for byte in range(256))
+_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+def hkdf(key: bytes, label: str, length: int = 32, *, salt: bytes = b"") -> bytes:
+    """HKDF-SHA256 (RFC 5869) with the label as info."""
+    extracted = hmac.digest(salt or bytes(32), key, "sha256")
+    blocks: list[bytes] = []
+    block = b""
+    while sum(map(len, blocks)) < length:
+        block = hmac.digest(extracted, block + label.encode() + bytes([len(blocks) + 1]), "sha256")
+        blocks.append(block)
+    return b"".join(blocks)[:length]
+
+
+def vkeys(signers: Sequence[Signer]) -> tuple[str, ...]:
+    """Their public forms."""
+    return tuple(signer.vkey for signer in signers)

@@ -1,0 +1,232 @@
+"""Every vector of the wire specification that Ed25519 and both hashes reach: a second implementation interoperates from them alone."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, merkle, notes, records, wire
+from gateway.core.exchange.agreements import Held, Notice
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.notes import KeyRing, SignedDocument
+from gateway.core.exchange.wire import GM1, SHA256
+from gateway.core.signing import Ed25519Signer, parse_vkey
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden/exchange/vectors.json").read_text(encoding="utf-8"))
+TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
+SEED = bytes(range(32))
+SEALED = datetime(2026, 12, 2, 1, 0, tzinfo=UTC)
+RECEIVED = SEALED + timedelta(seconds=2)
+
+
+def signer(party: str, use: str) -> Ed25519Signer:
+    """The signer of a vector."""
+    city = party.split(".")[1]
+    return Ed25519Signer(f"{party}/{use}", bytes([VECTORS["seeds"][city][use]]) * 32)
+
+
+@pytest.fixture
+def agreement() -> agreements.Agreement:
+    """The agreement of the vectors."""
+    body, _ = agreements.signed_form(VECTORS["agreement"]["toml"].encode())
+    return agreements.read_agreement(body)
+
+
+@pytest.fixture
+def ring(agreement: agreements.Agreement) -> KeyRing:
+    """Tonghua's keys, as its keys document lists them under the pin of the agreement."""
+    document = SignedDocument(VECTORS["keys"]["body"].encode(), VECTORS["keys"]["note"])
+    pins = agreement.pins(TONGHUA)
+    return documents.ring(pins, [documents.read_keys(document, pins, first_seen=SEALED)])
+
+
+@pytest.fixture
+def rules(agreement: agreements.Agreement) -> agreements.StreamRules:
+    """The rules of the one stream."""
+    return agreements.rules_of(agreement, "penalties", TONGHUA)
+
+
+@pytest.mark.parametrize(
+    ("city", "use"),
+    [("tonghua", "x"), ("tonghua", "http"), ("tonghua", "agreement"), ("tonghua", "log/2026"), ("baishan", "x"), ("baishan", "agreement")],
+)
+def test_vkeys(city: str, use: str) -> None:
+    """A seed gives the verifier key of the specification, and the key parses back to itself."""
+    made = Ed25519Signer(f"credit.{city}.example/{use}", bytes([VECTORS["seeds"][city][use]]) * 32)
+    assert made.vkey == VECTORS["vkeys"][city][use]
+    assert parse_vkey(made.vkey).vkey == made.vkey
+
+
+def test_salts() -> None:
+    """Salts follow from seed and name."""
+    for name, expected in VECTORS["salts"].items():
+        assert disclosures.salt(SEED, name) == expected
+
+
+def test_disclosure() -> None:
+    """A disclosure and its digest, both ways."""
+    expected = VECTORS["disclosure"]
+    assert disclosures.disclose(SEED, expected["name"], expected["value"]) == (expected["b64u"], expected["digest"])
+    assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
+    assert disclosures.open_disclosure(expected["b64u"]) == (expected["name"], expected["value"])
+
+
+def test_withdrawal_leaf() -> None:
+    """The leaf of a withdrawal is the hash of its payload bytes."""
+    payload = VECTORS["withdrawal"]["payload"].encode()
+    assert len(payload) == VECTORS["withdrawal"]["bytes"]
+    assert merkle.leaf_hash(payload).hex() == VECTORS["withdrawal"]["leaf"]
+
+
+@pytest.mark.parametrize("suite", [SHA256, GM1])
+def test_trees(suite: wire.Suite) -> None:
+    """Roots over one and three payloads, in both hashes."""
+    tree = CompactRange(suite)
+    tree.append(merkle.leaf_hash(b"a", suite))
+    assert tree.root().hex() == VECTORS["trees"]["a"][suite.digest_name]
+    tree.extend(merkle.leaf_hash(payload, suite) for payload in (b"b", b"c"))
+    assert tree.root().hex() == VECTORS["trees"]["abc"][suite.digest_name]
+
+
+def test_note() -> None:
+    """A signed note, byte for byte."""
+    text = notes.document_text("manifest", f"{TONGHUA}/x/tonghua-baishan-2026.penalties/1/1", VECTORS["note"]["body"].encode())
+    assert text == VECTORS["note"]["text"]
+    assert notes.sign(text, [signer(TONGHUA, "x")]) == text + "\n" + VECTORS["note"]["line"]
+
+
+def test_sm2_note_is_of_an_unknown_key(ring: KeyRing) -> None:
+    """An SM2 line is set aside where SM2 is not installed: such a note has no signature that we know."""
+    with pytest.raises(notes.ExchangeError) as caught:
+        notes.verify(VECTORS["sm2_note"], ring, use="exchange", required=frozenset({"ed25519"}), first_seen=SEALED)
+    assert caught.value.code == "SIG_UNKNOWN_KEY"
+
+
+def test_agreement(agreement: agreements.Agreement) -> None:
+    """The TOML gives the signed bytes, their digest, and Tonghua's signature."""
+    assert len(agreement.body) == VECTORS["agreement"]["bytes"]
+    assert agreement.digest == VECTORS["agreement"]["digest"]
+    note = notes.sign(agreements.signing_text(agreement), [signer(TONGHUA, "agreement")])
+    assert note.endswith("\n\n" + VECTORS["agreement"]["line"])
+    assert agreements.signed_by(agreement, note, previous=None, first_seen=SEALED) == {TONGHUA}
+    both = notes.add_line(note, signer(BAISHAN, "agreement"))
+    assert agreements.signed_by(agreement, both, previous=None, first_seen=SEALED) == {TONGHUA, BAISHAN}
+
+
+def test_keys(ring: KeyRing) -> None:
+    """The keys document verifies under the pin, and gives the keys it lists."""
+    signed = documents.sign_keys(VECTORS["keys"]["body"].encode(), signer(TONGHUA, "agreement"))
+    assert signed.note == VECTORS["keys"]["note"]
+    assert ring.vkeys("exchange") == (VECTORS["vkeys"]["tonghua"]["x"],)
+    assert ring.vkeys("http") == (VECTORS["vkeys"]["tonghua"]["http"],)
+
+
+def sealed_lines(rules: agreements.StreamRules) -> list[records.SealedLine]:
+    """The two lines of batch 1/1."""
+    said = msgspec.json.decode(VECTORS["batch"]["payloads"][0].encode(), type=records.Statement)
+    taken_back = msgspec.json.decode(VECTORS["batch"]["payloads"][1].encode(), type=records.Withdrawal)
+    values = [("CF_XDR_SHXYM", "91220502XXT00002X2"), ("CF_WSH", "通市监罚〔2026〕12号")]
+    return [records.seal_statement(said, values, SEED, SHA256), records.seal_withdrawal(taken_back, SHA256)]
+
+
+def test_seal(rules: agreements.StreamRules) -> None:
+    """Sealing gives the lines, manifest, checkpoint, notes and proof of the specification, byte for byte."""
+    lines = sealed_lines(rules)
+    for line, payload, shown, leaf in zip(
+        lines, VECTORS["batch"]["payloads"], VECTORS["batch"]["disclosures"], VECTORS["batch"]["leaves"], strict=True
+    ):
+        assert line.payload.decode() == payload
+        assert records.read_line(line.data[:-1], SHA256).disclosures == tuple(shown)
+        assert line.leaf.hex() == leaf
+    head = batches.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+    sealed = batches.seal(head, lines, rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, compress=False)
+    assert len(sealed.parts[0].data) == VECTORS["batch"]["bytes"]
+    assert sealed.parts[0].entry.digest == VECTORS["batch"]["digest"]
+    assert sealed.document.body.decode() == VECTORS["manifest"]["body"]
+    assert sealed.document.note == VECTORS["manifest"]["note"]
+    assert sealed.checkpoint == VECTORS["checkpoint"]
+    proof = merkle.inclusion_proof(sealed.leaves, 0)
+    assert merkle.proof_text(0, proof, sealed.checkpoint) == VECTORS["proof"]
+    assert merkle.root_from_proof(sealed.leaves[0], 0, 2, proof) == sealed.head.tree.root()
+
+
+def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, ring: KeyRing) -> None:
+    """The batch of the specification passes every step, and its lines come out as a record and its repair."""
+    lines = sealed_lines(rules)
+    document = SignedDocument(VECTORS["manifest"]["body"].encode(), VECTORS["manifest"]["note"])
+    manifest = batches.read_manifest(document.body)
+    skew, required = agreement.skew, batches.required_algorithms(rules)
+    batches.check_note(
+        document, ring, context=f"{TONGHUA}/x/a-b.penalties/1/1", required=required, suite=SHA256, first_seen=RECEIVED, skew=skew
+    )
+    held = Held(agreement=agreement, note="", signed=frozenset(agreement.parties), recorded=SEALED, keys_held=True)
+    batches.check_agreement(manifest, [held], held, rules, RECEIVED)
+    batches.check_time(manifest, now=RECEIVED, skew=skew, previous_created=None)
+    batches.check_sequence(manifest, None)
+    batches.check_checkpoint(manifest, VECTORS["checkpoint"], ring, required=required, first_seen=RECEIVED, skew=skew)
+    data = b"".join(line.data for line in lines)
+    batches.check_part(manifest.parts[0], data)
+    verified = batches.verify_lines(manifest, [(manifest.parts[0], data)], CompactRange(), agreement.terms.limits)
+    assert [leaf.hex() for leaf in verified.leaves] == VECTORS["batch"]["leaves"]
+    known: dict[str, records.KnownRecord] = {}
+    actions = []
+    for (_, line), leaf in zip(batches.lines_of(manifest.parts[0], data, agreement.terms.limits, SHA256), verified.leaves, strict=True):
+        judged = records.judge(line, rules, known.get("rec_aaaqeayeaudaocajbifqydiob4"), SHA256)
+        now_known = records.after(known, judged, leaf, TONGHUA, "penalties")
+        assert now_known is not None
+        known["rec_aaaqeayeaudaocajbifqydiob4"] = now_known
+        actions.append((judged.action, [finding.code for finding in judged.findings]))
+    assert actions == [("store", []), ("withdraw", ["ACK_WITHDRAWN"])]
+
+
+def test_feedback_and_receipt() -> None:
+    """The feedback line and the receipt with its note."""
+    line = feedback.Feedback(
+        i=1,
+        rid="rec_aaaqeayeaudaocajbifqydiob4",
+        v=2,
+        severity="info",
+        code="ACK_WITHDRAWN",
+        message=feedback.MESSAGES["ACK_WITHDRAWN"],
+        at="2026-12-02T01:00:05Z",
+    )
+    file = feedback.feedback_file([line])
+    assert file.decode() == VECTORS["feedback"]
+    manifest = VECTORS["manifest"]["body"].encode()
+    root = batches.read_manifest(manifest).tree.root
+    body = feedback.make_receipt(
+        receiver=BAISHAN,
+        sender=TONGHUA,
+        stream="a-b.penalties",
+        no=1,
+        previous=None,
+        batch=feedback.ReceiptBatch(epoch=1, seq=1, manifest=wire.digest_text(manifest)),
+        result="applied",
+        code=None,
+        epoch=1,
+        size=2,
+        root=wire.unb64(root, "X"),
+        agreement=feedback.ReceiptAgreement(id="a-b", version=1),
+        counts=feedback.ReceiptCounts(lines=2, accepted=1, withdrawn=1),
+        feedback=feedback.feedback_sum(file, 1),
+        received_at=RECEIVED,
+        decided_at=SEALED + timedelta(seconds=5),
+    )
+    assert body.decode() == VECTORS["receipt"]["body"]
+    document = feedback.sign_receipt(body, feedback.read_receipt(body), [signer(BAISHAN, "x")])
+    assert document.note == VECTORS["receipt"]["note"]
+
+
+def test_standing(agreement: agreements.Agreement) -> None:
+    """An agreement runs from 00:00 UTC+8 of its first day to 24:00 UTC+8 of its last, suspended and ended by one side."""
+    held = Held(agreement=agreement, note="", signed=frozenset(agreement.parties), recorded=SEALED, keys_held=True)
+    first, last = datetime(2026, 11, 30, 16, 0, tzinfo=UTC), datetime(2028, 11, 30, 16, 0, tzinfo=UTC)
+    assert held.standing(first - timedelta(seconds=1)).state == "agreed"
+    assert held.standing(first).state == "active"
+    assert held.standing(last - timedelta(seconds=1)).state == "active"
+    assert held.standing(last).state == "expired"
+    stopped = msgspec.structs.replace(held, notices=(Notice(by=TONGHUA, serial=1, state="suspended", from_at=SEALED, first_seen=SEALED),))
+    assert stopped.standing(SEALED).state == "suspended"
