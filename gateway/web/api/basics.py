@@ -1,0 +1,168 @@
+"""The API about itself: root, caller, keys, problems, its document and page, health."""
+
+from typing import Any, Final
+
+import msgspec
+from litestar import get
+
+from gateway import __version__
+from gateway.core.errors import NotFound
+from gateway.operations import answer_query
+from gateway.operations.manage_keys import list_keys
+from gateway.operations.report_health import report_health
+from gateway.web import documents, parameters, problems, replies
+from gateway.web.api import shapes
+from gateway.web.api.common import PURPOSE
+from gateway.web.asked import begin
+from gateway.web.callers import caller_of
+from gateway.web.describe import AnyRequest, Described, path
+from gateway.web.house import house_of
+from gateway.web.negotiation import HTML, JSON, OPENAPI, YAML, header, language_of, media_type_of
+from gateway.web.problems import Refusal
+from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PROBLEMS_CACHE, Header, Reply, conditional
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+ROOT = Described(
+    operation_id="getRoot", tag="接口", summary="接口的入口", description="Version, present state and where to go.", gives=shapes.Root, takes=(PURPOSE,),
+    example={"version": "0.1.0", "seq": 88213, "dataset_version": "20261104010000-88213", "policy_version": 42, "licence": None,
+             "links": {"subjects": "https://h/v1/subjects", "lists": "https://h/v1/lists", "openapi": "https://h/openapi.json"}},
+)
+
+
+@path("/v1", ROOT)
+async def root(request: AnyRequest) -> Reply:
+    """Where to begin."""
+    asked = await begin(request, ROOT)
+    return asked.reply(await answer_query.root(asked.services, asked.caller, asked.ask(), version=__version__), names_subjects=False)
+
+
+ME = Described(
+    operation_id="getMe", tag="接口", summary="当前调用方", description="Tier and purposes of the caller; works without a credential.", gives=shapes.Me,
+    takes=(PURPOSE,), problems=("purpose-missing",),
+    example={"tier": "public", "purpose": "open.read", "purposes": ["open.read"], "app": None, "org": None, "credential": "none"},
+)
+
+
+@path("/v1/me", ME)
+async def me(request: AnyRequest) -> Reply:
+    """Who the gateway takes the caller for."""
+    asked = await begin(request, ME)
+    caller = asked.caller
+    body = _ENCODER.encode({"tier": caller.tier, "purpose": caller.purpose, "purposes": caller.purposes, "app": caller.app or None,
+                            "org": caller.org, "credential": caller.credential_kind})
+    return Reply(200, [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE], body)
+
+
+KEYS = Described(
+    operation_id="listKeys", tag="接口", summary="本机构的验签公钥", description="Public keys that verify what this gateway has signed.", gives=shapes.Keys,
+    example={"items": [{"name": "credit.tonghua.example/x", "algorithm": "ed25519", "use": "exchange", "from": "2026-01-01T00:00:00Z", "until": None,
+                        "vkey": "credit.tonghua.example/x+00000000+AAAA"}]},
+)
+
+
+@path("/v1/keys", KEYS)
+async def keys(request: AnyRequest) -> Reply:
+    """Keys that verify what this gateway has signed."""
+    asked = await begin(request, KEYS)
+    services = asked.services
+    items = [
+        {"name": line.vkey.split("+", 1)[0], "algorithm": "ed25519", "vkey": line.vkey, "use": line.use,
+         "from": line.not_before, "until": line.revoked_at or line.not_after}
+        for line in list_keys(services.settings, services.clock())
+    ]
+    return _document(request, _ENCODER.encode({"items": items}), b"application/json", DOCUMENT_CACHE)
+
+
+PROBLEMS = Described(
+    operation_id="listProblems", tag="接口", summary="错误代码", description="All codes an error may have, with status and words.", gives=shapes.Problems,
+    example={"items": [{"code": "not-found", "status": 404, "type": "https://h/problems/not-found", "title": "未找到", "detail": "没有可以显示的内容。",
+                        "title_zh": "未找到", "title_en": "Not found"}]},
+)
+
+
+@path("/v1/problems", PROBLEMS)
+async def problem_list(request: AnyRequest) -> Reply:
+    """All codes as data."""
+    asked = await begin(request, PROBLEMS)
+    body = problems.catalogue(asked.house.origin, asked.language)
+    return _document(request, body, b"application/json", PROBLEMS_CACHE)
+
+
+def _document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header) -> Reply:
+    """A fixed document with its validator."""
+    scope: Any = request.scope
+    language = language_of(header(scope["headers"], b"accept-language"))
+    etag = house_of(request).validators.tag("document", body.hex() if len(body) < 64 else hash_of(body))
+    headers = [(b"content-type", kind), (b"content-language", language.encode()), cache, (b"etag", etag), *more]
+    return conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
+
+
+@get("/problems/{code:str}", include_in_schema=False)
+async def problem_words(request: AnyRequest, code: str) -> Reply:
+    """What a problem type's URL leads to: a page in both languages."""
+    page = documents.PROBLEM_PAGES.get(code)
+    _plain_request(request, (HTML,))
+    if page is None:
+        raise NotFound
+    return _page(request, page)
+
+
+@get("/docs", include_in_schema=False)
+async def docs(request: AnyRequest) -> Reply:
+    """The API document as a page."""
+    _plain_request(request, (HTML,))
+    return _page(request, house_of(request).documents.page)
+
+
+@get(documents.STYLE_PATH, include_in_schema=False)
+async def style(request: AnyRequest) -> Reply:
+    """The style sheet of the pages."""
+    _plain_request(request, ("text/css",))
+    return _document(request, house_of(request).documents.style, b"text/css; charset=utf-8", DOCUMENT_CACHE)
+
+
+def _page(request: AnyRequest, page: bytes) -> Reply:
+    policy = (b"content-security-policy", documents.CONTENT_POLICY.encode())
+    return _document(request, page, b"text/html; charset=utf-8", DOCUMENT_CACHE, policy)
+
+
+@get("/openapi.json", include_in_schema=False)
+async def openapi_json(request: AnyRequest) -> Reply:
+    """The OpenAPI document, byte for byte the committed one."""
+    _plain_request(request, (JSON, OPENAPI))
+    return _document(request, house_of(request).documents.json, b"application/json", DOCUMENT_CACHE)
+
+
+@get("/openapi.yaml", include_in_schema=False)
+async def openapi_yaml(request: AnyRequest) -> Reply:
+    """The same document as YAML."""
+    _plain_request(request, (YAML, "application/x-yaml", "text/yaml"))
+    return _document(request, house_of(request).documents.yaml, b"application/yaml", DOCUMENT_CACHE)
+
+
+def _plain_request(request: AnyRequest, offers: tuple[str, ...]) -> None:
+    scope: Any = request.scope
+    parameters.refuse_unknown(parameters.read_query(scope["query_string"]), ())
+    if media_type_of(header(scope["headers"], b"accept"), offers) is None:
+        raise Refusal("not-acceptable", acceptable=offers)
+
+
+@get("/healthz", include_in_schema=False)
+async def healthz() -> Reply:
+    """This process runs."""
+    return Reply(200, [(b"content-type", b"application/json"), NO_STORE], b'{"status":"ok"}')
+
+
+@get("/readyz", include_in_schema=False)
+async def readyz(request: AnyRequest) -> Reply:
+    """This process can answer: store, tables, policy in force, readers."""
+    health = await report_health(house_of(request).services)
+    status = 200 if health.ready else 503
+    headers: list[Header] = [(b"content-type", b"application/json"), NO_STORE]
+    return Reply(status, headers if health.ready else [*headers, (b"retry-after", b"5")], _ENCODER.encode(health))
+
+
+HANDLERS: Final = (root, me, keys, problem_list, problem_words, docs, style, openapi_json, openapi_yaml, healthz, readyz)
+
+__all__ = ["HANDLERS", "caller_of", "replies"]

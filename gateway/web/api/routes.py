@@ -1,0 +1,11 @@
+"""All handlers of the public API."""
+
+from typing import Final
+
+from litestar.handlers import HTTPRouteHandler
+
+from gateway.web.api import basics, datasets, lists, records, subjects
+
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    *basics.HANDLERS, *subjects.HANDLERS, *records.HANDLERS, *lists.HANDLERS, *datasets.HANDLERS,
+)

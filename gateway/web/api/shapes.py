@@ -1,0 +1,336 @@
+"""The shapes of JSON answers, for the API document only (api.md §6, §7).
+
+Rules: a key that a policy may drop is optional; `null` means not known; clients ignore keys they do not know. Handlers send bytes
+that stories made and never build these; a test compares the answers with the shapes. This room must not import a story.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+SubjectId = Annotated[str, Meta(pattern="^sub_[a-z2-7]{26}$", examples=["sub_2222222222222222222222222a"])]
+RecordId = Annotated[str, Meta(pattern="^rec_[a-z2-7]{26}$", examples=["rec_2222222222222222222222222a"])]
+Instant = Annotated[str, Meta(description="RFC 3339, UTC, Z", extra_json_schema={"format": "date-time"})]
+Day = Annotated[str, Meta(description="Day of law in Asia/Shanghai", extra_json_schema={"format": "date"})]
+Uri = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
+Version = Annotated[str, Meta(description="YYYYMMDDHHMMSS-seq", pattern="^[0-9]{14}-[0-9]+$")]
+Count = Annotated[int, Meta(ge=0)]
+Seq = Annotated[int, Meta(ge=0, description="Position in the sequence of changes that this caller's plans show")]
+SubjectForm = Literal["enterprise", "cooperative", "institution", "organ", "social_organisation", "collective", "other", "household", "person"]
+KINDS = Literal["registration", "licence", "penalty", "blacklist", "redlist", "commitment", "evaluation", "abnormal", "agency_filing", "measure"]
+
+
+class Basis(Struct, kw_only=True):
+    """A legal ground."""
+
+    text: str
+    uri: Uri | None | UnsetType = UNSET
+
+
+class Mark(Struct, kw_only=True):
+    """Something a reader must know beside the record; never dropped."""
+
+    code: str
+    label: str
+    since: str | None
+
+
+class SubjectRef(Struct, kw_only=True):
+    """Who a record is about."""
+
+    id: SubjectId
+    uscc: str | None | UnsetType = UNSET
+    name: str | None | UnsetType = UNSET
+    kind: SubjectForm
+    uri: Uri
+
+
+class Source(Struct, kw_only=True):
+    """Who gave us the record."""
+
+    name: str | None
+    uscc: str | None
+    received_at: Instant
+
+
+class Record(Struct, kw_only=True):
+    """One envelope for every dataset (api.md §6.1)."""
+
+    id: RecordId
+    dataset: str
+    kind: KINDS
+    kind_label: str
+    subject: SubjectRef
+    document_number: str | None | UnsetType = UNSET
+    decision_date: Day | None | UnsetType = UNSET
+    severity: str | None | UnsetType = UNSET
+    severity_label: str | None | UnsetType = UNSET
+    region: str | None | UnsetType = UNSET
+    region_label: str | None | UnsetType = UNSET
+    published_from: Day | None
+    publish_until: Day | None
+    period_rule: str | None
+    basis: list[Basis]
+    source: Source
+    marks: list[Mark]
+    fields: dict[str, str | int | bool | None]
+    treatments: dict[str, str]
+    seq: Seq
+    policy_version: Count
+    links: dict[str, Uri]
+
+
+class Measure(Struct, kw_only=True):
+    """What follows from being listed."""
+
+    text: str
+    basis: Any
+
+
+class Listing(Record, kw_only=True):
+    """A row of a list: the record and what the list says of it (api.md §6.3)."""
+
+    list: str
+    listed_on: Day | None
+    listing_basis: Any
+    measures: list[Measure]
+    removal_conditions: str | None
+    remedy: str | None
+    salt: str | None | UnsetType = UNSET
+
+
+class Subject(Struct, kw_only=True):
+    """An organisation or household as it may be shown now (api.md §6.2)."""
+
+    id: SubjectId
+    uscc: str | None | UnsetType = UNSET
+    name: str | None | UnsetType = UNSET
+    former_names: list[str] | UnsetType = UNSET
+    kind: SubjectForm
+    kind_label: str
+    region: str | None | UnsetType = UNSET
+    region_label: str | None | UnsetType = UNSET
+    industry: str | None | UnsetType = UNSET
+    status: str | None | UnsetType = UNSET
+    status_label: str | None | UnsetType = UNSET
+    established_on: Day | None | UnsetType = UNSET
+    treatments: dict[str, str]
+    record_counts: dict[str, Count]
+    marks: list[Mark]
+    seq: Seq
+    policy_version: Count
+    links: dict[str, Uri]
+    matched_on: str | UnsetType = UNSET
+    highlight: list[tuple[int, int]] | UnsetType = UNSET
+
+
+class Envelope(Struct, kw_only=True):
+    """What every page of a list carries (api.md §1.2)."""
+
+    next: Uri | None
+    prev: Uri | None
+    self: Uri
+    count: dict[str, Any] | None
+    facets: dict[str, Any] | None
+    as_of: Instant
+    dataset_version: Version
+    policy_version: Count
+    notice: dict[str, Any] | None
+
+
+class SubjectPage(Envelope, kw_only=True):
+    """A page of subjects."""
+
+    items: list[Subject]
+
+
+class RecordPage(Envelope, kw_only=True):
+    """A page of records."""
+
+    items: list[Record]
+
+
+class ListingPage(Envelope, kw_only=True):
+    """A page of listings."""
+
+    items: list[Listing]
+
+
+class CreditList(Struct, kw_only=True):
+    """A list by one legal basis (api.md §7.8)."""
+
+    id: str
+    name: str
+    polarity: Literal["black", "red"]
+    polarity_label: str | UnsetType = UNSET
+    legal_basis: list[Basis]
+    authority: dict[str, Any]
+    entry_conditions: str | None
+    removal_conditions: str | None
+    period_rule: str | None
+    rows: Count
+    seq: Seq
+    authority_lookup_uri: Uri | None
+    links: dict[str, Uri]
+
+
+class Lists(Struct, kw_only=True):
+    """All lists."""
+
+    items: list[CreditList]
+    policy_version: Count
+
+
+class Change(Struct, kw_only=True):
+    """One change as the caller's plans show it; it names, it does not contain."""
+
+    seq: Seq
+    op: Literal["add", "mod", "del", "policy"]
+    at: Instant | UnsetType = UNSET
+    dataset: str | None | UnsetType = UNSET
+    list: str | None | UnsetType = UNSET
+    record: RecordId | UnsetType = UNSET
+    uri: Uri | UnsetType = UNSET
+    fields_changed: Any = UNSET
+    reason: Literal["expired", "corrected", "removed"] | UnsetType = UNSET
+    policy_version: Count | UnsetType = UNSET
+
+
+class Changes(Struct, kw_only=True):
+    """Changes after a position, in order."""
+
+    items: list[Change]
+    next_since: Seq
+    more: bool
+    next: Uri
+    policy_version: Count
+
+
+class Suggestion(Struct, kw_only=True):
+    """One offer while somebody types."""
+
+    kind: str
+    text: str
+    id: str | None | UnsetType = UNSET
+    uscc: str | None | UnsetType = UNSET
+    matched_on: str | UnsetType = UNSET
+
+
+class Suggestions(Struct, kw_only=True):
+    """At most ten offers."""
+
+    items: list[Suggestion]
+    policy_version: Count
+
+
+class CodeCheck(Struct, kw_only=True):
+    """What arithmetic says of a code; no data is asked (api.md §7.4)."""
+
+    code: str | None
+    valid: bool
+    checks: dict[str, Literal["ok", "failed", "warning", "not_run"]]
+    parts: dict[str, str | None] | None
+    suggestions: list[dict[str, str]]
+
+
+class Dataset(Struct, kw_only=True):
+    """A dataset of the catalogue."""
+
+    id: str
+    title: str
+    openness: Literal["unconditional", "conditional", "closed"]
+    openness_label: str | UnsetType = UNSET
+    kind: KINDS | UnsetType = UNSET
+    rows: Count | None
+    links: dict[str, Uri]
+
+
+class Datasets(Struct, kw_only=True):
+    """All datasets whose existence is public."""
+
+    items: list[Dataset]
+    policy_version: Count
+
+
+class DictionaryField(Struct, kw_only=True):
+    """A field as the dictionary describes it to this caller."""
+
+    name: str
+    name_zh: str
+    name_en: str | None
+    type: str
+    unit: str | None
+    required: bool
+    treatments: dict[str, Any]
+    capabilities: dict[str, list[str]]
+
+
+class Dictionary(Struct, kw_only=True):
+    """Fields of a dataset whose existence the caller may know."""
+
+    fields: list[DictionaryField]
+    policy_version: Count
+
+
+class Root(Struct, kw_only=True):
+    """Where to begin."""
+
+    version: str
+    seq: Seq
+    dataset_version: Version
+    policy_version: Count
+    licence: Uri | None
+    links: dict[str, Uri]
+
+
+class Me(Struct, kw_only=True):
+    """Who the gateway takes the caller for."""
+
+    tier: str
+    purpose: str
+    purposes: list[str]
+    app: str | None
+    org: str | None
+    credential: str
+
+
+class VerifierKey(Struct, kw_only=True, rename={"from_": "from"}):
+    """A key under which this gateway signs."""
+
+    name: str
+    algorithm: str
+    vkey: str
+    use: str
+    from_: Instant
+    until: Instant | None
+
+
+class Keys(Struct, kw_only=True):
+    """Keys that verify what this gateway has signed."""
+
+    items: list[VerifierKey]
+
+
+class ProblemEntry(Struct, kw_only=True):
+    """One code of the table."""
+
+    code: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    type: Uri
+    title: str
+    detail: str
+    title_zh: str
+    title_en: str
+
+
+class Problems(Struct, kw_only=True):
+    """All codes of the API."""
+
+    items: list[ProblemEntry]
+
+
+class Health(Struct, kw_only=True):
+    """Whether this process can answer."""
+
+    ready: bool
+    checks: dict[str, str]

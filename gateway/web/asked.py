@@ -1,0 +1,172 @@
+"""From a request to a story and back: parse strictly, find the caller, negotiate, call, and shape the answer.
+
+The steps of every data path, in this order: query string → known parameters → format → caller → language → story → header
+fields → conditional request. Rules: an error of an earlier step hides the later ones; nothing is read from the store before
+the caller is known. This room must not know what a path is about.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from urllib.parse import quote
+
+from gateway.core.callers.caller import Caller
+from gateway.core.errors import ErrorItem, InvalidParameter, NotFound
+from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
+from gateway.services import Services
+from gateway.web import parameters, replies
+from gateway.web.callers import caller_of
+from gateway.web.cursors import Binding, Cursors
+from gateway.web.describe import SUFFIXES, AnyRequest, Described
+from gateway.web.house import House, house_of
+from gateway.web.negotiation import CSV, JSON, NDJSON, Language, header, language_of, media_type_of
+from gateway.web.problems import Refusal
+from gateway.web.replies import Header, Reply, conditional, data_headers
+
+_FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
+
+
+class Walk:
+    """The cursors of one request: the `Pages` that a story asks for positions and URLs."""
+
+    __slots__ = ("_caller", "_cursor", "_cursors", "_params", "_path", "_template", "_today", "_url")
+
+    def __init__(self, cursors: Cursors, caller: Caller, *, url: str, path: str, params: Mapping[str, str], cursor: str | None, today: date) -> None:
+        self._cursors = cursors
+        self._caller = caller
+        self._url = url
+        self._path = path
+        self._params = params
+        self._cursor = cursor
+        self._today = today
+
+    def _binding(self, plan: str) -> Binding:
+        caller = self._caller
+        return Binding(tier=caller.tier, purpose=caller.purpose, app=caller.app, plan=plan,
+                       query=f"{self._path}?{parameters.canonical_query(self._params, without=('limit',))}")
+
+    def position(self, plan: str) -> Position | None:
+        """Where the request's cursor stands. Raises BadCursor, CursorExpired."""
+        if self._cursor is None:
+            return None
+        return self._cursors.open(self._cursor, self._binding(plan), self._today, self.url(plan, None))
+
+    def url(self, plan: str, position: Position | None) -> str:
+        """The absolute URL of the page at a position; None: the first page."""
+        query = parameters.shown_query(self._params)
+        if position is not None:
+            cursor = self._cursors.seal(position, self._binding(plan), self._today)
+            query = f"{query}&cursor={cursor}" if query else f"cursor={cursor}"
+        return f"{self._url}?{query}" if query else self._url
+
+
+class Asked:
+    """One request, parsed: what a handler needs to call its story and to answer."""
+
+    __slots__ = ("caller", "format", "headers", "house", "language", "params", "path", "scope")
+
+    house: House
+    caller: Caller
+    params: dict[str, str]
+    format: Format
+    language: Language
+    path: str
+    """The path as it stands in links: without the format's suffix."""
+
+    def __init__(self, request: AnyRequest) -> None:
+        self.house = house_of(request)
+        self.scope = request.scope
+        self.headers: list[tuple[bytes, bytes]] = list(request.scope["headers"])
+
+    @property
+    def services(self) -> Services:
+        """What stories use."""
+        return self.house.services
+
+    def ask(self) -> Ask:
+        """The request as a story takes it.
+
+        Raises InvalidParameter for a cursor beside `limit=all`.
+        """
+        params = dict(self.params)
+        cursor = params.pop("cursor", None)
+        excel = parameters.flag(params, "excel")
+        if cursor is not None and params.get("limit") == "all":
+            raise InvalidParameter(errors=(ErrorItem("cursor", "limit=all 不能与 cursor 同时使用", parameter="cursor"),))
+        suffix = "" if self.format == "json" and not self.scope["path"].endswith(".json") else self._suffix()
+        walk = Walk(self.house.cursors, self.caller, url=f"{self.house.origin}{quote(self.path)}{suffix}", path=self.path, params=params,
+                    cursor=cursor, today=replies.legal_date(self.services.clock()))
+        return Ask(params=params, language=self.language, format=self.format, excel=excel, pages=walk)
+
+    def _suffix(self) -> str:
+        path: str = self.scope["path"]
+        return next((suffix for suffix in SUFFIXES if path.endswith(suffix)), "")
+
+    def reply(self, answer: Answer, *, names_subjects: bool = True) -> Reply:
+        """The answer of a story with its header fields; 304 when the caller holds it already."""
+        cache: Header
+        if answer.no_store:
+            cache = replies.NO_STORE
+        elif self.caller.shared:
+            cache = replies.public_for(answer.max_age)
+        else:
+            cache = replies.PRIVATE
+        headers = data_headers(
+            content_type=answer.media_type.encode(), etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None, cache=cache,
+            language=self.language, policy_version=answer.policy_version, policy_plan=answer.policy_plan, dataset_version=answer.dataset_version,
+            names_subjects=names_subjects, links=answer.links,
+        )
+        if answer.file_name is not None:
+            headers.append((b"content-disposition", disposition(answer.file_name)))
+        if answer.sample:
+            headers.append((b"sample-data", b"?1"))
+        return conditional(Reply(200, headers, answer.body, answer.stream), header(self.headers, b"if-none-match"))
+
+
+def disposition(file_name: str) -> bytes:
+    """`Content-Disposition` of a download: a plain name for old clients and the full one (RFC 6266)."""
+    plain = "".join(character if character.isascii() and (character.isalnum() or character in "._-") else "_" for character in file_name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}".encode("ascii")
+
+
+async def begin(request: AnyRequest, described: Described, **path: str) -> Asked:
+    """Parse a request for a described path; `path` holds its path parameters, suffix included where the last one is one.
+
+    Raises RequestError of all kinds, Refusal for a format that does not exist here.
+    """
+    asked = Asked(request)
+    scope: Any = request.scope
+    params = parameters.read_query(scope["query_string"])
+    if not described.open_filters:
+        parameters.refuse_unknown(params, described.query_names)
+    asked.params = params
+    asked.path, asked.format = _format(scope["path"], asked.headers, described)
+    asked.caller = await caller_of(asked.services, asked.headers)
+    asked.language = language_of(header(asked.headers, b"accept-language"))
+    return asked
+
+
+def _format(path: str, headers: list[tuple[bytes, bytes]], described: Described) -> tuple[str, Format]:
+    """Path without suffix, and the format: the suffix wins, else `Accept` decides."""
+    for suffix, name in SUFFIXES.items():
+        if path.endswith(suffix):
+            if MEDIA_TYPES[name].partition(";")[0] not in described.media:  # a format that this path does not have
+                raise NotFound
+            return path.removesuffix(suffix), name
+    media = media_type_of(header(headers, b"accept"), described.media)
+    if media is None:
+        raise Refusal("not-acceptable", acceptable=described.media)
+    return path, _FORMATS.get(media, "json")
+
+
+def without_suffix(last: str) -> str:
+    """A last path parameter without its format suffix; a suffix that does not exist leaves no valid id, which is a 404.
+
+    Raises NotFound.
+    """
+    for suffix in SUFFIXES:
+        if last.endswith(suffix):
+            return last.removesuffix(suffix)
+    if "." in last:
+        raise NotFound
+    return last

@@ -1,0 +1,75 @@
+"""What a path takes and gives, written once beside its handler: the strict query check, the OpenAPI document and the
+documentation page are made from the same `Described` value.
+
+Rules: a parameter that is not described does not exist (400 `unknown-parameter`), except on paths that filter by dictionary
+fields, where the planner knows the names of the caller's plan. Every operation has an example. This room must not call a story.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal
+
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from msgspec import Struct
+
+from gateway.web.negotiation import CSV, JSON, NDJSON
+from gateway.web.replies import Reply
+
+Schema = Mapping[str, Any]
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """One parameter of a path, its query or its header fields."""
+
+    name: str
+    where: Literal["path", "query", "header"] = "query"
+    text: str
+    schema: Schema = {"type": "string"}
+    required: bool = False
+    example: str | None = None
+
+
+class Described(Struct, frozen=True, kw_only=True):
+    """One operation of the API as its document tells it."""
+
+    operation_id: str
+    summary: str
+    """One Chinese phrase."""
+    description: str
+    """English sentences."""
+    tag: str
+    takes: tuple[Parameter, ...] = ()
+    open_filters: bool = False
+    """Also takes `field=…`, `field__gte=…` for the filterable fields of one dataset."""
+    gives: type[Struct] | None = None
+    """Shape of the JSON answer; None: what `media` says, as text."""
+    items: bool = False
+    """`gives` is an envelope whose `items` are lines in NDJSON and CSV."""
+    media: tuple[str, ...] = (JSON,)
+    problems: tuple[str, ...] = ()
+    """Codes beyond those every path may answer."""
+    example: Any
+    """The answer to the example parameters, shortened."""
+
+    @property
+    def query_names(self) -> frozenset[str]:
+        """Names that the query string may hold."""
+        return frozenset(parameter.name for parameter in self.takes if parameter.where == "query")
+
+
+TABLE_MEDIA: Final = (JSON, NDJSON, CSV)
+SUFFIXES: Final = {".json": "json", ".ndjson": "ndjson", ".csv": "csv"}
+
+Handler = Callable[..., Awaitable[ASGIApp]]
+
+
+def path(template: str, described: Described, *, suffixes: bool = False) -> Callable[[Handler], HTTPRouteHandler]:
+    """Register a GET handler under its path, and under the path with each format's suffix where it serves several."""
+    paths = [template, *(template + suffix for suffix in SUFFIXES)] if suffixes else [template]
+    return get(paths, operation_id=described.operation_id, opt={"described": described, "template": template}, include_in_schema=False)
+
+
+AnyRequest = Request[Any, Any, Any]
+
+__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Described", "Handler", "Parameter", "Reply", "path"]

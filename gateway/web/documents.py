@@ -1,0 +1,120 @@
+"""Documents that do not change while a process runs: OpenAPI as JSON and YAML, its page for people, the problems in words.
+
+Rules: made once at start; pages are complete HTML without script, from our own host only, under a strict content policy. This
+room must not read the store.
+"""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib import resources
+from typing import Any, Final
+
+from gateway.web import openapi
+from gateway.web.problems import KINDS, ProblemKind
+
+STYLE_PATH: Final = "/docs/style.css"
+CONTENT_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Documents:
+    """The fixed documents of one process."""
+
+    __slots__ = ("json", "page", "style", "yaml")
+
+    def __init__(self, routes: Iterable[Any]) -> None:
+        value = openapi.document(routes)
+        self.json = openapi.encoded(value)
+        self.yaml = openapi.as_yaml(value)
+        self.page = _api_page(value)
+        self.style = (resources.files("gateway.web") / "static" / "style.css").read_bytes()
+
+
+def _html(title: str, body: str, *, language: str = "zh-CN") -> bytes:
+    return (
+        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{escape(title)}</title><link rel="stylesheet" href="{STYLE_PATH}"></head>\n<body>{body}</body></html>\n'
+    ).encode()
+
+
+def _shape(schema: Mapping[str, Any]) -> str:
+    """A schema in one phrase."""
+    if "$ref" in schema:
+        name = str(schema["$ref"]).rpartition("/")[2]
+        return f'<a href="#schema-{escape(name)}"><code>{escape(name)}</code></a>'
+    if "const" in schema:
+        return f"<code>{escape(str(schema['const']))}</code>"
+    if "enum" in schema:
+        return " ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
+    for union in ("anyOf", "oneOf"):
+        if union in schema:
+            return " | ".join(_shape(part) for part in schema[union])
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        return f"[{_shape(schema.get('items', {}))}]"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        return f"{{…: {_shape(schema['additionalProperties'])}}}"
+    bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "≥"), ("maximum", "≤"), ("maxLength", "≤ 字符"), ("format", "")) if key in schema]
+    return escape(" ".join([kind, *bounds]))
+
+
+def _operation(path: str, operation: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(each['name'])}</code></td><td>{escape(each['in'])}{' · 必填' if each['required'] else ''}</td>"
+        f"<td>{_shape(each['schema'])}</td><td>{escape(each['description'])}</td></tr>"
+        for each in operation["parameters"]
+    )
+    table = f"<table><thead><tr><th>参数</th><th>位置</th><th>取值</th><th>说明</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+    content = operation["responses"]["200"]["content"]
+    answers = "".join(f"<li><code>{escape(media)}</code>: {_shape(shown['schema'])}</li>" for media, shown in content.items())
+    example = next((shown["example"] for shown in content.values() if "example" in shown), None)
+    shown = f"<pre><code>{escape(openapi.encoded(example).decode() if isinstance(example, Mapping) else str(example))}</code></pre>" if example else ""
+    problems = ", ".join(
+        f'<a href="/problems/{escape(code)}"><code>{escape(code)}</code></a>'
+        for status, response in operation["responses"].items() if int(status) >= 400 for code in response["description"].split(", ")
+    )
+    extra = "<p>还可用数据集字典中可筛选的字段：<code>字段=值</code>、<code>字段__gte=值</code> 等。</p>" if operation.get("x-open-filters") else ""
+    return (
+        f'<section id="{escape(operation["operationId"])}"><h3><span class="method">GET</span> <code>{escape(path)}</code></h3>'
+        f"<p>{escape(operation['summary'])}</p><p lang=\"en\">{escape(operation['description'])}</p>{table}{extra}<h4>回答</h4><ul>{answers}</ul>{shown}"
+        f"<details><summary>可能的错误</summary><p>{problems}</p></details></section>"
+    )
+
+
+def _schema(name: str, schema: Mapping[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    rows = "".join(
+        f"<tr><td><code>{escape(key)}</code></td><td>{'必有' if key in required else '可缺'}</td><td>{_shape(inner)}</td></tr>"
+        for key, inner in schema.get("properties", {}).items()
+    )
+    about = escape(str(schema.get("description", "")))
+    return f'<section id="schema-{escape(name)}"><h3><code>{escape(name)}</code></h3><p lang="en">{about}</p><table><tbody>{rows}</tbody></table></section>'
+
+
+def _api_page(value: Mapping[str, Any]) -> bytes:
+    groups: dict[str, list[tuple[str, Mapping[str, Any]]]] = {tag["name"]: [] for tag in value["tags"]}
+    for path, item in value["paths"].items():
+        groups[item["get"]["tags"][0]].append((path, item["get"]))
+    menu = "".join(
+        f"<li>{escape(tag)}<ul>" + "".join(f'<li><a href="#{escape(each["operationId"])}">{escape(each["summary"])}</a></li>' for _, each in operations) + "</ul></li>"
+        for tag, operations in groups.items() if operations
+    )
+    body = "".join(f"<h2>{escape(tag)}</h2>" + "".join(_operation(path, each) for path, each in operations)
+                   for tag, operations in groups.items() if operations)
+    schemas = "".join(_schema(name, schema) for name, schema in value["components"]["schemas"].items())
+    info = value["info"]
+    head = (f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1><p>{escape(info['description'])}</p>"
+            '<p><a href="/openapi.json">openapi.json</a> · <a href="/openapi.yaml">openapi.yaml</a> · <a href="/v1/problems">错误代码</a></p></header>')
+    return _html(info["title"], f'{head}<nav aria-label="目录"><ul>{menu}</ul></nav><main>{body}<h2>数据结构</h2>{schemas}</main>')
+
+
+def problem_page(kind: ProblemKind) -> bytes:
+    """A problem in both languages, on one page."""
+    return _html(
+        f"{kind.title['zh-CN']} · {kind.code}",
+        f"<main><h1>{escape(kind.title['zh-CN'])}</h1><p><code>{escape(kind.code)}</code> · HTTP {kind.status}</p><p>{escape(kind.detail['zh-CN'])}</p>"
+        f"<section lang=\"en\"><h2>{escape(kind.title['en'])}</h2><p>{escape(kind.detail['en'])}</p></section>"
+        '<p><a href="/v1/problems">所有错误代码 · All codes</a></p></main>',
+    )
+
+
+PROBLEM_PAGES: Final[Mapping[str, bytes]] = {code: problem_page(kind) for code, kind in KINDS.items()}

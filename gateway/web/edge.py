@@ -1,0 +1,198 @@
+"""The front door: an ASGI application around everything else.
+
+A request passes here first, in this order: limits of URL and header fields → broken encodings → odd paths → OPTIONS → the
+public lane → the framework (HEAD as GET without a body). Every answer leaves with the common header fields and a request id,
+and is counted under its route template. Whatever raises before the first byte becomes a problem here; after it the connection
+breaks off visibly.
+
+Rules: nothing of a request is logged but its id; a path that is not written the one right way is 404, never repaired.
+"""
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from gateway.core.errors import BadRequest, NotFound
+from gateway.web import problems, telemetry
+from gateway.web.asgi import App, Message, Receive, Scope, Send
+from gateway.web.negotiation import PROBLEM, Language, header, language_of
+from gateway.web.problems import Refusal
+from gateway.web.replies import COMMON, NO_STORE, Header, Reply
+
+MAX_URI: Final = 8192
+MAX_HEADERS: Final = 16_384
+PREFLIGHT_AGE: Final = "86400"
+_ALLOWED_HEADERS: Final = (
+    "Accept, Accept-Language, Authorization, Case-Ref, Content-Type, DPoP, If-Modified-Since, If-None-Match, If-Range, "
+    "Purpose, Range, traceparent"
+)
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
+_NO_TRACE = b"0" * 32
+
+
+def request_ids() -> Iterator[bytes]:
+    """Random request ids, 32 hexadecimal digits; drawn from the system some hundred at a time."""
+    while True:
+        pool = os.urandom(4096).hex().encode()
+        for at in range(0, len(pool), 32):
+            yield pool[at : at + 32]
+
+
+class Routes:
+    """The route templates of the application: which methods a path has, and under which name it is counted."""
+
+    __slots__ = ("_patterns", "_plain")
+
+    def __init__(self, routes: Sequence[tuple[str, frozenset[str]]]) -> None:
+        self._plain: dict[str, tuple[str, frozenset[str]]] = {}
+        self._patterns: list[tuple[re.Pattern[str], str, frozenset[str]]] = []
+        for template, methods in routes:
+            allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else frozenset())
+            if "{" not in template:
+                self._plain[template] = (template, allowed)
+                continue
+            pattern = "".join("/" + (("(?:.+)" if piece.endswith(":path}") else "[^/]+") if piece.startswith("{") else re.escape(piece))
+                              for piece in template.strip("/").split("/"))
+            self._patterns.append((re.compile(pattern), template, allowed))
+
+    def find(self, path: str) -> tuple[str, frozenset[str]] | None:
+        """Template and methods of a path; a plain path goes before a pattern, as in the router."""
+        if path in self._plain:
+            return self._plain[path]
+        for pattern, template, allowed in self._patterns:
+            if pattern.fullmatch(path):
+                return template, allowed
+        return None
+
+
+def _check_target(scope: Scope) -> None:
+    """Refuses URLs and header fields that are too large, undecodable, or not written the one right way."""
+    raw_path, query = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape"), scope["query_string"]
+    raw_path = raw_path.partition(b"?")[0]
+    if len(raw_path) + len(query) >= MAX_URI:
+        raise Refusal("uri-too-long")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        raise Refusal("headers-too-large")
+    if _BAD_PERCENT.search(raw_path):
+        raise BadRequest("网址中的百分号编码不正确。")
+    decoded = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    if _CONTROL.search(decoded):
+        raise BadRequest("网址中含有控制字符。")
+    try:
+        decoded.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest("网址不是 UTF-8 编码；很可能是 GBK/GB18030，请改用 UTF-8 后再做百分号编码。") from error
+    if decoded.count(b"/") != raw_path.count(b"/") or b"//" in decoded or (len(decoded) > 1 and decoded.endswith(b"/")):
+        raise NotFound
+    if b"/../" in decoded + b"/" or b"/./" in decoded + b"/":
+        raise NotFound
+
+
+Lane = Callable[[Scope, Send], Awaitable[int]]
+"""Answers a request by itself and returns its status, or returns 0 and has sent nothing."""
+
+
+class FrontDoor:
+    """The ASGI application that a server runs."""
+
+    def __init__(self, inner: App, *, routes: Routes, origin: str, meter: telemetry.Meter, lane: Lane | None = None) -> None:
+        self.inner = inner
+        self.lane = lane
+        self._routes = routes
+        self._origin = origin
+        self._meter = meter
+        self._ids = request_ids()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        if self.lane is not None and scope["path"].startswith("/v1/subjects/"):
+            began = perf_counter()
+            status = await self.lane(scope, send)
+            if status:
+                self._meter.count(telemetry.LANE, scope["method"], status, perf_counter() - began)
+                return
+        await self._serve(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.inner(scope, receive, send)
+        else:  # no path of ours speaks WebSocket
+            await receive()
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+        request_id = next(self._ids)
+        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        method, seen = scope["method"], 0
+
+        async def sending(message: Message) -> None:
+            nonlocal seen
+            if message["type"] == "http.response.start":
+                seen = message["status"]
+                message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id)]
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        try:
+            try:
+                _check_target(scope)
+                await self._dispatch(scope, receive, sending)
+            except Exception as error:
+                if seen:
+                    raise
+                await self.problem(error, scope)(scope, receive, sending)
+        finally:
+            found = self._routes.find(scope["path"])
+            self._meter.count(found[0] if found else telemetry.UNMATCHED, method, seen, perf_counter() - began)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await self._options(scope, receive, send)
+        elif method == "HEAD":
+            scope["state"]["head"] = True
+            await self.inner({**scope, "method": "GET"}, receive, send)
+        else:
+            await self.inner(scope, receive, send)
+
+    async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._routes.find(scope["path"])
+        if found is None:
+            raise NotFound
+        allow = ", ".join(sorted(found[1])).encode()
+        headers: list[Header] = [(b"allow", allow), NO_STORE]
+        if header(scope["headers"], b"access-control-request-method"):
+            headers += [(b"access-control-allow-methods", allow), (b"access-control-allow-headers", _ALLOWED_HEADERS.encode()),
+                        (b"access-control-max-age", PREFLIGHT_AGE.encode())]
+        await Reply(204, headers)(scope, receive, send)
+
+    def problem(self, error: Exception, scope: Scope) -> Reply:
+        """The problem answer of an exception, also for handlers inside the framework."""
+        language: Language = language_of(header(scope["headers"], b"accept-language"))
+        request_id = scope["state"]["request_id"]
+        trace = _TRACE.match(header(scope["headers"], b"traceparent"))
+        trace_id = trace[1].decode() if trace and trace[1] != _NO_TRACE else request_id
+        document = problems.problem_of(error, origin=self._origin, request_id=request_id, trace_id=trace_id, language=language)
+        if document.status >= 500:
+            self._meter.event(f"problem-{document.code}")
+            telemetry.log.error(
+                "problem", code=document.code, error=type(error).__name__, at=telemetry.where(error),
+                request_id=request_id, trace_id=trace_id,
+            )
+        headers: list[Header] = [(b"content-type", PROBLEM.encode()), (b"content-language", language.encode()), NO_STORE]
+        for name, value in problems.headers_of(error, document.code, document.status).items():
+            headers.append((name.lower().encode(), value.encode()))
+        if document.status == 405 and (found := self._routes.find(scope["path"])):
+            headers = [field for field in headers if field[0] != b"allow"] + [(b"allow", ", ".join(sorted(found[1])).encode())]
+        return Reply(document.status, headers, problems.encode(document))
+

@@ -1,0 +1,64 @@
+"""What the handlers of one process share: settings, meter, and, once the lifespan has opened them, the services and cursors.
+
+Rules: filled once at start, never replaced; a handler that is called before that answers 503. This room must hold nothing of a
+request.
+"""
+
+from typing import Any
+
+from gateway.core.errors import Unavailable
+from gateway.services import Services
+from gateway.settings import Settings
+from gateway.web.cursors import Cursors
+from gateway.web.replies import Validators
+from gateway.web.telemetry import Meter
+
+
+class House:
+    """The common things of all handlers."""
+
+    def __init__(self, settings: Settings, meter: Meter) -> None:
+        self.settings = settings
+        self.meter = meter
+        self.origin = settings.public_origin.rstrip("/")
+        self._services: Services | None = None
+        self._cursors: Cursors | None = None
+        self._validators: Validators | None = None
+
+    def open(self, services: Services) -> None:
+        """Give the handlers what was opened at start."""
+        vault = services.store.vault
+        self._services = services
+        self._cursors = Cursors(vault.key("cursor"))
+        self._validators = Validators(vault.key("validator"))
+
+    def close(self) -> None:
+        """Take it away again."""
+        self._services = self._cursors = self._validators = None
+
+    @property
+    def services(self) -> Services:
+        """What stories use. Raises Unavailable before the house is open."""
+        if self._services is None:
+            raise Unavailable
+        return self._services
+
+    @property
+    def cursors(self) -> Cursors:
+        """Seals and opens cursors. Raises Unavailable before the house is open."""
+        if self._cursors is None:
+            raise Unavailable
+        return self._cursors
+
+    @property
+    def validators(self) -> Validators:
+        """Makes entity tags. Raises Unavailable before the house is open."""
+        if self._validators is None:
+            raise Unavailable
+        return self._validators
+
+
+def house_of(request: Any) -> House:
+    """The house behind a request."""
+    house: House = request.app.state["house"]
+    return house

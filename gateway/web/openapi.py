@@ -1,0 +1,182 @@
+"""The OpenAPI 3.1 document, made from what stands beside the handlers (`describe.py`) and from msgspec's own schemas.
+
+Rules: two processes of one version give the same bytes, so the committed `openapi/gateway.json` is compared with them; nothing
+of a setting stands in it. This room must not import a handler: it is given the routes.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+
+from gateway import __version__
+from gateway.web.describe import Described, Parameter
+from gateway.web.negotiation import CSV, JSON, NDJSON, PROBLEM
+from gateway.web.problems import KINDS, Problem
+
+COMMON_PROBLEMS: Final = (
+    "bad-request", "unknown-parameter", "repeated-parameter", "credentials-invalid", "not-permitted", "not-found", "not-acceptable",
+    "uri-too-long", "headers-too-large", "internal", "unavailable", "no-active-policy",
+)
+"""What every described path may answer."""
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_HEADERS: Final[Mapping[str, tuple[str, str]]] = {
+    "ETag": ("弱校验值", 'W/"…", a keyed hash of state, day, plan, query, format and language'),
+    "Policy-Version": ("策略版本", "The policy version under which the answer was made"),
+    "Policy-Plan": ("策略计划", "Hash of the compiled plans that governed the answer"),
+    "Dataset-Version": ("数据版本", "Commit time and change sequence that the answer shows"),
+    "Request-Id": ("请求编号", "To be named in questions about this answer"),
+    "Link": ("链接", "next, prev, first, canonical (RFC 8288)"),
+}
+
+
+def _operations(routes: Iterable[Any]) -> list[tuple[str, Described]]:
+    found: dict[str, Described] = {}
+    for route in routes:
+        for handler in getattr(route, "route_handlers", ()):
+            if isinstance(handler, HTTPRouteHandler) and isinstance(handler.opt.get("described"), Described):
+                found.setdefault(handler.opt["template"], handler.opt["described"])
+    return [(_plain(template), described) for template, described in sorted(found.items())]
+
+
+def _plain(template: str) -> str:
+    """`/v1/records/{record:str}` as OpenAPI writes it."""
+    return "/".join(piece.split(":")[0] + "}" if piece.startswith("{") and ":" in piece else piece for piece in template.split("/"))
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "name": parameter.name, "in": parameter.where, "description": parameter.text,
+        "required": parameter.required or parameter.where == "path", "schema": dict(parameter.schema),
+    }
+    if parameter.example is not None:
+        shown["example"] = parameter.example
+    return shown
+
+
+def _line_schema(name: str, components: Mapping[str, Any]) -> dict[str, Any]:
+    items = components[name]["properties"].get("items", {})
+    return dict(items.get("items", {}))
+
+
+def _content(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for media in described.media:
+        if described.gives is None:
+            content[media] = {"schema": {"type": "string"} if media != JSON else {"type": "object"}, "example": described.example}
+        elif media == JSON:
+            content[media] = {"schema": {"$ref": _REFERENCE.format(name=described.gives.__name__)}, "example": described.example}
+        elif media == NDJSON:
+            content[media] = {"schema": {"type": "string", "description": "One item a line.",
+                                         "contentSchema": _line_schema(described.gives.__name__, components), "contentMediaType": JSON}}
+        elif media == CSV:
+            content[media] = {"schema": {"type": "string", "description": "RFC 4180, UTF-8, CRLF, one header line."}}
+        else:
+            content[media] = {"schema": {"type": "string"}}
+    return content
+
+
+def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {name: {"description": f"{zh}: {en}", "schema": {"type": "string"}} for name, (zh, en) in _HEADERS.items()}
+    responses: dict[str, Any] = {
+        "200": {"description": described.summary, "headers": headers, "content": _content(described, components)},
+        "304": {"description": "与 If-None-Match 相同，没有正文"},
+    }
+    by_status: dict[int, list[str]] = {}
+    for code in (*COMMON_PROBLEMS, *described.problems):
+        by_status.setdefault(KINDS[code].status, []).append(code)
+    for status, codes in sorted(by_status.items()):
+        kind = KINDS[codes[0]]
+        example = {"type": f"/problems/{kind.code}", "title": kind.title["zh-CN"], "status": status, "code": kind.code,
+                   "detail": kind.detail["zh-CN"], "instance": "urn:request:" + "0" * 32, "trace_id": "0" * 32}
+        responses[str(status)] = {
+            "description": ", ".join(dict.fromkeys(codes)),
+            "content": {PROBLEM: {"schema": {"$ref": _REFERENCE.format(name="Problem")}, "example": example}},
+        }
+    return responses
+
+
+def document(routes: Iterable[Any]) -> dict[str, Any]:
+    """The document of these routes, as plain values."""
+    operations = _operations(routes)
+    shapes = [described.gives for _, described in operations if described.gives is not None]
+    _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
+    paths: dict[str, Any] = {}
+    for template, described in operations:
+        paths[template] = {"get": {
+            "operationId": described.operation_id, "tags": [described.tag], "summary": described.summary, "description": described.description,
+            "parameters": [_parameter(parameter) for parameter in described.takes],
+            "responses": _responses(described, components),
+            **({"x-open-filters": True} if described.open_filters else {}),
+        }}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "诚信网关 Chengxin Gateway", "version": __version__,
+            "summary": "公共信用信息查询接口",
+            "description": ("公共信用信息的公开查询、名单与变更接口。Public credit records of a city: subjects, records, lists and changes. "
+                            "Without a credential everything is answered as for the public; errors are RFC 9457 problems."),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "security": [{}, {"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer",
+                                          "description": "部门访问令牌：十分钟有效，绑定应用与使用目的。Opaque access token of a department."}},
+        },
+    }
+
+
+TAGS: Final[Mapping[str, str]] = {
+    "主体": "Subjects: organisations by name, code or id",
+    "记录": "Records of every dataset, in one envelope",
+    "名单": "Lists and their listings",
+    "变更": "Changes in order: what to follow instead of asking again",
+    "数据集": "Datasets and their dictionaries",
+    "校验": "Checks that need no data",
+    "接口": "The API itself: root, caller, keys, problems",
+}
+
+
+def encoded(value: Mapping[str, Any]) -> bytes:
+    """The document as JSON, the bytes that are served and committed."""
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def as_yaml(value: Any) -> bytes:
+    """The same document as YAML 1.2: block maps and lists, every text in double quotes."""
+    return ("\n".join(_yaml(value, 0)) + "\n").encode()
+
+
+def _yaml(value: Any, depth: int) -> list[str]:
+    pad = "  " * depth
+    if isinstance(value, Mapping) and value:
+        lines: list[str] = []
+        for key, inner in value.items():
+            head = f"{pad}{json.dumps(str(key), ensure_ascii=False)}:"
+            lines += [f"{head} {_scalar(inner)}"] if _flat(inner) else [head, *_yaml(inner, depth + 1)]
+        return lines
+    if isinstance(value, (list, tuple)) and value:
+        lines = []
+        for inner in value:
+            if _flat(inner):
+                lines.append(f"{pad}- {_scalar(inner)}")
+            else:
+                nested = _yaml(inner, depth + 1)
+                lines += [f"{pad}- {nested[0].strip()}", *nested[1:]]
+        return lines
+    return [pad + _scalar(value)]
+
+
+def _flat(value: Any) -> bool:
+    return not (isinstance(value, (Mapping, list, tuple)) and value)
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

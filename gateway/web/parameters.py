@@ -1,0 +1,101 @@
+"""The query string, strictly: percent-encoding and UTF-8 as they should be, no unknown and no repeated parameter (api.md §1.1).
+
+Rules: a hidden field and a name that never existed read alike, but for the echoed name; values are never echoed. What a filter
+means is the planner's business (`core/disclosure/query`); this room must not know datasets.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, unquote_to_bytes
+
+from gateway.core.errors import BadRequest, ErrorItem, InvalidParameter, RepeatedParameter, UnknownParameter
+from gateway.core.records.identifiers import looks_like_citizen_number
+
+MAX_PARAMETERS = 64
+MAX_ECHO = 64
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_UTF8 = "网址中的参数不是 UTF-8 编码；很可能是 GBK/GB18030，请改用 UTF-8 后再做百分号编码。"
+_ECHO = re.compile(r"^[A-Za-z0-9_.\-]{1,64}$")
+
+
+def echo(name: str) -> str:
+    """A parameter's name as an error may repeat it: harmless characters only, nothing shaped like a citizen number."""
+    return name if _ECHO.match(name) and not looks_like_citizen_number(name) else "?"
+
+
+def _text(raw: bytes) -> str:
+    if _BAD_PERCENT.search(raw):
+        raise BadRequest("网址中的百分号编码不正确。")
+    try:
+        text = unquote_to_bytes(raw.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(_NOT_UTF8) from error
+    if _CONTROL.search(text):
+        raise BadRequest("网址中含有控制字符。")
+    return text
+
+
+def read_query(query_string: bytes) -> dict[str, str]:
+    """The parameters of a query string, each once.
+
+    Raises BadRequest for broken encoding, RepeatedParameter for a name given twice.
+    """
+    values: dict[str, str] = {}
+    if not query_string:
+        return values
+    pieces = [piece for piece in query_string.split(b"&") if piece]
+    if len(pieces) > MAX_PARAMETERS:
+        raise BadRequest("参数过多。")
+    for piece in pieces:
+        raw_name, _, raw_value = piece.partition(b"=")
+        name = _text(raw_name)
+        if name in values:
+            raise RepeatedParameter(errors=(ErrorItem("repeated", "参数重复", parameter=echo(name)),))
+        values[name] = _text(raw_value)
+    return values
+
+
+def refuse_unknown(values: Mapping[str, str], known: Iterable[str]) -> None:
+    """Raises UnknownParameter for a name that is not known here."""
+    for name in values:
+        if name not in known:
+            raise UnknownParameter(errors=(ErrorItem("unknown", "未知参数", parameter=echo(name)),))
+
+
+def integer(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
+    """A whole number in ASCII digits within its bounds.
+
+    Raises InvalidParameter.
+    """
+    text = values.get(name)
+    if text is None:
+        return default
+    if re.fullmatch(r"[0-9]{1,18}", text) is None or not low <= int(text) <= high:
+        raise InvalidParameter(errors=(ErrorItem("range", f"应为 {low} 至 {high} 的整数", parameter=name),))
+    return int(text)
+
+
+def flag(values: Mapping[str, str], name: str) -> bool:
+    """A switch that is off unless it says `1`.
+
+    Raises InvalidParameter for anything but 0 and 1.
+    """
+    text = values.get(name, "0")
+    if text not in ("0", "1"):
+        raise InvalidParameter(errors=(ErrorItem("enum", "应为 0 或 1", parameter=name),))
+    return text == "1"
+
+
+def canonical_query(values: Mapping[str, str], *, without: Iterable[str] = ("cursor",), defaults: Mapping[str, str] | None = None) -> str:
+    """Parameters sorted by name, defaults dropped: what an ETag and a cursor are bound to."""
+    left = set(without)
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in sorted(values.items())
+                    if name not in left and (defaults or {}).get(name) != value)
+
+
+def shown_query(values: Mapping[str, str], *, without: Iterable[str] = ()) -> str:
+    """The query as `self`, `next` and `Link` may repeat it: without any value shaped like a citizen number (api.md §12.3)."""
+    left = set(without)
+    return "&".join(f"{quote(name, safe='')}={quote(value, safe=',:')}" for name, value in sorted(values.items())
+                    if name not in left and not looks_like_citizen_number(value))

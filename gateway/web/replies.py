@@ -1,0 +1,164 @@
+"""Finished answers: header tuples ready for the wire, a body or a stream of chunks, conditional requests, cache times.
+
+Rules: an answer is complete before its first byte, or it is a stream that ends visibly when it fails; a 304 repeats the header
+fields of the 200; weak validators are keyed hashes, so that nobody can guess the one of another view. The public lane and the
+handlers build their header fields here, and so answer alike. This room must not read the store.
+"""
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+from gateway.web.asgi import Receive, Scope, Send
+from gateway.web.negotiation import Language
+
+Header = tuple[bytes, bytes]
+
+EXPOSED: Final = ("Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
+                  "Dataset-Version, Repr-Digest, Deprecation, Sunset")
+
+COMMON: Final[tuple[Header, ...]] = (
+    (b"vary", b"Accept, Accept-Encoding, Accept-Language, Authorization"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", EXPOSED.encode()),
+)
+"""On every answer, whoever makes it; added by the front door and by the lane."""
+
+NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+PRIVATE: Final[Header] = (b"cache-control", b"private, max-age=0, must-revalidate")
+NO_INDEX: Final[Header] = (b"x-robots-tag", b"noindex, noarchive")
+_NOT_SHARED: Final = b'no-cache="RateLimit, RateLimit-Policy, Request-Cost, Request-Id"'
+"""What belongs to one caller is never kept for another (api.md §12.2)."""
+
+MAX_AGE = 60
+_SHIFT = timedelta(hours=8)
+_DAY_SECONDS = 86_400
+
+
+def legal_date(now: datetime) -> date:
+    """The day in Asia/Shanghai, which has no daylight saving since 1991."""
+    return (now + _SHIFT).date()
+
+
+def _public(seconds: int) -> Header:
+    return (b"cache-control", b"public, max-age=%d, must-revalidate, %s" % (seconds, _NOT_SHARED))
+
+
+_PUBLIC: Final = tuple(_public(seconds) for seconds in range(MAX_AGE + 1))
+DOCUMENT_CACHE: Final = _PUBLIC[MAX_AGE]
+"""Dictionary, catalogue, OpenAPI: a narrowed policy shows within a minute."""
+PROBLEMS_CACHE: Final[Header] = (b"cache-control", b"public, max-age=300, stale-while-revalidate=300")
+
+
+def public_for(seconds: int) -> Header:
+    """`Cache-Control` of an answer that shared caches may keep for some seconds, a minute at most."""
+    return _PUBLIC[max(0, min(MAX_AGE, seconds))]
+
+
+def public_cache(now: datetime) -> Header:
+    """`max-age` of an answer that names subjects: a minute, and never past midnight in UTC+8, when periods end."""
+    left = _DAY_SECONDS - int(now.timestamp() + _SHIFT.total_seconds()) % _DAY_SECONDS
+    return public_for(left)
+
+
+class Validators:
+    """Makes weak entity tags: keyed, short, equal for equal parts."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def tag(self, *parts: object) -> bytes:
+        """The ETag of whatever the parts say: state, day, plan, canonical query, format, language."""
+        digest = blake2b("\0".join(map(str, parts)).encode(), digest_size=15, key=self._key).digest()
+        return b'W/"%s"' % urlsafe_b64encode(digest)
+
+
+_TAG = re.compile(rb'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?:,|$)')
+
+
+def matches(field: bytes, etag: bytes) -> bool:
+    """Whether an `If-None-Match` field names this tag (weak comparison, lists and `*` included); a broken field names none."""
+    opaque = etag.removeprefix(b"W/")
+    found, at = False, 0
+    while at < len(field):
+        match = _TAG.match(field, at)
+        if match is None:
+            return False
+        if match[1] is not None:
+            return match.start() == 0 and match.end() == len(field)
+        found = found or match[2] == opaque
+        at = match.end()
+    return found
+
+
+class Reply:
+    """One answer as an ASGI application: status, header tuples, and a body or chunks."""
+
+    __slots__ = ("body", "chunks", "headers", "status")
+
+    def __init__(self, status: int, headers: list[Header], body: bytes = b"", chunks: AsyncIterator[bytes] | None = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.chunks = chunks
+        if chunks is None and status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.
+
+        A chunk that cannot be made raises, and the server breaks the connection off: half a file never ends like a whole one.
+        """
+        if self.chunks is None or scope["state"].get("head"):
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        first = await anext(self.chunks, b"")
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for chunk in self.chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def conditional(reply: Reply, wanted: bytes) -> Reply:
+    """The reply, or its 304 when the caller holds the same tag already."""
+    if not wanted or reply.status != 200:
+        return reply
+    etag = next((value for name, value in reply.headers if name == b"etag"), b"")
+    if not etag or not matches(wanted, etag):
+        return reply
+    return Reply(304, [field for field in reply.headers if field[0] != b"content-length"])
+
+
+def link(*targets: tuple[str, str]) -> Header:
+    """A `Link` header field of (relation, URL) pairs (RFC 8288)."""
+    return (b"link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets).encode("ascii"))
+
+
+def data_headers(*, content_type: bytes, etag: bytes | None, cache: Header, language: Language, policy_version: int, policy_plan: str,
+                 dataset_version: str | None, names_subjects: bool = True, links: Sequence[tuple[str, str]] = ()) -> list[Header]:
+    """Header fields of an answer made from data under a plan, in one order for every lane."""
+    headers: list[Header] = [
+        (b"content-type", content_type),
+        (b"content-language", language.encode()),
+        cache,
+        (b"policy-version", b"%d" % policy_version),
+        (b"policy-plan", b'"%s"' % policy_plan.encode()),
+    ]
+    if etag is not None:
+        headers.append((b"etag", etag))
+    if dataset_version is not None:
+        headers.append((b"dataset-version", dataset_version.encode()))
+    if names_subjects:
+        headers.append(NO_INDEX)
+    if links:
+        headers.append(link(*links))
+    return headers

@@ -1,0 +1,118 @@
+"""Every error has one published code, one status, and words that tell nothing that was sent."""
+
+import inspect
+
+import msgspec
+import pytest
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotAuthorizedException, NotFoundException, ValidationException
+
+from gateway.core import errors
+from gateway.web import problems
+from gateway.web.negotiation import LANGUAGES
+from gateway.web.problems import KINDS, Problem, Refusal, headers_of, problem_of, status_of
+
+API = {
+    400: ("bad-request", "unknown-parameter", "repeated-parameter", "invalid-parameter", "bad-cursor", "uscc-invalid", "body-invalid", "purpose-missing",
+          "case-ref-missing"),
+    401: ("credentials-invalid",), 403: ("not-permitted",), 404: ("not-found",), 405: ("method-not-allowed",), 406: ("not-acceptable",),
+    409: ("conflict",), 410: ("cursor-expired", "since-too-old"), 412: ("precondition-failed",), 413: ("body-too-large",), 414: ("uri-too-long",),
+    415: ("unsupported-media-type",), 416: ("range-not-satisfiable",), 429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
+    431: ("headers-too-large",), 500: ("internal",),
+    503: ("unavailable", "overloaded", "query-timeout", "policy-expired", "no-active-policy"),
+}
+
+
+def told(error: Exception, language: str = "zh-CN") -> Problem:
+    """The problem an exception becomes."""
+    return problem_of(error, origin="https://h", request_id="r" * 32, trace_id="t" * 32, language=language)  # type: ignore[arg-type]  # a Language
+
+
+def test_table_is_the_published_one() -> None:
+    """Codes and statuses are those of the specification, in order of status."""
+    assert {kind.code: kind.status for kind in KINDS.values()} == {code: status for status, codes in API.items() for code in codes}
+    assert [kind.status for kind in KINDS.values()] == sorted(kind.status for kind in KINDS.values())
+
+
+def test_every_request_error_has_its_place_in_the_table() -> None:
+    """No error of the core lacks a status."""
+    ours = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.RequestError)]
+    assert len(ours) > 15
+    for each in ours:
+        assert each.code in KINDS, each.__name__
+        assert status_of(each()) == KINDS[each.code].status
+
+
+@pytest.mark.parametrize("code", list(KINDS))
+def test_every_code_speaks_both_languages(code: str) -> None:
+    """Title and detail exist in Chinese and English, and are not the same words."""
+    kind = KINDS[code]
+    assert set(kind.title) == set(kind.detail) == set(LANGUAGES)
+    assert kind.title["zh-CN"] != kind.title["en"]
+    assert kind.detail["zh-CN"] != kind.detail["en"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NotFoundException(), "not-found"), (MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed"),
+        (ValidationException("secret-value"), "body-invalid"), (HTTPException(status_code=413), "body-too-large"),
+        (NotAuthorizedException(), "credentials-invalid"), (HTTPException(status_code=400, detail="secret-value"), "bad-request"),
+        (RecursionError("secret-value"), "bad-request"), (b"\xb0\xa1".decode, "bad-request"), (msgspec.DecodeError("secret-value"), "bad-request"),
+        (msgspec.ValidationError("secret-value"), "body-invalid"), (ZeroDivisionError("secret-value"), "internal"),
+        (errors.StoreError("secret-value", code="store-locked"), "unavailable"), (errors.SettingsError("secret-value"), "internal"),
+        (errors.PolicyError("secret-value"), "internal"), (errors.NotFound("secret-value", place="secret-value"), "not-found"),
+        (errors.NotFound(errors=(errors.ErrorItem("hidden", "secret-value"),)), "not-found"), (Refusal("uri-too-long"), "uri-too-long"),
+        (Refusal("no-such-code"), "internal"), (KeyError("secret-value"), "internal"),
+    ],
+)
+def test_any_exception_becomes_a_problem_without_its_words(error: object, code: str) -> None:
+    """What the framework, a decoder or nobody foresaw is told by its code alone."""
+    if callable(error):
+        with pytest.raises(UnicodeDecodeError) as caught:
+            error()
+        error = caught.value
+    assert isinstance(error, Exception)
+    problem = told(error)
+    assert problem.code == code
+    assert problem.type == f"https://h/problems/{code}"
+    assert b"secret-value" not in problems.encode(problem)
+
+
+def test_a_gbk_body_is_told_as_the_honest_mistake_it_is() -> None:
+    """The text names GBK, also when the framework has wrapped the decoder's error."""
+    wrapped = ValidationException("x")
+    wrapped.__cause__ = UnicodeDecodeError("utf-8", b"\xb0", 0, 1, "invalid start byte")
+    assert "GBK" in told(wrapped).detail
+    assert "GBK" in told(wrapped, "en").detail
+
+
+def test_exchange_codes_have_the_statuses_of_their_binding() -> None:
+    """An exchange error keeps its own code, in lower case, and a status by its group."""
+    for code, status in (("SIG_HTTP", 401), ("SIG_UNKNOWN_KEY", 401), ("SIG_PART_DIGEST", 422), ("SCOPE_DATASET", 403), ("SCHEMA_JSON", 400),
+                         ("SIZE_PART", 413), ("TIME_FUTURE", 422), ("TIME_REPLAY", 401), ("SEQ_CLOSED", 410), ("SEQ_GAP", 404)):
+        problem = told(errors.ExchangeError("", code=code))
+        assert (problem.code, problem.status) == (code.lower().replace("_", "-"), status)
+
+
+def test_words_of_the_other_language_give_way_to_the_table() -> None:
+    """An English sentence of a room below is not shown to Chinese readers, and the other way round."""
+    english = errors.NotPermitted("this credential does not allow the stated purpose")
+    assert told(english).detail == KINDS["not-permitted"].detail["zh-CN"]
+    assert told(english, "en").detail == "this credential does not allow the stated purpose"
+    pointed = errors.UnknownParameter(errors=(errors.ErrorItem("unknown", "未知参数", parameter="id_no"),))
+    assert told(pointed).errors[0].detail == "未知参数"
+    assert told(pointed, "en").errors[0].detail == "unknown parameter"
+    assert told(pointed, "en").errors[0].parameter == "id_no"
+
+
+def test_problems_leave_out_what_is_not_there() -> None:
+    """No member of a problem is null."""
+    assert b"null" not in problems.encode(told(errors.BadRequest()))
+    assert b'"next":"https://h/x"' in problems.encode(told(errors.CursorExpired(next_url="https://h/x")))
+
+
+def test_headers_that_belong_to_a_status() -> None:
+    """401 names the scheme, 503 says when to come back, 405 says what is allowed."""
+    assert headers_of(errors.CredentialsInvalid(), "credentials-invalid", 401)["WWW-Authenticate"].startswith("Bearer")
+    assert all("Retry-After" in headers_of(errors.Unavailable(), code, 503) for code, kind in KINDS.items() if kind.status == 503)
+    assert headers_of(MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed", 405)["Allow"] == "GET"
