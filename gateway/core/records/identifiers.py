@@ -22,7 +22,8 @@ USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 """GB 32100: I O S V Z never occur; the value of a character is its index."""
 ORG_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 USCC_CATEGORIES: dict[str, str] = {
-    "1": "1239", "2": "19", "3": "123459", "4": "19", "5": "1239", "6": "129", "7": "129", "8": "19", "9": "123", "A": "19", "N": "1239", "Y": "1",
+    "1": "1239", "2": "19", "3": "123459", "4": "19", "5": "1239", "6": "129",
+    "7": "129", "8": "19", "9": "123", "A": "19", "N": "1239", "Y": "1",
 }
 """Registering department → kinds of body it registers (domain notes, unverified: used to rank what may have been meant, not to refuse)."""
 LOOK_ALIKES = str.maketrans("IOSVZ", "105U2")
@@ -39,7 +40,7 @@ _TO_BASE = str.maketrans(USCC_ALPHABET, ORG_ALPHABET[:31])
 _BASE_USCC = 34  # ≡ 3 mod 31: the standard's weights 3^(i-1) are the place values of the reversed code read in this base
 _BASE_ORG = 35   # ≡ 2 mod 11: the weights 3 7 9 10 5 8 4 2 are 2^8 … 2^1
 _BASE_ID = 13    # ≡ 2 mod 11: the weights 7 9 10 5 … 4 2 are 2^17 … 2^1
-_USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17)) + (1,)
+_USCC_WEIGHTS = (*(pow(3, place, 31) for place in range(17)), 1)
 _SPREADSHEET_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?E\+?[0-9]+")
 _NUMBER_HINT = "the cell holds a number; format the column as text and send the code in full"
 _CITIZEN_SHAPE = re.compile(
@@ -123,11 +124,11 @@ def _swaps(code: str) -> Iterator[str]:
 
 
 def _substitutions(code: str, places: list[int]) -> list[str]:
-    """One other character at one of the places: at most one fits each, since 31 is prime. Last place first, known divisions before others."""
+    """One other character at one of the places: 31 is prime, so one fits each. Last place first, known divisions before others."""
     values = [USCC_ALPHABET.find(character) for character in code]
     found: list[tuple[bool, int, str]] = []
     for place in places:
-        rest = sum(max(value, 0) * weight for other, (value, weight) in enumerate(zip(values, _USCC_WEIGHTS, strict=True)) if other != place)
+        rest = sum(max(values[other], 0) * weight for other, weight in enumerate(_USCC_WEIGHTS) if other != place)
         value = -rest * pow(_USCC_WEIGHTS[place], -1, 31) % 31
         if value != values[place]:
             candidate = code[:place] + USCC_ALPHABET[value] + code[place + 1:]
@@ -136,7 +137,7 @@ def _substitutions(code: str, places: list[int]) -> list[str]:
 
 
 def suggest_uscc(text: str) -> tuple[tuple[str, str], ...]:
-    """Codes that may have been meant, with the reason: `letter` that never occurs, `swap` of neighbours, `substitution` of one character."""
+    """Codes that may have been meant, each with its reason: `letter` that never occurs, `swap` of neighbours, `substitution` of one."""
     code = normalise_code(text)
     if len(code) != 18 or check_uscc(code).valid:
         return ()
@@ -179,10 +180,10 @@ def parse_uscc(text: str) -> str:
     if len(code) != 18:
         raise RowFault("SUBJ_USCC", f"a code of {len(code)} characters", hint="a unified social credit code has 18")
     if not _USCC_SET.issuperset(code):
-        raise RowFault("SUBJ_USCC", "a character that never occurs in a code", hint="I, O, S, V and Z are never used: look for 1, 0, 5, U and 2")
+        raise RowFault("SUBJ_USCC", "a character that never occurs in a code", hint="no I O S V Z: look for 1 0 5 U 2")
     if not _structure_ok(code):
         raise RowFault("SUBJ_USCC", "no code of this structure", hint="characters 3 to 8 are digits, the first is one of 1-9 A N Y")
-    raise RowFault("SUBJ_USCC", "the check character does not fit", hint="compare the code with the certificate; two characters may be exchanged")
+    raise RowFault("SUBJ_USCC", "the check character does not fit", hint="compare it with the certificate")
 
 
 def parse_org_code(text: str) -> str:
@@ -265,16 +266,18 @@ def parse_citizen_id(text: str, *, demo: bool, today: date) -> CitizenId:
 
 
 def looks_like_citizen_number(text: str) -> bool:
-    """Whether a citizen number of 18 or 15 characters stands somewhere in a text, whatever its width and separators; a valid USCC does not count."""
+    """Whether a citizen number of 18 or 15 characters stands in a text, whatever its width and separators; a valid USCC does not count."""
     if sum(character.isdigit() for character in text) < 14:
         return False
     folded = _SEPARATORS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
     match = _CITIZEN_SHAPE.search(folded)
-    return match is not None and not (match.group() == folded and uscc_is_valid(folded) and citizen_check_character(folded[:17]) != folded[17])
+    if match is None:
+        return False
+    return match.group() != folded or not uscc_is_valid(folded) or citizen_check_character(folded[:17]) == folded[17]
 
 
 def subject_kind(category: str | None, uscc: str | None, has_id: bool) -> tuple[SubjectKind, bool]:
-    """(kind, contradictory): `92…` is a household whatever the category says; unknown or contradictory is a natural person (policy.md §3)."""
+    """(kind, contradictory): `92…` is a household whatever the category says; unknown or contradictory is natural (policy.md §3)."""
     if uscc and uscc.startswith("92"):
         return "individual_business", False
     if uscc:

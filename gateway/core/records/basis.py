@@ -1,0 +1,45 @@
+"""The legality gate: no live basis, no publication (domain notes, 9).
+
+A record of a dataset may reach the public tier only while the catalogue item that its dataset points to, and the list it is a listing
+of, rest on a law in force. This room must not decide who sees what: it says yes or no, and which laws.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+
+from msgspec import Struct
+
+from gateway.core.records.catalogue import Catalogue
+from gateway.core.records.model import BasisRef, Dataset
+
+
+class Legality(Struct, frozen=True, kw_only=True):
+    """Whether a dataset may be published on a day, the grounds in force, and the code of what is missing."""
+
+    live: bool
+    basis: tuple[BasisRef, ...] = ()
+    code: str | None = None
+    """LAW_CATALOGUE: no item in an edition in force; LAW_BASIS: no law in force under it."""
+
+
+def in_force(basis: Iterable[BasisRef], on: date) -> tuple[BasisRef, ...]:
+    """Those of the grounds that are in force on a day."""
+    return tuple(each for each in basis if (each.from_ is None or each.from_ <= on) and (each.until is None or on <= each.until))
+
+
+def legality(dataset: Dataset, catalogue: Catalogue, on: date) -> Legality:
+    """Whether records of this dataset have a live basis on a day."""
+    edition = catalogue.editions.get(dataset.catalogue.edition)
+    item = catalogue.items.get((dataset.catalogue.edition, dataset.catalogue.item))
+    if edition is None or item is None or item.category != dataset.category or not edition.in_force(on):
+        return Legality(live=False, code="LAW_CATALOGUE")
+    basis = in_force(item.basis, on)
+    if not basis:
+        return Legality(live=False, code="LAW_BASIS")
+    listing = catalogue.list_of(dataset.id)
+    if listing is not None:
+        own = in_force(listing.legal_basis, on)
+        if not own:
+            return Legality(live=False, code="LAW_BASIS")
+        basis += tuple(each for each in own if each not in basis)
+    return Legality(live=True, basis=basis)

@@ -1,0 +1,544 @@
+"""Reads the `policies/` folder as far as records are concerned: datasets, lists, periods, and the catalogue they all point to.
+
+Input is a mapping path → bytes; reading the folder is the operation's work. Everything is refused that is not understood: unknown files,
+unknown and doubled keys, names that stand nowhere, two headers that look alike. An error names the file, the line, the field and
+what to do: `policy-parse` for what is not of its shape, `policy-S10` for a well-formed name without a meaning. This room must not read
+rules: it hands the `[[rules]]` tables on to `core/disclosure`.
+"""
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.core.errors import PolicyError
+from gateway.core.records.model import (
+    SUBJECT_KINDS,
+    BasisRef,
+    Capability,
+    CatalogueRef,
+    Category,
+    Dataset,
+    DatasetId,
+    Field,
+    FieldClass,
+    Publish,
+    SubjectKind,
+)
+from gateway.core.records.periods import Ceiling, Clock, DurationText, PeriodRule, PeriodTable, duration_parts
+from gateway.core.records.prohibited import prohibited_name
+
+MAX_FILE = 2 * 1024 * 1024
+MAX_FOLDER = 16 * 1024 * 1024
+MAX_DEPTH = 16
+MAX_FIELDS = 54
+SUBJECT = "$subject"
+"""In a business key: whichever key the subject is known by."""
+KNOWN_FILES = re.compile(
+    r"(?:tiers|purposes|periods|redlines|catalogue)\.toml|README\.md"
+    r"|(?:datasets|lists|agreements)/[a-z][a-z0-9_.-]{0,62}\.toml|agreements/[^/]+\.(?:json|note)|agreements/README\.md"
+    r"|tests/(?:fixtures/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,98}\.toml|tests/README\.md"
+)
+"""Every path that may stand in the folder; the other rooms read theirs by the same names."""
+
+IdText = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$", max_length=63)]
+FieldName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", max_length=63)]
+FIELD_TYPE = re.compile(
+    r"string|enum|bool|int|date|instant|division|uri|reg_no|org_code|subject_name|person_name|uscc|id_no|mobile|phone|email|plate|account|address"
+    r"|decimal\(([1-9][0-9]?),([0-9]{1,2})\)"
+)
+"""The closed list of policy.md §4."""
+
+StructT = TypeVar("StructT")
+
+
+class Edition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """An edition of the national catalogue; `until` is its last day, once superseded."""
+
+    title: str
+    from_: date
+    until: date | None = None
+    flags: tuple[str, ...] = ()
+
+    def in_force(self, on: date) -> bool:
+        """Whether the edition is in force on a day."""
+        return self.from_ <= on and (self.until is None or on <= self.until)
+
+
+class CatalogueItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be collected and published, and on what ground."""
+
+    edition: str
+    item: str
+    category: Category
+    basis: tuple[BasisRef, ...]
+
+
+class Measure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be done on account of a listing, and on what ground."""
+
+    edition: str
+    id: IdText
+    text: str
+    polarity: Literal["black", "red"]
+    basis: tuple[BasisRef, ...]
+
+
+class ListAuthority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who keeps a list."""
+
+    name: str
+    uscc: Annotated[str, Meta(pattern="^[0-9A-HJ-NP-RT-UW-Y]{18}$", max_length=18)]
+
+
+class ListDef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list: one file in `policies/lists/`, built from the records of one dataset."""
+
+    id: IdText
+    label: str
+    dataset: DatasetId
+    polarity: Literal["black", "red"]
+    legal_basis: tuple[BasisRef, ...]
+    authority: ListAuthority
+    entry_conditions: str
+    removal_conditions: str
+    period_rule: IdText
+    households: Literal[False] | tuple[BasisRef, ...] = False
+    persons: Literal[False] | tuple[BasisRef, ...] = False
+    range_bit: Annotated[int, Meta(ge=0, le=31)]
+    authority_lookup_uri: str | None = None
+
+    def takes(self, kind: SubjectKind) -> bool:
+        """Whether subjects of this kind may stand on the list at all."""
+        if kind == "legal":
+            return True
+        return bool(self.households if kind == "individual_business" else self.persons)
+
+
+class Catalogue(Struct, frozen=True, kw_only=True):
+    """Everything that `policies/` says about records, checked."""
+
+    datasets: Mapping[DatasetId, Dataset]
+    rules: Mapping[DatasetId, tuple[dict[str, Any], ...]]
+    """The `[[rules]]` tables as read, in file order: for `core/disclosure`."""
+    lists: Mapping[str, ListDef]
+    editions: Mapping[str, Edition]
+    items: Mapping[tuple[str, str], CatalogueItem]
+    """(edition, item) → item."""
+    measures: Mapping[tuple[str, str], Measure]
+    """(edition, id) → measure."""
+    periods: PeriodTable
+    retention: Mapping[str, str]
+
+    def list_of(self, dataset: DatasetId) -> ListDef | None:
+        """The list that is built from a dataset, if any."""
+        return next((each for each in self.lists.values() if each.dataset == dataset), None)
+
+
+class _DatasetHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: IdText
+    label: str
+    label_en: str | None = None
+    category: Category
+    catalogue: CatalogueRef
+    share: Literal["unconditional", "conditional", "none"]
+    open: Literal["unconditional", "conditional", "closed"]
+    publish: Publish
+    business_key: Annotated[tuple[str, ...], Meta(min_length=1)]
+    one_of: tuple[Annotated[tuple[str, ...], Meta(min_length=1)], ...] = ()
+    subject_kinds: Annotated[tuple[SubjectKind, ...], Meta(min_length=1)] = SUBJECT_KINDS
+    null_words: tuple[str, ...] = ()
+
+
+class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
+    label: Annotated[str, Meta(min_length=1, max_length=100)]
+    type: str
+    label_en: str | None = None
+    wire: Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]{0,98}$", max_length=99)] | None = None
+    length: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    required: bool = False
+    unit: str | None = None
+    class_: FieldClass | dict[SubjectKind, FieldClass] = "U"
+    query: tuple[Capability, ...] = ()
+    text: bool = False
+    values: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    multiple: bool = False
+    detail: str | None = None
+    bands: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
+    link_key: str | None = None
+    derived_from: tuple[str, ...] = ()
+
+
+_HEADER_BRACKETS = str.maketrans("（）［］【】〔〕：／", "()[][][]:/")
+
+
+def normalise_header(text: str) -> str:
+    """A column header as it is compared: width, case, blanks and kinds of bracket do not count."""
+    return "".join(unicodedata.normalize("NFKC", text).translate(_HEADER_BRACKETS).split()).strip("*\ufeff\u200b").upper()
+
+
+# --- where something stands ---------------------------------------------------------------------------------------------
+
+_TABLE = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""^\s*(?:"([^"]+)"|'([^']+)'|([A-Za-z0-9_-]+))\s*[.=]""")
+_PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_JSON_PATH = re.compile(r"\.([A-Za-z0-9_-]+)|\[([0-9]+)\]|\[(\.\.\.)\]")
+
+
+def _dotted(text: str) -> tuple[str, ...]:
+    return tuple(next(part for part in match if part) for match in _PART.findall(text) if any(match))
+
+
+def line_of(text: bytes, path: Sequence[str | int]) -> int | None:
+    """The line on which the value at a path begins, or the nearest thing around it; None when nothing of it is found.
+
+    `("rules", 2, "class")` is the key `class` of the third `[[rules]]`.
+    """
+    best: tuple[int, int] | None = None
+    here: tuple[str | int, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    wanted = tuple(path)
+    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
+        table = _TABLE.match(line)
+        if table:
+            names = _dotted(table[2])
+            if table[1] == "[[":
+                counts[names] = counts.get(names, -1) + 1
+                here = (*names, counts[names])
+            else:
+                here = names
+            place = here
+        elif key := _KEY.match(line):
+            place = (*here, next(part for part in key.groups() if part))
+        else:
+            continue
+        depth = len(place)
+        if depth <= len(wanted) and wanted[:depth] == place and (best is None or depth > best[0]):
+            best = depth, number
+    return best[1] if best else None
+
+
+class PolicyFile:
+    """One TOML file of the folder: its values, and the errors that say where something in it stands."""
+
+    __slots__ = ("name", "text", "values")
+
+    def __init__(self, name: str, text: bytes) -> None:
+        self.name = name
+        self.text = text
+        self.values: dict[str, Any] = _parse(name, text)
+
+    def error(self, detail: str, *path: str | int, code: str = "policy-parse", field: str | None = None, rule: str | None = None,
+              hint: str | None = None) -> PolicyError:
+        """An error about the value at a path."""
+        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path), field=field, rule=rule, hint=hint)
+
+    def only(self, allowed: Iterable[str]) -> None:
+        """Refuse top-level keys other than these."""
+        for key in sorted(self.values.keys() - set(allowed)):
+            raise self.error(f"unknown key `{key}`", key, hint="every key stands in policies/README.md")
+
+    def convert(self, value: object, to: type[StructT], *path: str | int, field: str | None = None, rule: str | None = None) -> StructT:
+        """A value as a Struct.
+
+        Raises PolicyError policy-parse with file and line.
+        """
+        try:
+            return msgspec.convert(value, to)
+        except msgspec.ValidationError as error:
+            message, _, where = str(error).partition(" - at `")
+            deeper: list[str | int] = []
+            for name, index, _ in _JSON_PATH.findall(where):
+                if not name and not index:
+                    break
+                deeper.append(name or int(index))
+            spot = where.rstrip("`").removeprefix("$")
+            raise self.error(f"{message}{f' in `{spot}`' if spot else ''}", *path, *deeper, field=field, rule=rule,
+                             hint="every key and its values stand in policies/README.md") from None
+
+    def table(self, key: str, *, required: bool = False) -> dict[str, Any]:
+        """A top-level table."""
+        value = self.values.get(key, {})
+        if not isinstance(value, dict) or (required and not value):
+            raise self.error(f"`[{key}]` must be a table" if value else f"`[{key}]` is missing", key)
+        return value
+
+    def tables(self, key: str) -> list[dict[str, Any]]:
+        """A top-level list of tables."""
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise self.error(f"`{key}` must be a list of tables", key)
+        return value
+
+
+_TOKEN = re.compile(rb'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
+_AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
+
+
+def _parse(name: str, text: bytes) -> dict[str, Any]:
+    if len(text) > MAX_FILE:
+        raise PolicyError("a policy file over 2 MiB", file=name, hint="split it")
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise PolicyError(f"brackets nested deeper than {MAX_DEPTH}", file=name, line=text.count(b"\n", 0, token.start()) + 1)
+        elif token[0] in b"]}":
+            depth -= 1
+    try:
+        return tomllib.loads(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise PolicyError("not UTF-8", file=name, line=text.count(b"\n", 0, error.start) + 1, hint="save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        match = _AT_LINE.search(str(error))
+        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=int(match[1]) if match else None) from None
+    except RecursionError:
+        raise PolicyError("nested too deeply", file=name) from None
+
+
+def check_folder(files: Mapping[str, bytes]) -> None:
+    """Refuse files that no room reads, and a folder that is too large.
+
+    Raises PolicyError policy-parse.
+    """
+    for name in sorted(files):
+        if not KNOWN_FILES.fullmatch(name):
+            raise PolicyError("no policy file of this name exists", file=name, hint="the names stand in policies/README.md")
+    if sum(map(len, files.values())) > MAX_FOLDER:
+        raise PolicyError("a policy folder over 16 MiB", hint="fixtures belong to tests/")
+
+
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_catalogue(files: Mapping[str, bytes]) -> Catalogue:
+    """Datasets, lists, periods and catalogue of a policies folder.
+
+    Raises PolicyError policy-parse or policy-S10 with file and line.
+    """
+    check_folder(files)
+    editions, items, measures = _read_editions(files)
+    periods = _read_periods(files)
+    datasets: dict[DatasetId, Dataset] = {}
+    rules: dict[DatasetId, tuple[dict[str, Any], ...]] = {}
+    for name in sorted(files):
+        if name.startswith("datasets/"):
+            file = PolicyFile(name, files[name])
+            dataset = _read_dataset(file, editions, periods)
+            datasets[dataset.id] = dataset
+            rules[dataset.id] = tuple(file.tables("rules"))
+    lists = _read_lists(files, datasets, periods)
+    return Catalogue(
+        datasets=MappingProxyType(datasets), rules=MappingProxyType(rules), lists=MappingProxyType(lists), editions=MappingProxyType(editions),
+        items=MappingProxyType(items), measures=MappingProxyType(measures), periods=periods, retention=periods.retention,
+    )
+
+
+def _file(files: Mapping[str, bytes], name: str) -> PolicyFile:
+    if name not in files:
+        raise PolicyError("the file is missing", file=name, hint="the policies folder needs it")
+    return PolicyFile(name, files[name])
+
+
+def _basis(file: PolicyFile, basis: Sequence[BasisRef], *path: str | int) -> None:
+    """A ground that could never be in force, or none at all, is a slip of the pen."""
+    if not basis:
+        raise file.error("no legal basis", *path, code="policy-S10", hint="name law, article and first day")
+    for ground in basis:
+        if ground.from_ is not None and ground.until is not None and ground.until < ground.from_:
+            raise file.error("a legal basis that ends before it begins", *path, code="policy-S10")
+
+
+def _read_editions(
+    files: Mapping[str, bytes],
+) -> tuple[dict[str, Edition], dict[tuple[str, str], CatalogueItem], dict[tuple[str, str], Measure]]:
+    file = _file(files, "catalogue.toml")
+    file.only(("editions", "items", "measures"))
+    editions = {key: file.convert(value, Edition, "editions", key) for key, value in file.table("editions").items()}
+    items: dict[tuple[str, str], CatalogueItem] = {}
+    for index, value in enumerate(file.tables("items")):
+        item = file.convert(value, CatalogueItem, "items", index)
+        _in_edition(file, editions, item.edition, "items", index)
+        _basis(file, item.basis, "items", index, "basis")
+        if items.setdefault((item.edition, item.item), item) is not item:
+            raise file.error(f"item `{item.item}` stands twice in its edition", "items", index)
+    measures: dict[tuple[str, str], Measure] = {}
+    for index, value in enumerate(file.tables("measures")):
+        measure = file.convert(value, Measure, "measures", index)
+        _in_edition(file, editions, measure.edition, "measures", index)
+        _basis(file, measure.basis, "measures", index, "basis")
+        if measures.setdefault((measure.edition, measure.id), measure) is not measure:
+            raise file.error(f"measure `{measure.id}` stands twice in its edition", "measures", index)
+    return editions, items, measures
+
+
+def _in_edition(file: PolicyFile, editions: Mapping[str, Edition], edition: str, *path: str | int) -> None:
+    if edition not in editions:
+        raise file.error(f"no edition `{edition}`", *path, code="policy-S10", hint="editions stand in catalogue.toml")
+
+
+def _read_periods(files: Mapping[str, bytes]) -> PeriodTable:
+    file = _file(files, "periods.toml")
+    file.only(("periods", "ceilings", "retention"))
+    rules: dict[str, PeriodRule] = {}
+    for index, value in enumerate(file.tables("periods")):
+        rule = file.convert(value, PeriodRule, "periods", index, rule=str(value.get("id")))
+        path = ("periods", index)
+        if rules.setdefault(rule.id, rule) is not rule:
+            raise file.error(f"period `{rule.id}` stands twice", *path, rule=rule.id)
+        _basis(file, rule.basis, *path, "basis")
+        if not rule.for_.acts or not rule.for_.kinds:
+            raise file.error("a period for no act or no kind of subject", *path, "for", rule=rule.id)
+        if rule.valid.until is not None and rule.valid.until < rule.valid.from_:
+            raise file.error("a period that ends before it begins", *path, "valid", rule=rule.id)
+        for name, clock in (("publication", rule.publication), ("sharing", rule.sharing), ("retention", rule.retention)):
+            if clock is not None:
+                _check_clock(file, clock, rule.id, *path, name)
+    ceilings: dict[str, Ceiling] = {}
+    for index, value in enumerate(file.tables("ceilings")):
+        ceiling = file.convert(value, Ceiling, "ceilings", index)
+        if ceilings.setdefault(ceiling.id, ceiling) is not ceiling or ceiling.id in rules:
+            raise file.error(f"ceiling `{ceiling.id}` stands twice", "ceilings", index)
+        _basis(file, ceiling.basis, "ceilings", index, "basis")
+        if not ceiling.start or not ceiling.categories:
+            raise file.error("a ceiling without start or category", "ceilings", index)
+    retention = file.convert(file.table("retention"), dict[IdText, DurationText], "retention")
+    return PeriodTable(rules=tuple(rules.values()), ceilings=tuple(ceilings.values()), retention=MappingProxyType(retention))
+
+
+def _check_clock(file: PolicyFile, clock: Clock, rule: str, *path: str | int) -> None:
+    if (clock.max is None) != clock.no_end:
+        raise file.error("a clock has either `max` or `no_end = true`", *path, rule=rule)
+    if clock.min is not None and clock.max is not None and _days(clock.min) > _days(clock.max):
+        raise file.error("`min` is longer than `max`", *path, rule=rule)
+
+
+def _days(duration: str) -> int:
+    months, days = duration_parts(duration)
+    return months * 30 + days
+
+
+def _read_dataset(file: PolicyFile, editions: Mapping[str, Edition], periods: PeriodTable) -> Dataset:
+    file.only(("dataset", "bases", "fields", "rules"))
+    head = file.convert(file.table("dataset", required=True), _DatasetHead, "dataset")
+    if file.name != f"datasets/{head.id}.toml":
+        raise file.error(f"dataset `{head.id}` in a file of another name", "dataset", "id", hint=f"call it datasets/{head.id}.toml")
+    _in_edition(file, editions, head.catalogue.edition, "dataset", "catalogue")
+    bases = {key: file.convert(value, BasisRef, "bases", key) for key, value in file.table("bases").items()}
+    for key, ground in bases.items():
+        _basis(file, (ground,), "bases", key)
+    texts = file.table("fields", required=True)
+    if len(texts) > MAX_FIELDS:
+        raise file.error(f"more than {MAX_FIELDS} fields", "fields", hint="a catalogue of the national standard has at most 54")
+    fields = {name: _read_field(file, name, text) for name, text in texts.items()}
+    _check_references(file, head, fields)
+    _check_headers(file, fields)
+    act = head.publish.act
+    if not any(act in rule.for_.acts or any(act.startswith(f"{each}.") for each in rule.for_.acts) for rule in periods.rules):
+        raise file.error(f"no period is for the act `{act}`", "dataset", "publish", code="policy-S10", hint="add a row to periods.toml")
+    return Dataset(
+        id=DatasetId(head.id), label=head.label, label_en=head.label_en, category=head.category, catalogue=head.catalogue, share=head.share,
+        open=head.open, publish=head.publish, business_key=head.business_key, one_of=head.one_of, subject_kinds=head.subject_kinds,
+        null_words=frozenset(head.null_words), bases=MappingProxyType(bases), fields=MappingProxyType(fields),
+    )
+
+
+def _read_field(file: PolicyFile, name: str, value: object) -> Field:
+    path = ("fields", name)
+    file.convert(name, FieldName, *path, field=name)
+    text = file.convert(value, _FieldText, *path, field=name)
+
+    def refuse(detail: str, hint: str | None = None) -> PolicyError:
+        return file.error(detail, *path, field=name, hint=hint)
+
+    shape = FIELD_TYPE.fullmatch(text.type)
+    if shape is None:
+        raise refuse("no field type of this name", "the closed list stands in policies/README.md")
+    if shape[1] is not None and int(shape[2]) > int(shape[1]):
+        raise refuse("more decimal places than digits")
+    if (text.type == "enum") != bool(text.values):
+        raise refuse("`values` belong to an enum, and an enum needs them")
+    if (text.multiple or text.detail) and text.type != "enum":
+        raise refuse("`multiple` and `detail` are for enums")
+    if text.text and text.type != "string":
+        raise refuse("only a string can be free text")
+    if text.detail and "other" not in text.values:
+        raise refuse("`detail` needs a value `other`")
+    for code in text.values:
+        file.convert(code, FieldName, *path, field=name)
+    for alias, target in text.aliases.items():
+        if text.values and target not in text.values:
+            raise refuse(f"alias `{alias}` means no value of the enum")
+    if any(prohibited_name(each) for each in (text.label, name, *text.synonyms)):
+        raise refuse("a field that may not be collected", "the list stands in core/records/prohibited.py")
+    given = dict.fromkeys(SUBJECT_KINDS, text.class_) if isinstance(text.class_, str) else text.class_
+    classes: dict[SubjectKind, FieldClass] = {kind: given.get(kind, "U") for kind in SUBJECT_KINDS}
+    return Field(
+        name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
+        unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text, values=MappingProxyType(text.values),
+        aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail, bands=text.bands, synonyms=text.synonyms,
+        link_key=text.link_key, derived_from=text.derived_from,
+    )
+
+
+def _check_references(file: PolicyFile, head: _DatasetHead, fields: Mapping[str, Field]) -> None:
+    """Every field named somewhere stands in `[fields]`."""
+
+    def named() -> Iterator[tuple[str, tuple[str | int, ...]]]:
+        yield from ((each, ("dataset", "business_key")) for each in head.business_key if each != SUBJECT)
+        yield from ((each, ("dataset", "one_of")) for group in head.one_of for each in group)
+        severity = [head.publish.severity] if head.publish.severity else []
+        yield from ((each, ("dataset", "publish")) for each in (*head.publish.requires, *severity))
+        for field in fields.values():
+            yield from ((each, ("fields", field.name)) for each in (*field.derived_from, *([field.detail] if field.detail else [])))
+
+    for name, path in named():
+        if name not in fields:
+            raise file.error(f"no field `{name}`", *path, code="policy-S10", field=name)
+    if "name" not in fields:
+        raise file.error("a dataset needs the field `name`", "fields", code="policy-S10")
+
+
+def _check_headers(file: PolicyFile, fields: Mapping[str, Field]) -> None:
+    """No header may mean two fields."""
+    seen: dict[str, str] = {}
+    for field in fields.values():
+        for text in (field.label, field.name, *([field.wire] if field.wire else []), *field.synonyms):
+            header = normalise_header(text)
+            if seen.setdefault(header, field.name) != field.name:
+                raise file.error(f"the header `{text}` also means `{seen[header]}`", "fields", field.name, field=field.name)
+
+
+def _read_lists(files: Mapping[str, bytes], datasets: Mapping[DatasetId, Dataset], periods: PeriodTable) -> dict[str, ListDef]:
+    rules = {rule.id for rule in periods.rules}
+    lists: dict[str, ListDef] = {}
+    for name in sorted(files):
+        if not name.startswith("lists/"):
+            continue
+        file = PolicyFile(name, files[name])
+        made = file.convert(file.values, ListDef)
+        if name != f"lists/{made.id}.toml":
+            raise file.error(f"list `{made.id}` in a file of another name", "id", hint=f"call it lists/{made.id}.toml")
+        if made.dataset not in datasets:
+            raise file.error(f"no dataset `{made.dataset}`", "dataset", code="policy-S10")
+        if made.period_rule not in rules:
+            raise file.error(f"no period `{made.period_rule}`", "period_rule", code="policy-S10")
+        _basis(file, made.legal_basis, "legal_basis")
+        if made.persons and not made.authority_lookup_uri:
+            raise file.error("a list that names persons needs `authority_lookup_uri`", "persons")
+        for other in lists.values():
+            if other.range_bit == made.range_bit:
+                raise file.error(f"range_bit {made.range_bit} belongs to `{other.id}`", "range_bit")
+            if other.dataset == made.dataset:
+                raise file.error(f"`{other.id}` is built from the same dataset", "dataset")
+        lists[made.id] = made
+    return lists
