@@ -1,0 +1,120 @@
+"""The names index: which organisations share tokens with a query; SQLite FTS5, PostgreSQL text arrays under GIN, equal answers.
+
+Rules: rows are made from what the public may see, organisations only. The engines only gather candidates; `core/publication/names`
+looks at the text again, so both databases answer alike. A token reaches an engine quoted or as an array element: no search
+operator can be typed. No LIKE over the register. A contentless index deletes a row by its old tokens, which is why they stand in
+the ordinary table. This room must not rank.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from gateway.store.dialects import among
+from gateway.store.store import Reads, Row, Transaction
+from gateway.store.tables import names, rendered_subjects
+
+_fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.Column("names_fts", sa.Text), sa.Column("tokens", sa.Text))
+"""SQLite's virtual table, made by the first migration; it is no part of the metadata."""
+_COLUMNS = ("name_id", "subject_id", "role", "shown", "name_norm", "core", "tokens")
+COUNTER = "names"
+SAMPLE = 4000
+"""Names looked at to learn which tokens stand in too many."""
+
+_n = names.c
+_FOUND = (_n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens, rendered_subjects.c.status)
+_FROM = names.outerjoin(rendered_subjects, rendered_subjects.c.subject_id == _n.subject_id)
+
+
+class NameRow(Struct, frozen=True, kw_only=True):
+    """One name of one organisation, as the index keeps it."""
+
+    subject_id: str
+    role: str
+    shown: str
+    name_norm: str
+    core: str
+    tokens: str
+
+
+_OF_SUBJECTS = sa.select(*(_n[name] for name in _COLUMNS))
+_HELD = _OF_SUBJECTS.where(among(_n.subject_id, "ids"))
+_DROP = sa.delete(names).where(among(_n.name_id, "ids"))
+
+
+async def replace(tx: Transaction, wanted: Mapping[str, Sequence[NameRow]]) -> None:
+    """Make the names of these subjects exactly the given ones; an empty sequence takes a subject out of the index."""
+    if not wanted:
+        return
+    gone: list[Row] = []
+    kept: set[tuple[str, str, str]] = set()
+    for row in await tx.all(_HELD, {"ids": list(wanted)}):
+        same = any(each.role == row.role and each.shown == row.shown and each.tokens == row.tokens for each in wanted[row.subject_id])
+        if same and (row.subject_id, row.role, row.shown) not in kept:
+            kept.add((row.subject_id, row.role, row.shown))
+        else:
+            gone.append(row)
+    if gone:
+        if tx.store.dialect == "sqlite":
+            await tx.insert(_fts, ("names_fts", "rowid", "tokens"), [("delete", row.name_id, row.tokens) for row in gone])
+        await tx.execute(_DROP, {"ids": [row.name_id for row in gone]})
+    new = [each for rows in wanted.values() for each in rows if (each.subject_id, each.role, each.shown) not in kept]
+    if new:
+        first = await tx.number(COUNTER, len(new))
+        await tx.insert(
+            names,
+            _COLUMNS,
+            [(first + n, each.subject_id, each.role, each.shown, each.name_norm, each.core, each.tokens) for n, each in enumerate(new)],
+        )
+        if tx.store.dialect == "sqlite":
+            await tx.insert(_fts, ("rowid", "tokens"), [(first + n, each.tokens) for n, each in enumerate(new)])
+
+
+_EXACT = sa.select(*_FOUND).select_from(_FROM).where(sa.or_(_n.name_norm == sa.bindparam("text"), _n.core == sa.bindparam("core")))
+_EXACT_PAGE = _EXACT.order_by(_n.name_id).limit(sa.bindparam("limit"))
+_MATCH = (
+    sa.select(*_FOUND)
+    .select_from(_FROM.join(_fts, _fts.c.rowid == _n.name_id))
+    .where(sa.literal_column("names_fts").op("MATCH")(sa.bindparam("expression", type_=sa.Text())))
+    .order_by(_fts.c.rowid)
+    .limit(sa.bindparam("limit"))
+)
+_tokens = sa.func.string_to_array(_n.tokens, sa.literal_column("' '"), type_=ARRAY(sa.Text))
+
+
+@lru_cache(maxsize=2)
+def _array(every: bool) -> sa.Select[Any]:
+    wanted = sa.bindparam("tokens", type_=ARRAY(sa.Text))
+    found = _tokens.contains(wanted) if every else _tokens.overlap(wanted)
+    return sa.select(*_FOUND).select_from(_FROM).where(found).order_by(_n.name_id).limit(sa.bindparam("limit"))
+
+
+def _quoted(tokens: Iterable[str], joint: str) -> str:
+    """Tokens as FTS5 takes them: each a string, so that nothing in it is an operator."""
+    return joint.join('"' + token.replace('"', '""') + '"' for token in tokens)
+
+
+async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, every: bool, limit: int) -> list[Row]:
+    """Names that hold all (or any) of the tokens, at most `limit`, in order of entry; off the loop."""
+    if not tokens:
+        return []
+    if dialect == "sqlite":
+        return await source.slow(_MATCH, {"expression": _quoted(tokens, " AND " if every else " OR "), "limit": limit})
+    return await source.slow(_array(every), {"tokens": list(tokens), "limit": limit})
+
+
+async def exact(source: Reads, text: str, core: str, *, limit: int) -> list[Row]:
+    """Names whose whole, or whose core, is the text."""
+    return await source.all(_EXACT_PAGE, {"text": text, "core": core or text, "limit": limit})
+
+
+_SAMPLE = sa.select(_n.tokens).order_by(_n.name_id.desc()).limit(SAMPLE)
+
+
+async def sample(source: Reads) -> list[str]:
+    """Token texts of some names, to learn which tokens stand in too many."""
+    return [row.tokens for row in await source.slow(_SAMPLE)]
