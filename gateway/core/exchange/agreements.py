@@ -48,7 +48,6 @@ AGREEMENT_TYPE = "chengxin-exchange/agreement/1"
 Op = Literal["assert", "amend", "retract", "repair", "expire", "erase"]
 OPS: tuple[Op, ...] = ("assert", "amend", "retract", "repair", "expire", "erase")
 WITHDRAWALS: frozenset[str] = frozenset({"retract", "repair", "expire", "erase"})
-POSITIVE_CATEGORIES: frozenset[str] = frozenset({"redlist"})
 
 State = Literal["draft", "offered", "agreed", "active", "suspended", "terminated", "expired", "superseded"]
 """`agreed` becomes `active` by time and keys; `expired` and `superseded` come by time alone."""
