@@ -21,7 +21,7 @@ import rich_click as click
 from click.exceptions import Abort, Exit
 
 from gateway import __version__, settings
-from gateway.console import progress, say, show, table, tell_error
+from gateway.console import note, progress, say, show, table, tell_error
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -329,6 +329,8 @@ def repair(office: Office, record: str, document: str | None, as_json: bool) -> 
 
     done = office.run(lambda services: handle_case.repair(services, record, actor=office.actor, document=document))
     show(done, as_json=as_json, text=lambda: [f"{done.record_id}: {done.state}"])
+    if done.earliest is not None:
+        note(f"note: the rules open repair of this record on {done.earliest} only; the authority's decision stands, let it be looked at")
 
 
 @cli.group()

@@ -39,6 +39,7 @@ def period_of(record: Record, policies: Policies, services: Services) -> Period 
         dates=record.dates,
         table=policies.catalogue.periods,
         now=services.clock(),
+        minor=record.minor,
     )
 
 

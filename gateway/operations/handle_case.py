@@ -5,14 +5,15 @@ and arrives as its retraction, while an objection is marked wherever it is raise
 transaction; every exit follows the change log. This story must not change a value of the record.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.core.disclosure.policy import Policies
 from gateway.core.errors import StoreError
 from gateway.core.records.model import NEGATIVE_CATEGORIES, Record, RecordId, SubjectId
-from gateway.core.records.periods import legal_day
+from gateway.core.records.periods import earliest_repair, legal_day
 from gateway.services import Services
 from gateway.store import audit, records
 from gateway.store.store import Transaction
@@ -26,6 +27,8 @@ class CaseOutcome(Struct, frozen=True, kw_only=True):
     act: str
     state: str
     at: datetime
+    earliest: date | None = None
+    """Of a repair that the authority granted before the minimum period was over: the first regular day, for the reviewer."""
 
 
 async def one_record(tx: Transaction, record_id: str) -> Record:
@@ -65,6 +68,7 @@ async def repair(services: Services, record_id: str, *, actor: str, document: st
 
     Raises StoreError record-unknown, record-foreign, or record-state when it is no adverse record in force.
     """
+    policies = await services.policies.fresh()
     async with services.store.transaction() as tx:
         record = await one_record(tx, record_id)
         must_be_ours(record, "repaired")
@@ -85,7 +89,25 @@ async def repair(services: Services, record_id: str, *, actor: str, document: st
             {"dataset": record.dataset, "seq": seq, "document": document is not None},
             subject=person_of(record),
         )
-        return CaseOutcome(record_id=record_id, dataset=record.dataset, act="repair", state="repaired", at=tx.now)
+        return CaseOutcome(
+            record_id=record_id,
+            dataset=record.dataset,
+            act="repair",
+            state="repaired",
+            at=tx.now,
+            earliest=_too_early(record, policies, tx.now),
+        )
+
+
+def _too_early(record: Record, policies: Policies, now: datetime) -> date | None:
+    """The first day on which the rules allow a repair, if that day is still to come; the decision stays the authority's."""
+    dataset = policies.catalogue.datasets.get(record.dataset)
+    if dataset is None:
+        return None
+    day = earliest_repair(
+        act=dataset.publish.act, severity=record.severity, kind=record.kind, dates=record.dates, table=policies.catalogue.periods, now=now
+    )
+    return day if day is not None and day > legal_day(now) else None
 
 
 async def open_dispute(services: Services, record_id: str, *, actor: str) -> CaseOutcome:
