@@ -110,7 +110,7 @@ records = Table(
     Column("changed_seq", Seq, nullable=False),
     UniqueConstraint("dataset", "business_key", "issuer"),
     Index("ix_records_subject_id_dataset", "subject_id", "dataset"),
-    Index("ix_records_dataset_state_record_id", "dataset", "state", "record_id"),
+    Index("ix_records_dataset_record_id_state", "dataset", "record_id", "state"),
     Index("ix_records_state_publish_until", "state", "publish_until",
           sqlite_where=text("publish_until IS NOT NULL"), postgresql_where=text("publish_until IS NOT NULL")),
 )
@@ -362,7 +362,9 @@ out_streams = Table(
     Column("range", LargeBinary, nullable=False),  # compact range: concatenated hashes
     Column("manifest_digest", String(80)),
     Column("cursor", Seq, nullable=False),         # position in `changes` up to which records are sealed
+    Column("plan", String(80), nullable=False),    # plan set and agreement under which they were: another one is read anew from 0
     Column("acked_seq", Seq, nullable=False),
+    Column("stopped", String(32)),                 # code that stopped it (SEQ_FORK of the receiver …); a person has to look
 )
 
 out_batches = Table(
@@ -411,6 +413,7 @@ out_leaves = Table(
     Column("stream", String(128), primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("idx", Seq, primary_key=True, autoincrement=False),
+    Column("record_id", String(30), nullable=False, index=True),
     Column("leaf", LargeBinary, nullable=False),
 )
 
@@ -499,10 +502,12 @@ recognitions = Table(
     Column("agreement", String(63), nullable=False),
     Column("issuer", String(64), nullable=False),
     Column("effect", String(64)),                  # local measure; null = none
+    Column("consequence", String(8), nullable=False),  # none lift suspend task measure
     Column("reason", String(32), nullable=False),
     Column("until", String(10)),
     Column("inputs", LargeBinary, nullable=False),  # JSON of all inputs of the decision
     Column("decided_at", String(32), nullable=False),
+    Column("review_at", String(32), index=True),    # when time alone changes the decision; null = never
 )
 
 confirmations = Table(

@@ -220,9 +220,11 @@ def upgrade() -> None:
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("idx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "epoch", "idx", name=op.f("pk_out_leaves")),
     )
+    op.create_index(op.f("ix_out_leaves_record_id"), "out_leaves", ["record_id"], unique=False)
     op.create_table("out_parts",
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
@@ -263,7 +265,9 @@ def upgrade() -> None:
         sa.Column("range", sa.LargeBinary(), nullable=False),
         sa.Column("manifest_digest", sa.String(length=80), nullable=True),
         sa.Column("cursor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("plan", sa.String(length=80), nullable=False),
         sa.Column("acked_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("stopped", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("stream", "epoch", name=op.f("pk_out_streams")),
     )
     op.create_table("partner_keys",
@@ -304,12 +308,15 @@ def upgrade() -> None:
         sa.Column("agreement", sa.String(length=63), nullable=False),
         sa.Column("issuer", sa.String(length=64), nullable=False),
         sa.Column("effect", sa.String(length=64), nullable=True),
+        sa.Column("consequence", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.String(length=32), nullable=False),
         sa.Column("until", sa.String(length=10), nullable=True),
         sa.Column("inputs", sa.LargeBinary(), nullable=False),
         sa.Column("decided_at", sa.String(length=32), nullable=False),
+        sa.Column("review_at", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_recognitions")),
     )
+    op.create_index(op.f("ix_recognitions_review_at"), "recognitions", ["review_at"], unique=False)
     op.create_table("record_versions",
         sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -457,7 +464,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_records")),
         sa.UniqueConstraint("dataset", "business_key", "issuer", name=op.f("uq_records_dataset_business_key_issuer")),
     )
-    op.create_index("ix_records_dataset_state_record_id", "records", ["dataset", "state", "record_id"], unique=False)
+    op.create_index("ix_records_dataset_record_id_state", "records", ["dataset", "record_id", "state"], unique=False)
     op.create_index(
         "ix_records_state_publish_until", "records", ["state", "publish_until"], unique=False, sqlite_where=sa.text("publish_until IS NOT NULL"), postgresql_where=sa.text("publish_until IS NOT NULL"),
     )
