@@ -338,8 +338,9 @@ def read_catalogue(files: Mapping[str, bytes]) -> Catalogue:
             rules[dataset.id] = tuple(file.tables("rules"))
     lists = _read_lists(files, datasets, periods)
     return Catalogue(
-        datasets=MappingProxyType(datasets), rules=MappingProxyType(rules), lists=MappingProxyType(lists), editions=MappingProxyType(editions),
-        items=MappingProxyType(items), measures=MappingProxyType(measures), periods=periods, retention=periods.retention,
+        datasets=MappingProxyType(datasets), rules=MappingProxyType(rules), lists=MappingProxyType(lists),
+        editions=MappingProxyType(editions), items=MappingProxyType(items), measures=MappingProxyType(measures),
+        periods=periods, retention=periods.retention,
     )
 
 
@@ -484,8 +485,8 @@ def _read_field(file: PolicyFile, name: str, value: object) -> Field:
     classes: dict[SubjectKind, FieldClass] = {kind: given.get(kind, "U") for kind in SUBJECT_KINDS}
     return Field(
         name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
-        unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text, values=MappingProxyType(text.values),
-        aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail, bands=text.bands, synonyms=text.synonyms,
+        unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text,
+        values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail, bands=text.bands, synonyms=text.synonyms,
         link_key=text.link_key, derived_from=text.derived_from,
     )
 

@@ -42,7 +42,7 @@ _BASE_ORG = 35   # ≡ 2 mod 11: the weights 3 7 9 10 5 8 4 2 are 2^8 … 2^1
 _BASE_ID = 13    # ≡ 2 mod 11: the weights 7 9 10 5 … 4 2 are 2^17 … 2^1
 _USCC_WEIGHTS = (*(pow(3, place, 31) for place in range(17)), 1)
 _SPREADSHEET_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?E\+?[0-9]+")
-_NUMBER_HINT = "the cell holds a number; format the column as text and send the code in full"
+_NUMBER_HINT = "请将该列设为文本格式，重新填写完整号码"
 _CITIZEN_SHAPE = re.compile(
     r"(?<![0-9])[1-9][0-9]{5}(?:(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9X]"
     r"|[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3})(?![0-9])"
@@ -176,14 +176,14 @@ def parse_uscc(text: str) -> str:
     if uscc_is_valid(code):
         return code
     if _SPREADSHEET_NUMBER.fullmatch(code):
-        raise RowFault("SCHEMA_TYPE", "a code written as a number", hint=_NUMBER_HINT)
+        raise RowFault("SCHEMA_TYPE", "号码被表格软件存成了数值", hint=_NUMBER_HINT)
     if len(code) != 18:
-        raise RowFault("SUBJ_USCC", f"a code of {len(code)} characters", hint="a unified social credit code has 18")
+        raise RowFault("SUBJ_USCC", f"统一社会信用代码长度为{len(code)}位", hint="应为18位")
     if not _USCC_SET.issuperset(code):
-        raise RowFault("SUBJ_USCC", "a character that never occurs in a code", hint="no I O S V Z: look for 1 0 5 U 2")
+        raise RowFault("SUBJ_USCC", "统一社会信用代码含有不使用的字符", hint="代码不使用字母 I O S V Z，请核对是否为 1 0 5 U 2")
     if not _structure_ok(code):
-        raise RowFault("SUBJ_USCC", "no code of this structure", hint="characters 3 to 8 are digits, the first is one of 1-9 A N Y")
-    raise RowFault("SUBJ_USCC", "the check character does not fit", hint="compare it with the certificate")
+        raise RowFault("SUBJ_USCC", "统一社会信用代码结构不符", hint="首位应为 1-9、A、N、Y，第3至8位应为数字")
+    raise RowFault("SUBJ_USCC", "统一社会信用代码校验码不符", hint="请与证照逐位核对，相邻两位可能颠倒")
 
 
 def parse_org_code(text: str) -> str:
@@ -196,8 +196,8 @@ def parse_org_code(text: str) -> str:
         code = code[:8] + code[9]
     if len(code) == 9 and _ORG_SET.issuperset(code) and org_code_check_character(code[:8]) == code[8]:
         return code
-    hint = _NUMBER_HINT if _SPREADSHEET_NUMBER.fullmatch(code) else "eight characters and a check character (GB 11714-1997)"
-    raise RowFault("SCHEMA_TYPE", "no organisation code", hint=hint)
+    hint = _NUMBER_HINT if _SPREADSHEET_NUMBER.fullmatch(code) else "应为8位本体代码加1位校验码（GB 11714-1997）"
+    raise RowFault("SCHEMA_TYPE", "组织机构代码不符", hint=hint)
 
 
 def parse_reg_no(text: str) -> str:
@@ -212,8 +212,8 @@ def parse_reg_no(text: str) -> str:
             product = ((product + int(digit)) % 10 or 10) * 2 % 11
         if (product + int(code[14])) % 10 == 1:
             return code
-    hint = _NUMBER_HINT if _SPREADSHEET_NUMBER.fullmatch(code) else "fifteen digits, the last a check digit"
-    raise RowFault("SCHEMA_TYPE", "no registration number", hint=hint)
+    hint = _NUMBER_HINT if _SPREADSHEET_NUMBER.fullmatch(code) else "应为15位数字，末位为校验码"
+    raise RowFault("SCHEMA_TYPE", "工商注册号不符", hint=hint)
 
 
 class CitizenId(Struct, frozen=True, kw_only=True):
@@ -244,24 +244,23 @@ def parse_citizen_id(text: str, *, demo: bool, today: date) -> CitizenId:
     """
     code = normalise_code(text)
     if _SPREADSHEET_NUMBER.fullmatch(code):
-        raise RowFault("SCHEMA_TYPE", "an identity number written as a number", hint=_NUMBER_HINT)
-    if not code.isascii():
-        raise RowFault("SUBJ_ID", "characters that no identity number has")
-    if len(code) == 15 and code.isdigit():
+        raise RowFault("SCHEMA_TYPE", "证件号码被表格软件存成了数值", hint=_NUMBER_HINT)
+    digits = code.isascii() and code[:17].isdigit()
+    if len(code) == 15 and digits:
         body = code[:6] + "19" + code[6:]
         code = body + citizen_check_character(body)
-    if len(code) != 18 or not code[:17].isdigit() or code[17] not in "0123456789X" or code[0] == "0":
-        raise RowFault("SUBJ_ID", "no identity number of 18 or 15 characters", hint="17 digits and a digit or X")
+    if len(code) != 18 or not digits or code[17] not in "0123456789X" or code[0] == "0":
+        raise RowFault("SUBJ_ID", "公民身份号码格式不符", hint="应为18位（末位可为X）或15位数字")
     try:
         born = date(int(code[6:10]), int(code[10:12]), int(code[12:14]))
     except ValueError:
         born = None
     if born is None or born > today or born.year < 1850:
-        raise RowFault("SUBJ_ID", "the date of birth in the identity number does not exist")
+        raise RowFault("SUBJ_ID", "公民身份号码中的出生日期不存在")
     if citizen_check_character(code[:17]) != code[17]:
-        raise RowFault("SUBJ_ID", "the check digit of the identity number does not fit")
+        raise RowFault("SUBJ_ID", "公民身份号码校验码不符")
     if code.startswith(TEST_DIVISION) and not demo:
-        raise RowFault("SUBJ_ID", "an identity number of a test person", hint="division 220599 exists in demo mode only")
+        raise RowFault("SUBJ_ID", "测试人员的证件号码", hint="行政区划220599仅在演示模式下使用")
     return CitizenId(number=code, born=born, sex="M" if int(code[16]) % 2 else "F", permit=code.startswith(PERMIT_PREFIXES))
 
 

@@ -23,7 +23,7 @@ def is_working_day(day: date) -> bool:
         return bool(chinese_calendar.is_workday(day))
     except NotImplementedError:
         raise RowFault(
-            "LAW_PERIOD", f"no holiday table for {day.year}", severity="hold", hint="update chinesecalendar once the year is published"
+            "LAW_PERIOD", f"没有{day.year}年的放假安排", severity="hold", hint="国务院办公厅公布后更新 chinesecalendar"
         ) from None
 
 
