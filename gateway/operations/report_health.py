@@ -10,9 +10,9 @@ from datetime import timedelta
 from msgspec import Struct
 
 from gateway.core.errors import GatewayError
-from gateway.operations.render_public import READER
 from gateway.services import Services
 from gateway.store import changes
+from gateway.store.renderings import READER
 
 LAG = timedelta(seconds=60)
 """How old the first unread change may be."""

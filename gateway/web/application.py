@@ -5,7 +5,7 @@ Rules: the framework's own OpenAPI, response cache, rate limiter, compression an
 room is given an opened house; it opens nothing itself.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
@@ -13,13 +13,12 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 
 from gateway.services import Services
 from gateway.settings import Settings
-from gateway.web import openapi
-from gateway.web.api import routes as api_routes
+from gateway.web.api.routes import ROUTES
 from gateway.web.asgi import App
+from gateway.web.documents import Documents
 from gateway.web.edge import FrontDoor, Lane, Routes
 from gateway.web.house import House
 from gateway.web.telemetry import Meter
@@ -33,12 +32,26 @@ LaneOf = Callable[[House], Lane | None]
 
 
 def _templates(app: Litestar) -> Routes:
-    return Routes([(route.path_format if "{" not in route.path else route.path, frozenset(getattr(route, "methods", ()))) for route in app.routes])
+    return Routes(
+        [(route.path_format if "{" not in route.path else route.path, frozenset(getattr(route, "methods", ()))) for route in app.routes]
+    )
 
 
-def build(settings: Settings, opening: Opening, *, lane_of: LaneOf | None = None, more: tuple[Router | HTTPRouteHandler, ...] = ()) -> App:
+def pass_on(_: Any, error: Exception) -> Any:
+    """Every exception goes to the front door, which alone makes problems."""
+    raise error
+
+
+def build(
+    settings: Settings,
+    opening: Opening,
+    *,
+    meter: Meter | None = None,
+    lane_of: LaneOf | None = None,
+    more: Sequence[Router | HTTPRouteHandler] = (),
+) -> FrontDoor:
     """The ASGI application; `opening` runs in its lifespan, `lane_of` makes the public lane once the house is open."""
-    house = House(settings, Meter())
+    house = House(settings, meter or Meter())
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -51,19 +64,15 @@ def build(settings: Settings, opening: Opening, *, lane_of: LaneOf | None = None
                 door.lane = None
                 house.close()
 
-    def on_error(request: Any, error: Exception) -> ASGIApp:
-        return cast(ASGIApp, door.problem(error, request.scope))
-
     framework = Litestar(
-        [*api_routes.ROUTES, *more],
+        [*ROUTES, *more],
         lifespan=[lifespan],
-        exception_handlers={HTTPException: on_error, Exception: on_error},
+        exception_handlers={HTTPException: pass_on, Exception: pass_on},
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
         state=State({"house": house}),
     )
-    house.documents = openapi.Documents(framework.routes, settings)
+    house.documents = Documents(ROUTES)
     door = FrontDoor(cast(App, framework), routes=_templates(framework), origin=house.origin, meter=house.meter)
-    door.house = house
     return door

@@ -21,7 +21,7 @@ from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
 from gateway.web.negotiation import CSV, JSON, NDJSON, Language, header, language_of, media_type_of
 from gateway.web.problems import Refusal
-from gateway.web.replies import Header, Reply, conditional, data_headers
+from gateway.web.replies import Header, Reply, compressed, conditional, data_headers
 
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 
@@ -31,7 +31,9 @@ class Walk:
 
     __slots__ = ("_caller", "_cursor", "_cursors", "_params", "_path", "_template", "_today", "_url")
 
-    def __init__(self, cursors: Cursors, caller: Caller, *, url: str, path: str, params: Mapping[str, str], cursor: str | None, today: date) -> None:
+    def __init__(
+        self, cursors: Cursors, caller: Caller, *, url: str, path: str, params: Mapping[str, str], cursor: str | None, today: date
+    ) -> None:
         self._cursors = cursors
         self._caller = caller
         self._url = url
@@ -42,8 +44,13 @@ class Walk:
 
     def _binding(self, plan: str) -> Binding:
         caller = self._caller
-        return Binding(tier=caller.tier, purpose=caller.purpose, app=caller.app, plan=plan,
-                       query=f"{self._path}?{parameters.canonical_query(self._params, without=('limit',))}")
+        return Binding(
+            tier=caller.tier,
+            purpose=caller.purpose,
+            app=caller.app,
+            plan=plan,
+            query=f"{self._path}?{parameters.canonical_query(self._params, without=('limit',))}",
+        )
 
     def position(self, plan: str) -> Position | None:
         """Where the request's cursor stands. Raises BadCursor, CursorExpired."""
@@ -94,8 +101,15 @@ class Asked:
         if cursor is not None and params.get("limit") == "all":
             raise InvalidParameter(errors=(ErrorItem("cursor", "limit=all 不能与 cursor 同时使用", parameter="cursor"),))
         suffix = "" if self.format == "json" and not self.scope["path"].endswith(".json") else self._suffix()
-        walk = Walk(self.house.cursors, self.caller, url=f"{self.house.origin}{quote(self.path)}{suffix}", path=self.path, params=params,
-                    cursor=cursor, today=replies.legal_date(self.services.clock()))
+        walk = Walk(
+            self.house.cursors,
+            self.caller,
+            url=f"{self.house.origin}{quote(self.path)}{suffix}",
+            path=self.path,
+            params=params,
+            cursor=cursor,
+            today=replies.legal_date(self.services.clock()),
+        )
         return Ask(params=params, language=self.language, format=self.format, excel=excel, pages=walk)
 
     def _suffix(self) -> str:
@@ -112,15 +126,24 @@ class Asked:
         else:
             cache = replies.PRIVATE
         headers = data_headers(
-            content_type=answer.media_type.encode(), etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None, cache=cache,
-            language=self.language, policy_version=answer.policy_version, policy_plan=answer.policy_plan, dataset_version=answer.dataset_version,
-            names_subjects=names_subjects, links=answer.links,
+            content_type=answer.media_type.encode(),
+            etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None,
+            cache=cache,
+            language=self.language,
+            policy_version=answer.policy_version,
+            policy_plan=answer.policy_plan,
+            dataset_version=answer.dataset_version,
+            names_subjects=names_subjects,
+            links=answer.links,
         )
         if answer.file_name is not None:
             headers.append((b"content-disposition", disposition(answer.file_name)))
         if answer.sample:
             headers.append((b"sample-data", b"?1"))
-        return conditional(Reply(200, headers, answer.body, answer.stream), header(self.headers, b"if-none-match"))
+        reply = conditional(Reply(200, headers, answer.body, answer.stream), header(self.headers, b"if-none-match"))
+        if not self.caller.shared:  # the length of a compressed answer would tell what a personal plan hides beside reflected input
+            return reply
+        return compressed(reply, header(self.headers, b"accept-encoding"))
 
 
 def disposition(file_name: str) -> bytes:

@@ -29,5 +29,7 @@ async def caller_of(services: Services, headers: list[tuple[bytes, bytes]]) -> C
     if authorization is None and purpose is None:
         return PUBLIC
     return await identify_caller(
-        services, None if authorization is None else authorization.decode("latin-1"), None if purpose is None else purpose.decode("latin-1").strip()
+        services,
+        None if authorization is None else authorization.decode("latin-1"),
+        None if purpose is None else purpose.decode("latin-1").strip(),
     )

@@ -67,10 +67,17 @@ class Cursors:
 
     def seal(self, position: Position, binding: Binding, today: date) -> str:
         """The cursor for a position; the same state, query and caller on one day give the same cursor."""
-        plain = _ENCODER.encode(_Sealed(
-            _short(binding.tier, binding.purpose, binding.app), _short(binding.query), _short(binding.plan),
-            today.toordinal() + LIFETIME_DAYS, position.snapshot, position.keys, position.back,
-        ))
+        plain = _ENCODER.encode(
+            _Sealed(
+                _short(binding.tier, binding.purpose, binding.app),
+                _short(binding.query),
+                _short(binding.plan),
+                today.toordinal() + LIFETIME_DAYS,
+                position.snapshot,
+                position.keys,
+                position.back,
+            )
+        )
         return PREFIX + urlsafe_b64encode(self._aead.encrypt(_NONCE, plain, _LABEL)).decode().rstrip("=")
 
     def open(self, cursor: str, binding: Binding, today: date, first_page: str) -> Position:

@@ -1,18 +1,20 @@
-"""What a path takes and gives, written once beside its handler: the strict query check, the OpenAPI document and the
-documentation page are made from the same `Described` value.
+"""What a path takes and gives, written once beside its handler.
+
+The strict query check, the OpenAPI document and the documentation page are made from the same `Described` value.
 
 Rules: a parameter that is not described does not exist (400 `unknown-parameter`), except on paths that filter by dictionary
 fields, where the planner knows the names of the caller's plan. Every operation has an example. This room must not call a story.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp
 from msgspec import Struct
 
+from gateway.operations.asking import Format
 from gateway.web.negotiation import CSV, JSON, NDJSON
 from gateway.web.replies import Reply
 
@@ -25,7 +27,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     name: str
     where: Literal["path", "query", "header"] = "query"
     text: str
-    schema: Schema = {"type": "string"}
+    schema: Schema = MappingProxyType({"type": "string"})
     required: bool = False
     example: str | None = None
 
@@ -59,9 +61,9 @@ class Described(Struct, frozen=True, kw_only=True):
 
 
 TABLE_MEDIA: Final = (JSON, NDJSON, CSV)
-SUFFIXES: Final = {".json": "json", ".ndjson": "ndjson", ".csv": "csv"}
+SUFFIXES: Final[Mapping[str, Format]] = {".json": "json", ".ndjson": "ndjson", ".csv": "csv"}
 
-Handler = Callable[..., Awaitable[ASGIApp]]
+Handler = Callable[..., Awaitable[Reply]]
 
 
 def path(template: str, described: Described, *, suffixes: bool = False) -> Callable[[Handler], HTTPRouteHandler]:

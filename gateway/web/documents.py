@@ -9,6 +9,8 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
+from litestar.handlers import HTTPRouteHandler
+
 from gateway.web import openapi
 from gateway.web.problems import KINDS, ProblemKind
 
@@ -21,8 +23,8 @@ class Documents:
 
     __slots__ = ("json", "page", "style", "yaml")
 
-    def __init__(self, routes: Iterable[Any]) -> None:
-        value = openapi.document(routes)
+    def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
+        value = openapi.document(handlers)
         self.json = openapi.encoded(value)
         self.yaml = openapi.as_yaml(value)
         self.page = _api_page(value)
@@ -31,7 +33,8 @@ class Documents:
 
 def _html(title: str, body: str, *, language: str = "zh-CN") -> bytes:
     return (
-        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)}</title><link rel="stylesheet" href="{STYLE_PATH}"></head>\n<body>{body}</body></html>\n'
     ).encode()
 
@@ -53,7 +56,11 @@ def _shape(schema: Mapping[str, Any]) -> str:
         return f"[{_shape(schema.get('items', {}))}]"
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
         return f"{{…: {_shape(schema['additionalProperties'])}}}"
-    bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "≥"), ("maximum", "≤"), ("maxLength", "≤ 字符"), ("format", "")) if key in schema]
+    bounds = [
+        f"{word} {schema[key]}"
+        for key, word in (("minimum", "≥"), ("maximum", "≤"), ("maxLength", "≤ 字符"), ("format", ""))
+        if key in schema
+    ]
     return escape(" ".join([kind, *bounds]))
 
 
@@ -63,19 +70,32 @@ def _operation(path: str, operation: Mapping[str, Any]) -> str:
         f"<td>{_shape(each['schema'])}</td><td>{escape(each['description'])}</td></tr>"
         for each in operation["parameters"]
     )
-    table = f"<table><thead><tr><th>参数</th><th>位置</th><th>取值</th><th>说明</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+    table = (
+        f"<table><thead><tr><th>参数</th><th>位置</th><th>取值</th><th>说明</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+    )
     content = operation["responses"]["200"]["content"]
     answers = "".join(f"<li><code>{escape(media)}</code>: {_shape(shown['schema'])}</li>" for media, shown in content.items())
     example = next((shown["example"] for shown in content.values() if "example" in shown), None)
-    shown = f"<pre><code>{escape(openapi.encoded(example).decode() if isinstance(example, Mapping) else str(example))}</code></pre>" if example else ""
+    shown = (
+        f"<pre><code>{escape(openapi.encoded(example).decode() if isinstance(example, Mapping) else str(example))}</code></pre>"
+        if example
+        else ""
+    )
     problems = ", ".join(
         f'<a href="/problems/{escape(code)}"><code>{escape(code)}</code></a>'
-        for status, response in operation["responses"].items() if int(status) >= 400 for code in response["description"].split(", ")
+        for status, response in operation["responses"].items()
+        if int(status) >= 400
+        for code in response["description"].split(", ")
     )
-    extra = "<p>还可用数据集字典中可筛选的字段：<code>字段=值</code>、<code>字段__gte=值</code> 等。</p>" if operation.get("x-open-filters") else ""
+    extra = (
+        "<p>还可用数据集字典中可筛选的字段：<code>字段=值</code>、<code>字段__gte=值</code> 等。</p>"
+        if operation.get("x-open-filters")
+        else ""
+    )
     return (
         f'<section id="{escape(operation["operationId"])}"><h3><span class="method">GET</span> <code>{escape(path)}</code></h3>'
-        f"<p>{escape(operation['summary'])}</p><p lang=\"en\">{escape(operation['description'])}</p>{table}{extra}<h4>回答</h4><ul>{answers}</ul>{shown}"
+        f'<p>{escape(operation["summary"])}</p><p lang="en">{escape(operation["description"])}</p>'
+        f"{table}{extra}<h4>回答</h4><ul>{answers}</ul>{shown}"
         f"<details><summary>可能的错误</summary><p>{problems}</p></details></section>"
     )
 
@@ -87,7 +107,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
         for key, inner in schema.get("properties", {}).items()
     )
     about = escape(str(schema.get("description", "")))
-    return f'<section id="schema-{escape(name)}"><h3><code>{escape(name)}</code></h3><p lang="en">{about}</p><table><tbody>{rows}</tbody></table></section>'
+    table = f"<table><tbody>{rows}</tbody></table>"
+    return f'<section id="schema-{escape(name)}"><h3><code>{escape(name)}</code></h3><p lang="en">{about}</p>{table}</section>'
 
 
 def _api_page(value: Mapping[str, Any]) -> bytes:
@@ -95,15 +116,24 @@ def _api_page(value: Mapping[str, Any]) -> bytes:
     for path, item in value["paths"].items():
         groups[item["get"]["tags"][0]].append((path, item["get"]))
     menu = "".join(
-        f"<li>{escape(tag)}<ul>" + "".join(f'<li><a href="#{escape(each["operationId"])}">{escape(each["summary"])}</a></li>' for _, each in operations) + "</ul></li>"
-        for tag, operations in groups.items() if operations
+        f"<li>{escape(tag)}<ul>"
+        + "".join(f'<li><a href="#{escape(each["operationId"])}">{escape(each["summary"])}</a></li>' for _, each in operations)
+        + "</ul></li>"
+        for tag, operations in groups.items()
+        if operations
     )
-    body = "".join(f"<h2>{escape(tag)}</h2>" + "".join(_operation(path, each) for path, each in operations)
-                   for tag, operations in groups.items() if operations)
+    body = "".join(
+        f"<h2>{escape(tag)}</h2>" + "".join(_operation(path, each) for path, each in operations)
+        for tag, operations in groups.items()
+        if operations
+    )
     schemas = "".join(_schema(name, schema) for name, schema in value["components"]["schemas"].items())
     info = value["info"]
-    head = (f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1><p>{escape(info['description'])}</p>"
-            '<p><a href="/openapi.json">openapi.json</a> · <a href="/openapi.yaml">openapi.yaml</a> · <a href="/v1/problems">错误代码</a></p></header>')
+    head = (
+        f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1><p>{escape(info['description'])}</p>"
+        '<p><a href="/openapi.json">openapi.json</a> · <a href="/openapi.yaml">openapi.yaml</a> · '
+        '<a href="/v1/problems">错误代码</a></p></header>'
+    )
     return _html(info["title"], f'{head}<nav aria-label="目录"><ul>{menu}</ul></nav><main>{body}<h2>数据结构</h2>{schemas}</main>')
 
 
@@ -111,8 +141,9 @@ def problem_page(kind: ProblemKind) -> bytes:
     """A problem in both languages, on one page."""
     return _html(
         f"{kind.title['zh-CN']} · {kind.code}",
-        f"<main><h1>{escape(kind.title['zh-CN'])}</h1><p><code>{escape(kind.code)}</code> · HTTP {kind.status}</p><p>{escape(kind.detail['zh-CN'])}</p>"
-        f"<section lang=\"en\"><h2>{escape(kind.title['en'])}</h2><p>{escape(kind.detail['en'])}</p></section>"
+        f"<main><h1>{escape(kind.title['zh-CN'])}</h1><p><code>{escape(kind.code)}</code> · HTTP {kind.status}</p>"
+        f"<p>{escape(kind.detail['zh-CN'])}</p>"
+        f'<section lang="en"><h2>{escape(kind.title["en"])}</h2><p>{escape(kind.detail["en"])}</p></section>'
         '<p><a href="/v1/problems">所有错误代码 · All codes</a></p></main>',
     )
 

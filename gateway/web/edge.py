@@ -56,8 +56,10 @@ class Routes:
             if "{" not in template:
                 self._plain[template] = (template, allowed)
                 continue
-            pattern = "".join("/" + (("(?:.+)" if piece.endswith(":path}") else "[^/]+") if piece.startswith("{") else re.escape(piece))
-                              for piece in template.strip("/").split("/"))
+            pattern = "".join(
+                "/" + (("(?:.+)" if piece.endswith(":path}") else "[^/]+") if piece.startswith("{") else re.escape(piece))
+                for piece in template.strip("/").split("/")
+            )
             self._patterns.append((re.compile(pattern), template, allowed))
 
     def find(self, path: str) -> tuple[str, frozenset[str]] | None:
@@ -95,6 +97,10 @@ def _check_target(scope: Scope) -> None:
 
 Lane = Callable[[Scope, Send], Awaitable[int]]
 """Answers a request by itself and returns its status, or returns 0 and has sent nothing."""
+
+
+class AnswerTornError(Exception):
+    """An answer that began and cannot be finished; a server that gets this breaks the connection off. It names nothing."""
 
 
 class FrontDoor:
@@ -147,9 +153,14 @@ class FrontDoor:
             try:
                 _check_target(scope)
                 await self._dispatch(scope, receive, sending)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
                 if seen:
-                    raise
+                    self._meter.event("answer-torn")
+                    cause = problems.root_of(error)
+                    telemetry.log.error(
+                        "answer-torn", error=type(cause).__name__, at=telemetry.where(cause), request_id=request_id.decode()
+                    )
+                    raise AnswerTornError from None
                 await self.problem(error, scope)(scope, receive, sending)
         finally:
             found = self._routes.find(scope["path"])
@@ -172,8 +183,11 @@ class FrontDoor:
         allow = ", ".join(sorted(found[1])).encode()
         headers: list[Header] = [(b"allow", allow), NO_STORE]
         if header(scope["headers"], b"access-control-request-method"):
-            headers += [(b"access-control-allow-methods", allow), (b"access-control-allow-headers", _ALLOWED_HEADERS.encode()),
-                        (b"access-control-max-age", PREFLIGHT_AGE.encode())]
+            headers += [
+                (b"access-control-allow-methods", allow),
+                (b"access-control-allow-headers", _ALLOWED_HEADERS.encode()),
+                (b"access-control-max-age", PREFLIGHT_AGE.encode()),
+            ]
         await Reply(204, headers)(scope, receive, send)
 
     def problem(self, error: Exception, scope: Scope) -> Reply:
@@ -186,8 +200,12 @@ class FrontDoor:
         if document.status >= 500:
             self._meter.event(f"problem-{document.code}")
             telemetry.log.error(
-                "problem", code=document.code, error=type(error).__name__, at=telemetry.where(error),
-                request_id=request_id, trace_id=trace_id,
+                "problem",
+                code=document.code,
+                error=type(error).__name__,
+                at=telemetry.where(error),
+                request_id=request_id,
+                trace_id=trace_id,
             )
         headers: list[Header] = [(b"content-type", PROBLEM.encode()), (b"content-language", language.encode()), NO_STORE]
         for name, value in problems.headers_of(error, document.code, document.status).items():
@@ -195,4 +213,3 @@ class FrontDoor:
         if document.status == 405 and (found := self._routes.find(scope["path"])):
             headers = [field for field in headers if field[0] != b"allow"] + [(b"allow", ", ".join(sorted(found[1])).encode())]
         return Reply(document.status, headers, problems.encode(document))
-

@@ -10,6 +10,7 @@ from gateway.core.errors import Unavailable
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.cursors import Cursors
+from gateway.web.documents import Documents
 from gateway.web.replies import Validators
 from gateway.web.telemetry import Meter
 
@@ -21,6 +22,8 @@ class House:
         self.settings = settings
         self.meter = meter
         self.origin = settings.public_origin.rstrip("/")
+        self.documents: Documents
+        """Made from the routes, right after them."""
         self._services: Services | None = None
         self._cursors: Cursors | None = None
         self._validators: Validators | None = None

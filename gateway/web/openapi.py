@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from what stands beside the handlers (`describe.py`) and from msgspec's own schemas.
 
 Rules: two processes of one version give the same bytes, so the committed `openapi/gateway.json` is compared with them; nothing
-of a setting stands in it. This room must not import a handler: it is given the routes.
+of a setting stands in it. This room must not import a handler: it is given them.
 """
 
 import json
@@ -14,11 +14,21 @@ from litestar.handlers import HTTPRouteHandler
 from gateway import __version__
 from gateway.web.describe import Described, Parameter
 from gateway.web.negotiation import CSV, JSON, NDJSON, PROBLEM
-from gateway.web.problems import KINDS, Problem
+from gateway.web.problems import KINDS, Problem, ProblemKind
 
 COMMON_PROBLEMS: Final = (
-    "bad-request", "unknown-parameter", "repeated-parameter", "credentials-invalid", "not-permitted", "not-found", "not-acceptable",
-    "uri-too-long", "headers-too-large", "internal", "unavailable", "no-active-policy",
+    "bad-request",
+    "unknown-parameter",
+    "repeated-parameter",
+    "credentials-invalid",
+    "not-permitted",
+    "not-found",
+    "not-acceptable",
+    "uri-too-long",
+    "headers-too-large",
+    "internal",
+    "unavailable",
+    "no-active-policy",
 )
 """What every described path may answer."""
 
@@ -33,12 +43,10 @@ _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def _operations(routes: Iterable[Any]) -> list[tuple[str, Described]]:
-    found: dict[str, Described] = {}
-    for route in routes:
-        for handler in getattr(route, "route_handlers", ()):
-            if isinstance(handler, HTTPRouteHandler) and isinstance(handler.opt.get("described"), Described):
-                found.setdefault(handler.opt["template"], handler.opt["described"])
+def _operations(handlers: Iterable[HTTPRouteHandler]) -> list[tuple[str, Described]]:
+    found: dict[str, Described] = {
+        handler.opt["template"]: handler.opt["described"] for handler in handlers if isinstance(handler.opt.get("described"), Described)
+    }
     return [(_plain(template), described) for template, described in sorted(found.items())]
 
 
@@ -49,8 +57,11 @@ def _plain(template: str) -> str:
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "name": parameter.name, "in": parameter.where, "description": parameter.text,
-        "required": parameter.required or parameter.where == "path", "schema": dict(parameter.schema),
+        "name": parameter.name,
+        "in": parameter.where,
+        "description": parameter.text,
+        "required": parameter.required or parameter.where == "path",
+        "schema": dict(parameter.schema),
     }
     if parameter.example is not None:
         shown["example"] = parameter.example
@@ -70,8 +81,14 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
         elif media == JSON:
             content[media] = {"schema": {"$ref": _REFERENCE.format(name=described.gives.__name__)}, "example": described.example}
         elif media == NDJSON:
-            content[media] = {"schema": {"type": "string", "description": "One item a line.",
-                                         "contentSchema": _line_schema(described.gives.__name__, components), "contentMediaType": JSON}}
+            content[media] = {
+                "schema": {
+                    "type": "string",
+                    "description": "One item a line.",
+                    "contentSchema": _line_schema(described.gives.__name__, components),
+                    "contentMediaType": JSON,
+                }
+            }
         elif media == CSV:
             content[media] = {"schema": {"type": "string", "description": "RFC 4180, UTF-8, CRLF, one header line."}}
         else:
@@ -80,7 +97,7 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
 
 
 def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {name: {"description": f"{zh}: {en}", "schema": {"type": "string"}} for name, (zh, en) in _HEADERS.items()}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
     responses: dict[str, Any] = {
         "200": {"description": described.summary, "headers": headers, "content": _content(described, components)},
         "304": {"description": "与 If-None-Match 相同，没有正文"},
@@ -89,36 +106,59 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
     for code in (*COMMON_PROBLEMS, *described.problems):
         by_status.setdefault(KINDS[code].status, []).append(code)
     for status, codes in sorted(by_status.items()):
-        kind = KINDS[codes[0]]
-        example = {"type": f"/problems/{kind.code}", "title": kind.title["zh-CN"], "status": status, "code": kind.code,
-                   "detail": kind.detail["zh-CN"], "instance": "urn:request:" + "0" * 32, "trace_id": "0" * 32}
+        codes = list(dict.fromkeys(codes))
         responses[str(status)] = {
-            "description": ", ".join(dict.fromkeys(codes)),
-            "content": {PROBLEM: {"schema": {"$ref": _REFERENCE.format(name="Problem")}, "example": example}},
+            "description": ", ".join(codes),
+            "content": {
+                PROBLEM: {
+                    "schema": {"$ref": _REFERENCE.format(name="Problem")},
+                    "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+                }
+            },
         }
     return responses
 
 
-def document(routes: Iterable[Any]) -> dict[str, Any]:
-    """The document of these routes, as plain values."""
-    operations = _operations(routes)
+def _problem_example(kind: ProblemKind) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title["zh-CN"],
+        "status": kind.status,
+        "code": kind.code,
+        "detail": kind.detail["zh-CN"],
+        "instance": "urn:request:" + "0" * 32,
+        "trace_id": "0" * 32,
+    }
+
+
+def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
+    """The document of these handlers, as plain values."""
+    operations = _operations(handlers)
     shapes = [described.gives for _, described in operations if described.gives is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
     paths: dict[str, Any] = {}
     for template, described in operations:
-        paths[template] = {"get": {
-            "operationId": described.operation_id, "tags": [described.tag], "summary": described.summary, "description": described.description,
-            "parameters": [_parameter(parameter) for parameter in described.takes],
-            "responses": _responses(described, components),
-            **({"x-open-filters": True} if described.open_filters else {}),
-        }}
+        paths[template] = {
+            "get": {
+                "operationId": described.operation_id,
+                "tags": [described.tag],
+                "summary": described.summary,
+                "description": described.description,
+                "parameters": [_parameter(parameter) for parameter in described.takes],
+                "responses": _responses(described, components),
+                **({"x-open-filters": True} if described.open_filters else {}),
+            }
+        }
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "诚信网关 Chengxin Gateway", "version": __version__,
+            "title": "诚信网关 Chengxin Gateway",
+            "version": __version__,
             "summary": "公共信用信息查询接口",
-            "description": ("公共信用信息的公开查询、名单与变更接口。Public credit records of a city: subjects, records, lists and changes. "
-                            "Without a credential everything is answered as for the public; errors are RFC 9457 problems."),
+            "description": (
+                "公共信用信息的公开查询、名单与变更接口。Public credit records of a city: subjects, records, lists and changes. "
+                "Without a credential everything is answered as for the public; errors are RFC 9457 problems."
+            ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -127,8 +167,15 @@ def document(routes: Iterable[Any]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer",
-                                          "description": "部门访问令牌：十分钟有效，绑定应用与使用目的。Opaque access token of a department."}},
+            "headers": {name: {"description": f"{zh}: {en}", "schema": {"type": "string"}} for name, (zh, en) in _HEADERS.items()},
+            "examples": {code: {"value": _problem_example(kind)} for code, kind in KINDS.items()},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "部门访问令牌：十分钟有效，绑定应用与使用目的。Opaque access token of a department.",
+                }
+            },
         },
     }
 

@@ -90,12 +90,18 @@ def flag(values: Mapping[str, str], name: str) -> bool:
 def canonical_query(values: Mapping[str, str], *, without: Iterable[str] = ("cursor",), defaults: Mapping[str, str] | None = None) -> str:
     """Parameters sorted by name, defaults dropped: what an ETag and a cursor are bound to."""
     left = set(without)
-    return "&".join(f"{quote(name)}={quote(value)}" for name, value in sorted(values.items())
-                    if name not in left and (defaults or {}).get(name) != value)
+    return "&".join(
+        f"{quote(name)}={quote(value)}"
+        for name, value in sorted(values.items())
+        if name not in left and (defaults or {}).get(name) != value
+    )
 
 
 def shown_query(values: Mapping[str, str], *, without: Iterable[str] = ()) -> str:
     """The query as `self`, `next` and `Link` may repeat it: without any value shaped like a citizen number (api.md §12.3)."""
     left = set(without)
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe=',:')}" for name, value in sorted(values.items())
-                    if name not in left and not looks_like_citizen_number(value))
+    return "&".join(
+        f"{quote(name, safe='')}={quote(value, safe=',:')}"
+        for name, value in sorted(values.items())
+        if name not in left and not looks_like_citizen_number(value)
+    )

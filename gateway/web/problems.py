@@ -180,8 +180,12 @@ def _read(table: str) -> dict[str, ProblemKind]:
         if match is None:
             raise ValueError(f"the table of problems has a bad line: {head!r}")
         status, code, title_zh, title_en = match.groups()
-        kinds[code] = ProblemKind(code=code, status=int(status), title={"zh-CN": title_zh, "en": title_en},
-                                  detail={"zh-CN": chinese.strip(), "en": english.strip()})
+        kinds[code] = ProblemKind(
+            code=code,
+            status=int(status),
+            title={"zh-CN": title_zh, "en": title_en},
+            detail={"zh-CN": chinese.strip(), "en": english.strip()},
+        )
     return kinds
 
 
@@ -192,14 +196,31 @@ RETRY_AFTER: Final = {"overloaded": "2", "unavailable": "5", "query-timeout": "5
 
 EXCHANGE_STATUS: Final = (
     # what an exchange.md §8 code reads as over HTTP, by its longest prefix (exchange.md §10)
-    ("SIG_HTTP", 401), ("SIG_CONTENT_DIGEST", 401), ("SIG_UNKNOWN_KEY", 401), ("SIG_KEY_", 401), ("TIME_REPLAY", 401),
-    ("TIME_EXPIRED", 401), ("SIG_", 422), ("SEQ_CLOSED", 410), ("SEQ_GAP", 404), ("SEQ_", 422),
-    ("SCOPE_", 403), ("SIZE_", 413), ("TIME_", 422), ("SCHEMA_", 400),
-    ("AGR_", 403), ("LAW_", 422), ("SUBJ_", 422),
+    ("SIG_HTTP", 401),
+    ("SIG_CONTENT_DIGEST", 401),
+    ("SIG_UNKNOWN_KEY", 401),
+    ("SIG_KEY_", 401),
+    ("TIME_REPLAY", 401),
+    ("TIME_EXPIRED", 401),
+    ("SIG_", 422),
+    ("SEQ_CLOSED", 410),
+    ("SEQ_GAP", 404),
+    ("SEQ_", 422),
+    ("SCOPE_", 403),
+    ("SIZE_", 413),
+    ("TIME_", 422),
+    ("SCHEMA_", 400),
+    ("AGR_", 403),
+    ("LAW_", 422),
+    ("SUBJ_", 422),
 )
 
 _BY_STATUS: Final = {
-    401: "credentials-invalid", 403: "not-permitted", 415: "unsupported-media-type", 429: "quota-exceeded", 503: "unavailable",
+    401: "credentials-invalid",
+    403: "not-permitted",
+    415: "unsupported-media-type",
+    429: "quota-exceeded",
+    503: "unavailable",
 }
 
 _ENCODER = msgspec.json.Encoder()
@@ -273,7 +294,7 @@ def _in_words(text: str, language: Language) -> bool:
     return bool(text) and bool(_HAN.search(text)) == (language == "zh-CN")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
     """The first cause: frameworks wrap a decoder's error in their own."""
     seen = error
     while seen.__cause__ is not None:
@@ -282,7 +303,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _detail(error: Exception, kind: ProblemKind, language: Language) -> str:
-    root = _root(error)
+    root = root_of(error)
     if isinstance(root, UnicodeDecodeError):
         return _UNDECODABLE[language]
     if isinstance(root, RecursionError):
@@ -309,9 +330,16 @@ def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str,
         suggestions = tuple(error.suggestions)
         following = error.next_url
     return Problem(
-        type=f"{origin}/problems/{kind.code}", title=kind.title[language], status=kind.status, code=kind.code,
-        detail=_detail(error, kind, language), instance=f"urn:request:{request_id}", trace_id=trace_id,
-        errors=errors, suggestions=suggestions, next=following,
+        type=f"{origin}/problems/{kind.code}",
+        title=kind.title[language],
+        status=kind.status,
+        code=kind.code,
+        detail=_detail(error, kind, language),
+        instance=f"urn:request:{request_id}",
+        trace_id=trace_id,
+        errors=errors,
+        suggestions=suggestions,
+        next=following,
         acceptable=error.acceptable if isinstance(error, Refusal) else (),
     )
 
@@ -338,8 +366,15 @@ def encode(problem: Problem) -> bytes:
 def catalogue(origin: str, language: Language) -> bytes:
     """All codes as data: `GET /v1/problems`."""
     items = [
-        {"code": kind.code, "status": kind.status, "type": f"{origin}/problems/{kind.code}", "title": kind.title[language],
-         "detail": kind.detail[language], "title_zh": kind.title["zh-CN"], "title_en": kind.title["en"]}
+        {
+            "code": kind.code,
+            "status": kind.status,
+            "type": f"{origin}/problems/{kind.code}",
+            "title": kind.title[language],
+            "detail": kind.detail[language],
+            "title_zh": kind.title["zh-CN"],
+            "title_en": kind.title["en"],
+        }
         for kind in KINDS.values()
     ]
     return _ENCODER.encode({"items": items})

@@ -5,7 +5,9 @@ fields of the 200; weak validators are keyed hashes, so that nobody can guess th
 handlers build their header fields here, and so answer alike. This room must not read the store.
 """
 
+import gzip
 import re
+import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, datetime, timedelta
@@ -13,12 +15,14 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.web.asgi import Receive, Scope, Send
-from gateway.web.negotiation import Language
+from gateway.web.negotiation import Language, accepts_coding
 
 Header = tuple[bytes, bytes]
 
-EXPOSED: Final = ("Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
-                  "Dataset-Version, Repr-Digest, Deprecation, Sunset")
+EXPOSED: Final = (
+    "Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
+    "Dataset-Version, Repr-Digest, Deprecation, Sunset"
+)
 
 COMMON: Final[tuple[Header, ...]] = (
     (b"vary", b"Accept, Accept-Encoding, Accept-Language, Authorization"),
@@ -128,6 +132,33 @@ class Reply:
         await send({"type": "http.response.body", "body": b""})
 
 
+MIN_COMPRESSED: Final = 2048
+"""Smaller bodies travel as they are: a subject's document nearly always."""
+_GZIP: Final = (b"content-encoding", b"gzip")
+_LEVEL: Final = 4
+
+
+async def _gzipped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same stream as one gzip member; a stream that breaks leaves it without its end."""
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    async for chunk in chunks:
+        if packed := packer.compress(chunk):
+            yield packed
+    yield packer.flush()
+
+
+def compressed(reply: Reply, wanted: bytes) -> Reply:
+    """The reply in gzip where that is wanted and worth it. A weak validator stays: it names the content, not its coding."""
+    if reply.status != 200 or not wanted or not accepts_coding(wanted, "gzip"):
+        return reply
+    if reply.chunks is not None:
+        return Reply(200, [*reply.headers, _GZIP], chunks=_gzipped(reply.chunks))
+    if len(reply.body) < MIN_COMPRESSED:
+        return reply
+    headers = [field for field in reply.headers if field[0] != b"content-length"]
+    return Reply(200, [*headers, _GZIP], gzip.compress(reply.body, _LEVEL, mtime=0))
+
+
 def conditional(reply: Reply, wanted: bytes) -> Reply:
     """The reply, or its 304 when the caller holds the same tag already."""
     if not wanted or reply.status != 200:
@@ -143,8 +174,18 @@ def link(*targets: tuple[str, str]) -> Header:
     return (b"link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets).encode("ascii"))
 
 
-def data_headers(*, content_type: bytes, etag: bytes | None, cache: Header, language: Language, policy_version: int, policy_plan: str,
-                 dataset_version: str | None, names_subjects: bool = True, links: Sequence[tuple[str, str]] = ()) -> list[Header]:
+def data_headers(
+    *,
+    content_type: bytes,
+    etag: bytes | None,
+    cache: Header,
+    language: Language,
+    policy_version: int,
+    policy_plan: str,
+    dataset_version: str | None,
+    names_subjects: bool = True,
+    links: Sequence[tuple[str, str]] = (),
+) -> list[Header]:
     """Header fields of an answer made from data under a plan, in one order for every lane."""
     headers: list[Header] = [
         (b"content-type", content_type),

@@ -116,6 +116,7 @@ async def private_listener(registry: CollectorRegistry, host: str, port: int, *,
 
     Several workers take one port after the other, from the given one on: each is a target of its own.
     """
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _answer_scrape(registry, reader, writer)
 

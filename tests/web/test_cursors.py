@@ -19,7 +19,8 @@ FIRST = "https://h/v1/subjects?kind=enterprise"
 
 
 @given(
-    snapshot=st.integers(0, 2**62), back=st.booleans(),
+    snapshot=st.integers(0, 2**62),
+    back=st.booleans(),
     keys=st.lists(st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), st.text(max_size=40)), max_size=4),
 )
 def test_a_position_comes_back_as_it_went(snapshot: int, back: bool, keys: list[str | int | bool | None]) -> None:
@@ -36,7 +37,9 @@ def test_sealing_is_deterministic_and_tells_nothing() -> None:
     assert "rec_" not in CURSORS.seal(HERE, MINE, DAY)
 
 
-@pytest.mark.parametrize("change", [{"tier": "department"}, {"purpose": "dept.supervision"}, {"app": "app-1"}, {"query": "/v1/subjects?kind=organ"}])
+@pytest.mark.parametrize(
+    "change", [{"tier": "department"}, {"purpose": "dept.supervision"}, {"app": "app-1"}, {"query": "/v1/subjects?kind=organ"}]
+)
 def test_somebody_elses_cursor_is_bad(change: dict[str, str]) -> None:
     """Other tier, purpose, application or query: the same answer as for a forged one, however old."""
     cursor = CURSORS.seal(HERE, MINE, DAY)
@@ -60,7 +63,9 @@ def test_own_cursor_of_another_policy_is_expired() -> None:
         CURSORS.open(CURSORS.seal(HERE, MINE, DAY), replace(MINE, plan="p2"), DAY, FIRST)
 
 
-@pytest.mark.parametrize("forged", ["", "c1.", "c2.AAAA", "c1.AAAA", "c1.====", "c1." + "A" * 3000, "c1.日本", "x", "c1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"])
+@pytest.mark.parametrize(
+    "forged", ["", "c1.", "c2.AAAA", "c1.AAAA", "c1.====", "c1." + "A" * 3000, "c1.日本", "x", "c1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]
+)
 def test_forged_cursors_are_bad(forged: str) -> None:
     """Nothing but what we sealed opens."""
     with pytest.raises(BadCursor):
@@ -74,7 +79,7 @@ def test_one_changed_character_spoils_a_cursor() -> None:
         for other in ("A", "B", "_"):
             if cursor[at] != other:
                 with pytest.raises(BadCursor):
-                    CURSORS.open(cursor[:at] + other + cursor[at + 1:], MINE, DAY, FIRST)
+                    CURSORS.open(cursor[:at] + other + cursor[at + 1 :], MINE, DAY, FIRST)
 
 
 def test_another_key_opens_nothing() -> None:

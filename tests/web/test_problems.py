@@ -12,12 +12,32 @@ from gateway.web.negotiation import LANGUAGES
 from gateway.web.problems import KINDS, Problem, Refusal, headers_of, problem_of, status_of
 
 API = {
-    400: ("bad-request", "unknown-parameter", "repeated-parameter", "invalid-parameter", "bad-cursor", "uscc-invalid", "body-invalid", "purpose-missing",
-          "case-ref-missing"),
-    401: ("credentials-invalid",), 403: ("not-permitted",), 404: ("not-found",), 405: ("method-not-allowed",), 406: ("not-acceptable",),
-    409: ("conflict",), 410: ("cursor-expired", "since-too-old"), 412: ("precondition-failed",), 413: ("body-too-large",), 414: ("uri-too-long",),
-    415: ("unsupported-media-type",), 416: ("range-not-satisfiable",), 429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
-    431: ("headers-too-large",), 500: ("internal",),
+    400: (
+        "bad-request",
+        "unknown-parameter",
+        "repeated-parameter",
+        "invalid-parameter",
+        "bad-cursor",
+        "uscc-invalid",
+        "body-invalid",
+        "purpose-missing",
+        "case-ref-missing",
+    ),
+    401: ("credentials-invalid",),
+    403: ("not-permitted",),
+    404: ("not-found",),
+    405: ("method-not-allowed",),
+    406: ("not-acceptable",),
+    409: ("conflict",),
+    410: ("cursor-expired", "since-too-old"),
+    412: ("precondition-failed",),
+    413: ("body-too-large",),
+    414: ("uri-too-long",),
+    415: ("unsupported-media-type",),
+    416: ("range-not-satisfiable",),
+    429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
+    431: ("headers-too-large",),
+    500: ("internal",),
     503: ("unavailable", "overloaded", "query-timeout", "policy-expired", "no-active-policy"),
 }
 
@@ -54,15 +74,25 @@ def test_every_code_speaks_both_languages(code: str) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (NotFoundException(), "not-found"), (MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed"),
-        (ValidationException("secret-value"), "body-invalid"), (HTTPException(status_code=413), "body-too-large"),
-        (NotAuthorizedException(), "credentials-invalid"), (HTTPException(status_code=400, detail="secret-value"), "bad-request"),
-        (RecursionError("secret-value"), "bad-request"), (b"\xb0\xa1".decode, "bad-request"), (msgspec.DecodeError("secret-value"), "bad-request"),
-        (msgspec.ValidationError("secret-value"), "body-invalid"), (ZeroDivisionError("secret-value"), "internal"),
-        (errors.StoreError("secret-value", code="store-locked"), "unavailable"), (errors.SettingsError("secret-value"), "internal"),
-        (errors.PolicyError("secret-value"), "internal"), (errors.NotFound("secret-value", place="secret-value"), "not-found"),
-        (errors.NotFound(errors=(errors.ErrorItem("hidden", "secret-value"),)), "not-found"), (Refusal("uri-too-long"), "uri-too-long"),
-        (Refusal("no-such-code"), "internal"), (KeyError("secret-value"), "internal"),
+        (NotFoundException(), "not-found"),
+        (MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed"),
+        (ValidationException("secret-value"), "body-invalid"),
+        (HTTPException(status_code=413), "body-too-large"),
+        (NotAuthorizedException(), "credentials-invalid"),
+        (HTTPException(status_code=400, detail="secret-value"), "bad-request"),
+        (RecursionError("secret-value"), "bad-request"),
+        (b"\xb0\xa1".decode, "bad-request"),
+        (msgspec.DecodeError("secret-value"), "bad-request"),
+        (msgspec.ValidationError("secret-value"), "body-invalid"),
+        (ZeroDivisionError("secret-value"), "internal"),
+        (errors.StoreError("secret-value", code="store-locked"), "unavailable"),
+        (errors.SettingsError("secret-value"), "internal"),
+        (errors.PolicyError("secret-value"), "internal"),
+        (errors.NotFound("secret-value", place="secret-value"), "not-found"),
+        (errors.NotFound(errors=(errors.ErrorItem("hidden", "secret-value"),)), "not-found"),
+        (Refusal("uri-too-long"), "uri-too-long"),
+        (Refusal("no-such-code"), "internal"),
+        (KeyError("secret-value"), "internal"),
     ],
 )
 def test_any_exception_becomes_a_problem_without_its_words(error: object, code: str) -> None:
@@ -88,8 +118,18 @@ def test_a_gbk_body_is_told_as_the_honest_mistake_it_is() -> None:
 
 def test_exchange_codes_have_the_statuses_of_their_binding() -> None:
     """An exchange error keeps its own code, in lower case, and a status by its group."""
-    for code, status in (("SIG_HTTP", 401), ("SIG_UNKNOWN_KEY", 401), ("SIG_PART_DIGEST", 422), ("SCOPE_DATASET", 403), ("SCHEMA_JSON", 400),
-                         ("SIZE_PART", 413), ("TIME_FUTURE", 422), ("TIME_REPLAY", 401), ("SEQ_CLOSED", 410), ("SEQ_GAP", 404)):
+    for code, status in (
+        ("SIG_HTTP", 401),
+        ("SIG_UNKNOWN_KEY", 401),
+        ("SIG_PART_DIGEST", 422),
+        ("SCOPE_DATASET", 403),
+        ("SCHEMA_JSON", 400),
+        ("SIZE_PART", 413),
+        ("TIME_FUTURE", 422),
+        ("TIME_REPLAY", 401),
+        ("SEQ_CLOSED", 410),
+        ("SEQ_GAP", 404),
+    ):
         problem = told(errors.ExchangeError("", code=code))
         assert (problem.code, problem.status) == (code.lower().replace("_", "-"), status)
 

@@ -12,8 +12,21 @@ TAG = b'W/"abc"'
 @pytest.mark.parametrize(
     ("field", "found"),
     [
-        (b'W/"abc"', True), (b'"abc"', True), (b"*", True), (b'"x", W/"abc"', True), (b'"x","y"', False), (b"", False), (b"abc", False), (b'W/"ABC"', False),
-        (b'"abc', False), (b'"x" "abc"', False), (b'"a,b", "abc"', True), (b'*, "abc"', False), (b'"abc", *', False), (b' "abc" ', True), (b'w/"abc"', False),
+        (b'W/"abc"', True),
+        (b'"abc"', True),
+        (b"*", True),
+        (b'"x", W/"abc"', True),
+        (b'"x","y"', False),
+        (b"", False),
+        (b"abc", False),
+        (b'W/"ABC"', False),
+        (b'"abc', False),
+        (b'"x" "abc"', False),
+        (b'"a,b", "abc"', True),
+        (b'*, "abc"', False),
+        (b'"abc", *', False),
+        (b' "abc" ', True),
+        (b'w/"abc"', False),
     ],
 )
 def test_if_none_match_takes_lists_weak_forms_and_the_star(field: bytes, found: bool) -> None:
@@ -47,7 +60,9 @@ def test_tags_are_keyed_and_differ_with_every_part() -> None:
 @pytest.mark.parametrize(
     ("now", "age"),
     [
-        (datetime(2026, 11, 4, 1, 0, tzinfo=UTC), 60), (datetime(2026, 11, 4, 15, 59, 30, tzinfo=UTC), 30), (datetime(2026, 11, 4, 15, 59, 59, tzinfo=UTC), 1),
+        (datetime(2026, 11, 4, 1, 0, tzinfo=UTC), 60),
+        (datetime(2026, 11, 4, 15, 59, 30, tzinfo=UTC), 30),
+        (datetime(2026, 11, 4, 15, 59, 59, tzinfo=UTC), 1),
         (datetime(2026, 11, 4, 16, 0, 0, tzinfo=UTC), 60),
     ],
 )

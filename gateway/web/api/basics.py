@@ -1,20 +1,21 @@
 """The API about itself: root, caller, keys, problems, its document and page, health."""
 
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath
 
 from gateway import __version__
 from gateway.core.errors import NotFound
 from gateway.operations import answer_query
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.report_health import report_health
-from gateway.web import documents, parameters, problems, replies
+from gateway.web import documents, parameters, problems
 from gateway.web.api import shapes
 from gateway.web.api.common import PURPOSE
 from gateway.web.asked import begin
-from gateway.web.callers import caller_of
 from gateway.web.describe import AnyRequest, Described, path
 from gateway.web.house import house_of
 from gateway.web.negotiation import HTML, JSON, OPENAPI, YAML, header, language_of, media_type_of
@@ -24,9 +25,20 @@ from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PROBLEMS_CACHE, Header
 _ENCODER: Final = msgspec.json.Encoder()
 
 ROOT = Described(
-    operation_id="getRoot", tag="接口", summary="接口的入口", description="Version, present state and where to go.", gives=shapes.Root, takes=(PURPOSE,),
-    example={"version": "0.1.0", "seq": 88213, "dataset_version": "20261104010000-88213", "policy_version": 42, "licence": None,
-             "links": {"subjects": "https://h/v1/subjects", "lists": "https://h/v1/lists", "openapi": "https://h/openapi.json"}},
+    operation_id="getRoot",
+    tag="接口",
+    summary="接口的入口",
+    description="Version, present state and where to go.",
+    gives=shapes.Root,
+    takes=(PURPOSE,),
+    example={
+        "version": "0.1.0",
+        "seq": 88213,
+        "dataset_version": "20261104010000-88213",
+        "policy_version": 42,
+        "licence": None,
+        "links": {"subjects": "https://h/v1/subjects", "lists": "https://h/v1/lists", "openapi": "https://h/openapi.json"},
+    },
 )
 
 
@@ -38,8 +50,13 @@ async def root(request: AnyRequest) -> Reply:
 
 
 ME = Described(
-    operation_id="getMe", tag="接口", summary="当前调用方", description="Tier and purposes of the caller; works without a credential.", gives=shapes.Me,
-    takes=(PURPOSE,), problems=("purpose-missing",),
+    operation_id="getMe",
+    tag="接口",
+    summary="当前调用方",
+    description="Tier and purposes of the caller; works without a credential.",
+    gives=shapes.Me,
+    takes=(PURPOSE,),
+    problems=("purpose-missing",),
     example={"tier": "public", "purpose": "open.read", "purposes": ["open.read"], "app": None, "org": None, "credential": "none"},
 )
 
@@ -49,15 +66,37 @@ async def me(request: AnyRequest) -> Reply:
     """Who the gateway takes the caller for."""
     asked = await begin(request, ME)
     caller = asked.caller
-    body = _ENCODER.encode({"tier": caller.tier, "purpose": caller.purpose, "purposes": caller.purposes, "app": caller.app or None,
-                            "org": caller.org, "credential": caller.credential_kind})
+    body = _ENCODER.encode(
+        {
+            "tier": caller.tier,
+            "purpose": caller.purpose,
+            "purposes": caller.purposes,
+            "app": caller.app or None,
+            "org": caller.org,
+            "credential": caller.credential_kind,
+        }
+    )
     return Reply(200, [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE], body)
 
 
 KEYS = Described(
-    operation_id="listKeys", tag="接口", summary="本机构的验签公钥", description="Public keys that verify what this gateway has signed.", gives=shapes.Keys,
-    example={"items": [{"name": "credit.tonghua.example/x", "algorithm": "ed25519", "use": "exchange", "from": "2026-01-01T00:00:00Z", "until": None,
-                        "vkey": "credit.tonghua.example/x+00000000+AAAA"}]},
+    operation_id="listKeys",
+    tag="接口",
+    summary="本机构的验签公钥",
+    description="Public keys that verify what this gateway has signed.",
+    gives=shapes.Keys,
+    example={
+        "items": [
+            {
+                "name": "credit.tonghua.example/x",
+                "algorithm": "ed25519",
+                "use": "exchange",
+                "from": "2026-01-01T00:00:00Z",
+                "until": None,
+                "vkey": "credit.tonghua.example/x+00000000+AAAA",
+            }
+        ]
+    },
 )
 
 
@@ -67,17 +106,38 @@ async def keys(request: AnyRequest) -> Reply:
     asked = await begin(request, KEYS)
     services = asked.services
     items = [
-        {"name": line.vkey.split("+", 1)[0], "algorithm": "ed25519", "vkey": line.vkey, "use": line.use,
-         "from": line.not_before, "until": line.revoked_at or line.not_after}
+        {
+            "name": line.vkey.split("+", 1)[0],
+            "algorithm": "ed25519",
+            "vkey": line.vkey,
+            "use": line.use,
+            "from": line.not_before,
+            "until": line.revoked_at or line.not_after,
+        }
         for line in list_keys(services.settings, services.clock())
     ]
     return _document(request, _ENCODER.encode({"items": items}), b"application/json", DOCUMENT_CACHE)
 
 
 PROBLEMS = Described(
-    operation_id="listProblems", tag="接口", summary="错误代码", description="All codes an error may have, with status and words.", gives=shapes.Problems,
-    example={"items": [{"code": "not-found", "status": 404, "type": "https://h/problems/not-found", "title": "未找到", "detail": "没有可以显示的内容。",
-                        "title_zh": "未找到", "title_en": "Not found"}]},
+    operation_id="listProblems",
+    tag="接口",
+    summary="错误代码",
+    description="All codes an error may have, with status and words.",
+    gives=shapes.Problems,
+    example={
+        "items": [
+            {
+                "code": "not-found",
+                "status": 404,
+                "type": "https://h/problems/not-found",
+                "title": "未找到",
+                "detail": "没有可以显示的内容。",
+                "title_zh": "未找到",
+                "title_en": "Not found",
+            }
+        ]
+    },
 )
 
 
@@ -93,13 +153,13 @@ def _document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *mor
     """A fixed document with its validator."""
     scope: Any = request.scope
     language = language_of(header(scope["headers"], b"accept-language"))
-    etag = house_of(request).validators.tag("document", body.hex() if len(body) < 64 else hash_of(body))
+    etag = house_of(request).validators.tag("document", sha256(body).hexdigest())
     headers = [(b"content-type", kind), (b"content-language", language.encode()), cache, (b"etag", etag), *more]
     return conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
 
 
 @get("/problems/{code:str}", include_in_schema=False)
-async def problem_words(request: AnyRequest, code: str) -> Reply:
+async def problem_words(request: AnyRequest, code: FromPath[str]) -> Reply:
     """What a problem type's URL leads to: a page in both languages."""
     page = documents.PROBLEM_PAGES.get(code)
     _plain_request(request, (HTML,))
@@ -150,13 +210,13 @@ def _plain_request(request: AnyRequest, offers: tuple[str, ...]) -> None:
 
 @get("/healthz", include_in_schema=False)
 async def healthz() -> Reply:
-    """This process runs."""
+    """Whether the process runs."""
     return Reply(200, [(b"content-type", b"application/json"), NO_STORE], b'{"status":"ok"}')
 
 
 @get("/readyz", include_in_schema=False)
 async def readyz(request: AnyRequest) -> Reply:
-    """This process can answer: store, tables, policy in force, readers."""
+    """Whether the process can answer: store, tables, policy in force, readers."""
     health = await report_health(house_of(request).services)
     status = 200 if health.ready else 503
     headers: list[Header] = [(b"content-type", b"application/json"), NO_STORE]
@@ -164,5 +224,3 @@ async def readyz(request: AnyRequest) -> Reply:
 
 
 HANDLERS: Final = (root, me, keys, problem_list, problem_words, docs, style, openapi_json, openapi_yaml, healthz, readyz)
-
-__all__ = ["HANDLERS", "caller_of", "replies"]

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from litestar.params import FromPath
+
 from gateway.operations import answer_query
 from gateway.web.api import shapes
 from gateway.web.api.common import DATASET_ID, PURPOSE
@@ -9,12 +11,26 @@ from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import AnyRequest, Described, path
 from gateway.web.replies import Reply
 
-_DATASET: Final = {"id": "administrative-penalties", "title": "行政处罚", "openness": "unconditional", "rows": 120,
-                   "links": {"records": "https://h/v1/records?dataset=administrative-penalties",
-                             "dictionary": "https://h/v1/datasets/administrative-penalties/dictionary"}}
+_DATASET: Final = {
+    "id": "administrative-penalties",
+    "title": "行政处罚",
+    "openness": "unconditional",
+    "rows": 120,
+    "links": {
+        "records": "https://h/v1/records?dataset=administrative-penalties",
+        "dictionary": "https://h/v1/datasets/administrative-penalties/dictionary",
+    },
+}
 
-DATASETS = Described(operation_id="listDatasets", tag="数据集", summary="数据集", description="All datasets.", takes=(PURPOSE,), gives=shapes.Datasets,
-                     example={"items": [_DATASET], "policy_version": 42})
+DATASETS = Described(
+    operation_id="listDatasets",
+    tag="数据集",
+    summary="数据集",
+    description="All datasets.",
+    takes=(PURPOSE,),
+    gives=shapes.Datasets,
+    example={"items": [_DATASET], "policy_version": 42},
+)
 
 
 @path("/v1/datasets", DATASETS)
@@ -24,27 +40,53 @@ async def datasets(request: AnyRequest) -> Reply:
     return asked.reply(await answer_query.datasets(asked.services, asked.caller, asked.language), names_subjects=False)
 
 
-DATASET_ONE = Described(operation_id="getDataset", tag="数据集", summary="一个数据集", description="A dataset of the catalogue.", takes=(DATASET_ID, PURPOSE),
-                        gives=shapes.Dataset, example=_DATASET)
+DATASET_ONE = Described(
+    operation_id="getDataset",
+    tag="数据集",
+    summary="一个数据集",
+    description="A dataset of the catalogue.",
+    takes=(DATASET_ID, PURPOSE),
+    gives=shapes.Dataset,
+    example=_DATASET,
+)
 
 
 @path("/v1/datasets/{dataset:str}", DATASET_ONE)
-async def one(request: AnyRequest, dataset: str) -> Reply:
+async def one(request: AnyRequest, dataset: FromPath[str]) -> Reply:
     """One dataset."""
     asked = await begin(request, DATASET_ONE)
-    return asked.reply(await answer_query.dataset(asked.services, without_suffix(dataset), asked.caller, asked.language), names_subjects=False)
+    return asked.reply(
+        await answer_query.dataset(asked.services, without_suffix(dataset), asked.caller, asked.language), names_subjects=False
+    )
 
 
 DICTIONARY = Described(
-    operation_id="getDictionary", tag="数据集", summary="数据字典", description="Fields of a dataset whose existence the caller may know, and what may be done with them.",
-    takes=(DATASET_ID, PURPOSE), gives=shapes.Dictionary,
-    example={"fields": [{"name": "decision_date", "name_zh": "处罚决定日期", "name_en": "Decision date", "type": "date", "unit": None, "required": True,
-                         "treatments": {"public": "clear"}, "capabilities": {"public": ["filter", "sort"]}}], "policy_version": 42},
+    operation_id="getDictionary",
+    tag="数据集",
+    summary="数据字典",
+    description="Fields of a dataset whose existence the caller may know, and what may be done with them.",
+    takes=(DATASET_ID, PURPOSE),
+    gives=shapes.Dictionary,
+    example={
+        "fields": [
+            {
+                "name": "decision_date",
+                "name_zh": "处罚决定日期",
+                "name_en": "Decision date",
+                "type": "date",
+                "unit": None,
+                "required": True,
+                "treatments": {"public": "clear"},
+                "capabilities": {"public": ["filter", "sort"]},
+            }
+        ],
+        "policy_version": 42,
+    },
 )
 
 
 @path("/v1/datasets/{dataset:str}/dictionary", DICTIONARY)
-async def dictionary(request: AnyRequest, dataset: str) -> Reply:
+async def dictionary(request: AnyRequest, dataset: FromPath[str]) -> Reply:
     """The dictionary of a dataset."""
     asked = await begin(request, DICTIONARY)
     return asked.reply(await answer_query.dictionary(asked.services, dataset, asked.caller, asked.language), names_subjects=False)

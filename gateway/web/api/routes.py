@@ -7,5 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from gateway.web.api import basics, datasets, lists, records, subjects
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
-    *basics.HANDLERS, *subjects.HANDLERS, *records.HANDLERS, *lists.HANDLERS, *datasets.HANDLERS,
+    *basics.HANDLERS,
+    *subjects.HANDLERS,
+    *records.HANDLERS,
+    *lists.HANDLERS,
+    *datasets.HANDLERS,
 )

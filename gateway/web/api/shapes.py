@@ -16,15 +16,19 @@ Uri = Annotated[str, Meta(extra_json_schema={"format": "uri"})]
 Version = Annotated[str, Meta(description="YYYYMMDDHHMMSS-seq", pattern="^[0-9]{14}-[0-9]+$")]
 Count = Annotated[int, Meta(ge=0)]
 Seq = Annotated[int, Meta(ge=0, description="Position in the sequence of changes that this caller's plans show")]
-SubjectForm = Literal["enterprise", "cooperative", "institution", "organ", "social_organisation", "collective", "other", "household", "person"]
-KINDS = Literal["registration", "licence", "penalty", "blacklist", "redlist", "commitment", "evaluation", "abnormal", "agency_filing", "measure"]
+SubjectForm = Literal[
+    "enterprise", "cooperative", "institution", "organ", "social_organisation", "collective", "other", "household", "person"
+]
+KINDS = Literal[
+    "registration", "licence", "penalty", "blacklist", "redlist", "commitment", "evaluation", "abnormal", "agency_filing", "measure"
+]
 
 
 class Basis(Struct, kw_only=True):
     """A legal ground."""
 
     text: str
-    uri: Uri | None | UnsetType = UNSET
+    uri: Uri | UnsetType | None = UNSET
 
 
 class Mark(Struct, kw_only=True):
@@ -39,8 +43,8 @@ class SubjectRef(Struct, kw_only=True):
     """Who a record is about."""
 
     id: SubjectId
-    uscc: str | None | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
+    uscc: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
     kind: SubjectForm
     uri: Uri
 
@@ -61,12 +65,12 @@ class Record(Struct, kw_only=True):
     kind: KINDS
     kind_label: str
     subject: SubjectRef
-    document_number: str | None | UnsetType = UNSET
-    decision_date: Day | None | UnsetType = UNSET
-    severity: str | None | UnsetType = UNSET
-    severity_label: str | None | UnsetType = UNSET
-    region: str | None | UnsetType = UNSET
-    region_label: str | None | UnsetType = UNSET
+    document_number: str | UnsetType | None = UNSET
+    decision_date: Day | UnsetType | None = UNSET
+    severity: str | UnsetType | None = UNSET
+    severity_label: str | UnsetType | None = UNSET
+    region: str | UnsetType | None = UNSET
+    region_label: str | UnsetType | None = UNSET
     published_from: Day | None
     publish_until: Day | None
     period_rule: str | None
@@ -87,33 +91,33 @@ class Measure(Struct, kw_only=True):
     basis: Any
 
 
-class Listing(Record, kw_only=True):
+class Listing(Record, kw_only=True, rename={"list_id": "list"}):
     """A row of a list: the record and what the list says of it (api.md §6.3)."""
 
-    list: str
+    list_id: str
     listed_on: Day | None
     listing_basis: Any
     measures: list[Measure]
     removal_conditions: str | None
     remedy: str | None
-    salt: str | None | UnsetType = UNSET
+    salt: str | UnsetType | None = UNSET
 
 
 class Subject(Struct, kw_only=True):
     """An organisation or household as it may be shown now (api.md §6.2)."""
 
     id: SubjectId
-    uscc: str | None | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
+    uscc: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
     former_names: list[str] | UnsetType = UNSET
     kind: SubjectForm
     kind_label: str
-    region: str | None | UnsetType = UNSET
-    region_label: str | None | UnsetType = UNSET
-    industry: str | None | UnsetType = UNSET
-    status: str | None | UnsetType = UNSET
-    status_label: str | None | UnsetType = UNSET
-    established_on: Day | None | UnsetType = UNSET
+    region: str | UnsetType | None = UNSET
+    region_label: str | UnsetType | None = UNSET
+    industry: str | UnsetType | None = UNSET
+    status: str | UnsetType | None = UNSET
+    status_label: str | UnsetType | None = UNSET
+    established_on: Day | UnsetType | None = UNSET
     treatments: dict[str, str]
     record_counts: dict[str, Count]
     marks: list[Mark]
@@ -121,7 +125,7 @@ class Subject(Struct, kw_only=True):
     policy_version: Count
     links: dict[str, Uri]
     matched_on: str | UnsetType = UNSET
-    highlight: list[tuple[int, int]] | UnsetType = UNSET
+    highlight: list[Annotated[list[int], Meta(min_length=2, max_length=2)]] | UnsetType = UNSET
 
 
 class Envelope(Struct, kw_only=True):
@@ -181,14 +185,14 @@ class Lists(Struct, kw_only=True):
     policy_version: Count
 
 
-class Change(Struct, kw_only=True):
+class Change(Struct, kw_only=True, rename={"list_id": "list"}):
     """One change as the caller's plans show it; it names, it does not contain."""
 
     seq: Seq
     op: Literal["add", "mod", "del", "policy"]
     at: Instant | UnsetType = UNSET
-    dataset: str | None | UnsetType = UNSET
-    list: str | None | UnsetType = UNSET
+    dataset: str | UnsetType | None = UNSET
+    list_id: str | UnsetType | None = UNSET
     record: RecordId | UnsetType = UNSET
     uri: Uri | UnsetType = UNSET
     fields_changed: Any = UNSET
@@ -211,8 +215,8 @@ class Suggestion(Struct, kw_only=True):
 
     kind: str
     text: str
-    id: str | None | UnsetType = UNSET
-    uscc: str | None | UnsetType = UNSET
+    id: str | UnsetType | None = UNSET
+    uscc: str | UnsetType | None = UNSET
     matched_on: str | UnsetType = UNSET
 
 

@@ -1,0 +1,95 @@
+"""The composition root: settings → services → stories → handlers → the ASGI application that a server runs.
+
+`create` is the factory a server calls in each worker: it reads the settings itself, for a worker sees only the environment and
+files. The reader of the change log and the private listener live as long as the application.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from gateway import settings as settings_room
+from gateway.core.errors import GatewayError
+from gateway.operations import report_health
+from gateway.operations.render_public import render_public
+from gateway.services import Services, open_services
+from gateway.settings import Settings
+from gateway.web import application, openapi, telemetry
+from gateway.web.api import exchange
+from gateway.web.api.routes import ROUTES
+from gateway.web.asgi import App
+from gateway.web.house import House
+from gateway.web.lane import PublicLane
+from gateway.web.telemetry import Meter, log
+
+READER_STEP = 500
+"""Changes a step of the reader: between two steps requests are answered."""
+BACK_OFF_S = 5.0
+
+
+def create_app(settings: Settings) -> App:
+    """The application of one process; nothing is opened before its lifespan starts."""
+    meter = Meter()
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Services]:
+        async with AsyncExitStack() as stack:
+            services = await stack.enter_async_context(open_services(settings))
+            with suppress(GatewayError):  # without a policy every data path says so; /readyz too
+                await services.policies.refresh()
+            if settings.metrics_port:
+                _measure(services, meter)
+                await stack.enter_async_context(
+                    telemetry.private_listener(
+                        telemetry.registry_of(meter), settings.metrics_host, settings.metrics_port, tries=settings.workers
+                    )
+                )
+            reader = asyncio.create_task(_read_changes(services, meter))
+            try:
+                yield services
+            finally:
+                reader.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reader
+
+    def lane_of(house: House) -> PublicLane:
+        return PublicLane(house)
+
+    return application.build(settings, opening, meter=meter, lane_of=lane_of, more=(exchange.router,))
+
+
+def create() -> App:
+    """The application of a worker, with the settings that its environment names."""
+    telemetry.set_up_logs()
+    file = os.environ.get("CHENGXIN_SETTINGS")
+    return create_app(settings_room.load(Path(file) if file else None))
+
+
+def openapi_document() -> bytes:
+    """The OpenAPI document as every process of this version serves it; `openapi/gateway.json` is a copy."""
+    return openapi.encoded(openapi.document(ROUTES))
+
+
+async def _read_changes(services: Services, meter: Meter) -> None:
+    """Follow the change log: renderings, search and feeds, every `reader_poll_s`; and see policies that another process activated."""
+    while True:
+        pause = services.settings.reader_poll_s
+        try:
+            await services.policies.refresh()
+            while await render_public(services, limit=READER_STEP):
+                meter.event("reader-step")
+                await asyncio.sleep(0)
+        except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
+            meter.event(f"reader-{error.code}")
+        except Exception as error:  # noqa: BLE001 - the reader must outlive any fault of one change; readiness and metrics show that it stands
+            meter.event("reader-failed")
+            log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
+            pause = BACK_OFF_S
+        await asyncio.sleep(pause)
+
+
+def _measure(services: Services, meter: Meter) -> None:
+    meter.gauge("chengxin_policy_version", "Policy version in force", lambda: float(services.policies.version))
+    meter.gauge("chengxin_reader_lag_seconds_bound", "Readiness ends beyond this lag", report_health.LAG.total_seconds)

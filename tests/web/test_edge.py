@@ -1,0 +1,252 @@
+"""The front door on a real socket, before a small framework of the test: limits, encodings, HEAD, OPTIONS, problems, broken streams."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from litestar import Litestar, get, post
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath, JSONBody
+
+from gateway.web.edge import FrontDoor, Routes
+from gateway.web.replies import Reply
+from gateway.web.telemetry import Meter
+from tests.web import serving
+from tests.web.serving import Raw, pass_on, raw
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """What the test's POST takes."""
+
+    name: Annotated[str, msgspec.Meta(max_length=10)]
+
+
+@get("/things/{thing:str}")
+async def thing(thing: FromPath[str]) -> Reply:
+    """An answer."""
+    return Reply(200, [(b"content-type", b"application/json")], b'{"thing":1}')
+
+
+@get("/broken")
+async def broken() -> Reply:
+    """A fault that nobody foresaw."""
+    raise ZeroDivisionError("a secret value")
+
+
+async def _chunks(fail: bool) -> AsyncIterator[bytes]:
+    for number in range(200):
+        yield b"%04d" % number * 256
+        if fail and number == 100:
+            raise ZeroDivisionError("a secret value")
+
+
+@get("/stream")
+async def stream() -> Reply:
+    """A stream that ends well."""
+    return Reply(200, [(b"content-type", b"text/plain")], chunks=_chunks(False))
+
+
+@get("/torn")
+async def torn() -> Reply:
+    """A stream that fails half way."""
+    return Reply(200, [(b"content-type", b"text/plain")], chunks=_chunks(True))
+
+
+@post("/bodies")
+async def bodies(data: JSONBody[Body]) -> Reply:
+    """Takes a body."""
+    return Reply(200, [], b"ok")
+
+
+def application() -> tuple[FrontDoor, Meter]:
+    """The front door with the test's handlers behind it."""
+    meter = Meter()
+
+    framework = Litestar(
+        [thing, broken, stream, torn, bodies],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=1000,
+        exception_handlers={HTTPException: pass_on, Exception: pass_on},
+    )
+    routes = Routes([(route.path, frozenset(getattr(route, "methods", ()))) for route in framework.routes])
+    door = FrontDoor(framework, routes=routes, origin="https://h", meter=meter)  # type: ignore[arg-type]  # the framework's narrower ASGI types
+    return door, meter
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[tuple[str, Meter]]:
+    """Where the application answers, and its meter."""
+    app, meter = application()
+    async with serving.serving(app) as origin:
+        yield origin, meter
+
+
+def problem(answer: Raw, status: int, code: str) -> dict[str, Any]:
+    """The problem in an answer, checked for what every problem has."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    body: dict[str, Any] = json.loads(answer.body)
+    assert body["status"] == status
+    assert body["code"] == code
+    assert body["type"] == f"https://h/problems/{code}"
+    assert body["instance"] == f"urn:request:{answer.headers['request-id']}"
+    assert len(body["trace_id"]) == 32
+    assert "secret" not in answer.body.decode()
+    return body
+
+
+async def test_every_answer_carries_the_common_header_fields(door: tuple[str, Meter]) -> None:
+    """Answers, problems and preflights alike."""
+    for request in (serving.get("/things/x"), serving.get("/nothing"), serving.get("/things/x", method="OPTIONS"), serving.get("/broken")):
+        headers = (await raw(door[0], request)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["access-control-allow-origin"] == "*"
+        assert "Policy-Plan" in headers["access-control-expose-headers"]
+        assert headers["vary"] == "Accept, Accept-Encoding, Accept-Language, Authorization"
+        assert len(headers["request-id"]) == 32
+        assert "access-control-allow-credentials" not in headers
+
+
+async def test_request_ids_do_not_repeat(door: tuple[str, Meter]) -> None:
+    """Every answer has its own."""
+    assert len({(await raw(door[0], serving.get("/things/x"))).headers["request-id"] for _ in range(150)}) == 150
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/things/x/",
+        "/things//x",
+        "/things%2Fx",
+        "/nothing",
+        "/things/../things/x",
+        "/things/./x",
+        "/things/%2e%2e/things/x",
+        "//things/x",
+        "/things",
+    ],
+)
+async def test_a_path_is_written_one_way_only(door: tuple[str, Meter], path: str) -> None:
+    """Trailing and doubled slashes, encoded slashes and dots are not found."""
+    body = problem(await raw(door[0], serving.get(path)), 404, "not-found")
+    assert set(body) == {"type", "title", "status", "code", "detail", "instance", "trace_id"}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/things/%zz", "百分号"), ("/things/%", "百分号"), ("/things/%b0%a1", "GBK"), ("/things/%00", "控制"), ("/things/%0d%0ax", "控制")],
+)
+async def test_a_badly_encoded_path_is_a_bad_request(door: tuple[str, Meter], path: str, words: str) -> None:
+    """And the problem says what is the matter."""
+    assert words in problem(await raw(door[0], serving.get(path)), 400, "bad-request")["detail"]
+
+
+async def test_limits_of_url_and_header_fields(door: tuple[str, Meter]) -> None:
+    """8 KiB of URL, 16 KiB of header fields; what fits is served."""
+    problem(await raw(door[0], serving.get("/things/" + "x" * 8200)), 414, "uri-too-long")
+    problem(await raw(door[0], serving.get("/things/x?q=" + "x" * 8200)), 414, "uri-too-long")
+    problem(await raw(door[0], serving.get("/things/x", "x-long: " + "x" * 17_000)), 431, "headers-too-large")
+    assert (await raw(door[0], serving.get("/things/" + "x" * 8000, "x-long: " + "x" * 8000))).status == 200
+
+
+async def test_head_is_get_without_a_body(door: tuple[str, Meter]) -> None:
+    """The same header fields, also for problems; a stream is not begun."""
+    for path in ("/things/x", "/nothing", "/broken"):
+        full, head = await raw(door[0], serving.get(path)), await raw(door[0], serving.get(path, method="HEAD"))
+        assert (head.status, head.body) == (full.status, b"")
+        assert {name for name in head.headers if name != "date"} == {name for name in full.headers if name != "date"}
+        if full.status == 200:
+            assert head.headers["content-length"] == full.headers["content-length"]
+    torn_head = await raw(door[0], serving.get("/torn", method="HEAD"))
+    assert (torn_head.status, torn_head.body) == (200, b"")
+
+
+async def test_options_and_preflight(door: tuple[str, Meter]) -> None:
+    """OPTIONS names the methods, a preflight also the header fields, for a day; an unknown path stays unknown."""
+    plain = await raw(door[0], serving.get("/things/x", method="OPTIONS"))
+    assert (plain.status, plain.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert "access-control-max-age" not in plain.headers
+    preflight = await raw(door[0], serving.get("/bodies", "origin: https://e", "access-control-request-method: POST", method="OPTIONS"))
+    assert preflight.headers["access-control-allow-methods"] == "OPTIONS, POST"
+    assert preflight.headers["access-control-max-age"] == "86400"
+    assert "Authorization" in preflight.headers["access-control-allow-headers"]
+    problem(await raw(door[0], serving.get("/nothing", method="OPTIONS")), 404, "not-found")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+async def test_another_method_is_told_what_is_allowed(door: tuple[str, Meter], method: str) -> None:
+    """405 with Allow, for every method."""
+    answer = await raw(door[0], serving.get("/things/x", method=method))
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert (await raw(door[0], serving.get("/bodies", method="HEAD"))).headers["allow"] == "OPTIONS, POST"
+
+
+def post_of(body: bytes, kind: str = "application/json", *more: str) -> bytes:
+    """A POST with a body."""
+    return serving.get("/bodies", f"content-type: {kind}", f"content-length: {len(body)}", *more, method="POST") + body
+
+
+async def test_bodies_that_do_not_decode(door: tuple[str, Meter]) -> None:
+    """GBK, deep nesting, broken JSON, wrong shapes and too many bytes each have their problem; none is a 500."""
+    assert "GBK" in problem(await raw(door[0], post_of('{"name":"示例"}'.encode("gb18030"))), 400, "bad-request")["detail"]
+    problem(await raw(door[0], post_of(b'{"name":')), 400, "bad-request")
+    problem(await raw(door[0], post_of(b"[" * 900)), 400, "bad-request")
+    problem(await raw(door[0], post_of(b'{"name":"x","extra":1}')), 400, "body-invalid")
+    problem(await raw(door[0], post_of(b'{"name":"' + b"x" * 2000 + b'"}')), 413, "body-too-large")
+    assert (await raw(door[0], post_of(b'{"name":"x"}'))).status == 200
+
+
+async def test_a_crash_tells_nothing(door: tuple[str, Meter], capsys: pytest.CaptureFixture[str]) -> None:
+    """500 with an id to report, and neither words nor traceback of the fault, in the answer or in the log."""
+    answer = await raw(door[0], serving.get("/broken?q=asked", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
+    body = problem(answer, 500, "internal")
+    assert body["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    logged = "".join(capsys.readouterr())
+    assert "ZeroDivisionError" in logged
+    assert body["trace_id"] in logged
+    assert "secret" not in logged
+    assert "asked" not in logged
+
+
+async def test_a_torn_stream_does_not_end_like_a_whole_one(door: tuple[str, Meter]) -> None:
+    """A failure in mid-stream breaks the connection; a reader sees that the last chunk is missing."""
+    whole, half = await raw(door[0], serving.get("/stream")), await raw(door[0], serving.get("/torn"))
+    assert whole.complete
+    assert half.status == 200
+    assert not half.complete
+
+
+async def test_language_of_problems(door: tuple[str, Meter]) -> None:
+    """Chinese, and English for those who prefer it."""
+    english = await raw(door[0], serving.get("/nothing", "accept-language: en"))
+    assert english.headers["content-language"] == "en"
+    assert json.loads(english.body)["title"] == "Not found"
+    chinese = await raw(door[0], serving.get("/nothing"))
+    assert chinese.headers["content-language"] == "zh-CN"
+
+
+async def test_refused_requests_are_counted_by_template(door: tuple[str, Meter]) -> None:
+    """No label holds a path; what no route matches has one name for all."""
+    origin, meter = door
+    await raw(origin, serving.get("/things/91220502XXT00002X2"))
+    await raw(origin, serving.get("/91220502XXT00002X2"))
+    await raw(origin, serving.get("/things/x", method="POST"))
+    await raw(origin, serving.get("/things/x", method="BREW"))
+    samples = {
+        tuple(sample.labels.values()): sample.value
+        for metric in meter.collect()
+        for sample in metric.samples
+        if sample.name == "chengxin_answers_total"
+    }
+    assert samples == {
+        ("/things/{thing:str}", "GET", "200"): 1.0,
+        ("(unmatched)", "GET", "404"): 1.0,
+        ("/things/{thing:str}", "POST", "405"): 1.0,
+        ("/things/{thing:str}", "OTHER", "405"): 1.0,
+    }
