@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.core.records.model import SubjectId
 from gateway.store.reads import Reads, Row
+from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction, moment
 from gateway.store.tables import audit
 from gateway.store.vault import Dek, Vault, dek_id_of
@@ -41,16 +42,11 @@ _LAST = sa.select(audit.c.chain).order_by(audit.c.seq.desc()).limit(1)
 _AFTER = sa.select(audit).where(audit.c.seq > sa.bindparam("position")).order_by(audit.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
 
 
-def subject_scope(subject_id: SubjectId) -> str:
-    """The scope of the data key of a natural person or individual business."""
-    return f"subject:{subject_id}"
-
-
 async def write(
     tx: Transaction, actor: str, act: str, target: str, detail: Mapping[str, object], *, subject: SubjectId | None = None
 ) -> int:
     """Add a row to the trail; `subject` names the person whom the details concern, whose shredding takes them along. Its number."""
-    vault = tx.store.vault
+    vault = tx.vault
     dek = vault.house_dek(LABEL) if subject is None else await vault.dek(tx, subject_scope(subject), create=True)
     seq = await tx.number(COUNTER)
     sealed = vault.seal(dek, "audit", "detail", str(seq), _encoder.encode(detail))
@@ -60,8 +56,9 @@ async def write(
     return seq
 
 
-async def after(source: Reads | Transaction, vault: Vault, position: int, limit: int) -> list[AuditRow]:
+async def after(source: Reads | Transaction, position: int, limit: int) -> list[AuditRow]:
     """The next rows after a position, with the details that still open."""
+    vault = source.vault
     rows = await source.all(_AFTER, {"position": position, "n": limit})
     deks = {0: vault.house_dek(LABEL), **await vault.deks_by_id(source, {dek_id_of(row.detail) for row in rows} - {0})}
     return [AuditRow(seq=row.seq, at=moment(row.at), actor=row.actor, act=row.act, target=row.target, detail=_open(vault, deks, row)) for row in rows]

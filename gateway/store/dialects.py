@@ -125,10 +125,16 @@ class among(ColumnElement[bool]):  # noqa: N801 - reads as the SQL word it stand
         integers = isinstance(column.type, sa.Integer)
         self.values = sa.bindparam(name, type_=Members(sa.BigInteger() if integers else Text()))
 
+    def self_group(self, against: Any = None) -> "among":  # it is a condition already; SQLAlchemy would add `= 1`, which no index serves
+        return self
+
 
 @compiles(among, "sqlite")
 def _among_sqlite(element: among, compiler: SQLCompiler, **words: Any) -> str:
-    return f"{compiler.process(element.column, **words)} IN (SELECT value FROM json_each({compiler.process(element.values, **words)}))"
+    # the cast gives the values the column's affinity: without it SQLite uses no index
+    cast = "INTEGER" if isinstance(element.column.type, sa.Integer) else "TEXT"
+    column, values = compiler.process(element.column, **words), compiler.process(element.values, **words)
+    return f"{column} IN (SELECT CAST(value AS {cast}) FROM json_each({values}))"
 
 
 @compiles(among, "postgresql")

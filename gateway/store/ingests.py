@@ -76,7 +76,7 @@ async def start(
     tx: Transaction, *, dataset: str, file_sha256: str, file_name: str, authority: str | None, officer: str | None, receipt: bytes = b"{}"
 ) -> Ingest:
     """Begin the ingest of a file, or find the one there is."""
-    vault = tx.store.vault
+    vault = tx.vault
     statement = statement_of(vault, authority, officer)
     known = await find(tx, dataset=dataset, file_sha256=file_sha256, statement=statement)
     if known is not None:
@@ -108,7 +108,7 @@ async def finish(tx: Transaction, ingest_id: str, *, receipt: bytes, expected: s
     await _put(tx, ingest_id, expected, receipt=receipt, state="done", finished_at=tx.now_text)
 
 
-async def about(source: Reads | Transaction, vault: Vault, ingest_id: str) -> About:
+async def about(source: Reads | Transaction, ingest_id: str) -> About:
     """File name and officer of an ingest, for whoever may see them.
 
     Raises StoreError `ingest-unknown`.
@@ -116,6 +116,7 @@ async def about(source: Reads | Transaction, vault: Vault, ingest_id: str) -> Ab
     row = await source.one(_BY_ID, {"of_ingest": ingest_id})
     if row is None:
         raise StoreError("there is no such ingest", code="ingest-unknown", place=ingest_id)
+    vault = source.vault
     dek_id = dek_id_of(row.about)
     dek = (await vault.deks_by_id(source, (dek_id,))).get(dek_id)
     if dek is None:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.store.dialects import DRIVER_ERRORS, members_text, store_error
+from gateway.store.vault import Vault
 
 Row: TypeAlias = Any
 """A row of a result: a tuple whose elements are also attributes, named as the statement names its columns."""
@@ -40,6 +41,8 @@ class Reads(Protocol):
 
     fresh_keys: bool
     """Always False here: whether this source sees data keys that are not committed."""
+    vault: Vault
+    """Opens what is read."""
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a short, indexed statement. Raises StoreError."""
@@ -72,7 +75,7 @@ class _Compiled:
         self.sql: str = compiled.string
         self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self._defaults: dict[str, Any] = dict(compiled.params)
-        columns = getattr(statement, "selected_columns", None) or getattr(statement, "exported_columns", ())
+        columns: Any = getattr(statement, "exported_columns", ())
         self._flags = tuple(index for index, column in enumerate(columns) if isinstance(column.type, sa.Boolean))
         self._make: Callable[[Sequence[Any]], Row] | None = None
 
@@ -85,7 +88,8 @@ class _Compiled:
             return []
         make = self._make
         if make is None:
-            kind = namedtuple("Row", [column[0] for column in cursor.description], rename=True)  # noqa: PYI024 - the names are the statement's
+            names = [column[0] for column in cursor.description]
+            kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are known when the statement has run
             make = self._make = kind._make
         if self._flags:  # SQLite has no booleans
             return [make([bool(value) if index in self._flags and value is not None else value for index, value in enumerate(row)]) for row in raw]
@@ -115,8 +119,9 @@ def _coded() -> Iterator[None]:
 class SqliteReads:
     """Read-only connections to one SQLite file."""
 
-    def __init__(self, path: Path, *, wait_s: float) -> None:
+    def __init__(self, path: Path, vault: Vault, *, wait_s: float) -> None:
         self.fresh_keys = False
+        self.vault = vault
         self._path = path
         self._wait_s = wait_s
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
@@ -223,8 +228,9 @@ class SqliteReads:
 class PostgresReads:
     """Reads through SQLAlchemy's async engine, each statement in its own autocommit."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, vault: Vault) -> None:
         self.fresh_keys = False
+        self.vault = vault
         self._engine = engine
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:

@@ -5,7 +5,7 @@ validity, and while no change of its record stands after the reader's position; 
 without it only after making it anew. Nothing here is ever more than the public may see. This room must not make a View.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.store.dialects import among
+from gateway.store.reads import Parameters, Statement
 from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import changes, feed_rows, meta, readers, records, rendered_records, rendered_subjects, subject_keys, subjects
+from gateway.store.tables import changes, counters, feed_rows, meta, readers, records, rendered_records, rendered_subjects, subject_keys, subjects
 
 READER = "renderings"
 """Reader of the change log that keeps all this."""
@@ -22,6 +23,7 @@ RERENDER = "renderings-policy"
 """Reader that walks the log again from its start after another policy came into force."""
 PLAN_META = "rendered-plan"
 DAY_META = "rendered-day"
+GENERATION = "renderings"
 
 SUBJECT_COLUMNS = (
     "subject_id",
@@ -66,6 +68,7 @@ RECORD_COLUMNS = (
 FEED_ROW_COLUMNS = ("plan_set", "record_id", "dataset", "category", "list", "digest", "valid_until", "added_seq")
 
 Op = Literal["eq", "ne", "in", "gte", "gt", "lte", "lt", "prefix", "isnull", "notnull", "marked"]
+Payload = Literal["body", "listing", "flat", "listing_flat"]
 Column = str
 
 
@@ -91,7 +94,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     order: tuple[Order, ...]
     after: bool
     back: bool
-    payload: Literal["body", "listing", "flat", "listing_flat"]
+    payload: Payload
     probe: bool
     """Look each row up among the changes after the reader (pages); else once for all rows (exports)."""
 
@@ -245,7 +248,7 @@ _NULLABLE = frozenset({"severity", "source", "list"})
 _INDEXED = frozenset({"dataset", "list", "subject_id", "bulk"})
 
 
-def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bool, back: bool, payload: str, probe: bool) -> Shape:
+def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bool, back: bool, payload: Payload, probe: bool) -> Shape:
     return Shape(
         conditions=tuple((each.column, each.op, len(each.values)) for each in conditions),
         order=tuple(order),
@@ -253,7 +256,7 @@ def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bo
         back=back,
         payload=payload,
         probe=probe,
-    )  # type: ignore[arg-type]  # callers name one of the four payload columns
+    )
 
 
 async def page(
@@ -267,7 +270,7 @@ async def page(
     limit: int,
     keys: Sequence[str] | None,
     back: bool = False,
-    payload: str = "body",
+    payload: Payload = "body",
 ) -> list[Row]:
     """At most `limit` rows after the keys, each with `true`, `payload`, `seq` and its own keys k0, k1, … (the id last).
 
@@ -289,7 +292,7 @@ def export(
     plan: str,
     now: str,
     snapshot: int,
-    payload: str,
+    payload: Payload,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
     """All rows in lists, of one snapshot, off the loop; each with `true` and `payload`."""
@@ -435,7 +438,7 @@ _HELD = sa.select(
 _TOLD = sa.select(
     feed_rows.c.record_id, feed_rows.c.dataset, feed_rows.c.category, feed_rows.c.list, feed_rows.c.digest, feed_rows.c.added_seq
 ).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
-_SIBLINGS = sa.select(_d.record_id, _d.subject_id, _d.body, _d.valid_until).where(
+_SIBLINGS = sa.select(_d.record_id, _d.subject_id, _d.seq, _d.body, _d.valid_until).where(
     among(_d.subject_id, "ids"), _d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")
 )
 _DUE = (
@@ -448,21 +451,20 @@ _TOLD_DUE = (
     .limit(sa.bindparam("limit"))
 )
 _OPENING = (
-    sa.select(_x.record_id)
+    sa.select(_x.record_id, _x.subject_id)
     .where(
         _x.state == "in_force",
         _x.publish_from > sa.bindparam("from_day"),
         _x.publish_from <= sa.bindparam("to_day"),
-        _x.record_id > sa.bindparam("after"),
     )
     .order_by(_x.record_id)
-    .limit(sa.bindparam("limit"))
 )
 _DROP_RECORDS = sa.delete(rendered_records).where(among(_d.record_id, "ids"))
 _DROP_SUBJECTS = sa.delete(rendered_subjects).where(among(_r.subject_id, "ids"))
 _DROP_TOLD = sa.delete(feed_rows).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
 _META = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((PLAN_META, DAY_META)))
 _SET_META = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+_GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
 _POSITIONS = sa.select(readers.c.name, readers.c.position).where(readers.c.name.in_((READER, RERENDER)))
 _SET_POSITION = sa.text(
     "INSERT INTO readers (name, position) VALUES (:name, :position) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
@@ -494,9 +496,9 @@ async def due(source: Reads | Transaction, plan_sets: Sequence[str], *, now: str
     return list(found)[:limit]
 
 
-async def opening(source: Reads, *, from_day: str, to_day: str, after: str, limit: int) -> list[str]:
-    """Records whose first day of publication came after one day and not after another."""
-    return [row.record_id for row in await source.slow(_OPENING, {"from_day": from_day, "to_day": to_day, "after": after, "limit": limit})]
+async def opening(source: Reads, *, from_day: str, to_day: str) -> list[Row]:
+    """Records (with their subjects) whose first day of publication came after one day and not after another; off the loop."""
+    return await source.slow(_OPENING, {"from_day": from_day, "to_day": to_day})
 
 
 async def replace_records(tx: Transaction, gone: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -530,13 +532,27 @@ class ReaderState(Struct, frozen=True, kw_only=True):
     """Plan tag of the last policy it knows."""
     day: str | None
     """Last legal day whose opening records were looked at."""
+    generation: int
+    """Counts the committed passes: whoever prepared one on another count begins again."""
 
 
 async def reader_state(source: Reads | Transaction) -> ReaderState:
-    """Where the reader stands, in two short statements."""
+    """Where the reader stands, in three short statements."""
+    counted = await source.one(_GENERATION)
     positions = {row.name: int(row.position) for row in await source.all(_POSITIONS)}
     said = {row.name: row.value for row in await source.all(_META)}
-    return ReaderState(position=positions.get(READER, 0), again=positions.get(RERENDER), plan=said.get(PLAN_META), day=said.get(DAY_META))
+    return ReaderState(
+        position=positions.get(READER, 0),
+        again=positions.get(RERENDER),
+        plan=said.get(PLAN_META),
+        day=said.get(DAY_META),
+        generation=0 if counted is None else int(counted.value),
+    )
+
+
+async def next_generation(tx: Transaction, expected: int) -> bool:
+    """Count this pass; False when another one was committed since `expected` was read, and nothing may be written."""
+    return await tx.number(GENERATION) == expected + 1
 
 
 async def say(tx: Transaction, name: str, value: str) -> None:
@@ -552,6 +568,30 @@ async def put_reader(tx: Transaction, name: str, position: int | None) -> None:
         await tx.execute(_SET_POSITION, {"name": name, "position": position})
 
 
-def counts_by(rows: Sequence[tuple[str | None, int]], limit: int) -> Mapping[str, int]:
-    """The first values of a facet."""
-    return {value: n for value, n in rows[:limit] if value}
+class OffLoop:
+    """Reads whose every statement leaves the event loop: for a reader that works in big pieces beside requests."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self.vault = reads.vault
+        self.fresh_keys = reads.fresh_keys
+
+    async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows."""
+        return await self._reads.slow(statement, params)
+
+    async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
+        """The first row, or None."""
+        rows = await self._reads.slow(statement, params)
+        return rows[0] if rows else None
+
+    async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
+        """All rows."""
+        return await self._reads.slow(statement, params)
+
+    def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+        """Rows in lists."""
+        return self._reads.stream(statement, params, size)
+
+    async def close(self) -> None:
+        """The reads belong to the store."""

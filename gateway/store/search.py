@@ -6,7 +6,7 @@ operator can be typed. No LIKE over the register. A contentless index deletes a 
 the ordinary table. This room must not rank.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -46,23 +46,20 @@ _HELD = _OF_SUBJECTS.where(among(_n.subject_id, "ids"))
 _DROP = sa.delete(names).where(among(_n.name_id, "ids"))
 
 
-async def replace(tx: Transaction, wanted: Mapping[str, Sequence[NameRow]]) -> None:
-    """Make the names of these subjects exactly the given ones; an empty sequence takes a subject out of the index."""
-    if not wanted:
-        return
-    gone: list[Row] = []
-    kept: set[tuple[str, str, str]] = set()
-    for row in await tx.all(_HELD, {"ids": list(wanted)}):
-        same = any(each.role == row.role and each.shown == row.shown and each.tokens == row.tokens for each in wanted[row.subject_id])
-        if same and (row.subject_id, row.role, row.shown) not in kept:
-            kept.add((row.subject_id, row.role, row.shown))
-        else:
-            gone.append(row)
+async def held(source: Reads | Transaction, subject_ids: Sequence[str]) -> dict[str, list[Row]]:
+    """The names in the index of these subjects, each with its `name_id` and tokens."""
+    found: dict[str, list[Row]] = {}
+    for row in await source.all(_HELD, {"ids": list(subject_ids)}):
+        found.setdefault(row.subject_id, []).append(row)
+    return found
+
+
+async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[NameRow]) -> None:
+    """Take rows that `held` gave out of the index, and put new ones in."""
     if gone:
         if tx.store.dialect == "sqlite":
             await tx.insert(_fts, ("names_fts", "rowid", "tokens"), [("delete", row.name_id, row.tokens) for row in gone])
         await tx.execute(_DROP, {"ids": [row.name_id for row in gone]})
-    new = [each for rows in wanted.values() for each in rows if (each.subject_id, each.role, each.shown) not in kept]
     if new:
         first = await tx.number(COUNTER, len(new))
         await tx.insert(

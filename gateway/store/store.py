@@ -90,6 +90,7 @@ class Transaction:
 
     def __init__(self, store: "Store", connection: AsyncConnection, now: datetime) -> None:
         self.store = store
+        self.vault = store.vault
         self.connection = connection
         self.now = now
         self.now_text = stamp(now)
@@ -267,9 +268,9 @@ class Store:
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
         if path is not None:
-            self._reads = SqliteReads(path, wait_s=self._wait_s)
+            self._reads = SqliteReads(path, self.vault, wait_s=self._wait_s)
         else:
-            self._reads = PostgresReads(read_engine(self._url, wait_s=self._wait_s))
+            self._reads = PostgresReads(read_engine(self._url, wait_s=self._wait_s), self.vault)
 
     async def _claim(self, connection: AsyncConnection, party: str | None, region: str | None) -> None:
         """Ours if it says so; a fresh store learns whose it is."""
@@ -291,10 +292,7 @@ class Store:
         with contextlib.suppress(*DRIVER_ERRORS):
             if self.dialect == "sqlite":
                 async with self._engine.connect() as connection:
-                    raw = await connection.get_raw_connection()
-                    cursor = await raw.cursor()
-                    await cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    await cursor.close()
+                    await connection.run_sync(_empty_log)
 
     async def close(self) -> None:
         """Let go of the database; twice is harmless."""
@@ -310,6 +308,12 @@ def _unmigrated() -> StoreError:
 
 def _newer() -> StoreError:
     return StoreError("the tables were made by a newer program", code="migration-newer", place="database", hint="run that version, or a later one")
+
+
+def _empty_log(connection: sa.Connection) -> None:
+    cursor = connection.connection.cursor()  # beneath SQLAlchemy, which would begin a transaction
+    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    cursor.close()
 
 
 def _version(connection: sa.Connection) -> str | None:

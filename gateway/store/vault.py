@@ -16,7 +16,7 @@ import hmac
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,6 +190,17 @@ class Vault:
         """The ciphertext of a value, bound to its place."""
         nonce = os.urandom(_NONCE)
         return dek.prefix + nonce + dek.aead.encrypt(nonce, value, f"{table}|{field}|{record_id}{dek.suffix}".encode())
+
+    def seal_many(self, table: str, values: Sequence[tuple[Dek, str, str, bytes]]) -> list[bytes]:
+        """The ciphertexts of many (data key, field, record id, value), in order."""
+        nonces = os.urandom(_NONCE * len(values))
+        sealed = []
+        at = 0
+        for dek, field, record_id, value in values:
+            nonce = nonces[at:at + _NONCE]
+            at += _NONCE
+            sealed.append(dek.prefix + nonce + dek.aead.encrypt(nonce, value, f"{table}|{field}|{record_id}{dek.suffix}".encode()))
+        return sealed
 
     def open(self, dek: Dek, table: str, field: str, record_id: str, sealed: bytes) -> bytes:
         """The value of a ciphertext.

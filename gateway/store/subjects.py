@@ -1,0 +1,161 @@
+"""Subjects and what identifies them: find one by a key, link a statement to one.
+
+Rules: a key belongs to one subject; keys of organisations stand in clear, of persons and individual businesses as blind indexes; a
+trade name only finds an individual business and identifies none; names of persons are no key at all. A statement whose keys
+lead to two subjects, or that brings a second value of a key its subject has, is not decided here: it is a conflict.
+This room must not merge subjects.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from gateway.core.records.model import Subject, SubjectId, SubjectKind
+from gateway.store.dialects import among
+from gateway.store.reads import Reads
+from gateway.store.store import Transaction, new_ids
+from gateway.store.tables import subject_keys, subject_names, subjects
+from gateway.store.vault import Vault
+
+Key = tuple[str, str]
+"""Key type and stored value."""
+
+NAME: Final = "name"
+
+_BY_ID = sa.select(subjects).where(subjects.c.subject_id == sa.bindparam("subject"))
+_BY_KEY = (
+    sa.select(subjects).join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+    .where(subject_keys.c.key_type == sa.bindparam("type"), subject_keys.c.key_value == sa.bindparam("value"))
+)
+_BY_NAME = (
+    sa.select(subjects).join(subject_names, subject_names.c.subject_id == subjects.c.subject_id)
+    .where(subject_names.c.name_blind == sa.bindparam("value")).order_by(subjects.c.subject_id)
+)
+_OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
+    subject_keys.c.key_type == sa.bindparam("type"), among(subject_keys.c.key_value, "wanted")
+)
+_KEYS_OF = sa.select(subject_keys.c.subject_id, subject_keys.c.key_type, subject_keys.c.key_value).where(
+    among(subject_keys.c.subject_id, "wanted")
+)
+_NAME_IS_KNOWN = sa.text("INSERT INTO subject_names (name_blind, subject_id) VALUES (:name_blind, :subject) ON CONFLICT DO NOTHING")
+
+
+def stored_value(vault: Vault, key_type: str, value: str, kind: SubjectKind) -> str:
+    """A key as the tables hold it: an organisation's in clear, anybody else's as blind index."""
+    return value if kind == "legal" else vault.blind("subject", key_type, value)
+
+
+async def subject_by_id(source: Reads | Transaction, subject_id: SubjectId) -> Subject | None:
+    """A subject by our own id."""
+    row = await source.one(_BY_ID, {"subject": subject_id})
+    return None if row is None else Subject(subject_id=row.subject_id, kind=row.kind, head_seq=row.head_seq)
+
+
+async def subject_by_key(source: Reads | Transaction, key_type: str, value: str, kind: SubjectKind) -> Subject | None:
+    """A subject by a whole, normalised key; a trade name that two individual businesses bear finds none."""
+    if key_type == NAME:
+        found = await subjects_by_name(source, value) if kind == "individual_business" else []
+        return found[0] if len(found) == 1 else None
+    row = await source.one(_BY_KEY, {"type": key_type, "value": stored_value(source.vault, key_type, value, kind)})
+    return Subject(subject_id=row.subject_id, kind=row.kind, head_seq=row.head_seq) if row is not None and row.kind == kind else None
+
+
+async def subjects_by_name(source: Reads | Transaction, name: str) -> list[Subject]:
+    """The individual businesses that bear exactly this normalised trade name."""
+    rows = await source.all(_BY_NAME, {"value": stored_value(source.vault, NAME, name, "individual_business")})
+    return [Subject(subject_id=row.subject_id, kind=row.kind, head_seq=row.head_seq) for row in rows]
+
+
+async def keys_of_subject(source: Reads | Transaction, subject_id: SubjectId) -> list[Key]:
+    """The keys of a subject as they are stored."""
+    return [(row.key_type, row.key_value) for row in await source.all(_KEYS_OF, {"wanted": [subject_id]})]
+
+
+class Linker:
+    """Links the statements of one chunk to subjects, new or known, and remembers what is to be written."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._subject_of: dict[Key, SubjectId] = {}
+        self._known: set[Key] = set()
+        self._values: dict[SubjectId, dict[str, str]] = {}  # what each subject has, where that was asked
+        self._spare: list[str] = []
+        self.new_subjects: dict[SubjectId, SubjectKind] = {}
+        self.new_keys: list[tuple[str, str, str]] = []
+
+    async def look_up(self, statements: Sequence[tuple[Key, ...]]) -> None:
+        """Learn what the store knows of these keys, in one statement for each type of key."""
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for keys in statements:
+            for key in keys:
+                if key not in self._known:
+                    self._known.add(key)
+                    wanted[key[0]].append(key[1])
+        for key_type, values in wanted.items():
+            for value, subject_id in await self._tx.all(_OF_KEYS, {"type": key_type, "wanted": values}):
+                self._subject_of[key_type, value] = subject_id
+        partly: set[SubjectId] = set()
+        for keys in statements:
+            found = [self._subject_of.get(key) for key in keys]
+            if None in found:
+                partly.update(subject_id for subject_id in found if subject_id is not None and subject_id not in self._values)
+        if partly:
+            for subject_id, key_type, value in await self._tx.all(_KEYS_OF, {"wanted": list(partly)}):
+                self._values.setdefault(subject_id, {})[key_type] = value
+
+    def link(self, keys: tuple[Key, ...]) -> tuple[SubjectId | None, bool]:
+        """(subject, conflict) of one statement: None = nobody known yet; of two subjects the one with the strongest key. Writes nothing."""
+        first: SubjectId | None = None
+        missing = False
+        conflict = False
+        for key in keys:
+            subject_id = self._subject_of.get(key)
+            if subject_id is None:
+                missing = True
+            elif first is None:
+                first = subject_id
+            elif subject_id != first:
+                conflict = True
+        if first is not None and missing and not conflict:
+            has = self._values.get(first, {})
+            conflict = any(key not in self._subject_of and has.get(key[0], key[1]) != key[1] for key in keys)
+        return first, conflict
+
+    def create(self, keys: tuple[Key, ...], kind: SubjectKind) -> SubjectId:
+        """A new subject with these keys."""
+        if not self._spare:
+            self._spare = new_ids("sub_", 256, self._tx.store.random)
+        subject_id = SubjectId(self._spare.pop())
+        self.new_subjects[subject_id] = kind
+        self.extend(subject_id, keys)
+        return subject_id
+
+    def extend(self, subject_id: SubjectId, keys: Iterable[Key]) -> None:
+        """Give a subject those of the keys that nobody has yet."""
+        has: dict[str, str] | None = None
+        for key in keys:
+            if key not in self._subject_of:
+                self._subject_of[key] = subject_id
+                self.new_keys.append((key[0], key[1], subject_id))
+                if has is None:
+                    has = self._values.setdefault(subject_id, {})
+                has[key[0]] = key[1]
+
+    async def write(self, heads: dict[SubjectId, int]) -> None:
+        """Insert the new subjects and keys, move the heads of all."""
+        await self._tx.insert(subjects, ("subject_id", "kind", "head_seq"),
+                              [(subject_id, kind, heads.get(subject_id, 0)) for subject_id, kind in self.new_subjects.items()])
+        await self._tx.insert(subject_keys, ("key_type", "key_value", "subject_id"), self.new_keys)
+        await self._tx.update(subjects, ("head_seq",), "subject_id",
+                              [(seq, subject_id) for subject_id, seq in heads.items() if subject_id not in self.new_subjects])
+        self.new_subjects = {}
+        self.new_keys = []
+
+
+async def add_names(tx: Transaction, names: Iterable[tuple[str, SubjectId]]) -> None:
+    """Make individual businesses findable by (normalised trade name, subject)."""
+    rows = [{"name_blind": stored_value(tx.vault, NAME, name, "individual_business"), "subject": subject_id} for name, subject_id in names]
+    if rows:
+        await tx.execute(_NAME_IS_KNOWN, rows)
