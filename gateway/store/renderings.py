@@ -438,9 +438,16 @@ _HELD = sa.select(
 _TOLD = sa.select(
     feed_rows.c.record_id, feed_rows.c.dataset, feed_rows.c.category, feed_rows.c.list, feed_rows.c.digest, feed_rows.c.added_seq
 ).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
-_SIBLINGS = sa.select(_d.record_id, _d.subject_id, _d.seq, _d.body, _d.valid_until).where(
-    among(_d.subject_id, "ids"), _d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")
-)
+_SIBLINGS = sa.select(
+    _d.record_id,
+    _d.subject_id,
+    _d.plan,
+    _d.seq,
+    _d.body,
+    _d.valid_until,
+    sa.case((sa.and_(_d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")), 1), else_=0).label("true"),
+).where(among(_d.subject_id, "ids"))
+_RECORDS_OF = sa.select(_x.record_id, _x.subject_id).where(among(_x.subject_id, "ids"))
 _DUE = (
     sa.select(_d.record_id).where(_d.valid_until <= sa.bindparam("now")).order_by(_d.valid_until, _d.record_id).limit(sa.bindparam("limit"))
 )
@@ -482,8 +489,13 @@ async def told(source: Reads | Transaction, plan_set: str, ids: Sequence[str]) -
 
 
 async def siblings(source: Reads | Transaction, subject_ids: Sequence[str], *, plan: str, now: str) -> list[Row]:
-    """True renderings of all records of these subjects."""
+    """Renderings of all records of these subjects, each with `true`."""
     return await source.all(_SIBLINGS, {"ids": list(subject_ids), "plan": plan, "now": now})
+
+
+async def records_of(source: Reads | Transaction, subject_ids: Sequence[str]) -> list[Row]:
+    """All records of these subjects, rendered or not."""
+    return await source.all(_RECORDS_OF, {"ids": list(subject_ids)})
 
 
 async def due(source: Reads | Transaction, plan_sets: Sequence[str], *, now: str, limit: int) -> list[str]:

@@ -7,7 +7,7 @@ the head alone. Links are absolute, from `public_origin`. Renderings are Chinese
 document. This room must not choose what is shown.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -184,11 +184,10 @@ class Statement(Struct, frozen=True, kw_only=True):
     form: str
     region: str
     marks: Sequence[Document]
-    seq: int
     valid_until: str
 
 
-def statement_of(head: Head, seq: int) -> Statement:
+def statement_of(head: Head) -> Statement:
     """What a record just shown says about its subject."""
     document = head.document
     subject, fields, treatments = document["subject"], document["fields"], document["treatments"]
@@ -197,7 +196,7 @@ def statement_of(head: Head, seq: int) -> Statement:
     return Statement(
         record_id=head.record_id, dataset=head.dataset, category=head.category, decision_date=head.decision_date, shown=shown,
         treatments={name: treatments[name] for name in SUBJECT_FIELDS if name in treatments} if treatments else {},
-        form=head.form, region=head.region, marks=document["marks"], seq=seq, valid_until=head.valid_until,
+        form=head.form, region=head.region, marks=document["marks"], valid_until=head.valid_until,
     )
 
 
@@ -218,7 +217,6 @@ class _Stored(Struct):
     marks: list[dict[str, Any]]
     fields: dict[str, Value]
     treatments: dict[str, str]
-    seq: int
     decision_date: str | None = None
 
 
@@ -236,7 +234,7 @@ def statement_of_body(body: bytes, valid_until: str) -> Statement:
     return Statement(
         record_id=stored.id, dataset=stored.dataset, category=stored.kind, decision_date=stored.decision_date, shown=shown,
         treatments={name: stored.treatments[name] for name in SUBJECT_FIELDS if name in stored.treatments},
-        form=stored.subject.kind, region=stored.region, marks=stored.marks, seq=stored.seq, valid_until=valid_until,
+        form=stored.subject.kind, region=stored.region, marks=stored.marks, valid_until=valid_until,
     )
 
 
@@ -264,10 +262,13 @@ def former_names_of(value: Value) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in value.split(";") if part.strip()))
 
 
-def subject_page(subject_id: str, statements: Iterable[Statement], *, categories: Sequence[str], origin: str) -> SubjectPage | None:
+def subject_page(
+    subject_id: str, statements: Iterable[Statement], *, categories: Sequence[str], searched: Container[str] = (), origin: str
+) -> SubjectPage | None:
     """The subject document of api.md §6.2 from everything shown of it; None when nothing is.
 
-    Its registration speaks for it; without one the latest decision does. `categories` are those that `record_counts` names.
+    Its registration speaks for it; without one the latest decision does. `categories` are those that `record_counts` names;
+    `searched` the datasets by whose name it may be found.
     """
     stated = sorted(statements, key=lambda each: (each.category == "registration", each.decision_date or "", each.record_id))
     if not stated:
@@ -302,7 +303,7 @@ def subject_page(subject_id: str, statements: Iterable[Statement], *, categories
     document["marks"] = list(speaker.marks) if registered else []
     name = shown.get("name")
     names: list[tuple[str, str]] = []
-    if form not in (HOUSEHOLD, "person") and "name" not in speaker.treatments and isinstance(name, str) and name:
+    if speaker.dataset in searched and form not in (HOUSEHOLD, "person") and "name" not in speaker.treatments and isinstance(name, str) and name:
         names.append(("name", name))
         if "former_names" not in speaker.treatments:
             names.extend(("former_name", each) for each in former)

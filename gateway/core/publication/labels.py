@@ -39,7 +39,7 @@ POLARITIES: Mapping[str, tuple[str, str]] = {"black": ("黑名单", "Blacklist")
 MARKS: Mapping[str, tuple[str, str]] = {
     "objection_in_progress": ("异议处理中", "Objection in progress"), "corrected": ("已更正", "Corrected"),
     "recognised": ("互认", "Recognised here"),
-    "validity_over": ("有效期已过", "Validity over"),
+    "validity_ended": ("有效期已过", "Validity over"),
 }
 REASONS: Mapping[str, tuple[str, str]] = {
     "expired": ("公示期届满", "Publication period over"), "corrected": ("来源更正", "Corrected by the source"),

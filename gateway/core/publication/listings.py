@@ -24,11 +24,7 @@ def list_for(view: View, catalogue: Catalogue) -> ListDef | None:
     listing = catalogue.list_of(view.dataset)
     if listing is None or (view.trust == "vouched" and view.category in NEGATIVE_CATEGORIES):
         return None
-    if view.kind == "individual_business" and not listing.households:
-        return None
-    if view.kind == "natural" and not listing.persons:
-        return None
-    return listing
+    return listing if listing.takes(view.kind) else None
 
 
 def listed_on(head: Head) -> str | None:
@@ -54,7 +50,8 @@ def listing_head(head: Head, listing: ListDef, measures: list[Document]) -> Docu
 def measures_of(view: View, catalogue: Catalogue) -> list[Document]:
     """The local measures that a recognised record has here, with the ground of each."""
     effect = view.recognised.effect if view.recognised is not None else None
-    measure = catalogue.measures.get(effect) if effect else None
+    edition = catalogue.datasets[view.dataset].catalogue.edition
+    measure = catalogue.measures.get((edition, effect)) if effect else None
     if measure is None:
         return []
     return [{"text": measure.text, "basis": [basis_document(basis) for basis in measure.basis]}]
