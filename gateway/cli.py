@@ -9,6 +9,7 @@ import asyncio
 import copy
 import getpass
 import os
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,12 +26,14 @@ from gateway.console import note, progress, say, show, table, tell_error
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from gateway.sample.generate import SampleFile
     from gateway.services import Services
 
 T = TypeVar("T")
 
 DEFAULT_SETTINGS = Path("chengxin.toml")
 REJECTED = 3
+SAMPLE_SEED = 20260401
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -209,13 +212,44 @@ def _port_is_free(host: str, port: int) -> None:
 )
 @click.option("--neighbour-port", type=click.IntRange(1, 65535), default=None, help="Port of Baishan.")
 @click.option("--subjects", type=click.IntRange(50, 200_000), default=3000, show_default=True, help="Invented subjects a city.")
-@click.option("--seed", type=int, default=20260401, show_default=True, help="Seed of the invented sample.")
+@click.option("--seed", type=int, default=SAMPLE_SEED, show_default=True, help="Seed of the invented sample.")
 @click.option("--once", is_flag=True, help="End after the story instead of staying up.")
 def demo(folder: Path, port: int, neighbour_port: int | None, subjects: int, seed: int, once: bool) -> None:
     """Two invented cities on this machine, exchanging; the same as `make run`."""
     from gateway.demo import Plan, run_demo
 
     raise SystemExit(run_demo(Plan(folder=folder, ports=(port, neighbour_port or port + 1), subjects=subjects, seed=seed, stay=not once)))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--city", type=click.Choice(["220500", "220600"]), default="220500", show_default=True, help="Whose departments send.")
+@click.option("--subjects", type=click.IntRange(8, 200_000), default=3000, show_default=True, help="How many invented subjects.")
+@click.option("--seed", type=int, default=SAMPLE_SEED, show_default=True, help="The same seed gives the same bytes.")
+@as_json
+def sample(folder: Path, city: str, subjects: int, seed: int, as_json: bool) -> None:
+    """Write invented department files to try, dirty rows among them; nothing in them is real."""
+    from gateway.sample.generate import write_sample
+
+    files = write_sample(folder, seed=seed, city=city, subjects=subjects)
+    told = [
+        {
+            "file": str(one.path),
+            "dataset": one.dataset,
+            "authority": one.authority,
+            "officer": one.officer,
+            "encoding": one.encoding,
+            "rows": one.rows,
+        }
+        for one in files
+    ]
+    show(told, as_json=as_json, text=lambda: [shlex.join(["chengxin", *ingest_arguments(one)]) for one in files])
+
+
+def ingest_arguments(file: "SampleFile") -> list[str]:
+    """The command line that takes a file of the sample in as it was meant."""
+    whose = ["--authority", file.authority, "--officer", file.officer or ""] if file.authority is not None else []
+    return ["ingest", file.dataset, str(file.path), "--encoding", file.encoding, *whose]
 
 
 # --- records ----------------------------------------------------------------------------------------------------------

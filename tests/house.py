@@ -26,7 +26,7 @@ demo = true
 
 [[authorities]]
 uscc = "11220500XXT0001181"
-name = "通化市信用中心（示例）"
+name = "通化市市场监督管理局（示例）"
 region = "220500"
 covers = ["*"]
 """
