@@ -440,7 +440,8 @@ def _read_dataset(file: PolicyFile, editions: Mapping[str, Edition], periods: Pe
     texts = file.table("fields", required=True)
     if len(texts) > MAX_FIELDS:
         raise file.error(f"more than {MAX_FIELDS} fields", "fields", hint="a catalogue of the national standard has at most 54")
-    fields = {name: _read_field(file, name, text) for name, text in texts.items()}
+    persons = "natural" in head.subject_kinds
+    fields = {name: _read_field(file, name, text, persons=persons) for name, text in texts.items()}
     _check_references(file, head, fields)
     _check_headers(file, fields)
     act = head.publish.act
@@ -453,7 +454,7 @@ def _read_dataset(file: PolicyFile, editions: Mapping[str, Edition], periods: Pe
     )
 
 
-def _read_field(file: PolicyFile, name: str, value: object) -> Field:
+def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) -> Field:
     path = ("fields", name)
     file.convert(name, FieldName, *path, field=name)
     text = file.convert(value, _FieldText, *path, field=name)
@@ -479,15 +480,15 @@ def _read_field(file: PolicyFile, name: str, value: object) -> Field:
     for alias, target in text.aliases.items():
         if text.values and target not in text.values:
             raise refuse(f"alias `{alias}` means no value of the enum")
-    if any(prohibited_name(each) for each in (text.label, name, *text.synonyms)):
+    if any(prohibited_name(each, persons=persons) for each in (text.label, name, *text.synonyms)):
         raise refuse("a field that may not be collected", "the list stands in core/records/prohibited.py")
     given = dict.fromkeys(SUBJECT_KINDS, text.class_) if isinstance(text.class_, str) else text.class_
     classes: dict[SubjectKind, FieldClass] = {kind: given.get(kind, "U") for kind in SUBJECT_KINDS}
     return Field(
         name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
         unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text,
-        values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail, bands=text.bands, synonyms=text.synonyms,
-        link_key=text.link_key, derived_from=text.derived_from,
+        values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail,
+        bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from,
     )
 
 

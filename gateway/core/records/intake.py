@@ -8,7 +8,7 @@ Of each row, in this order:
 - the subject is known by a right number, code and category decide its kind; contradictory means natural person, held (SUBJ_CONFLICT);
 - no text tells what may not be collected; nobody is under 14; persons only where the dataset takes them (LAW_PERSON);
 - the deciding authority is one for which the sender may speak (SCOPE_AUTHORITY);
-- the clocks can be set; a severity that cannot be derived holds the row (LAW_PERIOD).
+- the clocks can be set; a severity that cannot be derived holds the row (LAW_PERIOD), a day of decision to come too (TIME_FUTURE).
 
 An unknown division is a note. A row's own region is that of the deciding authority. A statement of an authority by a named officer, or of a
 partner under its signature, is `signed`; all else is `vouched`. No error repeats a value. This room must not store, and must not know
@@ -311,6 +311,7 @@ class _Door:
         self.clocks = tuple((name, day) for name, day in _CLOCKS.items() if name in fields)
         self.keys_of_organisation = tuple(name for name in ORGANISATION_KEYS if name in fields)
         severity = fields.get(dataset.publish.severity or "")
+        self.publishable = frozenset(dataset.publish.requires)
         self.severity = severity.name if severity else None
         self.severities = frozenset(severity.values) if severity else frozenset()
 
@@ -365,7 +366,7 @@ def _door(dataset: Dataset) -> _Door:
 
 Notes = list[tuple[str, str | None]]
 """(code, field) of holds or warnings."""
-_HOLDS = ("SUBJ_CONFLICT", "SCHEMA_ENUM", "LAW_PERIOD", "TIME_FUTURE")
+_HOLDS = ("SUBJ_CONFLICT", "LAW_BASIS", "SCHEMA_ENUM", "LAW_PERIOD", "SCHEMA_MISSING", "TIME_FUTURE")
 """The weightiest first: a record has one hold, the others are told as warnings."""
 _CITIZEN_DOCUMENTS = frozenset({
     "身份证", "居民身份证", "公民身份证", "公民身份号码", "身份证号", "二代身份证", "临时身份证", "临时居民身份证", "户口簿", "居住证",
@@ -415,6 +416,8 @@ def _admit(source: SourceRecord, context: IntakeContext, door: _Door) -> Admitte
         if citizen is not None:
             minor = _is_minor(citizen, dates.decision, today, door)
         severity = _severity(values, door, holds)
+        if not values.keys() >= door.publishable:
+            holds += [(_UNPUBLISHABLE.get(name, "SCHEMA_MISSING"), door.wires[name]) for name in door.publishable if name not in values]
         if dates.decision is not None and dates.decision > today:
             holds.append(("TIME_FUTURE", door.wires["decision_date"]))
     code, name, region = _authority(values, door, context, warnings)
@@ -671,6 +674,8 @@ def _note_codes(values: Mapping[str, Value], door: _Door, warnings: Notes) -> No
             warnings.append(("REGION_UNKNOWN", door.wires[name]))
 
 
+_UNPUBLISHABLE = {"legal_basis": "LAW_BASIS", "decision_date": "LAW_PERIOD"}
+"""Why a partner's record without one of the fields that publication needs is held."""
 NATIONAL = "100000"
 """In a USCC: registered with the national authority."""
 

@@ -10,31 +10,34 @@ passes. Whatever is caught rejects the whole row, not the field. Illness told in
 import re
 import unicodedata
 
-_NAMES = re.compile(
-    r"宗教信仰|^信仰$|^宗教$|基因|DNA|指纹|血型|病史|疾病|既往病|精神病|遗传|^RELIGION|BLOOD_?TYPE|FINGERPRINT|^GENE|GENETIC|MEDICAL_?HISTORY|DISEASE"
-    r"|^(?:个人|年|月|家庭)?(?:收入|存款)(?:金额|数额|余额|情况)?$|银行存款|有价证券|商业保险|不动产|房产信息|纳税(?:数额|金额)|^(?:INCOME|DEPOSITS?|SECURITIES|INSURANCE|REAL_?ESTATE|TAX_?AMOUNT)$"
+_NEVER = re.compile(
+    r"宗教信仰|^信仰$|^宗教$|基因|DNA|指纹|血型|病史|疾病|既往病|精神病|遗传病"
+    r"|^RELIGION|BLOOD_?(?:TYPE|GROUP)|FINGERPRINT|^GENE|GENETIC|MEDICAL_?HISTORY|DISEASE"
 )
-_CUES = ("血型", "型血", "信仰", "信奉", "皈依", "教徒", "基因", "指纹", "病史", "DNA", "RH阴性", "RH阳性")
+_BY_CONSENT = re.compile(
+    r"^(?:个人|年|月|家庭)?(?:收入|存款)(?:金额|数额|余额|情况)?$|银行存款|有价证券|商业保险|不动产|房产信息|纳税(?:数额|金额)"
+    r"|^(?:INCOME|DEPOSITS?|SECURITIES|INSURANCE|REAL_?ESTATE|TAX_?AMOUNT)$"
+)
+_CUES = ("血型", "型血", "性血", "信仰", "信奉", "皈依", "教徒", "基因", "指纹", "病史", "DNA", "dna")
+_UNFOLDED = re.compile("[ \n\u2e80-\u2fdf\uf900-\ufaff\uff21-\uff5a]")
+"""What may hide a cue: blanks between its characters, radicals and compatibility forms, full-width letters."""
 _VALUES = re.compile(
     r"血型[为是系:]{0,2}(?:RH(?:阴|阳)性)?(?:AB|A|B|O)(?:型|[^A-Z]|$)|(?<![A-Z])(?:AB|A|B|O)型血(?!浆|清|液制品)|RH(?:阴|阳)性血"
-    r"|(?:信仰|信奉|皈依).{0,6}教|宗教信仰[为是系:]|(?:佛|道|回|基督|天主|伊斯兰|东正)教徒"
-    r"|(?:基因|DNA)(?:型|信息|数据|序列|检测结果|检测报告|检测结论|鉴定结论|比对结果)?[为是系:]|指纹(?:信息|编号|数据|特征|号)?[为是系:]"
+    r"|(?:信仰|信奉|皈依).{0,6}教(?![育学师材练职授训室养程具唆])|宗教信仰[为是:]|(?:佛|道|回|基督|天主|伊斯兰|东正)教徒"
+    r"|(?:基因|DNA)(?:型|信息|数据|序列|检测|鉴定|比对|结果|结论|报告){0,3}:|(?:基因型|DNA序列|(?:基因|DNA)(?:检测|鉴定|比对)(?:结果|结论))[为是]"
+    r"|指纹(?:信息|编号|数据|特征|号)?:|指纹(?:编号|特征|号)[为是]"
     r"|病史"
 )
 
 
-def prohibited_name(text: str) -> bool:
-    """Whether a column of this name may not be collected."""
-    return _NAMES.search("".join(unicodedata.normalize("NFKC", text).split()).upper()) is not None
+def prohibited_name(text: str, *, persons: bool = True) -> bool:
+    """Whether a column of this name may not be collected; where no persons are, what needs their consent is none of it."""
+    folded = "".join(unicodedata.normalize("NFKC", text).split()).upper()
+    return _NEVER.search(folded) is not None or (persons and _BY_CONSENT.search(folded) is not None)
 
 
 def prohibited_text(text: str) -> bool:
     """Whether a text tells religion, genes, fingerprints, blood type or medical history of somebody: a cue with its value."""
-    folded = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    if " " in folded or "\n" in folded:
-        folded = "".join(folded.split())
-    folded = folded.upper()
-    for cue in _CUES:
-        if cue in folded:
-            return _VALUES.search(folded) is not None
-    return False
+    if not any(cue in text for cue in _CUES) and _UNFOLDED.search(text) is None:
+        return False
+    return _VALUES.search("".join(unicodedata.normalize("NFKC", text).split()).upper()) is not None
