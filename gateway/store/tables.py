@@ -425,8 +425,10 @@ out_records = Table(
     Column("op", String(8), nullable=False),
     Column("idx", Seq, nullable=False),
     Column("epoch", Integer, nullable=False),
+    Column("seq", Seq, nullable=False),                   # batch that said it
     Column("view_digest", LargeBinary, nullable=False),  # keyed digest of the view last sealed: unchanged views are not sent again
     Column("seed", LargeBinary),                          # salt seed of this version; destroyed with it
+    Column("valid_until", String(32), index=True),        # when the view stops being true by time alone: then it is looked at again
     Column("acked_at", String(32)),                       # when the partner acknowledged the withdrawal
     Column("refused", String(32)),                        # code with which the partner rejected this version
 )

@@ -24,6 +24,7 @@ from gateway.core.exchange import documents, notes
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
+    SUITES,
     AgreementId,
     Count,
     DatasetName,
@@ -462,6 +463,10 @@ def _stream_faults(terms: Terms, stream: StreamTerms, place: str) -> Iterable[Fa
     for region in (*stream.scope.regions, *stream.scope.except_):
         if not _known_region(region):
             yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=place)
+    if "sm2" in (SUITES[stream.wire.suite].algorithm, *stream.wire.also_sign):
+        yield Fault(code="SIG_ALG_MISSING", message="this gateway has no SM2: only ed25519-sha256 streams can be agreed", place=place)
+    if stream.wire.format != "lines/1":
+        yield Fault(code="SCHEMA_VERSION", message="this gateway seals and admits lines/1 only", place=place)
     if stream.purpose not in terms.purposes:
         yield Fault(code="SCHEMA_ENUM", message="the stream's purpose is not among the agreement's", place=place)
     if not stream.fields:

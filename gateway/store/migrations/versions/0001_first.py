@@ -251,12 +251,15 @@ def upgrade() -> None:
         sa.Column("op", sa.String(length=8), nullable=False),
         sa.Column("idx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("view_digest", sa.LargeBinary(), nullable=False),
         sa.Column("seed", sa.LargeBinary(), nullable=True),
+        sa.Column("valid_until", sa.String(length=32), nullable=True),
         sa.Column("acked_at", sa.String(length=32), nullable=True),
         sa.Column("refused", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("stream", "record_id", name=op.f("pk_out_records")),
     )
+    op.create_index(op.f("ix_out_records_valid_until"), "out_records", ["valid_until"], unique=False)
     op.create_table("out_streams",
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
