@@ -68,7 +68,7 @@ IN_LOOP = 32
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
 
 
-class _Overtaken(Exception):  # noqa: N818 - no error: another process did the work
+class _Overtaken(Exception):
     """Another pass was committed, or another policy came into force: nothing of this one is written."""
 
 

@@ -15,7 +15,18 @@ from msgspec import Struct
 from gateway.store.dialects import among
 from gateway.store.reads import Parameters, Statement
 from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import changes, counters, feed_rows, meta, readers, records, rendered_records, rendered_subjects, subject_keys, subjects
+from gateway.store.tables import (
+    changes,
+    counters,
+    feed_rows,
+    meta,
+    readers,
+    records,
+    rendered_records,
+    rendered_subjects,
+    subject_keys,
+    subjects,
+)
 
 READER = "renderings"
 """Reader of the change log that keeps all this."""
@@ -321,6 +332,43 @@ async def facet(source: Reads, conditions: Sequence[Condition], column: str, *, 
     shape = tuple((each.column, each.op, len(each.values)) for each in conditions)
     rows = await source.slow(_count(shape, column), {**_parameters(conditions), "plan": plan, "now": now})
     return sorted(((row.value, int(row.n)) for row in rows if row.n), key=lambda item: (-item[1], item[0] or ""))
+
+
+@lru_cache(maxsize=256)
+def _told_page(conditions: tuple[tuple[Column, Op, int], ...], of_subject: bool, after: bool, back: bool) -> sa.Select[Any]:
+    t = feed_rows.c
+    statement = sa.select(t.record_id).where(t.plan_set == sa.bindparam("plan_set"), t.added_seq <= sa.bindparam("snapshot"))
+    if of_subject:
+        statement = statement.join(records, _x.record_id == t.record_id).where(_x.subject_id == sa.bindparam("subject_id"))
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(_bound(t[column], op, place, count))
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(t.record_id < beyond if back else t.record_id > beyond)
+    return statement.order_by(t.record_id.desc() if back else t.record_id.asc()).limit(sa.bindparam("limit"))
+
+
+async def told_page(
+    source: Reads,
+    plan_set: str,
+    conditions: Sequence[Condition],
+    *,
+    snapshot: int,
+    limit: int,
+    subject_id: str | None = None,
+    key: str | None = None,
+    back: bool = False,
+) -> list[str]:
+    """Records that a bound plan set was told of by a moment of its sequence, in order of id."""
+    shape = tuple((each.column, each.op, len(each.values)) for each in conditions)
+    params: dict[str, Any] = {**_parameters(conditions), "plan_set": plan_set, "snapshot": snapshot, "limit": limit}
+    if subject_id is not None:
+        params["subject_id"] = subject_id
+    if key is not None:
+        params["k0"] = key
+    statement = _told_page(shape, subject_id is not None, key is not None, back)
+    rows = await (source.slow(statement, params) if conditions else source.all(statement, params))
+    return [row.record_id for row in rows]
 
 
 # --- subjects in bulk --------------------------------------------------------------------------------------------------

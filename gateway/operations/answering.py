@@ -1,0 +1,153 @@
+"""What every answer has: the plan set it stands under, the state it shows, its notice, ETag, and how long it may be kept.
+
+Rules: one answer, one plan set, one state: they are read once, at the beginning (`Scene`). An ETag is a keyed hash of the very bytes
+(or, for an export, of everything that decides them), so it can neither be guessed nor match another view. Nothing is kept past
+the next legal midnight or the first end of what it shows. This room tells no story.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.plans import Policies
+from gateway.core.publication.documents import notice, with_notice
+from gateway.core.publication.forms import Forms, forms_of
+from gateway.operations.asking import Answer, Language
+from gateway.operations.render_public import etag_of
+from gateway.services import Services
+from gateway.store import feed
+from gateway.store.feed import FIRST_VERSION, Head
+
+MAX_AGE = 60
+CHINA = timezone(timedelta(hours=8))
+
+ENCODER = msgspec.json.Encoder()
+DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+
+
+class Scene(Struct, frozen=True, kw_only=True):
+    """What a story answers under."""
+
+    services: Services
+    caller: Caller
+    policies: Policies
+    forms: Forms
+    head: Head
+    now: datetime
+    now_text: str
+    language: Language
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host of every link."""
+        return self.services.settings.public_origin.rstrip("/")
+
+    @property
+    def public(self) -> bool:
+        """Answered from what everybody may see."""
+        return self.caller.open
+
+    @property
+    def no_store(self) -> bool:
+        """Whether some plan of this set shows persons: then nothing keeps the answer."""
+        return any(held.personal for held in self.forms.plan_sets.values())
+
+
+def instant_of_version(version: str) -> str | None:
+    """The commit time inside a dataset version; None before anything was told."""
+    if version == FIRST_VERSION:
+        return None
+    digits = version[:14]
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
+
+
+def forms_for(services: Services, caller: Caller) -> tuple[Policies, Forms]:
+    """The plan set of a caller under the policies in force."""
+    policies = services.policies.current()
+    return policies, forms_of(policies, caller.plan_tier, caller.purpose)
+
+
+async def begin(services: Services, caller: Caller, language: Language) -> Scene:
+    """Everything that one answer stands under, read once.
+
+    Raises NoActivePolicy.
+    """
+    policies, forms = forms_for(services, caller)
+    now = services.clock()
+    return Scene(
+        services=services,
+        caller=caller,
+        policies=policies,
+        forms=forms,
+        head=await feed.head(services.store.reads, forms.name),
+        now=now,
+        now_text=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        language=language,
+    )
+
+
+def seconds_to_midnight(now: datetime) -> int:
+    """Whole seconds to the next legal midnight, when periods end."""
+    local = now.astimezone(CHINA)
+    return 86_400 - (local.hour * 3600 + local.minute * 60 + local.second)
+
+
+def max_age(now: datetime, valid_until: str | None = None) -> int:
+    """How long a shared cache may keep an answer: a minute, never past midnight or the first end of what it shows."""
+    age = min(MAX_AGE, seconds_to_midnight(now))
+    if valid_until is not None and valid_until[:4] < "9999":
+        age = min(age, max(0, int((datetime.fromisoformat(valid_until) - now).total_seconds())))
+    return age
+
+
+def answer(
+    scene: Scene,
+    body: bytes,
+    *,
+    etag: str | None = None,
+    valid_until: str | None = None,
+    dataset_version: str | None = None,
+    links: tuple[tuple[str, str], ...] = (),
+    rows: int | None = None,
+    media_type: str = "application/json",
+    file_name: str | None = None,
+    reads_data: bool = True,
+) -> Answer:
+    """A ready answer with what its headers say."""
+    forms = scene.forms
+    return Answer(
+        body=body,
+        media_type=media_type,
+        etag=etag or etag_of(scene.services, forms.tag.encode(), scene.caller.plan_set.encode(), media_type.encode(), body),
+        max_age=max_age(scene.now, valid_until),
+        no_store=not scene.public and scene.no_store,
+        dataset_version=(dataset_version or scene.head.version) if reads_data else None,
+        policy_version=forms.version,
+        policy_plan=forms.plan_hash,
+        links=links,
+        rows=rows,
+        sample=scene.services.settings.demo,
+        file_name=file_name,
+    )
+
+
+def marked(scene: Scene, body: bytes) -> bytes:
+    """A single document as it leaves: in a demo with the notice that it is sample data."""
+    return with_notice(body, notice(scene.language)) if scene.services.settings.demo else body
+
+
+def notice_of(scene: Scene, own: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """The notice of a list: its own, that it is sample data, or both (the second as `also`)."""
+    sample = notice(scene.language) if scene.services.settings.demo else None
+    if own is None:
+        return sample
+    return {**own, "also": [sample]} if sample is not None else dict(own)
+
+
+def document_answer(scene: Scene, document: Mapping[str, Any], *, reads_data: bool = True) -> Answer:
+    """One document as an answer."""
+    return answer(scene, marked(scene, ENCODER.encode(document)), reads_data=reads_data)
