@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.errors import StoreError
 from gateway.store.reads import Reads, Row
@@ -106,6 +107,20 @@ async def finish(tx: Transaction, ingest_id: str, *, receipt: bytes, expected: s
     Raises StoreError `ingest-moved` when another process works on the same file.
     """
     await _put(tx, ingest_id, expected, receipt=receipt, state="done", finished_at=tx.now_text)
+
+
+async def reopen(tx: Transaction, ingest_id: str, *, receipt: bytes) -> Ingest:
+    """Begin a finished ingest anew, for when its rows must be judged again under other rules.
+
+    Raises StoreError `ingest-moved` when it is not finished.
+    """
+    row = await tx.one(_BY_ID, {"of_ingest": ingest_id})
+    if row is None or row.state != "done":
+        raise StoreError("this file is being ingested by another process", code="ingest-moved", place=ingest_id,
+                         hint="start the command again")
+    values = {"cursor": None, "receipt": receipt, "state": "running", "started_at": tx.now_text, "finished_at": None}
+    await tx.execute(sa.update(ingests).where(ingests.c.ingest_id == ingest_id).values(**values))
+    return replace(_ingest(row), cursor=None, receipt=receipt, done=False, started_at=tx.now, finished_at=None)
 
 
 async def about(source: Reads | Transaction, ingest_id: str) -> About:

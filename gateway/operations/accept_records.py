@@ -1,0 +1,50 @@
+"""Accept what intake has let in: redact the texts, store records and changes. Shared by department files and partner batches.
+
+Rules: texts are redacted here, once, before anything is stored; a text that the redactor cannot clear is held, its record is not.
+`redactions` needs no database, so callers do it before they begin the transaction in which all of a chunk is stored or nothing. This
+story must not decide whether a row is good: that was intake's.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gateway.core.disclosure.views import redacted_texts
+from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
+from gateway.core.records.periods import publication
+from gateway.services import Services
+from gateway.store import records
+from gateway.store.records import Outcome
+from gateway.store.store import Transaction
+
+Texts = Mapping[str, Redaction]
+
+
+def redactions(admitted: Sequence[Admitted], dataset: Dataset) -> list[Texts]:
+    """The redacted texts of each statement, in order; what is withdrawn or erased keeps none."""
+    if not any(field.text for field in dataset.fields.values()):
+        return [{}] * len(admitted)
+    return [redacted_texts(each, dataset) if each.op == "upsert" else {} for each in admitted]
+
+
+async def accept_records(
+    services: Services,
+    tx: Transaction,
+    admitted: Sequence[Admitted],
+    dataset: Dataset,
+    *,
+    actor: str,
+    texts: Sequence[Texts] | None = None,
+) -> list[Outcome]:
+    """Store the statements of one chunk in the caller's transaction; one outcome each, in order.
+
+    Raises NoActivePolicy, or StoreError: then nothing of the chunk may be kept.
+    """
+    table = services.policies.current().catalogue.periods
+
+    def period_of(each: Admitted, dates: LifeDates) -> Period:
+        return publication(
+            act=dataset.publish.act, severity=each.severity, kind=each.kind, category=each.category, dates=dates, table=table, now=tx.now
+        )
+
+    return await records.accept(
+        tx, admitted, redactions(admitted, dataset) if texts is None else texts, dataset, actor=actor, period_of=period_of
+    )

@@ -1,0 +1,373 @@
+"""Ingest a department's file: adapter pages → intake row by row → redaction → records, changes and receipt in one transaction a chunk.
+
+Rules:
+- A file is refused before any of its rows is stored; afterwards a bad row is rejected alone, and told by line, code and column.
+- With authority and officer the upload is that authority's own statement; without them it is vouched and burdens nobody. A row of an
+  authority for which the sender may not speak is rejected (SCOPE_AUTHORITY).
+- A chunk's records, its place in the file and its lines of the receipt are committed together. Killed anywhere, the next start goes on
+  behind the last chunk; nothing is done twice, nothing is left out.
+- The same file again under the same word and the same rules gives the same receipt. Under other rules (another policy, another register
+  of authorities) its rows are judged again, and what is stored already comes out unchanged.
+- A receipt holds places and codes, never values.
+
+Readers of the change log follow after each chunk; this story must not wait for them with a transaction open.
+"""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapter_contract import AdapterError, Page, RowResult, SourceAdapter
+from gateway.core.errors import FileRefused, RowFault, StoreError
+from gateway.core.records.identifiers import parse_uscc
+from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map, intake
+from gateway.core.records.model import Admitted, Dataset, DatasetId
+from gateway.core.records.periods import legal_day
+from gateway.operations.accept_records import accept_records, redactions
+from gateway.operations.render_public import render_public
+from gateway.services import Services
+from gateway.store import audit, ingests
+from gateway.store.ingests import Ingest
+from gateway.store.records import Outcome
+
+ADAPTER = "excel_csv"
+Progress = Callable[[int, int | None], None]
+"""Rows done, rows in all."""
+
+CODE_TYPES = frozenset({"uscc", "org_code", "reg_no", "id_no", "account"})
+"""Field types that a spreadsheet must keep as text."""
+
+
+class RowLine(Struct, frozen=True, kw_only=True):
+    """One row of the file that was not plainly accepted."""
+
+    line: int
+    code: str
+    field: str | None
+
+
+class IngestReceipt(Struct, frozen=True, kw_only=True):
+    """What became of a file. accepted + unchanged + held + withdrawn + all rejected = its rows."""
+
+    dataset: str
+    file_sha256: str
+    trust: str
+    """`signed`: somebody answers for it; `vouched`: nobody does."""
+    accepted: int
+    unchanged: int
+    held: int
+    """Stored and shown to nobody outside until a person has looked; a held text alone holds no record."""
+    withdrawn: int
+    rejected: dict[str, int]
+    """Rows by code."""
+    noted: dict[str, int]
+    """Remarks by code that stopped nothing, for example a division that the table does not know."""
+    rows: tuple[RowLine, ...]
+    """Every rejected and every held row."""
+    notes: tuple[RowLine, ...]
+    """Every remark."""
+
+
+_Line = tuple[int, str, str | None]
+"""Row number, code, column."""
+
+
+class _Head(Struct, frozen=True, array_like=True):
+    """First frame of a stored receipt: under which rules the rows were judged."""
+
+    rules: str
+
+
+class _Chunk(Struct, frozen=True, array_like=True):
+    """One further frame for each chunk: a receipt is the sum of its chunks, and grows without being written anew."""
+
+    accepted: int = 0
+    unchanged: int = 0
+    held: int = 0
+    withdrawn: int = 0
+    rejected: tuple[_Line, ...] = ()
+    held_rows: tuple[_Line, ...] = ()
+    notes: tuple[_Line, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the file it is about."""
+        return self.accepted + self.unchanged + self.held + self.withdrawn + len(self.rejected)
+
+
+class _Job(NamedTuple):
+    """What stays the same while one file is ingested."""
+
+    services: Services
+    dataset: Dataset
+    authorities: Mapping[str, AuthorityInfo]
+    authority: str | None
+    officer: str | None
+    actor: str
+    file_name: str
+    rules: str
+
+
+_encode_head = msgspec.msgpack.Encoder().encode
+_head = msgspec.msgpack.Decoder(_Head).decode
+_chunk = msgspec.msgpack.Decoder(_Chunk).decode
+_encode_json = msgspec.json.Encoder().encode
+_LINE = re.compile(r"!R([0-9]+)$")
+
+
+async def ingest(
+    services: Services,
+    *,
+    dataset: str,
+    path: Path,
+    authority: str | None = None,
+    officer: str | None = None,
+    encoding: str | None = None,
+    progress: Progress | None = None,
+) -> IngestReceipt:
+    """Take in one file and give its receipt.
+
+    Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, NoActivePolicy, StoreError.
+    """
+    job = await _job(services, dataset, path, authority, officer)
+    async with _opened(job, path, encoding) as adapter:
+        first = await _first_page(adapter)
+        digest = first.cursor.partition(":")[0]
+        ingested = await _begin(job, digest)
+        if not ingested.done:
+            total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
+            ingested = await _read_on(job, adapter, ingested, progress, total)
+        if progress is not None:
+            done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
+            progress(done, done)
+        return _receipt(ingested)
+
+
+def receipt_json(receipt: IngestReceipt) -> bytes:
+    """A receipt as the file that departments get."""
+    return msgspec.json.format(_encode_json(receipt), indent=1) + b"\n"
+
+
+# --- before the first row -------------------------------------------------------------------------------------------------
+
+
+async def _job(services: Services, dataset: str, path: Path, authority: str | None, officer: str | None) -> _Job:
+    """The request checked: a dataset that there is, an authority that may send.
+
+    Raises FileRefused, NoActivePolicy.
+    """
+    policies = await services.policies.fresh()
+    described = policies.catalogue.datasets.get(DatasetId(dataset))
+    if described is None:
+        known = ", ".join(sorted(policies.catalogue.datasets))
+        raise FileRefused("there is no such dataset", code="dataset-unknown", place="DATASET", hint=f"one of {known}")
+    if (authority is None) != (officer is None):
+        raise FileRefused("authority and officer go together", code="SCOPE_AUTHORITY", place="--authority", hint="give both, or neither")
+    register = {
+        each.uscc: AuthorityInfo(uscc=each.uscc, name=each.name, region=each.region, covers=each.covers)
+        for each in services.settings.authorities
+    }
+    sender = None
+    if authority is not None:
+        try:
+            sender = parse_uscc(authority)
+        except RowFault as fault:
+            raise FileRefused(fault.detail, code=fault.code, place="--authority", hint=fault.hint) from None
+        if sender not in register:
+            raise FileRefused("this authority may not upload here", code="SCOPE_AUTHORITY", place="--authority",
+                              hint="add it to [[authorities]] of the settings file")
+    rules = (policies.version, policies.digest, services.settings.region, services.settings.demo, services.settings.authorities)
+    return _Job(
+        services=services, dataset=described, authorities=register, authority=sender, officer=officer,
+        actor=f"authority:{sender}" if sender else "vouched", file_name=path.name, rules=sha256(_encode_json(rules)).hexdigest()[:32],
+    )
+
+
+@asynccontextmanager
+async def _opened(job: _Job, path: Path, encoding: str | None) -> AsyncIterator[SourceAdapter]:
+    """The adapter for one file; its faults leave as refusals of the file."""
+    fields = job.dataset.fields
+    headers = {text: fields[name].wire_name for text, name in header_map(job.dataset).items()}
+    config: dict[str, object] = {
+        "path": str(path), "dataset": job.dataset.id, "headers": headers, "as_of": job.services.clock(),
+        "page_rows": job.services.settings.ingest_chunk,
+        "dates": _wires(job.dataset, lambda kind, _: kind in ("date", "instant")),
+        "codes": _wires(job.dataset, lambda kind, key: kind in CODE_TYPES or key in ("org", "person")),
+        "numbers": _wires(job.dataset, lambda kind, _: kind == "int" or kind.startswith("decimal")),
+    }
+    if encoding is not None:
+        config["encoding"] = encoding
+    adapter = job.services.adapters.source(ADAPTER, config)
+    try:
+        yield adapter
+    except AdapterError as error:
+        raise FileRefused(error.message, code=error.code, place=error.place) from error
+    finally:
+        await adapter.close()
+
+
+def _wires(dataset: Dataset, chosen: Callable[[str, str | None], bool]) -> list[str]:
+    return [field.wire_name for field in dataset.fields.values() if chosen(field.type, field.link_key)]
+
+
+async def _first_page(adapter: SourceAdapter) -> Page:
+    """The first page: it comes only when the whole file has been looked through."""
+    async with aclosing(adapter.pull(None)) as pages:  # type: ignore[type-var]  # every pull is an async generator
+        return await anext(pages)
+
+
+async def _begin(job: _Job, digest: str) -> Ingest:
+    """The ingest of this file under this word: a new one, the one to go on with, the finished one, or that one judged again."""
+    async with job.services.store.transaction() as tx:
+        ingested = await ingests.start(
+            tx, dataset=job.dataset.id, file_sha256=digest, file_name=job.file_name, authority=job.authority, officer=job.officer,
+            receipt=_framed(_encode_head(_Head(job.rules))),
+        )
+        if ingested.done and _rules(ingested.receipt) != job.rules:
+            ingested = await ingests.reopen(tx, ingested.ingest_id, receipt=_framed(_encode_head(_Head(job.rules))))
+        return ingested
+
+
+# --- chunk by chunk -------------------------------------------------------------------------------------------------------
+
+
+async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int) -> Ingest:
+    """All that is left of the file, one transaction a chunk."""
+    done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
+    if progress is not None:
+        progress(done, total)
+    async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
+        async for page in pages:
+            ingested, chunk = await _take(job, page, ingested)
+            while await render_public(job.services):
+                pass
+            done += chunk.rows
+            if progress is not None:
+                progress(done, total)
+    return await _finish(job, ingested)
+
+
+async def _take(job: _Job, page: Page, ingested: Ingest) -> tuple[Ingest, _Chunk]:
+    """Store one page: everything that needs no database before the transaction, the rest within it."""
+    services = job.services
+    admitted, faults = _admitted(job, page)
+    texts = redactions(admitted, job.dataset)
+    async with services.store.transaction() as tx:
+        outcomes = await accept_records(services, tx, admitted, job.dataset, actor=job.actor, texts=texts)
+        chunk = _summed(admitted, outcomes, faults)
+        receipt = ingested.receipt + _framed(_encode_head(chunk))
+        await ingests.advance(tx, ingested.ingest_id, cursor=page.cursor, receipt=receipt, expected=ingested.cursor)
+    return msgspec.structs.replace(ingested, cursor=page.cursor, receipt=receipt), chunk
+
+
+def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault]]:
+    """What of a page intake lets in, and what not."""
+    context = IntakeContext(
+        dataset=job.dataset, authorities=job.authorities, sender=job.authority, officer=job.officer, demo=job.services.settings.demo,
+        now=job.services.clock(), region=job.services.settings.region,
+    )
+    admitted: list[Admitted] = []
+    faults: list[RowResult | RowFault] = list(page.unreadable)
+    for record in page.records:
+        try:
+            admitted.append(intake(record, context))
+        except RowFault as fault:
+            faults.append(fault)
+    return admitted, faults
+
+
+def _summed(admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: Iterable[RowResult | RowFault]) -> _Chunk:
+    """One chunk of the receipt."""
+    results = Counter(outcome.result for outcome in outcomes)
+    rejected = [(_line(fault.place), fault.code or "SCHEMA_LINE", fault.field) for fault in faults]
+    rejected += [_told(outcome) for outcome in outcomes if outcome.result == "rejected"]
+    notes = [(_line(each.place), code, field) for each in admitted for code, field in each.warnings]
+    # unchanged, but for another reason than being the same: still held, or withdrawn here and not brought back by the same words
+    notes += [_told(outcome) for outcome in outcomes if outcome.result == "unchanged" and outcome.code not in (None, "DUP_SAME")]
+    return _Chunk(
+        accepted=results["accepted"], unchanged=results["unchanged"], held=results["held"], withdrawn=results["withdrawn"],
+        rejected=_in_order(rejected), held_rows=_in_order(_told(outcome) for outcome in outcomes if outcome.result == "held"),
+        notes=_in_order(notes),
+    )
+
+
+def _in_order(rows: Iterable[_Line]) -> tuple[_Line, ...]:
+    return tuple(sorted(rows, key=lambda row: row[0]))
+
+
+def _told(outcome: Outcome) -> _Line:
+    return _line(outcome.place), outcome.code or "", outcome.field
+
+
+def _line(place: str | None) -> int:
+    """The row number at the end of a place."""
+    match = _LINE.search(place or "")
+    return int(match[1]) if match else 0
+
+
+async def _finish(job: _Job, ingested: Ingest) -> Ingest:
+    """Make the receipt final and leave the act in the audit trail."""
+    total = _receipt(ingested)
+    async with job.services.store.transaction() as tx:
+        await ingests.finish(tx, ingested.ingest_id, receipt=ingested.receipt, expected=ingested.cursor)
+        await audit.write(tx, job.actor, "ingest.file", f"ingest/{ingested.ingest_id}", {
+            "dataset": total.dataset, "sha256": total.file_sha256, "accepted": total.accepted, "unchanged": total.unchanged,
+            "held": total.held, "withdrawn": total.withdrawn, "rejected": total.rejected,
+        })
+    return msgspec.structs.replace(ingested, done=True)
+
+
+# --- receipts -------------------------------------------------------------------------------------------------------------
+
+
+def _framed(data: bytes) -> bytes:
+    packed = zlib.compress(data, 1)
+    return len(packed).to_bytes(4, "big") + packed
+
+
+def _frames(receipt: bytes) -> list[bytes]:
+    found, at = [], 0
+    while at < len(receipt):
+        size = int.from_bytes(receipt[at:at + 4], "big")
+        found.append(zlib.decompress(receipt[at + 4:at + 4 + size]))
+        at += 4 + size
+    if not found:
+        raise StoreError("a stored receipt is empty", code="receipt-invalid")
+    return found
+
+
+def _rules(receipt: bytes) -> str:
+    return _head(_frames(receipt)[0]).rules
+
+
+def _chunks(receipt: bytes) -> list[_Chunk]:
+    return [_chunk(frame) for frame in _frames(receipt)[1:]]
+
+
+def _receipt(ingested: Ingest) -> IngestReceipt:
+    chunks = _chunks(ingested.receipt)
+    rejected = [row for chunk in chunks for row in chunk.rejected]
+    notes = [row for chunk in chunks for row in chunk.notes]
+    return IngestReceipt(
+        dataset=ingested.dataset, file_sha256=ingested.file_sha256, trust="vouched" if ingested.authority is None else "signed",
+        accepted=sum(chunk.accepted for chunk in chunks), unchanged=sum(chunk.unchanged for chunk in chunks),
+        held=sum(chunk.held for chunk in chunks), withdrawn=sum(chunk.withdrawn for chunk in chunks),
+        rejected=_by_code(rejected), noted=_by_code(notes),
+        rows=_lines(rejected + [row for chunk in chunks for row in chunk.held_rows]), notes=_lines(notes),
+    )
+
+
+def _by_code(rows: Iterable[_Line]) -> dict[str, int]:
+    return dict(sorted(Counter(code for _, code, _ in rows).items()))
+
+
+def _lines(rows: Iterable[_Line]) -> tuple[RowLine, ...]:
+    return tuple(RowLine(line=line, code=code, field=field) for line, code, field in _in_order(rows))
