@@ -26,6 +26,7 @@ from gateway.console import note, progress, say, show, table, tell_error
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from gateway.operations.ingest import IngestReceipt
     from gateway.sample.generate import SampleFile
     from gateway.services import Services
 
@@ -289,7 +290,7 @@ def ingest(
     if (authority is None) != (officer is None):
         raise click.UsageError("--authority and --officer go together: an upload is somebody's own statement, or it is vouched")
 
-    async def told(services: "Services") -> Any:
+    async def told(services: "Services") -> "IngestReceipt":
         with progress(file.name) as tell:
             return await story.ingest(
                 services, dataset=dataset, path=file, authority=authority, officer=officer, encoding=encoding, progress=tell
@@ -307,10 +308,15 @@ def ingest(
         raise SystemExit(REJECTED)
 
 
-def receipt_lines(receipt: Any) -> list[str]:
-    """An ingest receipt for people: totals, then rejections by code."""
-    lines = [f"accepted {receipt.accepted}, unchanged {receipt.unchanged}, held {receipt.held}, rejected {sum(receipt.rejected.values())}"]
-    return lines + [f"  rejected {code}: {count}" for code, count in sorted(receipt.rejected.items())]
+def receipt_lines(receipt: "IngestReceipt") -> list[str]:
+    """An ingest receipt for people: totals, then rejections and remarks by code."""
+    counts = {"accepted": receipt.accepted, "unchanged": receipt.unchanged, "held": receipt.held, "withdrawn": receipt.withdrawn}
+    counts["rejected"] = sum(receipt.rejected.values())
+    lines = [", ".join(f"{what} {count}" for what, count in counts.items())]
+    if receipt.trust != "signed":
+        lines.append("  vouched: nobody answers for this file, so it lists nobody")
+    lines += [f"  rejected {code}: {count}" for code, count in receipt.rejected.items()]
+    return lines + [f"  noted {code}: {count}" for code, count in receipt.noted.items()]
 
 
 def write_whole(path: Path, data: bytes) -> None:
