@@ -7,7 +7,7 @@ files. The reader of the change log and the private listener live as long as the
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 from gateway import settings as settings_room
@@ -16,11 +16,12 @@ from gateway.operations import report_health
 from gateway.operations.render_public import render_public
 from gateway.services import Services, open_services
 from gateway.settings import Settings
+from gateway.store.lane import LaneReads
 from gateway.web import application, openapi, telemetry
 from gateway.web.api import exchange
 from gateway.web.api.routes import ROUTES
+from gateway.web.application import Opened
 from gateway.web.asgi import App
-from gateway.web.house import House
 from gateway.web.lane import PublicLane
 from gateway.web.telemetry import Meter, log
 
@@ -34,7 +35,7 @@ def create_app(settings: Settings) -> App:
     meter = Meter()
 
     @asynccontextmanager
-    async def opening() -> AsyncIterator[Services]:
+    async def opening() -> AsyncIterator[Opened]:
         async with AsyncExitStack() as stack:
             services = await stack.enter_async_context(open_services(settings))
             with suppress(GatewayError):  # without a policy every data path says so; /readyz too
@@ -46,18 +47,19 @@ def create_app(settings: Settings) -> App:
                         telemetry.registry_of(meter), settings.metrics_host, settings.metrics_port, tries=settings.workers
                     )
                 )
+            lane = None
+            if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
+                reads = stack.enter_context(closing(LaneReads(services.store)))
+                lane = PublicLane(services, reads.by_code)
             reader = asyncio.create_task(_read_changes(services, meter))
             try:
-                yield services
+                yield Opened(services=services, lane=lane)
             finally:
                 reader.cancel()
                 with suppress(asyncio.CancelledError):
                     await reader
 
-    def lane_of(house: House) -> PublicLane:
-        return PublicLane(house)
-
-    return application.build(settings, opening, meter=meter, lane_of=lane_of, more=(exchange.router,))
+    return application.build(settings, opening, meter=meter, more=(exchange.router,))
 
 
 def create() -> App:

@@ -7,7 +7,7 @@ room is given an opened house; it opens nothing itself.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
@@ -26,9 +26,16 @@ from gateway.web.telemetry import Meter
 MAX_BODY = 1024 * 1024
 """Of a JSON body, bytes; paths that take files have a bound of their own."""
 
-Opening = Callable[[], AbstractAsyncContextManager[Services]]
+
+class Opened(NamedTuple):
+    """What the handlers of one process get at start."""
+
+    services: Services
+    lane: Lane | None = None
+
+
+Opening = Callable[[], AbstractAsyncContextManager[Opened]]
 """Opens what the stories use, and closes it at the end of the process."""
-LaneOf = Callable[[House], Lane | None]
 
 
 def _templates(app: Litestar) -> Routes:
@@ -47,17 +54,16 @@ def build(
     opening: Opening,
     *,
     meter: Meter | None = None,
-    lane_of: LaneOf | None = None,
     more: Sequence[Router | HTTPRouteHandler] = (),
 ) -> FrontDoor:
-    """The ASGI application; `opening` runs in its lifespan, `lane_of` makes the public lane once the house is open."""
+    """The ASGI application; `opening` runs in its lifespan."""
     house = House(settings, meter or Meter())
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with opening() as services:
-            house.open(services)
-            door.lane = lane_of(house) if lane_of is not None else None
+        async with opening() as opened:
+            house.open(opened.services)
+            door.lane = opened.lane
             try:
                 yield
             finally:

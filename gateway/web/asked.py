@@ -139,7 +139,7 @@ class Asked:
         if answer.file_name is not None:
             headers.append((b"content-disposition", disposition(answer.file_name)))
         if answer.sample:
-            headers.append((b"sample-data", b"?1"))
+            headers.append(replies.SAMPLE)
         reply = conditional(Reply(200, headers, answer.body, answer.stream), header(self.headers, b"if-none-match"))
         if not self.caller.shared:  # the length of a compressed answer would tell what a personal plan hides beside reflected input
             return reply

@@ -36,6 +36,8 @@ COMMON: Final[tuple[Header, ...]] = (
 NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 PRIVATE: Final[Header] = (b"cache-control", b"private, max-age=0, must-revalidate")
 NO_INDEX: Final[Header] = (b"x-robots-tag", b"noindex, noarchive")
+SAMPLE: Final[Header] = (b"sample-data", b"?1")
+"""Of a demo: everything in the answer is invented."""
 _NOT_SHARED: Final = b'no-cache="RateLimit, RateLimit-Policy, Request-Cost, Request-Id"'
 """What belongs to one caller is never kept for another (api.md §12.2)."""
 

@@ -1,0 +1,192 @@
+"""The public lane: `GET` and `HEAD` of an organisation by its whole code, answered from its rendering before the framework is asked.
+
+It answers only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose, other
+format or language) → a rendering by key → made under the policy in force → no change of the subject since → still valid by the
+clock. Anything else falls through to the framework, whose answer is the same to the byte, `Date` and `Request-Id` aside (tested).
+
+Rules: no second definition of an answer: cache times, validators and header fields are those of `replies.py` and of the office
+lane's stories; households are never looked up by code here; nothing is remembered of a request. This room must not import the
+store: the look-up is given.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import NoActivePolicy
+from gateway.core.publication.documents import notice, with_notice
+from gateway.core.publication.forms import forms_of
+from gateway.operations.answering import max_age
+from gateway.services import Services
+from gateway.web import replies
+from gateway.web.asgi import Scope, Send
+from gateway.web.edge import MAX_HEADERS, request_ids
+from gateway.web.negotiation import JSON, accepts_coding, language_of, media_type_of
+from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, matches
+
+PREFIX: Final = "/v1/subjects/"
+_CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
+_OFFERS: Final = (JSON,)
+_LOOKED_AT: Final = frozenset({b"accept", b"accept-language", b"accept-encoding", b"authorization", b"purpose", b"if-none-match"})
+_SOON: Final = timedelta(seconds=replies.MAX_AGE)
+
+
+class Rendered(Protocol):
+    """A rendered subject, and what decides whether it is true now."""
+
+    @property
+    def body(self) -> bytes | None:
+        """Its document; None when nothing public is left."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """The opaque part of its validator."""
+        ...
+
+    @property
+    def plan(self) -> str:
+        """Tag of plans and policy version under which it was made."""
+        ...
+
+    @property
+    def valid_until(self) -> str:
+        """First instant at which it is no longer true."""
+        ...
+
+    @property
+    def fresh(self) -> int:
+        """1 when no change of the subject stands after it."""
+        ...
+
+    @property
+    def policy_version(self) -> int | None:
+        """In force, as the store says now."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Dataset version that the public sees now."""
+        ...
+
+
+LookUp = Callable[[str], Rendered | None]
+
+
+class PublicLane:
+    """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
+
+    __slots__ = ("_common", "_demo", "_ids", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
+
+    def __init__(self, services: Services, lookup: LookUp) -> None:
+        self._services = services
+        self._lookup = lookup
+        self._demo = services.settings.demo
+        self._notice = notice("zh-CN")
+        self._ids: Iterator[bytes] = request_ids()
+        self._policies: Policies | None = None
+        self._tag = ""
+        self._version = 0
+        self._common: list[Header] = []
+
+    async def __call__(self, scope: Scope, send: Send) -> int:
+        """Answer and return the status, or send nothing and return 0."""
+        code = scope["path"][len(PREFIX) :]
+        method = scope["method"]
+        if len(code) != 18 or scope["query_string"] or (method != "GET" and method != "HEAD") or _CODE.fullmatch(code) is None:
+            return 0
+        size, wanted, coding, seen = 0, b"", b"", 0
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+            if name not in _LOOKED_AT:
+                continue
+            if name == b"if-none-match":
+                if wanted:
+                    return 0
+                wanted = value
+            elif name == b"accept":
+                if seen & 1 or media_type_of(value, _OFFERS) is None:
+                    return 0
+                seen |= 1
+            elif name == b"accept-language":
+                if seen & 2 or language_of(value) != "zh-CN":
+                    return 0
+                seen |= 2
+            elif name == b"accept-encoding":
+                coding = value
+            else:
+                return 0
+        if size > MAX_HEADERS:
+            return 0
+        found = self._true(code)
+        if found is None:
+            return 0
+        rendered, now = found
+        body = rendered.body or b""
+        if self._demo:
+            body = with_notice(body, self._notice)
+        if len(body) >= MIN_COMPRESSED and coding and accepts_coding(coding, "gzip"):
+            return 0
+        etag = b'W/"%b"' % rendered.etag.encode()
+        headers = [
+            *self._common,
+            self._cache(now, rendered.valid_until),
+            (b"etag", etag),
+            (b"dataset-version", rendered.version.encode()),
+            (b"request-id", next(self._ids)),
+        ]
+        if wanted and matches(wanted, etag):
+            status, body = 304, b""
+        else:
+            status = 200
+            headers.append((b"content-length", b"%d" % len(body)))
+            if method == "HEAD":
+                body = b""
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        return status
+
+    def _true(self, code: str) -> tuple[Rendered, datetime] | None:
+        """The rendering of a code, if it is there and true now."""
+        try:
+            policies = self._services.policies.current()
+        except NoActivePolicy:
+            return None
+        if policies is not self._policies:
+            self._adopt(policies)
+        rendered = self._lookup(code)
+        if (
+            rendered is None
+            or rendered.body is None
+            or not rendered.fresh
+            or rendered.plan != self._tag
+            or rendered.policy_version != self._version
+        ):
+            return None
+        now = self._services.clock()
+        if rendered.valid_until[:19] <= now.isoformat()[:19]:
+            return None
+        return rendered, now
+
+    def _adopt(self, policies: Policies) -> None:
+        """Another policy is in force: renderings of the one before no longer count."""
+        forms = forms_of(policies, "public", "open.read")
+        self._policies, self._tag, self._version = policies, forms.tag, forms.version
+        self._common = [
+            (b"content-type", JSON.encode()),
+            (b"content-language", b"zh-CN"),
+            (b"policy-version", b"%d" % forms.version),
+            (b"policy-plan", b'"%b"' % forms.plan_hash.encode()),
+            NO_INDEX,
+            *COMMON,
+        ]
+        if self._demo:
+            self._common.append(replies.SAMPLE)
+
+    @staticmethod
+    def _cache(now: datetime, valid_until: str) -> Header:
+        if valid_until[:19] < (now + _SOON).isoformat()[:19]:
+            return replies.public_for(max_age(now, valid_until))
+        return replies.public_cache(now)
