@@ -62,6 +62,9 @@ TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
 LIVE: Final = frozenset({"in_force", "held"})
 
 
+_NO_DATES: Final = LifeDates()
+
+
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one statement."""
 
@@ -119,24 +122,56 @@ _decode_dates = msgspec.json.Decoder(LifeDates).decode
 # --- accept -----------------------------------------------------------------------------------------------------------
 
 
+class _Preparing:
+    """What preparing the statements of a chunk needs."""
+
+    __slots__ = ("_clear", "_dataset", "business_key", "content", "vault")
+
+    def __init__(self, vault: Vault, dataset: Dataset) -> None:
+        self.vault = vault
+        self.business_key = vault.digester("business-key")
+        self.content = vault.digester("content")
+        self._dataset = dataset
+        self._clear: dict[SubjectKind, frozenset[str]] = {}
+
+    def clear(self, kind: SubjectKind) -> frozenset[str]:
+        """The fields that stand in clear for this kind."""
+        found = self._clear.get(kind)
+        if found is None:
+            found = self._clear[kind] = clear_fields(self._dataset, kind)
+        return found
+
+
 class _Statement:
     """One admitted statement, prepared: what can be said of it without the database."""
 
-    __slots__ = ("admitted", "business_key", "content", "index", "issuer", "keys", "texts", "values")
+    __slots__ = ("admitted", "business_key", "clear", "content", "index", "issuer", "keys", "secret", "texts")
 
-    def __init__(self, index: int, admitted: Admitted, texts: Mapping[str, Redaction], vault: Vault) -> None:
+    def __init__(self, index: int, admitted: Admitted, texts: Mapping[str, Redaction], preparing: _Preparing) -> None:
         kind = admitted.kind
         self.index = index
         self.admitted = admitted
         self.texts = texts
-        self.values: dict[str, Value] = dict(admitted.values.open())
         self.issuer = admitted.issuer or ""
-        self.business_key = business_key_of(vault, admitted.dataset, admitted.business_key)
-        self.keys: tuple[Key, ...] = tuple(
-            [(key_type, stored_value(vault, key_type, value, kind)) for key_type, value in admitted.subject_keys if key_type != NAME]
-        )
-        self.content = vault.digest("content", _encode_sorted((
-            self.values, admitted.dates, admitted.category, kind, admitted.trust, admitted.region, admitted.authority_code,
+        self.business_key = preparing.business_key(_encode_key((admitted.dataset, admitted.business_key)))[:16].hex()
+        keys = admitted.subject_keys
+        if kind != "legal":
+            keys = tuple([(key_type, stored_value(preparing.vault, key_type, value, kind)) for key_type, value in keys if key_type != NAME])
+        elif any([key_type == NAME for key_type, _value in keys]):
+            keys = tuple([key for key in keys if key[0] != NAME])
+        self.keys: tuple[Key, ...] = keys
+        in_clear = preparing.clear(kind)
+        clear: dict[str, Value] = {}
+        secret: dict[str, Value] = {}
+        for name, value in admitted.values.open().items():
+            if value is None or name in in_clear:
+                clear[name] = value
+            else:
+                secret[name] = value
+        self.clear = _encode_sorted(clear)
+        self.secret = secret
+        self.content = preparing.content(self.clear + _encode_sorted((
+            secret, admitted.dates, admitted.category, kind, admitted.trust, admitted.region, admitted.authority_code,
             admitted.authority_name, admitted.severity, admitted.minor, admitted.hold_code, admitted.dispute_since,
         )))
 
@@ -161,11 +196,6 @@ class _Write:
         self.corrected_since: str | None = None if found is None else found.corrected_since
 
 
-def business_key_of(vault: Vault, dataset: str, values: Sequence[str]) -> str:
-    """The keyed digest by which a statement is known again."""
-    return vault.digest("business-key", _encode_key((dataset, values)))[:16].hex()
-
-
 def _retired_key(vault: Vault, business_key: str, record_id: str) -> str:
     """The business key of a record that must not be found by it any more, or not yet."""
     return vault.digest("business-key", f"{business_key}|{record_id}".encode())[:16].hex()
@@ -185,8 +215,8 @@ async def accept(
     `texts` are the redactions of each statement's text fields. `period_of` may look at kind, category, severity and dates alone.
     Raises StoreError; then nothing of the chunk may be kept.
     """
-    vault = tx.vault
-    statements = [_Statement(index, each, redacted, vault) for index, (each, redacted) in enumerate(zip(admitted, texts, strict=True))]
+    preparing = _Preparing(tx.vault, dataset)
+    statements = [_Statement(index, each, redacted, preparing) for index, (each, redacted) in enumerate(zip(admitted, texts, strict=True))]
     outcomes: dict[int, Outcome] = {}
     accepting = _Accepting(tx, dataset, actor, period_of)
     # a record is touched once a round: what says something about the same record again waits for the next one
@@ -215,9 +245,9 @@ class _Accepting:
         self._period_of = period_of
         self._today = legal_day(tx.now)
         self._linker = Linker(tx)
-        self._clear: dict[SubjectKind, frozenset[str]] = {}
         self._periods: dict[tuple[object, ...], tuple[str | None, str | None, str | None]] = {}
         self._officers: dict[str, str] = {}
+        self._received: tuple[datetime, str] = tx.now, tx.now_text
         self._by_key: dict[tuple[str, str], Row] = {}
         self._elsewhere: dict[str, list[Row]] = {}
         self._by_id: dict[str, Row] = {}
@@ -398,44 +428,24 @@ class _Accepting:
         await tx.update(records, _STATE_COLUMNS, "record_id", withdrawn)
         await tx.insert(changes, _CHANGE_COLUMNS, log)
 
-    async def _seal(self, writes: Sequence[_Write]) -> dict[int, tuple[bytes, bytes | None]]:
-        """For each statement its clear values as JSON and its ciphertexts, by index."""
-        vault = self._tx.vault
+    async def _seal(self, writes: Sequence[_Write]) -> dict[int, bytes]:
+        """For each statement with something secret its ciphertexts as one column, by index."""
         year = self._tx.now.year
-        plain: list[tuple[str, RecordId, dict[str, Value], dict[str, Value], int]] = []
-        scopes: set[str] = set()
-        for write in writes:
-            admitted = write.statement.admitted
-            open_names = self._clear.get(admitted.kind)
-            if open_names is None:
-                open_names = self._clear[admitted.kind] = clear_fields(self._dataset, admitted.kind)
-            clear: dict[str, Value] = {}
-            secret: dict[str, Value] = {}
-            for name, value in write.statement.values.items():
-                if value is None or name in open_names:
-                    clear[name] = value
-                else:
-                    secret[name] = value
-            scope = ""
-            if secret:
-                scope = scope_of(admitted.kind, write.subject_id, self._dataset.id, year)
-                scopes.add(scope)
-            plain.append((scope, write.record_id, clear, secret, write.statement.index))
-        deks_of = await vault.deks(self._tx, scopes, create=True)
-        ciphertexts = iter(vault.seal_many(TABLE, [
-            (deks_of[scope], name, record_id, encode_value(value)) for scope, record_id, _clear, secret, _index in plain
-            for name, value in secret.items()
+        dataset_id = self._dataset.id
+        secret = [
+            (scope_of(write.statement.admitted.kind, write.subject_id, dataset_id, year), write) for write in writes if write.statement.secret
+        ]
+        deks_of = await self._tx.vault.deks(self._tx, [scope for scope, _write in secret], create=True)
+        ciphertexts = iter(self._tx.vault.seal_many(TABLE, [
+            (deks_of[scope], name, write.record_id, encode_value(value))
+            for scope, write in secret for name, value in write.statement.secret.items()
         ]))
-        return {
-            index: (_encode(clear), pack({name: next(ciphertexts) for name in secret}) if secret else None)
-            for _scope, _record_id, clear, secret, index in plain
-        }
+        return {write.statement.index: pack({name: next(ciphertexts) for name in write.statement.secret}) for _scope, write in secret}
 
-    def _content(self, write: _Write, sealed: tuple[bytes, bytes | None] | None, seq: int) -> tuple[object, ...]:
+    def _content(self, write: _Write, secret: bytes | None, seq: int) -> tuple[object, ...]:
         """The values of `_CONTENT_COLUMNS`."""
         admitted, found = write.statement.admitted, write.found
         dates = self._dates(write)
-        clear, secret = sealed or (b"{}", None)
         dispute = admitted.dispute_since
         if dispute is None and found is not None and admitted.issuer is None:
             dispute_text = found.dispute_since  # opened here; the source knows nothing of it
@@ -445,15 +455,19 @@ class _Accepting:
             write.version, write.state, write.hold_code, admitted.trust, admitted.region, admitted.authority_code, admitted.authority_name,
             admitted.sender, self._officer(admitted.officer), None if dates.decision is None else dates.decision.isoformat(),
             admitted.severity, _encode(dates), *self._period(admitted, dates), admitted.minor, found is not None and bool(found.sealed_flag),
-            dispute_text, write.corrected_since, clear, secret, _encode(write.statement.texts) if write.statement.texts else None,
-            write.statement.content, self._tx.now_text if admitted.received_at is self._tx.now else stamp(admitted.received_at),
-            self._tx.now_text, seq,
+            dispute_text, write.corrected_since, write.statement.clear, secret, _encode(write.statement.texts) if write.statement.texts else None,
+            write.statement.content, self._stamp(admitted.received_at), self._tx.now_text, seq,
         )
+
+    def _stamp(self, received_at: datetime) -> str:
+        if received_at is not self._received[0]:  # one instant for all rows of a file
+            self._received = received_at, stamp(received_at)
+        return self._received[1]
 
     def _dates(self, write: _Write) -> LifeDates:
         """The source's dates, with what only we know: since when it is public here, and duties fulfilled."""
         dates = write.statement.admitted.dates
-        before = LifeDates() if write.found is None else _decode_dates(write.found.dates)
+        before = _NO_DATES if write.found is None else _decode_dates(write.found.dates)
         first = before.first_publication_here
         if first is None and write.state == "in_force":
             first = self._today
