@@ -190,6 +190,7 @@ def normalise_header(text: str) -> str:
 _TABLE = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*(?:"([^"]+)"|'([^']+)'|([A-Za-z0-9_-]+))\s*[.=]""")
 _PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
+_UNKNOWN_FIELD = re.compile("unknown field `([^`]+)`")
 _JSON_PATH = re.compile(r"\.([A-Za-z0-9_-]+)|\[([0-9]+)\]|\[(\.\.\.)\]")
 
 
@@ -260,6 +261,8 @@ class PolicyFile:
                 if not name and not index:
                     break
                 deeper.append(name or int(index))
+            if unknown := _UNKNOWN_FIELD.search(message):
+                deeper.append(unknown[1])
             spot = where.rstrip("`").removeprefix("$")
             raise self.error(f"{message}{f' in `{spot}`' if spot else ''}", *path, *deeper, field=field, rule=rule,
                              hint="every key and its values stand in policies/README.md") from None
