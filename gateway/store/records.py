@@ -87,6 +87,7 @@ _FOUND = (
     records.c.content_digest,
 )
 _BY_BUSINESS_KEY = sa.select(*_FOUND).where(records.c.dataset == sa.bindparam("of_dataset"), among(records.c.business_key, "wanted"))
+_BY_BUSINESS_KEY_SAID_BY = _BY_BUSINESS_KEY.add_columns(changes.c.actor).join(changes, changes.c.seq == records.c.changed_seq)
 _BY_RECORD_ID = sa.select(*_FOUND).where(among(records.c.record_id, "wanted"))
 
 _KEPT = tuple(column.name for column in record_versions.columns if column.name not in ("op", "reason", "actor", "at", "seq"))
@@ -209,16 +210,18 @@ async def accept(
     *,
     actor: str,
     period_of: Callable[[Admitted, LifeDates], Period],
+    once: bool = False,
 ) -> list[Outcome]:
     """Store the statements of one chunk, in a handful of statements however many they are; one outcome each, in order.
 
-    `texts` are the redactions of each statement's text fields. `period_of` may look at kind, category, severity and dates alone.
+    `texts` are the redactions of each statement's text fields. `period_of` may look at kind, category, severity and dates alone. With
+    `once`, what this actor was the last to say is not amended by it again (DUP_KEY): one file says one thing about one record.
     Raises StoreError; then nothing of the chunk may be kept.
     """
     preparing = _Preparing(tx.vault, dataset)
     statements = [_Statement(index, each, redacted, preparing) for index, (each, redacted) in enumerate(zip(admitted, texts, strict=True))]
     outcomes: dict[int, Outcome] = {}
-    accepting = _Accepting(tx, dataset, actor, period_of)
+    accepting = _Accepting(tx, dataset, actor, period_of, once=once)
     # a record is touched once a round: what says something about the same record again waits for the next one
     rounds: dict[int, list[_Statement]] = defaultdict(list)
     seen: Counter[tuple[str, str]] = Counter()
@@ -238,8 +241,11 @@ async def accept(
 class _Accepting:
     """The acceptance of one chunk."""
 
-    def __init__(self, tx: Transaction, dataset: Dataset, actor: str, period_of: Callable[[Admitted, LifeDates], Period]) -> None:
+    def __init__(
+        self, tx: Transaction, dataset: Dataset, actor: str, period_of: Callable[[Admitted, LifeDates], Period], *, once: bool
+    ) -> None:
         self._tx = tx
+        self._once = once
         self._dataset = dataset
         self._actor = actor
         self._period_of = period_of
@@ -279,7 +285,7 @@ class _Accepting:
         """The records that these statements may be about."""
         self._by_key, self._elsewhere, self._by_id = {}, defaultdict(list), {}
         wanted = {"of_dataset": self._dataset.id, "wanted": [statement.business_key for statement in statements]}
-        for row in await self._tx.all(_BY_BUSINESS_KEY, wanted):
+        for row in await self._tx.all(_BY_BUSINESS_KEY_SAID_BY if self._once else _BY_BUSINESS_KEY, wanted):
             self._by_key[row.issuer, row.business_key] = row
             self._elsewhere[row.business_key].append(row)
         ids = [statement.admitted.record_id for statement in statements if statement.admitted.record_id is not None]
@@ -358,6 +364,8 @@ class _Accepting:
             return _unchanged(admitted, found, found.hold_code or "DUP_SAME")
         if same and admitted.issuer is None and was != "repaired":
             return _unchanged(admitted, found, "SEQ_STATE")
+        if self._once and was in LIVE and getattr(found, "actor", None) == self._actor:
+            return _rejected(admitted, "DUP_KEY", found)
         state: RecordState = "held" if hold_code else "in_force"
         op = "amend" if was == state == "in_force" else "hold" if state == "held" else "release" if was == "held" else "assert"
         subject_id = SubjectId(found.subject_id)
