@@ -301,18 +301,20 @@ def load_kek(path: Path) -> bytes:
     Raises SettingsError that says how to mend it.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe that somebody put there
     except FileNotFoundError:
         raise SettingsError("there is no key-encryption key", code="key-missing", place=str(path),
                             hint="`chengxin init` makes one; for an existing database put back its own") from None
     except OSError as error:
         raise SettingsError(f"cannot read the key-encryption key: {error.strerror}", code="key-invalid", place=str(path)) from error
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
+    try:
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or stat.S_IMODE(about.st_mode) not in (0o400, 0o600):
             raise SettingsError("the key-encryption key must be a file of mode 0400 or 0600", code="key-mode", place=str(path),
                                 hint=f"chmod 0400 {path}")
-        key = file.read(KEK_BYTES + 1)
+        key = os.read(handle, KEK_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(key) != KEK_BYTES:
         raise SettingsError("the key-encryption key must have exactly 32 bytes", code="key-invalid", place=str(path),
                             hint="put back the file that `chengxin init` made")

@@ -1,0 +1,66 @@
+"""After every step, check the whole: what must hold in any store, whatever was done to it."""
+
+from collections import defaultdict
+
+import sqlalchemy as sa
+
+from gateway.store import audit
+from gateway.store.store import Store
+from gateway.store.tables import changes, counters, deks, record_versions, records, subject_keys, subject_names, subjects
+from gateway.store.vault import dek_id_of, unpack
+
+
+async def check_store(store: Store) -> None:
+    """The log is dense, heads and versions agree with it, every ciphertext has its key, nothing of an erased record is left."""
+    log = await store.reads.all(sa.select(changes).order_by(changes.c.seq))
+    assert [row.seq for row in log] == list(range(1, len(log) + 1)), "the log has a gap"
+    counter = await store.reads.one(sa.select(counters.c.value).where(counters.c.name == "changes"))
+    assert (counter.value if counter else 0) == len(log)
+    of_record, of_subject = defaultdict(list), defaultdict(list)
+    for row in log:
+        of_record[row.record_id].append(row)
+        of_subject[row.subject_id].append(row)
+    kept = defaultdict(dict)
+    for row in await store.reads.all(sa.select(record_versions)):
+        kept[row.record_id][row.version] = row
+    known = {row.dek_id: row.scope for row in await store.reads.all(sa.select(deks.c.dek_id, deks.c.scope))}
+    all_records = await store.reads.all(sa.select(records))
+    assert set(of_record) == {row.record_id for row in all_records}, "a change without its record"
+    left: dict[str, int] = defaultdict(int)
+    for row in all_records:
+        own = of_record[row.record_id]
+        assert [change.version for change in own] == list(range(1, row.version + 1)), "a version without its change"
+        assert own[-1].seq == row.changed_seq
+        assert all(change.subject_id == row.subject_id for change in own), "a record moved to another subject"
+        if row.state == "erased":
+            assert row.secret is None
+            assert row.texts is None
+            assert row.clear == b"{}"
+            assert row.record_id not in kept
+            continue
+        left[row.subject_id] += 1
+        assert sorted(kept[row.record_id]) == list(range(1, row.version)), "a past version is missing"
+        for version, old in kept[row.record_id].items():
+            change = own[version - 1]
+            assert (old.seq, old.op, old.reason, old.actor, old.at) == (change.seq, change.op, change.reason, change.actor, change.at)
+        for holder in (row, *kept[row.record_id].values()):
+            for sealed in unpack(holder.secret).values() if holder.secret else ():
+                scope = known[dek_id_of(sealed)]
+                assert scope.startswith("org:" if row.kind == "legal" else f"subject:{row.subject_id}"), "a value under somebody else's key"
+    for row in await store.reads.all(sa.select(subjects)):
+        assert row.head_seq == max((change.seq for change in of_subject[row.subject_id]), default=0), "a head that is not the latest change"
+        if not left[row.subject_id]:
+            for table in (subject_keys, subject_names):
+                assert await store.reads.one(sa.select(table).where(table.c.subject_id == row.subject_id)) is None, "keys of nobody"
+            assert f"subject:{row.subject_id}" not in known.values(), "a data key of nobody"
+    assert await audit.first_broken(store.reads) is None
+
+
+async def everything_in(store: Store) -> bytes:
+    """All that the tables hold, as bytes, to look for what must not be there."""
+    found = []
+    for table in sa.inspect(subjects).metadata.sorted_tables:
+        for row in await store.reads.all(sa.select(table)):
+            for value in row:
+                found.append(bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode())
+    return b"\0".join(found)
