@@ -12,8 +12,10 @@ import re
 import unicodedata
 from calendar import monthrange
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from functools import cache
+from itertools import pairwise
 from operator import mul
 from typing import Final, Literal
 
@@ -21,7 +23,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure.surnames import COMPOUND, SINGLE
 from gateway.core.records.divisions import PSEUDO_NAMES, short_name
-from gateway.core.records.model import SubjectKind, Value
+from gateway.core.records.model import Field, SubjectKind, Value
 
 
 class Drop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="drop"):
@@ -33,9 +35,9 @@ class Exists(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
 
 class Generalise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="generalise"):
-    """A coarser value: of a date its month, year or decade; of a division its first 6, 4 or 2 digits."""
+    """A coarser value: of a date its month, year or decade; of a division its first 6, 4 or 2 digits; of an amount its band."""
 
-    to: Literal["month", "year", "decade", 6, 4, 2]
+    to: Literal["month", "year", "decade", 6, 4, 2, "band"]
 
 
 class Surname(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="surname"):
@@ -117,6 +119,7 @@ _COARSENESS: Final[dict[object, tuple[str, int]]] = {
     2: ("division", 1),
     4: ("division", 2),
     6: ("division", 3),
+    "band": ("amount", 1),
 }
 _PROFILES: Final = ("strict", "third_parties")
 
@@ -187,6 +190,7 @@ _PHONE: Final = re.compile(r"(?:0[0-9]{2,3}-?)?[1-9][0-9]{6,7}(?:-[0-9]{1,6})?|1
 _PLATE: Final = re.compile(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][A-HJ-NP-Z0-9]{4,5}[A-HJ-NP-Z0-9学警港澳挂领使]"
 )
+_EDGE: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
 
@@ -425,6 +429,38 @@ def _digits(count: int) -> Treat:
 _DATES: Final[dict[object, Treat]] = {"month": _month, "year": _year, "decade": _decade}
 
 
+def _band(edges: tuple[str, ...], unit: str | None) -> Treat:
+    def treat(value: Value) -> Shown:
+        return None if value is None else band_label(value, edges, unit) or DROPPED
+
+    return treat
+
+
+def band_label(value: Value, edges: tuple[str, ...], unit: str | None) -> str | None:
+    """The band of an amount between edges that policy has fixed: 1万元以上不满5万元; None for what is no amount."""
+    try:
+        number = Decimal(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        return None
+    if number is None or not number.is_finite():
+        return None
+    said = unit or ""
+    below: str | None = None
+    for edge in edges:
+        if number < Decimal(edge):
+            return f"{below}{said}以上不满{edge}{said}" if below is not None else f"不满{edge}{said}"
+        below = edge
+    return f"{below}{said}以上" if below is not None else None
+
+
+def bands_ascend(edges: tuple[str, ...]) -> bool:
+    """Whether edges are numbers, each above the one before it."""
+    if not edges or not all(_EDGE.fullmatch(edge) for edge in edges):
+        return False
+    numbers = [Decimal(edge) for edge in edges]
+    return all(one < other for one, other in pairwise(numbers))
+
+
 def household_name(code: str | None, region: str) -> str:
     """What stands for the name of an individual business: the county of its code, else of its record, and a fixed form."""
     county = _county(code[2:8]) if code and uscc_holds(code) else None
@@ -452,12 +488,12 @@ _WINDOWS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 
 
-def misfit(treatment: Treatment, kind: str, *, text: bool, subject: SubjectKind) -> str | None:
-    """Why this treatment cannot stand on a field of this type, for this kind of subject; None if it can."""
-    base = kind.partition("(")[0]
+def misfit(treatment: Treatment, described: Field, subject: SubjectKind) -> str | None:
+    """Why this treatment cannot stand on this field, for this kind of subject; None if it can."""
+    base = described.type.partition("(")[0]
     if isinstance(treatment, Drop):
         return None
-    if text:
+    if described.text:
         return None if isinstance(treatment, Redact | Clear) else "a text field takes drop, redact or clear"
     if isinstance(treatment, Exists | Clear):
         return None
@@ -468,8 +504,7 @@ def misfit(treatment: Treatment, kind: str, *, text: bool, subject: SubjectKind)
             return None
         return "surname stands on names of persons and of individual businesses only"
     if isinstance(treatment, Generalise):
-        axis = _COARSENESS[treatment.to][0]
-        return None if axis == base else f"generalise(to = {treatment.to}) stands on a {axis} field, not on {base}"
+        return _generalise_misfit(treatment, base, described.bands)
     if base not in KEEP_TYPES:
         return f"keep does not stand on {base}"
     allowed = _WINDOWS.get(base)
@@ -479,13 +514,28 @@ def misfit(treatment: Treatment, kind: str, *, text: bool, subject: SubjectKind)
     return None
 
 
-def treat_function(treatment: Treatment, kind: str) -> Treat | None:
-    """The function that applies a treatment to values of one type; None where the value is shown as it is.
+def _generalise_misfit(treatment: Generalise, base: str, bands: tuple[str, ...]) -> str | None:
+    axis = _COARSENESS[treatment.to][0]
+    if axis == "amount":
+        if base not in ("decimal", "int"):
+            return f"bands stand on amounts, not on {base}"
+        return None if bands_ascend(bands) else "the field names no ascending `bands`"
+    return None if axis == base else f"generalise(to = {treatment.to}) stands on a {axis} field, not on {base}"
 
-    `drop`, `redact` and the names of individual businesses need more than the value: `views` applies them.
+
+def unchanged(value: Value) -> Shown:
+    """The value as it is."""
+    return value
+
+
+def treat_function(treatment: Treatment, kind: str, bands: tuple[str, ...] = (), unit: str | None = None) -> Treat:
+    """The function that applies a treatment to values of one type.
+
+    `drop`, `redact` and the names of individual businesses need more than the value: `views` applies them. Raises ValueError for
+    the first two.
     """
     if isinstance(treatment, Clear):
-        return None
+        return unchanged
     if isinstance(treatment, Exists):
         return _exists
     if isinstance(treatment, Surname):
@@ -493,6 +543,8 @@ def treat_function(treatment: Treatment, kind: str) -> Treat | None:
     if isinstance(treatment, Keep):
         return _keep(treatment.first, treatment.last, kind.partition("(")[0])
     if isinstance(treatment, Generalise):
+        if treatment.to == "band":
+            return _band(bands, unit)
         return _digits(treatment.to) if isinstance(treatment.to, int) else _DATES[treatment.to]
     raise ValueError("drop and redact are no functions of a value")
 
@@ -519,6 +571,5 @@ def parse_twin(text: str) -> Treatment:
 
 def twin(treatment: Treatment, kind: str, value: Value) -> Value:
     """What a receiver recomputes from the whole value; null where the treatment drops it (exchange.md §22)."""
-    function = treat_function(treatment, kind)
-    shown = value if function is None else function(value)
+    shown = treat_function(treatment, kind)(value)
     return None if isinstance(shown, Dropped) else shown

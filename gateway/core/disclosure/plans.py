@@ -1,0 +1,199 @@
+"""Plans: what a compiled policy looks like. One plan holds all cells of a dataset, tier, purpose and kind of subject.
+
+Rules: everything here is frozen and made by `policy` alone; a request looks a plan up and evaluates nothing; a kind without a plan
+is not shown. This room must not decide anything.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+
+from gateway.core.disclosure.masking import Treat, Treatment
+from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, TierInfo
+from gateway.core.errors import PolicyError
+from gateway.core.records.catalogue import Catalogue
+from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
+
+PERSONAL_CLASSES: Final[frozenset[FieldClass]] = frozenset({"P1", "P2", "P3"})
+GUESSABLE: Final[frozenset[Capability]] = frozenset({"filter", "sort", "facet", "search"})
+"""What would let a caller feel his way to a person; `lookup` takes a whole value only."""
+
+SHARING_TIERS: Final = frozenset({"department", "partner", "supervisor", "pboc"})
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON (RFC 8785: all keys are ASCII and there are no floats, so sorting is all it takes)."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+class Mode:
+    """How a step treats its field; compared by number because it happens for every field of every record."""
+
+    CLEAR = 0
+    VALUE = 1
+    TEXT = 2
+    HOUSEHOLD = 3
+
+
+class Step(NamedTuple):
+    """One field of a view, in output order."""
+
+    field: str
+    mode: int
+    treat: Treat
+    """Of a VALUE step; the others do not call it."""
+    option: bool
+    """TEXT: the strict profile. HOUSEHOLD: the county may come from the code, for this plan shows that much of it."""
+    hold: bool
+    """TEXT: nothing while the residual score is not zero."""
+
+
+class Gate(Struct, frozen=True, kw_only=True):
+    """Which rows a plan may show at all; the gates that close for everyone (withdrawn, repaired, held, sealed) need no mention."""
+
+    period: Literal["publication", "sharing"]
+    minors: bool
+    vouched_negative: bool
+    """Whether an unsigned statement may burden its subject here."""
+    onward: bool
+    """Whether what came from another city may be shown."""
+    flags: tuple[str, ...] = ()
+    """Flags of records that a red line closes."""
+    requires: tuple[str, ...] = ()
+    """Fields of this plan without which nothing is published."""
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """Which values beside the fields a plan shows: only what its fields show in clear."""
+
+    severity: bool
+    authority: bool
+    authority_code: bool
+    source: bool
+    source_code: bool
+    decision_date: bool
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What stands for a held text (policy.md §13), made only of fields that the plan shows in clear."""
+
+    act: str
+    kind_field: str | None
+    kind_words: Mapping[str, str]
+    amount_field: str | None
+    amount_bands: tuple[str, ...]
+    amount_unit: str | None
+    date_field: str | None
+
+
+class Reasons(Struct, frozen=True, kw_only=True):
+    """Why a cell is as it is; what `explain` prints."""
+
+    label: str
+    class_: FieldClass
+    class_label: str
+    withheld: str
+    """Why fields of this class may be withheld, in the words of tiers.toml."""
+    withheld_basis: tuple[str, ...]
+    rule: str | None
+    file: str
+    line: int | None
+    steps: tuple[str, ...]
+    treatment: Treatment
+    capabilities: tuple[Capability, ...]
+    basis: tuple[str, ...]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """All cells of one dataset, tier, purpose and kind of subject."""
+
+    dataset: DatasetId
+    tier: str
+    purpose: str
+    kind: SubjectKind
+    columns: tuple[str, ...]
+    """Raw values that are selected and decrypted; nothing else leaves the database for this plan."""
+    texts: tuple[str, ...]
+    """Fields of which the stored redacted text is shown."""
+    steps: tuple[Step, ...]
+    treatments: Mapping[str, str]
+    """Shown, but not clear: what every view of this plan says (a held text differs)."""
+    gate: Gate
+    envelope: Envelope
+    summary: Summary | None
+    capabilities: Mapping[str, frozenset[Capability]]
+    personal: bool
+    """Shows a person more than a surname: never cached, never in bulk to those without a duty."""
+    basis: tuple[BasisRef, ...]
+    reasons: Mapping[str, Reasons]
+    valid_until: datetime | None
+    plan_hash: str
+
+    def can(self, name: str, capability: Capability) -> bool:
+        """Whether this plan's caller may use a field so."""
+        return capability in self.capabilities.get(name, frozenset())
+
+
+class PlanSet(Struct, frozen=True, kw_only=True):
+    """The plans of one dataset, tier and purpose over its kinds of subject; a kind without a plan is not shown."""
+
+    dataset: DatasetId
+    tier: str
+    purpose: str
+    plans: Mapping[SubjectKind, Plan]
+    hash: str
+    columns: frozenset[str]
+    """Union of what its plans select."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether some plan of it is a personal one."""
+        return any(plan.personal for plan in self.plans.values())
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Every field that some kind of subject shows, in dictionary order."""
+        names = dict.fromkeys(name for plan in self.plans.values() for name in plan.reasons)
+        seen = {step.field for plan in self.plans.values() for step in plan.steps}
+        return tuple(name for name in names if name in seen)
+
+    def kinds_with(self, name: str, capability: Capability) -> tuple[SubjectKind, ...]:
+        """The kinds whose plan lets this caller use the field so; an answer is narrowed to them."""
+        return tuple(kind for kind, plan in self.plans.items() if plan.can(name, capability))
+
+
+class Policies(Struct, frozen=True, kw_only=True):
+    """One policy version, compiled: immutable, replaced as a whole by swapping one reference."""
+
+    version: int
+    digest: str
+    catalogue: Catalogue
+    plan_sets: Mapping[tuple[str, str, str], PlanSet]
+    """(dataset, tier, purpose) → plans."""
+    purposes: Mapping[str, PurposeInfo]
+    tiers: Mapping[str, TierInfo]
+    classes: Mapping[FieldClass, ClassInfo]
+    warnings: tuple[PolicyError, ...] = ()
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """Answers of pure functions of this very version (legality and periods of a day); a convenience, bounded by `gates`."""
+
+    def plan_set(self, dataset: str, tier: str, purpose: str) -> PlanSet | None:
+        """The plans under which this tier reads a dataset for a purpose; None: nothing of it is shown. `developer` reads public's."""
+        return self.plan_sets.get((dataset, "public" if tier == "developer" else tier, purpose))
+
+    def public(self, dataset: str) -> PlanSet | None:
+        """What everybody may see of a dataset."""
+        return self.plan_sets.get((dataset, "public", "open.read"))
+
+    def sets_of(self, tier: str, purpose: str) -> tuple[PlanSet, ...]:
+        """Every plan set of a tier and purpose, by dataset id."""
+        tier = "public" if tier == "developer" else tier
+        return tuple(held for (_, of, why), held in sorted(self.plan_sets.items()) if of == tier and why == purpose)
+
+    def hash_of(self, tier: str, purpose: str) -> str:
+        """The name of all plan sets of a tier and purpose together: what answers over several datasets carry."""
+        return digest([held.hash for held in self.sets_of(tier, purpose)])

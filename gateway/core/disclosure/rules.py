@@ -1,0 +1,308 @@
+"""Reads what people write about disclosure: tiers, purposes, red lines, and the `[[rules]]` beside the fields of a dataset.
+
+Rules: everything is decoded strictly (unknown keys, unknown words and values outside a closed list are refused with file and
+line); nothing is accepted that the compiler does not use; ids are plain ASCII. What a rule *means* is decided in `policy` and
+`checks`; this room must not compile.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.core.disclosure.masking import Treatment, TreatmentSpec, treatment_of
+from gateway.core.errors import PolicyError
+from gateway.core.records.catalogue import PolicyFile
+from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
+
+TIERS: Final = ("public", "developer", "subject", "department", "partner", "supervisor", "pboc")
+TIER_ORDER: Final = frozenset({("public", "subject"), ("public", "department"), ("public", "partner"), ("department", "supervisor")})
+"""policy.md §3: the first shows no more than the second; `pboc` stands alone."""
+RULED_TIERS: Final = frozenset({"public", "department", "partner"})
+"""Tiers that have gates and a door today; a rule for another is refused rather than half kept."""
+
+OPEN_PURPOSE: Final = "open.read"
+Flag = Literal["minor", "sealed", "disputed"]
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$")]
+Said = Annotated[str, Meta(min_length=1, max_length=200)]
+Grounds = Annotated[tuple[BasisRef, ...], Meta(min_length=1, max_length=8)]
+
+
+class TierInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tier as people read it."""
+
+    label: Said
+
+
+class ClassInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A class of fields as people read it: what it is, and why and by which law it may be withheld."""
+
+    label: Said
+    reason: Said
+    basis: tuple[BasisRef, ...] = ()
+
+
+class TiersText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`tiers.toml`."""
+
+    order: tuple[tuple[str, str], ...]
+    tiers: dict[str, TierInfo]
+    classes: dict[FieldClass, ClassInfo]
+
+
+class PurposeInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why somebody may ask, on which ground, and under which tiers."""
+
+    label: Said
+    basis: Grounds
+    tiers: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class PurposesText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`purposes.toml`."""
+
+    purposes: dict[Name, PurposeInfo]
+
+
+class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
+    """What a red line is about: exactly one of a flag of the record, a class, a field (`dataset.field`)."""
+
+    flag: Flag | None = None
+    class_: FieldClass | None = None
+    field: str | None = None
+
+
+class Redline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"except_": "except"}):
+    """A ceiling that no rule lifts: for a flag the row, for a class or a field a treatment."""
+
+    id: Name
+    when: When
+    max: Literal["drop-row"] | TreatmentSpec
+    except_: tuple[str, ...] = ()
+    basis: Grounds
+
+
+class ExceptionText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way past S1 for one field, with its ground and its end."""
+
+    field: str
+    kinds: Annotated[tuple[SubjectKind, ...], Meta(min_length=1)]
+    max: TreatmentSpec
+    basis: Grounds
+    until: date
+
+
+class Redlines(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`redlines.toml`."""
+
+    redlines: tuple[Redline, ...] = ()
+    exceptions: tuple[ExceptionText, ...] = ()
+
+
+class ForText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The block of the matrix that a rule fills."""
+
+    tiers: Annotated[tuple[str, ...], Meta(min_length=1)]
+    purposes: Annotated[tuple[str, ...], Meta(min_length=1)]
+    kinds: Annotated[tuple[SubjectKind, ...], Meta(min_length=1)]
+
+
+class FieldRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a rule says of one field: it beats what it says of the field's class."""
+
+    treatment: TreatmentSpec | None = None
+    allow: tuple[Capability, ...] = ()
+    deny: tuple[Capability, ...] = ()
+    basis: tuple[str, ...] = ()
+
+
+class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"for_": "for", "class_": "class"}):
+    """One `[[rules]]` table."""
+
+    id: Name
+    for_: ForText
+    class_: dict[FieldClass, TreatmentSpec] = {}
+    text: TreatmentSpec = "drop"
+    field: dict[str, FieldRule] = {}
+    basis: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """A rule as the compiler takes it, with the place where it stands."""
+
+    id: str
+    dataset: DatasetId
+    file: str
+    line: int
+    tiers: tuple[str, ...]
+    purposes: tuple[str, ...]
+    kinds: tuple[SubjectKind, ...]
+    classes: Mapping[FieldClass, Treatment]
+    text: Treatment
+    fields: Mapping[str, FieldRule]
+    lines: Mapping[str, int]
+    """Line of each key of the block: `class`, `field.uscc`."""
+    basis: tuple[str, ...]
+
+    def line_of(self, field: str) -> int:
+        """The line that decides about a field: its own, else the rule's."""
+        return self.lines.get(f"field.{field}", self.line)
+
+
+class DisclosureFiles(Struct, frozen=True, kw_only=True):
+    """The three files beside the datasets."""
+
+    tiers: Mapping[str, TierInfo]
+    classes: Mapping[FieldClass, ClassInfo]
+    purposes: Mapping[str, PurposeInfo]
+    redlines: Redlines
+
+
+_TABLE_HEAD: Final = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY: Final = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=""")
+_PATH_STEP: Final = re.compile(r"\$?\.?([A-Za-z_][A-Za-z0-9_-]*)|\[(\d+)\]|\[\.\.\.\]")
+
+
+def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
+    """Tiers, purposes and red lines of a policy folder.
+
+    Raises PolicyError policy-parse with file and line.
+    """
+    file = _file(files, "tiers.toml")
+    tiers = file.convert(file.values, TiersText)
+    if set(tiers.tiers) != set(TIERS):
+        raise file.error(f"the tiers are exactly {', '.join(TIERS)}", "tiers", hint="policies/README.md says what each is")
+    if frozenset(tiers.order) != TIER_ORDER or len(tiers.order) != len(TIER_ORDER):
+        pairs = ", ".join(f"{below} ⊑ {above}" for below, above in sorted(TIER_ORDER))
+        raise file.error(f"the order of tiers is fixed: {pairs}", "order")
+    missing = [name for name in get_args(FieldClass) if name not in tiers.classes]
+    if missing:
+        raise file.error(
+            f"classes without a label: {', '.join(missing)}", "classes", hint="every class says what it is and why it is withheld"
+        )
+    file = _file(files, "purposes.toml")
+    purposes = file.convert(file.values, PurposesText).purposes
+    file = _file(files, "redlines.toml")
+    redlines = file.convert(file.values, Redlines)
+    for number, redline in enumerate(redlines.redlines):
+        when = redline.when
+        named = [name for name, value in (("flag", when.flag), ("class", when.class_), ("field", when.field)) if value is not None]
+        if len(named) != 1:
+            raise file.error(f"red line {redline.id}: `when` names exactly one of flag, class, field", "redlines", number)
+        if (redline.max == "drop-row") != (when.flag is not None):
+            raise file.error(f'red line {redline.id}: a flag takes max = "drop-row", a class or a field a treatment', "redlines", number)
+    return DisclosureFiles(tiers=tiers.tiers, classes=tiers.classes, purposes=purposes, redlines=redlines)
+
+
+def _file(files: Mapping[str, bytes], path: str) -> PolicyFile:
+    content = files.get(path)
+    if content is None:
+        raise PolicyError("the file is missing from the policy folder", file=path, hint="policies/README.md lists the files")
+    return PolicyFile(path, content)
+
+
+def read_rules(dataset: DatasetId, tables: tuple[dict[str, Any], ...], file: str, content: bytes) -> tuple[Rule, ...]:
+    """The rules of one dataset, each with its line.
+
+    Raises PolicyError policy-parse with file and line.
+    """
+    blocks = rule_blocks(content)
+    rules = []
+    for number, table in enumerate(tables):
+        line, keys = blocks[number] if number < len(blocks) else (None, {})
+        named = table.get("id")
+        try:
+            text = msgspec.convert(table, RuleText)
+        except msgspec.ValidationError as error:
+            raise PolicyError(
+                f"rule {named if isinstance(named, str) else number + 1}: {error}",
+                file=file,
+                line=_line_in(keys, str(error)) or line,
+                rule=named if isinstance(named, str) else None,
+                hint="policies/README.md lists every key",
+            ) from None
+        rules.append(
+            Rule(
+                id=text.id,
+                dataset=dataset,
+                file=file,
+                line=line or 1,
+                tiers=text.for_.tiers,
+                purposes=text.for_.purposes,
+                kinds=text.for_.kinds,
+                classes={name: treatment_of(spec) for name, spec in text.class_.items()},
+                text=treatment_of(text.text),
+                fields=text.field,
+                lines=keys,
+                basis=text.basis,
+            )
+        )
+    return tuple(rules)
+
+
+def rule_blocks(content: bytes) -> list[tuple[int, dict[str, int]]]:
+    """For each `[[rules]]` of a file its line and the lines of its keys, dotted tables such as `[rules.field.uscc]` included."""
+    blocks: list[tuple[int, dict[str, int]]] = []
+    prefix: str | None = None
+    for number, line in _code_lines(content):
+        head = _TABLE_HEAD.match(line)
+        if head is not None:
+            name = _dotted(head[1])
+            if name == "rules" and line.lstrip().startswith("[["):
+                blocks.append((number, {}))
+                prefix = ""
+            elif blocks and name.startswith("rules."):
+                prefix = name.removeprefix("rules.")
+                _note(blocks[-1][1], prefix, number)
+                prefix += "."
+            else:
+                prefix = None
+            continue
+        key = _KEY.match(line)
+        if key is not None and blocks and prefix is not None:
+            _note(blocks[-1][1], prefix + _dotted(key[1]), number)
+    return blocks
+
+
+def _note(keys: dict[str, int], path: str, number: int) -> None:
+    parts = path.split(".")
+    for depth in range(1, len(parts) + 1):
+        keys.setdefault(".".join(parts[:depth]), number)
+
+
+def _dotted(text: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in text.split("."))
+
+
+def _code_lines(content: bytes) -> Iterator[tuple[int, str]]:
+    """Numbered lines outside multi-line strings."""
+    inside: str | None = None
+    for number, line in enumerate(content.decode("utf-8", errors="replace").split("\n"), start=1):
+        if inside is None:
+            yield number, line
+        for quote in ('"""', "'''"):
+            if (inside is None or inside == quote) and line.count(quote) % 2:
+                inside = quote if inside is None else None
+                break
+
+
+def _line_in(keys: Mapping[str, int], message: str) -> int | None:
+    """The line of the key that a msgspec message points at, or of the nearest key above it."""
+    _, _, path = message.rpartition("`$")
+    steps = [found[1] for found in _PATH_STEP.finditer(path.rstrip("`")) if found[1]]
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown is not None:
+        steps.append(unknown[1])
+    while steps:
+        if ".".join(steps) in keys:
+            return keys[".".join(steps)]
+        steps.pop()
+    return None
+
+
+def line_naming(content: bytes, words: str) -> int | None:
+    """The first line that mentions these words; how errors find a red line or an exception."""
+    return next((number for number, line in _code_lines(content) if words in line), None)

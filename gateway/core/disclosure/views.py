@@ -1,0 +1,232 @@
+"""The only door out: a Record becomes readable as a View, and only here.
+
+Rules: a row whose gate is closed gives no view; a field without a rule is not there; a view is one pass over the steps of a
+compiled plan; a treatment that fails drops its field and says `failed`, and the raw value never takes its place; nothing raises past
+`view`. Values beside the fields (source, severity, decision date) show only what the plan's fields show in clear; marks are never
+masked. Free text leaves as it was redacted at intake (`redacted_texts`), never redacted on request.
+
+`Unpublished.open()` may stand here, in `core/publication/listings.py` and in `store/records.py`, nowhere else.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.core.disclosure.gates import Standing, closed_gate, row_gate, standing
+from gateway.core.disclosure.masking import DROPPED, band_label, household_name
+from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
+from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
+from gateway.core.records.model import (
+    Admitted,
+    BasisRef,
+    Dataset,
+    DatasetId,
+    Recognised,
+    Record,
+    RecordId,
+    Redaction,
+    SubjectId,
+    SubjectKind,
+    Value,
+)
+from gateway.core.records.periods import end_instant
+
+__all__ = ["FAILED", "HELD", "SUMMARY", "Mark", "View", "closed_gate", "redacted_texts", "view"]
+
+HELD: Final = "held"
+FAILED: Final = "failed"
+SUMMARY: Final = "summary"
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """What every format says beside a record: never maskable, never left out."""
+
+    code: str
+    """`objection_in_progress`, `corrected`, `recognised`, `validity_ended`."""
+    since: datetime | None
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """A record as one tier may see it under one policy version."""
+
+    record_id: RecordId
+    subject_id: SubjectId
+    dataset: DatasetId
+    category: str
+    kind: SubjectKind
+    policy_version: int
+    plan_hash: str
+    fields: dict[str, Value]
+    """All shown fields in dictionary order, and `summary` last where the plan shows redacted text."""
+    treatments: Mapping[str, str]
+    """Shown, but not clear; `held` for a text not released, `failed` for a treatment that broke."""
+    region: str
+    published_from: date | None
+    publish_until: date | None
+    period_rule: str | None
+    basis: tuple[BasisRef, ...]
+    source_name: str | None
+    source_code: str | None
+    received_at: datetime
+    marks: tuple[Mark, ...]
+    trust: str
+    issuer: str | None
+    recognised: Recognised | None
+    severity: str | None
+    decision_date: str | None
+    valid_from: datetime
+    valid_until: datetime | None
+    """Until when this view stays true as it is: period, own validity, grounds; None: until something changes."""
+
+
+def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View | None:
+    """The record as this plan shows it, or None when a row gate is closed."""
+    if row_gate(record, plan, now) is not None:
+        return None
+    held = standing(record, plan, policies, now)
+    if held.closed is not None:
+        return None
+    raw = record.raw.open()
+    texts = record.texts
+    for name in plan.gate.requires:
+        if raw.get(name) is None and name not in texts:
+            return None
+    fields: dict[str, Value] = {}
+    treatments = plan.treatments
+    changed: dict[str, str] | None = None
+    withheld = False
+    get = raw.get
+    for name, mode, treat, option, hold in plan.steps:
+        if mode == Mode.CLEAR:
+            fields[name] = get(name)
+        elif mode == Mode.VALUE:
+            try:
+                shown = treat(get(name))
+            except Exception:  # noqa: BLE001  # whatever broke: the field is dropped and marked, its value never shown
+                changed = changed if changed is not None else dict(treatments)
+                changed[name] = FAILED
+            else:
+                if shown is not DROPPED:
+                    fields[name] = shown
+        elif mode == Mode.TEXT:
+            text = texts.get(name)
+            if text is None:
+                fields[name] = None
+            elif hold and (text.residual > 0 or text.redactor != REDACTOR):
+                changed = changed if changed is not None else dict(treatments)
+                changed[name] = HELD
+                withheld = True
+            else:
+                fields[name] = text.strict if option else text.third_parties
+        else:
+            fields[name] = _household(raw, record.region, option)
+    if plan.summary is not None:
+        fields[SUMMARY] = _summary(plan.summary, raw) if withheld else None
+    return _view(record, plan, policies, held, fields, treatments if changed is None else changed)
+
+
+def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields: dict[str, Value], treatments: Mapping[str, str]) -> View:
+    envelope = plan.envelope
+    until = held.until
+    if record.recognised is not None and record.recognised.until is not None:
+        ends = end_instant(record.recognised.until)
+        until = ends if until is None or ends < until else until
+    name = fields.get("source_unit") if envelope.source else None
+    code = fields.get("source_unit_code") if envelope.source_code else None
+    if name is None and envelope.authority:
+        name = record.authority_name
+        code = code or (record.authority_code if envelope.authority_code else None)
+    decided = fields.get("decision_date") if envelope.decision_date else None
+    return View(
+        record_id=record.record_id,
+        subject_id=record.subject_id,
+        dataset=record.dataset,
+        category=record.category,
+        kind=record.kind,
+        policy_version=policies.version,
+        plan_hash=plan.plan_hash,
+        fields=fields,
+        treatments=treatments,
+        region=record.region,
+        published_from=held.published_from,
+        publish_until=held.publish_until,
+        period_rule=held.period_rule,
+        basis=held.basis,
+        source_name=name if isinstance(name, str) else None,
+        source_code=code if isinstance(code, str) else None,
+        received_at=record.received_at,
+        marks=_marks(record, held),
+        trust=record.trust,
+        issuer=record.issuer,
+        recognised=record.recognised,
+        severity=record.severity if envelope.severity else None,
+        decision_date=decided if isinstance(decided, str) else None,
+        valid_from=held.since or record.received_at,
+        valid_until=until,
+    )
+
+
+def _marks(record: Record, held: Standing) -> tuple[Mark, ...]:
+    if record.dispute_since is None and record.corrected_since is None and record.recognised is None and held.lapsed_since is None:
+        return ()
+    recognised = record.recognised.since if record.recognised is not None else None
+    since = (
+        ("objection_in_progress", record.dispute_since),
+        ("corrected", record.corrected_since),
+        ("recognised", recognised),
+        ("validity_ended", held.lapsed_since),
+    )
+    return tuple(Mark(code=code, since=moment) for code, moment in since if moment is not None)
+
+
+def _household(raw: Mapping[str, Value], region: str, by_code: bool) -> str:
+    code = raw.get("uscc") if by_code else None
+    return household_name(code if isinstance(code, str) else None, region)
+
+
+# --- what stands for a held text --------------------------------------------------------------------------------------
+
+
+def _summary(summary: Summary, raw: Mapping[str, Value]) -> str:
+    """Act, kind of penalty, amount band and date, as far as the plan shows them (policy.md §13)."""
+    kind = raw.get(summary.kind_field) if summary.kind_field is not None else None
+    words = "、".join(summary.kind_words.get(each, each) for each in kind.split(";")) if isinstance(kind, str) and kind else None
+    amount = raw.get(summary.amount_field) if summary.amount_field is not None else None
+    band = band_label(amount, summary.amount_bands, summary.amount_unit)
+    day = raw.get(summary.date_field) if summary.date_field is not None else None
+    return "；".join(str(part) for part in (summary.act, words, band, day) if part)
+
+
+# --- the texts of a record, as it comes in ----------------------------------------------------------------------------
+
+_OWN: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
+"""Fields that name the record's own subject; the profile `third_parties` leaves them in."""
+
+
+def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]:
+    """Every free text of a record as it may leave, redacted once at intake with what the record itself says of persons.
+
+    The personal values of the record's fields are found in its texts too; placeholders are numbered through the whole record; the
+    name of an organisation is left in, also where it holds the name of a person.
+    """
+    raw = admitted.values.open()
+    known: list[str] = []
+    own: list[str] = []
+    public: list[str] = []
+    for name, described in dataset.fields.items():
+        value = raw.get(name)
+        if not isinstance(value, str) or described.text or not value:
+            continue
+        if described.classes.get(admitted.kind, "U") in PERSONAL_CLASSES:
+            if described.type in PERSONAL_TYPES:
+                (own if name in _OWN else known).append(value)
+        elif described.type == "subject_name":
+            public.append(value)
+    numbering = Numbering()
+    return {
+        name: redact(value, known, own, keep=public, numbering=numbering)
+        for name, described in dataset.fields.items()
+        if described.text and isinstance(value := raw.get(name), str) and value
+    }
