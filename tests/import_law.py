@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
-ENTRY = frozenset({"gateway.app", "gateway.cli", "gateway.__main__", "gateway.demo"})
+ENTRY = frozenset({"gateway.app", "gateway.cli", "gateway.commands", "gateway.console", "gateway.__main__", "gateway.demo"})
 """Those who may know everybody, and whom nobody imports but each other."""
 
 OURS: dict[str, tuple[str, ...]] = {
@@ -37,6 +37,8 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.web": ("gateway.web", "gateway.operations", "gateway.services", "gateway.settings", "gateway.core"),
     "gateway.app": ("gateway",),
     "gateway.cli": ("gateway",),
+    "gateway.commands": ("gateway",),
+    "gateway.console": ("gateway.core.errors",),
     "gateway.__main__": ("gateway",),
     "gateway.demo": ("gateway",),
 }
@@ -67,10 +69,10 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("gateway.web",),
     "structlog": ("gateway",),
     "stamina": ("gateway.operations", "adapters"),
-    "granian": ("gateway.cli",),
-    "rich_click": ("gateway.cli",),
-    "click": ("gateway.cli",),
-    "rich": ("gateway.cli", "gateway.demo"),
+    "granian": ("gateway.commands",),
+    "rich_click": ("gateway.cli", "gateway.commands", "gateway.console"),
+    "click": ("gateway.cli", "gateway.commands", "gateway.console"),
+    "rich": ("gateway.console", "gateway.demo"),
     "httpx": ("gateway.demo",),
     "openpyxl": (),
     "xlsxwriter": ("gateway.sample",),
@@ -190,7 +192,7 @@ def import_law(root: Path) -> list[str]:
         if one.target.startswith("."):
             broken.append(f"{one}: imports are absolute")
         elif within(one.target, ("gateway", "adapters")):
-            if within(one.target, ENTRY) and one.module not in ENTRY:
+            if within(one.target, ENTRY) and not within(one.module, ENTRY):
                 broken.append(f"{one}: nobody imports the entrances")
             elif within(one.target, ("adapters",)) and not within(one.module, ("adapters",)):
                 broken.append(f"{one}: adapters are found by entry point, never imported")

@@ -1,0 +1,77 @@
+"""What every command shares: where the settings are, who acts, and the open house for one story.
+
+Rules: the house is opened for one story and closed after it; a command without settings says how to give them. This room must not
+know any command.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import rich_click as click
+
+from gateway import settings
+from gateway.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from gateway.services import Services
+
+T = TypeVar("T")
+
+DEFAULT_SETTINGS = Path("chengxin.toml")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OUT = click.Path(dir_okay=False, path_type=Path)
+as_json = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+
+
+class Office:
+    """What every command needs: where the settings are and who acts."""
+
+    def __init__(self, path: Path | None, actor: str) -> None:
+        self.path = path if path is not None or not DEFAULT_SETTINGS.is_file() else DEFAULT_SETTINGS
+        self.actor = actor
+
+    def settings(self) -> settings.Settings:
+        """The settings of this gateway.
+
+        Raises SettingsError.
+        """
+        if self.path is None and not any(name.startswith(settings.ENVIRONMENT_PREFIX) for name in os.environ):
+            raise SettingsError(
+                "no settings are given", place="--settings", hint=f"write {DEFAULT_SETTINGS}, or give --settings FILE; README.md shows one"
+            )
+        return settings.load(self.path)
+
+    @asynccontextmanager
+    async def services(self) -> "AsyncIterator[Services]":
+        """The open house."""
+        from gateway.services import open_services
+
+        async with open_services(self.settings()) as services:
+            yield services
+
+    def run(self, story: "Callable[[Services], Awaitable[T]]") -> T:
+        """Open the house, tell one story, close the house."""
+
+        async def told() -> T:
+            async with self.services() as services:
+                return await story(services)
+
+        return asyncio.run(told())
+
+
+office = click.make_pass_decorator(Office)
+
+
+office = click.make_pass_decorator(Office)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that is there whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_bytes(data)
+    draft.replace(path)
