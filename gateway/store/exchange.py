@@ -297,6 +297,17 @@ _OVERDUE = (
 )
 
 
+_OLD_PARTS = (
+    sa.select(out_parts.c.name)
+    .join(
+        out_batches,
+        sa.and_(out_batches.c.stream == out_parts.c.stream, out_batches.c.epoch == out_parts.c.epoch, out_batches.c.seq == out_parts.c.seq),
+    )
+    .where(out_parts.c.stream == sa.bindparam("stream"), out_batches.c.state == "acked", out_batches.c.created < sa.bindparam("before"))
+    .limit(1)
+)
+
+
 def _range(suite: Suite, size: int, data: bytes) -> CompactRange:
     return CompactRange.load(suite, size, data)
 
@@ -649,6 +660,33 @@ async def overdue(source: Source, stream: str, *, now: datetime, hours: int) -> 
     """Withdrawals of a stream published longer ago than agreed and not acknowledged."""
     row = await source.one(_OVERDUE, {"stream": stream, "before": stamp(now - timedelta(hours=hours))})
     return Overdue(stream=row.stream, lines=row.lines, since=moment(row.since)) if row is not None else None
+
+
+async def has_old_parts(source: Source, stream: str, before: datetime) -> bool:
+    """Whether parts of batches acknowledged before a moment are still kept."""
+    return await source.one(_OLD_PARTS, {"stream": stream, "before": stamp(before)}) is not None
+
+
+async def reopen_after(tx: Transaction, stream: str, epoch: int, size: int, root: str) -> int | None:
+    """Put the batches after a head back into the outbox; how many, None when that head was never ours."""
+    rows = await tx.all(
+        sa.select(out_batches).where(out_batches.c.stream == stream, out_batches.c.epoch == epoch).order_by(out_batches.c.seq)
+    )
+    said = [(row.seq, msgspec.json.decode(row.manifest)) for row in rows]
+    if size and not any((manifest["tree"]["size"], manifest["tree"]["root"]) == (size, root) for _, manifest in said):
+        return None
+    again = [seq for seq, manifest in said if manifest["range"]["from"] >= size]
+    await tx.execute(
+        sa.update(out_batches)
+        .where(out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.seq.in_(again))
+        .values(state="waiting", next_attempt_at=None)
+    )
+    await tx.execute(
+        sa.update(out_streams)
+        .where(out_streams.c.stream == stream, out_streams.c.epoch == epoch)
+        .values(acked_seq=min(again, default=1) - 1)
+    )
+    return len(again)
 
 
 async def purge_parts(tx: Transaction, stream: str, *, acked_before: datetime) -> int:

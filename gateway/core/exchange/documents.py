@@ -106,15 +106,24 @@ def keys_body(
 
 def sign_keys(body: bytes, signer: Signer) -> SignedDocument:
     """The keys document signed with the party's `agreement` key."""
-    document = _decode(body)
+    document = decode_keys(body)
     return notes.sign_document("keys", f"{document.party}/{document.serial}", body, [signer])
 
 
-def _decode(body: bytes) -> KeysDocument:
+def decode_keys(body: bytes) -> KeysDocument:
+    """What a keys document says, before anything of it is believed.
+
+    Raises ExchangeError SCHEMA_JSON or SCHEMA_MANIFEST.
+    """
     try:
         return msgspec.convert(strict_json(body), KeysDocument)
     except msgspec.ValidationError as error:
         raise ExchangeError(f"no keys document: {error}", code="SCHEMA_MANIFEST") from error
+
+
+def valid_until(document: KeysDocument) -> datetime:
+    """Until when a keys document is fresh."""
+    return parse_instant(document.valid_until, "SCHEMA_MANIFEST")
 
 
 def pinned(party: str, vkeys: Iterable[str]) -> KeyRing:
@@ -137,7 +146,7 @@ def read_keys(
     body = document.body
     own_time: datetime | None
     try:
-        said = _decode(body)
+        said = decode_keys(body)
         own_time = parse_instant(said.issued_at, "SCHEMA_MANIFEST")
     except ExchangeError:
         said, own_time = None, None
@@ -145,7 +154,7 @@ def read_keys(
     notes.verify_document(
         document, pins, artefact="keys", context=context, use="agreement", first_seen=first_seen, own_time=own_time, skew=skew
     )
-    keys = said or _decode(body)
+    keys = said or decode_keys(body)
     if keys.type_ != KEYS_TYPE or keys.party != pins.party:
         raise ExchangeError("a keys document of another party", code="SIG_CONTEXT")
     issued, until = parse_instant(keys.issued_at, "SCHEMA_MANIFEST"), parse_instant(keys.valid_until, "SCHEMA_MANIFEST")

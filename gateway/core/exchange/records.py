@@ -437,6 +437,15 @@ def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
         raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in given))
 
 
+def check_values(values: Iterable[tuple[str, Value]], rules: StreamRules) -> str | None:
+    """Code of the first value that its agreed field does not take; the sender asks it before sealing."""
+    for name, value in values:
+        code = rules.checks[name](value)
+        if code is not None:
+            return code
+    return None
+
+
 def _check_scope(said: Statement, rules: StreamRules) -> None:
     code = scope_fault(said, rules)
     if code is not None:

@@ -1,0 +1,145 @@
+"""What the exchange stories share: which agreement governs a stream, whose keys we trust, and the line to a partner.
+
+Rules: agreements and keys are read from the store and verified again each time; nothing is remembered between stories. An adapter is
+given its own settings and the partner's address, never a key. This file tells no story.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from msgspec import Struct
+
+from gateway.adapter_contract import PartnerAdapter
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange import documents
+from gateway.core.exchange.agreements import Held, StreamRules, in_force, rules_of
+from gateway.core.exchange.documents import PartnerKeys
+from gateway.core.exchange.notes import KeyRing, SignedDocument
+from gateway.core.exchange.wire import split_stream
+from gateway.core.signing import Signer
+from gateway.services import Services
+from gateway.store import exchange as ledger
+from gateway.store.exchange import Source
+from gateway.store.store import moment
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """One stream in one direction, with the agreement that governs it at a moment."""
+
+    name: str
+    sender: str
+    receiver: str
+    versions: tuple[Held, ...]
+    governing: Held
+    rules: StreamRules
+
+    def partner(self, ours: str) -> str:
+        """The side that is not ours."""
+        return self.receiver if self.sender == ours else self.sender
+
+
+async def stream_at(source: Source, stream: str, sender: str, at: datetime) -> Stream | None:
+    """A stream as governed at a moment; None when no agreement that both have signed ever covered it."""
+    name, dataset = split_stream(stream)
+    versions = (await ledger.held_agreements(source, name)).get(name, [])
+    governing = in_force(versions, at) or next((held for held in versions if held.complete), None)
+    if governing is None:
+        return None
+    try:
+        rules = rules_of(governing.agreement, dataset, sender)
+    except ExchangeError:
+        return None
+    return Stream(
+        name=stream,
+        sender=sender,
+        receiver=rules.terms.to,
+        versions=tuple(versions),
+        governing=governing,
+        rules=rules,
+    )
+
+
+async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream]:
+    """Every stream that a party sends under an agreement that both have signed, in order of name."""
+    found: list[Stream] = []
+    for name, versions in (await ledger.held_agreements(source)).items():
+        governing = in_force(versions, at)
+        if governing is None:
+            continue
+        for terms in governing.agreement.terms.streams:
+            if terms.from_ == sender:
+                stream = await stream_at(source, f"{name}.{terms.dataset}", sender, at)
+                if stream is not None:
+                    found.append(stream)
+    return sorted(found, key=lambda stream: stream.name)
+
+
+async def trusted_keys(source: Source, held: Held, party: str) -> tuple[KeyRing, PartnerKeys | None]:
+    """The keys of a party that we trust for new artefacts, and the document that lists them (None: none is held).
+
+    Raises ExchangeError when what is stored does not verify any more.
+    """
+    pins = held.agreement.pins(party)
+    keys = await ledger.partner_keys_of(source, held.agreement, party)
+    return documents.ring(pins, [keys] if keys is not None else []), keys
+
+
+async def every_key(source: Source, held: Held, party: str) -> KeyRing:
+    """Every key of a party that any of its documents ever listed: for verifying again what was admitted long ago."""
+    pins = held.agreement.pins(party)
+    rows = await ledger.all_keys(source, party)
+    read = [
+        documents.read_keys(SignedDocument(row.body, row.note), pins, first_seen=moment(row.first_seen), skew=held.agreement.skew)
+        for row in rows
+    ]
+    return documents.ring(pins, read)
+
+
+class NoTools:
+    """What is lent to an adapter until request signatures exist: nothing, and it says so."""
+
+    def sign_request(self, method: str, url: str, content_type: str | None, body: bytes | None) -> Mapping[str, str]:
+        """No headers: requests are not signed yet, what they carry is."""
+        return {}
+
+    def seal_file(self, name: str, data: bytes) -> bytes:
+        """Refused.
+
+        Raises ExchangeError MEDIA_TYPE.
+        """
+        raise ExchangeError("this line has no transport encryption of its own", code="MEDIA_TYPE", place=name)
+
+    def open_file(self, name: str, data: bytes) -> bytes:
+        """Refused.
+
+        Raises ExchangeError MEDIA_TYPE.
+        """
+        raise ExchangeError("this line has no transport encryption of its own", code="MEDIA_TYPE", place=name)
+
+
+@asynccontextmanager
+async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator[PartnerAdapter]:
+    """The adapter that carries batches to a partner, as our `[local]` part says; closed at the end.
+
+    Raises SettingsError for an adapter that is not installed or settings that it does not take.
+    """
+    local = held.local
+    config: dict[str, object] = {
+        "base_url": held.agreement.party(partner).identity.base_url,
+        "allow_private": local.allow_private,
+        **local.config,
+    }
+    line = services.adapters.partner(local.adapter, config, NoTools())
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+def exchange_signers(services: Services, now: datetime) -> list[Signer]:
+    """The keys with which our artefacts of a stream are signed.
+
+    Raises SettingsError key-missing.
+    """
+    return [services.signers.signing("exchange", now)]

@@ -1,0 +1,628 @@
+"""Send a partner what changed: seal, write down, deliver, check the receipt, go on.
+
+A batch out, in this order, and what a crash at each point means:
+1. changes after the stream's cursor; does the agreement cover them today? View at the agreement's tier; an unchanged view is not
+   sent again, a record that may no longer be shown is withdrawn from everybody who got it (a crash: nothing has happened yet)
+2. head, manifest, notes, parts and cursor are committed in one transaction (a crash before it: nothing was sent)
+3. the adapter delivers; the row says so before a byte leaves (a crash: the same bytes go again)
+4. the receipt is checked: signature, batch, tree; only then is the batch acknowledged (a crash before it: delivered again, no
+   second effect)
+
+While an agreement is suspended or has ended, or acknowledgements are too long overdue, only withdrawals are sealed and the cursor stays.
+A fork of the receiver, or a receiver that knows more than we do, stops the stream until a person has looked. This story must not change a
+record, and it never skips a number.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapter_contract import AdapterError, Part, PartnerAdapter, SealedBatch
+from gateway.core.disclosure.plans import PlanSet, Policies
+from gateway.core.disclosure.views import View, view
+from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange import feedback, notes
+from gateway.core.exchange.agreements import StreamRules
+from gateway.core.exchange.batches import Head, Manifest, read_manifest, required_algorithms, seal
+from gateway.core.exchange.feedback import Feedback, Receipt
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.records import (
+    Basis,
+    SealedLine,
+    Statement,
+    check_values,
+    scope_fault,
+    seal_statement,
+    seal_withdrawal,
+    statement,
+    withdrawal,
+)
+from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, strict_json
+from gateway.core.records.model import Dataset, Record, RecordId, Value
+from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
+from gateway.services import Services
+from gateway.store import audit, changes, records
+from gateway.store import exchange as ledger
+from gateway.store.changes import Change
+from gateway.store.exchange import OutBatch, OutStream, SentLine, SentRecord
+from gateway.store.store import Transaction
+
+CHANGES_A_BATCH = 10_000
+"""Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
+FIRST_RETRY = timedelta(minutes=1)
+LAST_RETRY = timedelta(minutes=60)
+HEARTBEAT = 0.75
+"""After this share of `max_interval_h` without a batch an empty one is sealed: the receiver's knowledge must not look stale."""
+
+_REASON_OF = {"retract": "no_longer_public", "repair": "repaired", "expire": "expired", "erase": "erased"}
+_OP_OF_STATE: Mapping[str, Literal["retract", "repair", "expire", "erase"]] = {
+    "retracted": "retract",
+    "repaired": "repair",
+    "expired": "expire",
+    "erased": "erase",
+}
+
+
+class Sent(Struct, frozen=True, kw_only=True):
+    """What one pass over one stream came to."""
+
+    stream: str
+    partner: str
+    sealed: int
+    """Batches sealed now."""
+    lines: int
+    not_sent: Mapping[str, int]
+    """Records that the agreement does not let us send, by code."""
+    delivered: int
+    """Batches acknowledged now."""
+    waiting: int
+    """Batches not acknowledged yet."""
+    state: Literal["idle", "acked", "waiting", "stopped"]
+    code: str | None
+    """Why it waits or has stopped."""
+    seq: int
+    size: int
+    root: str
+
+
+async def send_batch(services: Services, *, stream: str | None = None, deliver: bool = True, at_once: bool = False) -> list[Sent]:
+    """Seal what changed for every stream of ours (or one), and deliver what is due; `at_once` does not wait for the retry schedule.
+
+    Raises NoActivePolicy, SettingsError for a missing key or adapter, StoreError. What a partner does wrong is told, not raised.
+    """
+    await services.policies.fresh()
+    streams = await streams_from(services.store.reads, services.signers.party, services.clock())
+    return [await _send(services, found, deliver=deliver, at_once=at_once) for found in streams if stream is None or found.name == stream]
+
+
+async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: bool) -> Sent:
+    sealed = lines = 0
+    not_sent: dict[str, int] = {}
+    while True:
+        try:
+            done = await seal_next(services, stream)
+        except StoreError as error:
+            if error.code != "stream-moved":
+                raise
+            break  # another process is at this stream: it seals what we would have sealed
+        for why, count in done.not_sent.items():
+            not_sent[why] = not_sent.get(why, 0) + count
+        sealed += done.sealed
+        lines += done.lines
+        if not done.more:
+            break
+    delivered, code = await deliver_due(services, stream, at_once=at_once) if deliver else (0, None)
+    await _purge(services, stream)
+    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    waiting = await ledger.waiting_batches(services.store.reads, stream.name)
+    stopped = out.stopped if out is not None else None
+    return Sent(
+        stream=stream.name,
+        partner=stream.receiver,
+        sealed=sealed,
+        lines=lines,
+        not_sent=not_sent,
+        delivered=delivered,
+        waiting=len(waiting),
+        state="stopped" if stopped else "waiting" if waiting else "acked" if delivered else "idle",
+        code=stopped or code,
+        seq=out.head.seq if out else 0,
+        size=out.head.tree.size if out else 0,
+        root=b64(out.head.tree.root()) if out else "",
+    )
+
+
+def _suite(stream: Stream) -> Suite:
+    return SUITES[stream.rules.terms.wire.suite]
+
+
+# --- sealing ----------------------------------------------------------------------------------------------------------
+
+
+class Pass(Struct, frozen=True, kw_only=True):
+    """One sealing: whether a batch came of it, and whether more changes wait."""
+
+    sealed: int
+    lines: int
+    not_sent: Mapping[str, int]
+    more: bool
+
+
+_NOTHING = Pass(sealed=0, lines=0, not_sent={}, more=False)
+
+
+async def seal_next(services: Services, stream: Stream) -> Pass:
+    """Seal the next batch of a stream, if there is something to say or a sign of life is due.
+
+    Raises StoreError, SettingsError key-missing.
+    """
+    now = services.clock()
+    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    if out is not None and out.stopped:
+        return _NOTHING
+    mode = await _mode(services, stream, now)
+    if mode == "nothing":
+        return _NOTHING
+    policies = services.policies.current()
+    dataset = policies.catalogue.datasets.get(stream.rules.terms.dataset)  # type: ignore[call-overload]  # a DatasetId is a str
+    plans = policies.plan_set(stream.rules.terms.dataset, stream.governing.local.tier, stream.rules.terms.purpose)
+    if dataset is None or plans is None:
+        return _NOTHING
+    work = _Sealing(services, stream, policies, dataset, plans, out, now, only_withdrawals=mode == "withdrawals")
+    return await work.run()
+
+
+async def _mode(services: Services, stream: Stream, now: datetime) -> Literal["all", "withdrawals", "nothing"]:
+    held = stream.governing
+    standing = held.standing(now)
+    if standing.active:
+        hours = held.agreement.terms.sla.stop_after_h
+        late = await ledger.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
+        return "withdrawals" if late is not None else "all"
+    return "withdrawals" if held.takes_withdrawals(now) else "nothing"
+
+
+class _Sealing:
+    """One pass over the changes after the cursor."""
+
+    def __init__(
+        self,
+        services: Services,
+        stream: Stream,
+        policies: Policies,
+        dataset: Dataset,
+        plans: PlanSet,
+        out: OutStream | None,
+        now: datetime,
+        *,
+        only_withdrawals: bool,
+    ) -> None:
+        self.services = services
+        self.stream = stream
+        self.rules: StreamRules = stream.rules
+        self.policies = policies
+        self.plans = plans
+        self.out = out
+        self.now = now
+        self.only_withdrawals = only_withdrawals
+        self.suite = _suite(stream)
+        self.wires = {field.wire_name: name for name, field in dataset.fields.items()}
+        self.plan = digest_text(f"{plans.hash}|{stream.governing.agreement.digest}".encode())
+        self.not_sent: dict[str, int] = {}
+
+    @property
+    def head(self) -> Head:
+        """Where the stream stands; the beginning of epoch 1 before its first batch."""
+        if self.out is not None:
+            return self.out.head
+        return Head(stream=self.stream.name, epoch=1, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
+
+    async def run(self) -> Pass:
+        """Read what changed, and seal a batch of it, or only move the cursor."""
+        start = self.out.cursor if self.out is not None and self.out.plan == self.plan else 0
+        if self.only_withdrawals:
+            return await self._withdrawals_after(start)
+        found = await changes.after(self.services.store.reads, start, CHANGES_A_BATCH)
+        to = found[-1].seq if found else start
+        more = len(found) == CHANGES_A_BATCH
+        lines = await self._lines(await self._touched(found))
+        if lines or await self._heartbeat_due(more):
+            return await self._commit(lines, to, more)
+        if self.out is None or (to, self.plan) != (self.out.cursor, self.out.plan):
+            async with self.services.store.transaction() as tx:  # nothing to say of these: only the cursor goes on
+                await ledger.move_cursor(tx, self.out, self.head, cursor=to, plan=self.plan)
+        return Pass(sealed=0, lines=0, not_sent=self.not_sent, more=more)
+
+    async def _withdrawals_after(self, start: int) -> Pass:
+        """Only what must disappear, from everything after the cursor; the cursor stays for the day when all may be said again."""
+        position, lines = start, list[tuple[SealedLine, SentLine]]()
+        while len(lines) < CHANGES_A_BATCH:
+            found = await changes.after(self.services.store.reads, position, CHANGES_A_BATCH)
+            lines += await self._lines(await self._touched(found), len(lines))
+            if len(found) < CHANGES_A_BATCH:
+                break
+            position = found[-1].seq
+        return await self._commit(lines, start, more=False) if lines else _NOTHING
+
+    async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
+        """Records that changed, with the last change, and records whose view time alone may have ended."""
+        touched: dict[str, Change | None] = {change.record_id: change for change in found if change.dataset == self.rules.terms.dataset}
+        for record_id in await ledger.sent_due(self.services.store.reads, self.stream.name, self.now, CHANGES_A_BATCH):
+            touched.setdefault(record_id, None)
+        return touched
+
+    async def _heartbeat_due(self, more: bool) -> bool:
+        if more:
+            return False
+        if self.out is None:
+            return True
+        last = await ledger.out_batch(self.services.store.reads, self.stream.name, self.out.head.epoch, self.out.head.seq)
+        return last is None or self.now - last.created >= timedelta(hours=self.rules.terms.max_interval_h * HEARTBEAT)
+
+    async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
+        reads = self.services.store.reads
+        ids = [RecordId(record_id) for record_id in touched]
+        held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=self.plans.columns)} if ids else {}
+        sent = await ledger.sent_records(reads, self.stream.name, ids)
+        lines: list[tuple[SealedLine, SentLine]] = []
+        index = self.head.tree.size + before
+        for record_id, change in touched.items():
+            record = held.get(RecordId(record_id))
+            if record is not None and record.issuer is not None:
+                continue  # of another city: it does not travel on
+            line = self._line(record_id, record, change, sent.get(record_id), index)
+            if line is not None:
+                lines.append(line)
+                index += 1
+        return lines
+
+    def _line(
+        self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord | None, index: int
+    ) -> tuple[SealedLine, SentLine] | None:
+        if sent is not None and sent.op == "erase":
+            return None
+        shown = self._shown(record) if record is not None else None
+        at = change.at if change is not None else self.now
+        told = sent is not None and sent.op in ("assert", "amend")
+        if shown is None:
+            return self._withdraw(record_id, record, change, sent, at, index) if told and sent is not None else None
+        if self.only_withdrawals:
+            return None
+        said, values, until = shown
+        view_digest = self.services.store.vault.digest(
+            "exchange-view", msgspec.json.encode((msgspec.structs.replace(said, at=""), values))
+        )[:16]
+        if told and sent is not None and sent.refused is None and sent.view_digest == view_digest:
+            return None
+        again = told and sent is not None and not (sent.refused is not None and sent.op == "assert")
+        revoked = sent is not None and sent.op == "repair"
+        v = max((sent.v if sent is not None else 0) + 1, record.version if record is not None else 1)
+        final = msgspec.structs.replace(
+            said, v=v, op="amend" if again else "assert", reason="repair_revoked" if revoked else None, at=_instant(at)
+        )
+        seed = self.services.random(32)
+        line = seal_statement(final, values, seed, self.suite)
+        return line, SentLine(
+            record_id=record_id, v=v, op=line.op, idx=index, leaf=line.leaf, view_digest=view_digest, seed=seed, valid_until=until
+        )
+
+    def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
+        """What the agreement lets us say of a record today; None when nothing."""
+        plan = self.plans.plans.get(record.kind)
+        seen = view(record, plan, self.policies, self.now) if plan is not None else None
+        if seen is None:
+            return None
+        said = _statement(self.rules, seen)
+        code = (
+            "LAW_PERSON"
+            if seen.kind != "legal" and not self.rules.persons
+            else "SCHEMA_MISSING"
+            if said is None
+            else scope_fault(said, self.rules)
+        )
+        values = [(field.name, seen.fields.get(self.wires.get(field.name, ""))) for field in self.rules.terms.fields]
+        code = code or check_values(values, self.rules)
+        if code is not None or said is None:
+            self.not_sent[code or "SCHEMA_MISSING"] = self.not_sent.get(code or "SCHEMA_MISSING", 0) + 1
+            return None
+        return said, values, seen.valid_until
+
+    def _withdraw(
+        self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord, at: datetime, index: int
+    ) -> tuple[SealedLine, SentLine]:
+        op = _OP_OF_STATE.get(record.state, "retract") if record is not None else "erase"
+        if record is not None and record.state == "in_force" and change is None:
+            op = "expire"  # nothing was decided: time has ended its view
+        reason = change.reason if change is not None and change.op == op and change.reason else _REASON_OF[op]
+        v = max(sent.v + 1, record.version if record is not None else 1)
+        line = seal_withdrawal(withdrawal(self.rules, rid=record_id, v=v, op=op, reason=reason, at=at), self.suite)
+        return line, SentLine(record_id=record_id, v=v, op=op, idx=index, leaf=line.leaf, view_digest=b"", seed=None)
+
+    async def _commit(self, lines: Sequence[tuple[SealedLine, SentLine]], to: int, more: bool) -> Pass:
+        limit = self.rules.agreement.terms.limits.lines
+        if len(lines) > limit:
+            return await self._commit_part(lines[:limit], more=True)
+        sealed = seal(
+            self.head,
+            [line for line, _ in lines],
+            self.rules,
+            exchange_signers(self.services, self.now),
+            policy_version=self.policies.version,
+            created=self.now,
+        )
+        withdrawals = sum(line.op not in ("assert", "amend") for line, _ in lines)
+        async with self.services.store.transaction() as tx:
+            again = await stream_at(tx, self.stream.name, self.stream.sender, tx.now)
+            if (
+                again is None
+                or again.governing.agreement.digest != self.stream.governing.agreement.digest
+                or (not again.governing.standing(tx.now).active and not sealed.manifest.only_withdrawals)
+            ):
+                raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.stream.name)
+            await ledger.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
+            await audit.write(
+                tx,
+                "gateway",
+                "batch.seal",
+                f"batch/{sealed.manifest.id}",
+                {
+                    "lines": len(lines),
+                    "withdrawals": withdrawals,
+                    "digest": sealed.digest,
+                    "policy_version": self.policies.version,
+                },
+            )
+        return Pass(sealed=1, lines=len(lines), not_sent=self.not_sent, more=more)
+
+    async def _commit_part(self, lines: Sequence[tuple[SealedLine, SentLine]], *, more: bool) -> Pass:
+        """More lines than a batch may have: the cursor stays, the rest comes with the next pass, where these are unchanged."""
+        return await self._commit(lines, self.out.cursor if self.out is not None and self.out.plan == self.plan else 0, more)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _statement(rules: StreamRules, seen: View) -> Statement | None:
+    """The clear part of what we say, out of a View; None when it does not say who decided, or when."""
+    authority = seen.fields.get("authority_code") or seen.source_code
+    name = seen.fields.get("authority") or seen.source_name
+    if not isinstance(authority, str) or not isinstance(name, str) or seen.decision_date is None or not seen.basis:
+        return None
+    return statement(
+        rules,
+        rid=seen.record_id,
+        v=1,
+        op="assert",
+        category=seen.category,
+        region=seen.region,
+        subject_kind=seen.kind,
+        authority=authority,
+        authority_name=name[:200],
+        decided_on=date.fromisoformat(seen.decision_date),
+        publish_until=seen.publish_until,
+        dispute=any(mark.code == "objection_in_progress" for mark in seen.marks),
+        reason=None,
+        basis=[Basis(text=ground.text, uri=ground.uri, item=None) for ground in seen.basis[:8]],
+        trust=seen.trust,
+        at=seen.received_at,
+    )
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+
+
+async def deliver_due(services: Services, stream: Stream, *, at_once: bool = False) -> tuple[int, str | None]:
+    """Deliver the batches of a stream that are due, in order, until one is not acknowledged: (acknowledged now, code).
+
+    Raises SettingsError for a missing adapter, StoreError.
+    """
+    waiting = await ledger.waiting_batches(services.store.reads, stream.name)
+    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    if not waiting or out is None or out.stopped:
+        return 0, None
+    acknowledged = 0
+    async with line_to(services, stream.governing, stream.receiver) as line:
+        for batch in waiting:
+            if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
+                return acknowledged, batch.code
+            code = await _deliver(services, stream, line, batch)
+            if code is not None:
+                return acknowledged, code
+            acknowledged += 1
+    return acknowledged, None
+
+
+async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> str | None:
+    """One attempt; None when the batch is acknowledged now, else why not."""
+    manifest = read_manifest(batch.document.body)
+    parts = dict(await ledger.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
+    if len(parts) != len(manifest.parts):
+        return await _stop(services, batch, "SEQ_CLOSED")
+    async with services.store.transaction() as tx:
+        await ledger.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+    try:
+        reply = await line.deliver(_sealed(manifest, batch, parts))
+        if reply is None:
+            raise AdapterError("UNAVAILABLE", "the line returned no receipt", transient=True)
+        return await _take_reply(services, stream, batch, manifest, reply)
+    except AdapterError as error:
+        if error.outcome_unknown and "idempotent" not in line.capabilities:
+            return await _stop(services, batch, "UNAVAILABLE")
+        return await _wait(services, batch, error.code)
+    except ExchangeError as error:
+        return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
+
+
+def _sealed(manifest: Manifest, batch: OutBatch, parts: Mapping[str, bytes]) -> SealedBatch:
+    def part(name: str, data: bytes, digest: str) -> Part:
+        def read() -> Iterator[bytes]:
+            for at in range(0, len(data), 65536):
+                yield data[at : at + 65536]
+
+        return Part(name=name, size=len(data), digest=digest, read=read)
+
+    return SealedBatch(
+        batch=manifest.id,
+        manifest=batch.document.body,
+        manifest_note=batch.document.note.encode(),
+        checkpoint=batch.checkpoint.encode(),
+        parts=tuple(part(entry.name, parts[entry.name], entry.digest) for entry in manifest.parts),
+    )
+
+
+def _pause(services: Services, attempts: int) -> timedelta:
+    """1, 2, 4 … 60 minutes, give or take a fifth."""
+    pause = min(FIRST_RETRY * (1 << min(attempts, 6)), LAST_RETRY)
+    return pause * (0.8 + 0.4 * services.random(1)[0] / 255)
+
+
+async def _wait(services: Services, batch: OutBatch, code: str) -> str:
+    async with services.store.transaction() as tx:
+        await ledger.end_delivery(tx, batch, state="waiting", code=code, next_attempt_at=tx.now + _pause(services, batch.attempts))
+    return code
+
+
+async def _stop(services: Services, batch: OutBatch, code: str) -> str:
+    async with services.store.transaction() as tx:
+        await ledger.end_delivery(tx, batch, state="waiting", code=code)
+        await ledger.stop_stream(tx, batch.stream, batch.epoch, code)
+        await audit.write(tx, "gateway", "stream.stop", f"stream/{batch.stream}", {"code": code, "seq": batch.seq})
+    return code
+
+
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+
+class _Reply(Struct, frozen=True, kw_only=True):
+    document: SignedDocument
+    feedback: bytes | None
+
+
+def _read_reply(reply: bytes) -> _Reply:
+    """A receipt, alone or with its feedback beside it."""
+    value = strict_json(reply)
+    if "receipt" not in value:
+        return _Reply(document=notes.from_envelope(value), feedback=None)
+    told = value.get("feedback")
+    return _Reply(document=notes.from_envelope(value["receipt"]), feedback=told.encode() if isinstance(told, str) else None)
+
+
+async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manifest: Manifest, reply: bytes) -> str | None:
+    """Check a receipt and do what it says; None when it acknowledges the batch."""
+    now = services.clock()
+    said = _read_reply(reply)
+    receipt = await _check_receipt(services, stream, batch, said.document, now)
+    lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream)) if said.feedback is not None else None
+    digest = digest_text(said.document.body, _suite(stream))
+    earlier = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
+    if earlier is not None and earlier.digest != digest:
+        return await _stop(services, batch, "SEQ_FORK")  # two receipts of one number: a fork of the receiver
+    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
+        return await _stop(services, batch, "SEQ_ROOT")  # the partner knows more than we do: we were restored from a backup
+    if receipt.result in ("applied", "partial") and (
+        receipt.tree.size < manifest.tree.size or (receipt.tree.size == manifest.tree.size and receipt.tree.root != manifest.tree.root)
+    ):
+        return await _stop(services, batch, "SEQ_FORK")
+    if receipt.result == "quarantined" and receipt.code == "SEQ_GAP" and receipt.tree.size < manifest.range.from_:
+        return await _send_again_from(services, batch, receipt)
+    acked = receipt.result in ("applied", "partial")
+    refused = receipt.result in ("rejected", "frozen")
+    async with services.store.transaction() as tx:
+        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await ledger.end_delivery(
+            tx,
+            batch,
+            state="acked" if acked else "nacked" if refused else "waiting",
+            code=receipt.code,
+            receipt=notes.envelope(said.document),
+            next_attempt_at=None if acked or refused else tx.now + _pause(services, batch.attempts),
+        )
+        if lines is not None and acked:
+            await _take_feedback(tx, stream.name, lines)
+        if refused:
+            await ledger.stop_stream(tx, stream.name, batch.epoch, receipt.code or receipt.result)
+        await audit.write(
+            tx,
+            f"partner/{stream.receiver}",
+            "batch.receipt",
+            f"batch/{manifest.id}",
+            {
+                "no": receipt.no,
+                "result": receipt.result,
+                "code": receipt.code,
+                "accepted": receipt.counts.accepted,
+                "rejected": receipt.counts.rejected,
+            },
+        )
+    return None if acked else receipt.code or receipt.result
+
+
+async def _send_again_from(services: Services, batch: OutBatch, receipt: Receipt) -> str:
+    """The partner has lost batches that it had acknowledged: they go again, if its head is one of ours and the bytes are still kept."""
+    async with services.store.transaction() as tx:
+        again = await ledger.reopen_after(tx, batch.stream, receipt.tree.epoch, receipt.tree.size, receipt.tree.root)
+        await ledger.end_delivery(tx, batch, state="waiting", code=receipt.code, next_attempt_at=tx.now)
+        await audit.write(tx, "gateway", "batch.again", f"stream/{batch.stream}", {"from_size": receipt.tree.size, "batches": again or 0})
+    return await _stop(services, batch, "SEQ_FORK") if again is None else "SEQ_GAP"
+
+
+async def _check_receipt(services: Services, stream: Stream, batch: OutBatch, document: SignedDocument, now: datetime) -> Receipt:
+    """The receipt, if the partner signed it about this batch.
+
+    Raises ExchangeError SIG_*, SCHEMA_* or SIG_CONTEXT.
+    """
+    receipt = feedback.read_receipt(document.body)
+    ring, _ = await trusted_keys(services.store.reads, stream.governing, stream.receiver)
+    notes.verify_document(
+        document,
+        ring,
+        artefact="receipt",
+        context=feedback.receipt_context(stream.name, services.signers.party, receipt.no),
+        use="exchange",
+        first_seen=now,
+        own_time=_decided(receipt),
+        required=required_algorithms(stream.rules),
+        suite=_suite(stream),
+        skew=stream.governing.agreement.skew,
+    )
+    about = receipt.batch
+    if (receipt.sender, receipt.receiver, receipt.stream) != (services.signers.party, stream.receiver, stream.name):
+        raise ExchangeError("a receipt of another stream", code="SIG_CONTEXT")
+    if about is None or (about.epoch, about.seq, about.manifest) != (batch.epoch, batch.seq, batch.digest):
+        raise ExchangeError(
+            "a receipt of another batch", code="SIG_CONTEXT", place=batch_id(services.signers.party, stream.name, batch.epoch, batch.seq)
+        )
+    return receipt
+
+
+def _decided(receipt: Receipt) -> datetime | None:
+    try:
+        return datetime.fromisoformat(receipt.decided_at)
+    except ValueError:
+        return None
+
+
+async def _take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:
+    done = [(line.rid, line.v) for line in lines if line.code in ("ACK_WITHDRAWN", "ACK_ERASED") and line.rid and line.v]
+    await ledger.mark_acknowledged(tx, stream, done)
+    await ledger.mark_refused(
+        tx, stream, [(line.rid, line.v, line.code) for line in lines if line.severity in ("reject", "hold") and line.rid and line.v]
+    )
+    for line in lines:
+        if line.code == "ACK_ERASED" and line.rid:
+            await ledger.purge_record(tx, stream, line.rid)
+
+
+async def _purge(services: Services, stream: Stream) -> None:
+    """Parts of batches acknowledged longer ago than agreed are not kept."""
+    days = stream.governing.agreement.terms.retention.parts_days
+    before = services.clock() - timedelta(days=days)
+    if await ledger.has_old_parts(services.store.reads, stream.name, before):
+        async with services.store.transaction() as tx:
+            await ledger.purge_parts(tx, stream.name, acked_before=before)
