@@ -153,6 +153,8 @@ def test_impurity_in_core_is_seen(tmp_path: Path, text: str) -> None:
         "def f(record):\n    take = record.raw.open\n    return take()\n",
         "def f(record):\n    return record.raw._values\n",
         "def f(record):\n    return getattr(record.raw, 'open')()\n",
+        "def f(record):\n    return Unpublished.open(record.raw)\n",
+        "class Mine(Unpublished):\n    pass\n",
     ],
 )
 def test_opening_raw_values_elsewhere_is_seen(tmp_path: Path, text: str) -> None:
