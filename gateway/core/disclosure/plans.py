@@ -27,7 +27,13 @@ SHARING_TIERS: Final = frozenset({"department", "partner", "supervisor", "pboc"}
 
 def digest(value: object) -> str:
     """SHA-256 of the canonical JSON (RFC 8785: all keys are ASCII and there are no floats, so sorting is all it takes)."""
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted", enc_hook=_plain)).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
 class Mode:

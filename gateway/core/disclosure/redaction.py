@@ -533,44 +533,47 @@ _LENGTHS: Final = (18, 15, 13, 12, 11, 10, 14, 19, 17, 16)
 
 def _chain(copy: str, chain: list[_Group], lettered: bytearray, low: int) -> tuple[list[Span], int]:
     """Numbers that several groups spell together, and whether seven or more digits remain unexplained."""
+    spans: list[Span] = []
+    doubts = 0
+    left: list[_Group] = []
+    for groups, kind in _readings(chain):
+        if kind is None:
+            left += groups
+            continue
+        doubts += _doubt(copy, left, spans, lettered, low)
+        left = []
+        spans.append(Span(groups[0].start, groups[-1].end, kind, "".join(group.digits for group in groups)))
+    return spans, doubts + _doubt(copy, left, spans, lettered, low)
+
+
+def _readings(chain: list[_Group]) -> Iterator[tuple[list[_Group], str | None]]:
+    """The groups one after another, those together that are one number."""
     digits = "".join(group.digits for group in chain)
     offsets = [0]
     for group in chain:
         offsets.append(offsets[-1] + len(group.digits))
     ends = {offset: number for number, offset in enumerate(offsets)}
-    spans: list[Span] = []
-    number = left = doubts = 0
-    left_from = 0
+    number = 0
     while number < len(chain):
         first = offsets[number]
-        until = None
+        stop, kind = number + 1, None
         for length in _LENGTHS:
-            stop = ends.get(first + length)
-            if stop is None or stop <= number + 1:
-                continue
-            kind = _exact(digits[first : first + length]) or _grouped_card(chain[number:stop])
-            if kind is not None:
-                until = stop
-                spans.append(Span(chain[number].start, chain[stop - 1].end, kind, digits[first : first + length]))
-                break
-        if until is None:
-            if left == 0:
-                left_from = number
-            left += len(chain[number].digits)
-            number += 1
-            continue
-        if left:
-            taken = spans.pop()  # what is left over stands before it
-            doubts += _doubt(copy, chain[left_from:number], left, spans, lettered, low)
-            spans.append(taken)
-            left = 0
-        number = until
-        if spans[-1].kind == "电话" and number < len(chain) and len(chain[number].digits) <= 5 and copy[chain[number].start - 1] == "-":
-            spans[-1] = spans[-1]._replace(end=chain[number].end)
-            number += 1
-    if left:
-        doubts += _doubt(copy, chain[left_from:], left, spans, lettered, low)
-    return spans, doubts
+            until = ends.get(first + length, 0)
+            if until > number + 1:
+                kind = _exact(digits[first : first + length]) or _grouped_card(chain[number:until])
+                if kind is not None:
+                    stop = until
+                    break
+        if (
+            kind == "电话"
+            and digits[first] == "0"
+            and stop < len(chain)
+            and len(chain[stop].digits) <= 5
+            and chain[stop].start == chain[stop - 1].end + 1
+        ):
+            stop += 1
+        yield chain[number:stop], kind
+        number = stop
 
 
 def _grouped_card(groups: list[_Group]) -> str | None:
@@ -581,9 +584,10 @@ def _grouped_card(groups: list[_Group]) -> str | None:
     return None
 
 
-def _doubt(copy: str, groups: list[_Group], digits: int, spans: list[Span], lettered: bytearray, low: int) -> int:
+def _doubt(copy: str, groups: list[_Group], spans: list[Span], lettered: bytearray, low: int) -> int:
     """1 when so many digits remain that they may be somebody's; a cue before them decides what they are."""
-    if digits < 5 or not groups:
+    digits = sum(len(group.digits) for group in groups)
+    if digits < 5:
         return 0
     start, end = groups[0].start, groups[-1].end
     before = (max(0, start - _CUE_REACH), start)
