@@ -33,9 +33,11 @@ async def accept_records(
     *,
     actor: str,
     texts: Sequence[Texts] | None = None,
+    once: bool = False,
 ) -> list[Outcome]:
     """Store the statements of one chunk in the caller's transaction; one outcome each, in order.
 
+    With `once`, a statement that contradicts the same actor's last word about a record is rejected (DUP_KEY).
     Raises NoActivePolicy, or StoreError: then nothing of the chunk may be kept.
     """
     table = services.policies.current().catalogue.periods
@@ -45,6 +47,6 @@ async def accept_records(
             act=dataset.publish.act, severity=each.severity, kind=each.kind, category=each.category, dates=dates, table=table, now=tx.now
         )
 
-    return await records.accept(
-        tx, admitted, redactions(admitted, dataset) if texts is None else texts, dataset, actor=actor, period_of=period_of
-    )
+    if texts is None:
+        texts = redactions(admitted, dataset)
+    return await records.accept(tx, admitted, texts, dataset, actor=actor, period_of=period_of, once=once)

@@ -6,6 +6,8 @@ Rules:
   authority for which the sender may not speak is rejected (SCOPE_AUTHORITY).
 - A chunk's records, its place in the file and its lines of the receipt are committed together. Killed anywhere, the next start goes on
   behind the last chunk; nothing is done twice, nothing is left out.
+- One file says one thing about one record: a row that contradicts an earlier row of its file is rejected (DUP_KEY), the same again is
+  unchanged.
 - The same file again under the same word and the same rules gives the same receipt. Under other rules (another policy, another register
   of authorities) its rows are judged again, and what is stored already comes out unchanged.
 - A receipt holds places and codes, never values.
@@ -37,6 +39,7 @@ from gateway.services import Services
 from gateway.store import audit, ingests
 from gateway.store.ingests import Ingest
 from gateway.store.records import Outcome
+from gateway.store.store import new_id
 
 ADAPTER = "excel_csv"
 Progress = Callable[[int, int | None], None]
@@ -81,9 +84,11 @@ _Line = tuple[int, str, str | None]
 
 
 class _Head(Struct, frozen=True, array_like=True):
-    """First frame of a stored receipt: under which rules the rows were judged."""
+    """First frame of a stored receipt: under which rules the rows are judged, and in which run."""
 
     rules: str
+    run: str
+    """New for each judging of a file; part of the actor of its changes, so that a file is not taken to contradict its own past."""
 
 
 class _Chunk(Struct, frozen=True, array_like=True):
@@ -114,9 +119,11 @@ class _Job(NamedTuple):
     actor: str
     file_name: str
     rules: str
+    key_field: str
+    """The column by which rows are told apart: named where a row contradicts another."""
 
 
-_encode_head = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 _head = msgspec.msgpack.Decoder(_Head).decode
 _chunk = msgspec.msgpack.Decoder(_Chunk).decode
 _encode_json = msgspec.json.Encoder().encode
@@ -187,7 +194,9 @@ async def _job(services: Services, dataset: str, path: Path, authority: str | No
     rules = (policies.version, policies.digest, services.settings.region, services.settings.demo, services.settings.authorities)
     return _Job(
         services=services, dataset=described, authorities=register, authority=sender, officer=officer,
-        actor=f"authority:{sender}" if sender else "vouched", file_name=path.name, rules=sha256(_encode_json(rules)).hexdigest()[:32],
+        actor=f"authority:{sender}" if sender else "vouched", file_name=path.name,
+        key_field=described.fields[next((name for name in described.business_key if name in described.fields), "uscc")].wire_name,
+        rules=sha256(_encode_json(rules)).hexdigest()[:32],
     )
 
 
@@ -226,13 +235,14 @@ async def _first_page(adapter: SourceAdapter) -> Page:
 
 async def _begin(job: _Job, digest: str) -> Ingest:
     """The ingest of this file under this word: a new one, the one to go on with, the finished one, or that one judged again."""
+    head = _framed(_encode(_Head(job.rules, new_id("run_", job.services.random))))
     async with job.services.store.transaction() as tx:
         ingested = await ingests.start(
             tx, dataset=job.dataset.id, file_sha256=digest, file_name=job.file_name, authority=job.authority, officer=job.officer,
-            receipt=_framed(_encode_head(_Head(job.rules))),
+            receipt=head,
         )
-        if ingested.done and _rules(ingested.receipt) != job.rules:
-            ingested = await ingests.reopen(tx, ingested.ingest_id, receipt=_framed(_encode_head(_Head(job.rules))))
+        if ingested.done and _head_of(ingested.receipt).rules != job.rules:
+            ingested = await ingests.reopen(tx, ingested.ingest_id, receipt=head)
         return ingested
 
 
@@ -241,12 +251,13 @@ async def _begin(job: _Job, digest: str) -> Ingest:
 
 async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
+    actor = f"{job.actor}/{_head_of(ingested.receipt).run}"
     done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
     if progress is not None:
         progress(done, total)
     async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
         async for page in pages:
-            ingested, chunk = await _take(job, page, ingested)
+            ingested, chunk = await _take(job, page, ingested, actor)
             while await render_public(job.services):
                 pass
             done += chunk.rows
@@ -255,15 +266,15 @@ async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress
     return await _finish(job, ingested)
 
 
-async def _take(job: _Job, page: Page, ingested: Ingest) -> tuple[Ingest, _Chunk]:
+async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[Ingest, _Chunk]:
     """Store one page: everything that needs no database before the transaction, the rest within it."""
     services = job.services
     admitted, faults = _admitted(job, page)
     texts = redactions(admitted, job.dataset)
     async with services.store.transaction() as tx:
-        outcomes = await accept_records(services, tx, admitted, job.dataset, actor=job.actor, texts=texts)
-        chunk = _summed(admitted, outcomes, faults)
-        receipt = ingested.receipt + _framed(_encode_head(chunk))
+        outcomes = await accept_records(services, tx, admitted, job.dataset, actor=actor, texts=texts, once=True)
+        chunk = _summed(job, admitted, outcomes, faults)
+        receipt = ingested.receipt + _framed(_encode(chunk))
         await ingests.advance(tx, ingested.ingest_id, cursor=page.cursor, receipt=receipt, expected=ingested.cursor)
     return msgspec.structs.replace(ingested, cursor=page.cursor, receipt=receipt), chunk
 
@@ -284,14 +295,17 @@ def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | R
     return admitted, faults
 
 
-def _summed(admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: Iterable[RowResult | RowFault]) -> _Chunk:
+def _summed(
+    job: _Job, admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: Iterable[RowResult | RowFault]
+) -> _Chunk:
     """One chunk of the receipt."""
     results = Counter(outcome.result for outcome in outcomes)
     rejected = [(_line(fault.place), fault.code or "SCHEMA_LINE", fault.field) for fault in faults]
-    rejected += [_told(outcome) for outcome in outcomes if outcome.result == "rejected"]
+    rejected += [_told(outcome, job.key_field) for outcome in outcomes if outcome.result == "rejected"]
     notes = [(_line(each.place), code, field) for each in admitted for code, field in each.warnings]
-    # unchanged, but for another reason than being the same: still held, or withdrawn here and not brought back by the same words
-    notes += [_told(outcome) for outcome in outcomes if outcome.result == "unchanged" and outcome.code not in (None, "DUP_SAME")]
+    # not simply the same: still held, withdrawn here and not brought back by the same words, or nothing there to withdraw
+    standing = [outcome for outcome in outcomes if outcome.result in ("unchanged", "withdrawn")]
+    notes += [_told(outcome) for outcome in standing if outcome.code not in (None, "DUP_SAME")]
     return _Chunk(
         accepted=results["accepted"], unchanged=results["unchanged"], held=results["held"], withdrawn=results["withdrawn"],
         rejected=_in_order(rejected), held_rows=_in_order(_told(outcome) for outcome in outcomes if outcome.result == "held"),
@@ -303,8 +317,8 @@ def _in_order(rows: Iterable[_Line]) -> tuple[_Line, ...]:
     return tuple(sorted(rows, key=lambda row: row[0]))
 
 
-def _told(outcome: Outcome) -> _Line:
-    return _line(outcome.place), outcome.code or "", outcome.field
+def _told(outcome: Outcome, key_field: str | None = None) -> _Line:
+    return _line(outcome.place), outcome.code or "", outcome.field or key_field
 
 
 def _line(place: str | None) -> int:
@@ -344,8 +358,8 @@ def _frames(receipt: bytes) -> list[bytes]:
     return found
 
 
-def _rules(receipt: bytes) -> str:
-    return _head(_frames(receipt)[0]).rules
+def _head_of(receipt: bytes) -> _Head:
+    return _head(_frames(receipt)[0])
 
 
 def _chunks(receipt: bytes) -> list[_Chunk]:

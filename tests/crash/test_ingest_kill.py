@@ -1,0 +1,92 @@
+"""Kill −9 of a real process in the middle of an ingest: the next start goes on, nothing is doubled, nothing is lost."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.sample.generate import SampleFile, write_sample
+from gateway.sample.people import authorities
+from tests.house import write_settings
+
+CHUNK = 40
+
+
+def command(settings: Path, *arguments: str) -> list[str]:
+    """`chengxin …` as a process of its own."""
+    return [sys.executable, "-m", "gateway", "--settings", str(settings), *arguments]
+
+
+def ingest_command(settings: Path, file: SampleFile, receipt: Path) -> list[str]:
+    """The ingest of one file of the sample."""
+    said = ["--authority", str(file.authority), "--officer", str(file.officer), "--encoding", file.encoding]
+    return command(settings, "ingest", file.dataset, str(file.path), *said, "--receipt", str(receipt))
+
+
+def a_house(folder: Path) -> Path:
+    """A gateway in a folder, with the sample's authorities and small chunks; its settings file."""
+    settings = write_settings(folder, more=f"ingest_chunk = {CHUNK}")
+    with settings.open("a", encoding="utf-8") as file:
+        for each in authorities("220500")[1:]:
+            file.write(f'\n[[authorities]]\nuscc = "{each.uscc}"\nname = "{each.name}"\nregion = "{each.region}"\n')
+    subprocess.run(command(settings, "init"), check=True, capture_output=True)
+    return settings
+
+
+def stored(settings: Path, query: str) -> list[tuple[object, ...]]:
+    """Rows of the gateway's database, read from outside."""
+    connection = sqlite3.connect(f"file:{settings.parent / 'data' / 'gateway.db'}?mode=ro", uri=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+RECORDS = "SELECT state, version, hold_code, trust, count(*) FROM records GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+CHANGES = "SELECT count(*), min(seq), max(seq), count(DISTINCT record_id) FROM changes"
+RENDERED = "SELECT count(*) FROM rendered_records"
+
+
+@pytest.mark.parametrize("prefix", ["01", "05"])
+def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
+    """Killed three times at different chunks, the fourth start finishes: same receipt, same records, a dense log without repeats."""
+    files = write_sample(tmp_path / "files", seed=11, subjects=900)
+    file = next(file for file in files if file.path.name.startswith(prefix))
+    calm = a_house(tmp_path / "calm")
+    done = subprocess.run(ingest_command(calm, file, tmp_path / "calm.json"), capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+
+    settings = a_house(tmp_path / "stormy")
+    receipt = tmp_path / "stormy.json"
+    reached = 0
+    for _ in range(3):
+        process = subprocess.Popen(ingest_command(settings, file, receipt), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            (count,) = stored(settings, "SELECT count(*) FROM changes")[0]
+            if count > reached:
+                reached = int(count)
+                break
+            time.sleep(0.002)
+        assert process.poll() is None, "the ingest was through before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not receipt.exists()
+        (count, first, last, _) = stored(settings, CHANGES)[0]
+        assert (first, last) == (1, count)
+        (cursor,) = stored(settings, "SELECT cursor FROM ingests")[0]
+        assert int(str(cursor).partition(":")[2]) > 1
+
+    again = subprocess.run(ingest_command(settings, file, receipt), capture_output=True, text=True)
+    assert again.returncode == 3, again.stderr
+    assert json.loads(receipt.read_bytes()) == json.loads((tmp_path / "calm.json").read_bytes())
+    for query in (RECORDS, CHANGES, RENDERED):
+        assert stored(settings, query) == stored(calm, query)
+    assert stored(settings, "SELECT state FROM ingests") == [("done",)]
