@@ -7,7 +7,7 @@ names positions only, through `Pages`. No Record, View or row of the store ever 
 from collections.abc import AsyncIterator, Mapping
 from typing import Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 Language = Literal["zh-CN", "en"]
 Format = Literal["json", "ndjson", "csv"]
@@ -74,3 +74,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Demo data: the web adds a header to formats whose body has no room for the notice."""
     file_name: str | None = None
     """For Content-Disposition of file answers."""
+
+    def streaming(self, parts: AsyncIterator[bytes]) -> "Answer":
+        """The same answer with a stream for its body."""
+        return structs.replace(self, stream=parts)
+
+    def unstored(self) -> "Answer":
+        """The same answer, kept by nobody."""
+        return structs.replace(self, no_store=True, max_age=0)

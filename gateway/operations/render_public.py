@@ -35,7 +35,6 @@ from gateway.core.publication.documents import (
     SubjectPage,
     head_bytes,
     instant,
-    notice,
     record_bytes,
     record_head,
     statement_of,
@@ -43,7 +42,6 @@ from gateway.core.publication.documents import (
     subject_bytes,
     subject_page,
     until,
-    with_notice,
 )
 from gateway.core.publication.forms import Form, Forms, forms_of, without
 from gateway.core.publication.listings import list_for, listing_head, measures_of
@@ -223,7 +221,9 @@ async def _new_day(services: Services, policies: Policies, forms: Sequence[Forms
         work = _Work(
             causes={row.record_id: _Cause(None, None, None) for row in some},
             subject_of={row.record_id: row.subject_id for row in some},
-            upto=state.position, again=state.again, read=len(some),
+            upto=state.position,
+            again=state.again,
+            read=len(some),
         )
         if not await _do(services, policies, forms, state, work):
             return 1  # begun anew at the next call: the day is not yet done
@@ -382,7 +382,8 @@ def _prepare(
                 listing = list_for(seen, policies.catalogue)
                 values = telling_rules.values_of_view(seen, each.by_dataset[record.dataset].silent[record.kind])
                 told[each.name][record.record_id] = _Told(
-                    digest=telling_rules.field_digests(key, values), valid_until=until(seen.valid_until),
+                    digest=telling_rules.field_digests(key, values),
+                    valid_until=until(seen.valid_until),
                     list=listing.id if listing is not None else None,
                 )
     sibling_seq: dict[str, int] = {}
@@ -409,8 +410,13 @@ def _prepare(
             )
             new.append(row)
     return _Prepared(
-        records={record.record_id: record for record in records}, shown=shown, told=told, subjects=pages, sibling_seq=sibling_seq,
-        names_gone=gone, names_new=new,
+        records={record.record_id: record for record in records},
+        shown=shown,
+        told=told,
+        subjects=pages,
+        sibling_seq=sibling_seq,
+        names_gone=gone,
+        names_new=new,
     )
 
 
@@ -513,15 +519,39 @@ async def _write_public(
         seqs[record_id] = seq
         head, version = made.head, form.version
         tail: dict[str, Any] = {
-            "seq": seq, "policy_version": version, "origin": origin, "record_id": record_id, "subject_uri": head.document["subject"]["uri"],
+            "seq": seq,
+            "policy_version": version,
+            "origin": origin,
+            "record_id": record_id,
         }
-        rows.append((
-            record_id, head.subject_id, head.dataset, head.category, made.list, head.kind == "legal", record.changed_seq, form.tag,
-            head.valid_from, head.valid_until, seq, seq if before is None else before.added_seq, made.digest, head.region, head.source,
-            head.severity, head.decision_date or "", head.published_from or "", made.listed_on or "", "|".join(head.marks),
-            record_bytes(made.body, **tail), None if made.listing is None else record_bytes(made.listing, **tail),
-            _line(made.flat, seq, version), None if made.listing_flat is None else _line(made.listing_flat, seq, version),
-        ))
+        rows.append(
+            (
+                record_id,
+                head.subject_id,
+                head.dataset,
+                head.category,
+                made.list,
+                head.kind == "legal",
+                record.changed_seq,
+                form.tag,
+                head.valid_from,
+                head.valid_until,
+                seq,
+                seq if before is None else before.added_seq,
+                made.digest,
+                head.region,
+                head.source,
+                head.severity,
+                head.decision_date or "",
+                head.published_from or "",
+                made.listed_on or "",
+                "|".join(head.marks),
+                record_bytes(made.body, **tail),
+                None if made.listing is None else record_bytes(made.listing, **tail),
+                _line(made.flat, seq, version),
+                None if made.listing_flat is None else _line(made.listing_flat, seq, version),
+            )
+        )
     await renderings.replace_records(tx, list(held), rows)
     return seqs
 
@@ -564,7 +594,6 @@ async def _write_subjects(
     services: Services, tx: Transaction, form: Forms, work: _Work, prepared: _Prepared, subjects: Mapping[str, Row], seqs: Mapping[str, int]
 ) -> None:
     """Subject documents; one with nothing public left keeps an empty row, so that asking for it costs what asking for nobody costs."""
-    said = notice("zh-CN") if services.settings.demo else None
     newest: dict[str, int] = {}
     for record_id, made in prepared.shown.items():
         subject_id = made.head.subject_id
@@ -582,12 +611,22 @@ async def _write_subjects(
         latest = max(newest.get(subject_id, 0), prepared.sibling_seq.get(subject_id, 0))
         seq = max(latest, int(before.seq)) if alive else latest
         body = subject_bytes(head_bytes(page.document), seq=seq, policy_version=form.version, uri=page.uri)
-        if said is not None:
-            body = with_notice(body, said)
-        rows.append((
-            subject_id, head_seq, form.tag, page.valid_until, etag_of(services, form.tag.encode(), body), seq,
-            int(before.added_seq) if alive else latest, page.form, page.region, page.industry, page.status, body,
-        ))
+        rows.append(
+            (
+                subject_id,
+                head_seq,
+                form.tag,
+                page.valid_until,
+                etag_of(services, form.tag.encode(), body),
+                seq,
+                int(before.added_seq) if alive else latest,
+                page.form,
+                page.region,
+                page.industry,
+                page.status,
+                body,
+            )
+        )
     await renderings.replace_subjects(tx, [subject_id for subject_id in prepared.subjects if subjects.get(subject_id) is not None], rows)
 
 

@@ -143,9 +143,23 @@ async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> li
 
 
 _d, _x = rendered_records.c, records.c
+_position = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
+_seen = sa.func.coalesce(_position, 0)
 _RECORD = (
     sa.select(
-        _x.record_id, _x.subject_id, _x.dataset, _x.state, _x.changed_seq, _d.version_seq, _d.plan, _d.valid_from, _d.valid_until, _d.body
+        sa.exists().where(changes.c.record_id == _x.record_id, changes.c.seq > _seen).label("dirty"),
+        sa.select(meta.c.value).where(meta.c.name == PLAN_META).scalar_subquery().label("known"),
+        sa.select(readers.c.position).where(readers.c.name == RERENDER).scalar_subquery().label("again"),
+        _x.record_id,
+        _x.subject_id,
+        _x.dataset,
+        _x.state,
+        _x.changed_seq,
+        _d.version_seq,
+        _d.plan,
+        _d.valid_from,
+        _d.valid_until,
+        _d.body,
     )
     .select_from(records.outerjoin(rendered_records, _d.record_id == _x.record_id))
     .where(_x.record_id == sa.bindparam("record_id"))
@@ -153,14 +167,11 @@ _RECORD = (
 
 
 async def record_by_id(source: Reads | Transaction, record_id: str) -> Row | None:
-    """A record's rendering beside the sequence that tells whether it is still true."""
+    """A record's rendering beside what tells whether it is still true: `dirty`, the plans that the reader knows, a walk under way."""
     return await source.one(_RECORD, {"record_id": record_id})
 
 
 # --- pages and exports -------------------------------------------------------------------------------------------------
-
-_position = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
-_seen = sa.func.coalesce(_position, 0)
 
 
 def _dirty(probe: bool) -> sa.ColumnElement[bool]:
@@ -371,6 +382,22 @@ async def told_page(
     return [row.record_id for row in rows]
 
 
+@lru_cache(maxsize=64)
+def _told_count(conditions: tuple[tuple[Column, Op, int], ...]) -> sa.Select[Any]:
+    t = feed_rows.c
+    statement = sa.select(sa.func.count().label("n")).where(t.plan_set == sa.bindparam("plan_set"))
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(_bound(t[column], op, place, count))
+    return statement
+
+
+async def told_count(source: Reads, plan_set: str, conditions: Sequence[Condition]) -> int:
+    """How many records a bound plan set was told of; off the loop."""
+    shape = tuple((each.column, each.op, len(each.values)) for each in conditions)
+    rows = await source.slow(_told_count(shape), {**_parameters(conditions), "plan_set": plan_set})
+    return int(rows[0].n)
+
+
 # --- subjects in bulk --------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +505,40 @@ async def subject_facet(
     return sorted(((row.value, int(row.n)) for row in rows if row.n), key=lambda item: (-item[1], item[0] or ""))
 
 
+_LISTED = (
+    sa.select(_d.subject_id)
+    .distinct()
+    .where(
+        among(_d.subject_id, "ids"),
+        among(_d.list, "lists"),
+        _d.plan == sa.bindparam("plan"),
+        _d.valid_until > sa.bindparam("now"),
+        sa.not_(_dirty(True)),
+    )
+)
+
+
+async def listed(source: Reads, ids: Sequence[str], lists: Sequence[str], *, plan: str, now: str) -> set[str]:
+    """Which of these subjects stand on one of the lists."""
+    rows = await source.all(_LISTED, {"ids": list(ids), "lists": list(lists), "plan": plan, "now": now})
+    return {row.subject_id for row in rows}
+
+
+@lru_cache(maxsize=4)
+def _all_subjects(after: bool, back: bool) -> sa.Select[Any]:
+    statement = _SUBJECT.where(_s.kind != "natural")
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(_s.subject_id < beyond if back else _s.subject_id > beyond)
+    return statement.order_by(_s.subject_id.desc() if back else _s.subject_id.asc()).limit(sa.bindparam("limit"))
+
+
+async def all_subjects(source: Reads, *, limit: int, key: str | None, back: bool = False) -> list[Row]:
+    """Organisations and households, public or not, in order of id: for bound tiers, who see each live."""
+    params: dict[str, Any] = {"limit": limit} if key is None else {"limit": limit, "k0": key}
+    return await source.all(_all_subjects(key is not None, back), params)
+
+
 # --- what the reader keeps ---------------------------------------------------------------------------------------------
 
 _HELD = sa.select(
@@ -517,10 +578,10 @@ _OPENING = (
 _DROP_RECORDS = sa.delete(rendered_records).where(among(_d.record_id, "ids"))
 _DROP_SUBJECTS = sa.delete(rendered_subjects).where(among(_r.subject_id, "ids"))
 _DROP_TOLD = sa.delete(feed_rows).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
-_META = sa.select(meta.c.name, meta.c.value).where(meta.c.name.in_((PLAN_META, DAY_META)))
+_META = sa.select(meta.c.name, meta.c.value).where(sa.or_(meta.c.name == PLAN_META, meta.c.name == DAY_META))
 _SET_META = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 _GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
-_POSITIONS = sa.select(readers.c.name, readers.c.position).where(readers.c.name.in_((READER, RERENDER)))
+_POSITIONS = sa.select(readers.c.name, readers.c.position).where(sa.or_(readers.c.name == READER, readers.c.name == RERENDER))
 _SET_POSITION = sa.text(
     "INSERT INTO readers (name, position) VALUES (:name, :position) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
 )

@@ -22,8 +22,7 @@ _fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.C
 """SQLite's virtual table, made by the first migration; it is no part of the metadata."""
 _COLUMNS = ("name_id", "subject_id", "role", "shown", "name_norm", "core", "tokens")
 COUNTER = "names"
-SAMPLE = 4000
-"""Names looked at to learn which tokens stand in too many."""
+
 
 _n = names.c
 _FOUND = (_n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens, rendered_subjects.c.status)
@@ -107,11 +106,3 @@ async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, ever
 async def exact(source: Reads, text: str, core: str, *, limit: int) -> list[Row]:
     """Names whose whole, or whose core, is the text."""
     return await source.all(_EXACT_PAGE, {"text": text, "core": core or text, "limit": limit})
-
-
-_SAMPLE = sa.select(_n.tokens).order_by(_n.name_id.desc()).limit(SAMPLE)
-
-
-async def sample(source: Reads) -> list[str]:
-    """Token texts of some names, to learn which tokens stand in too many."""
-    return [row.tokens for row in await source.slow(_SAMPLE)]

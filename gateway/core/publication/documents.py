@@ -95,8 +95,10 @@ def form_of(kind: SubjectKind, uscc: Value) -> str:
 
 def marks_of(view: View, language: Language = "zh-CN") -> list[Document]:
     """The marks of a record, in the order they are shown; `recognised` always stands on a recognised one."""
-    found = [{"code": mark.code, "label": label("mark", mark.code, language), "since": None if mark.since is None else instant(mark.since)}
-             for mark in view.marks]
+    found = [
+        {"code": mark.code, "label": label("mark", mark.code, language), "since": None if mark.since is None else instant(mark.since)}
+        for mark in view.marks
+    ]
     if view.recognised is not None and all(mark["code"] != "recognised" for mark in found):
         found.append({"code": "recognised", "label": label("mark", "recognised", language), "since": instant(view.recognised.since)})
     return found
@@ -116,7 +118,10 @@ def record_head(view: View, origin: str) -> Head:
     subject["kind_label"] = label("subject_kind", form)
     subject["uri"] = subject_address(origin, view.subject_id, uscc, form)
     document: Document = {
-        "id": view.record_id, "dataset": view.dataset, "kind": view.category, "kind_label": label("kind", view.category),
+        "id": view.record_id,
+        "dataset": view.dataset,
+        "kind": view.category,
+        "kind_label": label("kind", view.category),
         "subject": subject,
     }
     if "document_number" in shown:
@@ -144,10 +149,21 @@ def record_head(view: View, origin: str) -> Head:
     document["treatments"] = dict(view.treatments)
     decided = document.get("decision_date")
     return Head(
-        record_id=view.record_id, subject_id=view.subject_id, dataset=view.dataset, category=view.category, kind=view.kind, form=form,
-        document=document, region=view.region, source=view.source_code, severity=severity if isinstance(severity, str) else None,
-        decision_date=decided if isinstance(decided, str) else None, published_from=document["published_from"],
-        marks=tuple(mark["code"] for mark in marks), valid_from=instant(view.valid_from), valid_until=until(view.valid_until),
+        record_id=view.record_id,
+        subject_id=view.subject_id,
+        dataset=view.dataset,
+        category=view.category,
+        kind=view.kind,
+        form=form,
+        document=document,
+        region=view.region,
+        source=view.source_code,
+        severity=severity if isinstance(severity, str) else None,
+        decision_date=decided if isinstance(decided, str) else None,
+        published_from=document["published_from"],
+        marks=tuple(mark["code"] for mark in marks),
+        valid_from=instant(view.valid_from),
+        valid_until=until(view.valid_until),
     )
 
 
@@ -156,10 +172,14 @@ def head_bytes(document: Document) -> bytes:
     return _ENCODER.encode(document)
 
 
-def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, record_id: str, subject_uri: str) -> bytes:
+def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, record_id: str) -> bytes:
     """The whole record: its head, then the numbers and links."""
-    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b/v1/records/%b","history":"%b/timeline"}}' % (
-        head[:-1], seq, policy_version, origin.encode(), record_id.encode(), subject_uri.encode(),
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b/v1/records/%b"}}' % (
+        head[:-1],
+        seq,
+        policy_version,
+        origin.encode(),
+        record_id.encode(),
     )
 
 
@@ -194,9 +214,16 @@ def statement_of(head: Head) -> Statement:
     shown = {name: fields[name] for name in _REGISTERED if name in fields}
     shown.update({name: subject[name] for name in ("name", "uscc") if name in subject})
     return Statement(
-        record_id=head.record_id, dataset=head.dataset, category=head.category, decision_date=head.decision_date, shown=shown,
+        record_id=head.record_id,
+        dataset=head.dataset,
+        category=head.category,
+        decision_date=head.decision_date,
+        shown=shown,
         treatments={name: treatments[name] for name in SUBJECT_FIELDS if name in treatments} if treatments else {},
-        form=head.form, region=head.region, marks=document["marks"], valid_until=head.valid_until,
+        form=head.form,
+        region=head.region,
+        marks=document["marks"],
+        valid_until=head.valid_until,
     )
 
 
@@ -232,9 +259,16 @@ def statement_of_body(body: bytes, valid_until: str) -> Statement:
     if stored.subject.uscc is not msgspec.UNSET:
         shown["uscc"] = stored.subject.uscc
     return Statement(
-        record_id=stored.id, dataset=stored.dataset, category=stored.kind, decision_date=stored.decision_date, shown=shown,
+        record_id=stored.id,
+        dataset=stored.dataset,
+        category=stored.kind,
+        decision_date=stored.decision_date,
+        shown=shown,
         treatments={name: stored.treatments[name] for name in SUBJECT_FIELDS if name in stored.treatments},
-        form=stored.subject.kind, region=stored.region, marks=stored.marks, valid_until=valid_until,
+        form=stored.subject.kind,
+        region=stored.region,
+        marks=stored.marks,
+        valid_until=valid_until,
     )
 
 
@@ -303,13 +337,25 @@ def subject_page(
     document["marks"] = list(speaker.marks) if registered else []
     name = shown.get("name")
     names: list[tuple[str, str]] = []
-    if speaker.dataset in searched and form not in (HOUSEHOLD, "person") and "name" not in speaker.treatments and isinstance(name, str) and name:
+    if (
+        speaker.dataset in searched
+        and form not in (HOUSEHOLD, "person")
+        and "name" not in speaker.treatments
+        and isinstance(name, str)
+        and name
+    ):
         names.append(("name", name))
         if "former_names" not in speaker.treatments:
             names.extend(("former_name", each) for each in former)
     return SubjectPage(
-        document=document, form=form, region=region, industry=_text(shown.get("industry")), status=_text(status), names=tuple(names),
-        valid_until=min(each.valid_until for each in stated), uri=subject_address(origin, subject_id, shown.get("uscc"), form),
+        document=document,
+        form=form,
+        region=region,
+        industry=_text(shown.get("industry")),
+        status=_text(status),
+        names=tuple(names),
+        valid_until=min(each.valid_until for each in stated),
+        uri=subject_address(origin, subject_id, shown.get("uscc"), form),
     )
 
 
@@ -320,9 +366,7 @@ def _text(value: Value) -> str | None:
 def subject_bytes(head: bytes, *, seq: int, policy_version: int, uri: str) -> bytes:
     """The whole subject document: its head, then the numbers and links."""
     address = uri.encode()
-    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records","timeline":"%b/timeline"}}' % (
-        head[:-1], seq, policy_version, address, address, address,
-    )
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records"}}' % (head[:-1], seq, policy_version, address, address)
 
 
 # --- languages ---------------------------------------------------------------------------------------------------------

@@ -17,18 +17,51 @@ _GUARDED = tuple("=+-@\t\r＝＋－＠")
 _SPECIAL = frozenset('",\r\n')
 
 RECORD_COLUMNS: tuple[str, ...] = (
-    "id", "dataset", "kind", "kind_label",
-    "subject_id", "subject_uscc", "subject_name", "subject_kind", "subject_kind_label", "subject_uri",
-    "document_number", "decision_date", "severity", "severity_label", "region", "region_label", "published_from", "publish_until",
-    "period_rule", "basis",
-    "source_name", "source_uscc", "source_received_at", "source_issuer", "marks",
+    "id",
+    "dataset",
+    "kind",
+    "kind_label",
+    "subject_id",
+    "subject_uscc",
+    "subject_name",
+    "subject_kind",
+    "subject_kind_label",
+    "subject_uri",
+    "document_number",
+    "decision_date",
+    "severity",
+    "severity_label",
+    "region",
+    "region_label",
+    "published_from",
+    "publish_until",
+    "period_rule",
+    "basis",
+    "source_name",
+    "source_uscc",
+    "source_received_at",
+    "source_issuer",
+    "marks",
 )
 """Envelope of a record; which of them a plan shows, `record_columns` says."""
 LISTING_COLUMNS: tuple[str, ...] = ("list", "listed_on", "listing_basis", "measures", "removal_conditions", "remedy")
 TAIL_COLUMNS: tuple[str, ...] = ("seq", "policy_version")
 SUBJECT_COLUMNS: tuple[str, ...] = (
-    "id", "uscc", "name", "former_names", "kind", "kind_label", "region", "region_label", "industry",
-    "status", "status_label", "established_on", "marks", "seq", "policy_version",
+    "id",
+    "uscc",
+    "name",
+    "former_names",
+    "kind",
+    "kind_label",
+    "region",
+    "region_label",
+    "industry",
+    "status",
+    "status_label",
+    "established_on",
+    "marks",
+    "seq",
+    "policy_version",
 )
 _ENVELOPE_FIELDS = ("document_number", "decision_date", "severity")
 
@@ -92,8 +125,12 @@ def record_columns(*, shown: Iterable[str], treated: Iterable[str], listing: boo
 def subject_columns(categories: Iterable[str], treated: Iterable[str] = ()) -> tuple[str, ...]:
     """The columns of subjects: the envelope, treatments, and a count for each category."""
     at = SUBJECT_COLUMNS.index("marks")
-    return (*SUBJECT_COLUMNS[:at], *(f"treatments_{name}" for name in treated), *(f"record_counts_{category}" for category in categories),
-            *SUBJECT_COLUMNS[at:])
+    return (
+        *SUBJECT_COLUMNS[:at],
+        *(f"treatments_{name}" for name in treated),
+        *(f"record_counts_{category}" for category in categories),
+        *SUBJECT_COLUMNS[at:],
+    )
 
 
 def cell(value: FlatValue) -> str:

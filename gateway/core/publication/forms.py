@@ -96,8 +96,13 @@ def forms_of(policies: Policies, tier: str, purpose: str) -> Forms:
     by_dataset: dict[str, Form] = {name: _form(held, policies) for name, held in sorted(plan_sets.items())}
     present = {form.category for form in by_dataset.values()}
     forms = Forms(
-        tier=tier, purpose=purpose, version=policies.version, plan_hash=policies.hash_of(tier, purpose), plan_sets=plan_sets,
-        by_dataset=by_dataset, categories=tuple(category for category in _ORDER if category in present),
+        tier=tier,
+        purpose=purpose,
+        version=policies.version,
+        plan_hash=policies.hash_of(tier, purpose),
+        plan_sets=plan_sets,
+        by_dataset=by_dataset,
+        categories=tuple(category for category in _ORDER if category in present),
     )
     policies.memo["forms", tier, purpose] = forms
     return forms
@@ -111,9 +116,7 @@ def _form(held: PlanSet, policies: Policies) -> Form:
     exported = {name for name in shown if name == "summary" or any(plan.can(name, "export") for plan in held.plans.values())}
     bulk = [name for name in shown if name in exported]
     bulk_treated = [name for name in treated if name in exported]
-    silent = {
-        kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "delta")) for kind, plan in held.plans.items()
-    }
+    silent = {kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "delta")) for kind, plan in held.plans.items()}
     return Form(
         dataset=held.dataset,
         category=policies.catalogue.datasets[held.dataset].category,

@@ -15,46 +15,74 @@ from gateway.core.records.divisions import short_name
 Language = Literal["zh-CN", "en"]
 
 KINDS: Mapping[str, tuple[str, str]] = {
-    "registration": ("登记注册", "Registration"), "licence": ("行政许可", "Licence"),
+    "registration": ("登记注册", "Registration"),
+    "licence": ("行政许可", "Licence"),
     "penalty": ("行政处罚", "Penalty"),
-    "blacklist": ("严重失信", "Serious breach of trust"), "redlist": ("守信荣誉", "Honour"),
+    "blacklist": ("严重失信", "Serious breach of trust"),
+    "redlist": ("守信荣誉", "Honour"),
     "commitment": ("信用承诺", "Commitment"),
-    "evaluation": ("信用评价", "Evaluation"), "abnormal": ("经营异常", "Abnormal operation"),
+    "evaluation": ("信用评价", "Evaluation"),
+    "abnormal": ("经营异常", "Abnormal operation"),
     "agency_filing": ("中介备案", "Agency filing"),
     "measure": ("惩戒激励措施", "Measure"),
 }
 SUBJECT_KINDS: Mapping[str, tuple[str, str]] = {
-    "enterprise": ("企业", "Enterprise"), "cooperative": ("农民专业合作社", "Farmers' cooperative"),
+    "enterprise": ("企业", "Enterprise"),
+    "cooperative": ("农民专业合作社", "Farmers' cooperative"),
     "institution": ("事业单位", "Public institution"),
-    "organ": ("机关", "Public organ"), "social_organisation": ("社会组织", "Social organisation"),
+    "organ": ("机关", "Public organ"),
+    "social_organisation": ("社会组织", "Social organisation"),
     "collective": ("集体经济组织", "Collective"),
-    "other": ("其他组织", "Other organisation"), "household": ("个体工商户", "Individual household"),
+    "other": ("其他组织", "Other organisation"),
+    "household": ("个体工商户", "Individual household"),
     "person": ("自然人", "Natural person"),
 }
 STATUSES: Mapping[str, tuple[str, str]] = {
-    "active": ("存续", "Active"), "suspended": ("停业", "Suspended"), "revoked": ("吊销", "Revoked"), "cancelled": ("注销", "Cancelled"),
+    "active": ("存续", "Active"),
+    "suspended": ("停业", "Suspended"),
+    "revoked": ("吊销", "Revoked"),
+    "cancelled": ("注销", "Cancelled"),
 }
 SEVERITIES: Mapping[str, tuple[str, str]] = {"minor": ("轻微", "Minor"), "general": ("一般", "General"), "serious": ("严重", "Serious")}
 POLARITIES: Mapping[str, tuple[str, str]] = {"black": ("黑名单", "Blacklist"), "red": ("红名单", "Red list")}
 MARKS: Mapping[str, tuple[str, str]] = {
-    "objection_in_progress": ("异议处理中", "Objection in progress"), "corrected": ("已更正", "Corrected"),
+    "objection_in_progress": ("异议处理中", "Objection in progress"),
+    "corrected": ("已更正", "Corrected"),
     "recognised": ("互认", "Recognised here"),
     "validity_ended": ("有效期已过", "Validity over"),
 }
 REASONS: Mapping[str, tuple[str, str]] = {
-    "expired": ("公示期届满", "Publication period over"), "corrected": ("来源更正", "Corrected by the source"),
+    "expired": ("公示期届满", "Publication period over"),
+    "corrected": ("来源更正", "Corrected by the source"),
     "removed": ("已移出", "Removed"),
 }
 EVENTS: Mapping[str, tuple[str, str]] = {
-    "published": ("公示", "Published"), "amended": ("更正", "Amended"), "objection_marked": ("标注异议", "Objection marked"),
+    "published": ("公示", "Published"),
+    "amended": ("更正", "Amended"),
+    "objection_marked": ("标注异议", "Objection marked"),
     "objection_closed": ("异议办结", "Objection closed"),
 }
 TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "kind": KINDS, "subject_kind": SUBJECT_KINDS, "status": STATUSES, "severity": SEVERITIES, "polarity": POLARITIES, "mark": MARKS,
-    "reason": REASONS, "event": EVENTS,
+    "kind": KINDS,
+    "subject_kind": SUBJECT_KINDS,
+    "status": STATUSES,
+    "severity": SEVERITIES,
+    "polarity": POLARITIES,
+    "mark": MARKS,
+    "reason": REASONS,
+    "event": EVENTS,
 }
-_LEVELS = (("自治州", "Prefecture"), ("自治县", "County"), ("地区", "Prefecture"), ("省", "Province"), ("市", "City"), ("区", "District"),
-           ("县", "County"), ("盟", "League"), ("旗", "Banner"))
+_LEVELS = (
+    ("自治州", "Prefecture"),
+    ("自治县", "County"),
+    ("地区", "Prefecture"),
+    ("省", "Province"),
+    ("市", "City"),
+    ("区", "District"),
+    ("县", "County"),
+    ("盟", "League"),
+    ("旗", "Banner"),
+)
 
 
 def label(table: str, code: str | None, language: Language = "zh-CN") -> str | None:
@@ -78,4 +106,3 @@ def region_label(code: str | None, language: Language = "zh-CN") -> str | None:
     stem = name.removesuffix(suffix)
     latin = "".join(lazy_pinyin(stem, style=Style.NORMAL)).capitalize()
     return f"{latin} {level}".strip()
-

@@ -61,10 +61,19 @@ def list_document(listing: ListDef, *, rows: int, seq: int, origin: str) -> Docu
     """What a list is: basis, authority, conditions, and how many rows the caller would get."""
     address = f"{origin}/v1/lists/{listing.id}"
     return {
-        "id": listing.id, "name": listing.label, "polarity": listing.polarity, "polarity_label": label("polarity", listing.polarity),
-        "dataset": listing.dataset, "legal_basis": [basis_document(basis) for basis in listing.legal_basis],
+        "id": listing.id,
+        "name": listing.label,
+        "polarity": listing.polarity,
+        "polarity_label": label("polarity", listing.polarity),
+        "dataset": listing.dataset,
+        "legal_basis": [basis_document(basis) for basis in listing.legal_basis],
         "authority": {"name": listing.authority.name, "uscc": listing.authority.uscc},
-        "entry_conditions": listing.entry_conditions, "removal_conditions": listing.removal_conditions, "period_rule": listing.period_rule,
-        "rows": rows, "seq": seq, "range_bit": listing.range_bit, "authority_lookup_uri": listing.authority_lookup_uri,
+        "entry_conditions": listing.entry_conditions,
+        "removal_conditions": listing.removal_conditions,
+        "period_rule": listing.period_rule,
+        "rows": rows,
+        "seq": seq,
+        "range_bit": listing.range_bit,
+        "authority_lookup_uri": listing.authority_lookup_uri,
         "links": {"self": address, "listings": f"{address}/listings", "changes": f"{origin}/v1/changes?list={listing.id}&since=0"},
     }

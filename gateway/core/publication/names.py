@@ -116,9 +116,9 @@ def _bracketed_region(text: str) -> tuple[str, str]:
         start = text.find(opening)
         end = text.find(closing, start + 1)
         if start > 0 and end > start + 1:
-            inside = normalise(text[start + 1:end])
+            inside = normalise(text[start + 1 : end])
             if inside in known:
-                text, found = text[:start] + text[end + 1:], found + inside
+                text, found = text[:start] + text[end + 1 :], found + inside
     return text, found
 
 
@@ -129,7 +129,7 @@ def _leading_region(norm: str) -> str:
     at = 0
     for _ in range(3):
         for length in range(min(longest, len(norm) - at - 2), 1, -1):
-            if norm[at:at + length] in known:
+            if norm[at : at + length] in known:
                 at += length
                 break
         else:
@@ -146,14 +146,14 @@ def split(text: str) -> Name:
         plain, bracketed = _bracketed_region(plain)
     rest = normalise(plain) if bracketed else norm
     region = _leading_region(rest)
-    rest = rest[len(region):]
+    rest = rest[len(region) :]
     end = len(rest)
-    while cut := next((size for size in _FORM_LENGTHS if size < end and rest[end - size:end] in FORMS), 0):
+    while cut := next((size for size in _FORM_LENGTHS if size < end and rest[end - size : end] in FORMS), 0):
         end -= cut
     form, rest = rest[end:], rest[:end]
     trade = next((size for size in _TRADE_LENGTHS if size <= len(rest) - 2 and rest[-size:] in TRADES), 0)
-    brand = rest[:len(rest) - trade]
-    return Name(norm=norm, region=region + bracketed, brand=brand, trade=rest[len(brand):], form=form)
+    brand = rest[: len(rest) - trade]
+    return Name(norm=norm, region=region + bracketed, brand=brand, trade=rest[len(brand) :], form=form)
 
 
 def _single(character: str) -> bool:
@@ -186,11 +186,24 @@ def pairs(norm: str) -> list[str]:
     return list(found)
 
 
-_TONES = str.maketrans({
-    **dict.fromkeys("āáǎà", "a"), **dict.fromkeys("ēéěèê", "e"), **dict.fromkeys("īíǐì", "i"), **dict.fromkeys("ōóǒò", "o"),
-    **dict.fromkeys("ūúǔù", "u"), **dict.fromkeys("üǖǘǚǜ", "v"), "ń": "n", "ň": "n", "ǹ": "n", "ḿ": "m",
-    "̀": None, "̄": None, "̌": None, "́": None,
-})
+_TONES = str.maketrans(
+    {
+        **dict.fromkeys("āáǎà", "a"),
+        **dict.fromkeys("ēéěèê", "e"),
+        **dict.fromkeys("īíǐì", "i"),
+        **dict.fromkeys("ōóǒò", "o"),
+        **dict.fromkeys("ūúǔù", "u"),
+        **dict.fromkeys("üǖǘǚǜ", "v"),
+        "ń": "n",
+        "ň": "n",
+        "ǹ": "n",
+        "ḿ": "m",
+        "̀": None,
+        "̄": None,
+        "̌": None,
+        "́": None,
+    }
+)
 
 
 @lru_cache(20000)
@@ -255,8 +268,6 @@ class NameQuery(Struct, frozen=True, kw_only=True):
     """Any one of these finds the candidates for "at least 60 % of the pairs"."""
     needed: tuple[str, ...] = ()
     """The pairs of which 60 % must be there for a loose hit."""
-    unranked: bool = False
-    """Nothing but stop tokens: a capped set by id, no ranking of the whole register."""
 
 
 def route(text: str) -> Route:
@@ -278,8 +289,8 @@ def route(text: str) -> Route:
     return "pairs"
 
 
-def read_query(text: str, stop: frozenset[str] = frozenset()) -> NameQuery:
-    """How the index is asked for a text; `stop` are tokens of too many names, ignored while another remains."""
+def read_query(text: str) -> NameQuery:
+    """How the index is asked for a text: pairs of its region and form are ignored while another remains."""
     name = split(text)
     norm = name.norm
     way = route(text)
@@ -291,16 +302,16 @@ def read_query(text: str, stop: frozenset[str] = frozenset()) -> NameQuery:
     if way == "spoken":
         return NameQuery(route=way, text=norm, core=norm, asked=((norm,), (PINYIN_MARK + norm,), (INITIALS_MARK + norm,)))
     every = pairs(norm) or [norm]
-    common = stop | _everyday_pairs(name)
+    common = _everyday_pairs(name)
     telling = [token for token in every if token not in common]
     if not telling:
-        return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(every),), unranked=all(token in stop for token in every))
+        return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(every),))
     loose: tuple[str, ...] = ()
     if len(every) >= 3:
         # A name that holds 60 % of n pairs misses at most n − needed of them: among any (n − needed + 1) it holds one.
         enough = -(-len(every) * 3 // 5)
         loose = tuple((telling + [token for token in every if token in common])[: len(every) - enough + 1])
-    return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(every),), loose=loose, needed=tuple(every))
+    return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(telling),), loose=loose, needed=tuple(every))
 
 
 def _everyday_pairs(name: Name) -> frozenset[str]:
@@ -373,8 +384,11 @@ class Hit(Struct, frozen=True, kw_only=True):
 _NOT_COMPARED = 1001
 
 
-def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
-    """The subjects a query finds, best first, each once; ties by opaque id."""
+def rank(query: NameQuery, candidates: Iterable[Candidate], *, capped: bool = False) -> list[Hit]:
+    """The subjects a query finds, best first, each once; ties by opaque id.
+
+    `capped`: more names fit than can be walked, so likeness says nothing: within a tier the order is by id.
+    """
     tiers: list[tuple[int, int, int, str, Candidate]] = []
     for candidate in candidates:
         tier = matched(query, candidate.name_norm, candidate.core, candidate.tokens)
@@ -383,15 +397,16 @@ def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
     tiers.sort(key=lambda item: item[:4])
     best: dict[str, Hit] = {}
     for position, (tier, cancelled, _, subject_id, candidate) in enumerate(tiers):
-        if query.unranked:
-            order = (PHRASE, 0, 0, subject_id)
+        if capped:
+            order = (tier, 0, 0, subject_id)
         else:
             unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if position < RERANKED else _NOT_COMPARED
             order = (tier, unlike, cancelled, subject_id)
         known = best.get(subject_id)
         if known is None or order < known.order:
-            best[subject_id] = Hit(subject_id=subject_id, matched_on="name" if candidate.role == "name" else "former_name",
-                                   shown=candidate.shown, order=order)
+            best[subject_id] = Hit(
+                subject_id=subject_id, matched_on="name" if candidate.role == "name" else "former_name", shown=candidate.shown, order=order
+            )
     return sorted(best.values(), key=lambda hit: hit.order)
 
 

@@ -1,0 +1,104 @@
+"""Describe what there is: the root of the API, datasets, and their dictionaries, as the caller's plans show them (api.md §7.1, §7.14).
+
+Rules: only fields whose existence is public are named, with the capabilities of the caller's own plans; `rows` is what the caller's
+`limit=all` would return, and never counts persons. This story must not read a record.
+"""
+
+from typing import Any
+
+from gateway.core.callers.caller import Caller
+from gateway.core.errors import NotFound
+from gateway.core.publication.labels import KINDS, label
+from gateway.core.records.model import Dataset, DatasetId, Field
+from gateway.operations.answering import Scene, begin, document_answer
+from gateway.operations.asking import Answer, Ask, Language
+from gateway.services import Services
+from gateway.store import renderings
+from gateway.store.renderings import Condition
+
+
+async def root(services: Services, caller: Caller, ask: Ask, *, version: str) -> Answer:
+    """Version, present state and where to go."""
+    scene = await begin(services, caller, ask.language)
+    address = f"{scene.origin}/v1"
+    return document_answer(scene, {
+        "version": version, "seq": scene.head.seq, "dataset_version": scene.head.version, "policy_version": scene.forms.version, "licence": None,
+        "city": services.settings.city, "region": services.settings.region,
+        "links": {
+            "self": address, "subjects": f"{address}/subjects", "records": f"{address}/records", "lists": f"{address}/lists",
+            "changes": f"{address}/changes?since=0", "datasets": f"{address}/datasets", "openapi": f"{scene.origin}/openapi.json",
+        },
+    })  # fmt: skip
+
+
+async def datasets(services: Services, caller: Caller, language: Language) -> Answer:
+    """All datasets of which the caller may see something."""
+    scene = await begin(services, caller, language)
+    items = [await _dataset_document(scene, scene.policies.catalogue.datasets[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)]
+    return document_answer(scene, {"items": items, "dataset_version": scene.head.version, "policy_version": scene.forms.version})
+
+
+async def dataset(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
+    """One dataset.
+
+    Raises NotFound.
+    """
+    scene = await begin(services, caller, language)
+    return document_answer(scene, await _dataset_document(scene, _dataset(scene, dataset_id)))
+
+
+async def dictionary(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
+    """The fields of a dataset whose existence the caller may know, and what may be done with them.
+
+    Raises NotFound.
+    """
+    scene = await begin(services, caller, language)
+    held = _dataset(scene, dataset_id)
+    shown = scene.forms.plan_sets[held.id].shown
+    fields = [_field_document(scene, held, held.fields[name]) for name in shown]
+    return document_answer(scene, {"dataset": held.id, "fields": fields, "policy_version": scene.forms.version}, reads_data=False)
+
+
+def _dataset(scene: Scene, dataset_id: str) -> Dataset:
+    if dataset_id not in scene.forms.plan_sets:
+        raise NotFound
+    return scene.policies.catalogue.datasets[DatasetId(dataset_id)]
+
+
+async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
+    reads = scene.services.store.reads
+    of_it = Condition(column="dataset", op="eq", values=(held.id,))
+    if scene.public:
+        rows = await renderings.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
+    else:
+        rows = await renderings.told_count(reads, scene.forms.name, (of_it,))
+        rows -= rows % 5
+    address = f"{scene.origin}/v1/datasets/{held.id}"
+    english = scene.language == "en"
+    return {
+        "id": held.id, "title": (held.label_en or held.label) if english else held.label, "kind": held.category,
+        "kind_label": label("kind", held.category, scene.language) if held.category in KINDS else held.category,
+        "openness": held.open, "openness_label": _OPENNESS[held.open][english],
+        "rows": rows, "dataset_version": scene.head.version,
+        "links": {"self": address, "dictionary": f"{address}/dictionary", "records": f"{scene.origin}/v1/records?dataset={held.id}"},
+    }  # fmt: skip
+
+
+_OPENNESS = {
+    "unconditional": ("无条件开放", "Open without conditions"), "conditional": ("有条件开放", "Open under conditions"), "closed": ("不予开放", "Closed"),
+}  # fmt: skip
+
+
+def _field_document(scene: Scene, held: Dataset, field: Field) -> dict[str, Any]:
+    plans = scene.forms.plan_sets[held.id].plans
+    tier = scene.forms.tier
+    treatments = {
+        kind: plan.treatments.get(field.name, "clear") for kind, plan in plans.items() if any(s.field == field.name for s in plan.steps)
+    }
+    can = sorted({capability for plan in plans.values() for capability in plan.capabilities.get(field.name, ())})
+    return {
+        "name": field.name, "name_zh": field.label, "name_en": field.label_en, "type": field.type, "format": None, "unit": field.unit,
+        "required": field.required, "enum": dict(field.values) or None, "source_name": field.wire,
+        "treatments": {tier: treatments.get("legal", next(iter(treatments.values()), "clear"))}, "treatments_by_kind": treatments,
+        "capabilities": {tier: can}, "null_meaning": "来源未提供" if scene.language != "en" else "not stated by the source",
+    }  # fmt: skip

@@ -1,0 +1,147 @@
+"""Read the change feed: what a plan set was told after a position (api.md §7.9, §12.12).
+
+Rules: a position is a stored number, no cursor; items name records and never contain them. A filter keeps policy changes and the
+removal of every record whose last item passed it. A position below the window is gone, one beyond the head never was. Waiting
+holds no transaction and ends with the first visible thing. There is no filter by subject, on purpose.
+"""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlencode
+
+from gateway.core.callers.caller import Caller
+from gateway.core.errors import ErrorItem, InvalidParameter, SinceTooOld, UnknownParameter
+from gateway.core.publication.documents import FOREVER
+from gateway.core.publication.labels import label
+from gateway.operations.answering import ENCODER, Scene, answer, begin, marked
+from gateway.operations.asking import Answer, Ask
+from gateway.operations.pages import invalid
+from gateway.services import Services
+from gateway.store import feed
+from gateway.store.feed import Item
+
+LIMIT = 100
+MAX_LIMIT = 1000
+MAX_WAIT_S = 30
+LOOK_S = 0.25
+"""How often a waiting request looks."""
+_FILTERS = ("list", "dataset", "kind")
+_KNOWN = frozenset({"since", "limit", "wait", *_FILTERS})
+
+
+async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
+    """The items after `since`.
+
+    Raises InvalidParameter, UnknownParameter, SinceTooOld with the URL of the present state.
+    """
+    unknown = [name for name in ask.params if name not in _KNOWN]
+    if unknown:
+        raise UnknownParameter("未知参数", errors=tuple(ErrorItem("unknown", "未知参数", parameter=name) for name in unknown[:1]))
+    since = _number(ask, "since", None, 0, 10**15)
+    limit = _number(ask, "limit", LIMIT, 1, MAX_LIMIT)
+    wait = _number(ask, "wait", 0, 0, MAX_WAIT_S)
+    filters = {name: _values(ask, name) for name in _FILTERS}
+    scene = await begin(services, caller, ask.language)
+    if since > scene.head.seq:
+        raise invalid("since", "超出当前位置")
+    floor = await feed.floor(services.store.reads, scene.forms.name)
+    if 0 < since < floor:
+        raise SinceTooOld("此位置已不再保留", next_url=_snapshot(scene, filters))
+    found = await _after(scene, since, limit + 1, filters)
+    if not found and wait:
+        scene, found = await _wait(scene, since, limit + 1, filters, wait)
+    return _answer(scene, ask, since, limit, found, filters, waited=wait > 0)
+
+
+def _number(ask: Ask, name: str, default: int | None, low: int, high: int) -> int:
+    text = ask.params.get(name)
+    if text is None:
+        if default is None:
+            raise invalid(name, "缺少此参数")
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and low <= int(text) <= high):
+        raise invalid(name, f"应为 {low} 至 {high} 的整数")
+    return int(text)
+
+
+def _values(ask: Ask, name: str) -> tuple[str, ...]:
+    text = ask.params.get(name)
+    if text is None:
+        return ()
+    values = tuple(dict.fromkeys(text.split(",")))
+    if len(values) > 50 or any(not value or len(value) > 200 for value in values):
+        raise InvalidParameter("过滤值过多或过长", errors=(ErrorItem("invalid", "过滤值过多或过长", parameter=name),))
+    return values
+
+
+async def _after(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
+    return await feed.items(
+        scene.services.store.reads,
+        scene.forms.name,
+        since,
+        limit=limit,
+        datasets=filters["dataset"],
+        categories=filters["kind"],
+        lists=filters["list"],
+    )
+
+
+async def _wait(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]], wait: int) -> tuple[Scene, list[Item]]:
+    """Look again until something visible happens or the time is up; the plan is looked up again each time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    looked = scene.head.seq
+    while (left := deadline - loop.time()) > 0:
+        await asyncio.sleep(min(LOOK_S, left))
+        scene = await begin(scene.services, scene.caller, scene.language)
+        if scene.head.seq > looked:
+            looked = scene.head.seq
+            found = await _after(scene, since, limit, filters)
+            if found:
+                return scene, found
+    return scene, []
+
+
+def _item(scene: Scene, item: Item) -> dict[str, Any]:
+    document: dict[str, Any] = {"seq": item.seq, "op": item.op, "at": item.at}
+    if item.op == "policy":
+        document["policy_version"] = int(item.fields_changed or 0)
+        return document
+    document["dataset"] = item.dataset
+    if item.list is not None:
+        document["list"] = item.list
+    document["record"] = item.record_id
+    if item.op == "del":
+        document["reason"] = item.reason
+        document["reason_label"] = label("reason", item.reason, scene.language)
+        return document
+    document["uri"] = f"{scene.origin}/v1/records/{item.record_id}"
+    if item.op == "mod":
+        document["fields_changed"] = [path for path in (item.fields_changed or "").split(",") if path]
+    return document
+
+
+def _answer(
+    scene: Scene, ask: Ask, since: int, limit: int, found: list[Item], filters: dict[str, tuple[str, ...]], *, waited: bool
+) -> Answer:
+    more = len(found) > limit
+    found = found[:limit]
+    next_since = found[-1].seq if found else since
+    parameters: dict[str, str] = {name: ",".join(values) for name, values in filters.items() if values}
+    if "limit" in ask.params:
+        parameters["limit"] = ask.params["limit"]
+    next_url = f"{scene.origin}/v1/changes?{urlencode({'since': str(next_since), **parameters})}"
+    document = {
+        "items": [_item(scene, item) for item in found], "next_since": next_since, "more": more, "next": next_url,
+        "dataset_version": scene.head.version, "policy_version": scene.forms.version,
+    }  # fmt: skip
+    made = answer(scene, marked(scene, ENCODER.encode(document)), valid_until=FOREVER, links=(("next", next_url),), rows=len(found))
+    return made.unstored() if waited else made
+
+
+def _snapshot(scene: Scene, filters: dict[str, tuple[str, ...]]) -> str:
+    """The present state, from which one begins again."""
+    if len(filters["list"]) == 1:
+        return f"{scene.origin}/v1/lists/{filters['list'][0]}/listings?limit=all"
+    parameters = {name: ",".join(filters[name]) for name in ("dataset", "kind") if filters[name]}
+    return f"{scene.origin}/v1/records?{urlencode({**parameters, 'limit': 'all'})}"
