@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import RowFault
+from gateway.core.publication.names import normalise as normalise_name
 from gateway.core.records.catalogue import SUBJECT, normalise_header
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.identifiers import (
@@ -401,6 +402,8 @@ def _admit(source: SourceRecord, context: IntakeContext, door: _Door) -> Admitte
     _refuse_missing(values, door, whole=upsert and not signed_by_partner)
     citizen = _identities(values, door, context.demo, today)
     kind, keys = _subject(values, door, holds)
+    if upsert and not holds and kind not in dataset.subject_kinds:
+        raise RowFault("LAW_PERSON", "该数据集不归集此类主体的信息", field=door.wires.get("category"))
     if not keys and (upsert or not (signed_by_partner and source.record_id)):
         natural = kind == "natural" and "id_no" in door.wires
         raise RowFault("SUBJ_MISSING", "缺少主体身份号码", field=door.wires.get("id_no" if natural else "uscc"),
@@ -409,8 +412,6 @@ def _admit(source: SourceRecord, context: IntakeContext, door: _Door) -> Admitte
     minor = False
     severity: str | None = None
     if upsert:
-        if kind not in dataset.subject_kinds and not holds:
-            raise RowFault("LAW_PERSON", "该数据集不归集此类主体的信息", field=door.wires.get("category"))
         if prohibited_text("\t".join(value for value in values.values() if isinstance(value, str))):
             raise RowFault("LAW_PROHIBITED", "含有禁止采集的个人信息", hint="宗教信仰、基因、指纹、血型、病史等不得采集，请删除后重新报送")
         if citizen is not None:
@@ -580,6 +581,8 @@ def _subject(values: Mapping[str, Value], door: _Door, holds: Notes) -> tuple[Su
         keys += [(name, key) for name in door.keys_of_organisation if isinstance(key := values.get(name), str) and key != by_tax]
         if by_tax is not None:
             keys.insert(0, ("uscc", by_tax))
+    if kind == "individual_business" and keys and isinstance(name := values.get("name"), str):
+        keys.append(("name", normalise_name(name)))  # by its whole name a household is found; it identifies none
     if contradictory and keys:
         holds.append(("SUBJ_CONFLICT", door.wires.get("category") or door.wires.get("uscc")))
     return kind, tuple(dict.fromkeys(keys))
