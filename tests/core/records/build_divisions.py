@@ -22,7 +22,7 @@ PSEUDO = frozenset({"市辖区", "县", "省直辖县级行政区划", "自治�
 """Codes that group others; the statistical table leaves them out, the standard does not."""
 FACTS: dict[str, tuple[date | None, date | None]] = {
     "220381": (None, date(2020, 12, 31)),  # 公主岭 moved from 四平 …
-    "220184": (date(2020, 1, 1), None),    # … to 长春 in 2020
+    "220184": (date(2020, 1, 1), None),  # … to 长春 in 2020
 }
 """code → (first day, last day) of its last row, where the year is known (design notes, 1.6)."""
 

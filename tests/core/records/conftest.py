@@ -44,25 +44,62 @@ AUTHORITIES = {
 }
 BASE: dict[str, dict[str, Any]] = {
     "administrative-penalties": {
-        "name": "通化市示例药业有限公司", "category": "法人及非法人组织", "uscc": FIRM, "document_number": "通市监罚〔2026〕12号",
-        "violation_type": "违反药品管理规定", "facts": "销售超过有效期的药品。", "legal_basis": "《中华人民共和国药品管理法》第九十八条",
-        "penalty_type": "罚款", "content": "罚款壹万贰仟元。", "fine_amount": "1.2", "decision_date": "2026-05-06", "effective_until": "2027-05-06",
-        "authority": "通化市市场监督管理局（示例）", "authority_code": SENDER, "source_unit": "通化市市场监督管理局（示例）", "source_unit_code": SENDER,
+        "name": "通化市示例药业有限公司",
+        "category": "法人及非法人组织",
+        "uscc": FIRM,
+        "document_number": "通市监罚〔2026〕12号",
+        "violation_type": "违反药品管理规定",
+        "facts": "销售超过有效期的药品。",
+        "legal_basis": "《中华人民共和国药品管理法》第九十八条",
+        "penalty_type": "罚款",
+        "content": "罚款壹万贰仟元。",
+        "fine_amount": "1.2",
+        "decision_date": "2026-05-06",
+        "effective_until": "2027-05-06",
+        "authority": "通化市市场监督管理局（示例）",
+        "authority_code": SENDER,
+        "source_unit": "通化市市场监督管理局（示例）",
+        "source_unit_code": SENDER,
     },
     "administrative-licences": {
-        "name": "通化市示例药业有限公司", "category": "法人及非法人组织", "uscc": FIRM, "document_name": "药品经营许可", "document_number": "吉药许〔2026〕7号",
-        "licence_type": "普通", "content": "药品零售", "decision_date": "2026-05-06", "valid_from": "2026-05-06", "valid_until": "2031/5/5",
-        "authority": "通化市市场监督管理局（示例）", "authority_code": SENDER, "source_unit": "通化市市场监督管理局（示例）", "source_unit_code": SENDER,
+        "name": "通化市示例药业有限公司",
+        "category": "法人及非法人组织",
+        "uscc": FIRM,
+        "document_name": "药品经营许可",
+        "document_number": "吉药许〔2026〕7号",
+        "licence_type": "普通",
+        "content": "药品零售",
+        "decision_date": "2026-05-06",
+        "valid_from": "2026-05-06",
+        "valid_until": "2031/5/5",
+        "authority": "通化市市场监督管理局（示例）",
+        "authority_code": SENDER,
+        "source_unit": "通化市市场监督管理局（示例）",
+        "source_unit_code": SENDER,
     },
     "registrations": {"name": "通化市示例药业有限公司", "uscc": FIRM, "established_on": "2016-05-11", "registered_capital": "200(万)"},
     "tax-violations": {
-        "name": "通化市示例药业有限公司", "category": "法人及非法人组织", "uscc": FIRM, "case_nature": "偷税", "facts": "少列收入。",
-        "legal_basis": "《中华人民共和国税收征收管理法》第六十三条", "content": "追缴税款并处罚款。", "document_number": "通税失〔2026〕1号",
-        "decision_date": "2026-05-06", "authority": "通化市税务局（示例）", "authority_code": SENDER,
+        "name": "通化市示例药业有限公司",
+        "category": "法人及非法人组织",
+        "uscc": FIRM,
+        "case_nature": "偷税",
+        "facts": "少列收入。",
+        "legal_basis": "《中华人民共和国税收征收管理法》第六十三条",
+        "content": "追缴税款并处罚款。",
+        "document_number": "通税失〔2026〕1号",
+        "decision_date": "2026-05-06",
+        "authority": "通化市税务局（示例）",
+        "authority_code": SENDER,
     },
     "honours": {
-        "name": "通化市示例药业有限公司", "category": "法人及非法人组织", "uscc": FIRM, "honour_name": "A级纳税人", "decision_date": "2026-04-20",
-        "evaluation_year": "2025", "authority": "通化市税务局（示例）", "authority_code": SENDER,
+        "name": "通化市示例药业有限公司",
+        "category": "法人及非法人组织",
+        "uscc": FIRM,
+        "honour_name": "A级纳税人",
+        "decision_date": "2026-04-20",
+        "evaluation_year": "2025",
+        "authority": "通化市税务局（示例）",
+        "authority_code": SENDER,
     },
 }
 """One good row a dataset, by own names; a test changes what it is about."""
@@ -73,16 +110,36 @@ def admit(catalogue: Catalogue) -> Admit:
     """Intake of the dataset's good row with changes: `admit("honours", name="…", uscc=None)`."""
 
     def call(
-        dataset: str = "administrative-penalties", /, *, op: str = "upsert", record_id: str | None = None, raw: dict[str, Any] | None = None,
-        context: dict[str, Any] | None = None, **changes: Any,
+        dataset: str = "administrative-penalties",
+        /,
+        *,
+        op: Any = "upsert",
+        record_id: str | None = None,
+        raw: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        **changes: Any,
     ) -> Admitted:
         described = catalogue.datasets[DatasetId(dataset)]
         cells = {described.fields[name].wire_name: value for name, value in (BASE[dataset] | changes).items() if value is not None}
-        made = IntakeContext(**{  # type: ignore[arg-type]
-            "dataset": described, "authorities": AUTHORITIES, "sender": SENDER, "officer": "示例", "demo": True, "now": NOW, "region": "220500",
-        } | (context or {}))
+        made = IntakeContext(
+            **{
+                "dataset": described,
+                "authorities": AUTHORITIES,
+                "sender": SENDER,
+                "officer": "示例",
+                "demo": True,
+                "now": NOW,
+                "region": "220500",
+            }
+            | (context or {})
+        )
         record = SourceRecord(
-            dataset=dataset, record_id=record_id, op=op, as_of=NOW, fields=cells if raw is None else raw, place="file.csv!R2",  # type: ignore[arg-type]
+            dataset=dataset,
+            record_id=record_id,
+            op=op,
+            as_of=NOW,
+            fields=cells if raw is None else raw,
+            place="file.csv!R2",
         )
         return intake(record, made)
 

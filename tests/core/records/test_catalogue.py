@@ -100,10 +100,16 @@ def test_rules_are_handed_on(policy_files: Files) -> None:
         (PENALTIES, 'act = "penalty"', 'act = "punishment"', "policy-S10", "punishment"),
         (PENALTIES, 'id = "administrative-penalties"', 'id = "penalties"', "policy-parse", "another name"),
         (PENALTIES, 'id = "administrative-penalties"', 'id = "Penalties"', "policy-parse", "regex"),
-        (PENALTIES, "warning = \"警告\"", "Warning = \"警告\"", "policy-parse", "regex"),
+        (PENALTIES, 'warning = "警告"', 'Warning = "警告"', "policy-parse", "regex"),
         (PENALTIES, '"没收违法所得" = "confiscation"', '"没收违法所得" = "taking"', "policy-parse", "alias"),
         (PENALTIES, "\nremark =", "\nuscc =", "policy-parse", "overwrite"),
-        (PENALTIES, 'article = "四十八", from = 2021-07-15', 'article = "四十八", from = 2021-07-15, until = 2020-01-01', "policy-S10", "ends"),
+        (
+            PENALTIES,
+            'article = "四十八", from = 2021-07-15',
+            'article = "四十八", from = 2021-07-15, until = 2020-01-01',
+            "policy-S10",
+            "ends",
+        ),
         ("lists/tax-violations.toml", "range_bit = 3", "range_bit = 0", "policy-parse", "range_bit"),
         ("lists/honours.toml", "range_bit = 0", "range_bit = 32", "policy-parse", "range_bit"),
         ("lists/honours.toml", 'dataset = "honours"', 'dataset = "honour"', "policy-S10", "honour"),
@@ -113,15 +119,33 @@ def test_rules_are_handed_on(policy_files: Files) -> None:
         ("lists/honours.toml", 'id = "honours"', 'id = "red"', "policy-parse", "another name"),
         ("lists/honours.toml", "legal_basis = [", "legal_basis = []\nother = [", "policy-parse", "other"),
         ("periods.toml", 'id = "order36-general"', 'id = "order36-minor"', "policy-parse", "twice"),
-        ("periods.toml", 'max = "P1Y", start = "first_publication" }\nsharing', 'max = "1Y", start = "first_publication" }\nsharing', "policy-parse", "max"),
-        ("periods.toml", 'max = "P1Y", start = "first_publication" }\nsharing', 'start = "first_publication" }\nsharing', "policy-parse", "no_end"),
+        (
+            "periods.toml",
+            'max = "P1Y", start = "first_publication" }\nsharing',
+            'max = "1Y", start = "first_publication" }\nsharing',
+            "policy-parse",
+            "max",
+        ),
+        (
+            "periods.toml",
+            'max = "P1Y", start = "first_publication" }\nsharing',
+            'start = "first_publication" }\nsharing',
+            "policy-parse",
+            "no_end",
+        ),
         ("periods.toml", 'min = "P3M", max = "P1Y"', 'min = "P2Y", max = "P1Y"', "policy-parse", "longer"),
         ("periods.toml", 'start = "first_publication" }', 'start = "yesterday" }', "policy-parse", "yesterday"),
         ("periods.toml", 'acts = ["penalty"]', "acts = []", "policy-parse", "no act"),
         ("periods.toml", "valid = { from = 2026-04-01 }", "valid = { from = 2026-04-01, until = 2026-03-01 }", "policy-parse", "ends"),
-        ("periods.toml", "basis = [{ law = \"信用修复管理办法\", from = 2026-04-01 }]", "basis = []", "policy-S10", "legal basis"),
+        ("periods.toml", 'basis = [{ law = "信用修复管理办法", from = 2026-04-01 }]', "basis = []", "policy-S10", "legal basis"),
         ("catalogue.toml", 'edition = "2024"\nitem = "行政许可"', 'edition = "2024"\nitem = "行政处罚"', "policy-parse", "twice"),
-        ("catalogue.toml", 'edition = "2024"\nid = "procurement-limit"', 'edition = "2025"\nid = "procurement-limit"', "policy-S10", "2025"),
+        (
+            "catalogue.toml",
+            'edition = "2024"\nid = "procurement-limit"',
+            'edition = "2025"\nid = "procurement-limit"',
+            "policy-S10",
+            "2025",
+        ),
     ],
 )
 def test_faults(policy_files: Files, file: str, old: str, new: str, code: str, says: str) -> None:
@@ -135,7 +159,11 @@ def test_faults(policy_files: Files, file: str, old: str, new: str, code: str, s
 def test_the_line_is_the_line(policy_files: Files) -> None:
     """The line named is the one on which the fault stands."""
     text = policy_files[PENALTIES].decode()
-    for old, new in (('type = "subject_name"', 'type = "surname"'), ('label = "罚款金额"', 'lable = "罚款金额"'), ("\nshare =", "\nshere =")):
+    for old, new in (
+        ('type = "subject_name"', 'type = "surname"'),
+        ('label = "罚款金额"', 'lable = "罚款金额"'),
+        ("\nshare =", "\nshere ="),
+    ):
         error = refused(policy_files, PENALTIES, old, new)
         assert error.line == text[: text.index(old.lstrip())].count("\n") + 1
 
@@ -156,8 +184,14 @@ def test_missing_files(policy_files: Files) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [(b"\xff\xfe[dataset]", 1), (b'[dataset]\nid = "a"\nid = "b"\n', 3), (b"[dataset]\nid = \n", 2), (b"x = " + b"[" * 17 + b"]" * 17, 1),
-     (b"\n\nx = " + b"[" * 100_000, 3), (b"#" * (MAX_FILE + 1), None)],
+    [
+        (b"\xff\xfe[dataset]", 1),
+        (b'[dataset]\nid = "a"\nid = "b"\n', 3),
+        (b"[dataset]\nid = \n", 2),
+        (b"x = " + b"[" * 17 + b"]" * 17, 1),
+        (b"\n\nx = " + b"[" * 100_000, 3),
+        (b"#" * (MAX_FILE + 1), None),
+    ],
 )
 def test_hostile_files(policy_files: Files, text: bytes, line: int | None) -> None:
     """Wrong encoding, doubled keys, depth and size are refused before anything is made of them."""

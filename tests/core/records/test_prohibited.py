@@ -6,7 +6,21 @@ from gateway.core.records.prohibited import prohibited_name, prohibited_text
 
 
 @pytest.mark.parametrize(
-    "name", ["宗教信仰", "血型", "献血者血型", "基因信息", "指纹编号", "病史", "疾病情况", "BLOOD_TYPE", "religion", "fingerprint", "ＤＮＡ", "血 型"]
+    "name",
+    [
+        "宗教信仰",
+        "血型",
+        "献血者血型",
+        "基因信息",
+        "指纹编号",
+        "病史",
+        "疾病情况",
+        "BLOOD_TYPE",
+        "religion",
+        "fingerprint",
+        "ＤＮＡ",
+        "血 型",
+    ],
 )
 def test_prohibited_columns(name: str) -> None:
     """Columns of this name are never taken, whoever they are about."""
@@ -21,7 +35,9 @@ def test_columns_by_consent(name: str) -> None:
     assert not prohibited_name(name, persons=False)
 
 
-@pytest.mark.parametrize("name", ["企业名称", "注册资本", "违法事实", "处罚依据", "宗教活动场所名称", "信息来源", "教育机构名称", "罚款金额(万元)", "备注"])
+@pytest.mark.parametrize(
+    "name", ["企业名称", "注册资本", "违法事实", "处罚依据", "宗教活动场所名称", "信息来源", "教育机构名称", "罚款金额(万元)", "备注"]
+)
 def test_ordinary_columns(name: str) -> None:
     """Ordinary columns pass."""
     assert not prohibited_name(name)
@@ -29,8 +45,26 @@ def test_ordinary_columns(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["血型：A", "其血型为AB型", "血 型 ：Ｏ", "⾎型：B", "献血者系O型血", "Rh阴性血", "信仰基督教", "该人信奉伊斯兰教", "皈依 佛教", "宗教信仰：无", "系天主教徒", "有精神病史",
-     "既往病史不详", "指纹编号：0012", "指纹：已采集", "基因检测结果：阳性", "dna：abc", "ＤＮＡ信息：xyz"],
+    [
+        "血型：A",
+        "其血型为AB型",
+        "血 型 ：Ｏ",
+        "⾎型：B",
+        "献血者系O型血",
+        "Rh阴性血",
+        "信仰基督教",
+        "该人信奉伊斯兰教",
+        "皈依 佛教",
+        "宗教信仰：无",
+        "系天主教徒",
+        "有精神病史",
+        "既往病史不详",
+        "指纹编号：0012",
+        "指纹：已采集",
+        "基因检测结果：阳性",
+        "dna：abc",
+        "ＤＮＡ信息：xyz",
+    ],
 )
 def test_cues_with_their_value(text: str) -> None:
     """A cue with its value is found, in any width and with blanks in between."""
@@ -39,8 +73,20 @@ def test_cues_with_their_value(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["销售血型检测试剂", "基因检测技术服务；软件开发", "指纹锁、门禁系统销售", "未经同意采集员工指纹系违法行为", "违反《宗教事务条例》第四十一条", "尊重信仰，开展教育培训", "信息咨询服务",
-     "教育咨询", "擅自设立宗教活动场所", "生产B型血浆分离机", "DNA提取仪器销售", "当事人患有疾病"],
+    [
+        "销售血型检测试剂",
+        "基因检测技术服务；软件开发",
+        "指纹锁、门禁系统销售",
+        "未经同意采集员工指纹系违法行为",
+        "违反《宗教事务条例》第四十一条",
+        "尊重信仰，开展教育培训",
+        "信息咨询服务",
+        "教育咨询",
+        "擅自设立宗教活动场所",
+        "生产B型血浆分离机",
+        "DNA提取仪器销售",
+        "当事人患有疾病",
+    ],
 )
 def test_texts_about_something_else(text: str) -> None:
     """A trade, a law or a tool is no personal value, and illness told in passing is the redactor's."""

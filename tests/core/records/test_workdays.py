@@ -21,8 +21,11 @@ def test_holidays_and_worked_weekends() -> None:
 @pytest.mark.parametrize(
     ("start", "days", "expected"),
     [
-        (date(2025, 9, 30), 1, date(2025, 10, 9)), (date(2025, 9, 30), 3, date(2025, 10, 11)), (date(2026, 6, 1), 7, date(2026, 6, 10)),
-        (date(2026, 6, 1), 0, date(2026, 6, 1)), (date(2026, 6, 5), 1, date(2026, 6, 8)),
+        (date(2025, 9, 30), 1, date(2025, 10, 9)),
+        (date(2025, 9, 30), 3, date(2025, 10, 11)),
+        (date(2026, 6, 1), 7, date(2026, 6, 10)),
+        (date(2026, 6, 1), 0, date(2026, 6, 1)),
+        (date(2026, 6, 5), 1, date(2026, 6, 8)),
     ],
 )
 def test_adding_working_days(start: date, days: int, expected: date) -> None:
