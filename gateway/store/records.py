@@ -37,7 +37,7 @@ from gateway.store.tables import changes, deks, record_versions, records, subjec
 from gateway.store.vault import Vault, pack
 
 __all__ = [
-    "Outcome", "accept", "erase", "erase_subject", "load", "mark_dispute", "period_candidates", "set_state", "subject_by_id",
+    "Outcome", "accept", "erase", "erase_subject", "load", "mark_dispute", "mark_recognised", "period_candidates", "set_state", "subject_by_id",
     "subject_by_key", "subjects_by_name",
 ]
 
@@ -588,6 +588,25 @@ async def mark_dispute(tx: Transaction, record_id: RecordId, since: datetime | N
         raise StoreError("the mark is there already, or gone already", code="record-state", place=record_id)
     op = "undispute" if since is None else "dispute"
     return await _change(tx, row, {"dispute_since": None if since is None else stamp(since)}, op=op, reason=None, actor=actor)
+
+
+_FOLLOW = ("version", "changed_at", "changed_seq")
+
+
+async def mark_recognised(tx: Transaction, record_ids: Sequence[RecordId], *, lifted: bool, reason: str, actor: str) -> None:
+    """Log that the effect of partners' records began here, or was lifted; the decisions themselves stand in `recognitions`."""
+    rows = await tx.all(_BY_RECORD_ID, {"wanted": list(record_ids)})
+    if not rows:
+        return
+    await tx.execute(_KEEP_VERSIONS, {"wanted": [row.record_id for row in rows]})
+    first = await tx.number(COUNTER, len(rows))
+    op = "lift" if lifted else "recognise"
+    await tx.update(records, _FOLLOW, "record_id", [(row.version + 1, tx.now_text, seq, row.record_id) for seq, row in enumerate(rows, first)])
+    heads = {row.subject_id: seq for seq, row in enumerate(rows, first)}
+    await tx.execute(_HEAD_OF_SUBJECT, [{"seq": seq, "subject": subject_id} for subject_id, seq in heads.items()])
+    await tx.insert(changes, _CHANGE_COLUMNS, [
+        (seq, tx.now_text, row.record_id, row.subject_id, row.dataset, row.version + 1, op, reason, actor) for seq, row in enumerate(rows, first)
+    ])
 
 
 async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:

@@ -57,11 +57,10 @@ def clear_values(row: Row, fields: frozenset[str] | None) -> dict[str, Value]:
 
 
 def redactions(row: Row, fields: frozenset[str] | None) -> dict[str, Redaction]:
-    """The wanted texts as the redactor left them."""
-    if row.texts is None:
+    """The texts as the redactor left them: all of them wherever any value is wanted, for they are no raw values."""
+    if row.texts is None or (fields is not None and not fields):
         return {}
-    texts = _decode_texts(row.texts)
-    return texts if fields is None else {name: text for name, text in texts.items() if name in fields}
+    return _decode_texts(row.texts)
 
 
 def wanted_secrets(rows: Iterable[Row], fields: frozenset[str] | None) -> list[dict[str, bytes]]:

@@ -439,3 +439,16 @@ async def test_accepting_nothing_is_nothing(store: Store, accept: Any) -> None:
     """An empty chunk gives no outcome and no change."""
     assert await accept() == []
     assert await changes.head(store.reads) == 0
+
+
+async def test_one_file_says_one_thing_about_one_record(store: Store) -> None:
+    """With `once`, what the same actor was the last to say is not amended by it: in one chunk or the next, but by the next file."""
+    async def say(actor: str, *amounts: str) -> list[tuple[str, str | None, int | None]]:
+        async with store.transaction() as tx:
+            said = [penalty(1, fine_amount=amount) for amount in amounts]
+            return results(await records.accept(tx, said, no_texts(len(said)), PENALTIES, actor=actor, period_of=forever, once=True))
+
+    assert await say("ingest:1", "1", "2", "1") == [("accepted", None, 1), ("rejected", "DUP_KEY", None), ("unchanged", "DUP_SAME", 1)]
+    assert await say("ingest:1", "3") == [("rejected", "DUP_KEY", None)]
+    assert await say("ingest:2", "3", "4") == [("accepted", None, 2), ("rejected", "DUP_KEY", None)]
+    await check_store(store)

@@ -1,0 +1,173 @@
+"""Migrations: the tables as made are the tables as written, on both databases; and the known trap of SQLite stays shut."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy.engine import make_url
+
+from gateway.core.errors import StoreError
+from gateway.store import migrations
+from gateway.store.dialects import write_engine
+from gateway.store.store import Store
+from gateway.store.tables import metadata, names, subject_keys
+from tests.store.renew_first_migration import first_migration
+
+VERSIONS = Path(migrations.__file__).parent / "versions"
+
+
+async def test_tables_have_not_drifted(store: Store) -> None:
+    """What the migrations made is what `tables.py` says; autogenerate finds nothing to do."""
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+
+
+async def test_drift_check_would_see_a_difference(store: Store) -> None:
+    """The check is shown to fail: a dropped column, index and table are each found."""
+    for statement in (
+        "ALTER TABLE feed_pending DROP COLUMN reason", "DROP INDEX ix_records_subject_id_dataset", "DROP TABLE ingests",
+    ):
+        with pytest.raises(CommandError):
+            async with store.transaction() as tx:
+                await tx.execute(sa.text(statement))
+                await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+
+
+def test_first_migration_follows_the_tables() -> None:
+    """Until the first release the first step is written from the tables: `python tests/store/renew_first_migration.py`."""
+    assert (VERSIONS / "0001_first.py").read_text(encoding="utf-8") == first_migration()
+
+
+async def test_known_versions_are_those_of_the_files(store: Store) -> None:
+    """HEAD and KNOWN repeat what stands in `versions/`."""
+    async with store.transaction() as tx:
+        script = await tx.connection.run_sync(lambda connection: ScriptDirectory.from_config(migrations.config(connection)))
+    assert script.get_heads() == [migrations.HEAD]
+    assert {step.revision for step in script.walk_revisions()} == migrations.KNOWN
+
+
+async def test_migrating_again_changes_nothing(store: Store) -> None:
+    """A start that migrates an up-to-date store leaves it as it is."""
+    await store.migrate()
+    async with store.transaction() as tx:
+        await tx.number("x")
+
+
+async def test_fresh_file_is_made_for_its_owner_alone(tmp_path: Path, open_store: Callable[..., Any]) -> None:
+    """The first start makes folder and file, and nobody else can read the file."""
+    path = tmp_path / "data" / "gateway.db"
+    store = await open_store(f"sqlite+aiosqlite:///{path}", migrate=True)
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with store.transaction() as tx:
+        await tx.number("x")
+
+
+async def test_several_starts_at_once_migrate_once(tmp_path: Path, pg_server: str, pg_url: str, open_store: Callable[..., Any]) -> None:
+    """Processes that start together on an empty database all end up with a good one."""
+    from tests.conftest import _named, _sql
+
+    await _sql(pg_server, "CREATE DATABASE many_starts")
+    for url in (f"sqlite+aiosqlite:///{tmp_path / 'many.db'}", _named(pg_url, "many_starts")):
+        stores = await asyncio.gather(*(open_store(url, migrate=True, wait_s=30.0) for _ in range(4)))
+        async with stores[0].transaction() as tx:
+            await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+        for store in stores:
+            await store.close()
+    await _sql(pg_server, "DROP DATABASE many_starts WITH (FORCE)")
+
+
+async def test_failed_migration_leaves_nothing(tmp_path: Path, open_store: Callable[..., Any]) -> None:
+    """A step that fails in the middle leaves no table behind, so that the next start begins afresh."""
+    def half(connection: sa.Connection) -> None:
+        metadata.tables["meta"].create(connection)
+        raise ZeroDivisionError
+
+    path = tmp_path / "half.db"
+    whole = migrations.upgrade
+    migrations.upgrade = half
+    try:
+        with pytest.raises(ZeroDivisionError):
+            await open_store(f"sqlite+aiosqlite:///{path}", migrate=True)
+    finally:
+        migrations.upgrade = whole
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    assert await open_store(f"sqlite+aiosqlite:///{path}", migrate=True)
+
+
+async def test_rebuilding_a_table_keeps_its_children(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """Alembic rebuilds a SQLite table by dropping it: on the engine of migrations the children survive, on another they would not."""
+    url = make_url(sqlite_url)
+
+    async def children_after_rebuild(*, foreign_keys: bool) -> int:
+        engine = write_engine(url, wait_s=5.0, foreign_keys=foreign_keys)
+
+        def rebuild(connection: sa.Connection) -> int:
+            connection.execute(sa.text("DROP TABLE IF EXISTS child"))
+            connection.execute(sa.text("DROP TABLE IF EXISTS parent"))
+            connection.execute(sa.text("CREATE TABLE parent (id INTEGER PRIMARY KEY, a TEXT)"))
+            connection.execute(sa.text("CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent (id) ON DELETE CASCADE)"))
+            connection.execute(sa.text("INSERT INTO parent VALUES (1, 'a')"))
+            connection.execute(sa.text("INSERT INTO child VALUES (1, 1)"))
+            with Operations(MigrationContext.configure(connection)).batch_alter_table("parent") as batch:
+                batch.alter_column("a", type_=sa.Integer())
+            return int(connection.execute(sa.text("SELECT count(*) FROM child")).scalar_one())
+
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(rebuild)
+        finally:
+            await engine.dispose()
+
+    assert await children_after_rebuild(foreign_keys=False) == 1
+    assert await children_after_rebuild(foreign_keys=True) == 0
+
+
+async def test_migration_that_orphans_rows_is_undone(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """Foreign keys are checked before the commit: a step that leaves rows without parents is refused as a whole."""
+    store = await open_store(sqlite_url)
+    async with store.transaction() as tx:
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+
+    def orphan(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(subject_keys).values(key_type="uscc", key_value="x", subject_id="sub_none"))
+
+    whole, known = migrations.upgrade, migrations.KNOWN
+    migrations.upgrade, migrations.KNOWN = orphan, known | {"0000"}
+    try:
+        with pytest.raises(StoreError) as refused:
+            await store.migrate()
+    finally:
+        migrations.upgrade, migrations.KNOWN = whole, known
+    assert refused.value.code == "migration-failed"
+    assert await store.reads.all(sa.select(subject_keys)) == []
+
+
+async def test_token_index_answers_on_both_databases(store: Store) -> None:
+    """The index beside `names` finds pairs of characters, and on SQLite a row is deleted with its old tokens."""
+    row = {"name_id": 1, "subject_id": "sub_x", "role": "name", "shown": "通化商贸", "name_norm": "通化商贸", "core": "商贸", "tokens": "通化 化商 商贸"}
+    async with store.transaction() as tx:
+        await tx.execute(sa.insert(names).values(**row))
+        if store.dialect == "sqlite":
+            await tx.execute(sa.text("INSERT INTO names_fts (rowid, tokens) VALUES (:name_id, :tokens)"), row)
+            find = sa.text("SELECT rowid AS name_id FROM names_fts WHERE names_fts MATCH :query")
+            assert [found.name_id for found in await tx.all(find, {"query": '"商贸"'})] == [1]
+            assert [found.name_id for found in await tx.all(find, {"query": '"通化 化商"'})] == [1]
+            await tx.execute(sa.text("INSERT INTO names_fts (names_fts, rowid, tokens) VALUES ('delete', :name_id, :tokens)"), row)
+            assert await tx.all(find, {"query": '"商贸"'}) == []
+        else:
+            find = sa.text("SELECT name_id FROM names WHERE string_to_array(tokens, ' ') @> CAST(:query AS text[])")
+            assert [found.name_id for found in await tx.all(find, {"query": ["商贸"]})] == [1]
+            await tx.execute(sa.text("SET LOCAL enable_seqscan = off"))
+            plan = await tx.all(sa.text("EXPLAIN SELECT name_id FROM names WHERE string_to_array(tokens, ' ') @> '{商贸}'"))
+            assert any("ix_names_tokens" in found[0] for found in plan)
