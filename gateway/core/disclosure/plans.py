@@ -16,7 +16,7 @@ from gateway.core.disclosure.masking import Treat, Treatment
 from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, TierInfo
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
-from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
+from gateway.core.records.model import SUBJECT_KINDS, BasisRef, Capability, DatasetId, Field, FieldClass, SubjectKind
 
 PERSONAL_CLASSES: Final[frozenset[FieldClass]] = frozenset({"P1", "P2", "P3"})
 GUESSABLE: Final[frozenset[Capability]] = frozenset({"filter", "sort", "facet", "search"})
@@ -144,6 +144,19 @@ class Plan(Struct, frozen=True, kw_only=True):
         return capability in self.capabilities.get(name, frozenset())
 
 
+class FieldInfo(Struct, frozen=True, kw_only=True):
+    """What may be asked of one name: a value of the envelope, or a field of a dataset as the caller's plans show it."""
+
+    type: str = "string"
+    """As in a dataset file; parameters count: `decimal(18,6)`."""
+    query: frozenset[Capability] = frozenset()
+    """Of: filter, sort, facet. Empty: the name may only be chosen by `fields=`."""
+    values: tuple[str, ...] = ()
+    """Closed list of an enumeration; empty: any value of the type."""
+    kinds: tuple[SubjectKind, ...] = SUBJECT_KINDS
+    """Kinds of subject for which it may be filtered."""
+
+
 class PlanSet(Struct, frozen=True, kw_only=True):
     """The plans of one dataset, tier and purpose over its kinds of subject; a kind without a plan is not shown."""
 
@@ -154,18 +167,17 @@ class PlanSet(Struct, frozen=True, kw_only=True):
     hash: str
     columns: frozenset[str]
     """Union of what its plans select."""
+    shown: tuple[str, ...]
+    """Every field that some kind of subject shows, in dictionary order."""
+    asked: Mapping[str, FieldInfo]
+    """Of each shown field what may be asked of it."""
+    described: Mapping[str, Field]
+    """The dataset's own words about its fields."""
 
     @property
     def personal(self) -> bool:
         """Whether some plan of it is a personal one."""
         return any(plan.personal for plan in self.plans.values())
-
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Every field that some kind of subject shows, in dictionary order."""
-        names = dict.fromkeys(name for plan in self.plans.values() for name in plan.reasons)
-        seen = {step.field for plan in self.plans.values() for step in plan.steps}
-        return tuple(name for name in names if name in seen)
 
     def kinds_with(self, name: str, capability: Capability) -> tuple[SubjectKind, ...]:
         """The kinds whose plan lets this caller use the field so; an answer is narrowed to them."""

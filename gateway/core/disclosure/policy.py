@@ -42,6 +42,7 @@ from gateway.core.disclosure.plans import (
     PERSONAL_CLASSES,
     SHARING_TIERS,
     Envelope,
+    FieldInfo,
     Gate,
     Mode,
     Plan,
@@ -68,6 +69,8 @@ from gateway.core.records.periods import end_instant
 
 DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
 """Edges in the unit of the field (万元) for the summary of a held text, where the field names none."""
+ASKED: Final[frozenset[Capability]] = frozenset({"filter", "sort", "facet"})
+"""Capabilities that a question may use; the others say where a shown value stands."""
 KIND_FIELDS: Final = ("penalty_type", "licence_type", "honour_name", "case_nature")
 """Fields that name what kind of act a record is: the second word of the summary of a held text."""
 
@@ -115,9 +118,9 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
     if errors:
         return Checked(policies=None, errors=tuple(errors), warnings=())
     law = _law_digest(files)
-    plans: dict[tuple[str, str, str], dict[SubjectKind, Plan]] = {}
+    plans: dict[tuple[DatasetId, str, str], dict[SubjectKind, Plan]] = {}
     for (name, tier, purpose, kind), rule in cells.items():
-        plan = _plan(catalogue.datasets[DatasetId(name)], tier, purpose, kind, rule, texts, law)
+        plan = _plan(catalogue.datasets[name], tier, purpose, kind, rule, texts, law)
         plans.setdefault((name, tier, purpose), {})[kind] = plan
     by_dataset = {name: [plan for (of, _, _), kinds in plans.items() if of == name for plan in kinds.values()] for name in rules}
     for name, of_dataset in by_dataset.items():
@@ -129,7 +132,10 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
         version=version,
         digest=files_digest(files),
         catalogue=catalogue,
-        plan_sets={key: _plan_set(key, kinds) for key, kinds in sorted(plans.items())},
+        plan_sets={
+            (name, tier, purpose): _plan_set(catalogue.datasets[name], tier, purpose, kinds)
+            for (name, tier, purpose), kinds in sorted(plans.items())
+        },
         purposes=texts.purposes,
         tiers=texts.tiers,
         classes=texts.classes,
@@ -138,15 +144,27 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
     return Checked(policies=policies, errors=(), warnings=warnings)
 
 
-def _plan_set(key: tuple[str, str, str], kinds: Mapping[SubjectKind, Plan]) -> PlanSet:
-    dataset, tier, purpose = key
+def _plan_set(dataset: Dataset, tier: str, purpose: str, kinds: Mapping[SubjectKind, Plan]) -> PlanSet:
+    seen = {step.field for plan in kinds.values() for step in plan.steps}
+    shown = tuple(name for name in dataset.fields if name in seen)
     return PlanSet(
-        dataset=DatasetId(dataset),
+        dataset=dataset.id,
         tier=tier,
         purpose=purpose,
         plans=dict(sorted(kinds.items())),
         hash=digest(sorted(plan.plan_hash for plan in kinds.values())),
         columns=frozenset(name for plan in kinds.values() for name in plan.columns),
+        shown=shown,
+        asked={
+            name: FieldInfo(
+                type=dataset.fields[name].type,
+                query=frozenset(right for plan in kinds.values() for right in plan.capabilities.get(name, frozenset()) if right in ASKED),
+                values=tuple(dataset.fields[name].values),
+                kinds=tuple(kind for kind, plan in sorted(kinds.items()) if plan.can(name, "filter")),
+            )
+            for name in shown
+        },
+        described=dataset.fields,
     )
 
 
