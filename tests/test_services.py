@@ -3,11 +3,13 @@
 import asyncio
 import os
 import shutil
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
 from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
+from gateway.core.signing import Ed25519Signer
 from gateway.operations.change_policy import activate_initial
 from gateway.operations.manage_keys import create_keys
 from gateway.operations.set_up import shipped_policies
@@ -37,6 +39,20 @@ async def test_a_gateway_that_was_set_up_starts(ready: Path) -> None:
         assert "excel_csv" in services.adapters
 
 
+def _write(path: Path, data: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def _share(keys: Path) -> None:
+    """The http key becomes the exchange key under another name."""
+    text = (keys / "exchange-1.toml").read_text(encoding="ascii")
+    private = text.split('"')[1]
+    seed = b64decode(private.rpartition("+")[2])[1:]
+    text = text.replace(private, Ed25519Signer("credit.tonghua.example/http", seed).private_text()).replace('"exchange"', '"http"')
+    _write(keys / "http-1.toml", text.encode("ascii"))
+
+
 @pytest.mark.parametrize(
     ("damage", "code", "hint"),
     [
@@ -48,7 +64,8 @@ async def test_a_gateway_that_was_set_up_starts(ready: Path) -> None:
         (lambda keys: (keys / "http-1.toml").chmod(0o640), "key-readable", "chmod 0400"),
         (lambda keys: _write(keys / "http-1.toml", b'use = "http"\n'), "key-invalid", "backup"),
         (lambda keys: _write(keys / "http-1.toml", b"\xff\xfe"), "key-invalid", "backup"),
-        (lambda keys: _write(keys / "http-1.toml", (keys / "exchange-1.toml").read_bytes()), "key-shared", "key init"),
+        (lambda keys: _write(keys / "http-1.toml", (keys / "exchange-1.toml").read_bytes()), "key-missing", "key init"),
+        (_share, "key-shared", "key init"),
         (lambda keys: shutil.rmtree(keys.parent), "data-missing", "chengxin init"),
     ],
 )
@@ -60,11 +77,6 @@ async def test_damaged_keys_stop_the_start(ready: Path, damage: object, code: st
     assert refused.value.code == code
     assert refused.value.place
     assert hint in (refused.value.hint or "")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.chmod(0o600)
-    path.write_bytes(data)
 
 
 async def test_keys_of_another_party_stop_the_start(ready: Path) -> None:

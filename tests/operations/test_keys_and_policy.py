@@ -70,7 +70,7 @@ async def test_a_token_is_bound_and_short(tmp_path: Path) -> None:
         assert (held.app, held.org, held.tier, held.purpose) == ("try", CENTRE, "department", "dept.supervision")
         assert issued.expires_at == NOW + timedelta(minutes=10)
         assert await clients.find(services.store.reads, issued.token, issued.expires_at) is None
-        rows = await audit.after(services.store.reads, services.store.vault, 0, 100)
+        rows = await audit.after(services.store.reads, 0, 100)
         assert [(row.act, row.target) for row in rows][-1] == ("token.issue", "app/try")
         assert all(issued.token not in str(row) for row in rows)
         assert issued.token.encode() not in (services.settings.data_path / "gateway.db").read_bytes()
