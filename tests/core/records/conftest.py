@@ -121,18 +121,8 @@ def admit(catalogue: Catalogue) -> Admit:
     ) -> Admitted:
         described = catalogue.datasets[DatasetId(dataset)]
         cells = {described.fields[name].wire_name: value for name, value in (BASE[dataset] | changes).items() if value is not None}
-        made = IntakeContext(
-            **{
-                "dataset": described,
-                "authorities": AUTHORITIES,
-                "sender": SENDER,
-                "officer": "示例",
-                "demo": True,
-                "now": NOW,
-                "region": "220500",
-            }
-            | (context or {})
-        )
+        standing: dict[str, Any] = {"sender": SENDER, "officer": "示例", "demo": True, "now": NOW, "region": "220500"} | (context or {})
+        made = IntakeContext(dataset=described, authorities=AUTHORITIES, **standing)
         record = SourceRecord(
             dataset=dataset,
             record_id=record_id,
