@@ -402,7 +402,8 @@ def _admit(source: SourceRecord, context: IntakeContext, door: _Door) -> Admitte
     _refuse_missing(values, door, whole=upsert and not signed_by_partner)
     citizen = _identities(values, door, context.demo, today)
     kind, keys = _subject(values, door, holds)
-    if upsert and not holds and kind not in dataset.subject_kinds:
+    # a row that names neither code nor kind is no statement about a person, but about nobody: SUBJ_MISSING below
+    if upsert and not holds and kind not in dataset.subject_kinds and (keys or values.get("category")):
         raise RowFault("LAW_PERSON", "该数据集不归集此类主体的信息", field=door.wires.get("category"))
     if not keys and (upsert or not (signed_by_partner and source.record_id)):
         natural = kind == "natural" and "id_no" in door.wires
