@@ -55,7 +55,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pypinyin": ("gateway.core",),
     "opencc": ("gateway.core",),
     "chinese_calendar": ("gateway.core.records",),
-    "gb2260": ("gateway.core.records",),
     "cryptography": ("gateway.core.signing", "gateway.store.vault", "gateway.web.cursors"),
     "joserfc": ("gateway.core.signing",),
     "gmssl_pyx": ("gateway.core.signing",),
