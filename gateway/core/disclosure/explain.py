@@ -4,7 +4,6 @@ Rules: it shows rules, never values; an unclassified field is named to administr
 concerned says in plain Chinese what is withheld and by which law. This room must not look at a record.
 """
 
-
 from msgspec import Struct
 
 from gateway.core.disclosure.masking import (
@@ -113,7 +112,7 @@ def explain(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: 
 
 
 def hidden_fields(plan: Plan, *, administrator: bool = False) -> dict[str, HiddenField]:
-    """For each field that this plan does not show clear: what is done to it and why, with the law; unclassified ones for administrators only."""
+    """What is done to each field that this plan does not show clear, why, and by which law; unclassified ones for administrators only."""
     return {
         name: HiddenField(
             field=name,
@@ -171,9 +170,8 @@ def _sentence(cell: Reasons) -> str:
     if isinstance(cell.treatment, Clear):
         return f"{cell.label}：明文显示。依据{'、'.join(cell.basis)}。" if cell.basis else f"{cell.label}：明文显示。"
     law = f"（{'、'.join(cell.withheld_basis)}）" if cell.withheld_basis else ""
-    why = "自由文本可能含有个人信息" if isinstance(cell.treatment, Redact) else cell.withheld
     rule = f"规则 {cell.rule}。" if cell.rule is not None else "没有规则允许显示。"
-    return f"{cell.label}：{_done(cell.treatment)}。{cell.class_label}：{why}{law}。{rule}"
+    return f"{cell.label}：{_done(cell.treatment)}。{cell.class_label}：{cell.withheld}{law}。{rule}"
 
 
 def _reveals(policies: Policies, dataset: str, kind: SubjectKind, field: str, now: Treatment, tier: str) -> tuple[Reveal, ...]:

@@ -10,11 +10,10 @@ This room must not know who asks; it is handed a treatment that somebody else ha
 
 import re
 import unicodedata
-from calendar import monthrange
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from operator import mul
 from typing import Final, Literal
@@ -209,12 +208,19 @@ def uscc_holds(code: str) -> bool:
 
 def day_exists(year: int, month: int, day: int) -> bool:
     """Whether the calendar has that day."""
-    return 1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1]
+    return (
+        1 <= month <= 12
+        and 1 <= day <= _DAYS[month]
+        and (month != 2 or day < 29 or (year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)))
+    )
+
+
+_DAYS: Final = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def citizen_id(text: str) -> str | None:
     """The 18 characters of a citizen number however it is written (15 digits, full width, spaced, spelled), if it is one."""
-    code = plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
+    code = text if _ID18.fullmatch(text) else plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
     if _ID15.fullmatch(code):
         code = f"{code[:6]}19{code[6:]}"
         if not day_exists(int(code[6:10]), int(code[10:12]), int(code[12:14])):
@@ -226,10 +232,12 @@ def citizen_id(text: str) -> str | None:
 
 
 def _id_check(body: str) -> str:
-    return "10X98765432"[sum(weight * int(digit) for weight, digit in zip(_ID_WEIGHTS, body[:17], strict=True)) % 11]
+    return "10X98765432"[sum(map(mul, _ID_WEIGHTS, map(int, body[:17]))) % 11]
 
 
 def _uscc_shape(text: str) -> str | None:
+    if uscc_holds(text):
+        return text
     code = plain_code(text)
     return code if uscc_holds(code) else None
 
@@ -358,7 +366,9 @@ def _keep(first: int, last: int, kind: str) -> Treat:
         text = shape(value) if isinstance(value, str) else None
         if not text:
             return DROPPED
-        signs = text if text.isascii() else graphemes(text)
+        if text.isascii():
+            return f"{text[:first]}{stars}{text[len(text) - last :]}" if len(text) >= enough else stars
+        signs = graphemes(text)
         if len(signs) < enough:
             return stars
         return "".join((*signs[:first], stars, *signs[len(signs) - last :]))
@@ -366,10 +376,11 @@ def _keep(first: int, last: int, kind: str) -> Treat:
     return treat
 
 
+_HAN: Final = re.compile("[\u4e00-\u9fff]+")
 _NAME_DOTS: Final = re.compile("[·•‧∙⋅・･.᛫˙]")
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _is_letter_name(sign: str) -> bool:
     """Letters of alphabets, which do not show where the surname ends."""
     return sign.isalpha() and not ("\u3400" <= sign <= "\u9fff" or "\U00020000" <= sign <= "\U0003ffff")
@@ -377,9 +388,12 @@ def _is_letter_name(sign: str) -> bool:
 
 def surname(name: str) -> str:
     """姓 + `某某`; `某某` alone where the surname cannot be told."""
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name))
-    if _NAME_DOTS.search(plain) or any(map(_is_letter_name, plain)):
-        return "某某"
+    if _HAN.fullmatch(name):
+        plain = name
+    else:
+        plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name))
+        if _NAME_DOTS.search(plain) or any(map(_is_letter_name, plain)):
+            return "某某"
     if len(plain) > 2 and plain[:2] in COMPOUND:
         return f"{plain[:2]}某某"
     return f"{plain[0]}某某" if plain and plain[0] in SINGLE else "某某"
@@ -388,7 +402,7 @@ def surname(name: str) -> str:
 def _surname(value: Value) -> Shown:
     if value is None:
         return None
-    if not isinstance(value, str) or not _INVISIBLE.sub("", value):
+    if not isinstance(value, str) or not value or _INVISIBLE.fullmatch(value):
         return DROPPED
     return surname(value)
 
@@ -463,11 +477,12 @@ def bands_ascend(edges: tuple[str, ...]) -> bool:
 
 def household_name(code: str | None, region: str) -> str:
     """What stands for the name of an individual business: the county of its code, else of its record, and a fixed form."""
-    county = _county(code[2:8]) if code and uscc_holds(code) else None
+    plain = _uscc_shape(code) if code else None
+    county = _known_county(plain[2:8]) if plain else None
     return f"{county or _county(region) or ''}{STARS}个体工商户"
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _known_county(code: str) -> str | None:
     name = short_name(code)
     return short_name(code[:4] + "00") if name in PSEUDO_NAMES else name

@@ -28,6 +28,7 @@ from gateway.core.disclosure.masking import (
     Keep,
     Redact,
     Surname,
+    Treatment,
     describe,
     leq,
     meet,
@@ -64,7 +65,7 @@ from gateway.core.disclosure.rules import (
 )
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import PolicyFile, read_catalogue
-from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId, SubjectKind
+from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.periods import end_instant
 
 DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
@@ -266,14 +267,14 @@ def _cell(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule,
             allowed -= set(line.deny)
         if class_ in PERSONAL_CLASSES:
             allowed -= GUESSABLE
-    info = texts.classes[class_]
+    withheld, law = _withheld(class_, kind, treatment, texts)
     grounds = (*rule.basis, *(line.basis if line is not None else ()))
     return Reasons(
         label=described.label,
         class_=class_,
-        class_label=info.label,
-        withheld=info.reason,
-        withheld_basis=tuple(basis.text for basis in info.basis),
+        class_label=texts.classes[class_].label,
+        withheld=withheld,
+        withheld_basis=tuple(basis.text for basis in law),
         rule=rule.id,
         file=rule.file,
         line=rule.line_of(name),
@@ -282,6 +283,16 @@ def _cell(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule,
         capabilities=tuple(sorted(allowed)),
         basis=tuple(dataset.bases[ground].text for ground in grounds),
     )
+
+
+def _withheld(class_: FieldClass, kind: SubjectKind, treatment: Treatment, texts: DisclosureFiles) -> tuple[str, tuple[BasisRef, ...]]:
+    """Why a cell may be withheld; what is open by law of an organisation may still point at a person."""
+    personal = texts.classes["P1"]
+    if isinstance(treatment, Redact):
+        return "自由文本可能含有个人信息", personal.basis
+    if kind != "legal" and class_ not in PERSONAL_CLASSES and class_ != "U" and isinstance(treatment, Drop):
+        return "可据以识别或者推知个人", personal.basis
+    return texts.classes[class_].reason, texts.classes[class_].basis
 
 
 def _envelope(dataset: Dataset, clear: frozenset[str]) -> Envelope:
