@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -10,6 +10,9 @@ from gateway.commands.office import FOLDER, Office, as_json, office
 from gateway.console import say, show, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.disclosure.explain import Explanation
     from gateway.services import Services
 
 
@@ -96,7 +99,7 @@ def policy_explain(
     """Why a tier sees a field as it does: class, rule, treatment, basis; never a value."""
     from gateway.operations.change_policy import explain_cells
 
-    async def told(services: "Services") -> Any:
+    async def told(services: "Services") -> "list[Explanation]":
         policies = await services.policies.fresh()
         chosen = purpose or next((name for name, one in policies.purposes.items() if tier in one.tiers), "open.read")
         return explain_cells(policies, dataset=dataset, tier=tier, purpose=chosen, kind=kind, field=field)
@@ -105,20 +108,21 @@ def policy_explain(
     show(found, as_json=as_json, text=lambda: explain_lines(found))
 
 
-def explain_lines(cells: Any) -> list[str]:
-    """One line a cell: field, kind, treatment, class, rule and where it stands, basis."""
-    return table(
-        [
-            (
-                cell.field,
-                cell.kind,
-                cell.treatment,
-                cell.class_,
-                cell.rule,
-                f"{cell.file}:{cell.line}" if cell.file else "-",
-                "；".join(basis.text for basis in cell.basis),
-            )
-            for cell in cells
-        ],
-        ("field", "kind", "treatment", "class", "rule", "file", "basis"),
+def explain_lines(cells: "Sequence[Explanation]") -> list[str]:
+    """One line a cell; a single cell also with its steps, the reason in Chinese, and what would show more."""
+    lines = table(
+        [(cell.field, cell.kind, cell.treatment, cell.class_, cell.rule, _place(cell), "、".join(cell.basis)) for cell in cells],
+        ("field", "kind", "treatment", "class", "rule", "where", "basis"),
     )
+    if len({cell.field for cell in cells}) == 1:
+        for cell in cells:
+            lines += ["", f"{cell.kind}: {cell.reason}", *(f"  {step}" for step in cell.steps)]
+            lines += [
+                f"  shows more: {one.tier} for {one.purpose} ({one.tier_label}，{one.purpose_label}): {one.treatment}"
+                for one in cell.reveals
+            ]
+    return lines
+
+
+def _place(cell: "Explanation") -> str:
+    return cell.file if cell.line is None else f"{cell.file}:{cell.line}"
