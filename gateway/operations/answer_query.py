@@ -11,7 +11,10 @@ No story here returns a Record, or anything that did not pass a View.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.disclosure.query import Query, plan_query
@@ -20,11 +23,11 @@ from gateway.core.publication.documents import (
     FOREVER,
     localise,
 )
-from gateway.core.publication.forms import without
+from gateway.core.publication.forms import bulk_document
 from gateway.core.publication.listings import list_document
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
-from gateway.core.records.model import SubjectId, SubjectKind
+from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
 from gateway.operations import pages, walking
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin, document_answer, marked
 from gateway.operations.asking import Answer, Ask, Language
@@ -218,9 +221,8 @@ async def _walk(
     form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else ())
     plan = walking.plan_walk(
         scene,
-        query.filters,
-        query.sort,
-        types_of(scene, chosen),
+        query,
+        types_of(scene, chosen, listing=listing is not None),
         fixed=fixed,
         listing=listing is not None,
     )
@@ -256,38 +258,21 @@ def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[st
     if listing is not None:
         return [listing.dataset]
     for each in query.filters:
-        if each.field == "dataset" and each.op in ("eq", "in"):
+        if each.field == "dataset":
             return sorted({str(value) for value in each.values} & scene.forms.plan_sets.keys())
     return sorted(scene.forms.plan_sets)
 
 
 def _export(scene: Scene, ask: Ask, form: Form, plan: walking.Plan, source: walking.Source, chosen: Sequence[str], *, name: str) -> Answer:
     """All rows: the rendered bytes themselves where nothing has to be done to them."""
-    withheld = {each: scene.forms.by_dataset[each].withheld for each in chosen}
-    if any(withheld.values()):
-
-        def bulk(document: dict[str, Any]) -> dict[str, Any]:
-            return without(document, withheld.get(document["dataset"], frozenset()))
-
-        form = _with_withheld(form, bulk)
     as_rendered = isinstance(source, walking.Rendered) and not plan.predicates and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
+    kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
+    if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
+        form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
-        steps = _rendered_steps(scene, plan, csv=csv_ready)
-        return pages.export_answer(scene, ask, form, steps, ready=True, name=name)
+        return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
     return pages.export_answer(scene, ask, form, walking.everything(source, plan, snapshot=scene.head.seq), ready=False, name=name)
-
-
-def _with_withheld(form: Form, withheld: Any) -> Form:
-    return Form(
-        columns=form.columns,
-        fields=form.fields,
-        flat=form.flat,
-        trailer=form.trailer,
-        count=form.count,
-        facets=form.facets,
-        withheld=withheld,
-    )
 
 
 async def _rendered_steps(scene: Scene, plan: walking.Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:

@@ -22,7 +22,8 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
     scene = await begin(services, caller, ask.language)
     address = f"{scene.origin}/v1"
     return document_answer(scene, {
-        "version": version, "seq": scene.head.seq, "dataset_version": scene.head.version, "policy_version": scene.forms.version, "licence": None,
+        "version": version, "seq": scene.head.seq, "dataset_version": scene.head.version,
+        "policy_version": scene.forms.version, "licence": None,
         "city": services.settings.city, "region": services.settings.region,
         "links": {
             "self": address, "subjects": f"{address}/subjects", "records": f"{address}/records", "lists": f"{address}/lists",
@@ -85,7 +86,8 @@ async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
 
 
 _OPENNESS = {
-    "unconditional": ("无条件开放", "Open without conditions"), "conditional": ("有条件开放", "Open under conditions"), "closed": ("不予开放", "Closed"),
+    "unconditional": ("无条件开放", "Open without conditions"), "conditional": ("有条件开放", "Open under conditions"),
+    "closed": ("不予开放", "Closed"),
 }  # fmt: skip
 
 

@@ -431,8 +431,10 @@ def _show(head: Head, form: Form, seen: Any, policies: Policies, key: bytes) -> 
         list=listing.id if listing is not None else None,
         listed_on=day_of_listing(head) if listing is not None else None,
         digest=telling_rules.document_digest(key, head.document, body, form.silent[head.kind]),
-        flat=_halves(without(head.document, form.withheld), form.bulk_columns),
-        listing_flat=_halves(without(listing_document, form.withheld), form.bulk_listing_columns) if listing_document is not None else None,
+        flat=_halves(without(head.document, form.withheld[head.kind]), form.bulk_columns),
+        listing_flat=_halves(without(listing_document, form.withheld[head.kind]), form.bulk_listing_columns)
+        if listing_document is not None
+        else None,
     )
 
 

@@ -11,19 +11,20 @@ This room must not decide which filters a caller has: the planner did.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from heapq import nsmallest
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from gateway.core.disclosure.query import Filter
+from gateway.core.disclosure.query import Filter, Query
 from gateway.core.disclosure.views import view
 from gateway.core.publication import flat
 from gateway.core.publication.documents import head_bytes, record_bytes, record_head
-from gateway.core.publication.forms import without
+from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.records.divisions import covers
-from gateway.core.records.model import RecordId, SubjectId
+from gateway.core.records.model import SUBJECT_KINDS, RecordId, SubjectId
 from gateway.operations.answering import DOCUMENT, Scene
 from gateway.store import feed, renderings
 from gateway.store.records import load
@@ -157,33 +158,34 @@ def condition_of(filter_: Filter, column: str) -> Condition | None:
     return None
 
 
-def plan_walk(
-    scene: Scene,
-    filters: Sequence[Filter],
-    sort: Sequence[tuple[str, bool]],
-    types: Mapping[str, str],
-    *,
-    fixed: Sequence[Condition] = (),
-    listing: bool = False,
-) -> Plan:
+def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Sequence[Condition] = (), listing: bool = False) -> Plan:
     """Which conditions and orders the database decides, and which the shown document."""
     columns = _COLUMNS if scene.public else _LIVE_COLUMNS
     conditions, predicates = list(fixed), []
-    for each in filters:
+    for each in query.filters:
         column = columns.get(each.field)
         condition = condition_of(each, column) if column is not None else None
         if condition is not None:
             conditions.append(condition)
         else:
             predicates.append(predicate(each, types.get(each.field, "string")))
-    by_column = scene.public and all(name in _SORTED_COLUMNS for name, _ in sort)
+    if set(query.kinds) != set(SUBJECT_KINDS):  # a filter reaches only the kinds for which it is allowed
+        if scene.public and query.kinds == ("legal",):
+            conditions.append(Condition(column="bulk", op="eq"))
+        else:
+            predicates.append(partial(_of_kinds, frozenset(query.kinds)))
+    by_column = scene.public and all(name in _SORTED_COLUMNS for name, _ in query.sort)
     return Plan(
-        conditions=tuple(conditions),
+        conditions=tuple(dict.fromkeys(conditions)),
         predicates=tuple(predicates),
-        order=tuple(Order(column=_COLUMNS[name], descending=down) for name, down in sort) if by_column else (),
-        sorting=() if by_column else tuple(sort),
+        order=tuple(Order(column=_COLUMNS[name], descending=down) for name, down in query.sort) if by_column else (),
+        sorting=() if by_column else query.sort,
         listing=listing,
     )
+
+
+def _of_kinds(kinds: frozenset[str], document: Document) -> bool:
+    return kind_of_form(document["subject"]["kind"]) in kinds
 
 
 # --- making a row live -------------------------------------------------------------------------------------------------
@@ -246,7 +248,7 @@ async def live_rows(scene: Scene, plan: Plan, record_ids: Sequence[str], *, csv:
         document = DOCUMENT.decode(body)
         form = scene.forms.by_dataset[document["dataset"]]
         columns = form.bulk_listing_columns if plan.listing else form.bulk_columns
-        found[record_id] = flat.row_line(without(document, form.withheld), columns)
+        found[record_id] = flat.row_line(bulk_document(scene.forms, document), columns)
     return found
 
 

@@ -366,7 +366,8 @@ def _text(value: Value) -> str | None:
 def subject_bytes(head: bytes, *, seq: int, policy_version: int, uri: str) -> bytes:
     """The whole subject document: its head, then the numbers and links."""
     address = uri.encode()
-    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records"}}' % (head[:-1], seq, policy_version, address, address)
+    numbers = (head[:-1], seq, policy_version, address, address)
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records"}}' % numbers
 
 
 # --- languages ---------------------------------------------------------------------------------------------------------

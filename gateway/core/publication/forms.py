@@ -6,12 +6,13 @@ This room must not see a record.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.publication import flat
-from gateway.core.publication.documents import ENVELOPE_FIELDS
+from gateway.core.publication.documents import ENVELOPE_FIELDS, HOUSEHOLD
 from gateway.core.publication.listings import LISTED_FIELDS
 from gateway.core.records.model import SubjectKind
 
@@ -29,7 +30,7 @@ class Form(Struct, frozen=True, kw_only=True):
     bulk_columns: tuple[str, ...]
     """Flat columns of a record in an export."""
     bulk_listing_columns: tuple[str, ...]
-    withheld: frozenset[str]
+    withheld: Mapping[SubjectKind, frozenset[str]]
     """Shown on pages, left out of bulk output."""
     silent: Mapping[SubjectKind, frozenset[str]]
     """Shown, but a change of them is not told."""
@@ -124,24 +125,32 @@ def _form(held: PlanSet, policies: Policies) -> Form:
         listing_columns=flat.record_columns(shown=shown, treated=treated, listing=True, promoted=LISTED_FIELDS),
         bulk_columns=flat.record_columns(shown=bulk, treated=bulk_treated),
         bulk_listing_columns=flat.record_columns(shown=bulk, treated=bulk_treated, listing=True, promoted=LISTED_FIELDS),
-        withheld=frozenset(name for name in shown if name not in exported),
+        withheld={
+            kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "export")) for kind, plan in held.plans.items()
+        },
         silent=silent,
         searched=frozenset(kind for kind, plan in held.plans.items() if plan.can("name", "search")),
     )
 
 
-def without(document: dict[str, object], withheld: frozenset[str]) -> dict[str, object]:
+def kind_of_form(form: str) -> SubjectKind:
+    """The kind of subject behind a shown subject kind."""
+    return "individual_business" if form == HOUSEHOLD else "natural" if form == "person" else "legal"
+
+
+def without(document: dict[str, Any], withheld: frozenset[str]) -> dict[str, Any]:
     """A record document as bulk output has it."""
     if not withheld:
         return document
     bulk = {key: value for key, value in document.items() if not (key in withheld and key in ENVELOPE_FIELDS)}
     if "severity" in withheld:
         bulk.pop("severity_label", None)
-    subject, fields, treatments = bulk["subject"], bulk["fields"], bulk["treatments"]
-    if isinstance(subject, dict) and ("name" in withheld or "uscc" in withheld):
-        bulk["subject"] = {key: value for key, value in subject.items() if key not in withheld}
-    if isinstance(fields, dict):
-        bulk["fields"] = {key: value for key, value in fields.items() if key not in withheld}
-    if isinstance(treatments, dict):
-        bulk["treatments"] = {key: value for key, value in treatments.items() if key not in withheld}
+    for part in ("subject", "fields", "treatments"):
+        bulk[part] = {key: value for key, value in bulk[part].items() if key not in withheld}
     return bulk
+
+
+def bulk_document(forms: Forms, document: dict[str, Any]) -> dict[str, Any]:
+    """A record document as bulk output has it, whatever its dataset and kind."""
+    form = forms.by_dataset[document["dataset"]]
+    return without(document, form.withheld.get(kind_of_form(document["subject"]["kind"]), frozenset()))
