@@ -115,7 +115,7 @@ def _port_is_free(host: str, port: int) -> None:
 @click.option("--once", is_flag=True, help="End after the story instead of staying up.")
 def demo(folder: Path, port: int, neighbour_port: int | None, subjects: int, seed: int, once: bool) -> None:
     """Two invented cities on this machine, exchanging; the same as `make run`."""
-    from gateway.demo import Plan, run_demo
+    from gateway.demo.story import Plan, run_demo
 
     raise SystemExit(run_demo(Plan(folder=folder, ports=(port, neighbour_port or port + 1), subjects=subjects, seed=seed, stay=not once)))
 

@@ -1,0 +1,199 @@
+"""How the demo shows the exchange: agreement, batch, receipt, recognition, repair, and a proof that it checks itself.
+
+Rules: the agreement is the shipped template with both cities' addresses and keys; batches go over HTTP by the story that
+`chengxin exchange send` tells; what the neighbour answers is read over HTTP. The proof is checked from what is public: signed
+checkpoints, the keys document, the leaves. This room must not write to a store.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from gateway.core.exchange import merkle, notes
+from gateway.core.exchange.wire import SHA256, b64
+from gateway.demo.cities import City
+from gateway.demo.views import PENALTIES, DemoFailed, ask, records_of
+from gateway.operations.handle_case import repair
+from gateway.operations.manage_agreements import (
+    Side,
+    agreement_with,
+    agreements,
+    base_url,
+    countersign,
+    filled,
+    offer,
+    own_keys,
+    take,
+    take_keys,
+)
+from gateway.operations.partners import trusted_keys
+from gateway.operations.send_batch import Sent, send_batch
+from gateway.operations.set_up import shipped_policies
+from gateway.sample.generate import Showcase
+from gateway.services import Services
+from gateway.store import exchange as ledger
+
+HONOURS = "honours"
+PATIENCE_S = 30.0
+
+
+def _template() -> str:
+    found = sorted((shipped_policies() / "agreements").glob("*.toml"))
+    if not found:
+        raise DemoFailed("the installation ships no agreement", place="policies/agreements")
+    return found[0].read_text(encoding="utf-8")
+
+
+async def agree(services: Mapping[str, Services], cities: tuple[City, City], *, signed: bool) -> list[str]:
+    """Offer in Tonghua, countersign in Baishan, take back; each side gets the other's keys. Shown only, when it is signed."""
+    ours, theirs = (services[city.key] for city in cities)
+    if not signed:
+        sides = {
+            one.signers.party: Side(base_url=base_url(one), agreement_keys=(one.signers.signing("agreement", one.clock()).vkey,))
+            for one in (ours, theirs)
+        }
+        text = filled(_template(), sides).encode()
+        offered = await offer(ours, text, by="demo")
+        countersigned = await countersign(theirs, offered, text, by="demo")
+        await take(ours, countersigned, by="demo")
+        for one, other in ((ours, theirs), (theirs, ours)):
+            await take_keys(one, await own_keys(other), by="demo")
+    lines = []
+    for city in cities:
+        for held in await agreements(services[city.key]):
+            lines.append(f"{city.name}: {held.id} version {held.version}, {held.state}, signed by {' and '.join(held.signed_by)}")
+            lines.append(f"  {held.digest}")
+    return lines
+
+
+class Exchange:
+    """The chapters about the exchange."""
+
+    def __init__(self, services: Mapping[str, Services], cities: tuple[City, City], sample: Showcase) -> None:
+        self._cities = cities
+        self._ours, self._theirs = (services[city.key] for city in cities)
+        self._sample = sample
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return self._cities[0].name, self._cities[1].name
+
+    async def send(self) -> list[str]:
+        """Seal and deliver what changed; each stream with its receipt."""
+        return [line for sent in await self._send() for line in _sent_lines(sent)]
+
+    async def _send(self) -> list[Sent]:
+        report = await send_batch(self._ours, at_once=True)
+        for sent in report:
+            if sent.state == "stopped" or sent.waiting:
+                raise DemoFailed(f"the batch is not acknowledged: {sent.code or sent.state}", place=sent.stream)
+        return report
+
+    async def recognised(self) -> list[str]:
+        """The firm's honour as Tonghua says it, and as Baishan shows it to its own public."""
+        uscc = self._sample.firm.uscc
+        async with self._client(0) as home, self._client(1) as next_door:
+            honour = (await records_of(home, uscc, HONOURS))[0]
+            there = await self._shown(next_door, honour["id"])
+        marks = [f"{mark['code']} ({mark['label']})" for mark in there["marks"]]
+        return [
+            f"{self._names[0]}: {honour['id']} {honour['fields'].get('honour_name')} of {honour['subject']['name']}",
+            f"{self._names[1]}: the same record, source {there['source']['name']}, marks: {', '.join(marks) or 'none'}",
+        ]
+
+    async def repair(self, repaired: str | None) -> tuple[str, list[str]]:
+        """Repair the firm's penalty in Tonghua, send the repair, and see it gone from both cities' answers; the record's id."""
+        lines = []
+        async with self._client(0) as home, self._client(1) as next_door:
+            if repaired is None:
+                penalty = (await records_of(home, self._sample.firm.uscc, PENALTIES))[0]
+                repaired = str(penalty["id"])
+                await self._shown(next_door, repaired)
+                lines.append(f"before: {repaired} {penalty['document_number']} is shown in both cities")
+                done = await repair(self._ours, repaired, actor="demo", document="示例")
+                lines.append(f"{self._names[0]}: {done.state} at {done.at:%Y-%m-%dT%H:%M:%SZ}")
+                for sent in await self._send():
+                    if sent.lines:
+                        lines += _sent_lines(sent)
+            for client, name in ((home, self._names[0]), (next_door, self._names[1])):
+                await self._gone(client, repaired)
+                lines.append(f"{name}: GET {client.base_url}v1/records/{repaired} → 404, and not among the firm's records")
+        return repaired, lines
+
+    async def prove(self, repaired: str) -> list[str]:
+        """Both heads of the penalties' stream, and the proof that the repair is in the log that Baishan holds."""
+        reads = self._ours.store.reads
+        report = {sent.stream: sent for sent in await self._send()}
+        name = next(stream for stream in report if stream.endswith(f".{PENALTIES}"))
+        out = await ledger.out_stream(reads, name)
+        into = await ledger.in_stream(self._theirs.store.reads, self._ours.signers.party, name)
+        sent = (await ledger.sent_records(reads, name, [repaired])).get(repaired)
+        if out is None or into is None or sent is None:
+            raise DemoFailed("the stream of penalties holds nothing", place=name)
+        batch = await ledger.out_batch(reads, name, out.head.epoch, out.head.seq)
+        if batch is None:
+            raise DemoFailed("the last batch of the stream is not kept", place=name)
+        checkpoint = await self._checkpoint(batch.checkpoint)
+        leaves = await ledger.out_leaf_hashes(reads, name, out.head.epoch)
+        proof = merkle.inclusion_proof(leaves, sent.idx)
+        root = merkle.root_from_proof(leaves[sent.idx], sent.idx, len(leaves), proof)
+        earlier = merkle.CompactRange(SHA256)
+        earlier.extend(leaves[: sent.idx])
+        before = earlier.root()
+        earlier.extend(leaves[sent.idx :])
+        if not (
+            root == checkpoint.root == into.head.tree.root() == earlier.root() and checkpoint.size == len(leaves) == into.head.tree.size
+        ):
+            raise DemoFailed("the two heads differ, or the proof does not lead to them", place=name)
+        return [
+            f"stream {name}",
+            f"{self._names[0]} has sent     size {out.head.tree.size:>6}  root {b64(out.head.tree.root())}",
+            f"{self._names[1]} has admitted size {into.head.tree.size:>6}  root {b64(into.head.tree.root())}",
+            f"checkpoint signed by {self._ours.signers.party}/x: verified with the key of its keys document",
+            f"the repair is leaf {sent.idx}: {len(proof)} hashes lead from it to that root: verified",
+            f"the log before it (size {sent.idx}, root {b64(before)}) is the beginning of that log: recomputed, verified",
+        ]
+
+    async def _checkpoint(self, note: str) -> notes.Checkpoint:
+        """Tonghua's checkpoint, believed under the keys that Baishan trusts, and under no others."""
+        reads, party = self._theirs.store.reads, self._ours.signers.party
+        held = await agreement_with(reads, self._theirs.signers.party, party)
+        if held is None:
+            raise DemoFailed("there is no agreement", place=party)
+        ring, _ = await trusted_keys(reads, held, party)
+        text = notes.verify(note, ring, use="exchange", required=frozenset({"ed25519"}), first_seen=self._theirs.clock())
+        return notes.read_checkpoint(text)
+
+    def _client(self, which: int) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._cities[which].origin, timeout=30)
+
+    async def _shown(self, client: httpx.AsyncClient, record_id: str) -> Any:
+        """The record, as soon as the city's reader of the log has come to it."""
+        return await _soon(lambda: ask(client, f"/v1/records/{record_id}"))
+
+    async def _gone(self, client: httpx.AsyncClient, record_id: str) -> None:
+        """Not found, and not in the list of the firm's records: at once, no reader is waited for."""
+        answer = await client.get(f"/v1/records/{record_id}")
+        listed = await records_of(client, self._sample.firm.uscc, PENALTIES) if client.base_url.port == self._cities[0].port else []
+        if answer.status_code != httpx.codes.NOT_FOUND or any(record["id"] == record_id for record in listed):
+            raise DemoFailed("a repaired record is still shown", place=f"{client.base_url}v1/records/{record_id}")
+
+
+async def _soon(look: Any) -> Any:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            return await look()
+        except DemoFailed:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+def _sent_lines(sent: Sent) -> list[str]:
+    return [
+        f"{sent.stream} → {sent.partner}: {sent.lines} lines in {sent.sealed} batches now, {sent.delivered} receipts checked",
+        f"  seq {sent.seq}, size {sent.size}, root {sent.root}" + (f", not sent: {dict(sent.not_sent)}" if sent.not_sent else ""),
+    ]
