@@ -428,7 +428,7 @@ def check_agreement(manifest: Manifest, versions: Sequence[Held], governing: Hel
 
 
 SUSPENDED = "suspended"
-"""`place` of a SCOPE_AGREEMENT that waits for the agreement instead of being refused."""
+"""`place` of an error that waits, for the agreement or a keys document, instead of being refused."""
 
 
 def _check_standing(manifest: Manifest, versions: Sequence[Held], governing: Held, now: datetime) -> None:
@@ -615,6 +615,8 @@ class Verified(Struct, frozen=True, kw_only=True):
 
     leaves: tuple[bytes, ...]
     tree: CompactRange
+    distinct: bool
+    """No record stands in two lines."""
 
 
 def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange, limits: Limits) -> Verified:
@@ -625,6 +627,7 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
     suite = SUITES[manifest.suite]
     grown = tree.copy()
     leaves: list[bytes] = []
+    rids: set[str | None] = set()
     counts: dict[str, int] = dict.fromkeys(OPS, 0)
     for entry, data in parts:
         if entry.from_ != grown.size:
@@ -634,6 +637,7 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
             if line.op not in counts:
                 raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{grown.size}")
             counts[line.op] += 1
+            rids.add(line.rid)
             leaf = leaf_hash(line.payload, suite)
             leaves.append(leaf)
             grown.append(leaf)
@@ -641,7 +645,7 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
         raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
     if grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root:
         raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
-    return Verified(leaves=tuple(leaves), tree=grown)
+    return Verified(leaves=tuple(leaves), tree=grown, distinct=len(rids) == len(leaves))
 
 
 def lines_of(entry: PartEntry, data: bytes, limits: Limits, suite: Suite) -> Iterator[tuple[int, Line]]:
@@ -664,7 +668,7 @@ def answer_to(step: int, error: ExchangeError) -> Answer:
         return "problem"
     if code in ("SEQ_FORK", "SEQ_PREVIOUS"):
         return "frozen"
-    if code == "SEQ_GAP" or (code == "SCOPE_AGREEMENT" and error.place == SUSPENDED):
+    if code == "SEQ_GAP" or error.place == SUSPENDED:
         return "quarantined"
     return "problem" if code == "TIME_FUTURE" else "rejected"
 

@@ -122,8 +122,12 @@ class Line(Struct, frozen=True):
     """One record line, well formed; nothing of what it says is believed."""
 
     op: str
+    rid: str | None
+    """As claimed; None when the payload has none of the right type."""
     payload: bytes
     disclosures: tuple[str, ...]
+    said: Payload | None = None
+    """The payload, where its bytes are exactly those that we would write for it."""
 
 
 class SealedLine(Struct, frozen=True, kw_only=True):
@@ -255,18 +259,14 @@ def read_line(raw: bytes, suite: Suite) -> Line:
     for text in line.d:
         if not unb64u(text, "SCHEMA_LINE"):
             raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
-    return Line(_op_of(payload), payload, line.d)
-
-
-def _op_of(payload: bytes) -> str:
     said = _plain_payload(payload)
     if said is not None:
-        return said.op
+        return Line(said.op, said.rid, payload, line.d, said)
     value = strict_json(payload)
-    op = value.get("op")
+    op, rid = value.get("op"), value.get("rid")
     if not isinstance(op, str) or op not in OPS:
         raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
-    return op
+    return Line(op, rid if isinstance(rid, str) else None, payload, line.d)
 
 
 def _plain_payload(payload: bytes) -> Payload | None:
@@ -366,12 +366,19 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
 
 def _payload(line: Line) -> Payload:
     withdraws = line.op in WITHDRAWALS
+    if line.said is not None and isinstance(line.said, Withdrawal) == withdraws:
+        return line.said
     try:
         return (_decode_withdrawal if withdraws else _decode_statement)(line.payload)
     except msgspec.ValidationError as error:
         text = str(error)
         code = "SCHEMA_UNKNOWN" if "unknown field" in text else "SCHEMA_MISSING" if "missing required" in text else "SCHEMA_TYPE"
         raise _Fault(code) from error
+
+
+def read_statement(payload: bytes) -> Statement:
+    """The clear payload of an assertion or amendment that took effect."""
+    return _decode_statement(payload)
 
 
 def _check_common(said: Payload, rules: StreamRules, suite: Suite) -> None:

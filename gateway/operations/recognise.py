@@ -1,0 +1,320 @@
+"""Decide what a record issued elsewhere means here (互认), and write it down with all that the decision rests on.
+
+Rules: the decision is the table of `core/exchange/recognition`; it is made again in the transaction that changes what the partner says,
+when a change here touches its subject (`follow`), and when time alone may have changed it (`review`). An effect that begins or ends is one
+row of the change log, so every exit follows. A negative effect needs a named person's confirmation of that very version, and nothing else
+makes one. What was recognised does not travel on. This story must not change what the issuing city said.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.disclosure.policy import Policies
+from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange.recognition import (
+    POSITIVE_CATEGORIES,
+    Confirmation,
+    Inputs,
+    LocalMeasure,
+    RecognisedRecord,
+    Recognition,
+    Terms,
+    next_review,
+    recognise,
+)
+from gateway.core.exchange.records import Statement, read_statement, scope_fault
+from gateway.core.records.basis import in_force as grounds_in_force
+from gateway.core.records.model import NEGATIVE_CATEGORIES, Period, Record, RecordId
+from gateway.core.records.periods import legal_day, publication
+from gateway.operations.partners import Stream, stream_at
+from gateway.services import Services
+from gateway.store import audit, changes, records
+from gateway.store import exchange as ledger
+from gateway.store.reads import Row
+from gateway.store.store import Transaction, moment, stamp
+
+CHUNK = 1000
+ACTOR = "gateway/recognition"
+READER = "recognition"
+
+
+class Decided(Struct, frozen=True, kw_only=True):
+    """One decision, as the office sees it."""
+
+    record_id: str
+    dataset: str
+    category: str
+    agreement: str
+    issuer: str
+    effect: str | None
+    consequence: str
+    reason: str
+    until: date | None
+    changed: bool
+
+
+class _Held(Struct, frozen=True, kw_only=True):
+    """What is known of one chunk of records."""
+
+    told: Mapping[str, Row]
+    before: Mapping[str, Row]
+    records: Mapping[RecordId, Record]
+    confirmations: Mapping[tuple[str, int], Row]
+    listed: frozenset[str]
+    """Subjects on a list of serious violations of our own."""
+
+
+async def decide(services: Services, tx: Transaction, record_ids: Collection[str], *, actor: str = ACTOR) -> list[Decided]:
+    """Decide anew about these records of partners, in the caller's transaction; ids of others are passed over.
+
+    Raises NoActivePolicy, StoreError.
+    """
+    policies = services.policies.current()
+    streams: dict[tuple[str, str], tuple[Stream | None, datetime | None]] = {}
+    ids = sorted(set(record_ids))
+    decided: list[Decided] = []
+    for at in range(0, len(ids), CHUNK):
+        held = await _gather(tx, policies, ids[at : at + CHUNK])
+        decisions: list[tuple[Row, Stream, Recognition]] = []
+        for record_id, row in held.told.items():
+            key = (row.stream, row.sender)
+            if key not in streams:
+                head = await ledger.in_stream(tx, row.sender, row.stream)
+                streams[key] = await stream_at(tx, row.stream, row.sender, tx.now), head.created if head is not None else None
+            stream, as_of = streams[key]
+            if stream is not None and _concerns(stream, held, record_id):
+                decisions.append((row, stream, recognise(_inputs(policies, stream, as_of, held, row, tx.now))))
+        decided += await _keep(tx, held, decisions, actor)
+    return decided
+
+
+async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str]) -> _Held:
+    told = await ledger.told_records(tx, ids)
+    held = {record.record_id: record for record in await records.load(tx, ids=[RecordId(each) for each in ids], fields=frozenset())}
+    subjects = {record.subject_id for record in held.values()}
+    black = [each.dataset for each in policies.catalogue.lists.values() if each.polarity == "black"]
+    listings = await records.load(tx, ids=[RecordId(each) for each in await ledger.listings_of(tx, subjects, black)], fields=frozenset())
+    return _Held(
+        told=told,
+        before=await ledger.decisions(tx, ids),
+        records=held,
+        confirmations=await ledger.confirmed(tx, ids),
+        listed=frozenset(
+            record.subject_id for record in listings if (period := _period(policies, record, tx.now)) is not None and period.state == "open"
+        ),
+    )
+
+
+def _concerns(stream: Stream, held: _Held, record_id: str) -> bool:
+    """Whether there is, or may be, a decision: the agreement names the category, or something was decided before."""
+    record = held.records.get(RecordId(record_id))
+    if record_id in held.before:
+        return True
+    return record is not None and stream.governing.agreement.recognises(stream.rules.terms.dataset, record.category) is not None
+
+
+def _inputs(policies: Policies, stream: Stream, as_of: datetime | None, held: _Held, row: Row, now: datetime) -> Inputs:
+    record = held.records.get(RecordId(row.record_id))
+    said = read_statement(row.payload) if row.payload is not None and row.op in ("assert", "amend") else None
+    period = _period(policies, record, now) if record is not None else None
+    agreement = stream.governing.agreement
+    category = record.category if record is not None else stream.rules.terms.scope.categories[0]
+    entry = agreement.recognises(stream.rules.terms.dataset, category)
+    yes = held.confirmations.get((row.record_id, row.v))
+    return Inputs(
+        record=RecognisedRecord(
+            rid=row.record_id,
+            v=row.v,
+            op=row.op,
+            in_force=record is not None and record.state == "in_force" and said is not None and said.status == "in_force",
+            dataset=stream.rules.terms.dataset,
+            category=category,
+            kind=record.kind if record is not None else "natural",
+            trust=record.trust if record is not None else "vouched",
+            dispute=(record is not None and record.dispute_since is not None) or (said is not None and said.dispute),
+            publish_until=_last_day(said, period),
+            period_known=period is not None and period.state in ("open", "over"),
+        ),
+        terms=Terms(
+            agreement=agreement.id,
+            version=agreement.version,
+            state=stream.governing.standing(now).state,
+            in_scope=said is not None and scope_fault(said, stream.rules) is None,
+            covered=entry is not None and "mutual.recognition" in agreement.terms.purposes,
+            freshness_h=entry.freshness_h if entry is not None else 1,
+            persons=stream.rules.persons,
+            ends=agreement.ends,
+            as_of=as_of,
+        ),
+        measure=_measure(policies, category, legal_day(now)),
+        serious_here=record is not None and record.subject_id in held.listed,
+        confirmation=Confirmation(rid=row.record_id, v=row.v, by=yes.by_person, basis=yes.basis, at=moment(yes.at))
+        if yes is not None
+        else None,
+        now=now,
+    )
+
+
+def _period(policies: Policies, record: Record, now: datetime) -> Period | None:
+    dataset = policies.catalogue.datasets.get(record.dataset)
+    if dataset is None:
+        return None
+    return publication(
+        act=dataset.publish.act,
+        severity=record.severity,
+        kind=record.kind,
+        category=record.category,
+        dates=record.dates,
+        table=policies.catalogue.periods,
+        now=now,
+        minor=record.minor,
+    )
+
+
+def _last_day(said: Statement | None, period: Period | None) -> date | None:
+    days = [date.fromisoformat(said.publish_until)] if said is not None and said.publish_until is not None else []
+    if period is not None and period.last_day is not None:
+        days.append(period.last_day)
+    return min(days, default=None)
+
+
+def _measure(policies: Policies, category: str, today: date) -> LocalMeasure | None:
+    """The first measure of the catalogue for this polarity; live while its edition and one of its grounds are in force."""
+    polarity: Literal["red", "black"] | None
+    polarity = "red" if category in POSITIVE_CATEGORIES else "black" if category in NEGATIVE_CATEGORIES else None
+    candidates = [measure for measure in policies.catalogue.measures.values() if measure.polarity == polarity]
+    for measure in candidates:
+        edition = policies.catalogue.editions.get(measure.edition)
+        if edition is not None and edition.in_force(today) and grounds_in_force(measure.basis, today):
+            return LocalMeasure(id=measure.id, live=True)
+    return LocalMeasure(id=candidates[0].id, live=False) if candidates else None
+
+
+async def _keep(tx: Transaction, held: _Held, decisions: Sequence[tuple[Row, Stream, Recognition]], actor: str) -> list[Decided]:
+    rows: list[tuple[object, ...]] = []
+    begun: list[RecordId] = []
+    lifted: dict[str, list[RecordId]] = {}
+    told: list[Decided] = []
+    for row, stream, decision in decisions:
+        before = held.before.get(row.record_id)
+        until = decision.until.isoformat() if decision.until else None
+        same = before is not None and (before.effect, before.consequence, before.reason, before.until) == (
+            decision.effect,
+            decision.consequence,
+            decision.reason,
+            until,
+        )
+        review_at = next_review(decision)
+        rows.append(
+            (
+                row.record_id,
+                stream.governing.agreement.id,
+                row.sender,
+                decision.effect,
+                decision.consequence,
+                decision.reason,
+                until,
+                msgspec.json.encode(decision.inputs),
+                before.decided_at if before is not None and same else tx.now_text,
+                stamp(review_at) if review_at else None,
+            )
+        )
+        had = before is not None and before.effect is not None
+        if RecordId(row.record_id) in held.records and not same:
+            if decision.effect is not None:
+                begun.append(RecordId(row.record_id))
+            elif had:
+                lifted.setdefault(decision.reason, []).append(RecordId(row.record_id))
+        told.append(
+            Decided(
+                record_id=row.record_id,
+                dataset=decision.inputs.record.dataset,
+                category=decision.inputs.record.category,
+                agreement=stream.governing.agreement.id,
+                issuer=row.sender,
+                effect=decision.effect,
+                consequence=decision.consequence,
+                reason=decision.reason,
+                until=decision.until,
+                changed=not same,
+            )
+        )
+    await ledger.put_decisions(tx, rows)
+    if begun:
+        await records.mark_recognised(tx, begun, lifted=False, reason="recognised", actor=actor)
+    for reason, ids in lifted.items():
+        await records.mark_recognised(tx, ids, lifted=True, reason=reason, actor=actor)
+    news = Counter(each.reason for each in told if each.changed)
+    if news:
+        await audit.write(tx, actor, "record.recognise", "records", dict(news))
+    return told
+
+
+# --- when to decide again ---------------------------------------------------------------------------------------------
+
+
+async def review(services: Services, *, limit: int = 5000) -> int:
+    """Decide anew wherever time alone may have changed the answer; how many records were looked at."""
+    await services.policies.fresh()
+    due = await ledger.decisions_due(services.store.reads, services.clock(), limit)
+    for at in range(0, len(due), CHUNK):
+        async with services.store.transaction() as tx:
+            await decide(services, tx, due[at : at + CHUNK])
+    return len(due)
+
+
+async def follow(services: Services, *, limit: int = 5000) -> int:
+    """Decide anew about subjects that something changed for: a listing, a dispute, a correction. How many changes were read."""
+    await services.policies.fresh()
+    position = await changes.reader_position(services.store.reads, READER)
+    found = await changes.after(services.store.reads, position, limit)
+    if not found:
+        return 0
+    subjects = {change.subject_id for change in found if change.op not in ("recognise", "lift")}
+    async with services.store.transaction() as tx:
+        touched = await ledger.decided_of(tx, subjects) if subjects else []
+        if touched:
+            await decide(services, tx, touched)
+        await changes.move_reader(tx, READER, found[-1].seq, expected=position)
+    return len(found)
+
+
+async def review_stream(services: Services, stream: str, sender: str) -> int:
+    """Decide anew about everything a stream has told us, after its agreement or our policies changed; how many records."""
+    await services.policies.fresh()
+    after, looked = "", 0
+    while True:
+        found = await ledger.told_by(services.store.reads, sender, stream, after=after, limit=CHUNK)
+        if not found:
+            return looked
+        async with services.store.transaction() as tx:
+            await decide(services, tx, found)
+        looked += len(found)
+        after = found[-1]
+
+
+async def confirm(services: Services, record_id: str, *, by: str, basis: str) -> Decided:
+    """A named person confirms the effect of the present version of a negative record from elsewhere, on a legal basis.
+
+    Raises StoreError record-unknown, confirmation-needs when name or basis is empty, confirmed-already.
+    """
+    if not by.strip() or not basis.strip():
+        raise StoreError("a confirmation names a person and a legal basis", code="confirmation-needs", place="--basis")
+    await services.policies.fresh()
+    async with services.store.transaction() as tx:
+        row = (await ledger.told_records(tx, [record_id])).get(record_id)
+        if row is None:
+            raise StoreError("no partner has told us of such a record", code="record-unknown", place=record_id)
+        if (record_id, row.v) in await ledger.confirmed(tx, [record_id]):
+            raise StoreError("this version is confirmed already", code="confirmed-already", place=record_id)
+        await ledger.put_confirmation(tx, record_id, row.v, by=by, basis=basis)
+        await audit.write(tx, by, "record.confirm", f"record/{record_id}", {"v": row.v})
+        decided = await decide(services, tx, [record_id], actor=by)
+        if not decided:
+            raise ExchangeError("no agreement recognises this record", code="SCOPE_AGREEMENT", place=record_id)
+    return decided[0]
