@@ -5,9 +5,10 @@ import re
 import pytest
 
 from gateway.core.errors import PolicyError
-from gateway.core.records.catalogue import MAX_FILE, Catalogue, line_of, normalise_header, read_catalogue
-from gateway.core.records.intake import header_map
+from gateway.core.records.catalogue import Catalogue, read_catalogue
+from gateway.core.records.headers import header_map, normalise_header
 from gateway.core.records.model import SUBJECT_KINDS, DatasetId
+from gateway.core.records.policy_file import MAX_FILE, line_of
 
 Files = dict[str, bytes]
 PENALTIES = "datasets/administrative-penalties.toml"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import RowFault
-from gateway.core.records.catalogue import Catalogue, normalise_header
+from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.divisions import division
+from gateway.core.records.headers import header_map, normalise_header
 from gateway.core.records.identifiers import check_uscc
-from gateway.core.records.intake import header_map
 from gateway.core.records.model import Admitted, DatasetId
 
 Admit = Callable[..., Admitted]
