@@ -25,6 +25,9 @@ from gateway.web.replies import Header, Reply, compressed, conditional, data_hea
 
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 
+_DEFAULTS: Mapping[str, str] = {"limit": "20", "count": "none", "shape": "nested", "trailer": "0", "excel": "0"}
+"""Spelled out or left out, these are one query."""
+
 
 class Walk:
     """The cursors of one request: the `Pages` that a story asks for positions and URLs."""
@@ -49,7 +52,7 @@ class Walk:
             purpose=caller.purpose,
             app=caller.app,
             plan=plan,
-            query=f"{self._path}?{parameters.canonical_query(self._params, without=('limit',))}",
+            query=f"{self._path}?{parameters.canonical_query(self._params, defaults=_DEFAULTS)}",
         )
 
     def position(self, plan: str) -> Position | None:
@@ -98,9 +101,10 @@ class Asked:
         params = dict(self.params)
         cursor = params.pop("cursor", None)
         excel = parameters.flag(params, "excel")
+        asked = {name: value for name, value in params.items() if name != "excel"}
         if cursor is not None and params.get("limit") == "all":
             raise InvalidParameter(errors=(ErrorItem("cursor", "limit=all 不能与 cursor 同时使用", parameter="cursor"),))
-        suffix = "" if self.format == "json" and not self.scope["path"].endswith(".json") else self._suffix()
+        suffix = next((each for each in SUFFIXES if self.scope["path"].endswith(each)), "")
         walk = Walk(
             self.house.cursors,
             self.caller,
@@ -110,11 +114,7 @@ class Asked:
             cursor=cursor,
             today=replies.legal_date(self.services.clock()),
         )
-        return Ask(params=params, language=self.language, format=self.format, excel=excel, pages=walk)
-
-    def _suffix(self) -> str:
-        path: str = self.scope["path"]
-        return next((suffix for suffix in SUFFIXES if path.endswith(suffix)), "")
+        return Ask(params=asked, language=self.language, format=self.format, excel=excel, pages=walk)
 
     def reply(self, answer: Answer, *, names_subjects: bool = True) -> Reply:
         """The answer of a story with its header fields; 304 when the caller holds it already."""

@@ -29,6 +29,7 @@ FIELDS: Final = Parameter(
 COUNT: Final = Parameter(
     name="count", text="是否计数。Whether to count.", schema={"type": "string", "enum": ["none", "estimated", "exact"], "default": "none"}
 )
+FACET: Final = Parameter(name="facet", text="分面统计，至多五个字段。Facets, at most five.", schema={"type": "string", "maxLength": 200})
 SHAPE: Final = Parameter(name="shape", text="flat 为展平的一行。One flat row.", schema={"type": "string", "enum": ["flat"]})
 TRAILER: Final = Parameter(
     name="trailer", text="NDJSON 末尾加一行汇总。A last line with the number of rows.", schema={"type": "string", "enum": ["0", "1"]}
@@ -54,7 +55,7 @@ PURPOSE: Final = Parameter(
     name="Purpose", where="header", text="使用目的，凭证有多个目的时必填。Purpose of use.", schema={"type": "string", "maxLength": 63}
 )
 
-PAGING: Final = (LIMIT, CURSOR, SORT, FIELDS, COUNT, SHAPE, TRAILER, EXCEL, PURPOSE)
+PAGING: Final = (LIMIT, CURSOR, SORT, FIELDS, COUNT, FACET, SHAPE, TRAILER, EXCEL, PURPOSE)
 PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired", "purpose-missing")
 EXAMPLE_PAGE: Final = {
     "next": None,

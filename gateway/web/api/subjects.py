@@ -82,6 +82,7 @@ SUBJECTS = Described(
         Parameter(name="list", text="在此名单上。On this list.", schema={"type": "string", "maxLength": 400}),
         *PAGING,
     ),
+    open_filters=True,
     gives=shapes.SubjectPage,
     items=True,
     media=TABLE_MEDIA,

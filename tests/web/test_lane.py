@@ -1,0 +1,171 @@
+"""The public lane answers alone, answers as the framework does to the byte, and steps aside whenever it is not sure."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.store.lane import LaneReads
+from tests.web.city import City, Server, served
+
+UNREPEATABLE = {"date", "request-id"}
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """A framework that must not be asked."""
+    if scope["type"] == "http":
+        raise AssertionError("the lane did not answer by itself")
+
+
+@pytest.fixture(scope="module")
+def lane(sqlite_city: City) -> Iterator[Server]:
+    """A server whose framework refuses every request: what is answered, the lane answered."""
+    with served(sqlite_city) as server:
+        server.app.inner = refuse
+        yield server
+
+
+@pytest.fixture(scope="module")
+def office(sqlite_city: City) -> Iterator[Server]:
+    """A server without the lane."""
+    with served(sqlite_city) as server:
+        server.app.lane = None
+        yield server
+
+
+@pytest.fixture(scope="module")
+def codes(office: Server) -> list[str]:
+    """Codes of all organisations."""
+    lines = office.get("/v1/subjects.ndjson?limit=all&fields=uscc").text.splitlines()
+    return [line.split('"uscc":"')[1][:18] for line in lines]
+
+
+def shown(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
+    """An answer without what differs each time."""
+    return answer.status_code, {name: value for name, value in answer.headers.items() if name not in UNREPEATABLE}, answer.content
+
+
+def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str]) -> None:
+    """Every organisation: status, header fields and bytes; GET, HEAD, conditional, browser's and plain header fields."""
+    assert len(codes) > 100
+    browser = {
+        "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
+        "Accept-Encoding": "gzip, deflate, br",
+        "User-Agent": "Mozilla/5.0",
+    }
+    for number, code in enumerate(codes):
+        path = f"/v1/subjects/{code}"
+        plain = lane.get(path)
+        assert shown(plain) == shown(office.get(path))
+        if number < 20:
+            etag = plain.headers["etag"]
+            for method, headers in (
+                ("HEAD", {}),
+                ("GET", browser),
+                ("GET", {"If-None-Match": etag}),
+                ("GET", {"If-None-Match": f'"x", {etag}'}),
+                ("HEAD", {"If-None-Match": "*"}),
+                ("GET", {"If-None-Match": '"other"'}),
+            ):
+                there, here = lane.client.request(method, path, headers=headers), office.client.request(method, path, headers=headers)
+                assert shown(there) == shown(here)
+                assert there.status_code == (304 if headers.get("If-None-Match") in (etag, f'"x", {etag}', "*") else 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("{code}?x=1", {}),
+        ("{code}", {"Authorization": "Bearer x"}),
+        ("{code}", {"Purpose": "open.read"}),
+        ("{code}", {"Accept": "text/csv"}),
+        ("{code}", {"Accept-Language": "en"}),
+        ("{lower}", {}),
+        ("{code}.json", {}),
+        ("{code}/records", {}),
+        ("sub_{code}", {}),
+        ("92{code16}", {}),
+    ],
+)
+def test_the_lane_steps_aside(lane: Server, codes: list[str], path: str, headers: dict[str, str]) -> None:
+    """Query, credential, purpose, another format or language, other spellings, other paths: the framework's business."""
+    filled = path.format(code=codes[0], lower=codes[0].lower(), code16=codes[0][2:])
+    assert lane.client.get(f"/v1/subjects/{filled}", headers=headers).status_code == 500  # the refusing framework was asked
+
+
+def test_other_methods_are_not_the_lanes(office: Server, codes: list[str]) -> None:
+    """POST to a subject is 405 as everywhere."""
+    assert office.client.post(f"/v1/subjects/{codes[0]}").status_code == 405
+
+
+def test_a_change_is_seen_before_it_is_rendered(fresh_city: City) -> None:
+    """When a subject has changed and no reader has run, the lane does not show the old rendering."""
+    with served(fresh_city) as server:
+        code = next(line.split('"uscc":"')[1][:18] for line in server.get("/v1/subjects.ndjson?limit=1").text.splitlines())
+        server.app.inner = refuse
+        assert server.get(f"/v1/subjects/{code}").status_code == 200
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute("UPDATE subjects SET head_seq = head_seq + 1")
+        connection.close()
+        assert server.get(f"/v1/subjects/{code}").status_code == 500
+
+
+def test_a_rendering_ends_by_the_clock(fresh_city: City) -> None:
+    """Past its `valid_until` a rendering is not shown, whether or not a reader has run."""
+    with served(fresh_city) as server:
+        code = next(line.split('"uscc":"')[1][:18] for line in server.get("/v1/subjects.ndjson?limit=1").text.splitlines())
+        server.app.inner = refuse
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute("UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:30Z'")
+        connection.close()
+        assert "max-age=30," in server.get(f"/v1/subjects/{code}").headers["cache-control"]
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute("UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:00Z'")
+        connection.close()
+        assert server.get(f"/v1/subjects/{code}").status_code == 500
+
+
+def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
+    """A policy that another process activated counts from its commit, before this process has read it."""
+    reads = LaneReads(asyncio.run(_store_of(fresh_city)))
+    with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+        code = connection.execute(
+            "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) WHERE key_type = 'uscc' AND kind = 'enterprise'"
+        ).fetchone()[0]
+        before = reads.by_code(code)
+        connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
+        connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test')")
+        connection.commit()
+        after = reads.by_code(code)
+    connection.close()
+    reads.close()
+    assert before is not None
+    assert after is not None
+    assert (before.policy_version, after.policy_version) == (1, 2)
+
+
+async def _store_of(city: City) -> Any:
+    from gateway.services import open_services
+
+    async with open_services(city.settings()) as services:
+        return services.store
+
+
+def test_postgresql_has_no_lane(pg_city: City) -> None:
+    """There a look-up waits for the network: the office lane answers."""
+    with served(pg_city) as server:
+        assert server.app.lane is None
+        line = server.get("/v1/subjects.ndjson?limit=1").text
+        code = line.split('"uscc":"')[1][:18]
+        assert server.get(f"/v1/subjects/{code}").status_code == 200
+
+
+def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
+    """A failing statement makes the lane step aside."""
+    reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
+    reads.close()
+    assert reads.by_code("91220502XXT00002X2") is None
