@@ -91,6 +91,12 @@ class ExchangeError(GatewayError):
     code = "SCHEMA_JSON"
 
 
+class NoteRefused(ExchangeError):
+    """A signed note that is not believed: of an artefact that somebody carried to us, not of the request that carried it."""
+
+    code = "SIG_INVALID"
+
+
 class RequestError(GatewayError):
     """What a caller did wrong; `errors` point at parameters or body members, never repeat values."""
 

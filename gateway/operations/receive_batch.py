@@ -23,8 +23,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.adapter_contract import SourceRecord
-from gateway.core.errors import ExchangeError, RowFault, StoreError
-from gateway.core.exchange import batches, feedback
+from gateway.core.errors import ExchangeError, NoteRefused, RowFault, StoreError
+from gateway.core.exchange import batches, feedback, notes
 from gateway.core.exchange.agreements import Agreement
 from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
 from gateway.core.exchange.documents import PartnerKeys
@@ -33,7 +33,18 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, judge
 from gateway.core.exchange.records import after as known_after
-from gateway.core.exchange.wire import SHA256, SUITES, Suite, batch_id, digest_text, instant, parse_instant, split_stream, strict_json
+from gateway.core.exchange.wire import (
+    SHA256,
+    SUITES,
+    Suite,
+    batch_id,
+    digest_text,
+    instant,
+    parse_instant,
+    split_stream,
+    strict_json,
+    unb64,
+)
 from gateway.core.records.intake import IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import publication
@@ -73,14 +84,55 @@ class Received(Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
 
 
-class BatchRefused(ExchangeError):
+class BatchRefused(NoteRefused):
     """A failure that moves nothing: the caller gets a problem and may try again."""
 
     def __init__(self, error: ExchangeError) -> None:
         super().__init__(error.detail, place=error.place, hint=error.hint, code=error.code)
 
 
+class Answered(Struct, frozen=True, kw_only=True):
+    """What goes back over HTTP: a signed receipt, or the names of the parts that are wanted."""
+
+    status: int
+    body: bytes
+
+
+STATUS_OF: Mapping[Result, int] = {
+    "applied": 200,
+    "partial": 200,
+    "held": 202,
+    "quarantined": 202,
+    "fetching": 202,
+    "frozen": 409,
+    "rejected": 422,
+}
+MAX_INLINE = 8 * 2**20
+"""Parts that come with the batch itself, decoded."""
+
+
 # --- the way in -------------------------------------------------------------------------------------------------------
+
+
+async def receive_posted(services: Services, stream: str, body: bytes) -> Answered:
+    """Take a batch as it is posted: `{"manifest":{body,note},"checkpoint":"…","parts":{name:b64}?}`.
+
+    Raises BatchRefused, StoreError.
+    """
+    try:
+        said = strict_json(body)
+        document, checkpoint, parts = notes.from_envelope(said.get("manifest")), said.get("checkpoint"), said.get("parts") or {}
+        if not isinstance(checkpoint, str) or not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
+            raise ExchangeError("a batch is a manifest, a checkpoint and perhaps parts", code="SCHEMA_MANIFEST")
+        if sum(len(part) for part in parts.values()) * 3 // 4 > MAX_INLINE:
+            raise ExchangeError("more than 8 MiB of parts inline: send them one by one", code="SIZE_BYTES")
+        decoded = {name: unb64(part, "SCHEMA_MANIFEST") for name, part in parts.items()}
+    except ExchangeError as error:
+        raise BatchRefused(error) from error
+    received = await receive_batch(services, stream=stream, document=document, checkpoint=checkpoint, parts=decoded)
+    if received.receipt is None:
+        return Answered(status=STATUS_OF[received.result], body=msgspec.json.encode({"state": "FETCHING", "missing": received.missing}))
+    return Answered(status=STATUS_OF[received.result], body=notes.envelope(received.receipt))
 
 
 async def receive_batch(
@@ -131,6 +183,18 @@ def _parse_batch_id(batch: str) -> tuple[str, str, int, int]:
     origin, _, epoch = origin.rpartition("/")
     sender, _, stream = origin.partition("/x/")
     return sender, stream, int(epoch), int(seq)
+
+
+async def size_wanted(services: Services, *, stream: str, epoch: int, seq: int, name: str) -> int:
+    """How long a part must be, asked before its bytes are read: only a batch whose manifest was believed may bring any.
+
+    Raises BatchRefused NOT_FOUND.
+    """
+    for batch in await _fetching(services.store.reads, stream, epoch, seq):
+        for part in batches.read_manifest(batch.document.body).parts:
+            if part.name == name:
+                return part.bytes
+    raise BatchRefused(ExchangeError("no batch waits for this part", code="NOT_FOUND"))
 
 
 async def put_part(services: Services, *, stream: str, epoch: int, seq: int, name: str, data: bytes) -> None:

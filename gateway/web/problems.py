@@ -20,7 +20,7 @@ from litestar.exceptions import (
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 from msgspec import Struct
 
-from gateway.core.errors import ErrorItem, ExchangeError, RequestError, StoreError
+from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, StoreError
 from gateway.web.negotiation import Language
 
 
@@ -196,6 +196,11 @@ RETRY_AFTER: Final = {"overloaded": "2", "unavailable": "5", "query-timeout": "5
 
 EXCHANGE_STATUS: Final = (
     # what an exchange.md §8 code reads as over HTTP, by its longest prefix (exchange.md §10)
+    ("NOT_FOUND", 404),
+    ("MEDIA_TYPE", 415),
+    ("RATE_LIMIT", 429),
+    ("UNAVAILABLE", 503),
+    ("MAINTENANCE", 503),
     ("SIG_HTTP", 401),
     ("SIG_CONTENT_DIGEST", 401),
     ("SIG_UNKNOWN_KEY", 401),
@@ -238,15 +243,17 @@ def status_of(error: Exception) -> int:
     return _kind_of(error).status
 
 
-def _exchange_kind(code: str) -> ProblemKind:
+def _exchange_kind(code: str, status: int | None = None) -> ProblemKind:
     wire = code.lower().replace("_", "-")
     words = {"zh-CN": "交换规则不允许", "en": "Refused by the exchange rules"}
-    return ProblemKind(code=wire, status=exchange_status(code), title=words, detail=words)  # type: ignore[arg-type]  # keys are Language
+    return ProblemKind(code=wire, status=status or exchange_status(code), title=words, detail=words)  # type: ignore[arg-type]  # keys are Language
 
 
 def _kind_of(error: Exception) -> ProblemKind:
     """The published kind of any exception at all; what nobody foresaw is `internal`."""
     match error:
+        case NoteRefused() if error.code.startswith("SIG_"):
+            return _exchange_kind(error.code, 422)  # an artefact's note, not the request's signature
         case ExchangeError():
             return KINDS.get(error.code) or _exchange_kind(error.code)
         case StoreError():

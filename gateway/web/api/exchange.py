@@ -1,0 +1,206 @@
+"""The exchange over HTTP, `/x/v1` (exchange.md §10), without request signatures: those come with RFC 9421.
+
+Rules: what is written here is believed by its own signatures alone (manifests, checkpoints, agreements), so writing needs no more;
+what is read names records, so until requests are signed it is answered in test mode on loopback only, and with 401 `sig-http`
+elsewhere. Our keys document is open to all. Bodies are bounded before they are read. This room must not look into what it carries.
+"""
+
+import re
+from typing import Final
+
+from litestar import Router, get, post, put
+from litestar.params import FromPath
+
+from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
+from gateway.operations import receive_batch, show_exchange
+from gateway.operations.show_exchange import Shown
+from gateway.services import Services
+from gateway.web.describe import AnyRequest
+from gateway.web.house import House, house_of
+from gateway.web.negotiation import header
+from gateway.web.replies import NO_STORE, Header, Reply, matches
+
+MAX_DOCUMENT: Final = 2**20
+MAX_POST: Final = 12 * 2**20
+MAX_PART: Final = 256 * 2**20
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
+_NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
+
+
+def _reply(shown: Shown, status: int = 200, *more: Header) -> Reply:
+    return Reply(status, [(b"content-type", shown.media.encode()), *(more or (NO_STORE,))], shown.body)
+
+
+def _read(request: AnyRequest) -> Services:
+    """The house, for a call that reads what only a partner may.
+
+    Raises ExchangeError SIG_HTTP outside test mode.
+    """
+    house = house_of(request)
+    if not house.settings.demo:
+        raise ExchangeError("此接口须由协议对方签名访问；本版本尚不验签，仅在测试模式下开放。", code="SIG_HTTP")
+    return house.services
+
+
+def _number(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    if not _NUMBER.match(text):
+        raise InvalidParameter(f"{name}: 应为正整数。")
+    return int(text)
+
+
+async def _body(request: AnyRequest, limit: int, media: str) -> bytes:
+    """The body of a request, at most `limit` bytes.
+
+    Raises ExchangeError MEDIA_TYPE, SIZE_BYTES.
+    """
+    if header(request.scope["headers"], b"content-type").partition(b";")[0].strip().lower() != media.encode():
+        raise ExchangeError(f"正文须为 {media}。", code="MEDIA_TYPE")
+    size, chunks = 0, []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise ExchangeError("正文过大。", code="SIZE_BYTES")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+# --- keys and agreements ----------------------------------------------------------------------------------------------
+
+
+@get("/keys", include_in_schema=False)
+async def keys(request: AnyRequest) -> Reply:
+    """Our signed keys document, open to all."""
+    house: House = house_of(request)
+    shown = await show_exchange.keys(house.services)
+    tag = b'"%s"' % (shown.tag or "").encode()
+    headers: list[Header] = [(b"content-type", b"application/json"), (b"etag", tag), (b"cache-control", b"public, max-age=300")]
+    if matches(header(request.scope["headers"], b"if-none-match"), tag):
+        return Reply(304, headers)
+    return Reply(200, headers, shown.body)
+
+
+@get("/agreements", include_in_schema=False)
+async def agreements(request: AnyRequest) -> Reply:
+    """Agreements with their states."""
+    return _reply(await show_exchange.agreements(_read(request)))
+
+
+@get("/agreements/{agreement_id:str}/{version:str}", include_in_schema=False)
+async def agreement(request: AnyRequest, agreement_id: FromPath[str], version: FromPath[str]) -> Reply:
+    """One agreement version, as signed."""
+    if not _NUMBER.match(version):
+        raise NotFound
+    return _reply(await show_exchange.agreement(_read(request), agreement_id, int(version)))
+
+
+@post("/agreements", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
+async def post_agreement(request: AnyRequest) -> Reply:
+    """A countersigned agreement coming back, or a suspension, resumption or end."""
+    body = await _body(request, MAX_DOCUMENT, "application/json")
+    return _reply(await show_exchange.take_document(house_of(request).services, body))
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@get("/streams", include_in_schema=False)
+async def streams(request: AnyRequest) -> Reply:
+    """Streams of both directions."""
+    return _reply(await show_exchange.streams(_read(request)))
+
+
+@get("/streams/{stream:str}/checkpoint", include_in_schema=False)
+async def checkpoint(request: AnyRequest, stream: FromPath[str]) -> Reply:
+    """The signed head of a stream of ours."""
+    epoch = _number(request.query_params.get("epoch"), "epoch")
+    return _reply(await show_exchange.checkpoint(_read(request), stream, epoch), 200, _NO_CACHE)
+
+
+@get("/streams/{stream:str}/manifests/{seq:str}", include_in_schema=False)
+async def manifest(request: AnyRequest, stream: FromPath[str], seq: FromPath[str]) -> Reply:
+    """A batch of ours without its parts; the next one may be waited for."""
+    services = _read(request)
+    if seq != "latest" and not _NUMBER.match(seq):
+        raise NotFound
+    wait = request.query_params.get("wait", "0")
+    if not re.fullmatch(r"[0-9]|[12][0-9]|30", wait):
+        raise InvalidParameter("wait: 0 至 30 秒。")
+    shown = await show_exchange.manifest(
+        services, stream, None if seq == "latest" else int(seq), epoch=_number(request.query_params.get("epoch"), "epoch"), wait_s=int(wait)
+    )
+    return Reply(204, [NO_STORE, (b"retry-after", b"30")]) if shown is None else _reply(shown)
+
+
+@get("/streams/{stream:str}/files/{name:str}", include_in_schema=False)
+async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) -> Reply:
+    """The bytes of one part of ours."""
+    shown = await show_exchange.part(_read(request), stream, name)
+    digest = (shown.tag or "").removeprefix("sha-256:").encode()
+    return _reply(shown, 200, NO_STORE, (b"repr-digest", b"sha-256=:%s:" % digest))
+
+
+@post("/streams/{stream:str}/batches", include_in_schema=False, request_max_body_size=MAX_POST)
+async def post_batch(request: AnyRequest, stream: FromPath[str]) -> Reply:
+    """A partner's batch: a signed receipt, or the names of the parts that are still wanted."""
+    body = await _body(request, MAX_POST, "application/json")
+    answered = await receive_batch.receive_posted(house_of(request).services, stream, body)
+    return Reply(answered.status, [(b"content-type", b"application/json"), NO_STORE], answered.body)
+
+
+@put("/streams/{stream:str}/files/{name:str}", include_in_schema=False, request_max_body_size=MAX_PART)
+async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) -> Reply:
+    """One part of a batch that was posted without it."""
+    epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
+    if epoch is None or seq is None:
+        raise InvalidParameter("须给出 epoch 与 seq。")
+    services = house_of(request).services
+    size = await receive_batch.size_wanted(services, stream=stream, epoch=epoch, seq=seq, name=name)
+    data = await _body(request, size, "application/octet-stream")
+    await receive_batch.put_part(services, stream=stream, epoch=epoch, seq=seq, name=name, data=data)
+    return Reply(201, [NO_STORE])
+
+
+@get("/streams/{stream:str}/receipts/{no:str}", include_in_schema=False)
+async def receipt(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
+    """A receipt that we gave."""
+    services = _read(request)
+    if no != "latest" and not _NUMBER.match(no):
+        raise NotFound
+    return _reply(await show_exchange.receipt(services, stream, None if no == "latest" else int(no)))
+
+
+@get("/streams/{stream:str}/feedback/{no:str}", include_in_schema=False)
+async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
+    """The feedback file of a receipt."""
+    services = _read(request)
+    if not _NUMBER.match(no):
+        raise NotFound
+    return _reply(await show_exchange.feedback(services, stream, int(no)))
+
+
+@get("/status", include_in_schema=False)
+async def status(request: AnyRequest) -> Reply:
+    """Clock, agreements, streams and what is overdue; signing and verifying are tried, not assumed."""
+    return _reply(await show_exchange.status(_read(request)))
+
+
+router = Router(
+    path="/x/v1",
+    route_handlers=[
+        keys,
+        agreements,
+        agreement,
+        post_agreement,
+        streams,
+        checkpoint,
+        manifest,
+        file,
+        post_batch,
+        put_file,
+        receipt,
+        feedback,
+        status,
+    ],
+)
