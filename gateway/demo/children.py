@@ -56,30 +56,29 @@ def refuse_used_ports(ports: tuple[int, ...]) -> None:
                 ) from error
 
 
-async def command(settings: Path, *arguments: str, log: Path, allowed: frozenset[int] = frozenset({0})) -> bytes:
-    """Run the command for one city to its end; what it wrote on stdout.
+async def run(module: str, *arguments: str, log: Path) -> None:
+    """Run a module of ours to its end.
 
-    Raises ChildFailed with the last line of its errors.
+    Raises ChildFailed with the last line of what it wrote.
     """
-    with log.open("ab") as errors:
+    with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *_line(settings, arguments),
+            *(sys.executable, "-m", module, *arguments),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
+            stdout=output,
+            stderr=output,
             env=clean_environment(os.environ),
             preexec_fn=_end_with_parent,
             start_new_session=True,
         )
         try:
-            output, _ = await process.communicate()
+            status = await process.wait()
         except asyncio.CancelledError:
-            process.kill()
+            _kill_group(process.pid)
             await process.wait()
             raise
-    if process.returncode not in allowed:
-        raise ChildFailed(_last_line(log), place=f"chengxin {' '.join(arguments)}", hint=f"its whole output stands in {log}")
-    return output
+    if status != 0:
+        raise ChildFailed(_last_line(log), place=module, hint=f"its whole output stands in {log}")
 
 
 class Server:
@@ -97,7 +96,7 @@ class Server:
         """Start it; `ready` tells when it answers."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *_line(self._settings, ("serve",)),
+                *(sys.executable, "-m", "gateway", "--settings", str(self._settings), "--actor", "demo", "serve"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -148,10 +147,6 @@ class Server:
             await process.wait()
         else:
             _kill_group(process.pid)  # a worker whose parent was killed before it was ready
-
-
-def _line(settings: Path, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    return (sys.executable, "-m", "gateway", "--settings", str(settings), "--actor", "demo", *arguments)
 
 
 def _kill_group(leader: int) -> None:

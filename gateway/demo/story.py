@@ -19,12 +19,13 @@ from msgspec import Struct
 from gateway.console import say, tell_error
 from gateway.core.records.periods import legal_day
 from gateway.demo import exchange, views
-from gateway.demo.children import Server, command, refuse_used_ports
+from gateway.demo.children import Server, refuse_used_ports, run
 from gateway.demo.cities import City, Memory, recall, remember, two_cities, write_settings
+from gateway.demo.intake import files_of, receipt_path
 from gateway.demo.receipts import receipt_table, totals
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.set_up import set_up
-from gateway.sample.generate import SampleFile, Showcase, showcase, write_sample
+from gateway.sample.generate import Showcase, showcase
 from gateway.services import Services, open_services
 from gateway.settings import clock_of
 
@@ -147,20 +148,14 @@ class _Demo:
             remember(self._plan.folder, self._memory)
 
     async def _one_city(self, city: City) -> list[str]:
-        """One city's files through the command, one after the other; the two cities at once."""
-        kept = city.folder / "receipts"
-        kept.mkdir(exist_ok=True)
-        files = write_sample(
-            city.folder / "files", seed=self._plan.seed, city=city.region, subjects=self._plan.subjects, today=self._memory.today
-        )
-        receipts: list[tuple[SampleFile, bytes]] = []
-        for file in files:
-            path = kept / f"{file.path.stem}.json"
-            if not (self._memory.ingested and path.is_file()):
-                whose = ("--authority", file.authority, "--officer", file.officer or "") if file.authority is not None else ()
-                arguments = ("ingest", file.dataset, str(file.path), "--encoding", file.encoding, *whose, "--receipt", str(path))
-                await command(city.settings_file, *arguments, log=city.folder / "ingest.log", allowed=frozenset({0, 3}))
-            receipts.append((file, path.read_bytes()))
+        """One city's files in a process of its own; both cities at once."""
+        seed, subjects, today = self._plan.seed, self._plan.subjects, self._memory.today
+        if not self._memory.ingested:
+            await run(
+                "gateway.demo.intake", str(city.settings_file), str(seed), str(subjects), today.isoformat(), log=city.folder / "ingest.log"
+            )
+        files = files_of(city.folder, city.region, seed=seed, subjects=subjects, today=today)
+        receipts = [(file, receipt_path(city.folder, file).read_bytes()) for file in files]
         return [*receipt_table(receipts), totals(receipts)]
 
     async def _agree(self) -> None:

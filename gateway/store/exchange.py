@@ -343,6 +343,8 @@ class SentRecord(Struct, frozen=True, kw_only=True):
     op: str
     view_digest: bytes
     refused: str | None
+    idx: int
+    """Its leaf in the stream's tree."""
 
 
 async def sent_records(source: Source, stream: str, record_ids: Collection[str]) -> dict[str, SentRecord]:
@@ -351,7 +353,7 @@ async def sent_records(source: Source, stream: str, record_ids: Collection[str])
         return {}
     rows = await source.all(_OUT_RECORDS, {"stream": stream, "wanted": list(record_ids)})
     return {
-        row.record_id: SentRecord(record_id=row.record_id, v=row.v, op=row.op, view_digest=row.view_digest, refused=row.refused)
+        row.record_id: SentRecord(record_id=row.record_id, v=row.v, op=row.op, view_digest=row.view_digest, refused=row.refused, idx=row.idx)
         for row in rows
     }
 
