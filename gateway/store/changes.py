@@ -34,7 +34,9 @@ class Change(Struct, frozen=True, kw_only=True):
     actor: str
 
 
-_AFTER = sa.select(changes).where(changes.c.seq > sa.bindparam("position")).order_by(changes.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
+_AFTER = (
+    sa.select(changes).where(changes.c.seq > sa.bindparam("position")).order_by(changes.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
+)
 _OF_RECORD = sa.select(changes).where(changes.c.record_id == sa.bindparam("record_id")).order_by(changes.c.seq)
 _HEAD = sa.select(counters.c.value).where(counters.c.name == COUNTER)
 _POSITION = sa.select(readers.c.position).where(readers.c.name == sa.bindparam("reader"))
@@ -76,12 +78,23 @@ async def move_reader(tx: Transaction, name: str, to: int, *, expected: int | No
     whole transaction is to be undone. Raises StoreError `reader-moved`, or `reader-position` outside the log.
     """
     if expected is not None and await reader_position(tx, name) != expected:
-        raise StoreError("another process has moved this reader", code="reader-moved", place=name, hint="undo, and read again from its position")
+        raise StoreError(
+            "another process has moved this reader", code="reader-moved", place=name, hint="undo, and read again from its position"
+        )
     if not 0 <= to <= await head(tx):
         raise StoreError("a reader cannot stand outside the log", code="reader-position", place=name)
     await tx.execute(_MOVE, {"reader": name, "to": to})
 
 
 def _change(row: sa.Row[tuple[object, ...]]) -> Change:
-    return Change(seq=row.seq, at=moment(row.at), record_id=row.record_id, subject_id=row.subject_id, dataset=row.dataset,
-                  version=row.version, op=row.op, reason=row.reason, actor=row.actor)
+    return Change(
+        seq=row.seq,
+        at=moment(row.at),
+        record_id=row.record_id,
+        subject_id=row.subject_id,
+        dataset=row.dataset,
+        version=row.version,
+        op=row.op,
+        reason=row.reason,
+        actor=row.actor,
+    )

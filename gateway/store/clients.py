@@ -45,9 +45,17 @@ async def issue(tx: Transaction, app: str, org: str, tier: str, purpose: str, li
         raise StoreError("a token lives from one second to ten minutes", code="token-lifetime", place="lifetime")
     token = _PREFIX + base64.urlsafe_b64encode(tx.store.random(32)).decode().rstrip("=")
     await tx.execute(_DROP, {"at": tx.now_text})
-    await tx.execute(sa.insert(tokens).values(
-        token_sha256=_digest(token), app=app, org=org, tier=tier, purpose=purpose, issued_at=tx.now_text, expires_at=stamp(tx.now + lifetime),
-    ))
+    await tx.execute(
+        sa.insert(tokens).values(
+            token_sha256=_digest(token),
+            app=app,
+            org=org,
+            tier=tier,
+            purpose=purpose,
+            issued_at=tx.now_text,
+            expires_at=stamp(tx.now + lifetime),
+        )
+    )
     return token
 
 
@@ -56,7 +64,9 @@ async def find(source: Reads | Transaction, token: str, now: datetime) -> TokenR
     row = await source.one(_FIND, {"token_sha256": _digest(token), "at": stamp(now)})
     if row is None:
         return None
-    return TokenRow(app=row.app, org=row.org, tier=row.tier, purpose=row.purpose, issued_at=moment(row.issued_at), expires_at=moment(row.expires_at))
+    return TokenRow(
+        app=row.app, org=row.org, tier=row.tier, purpose=row.purpose, issued_at=moment(row.issued_at), expires_at=moment(row.expires_at)
+    )
 
 
 async def revoke_app(tx: Transaction, app: str) -> int:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -47,21 +48,36 @@ def check_url(url: URL) -> None:
     Raises StoreError `database-unsupported`.
     """
     if url.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
-        raise StoreError("this database or driver is not supported", code="database-unsupported", place="database",
-                         hint="sqlite+aiosqlite:///file or postgresql+asyncpg://…")
+        raise StoreError(
+            "this database or driver is not supported",
+            code="database-unsupported",
+            place="database",
+            hint="sqlite+aiosqlite:///file or postgresql+asyncpg://…",
+        )
     if is_sqlite(url) and (not url.database or url.database == ":memory:" or url.database.startswith("file:") or url.query):
-        raise StoreError("SQLite needs a plain file: in memory all tasks would share one connection", code="database-unsupported",
-                         place="database", hint="sqlite+aiosqlite:////absolute/path/gateway.db")
+        raise StoreError(
+            "SQLite needs a plain file: in memory all tasks would share one connection",
+            code="database-unsupported",
+            place="database",
+            hint="sqlite+aiosqlite:////absolute/path/gateway.db",
+        )
 
 
 def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> AsyncEngine:
     """The engine of all writes; `foreign_keys=False` only for migrations, whose table rebuilds would fire the cascades."""
     if not is_sqlite(url):
-        return create_async_engine(url, hide_parameters=True, pool_size=5, max_overflow=5, pool_timeout=max(wait_s, 0.1),
-                                   connect_args={"server_settings": _server_settings(wait_s)})
+        return create_async_engine(
+            url,
+            hide_parameters=True,
+            pool_size=5,
+            max_overflow=5,
+            pool_timeout=max(wait_s, 0.1),
+            connect_args={"server_settings": _server_settings(wait_s)},
+        )
     # one connection: tasks of this process queue in order of asking, only other processes meet the busy timeout
-    engine = create_async_engine(url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=max(wait_s, 0.1),
-                                 connect_args={"timeout": wait_s})
+    engine = create_async_engine(
+        url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=max(wait_s, 0.1), connect_args={"timeout": wait_s}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
@@ -78,9 +94,15 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
 
 def read_engine(url: URL, *, wait_s: float) -> AsyncEngine:
     """PostgreSQL's engine of reads: each statement its own snapshot, no BEGIN and ROLLBACK around it."""
-    return create_async_engine(url, hide_parameters=True, pool_size=10, max_overflow=10, pool_timeout=max(wait_s, 0.1),
-                               isolation_level="AUTOCOMMIT",
-                               connect_args={"server_settings": {**_server_settings(wait_s), "default_transaction_read_only": "on"}})
+    return create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=10,
+        max_overflow=10,
+        pool_timeout=max(wait_s, 0.1),
+        isolation_level="AUTOCOMMIT",
+        connect_args={"server_settings": {**_server_settings(wait_s), "default_transaction_read_only": "on"}},
+    )
 
 
 def _server_settings(wait_s: float) -> dict[str, str]:
@@ -98,11 +120,13 @@ class Members(TypeDecorator[Any]):
         self.item = item if item is not None else Text()
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """What the database calls it."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(postgresql.ARRAY(self.item))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """The list as the database takes it."""
         if value is None or dialect.name == "postgresql":
             return value if value is None else list(value)
         return members_text(value)
@@ -125,7 +149,8 @@ class among(ColumnElement[bool]):  # noqa: N801 - reads as the SQL word it stand
         integers = isinstance(column.type, sa.Integer)
         self.values = sa.bindparam(name, type_=Members(sa.BigInteger() if integers else Text()))
 
-    def self_group(self, against: Any = None) -> "among":  # it is a condition already; SQLAlchemy would add `= 1`, which no index serves
+    def self_group(self, against: Any = None) -> "among":
+        """A condition already: SQLAlchemy would add `= 1`, which no index serves."""
         return self
 
 
@@ -143,11 +168,17 @@ def _among_postgresql(element: among, compiler: SQLCompiler, **words: Any) -> st
 
 
 _SQLSTATE = {
-    "55P03": "store-locked", "40P01": "store-locked", "40001": "store-locked", "57014": "store-locked",
-    "53100": "store-full", "53200": "store-full",
+    "55P03": "store-locked",
+    "40P01": "store-locked",
+    "40001": "store-locked",
+    "57014": "store-locked",
+    "53100": "store-full",
+    "53200": "store-full",
     "25006": "store-readonly",
-    "42P01": "migration-needed", "42703": "migration-needed",
-    "XX001": "store-corrupt", "XX002": "store-corrupt",
+    "42P01": "migration-needed",
+    "42703": "migration-needed",
+    "XX001": "store-corrupt",
+    "XX002": "store-corrupt",
 }
 _HINTS = {
     "store-locked": "another process is writing; try again",

@@ -85,12 +85,32 @@ async def start(
     ingest_id = new_id("ing_", tx.store.random)
     dek = await vault.dek(tx, SCOPE, create=True)
     about = vault.seal(dek, "ingests", "about", ingest_id, _encoder.encode(About(file_name=file_name, officer=officer)))
-    await tx.execute(sa.insert(ingests).values(
-        ingest_id=ingest_id, dataset=dataset, file_sha256=file_sha256, statement=statement, authority=authority, about=about, cursor=None,
-        receipt=receipt, state="running", started_at=tx.now_text, finished_at=None,
-    ))
-    return Ingest(ingest_id=ingest_id, dataset=dataset, file_sha256=file_sha256, authority=authority, cursor=None, receipt=receipt,
-                  done=False, started_at=tx.now, finished_at=None)
+    await tx.execute(
+        sa.insert(ingests).values(
+            ingest_id=ingest_id,
+            dataset=dataset,
+            file_sha256=file_sha256,
+            statement=statement,
+            authority=authority,
+            about=about,
+            cursor=None,
+            receipt=receipt,
+            state="running",
+            started_at=tx.now_text,
+            finished_at=None,
+        )
+    )
+    return Ingest(
+        ingest_id=ingest_id,
+        dataset=dataset,
+        file_sha256=file_sha256,
+        authority=authority,
+        cursor=None,
+        receipt=receipt,
+        done=False,
+        started_at=tx.now,
+        finished_at=None,
+    )
 
 
 async def advance(tx: Transaction, ingest_id: str, *, cursor: str, receipt: bytes, expected: str | None) -> None:
@@ -116,8 +136,9 @@ async def reopen(tx: Transaction, ingest_id: str, *, receipt: bytes) -> Ingest:
     """
     row = await tx.one(_BY_ID, {"of_ingest": ingest_id})
     if row is None or row.state != "done":
-        raise StoreError("this file is being ingested by another process", code="ingest-moved", place=ingest_id,
-                         hint="start the command again")
+        raise StoreError(
+            "this file is being ingested by another process", code="ingest-moved", place=ingest_id, hint="start the command again"
+        )
     values = {"cursor": None, "receipt": receipt, "state": "running", "started_at": tx.now_text, "finished_at": None}
     await tx.execute(sa.update(ingests).where(ingests.c.ingest_id == ingest_id).values(**values))
     return replace(_ingest(row), cursor=None, receipt=receipt, done=False, started_at=tx.now, finished_at=None)
@@ -142,12 +163,24 @@ async def about(source: Reads | Transaction, ingest_id: str) -> About:
 async def _put(tx: Transaction, ingest_id: str, expected: str | None, **values: object) -> None:
     row = await tx.one(_BY_ID, {"of_ingest": ingest_id})
     if row is None or row.state != "running" or row.cursor != expected:
-        raise StoreError("this file is being ingested by another process, or is through already", code="ingest-moved", place=ingest_id,
-                         hint="start the command again: it goes on where the other one stands")
+        raise StoreError(
+            "this file is being ingested by another process, or is through already",
+            code="ingest-moved",
+            place=ingest_id,
+            hint="start the command again: it goes on where the other one stands",
+        )
     await tx.execute(sa.update(ingests).where(ingests.c.ingest_id == ingest_id).values(**values))
 
 
 def _ingest(row: Row) -> Ingest:
-    return Ingest(ingest_id=row.ingest_id, dataset=row.dataset, file_sha256=row.file_sha256, authority=row.authority, cursor=row.cursor,
-                  receipt=row.receipt, done=row.state == "done", started_at=moment(row.started_at),
-                  finished_at=None if row.finished_at is None else moment(row.finished_at))
+    return Ingest(
+        ingest_id=row.ingest_id,
+        dataset=row.dataset,
+        file_sha256=row.file_sha256,
+        authority=row.authority,
+        cursor=row.cursor,
+        receipt=row.receipt,
+        done=row.state == "done",
+        started_at=moment(row.started_at),
+        finished_at=None if row.finished_at is None else moment(row.finished_at),
+    )

@@ -35,12 +35,33 @@ from gateway.store.tables import recognitions, records
 _decode_dates = msgspec.json.Decoder(LifeDates).decode
 
 _ENVELOPE = (
-    records.c.record_id, records.c.subject_id, records.c.dataset, records.c.category, records.c.kind, records.c.version, records.c.state,
-    records.c.hold_code, records.c.trust, records.c.issuer, records.c.region, records.c.authority_code, records.c.authority_name,
-    records.c.sender, records.c.dates, records.c.severity, records.c.minor, records.c.sealed_flag, records.c.dispute_since,
-    records.c.corrected_since, records.c.received_at, records.c.changed_seq,
-    recognitions.c.agreement, recognitions.c.issuer.label("recognised_issuer"), recognitions.c.effect,
-    recognitions.c.until.label("recognised_until"), recognitions.c.decided_at,
+    records.c.record_id,
+    records.c.subject_id,
+    records.c.dataset,
+    records.c.category,
+    records.c.kind,
+    records.c.version,
+    records.c.state,
+    records.c.hold_code,
+    records.c.trust,
+    records.c.issuer,
+    records.c.region,
+    records.c.authority_code,
+    records.c.authority_name,
+    records.c.sender,
+    records.c.dates,
+    records.c.severity,
+    records.c.minor,
+    records.c.sealed_flag,
+    records.c.dispute_since,
+    records.c.corrected_since,
+    records.c.received_at,
+    records.c.changed_seq,
+    recognitions.c.agreement,
+    recognitions.c.issuer.label("recognised_issuer"),
+    recognitions.c.effect,
+    recognitions.c.until.label("recognised_until"),
+    recognitions.c.decided_at,
 )
 _VALUES = (records.c.clear, records.c.secret, records.c.texts)
 _JOINED = records.outerjoin(recognitions, recognitions.c.record_id == records.c.record_id)
@@ -115,7 +136,9 @@ async def period_candidates(
     return await _read(source, parameters, frozenset(), limit, erased=False)
 
 
-async def _read(source: Reads | Transaction, parameters: dict[str, object], fields: frozenset[str] | None, limit: int | None, *, erased: bool) -> list[Record]:
+async def _read(
+    source: Reads | Transaction, parameters: dict[str, object], fields: frozenset[str] | None, limit: int | None, *, erased: bool
+) -> list[Record]:
     conditions = {_CONDITION_OF.get(name, name) for name in parameters}
     if limit is not None:
         conditions.add("limit")
@@ -141,13 +164,31 @@ _CONDITION_OF = {"of_dataset": "dataset", "of_state": "state"}
 
 def _record(row: Row, values: dict[str, Value], texts: Mapping[str, Redaction]) -> Record:
     return Record(
-        record_id=row.record_id, subject_id=row.subject_id, dataset=row.dataset, category=row.category, kind=row.kind, version=row.version,
-        state=row.state, hold_code=row.hold_code, trust=row.trust, issuer=row.issuer or None, region=row.region,
-        authority_code=row.authority_code, authority_name=row.authority_name, sender=row.sender, dates=_decode_dates(row.dates),
-        severity=row.severity, minor=row.minor, sealed=row.sealed_flag,
+        record_id=row.record_id,
+        subject_id=row.subject_id,
+        dataset=row.dataset,
+        category=row.category,
+        kind=row.kind,
+        version=row.version,
+        state=row.state,
+        hold_code=row.hold_code,
+        trust=row.trust,
+        issuer=row.issuer or None,
+        region=row.region,
+        authority_code=row.authority_code,
+        authority_name=row.authority_name,
+        sender=row.sender,
+        dates=_decode_dates(row.dates),
+        severity=row.severity,
+        minor=row.minor,
+        sealed=row.sealed_flag,
         dispute_since=None if row.dispute_since is None else moment(row.dispute_since),
         corrected_since=None if row.corrected_since is None else moment(row.corrected_since),
-        recognised=_recognised(row), received_at=moment(row.received_at), changed_seq=row.changed_seq, raw=Unpublished(values), texts=texts,
+        recognised=_recognised(row),
+        received_at=moment(row.received_at),
+        changed_seq=row.changed_seq,
+        raw=Unpublished(values),
+        texts=texts,
     )
 
 
@@ -155,5 +196,10 @@ def _recognised(row: Row) -> Recognised | None:
     """Only a decision with an effect is a recognition."""
     if row.effect is None:
         return None
-    return Recognised(agreement=row.agreement, issuer=row.recognised_issuer, effect=row.effect, since=moment(row.decided_at),
-                      until=None if row.recognised_until is None else date.fromisoformat(row.recognised_until))
+    return Recognised(
+        agreement=row.agreement,
+        issuer=row.recognised_issuer,
+        effect=row.effect,
+        since=moment(row.decided_at),
+        until=None if row.recognised_until is None else date.fromisoformat(row.recognised_until),
+    )

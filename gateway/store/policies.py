@@ -37,7 +37,8 @@ _NEWEST = sa.select(policy_activations.c.version, policy_activations.c.seq).orde
 _ACTIVE = (
     sa.select(policy_versions.c.version, policy_versions.c.files)
     .join(policy_activations, policy_activations.c.version == policy_versions.c.version)
-    .order_by(policy_activations.c.seq.desc()).limit(1)
+    .order_by(policy_activations.c.seq.desc())
+    .limit(1)
 )
 _HISTORY = (
     sa.select(policy_activations, policy_versions.c.digest)
@@ -53,10 +54,16 @@ async def propose(tx: Transaction, files: Mapping[str, bytes], digest: str, by: 
         return int(known.version)
     parent = await tx.one(_NEWEST)
     version = await tx.number("policy_versions")
-    await tx.execute(sa.insert(policy_versions).values(
-        version=version, digest=digest, parent=None if parent is None else parent.version, files=_encoder.encode(dict(files)),
-        proposed_at=tx.now_text, proposed_by=by,
-    ))
+    await tx.execute(
+        sa.insert(policy_versions).values(
+            version=version,
+            digest=digest,
+            parent=None if parent is None else parent.version,
+            files=_encoder.encode(dict(files)),
+            proposed_at=tx.now_text,
+            proposed_by=by,
+        )
+    )
     return version
 
 
@@ -66,7 +73,9 @@ async def activate(tx: Transaction, version: int, by: str, reason: str) -> int:
     Raises StoreError `policy-unknown` when there is no such version.
     """
     if await tx.one(_BY_VERSION, {"version": version}) is None:
-        raise StoreError("there is no such policy version", code="policy-unknown", place=str(version), hint="`chengxin policy status` names them")
+        raise StoreError(
+            "there is no such policy version", code="policy-unknown", place=str(version), hint="`chengxin policy status` names them"
+        )
     seq = await tx.number("policy_activations")
     await tx.execute(sa.insert(policy_activations).values(seq=seq, version=version, at=tx.now_text, by=by, reason=reason))
     return seq
@@ -97,5 +106,7 @@ async def files_of(source: Reads | Transaction, version: int) -> dict[str, bytes
 
 async def activations(source: Reads | Transaction) -> list[Activation]:
     """Every activation there ever was, oldest first."""
-    return [Activation(seq=row.seq, version=row.version, digest=row.digest, at=moment(row.at), by=row.by, reason=row.reason)
-            for row in await source.all(_HISTORY)]
+    return [
+        Activation(seq=row.seq, version=row.version, digest=row.digest, at=moment(row.at), by=row.by, reason=row.reason)
+        for row in await source.all(_HISTORY)
+    ]

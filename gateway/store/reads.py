@@ -81,7 +81,9 @@ class _Compiled:
 
     def arguments(self, params: Parameters | None) -> tuple[Any, ...]:
         values = self._defaults if params is None else {**self._defaults, **params}
-        return tuple([members_text(value) if isinstance(value := values[name], (list, tuple, set, frozenset)) else value for name in self._names])
+        return tuple(
+            [members_text(value) if isinstance(value := values[name], (list, tuple, set, frozenset)) else value for name in self._names]
+        )
 
     def rows(self, cursor: sqlite3.Cursor, raw: list[tuple[Any, ...]]) -> list[Row]:
         if not raw:
@@ -92,7 +94,10 @@ class _Compiled:
             kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are known when the statement has run
             make = self._make = kind._make
         if self._flags:  # SQLite has no booleans
-            return [make([bool(value) if index in self._flags and value is not None else value for index, value in enumerate(row)]) for row in raw]
+            return [
+                make([bool(value) if index in self._flags and value is not None else value for index, value in enumerate(row)])
+                for row in raw
+            ]
         return list(map(make, raw))
 
 
@@ -132,8 +137,14 @@ class SqliteReads:
         self._closed = False
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
-        connection = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, timeout=wait_s, isolation_level=None,
-                                     check_same_thread=False, cached_statements=512)
+        connection = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode=ro",
+            uri=True,
+            timeout=wait_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
         for pragma in ("query_only=ON", "temp_store=MEMORY", "cache_size=-32768"):
             connection.execute(f"PRAGMA {pragma}")
         return connection

@@ -6,6 +6,7 @@ Rules:
   and one row of the change log, written in the same transaction.
 - What was withdrawn comes back only when it is said anew: after a repair only with reason `repair_revoked`; after a decision here (an
   objection upheld, a retraction, the end of a period) the same words do not bring it back, other words do.
+- Words that nobody signs for change nothing that an authority signed for: said again they are unchanged, otherwise refused.
 - An amendment never moves a record to another subject (SEQ_STATE): that is a retraction and a new record.
 - What is in doubt is *held*: stored, shown to nobody outside, until said better or released by a person.
 - Erasing leaves id, version, op and time; a person of whom nothing else is kept loses key, blind indexes and with them every copy.
@@ -17,8 +18,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
-from gateway.store.accepting import WITHDRAWALS, Accepting, Outcome, Preparing, Statement
+from gateway.store.accepting import WITHDRAWALS, Accepting
 from gateway.store.loading import load, period_candidates
+from gateway.store.statements import Outcome, Preparing, Statement
 from gateway.store.states import TRANSITIONS, erase, erase_subject, mark_dispute, mark_recognised, set_state
 from gateway.store.store import Transaction
 from gateway.store.subjects import subject_by_id, subject_by_key, subjects_by_name

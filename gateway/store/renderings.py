@@ -545,7 +545,13 @@ _HELD = sa.select(
     _d.record_id, _d.subject_id, _d.dataset, _d.category, _d.list, _d.digest, _d.added_seq, _d.seq, _d.version_seq, _d.plan, _d.body
 ).where(among(_d.record_id, "ids"))
 _TOLD = sa.select(
-    feed_rows.c.record_id, feed_rows.c.dataset, feed_rows.c.category, feed_rows.c.list, feed_rows.c.digest, feed_rows.c.added_seq
+    feed_rows.c.record_id,
+    feed_rows.c.dataset,
+    feed_rows.c.category,
+    feed_rows.c.list,
+    feed_rows.c.digest,
+    feed_rows.c.valid_until,
+    feed_rows.c.added_seq,
 ).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
 _SIBLINGS = sa.select(
     _d.record_id,

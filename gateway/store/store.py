@@ -65,9 +65,9 @@ _LAST_THREE_BITS = bytes(_ALPHABET[(byte & 7) << 2] for byte in range(256))  # 1
 def new_ids(prefix: str, count: int, random: Callable[[int], bytes]) -> list[str]:
     """Many ids at once."""
     drawn = random(26 * count)
-    heads = drawn[:25 * count].translate(_FIVE_BITS).decode()
-    tails = drawn[25 * count:].translate(_LAST_THREE_BITS).decode()
-    return [f"{prefix}{heads[25 * place:25 * place + 25]}{tails[place]}" for place in range(count)]
+    heads = drawn[: 25 * count].translate(_FIVE_BITS).decode()
+    tails = drawn[25 * count :].translate(_LAST_THREE_BITS).decode()
+    return [f"{prefix}{heads[25 * place : 25 * place + 25]}{tails[place]}" for place in range(count)]
 
 
 # --- transaction ------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def _insert_text(table: sa.Table, columns: tuple[str, ...], dialect: str) -> str
 
 @lru_cache(maxsize=256)
 def _update_text(table: sa.Table, columns: tuple[str, ...], key: str, dialect: str) -> str:
-    marks = [f'{column} = {"?" if dialect == "sqlite" else f"${place}"}' for place, column in enumerate(columns, 1)]
+    marks = [f"{column} = {'?' if dialect == 'sqlite' else f'${place}'}" for place, column in enumerate(columns, 1)]
     return f"UPDATE {table.name} SET {', '.join(marks)} WHERE {key} = {'?' if dialect == 'sqlite' else f'${len(columns) + 1}'}"
 
 
@@ -180,8 +180,12 @@ class Store:
         try:
             parsed = make_url(url)
         except sa.exc.ArgumentError:
-            raise StoreError("this is no database address", code="database-unsupported", place="database",
-                             hint="sqlite+aiosqlite:///file or postgresql+asyncpg://…") from None
+            raise StoreError(
+                "this is no database address",
+                code="database-unsupported",
+                place="database",
+                hint="sqlite+aiosqlite:///file or postgresql+asyncpg://…",
+            ) from None
         store = cls(parsed, vault=vault, clock=clock, random=random, wait_s=wait_s)
         try:
             if migrate:
@@ -281,12 +285,20 @@ class Store:
         held = {row.name: row.value for row in (await connection.execute(sa.select(meta.c.name, meta.c.value))).all()}
         key_check = self.vault.digest("key-check", b"").hex()
         if not hmac.compare_digest(held.get("key_check", key_check), key_check):
-            raise StoreError("this database was written under another key-encryption key", code="key-wrong",
-                             place="kek_file", hint="put back the KEK file that belongs to this database")
+            raise StoreError(
+                "this database was written under another key-encryption key",
+                code="key-wrong",
+                place="kek_file",
+                hint="put back the KEK file that belongs to this database",
+            )
         for name, ours in (("party", party), ("region", region)):
             if ours is not None and held.get(name, ours) != ours:
-                raise StoreError(f"this database belongs to another gateway: its {name} is {held[name]}", code="store-foreign", place=name,
-                                 hint="give each gateway its own data_dir or database")
+                raise StoreError(
+                    f"this database belongs to another gateway: its {name} is {held[name]}",
+                    code="store-foreign",
+                    place=name,
+                    hint="give each gateway its own data_dir or database",
+                )
         for name, value in (("party", party), ("region", region), ("key_check", key_check)):
             if value is not None and name not in held:
                 await connection.execute(sa.insert(meta).values(name=name, value=value))
@@ -306,12 +318,18 @@ class Store:
 
 
 def _unmigrated() -> StoreError:
-    return StoreError("the tables are not in the form that this program needs", code="migration-needed", place="database",
-                      hint="run `chengxin init`, or let the start migrate")
+    return StoreError(
+        "the tables are not in the form that this program needs",
+        code="migration-needed",
+        place="database",
+        hint="run `chengxin init`, or let the start migrate",
+    )
 
 
 def _newer() -> StoreError:
-    return StoreError("the tables were made by a newer program", code="migration-newer", place="database", hint="run that version, or a later one")
+    return StoreError(
+        "the tables were made by a newer program", code="migration-newer", place="database", hint="run that version, or a later one"
+    )
 
 
 def _empty_log(connection: sa.Connection) -> None:

@@ -26,12 +26,15 @@ NAME: Final = "name"
 
 _BY_ID = sa.select(subjects).where(subjects.c.subject_id == sa.bindparam("subject"))
 _BY_KEY = (
-    sa.select(subjects).join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+    sa.select(subjects)
+    .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
     .where(subject_keys.c.key_type == sa.bindparam("type"), subject_keys.c.key_value == sa.bindparam("value"))
 )
 _BY_NAME = (
-    sa.select(subjects).join(subject_names, subject_names.c.subject_id == subjects.c.subject_id)
-    .where(subject_names.c.name_blind == sa.bindparam("value")).order_by(subjects.c.subject_id)
+    sa.select(subjects)
+    .join(subject_names, subject_names.c.subject_id == subjects.c.subject_id)
+    .where(subject_names.c.name_blind == sa.bindparam("value"))
+    .order_by(subjects.c.subject_id)
 )
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("type"), among(subject_keys.c.key_value, "wanted")
@@ -145,11 +148,18 @@ class Linker:
 
     async def write(self, heads: dict[SubjectId, int]) -> None:
         """Insert the new subjects and keys, move the heads of all."""
-        await self._tx.insert(subjects, ("subject_id", "kind", "head_seq"),
-                              [(subject_id, kind, heads.get(subject_id, 0)) for subject_id, kind in self.new_subjects.items()])
+        await self._tx.insert(
+            subjects,
+            ("subject_id", "kind", "head_seq"),
+            [(subject_id, kind, heads.get(subject_id, 0)) for subject_id, kind in self.new_subjects.items()],
+        )
         await self._tx.insert(subject_keys, ("key_type", "key_value", "subject_id"), self.new_keys)
-        await self._tx.update(subjects, ("head_seq",), "subject_id",
-                              [(seq, subject_id) for subject_id, seq in heads.items() if subject_id not in self.new_subjects])
+        await self._tx.update(
+            subjects,
+            ("head_seq",),
+            "subject_id",
+            [(seq, subject_id) for subject_id, seq in heads.items() if subject_id not in self.new_subjects],
+        )
         self.new_subjects = {}
         self.new_keys = []
 

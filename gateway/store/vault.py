@@ -169,7 +169,7 @@ class Vault:
         made: dict[str, Dek] = {}
         rows: list[tuple[object, ...]] = []
         for index, scope in enumerate(scopes):
-            key = material[KEK_BYTES * index:KEK_BYTES * (index + 1)]
+            key = material[KEK_BYTES * index : KEK_BYTES * (index + 1)]
             dek = Dek(first + index, self.version, key)
             rows.append((dek.dek_id, scope, self.version, self._wrap(dek.dek_id, scope, key)))
             made[scope] = dek
@@ -184,12 +184,20 @@ class Vault:
     def _unwrap(self, row: "Row", *, remember: bool) -> Dek:
         dek_id, scope, key_version, wrapped = row
         if not wrapped or wrapped[0] != SUITE_AES:
-            raise StoreError("a data key is wrapped in a suite that this version does not know", code="key-unknown-suite", place=f"deks:{dek_id}")
+            raise StoreError(
+                "a data key is wrapped in a suite that this version does not know", code="key-unknown-suite", place=f"deks:{dek_id}"
+            )
         try:
-            key = AESGCM(self.key("dek-wrap")).decrypt(wrapped[1:1 + _NONCE], wrapped[1 + _NONCE:], f"{dek_id}|{scope}|{key_version}".encode())
+            key = AESGCM(self.key("dek-wrap")).decrypt(
+                wrapped[1 : 1 + _NONCE], wrapped[1 + _NONCE :], f"{dek_id}|{scope}|{key_version}".encode()
+            )
         except InvalidTag:
-            raise StoreError("a data key does not open: another key-encryption key, or an altered row", code="key-wrong",
-                             place=f"deks:{dek_id}", hint="put back the KEK file that belongs to this database") from None
+            raise StoreError(
+                "a data key does not open: another key-encryption key, or an altered row",
+                code="key-wrong",
+                place=f"deks:{dek_id}",
+                hint="put back the KEK file that belongs to this database",
+            ) from None
         dek = Dek(dek_id, key_version, key)
         if remember and not scope.startswith("subject:"):
             self._shared[dek_id] = self._shared_by_scope[scope] = dek
@@ -208,7 +216,7 @@ class Vault:
         sealed = []
         at = 0
         for dek, field, record_id, value in values:
-            nonce = nonces[at:at + _NONCE]
+            nonce = nonces[at : at + _NONCE]
             at += _NONCE
             sealed.append(dek.prefix + nonce + dek.aead.encrypt(nonce, value, f"{table}|{field}|{record_id}{dek.suffix}".encode()))
         return sealed
@@ -223,10 +231,15 @@ class Vault:
             raise StoreError("a stored value names another suite or data key", code="value-altered", place=f"{table}:{record_id}:{field}")
         start = _HEADER.size
         try:
-            return dek.aead.decrypt(sealed[start:start + _NONCE], sealed[start + _NONCE:], f"{table}|{field}|{record_id}|{key_version}".encode())
+            return dek.aead.decrypt(
+                sealed[start : start + _NONCE], sealed[start + _NONCE :], f"{table}|{field}|{record_id}|{key_version}".encode()
+            )
         except InvalidTag:
-            raise StoreError("a stored value was altered, or moved from another row or column", code="value-altered",
-                             place=f"{table}:{record_id}:{field}") from None
+            raise StoreError(
+                "a stored value was altered, or moved from another row or column",
+                code="value-altered",
+                place=f"{table}:{record_id}:{field}",
+            ) from None
 
     def house_dek(self, label: str) -> Dek:
         """A key that is derived instead of stored, for what belongs to nobody in particular (audit details); its number is 0."""
@@ -303,19 +316,28 @@ def load_kek(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe that somebody put there
     except FileNotFoundError:
-        raise SettingsError("there is no key-encryption key", code="key-missing", place=str(path),
-                            hint="`chengxin init` makes one; for an existing database put back its own") from None
+        raise SettingsError(
+            "there is no key-encryption key",
+            code="key-missing",
+            place=str(path),
+            hint="`chengxin init` makes one; for an existing database put back its own",
+        ) from None
     except OSError as error:
         raise SettingsError(f"cannot read the key-encryption key: {error.strerror}", code="key-invalid", place=str(path)) from error
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or stat.S_IMODE(about.st_mode) not in (0o400, 0o600):
-            raise SettingsError("the key-encryption key must be a file of mode 0400 or 0600", code="key-mode", place=str(path),
-                                hint=f"chmod 0400 {path}")
+            raise SettingsError(
+                "the key-encryption key must be a file of mode 0400 or 0600", code="key-mode", place=str(path), hint=f"chmod 0400 {path}"
+            )
         key = os.read(handle, KEK_BYTES + 1)
     finally:
         os.close(handle)
     if len(key) != KEK_BYTES:
-        raise SettingsError("the key-encryption key must have exactly 32 bytes", code="key-invalid", place=str(path),
-                            hint="put back the file that `chengxin init` made")
+        raise SettingsError(
+            "the key-encryption key must have exactly 32 bytes",
+            code="key-invalid",
+            place=str(path),
+            hint="put back the file that `chengxin init` made",
+        )
     return key

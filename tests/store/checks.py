@@ -61,6 +61,5 @@ async def everything_in(store: Store) -> bytes:
     found = []
     for table in sa.inspect(subjects).metadata.sorted_tables:
         for row in await store.reads.all(sa.select(table)):
-            for value in row:
-                found.append(bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode())
+            found += [bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode() for value in row]
     return b"\0".join(found)

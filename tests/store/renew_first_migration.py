@@ -46,10 +46,16 @@ def downgrade() -> None:
 def first_migration() -> str:
     """The text of the first step, as the tables want it today."""
     with sa.create_engine("sqlite://").connect() as connection:
-        context = MigrationContext.configure(connection, opts={
-            "target_metadata": metadata, "include_object": migrations.ours,
-            "sqlalchemy_module_prefix": "sa.", "alembic_module_prefix": "op.", "user_module_prefix": None,
-        })
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "target_metadata": metadata,
+                "include_object": migrations.ours,
+                "sqlalchemy_module_prefix": "sa.",
+                "alembic_module_prefix": "op.",
+                "user_module_prefix": None,
+            },
+        )
         operations = produce_migrations(context, metadata).upgrade_ops
         assert operations is not None
         code = render_python_code(operations)

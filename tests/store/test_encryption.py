@@ -19,11 +19,28 @@ from tests.store.checks import check_store, everything_in
 from tests.store.samples import PENALTIES, field, forever, no_texts, penalty
 
 PERSON = {
-    "name": "孙某丙", "id_no": "220599199001010011", "uscc": None, "legal_representative": "李某丁", "facts": "孙某丙于本人住处堆放货物",
-    "turnover": "123456.780000", "remark": "家住五九九号", "phone": "04359990001",
+    "name": "孙某丙",
+    "id_no": "220599199001010011",
+    "uscc": None,
+    "legal_representative": "李某丁",
+    "facts": "孙某丙于本人住处堆放货物",
+    "turnover": "123456.780000",
+    "remark": "家住五九九号",
+    "phone": "04359990001",
 }
 HOUSEHOLD = {**PERSON, "name": "东昌区周某戊小吃店", "id_no": None, "uscc": "92220502XXT0000042"}
-SECRET_WORDS = ("孙某丙", "220599199001010011", "李某丁", "堆放货物", "123456.78", "五九九号", "周某戊", "92220502XXT0000042", "吴某己", "名单-郑某庚")
+SECRET_WORDS = (
+    "孙某丙",
+    "220599199001010011",
+    "李某丁",
+    "堆放货物",
+    "123456.78",
+    "五九九号",
+    "周某戊",
+    "92220502XXT0000042",
+    "吴某己",
+    "名单-郑某庚",
+)
 
 
 async def fill(store: Store) -> None:
@@ -37,8 +54,14 @@ async def fill(store: Store) -> None:
         await records.accept(tx, said, no_texts(3), PENALTIES, actor="ingest", period_of=forever)
         again = [penalty(1, kind="natural", keys=(("id_no", "220599199001010011"),), **PERSON, fine_amount="9")]
         await records.accept(tx, again, no_texts(1), PENALTIES, actor="ingest", period_of=forever)
-        ingest = await ingests.start(tx, dataset="administrative-penalties", file_sha256="0" * 64, file_name="名单-郑某庚.xlsx",
-                                     authority="11220502XXT0000001", officer="吴某己")
+        ingest = await ingests.start(
+            tx,
+            dataset="administrative-penalties",
+            file_sha256="0" * 64,
+            file_name="名单-郑某庚.xlsx",
+            authority="11220502XXT0000001",
+            officer="吴某己",
+        )
         await audit.write(tx, "clerk", "record.look", "rec_x", {"note": "郑某庚 吴某己"})
     found = await ingests.about(store.reads, ingest.ingest_id)
     assert (found.file_name, found.officer) == ("名单-郑某庚.xlsx", "吴某己")
@@ -106,9 +129,13 @@ async def test_erasing_shreds_every_copy(sqlite_url: str, open_store: Callable[.
     assert subject is not None
     key = await store.reads.one(sa.select(deks).where(deks.c.scope == f"subject:{subject.subject_id}"))
     copies = [
-        row.secret for table in (record_rows, record_versions)
-        for row in await store.reads.all(sa.select(table.c.secret).where(table.c.record_id.in_(
-            sa.select(record_rows.c.record_id).where(record_rows.c.subject_id == subject.subject_id))))
+        row.secret
+        for table in (record_rows, record_versions)
+        for row in await store.reads.all(
+            sa.select(table.c.secret).where(
+                table.c.record_id.in_(sa.select(record_rows.c.record_id).where(record_rows.c.subject_id == subject.subject_id))
+            )
+        )
     ]
     ciphertexts = [value for copy in copies for value in unpack(copy).values()]
     assert len(ciphertexts) > 6
@@ -129,21 +156,24 @@ async def test_erasing_shreds_every_copy(sqlite_url: str, open_store: Callable[.
     assert await audit.first_broken(store.reads) is None
 
 
-@pytest.mark.parametrize(("made", "sealed"), [
-    (field("a", "string", "O"), (False, False, False)),
-    (field("a", "string", "B1"), (False, False, False)),
-    (field("a", "string", "B2"), (True, True, True)),
-    (field("a", "string", "P1"), (True, True, True)),
-    (field("a", "string", "P2"), (True, True, True)),
-    (field("a", "string", "P3"), (True, True, True)),
-    (field("a", "string", "U"), (True, True, True)),
-    (field("a", "string", "O", text=True), (True, True, True)),
-    (field("a", "person_name", "O"), (True, True, True)),
-    (field("a", "id_no", "O"), (True, True, True)),
-    (field("a", "subject_name", {"legal": "O", "individual_business": "P1", "natural": "P1"}), (False, True, True)),
-    (field("a", "string", {"legal": "O"}), (False, True, True)),
-    (None, (True, True, True)),
-])
+@pytest.mark.parametrize(
+    ("made", "sealed"),
+    [
+        (field("a", "string", "O"), (False, False, False)),
+        (field("a", "string", "B1"), (False, False, False)),
+        (field("a", "string", "B2"), (True, True, True)),
+        (field("a", "string", "P1"), (True, True, True)),
+        (field("a", "string", "P2"), (True, True, True)),
+        (field("a", "string", "P3"), (True, True, True)),
+        (field("a", "string", "U"), (True, True, True)),
+        (field("a", "string", "O", text=True), (True, True, True)),
+        (field("a", "person_name", "O"), (True, True, True)),
+        (field("a", "id_no", "O"), (True, True, True)),
+        (field("a", "subject_name", {"legal": "O", "individual_business": "P1", "natural": "P1"}), (False, True, True)),
+        (field("a", "string", {"legal": "O"}), (False, True, True)),
+        (None, (True, True, True)),
+    ],
+)
 def test_what_is_sealed(made: Field | None, sealed: tuple[bool, bool, bool]) -> None:
     """Clear is only what is open by law or a business contact, no free text, and of no type that always concerns a person."""
     assert tuple(is_sealed(made, kind) for kind in SUBJECT_KINDS) == sealed

@@ -34,7 +34,9 @@ async def test_tables_have_not_drifted(store: Store) -> None:
 async def test_drift_check_would_see_a_difference(store: Store) -> None:
     """The check is shown to fail: a dropped column, index and table are each found."""
     for statement in (
-        "ALTER TABLE feed_pending DROP COLUMN reason", "DROP INDEX ix_records_subject_id_dataset", "DROP TABLE ingests",
+        "ALTER TABLE feed_pending DROP COLUMN reason",
+        "DROP INDEX ix_records_subject_id_dataset",
+        "DROP TABLE ingests",
     ):
         with pytest.raises(CommandError):
             async with store.transaction() as tx:
@@ -87,6 +89,7 @@ async def test_several_starts_at_once_migrate_once(tmp_path: Path, pg_server: st
 
 async def test_failed_migration_leaves_nothing(tmp_path: Path, open_store: Callable[..., Any]) -> None:
     """A step that fails in the middle leaves no table behind, so that the next start begins afresh."""
+
     def half(connection: sa.Connection) -> None:
         metadata.tables["meta"].create(connection)
         raise ZeroDivisionError
@@ -116,7 +119,9 @@ async def test_rebuilding_a_table_keeps_its_children(sqlite_url: str, open_store
             connection.execute(sa.text("DROP TABLE IF EXISTS child"))
             connection.execute(sa.text("DROP TABLE IF EXISTS parent"))
             connection.execute(sa.text("CREATE TABLE parent (id INTEGER PRIMARY KEY, a TEXT)"))
-            connection.execute(sa.text("CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent (id) ON DELETE CASCADE)"))
+            connection.execute(
+                sa.text("CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent (id) ON DELETE CASCADE)")
+            )
             connection.execute(sa.text("INSERT INTO parent VALUES (1, 'a')"))
             connection.execute(sa.text("INSERT INTO child VALUES (1, 1)"))
             with Operations(MigrationContext.configure(connection)).batch_alter_table("parent") as batch:
@@ -155,7 +160,15 @@ async def test_migration_that_orphans_rows_is_undone(sqlite_url: str, open_store
 
 async def test_token_index_answers_on_both_databases(store: Store) -> None:
     """The index beside `names` finds pairs of characters, and on SQLite a row is deleted with its old tokens."""
-    row = {"name_id": 1, "subject_id": "sub_x", "role": "name", "shown": "通化商贸", "name_norm": "通化商贸", "core": "商贸", "tokens": "通化 化商 商贸"}
+    row = {
+        "name_id": 1,
+        "subject_id": "sub_x",
+        "role": "name",
+        "shown": "通化商贸",
+        "name_norm": "通化商贸",
+        "core": "商贸",
+        "tokens": "通化 化商 商贸",
+    }
     async with store.transaction() as tx:
         await tx.execute(sa.insert(names).values(**row))
         if store.dialect == "sqlite":

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.errors import StoreError
-from gateway.store import changes, loading, records, subjects, vault
+from gateway.store import accepting, changes, loading, records, states, subjects, vault
 from gateway.store.dialects import among
 from gateway.store.reads import compiled
 from gateway.store.store import Store
@@ -162,15 +162,38 @@ async def test_literal_parameters_of_a_statement_count_too(store: Store) -> None
     assert (await store.reads.one(statement, {"below": 4})).name == "reader 000002"
 
 
-@pytest.mark.parametrize("statement", [
-    records._BY_BUSINESS_KEY, records._BY_BUSINESS_KEY_SAID_BY, records._BY_RECORD_ID, records._KEEP_VERSIONS, records._ALL_LEFT,
-    subjects._OF_KEYS, subjects._KEYS_OF, subjects._BY_KEY, subjects._BY_NAME, subjects._BY_ID, vault._DEKS_BY_SCOPE, vault._DEKS_BY_ID,
-    changes._AFTER, changes._OF_RECORD,
-    *(loading._select(frozenset(conditions), True, False) for conditions in (
-        {"ids"}, {"subject"}, {"subject", "dataset"}, {"dataset", "limit"}, {"dataset", "after", "limit"},
-        {"dataset", "state", "after", "limit"}, {"over_on", "state", "limit"},
-    )),
-], ids=lambda statement: str(id(statement)))
+@pytest.mark.parametrize(
+    "statement",
+    [
+        accepting.BY_BUSINESS_KEY,
+        accepting.BY_BUSINESS_KEY_SAID_BY,
+        states.BY_RECORD_ID,
+        states.KEEP_VERSIONS,
+        states._ALL_LEFT,
+        subjects._OF_KEYS,
+        subjects._KEYS_OF,
+        subjects._BY_KEY,
+        subjects._BY_NAME,
+        subjects._BY_ID,
+        vault._DEKS_BY_SCOPE,
+        vault._DEKS_BY_ID,
+        changes._AFTER,
+        changes._OF_RECORD,
+        *(
+            loading._select(frozenset(conditions), True, False)
+            for conditions in (
+                {"ids"},
+                {"subject"},
+                {"subject", "dataset"},
+                {"dataset", "limit"},
+                {"dataset", "after", "limit"},
+                {"dataset", "state", "after", "limit"},
+                {"over_on", "state", "limit"},
+            )
+        ),
+    ],
+    ids=[f"statement {number}" for number in range(21)],
+)
 async def test_statements_of_the_hot_path_use_an_index(sqlite_url: str, open_store: Callable[..., Any], statement: Any) -> None:
     """No look-up scans a table, and a page of a dataset is not sorted: 10 × the records must not cost 10 × the time."""
     store = await open_store(sqlite_url)

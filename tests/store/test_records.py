@@ -25,6 +25,7 @@ PARTNER = "credit.baishan.example"
 @pytest.fixture
 async def accept(store: Store) -> Any:
     """Accepts statements in one transaction and checks the whole store afterwards."""
+
     async def run(*admitted: Admitted, dataset: Any = PENALTIES, texts: Any = None, actor: str = ACTOR) -> list[Outcome]:
         async with store.transaction() as tx:
             outcomes = await records.accept(tx, admitted, texts or no_texts(len(admitted)), dataset, actor=actor, period_of=forever)
@@ -90,16 +91,28 @@ async def test_other_words_are_a_new_version(store: Store, accept: Any) -> None:
     (old,) = await store.reads.all(sa.select(record_versions))
     assert (old.version, old.op, old.actor) == (1, "assert", ACTOR)
     assert b"2.000000" in old.clear
-    assert [(change.op, change.version) for change in await changes.of_record(store.reads, first.record_id)] == [("assert", 1), ("amend", 2)]
+    assert [(change.op, change.version) for change in await changes.of_record(store.reads, first.record_id)] == [
+        ("assert", 1),
+        ("amend", 2),
+    ]
 
 
 async def test_repeats_in_one_chunk_are_told_in_order(store: Store, accept: Any) -> None:
     """Within a chunk the same words again are unchanged and other words amend, each in its turn."""
     outcomes = await accept(
-        penalty(1, fine_amount="1"), penalty(2), penalty(1, fine_amount="1"), penalty(1, fine_amount="2"), penalty(1, fine_amount="1"), penalty(2),
+        penalty(1, fine_amount="1"),
+        penalty(2),
+        penalty(1, fine_amount="1"),
+        penalty(1, fine_amount="2"),
+        penalty(1, fine_amount="1"),
+        penalty(2),
     )
     assert results(outcomes) == [
-        ("accepted", None, 1), ("accepted", None, 1), ("unchanged", "DUP_SAME", 1), ("accepted", None, 2), ("accepted", None, 3),
+        ("accepted", None, 1),
+        ("accepted", None, 1),
+        ("unchanged", "DUP_SAME", 1),
+        ("accepted", None, 2),
+        ("accepted", None, 3),
         ("unchanged", "DUP_SAME", 1),
     ]
     assert (await the_record(store, outcomes[0])).raw.open()["fine_amount"] == "1"
@@ -118,10 +131,14 @@ async def test_subject_is_found_by_any_key(store: Store, accept: Any) -> None:
     assert await records.subject_by_key(store.reads, "uscc", "91220502XXT0000001", "natural") is None
 
 
-@pytest.mark.parametrize("keys", [
-    (("uscc", "91220502XXT0000001"), ("org_code", "XXT000002")),
-    (("uscc", "91220502XXT0000009"), ("org_code", "XXT000001")),
-], ids=["two subjects", "a second code for one subject"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (("uscc", "91220502XXT0000001"), ("org_code", "XXT000002")),
+        (("uscc", "91220502XXT0000009"), ("org_code", "XXT000001")),
+    ],
+    ids=["two subjects", "a second code for one subject"],
+)
 async def test_conflicting_keys_are_held(store: Store, accept: Any, keys: tuple[tuple[str, str], ...]) -> None:
     """Keys that lead to two subjects, or give a subject a second code, are not decided by us: held, nothing learnt."""
     await accept(registration(1), registration(2), dataset=REGISTRATIONS)
@@ -171,7 +188,9 @@ async def test_partner_and_city_do_not_overwrite_each_other(store: Store, accept
     """A partner's record has its own id: another's id is refused, the same decision from elsewhere is held, ours is never held for it."""
     (ours,) = await accept(penalty(1))
     theirs = {"issuer": PARTNER, "record_id": "rec_partnerpartnerpartnerpar1"}
-    assert results(await accept(penalty(1, issuer=PARTNER, record_id=ours.record_id, fine_amount="9"))) == [("rejected", "SCOPE_OWNER", None)]
+    assert results(await accept(penalty(1, issuer=PARTNER, record_id=ours.record_id, fine_amount="9"))) == [
+        ("rejected", "SCOPE_OWNER", None)
+    ]
     (doubled,) = await accept(penalty(1, **theirs))
     assert results([doubled]) == [("held", "DUP_OTHER_SOURCE", 1)]
     assert results(await accept(penalty(1, record_id=theirs["record_id"]))) == [("rejected", "SCOPE_OWNER", None)]
@@ -211,10 +230,16 @@ async def test_source_withdraws_and_says_it_again(store: Store, accept: Any) -> 
     assert [(change.op, change.reason) for change in log] == [("assert", None), ("retract", "revoked"), ("assert", None)]
 
 
-@pytest.mark.parametrize(("reason", "state", "op"), [
-    ("repaired", "repaired", "repair"), ("expired", "expired", "expire"), ("no_longer_public", "retracted", "retract"),
-    ("something new", "retracted", "retract"), (None, "retracted", "retract"),
-])
+@pytest.mark.parametrize(
+    ("reason", "state", "op"),
+    [
+        ("repaired", "repaired", "repair"),
+        ("expired", "expired", "expire"),
+        ("no_longer_public", "retracted", "retract"),
+        ("something new", "retracted", "retract"),
+        (None, "retracted", "retract"),
+    ],
+)
 async def test_reason_of_a_withdrawal_gives_the_state(store: Store, accept: Any, reason: str | None, state: str, op: str) -> None:
     """A withdrawal takes effect whatever its reason; known reasons give their own state."""
     (first,) = await accept(penalty(1))
@@ -250,8 +275,15 @@ async def test_states_follow_each_other_only_as_allowed(store: Store, accept: An
     """A state that does not follow from the present one is refused, and nothing is written."""
     (first,) = await accept(penalty(1))
     async with store.transaction() as tx:
-        seq = await records.set_state(tx, first.record_id, state="retracted", op="retract", reason="revoked", actor="clerk",
-                                      dates=LifeDates(decision=date(2026, 5, 6), revoked=date(2026, 6, 1)))
+        seq = await records.set_state(
+            tx,
+            first.record_id,
+            state="retracted",
+            op="retract",
+            reason="revoked",
+            actor="clerk",
+            dates=LifeDates(decision=date(2026, 5, 6), revoked=date(2026, 6, 1)),
+        )
     assert seq == 2
     record = await the_record(store, first)
     assert (record.state, record.version, record.changed_seq, record.dates.revoked) == ("retracted", 2, 2, date(2026, 6, 1))
@@ -275,8 +307,15 @@ async def test_hold_and_release_by_a_person(store: Store, accept: Any) -> None:
         await records.set_state(tx, first.record_id, state="held", op="hold", reason=None, actor="clerk", hold_code="LAW_BASIS")
     assert (await the_record(store, first)).hold_code == "LAW_BASIS"
     async with store.transaction() as tx:
-        await records.set_state(tx, first.record_id, state="in_force", op="release", reason=None, actor="other",
-                                period=Period(state="open", first_day=date(2026, 5, 6), last_day=date(2026, 8, 5), rule="order36-minor"))
+        await records.set_state(
+            tx,
+            first.record_id,
+            state="in_force",
+            op="release",
+            reason=None,
+            actor="other",
+            period=Period(state="open", first_day=date(2026, 5, 6), last_day=date(2026, 8, 5), rule="order36-minor"),
+        )
     record = await the_record(store, first)
     assert (record.state, record.hold_code) == ("in_force", None)
     (row,) = await store.reads.all(sa.select(record_rows.c.publish_until, record_rows.c.period_rule))
@@ -349,12 +388,18 @@ async def test_load_inside_a_transaction_sees_what_it_wrote(store: Store) -> Non
 
 async def test_candidates_of_expiry_are_found_by_their_stored_end(store: Store) -> None:
     """Only records in force whose stored end is past are candidates; without a day all in force are."""
+
     def until(admitted: Admitted, dates: LifeDates) -> Period:
         ends = {"general": date(2026, 5, 31), "serious": date(2026, 6, 1), "minor": None}
         return Period(state="open", first_day=dates.decision, last_day=ends[str(admitted.severity)])
 
     async with store.transaction() as tx:
-        said = [penalty(1, severity="general"), penalty(2, severity="serious"), penalty(3, severity="minor"), penalty(4, severity="general")]
+        said = [
+            penalty(1, severity="general"),
+            penalty(2, severity="serious"),
+            penalty(3, severity="minor"),
+            penalty(4, severity="general"),
+        ]
         outcomes = await records.accept(tx, said, no_texts(4), PENALTIES, actor=ACTOR, period_of=until)
         await records.set_state(tx, outcomes[3].record_id, state="retracted", op="retract", reason="revoked", actor="clerk")
     found = await records.period_candidates(store.reads, date(2026, 6, 1))
@@ -365,6 +410,7 @@ async def test_candidates_of_expiry_are_found_by_their_stored_end(store: Store) 
 
 async def test_household_is_found_by_its_name(store: Store, accept: Any) -> None:
     """A trade name finds an individual business and identifies none: two may bear it, and then it finds nobody."""
+
     def household(number: int) -> Admitted:
         return penalty(number, kind="individual_business", keys=(("uscc", f"92220502XXT{number:07d}"), ("name", "东昌区顺昌小吃店")))
 
@@ -443,6 +489,7 @@ async def test_accepting_nothing_is_nothing(store: Store, accept: Any) -> None:
 
 async def test_one_file_says_one_thing_about_one_record(store: Store) -> None:
     """With `once`, what the same actor was the last to say is not amended by it: in one chunk or the next, but by the next file."""
+
     async def say(actor: str, *amounts: str) -> list[tuple[str, str | None, int | None]]:
         async with store.transaction() as tx:
             said = [penalty(1, fine_amount=amount) for amount in amounts]
@@ -452,3 +499,26 @@ async def test_one_file_says_one_thing_about_one_record(store: Store) -> None:
     assert await say("ingest:1", "3") == [("rejected", "DUP_KEY", None)]
     assert await say("ingest:2", "3", "4") == [("accepted", None, 2), ("rejected", "DUP_KEY", None)]
     await check_store(store)
+
+
+async def test_words_that_nobody_signs_for_change_no_signed_record(store: Store, accept: Any) -> None:
+    """A vouched file neither amends, withdraws nor weakens what an authority said itself; the authority may sign what was vouched."""
+    (signed,) = await accept(penalty(1))
+    assert results(await accept(penalty(1, trust="vouched", sender=None, officer=None))) == [("unchanged", "DUP_SAME", 1)]
+    assert results(await accept(penalty(1, trust="vouched", fine_amount="0"))) == [("rejected", "DUP_OTHER_SOURCE", None)]
+    for op in ("withdraw", "erase"):
+        assert results(await accept(penalty(1, trust="vouched", op=op, reason="revoked"))) == [("rejected", "SCOPE_OWNER", None)]
+    record = await the_record(store, signed)
+    assert (record.state, record.trust, record.version) == ("in_force", "signed", 1)
+    (vouched,) = await accept(penalty(2, trust="vouched"))
+    assert results(await accept(penalty(2))) == [("accepted", None, 2)]
+    record = await the_record(store, vouched)
+    assert (record.trust, record.corrected_since) == ("signed", None)
+
+
+async def test_release_by_a_person_is_not_undone_by_the_same_words(store: Store, accept: Any) -> None:
+    """What a person released stays in force when the doubtful words come again."""
+    (held,) = await accept(penalty(1, hold_code="SCHEMA_ENUM"))
+    async with store.transaction() as tx:
+        await records.set_state(tx, held.record_id, state="in_force", op="release", reason=None, actor="clerk")
+    assert results(await accept(penalty(1, hold_code="SCHEMA_ENUM"))) == [("unchanged", "DUP_SAME", 2)]

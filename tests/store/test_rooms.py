@@ -99,7 +99,9 @@ async def test_policy_comes_into_force(store: Store) -> None:
     assert await policies.latest_activation(store.reads) == 3
     history = await policies.activations(store.reads)
     assert [(each.version, each.by, each.reason, each.digest) for each in history] == [
-        (1, "ann", "initial", "d1"), (2, "bob", "approved", "d2"), (1, "bob", "rollback", "d1"),
+        (1, "ann", "initial", "d1"),
+        (2, "bob", "approved", "d2"),
+        (1, "bob", "rollback", "d1"),
     ]
     assert await policies.files_of(store.reads, 2) == {"tiers.toml": b"b"}
     with pytest.raises(StoreError, match="policy-unknown"):

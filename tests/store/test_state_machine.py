@@ -79,8 +79,9 @@ class StoreMachine(RuleBasedStateMachine):
     def say(self, chunk: list[tuple[int, str, str | None]]) -> None:
         async def said() -> Any:
             async with self.store.transaction() as tx:
-                return await records.accept(tx, [self.statement(*each) for each in chunk], no_texts(len(chunk)), PENALTIES,
-                                            actor="source", period_of=forever)
+                return await records.accept(
+                    tx, [self.statement(*each) for each in chunk], no_texts(len(chunk)), PENALTIES, actor="source", period_of=forever
+                )
 
         for (number, amount, hold), outcome in zip(chunk, self.run(said()), strict=True):
             known = self.model.get(number)
@@ -128,8 +129,15 @@ class StoreMachine(RuleBasedStateMachine):
 
         async def decided() -> None:
             async with self.store.transaction() as tx:
-                await records.set_state(tx, known.record_id, state=state, op=op or "amend", reason="repair_revoked" if revoked else None,  # type: ignore[arg-type]
-                                        actor="clerk", hold_code="LAW_BASIS" if state == "held" else None)
+                await records.set_state(
+                    tx,
+                    known.record_id,
+                    state=state,
+                    op=op or "amend",
+                    reason="repair_revoked" if revoked else None,  # type: ignore[arg-type]
+                    actor="clerk",
+                    hold_code="LAW_BASIS" if state == "held" else None,
+                )
 
         if not allowed:
             with pytest.raises(StoreError, match="record-state"):
@@ -140,9 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
         if state in ("retracted", "expired", "repaired"):
             known.decided_here = known.said is not None
         elif state == "in_force":
-            # in force by a person's decision: said with a doubt again, it is other words
-            known.said = None if known.said is None or known.said[1] is not None else known.said
-            known.decided_here = False
+            known.decided_here = False  # the same words with the same doubt are no news
         if held_by_us:
             known.said = None  # its hold code is ours now: any statement is other words
         known.state = state
@@ -204,8 +210,13 @@ class StoreMachine(RuleBasedStateMachine):
                 assert record.dates.first_publication_here is not None
 
 
-LONG = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True,
-                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+LONG = settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 
 def test_store_agrees_with_the_model_on_sqlite(sqlite_template: Path) -> None:
@@ -238,7 +249,6 @@ def test_store_agrees_with_the_model_on_postgresql(pg_server: str, pg_url: str, 
 
             self.run(create())
             return _named(pg_url, name)
-
 
     try:
         run_state_machine_as_test(Machine, settings=LONG)

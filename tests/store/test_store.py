@@ -34,10 +34,18 @@ async def accept(store: Store, *numbers: int) -> None:
 # --- opening ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", [
-    "sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "sqlite:///x.db", "mysql://x/y", "postgresql://x/y", "sqlite+aiosqlite:///x.db?mode=ro",
-    "not an address",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///:memory:",
+        "sqlite:///x.db",
+        "mysql://x/y",
+        "postgresql://x/y",
+        "sqlite+aiosqlite:///x.db?mode=ro",
+        "not an address",
+    ],
+)
 async def test_unsupported_database_is_refused(url: str, open_store: Callable[..., Any]) -> None:
     """Only a SQLite file through aiosqlite and PostgreSQL through asyncpg are databases of ours."""
     with pytest.raises(StoreError) as refused:
@@ -85,7 +93,9 @@ async def test_store_of_another_gateway_is_refused(store: Store, store_url: str,
     """The first gateway to open a store claims it; another party, region or key file does not get in, and changes nothing."""
     assert {row.name for row in await store.reads.all(sa.select(meta))} == {"party", "region", "key_check"}
     for words, code in (
-        ({"party": "credit.baishan.example"}, "store-foreign"), ({"region": "220600"}, "store-foreign"), ({"vault": Vault(b"x" * 32)}, "key-wrong"),
+        ({"party": "credit.baishan.example"}, "store-foreign"),
+        ({"region": "220600"}, "store-foreign"),
+        ({"vault": Vault(b"x" * 32)}, "key-wrong"),
     ):
         with pytest.raises(StoreError) as refused:
             await open_store(store_url, **words)
@@ -131,6 +141,7 @@ async def test_now_is_read_once(store_url: str, open_store: Callable[..., Any]) 
 
 async def test_select_then_update_is_safe(store: Store) -> None:
     """Tasks that read, wait and write lose no update: whoever writes is alone."""
+
     async def add_one() -> None:
         async with store.transaction() as tx:
             row = await tx.one(sa.select(meta.c.value).where(meta.c.name == "sum"))
@@ -282,8 +293,10 @@ async def test_sqlite_is_set_up_for_durability(sqlite_url: str, open_store: Call
     """Write-ahead log, synchronous=FULL, foreign keys, overwriting of what is deleted."""
     store = await open_store(sqlite_url)
     async with store.transaction() as tx:
-        found = {name: (await tx.connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
-                 for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store")}
+        found = {
+            name: (await tx.connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store")
+        }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "temp_store": 2}
 
 

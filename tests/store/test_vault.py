@@ -108,7 +108,9 @@ async def test_data_key_is_found_again_and_shredded(store: Store, kek: bytes) ->
     fresh = Vault(kek)
     assert fresh.open(await fresh.dek(store.reads, "subject:sub_1"), "records", "name", "rec_1", sealed) == b"v"
     for _ in range(2):  # the second time from memory
-        assert fresh.open((await fresh.deks_by_id(store.reads, [shared.dek_id]))[shared.dek_id], "records", "name", "rec_2", open_data) == b"w"
+        assert (
+            fresh.open((await fresh.deks_by_id(store.reads, [shared.dek_id]))[shared.dek_id], "records", "name", "rec_2", open_data) == b"w"
+        )
     async with store.transaction() as tx:
         await tx.execute(sa.delete(deks).where(deks.c.scope == "subject:sub_1"))
     for each in (vault, fresh):

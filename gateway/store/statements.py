@@ -1,0 +1,98 @@
+"""Statements as they are prepared for storing, and what became of each.
+
+Rules: everything that needs no database is done once for each statement: its business key and its values as keyed digests, the keys
+of its subject as they are stored, its values parted into what stands in clear and what is sealed.
+This room must not open `Unpublished`: it is given the values.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.records.model import Admitted, Dataset, RecordId, Redaction, SubjectKind, Value
+from gateway.store.sealing import clear_fields
+from gateway.store.subjects import NAME, Key, stored_value
+from gateway.store.vault import Vault
+
+Result = Literal["accepted", "unchanged", "held", "rejected", "withdrawn"]
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_encode_key = msgspec.msgpack.Encoder().encode
+SAID = 16
+"""Of a content digest the first bytes tell what was said, the rest what was said about it: trust, clocks, doubt."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of one statement."""
+
+    place: str
+    result: Result
+    record_id: RecordId | None = None
+    version: int | None = None
+    code: str | None = None
+    """Why held or rejected; DUP_SAME of what is unchanged, SEQ_STATE of a withdrawal with nothing to withdraw."""
+    field: str | None = None
+    seq: int | None = None
+    """Of the change; None when nothing changed."""
+
+
+class Preparing:
+    """What preparing the statements of a chunk needs."""
+
+    __slots__ = ("_clear", "_dataset", "business_key", "content", "vault")
+
+    def __init__(self, vault: Vault, dataset: Dataset) -> None:
+        self.vault = vault
+        self.business_key = vault.digester("business-key")
+        self.content = vault.digester("content")
+        self._dataset = dataset
+        self._clear: dict[SubjectKind, frozenset[str]] = {}
+
+    def clear(self, kind: SubjectKind) -> frozenset[str]:
+        """The fields that stand in clear for this kind."""
+        found = self._clear.get(kind)
+        if found is None:
+            found = self._clear[kind] = clear_fields(self._dataset, kind)
+        return found
+
+
+class Statement:
+    """One admitted statement, prepared: what can be said of it without the database."""
+
+    __slots__ = ("admitted", "business_key", "clear", "content", "index", "issuer", "keys", "secret", "texts")
+
+    def __init__(
+        self, index: int, admitted: Admitted, values: Mapping[str, Value], texts: Mapping[str, Redaction], preparing: Preparing
+    ) -> None:
+        kind = admitted.kind
+        self.index = index
+        self.admitted = admitted
+        self.texts = texts
+        self.issuer = admitted.issuer or ""
+        self.business_key = preparing.business_key(_encode_key((admitted.dataset, admitted.business_key)))[:16].hex()
+        keys = admitted.subject_keys
+        if kind != "legal":
+            keys = tuple([(key_type, stored_value(preparing.vault, key_type, value, kind)) for key_type, value in keys if key_type != NAME])
+        elif any(key_type == NAME for key_type, _value in keys):
+            keys = tuple([key for key in keys if key[0] != NAME])
+        self.keys: tuple[Key, ...] = keys
+        in_clear = preparing.clear(kind)
+        clear: dict[str, Value] = {}
+        secret: dict[str, Value] = {}
+        for name, value in values.items():
+            if value is None or name in in_clear:
+                clear[name] = value
+            else:
+                secret[name] = value
+        self.clear = _encode_sorted(clear)
+        self.secret = secret
+        said = preparing.content(self.clear + b"\n" + _encode_sorted(secret))
+        # fmt: off
+        about = preparing.content(_encode_sorted((
+            kind, admitted.dates, admitted.category, admitted.trust, admitted.region, admitted.authority_code, admitted.authority_name,
+            admitted.severity, admitted.minor, admitted.hold_code, admitted.dispute_since,
+        )))
+        # fmt: on
+        self.content = said[:SAID] + about[:SAID]

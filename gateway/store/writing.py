@@ -1,0 +1,197 @@
+"""Writing what was decided about the statements of a chunk: sealed values, records, past versions, heads, the log; all in bulk.
+
+Rules: a chunk costs a handful of statements however many rows it has; the number of a change is taken last, right before the rows that
+bear it. This room decides nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, RecordId, RecordState, SubjectId
+from gateway.core.records.periods import legal_day
+from gateway.store.changes import COUNTER
+from gateway.store.reads import Row
+from gateway.store.sealing import TABLE, encode_value, scope_of
+from gateway.store.statements import Outcome, Statement
+from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE, decode_dates, period_columns
+from gateway.store.store import Transaction, new_ids, stamp
+from gateway.store.subjects import NAME, Linker, add_names
+from gateway.store.tables import changes, records
+from gateway.store.vault import pack
+
+PeriodOf = Callable[[Admitted, LifeDates], Period]
+
+# fmt: off
+_FIXED_COLUMNS = ("record_id", "subject_id", "dataset", "category", "kind", "business_key", "issuer")
+_CONTENT_COLUMNS = (
+    "version", "state", "hold_code", "trust", "region", "authority_code", "authority_name", "sender", "officer", "decided_on",
+    "severity", "dates", "publish_from", "publish_until", "period_rule", "minor", "sealed_flag", "dispute_since", "corrected_since",
+    "clear", "secret", "texts", "content_digest", "received_at", "changed_at", "changed_seq",
+)
+_STATE_COLUMNS = ("version", "state", "hold_code", "content_digest", "changed_at", "changed_seq")
+# fmt: on
+
+_encode = msgspec.json.Encoder().encode
+_NO_DATES: Final = LifeDates()
+
+
+class Write:
+    """What a statement does to one record."""
+
+    # fmt: off
+    __slots__ = ("business_key", "corrected_since", "found", "hold_code", "op", "reason", "record_id", "state", "statement", "subject_id",
+                 "version")
+
+    def __init__(self, statement: Statement, found: Row | None, subject_id: SubjectId, *, state: RecordState, op: str,
+                 hold_code: str | None = None, reason: str | None = None) -> None:
+        # fmt: on
+        self.statement = statement
+        self.found = found
+        self.subject_id = subject_id
+        self.state = state
+        self.op = op
+        self.hold_code = hold_code
+        self.reason = reason
+        self.version = 1 if found is None else found.version + 1
+        self.record_id = RecordId("") if found is None else RecordId(found.record_id)
+        self.business_key = statement.business_key
+        self.corrected_since: str | None = None if found is None else found.corrected_since
+
+
+class Writer:
+    """Writes rounds of one chunk."""
+
+    def __init__(self, tx: Transaction, dataset: Dataset, actor: str, period_of: PeriodOf) -> None:
+        self._tx = tx
+        self._dataset = dataset
+        self._actor = actor
+        self._period_of = period_of
+        self._today = legal_day(tx.now)
+        self._periods: dict[tuple[object, ...], tuple[str | None, str | None, str | None]] = {}
+        self._officers: dict[str, str] = {}
+        self._received: tuple[datetime, str] = tx.now, tx.now_text
+
+    async def write(
+        self, writes: Sequence[Write], rekeyed: Sequence[tuple[str, str]], linker: Linker, outcomes: dict[int, Outcome]
+    ) -> None:
+        """Write a round, and tell what became of each statement; `rekeyed` are records whose business key changes, key first."""
+        tx, dataset_id, now = self._tx, self._dataset.id, self._tx.now_text
+        fresh = [write for write in writes if write.found is None]
+        drawn = iter(new_ids("rec_", sum(write.statement.admitted.record_id is None for write in fresh), tx.store.random))
+        for write in fresh:
+            write.record_id = write.statement.admitted.record_id or RecordId(next(drawn))
+        sealed = await self._seal([write for write in writes if write.state in LIVE])
+        if len(fresh) < len(writes):
+            await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
+        heads: dict[SubjectId, int] = {}
+        inserted: list[tuple[object, ...]] = []
+        amended: list[tuple[object, ...]] = []
+        withdrawn: list[tuple[object, ...]] = []
+        log: list[tuple[object, ...]] = []
+        names: list[tuple[str, SubjectId]] = []
+        for seq, write in enumerate(writes, await tx.number(COUNTER, len(writes))):
+            statement, record_id = write.statement, write.record_id
+            heads[write.subject_id] = seq
+            log.append((seq, now, record_id, write.subject_id, dataset_id, write.version, write.op, write.reason, self._actor))
+            outcomes[statement.index] = _outcome(write, seq)
+            if write.state not in LIVE:
+                # the digest goes: after its own source withdrew it, the same words bring it back
+                withdrawn.append((write.version, write.state, None, b"", now, seq, record_id))
+                continue
+            admitted = statement.admitted
+            row = self._content(write, sealed.get(statement.index), seq)
+            if write.found is None:
+                fixed = (record_id, write.subject_id, dataset_id, admitted.category, admitted.kind, write.business_key, statement.issuer)
+                inserted.append(fixed + row)
+            else:
+                amended.append((*row, record_id))
+            if admitted.kind == "individual_business":
+                names += [(value, write.subject_id) for key_type, value in admitted.subject_keys if key_type == NAME]
+        await linker.write(heads)
+        await add_names(tx, names)
+        await tx.update(records, ("business_key",), "record_id", rekeyed)
+        await tx.insert(records, _FIXED_COLUMNS + _CONTENT_COLUMNS, inserted)
+        await tx.update(records, _CONTENT_COLUMNS, "record_id", amended)
+        await tx.update(records, _STATE_COLUMNS, "record_id", withdrawn)
+        await tx.insert(changes, CHANGE_COLUMNS, log)
+
+    async def _seal(self, writes: Sequence[Write]) -> dict[int, bytes]:
+        """For each statement with something secret its ciphertexts as one column, by index."""
+        year, dataset_id, vault = self._tx.now.year, self._dataset.id, self._tx.vault
+        secret = [write for write in writes if write.statement.secret]
+        scopes = [scope_of(write.statement.admitted.kind, write.subject_id, dataset_id, year) for write in secret]
+        deks_of = await vault.deks(self._tx, scopes, create=True)
+        plain = [
+            (deks_of[scope], name, write.record_id, encode_value(value))
+            for scope, write in zip(scopes, secret, strict=True)
+            for name, value in write.statement.secret.items()
+        ]
+        ciphertexts = iter(vault.seal_many(TABLE, plain))
+        return {write.statement.index: pack({name: next(ciphertexts) for name in write.statement.secret}) for write in secret}
+
+    def _content(self, write: Write, secret: bytes | None, seq: int) -> tuple[object, ...]:
+        """The values of `_CONTENT_COLUMNS`."""
+        statement, admitted, found = write.statement, write.statement.admitted, write.found
+        dates = self._dates(write)
+        if found is not None and admitted.issuer is None and admitted.dispute_since is None:
+            dispute = found.dispute_since  # opened here; the source knows nothing of it
+        else:
+            dispute = None if admitted.dispute_since is None else stamp(admitted.dispute_since)
+        # fmt: off
+        return (
+            write.version, write.state, write.hold_code, admitted.trust, admitted.region, admitted.authority_code, admitted.authority_name,
+            admitted.sender, self._officer(admitted.officer), None if dates.decision is None else dates.decision.isoformat(),
+            admitted.severity, _encode(dates), *self._period(admitted, dates), admitted.minor,
+            found is not None and bool(found.sealed_flag), dispute, write.corrected_since, statement.clear, secret,
+            _encode(statement.texts) if statement.texts else None, statement.content, self._stamp(admitted.received_at),
+            self._tx.now_text, seq,
+        )
+        # fmt: on
+
+    def _stamp(self, received_at: datetime) -> str:
+        if received_at is not self._received[0]:  # one instant for all rows of a file
+            self._received = received_at, stamp(received_at)
+        return self._received[1]
+
+    def _dates(self, write: Write) -> LifeDates:
+        """The source's dates, with what only we know: since when it is public here, and duties fulfilled."""
+        dates = write.statement.admitted.dates
+        before = _NO_DATES if write.found is None else decode_dates(write.found.dates)
+        first = before.first_publication_here
+        if first is None and write.state == "in_force":
+            first = self._today
+        if first == dates.first_publication_here and before.obligation_fulfilled is None:
+            return dates
+        return replace(dates, first_publication_here=first, obligation_fulfilled=dates.obligation_fulfilled or before.obligation_fulfilled)
+
+    def _period(self, admitted: Admitted, dates: LifeDates) -> tuple[str | None, str | None, str | None]:
+        key = (admitted.kind, admitted.category, admitted.severity, dates)
+        known = self._periods.get(key)
+        if known is None:
+            known = self._periods[key] = period_columns(self._period_of(admitted, dates))
+        return known
+
+    def _officer(self, officer: str | None) -> str | None:
+        if officer is None:
+            return None
+        known = self._officers.get(officer)
+        if known is None:
+            known = self._officers[officer] = self._tx.vault.blind("officer", "name", officer)
+        return known
+
+
+def _outcome(write: Write, seq: int) -> Outcome:
+    admitted = write.statement.admitted
+    return Outcome(
+        place=admitted.place,
+        result="held" if write.hold_code else "accepted" if write.state in LIVE else "withdrawn",
+        record_id=write.record_id,
+        version=write.version,
+        code=write.hold_code,
+        field=admitted.hold_field if write.hold_code == admitted.hold_code else None,
+        seq=seq,
+    )
