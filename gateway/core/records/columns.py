@@ -64,6 +64,8 @@ class _Enum:
             codes |= found
             if detail:
                 details.append(detail)
+        if not codes:
+            return None, None
         return SEPARATOR.join(sorted(codes, key=self.order.__getitem__)), SEPARATOR.join(details) or None
 
     def _run(self, rest: str) -> set[str]:

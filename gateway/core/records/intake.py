@@ -114,7 +114,7 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
     code, name, region = _authority(values, door, context, warnings)
     _note_codes(values, door, warnings)
     hold_code, hold_field = None, None
-    if holds:
+    if holds and upsert:  # a withdrawal waits for nobody
         holds.sort(key=_weight)
         hold_code, hold_field = holds[0]
         warnings += holds[1:]
@@ -153,8 +153,8 @@ def _dates(values: Mapping[str, Value], door: Door) -> LifeDates:
     days = {}
     for name, clock in door.clocks:
         text = values.get(name)
-        if text is not None and text != LONG_TERM:
-            days[clock] = date.fromisoformat(text)  # type: ignore[arg-type]
+        if isinstance(text, str) and text != LONG_TERM:
+            days[clock] = date.fromisoformat(text)
     return LifeDates(**days)
 
 

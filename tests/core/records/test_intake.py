@@ -298,7 +298,7 @@ def test_kinds_of_penalty(admit: Admit, text: str, expected: str, detail: str | 
     assert values.get("penalty_type_detail") == detail
 
 
-@pytest.mark.parametrize("text", ["训诫", "罚款;训诫", "罚款训诫", "2", "罚"])
+@pytest.mark.parametrize("text", ["训诫", "罚款;训诫", "罚款训诫", "2", "罚", ";", "、"])
 def test_unknown_enumeration_value_holds(admit: Admit, text: str) -> None:
     """What the list does not know stays as sent and holds the row, with or without known neighbours."""
     row = admit(penalty_type=text)
@@ -577,6 +577,7 @@ def test_withdrawal_needs_only_what_identifies(admit: Admit) -> None:
     """A withdrawal carries the business key and a subject; clocks and texts do not matter."""
     row = admit(op="withdraw", raw={"CF_WSH": "通市监罚〔2026〕12号", "CF_CFJGDM": SENDER, "CF_XDR_SHXYM": FIRM})
     assert (row.op, row.business_key) == ("withdraw", admit().business_key)
+    assert admit(op="withdraw", penalty_type="训诫", category="自然人", decision_date="2030-01-01").hold_code is None
     assert fault(admit, op="withdraw", raw={"CF_WSH": "通市监罚〔2026〕12号", "CF_XDR_SHXYM": FIRM}).code == "SCHEMA_MISSING"
     assert fault(admit, op="withdraw", raw={"CF_WSH": "通市监罚〔2026〕12号", "CF_CFJGDM": SENDER}).code == "SUBJ_MISSING"
     assert (
