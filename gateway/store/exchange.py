@@ -353,7 +353,9 @@ async def sent_records(source: Source, stream: str, record_ids: Collection[str])
         return {}
     rows = await source.all(_OUT_RECORDS, {"stream": stream, "wanted": list(record_ids)})
     return {
-        row.record_id: SentRecord(record_id=row.record_id, v=row.v, op=row.op, view_digest=row.view_digest, refused=row.refused, idx=row.idx)
+        row.record_id: SentRecord(
+            record_id=row.record_id, v=row.v, op=row.op, view_digest=row.view_digest, refused=row.refused, idx=row.idx
+        )
         for row in rows
     }
 
