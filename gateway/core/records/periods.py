@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -92,17 +92,11 @@ class PeriodRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             return False
         return act in for_.acts or any(act.startswith(each) and act[len(each)] == "." for each in for_.acts if len(act) > len(each))
 
-    def runs(self, since: date, until: date) -> bool:
-        """Whether the rule and one of its grounds were in force at some time between two days."""
-        if self.valid.from_ > until or (self.valid.until is not None and self.valid.until < since):
-            return False
-        return any(
-            (ground.from_ is None or ground.from_ <= until) and (ground.until is None or ground.until >= since) for ground in self.basis
-        )
-
-    def publication_or_sharing(self, name: Literal["publication", "sharing"]) -> Clock:
-        """The clock of that name."""
-        return self.publication if name == "publication" else self.sharing
+    def spans(self) -> tuple[tuple[date, date], ...]:
+        """The days on which the rule and one of its grounds are in force, first and last of each span."""
+        first, last = self.valid.from_, self.valid.until or date.max
+        spans = ((max(first, ground.from_ or date.min), min(last, ground.until or date.max)) for ground in self.basis)
+        return tuple(span for span in spans if span[0] <= span[1])
 
 
 class Ceiling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,10 +188,37 @@ def _last_day(clock: Clock, dates: LifeDates, today: date) -> tuple[bool, date |
     return True, last
 
 
-def _stopped(rules: Iterable[PeriodRule], dates: LifeDates, today: date) -> date | None:
+def _stopped(rules: Iterable["_Candidate"], dates: LifeDates, today: date) -> date | None:
     """The day on which repair, revocation or fulfilment ended it, if one has come."""
-    days = {day for rule in rules for name in rule.early_stop if (day := getattr(dates, name)) is not None and day <= today}
+    if dates.repair_approved is None and dates.revoked is None and dates.obligation_fulfilled is None:
+        return None
+    days = {day for each in rules for name in each.rule.early_stop if (day := getattr(dates, name)) is not None and day <= today}
     return min(days, default=None)
+
+
+class _Candidate(NamedTuple):
+    rule: PeriodRule
+    spans: tuple[tuple[date, date], ...]
+
+    def runs(self, since: date, until: date) -> bool:
+        """Whether it was in force at some time between two days."""
+        return any(first <= until and since <= last for first, last in self.spans)
+
+
+_CHOSEN: dict[tuple[int, str, str | None, str], tuple[PeriodTable, tuple[_Candidate, ...]]] = {}
+_MOST_CHOSEN = 1024
+
+
+def _candidates(table: PeriodTable, act: str, severity: str | None, kind: SubjectKind) -> tuple[_Candidate, ...]:
+    """The rules for such records, whenever in force; tables are immutable, so they are looked for once."""
+    key = (id(table), act, severity, kind)
+    chosen = _CHOSEN.get(key)
+    if chosen is None or chosen[0] is not table:
+        if len(_CHOSEN) >= _MOST_CHOSEN:
+            _CHOSEN.clear()
+        found = tuple(_Candidate(rule, rule.spans()) for rule in table.rules if rule.covers(act, severity, kind))
+        chosen = _CHOSEN[key] = (table, found)
+    return chosen[1]
 
 
 def _period(
@@ -205,17 +226,19 @@ def _period(
     table: PeriodTable, today: date,
 ) -> Period:
     since = dates.decision if dates.decision is not None and dates.decision <= today else today
-    rules = [rule for rule in table.rules if rule.covers(act, severity, kind) and rule.runs(since, today)]
-    current = [rule for rule in rules if rule.runs(today, today)]
+    rules = [each for each in _candidates(table, act, severity, kind) if each.runs(since, today)]
+    current = [each.rule for each in rules if each.runs(today, today)]
     if not current:
         return Period(state="unknown")
-    flags = tuple(dict.fromkeys([*(["transition"] if len(current) < len(rules) else []), *(flag for rule in rules for flag in rule.flags)]))
+    flags: tuple[str, ...] = ("transition",) if len(current) < len(rules) else ()
+    for each in rules:
+        flags += tuple(flag for flag in each.rule.flags if flag not in flags)
     first = first_publication(dates)
     best: tuple[date, str] | None = None
-    for rule in rules:
-        clock = rule.publication_or_sharing(clock_name)
+    for rule, _ in rules:
+        clock = rule.publication if clock_name == "publication" else rule.sharing
         if not clock.published:
-            if rule in current:
+            if any(rule is each for each in current):
                 return Period(state="never", rule=rule.id, flags=flags)
             continue
         known, last = _last_day(clock, dates, today)
@@ -275,8 +298,9 @@ def earliest_repair(
     """
     today = legal_day(now)
     days = []
-    for rule in table.rules:
-        if rule.covers(act, severity, kind) and rule.runs(today, today):
+    for each in _candidates(table, act, severity, kind):
+        rule = each.rule
+        if each.runs(today, today):
             start = _event(rule.publication.start, dates)
             if start is None:
                 return None
