@@ -176,7 +176,7 @@ _LOOKALIKE_X: Final = str.maketrans("хХⅹⅩ×", "XXXXX")
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUES: Final = {sign: number for number, sign in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS: Final = tuple(pow(3, place, 31) for place in range(17))
-_USCC: Final = re.compile(rf"[1-9ANY][1-9A-Z][0-9]{{6}}[{_USCC_ALPHABET}]{{10}}")
+_USCC: Final = re.compile(rf"[1-9ANY][{_USCC_ALPHABET}][0-9]{{6}}[{_USCC_ALPHABET}]{{10}}")
 _ID_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
 _ID18: Final = re.compile(r"[1-9][0-9]{5}(?:18|19|20)[0-9]{9}[0-9X]")
 _ID15: Final = re.compile(r"[1-9][0-9]{14}")
@@ -279,45 +279,61 @@ USCC_STARS: Final = "**********"
 
 def graphemes(text: str) -> list[str]:
     """The user-perceived characters of a text (extended grapheme clusters of UAX 29)."""
-    if text.isascii():
+    if text.isascii() and "\r" not in text:
         return list(text)
     clusters: list[str] = []
-    flags = pictograph = joined = False
+    previous = ""
+    flags = pictograph = joined = linked = consonant = False
     hangul = ""
     for sign in text:
         code = ord(sign)
         kind = _cluster_kind(sign)
         syllable = _hangul_kind(code)
-        attach = False
-        if clusters:
-            if kind in ("extend", "spacing"):
-                attach = clusters[-1][-1] not in "\r\n" and unicodedata.category(clusters[-1][-1]) not in ("Cc", "Zl", "Zp")
-            elif kind == "picture":
-                attach = joined
-            elif kind == "flag":
-                attach = flags
-            elif sign == "\n":
-                attach = clusters[-1][-1] == "\r"
-            elif syllable:
-                attach = (
-                    (hangul == "L" and syllable in ("L", "V", "LV", "LVT"))
-                    or (hangul in ("LV", "V") and syllable in ("V", "T"))
-                    or (hangul in ("LVT", "T") and syllable == "T")
-                )
+        if not clusters or previous == "control" or kind == "control":
+            attach = sign == "\n" and bool(clusters) and clusters[-1][-1] == "\r"
+        elif kind in ("extend", "spacing") or previous == "prepend":
+            attach = True
+        elif kind == "picture":
+            attach = joined
+        elif kind == "flag":
+            attach = flags
+        elif kind == "conjunct":
+            attach = linked
+        else:
+            attach = (hangul, syllable) in _SYLLABLES
         if attach:
             clusters[-1] += sign
         else:
             clusters.append(sign)
-        flags = kind == "flag" and not attach
+        flags = kind == "flag" and not (attach and flags)
         joined = pictograph and code == 0x200D
         if kind != "extend":
             pictograph = kind == "picture"
+            consonant, linked = kind == "conjunct", False
+        elif sign in _LINKERS:
+            linked = consonant
         hangul = syllable
+        previous = kind
     return clusters
 
 
+_SYLLABLES: Final = frozenset(
+    {("L", "L"), ("L", "V"), ("L", "LV"), ("L", "LVT"), ("LV", "V"), ("V", "V"), ("LV", "T"), ("V", "T"), ("LVT", "T"), ("T", "T")}
+)
+_PREPENDED: Final = frozenset(
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\U000110bd\U000110cd\U000111c2\U000111c3\U0001193f"
+    "\U00011941\U00011a3a\U00011d46\U00011f02"
+)
+_LINKERS: Final = frozenset("\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d")
+_CONJUNCT_BLOCKS: Final = frozenset({0x0900, 0x0980, 0x0A80, 0x0B00, 0x0C00, 0x0D00})
+"""Scripts whose consonants join over a virama: Devanagari, Bengali, Gujarati, Oriya, Telugu, Malayalam."""
+
+
 def _cluster_kind(sign: str) -> str:
+    """What UAX 29 calls a character, as far as its rules need it."""
     code = ord(sign)
+    if 0x3000 <= code <= 0x9FFF and not 0x302A <= code <= 0x302F and code not in (0x3030, 0x303D, 0x3099, 0x309A, 0x3297, 0x3299):
+        return ""
     category = unicodedata.category(sign)
     if (
         category in ("Mn", "Me")
@@ -325,15 +341,29 @@ def _cluster_kind(sign: str) -> str:
         or 0xFF9E <= code <= 0xFF9F
         or 0x1F3FB <= code <= 0x1F3FF
         or 0xE0020 <= code <= 0xE007F
+        or code in _SPACED_EXTENDERS
     ):
         return "extend"
-    if category == "Mc":
+    if sign in _PREPENDED:
+        return "prepend"
+    if category in ("Cc", "Zl", "Zp", "Cf", "Cs"):
+        return "control"
+    if category == "Mc" or code in (0x0E33, 0x0EB3):
         return "spacing"
     if 0x1F1E6 <= code <= 0x1F1FF:
         return "flag"
-    if category == "So" and (code >= 0x1F000 or 0x2190 <= code <= 0x3299 or code in (0xA9, 0xAE)):
+    if code in (0xA9, 0xAE) or (
+        category in ("So", "Sk", "Cn") and (code >= 0x1F000 or 0x2100 <= code <= 0x27BF or 0x2B00 <= code <= 0x2BFF)
+    ):
         return "picture"
+    if code & ~0x7F in _CONJUNCT_BLOCKS and 0x15 <= code & 0x7F <= 0x39:
+        return "conjunct"
     return ""
+
+
+_SPACED_EXTENDERS: Final = frozenset(
+    {0x09BE, 0x09D7, 0x0B3E, 0x0B57, 0x0BBE, 0x0BD7, 0x0CC2, 0x0CD5, 0x0CD6, 0x0D3E, 0x0D57, 0x0DCF, 0x0DDF, 0x1B35, 0x302E, 0x302F}
+)
 
 
 def _hangul_kind(code: int) -> str:
@@ -366,7 +396,7 @@ def _keep(first: int, last: int, kind: str) -> Treat:
         text = shape(value) if isinstance(value, str) else None
         if not text:
             return DROPPED
-        if text.isascii():
+        if text.isascii() and "\r" not in text:
             return f"{text[:first]}{stars}{text[len(text) - last :]}" if len(text) >= enough else stars
         signs = graphemes(text)
         if len(signs) < enough:
