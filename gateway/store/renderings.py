@@ -181,7 +181,7 @@ def _dirty(probe: bool) -> sa.ColumnElement[bool]:
     return _d.record_id.in_(sa.select(changes.c.record_id).where(changes.c.seq > _seen))
 
 
-def _true_flag(probe: bool) -> sa.ColumnElement[int]:
+def _fresh_flag(probe: bool) -> sa.ColumnElement[int]:
     """1 when the rendering may be shown as it stands."""
     return sa.case(
         (
@@ -194,7 +194,7 @@ def _true_flag(probe: bool) -> sa.ColumnElement[int]:
             1,
         ),
         else_=0,
-    ).label("true")
+    ).label("fresh")
 
 
 def _bound(column: sa.ColumnElement[Any], op: Op, place: int, count: int) -> sa.ColumnElement[bool]:
@@ -253,7 +253,7 @@ def _page(shape: Shape) -> sa.Select[Any]:
     keys.append((_d.record_id, False))
     statement = sa.select(
         _d.record_id,
-        _true_flag(shape.probe),
+        _fresh_flag(shape.probe),
         _d[shape.payload].label("payload"),
         _d.seq,
         *(column.label(f"k{n}") for n, (column, _) in enumerate(keys)),
@@ -294,7 +294,7 @@ async def page(
     back: bool = False,
     payload: Payload = "body",
 ) -> list[Row]:
-    """At most `limit` rows after the keys, each with `true`, `payload`, `seq` and its own keys k0, k1, … (the id last).
+    """At most `limit` rows after the keys, each with `fresh`, `payload`, `seq` and its own keys k0, k1, … (the id last).
 
     Short when only indexed columns are asked for in order of id; else off the loop.
     """
@@ -317,14 +317,14 @@ def export(
     payload: Payload,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All rows in lists, of one snapshot, off the loop; each with `true` and `payload`."""
+    """All rows in lists, of one snapshot, off the loop; each with `fresh` and `payload`."""
     statement = _page(_shape(conditions, order, after=False, back=False, payload=payload, probe=False))
     return source.stream(statement, {**_parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}, size)
 
 
 @lru_cache(maxsize=256)
 def _count(conditions: tuple[tuple[Column, Op, int], ...], group: str | None) -> sa.Select[Any]:
-    true = sa.func.sum(_true_flag(False)).label("n")
+    true = sa.func.sum(_fresh_flag(False)).label("n")
     statement = sa.select(true) if group is None else sa.select(_d[group].label("value"), true).group_by(_d[group])
     for place, (column, op, count) in enumerate(conditions):
         statement = statement.where(_bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
@@ -403,10 +403,10 @@ async def told_count(source: Reads, plan_set: str, conditions: Sequence[Conditio
 
 @lru_cache(maxsize=256)
 def _subject_page(conditions: tuple[tuple[Column, Op, int], ...], listed: int, after: bool, back: bool, limited: bool) -> sa.Select[Any]:
-    true = sa.case(
+    fresh = sa.case(
         (sa.and_(_r.plan == sa.bindparam("plan"), _r.valid_until > sa.bindparam("now"), _r.head_seq == _s.head_seq), 1),
         else_=0,
-    ).label("true")
+    ).label("fresh")
     statement = (
         sa.select(_r.subject_id, true, _r.body.label("payload"), _r.seq)
         .select_from(rendered_subjects.join(subjects, _s.subject_id == _r.subject_id))
@@ -477,8 +477,8 @@ def subject_export(
 @lru_cache(maxsize=64)
 def _subject_count(conditions: tuple[tuple[Column, Op, int], ...], listed: int, group: str | None) -> sa.Select[Any]:
     inner = _subject_page(conditions, listed, False, False, False).order_by(None)
-    columns = inner.with_only_columns(*([_r[group].label("value")] if group else []), inner.selected_columns.true.label("true")).subquery()
-    total = sa.func.sum(columns.c.true).label("n")
+    columns = inner.with_only_columns(*([_r[group].label("value")] if group else []), inner.selected_columns.fresh.label("fresh")).subquery()
+    total = sa.func.sum(columns.c.fresh).label("n")
     return sa.select(total) if group is None else sa.select(columns.c.value, total).group_by(columns.c.value)
 
 
@@ -560,7 +560,7 @@ _SIBLINGS = sa.select(
     _d.seq,
     _d.body,
     _d.valid_until,
-    sa.case((sa.and_(_d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")), 1), else_=0).label("true"),
+    sa.case((sa.and_(_d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")), 1), else_=0).label("fresh"),
 ).where(among(_d.subject_id, "ids"))
 _RECORDS_OF = sa.select(_x.record_id, _x.subject_id).where(among(_x.subject_id, "ids"))
 _DUE = (
@@ -604,7 +604,7 @@ async def told(source: Reads | Transaction, plan_set: str, ids: Sequence[str]) -
 
 
 async def siblings(source: Reads | Transaction, subject_ids: Sequence[str], *, plan: str, now: str) -> list[Row]:
-    """Renderings of all records of these subjects, each with `true`."""
+    """Renderings of all records of these subjects, each with `fresh`."""
     return await source.all(_SIBLINGS, {"ids": list(subject_ids), "plan": plan, "now": now})
 
 

@@ -1,9 +1,27 @@
-"""All tables on one page. Instants are ISO 8601 text in UTC with `Z` (`YYYY-MM-DDTHH:MM:SSZ`, sortable), days are ISO text,
-JSON is UTF-8 bytes made by msgspec, ids are text. Nothing personal stands here in clear: see `vault.py` and policy.md §11.
+"""All tables on one page.
+
+Instants are ISO 8601 text in UTC with `Z` (`YYYY-MM-DDTHH:MM:SSZ`, sortable), days are ISO text, JSON is UTF-8 bytes made by
+msgspec, ids are text. Nothing personal stands here in clear: see `vault.py`, `sealing.py` and policy.md §11. Until the first
+release the first migration follows this page: after a change run `python tests/store/renew_first_migration.py`.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
+# fmt: off
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -19,6 +19,8 @@ HEAD = '''"""The first form of all tables, and the token index beside `names`.""
 import sqlalchemy as sa
 from alembic import op
 
+# fmt: off
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -61,7 +63,7 @@ def first_migration() -> str:
         code = render_python_code(operations)
     lines = []
     for line in code.splitlines():
-        if line.strip() in ("", ")") or line.lstrip().startswith("### "):
+        if line.strip() in ("", ")") or line.lstrip().startswith("# ### "):
             lines += [] if line.strip() != ")" else ["    )"]
             continue
         if '"' not in line:
@@ -72,7 +74,9 @@ def first_migration() -> str:
             line += ","
         if len(line) > 140:
             start, rest = line.split("(", 1)
-            line = f"{start}(\n        {rest[:-1]},\n    )"
+            # at the last blank after a comma that leaves the first half short enough
+            cut = rest.rindex(", ", 0, 120)
+            line = f"{start}(\n        {rest[:cut]},\n        {rest[cut + 2 : -1]},\n    )"
         lines.append(line)
     return HEAD + "\n".join(lines) + "\n" + TAIL
 
