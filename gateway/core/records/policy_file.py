@@ -59,8 +59,8 @@ def line_of(text: bytes, path: Sequence[str | int]) -> int | None:
             place = (*here, next(part for part in key.groups() if part))
         else:
             continue
-        depth = len(place)
-        if depth <= len(wanted) and wanted[:depth] == place and (best is None or depth > best[0]):
+        depth = min(len(place), len(wanted))
+        if depth and wanted[:depth] == place[:depth] and (best is None or depth > best[0]) and (len(place) <= len(wanted) or table):
             best = depth, number
     return best[1] if best else None
 
@@ -78,7 +78,7 @@ class PolicyFile:
     def error(self, detail: str, *path: str | int, code: str = "policy-parse", field: str | None = None, rule: str | None = None,
               hint: str | None = None) -> PolicyError:
         """An error about the value at a path."""
-        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path), field=field, rule=rule, hint=hint)
+        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path) or 1, field=field, rule=rule, hint=hint)
 
     def only(self, allowed: Iterable[str]) -> None:
         """Refuse top-level keys other than these."""
@@ -141,7 +141,8 @@ def _parse(name: str, text: bytes) -> dict[str, Any]:
         raise PolicyError("not UTF-8", file=name, line=text.count(b"\n", 0, error.start) + 1, hint="save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         match = _AT_LINE.search(str(error))
-        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=int(match[1]) if match else None) from None
+        line = int(match[1]) if match else text.count(b"\n") + 1
+        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=line) from None
     except RecursionError:
         raise PolicyError("nested too deeply", file=name) from None
 

@@ -226,3 +226,4 @@ def test_line_of() -> None:
     assert line_of(text, ("rules", 1, "id")) == 8
     assert line_of(text, ("rules", 0)) == 5
     assert line_of(text, ("nothing",)) is None
+    assert line_of(b'[x."1"]\ny = 1\n', ("x",)) == 1
