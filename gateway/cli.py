@@ -15,7 +15,7 @@ import rich_click as click
 from click.exceptions import Abort, Exit
 
 from gateway import __version__
-from gateway.commands import keys, policies, records, running
+from gateway.commands import exchange, keys, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -72,6 +72,8 @@ for _command in (
     records.dispute,
     policies.policy,
     keys.key,
+    exchange.agreement,
+    exchange.exchange,
     running.settle,
     running.openapi,
 ):

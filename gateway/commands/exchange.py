@@ -1,0 +1,208 @@
+"""Commands about partners: `agreement …` (what both cities sign) and `exchange …` (what travels under it).
+
+Agreements and keys travel between the two offices as files: one JSON document with body and signature lines.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import rich_click as click
+
+from gateway.commands.office import FILE, OUT, Office, as_json, office, write_whole
+from gateway.console import say, show, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.exchange.notes import SignedDocument
+    from gateway.operations.manage_agreements import AgreementStatus
+    from gateway.operations.report_exchange import StreamReport
+    from gateway.operations.send_batch import Sent
+
+out = click.option("--out", "path", required=True, type=OUT, metavar="FILE.json", help="Where to write the signed document.")
+
+
+def _written(path: Path, document: "SignedDocument", what: str) -> None:
+    from gateway.core.exchange.notes import envelope
+
+    write_whole(path, envelope(document))
+    say(f"{what}: {path}")
+
+
+@click.group()
+def agreement() -> None:
+    """Agreements with other cities: offer, countersign, take, list; suspend, resume, end."""
+
+
+@agreement.command("offer")
+@click.argument("file", type=FILE)
+@out
+@office
+def agreement_offer(office: Office, file: Path, path: Path) -> None:
+    """Sign our agreement file first; the document goes to the other office."""
+    from gateway.operations.manage_agreements import offer
+
+    document = office.run(lambda services: offer(services, file.read_bytes(), by=office.actor))
+    _written(path, document, "offered, signed by us")
+
+
+@agreement.command("countersign")
+@click.argument("file", type=FILE)
+@click.argument("offered", type=FILE)
+@out
+@office
+def agreement_countersign(office: Office, file: Path, offered: Path, path: Path) -> None:
+    """Sign what the other office offered, if it says the same as our own FILE."""
+    from gateway.core.exchange.notes import read_envelope
+    from gateway.operations.manage_agreements import countersign
+
+    document = office.run(lambda services: countersign(services, read_envelope(offered.read_bytes()), file.read_bytes(), by=office.actor))
+    _written(path, document, "signed by both")
+
+
+@agreement.command("take")
+@click.argument("document", type=FILE)
+@as_json
+@office
+def agreement_take(office: Office, document: Path, as_json: bool) -> None:
+    """Keep our offer as it comes back, signed by both; or the other side's notice that suspends, resumes or ends one."""
+    from gateway.core.exchange import notes
+    from gateway.operations import manage_agreements
+
+    read = notes.read_envelope(document.read_bytes())
+    notice = notes.parse(read.note).text.startswith("chengxin-exchange/agreement-state/")
+    story = manage_agreements.take_notice if notice else manage_agreements.take
+    status = office.run(lambda services: story(services, read, by=office.actor))
+    show(status, as_json=as_json, text=lambda: _agreement_lines([status]))
+
+
+@agreement.command("list")
+@as_json
+@office
+def agreement_list(office: Office, as_json: bool) -> None:
+    """Every agreement version that we hold, and how it stands."""
+    from gateway.operations.manage_agreements import agreements
+
+    found = office.run(agreements)
+    show(found, as_json=as_json, text=lambda: _agreement_lines(found))
+
+
+@agreement.command("state")
+@click.argument("agreement_id", metavar="AGREEMENT")
+@click.argument("state", type=click.Choice(["suspended", "active", "terminated"]))
+@click.option("--reason", required=True, help="Read by the other office.")
+@out
+@office
+def agreement_state(office: Office, agreement_id: str, state: Any, reason: str, path: Path) -> None:
+    """Suspend, resume or end an agreement, one-sided and at once; the notice goes to the other office."""
+    from gateway.operations.manage_agreements import change_state
+
+    said: Literal["suspended", "active", "terminated"] = state
+    document = office.run(lambda services: change_state(services, agreement_id, said, reason=reason, by=office.actor))
+    _written(path, document, f"{agreement_id} is {state}")
+
+
+def _agreement_lines(found: "Sequence[AgreementStatus]") -> list[str]:
+    return table(
+        [(one.id, one.version, one.state, one.partner, ", ".join(one.signed_by), one.effective, one.ends, one.digest) for one in found],
+        ("agreement", "version", "state", "with", "signed by", "from", "until", "digest"),
+    )
+
+
+@click.group()
+def exchange() -> None:
+    """What travels under agreements: send, status, keys, confirmations."""
+
+
+@exchange.command("send")
+@click.option("--stream", default=None, help="One stream; else all of ours.")
+@click.option("--no-delivery", is_flag=True, help="Seal only; another process delivers.")
+@click.option("--now", "at_once", is_flag=True, help="Deliver what waits without waiting for its next attempt.")
+@as_json
+@office
+def exchange_send(office: Office, stream: str | None, no_delivery: bool, at_once: bool, as_json: bool) -> None:
+    """Seal what changed for every stream, deliver it, check the receipts; exit 1 when a stream has stopped."""
+    from gateway.operations.send_batch import send_batch
+
+    report = office.run(lambda services: send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once))
+    show(report, as_json=as_json, text=lambda: _sent_lines(report))
+    if any(sent.state == "stopped" for sent in report):
+        raise SystemExit(1)
+
+
+def _sent_lines(report: "Sequence[Sent]") -> list[str]:
+    return table(
+        [
+            (one.stream, one.partner, one.sealed, one.lines, one.delivered, one.waiting, one.state, one.code, one.seq, one.size)
+            for one in report
+        ],
+        ("stream", "to", "sealed", "lines", "acknowledged", "waiting", "state", "code", "seq", "size"),
+    )
+
+
+@exchange.command("status")
+@as_json
+@office
+def exchange_status(office: Office, as_json: bool) -> None:
+    """Every stream of either direction: head, what waits, what is overdue, what has stopped."""
+    from gateway.operations.report_exchange import report_exchange
+
+    report = office.run(report_exchange)
+    show(report, as_json=as_json, text=lambda: _stream_lines(report))
+
+
+def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
+    return table(
+        [
+            (
+                one.direction,
+                one.stream,
+                one.partner,
+                one.seq,
+                one.size,
+                one.root,
+                one.state,
+                one.unread,
+                one.waiting,
+                one.overdue,
+                one.as_of,
+            )
+            for one in report
+        ],
+        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of"),
+    )
+
+
+@exchange.command("keys")
+@out
+@office
+def exchange_keys(office: Office, path: Path) -> None:
+    """Write our signed keys document, for a partner without a line to us."""
+    from gateway.operations.manage_agreements import own_keys
+
+    _written(path, office.run(own_keys), "our keys")
+
+
+@exchange.command("take-keys")
+@click.argument("document", type=FILE)
+@office
+def exchange_take_keys(office: Office, document: Path) -> None:
+    """Believe a partner's keys document under the keys that our agreement pins."""
+    from gateway.core.exchange.notes import read_envelope
+    from gateway.operations.manage_agreements import take_keys
+
+    keys = office.run(lambda services: take_keys(services, read_envelope(document.read_bytes()), by=office.actor))
+    say(f"{keys.party}: serial {keys.serial}")
+
+
+@exchange.command("confirm")
+@click.argument("record")
+@click.option("--basis", required=True, help="The legal ground of the measure here.")
+@as_json
+@office
+def exchange_confirm(office: Office, record: str, basis: str, as_json: bool) -> None:
+    """Confirm, as a named person, that a partner's adverse record has an effect here."""
+    from gateway.operations.recognise import confirm
+
+    decided = office.run(lambda services: confirm(services, record, by=office.actor, basis=basis))
+    show(decided, as_json=as_json, text=lambda: [f"{decided.record_id}: {decided.consequence} ({decided.reason})"])

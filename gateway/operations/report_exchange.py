@@ -1,0 +1,94 @@
+"""How the exchange stands, for the office: every stream of either direction, what waits, what is overdue, what has stopped.
+
+Rules: a partner is named with count and age when its acknowledgements of withdrawals are overdue (exchange.md §9); numbers and codes
+only, no record. This story must not send or repair anything.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.core.exchange.agreements import in_force
+from gateway.core.exchange.wire import SHA256, b64
+from gateway.operations.partners import Stream, stream_at
+from gateway.services import Services
+from gateway.store import changes
+from gateway.store import exchange as ledger
+
+
+class StreamReport(Struct, frozen=True, kw_only=True):
+    """One stream in one direction."""
+
+    stream: str
+    direction: Literal["out", "in"]
+    partner: str
+    epoch: int
+    seq: int
+    size: int
+    root: str
+    state: str
+    """open, or the code that stopped or froze it."""
+    unread: int = 0
+    """Out: changes of the log that are not looked at yet."""
+    waiting: int = 0
+    """Batches without an acknowledgement (out) or without an end (in)."""
+    overdue: int = 0
+    """Withdrawals that the partner has not acknowledged in the agreed time."""
+    overdue_since: datetime | None = None
+    as_of: datetime | None = None
+    """In: when the partner made the latest batch that was applied."""
+
+
+async def report_exchange(services: Services) -> list[StreamReport]:
+    """Every stream of every agreement, ours first."""
+    reads = services.store.reads
+    ours, now = services.signers.party, services.clock()
+    reports: list[StreamReport] = []
+    for name, versions in (await ledger.held_agreements(reads)).items():
+        held = in_force(versions, now) or next((version for version in versions if version.complete), None)
+        if held is None:
+            continue
+        for terms in held.agreement.terms.streams:
+            stream = await stream_at(reads, f"{name}.{terms.dataset}", terms.from_, now)
+            if stream is not None:
+                reports.append(await (_outward if terms.from_ == ours else _inward)(services, stream))
+    return sorted(reports, key=lambda report: (report.direction != "out", report.stream))
+
+
+async def _outward(services: Services, stream: Stream) -> StreamReport:
+    reads = services.store.reads
+    out = await ledger.out_stream(reads, stream.name)
+    hours = stream.governing.agreement.terms.sla.withdraw_h
+    late = await ledger.overdue(reads, stream.name, now=services.clock(), hours=hours)
+    head = await changes.head(reads)
+    return StreamReport(
+        stream=stream.name,
+        direction="out",
+        partner=stream.receiver,
+        epoch=out.head.epoch if out else 0,
+        seq=out.head.seq if out else 0,
+        size=out.head.tree.size if out else 0,
+        root=b64(out.head.tree.root()) if out else b64(SHA256.hash(b"")),
+        state=(out.stopped if out else None) or "open",
+        unread=head - (out.cursor if out else 0),
+        waiting=len(await ledger.waiting_batches(reads, stream.name)),
+        overdue=late.lines if late else 0,
+        overdue_since=late.since if late else None,
+    )
+
+
+async def _inward(services: Services, stream: Stream) -> StreamReport:
+    into = await ledger.in_stream(services.store.reads, stream.sender, stream.name)
+    return StreamReport(
+        stream=stream.name,
+        direction="in",
+        partner=stream.sender,
+        epoch=into.head.epoch if into else 0,
+        seq=into.head.seq if into else 0,
+        size=into.head.tree.size if into else 0,
+        root=b64(into.head.tree.root()) if into else b64(SHA256.hash(b"")),
+        state=(into.frozen if into else None) or "open",
+        waiting=await ledger.waiting_in(services.store.reads, stream.sender, stream.name),
+        as_of=into.created if into else None,
+    )
