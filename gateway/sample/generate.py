@@ -193,6 +193,7 @@ class _Sample:
         # held: a kind of penalty that nobody knows, and one of which no severity follows
         rows += [self._write.penalty(party, by) | {"处罚类别": kind, "失信严重程度": None}
                  for party, kind in zip(self._drawn(self._firms, 0), ("训诫", "其他-责令改正"), strict=False)]
+        rows += [self._write.doubtful(self._write.penalty(party, by, offence=OFFENCES[0])) for party in self._drawn(self._firms, 0)]
         batch = _Batch(rows)
         good = rows[0]
         batch.rows.append(dict(good))  # sent twice: unchanged

@@ -129,6 +129,10 @@ class Writer:
             return "轻微"
         return "严重" if "吊销许可证件" in kinds or fine > SERIOUS_FINE else "一般"
 
+    def doubtful(self, row: Row) -> Row:
+        """The same decision with a text that the redactor cannot clear: the text is held, the record is not."""
+        return row | {"违法事实": HELD_FACTS.format(who="当事人", day="2026年1月6日")}
+
     def prohibited(self, row: Row) -> Row:
         """The same decision with a text that no record may carry."""
         return row | {"违法事实": PROHIBITED_FACTS.format(who="当事人", day="2026年1月6日")}

@@ -98,7 +98,7 @@ PERSONAL_OFFENCES: tuple[Offence, ...] = (
     Offence("安全生产", "非法储存烟花爆竹", "{who}在居住房屋内储存烟花爆竹6箱，{day}由群众举报查获。",
             "《烟花爆竹安全管理条例》第三十六条第二款", ("罚款", "没收违法所得、没收非法财物"), "没收烟花爆竹6箱，罚款{fine}元。"),
 )
-HELD_FACTS = "经查，{who}与案外人往来，账号末尾数字为880012345678，经办人员李某某、王某等多人在场，{day}作出笔录。"
+HELD_FACTS = "经查，{who}留存88001234567，案外人丁甲乙供述，{day}作出笔录。"
 """A text that a careful redactor cannot clear by itself: it is held, its record is not."""
 PROHIBITED_FACTS = "经查，{who}负责人血型：A型，另有病史，{day}作出笔录。"
 """A text that no record may carry."""

@@ -15,7 +15,7 @@ from gateway.sample.generate import SampleFile, write_sample
 from gateway.sample.people import authorities
 from tests.house import write_settings
 
-CHUNK = 40
+CHUNK = 25
 
 
 def command(settings: Path, *arguments: str) -> list[str]:
@@ -56,7 +56,7 @@ RENDERED = "SELECT count(*) FROM rendered_records"
 @pytest.mark.parametrize("prefix", ["01", "05"])
 def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
     """Killed three times at different chunks, the fourth start finishes: same receipt, same records, a dense log without repeats."""
-    files = write_sample(tmp_path / "files", seed=11, subjects=900)
+    files = write_sample(tmp_path / "files", seed=11, subjects=420)
     file = next(file for file in files if file.path.name.startswith(prefix))
     calm = a_house(tmp_path / "calm")
     done = subprocess.run(ingest_command(calm, file, tmp_path / "calm.json"), capture_output=True, text=True)
