@@ -146,8 +146,11 @@ async def _uscc_invalid(scene: Scene, text: str, code: str) -> UsccInvalid:
 
 
 _CODE_FAULTS: Mapping[str, str] = {
-    "length": "应为 18 位", "alphabet": "含有不使用的字符", "structure": "登记管理部门、机构类别或行政区划不符", "check_digit": "第 18 位校验码不符",
-}  # fmt: skip
+    "length": "应为 18 位",
+    "alphabet": "含有不使用的字符",
+    "structure": "登记管理部门、机构类别或行政区划不符",
+    "check_digit": "第 18 位校验码不符",
+}
 
 
 async def subject_records(services: Services, subject: str, caller: Caller, ask: Ask) -> Answer:
@@ -289,12 +292,12 @@ async def _rendered_steps(scene: Scene, plan: walking.Plan, *, csv: bool) -> Asy
         size=walking.EXPORT,
     )
     async for rows in steps:
-        stale = [row.record_id for row in rows if not row.true]
+        stale = [row.record_id for row in rows if not row.fresh]
         if not stale:
             yield [row.payload for row in rows]
             continue
         anew = await walking.live_rows(scene, plan, stale, csv=csv)
-        yield [body for row in rows if (body := row.payload if row.true else anew.get(row.record_id)) is not None]
+        yield [body for row in rows if (body := row.payload if row.fresh else anew.get(row.record_id)) is not None]
 
 
 async def _count(scene: Scene, form: Form, plan: walking.Plan, source: walking.Source, snapshot: int) -> dict[str, Any] | None:

@@ -185,7 +185,7 @@ async def _bodies(scene: Scene, rows: Sequence[Row], query: Query, predicates: S
     found = []
     listed: set[str] | None = None
     for row in rows:
-        true = scene.public and row.true
+        true = scene.public and row.fresh
         body: bytes | None = row.payload if true else None
         if not true:
             subject = await renderings.subject_by_id(scene.services.store.reads, row.subject_id)
@@ -225,7 +225,7 @@ async def _everything(scene: Scene, query: Query) -> AsyncIterator[list[bytes]]:
             scene.services.store.reads, conditions, _lists_of(query), plan=scene.forms.tag, now=scene.now_text, snapshot=scene.head.seq
         )
         async for rows in steps:
-            if not predicates and all(row.true for row in rows):
+            if not predicates and all(row.fresh for row in rows):
                 yield [row.payload for row in rows]
             else:
                 yield [body for _, body in await _bodies(scene, rows, query, predicates)]

@@ -311,7 +311,7 @@ async def _do(services: Services, policies: Policies, forms: Sequence[Forms], st
     siblings = []
     for row in await renderings.siblings(source, subject_ids, plan=forms[0].tag, now=instant(now)):
         if row.record_id not in causes:
-            if row.true:
+            if row.fresh:
                 siblings.append(row)
             else:
                 causes[row.record_id] = _Cause(None, None, None) if row.plan == forms[0].tag else _POLICY

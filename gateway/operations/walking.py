@@ -277,10 +277,10 @@ class Rendered:
             back=back,
             payload=payload,
         )
-        stale = [row.record_id for row in rows if not row.true]
+        stale = [row.record_id for row in rows if not row.fresh]
         anew = await live(scene, stale, listing=plan.listing, seqs={row.record_id: row.seq for row in rows}) if stale else {}
         count = len(plan.order) + 1
-        return [Row(tuple(row[4 : 4 + count]), row.payload if row.true else _still(plan, anew.get(row.record_id))) for row in rows]
+        return [Row(tuple(row[4 : 4 + count]), row.payload if row.fresh else _still(plan, anew.get(row.record_id))) for row in rows]
 
 
 def _still(plan: Plan, body: bytes | None) -> bytes | None:

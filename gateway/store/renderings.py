@@ -408,7 +408,7 @@ def _subject_page(conditions: tuple[tuple[Column, Op, int], ...], listed: int, a
         else_=0,
     ).label("fresh")
     statement = (
-        sa.select(_r.subject_id, true, _r.body.label("payload"), _r.seq)
+        sa.select(_r.subject_id, fresh, _r.body.label("payload"), _r.seq)
         .select_from(rendered_subjects.join(subjects, _s.subject_id == _r.subject_id))
         .where(_r.body.is_not(None), _r.kind != "household", _r.added_seq <= sa.bindparam("snapshot"))
     )
