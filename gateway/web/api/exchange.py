@@ -55,7 +55,7 @@ async def _body(request: AnyRequest, limit: int, media: str) -> bytes:
 
     Raises ExchangeError MEDIA_TYPE, SIZE_BYTES.
     """
-    if header(request.scope["headers"], b"content-type").partition(b";")[0].strip().lower() != media.encode():
+    if header(list(request.scope["headers"]), b"content-type").partition(b";")[0].strip().lower() != media.encode():
         raise ExchangeError(f"正文须为 {media}。", code="MEDIA_TYPE")
     size, chunks = 0, []
     async for chunk in request.stream():
@@ -76,7 +76,7 @@ async def keys(request: AnyRequest) -> Reply:
     shown = await show_exchange.keys(house.services)
     tag = b'"%s"' % (shown.tag or "").encode()
     headers: list[Header] = [(b"content-type", b"application/json"), (b"etag", tag), (b"cache-control", b"public, max-age=300")]
-    if matches(header(request.scope["headers"], b"if-none-match"), tag):
+    if matches(header(list(request.scope["headers"]), b"if-none-match"), tag):
         return Reply(304, headers)
     return Reply(200, headers, shown.body)
 

@@ -1,0 +1,467 @@
+"""Partner adapter `https_partner`: the native exchange over HTTPS (exchange.md §10).
+
+Rules:
+- Bytes are carried unchanged; nothing here signs, verifies, retries, sleeps between attempts, follows a redirect or keeps a key.
+- The name is resolved, every address is checked, and the connection goes to the address that was checked: private, loopback,
+  link-local, shared and metadata addresses are refused unless the line says `allow_private`.
+- Time, bytes and rate of each answer are bounded. A timeout after sending is `outcome_unknown`.
+- An answer that is no receipt is an AdapterError with the partner's own code; messages never repeat what was carried.
+
+`deliver` returns `{"receipt":{"body","note"},"feedback":"<NDJSON>" or null}`; the core believes neither before it has checked them.
+"""
+
+import asyncio
+import base64
+import email.utils
+import json
+import socket
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from time import monotonic
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.adapter_contract import (
+    CONTRACT_VERSION,
+    AdapterError,
+    Counts,
+    Diagnostic,
+    IncomingBatch,
+    Instant,
+    Part,
+    Row,
+    RowResult,
+    SealedBatch,
+    SourceRecord,
+    Tools,
+)
+
+__all__ = ["HttpsPartner"]
+
+INLINE_BYTES = 6 * 2**20
+"""Parts up to this size go with the batch; larger ones one by one."""
+MAX_ANSWER = 2**20
+MAX_FEEDBACK = 64 * 2**20
+MAX_PART = 256 * 2**20
+SLOWEST_BYTES_S = 1024
+SLOWEST_WINDOW_S = 30.0
+POSTS = 4
+"""How often one delivery asks what is missing."""
+CLOCK_TOLERANCE_S = 60.0
+
+_SHARED = ip_network("100.64.0.0/10")
+_NAT64 = ip_network("64:ff9b::/96")
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset({"TIME_FUTURE", "SIG_UNKNOWN_KEY", "SIG_KEY_EXPIRED"})
+
+
+class HttpsPartnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The line to one partner."""
+
+    base_url: str
+    """`https://host/x/v1`; plain http only to loopback, with `allow_private`."""
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    """For one answer, seconds, from the first byte sent to the last byte read."""
+    part_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 600.0
+    """For one part, seconds."""
+    proxy: str | None = None
+    """Forward proxy for this line; the environment is never asked for one."""
+    ca_file: str | None = None
+    """PEM file of the authorities trusted for this partner; null: those of the system."""
+    allow_private: bool = False
+    """Danger: lets this line reach private addresses. For test mode and closed networks."""
+    streams: tuple[str, ...] = ()
+    """Streams that `collect` asks for (pull)."""
+    wait_s: Annotated[int, Meta(ge=0, le=30)] = 30
+    """How long the partner may hold back its answer when there is nothing new (pull)."""
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one that the whole world may reach, seen through IPv4-mapped and NAT64 forms."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(inner)
+    elif address in _SHARED:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+class HttpsPartner:
+    """Carries batches to a partner's gateway, and fetches its batches and keys."""
+
+    contract_version: ClassVar[int] = CONTRACT_VERSION
+    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys"})
+    Config: ClassVar[type[Struct]] = HttpsPartnerConfig
+
+    def __init__(self, config: HttpsPartnerConfig, tools: Tools, *, resolve: Callable[[str, int], Any] | None = None) -> None:
+        url = urlsplit(config.base_url)
+        if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query or url.fragment:
+            raise AdapterError("CONFIG", "base_url 应为 https://主机/x/v1", transient=False)
+        self._config = config
+        self._tools = tools
+        self._base = config.base_url.rstrip("/")
+        self._scheme = url.scheme
+        self._host: str = url.hostname
+        self._port = url.port or (443 if url.scheme == "https" else 80)
+        self._resolve = resolve
+        verify: ssl.SSLContext | bool = True
+        if config.ca_file is not None:
+            try:
+                verify = ssl.create_default_context(cafile=config.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise AdapterError("CONFIG", "ca_file 无法读取", transient=False) from error
+        self._client = httpx.AsyncClient(
+            verify=verify,
+            proxy=config.proxy,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(config.timeout_s),
+            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+        )
+
+    # --- native batches ------------------------------------------------------------------------------------------------
+
+    async def deliver(self, sealed: SealedBatch) -> bytes | None:
+        """Post the batch, send the parts that are missing, post again; the receipt, with its feedback where there is any."""
+        stream, epoch, seq = _address(sealed.batch)
+        parts = {part.name: part for part in sealed.parts}
+        inline = sum(part.size for part in sealed.parts) <= INLINE_BYTES
+        said: dict[str, object] = {
+            "manifest": {"body": sealed.manifest.decode(), "note": sealed.manifest_note.decode()},
+            "checkpoint": sealed.checkpoint.decode(),
+        }
+        if inline and parts:
+            said["parts"] = {name: base64.b64encode(b"".join(part.read())).decode() for name, part in parts.items()}
+        body = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+        for _ in range(POSTS):
+            answer = await self._json("POST", f"/streams/{quote(stream)}/batches", body)
+            if answer.get("state") != "FETCHING":
+                return await self._with_feedback(stream, answer)
+            missing = answer.get("missing")
+            if not isinstance(missing, list) or not missing:
+                raise AdapterError("UNAVAILABLE", "对方仍在处理，请稍后再试", transient=True)
+            for name in missing:
+                if name not in parts:
+                    raise AdapterError("SIG_PART_MISSING", "对方索要本批次没有的文件", transient=False)
+                await self._put(stream, epoch, seq, parts[name])
+        raise AdapterError("SIG_PART_MISSING", "对方反复索要文件", transient=True)
+
+    async def _put(self, stream: str, epoch: int, seq: int, part: Part) -> None:
+        path = f"/streams/{quote(stream)}/files/{quote(part.name)}?epoch={epoch}&seq={seq}"
+        await self._call("PUT", path, b"".join(part.read()), "application/octet-stream", seconds=self._config.part_timeout_s)
+
+    async def _with_feedback(self, stream: str, answer: Mapping[str, Any]) -> bytes:
+        """The receipt as it came, and its feedback file if it names one and the line gives it."""
+        body, note = answer.get("body"), answer.get("note")
+        if not isinstance(body, str) or not isinstance(note, str):
+            raise AdapterError("SCHEMA_MANIFEST", "对方的回答不是回执", transient=True)
+        feedback: str | None = None
+        try:
+            said = json.loads(body)
+            no, lines = said["no"], said["feedback"]["lines"]
+        except (ValueError, KeyError, TypeError):
+            no, lines = None, 0
+        if type(no) is int and type(lines) is int and lines > 0:
+            try:
+                feedback = (await self._call("GET", f"/streams/{quote(stream)}/feedback/{no}", limit=MAX_FEEDBACK)).decode()
+            except (AdapterError, UnicodeDecodeError):
+                feedback = None  # the receipt stands without it; it can be asked for again
+        elif lines == 0:
+            feedback = ""
+        return json.dumps(
+            {"receipt": {"body": body, "note": note}, "feedback": feedback}, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+
+    async def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
+        """New batches of the configured streams, in order of number; the cursor says how far each stream has come."""
+        positions = _read_cursor(after, self._config.streams)
+        for stream in self._config.streams:
+            while True:
+                epoch, seq = positions[stream]
+                path = f"/streams/{quote(stream)}/manifests/{seq + 1}?epoch={epoch}&wait={self._config.wait_s}"
+                data = await self._call("GET", path, seconds=self._config.timeout_s + self._config.wait_s, empty=True)
+                if not data:
+                    break
+                said = _object(data)
+                positions[stream] = (epoch, seq + 1)
+                yield await self._incoming(stream, epoch, seq + 1, said, json.dumps(positions, separators=(",", ":")))
+
+    async def _incoming(self, stream: str, epoch: int, seq: int, said: Mapping[str, Any], cursor: str) -> IncomingBatch:
+        try:
+            manifest, note, checkpoint = said["manifest"]["body"], said["manifest"]["note"], said["checkpoint"]
+            names = [(part["name"], part["bytes"], part["digest"]) for part in json.loads(manifest)["parts"]]
+            sender = json.loads(manifest)["sender"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise AdapterError("SCHEMA_MANIFEST", "对方的批次清单无法读取", transient=True) from error
+        parts = [await self._fetch(stream, str(name), size, str(digest)) for name, size, digest in names if type(size) is int]
+        return IncomingBatch(
+            batch=f"{sender}/x/{stream}/{epoch}/{seq}",
+            manifest=str(manifest).encode(),
+            manifest_note=str(note).encode(),
+            checkpoint=str(checkpoint).encode(),
+            parts=tuple(parts),
+            cursor=cursor,
+        )
+
+    async def _fetch(self, stream: str, name: str, size: int, digest: str) -> Part:
+        """One part into a temporary file; a broken transfer goes on where it stopped."""
+        if not 0 < size <= MAX_PART:
+            raise AdapterError("SIZE_BYTES", "文件过大", transient=False, place=name)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the Part is forgotten
+        for _ in range(POSTS):
+            have = file.tell()
+            data = await self._call(
+                "GET",
+                f"/streams/{quote(stream)}/files/{quote(name)}",
+                limit=size - have + 1,
+                seconds=self._config.part_timeout_s,
+                headers={"range": f"bytes={have}-"} if have else None,
+            )
+            if len(data) == size and have:
+                file.seek(0)  # the partner does not know ranges and sent the whole
+            file.write(data)
+            if file.tell() >= size:
+                break
+
+        def read() -> Iterator[bytes]:
+            file.seek(0)
+            while chunk := file.read(65536):
+                yield chunk
+
+        return Part(name=name, size=file.tell(), digest=digest, read=read)
+
+    async def ask(self, question: bytes, deadline: Instant) -> bytes:
+        """Carry a signed question; the answer's bytes as they came, never late and never empty."""
+        left = (deadline - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            raise AdapterError("UNAVAILABLE", "已过截止时间", transient=False)
+        answer = await self._call("POST", "/query", question, "application/json", seconds=min(left, self._config.timeout_s))
+        if not answer:
+            raise AdapterError("UNAVAILABLE", "对方的回答为空", transient=True)
+        return answer
+
+    async def keys(self) -> bytes:
+        """The partner's signed keys document, as it came."""
+        return await self._call("GET", "/keys")
+
+    # --- what this line does not do: never called, for the capabilities do not name it -----------------------------------
+
+    def encode(self, rows: Sequence[Row]) -> bytes:
+        """Native lines are carried as they are."""
+        raise AdapterError("UNAVAILABLE", "此线路直接传送原生批次", transient=False)
+
+    def decode(self, part: bytes) -> Sequence[SourceRecord]:
+        """Native lines are carried as they are."""
+        raise AdapterError("UNAVAILABLE", "此线路直接传送原生批次", transient=False)
+
+    def read_reply(self, reply: bytes) -> Sequence[RowResult]:
+        """Receipts are read by the core."""
+        raise AdapterError("UNAVAILABLE", "回执由系统核验", transient=False)
+
+    async def counts(self, day: date) -> Sequence[Counts]:
+        """Heads of signed logs are compared instead."""
+        raise AdapterError("UNAVAILABLE", "此线路以签名日志核对，不另计数", transient=False)
+
+    # --- diagnosis ----------------------------------------------------------------------------------------------------
+
+    async def check(self) -> Sequence[Diagnostic]:
+        """Name, address, connection, keys document and clock, each with what to do."""
+        found: list[Diagnostic] = []
+        try:
+            await self._addresses()
+            found.append(Diagnostic(what="域名解析", ok=True, message="对方地址可解析且允许访问"))
+        except AdapterError as error:
+            return [Diagnostic(what="域名解析", ok=False, message=error.message, remedy="检查 base_url、DNS 与 allow_private 设置")]
+        try:
+            async with self._answer("GET", "/keys", None, None, self._config.timeout_s, None) as answer:
+                said = answer.headers.get("date")
+                status = answer.status_code
+            found.append(Diagnostic(what="连接", ok=True, message="可以连接"))
+        except AdapterError as error:
+            found.append(Diagnostic(what="连接", ok=False, message=error.message, remedy="检查网络、证书与对方服务是否运行"))
+            return found
+        ok = status == httpx.codes.OK
+        found.append(
+            Diagnostic(
+                what="密钥文件",
+                ok=ok,
+                message="对方密钥文件可取" if ok else f"对方返回状态 {status}",
+                remedy=None if ok else "请对方检查 /x/v1/keys",
+            )
+        )
+        when = email.utils.parsedate_to_datetime(said) if said else None
+        if when is not None:
+            apart = abs((datetime.now(UTC) - when).total_seconds())
+            near = apart <= CLOCK_TOLERANCE_S
+            found.append(
+                Diagnostic(
+                    what="时钟",
+                    ok=near,
+                    message=f"两边时钟相差约 {apart:.0f} 秒",
+                    remedy=None if near else "检查两边的时间同步",
+                )
+            )
+        return found
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    # --- the line itself ------------------------------------------------------------------------------------------------
+
+    async def _json(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        return _object(await self._call(method, path, body, "application/json", receipts=True))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        media: str | None = None,
+        *,
+        limit: int = MAX_ANSWER,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        receipts: bool = False,
+        empty: bool = False,
+    ) -> bytes:
+        """One call: the body of an answer that means success, else an AdapterError with the partner's code."""
+        async with self._answer(method, path, body, media, seconds or self._config.timeout_s, headers) as answer:
+            status = answer.status_code
+            data = await _bounded(answer, limit)
+            kind = answer.headers.get("content-type", "")
+        if status in (200, 201, 206) or (status == 204 and empty):
+            return data
+        if receipts and status in (202, 409, 422) and kind.startswith("application/json"):
+            return data  # a receipt, or the parts that are wanted
+        raise _refused(status, kind, data)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, body: bytes | None, media: str | None, seconds: float, headers: Mapping[str, str] | None
+    ) -> AsyncIterator[httpx.Response]:
+        url = self._base + path
+        sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+        if media is not None:
+            sent["content-type"] = media
+        sent |= self._tools.sign_request(method, url, media, body)
+        begun = False
+        try:
+            async with asyncio.timeout(seconds):
+                target, extensions = await self._target(path, sent)
+                begun = True
+                async with self._client.stream(
+                    method, target, content=body, headers=sent, extensions=extensions, timeout=seconds
+                ) as answer:
+                    if answer.is_redirect:
+                        raise AdapterError("UNAVAILABLE", "对方要求转到另一地址，未跟随", transient=False)
+                    yield answer
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise AdapterError("UNAVAILABLE", "对方未在时限内回答", transient=True, outcome_unknown=begun and method != "GET") from error
+        except httpx.ConnectError as error:
+            raise AdapterError("UNAVAILABLE", "无法连接对方", transient=True) from error
+        except httpx.HTTPError as error:
+            raise AdapterError("UNAVAILABLE", "连接中断", transient=True, outcome_unknown=begun and method != "GET") from error
+
+    async def _target(self, path: str, headers: dict[str, str]) -> tuple[str, dict[str, Any]]:
+        """The URL with the checked address in place of the name; TLS still asks for the name."""
+        if self._config.proxy is not None:
+            return self._base + path, {}
+        address = (await self._addresses())[0]
+        host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+        default = 443 if self._scheme == "https" else 80
+        headers["host"] = self._host if self._port == default else f"{self._host}:{self._port}"
+        base = urlsplit(self._base)
+        return f"{self._scheme}://{host}:{self._port}{base.path}{path}", {"sni_hostname": self._host}
+
+    async def _addresses(self) -> list[IPv4Address | IPv6Address]:
+        """Every address of the partner's name, all of them allowed."""
+        try:
+            if self._resolve is not None:
+                found = self._resolve(self._host, self._port)
+            else:
+                loop = asyncio.get_running_loop()
+                found = [entry[4][0] for entry in await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)]
+        except OSError as error:
+            raise AdapterError("UNAVAILABLE", "对方主机名无法解析", transient=True) from error
+        addresses = [ip_address(str(text).partition("%")[0]) for text in dict.fromkeys(found)]
+        if not addresses:
+            raise AdapterError("UNAVAILABLE", "对方主机名没有地址", transient=True)
+        if not self._config.allow_private and not all(map(is_public, addresses)):
+            raise AdapterError("UNAVAILABLE", "对方主机名指向内部地址，已拒绝；确需访问请设置 allow_private", transient=False)
+        if self._scheme == "http" and not (self._config.allow_private and all(address.is_loopback for address in addresses)):
+            raise AdapterError("UNAVAILABLE", "明文 http 仅限测试模式下的本机地址", transient=False)
+        return addresses
+
+
+async def _bounded(answer: httpx.Response, limit: int) -> bytes:
+    """The body, at most `limit` bytes and not slower than agreed."""
+    chunks: list[bytes] = []
+    size, window, since = 0, 0, monotonic()
+    async for chunk in answer.aiter_raw():
+        size += len(chunk)
+        window += len(chunk)
+        if size > limit:
+            raise AdapterError("SIZE_BYTES", "对方的回答过大", transient=False)
+        chunks.append(chunk)
+        if monotonic() - since > SLOWEST_WINDOW_S:
+            if window < SLOWEST_BYTES_S * SLOWEST_WINDOW_S:
+                raise AdapterError("SIZE_TIME", "对方回答过慢", transient=True)
+            window, since = 0, monotonic()
+    return b"".join(chunks)
+
+
+def _refused(status: int, kind: str, data: bytes) -> AdapterError:
+    """What a problem of the partner means to the core: its code, and whether another try may help."""
+    code: Any = ""
+    if kind.startswith("application/problem+json"):
+        try:
+            code = _object(data).get("code")
+        except AdapterError:
+            code = ""
+    known = isinstance(code, str) and len(code) <= 40 and code.replace("-", "").isalnum()
+    code = code.upper().replace("-", "_") if known else ""
+    transient = status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
+    return AdapterError(code or "UNAVAILABLE", f"对方以状态 {status} 拒绝", transient=transient)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        said = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AdapterError("SCHEMA_JSON", "对方的回答不是 JSON", transient=True) from error
+    if not isinstance(said, dict):
+        raise AdapterError("SCHEMA_JSON", "对方的回答不是 JSON 对象", transient=True)
+    return said
+
+
+def _address(batch: str) -> tuple[str, int, int]:
+    origin, _, seq = batch.rpartition("/")
+    origin, _, epoch = origin.rpartition("/")
+    return origin.partition("/x/")[2], int(epoch), int(seq)
+
+
+def _read_cursor(after: str | None, streams: Sequence[str]) -> dict[str, tuple[int, int]]:
+    positions = dict.fromkeys(streams, (1, 0))
+    if after is None:
+        return positions
+    try:
+        said = json.loads(after)
+        for stream, (epoch, seq) in said.items():
+            if stream not in positions or type(epoch) is not int or type(seq) is not int or epoch < 1 or seq < 0:
+                raise ValueError(stream)  # one way out for every bad cursor
+            positions[stream] = (epoch, seq)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AdapterError("CURSOR_UNKNOWN", "游标不是此线路给出的", transient=False) from error
+    return positions
