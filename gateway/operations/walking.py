@@ -451,7 +451,7 @@ def _text(value: Any) -> str:
 async def everything(source: Source, plan: Plan, *, snapshot: int) -> AsyncIterator[list[bytes]]:
     """All shown rows, in steps; for exports that the read model has no ready bytes for."""
     if plan.sorting:
-        rows, more, keys = [], True, None
+        more, keys = True, None
         while more:
             rows, more = await _sorted_walk(source, plan, keys=keys, back=False, limit=20 * EXPORT, snapshot=snapshot)
             yield [row.body for row in rows if row.body is not None]

@@ -477,7 +477,9 @@ def subject_export(
 @lru_cache(maxsize=64)
 def _subject_count(conditions: tuple[tuple[Column, Op, int], ...], listed: int, group: str | None) -> sa.Select[Any]:
     inner = _subject_page(conditions, listed, False, False, False).order_by(None)
-    columns = inner.with_only_columns(*([_r[group].label("value")] if group else []), inner.selected_columns.fresh.label("fresh")).subquery()
+    columns = inner.with_only_columns(
+        *([_r[group].label("value")] if group else []), inner.selected_columns.fresh.label("fresh")
+    ).subquery()
     total = sa.func.sum(columns.c.fresh).label("n")
     return sa.select(total) if group is None else sa.select(columns.c.value, total).group_by(columns.c.value)
 

@@ -91,7 +91,14 @@ async def put(services: Services, dataset: str, *rows: Mapping[str, Any], signed
 
 def firm(number: int, name: str, **more: Any) -> dict[str, Any]:
     """A registration of a company."""
-    return {"企业名称": name, "统一社会信用代码": code(number), "成立日期": "2016-05-11", "登记状态": "存续", "行政区划代码": "220502", **more}
+    return {
+        "企业名称": name,
+        "统一社会信用代码": code(number),
+        "成立日期": "2016-05-11",
+        "登记状态": "存续",
+        "行政区划代码": "220502",
+        **more,
+    }
 
 
 def shop(number: int, name: str, **more: Any) -> dict[str, Any]:
@@ -99,14 +106,31 @@ def shop(number: int, name: str, **more: Any) -> dict[str, Any]:
     return {"企业名称": name, "统一社会信用代码": household_code(number), "成立日期": "2019-05-11", "登记状态": "存续", **more}
 
 
-def penalty(uscc: str, name: str, document: str, *, day: str = "2026-03-02", fine: str = "1.2", kind: str = "法人及非法人组织", **more: Any) -> dict[str, Any]:
+def penalty(
+    uscc: str, name: str, document: str, *, day: str = "2026-03-02", fine: str = "1.2", kind: str = "法人及非法人组织", **more: Any
+) -> dict[str, Any]:
     """A penalty of some weight."""
     return {
-        "行政相对人名称": name, "行政相对人类别": kind, "统一社会信用代码": uscc, "行政处罚决定书文号": document, "违法行为类型": "超范围经营",
-        "违法事实": "超出登记的经营范围从事经营活动。", "处罚依据": "《示例条例》第一条", "处罚类别": "罚款", "处罚内容": "罚款。", "罚款金额（万元）": fine,
-        "处罚决定日期": day, "处罚机关": "通化市市场监督管理局（示例）", "处罚机关统一社会信用代码": MARKET, "数据来源单位": "通化市市场监督管理局（示例）",
-        "数据来源单位统一社会信用代码": MARKET, "失信严重程度": "一般", "处罚有效期": "2099-12-31", "公示截止期": "2027-03-01", **more,
-    }  # fmt: skip
+        "行政相对人名称": name,
+        "行政相对人类别": kind,
+        "统一社会信用代码": uscc,
+        "行政处罚决定书文号": document,
+        "违法行为类型": "超范围经营",
+        "违法事实": "超出登记的经营范围从事经营活动。",
+        "处罚依据": "《示例条例》第一条",
+        "处罚类别": "罚款",
+        "处罚内容": "罚款。",
+        "罚款金额（万元）": fine,
+        "处罚决定日期": day,
+        "处罚机关": "通化市市场监督管理局（示例）",
+        "处罚机关统一社会信用代码": MARKET,
+        "数据来源单位": "通化市市场监督管理局（示例）",
+        "数据来源单位统一社会信用代码": MARKET,
+        "失信严重程度": "一般",
+        "处罚有效期": "2099-12-31",
+        "公示截止期": "2027-03-01",
+        **more,
+    }
 
 
 def person_penalty(name: str, number: str, document: str, **more: Any) -> dict[str, Any]:
@@ -119,11 +143,22 @@ def person_penalty(name: str, number: str, document: str, **more: Any) -> dict[s
 def violation(uscc: str, name: str, document: str, **more: Any) -> dict[str, Any]:
     """A serious tax violation: it lists its subject."""
     return {
-        "纳税人名称": name, "主体类别": "法人及非法人组织", "统一社会信用代码": uscc, "案件性质": "偷税", "主要违法事实": "少缴税款。",
-        "相关法律依据": "《中华人民共和国税收征收管理法》第六十三条", "税务处理处罚情况": "追缴税款。", "认定文号": document, "确认日期": "2026-02-02",
-        "列入日期": "2026-02-10", "认定单位": "国家税务总局通化市税务局（示例）", "认定单位统一社会信用代码": MARKET, "数据来源单位": "通化市（示例）",
-        "数据来源单位统一社会信用代码": MARKET, **more,
-    }  # fmt: skip
+        "纳税人名称": name,
+        "主体类别": "法人及非法人组织",
+        "统一社会信用代码": uscc,
+        "案件性质": "偷税",
+        "主要违法事实": "少缴税款。",
+        "相关法律依据": "《中华人民共和国税收征收管理法》第六十三条",
+        "税务处理处罚情况": "追缴税款。",
+        "认定文号": document,
+        "确认日期": "2026-02-02",
+        "列入日期": "2026-02-10",
+        "认定单位": "国家税务总局通化市税务局（示例）",
+        "认定单位统一社会信用代码": MARKET,
+        "数据来源单位": "通化市（示例）",
+        "数据来源单位统一社会信用代码": MARKET,
+        **more,
+    }
 
 
 class Pages:
@@ -142,7 +177,15 @@ class Pages:
         return self._path if position is None else f"{self._path}?cursor={msgspec.json.encode(position).decode()}"
 
 
-def ask(path: str = "http://h/v1/x", cursor: str | None = None, *, format_: Format = "json", language: Language = "zh-CN", excel: bool = False, **params: str) -> Ask:  # fmt: skip
+def ask(
+    path: str = "http://h/v1/x",
+    cursor: str | None = None,
+    *,
+    format_: Format = "json",
+    language: Language = "zh-CN",
+    excel: bool = False,
+    **params: str,
+) -> Ask:
     """A request; `cursor` is a URL that an earlier answer gave."""
     position = None
     if cursor is not None:
@@ -183,14 +226,22 @@ def ids(outcomes: Sequence[Outcome]) -> list[str]:
 async def stocked(services: Services) -> dict[str, str]:
     """A small town: companies, a household, a person, penalties, a listing; rendered to the end. Record ids by name."""
     made = {}
-    firms = [firm(1, "通化市示例药业有限公司", 曾用名="通化县示例制药厂"), firm(2, "通化市澄泉商贸有限公司"), firm(3, "吉林省宝药药材有限公司")]
+    firms = [
+        firm(1, "通化市示例药业有限公司", 曾用名="通化县示例制药厂"),
+        firm(2, "通化市澄泉商贸有限公司"),
+        firm(3, "吉林省宝药药材有限公司"),
+    ]
     made["药业"], made["商贸"], made["药材"] = ids(await put(services, REGISTRATIONS, *firms))
     (made["小店"],) = ids(await put(services, REGISTRATIONS, shop(7, "东昌区甲某某小吃店")))
-    made["罚单"], made["店罚"], made["人罚"] = ids(await put(
-        services, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号"),
-        penalty(household_code(7), "东昌区甲某某小吃店", "通示罚〔2026〕2号", kind="个体工商户"),
-        person_penalty("测试甲", person_number(1), "通示罚〔2026〕3号"),
-    ))  # fmt: skip
+    made["罚单"], made["店罚"], made["人罚"] = ids(
+        await put(
+            services,
+            PENALTIES,
+            penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号"),
+            penalty(household_code(7), "东昌区甲某某小吃店", "通示罚〔2026〕2号", kind="个体工商户"),
+            person_penalty("测试甲", person_number(1), "通示罚〔2026〕3号"),
+        )
+    )
     (made["列名"],) = ids(await put(services, TAX, violation(code(2), "通化市澄泉商贸有限公司", "通示税〔2026〕1号")))
     await settle(services)
     return made

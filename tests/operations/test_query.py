@@ -12,7 +12,16 @@ import pytest
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import InvalidParameter, NotFound, UnknownParameter, UsccInvalid
 from gateway.operations import answer_query, read_feed
-from gateway.operations.answer_query import find_subjects, listings, lists, one_list, record, records_page, subject_document, subject_records
+from gateway.operations.answer_query import (
+    find_subjects,
+    listings,
+    lists,
+    one_list,
+    record,
+    records_page,
+    subject_document,
+    subject_records,
+)
 from gateway.operations.render_public import settle
 from gateway.services import Services
 from tests.operations.publishing import (
@@ -50,7 +59,8 @@ async def found(services: Services, q: str, **params: str) -> list[str]:
 async def many(services: Services, count: int = 23) -> None:
     """More penalties than one page holds, on a few days."""
     rows = [
-        penalty(code(1), "通化市示例药业有限公司", f"通示罚〔2025〕{n:03d}号", day=f"2026-0{1 + n % 4}-1{n % 5}", fine=f"{n % 7}.5") for n in range(count)
+        penalty(code(1), "通化市示例药业有限公司", f"通示罚〔2025〕{n:03d}号", day=f"2026-0{1 + n % 4}-1{n % 5}", fine=f"{n % 7}.5")
+        for n in range(count)
     ]
     ids(await put(services, PENALTIES, *rows))
     await settle(services)
@@ -274,7 +284,9 @@ async def test_a_search_pages_without_gap(town: Services) -> None:
     await settle(town)
     rows = await walked(find_subjects, town, q="示例", limit="2")
     assert len({row["id"] for row in rows}) == len(rows) == 6
-    assert [row["id"] for row in rows] == [row["id"] for row in read(await find_subjects(town, PUBLIC, ask(q="示例", limit="100")))["items"]]
+    assert [row["id"] for row in rows] == [
+        row["id"] for row in read(await find_subjects(town, PUBLIC, ask(q="示例", limit="100")))["items"]
+    ]
 
 
 async def test_no_search_operator_can_be_typed(town: Services) -> None:

@@ -132,7 +132,9 @@ async def test_what_is_hidden_moves_no_public_number(town: Services) -> None:
     await put(town, PENALTIES, person_penalty("测试丙", person_number(2), "通示罚〔2026〕9号"))
     await settle(town)
     after = await answer_query.record(town, made["罚单"], PUBLIC, "zh-CN"), await answer_query.records_page(town, PUBLIC, ask())
-    assert [(each.body, each.etag, each.dataset_version) for each in after] == [(each.body, each.etag, each.dataset_version) for each in before]
+    assert [(each.body, each.etag, each.dataset_version) for each in after] == [
+        (each.body, each.etag, each.dataset_version) for each in before
+    ]
     assert await feed.head(town.store.reads, "public/open.read") == head
     assert (await feed.head(town.store.reads, "department/dept.supervision")).seq > department.seq
 
