@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, StoreError
 from gateway.web.negotiation import Language
+from gateway.web.parameters import echo
 
 
 class ProblemKind(Struct, frozen=True, kw_only=True):
@@ -323,7 +324,8 @@ def _detail(error: Exception, kind: ProblemKind, language: Language) -> str:
 
 def _item(item: ErrorItem, kind: ProblemKind, language: Language) -> ProblemError:
     words = item.detail if _in_words(item.detail, language) else _ITEM_WORDS.get(item.code, kind.detail)[language]
-    return ProblemError(parameter=item.parameter, pointer=item.pointer, code=item.code, detail=words)
+    parameter = None if item.parameter is None else echo(item.parameter)
+    return ProblemError(parameter=parameter, pointer=item.pointer, code=item.code, detail=words)
 
 
 def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str, language: Language) -> Problem:
