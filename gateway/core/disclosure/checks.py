@@ -26,7 +26,16 @@ from gateway.core.disclosure.masking import (
     treatment_of,
 )
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Plan, Reasons
-from gateway.core.disclosure.rules import OPEN_PURPOSE, RULED_TIERS, TIER_ORDER, TIERS, DisclosureFiles, ExceptionText, Rule, line_naming
+from gateway.core.disclosure.rules import (
+    OPEN_PURPOSE,
+    RULED_TIERS,
+    TIER_ORDER,
+    TIERS,
+    DisclosureFiles,
+    ExceptionText,
+    Rule,
+    line_naming,
+)
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
@@ -38,6 +47,7 @@ MAX_RULES: Final = 10_000
 _FREE_TO_ALLOW: Final = frozenset({"lookup", "export", "delta"})
 """Capabilities that a field may have without being shown clear (§6)."""
 _FULL_TEXT_TIERS: Final = frozenset({"department", "supervisor"})
+_PUBLIC_TEXT: Final = Redact(profile="strict", hold=True)
 _DEVELOPER: Final = "developer"
 _ABOVE: Final = {tier: frozenset(wide for narrow, wide in TIER_ORDER if narrow == tier) for tier in TIERS}
 
@@ -58,7 +68,13 @@ def names(
         for rule in rules[dataset.id]:
             total += 1
             if rule.id in seen:
-                yield _at(rule, "policy-parse", f"the rule id {rule.id} is used twice, first in {seen[rule.id].file}:{seen[rule.id].line}")
+                yield _at(
+                    rule,
+                    "policy-parse",
+                    f"the rule id {rule.id} is used twice, first in {seen[rule.id].file}:{seen[rule.id].line}",
+                    key="id",
+                    hint="give it an id of its own",
+                )
             seen.setdefault(rule.id, rule)
             yield from _rule_names(dataset, rule, texts, day)
             yield from _rule_fields(dataset, rule, day)
@@ -237,69 +253,44 @@ def plans(dataset: Dataset, compiled: Sequence[Plan], rules: Mapping[str, Rule],
     """S1, S2, S4, S5, S7, S8, S9 and the shapes of S10 over all plans of one dataset."""
     for plan in compiled:
         for name, cell in plan.reasons.items():
-            rule = rules[cell.rule] if cell.rule is not None else None
-            if rule is not None:
-                yield from _cell_faults(dataset, plan, name, cell, rule, texts)
-        yield from _derived(dataset, plan, rules)
-    yield from _tier_order(compiled, rules)
-    yield from _windows(dataset, compiled, rules)
+            yield from _cell_faults(dataset, plan, name, cell, texts)
+            if cell.rule is not None and name in rules[cell.rule].fields:
+                yield from _line_faults(dataset, plan, name, cell, rules[cell.rule])
+        yield from _derived(dataset, plan)
+    yield from _tier_order(compiled)
+    yield from _windows(dataset, compiled)
 
 
-def _cell_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: Rule, texts: DisclosureFiles) -> Iterator[PolicyError]:
-    described, key, where = dataset.fields[name], f"field.{name}", f"({plan.tier}, {plan.purpose}, {plan.kind})"
-    line = rule.fields.get(name)
-    named = line is not None and line.treatment is not None and not isinstance(treatment_of(line.treatment), Drop)
-    if cell.class_ == "U" and line is not None and (named or line.allow):
-        yield _at(
-            rule,
-            "policy-S2",
-            f"{name} is unclassified for {plan.kind}: a rule may only drop it",
-            key=key,
-            field=name,
-            hint="give the field a class first",
-        )
-    wrong = misfit(cell.treatment, described, plan.kind)
+def _fault(cell: Reasons, code: str, name: str, detail: str, hint: str) -> PolicyError:
+    return PolicyError(detail, code=code, file=cell.file, line=cell.line, rule=cell.rule, field=name, hint=hint)
+
+
+def _cell_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, texts: DisclosureFiles) -> Iterator[PolicyError]:
+    where = f"({plan.tier}, {plan.purpose}, {plan.kind})"
+    wrong = misfit(cell.treatment, dataset.fields[name], plan.kind)
     if wrong:
-        yield _at(rule, "policy-S10", f"{name}: {wrong}", key=key, field=name, hint="policy.md §5 lists what stands on what")
+        yield _fault(cell, "policy-S10", name, f"{name}: {wrong}", "policies/README.md lists what stands on what")
     if plan.tier == "public" and not _harmless(cell) and not exceptions(dataset.id, name, plan.kind, cell, plan.tier, texts):
-        yield _at(
-            rule,
-            "policy-S1",
-            f"{name} ({cell.class_}) would be shown as {describe(cell.treatment)} to {where}",
-            key=key,
-            field=name,
-            hint="drop, surname or generalise it, or enter an exception with its basis in redlines.toml",
+        detail = f"{name} ({cell.class_}) would be shown as {describe(cell.treatment)} to {where}"
+        yield _fault(
+            cell, "policy-S1", name, detail, "drop, surname or generalise it, or enter an exception with its basis in redlines.toml"
         )
-    if described.text:
-        yield from _text_faults(plan, name, cell, rule, where)
-    if line is not None:
-        yield from _query_faults(dataset, name, cell, rule, line.allow)
+    if dataset.fields[name].text:
+        if isinstance(cell.treatment, Clear) and plan.tier not in _FULL_TEXT_TIERS:
+            hint = "redact it; only department and supervisor may read a text as it came"
+            yield _fault(cell, "policy-S8", name, f"the text {name} would be shown clear to {where}", hint)
+        elif plan.tier == "public" and not leq(cell.treatment, _PUBLIC_TEXT):
+            hint = 'text = { do = "redact", profile = "strict", hold = true }'
+            yield _fault(cell, "policy-S8", name, f"the public text {name} needs profile strict with hold", hint)
 
 
-def _text_faults(plan: Plan, name: str, cell: Reasons, rule: Rule, where: str) -> Iterator[PolicyError]:
-    treatment = cell.treatment
-    if isinstance(treatment, Clear) and plan.tier not in _FULL_TEXT_TIERS:
-        yield _at(
-            rule,
-            "policy-S8",
-            f"the text {name} would be shown clear to {where}",
-            key="text",
-            field=name,
-            hint="redact it; only department and supervisor may read a text as it came",
-        )
-    elif plan.tier == "public" and isinstance(treatment, Redact) and not (treatment.profile == "strict" and treatment.hold):
-        yield _at(
-            rule,
-            "policy-S8",
-            f"the public text {name} needs profile strict with hold",
-            key="text",
-            field=name,
-            hint='text = { do = "redact", profile = "strict", hold = true }',
-        )
-
-
-def _query_faults(dataset: Dataset, name: str, cell: Reasons, rule: Rule, allow: Sequence[str]) -> Iterator[PolicyError]:
-    for capability in allow:
+def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: Rule) -> Iterator[PolicyError]:
+    line, key = rule.fields[name], f"field.{name}"
+    shown = line.treatment is not None and not isinstance(treatment_of(line.treatment), Drop)
+    if cell.class_ == "U" and (shown or line.allow):
+        detail = f"{name} is unclassified for {plan.kind}: a rule may only drop it"
+        yield _at(rule, "policy-S2", detail, key=key, field=name, hint="give the field a class first")
+    for capability in line.allow:
         wrong = None
         if isinstance(cell.treatment, Drop):
             wrong = "the field is dropped"
@@ -314,39 +305,29 @@ def _query_faults(dataset: Dataset, name: str, cell: Reasons, rule: Rule, allow:
         ):
             wrong = "the field is not shown clear"
         if wrong:
-            yield _at(rule, "policy-S9", f"{capability} on {name}: {wrong}", key=f"field.{name}", field=name, hint="take it out of `allow`")
+            yield _at(rule, "policy-S9", f"{capability} on {name}: {wrong}", key=key, field=name, hint="take it out of `allow`")
 
 
-def _derived(dataset: Dataset, plan: Plan, rules: Mapping[str, Rule]) -> Iterator[PolicyError]:
+def _derived(dataset: Dataset, plan: Plan) -> Iterator[PolicyError]:
     for name, described in dataset.fields.items():
         cell = plan.reasons[name]
         for source in described.derived_from:
-            origin = plan.reasons.get(source)
-            if origin is not None and cell.rule is not None and rank(cell.treatment) > rank(origin.treatment):
-                yield _at(
-                    rules[cell.rule],
-                    "policy-S7",
-                    f"{name} ({describe(cell.treatment)}) shows more than {source} ({describe(origin.treatment)}), of which it is made",
-                    key=f"field.{name}",
-                    field=name,
-                    hint=f"treat {name} no milder than {source}",
-                )
+            origin = plan.reasons[source].treatment
+            if rank(cell.treatment) > rank(origin):
+                detail = f"{name} ({describe(cell.treatment)}) shows more than {source} ({describe(origin)}), of which it is made"
+                yield _fault(cell, "policy-S7", name, detail, f"treat {name} no milder than {source}")
 
 
-def _tier_order(compiled: Sequence[Plan], rules: Mapping[str, Rule]) -> Iterator[PolicyError]:
+def _tier_order(compiled: Sequence[Plan]) -> Iterator[PolicyError]:
     for low, high in combinations_of_order(compiled):
         for name, cell in high.reasons.items():
             below = low.reasons[name]
-            if not leq(below.treatment, cell.treatment) and cell.rule is not None:
-                yield _at(
-                    rules[cell.rule],
-                    "policy-S4",
+            if not leq(below.treatment, cell.treatment):
+                detail = (
                     f"{name} of {high.kind}: {high.tier} for {high.purpose} sees {describe(cell.treatment)}, but {low.tier} for "
-                    f"{low.purpose} sees {describe(below.treatment)} (rule {below.rule})",
-                    key=f"field.{name}",
-                    field=name,
-                    hint="show the higher tier no less",
+                    f"{low.purpose} sees {describe(below.treatment)} (rule {below.rule})"
                 )
+                yield _fault(cell, "policy-S4", name, detail, "show the higher tier no less")
 
 
 def combinations_of_order(compiled: Sequence[Plan]) -> Iterator[tuple[Plan, Plan]]:
@@ -372,7 +353,7 @@ def reach(tier: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _windows(dataset: Dataset, compiled: Sequence[Plan], rules: Mapping[str, Rule]) -> Iterator[PolicyError]:
+def _windows(dataset: Dataset, compiled: Sequence[Plan]) -> Iterator[PolicyError]:
     for name in dataset.fields:
         cells: dict[Keep, tuple[Plan, Reasons]] = {}
         for plan in compiled:
@@ -380,16 +361,12 @@ def _windows(dataset: Dataset, compiled: Sequence[Plan], rules: Mapping[str, Rul
             if isinstance(cell.treatment, Keep):
                 cells.setdefault(cell.treatment, (plan, cell))
         for (one, (first, _)), (other, (second, cell)) in combinations(cells.items(), 2):
-            if not (leq(one, other) or leq(other, one)) and cell.rule is not None:
-                yield _at(
-                    rules[cell.rule],
-                    "policy-S5",
+            if not (leq(one, other) or leq(other, one)):
+                detail = (
                     f"{name}: {describe(one)} for ({first.tier}, {first.purpose}, {first.kind}) and {describe(other)} for "
-                    f"({second.tier}, {second.purpose}, {second.kind}) add up to more than either",
-                    key=f"field.{name}",
-                    field=name,
-                    hint="let one window lie within the other",
+                    f"({second.tier}, {second.purpose}, {second.kind}) add up to more than either"
                 )
+                yield _fault(cell, "policy-S5", name, detail, "let one window lie within the other")
 
 
 def _at(rule: Rule, code: str, detail: str, *, key: str | None = None, field: str | None = None, hint: str | None = None) -> PolicyError:

@@ -3,7 +3,8 @@
 Rules, in this order: the plan is of this dataset and kind · withdrawn, annulled, erased: nobody · repaired: nobody · held: nobody ·
 sealed: nobody · minor: nobody here · unsigned and a burden: not to the public · what came from another city does not travel on ·
 a red line · the plan's own grounds have not ended · a live basis and catalogue item · the publication period (public) or the
-sharing period (department, partner) is open. What cannot be computed is closed.
+sharing period (department, partner) is open · for publication, what the dataset requires is there (`views` looks). What cannot be
+computed is closed.
 
 The gate is asked at every read with the `now` of that read; no job is waited for. This room must not look at a value.
 """
@@ -47,11 +48,6 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 _NO_RECORD: Final = Standing(closed="plan")
-
-
-def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -> str | None:
-    """The name of the first gate that is closed for this record, or None: it may be seen."""
-    return row_gate(record, plan, now) or standing(record, plan, policies, now).closed
 
 
 def row_gate(record: Record, plan: Plan, now: datetime) -> str | None:

@@ -8,7 +8,7 @@ line); nothing is accepted that the compiler does not use; ids are plain ASCII. 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -27,6 +27,7 @@ RULED_TIERS: Final = frozenset({"public", "department", "partner"})
 OPEN_PURPOSE: Final = "open.read"
 Flag = Literal["minor", "sealed", "disputed"]
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$")]
+_NAME: Final = re.compile("[a-z][a-z0-9_.-]{0,62}")
 Said = Annotated[str, Meta(min_length=1, max_length=200)]
 Grounds = Annotated[tuple[BasisRef, ...], Meta(min_length=1, max_length=8)]
 
@@ -64,7 +65,7 @@ class PurposeInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class PurposesText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`purposes.toml`."""
 
-    purposes: dict[Name, PurposeInfo]
+    purposes: dict[str, Any]
 
 
 class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -126,7 +127,7 @@ class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     for_: ForText
     class_: dict[FieldClass, TreatmentSpec] = {}
     text: TreatmentSpec = "drop"
-    field: dict[str, FieldRule] = {}
+    field: dict[str, Any] = {}
     basis: Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
@@ -147,9 +148,11 @@ class Rule(Struct, frozen=True, kw_only=True):
     """Line of each key of the block: `class`, `field.uscc`."""
     basis: tuple[str, ...]
 
-    def line_of(self, field: str) -> int:
-        """The line that decides about a field: its own, else the rule's."""
-        return self.lines.get(f"field.{field}", self.line)
+    def line_of(self, field: str, *, text: bool = False) -> int:
+        """The line that decides how a field is treated: its own, else that of its class or of texts, else the rule's."""
+        own = self.fields.get(field)
+        key = f"field.{field}" if own is not None and own.treatment is not None else "text" if text else "class"
+        return self.lines.get(key, self.line)
 
 
 class DisclosureFiles(Struct, frozen=True, kw_only=True):
@@ -163,7 +166,6 @@ class DisclosureFiles(Struct, frozen=True, kw_only=True):
 
 _TABLE_HEAD: Final = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+))*)\s*=""")
-_PATH_STEP: Final = re.compile(r"\$?\.?([A-Za-z_][A-Za-z0-9_-]*)|\[(\d+)\]|\[\.\.\.\]")
 
 
 def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
@@ -184,7 +186,11 @@ def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
             f"classes without a label: {', '.join(missing)}", "classes", hint="every class says what it is and why it is withheld"
         )
     file = _file(files, "purposes.toml")
-    purposes = file.convert(file.values, PurposesText).purposes
+    purposes: dict[str, PurposeInfo] = {}
+    for name, said in file.convert(file.values, PurposesText).purposes.items():
+        if _NAME.fullmatch(name) is None:
+            raise file.error(f"purpose `{name}` has no plain name", "purposes", name, hint="small letters, digits, dots and dashes")
+        purposes[name] = file.convert(said, PurposeInfo, "purposes", name)
     file = _file(files, "redlines.toml")
     redlines = file.convert(file.values, Redlines)
     for number, redline in enumerate(redlines.redlines):
@@ -212,35 +218,63 @@ def read_rules(dataset: DatasetId, tables: tuple[dict[str, Any], ...], file: str
     blocks = rule_blocks(content)
     rules = []
     for number, table in enumerate(tables):
-        line, keys = blocks[number] if number < len(blocks) else (None, {})
+        line, keys = blocks[number] if number < len(blocks) else (1, {})
         named = table.get("id")
-        try:
-            text = msgspec.convert(table, RuleText)
-        except msgspec.ValidationError as error:
-            raise PolicyError(
-                f"rule {named if isinstance(named, str) else number + 1}: {error}",
-                file=file,
-                line=_line_in(keys, str(error)) or line,
-                rule=named if isinstance(named, str) else None,
-                hint="policies/README.md lists every key",
-            ) from None
+        place = _Place(file=file, line=line, keys=keys, rule=named if isinstance(named, str) else f"number {number + 1}")
+        text = place.convert(table, RuleText)
         rules.append(
             Rule(
                 id=text.id,
                 dataset=dataset,
                 file=file,
-                line=line or 1,
+                line=line,
                 tiers=text.for_.tiers,
                 purposes=text.for_.purposes,
                 kinds=text.for_.kinds,
                 classes={name: treatment_of(spec) for name, spec in text.class_.items()},
                 text=treatment_of(text.text),
-                fields=text.field,
+                fields={name: place.convert(said, FieldRule, f"field.{name}") for name, said in text.field.items()},
                 lines=keys,
                 basis=text.basis,
             )
         )
     return tuple(rules)
+
+
+_T = TypeVar("_T")
+
+
+class _Place(Struct, frozen=True, kw_only=True):
+    """Where a rule stands, so that whatever is wrong in it is told with its line."""
+
+    file: str
+    line: int
+    keys: Mapping[str, int]
+    rule: str
+
+    def convert(self, value: object, into: type[_T], key: str = "") -> _T:
+        """A value of the rule as a Struct.
+
+        Raises PolicyError policy-parse with file and line.
+        """
+        try:
+            return msgspec.convert(value, into)
+        except msgspec.ValidationError as error:
+            said, _, path = str(error).partition(" - at `")
+            steps = [*([key] if key else []), *_STEPS.findall(path)]
+            unknown = _UNKNOWN.search(said)
+            if unknown is not None:
+                steps.append(unknown[1])
+            where = ".".join(steps)
+            while steps and ".".join(steps) not in self.keys:
+                steps.pop()
+            line = self.keys[".".join(steps)] if steps else self.line
+            detail = f"rule {self.rule}: {said}{f' in `{where}`' if where else ''}"
+            raise PolicyError(detail, file=self.file, line=line, rule=self.rule, hint="policies/README.md lists every key") from None
+
+
+_STEPS: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)")
+_UNKNOWN: Final = re.compile(r"unknown field `([^`]+)`")
 
 
 def rule_blocks(content: bytes) -> list[tuple[int, dict[str, int]]]:
@@ -287,20 +321,6 @@ def _code_lines(content: bytes) -> Iterator[tuple[int, str]]:
             if (inside is None or inside == quote) and line.count(quote) % 2:
                 inside = quote if inside is None else None
                 break
-
-
-def _line_in(keys: Mapping[str, int], message: str) -> int | None:
-    """The line of the key that a msgspec message points at, or of the nearest key above it."""
-    _, _, path = message.rpartition("`$")
-    steps = [found[1] for found in _PATH_STEP.finditer(path.rstrip("`")) if found[1]]
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if unknown is not None:
-        steps.append(unknown[1])
-    while steps:
-        if ".".join(steps) in keys:
-            return keys[".".join(steps)]
-        steps.pop()
-    return None
 
 
 def line_naming(content: bytes, words: str) -> int | None:

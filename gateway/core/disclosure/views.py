@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.core.disclosure.gates import Standing, closed_gate, row_gate, standing
+from gateway.core.disclosure.gates import Standing, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, band_label, household_name
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
@@ -90,9 +90,8 @@ def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View 
         return None
     raw = record.raw.open()
     texts = record.texts
-    for name in plan.gate.requires:
-        if raw.get(name) is None and name not in texts:
-            return None
+    if plan.gate.requires and not _complete(record, plan):
+        return None
     fields: dict[str, Value] = {}
     treatments = plan.treatments
     changed: dict[str, str] | None = None
@@ -125,6 +124,21 @@ def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View 
     if plan.summary is not None:
         fields[SUMMARY] = _summary(plan.summary, raw) if withheld else None
     return _view(record, plan, policies, held, fields, treatments if changed is None else changed)
+
+
+def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -> str | None:
+    """The name of the first gate that is closed for this record, or None: it may be seen.
+
+    The record must have been loaded with the columns of the plan.
+    """
+    closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
+    return closed or (None if _complete(record, plan) else "incomplete")
+
+
+def _complete(record: Record, plan: Plan) -> bool:
+    """Whether everything is there without which the dataset publishes nothing."""
+    raw = record.raw.open()
+    return all(raw.get(name) is not None or name in record.texts for name in plan.gate.requires)
 
 
 def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields: dict[str, Value], treatments: Mapping[str, str]) -> View:

@@ -1,0 +1,504 @@
+"""Policies: the shipped ones compile to the plans they describe, and every fault is refused with file, line and what to do."""
+
+import hashlib
+from datetime import UTC, date, datetime
+
+import pytest
+import rfc8785
+
+from gateway.core.disclosure.masking import CLEAR, DROP, Keep, Redact, Surname, leq
+from gateway.core.disclosure.plans import digest
+from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
+from gateway.core.errors import PolicyError
+from gateway.core.records.model import SUBJECT_KINDS
+from tests.core.disclosure.making import (
+    DEPARTMENT,
+    PARTNER,
+    PENALTIES,
+    PUBLIC,
+    TODAY,
+    added,
+    bent,
+    line_of,
+    plan_of,
+    refused,
+    shipped,
+    shipped_files,
+)
+
+FILE = f"datasets/{PENALTIES}.toml"
+DATASETS = ("administrative-licences", PENALTIES, "honours", "registrations", "tax-violations")
+
+
+# --- what is shipped --------------------------------------------------------------------------------------------------
+
+
+def test_every_dataset_is_ruled_for_the_three_tiers() -> None:
+    """Public, department and partner each have a plan set for all five datasets; legal persons have a plan in each."""
+    policies = shipped()
+    assert set(policies.plan_sets) == {(dataset, *who) for dataset in DATASETS for who in (PUBLIC, DEPARTMENT, PARTNER)}
+    assert all("legal" in held.plans for held in policies.plan_sets.values())
+
+
+def test_natural_persons_leave_by_no_open_exit() -> None:
+    """No public plan for a natural person in any dataset, and nothing about persons goes to a partner."""
+    for dataset in DATASETS:
+        assert "natural" not in plan_set(dataset, PUBLIC).plans
+        assert set(plan_set(dataset, PARTNER).plans) == {"legal"}
+
+
+def plan_set(dataset: str, who: tuple[str, str]):  # type: ignore[no-untyped-def]  # a short hand for tests
+    held = shipped().plan_set(dataset, *who)
+    assert held is not None
+    return held
+
+
+def test_public_view_of_a_household_is_masked() -> None:
+    """Name as county and stars, code to its first eight, no number of the decision, no operator, no text; looked up whole only."""
+    plan = plan_of(PENALTIES, *PUBLIC, "individual_business")
+    cells = {name: reasons.treatment for name, reasons in plan.reasons.items()}
+    assert cells["name"] == Surname()
+    assert cells["uscc"] == Keep(first=8)
+    for hidden in (
+        "document_number",
+        "legal_representative",
+        "id_no",
+        "legal_representative_id_no",
+        "facts",
+        "content",
+        "remark",
+        "reg_no",
+    ):
+        assert cells[hidden] == DROP
+    assert plan.capabilities["name"] == plan.capabilities["uscc"] == {"lookup"}
+    assert not plan.personal, "the exception of redlines.toml names what is shown of the code"
+
+
+def test_public_texts_of_organisations_are_redacted_strictly() -> None:
+    """Strict profile, held while in doubt, with a summary in their place."""
+    plan = plan_of(PENALTIES, *PUBLIC, "legal")
+    assert {plan.reasons[name].treatment for name in ("facts", "content", "legal_basis", "violation_type")} == {
+        Redact(profile="strict", hold=True)
+    }
+    assert plan.summary is not None
+    assert "facts" not in plan.columns, "the raw text stays in the database"
+    assert "facts" in plan.texts
+    assert plan.reasons["remark"].treatment == DROP
+
+
+def test_departments_see_names_and_codes_but_no_whole_number_of_a_person() -> None:
+    """Names and codes clear, citizen numbers to their first six, texts with the persons of others taken out."""
+    for kind in SUBJECT_KINDS:
+        cells = {name: reasons.treatment for name, reasons in plan_of(PENALTIES, *DEPARTMENT, kind).reasons.items()}
+        assert cells["name"] == cells["uscc"] == CLEAR
+        assert cells["id_no"] == Keep(first=6)
+        assert cells["legal_representative_id_no"] == DROP
+        assert cells["facts"] == Redact(profile="third_parties")
+        assert cells["remark"] == DROP
+
+
+def test_partners_see_open_fields_of_organisations() -> None:
+    """Open fields clear, texts strictly redacted, of the legal representative the surname."""
+    plan = plan_of(PENALTIES, *PARTNER, "legal")
+    personal = {name: reasons.treatment for name, reasons in plan.reasons.items() if reasons.class_ in ("P1", "P2", "P3")}
+    assert {name for name, treatment in personal.items() if treatment != DROP} == {"legal_representative"}
+    assert personal["legal_representative"] == Surname()
+    assert not plan.personal
+
+
+def test_no_plan_lets_anyone_feel_his_way_to_a_person() -> None:
+    """Filter, sort, facet and search stand on clear fields only, and never on a field about persons."""
+    for held in shipped().plan_sets.values():
+        for plan in held.plans.values():
+            for name, rights in plan.capabilities.items():
+                guessable = rights & {"filter", "sort", "facet", "search"}
+                assert not guessable or (plan.reasons[name].treatment == CLEAR and plan.reasons[name].class_ == "O")
+
+
+def test_unclassified_fields_are_nowhere() -> None:
+    """A field of class U is in no step, column or capability of any plan."""
+    for held in shipped().plan_sets.values():
+        for plan in held.plans.values():
+            unclassified = {name for name, reasons in plan.reasons.items() if reasons.class_ == "U"}
+            assert "remark" in unclassified
+            assert not unclassified & ({step.field for step in plan.steps} | set(plan.columns) | set(plan.texts) | set(plan.capabilities))
+
+
+def test_tiers_nest() -> None:
+    """Wherever two tiers both have a plan, department and partner see no less than the public."""
+    for dataset in DATASETS:
+        for who in (DEPARTMENT, PARTNER):
+            for kind, low in plan_set(dataset, PUBLIC).plans.items():
+                high = plan_set(dataset, who).plans.get(kind)
+                if high is not None:
+                    assert all(leq(low.reasons[name].treatment, high.reasons[name].treatment) for name in low.reasons)
+
+
+def test_dropped_values_are_not_even_selected() -> None:
+    """What a plan does not show is no column of it; steps stand in the order of the dictionary."""
+    for (dataset, _, _), held in shipped().plan_sets.items():
+        order = list(shipped().catalogue.datasets[dataset].fields)  # type: ignore[index]  # ids are text here
+        for plan in held.plans.values():
+            names = [step.field for step in plan.steps]
+            assert names == [name for name in order if plan.reasons[name].treatment != DROP]
+            assert set(plan.columns) | set(plan.texts) == set(names)
+
+
+def test_warnings_name_what_no_rule_covers() -> None:
+    """Uncovered triples are no fault: they drop everything, and are listed."""
+    found = check_policies(shipped_files(), version=1, today=TODAY)
+    assert found.errors == ()
+    said = {warning.file: warning.detail for warning in found.warnings}
+    assert "(public, open.read, natural)" in said[FILE]
+    assert "registrations" not in str(
+        [detail for detail in said.values() if "(public, open.read, natural)" in detail and "registr" in detail]
+    )
+
+
+# --- names of versions ------------------------------------------------------------------------------------------------
+
+
+def test_equal_files_give_equal_hashes() -> None:
+    """Compiled twice, everything has the same name; and the version number is no part of a plan."""
+    again = compile_policies(shipped_files(), version=7, today=TODAY)
+    assert {key: held.hash for key, held in again.plan_sets.items()} == {key: held.hash for key, held in shipped().plan_sets.items()}
+    assert again.hash_of(*PUBLIC) == shipped().hash_of(*PUBLIC)
+    assert again.digest == files_digest(shipped_files())
+
+
+def test_a_comment_changes_the_digest_of_the_folder_but_no_plan() -> None:
+    """Plans are named by what they decide, folders by their bytes."""
+    again = compile_policies(bent(FILE, ("[bases]", "# a remark\n[bases]")), version=1, today=TODAY)
+    assert again.digest != shipped().digest
+    assert again.hash_of(*PUBLIC) == shipped().hash_of(*PUBLIC)
+
+
+def test_a_plan_hash_tells_every_change_of_what_is_shown() -> None:
+    """Treatment, right, text profile, basis, period and catalogue each give another name, and only to the plans concerned."""
+    before = {key: held.hash for key, held in shipped().plan_sets.items()}
+
+    def moved(files: dict[str, bytes]) -> set[tuple[str, str, str]]:
+        after = compile_policies(files, version=1, today=TODAY)
+        return {key for key, held in after.plan_sets.items() if held.hash != before[key]}
+
+    assert moved(bent(FILE, ('field.conduct_end = { treatment = "drop" }\nfield.violation_type', "field.violation_type"))) == {
+        (PENALTIES, *PUBLIC)
+    }
+    assert moved(bent(FILE, ('field.facts = { allow = ["export", "delta"] }', 'field.facts = { allow = ["export"] }'))) == {
+        (PENALTIES, *PUBLIC)
+    }
+    assert moved(bent(FILE, ('profile = "third_parties"', 'profile = "strict"'))) == {(PENALTIES, *DEPARTMENT)}
+    assert moved(bent(FILE, ('basis = ["cf48", "xxgk20"]', 'basis = ["cf48"]'))) == {(PENALTIES, *PUBLIC)}
+    assert moved(bent("periods.toml", ('max = "P1Y", start = "first_publication"', 'max = "P11M", start = "first_publication"'))) == set(
+        before
+    )
+
+
+def test_canonical_form_is_rfc_8785() -> None:
+    """The digest is that of the canonical JSON another implementation would write."""
+    value = {"b": [1, "二", None, True], "a": {"z": "\n\u0001", "é": "x"}, "A": "😀"}
+    assert digest(value) == hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+
+
+def test_the_parts_of_a_hash() -> None:
+    """A plan set is named by its sorted plans, a purpose by its sorted sets."""
+    held = plan_set(PENALTIES, PUBLIC)
+    assert held.hash == digest(sorted(plan.plan_hash for plan in held.plans.values()))
+    assert shipped().hash_of(*PUBLIC) == digest([plan_set(dataset, PUBLIC).hash for dataset in DATASETS])
+    assert shipped().hash_of("developer", "open.read") == shipped().hash_of(*PUBLIC)
+    assert shipped().plan_set(PENALTIES, "developer", "open.read") is shipped().public(PENALTIES)
+
+
+# --- grounds end ------------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_ends_with_the_first_of_its_grounds() -> None:
+    """Until the last day of a law or of an exception, in Tonghua's time."""
+    household = plan_of(PENALTIES, *PUBLIC, "individual_business")
+    assert household.valid_until == datetime(2027, 12, 31, 16, tzinfo=UTC), "the exception for the code ends"
+    assert plan_of(PENALTIES, *PUBLIC, "legal").valid_until is None
+    ending = bent(FILE, ('article = "四十八", from = 2021-07-15 }', 'article = "四十八", from = 2021-07-15, until = 2026-06-30 }'))
+    plan = plan_of(PENALTIES, *PUBLIC, "legal", compile_policies(ending, version=1, today=TODAY))
+    assert plan.valid_until == datetime(2026, 6, 30, 16, tzinfo=UTC)
+
+
+def test_an_expired_ground_refuses_a_proposal_and_closes_what_is_in_force() -> None:
+    """A new activation is refused; the version in force starts again, its plans closed by their end."""
+    ended = bent(FILE, ('article = "四十八", from = 2021-07-15 }', 'article = "四十八", from = 2021-07-15, until = 2026-05-31 }'))
+    error = refused(ended)
+    assert (error.code, error.rule, error.file) == ("policy-S10", "penalties-open-legal", FILE)
+    in_force = compile_policies(ended, version=1, today=TODAY, in_force=True)
+    assert plan_of(PENALTIES, *PUBLIC, "legal", in_force).valid_until == datetime(2026, 5, 31, 16, tzinfo=UTC)
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+_OPEN_LEGAL = 'for = { tiers = ["public"], purposes = ["open.read"], kinds = ["legal"] }'
+_HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "surname" }'
+
+
+@pytest.mark.parametrize(
+    ("code", "old", "new", "at"),
+    [
+        # what a Struct refuses
+        ("policy-parse", 'treatment = "surname", allow', 'treatment = "surnme", allow', 'treatment = "surnme"'),
+        ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "keeep", first = 8 }', "keeep"),
+        ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "keep", first = -1 }', "first = -1"),
+        ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "pseudonym" }', "pseudonym"),
+        ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "token" }', "token"),
+        ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nobligations = { audit = "count" }', "obligations"),
+        ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nrows = { all = [] }', "rows"),
+        ("policy-parse", 'basis = ["cf48", "xxgk20"]', "basis = []", "basis = []"),
+        ("policy-parse", 'kinds = ["legal"] }\nclass', 'kinds = ["company"] }\nclass', '["company"]'),
+        ("policy-parse", 'class = { O = "clear" }', 'class = { X = "clear" }', 'X = "clear"'),
+        ("policy-parse", 'id = "penalties-open-legal"', 'id = "Penalties"', '"Penalties"'),
+        ("policy-parse", 'id = "penalties-open-household"', 'id = "penalties-open-legal"', None),
+        ("policy-parse", 'field.conduct_end = { treatment = "drop" }', "field.conduct_end = {}", "field.conduct_end = {}"),
+        ("policy-parse", 'allow = ["lookup"] }  # 县区', 'allow = ["peek"] }  # 县区', '"peek"'),
+        # a person shown to the public
+        ("policy-S1", '{ do = "keep", first = 8 }', '{ do = "keep", first = 10 }', "first = 10"),
+        ("policy-S1", 'field.conduct_end = { treatment = "drop" }', 'field.id_no = { treatment = "exists" }', "field.id_no"),
+        (
+            "policy-S1",
+            'field.conduct_end = { treatment = "drop" }',
+            'field.legal_representative = { treatment = "clear" }',
+            'field.legal_representative = { treatment = "clear" }',
+        ),
+        # an unclassified field named
+        (
+            "policy-S2",
+            'field.conduct_end = { treatment = "drop" }',
+            'field.remark = { treatment = { do = "redact", profile = "strict", hold = true } }',
+            "field.remark",
+        ),
+        # two rules for one cell
+        (
+            "policy-S3",
+            _HOUSEHOLD,
+            _HOUSEHOLD.replace('["individual_business"]', '["individual_business", "legal"]'),
+            '["individual_business", "legal"]',
+        ),
+        # tiers out of order
+        (
+            "policy-S4",
+            'tiers = ["public"], purposes = ["open.read"], kinds = ["legal"]',
+            'tiers = ["public", "developer"], purposes = ["open.read"], kinds = ["legal"]',
+            '"developer"',
+        ),
+        (
+            "policy-S4",
+            'tiers = ["department"], purposes = ["dept.supervision"]',
+            'tiers = ["department"], purposes = ["dept.supervision", "open.read"]',
+            '"dept.supervision", "open.read"',
+        ),
+        ("policy-S4", 'field.uscc = { treatment = "clear" }', 'field.uscc = { treatment = { do = "keep", first = 4 } }', "first = 4"),
+        # texts
+        (
+            "policy-S8",
+            'text = { do = "redact", profile = "strict", hold = true }',
+            'text = { do = "redact", profile = "strict" }',
+            'profile = "strict" }',
+        ),
+        ("policy-S8", 'text = { do = "redact", profile = "strict", hold = true }', 'text = "clear"', 'text = "clear"'),
+        # rights without a clear field
+        ("policy-S9", 'allow = ["lookup"] }  # 县区', 'allow = ["lookup", "filter"] }  # 县区', '"lookup", "filter"'),
+        (
+            "policy-S9",
+            'field.facts = { allow = ["export", "delta"] }',
+            'field.facts = { allow = ["export", "facet"] }',
+            'field.facts = { allow = ["export", "facet"] }',
+        ),
+        (
+            "policy-S9",
+            'field.conduct_end = { treatment = "drop" }',
+            'field.conduct_end = { treatment = "drop", allow = ["export"] }',
+            'allow = ["export"] }',
+        ),
+        # names, windows, shapes
+        (
+            "policy-S10",
+            'tiers = ["public"], purposes = ["open.read"], kinds = ["legal"]',
+            'tiers = ["publik"], purposes = ["open.read"], kinds = ["legal"]',
+            "publik",
+        ),
+        (
+            "policy-S10",
+            'tiers = ["public"], purposes = ["open.read"], kinds = ["legal"]',
+            'tiers = ["public"], purposes = ["open.reed"], kinds = ["legal"]',
+            "open.reed",
+        ),
+        (
+            "policy-S10",
+            'tiers = ["partner"], purposes = ["exchange.batch"]',
+            'tiers = ["partner"], purposes = ["dept.supervision"]',
+            'tiers = ["partner"]',
+        ),
+        (
+            "policy-S10",
+            'tiers = ["department"], purposes = ["dept.supervision"]',
+            'tiers = ["supervisor"], purposes = ["dept.supervision"]',
+            '"supervisor"',
+        ),
+        ("policy-S10", 'field.conduct_end = { treatment = "drop" }', 'field.conduct_ende = { treatment = "drop" }', "conduct_ende"),
+        ("policy-S10", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf49"]', '["cf49"]'),
+        (
+            "policy-S10",
+            'field.id_no = { treatment = { do = "keep", first = 6 } }',
+            'field.id_no = { treatment = { do = "keep", first = 6, last = 4 } }',
+            "last = 4",
+        ),
+        ("policy-S10", 'field.conduct_end = { treatment = "drop" }', 'field.theme = { treatment = "surname" }', "field.theme"),
+        (
+            "policy-S10",
+            'field.conduct_end = { treatment = "drop" }',
+            'field.authority = { treatment = { do = "generalise", to = "year" } }',
+            "field.authority",
+        ),
+    ],
+)
+def test_faults_are_refused_with_code_file_and_line(code: str, old: str, new: str, at: str | None) -> None:
+    """A misspelling, a leak, an overlap: each is named with its place and what to do."""
+    files = bent(FILE, (old, new))
+    error = refused(files)
+    assert error.code == code, str(error)
+    assert error.file == FILE
+    assert error.hint
+    if at is not None:
+        assert error.line == line_of(files, FILE, at), (error.line, str(error))
+
+
+def test_an_overlap_names_both_rules_and_what_they_share() -> None:
+    """S3 says which rule stands where, and the triples that are decided twice."""
+    error = refused(bent(FILE, (_HOUSEHOLD, _HOUSEHOLD.replace('["individual_business"]', '["individual_business", "legal"]'))))
+    assert error.rule == "penalties-open-household"
+    assert "penalties-open-legal" in error.detail
+    assert "(public, open.read, legal)" in error.detail
+    assert f"{FILE}:" in error.detail
+
+
+def test_all_faults_are_found_not_only_the_first() -> None:
+    """`policy check` lists every fault of the files."""
+    found = check_policies(
+        bent(FILE, ('basis = ["cf48", "xxgk20"]', 'basis = ["a", "b"]'), ('["gx", "jl"]', '["c"]')), version=1, today=TODAY
+    )
+    assert found.policies is None
+    assert [error.rule for error in found.errors] == ["penalties-open-legal", "penalties-open-legal", "penalties-supervision"]
+
+
+def test_windows_must_nest_over_all_plans() -> None:
+    """S5: a tier with the beginning and a tier with the end would pool them."""
+    files = bent(
+        FILE,
+        ('field.uscc = { treatment = "clear" }', 'field.uscc = { treatment = { do = "keep", first = 8, last = 2 } }'),
+        (
+            'field.legal_representative = { treatment = "surname" }',
+            'field.legal_representative = { treatment = "surname" }\nfield.source_unit_code = { treatment = { do = "keep", last = 4 } }',
+        ),
+        (
+            'field.org_code = { treatment = "clear" }',
+            'field.org_code = { treatment = "clear" }\nfield.source_unit_code = { treatment = { do = "keep", first = 4 } }',
+        ),
+    )
+    codes = {error.code for error in check_policies(files, version=1, today=TODAY).errors}
+    assert "policy-S5" in codes
+
+
+def test_a_derived_field_shows_no_more_than_its_source() -> None:
+    """S7: a year of birth beside a masked number would give it away."""
+    files = bent(
+        FILE,
+        ("remark = { wire", 'birth_year = { label = "出生年份", type = "int", class = "P2", derived_from = ["id_no"] }\nremark = { wire'),
+        (
+            'field.org_code = { treatment = "clear" }',
+            'field.org_code = { treatment = "clear" }\nfield.birth_year = { treatment = "clear" }',
+        ),
+    )
+    error = refused(files)
+    assert (error.code, error.field) == ("policy-S7", "birth_year")
+
+
+def test_exceptions_are_the_only_way_past_s1_and_they_end() -> None:
+    """Taken out, the mask of a household's code is a fault; over, the exception itself is one."""
+    without = bent("redlines.toml", (f'field = "{PENALTIES}.uscc"', f'field = "{PENALTIES}.reg_no"'))
+    assert refused(without).code == "policy-S1"
+    assert refused(shipped_files(), date(2028, 1, 1)).code == "policy-S10"
+    narrower = bent(
+        "redlines.toml",
+        (
+            f'field = "{PENALTIES}.uscc"\nkinds = ["individual_business"]\nmax = {{ do = "keep", first = 8 }}',
+            f'field = "{PENALTIES}.uscc"\nkinds = ["individual_business"]\nmax = {{ do = "keep", first = 6 }}',
+        ),
+    )
+    assert refused(narrower).code == "policy-S1"
+
+
+def test_red_lines_lower_every_rule() -> None:
+    """A ceiling on a class or a field is met with whatever the rules say, and explains itself."""
+    line = (
+        '\n[[redlines]]\nid = "no-amounts"\nwhen = { field = "administrative-penalties.fine_amount" }\n'
+        'except = ["department"]\nmax = "exists"\n'
+        'basis = [{ law = "试验法", from = 2020-01-01 }]\n'
+    )
+    policies = compile_policies(added("redlines.toml", line), version=1, today=TODAY)
+    public = plan_of(PENALTIES, *PUBLIC, "legal", policies).reasons["fine_amount"]
+    assert str(public.treatment) == "Exists()"
+    assert public.steps[-1] == "red line no-amounts: at most exists → exists"
+    assert "filter" not in public.capabilities
+    assert plan_of(PENALTIES, *DEPARTMENT, "legal", policies).reasons["fine_amount"].treatment == CLEAR
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "code"),
+    [
+        ("tiers.toml", 'order = [["public", "subject"], ', "order = [", "policy-parse"),
+        ("tiers.toml", "pboc = {", "pbok = {", "policy-parse"),
+        ("tiers.toml", "[classes]", "[klasses]", "policy-parse"),
+        ("tiers.toml", "U = { label", "V = { label", "policy-parse"),
+        ("purposes.toml", 'tiers = ["partner"]', 'tiers = ["partners"]', "policy-S10"),
+        ("purposes.toml", 'label = "社会公开"', 'label = "社会公开"\naudit = "count"', "policy-parse"),
+        ("purposes.toml", '[purposes."open.read"]', '[purposes."Open"]', "policy-parse"),
+        ("purposes.toml", "from = 2019-05-15", "from = 2027-05-15", "policy-S10"),
+        ("redlines.toml", 'when = { flag = "minor" }', 'when = { flag = "minor", class = "P3" }', "policy-parse"),
+        ("redlines.toml", 'max = "drop-row"', 'max = "exists"', "policy-parse"),
+        ("redlines.toml", 'flag = "minor"', 'flag = "famous"', "policy-parse"),
+        ("redlines.toml", 'except = ["subject"]', 'except = ["subjekt"]', "policy-S10"),
+        ("redlines.toml", f'field = "{PENALTIES}.uscc"', 'field = "penalties.uscc"', "policy-S10"),
+        ("redlines.toml", "until = 2027-12-31", "", "policy-parse"),
+        ("redlines.toml", "from = 2021-06-01", "from = 2021-06-01, until = 2025-01-01", "policy-S10"),
+    ],
+)
+def test_faults_of_the_other_files(path: str, old: str, new: str, code: str) -> None:
+    """Tiers, purposes and red lines are read as strictly, with the place."""
+    files = bent(path, (old, new))
+    try:
+        errors = check_policies(files, version=1, today=TODAY).errors
+    except PolicyError as error:
+        errors = (error,)
+    assert (code, path) in [(error.code, error.file) for error in errors]
+    assert all(error.line is not None for error in errors)
+
+
+def test_duplicate_keys_and_missing_files_are_refused() -> None:
+    """TOML that says a thing twice, or a folder without one of its files."""
+    error = refused(bent("purposes.toml", ('label = "社会公开"', 'label = "社会公开"\nlabel = "公开"')))
+    assert (error.code, error.file, error.line) == ("policy-parse", "purposes.toml", 5)
+    files = dict(shipped_files())
+    del files["redlines.toml"]
+    assert refused(files).file == "redlines.toml"
+
+
+def test_ten_thousand_rules_are_the_limit() -> None:
+    """A folder of more rules is refused, quickly and by name."""
+    purposes = "".join(
+        f'\n[purposes."p{number}"]\nlabel = "p"\nbasis = [{{ law = "法", from = 2020-01-01 }}]\ntiers = ["department"]\n'
+        for number in range(10_001)
+    )
+    rules = "".join(
+        f'\n[[rules]]\nid = "r{number}"\nfor = {{ tiers = ["department"], purposes = ["p{number}"], kinds = ["legal"] }}\nbasis = ["gx"]\n'
+        for number in range(10_001)
+    )
+    files = dict(shipped_files())
+    files["purposes.toml"] += purposes.encode()
+    files["datasets/honours.toml"] += rules.encode()
+    with pytest.raises(PolicyError, match="at most 10000"):
+        compile_policies(files, version=1, today=TODAY)
