@@ -1,0 +1,414 @@
+"""`make bench`: measure limits and product in one run, print ratios beside the goals of performance.md §3, write JSON.
+
+Interleaved A B A B, warm-up discarded, medians of `--repeat` runs; server on one core, load generator on the other. A sample of the
+answers is checked. A row says so where a tool (wrk, nginx) is absent.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import logging
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec import Struct
+
+from tests.bench import register
+from tests.bench.house import House, in_child
+from tests.bench.limits import copy_documents
+from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
+
+LICENCES_EACH = 2
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One line of the table: the product's figure, the limit's of the same run, their ratio, the goal."""
+
+    case: str
+    figure: str
+    ratio: float | None
+    limit: str
+    goal: str
+    met: bool | None
+
+
+class Bench:
+    """The cases, one method each; every one appends rows."""
+
+    def __init__(self, folder: Path, subjects: int, seconds: float, repeat: int) -> None:
+        self.subjects, self.seconds, self.repeat = subjects, seconds, repeat
+        self.folder = folder
+        self.house = House(folder / "house")
+        self.rows: list[Row] = []
+        self.raw: dict[str, Any] = {}
+
+    def row(self, case: str, figure: str, ratio: float | None, limit: str, goal: str, met: bool | None) -> None:
+        """Add and print a line."""
+        self.rows.append(Row(case=case, figure=figure, ratio=ratio, limit=limit, goal=goal, met=met))
+        mark = {True: "yes", False: "NO", None: "–"}[met]
+        print(f"{case:<46} {figure:>18}  {'' if ratio is None else f'{ratio:8.3f}'}  ÷ {limit:<44} goal {goal:<26} {mark}", flush=True)
+
+    def interleaved(self, runs: Mapping[str, Callable[[], Load]]) -> dict[str, Load]:
+        """Each run once to warm up, then `repeat` times in turn; the medians."""
+        taken: dict[str, list[Load]] = {name: [] for name in runs}
+        for turn in range(self.repeat + 1):
+            for name, run in runs.items():
+                load = run()
+                if turn:
+                    taken[name].append(load)
+        self.raw |= {
+            name: [{field: getattr(load, field) for field in load.__struct_fields__} for load in loads] for name, loads in taken.items()
+        }
+        return {
+            name: Load(
+                rate=_median(loads, "rate"),
+                p50_ms=_median(loads, "p50_ms"),
+                p99_ms=_median(loads, "p99_ms"),
+                bytes_s=_median(loads, "bytes_s"),
+                errors=sum(load.errors for load in loads),
+            )
+            for name, loads in taken.items()
+        }
+
+    def writing(self) -> None:
+        """Ingest against raw sqlite3; fills the register for the cases after it."""
+        files = self.folder / "files"
+        files.mkdir(exist_ok=True)
+        register.registrations(files / "registrations.csv", self.subjects)
+        register.licences(files / "licences.csv", self.subjects, LICENCES_EACH)
+        register.penalties(files / "penalties.csv", max(1000, self.subjects // 4))
+        limits = [in_child("tests.bench.writing", str(files / "registrations.csv"))["rows_s"] for _ in range(self.repeat)]
+        limit = statistics.median(limits)
+        self.house.command("init")
+        for dataset, name, goal in (
+            ("registrations", "registrations", 0.10),
+            ("administrative-licences", "licences", None),
+            ("administrative-penalties", "penalties", None),
+        ):
+            done = in_child("tests.bench.ingesting", str(self.house.settings), dataset, str(files / f"{name}.csv"))
+            self.raw[f"ingest {dataset}"] = done
+            if done["rejected"]:
+                raise RuntimeError(f"{dataset}: {done['rejected']} rows rejected")
+            ratio = done["rows_s"] / limit
+            whole = done["accepted"] / (done["accepted"] / done["rows_s"] + done["rendered_s"])
+            if goal is not None:
+                self.row(
+                    f"ingest {dataset}",
+                    f"{done['rows_s']:,.0f} rows/s",
+                    ratio,
+                    f"sqlite3 executemany {limit:,.0f} rows/s",
+                    f"≥ {goal}",
+                    ratio >= goal,
+                )
+                self.row(
+                    f"ingest {dataset}, rendered too",
+                    f"{whole:,.0f} rows/s",
+                    whole / limit,
+                    f"sqlite3 executemany {limit:,.0f} rows/s",
+                    "–",
+                    None,
+                )
+            else:
+                free_text = dataset == "administrative-penalties"
+                self.row(
+                    f"ingest {dataset}, rendered too",
+                    f"{whole:,.0f} rows/s",
+                    whole / limit,
+                    f"sqlite3 executemany {limit:,.0f} rows/s",
+                    "≥ 1,500 rows/s" if free_text else "–",
+                    whole >= 1500 if free_text else None,
+                )
+
+    def reading(self) -> None:
+        """Look-ups, pages, searches, 304: against nginx, bare ASGI and Litestar's constant bytes."""
+        if shutil.which("wrk") is None:
+            self.row("everything over HTTP", "absent", None, "Debian's `wrk` is not installed", "–", None)
+            return
+        static = self.folder / "static"
+        static.mkdir(exist_ok=True)
+        (static / "file.json").write_bytes(b"x" * 600)
+        codes = [f"/v1/subjects/{code}" for code in register.codes(self.subjects)]
+        with ExitStack() as stack:
+            nginx_origin = stack.enter_context(nginx(static))
+            stack.enter_context(self.house.serving())
+            documents = self.folder / "documents.db"
+            documents.unlink(missing_ok=True)
+            copy_documents(str(self.house.database), str(documents))
+            ports = {name: free_port() for name in ("constant", "document", "framework")}
+            for name, port in ports.items():
+                stack.enter_context(
+                    server(
+                        granian(f"tests.bench.limits:{name}", port),
+                        f"http://127.0.0.1:{port}/v1/constant",
+                        env={"BENCH_DATABASE": str(documents)},
+                    )
+                )
+            client = stack.enter_context(httpx.Client(base_url=self.house.origin, timeout=60))
+            self.check(client)
+            records = [
+                f"/v1/records/{item['id']}" for item in client.get("/v1/records?dataset=administrative-licences&limit=100").json()["items"]
+            ]
+            etag = client.get(codes[0]).headers["etag"]
+            first = client.get("/v1/records?dataset=administrative-licences&limit=20").json()
+            last = first
+            for _ in range(50 if self.subjects > 2000 else 5):
+                if last["next"]:
+                    last = client.get(last["next"]).json()
+            deep = [str(httpx.URL(last["self"]).raw_path, "ascii")]
+            queries = [f"/v1/subjects?q={text}&limit=10" for text in _queries(self.subjects)]
+            runs: dict[str, Callable[[], Load]] = {}
+            if nginx_origin:
+                runs["nginx static"] = lambda: wrk(nginx_origin, ["/file.json"], seconds=self.seconds)
+            runs["bare ASGI, constant"] = lambda: wrk(f"http://127.0.0.1:{ports['constant']}", ["/"], seconds=self.seconds)
+            runs["bare ASGI, rendered document"] = lambda: wrk(f"http://127.0.0.1:{ports['document']}", codes, seconds=self.seconds)
+            runs["Litestar, constant"] = lambda: wrk(f"http://127.0.0.1:{ports['framework']}", ["/v1/constant"], seconds=self.seconds)
+            runs["subject lookup"] = lambda: wrk(self.house.origin, codes, seconds=self.seconds)
+            runs["subject lookup, hot key"] = lambda: wrk(self.house.origin, codes[:1], seconds=self.seconds)
+            runs["304"] = lambda: wrk(self.house.origin, codes[:1], seconds=self.seconds, headers={"If-None-Match": etag})
+            runs["subject lookup, office lane"] = lambda: wrk(
+                self.house.origin, codes, seconds=self.seconds, headers={"Accept-Language": "en"}
+            )
+            runs["record"] = lambda: wrk(self.house.origin, records, seconds=self.seconds)
+            runs["list page, first"] = lambda: wrk(
+                self.house.origin, ["/v1/records?dataset=administrative-licences&limit=20"], seconds=self.seconds
+            )
+            runs["list page, deep"] = lambda: wrk(self.house.origin, deep, seconds=self.seconds)
+            runs["name search"] = lambda: wrk(self.house.origin, queries, connections=16, seconds=self.seconds)
+            taken = self.interleaved(runs)
+        self.judge(taken)
+
+    def judge(self, taken: Mapping[str, Load]) -> None:
+        """The rows of `reading`."""
+        static = taken.get("nginx static")
+        document, constant = taken["bare ASGI, rendered document"], taken["Litestar, constant"]
+        lookup = taken["subject lookup"]
+        broken = {name: load.errors for name, load in taken.items() if load.errors}
+        if broken:
+            raise RuntimeError(f"errors under load: {broken}")
+        if static:
+            self.row(
+                "limit: bare ASGI, constant bytes",
+                _rate(taken["bare ASGI, constant"]),
+                taken["bare ASGI, constant"].rate / static.rate,
+                f"nginx static {static.rate:,.0f}/s",
+                "–",
+                None,
+            )
+            self.row(
+                "public subject lookup, full",
+                _rate(lookup),
+                lookup.rate / static.rate,
+                f"nginx static {static.rate:,.0f}/s",
+                "≥ 0.22",
+                lookup.rate >= 0.22 * static.rate,
+            )
+            self.row(
+                "public subject lookup, p99",
+                f"{lookup.p99_ms:.1f} ms",
+                lookup.p99_ms / static.p99_ms,
+                f"nginx static p99 {static.p99_ms:.1f} ms",
+                "≤ 4",
+                lookup.p99_ms <= 4 * static.p99_ms,
+            )
+        else:
+            self.row("nginx static file", "absent", None, "Debian's nginx-light is not installed", "–", None)
+        self.row(
+            "public subject lookup, full",
+            _rate(lookup),
+            lookup.rate / document.rate,
+            f"bare ASGI + rendered document {document.rate:,.0f}/s",
+            "≥ 0.5",
+            lookup.rate >= 0.5 * document.rate,
+        )
+        self.row(
+            "  the same, one hot key",
+            _rate(taken["subject lookup, hot key"]),
+            taken["subject lookup, hot key"].rate / document.rate,
+            f"bare ASGI + rendered document {document.rate:,.0f}/s",
+            "–",
+            None,
+        )
+        hot = taken["subject lookup, hot key"]
+        self.row(
+            "304", _rate(taken["304"]), taken["304"].rate / hot.rate, f"its 200 {hot.rate:,.0f}/s", "≥ 1", taken["304"].rate >= hot.rate
+        )
+        for name in ("subject lookup, office lane", "record", "list page, first"):
+            load = taken[name]
+            self.row(
+                f"{name} (outside the lane)",
+                _rate(load),
+                load.rate / constant.rate,
+                f"Litestar constant bytes {constant.rate:,.0f}/s",
+                "≥ 0.4",
+                load.rate >= 0.4 * constant.rate,
+            )
+        pages = taken["list page, first"], taken["list page, deep"]
+        apart = max(page.rate for page in pages) / min(page.rate for page in pages)
+        self.row("list page: first against deep", _rate(pages[1]), apart, "the other of the two", "≤ 1.3", apart <= 1.3)
+        search = taken["name search"]
+        if static:
+            self.row(
+                "name search, 16 connections",
+                _rate(search),
+                search.rate / static.rate,
+                f"nginx static {static.rate:,.0f}/s",
+                "≥ 0.04 (API issue)",
+                None,
+            )
+        self.row("name search, p99", f"{search.p99_ms:.1f} ms", None, "–", "≤ 20 ms (API issue)", None)
+
+    def check(self, client: httpx.Client) -> None:
+        """A sample of the bytes under measurement is what it should be."""
+        for number in (0, self.subjects // 2, self.subjects - 1):
+            answer = client.get(f"/v1/subjects/{register.code(number)}").json()
+            if answer["name"] != register.name(number) or answer["record_counts"]["licence"] != LICENCES_EACH:
+                raise RuntimeError(f"firm {number} is not answered as it was ingested")
+
+    def exporting(self) -> None:
+        """A live export against its rows, over HTTP."""
+        with self.house.serving() as pid:
+            before = memory_mb(pid)
+            for suffix in ("ndjson", "csv"):
+                url = f"{self.house.origin}/v1/records.{suffix}?dataset=administrative-licences&limit=all"
+                figures = []
+                for turn in range(self.repeat + 1):
+                    done = in_child("tests.bench.exporting", url, env={"BENCH_CORE": "load"})
+                    if done["rows"] != self.subjects * LICENCES_EACH:
+                        raise RuntimeError(f"{suffix}: {done['rows']} rows of {self.subjects * LICENCES_EACH}")
+                    if turn:
+                        figures.append(done)
+                self.raw[f"export {suffix}"] = figures
+                rate = statistics.median(figure["rows_s"] for figure in figures)
+                first = statistics.median(figure["first_byte_s"] for figure in figures)
+                self.row(
+                    f"live export {suffix}",
+                    f"{rate:,.0f} rows/s",
+                    None,
+                    f"{statistics.median(f['bytes'] / f['rows'] for f in figures):.0f} bytes a row",
+                    "≥ 120,000 rows/s",
+                    rate >= 120_000,
+                )
+                self.row(f"  first byte {suffix}", f"{first * 1000:.0f} ms", None, "–", "< 300 ms", first < 0.3)
+            grown = memory_mb(pid) - before
+            self.row("  memory grown by the exports", f"{grown:.0f} MB", None, "–", "± 50 MB", grown <= 50)
+
+    def exchanging(self) -> None:
+        """Seal, verify, verify and apply, against the sum of their hashes, parses and inserts measured alone."""
+        done = in_child("tests.bench.exchanging", str(self.folder / "cities"), str(max(2000, self.subjects // 4)))
+        self.raw["exchange"] = done
+        for case, goal in (("seal", 5000), ("verify", 8000), ("verify and apply", 3000)):
+            self.row(
+                f"batch: {case}",
+                f"{done[case]:,.0f} records/s",
+                None,
+                f"{done['records']:,.0f} records",
+                f"≥ {goal:,} records/s",
+                done[case] >= goal,
+            )
+        for case in ("verify", "verify and apply"):
+            ratio = done[case] / done[f"{case}: parts alone"]
+            self.row(
+                f"batch: {case}",
+                f"{done[case]:,.0f} records/s",
+                ratio,
+                f"its parts alone {done[f'{case}: parts alone']:,.0f} records/s",
+                "≥ 0.5",
+                ratio >= 0.5,
+            )
+
+    def core(self) -> None:
+        """View against its encoding, compile and check."""
+        done = in_child("tests.bench.pieces")
+        self.raw["pieces"] = done
+        self.row(
+            "view of a 30-field mixed record",
+            f"{done['view_us']:.1f} µs",
+            done["view_us"] / done["encode_us"],
+            f"its msgspec encoding {done['encode_us']:.2f} µs",
+            "≤ 20 µs, ≤ 8 ×",
+            done["view_us"] <= 20 and done["view_us"] <= 8 * done["encode_us"],
+        )
+        self.row("policy: compile and check the shipped set", f"{done['compile_s']:.3f} s", None, "–", "< 2 s", done["compile_s"] < 2)
+
+    def starting(self) -> None:
+        """Cold start to the first answer, and memory when idle."""
+        import time
+
+        starts = []
+        for _ in range(self.repeat):
+            started = time.perf_counter()
+            with self.house.serving() as pid:
+                starts.append(time.perf_counter() - started)
+                time.sleep(1)
+                memory = memory_mb(pid)
+        seconds = statistics.median(starts)
+        self.row("cold start to first answer", f"{seconds:.2f} s", None, "–", "< 2 s", seconds < 2)
+        self.row("idle memory", f"{memory:.0f} MB", None, "–", "< 160 MB", memory < 160)
+
+
+def _median(loads: Sequence[Load], field: str) -> float:
+    return statistics.median(getattr(load, field) for load in loads)
+
+
+def _rate(load: Load) -> str:
+    return f"{load.rate:,.0f}/s"
+
+
+def _queries(subjects: int) -> list[str]:
+    from urllib.parse import quote
+
+    texts = [register.name(number)[5:9] for number in range(0, subjects, max(1, subjects // 300))]
+    return [quote(text) for text in [*texts, *(text[:2] for text in texts)]]
+
+
+def main() -> int:
+    """Run, print, write; exit 0 whatever the figures are: the table judges, not the exit status."""
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("--subjects", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(f"bench-{datetime.date.today()}.json"))
+    parser.add_argument("--only", nargs="*", default=["writing", "core", "starting", "reading", "exporting", "exchanging"])
+    parser.add_argument("--folder", type=Path, help="keep the data here instead of a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(options.folder or Path(scratch), options.subjects, options.seconds, options.repeat)
+        print(f"{options.subjects:,} subjects, {options.subjects * (1 + LICENCES_EACH):,} records and more; medians of {options.repeat}")
+        for case in options.only:
+            getattr(bench, case)()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip() or None
+    versions = {name: importlib.metadata.version(name) for name in ("litestar", "granian", "msgspec", "sqlalchemy", "aiosqlite")}
+    options.out.write_text(
+        json.dumps(
+            {
+                "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "commit": commit,
+                "python": platform.python_version(),
+                "machine": platform.platform(),
+                "cores": len(__import__("os").sched_getaffinity(0)),
+                "versions": versions,
+                "subjects": options.subjects,
+                "rows": [{field: getattr(row, field) for field in row.__struct_fields__} for row in bench.rows],
+                "raw": bench.raw,
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
+    )
+    print(f"written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
