@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway import settings as settings_room
 from gateway.operations.set_up import set_up, shipped_policies
+from gateway.sample.people import authorities
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 
@@ -23,12 +24,6 @@ public_origin = "http://127.0.0.1:{port}"
 port = {port}
 demo = true
 {more}
-
-[[authorities]]
-uscc = "11220500XXT0001181"
-name = "通化市市场监督管理局（示例）"
-region = "220500"
-covers = ["*"]
 """
 
 
@@ -39,7 +34,10 @@ def write_settings(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "chengxin.toml"
     policies = policies or shipped_policies()
-    path.write_text(SETTINGS.format(party=party, policies=policies, database=database, port=port, more=more), encoding="utf-8")
+    text = SETTINGS.format(party=party, policies=policies, database=database, port=port, more=more)
+    for one in authorities("220500"):
+        text += f'\n[[authorities]]\nuscc = "{one.uscc}"\nname = "{one.name}"\nregion = "{one.region}"\ncovers = {list(one.covers)}\n'
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -1,0 +1,403 @@
+"""The command as real processes: exit codes, one line an error, JSON, test mode, and a server that starts, refuses and stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.sample.generate import SampleFile, write_sample
+from tests.house import write_settings
+
+Done = subprocess.CompletedProcess[str]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours without any setting, so that a test sees what it gives."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")} | {"COLUMNS": "200"} | more
+
+
+def chengxin(folder: Path, *arguments: str, **more: str) -> Done:
+    """Run the command in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gateway's folder after `chengxin init`; shared by the tests of this file, each of which uses other rows."""
+    folder = tmp_path_factory.mktemp("city")
+    write_settings(folder)
+    done = chengxin(folder, "init", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["policy"]["first"] is True
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[SampleFile]:
+    """A small sample."""
+    return write_sample(tmp_path_factory.mktemp("files"), seed=1, subjects=60)
+
+
+def of(files: list[SampleFile], dataset: str) -> SampleFile:
+    """The first file of a dataset."""
+    return next(file for file in files if file.dataset == dataset and file.authority is not None)
+
+
+def test_init_may_be_repeated(city: Path) -> None:
+    """The second time nothing is made, and it is no error."""
+    done = chengxin(city, "init")
+    assert done.returncode == 0
+    assert "none, all were there" in done.stdout
+    assert "in force already" in done.stdout
+
+
+def test_without_settings_it_says_how_to_give_them(tmp_path: Path) -> None:
+    """No file and no variables: one coded line with what to do."""
+    done = chengxin(tmp_path, "key", "list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: settings-invalid at --settings:")
+    assert "chengxin.toml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("porrt = 1", "porrt"),
+        ("metrics_port = -1", "metrics_port"),
+        ("now = 5 o'clock", "TOML"),
+        ("workers = 1000", "workers"),
+        ('host = "0.0.0.0"', "demo"),
+    ],
+)
+def test_wrong_settings_stop_the_start(tmp_path: Path, line: str, place: str) -> None:
+    """An unknown key, a bad value, broken TOML and demo off loopback are named before anything starts."""
+    write_settings(tmp_path, more=line)
+    done = chengxin(tmp_path, "serve")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: settings-invalid")
+    assert place in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["CHENGXIN_NOW", "CHENGXIN_SEED"])
+def test_the_test_clock_and_seed_are_refused_outside_the_demo(tmp_path: Path, variable: str) -> None:
+    """Anywhere but in test mode the variables stop the start."""
+    path = write_settings(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("demo = true", "demo = false"), encoding="utf-8")
+    done = chengxin(tmp_path, "key", "init", **{variable: "2026-01-01T00:00:00Z"})
+    assert done.returncode == 1
+    assert variable in done.stderr
+
+
+def test_settle_is_refused_outside_the_demo(city: Path) -> None:
+    """`settle` belongs to the test mode."""
+    assert chengxin(city, "settle").returncode == 0
+    done = chengxin(city, "settle", CHENGXIN_DEMO="false")
+    assert done.returncode == 1
+    assert "test-mode-only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("ingest",),
+        ("ingest", "registrations", "no-such-file.csv"),
+        ("ingest", "registrations", "chengxin.toml", "--authority", "11220500XXT0001181"),
+        ("ingest", "registrations", "chengxin.toml", "--encoding", "latin-1"),
+        ("withdraw", "rec_x"),
+        ("withdraw", "rec_x", "--reason", "because"),
+        ("policy", "activate", "data"),
+        ("policy", "check", "no-such-folder"),
+        ("exchange", "keys"),
+        ("--settings", "no-such-file.toml", "key", "list"),
+    ],
+)
+def test_wrong_usage_is_exit_two(city: Path, arguments: tuple[str, ...]) -> None:
+    """Whatever cannot be meant is exit 2, and says where the help is."""
+    done = chengxin(city, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error" in done.stderr
+
+
+def test_ingest_tells_rejected_rows_by_exit_three(city: Path, files: list[SampleFile]) -> None:
+    """Rows are rejected alone, the receipt names line, code and column, and the same file again gives the same receipt."""
+    file = of(files, "registrations")
+    arguments = (
+        "ingest",
+        file.dataset,
+        str(file.path),
+        "--encoding",
+        file.encoding,
+        "--authority",
+        str(file.authority),
+        "--officer",
+        "测试员甲",
+    )
+    first = chengxin(city, *arguments, "--receipt", "receipt.json", "--json")
+    assert first.returncode == 3, first.stderr
+    receipt = json.loads(first.stdout)
+    assert receipt == json.loads((city / "receipt.json").read_text(encoding="utf-8"))
+    assert receipt["rejected"] == file.rejected
+    assert receipt["accepted"] > 0
+    assert all(set(row) == {"line", "code", "field"} for row in receipt["rows"])
+    assert "\r" not in first.stderr
+    assert "\x1b" not in first.stderr
+    again = chengxin(city, *arguments, "--json")
+    assert (again.returncode, json.loads(again.stdout)) == (3, receipt)
+
+
+def test_ingest_of_a_clean_file_is_exit_zero(city: Path, files: list[SampleFile]) -> None:
+    """A file without a bad row is exit 0."""
+    file = next(file for file in files if not file.rejected and file.authority is not None)
+    done = chengxin(
+        city, "ingest", file.dataset, str(file.path), "--encoding", file.encoding, "--authority", str(file.authority), "--officer", "x"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("accepted ")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "data", "code"),
+    [
+        ("no-such-dataset", "a.csv", "企业名称\n".encode(), "dataset-unknown"),
+        ("registrations", "a.csv", "企业名称,统一社会信用代码\n通化示例\n".encode("gb18030"), "FILE_ENCODING"),
+        ("registrations", "a.csv", "不认识的列\n1\n".encode(), "FILE_HEADER"),
+        ("registrations", "a.csv", b"", "FILE_"),
+        ("registrations", "a.xlsx", b"PK\x03\x04 broken", "FILE_"),
+        ("registrations", "a.xls", b"\xd0\xcf\x11\xe0", "FILE_"),
+    ],
+)
+def test_a_refused_file_is_exit_one(city: Path, dataset: str, name: str, data: bytes, code: str) -> None:
+    """An unknown dataset, a wrong encoding, header or format refuses the file with one coded line."""
+    (city / name).write_bytes(data)
+    done = chengxin(city, "ingest", dataset, name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {code}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_cases_by_command(city: Path, files: list[SampleFile]) -> None:
+    """Objection, repair and withdrawal by command, and a coded error for what cannot be."""
+    file = of(files, "administrative-penalties")
+    chengxin(
+        city, "ingest", file.dataset, str(file.path), "--encoding", file.encoding, "--authority", str(file.authority), "--officer", "x"
+    )
+    with socket_server(city) as client:
+        listed = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"]
+        one, two = listed[0]["id"], listed[1]["id"]
+        assert chengxin(city, "dispute", "open", one).returncode == 0
+        assert marks(client, one) == ["objection_in_progress"]
+        assert chengxin(city, "dispute", "close", one).returncode == 0
+        assert marks(client, one) == []
+        done = chengxin(city, "repair", one, "--json")
+        assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "repaired")
+        assert client.get(f"/v1/records/{one}").status_code == 404
+        assert chengxin(city, "withdraw", two, "--reason", "revoked").returncode == 0
+        assert client.get(f"/v1/records/{two}").status_code == 404
+    again = chengxin(city, "repair", one)
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"error: record-state at {one}:")
+
+
+def marks(client: httpx.Client, record_id: str) -> list[str]:
+    """The marks of a record as the public gets it."""
+    return [mark["code"] for mark in client.get(f"/v1/records/{record_id}").json()["marks"]]
+
+
+def socket_server(folder: Path) -> "Serving":
+    """The server of this folder, on a free port."""
+    return Serving(folder)
+
+
+class Serving:
+    """`chengxin serve` as a real process, ended at the end of the block."""
+
+    def __init__(self, folder: Path, **more: str) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.more = more | {"CHENGXIN_PORT": str(self.port), "CHENGXIN_PUBLIC_ORIGIN": f"http://127.0.0.1:{self.port}"}
+
+    def __enter__(self) -> httpx.Client:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve"],
+            cwd=self.folder,
+            env=environment(**self.more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        for _ in range(300):
+            assert self.process.poll() is None, self.process.communicate()[0]
+            try:
+                if self.client.get("/readyz").status_code == 200:
+                    return self.client
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the server does not become ready")
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.output = self.process.communicate(timeout=20)[0]
+        finally:
+            self.process.kill()
+
+
+def test_serve_answers_and_stops(city: Path) -> None:
+    """It answers, logs nothing that was asked, and a TERM ends it in order with status 0."""
+    serving = Serving(city)
+    with serving as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/v1/subjects", params={"q": "一家没有的公司"}).status_code == 200
+    assert serving.process.returncode == 0
+    assert "一家没有的公司" not in serving.output
+    assert "%E4%B8%80" not in serving.output
+
+
+def test_serve_on_a_used_port_says_so(city: Path) -> None:
+    """An address that is taken is a coded error, not a worker that is started over and over."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = chengxin(city, "serve", CHENGXIN_PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "error: port-in-use at 127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda data: (data / "keys" / "kek").chmod(0o644), "key-mode"),
+        (lambda data: (data / "keys" / "exchange-1.toml").chmod(0o644), "key-readable"),
+        (lambda data: (data / "gateway.db").unlink(), "migration-needed"),
+        (lambda data: (data / "gateway.db").write_bytes(b"no database" * 1000), "store-"),
+    ],
+)
+def test_serve_refuses_damaged_data(tmp_path: Path, damage: object, code: str) -> None:
+    """Keys that others can read, a missing or broken database: the program refuses to start and says how to mend it."""
+    write_settings(tmp_path)
+    assert chengxin(tmp_path, "init").returncode == 0
+    damage(tmp_path / "data")  # type: ignore[operator]  # a row of the table above
+    done = chengxin(tmp_path, "serve")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {code}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_policy_commands(city: Path, tmp_path: Path) -> None:
+    """check, status and explain by command; a fault is exit 1 with code, file and line."""
+    status = json.loads(chengxin(city, "policy", "status", "--json").stdout)
+    assert status["version"] == 1
+    assert chengxin(city, "policy", "check", status["folder"]).returncode == 0
+    (tmp_path / "tiers.toml").write_text("order = [[", encoding="utf-8")
+    broken = chengxin(tmp_path, "policy", "check", str(tmp_path), "--json")
+    assert broken.returncode == 1
+    report = json.loads(broken.stdout)
+    assert (report["ok"], report["errors"][0]["code"]) == (False, "policy-parse")
+    assert chengxin(tmp_path, "policy", "check", str(tmp_path)).stderr.startswith("error: policy-parse")
+    told = chengxin(
+        city,
+        "policy",
+        "explain",
+        "--dataset",
+        "administrative-penalties",
+        "--tier",
+        "public",
+        "--kind",
+        "legal",
+        "--field",
+        "legal_representative",
+    )
+    assert told.returncode == 0
+    assert "drop" in told.stdout
+    unknown = chengxin(city, "policy", "explain", "--dataset", "x", "--tier", "public")
+    assert (unknown.returncode, unknown.stderr.split(":")[1].strip()) == (
+        1,
+        "policy-S10 at x" if " at x" in unknown.stderr else "policy-S10",
+    )
+
+
+def test_a_token_opens_the_departments_view(city: Path, files: list[SampleFile]) -> None:
+    """With the token a department sees what the public does not; without it, or with a wrong one, it does not."""
+    file = of(files, "administrative-penalties")
+    chengxin(
+        city, "ingest", file.dataset, str(file.path), "--encoding", file.encoding, "--authority", str(file.authority), "--officer", "x"
+    )
+    issued = json.loads(
+        chengxin(
+            city, "key", "issue-token", "--app", "try", "--org", "11220500XXT0001181", "--purpose", "dept.supervision", "--json"
+        ).stdout
+    )
+    with Serving(city) as client:
+        record = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"][-1]
+        path = f"/v1/records/{record['id']}"
+        fuller = client.get(path, headers={"Authorization": f"Bearer {issued['token']}", "Case-Ref": "test-1"})
+        assert fuller.status_code == 200
+        assert set(record["fields"]) < set(fuller.json()["fields"])
+        assert client.get(path, headers={"Authorization": "Bearer cxt_" + "a" * 43}).status_code == 401
+
+
+def test_openapi_is_what_the_server_gives(city: Path) -> None:
+    """The printed document is byte for byte the served one."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "gateway", "openapi"], cwd=city, env=environment(), capture_output=True, check=True
+    ).stdout
+    with Serving(city) as client:
+        assert client.get("/openapi.json").content == printed
+
+
+def test_a_closed_pipe_is_no_fault(city: Path) -> None:
+    """`chengxin … | head` ends quietly."""
+    line = f"{sys.executable} -m gateway policy explain --dataset registrations --tier public | head -1"
+    done = subprocess.run(["sh", "-c", line], cwd=city, env=environment(), capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_help_is_quick_and_says_everything() -> None:
+    """`--help` works anywhere and loads neither store nor web."""
+    code = "import sys, gateway.cli; print([m for m in ('sqlalchemy', 'litestar', 'granian') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two gateways without anything in them."""
+    folders = tmp_path_factory.mktemp("tonghua"), tmp_path_factory.mktemp("baishan")
+    for folder, party in zip(folders, ("credit.tonghua.example", "credit.baishan.example"), strict=True):
+        write_settings(folder, party=party)
+        assert chengxin(folder, "init").returncode == 0
+    return folders
+
+
+def test_keys_documents_and_status_by_command(pair: tuple[Path, Path]) -> None:
+    """A gateway writes its keys document; without an agreement nobody believes it, and there is nothing to send."""
+    ours, theirs = pair
+    assert chengxin(ours, "exchange", "keys", "--out", "keys.json").returncode == 0
+    document = json.loads((ours / "keys.json").read_text(encoding="utf-8"))
+    assert set(document) == {"body", "note"}
+    refused = chengxin(theirs, "exchange", "take-keys", str(ours / "keys.json"))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: SCOPE_AGREEMENT at credit.tonghua.example")
+    for command in (("agreement", "list"), ("exchange", "status"), ("exchange", "send")):
+        done = chengxin(ours, *command, "--json")
+        assert (done.returncode, json.loads(done.stdout)) == (0, [])
