@@ -32,6 +32,7 @@ COMMON_PROBLEMS: Final = (
 )
 """What every described path may answer."""
 
+_SPARSE: Final = "SparseRow"
 _REFERENCE: Final = "#/components/schemas/{name}"
 _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     "ETag": ("弱校验值", 'W/"…", a keyed hash of state, day, plan, query, format and language'),
@@ -136,6 +137,16 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
     operations = _operations(handlers)
     shapes = [described.gives for _, described in operations if described.gives is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
+    for shape in dict.fromkeys(described.gives for _, described in operations if described.items and described.gives is not None):
+        rows = components[shape.__name__]["properties"]["items"]
+        rows["items"] = {"anyOf": [rows["items"], {"$ref": _REFERENCE.format(name=_SPARSE)}]}
+    components[_SPARSE] = {
+        "title": _SPARSE,
+        "description": "A row as `fields` or `shape=flat` leave it.",
+        "type": "object",
+        "properties": {"id": {"type": "string"}},
+        "required": ["id"],
+    }
     paths: dict[str, Any] = {}
     for template, described in operations:
         paths[template] = {

@@ -4,10 +4,12 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from gateway.web.api.routes import ROUTES
@@ -246,6 +248,25 @@ def test_every_path_of_the_document_exists(server: Server) -> None:
         if isinstance(described, Described) and "{" not in handler.opt["template"]:
             query = "&".join(f"{each.name}={each.example}" for each in described.takes if each.required)
             assert server.get(f"{handler.opt['template']}?{query}").status_code == 200, handler.opt["template"]
+
+
+def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> None:
+    """What is sent decodes strictly as what is described, for the public and for a department, in both languages."""
+    subject = server.get("/v1/subjects?limit=1").json()["items"][0]["uscc"]
+    record = server.get("/v1/records?limit=1").json()["items"][0]["id"]
+    examples = {"subject": subject, "record": record, "list_id": "tax-violations", "dataset": "honours", "code": "91220502XXT00002X2"}
+    token = f"Bearer {city.token()}"
+    for handler in ROUTES:
+        described = handler.opt.get("described")
+        if not isinstance(described, Described) or described.gives is None:
+            continue
+        path = re.sub(r"{(\w+):str}", lambda match: examples[match[1]], handler.opt["template"])
+        query = "&".join(f"{each.name}={each.example}" for each in described.takes if each.required)
+        decoder = msgspec.json.Decoder(described.gives)
+        for headers in ({}, {"accept_language": "en"}, {"authorization": token}):
+            answer = server.get(f"{path}?{query}", **headers)
+            assert answer.status_code == 200, path
+            decoder.decode(answer.content)
 
 
 # --- header fields and validators -----------------------------------------------------------------------------------------
