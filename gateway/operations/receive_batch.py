@@ -27,6 +27,7 @@ from gateway.core.errors import ExchangeError, NoteRefused, RowFault, StoreError
 from gateway.core.exchange import batches, feedback, notes
 from gateway.core.exchange.agreements import Agreement
 from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
+from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import MESSAGES, Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts, Severity
 from gateway.core.exchange.merkle import CompactRange
@@ -789,6 +790,8 @@ class _Application:
         said = judged.payload
         assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
         fields: dict[str, Value] = {each.name: each.value for each in judged.values if each.value is not None}
+        if self.wires.get("authority") in CLEAR_MEMBERS:
+            fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
         admitted = intake(
             SourceRecord(
                 dataset=self.dataset.id,

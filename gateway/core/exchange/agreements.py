@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import documents, notes
+from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
@@ -695,6 +696,8 @@ def field_fault(field: FieldTerms) -> str | None:
         return "only an enum names values"
     if field.type in ("string", "text", "person_name") and field.length is None:
         return "a text has a length"
+    if field.name in CLEAR_MEMBERS:
+        return "a field may not take the name of a clear member of the payload, which says it already"
     if field.twins:
         return "this gateway seals no twins yet"
     return None

@@ -1,0 +1,352 @@
+"""Two cities that exchange: Tonghua sends, Baishan receives, and a forger who signs real batches of Tonghua as a test wants them.
+
+Everything is real: stores on disk, keys, agreements signed by both, batches sealed by the core. Only the line between the cities is short:
+`Direct` gives the posted bytes to the other city's story, and can lose, delay or break them.
+"""
+
+import base64
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, SealedBatch
+from gateway.adapter_loading import Adapters
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange import batches, notes, records, wire
+from gateway.core.exchange.agreements import Agreement, StreamRules, read_agreement, rules_of, signed_form
+from gateway.core.exchange.batches import Head, Replaced, Sealed
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.records import SealedLine
+from gateway.core.signing import Ed25519Signer
+from gateway.operations import receive_batch
+from gateway.operations.manage_agreements import Side, agreements, base_url, countersign, filled, offer, own_keys, take, take_keys
+from gateway.operations.receive_batch import Received, receive_posted
+from gateway.operations.set_up import set_up, shipped_policies
+from gateway.services import Services, open_services
+from gateway.settings import Clock
+from tests.house import settings_of, write_settings
+
+TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
+AGREEMENT = "tonghua-baishan-2026"
+PENALTIES = f"{AGREEMENT}.administrative-penalties"
+HONOURS = f"{AGREEMENT}.honours"
+NOW = "2026-06-02T02:30:00Z"
+MARKET = "11220500XXT0001181"
+
+
+def template() -> str:
+    """The shipped agreement."""
+    return (shipped_policies() / "agreements" / f"{AGREEMENT}.toml").read_text(encoding="utf-8")
+
+
+class Direct:
+    """A partner line without a network: what Tonghua posts, Baishan's story gets."""
+
+    contract_version: ClassVar[int] = CONTRACT_VERSION
+    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals"})
+
+    class Config(Struct, frozen=True, kw_only=True):
+        """What every line is given."""
+
+        base_url: str
+        allow_private: bool = False
+
+    def __init__(self, there: "Line") -> None:
+        self.there = there
+
+    async def deliver(self, sealed: SealedBatch) -> bytes | None:
+        """Carry the batch over, as the line is set."""
+        return await self.there.carry(sealed)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _never(self, *_: object) -> Any:
+        raise AssertionError("a capability that this line has not")
+
+    encode = decode = read_reply = collect = ask = counts = check = _never
+
+
+class Line:
+    """How the way to the other city behaves."""
+
+    def __init__(self) -> None:
+        self.receiver: Services | None = None
+        self.carried: list[SealedBatch] = []
+        self.lose_before = 0
+        """So many batches never arrive."""
+        self.lose_after = 0
+        """So many batches arrive, and their receipts do not come back."""
+        self.with_feedback = True
+
+    async def carry(self, sealed: SealedBatch) -> bytes | None:
+        """One delivery."""
+        self.carried.append(sealed)
+        if self.lose_before:
+            self.lose_before -= 1
+            raise AdapterError("UNAVAILABLE", "断线", transient=True)
+        assert self.receiver is not None
+        stream = sealed.batch.partition("/x/")[2].rsplit("/", 2)[0]
+        try:
+            answered = await receive_posted(self.receiver, stream, posted(sealed))
+        except ExchangeError as error:
+            raise AdapterError(error.code, "refused", transient=False) from error
+        if self.lose_after:
+            self.lose_after -= 1
+            raise AdapterError("UNAVAILABLE", "断线", transient=True, outcome_unknown=True)
+        said = json.loads(answered.body)
+        if not self.with_feedback or "body" not in said:
+            return answered.body
+        no = json.loads(said["body"])["no"]
+        given = await receive_batch.ledger.given_receipt(self.receiver.store.reads, TONGHUA, stream, no)
+        assert given is not None
+        return json.dumps({"receipt": said, "feedback": given.feedback.decode()}).encode()
+
+    def adapters(self) -> Adapters:
+        """What a city is given instead of the installed adapters."""
+        line = self
+
+        class Bound(Direct):
+            def __init__(self, config: Any, tools: Any) -> None:
+                super().__init__(line)
+
+        return Adapters({"https_partner": lambda: Bound})
+
+
+def posted(sealed: SealedBatch, parts: Mapping[str, bytes] | None = None) -> bytes:
+    """A batch as it is posted, all parts inline."""
+    inline = {part.name: b"".join(part.read()) for part in sealed.parts} if parts is None else dict(parts)
+    return posted_of(sealed.manifest, sealed.manifest_note.decode(), sealed.checkpoint.decode(), inline)
+
+
+def posted_of(manifest: bytes, note: str, checkpoint: str, parts: Mapping[str, bytes]) -> bytes:
+    """The body of POST batches."""
+    return json.dumps(
+        {
+            "manifest": {"body": manifest.decode(), "note": note},
+            "checkpoint": checkpoint,
+            "parts": {name: base64.b64encode(data).decode() for name, data in parts.items()},
+        },
+        ensure_ascii=False,
+    ).encode()
+
+
+@asynccontextmanager
+async def a_city(folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000) -> AsyncIterator[Services]:
+    """One gateway with keys, tables and the shipped policies."""
+    path = write_settings(folder, database=database, party=party, port=port)
+    if party == BAISHAN:
+        text = path.read_text(encoding="utf-8").replace(
+            'region = "220500"\norg = "11220500XXT0001181"', 'region = "220600"\norg = "11220600XXT0001186"'
+        )
+        path.write_text(text, encoding="utf-8")
+    settings = settings_of(path, CHENGXIN_NOW=now)
+    await set_up(settings, by="test")
+    async with open_services(settings) as services:
+        yield services
+
+
+class Cities(Struct):
+    """Both cities and the line between them."""
+
+    tonghua: Services
+    baishan: Services
+    line: Line
+
+    def at(self, moment: datetime) -> "Cities":
+        """The same cities at another moment."""
+        clock = Clock(fixed=moment)
+        moved = []
+        for services in (self.tonghua, self.baishan):
+            services.store.clock = clock
+            moved.append(msgspec.structs.replace(services, clock=clock))
+        self.line.receiver = moved[1]
+        return Cities(moved[0], moved[1], self.line)
+
+    @property
+    def now(self) -> datetime:
+        """The moment at which both stand."""
+        return self.tonghua.clock()
+
+
+@asynccontextmanager
+async def two_cities(folder: Path, databases: tuple[str, str] = ("", ""), *, change: Callable[[str], str] = str) -> AsyncIterator[Cities]:
+    """Two cities with an agreement in force; `change` edits the template before it is signed."""
+    async with (
+        a_city(folder / "th", TONGHUA, database=databases[0]) as ours,
+        a_city(folder / "bs", BAISHAN, database=databases[1], port=8001) as theirs,
+    ):
+        line = Line()
+        ours = msgspec.structs.replace(ours, adapters=line.adapters())
+        theirs = msgspec.structs.replace(theirs, adapters=line.adapters())
+        line.receiver = theirs
+        await agree(ours, theirs, change(template()))
+        yield Cities(ours, theirs, line)
+
+
+async def agree(ours: Services, theirs: Services, text: str) -> None:
+    """Offer, countersign, take back; exchange keys documents."""
+    sides = {
+        one.signers.party: Side(base_url=base_url(one), agreement_keys=(one.signers.signing("agreement", one.clock()).vkey,))
+        for one in (ours, theirs)
+    }
+    toml = filled(text, sides).encode()
+    signed = await countersign(theirs, await offer(ours, toml, by="test"), toml, by="test")
+    await take(ours, signed, by="test")
+    for one, other in ((ours, theirs), (theirs, ours)):
+        await take_keys(one, await own_keys(other), by="test")
+    for one in (ours, theirs):
+        assert [each.state for each in await agreements(one)] == ["active"]
+
+
+# --- a forger with Tonghua's keys -------------------------------------------------------------------------------------
+
+
+def rid(number: int) -> str:
+    """A record id of the forger."""
+    return wire.new_rid(number.to_bytes(16, "big"))
+
+
+class Forger:
+    """Signs real batches as Tonghua: in order, or replayed, skipped, truncated, back-dated, with another key."""
+
+    def __init__(self, cities: Cities, *, dataset: str = "administrative-penalties", agreement: Agreement | None = None) -> None:
+        self.cities = cities
+        self.services = cities.tonghua
+        self.agreement = agreement or self._agreement()
+        self.rules: StreamRules = rules_of(self.agreement, dataset, TONGHUA)
+        self.head = Head(stream=self.rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+        self.signers = [cities.tonghua.signers.signing("exchange", cities.now)]
+
+    def _agreement(self) -> Agreement:
+        sides = {
+            one.signers.party: Side(base_url=base_url(one), agreement_keys=(one.signers.signing("agreement", one.clock()).vkey,))
+            for one in (self.cities.tonghua, self.cities.baishan)
+        }
+        return read_agreement(signed_form(filled(template(), sides).encode())[0])
+
+    def penalty(self, number: int, *, v: int = 1, op: str = "assert", values: Mapping[str, Any] | None = None, **clear: Any) -> SealedLine:
+        """A line about a penalty of firm `number`."""
+        from tests.operations.publishing import code
+
+        fields: dict[str, Any] = {
+            "CF_XDR_MC": f"通化市测试{number}商贸有限公司",
+            "CF_XDR_LB": "legal",
+            "CF_XDR_SHXYM": code(number),
+            "CF_WSH": f"通示罚〔2026〕{number}号",
+            "CF_WFXW": "超范围经营",
+            "CF_SY": "超出登记的经营范围从事经营活动。",
+            "CF_YJ": "《示例条例》第一条",
+            "CF_CFLB": "fine",
+            "CF_NR": "罚款。",
+            "CF_NR_FK": "1.200000",
+            "CF_JDRQ": "2026-03-02",
+            "CF_YXQ": "2099-12-31",
+            "CF_SXYZCD": "general",
+            "CF_CFJG": "通化市市场监督管理局（示例）",
+            "CF_CFJGDM": MARKET,
+            "CF_SJLY": "通化市市场监督管理局（示例）",
+            "CF_SJLYDM": MARKET,
+            **(values or {}),
+        }
+        said = records.statement(
+            self.rules,
+            rid=rid(number),
+            v=v,
+            op=op,  # type: ignore[arg-type]  # a forger says what it wants
+            category="penalty",
+            region="220500",
+            subject_kind="legal",
+            authority=MARKET,
+            authority_name="通化市市场监督管理局（示例）",
+            decided_on=date(2026, 3, 2),
+            publish_until=date(2027, 3, 1),
+            dispute=False,
+            reason=None,
+            basis=[records.Basis(text="《示例条例》第一条", uri=None, item=None)],
+            trust="signed",
+            at=self.cities.now,
+        )
+        said = msgspec.structs.replace(said, **clear)
+        named = [field.name for field in self.rules.terms.fields]
+        listed = [(name, fields.get(name)) for name in named] + [(name, value) for name, value in fields.items() if name not in named]
+        return records.seal_statement(said, listed, os.urandom(32), wire.SHA256)
+
+    def withdrawal(self, number: int, *, v: int = 2, op: str = "repair", reason: str | None = "repaired", **clear: Any) -> SealedLine:
+        """A line that takes it back."""
+        said = records.withdrawal(self.rules, rid=rid(number), v=v, op=op, reason=reason or "", at=self.cities.now)  # type: ignore[arg-type]  # as above
+        return records.seal_withdrawal(msgspec.structs.replace(said, reason=reason, **clear), wire.SHA256)
+
+    def seal(
+        self,
+        lines: Sequence[SealedLine],
+        *,
+        advance: bool = True,
+        created: datetime | None = None,
+        head: Head | None = None,
+        replaces: Replaced | None = None,
+        edit: Callable[[dict[str, Any]], None] | None = None,
+        lines_a_part: int = 4000,
+    ) -> Sealed:
+        """The next batch; `edit` changes the manifest before it is signed."""
+        sealed = batches.seal(
+            head or self.head,
+            lines,
+            self.rules,
+            self.signers,
+            policy_version=1,
+            created=created or self.cities.now,
+            replaces=replaces,
+            lines_a_part=lines_a_part,
+        )
+        if edit is not None:
+            said = json.loads(sealed.document.body)
+            edit(said)
+            body = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+            context = wire.batch_id(said["sender"], said["stream"], said["epoch"], said["seq"])
+            document = notes.sign_document("manifest", context, body, self.signers)
+            sealed = msgspec.structs.replace(sealed, document=document, digest=wire.digest_text(body))
+            sealed = msgspec.structs.replace(sealed, head=msgspec.structs.replace(sealed.head, manifest_digest=sealed.digest))
+        if advance:
+            self.head = sealed.head
+        return sealed
+
+    async def send(self, sealed: Sealed, parts: Mapping[str, bytes] | None = None) -> Received:
+        """Give a batch to Baishan's story."""
+        inline = {part.name: part.data for part in sealed.parts} if parts is None else parts
+        return await receive_batch.receive_batch(
+            self.cities.baishan, stream=self.rules.stream, document=sealed.document, checkpoint=sealed.checkpoint, parts=inline
+        )
+
+    async def post(self, *lines: SealedLine) -> Received:
+        """Seal the next batch of these lines and send it."""
+        return await self.send(self.seal(lines))
+
+
+def another_signer(name: str = f"{TONGHUA}/x") -> Ed25519Signer:
+    """A key of the same name that nobody trusts."""
+    return Ed25519Signer(name, bytes(range(32)))
+
+
+def resign(sealed: Sealed, signers: Sequence[Ed25519Signer]) -> SignedDocument:
+    """The same manifest under other keys."""
+    text = notes.parse(sealed.document.note).text
+    return SignedDocument(sealed.document.body, notes.sign(text, signers))
+
+
+def days(count: float) -> timedelta:
+    """Some days."""
+    return timedelta(days=count)
+
+
+def utc(text: str) -> datetime:
+    """An instant."""
+    return datetime.fromisoformat(text).astimezone(UTC)
