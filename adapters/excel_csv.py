@@ -386,8 +386,8 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _stated(cells: Sequence[Cell]) -> bool:
-    """Whether a row says anything at all."""
-    return any(cell is not None and cell != "" for cell in cells)
+    """Whether a row says anything at all; the quick question first, for FALSE says something too."""
+    return any(cells) or False in cells
 
 
 def _plain(text: str) -> str:

@@ -139,9 +139,12 @@ async def ingest(
     officer: str | None = None,
     encoding: str | None = None,
     progress: Progress | None = None,
+    follow: bool = True,
 ) -> IngestReceipt:
     """Take in one file and give its receipt.
 
+    With `follow` the readers of the change log read along, so that what is public can be asked for when the receipt is there; without
+    it that is left to whoever serves.
     Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, NoActivePolicy, StoreError.
     """
     job = await _job(services, dataset, path, authority, officer)
@@ -151,7 +154,7 @@ async def ingest(
         ingested = await _begin(job, digest)
         if not ingested.done:
             total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
-            ingested = await _read_on(job, adapter, ingested, progress, total)
+            ingested = await _read_on(job, adapter, ingested, progress, total, follow=follow)
         if progress is not None:
             done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
             progress(done, done)
@@ -249,7 +252,9 @@ async def _begin(job: _Job, digest: str) -> Ingest:
 # --- chunk by chunk -------------------------------------------------------------------------------------------------------
 
 
-async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int) -> Ingest:
+async def _read_on(
+    job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int, *, follow: bool
+) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
     actor = f"{job.actor}/{_head_of(ingested.receipt).run}"
     done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
@@ -258,7 +263,7 @@ async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress
     async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
         async for page in pages:
             ingested, chunk = await _take(job, page, ingested, actor)
-            while await render_public(job.services):
+            while follow and await render_public(job.services):
                 pass
             done += chunk.rows
             if progress is not None:

@@ -22,7 +22,7 @@ async def main(settings: Path, dataset: str, file: Path) -> None:
         await services.policies.refresh()
         started = time.perf_counter()
         receipt = await ingest(
-            services, dataset=dataset, path=file, authority=register.AUTHORITY, officer="bench", encoding="utf-8", progress=None
+            services, dataset=dataset, path=file, authority=register.AUTHORITY, officer="bench", encoding="utf-8", follow=False
         )
         seconds = time.perf_counter() - started
         started = time.perf_counter()

@@ -226,6 +226,8 @@ def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]
     name of an organisation is left in, also where it holds the name of a person.
     """
     raw = admitted.values.open()
+    if not any(described.text and raw.get(name) for name, described in dataset.fields.items()):
+        return {}
     known: list[str] = []
     own: list[str] = []
     public: list[str] = []
