@@ -408,7 +408,7 @@ def _candidate(row: Row) -> Candidate:
 
 async def _by_name(scene: Scene, query: NameQuery) -> _Found:
     store = scene.services.store
-    rows = await search.exact(store.reads, query.text, query.core, limit=names.MAX_CANDIDATES)
+    rows = await search.exact(store.reads, query.text, limit=names.MAX_CANDIDATES)
     hits: list[Hit] = []
     truncated = False
     for group in query.asked:

@@ -14,7 +14,6 @@ This story must not push anything to anybody.
 """
 
 import asyncio
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -24,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
-from gateway.core.disclosure.views import view
+from gateway.core.disclosure.views import View, view
 from gateway.core.publication import changes as telling_rules
 from gateway.core.publication import flat
 from gateway.core.publication.documents import (
@@ -136,11 +135,11 @@ def fed(policies: Policies) -> tuple[Forms, ...]:
 
 def etag_of(services: Services, *parts: bytes) -> str:
     """The opaque part of an ETag: a keyed hash, bound to whatever parts are given."""
-    hashed = blake2b(key=services.store.vault.key("etag"), digest_size=15)
+    hashed = blake2b(key=services.store.vault.key("etag"), digest_size=16)
     for part in parts:
         hashed.update(len(part).to_bytes(8, "big"))
         hashed.update(part)
-    return base64.b32encode(hashed.digest()).decode().lower()
+    return hashed.hexdigest()
 
 
 async def render_public(services: Services, *, limit: int = 5000) -> int:
@@ -363,7 +362,7 @@ def _prepare(
 ) -> _Prepared:
     """Views and documents of a pass: pure but for the keys of its digests."""
     origin = services.settings.public_origin.rstrip("/")
-    key = services.store.vault.key("feed-digest")
+    digests = telling_rules.Digests(services.store.vault.key("feed-digest"))
     public = forms[0]
     shown: dict[str, _Shown] = {}
     told: dict[str, dict[str, _Told]] = {each.name: {} for each in forms[1:]}
@@ -372,7 +371,7 @@ def _prepare(
         plan = public.plan(record.dataset, record.kind)
         seen = view(record, plan, policies, now) if plan is not None else None
         if seen is not None:
-            made = _show(record_head(seen, origin), public.by_dataset[record.dataset], seen, policies, key)
+            made = _show(record_head(seen, origin), public.by_dataset[record.dataset], seen, policies, digests)
             shown[record.record_id] = made
             statements.setdefault(record.subject_id, []).append(statement_of(made.head))
         for each in forms[1:]:
@@ -380,9 +379,8 @@ def _prepare(
             seen = view(record, plan, policies, now) if plan is not None else None
             if seen is not None:
                 listing = list_for(seen, policies.catalogue)
-                values = telling_rules.values_of_view(seen, each.by_dataset[record.dataset].silent[record.kind])
                 told[each.name][record.record_id] = _Told(
-                    digest=telling_rules.field_digests(key, values),
+                    digest=digests.view(seen, each.by_dataset[record.dataset].silent[record.kind]),
                     valid_until=until(seen.valid_until),
                     list=listing.id if listing is not None else None,
                 )
@@ -420,7 +418,7 @@ def _prepare(
     )
 
 
-def _show(head: Head, form: Form, seen: Any, policies: Policies, key: bytes) -> _Shown:
+def _show(head: Head, form: Form, seen: View, policies: Policies, digests: telling_rules.Digests) -> _Shown:
     body = head_bytes(head.document)
     listing = list_for(seen, policies.catalogue)
     listing_document = listing_head(head, listing, measures_of(seen, policies.catalogue)) if listing is not None else None
@@ -430,25 +428,10 @@ def _show(head: Head, form: Form, seen: Any, policies: Policies, key: bytes) -> 
         listing=head_bytes(listing_document) if listing_document is not None else None,
         list=listing.id if listing is not None else None,
         listed_on=day_of_listing(head) if listing is not None else None,
-        digest=telling_rules.document_digest(key, head.document, body, form.silent[head.kind]),
-        flat=_halves(without(head.document, form.withheld[head.kind]), form.bulk_columns),
-        listing_flat=_halves(without(listing_document, form.withheld[head.kind]), form.bulk_listing_columns)
-        if listing_document is not None
-        else None,
+        digest=digests.document(head.document, body, form.silent[head.kind]),
+        flat=form.table.halves(without(head.document, form.unfit[head.kind])),
+        listing_flat=form.listing_table.halves(without(listing_document, form.unfit[head.kind])) if listing_document is not None else None,
     )
-
-
-def _halves(document: Mapping[str, Any], columns: Sequence[str]) -> tuple[bytes, bytes]:
-    """The CSV line before and after `seq` and `policy_version`."""
-    row = flat.flatten(document)
-    cells = [flat.cell(row.get(column)) for column in columns]
-    at = columns.index("seq")
-    tail = cells[at + len(flat.TAIL_COLUMNS) :]
-    return ",".join(cells[:at]).encode(), ("," + ",".join(tail) if tail else "").encode()
-
-
-def _line(halves: tuple[bytes, bytes], seq: int, version: int) -> bytes:
-    return b"%b,%d,%d%b\r\n" % (halves[0], seq, version, halves[1])
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------
@@ -550,8 +533,8 @@ async def _write_public(
                 "|".join(head.marks),
                 record_bytes(made.body, **tail),
                 None if made.listing is None else record_bytes(made.listing, **tail),
-                _line(made.flat, seq, version),
-                None if made.listing_flat is None else _line(made.listing_flat, seq, version),
+                flat.Table.joined(made.flat, seq, version),
+                None if made.listing_flat is None else flat.Table.joined(made.listing_flat, seq, version),
             )
         )
     await renderings.replace_records(tx, list(held), rows)

@@ -70,7 +70,7 @@ async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[NameRow]) -
             await tx.insert(_fts, ("rowid", "tokens"), [(first + n, each.tokens) for n, each in enumerate(new)])
 
 
-_EXACT = sa.select(*_FOUND).select_from(_FROM).where(sa.or_(_n.name_norm == sa.bindparam("text"), _n.core == sa.bindparam("core")))
+_EXACT = sa.select(*_FOUND).select_from(_FROM).where(_n.name_norm == sa.bindparam("text"))
 _EXACT_PAGE = _EXACT.order_by(_n.name_id).limit(sa.bindparam("limit"))
 _MATCH = (
     sa.select(*_FOUND)
@@ -103,6 +103,6 @@ async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, ever
     return await source.slow(_array(every), {"tokens": list(tokens), "limit": limit})
 
 
-async def exact(source: Reads, text: str, core: str, *, limit: int) -> list[Row]:
-    """Names whose whole, or whose core, is the text."""
-    return await source.all(_EXACT_PAGE, {"text": text, "core": core or text, "limit": limit})
+async def exact(source: Reads, text: str, *, limit: int) -> list[Row]:
+    """Names that are the text."""
+    return await source.all(_EXACT_PAGE, {"text": text, "limit": limit})

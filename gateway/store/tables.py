@@ -237,7 +237,7 @@ rendered_subjects = Table(
     Column("subject_id", String(30), primary_key=True),
     Column("head_seq", Seq, nullable=False),         # must equal subjects.head_seq, else the entry is stale
     Column("plan", String(64), nullable=False),      # plan hash and policy version under which it was made
-    Column("valid_until", String(32), nullable=False, index=True),  # first instant at which it stops being true
+    Column("valid_until", String(32), nullable=False),  # first instant at which it stops being true
     Column("etag", String(64), nullable=False),
     Column("seq", Seq, nullable=False),              # latest visible change, in the public sequence
     Column("added_seq", Seq, nullable=False),        # the public sequence when it first showed something: later ones stay out of a walk
@@ -246,7 +246,6 @@ rendered_subjects = Table(
     Column("industry", String(50)),
     Column("status", String(12)),
     Column("body", LargeBinary),                     # null = nothing public is left (404)
-    Index("ix_rendered_subjects_kind_subject_id", "kind", "subject_id"),
 )
 
 rendered_records = Table(
@@ -260,7 +259,7 @@ rendered_records = Table(
     Column("version_seq", Seq, nullable=False),      # must equal records.changed_seq, else the entry is stale
     Column("plan", String(64), nullable=False),
     Column("valid_from", String(32), nullable=False),
-    Column("valid_until", String(32), nullable=False, index=True),  # '9999-12-31T00:00:00Z' = no end
+    Column("valid_until", String(32), nullable=False),  # '9999-12-31T00:00:00Z' = no end
     Column("seq", Seq, nullable=False),
     Column("added_seq", Seq, nullable=False),        # of its `add`: rows that came later stay out of a walk
     Column("digest", LargeBinary, nullable=False),   # keyed digest of what is shown, without seq and policy version
@@ -276,7 +275,10 @@ rendered_records = Table(
     Column("flat", LargeBinary, nullable=False),     # CSV line of the record in its dataset's columns
     Column("listing_flat", LargeBinary),             # CSV line of the listing in its list's columns
     Index("ix_rendered_records_dataset_record_id", "dataset", "record_id"),
-    Index("ix_rendered_records_list_record_id", "list", "record_id"),
+    Index("ix_rendered_records_list_record_id", "list", "record_id",
+          sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
+    Index("ix_rendered_records_valid_until", "valid_until",
+          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
     Index("ix_rendered_records_dataset_decision_date_record_id", "dataset", "decision_date", "record_id"),
 )
 
@@ -293,6 +295,7 @@ feed = Table(
     Column("reason", String(12)),                      # expired corrected removed
     Column("fields_changed", Text),
     Index("ix_feed_plan_set_record_id", "plan_set", "record_id"),
+    sqlite_with_rowid=False,
 )
 """The change log as one plan set sees it (api.md §7.9). A removal deletes the record's earlier items and stands alone."""
 
@@ -306,7 +309,9 @@ feed_rows = Table(
     Column("digest", LargeBinary, nullable=False),      # 16 bytes of the whole, then msgpack {field: 4 bytes}: keyed, nothing readable
     Column("valid_until", String(32), nullable=False),
     Column("added_seq", Seq, nullable=False),
-    Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until"),
+    Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until",
+          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
+    sqlite_with_rowid=False,
 )
 """What a bound plan set was last told of each record; for `public` the rendered records say it."""
 
@@ -319,6 +324,7 @@ feed_pending = Table(
     Column("category", String(20), nullable=False),
     Column("list", String(63)),
     Column("reason", String(12), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 names = Table(
@@ -328,7 +334,7 @@ names = Table(
     Column("role", String(12), nullable=False),        # name former_name
     Column("shown", String(300), nullable=False),      # as the public view shows it
     Column("name_norm", String(300), nullable=False, index=True),
-    Column("core", String(300), nullable=False, index=True),
+    Column("core", String(300), nullable=False),
     Column("tokens", Text, nullable=False),            # joined by blanks; a contentless FTS table needs them to delete a row
 )
 """Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""

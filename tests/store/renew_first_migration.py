@@ -33,8 +33,9 @@ def upgrade() -> None:
 TAIL = '''
     # the token index of `names` differs by dialect and is kept by whoever writes `names`
     if op.get_bind().dialect.name == "sqlite":
-        # contentless, SQLite 3.40: a row is deleted by the special command 'delete' with its old tokens
-        op.execute("CREATE VIRTUAL TABLE names_fts USING fts5(tokens, content='', tokenize='unicode61')")
+        # contentless, SQLite 3.40: a row is deleted by the special command 'delete' with its old tokens; no positions and no sizes are
+        # kept, for every query is a set of whole tokens and nothing is ranked here
+        op.execute("CREATE VIRTUAL TABLE names_fts USING fts5(tokens, content='', columnsize=0, detail=none, tokenize='unicode61')")
     else:
         op.execute("CREATE INDEX ix_names_tokens ON names USING gin (string_to_array(tokens, ' '))")
 

@@ -7,7 +7,7 @@ repaired, revoked and upheld all read `removed`. Removals are told at full 30 se
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from hashlib import blake2s
 from typing import Any
 
 import msgspec
@@ -21,6 +21,9 @@ WINDOW = timedelta(days=92)
 """How long an item is kept; api.md §7.9 promises 31 days."""
 _ROW_DIGEST = 16
 _FIELD_DIGEST = 4
+_ENVELOPE_MARK = "="
+"""Before the name of a part of the envelope, so that no field of a dataset is taken for it."""
+_ENVELOPES = 4096
 _TOP = frozenset({"document_number", "decision_date", "severity"})
 _SUBJECT = frozenset({"name", "uscc"})
 _SKIPPED = frozenset({"id", "dataset", "kind", "fields", "subject", "seq", "policy_version", "links", "notice", "salt"})
@@ -35,22 +38,6 @@ def path_of(name: str) -> str:
     return name if name in _TOP else f"subject.{name}" if name in _SUBJECT else f"fields.{name}"
 
 
-def values_of_view(view: View, silent: frozenset[str]) -> dict[str, Any]:
-    """Everything of a View whose change is told, by its path."""
-    values: dict[str, Any] = {path_of(name): value for name, value in view.fields.items() if value is not None and name not in silent}
-    values["region"] = view.region
-    values["published_from"] = view.published_from
-    values["publish_until"] = view.publish_until
-    values["period_rule"] = view.period_rule
-    values["source"] = (view.source_name, view.source_code, view.issuer)
-    values["basis"] = [basis.text for basis in view.basis]
-    if view.marks:
-        values["marks"] = [(mark.code, mark.since) for mark in view.marks]
-    if view.treatments:
-        values["treatments"] = view.treatments
-    return values
-
-
 def values_of_document(document: Mapping[str, Any], silent: frozenset[str]) -> dict[str, Any]:
     """Everything of a record document whose change is told, by its path."""
     values = {key: value for key, value in document.items() if key not in _SKIPPED and not key.endswith("_label") and key not in silent}
@@ -59,28 +46,76 @@ def values_of_document(document: Mapping[str, Any], silent: frozenset[str]) -> d
     return values
 
 
-def row_digest(key: bytes, encoded: bytes) -> bytes:
-    """The keyed digest of everything told of a record."""
-    return blake2b(encoded, key=key, digest_size=_ROW_DIGEST).digest()
+class Digests:
+    """Keyed digests of what is told, for one pass: a keyed hash is begun once and copied, equal envelopes are digested once."""
 
+    __slots__ = ("_envelopes", "_field", "_row")
 
-def document_digest(key: bytes, document: Document, head: bytes, silent: frozenset[str]) -> bytes:
-    """The keyed digest of a record document; `head` are its encoded bytes, used when every shown field is told."""
-    return row_digest(key, _ENCODER.encode(values_of_document(document, silent)) if silent else head)
+    def __init__(self, key: bytes) -> None:
+        self._row = blake2s(key=key, digest_size=_ROW_DIGEST, person=b"row")
+        self._field = blake2s(key=key, digest_size=_FIELD_DIGEST, person=b"field")
+        self._envelopes: dict[tuple[Any, ...], tuple[View, dict[str, bytes]]] = {}
 
+    def row(self, encoded: bytes) -> bytes:
+        """The digest of everything told of a record."""
+        hashed = self._row.copy()
+        hashed.update(encoded)
+        return hashed.digest()
 
-def field_digests(key: bytes, values: Mapping[str, Any]) -> bytes:
-    """Row digest and short digests of each part, as one value: what a bound plan set was told."""
-    encode = _ENCODER.encode
-    parts = {path: blake2b(encode(value), key=key, digest_size=_FIELD_DIGEST, person=b"feed").digest() for path, value in values.items()}
-    packed = _PACK.encode(parts)
-    return blake2b(packed, key=key, digest_size=_ROW_DIGEST).digest() + packed
+    def document(self, document: Document, head: bytes, silent: frozenset[str]) -> bytes:
+        """The digest of a record document; `head` are its encoded bytes, used when no silent field has a value."""
+        fields = document["fields"]
+        if any(fields.get(name) is not None for name in silent):
+            head = _ENCODER.encode({**document, "fields": {name: None if name in silent else value for name, value in fields.items()}})
+        return self.row(head)
+
+    def view(self, view: View, silent: frozenset[str]) -> bytes:
+        """Row digest and short digests of each told part, as one value: what a bound plan set was told."""
+        parts = dict(self._envelope(view))
+        encode, begun = _ENCODER.encode, self._field
+        for name, value in view.fields.items():
+            if value is not None and name not in silent:
+                hashed = begun.copy()
+                hashed.update(encode(value))
+                parts[name] = hashed.digest()
+        packed = _PACK.encode(parts)
+        return self.row(packed) + packed
+
+    def _envelope(self, view: View) -> dict[str, bytes]:
+        # basis and treatments are one object for all records of a standing and plan; the view kept beside them keeps them alive
+        key = (
+            view.region, view.published_from, view.publish_until, view.period_rule, view.source_name, view.source_code, view.issuer,
+            id(view.basis), id(view.treatments), view.marks,
+        )  # fmt: skip
+        known = self._envelopes.get(key)
+        if known is not None:
+            return known[1]
+        values: dict[str, Any] = {
+            "region": view.region,
+            "published_from": view.published_from,
+            "publish_until": view.publish_until,
+            "period_rule": view.period_rule,
+            "source": (view.source_name, view.source_code, view.issuer),
+            "basis": [basis.text for basis in view.basis],
+            "marks": [(mark.code, mark.since) for mark in view.marks],
+            "treatments": view.treatments,
+        }
+        digests: dict[str, bytes] = {}
+        for name, value in values.items():
+            hashed = self._field.copy()
+            hashed.update(_ENCODER.encode(value))
+            digests[_ENVELOPE_MARK + name] = hashed.digest()
+        if len(self._envelopes) >= _ENVELOPES:
+            self._envelopes.clear()
+        self._envelopes[key] = (view, digests)
+        return digests
 
 
 def changed_parts(old: bytes, new: bytes) -> list[str]:
     """The paths whose digests differ, sorted."""
     before, after = _UNPACK.decode(old[_ROW_DIGEST:]), _UNPACK.decode(new[_ROW_DIGEST:])
-    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    return sorted(name[1:] if name.startswith(_ENVELOPE_MARK) else path_of(name) for name in changed)
 
 
 def changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ document. This room must not choose what is shown.
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -37,9 +38,12 @@ SAMPLE_NOTICE: Mapping[str, str] = {
 _ENCODER = msgspec.json.Encoder()
 
 
+@lru_cache(4096)
 def instant(moment: datetime) -> str:
     """RFC 3339 in UTC with Z, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat()[:19] + "Z"
 
 
 def until(moment: datetime | None) -> str:
@@ -54,6 +58,11 @@ def _day(day: date | None) -> str | None:
 def notice(language: Language) -> Document:
     """The mark that every answer of a demo carries."""
     return {"code": "sample-data", "text": SAMPLE_NOTICE[language]}
+
+
+@lru_cache(1024)
+def _basis(grounds: tuple[BasisRef, ...]) -> list[Document]:
+    return [basis_document(basis) for basis in grounds]
 
 
 def basis_document(basis: BasisRef) -> Document:
@@ -95,6 +104,8 @@ def form_of(kind: SubjectKind, uscc: Value) -> str:
 
 def marks_of(view: View, language: Language = "zh-CN") -> list[Document]:
     """The marks of a record, in the order they are shown; `recognised` always stands on a recognised one."""
+    if not view.marks and view.recognised is None:
+        return []
     found = [
         {"code": mark.code, "label": label("mark", mark.code, language), "since": None if mark.since is None else instant(mark.since)}
         for mark in view.marks
@@ -138,7 +149,7 @@ def record_head(view: View, origin: str) -> Head:
     document["published_from"] = _day(view.published_from)
     document["publish_until"] = _day(view.publish_until)
     document["period_rule"] = view.period_rule
-    document["basis"] = [basis_document(basis) for basis in view.basis]
+    document["basis"] = _basis(view.basis)
     source: Document = {"name": view.source_name, "uscc": view.source_code, "received_at": instant(view.received_at)}
     if view.issuer is not None:
         source["issuer"] = view.issuer

@@ -14,7 +14,6 @@ FlatValue = str | int | bool | None
 LEFT_OUT = frozenset({"links", "notice"})
 BOM = b"\xef\xbb\xbf"
 _GUARDED = tuple("=+-@\t\r＝＋－＠")
-_SPECIAL = frozenset('",\r\n')
 
 RECORD_COLUMNS: tuple[str, ...] = (
     "id",
@@ -81,7 +80,7 @@ def _scalar(value: Any) -> str:
 
 def _joined(items: Sequence[Any]) -> str | None:
     """An array as one cell: codes, or the `code`, else the `text`, of objects."""
-    parts = [item.get("code", item.get("text")) if isinstance(item, Mapping) else item for item in items]
+    parts = [item.get("code", item.get("text")) if isinstance(item, dict) else item for item in items]
     return "|".join(escape(_scalar(part)) for part in parts if part is not None) or None
 
 
@@ -91,9 +90,9 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, FlatValu
     for key, value in document.items():
         if not prefix and key in LEFT_OUT:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             row.update(flatten(value, f"{prefix}{key}_"))
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, list | tuple):
             row[prefix + key] = _joined(value)
         elif isinstance(value, str):
             row[prefix + key] = escape(value)
@@ -138,9 +137,9 @@ def cell(value: FlatValue) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else _scalar(value)
-    if _SPECIAL.isdisjoint(text):
-        return text
-    return '"' + text.replace('"', '""') + '"'
+    if "," in text or '"' in text or "\n" in text or "\r" in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def excel_cell(value: FlatValue) -> str:
@@ -153,12 +152,71 @@ def line(values: Iterable[FlatValue], write: Callable[[FlatValue], str] = cell) 
     return (",".join([write(value) for value in values]) + "\r\n").encode()
 
 
-def header(columns: Iterable[str]) -> bytes:
-    """The first line."""
-    return line(columns)
-
-
 def row_line(document: Mapping[str, Any], columns: Sequence[str], *, excel: bool = False) -> bytes:
     """A document as one CSV line in these columns; a column it does not have is empty."""
     row = flatten(document)
     return line([row.get(column) for column in columns], excel_cell if excel else cell)
+
+
+class Table:
+    """CSV lines of documents in fixed columns: what `row_line` gives, for the many."""
+
+    __slots__ = ("_after", "_before", "columns")
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        at = self.columns.index(TAIL_COLUMNS[0])
+        self._before = _grouped(self.columns[:at])
+        self._after = _grouped(self.columns[at + len(TAIL_COLUMNS) :])
+
+    def halves(self, document: Mapping[str, Any]) -> tuple[bytes, bytes]:
+        """The line before and after `seq` and `policy_version`, which are known only when it is told."""
+        after = self._part(document, self._after)
+        return self._part(document, self._before).encode(), ("," + after if self._after else "").encode()
+
+    def _part(self, document: Mapping[str, Any], groups: tuple[tuple[str | None, tuple[str, ...]], ...]) -> str:
+        texts: list[str] = []
+        joined: list[int] = []
+        bars = 0
+        for of, names in groups:
+            part = document if of is None else document.get(of, _NOTHING)
+            get = part.get
+            for name in names:
+                value = get(name)
+                if value is None:
+                    texts.append("")
+                elif value.__class__ is str:
+                    texts.append(value)
+                elif value.__class__ is list:
+                    text = _joined(value) or ""
+                    bars += text.count("|")
+                    joined.append(len(texts))
+                    texts.append(text)
+                else:
+                    texts.append(_scalar(value))
+        line = _BETWEEN.join(texts)
+        # most lines hold nothing to quote or escape: one look at the whole instead of one at each cell
+        if "," in line or '"' in line or "\n" in line or "\r" in line or line.count("|") != bars or line.count(_BETWEEN) != len(texts) - 1:
+            return ",".join([cell(text if place in joined else escape(text)) for place, text in enumerate(texts)])
+        return line.replace(_BETWEEN, ",")
+
+    @staticmethod
+    def joined(halves: tuple[bytes, bytes], seq: int, policy_version: int) -> bytes:
+        """The whole line."""
+        return b"%b,%d,%d%b\r\n" % (halves[0], seq, policy_version, halves[1])
+
+
+_BETWEEN = "\x1f"
+_NOTHING: Mapping[str, Any] = {}
+_OBJECTS = ("subject", "source", "fields", "treatments", "record_counts")
+
+
+def _grouped(columns: Sequence[str]) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    """Columns that follow each other and stand in one object of the document, together."""
+    groups: list[tuple[str | None, list[str]]] = []
+    for column in columns:
+        of = next((name for name in _OBJECTS if column.startswith(name + "_")), None)
+        if not groups or groups[-1][0] != of:
+            groups.append((of, []))
+        groups[-1][1].append(column if of is None else column[len(of) + 1 :])
+    return tuple((of, tuple(names)) for of, names in groups)

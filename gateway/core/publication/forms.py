@@ -30,8 +30,14 @@ class Form(Struct, frozen=True, kw_only=True):
     bulk_columns: tuple[str, ...]
     """Flat columns of a record in an export."""
     bulk_listing_columns: tuple[str, ...]
+    table: flat.Table
+    """Of `bulk_columns`."""
+    listing_table: flat.Table
+    """Of `bulk_listing_columns`."""
     withheld: Mapping[SubjectKind, frozenset[str]]
     """Shown on pages, left out of bulk output."""
+    unfit: Mapping[SubjectKind, frozenset[str]]
+    """Of those the ones that have a bulk column all the same, for another kind of subject."""
     silent: Mapping[SubjectKind, frozenset[str]]
     """Shown, but a change of them is not told."""
     searched: frozenset[SubjectKind]
@@ -117,17 +123,23 @@ def _form(held: PlanSet, policies: Policies) -> Form:
     exported = {name for name in shown if name == "summary" or any(plan.can(name, "export") for plan in held.plans.values())}
     bulk = [name for name in shown if name in exported]
     bulk_treated = [name for name in treated if name in exported]
+    withheld = {
+        kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "export")) for kind, plan in held.plans.items()
+    }
+    bulk_columns = flat.record_columns(shown=bulk, treated=bulk_treated)
+    bulk_listing_columns = flat.record_columns(shown=bulk, treated=bulk_treated, listing=True, promoted=LISTED_FIELDS)
     silent = {kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "delta")) for kind, plan in held.plans.items()}
     return Form(
         dataset=held.dataset,
         category=policies.catalogue.datasets[held.dataset].category,
         columns=flat.record_columns(shown=shown, treated=treated),
         listing_columns=flat.record_columns(shown=shown, treated=treated, listing=True, promoted=LISTED_FIELDS),
-        bulk_columns=flat.record_columns(shown=bulk, treated=bulk_treated),
-        bulk_listing_columns=flat.record_columns(shown=bulk, treated=bulk_treated, listing=True, promoted=LISTED_FIELDS),
-        withheld={
-            kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "export")) for kind, plan in held.plans.items()
-        },
+        bulk_columns=bulk_columns,
+        bulk_listing_columns=bulk_listing_columns,
+        table=flat.Table(bulk_columns),
+        listing_table=flat.Table(bulk_listing_columns),
+        withheld=withheld,
+        unfit={kind: names & exported for kind, names in withheld.items()},
         silent=silent,
         searched=frozenset(kind for kind, plan in held.plans.items() if plan.can("name", "search")),
     )

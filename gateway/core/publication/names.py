@@ -11,10 +11,11 @@ Rules, in this order:
 The same functions serve index and query, and both databases. This room must not see anything but shown names.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import pairwise, product
+from itertools import islice, pairwise, product
 from typing import Literal
 from unicodedata import category, normalize
 
@@ -103,9 +104,13 @@ class Name(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _regions() -> tuple[frozenset[str], int]:
+def _regions() -> tuple[frozenset[str], Mapping[str, tuple[int, ...]]]:
+    """Every region name, and by their first two characters the lengths they have, longest first."""
     known = frozenset(normalise(name) for name in region_names())
-    return known, max(map(len, known))
+    lengths: dict[str, set[int]] = {}
+    for name in known:
+        lengths.setdefault(name[:2], set()).add(len(name))
+    return known, {start: tuple(sorted(each, reverse=True)) for start, each in lengths.items()}
 
 
 def _bracketed_region(text: str) -> tuple[str, str]:
@@ -122,14 +127,13 @@ def _bracketed_region(text: str) -> tuple[str, str]:
     return text, found
 
 
-@lru_cache(8192)
 def _leading_region(norm: str) -> str:
     """Province, city and county at the start of a name; at least two characters are left for what follows."""
-    known, longest = _regions()
-    at = 0
+    known, lengths = _regions()
+    at, most = 0, len(norm) - 2
     for _ in range(3):
-        for length in range(min(longest, len(norm) - at - 2), 1, -1):
-            if norm[at : at + length] in known:
+        for length in lengths.get(norm[at : at + 2], ()):
+            if at + length <= most and norm[at : at + length] in known:
                 at += length
                 break
         else:
@@ -161,28 +165,22 @@ def _single(character: str) -> bool:
     return character >= "⺀"
 
 
+_LATIN = re.compile(r"[^⺀-\U0010ffff]+")
+_UNIT = re.compile(r"[⺀-\U0010ffff]|[^⺀-\U0010ffff]+")
+
+
 def units(norm: str) -> list[str]:
     """Single CJK characters and whole runs of anything else."""
-    found: list[str] = []
-    run = ""
-    for character in norm:
-        if character >= "⺀":
-            if run:
-                found.append(run)
-                run = ""
-            found.append(character)
-        else:
-            run += character
-    if run:
-        found.append(run)
-    return found
+    return _UNIT.findall(norm)
 
 
 def pairs(norm: str) -> list[str]:
     """The text tokens of a name or query, each once, in order: adjacent pairs of units, and Latin or digit runs."""
+    if _LATIN.search(norm) is None:  # the usual name: every character is a unit
+        return list(dict.fromkeys([first + second for first, second in pairwise(norm)]))
     parts = units(norm)
-    found = dict.fromkeys(first + second for first, second in pairwise(parts))
-    found.update(dict.fromkeys(part for part in parts if not _single(part[0])))
+    found = dict.fromkeys([first + second for first, second in pairwise(parts)])
+    found.update(dict.fromkeys([part for part in parts if not _single(part[0])]))
     return list(found)
 
 
@@ -216,39 +214,37 @@ def readings(character: str) -> tuple[str, ...]:
     return tuple(plain) if character in HETERONYMS else (next(iter(plain)),)
 
 
-@lru_cache(8192)
-def _spoken(text: str) -> tuple[str, ...]:
-    """Marked pinyin and initials tokens of a brand or core."""
-    parts = units(text)
-    if not any(_single(part[0]) for part in parts):
-        return ()
-    spoken: list[tuple[str, ...]] = [readings(part) for part in parts]
+def _spoken(brand: str, trade: str) -> list[str]:
+    """Marked pinyin and initials tokens of the brand, and of brand and trade together."""
+    core = brand + trade
+    if not core or core.isascii():
+        return []
+    spoken = [readings(part) for part in (core if _LATIN.search(core) is None else units(core))]
     if not all(spoken):
-        return ()
-    tokens: dict[str, None] = {}
-    for count, reading in enumerate(product(*spoken)):
-        if count == _MAX_READINGS:
-            break
-        tokens[PINYIN_MARK + "".join(reading)] = None
-        tokens[INITIALS_MARK + "".join(part[0] for part in reading)] = None
-    return tuple(tokens)
+        return []
+    ends = [len(spoken)]
+    if brand and trade:
+        ends.insert(0, len(units(brand)))
+    found: list[str] = []
+    for end in ends:
+        if all(len(each) == 1 for each in spoken[:end]):
+            ways: Iterable[Sequence[str]] = ([each[0] for each in spoken[:end]],)
+        else:
+            ways = islice(product(*spoken[:end]), _MAX_READINGS)
+        for way in ways:
+            found += (PINYIN_MARK + "".join(way), INITIALS_MARK + "".join([part[0] for part in way]))
+    return found
 
 
 def index_tokens(name: Name) -> str:
     """Everything a name is found by, joined by blanks: the one text that both databases index."""
-    found = dict.fromkeys(pairs(name.norm))
-    if not found:
-        found[name.norm] = None
-    core = name.core
-    if name.brand and _single(name.brand[0]):
-        found[BRAND_MARK + name.brand[0]] = None
-    for character in core:
-        if _single(character):
-            found[CORE_MARK + character] = None
-    found.update(dict.fromkeys(_spoken(name.brand)))
-    if name.trade:
-        found.update(dict.fromkeys(_spoken(core)))
-    return " ".join(found)
+    found = pairs(name.norm) or [name.norm]
+    brand = name.brand
+    if brand and _single(brand[0]):
+        found.append(BRAND_MARK + brand[0])
+    found += [CORE_MARK + character for character in name.core if character >= "⺀"]
+    found += _spoken(brand, name.trade)
+    return " ".join(dict.fromkeys(found))
 
 
 Route = Literal["uscc", "org_code", "reg_no", "spoken", "character", "pairs", "nothing"]

@@ -92,6 +92,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(length=12), nullable=True),
         sa.Column("fields_changed", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("plan_set", "seq", name=op.f("pk_feed")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_feed_plan_set_record_id", "feed", ["plan_set", "record_id"], unique=False)
     op.create_table("feed_pending",
@@ -103,6 +104,7 @@ def upgrade() -> None:
         sa.Column("list", sa.String(length=63), nullable=True),
         sa.Column("reason", sa.String(length=12), nullable=False),
         sa.PrimaryKeyConstraint("plan_set", "record_id", name=op.f("pk_feed_pending")),
+        sqlite_with_rowid=False,
     )
     op.create_table("feed_rows",
         sa.Column("plan_set", sa.String(length=80), nullable=False),
@@ -114,8 +116,12 @@ def upgrade() -> None:
         sa.Column("valid_until", sa.String(length=32), nullable=False),
         sa.Column("added_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("plan_set", "record_id", name=op.f("pk_feed_rows")),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ix_feed_rows_plan_set_valid_until", "feed_rows", ["plan_set", "valid_until"], unique=False)
+    op.create_index(
+        'ix_feed_rows_plan_set_valid_until', 'feed_rows', ['plan_set', 'valid_until'], unique=False,
+        sqlite_where=sa.text("valid_until < '9999'"), postgresql_where=sa.text("valid_until < '9999'"),
+    )
     op.create_table("in_batches",
         sa.Column("sender", sa.String(length=64), nullable=False),
         sa.Column("stream", sa.String(length=128), nullable=False),
@@ -196,7 +202,6 @@ def upgrade() -> None:
         sa.Column("tokens", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name_id", name=op.f("pk_names")),
     )
-    op.create_index(op.f("ix_names_core"), "names", ["core"], unique=False)
     op.create_index(op.f("ix_names_name_norm"), "names", ["name_norm"], unique=False)
     op.create_index(op.f("ix_names_subject_id"), "names", ["subject_id"], unique=False)
     op.create_table("out_batches",
@@ -385,9 +390,15 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index("ix_rendered_records_dataset_record_id", "rendered_records", ["dataset", "record_id"], unique=False)
-    op.create_index("ix_rendered_records_list_record_id", "rendered_records", ["list", "record_id"], unique=False)
+    op.create_index(
+        "ix_rendered_records_list_record_id", "rendered_records", ["list", "record_id"], unique=False,
+        sqlite_where=sa.text("list IS NOT NULL"), postgresql_where=sa.text("list IS NOT NULL"),
+    )
     op.create_index(op.f("ix_rendered_records_subject_id"), "rendered_records", ["subject_id"], unique=False)
-    op.create_index(op.f("ix_rendered_records_valid_until"), "rendered_records", ["valid_until"], unique=False)
+    op.create_index(
+        'ix_rendered_records_valid_until', 'rendered_records', ['valid_until'], unique=False,
+        sqlite_where=sa.text("valid_until < '9999'"), postgresql_where=sa.text("valid_until < '9999'"),
+    )
     op.create_table("rendered_subjects",
         sa.Column("subject_id", sa.String(length=30), nullable=False),
         sa.Column("head_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -403,8 +414,6 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("subject_id", name=op.f("pk_rendered_subjects")),
     )
-    op.create_index("ix_rendered_subjects_kind_subject_id", "rendered_subjects", ["kind", "subject_id"], unique=False)
-    op.create_index(op.f("ix_rendered_subjects_valid_until"), "rendered_subjects", ["valid_until"], unique=False)
     op.create_table("subjects",
         sa.Column("subject_id", sa.String(length=30), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
@@ -495,8 +504,9 @@ def upgrade() -> None:
 
     # the token index of `names` differs by dialect and is kept by whoever writes `names`
     if op.get_bind().dialect.name == "sqlite":
-        # contentless, SQLite 3.40: a row is deleted by the special command 'delete' with its old tokens
-        op.execute("CREATE VIRTUAL TABLE names_fts USING fts5(tokens, content='', tokenize='unicode61')")
+        # contentless, SQLite 3.40: a row is deleted by the special command 'delete' with its old tokens; no positions and no sizes are
+        # kept, for every query is a set of whole tokens and nothing is ranked here
+        op.execute("CREATE VIRTUAL TABLE names_fts USING fts5(tokens, content='', columnsize=0, detail=none, tokenize='unicode61')")
     else:
         op.execute("CREATE INDEX ix_names_tokens ON names USING gin (string_to_array(tokens, ' '))")
 
