@@ -156,6 +156,22 @@ async def test_erasing_shreds_every_copy(sqlite_url: str, open_store: Callable[.
     assert await audit.first_broken(store.reads) is None
 
 
+async def test_erased_record_leaves_the_files(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """Erasing one record of somebody who stays empties the write-ahead log of its old pages too."""
+    store = await open_store(sqlite_url)
+    await fill(store)
+    (mine,) = (row for row in await records.load(store.reads) if row.kind == "legal")
+    async with store.transaction() as tx:
+        await records.accept(tx, [penalty(4, uscc="91220502XXT0000003")], no_texts(1), PENALTIES, actor="ingest", period_of=forever)
+    row = await store.reads.one(sa.select(record_rows).where(record_rows.c.record_id == mine.record_id))
+    async with store.transaction() as tx:
+        await records.erase(tx, mine.record_id, actor="clerk")
+    await check_store(store)
+    assert store.path is not None
+    for path in Path(store.path.parent).glob("gateway.db*"):
+        assert not any(value in path.read_bytes() for value in (*unpack(row.secret).values(), row.clear)), path.name
+
+
 @pytest.mark.parametrize(
     ("made", "sealed"),
     [

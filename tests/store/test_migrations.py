@@ -175,7 +175,7 @@ async def test_token_index_answers_on_both_databases(store: Store) -> None:
             await tx.execute(sa.text("INSERT INTO names_fts (rowid, tokens) VALUES (:name_id, :tokens)"), row)
             find = sa.text("SELECT rowid AS name_id FROM names_fts WHERE names_fts MATCH :query")
             assert [found.name_id for found in await tx.all(find, {"query": '"商贸"'})] == [1]
-            assert [found.name_id for found in await tx.all(find, {"query": '"通化 化商"'})] == [1]
+            assert [found.name_id for found in await tx.all(find, {"query": '"通化" AND "化商"'})] == [1]
             await tx.execute(sa.text("INSERT INTO names_fts (names_fts, rowid, tokens) VALUES ('delete', :name_id, :tokens)"), row)
             assert await tx.all(find, {"query": '"商贸"'}) == []
         else:

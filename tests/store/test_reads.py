@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from gateway.core.errors import StoreError
 from gateway.store import accepting, changes, loading, records, states, subjects, vault
 from gateway.store.dialects import among
-from gateway.store.reads import compiled
+from gateway.store.reads import SqliteReads, compiled
 from gateway.store.store import Store
 from gateway.store.tables import meta, readers
 from gateway.store.tables import records as record_rows
@@ -98,6 +98,8 @@ async def test_stream_may_be_left_early(store: Store) -> None:
         stream = store.reads.stream(NUMBERS, size=10)
         assert len(await anext(stream)) == 10
         await stream.aclose()
+    if isinstance(store.reads, SqliteReads):
+        assert store.reads._idle.qsize() == 1, "one connection served them all"
     assert len(await store.reads.slow(NUMBERS)) == 5000
     with pytest.raises(StoreError):
         async for _rows in store.reads.stream(sa.text("SELECT * FROM no_such_table")):

@@ -149,6 +149,15 @@ async def test_conflicting_keys_are_held(store: Store, accept: Any, keys: tuple[
     assert await records.subject_by_key(store.reads, "uscc", "91220502XXT0000009", "legal") is None
 
 
+async def test_conflicting_amendment_teaches_nothing(store: Store, accept: Any) -> None:
+    """A record said again with a code that belongs to somebody else is held; codes that came along are not believed."""
+    await accept(registration(1), registration(2), dataset=REGISTRATIONS)
+    await accept(penalty(1))
+    keys = (("uscc", "91220502XXT0000001"), ("org_code", "XXT000002"), ("reg_no", "220500000000009"))
+    assert results(await accept(penalty(1, keys=keys, fine_amount="8"))) == [("held", "SUBJ_CONFLICT", 2)]
+    assert await records.subject_by_key(store.reads, "reg_no", "220500000000009", "legal") is None
+
+
 async def test_held_statement_said_better_is_released(store: Store, accept: Any) -> None:
     """A held record said without the doubt comes into force, and is published from that day."""
     (held,) = await accept(penalty(1, hold_code="SCHEMA_ENUM", hold_field="severity"))
@@ -255,6 +264,9 @@ async def test_repaired_record_comes_back_only_when_the_repair_is_revoked(store:
         await records.set_state(tx, first.record_id, state="repaired", op="repair", reason="repaired", actor="clerk")
     assert results(await accept(penalty(1))) == [("unchanged", "SEQ_STATE", 2)]
     assert results(await accept(penalty(1, fine_amount="7"))) == [("rejected", "SEQ_STATE", None)]
+    with pytest.raises(StoreError, match="record-state"):
+        async with store.transaction() as tx:
+            await records.set_state(tx, first.record_id, state="in_force", op="assert", reason=None, actor="clerk")
     (back,) = await accept(penalty(1, reason="repair_revoked"))
     assert results([back]) == [("accepted", None, 3)]
     assert (await the_record(store, back)).state == "in_force"
