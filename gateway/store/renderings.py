@@ -565,7 +565,7 @@ _SIBLINGS = sa.select(
     sa.case((sa.and_(_d.plan == sa.bindparam("plan"), _d.valid_until > sa.bindparam("now")), 1), else_=0).label("fresh"),
 ).where(among(_d.subject_id, "ids"))
 _RECORDS_OF = sa.select(_x.record_id, _x.subject_id).where(among(_x.subject_id, "ids"))
-_ENDING = sa.literal_column("'9999'")
+_ENDING: sa.ColumnElement[str] = sa.literal_column("'9999'")
 """Said in the statement, so that the indexes of what has an end are used."""
 _DUE = (
     sa.select(_d.record_id)
