@@ -168,7 +168,7 @@ _LETTERED: Final = (
 )
 """Codes with letters in them: enough where no cue says that a person's number follows."""
 _LICENCE_CUE: Final = re.compile(
-    r"(?:许可证|备案|登记证|执照|证书|证编?|准字|批号|批次|条码|条形码|商品码|编码|编号|文号|文书|案号|单号|订单|合同|流水号?|票号|发票|代码|注册号|标准|型号|"
+    r"(?:许可证|备案|登记证|执照|证书|证编号|证号|证第|准字|批号|批次|条码|条形码|商品码|编码|编号|文号|文书|案号|单号|订单|合同|流水号?|票号|发票|代码|注册号|标准|型号|"
     r"序列号|追溯码|监管码|货号|报告|登记号|纳税人识别号|产地码|字第?)[^0-9,。;、]{0,10}$"
 )
 _PERSON_CUE: Final = re.compile(r"(?:身份证|公民身份|证件|护照|通行证|驾驶证|军官证|学号|社保)[^0-9,。;、]{0,12}$")
@@ -178,11 +178,11 @@ _CUE_REACH: Final = 24
 
 _PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z]"
 _TOKENS: Final = (
-    # plates: province, letter, five or six signs with a digit among them
+    # plates: province, letter, five or six signs with a digit among them; not the numbers of lifts and boilers, 梯11吉E…
     (
         "车牌",
         re.compile(
-            rf"{_PLATE_HEAD}(?=[^。,;]{{0,10}}[0-9])"
+            rf"(?<![梯起容锅车索管][0-9]{{2}}){_PLATE_HEAD}(?=[^。,;]{{0,10}}[0-9])"
             r"(?:[·•.\- ]{0,2}[A-HJ-NP-Z0-9]){4,5}[·•.\- ]{0,2}[A-HJ-NP-Z0-9学警港澳挂领使试超](?![A-Z0-9])"
         ),
     ),
@@ -203,13 +203,15 @@ _MAIL_HOST: Final = re.compile(
 )
 _PASSPORT: Final = re.compile(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
 _CONTACT_CUE: Final = re.compile(
-    r"(?:联系电话|联系方式|电话号码|手机号码?|身份证号码?|公民身份号码|证件号码?|银行账号|银行卡号|账号|帐号|卡号|车牌号码?|邮箱|电子邮件|微信号?|QQ号?|尾号)"
-    r"[:为是系 ]{1,3}(?=[A-Z0-9]{4})"
+    r"(?:联系电话|联系方式|电话号码|手机号码?|身份证号码?|公民身份号码|证件号码?|银行账号|银行卡号|账号|帐号|卡号|车牌号码?|邮箱|电子邮件|微信号?|QQ号?|"
+    r"尾号|[前后末][两0-9]位(?:数字?)?)"
+    r"[:为是系 ]{0,3}(?=[A-Z0-9]{4})"
 )
 _HOME_CUE: Final = re.compile(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
 _DOUBT: Final = re.compile(
-    rf"[0-9](?:{_GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|微[ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
+    rf"[0-9](?:{_GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|微[ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
+    rf"|尾号|[前后末][0-9两]位|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
     r"|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱|(?:[0-9][,;、][ ]?){9}|[0-9]{3}[,;、][ ]?[0-9]{4}[,;、]"
 )
 """Without one of these a text holds no number, address or account worth a look."""
@@ -239,7 +241,7 @@ _DEED: Final = (
     "的妻子|的丈夫|的儿子|的女儿|的父亲|的母亲|的家属|本人|出生|户籍|现住|涉嫌|未满"
 )
 _DOER: Final = re.compile(f"({_FAMILY}{_GIVEN}(?:{_GIVEN})??)(?={_DEED})")
-_DATED_NAME: Final = re.compile(f"(?:^|[，。；：\\n])({_FAMILY}{_GIVEN}(?:{_GIVEN})??)(?=于[0-9二〇]{{2,4}}|在其|驾|骑|步行)")
+_DATED_NAME: Final = re.compile(f"(?:^|[，。；：、（(\\s])({_FAMILY}{_GIVEN}(?:{_GIVEN})??)(?=于[0-9二〇]{{2,4}}|在其|驾|骑|步行)")
 _FOREIGN_NAME: Final = re.compile(r"[\u4e00-\u9fff]{2,8}[·•‧][\u4e00-\u9fff]{2,8}")
 _NAMED: Final = (_CUED_NAME, _DOER, _DATED_NAME, _FOREIGN_NAME)
 
