@@ -244,7 +244,8 @@ class ExcelCsv:
                 continue
             name = known.get(text, OPERATION_HEADER if text == OPERATION_HEADER else "")
             if not name:
-                raise refused("FILE_HEADER", "表头不认识：须为本数据集的中文名称或字段代码", table.place(row, at))
+                encoding = "；编码声明有误时也会如此" if isinstance(table, CsvFile) else ""
+                raise refused("FILE_HEADER", f"表头不认识：须为本数据集的中文名称或字段代码{encoding}", table.place(row, at))
             if name in seen:
                 raise refused("FILE_HEADER", f"表头与第 {seen[name]} 列重复", table.place(row, at))
             seen[name] = at
