@@ -9,21 +9,34 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
 from gateway import settings as settings_room
-from gateway.console import note, progress, tell_error
-from gateway.operations.ingest import ingest, receipt_json
+from gateway.commands.office import write_whole
+from gateway.console import progress, tell_error
+from gateway.operations.ingest import IngestReceipt, ingest
 from gateway.sample.generate import SampleFile, write_sample
 from gateway.services import open_services
 
-
-def receipt_path(city: Path, file: SampleFile) -> Path:
-    """Where the receipt of a file of the sample stands."""
-    return city / "receipts" / f"{file.path.stem}.json"
+RECEIPTS = "receipts.json"
 
 
-def files_of(city: Path, region: str, *, seed: int, subjects: int, today: date) -> list[SampleFile]:
-    """Write the city's files; the same arguments give the same bytes."""
-    return write_sample(city / "files", seed=seed, city=region, subjects=subjects, today=today)
+class Taken(Struct, frozen=True, kw_only=True):
+    """One file and its receipt, as kept beside the city's data."""
+
+    file: str
+    sent_as: str
+    receipt: IngestReceipt
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[Taken]).decode
+
+
+def kept_receipts(city: Path) -> list[Taken]:
+    """What was taken in for a city, file by file."""
+    return _decode((city / RECEIPTS).read_bytes())
 
 
 async def take_in(settings_file: Path, *, seed: int, subjects: int, today: date) -> None:
@@ -33,9 +46,9 @@ async def take_in(settings_file: Path, *, seed: int, subjects: int, today: date)
     """
     settings = settings_room.load(settings_file)
     folder = settings_file.parent
-    (folder / "receipts").mkdir(exist_ok=True)
+    taken: list[Taken] = []
     async with open_services(settings) as services:
-        for file in files_of(folder, settings.region, seed=seed, subjects=subjects, today=today):
+        for file in write_sample(folder / "files", seed=seed, city=settings.region, subjects=subjects, today=today):
             with progress(file.path.name) as tell:
                 receipt = await ingest(
                     services,
@@ -46,8 +59,13 @@ async def take_in(settings_file: Path, *, seed: int, subjects: int, today: date)
                     encoding=file.encoding,
                     progress=tell,
                 )
-            receipt_path(folder, file).write_bytes(receipt_json(receipt))
-    note("taken in")
+            taken.append(Taken(file=file.path.stem, sent_as=_sent_as(file), receipt=receipt))
+    write_whole(folder / RECEIPTS, _encode(taken))
+
+
+def _sent_as(file: SampleFile) -> str:
+    kind = file.path.suffix[1:]
+    return kind if kind == "xlsx" else f"{kind}, {file.encoding}"
 
 
 if __name__ == "__main__":

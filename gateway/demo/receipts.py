@@ -3,29 +3,23 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway.console import table
-from gateway.operations.ingest import IngestReceipt
-from gateway.sample.generate import SampleFile
+from gateway.demo.intake import Taken
 
-_decode = msgspec.json.Decoder(IngestReceipt).decode
+COUNTS = ("accepted", "unchanged", "held", "withdrawn")
 
 
-def receipt_table(receipts: Sequence[tuple[SampleFile, bytes]]) -> list[str]:
+def receipt_table(taken: Sequence[Taken]) -> list[str]:
     """What became of each file."""
     rows = []
-    for file, text in receipts:
-        receipt = _decode(text)
-        rejected = ", ".join(f"{code} {count}" for code, count in receipt.rejected.items())
-        how = f"{file.path.suffix[1:]} {file.encoding if file.path.suffix == '.csv' else ''}".strip()
-        rows.append((file.path.stem, how, receipt.accepted, receipt.unchanged, receipt.held, receipt.withdrawn, rejected or "-"))
-    return table(rows, ("file", "sent as", "accepted", "unchanged", "held", "withdrawn", "rejected by code"))
+    for one in taken:
+        rejected = ", ".join(f"{code} {count}" for code, count in one.receipt.rejected.items())
+        rows.append((one.file, one.sent_as, *(getattr(one.receipt, what) for what in COUNTS), rejected or "-"))
+    return table(rows, ("file", "sent as", *COUNTS, "rejected by code"))
 
 
-def totals(receipts: Sequence[tuple[SampleFile, bytes]]) -> str:
+def totals(taken: Sequence[Taken]) -> str:
     """One city's sum."""
-    decoded = [_decode(text) for _, text in receipts]
-    rejected: Counter[str] = sum((Counter(receipt.rejected) for receipt in decoded), Counter())
-    counts = {what: sum(getattr(receipt, what) for receipt in decoded) for what in ("accepted", "unchanged", "held", "withdrawn")}
+    rejected: Counter[str] = sum((Counter(one.receipt.rejected) for one in taken), Counter())
+    counts = {what: sum(getattr(one.receipt, what) for one in taken) for what in COUNTS}
     return ", ".join(f"{what} {count}" for what, count in counts.items()) + f", rejected {rejected.total()}"

@@ -10,7 +10,7 @@ Everything goes through the same stories and the same command that an operator u
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from gateway.core.records.periods import legal_day
 from gateway.demo import exchange, views
 from gateway.demo.children import Server, refuse_used_ports, run
 from gateway.demo.cities import City, Memory, recall, remember, two_cities, write_settings
-from gateway.demo.intake import files_of, receipt_path
+from gateway.demo.intake import kept_receipts
 from gateway.demo.receipts import receipt_table, totals
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.set_up import set_up
@@ -154,9 +154,8 @@ class _Demo:
             await run(
                 "gateway.demo.intake", str(city.settings_file), str(seed), str(subjects), today.isoformat(), log=city.folder / "ingest.log"
             )
-        files = files_of(city.folder, city.region, seed=seed, subjects=subjects, today=today)
-        receipts = [(file, receipt_path(city.folder, file).read_bytes()) for file in files]
-        return [*receipt_table(receipts), totals(receipts)]
+        taken = kept_receipts(city.folder)
+        return [*receipt_table(taken), totals(taken)]
 
     async def _agree(self) -> None:
         say("\n3. Agreement" + (" (signed before)" if self._memory.agreed else ""))
@@ -203,15 +202,16 @@ class _Demo:
         return showcase(seed=self._plan.seed, city=self._tonghua.region, subjects=self._plan.subjects, today=self._memory.today)
 
     def _urls(self) -> None:
+        firm = self._sample().firm
         say("\nTry:")
-        shown: Sequence[str] = (
-            "/docs",
-            "/v1/subjects?q=通化",
-            f"/v1/subjects/{self._sample().firm.uscc}",
-            "/v1/lists/tax-violations/listings",
-            "/v1/changes",
-            "/healthz",
-        )
         for city in self._cities:
-            for path in shown:
+            for path in (
+                "/docs",
+                f"/v1/subjects?q={city.name[:2]}",
+                f"/v1/subjects/{firm.uscc}/records",
+                "/v1/lists/tax-violations/listings",
+                "/v1/records.csv?dataset=honours",
+                "/v1/changes",
+                "/x/v1/streams",
+            ):
                 say(f"  {city.origin}{path}")

@@ -39,7 +39,7 @@ async def ask(client: httpx.AsyncClient, path: str, **headers: str) -> Any:
     answer = await client.get(path, headers=headers)
     if answer.status_code != httpx.codes.OK:
         code = answer.json().get("code") if "json" in answer.headers.get("content-type", "") else None
-        raise DemoFailed(f"{answer.status_code} {code or answer.reason_phrase}", place=f"GET {client.base_url}{path.lstrip('/')}")
+        raise DemoFailed(f"{answer.status_code} {code or answer.reason_phrase}", place=f"GET {str(client.base_url).rstrip('/')}{path}")
     return answer.json()
 
 

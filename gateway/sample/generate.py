@@ -8,7 +8,7 @@ import csv
 import io
 import random
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -235,7 +235,10 @@ class _Sample:
         return batch
 
     def _taxpayers(self, by: Authority) -> _Batch:
-        return _Batch([self._write.honour(firm, by, which=0) for firm in [self.showcase.firm, *self._drawn(self._firms, 0.06)]])
+        batch = _Batch([self._write.honour(firm, by, which=0) for firm in [self.showcase.firm, *self._drawn(self._firms, 0.06)]])
+        recent = self._today - timedelta(days=60)  # what is shown is still valid
+        batch.rows[0] |= {"认定日期": recent, "评价年度": str(recent.year - 1), "有效期至": recent + timedelta(days=365 * 2)}
+        return batch
 
     def _honours(self, by: Authority) -> _Batch:
         batch = _Batch([self._write.honour(firm, by) for firm in self._drawn(self._firms, 0.04)])
