@@ -57,7 +57,7 @@ from gateway.store.store import Row, Transaction
 PUBLIC = ("public", "open.read")
 FED_TIERS = frozenset({"public", "department"})
 """Tiers that have a sequence of changes of their own; `developer` reads public's, partners have signed streams."""
-CHUNK = 1000
+CHUNK = 3000
 """Records a transaction: long enough to be cheap, short enough that no writer waits long."""
 IN_LOOP = 32
 """So many records are rendered in the event loop; more go to a thread."""
@@ -251,7 +251,9 @@ async def tell(services: Services, forms: Sequence[Forms], *, until: datetime) -
             for place, row in enumerate(waiting):
                 at = max(head.at, row.tell_at)
                 rows.append((seq + place, "del", at, row.record_id, row.dataset, row.category, row.list, row.reason, None))
-            await feed.forget(tx, each.name, [row.record_id for row in waiting])
+            gone = [row.record_id for row in waiting]
+            await feed.forget(tx, each.name, gone)
+            await feed.wait_no_more(tx, each.name, gone)
             await feed.add(tx, each.name, rows)
             told += len(rows)
     return told
@@ -324,11 +326,7 @@ async def _do(services: Services, policies: Policies, forms: Sequence[Forms], st
     told = {each.name: await renderings.told(source, each.name, ids) for each in forms[1:]}
     indexed = await search.held(source, subject_ids)
     fields = frozenset(
-        name
-        for each in forms
-        for plan_set in each.plan_sets.values()
-        for plan in plan_set.plans.values()
-        for name in (*plan.columns, *plan.texts)
+        name for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values() for name in plan.columns
     )
     records = await load(source, ids=[RecordId(record_id) for record_id in ids], fields=fields)
     arguments = (services, policies, forms, now, records, siblings, subject_ids, indexed)
@@ -459,7 +457,9 @@ class _Feeding:
 
     async def write(self, tx: Transaction) -> dict[str, int]:
         """Put the items in; the sequence of each record."""
-        await feed.forget(tx, self.name, [row[0] for row in self.left] + [item[1] for item in self.items if item[0] == "add"])
+        left = [row[0] for row in self.left]
+        await feed.forget(tx, self.name, left)
+        await feed.wait_no_more(tx, self.name, left + [item[1] for item in self.items if item[0] == "add"])
         await feed.await_telling(tx, self.name, self.left)
         if not self.items:
             return {}

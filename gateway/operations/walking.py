@@ -233,7 +233,7 @@ def fields_of(scene: Scene, dataset: str | None = None) -> frozenset[str]:
     """What the caller's plans select; nothing else leaves the database, nor is it decrypted."""
     forms = scene.forms
     plan_sets = forms.plan_sets.values() if dataset is None else [forms.plan_sets[dataset]] if dataset in forms.plan_sets else []
-    return frozenset(name for held in plan_sets for plan in held.plans.values() for name in (*plan.columns, *plan.texts))
+    return frozenset(name for held in plan_sets for plan in held.plans.values() for name in plan.columns)
 
 
 async def live_rows(scene: Scene, plan: Plan, record_ids: Sequence[str], *, csv: bool) -> dict[str, bytes]:
