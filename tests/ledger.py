@@ -131,7 +131,7 @@ async def _check_in(services, held):
                 first_seen=moment(row.first_seen),
             )
             assert digest_text(row.manifest) == row.manifest_digest
-            if row.state not in ("fetching",):
+            if row.state != "fetching":
                 assert row.receipt_no is not None
         for row in applied:
             manifest = read_manifest(row.manifest)

@@ -22,7 +22,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import batches, notes, records, wire
 from gateway.core.exchange.agreements import Agreement, StreamRules, read_agreement, rules_of, signed_form
 from gateway.core.exchange.batches import Head, Replaced, Sealed
-from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import SealedLine
 from gateway.core.signing import Ed25519Signer
@@ -284,6 +284,13 @@ class Forger:
         """A line that takes it back."""
         said = records.withdrawal(self.rules, rid=rid(number), v=v, op=op, reason=reason or "", at=self.cities.now)  # type: ignore[arg-type]  # as above
         return records.seal_withdrawal(msgspec.structs.replace(said, reason=reason, **clear), wire.SHA256)
+
+    def raw(self, line: SealedLine, disclosures: Sequence[str] | None = None, **members: Any) -> SealedLine:
+        """The same line with members of its payload put in or replaced, or with other disclosures."""
+        payload = json.dumps(json.loads(line.payload) | members, ensure_ascii=False, separators=(",", ":")).encode()
+        shown = json.loads(line.data)["d"] if disclosures is None else list(disclosures)
+        data = json.dumps({"p": wire.b64u(payload), "d": shown}, separators=(",", ":")).encode() + b"\n"
+        return msgspec.structs.replace(line, payload=payload, data=data, leaf=leaf_hash(payload))
 
     def seal(
         self,

@@ -281,7 +281,7 @@ class _Admission:
         self.stored = next((batch for batch in others if batch.digest == self.digest), None)
         self.head = await ledger.in_stream(reads, self.claim.sender, self.name, self.suite)
         if self.stored is not None and self.stored.decided:
-            return await self._again(reads, self.stored)
+            return await self.again(reads, self.stored)
         try:
             manifest = self._manifest()
             self._check_keys(keys)
@@ -459,7 +459,7 @@ class _Admission:
             receipt_no=receipt_no,
         )
 
-    async def _again(self, source: Source, stored: InBatch) -> Received:
+    async def again(self, source: Source, stored: InBatch) -> Received:
         """The stored receipt, byte for byte."""
         receipt = await ledger.given_receipt(source, stored.sender, stored.stream, stored.receipt_no or 0)
         if receipt is None:
@@ -503,7 +503,7 @@ class _Admission:
         if answer == "quarantined":
             return await self._quarantine(error.code)
         async with self.services.store.transaction() as tx:
-            await self._same_place(tx)
+            await self.same_place(tx)
             await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             received = await self.answer(tx, answer, error.code)
             if answer == "frozen":
@@ -519,9 +519,9 @@ class _Admission:
         ):
             async with self.services.store.transaction() as tx:
                 await ledger.put_in_parts(tx, self.stored, await self._good_parts())
-            return await self._again(self.services.store.reads, self.stored)
+            return await self.again(self.services.store.reads, self.stored)
         async with self.services.store.transaction() as tx:
-            await self._same_place(tx)
+            await self.same_place(tx)
             await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             if self.stored is None:
                 await self._room(tx)
@@ -545,7 +545,7 @@ class _Admission:
         """Too many rejected lines: a person decides; only what is withdrawn takes effect."""
         return await _Application(self, manifest, verified).withdraw_only("held", "HOLD_RATE", {"rejected": dict(held.codes)})
 
-    async def _same_place(self, tx: Transaction) -> None:
+    async def same_place(self, tx: Transaction) -> None:
         """Nobody else has decided about this stream since we looked.
 
         Raises StoreError stream-moved.
@@ -666,8 +666,11 @@ class _Application:
 
     async def run(self) -> Received:
         """Judge every line and apply the batch in one transaction."""
-        if self.admission.suspended is not None:
-            return await self.withdraw_only("quarantined", self.admission.suspended.code, {})
+        suspended, stored = self.admission.suspended, self.admission.stored
+        if suspended is not None:
+            if stored is not None and (stored.state, stored.code) == ("quarantined", suspended.code):
+                return await self.admission.again(self.services.store.reads, stored)
+            return await self.withdraw_only("quarantined", suspended.code, {})
         prepared = [chunk async for chunk in self._chunks(self.services.store.reads)] if self._fits() else None
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
@@ -689,7 +692,7 @@ class _Application:
         """The batch waits; what it withdraws is withdrawn now, and acknowledged when the batch is applied."""
         admission = self.admission
         async with self.services.store.transaction() as tx:
-            await admission._same_place(tx)  # noqa: SLF001  # the two classes are one story
+            await admission.same_place(tx)
             async for chunk in self._chunks(tx):
                 lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
                 await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
@@ -704,7 +707,7 @@ class _Application:
         Raises StoreError stream-moved: then the whole is begun anew, and answered as it stands by then.
         """
         admission = self.admission
-        await admission._same_place(tx)  # noqa: SLF001  # the two classes are one story
+        await admission.same_place(tx)
         again = await stream_at(tx, admission.name, self.manifest.sender, self.manifest.created_at)
         try:
             if again is None:
