@@ -162,7 +162,9 @@ async def test_erased_record_leaves_the_files(sqlite_url: str, open_store: Calla
     await fill(store)
     (mine,) = (row for row in await records.load(store.reads) if row.kind == "legal")
     async with store.transaction() as tx:
-        await records.accept(tx, [penalty(4, uscc="91220502XXT0000003")], no_texts(1), PENALTIES, actor="ingest", period_of=forever)
+        await records.accept(
+            tx, [penalty(4, keys=(("uscc", "91220502XXT0000003"),))], no_texts(1), PENALTIES, actor="ingest", period_of=forever
+        )
     row = await store.reads.one(sa.select(record_rows).where(record_rows.c.record_id == mine.record_id))
     async with store.transaction() as tx:
         await records.erase(tx, mine.record_id, actor="clerk")
