@@ -57,7 +57,7 @@ from gateway.store.store import Row, Transaction
 PUBLIC = ("public", "open.read")
 FED_TIERS = frozenset({"public", "department"})
 """Tiers that have a sequence of changes of their own; `developer` reads public's, partners have signed streams."""
-CHUNK = 3000
+CHUNK = 2000
 """Records a transaction: long enough to be cheap, short enough that no writer waits long."""
 IN_LOOP = 32
 """So many records are rendered in the event loop; more go to a thread."""

@@ -143,9 +143,14 @@ async def add(tx: Transaction, plan_set: str, rows: Iterable[tuple[Any, ...]]) -
 
 
 async def forget(tx: Transaction, plan_set: str, record_ids: Sequence[str]) -> None:
-    """Take every item that names these records away, also one still waiting to be told."""
+    """Take every item that names these records away."""
     if record_ids:
         await tx.execute(_FORGET, {"of": plan_set, "ids": list(record_ids)})
+
+
+async def wait_no_more(tx: Transaction, plan_set: str, record_ids: Sequence[str]) -> None:
+    """Take away what waits to be told of these records."""
+    if record_ids:
         await tx.execute(_UNPEND, {"of": plan_set, "ids": list(record_ids)})
 
 
