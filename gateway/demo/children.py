@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -130,23 +131,25 @@ class Server:
         self._answered = True
         return answer.status_code == httpx.codes.OK
 
-    async def ended(self) -> int:
-        """Wait until the process is gone by itself; its status."""
-        return await self._process.wait() if self._process is not None else 0
+    async def ended(self) -> None:
+        """Wait until the process is gone by itself.
+
+        Raises ChildFailed: a server of the demo ends only when the demo ends it.
+        """
+        status = await self._process.wait() if self._process is not None else 0
+        raise ChildFailed(f"the server has ended with status {status}", place=f"serve {self.name}", hint=f"see {self._log}")
 
     async def stop(self) -> None:
         """End it in order, by force when it does not listen; harmless when it is gone."""
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        process.send_signal(signal.SIGTERM if self._answered else signal.SIGKILL)
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            _kill_group(process.pid)
-            await process.wait()
-        else:
-            _kill_group(process.pid)  # a worker whose parent was killed before it was ready
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM if self._answered else signal.SIGKILL)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_S)
+        _kill_group(process.pid)  # a worker that does not listen, or whose parent is gone
+        await process.wait()
 
 
 def _kill_group(leader: int) -> None:

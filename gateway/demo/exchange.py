@@ -184,7 +184,9 @@ class Exchange:
     async def _gone(self, client: httpx.AsyncClient, record_id: str) -> None:
         """Not found, and not in the list of the firm's records: at once, no reader is waited for."""
         answer = await client.get(f"/v1/records/{record_id}")
-        listed = await records_of(client, self._sample.firm.uscc, PENALTIES) if client.base_url.port == self._cities[0].port else []
+        listed: list[Any] = []
+        with suppress(DemoFailed):  # a subject of whom nothing else is public is not found either
+            listed = await records_of(client, self._sample.firm.uscc, PENALTIES)
         if answer.status_code != httpx.codes.NOT_FOUND or any(record["id"] == record_id for record in listed):
             raise DemoFailed("a repaired record is still shown", place=f"{_origin(client)}/v1/records/{record_id}")
 

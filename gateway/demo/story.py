@@ -111,11 +111,9 @@ class _Demo:
         self._urls()
 
     async def stay(self) -> None:
-        """Until a server ends by itself."""
+        """Until a server ends by itself, which is an error."""
         say("\nBoth gateways stay up; Ctrl-C ends them.")
-        await asyncio.wait([asyncio.ensure_future(server.ended()) for server in self._servers], return_when=asyncio.FIRST_COMPLETED)
-        for server in self._servers:
-            await server.ready()  # raises for the one that is gone, with its last line
+        await asyncio.gather(*(server.ended() for server in self._servers))
 
     # --- chapters ---
 
