@@ -5,9 +5,9 @@ an unknown and an expired token read alike. This story must not look at what is 
 """
 
 import re
-from typing import Final
+from typing import Final, cast
 
-from gateway.core.callers.caller import OPEN_PURPOSE, PUBLIC, Caller, caller_of_token
+from gateway.core.callers.caller import BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, caller_of_token
 from gateway.core.errors import CredentialsInvalid, NotPermitted
 from gateway.services import Services
 from gateway.store import clients
@@ -31,6 +31,6 @@ async def identify_caller(services: Services, authorization: str | None, purpose
     if match is None:
         raise CredentialsInvalid
     token = await clients.find(services.store.reads, match[1], services.clock())
-    if token is None:
+    if token is None or token.tier not in BOUND_TIERS:
         raise CredentialsInvalid
-    return caller_of_token(tier=token.tier, org=token.org, app=token.app, purposes=(token.purpose,), stated=purpose)
+    return caller_of_token(tier=cast(Tier, token.tier), org=token.org, app=token.app, purposes=(token.purpose,), stated=purpose)

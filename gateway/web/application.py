@@ -38,10 +38,8 @@ Opening = Callable[[], AbstractAsyncContextManager[Opened]]
 """Opens what the stories use, and closes it at the end of the process."""
 
 
-def _templates(app: Litestar) -> Routes:
-    return Routes(
-        [(route.path_format if "{" not in route.path else route.path, frozenset(getattr(route, "methods", ()))) for route in app.routes]
-    )
+def _routes(app: Litestar) -> Routes:
+    return Routes([(route.path, route.path_format, frozenset(getattr(route, "methods", ()))) for route in app.routes])
 
 
 def pass_on(_: Any, error: Exception) -> Any:
@@ -80,5 +78,5 @@ def build(
         state=State({"house": house}),
     )
     house.documents = Documents(ROUTES)
-    door = FrontDoor(cast(App, framework), routes=_templates(framework), origin=house.origin, meter=house.meter)
+    door = FrontDoor(cast(App, framework), routes=_routes(framework), origin=house.origin, meter=house.meter)
     return door

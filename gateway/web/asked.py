@@ -7,7 +7,6 @@ the caller is known. This room must not know what a path is about.
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
 from urllib.parse import quote
 
 from gateway.core.callers.caller import Caller
@@ -19,12 +18,13 @@ from gateway.web.callers import caller_of
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
-from gateway.web.negotiation import CSV, JSON, NDJSON, Language, header, language_of, media_type_of
+from gateway.web.negotiation import CSV, JSON, NDJSON, Language, language_of, media_type_of
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header, Reply, compressed, conditional, data_headers
 
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 
+_READ = frozenset({b"accept", b"accept-language", b"accept-encoding", b"if-none-match"})
 _DEFAULTS: Mapping[str, str] = {"limit": "20", "count": "none", "shape": "nested", "trailer": "0", "excel": "0"}
 """Spelled out or left out, these are one query."""
 
@@ -73,7 +73,7 @@ class Walk:
 class Asked:
     """One request, parsed: what a handler needs to call its story and to answer."""
 
-    __slots__ = ("caller", "format", "headers", "house", "language", "params", "path", "scope")
+    __slots__ = ("_fields", "caller", "format", "house", "language", "params", "path", "scope")
 
     house: House
     caller: Caller
@@ -86,7 +86,15 @@ class Asked:
     def __init__(self, request: AnyRequest) -> None:
         self.house = house_of(request)
         self.scope = request.scope
-        self.headers: list[tuple[bytes, bytes]] = list(request.scope["headers"])
+        fields: dict[bytes, bytes] = {}
+        for name, value in request.scope["headers"]:
+            if name in _READ:
+                fields[name] = fields[name] + b"," + value if name in fields else value
+        self._fields = fields
+
+    def field(self, name: bytes) -> bytes:
+        """A negotiating header field, several lines joined; empty if absent."""
+        return self._fields.get(name, b"")
 
     @property
     def services(self) -> Services:
@@ -140,10 +148,10 @@ class Asked:
             headers.append((b"content-disposition", disposition(answer.file_name)))
         if answer.sample:
             headers.append(replies.SAMPLE)
-        reply = conditional(Reply(200, headers, answer.body, answer.stream), header(self.headers, b"if-none-match"))
+        reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
         if not self.caller.shared:  # the length of a compressed answer would tell what a personal plan hides beside reflected input
             return reply
-        return compressed(reply, header(self.headers, b"accept-encoding"))
+        return compressed(reply, self.field(b"accept-encoding"))
 
 
 def disposition(file_name: str) -> bytes:
@@ -152,31 +160,31 @@ def disposition(file_name: str) -> bytes:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}".encode("ascii")
 
 
-async def begin(request: AnyRequest, described: Described, **path: str) -> Asked:
-    """Parse a request for a described path; `path` holds its path parameters, suffix included where the last one is one.
+async def begin(request: AnyRequest, described: Described) -> Asked:
+    """Parse a request for a described path.
 
     Raises RequestError of all kinds, Refusal for a format that does not exist here.
     """
     asked = Asked(request)
-    scope: Any = request.scope
-    params = parameters.read_query(scope["query_string"])
+    params = parameters.read_query(request.scope["query_string"])
     if not described.open_filters:
         parameters.refuse_unknown(params, described.query_names)
     asked.params = params
-    asked.path, asked.format = _format(scope["path"], asked.headers, described)
-    asked.caller = await caller_of(asked.services, asked.headers)
-    asked.language = language_of(header(asked.headers, b"accept-language"))
+    asked.path, asked.format = _format(request.scope["path"], asked.field(b"accept"), described)
+    asked.caller = await caller_of(asked.services, request.scope["headers"])
+    asked.language = language_of(asked.field(b"accept-language"))
     return asked
 
 
-def _format(path: str, headers: list[tuple[bytes, bytes]], described: Described) -> tuple[str, Format]:
+def _format(path: str, accept: bytes, described: Described) -> tuple[str, Format]:
     """Path without suffix, and the format: the suffix wins, else `Accept` decides."""
-    for suffix, name in SUFFIXES.items():
-        if path.endswith(suffix):
-            if MEDIA_TYPES[name].partition(";")[0] not in described.media:  # a format that this path does not have
-                raise NotFound
-            return path.removesuffix(suffix), name
-    media = media_type_of(header(headers, b"accept"), described.media)
+    stem, dot, suffix = path.rpartition(".")
+    name = SUFFIXES.get(f".{suffix}") if dot else None
+    if name is not None:
+        if MEDIA_TYPES[name].partition(";")[0] not in described.media:  # a format that this path does not have
+            raise NotFound
+        return stem, name
+    media = media_type_of(accept, described.media)
     if media is None:
         raise Refusal("not-acceptable", acceptable=described.media)
     return path, _FORMATS.get(media, "json")

@@ -4,13 +4,15 @@ Rules: a request has one `Authorization` field or none; two are a forged or brok
 is read from any other header field. This room must not decide what a caller may do.
 """
 
+from collections.abc import Iterable
+
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import BadRequest, CredentialsInvalid
 from gateway.operations.identify_caller import identify_caller
 from gateway.services import Services
 
 
-async def caller_of(services: Services, headers: list[tuple[bytes, bytes]]) -> Caller:
+async def caller_of(services: Services, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
     """The caller of a request.
 
     Raises CredentialsInvalid, PurposeMissing, NotPermitted, BadRequest.

@@ -7,6 +7,7 @@ fields, where the planner knows the names of the caller's plan. Every operation 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -32,7 +33,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
     example: str | None = None
 
 
-class Described(Struct, frozen=True, kw_only=True):
+class Described(Struct, frozen=True, kw_only=True, dict=True):
     """One operation of the API as its document tells it."""
 
     operation_id: str
@@ -54,7 +55,7 @@ class Described(Struct, frozen=True, kw_only=True):
     example: Any
     """The answer to the example parameters, shortened."""
 
-    @property
+    @cached_property
     def query_names(self) -> frozenset[str]:
         """Names that the query string may hold."""
         return frozenset(parameter.name for parameter in self.takes if parameter.where == "query")

@@ -30,6 +30,8 @@ _ALLOWED_HEADERS: Final = (
     "Purpose, Range, traceparent"
 )
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
+"""How nearly every path is written: no percent sign, no empty piece, no piece that begins with a dot."""
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
@@ -48,41 +50,51 @@ class Routes:
 
     __slots__ = ("_patterns", "_plain")
 
-    def __init__(self, routes: Sequence[tuple[str, frozenset[str]]]) -> None:
+    def __init__(self, routes: Sequence[tuple[str, str, frozenset[str]]]) -> None:
+        """Each route as (path with typed parameters, name under which it is counted, methods)."""
         self._plain: dict[str, tuple[str, frozenset[str]]] = {}
         self._patterns: list[tuple[re.Pattern[str], str, frozenset[str]]] = []
-        for template, methods in routes:
+        for template, name, methods in routes:
             allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else frozenset())
             if "{" not in template:
-                self._plain[template] = (template, allowed)
+                self._plain[template] = (name, allowed)
                 continue
             pattern = "".join(
                 "/" + (("(?:.+)" if piece.endswith(":path}") else "[^/]+") if piece.startswith("{") else re.escape(piece))
                 for piece in template.strip("/").split("/")
             )
-            self._patterns.append((re.compile(pattern), template, allowed))
+            self._patterns.append((re.compile(pattern), name, allowed))
 
     def find(self, path: str) -> tuple[str, frozenset[str]] | None:
-        """Template and methods of a path; a plain path goes before a pattern, as in the router."""
+        """Name and methods of a path; a plain path goes before a pattern, as in the router."""
         if path in self._plain:
             return self._plain[path]
-        for pattern, template, allowed in self._patterns:
+        for pattern, name, allowed in self._patterns:
             if pattern.fullmatch(path):
-                return template, allowed
+                return name, allowed
         return None
+
+    def name(self, path: str) -> str:
+        """Under which name a path is counted; one for all that no route matches."""
+        found = self.find(path)
+        return found[0] if found is not None else telemetry.UNMATCHED
 
 
 def _check_target(scope: Scope) -> None:
     """Refuses URLs and header fields that are too large, undecodable, or not written the one right way."""
-    raw_path, query = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape"), scope["query_string"]
-    raw_path = raw_path.partition(b"?")[0]
-    if len(raw_path) + len(query) >= MAX_URI:
+    raw_path = (scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0]
+    if len(raw_path) + len(scope["query_string"]) >= MAX_URI:
         raise Refusal("uri-too-long")
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+    size = 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+    if size > MAX_HEADERS:
         raise Refusal("headers-too-large")
+    if _PLAIN_PATH.fullmatch(raw_path):
+        return
     if _BAD_PERCENT.search(raw_path):
         raise BadRequest("网址中的百分号编码不正确。")
-    decoded = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+    decoded = unquote_to_bytes(raw_path)
     if _CONTROL.search(decoded):
         raise BadRequest("网址中含有控制字符。")
     try:
@@ -163,8 +175,7 @@ class FrontDoor:
                     raise AnswerTornError from None
                 await self.problem(error, scope)(scope, receive, sending)
         finally:
-            found = self._routes.find(scope["path"])
-            self._meter.count(found[0] if found else telemetry.UNMATCHED, method, seen, perf_counter() - began)
+            self._meter.count(scope.get("path_template") or self._routes.name(scope["path"]), method, seen, perf_counter() - began)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
@@ -172,7 +183,8 @@ class FrontDoor:
             await self._options(scope, receive, send)
         elif method == "HEAD":
             scope["state"]["head"] = True
-            await self.inner({**scope, "method": "GET"}, receive, send)
+            scope["method"] = "GET"
+            await self.inner(scope, receive, send)
         else:
             await self.inner(scope, receive, send)
 

@@ -5,11 +5,13 @@ fields of the 200; weak validators are keyed hashes, so that nobody can guess th
 handlers build their header fields here, and so answer alike. This room must not read the store.
 """
 
+import asyncio
 import gzip
 import re
 import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
@@ -18,6 +20,8 @@ from gateway.web.asgi import Receive, Scope, Send
 from gateway.web.negotiation import Language, accepts_coding
 
 Header = tuple[bytes, bytes]
+Chunks = AsyncIterator[bytes]
+"""A body that is made while it is sent; a generator is closed when it is no longer wanted."""
 
 EXPOSED: Final = (
     "Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
@@ -109,7 +113,7 @@ class Reply:
 
     __slots__ = ("body", "chunks", "headers", "status")
 
-    def __init__(self, status: int, headers: list[Header], body: bytes = b"", chunks: AsyncIterator[bytes] | None = None) -> None:
+    def __init__(self, status: int, headers: list[Header], body: bytes = b"", chunks: Chunks | None = None) -> None:
         self.status = status
         self.headers = headers
         self.body = body
@@ -120,18 +124,43 @@ class Reply:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it.
 
-        A chunk that cannot be made raises, and the server breaks the connection off: half a file never ends like a whole one.
+        A chunk that cannot be made raises, and the server breaks the connection off: half a file never ends like a whole one. When
+        the caller goes away, nothing more is made.
         """
         if self.chunks is None or scope["state"].get("head"):
             await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
             await send({"type": "http.response.body", "body": self.body})
             return
-        first = await anext(self.chunks, b"")
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for chunk in self.chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        gone = asyncio.create_task(_gone(receive))
+        async with _closing(self.chunks) as chunks:
+            try:
+                first = await anext(chunks, b"")
+                await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+                await send({"type": "http.response.body", "body": first, "more_body": True})
+                async for chunk in chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    if gone.done():
+                        return
+                await send({"type": "http.response.body", "body": b""})
+            finally:
+                gone.cancel()
+
+
+@asynccontextmanager
+async def _closing(chunks: Chunks) -> AsyncIterator[Chunks]:
+    """Close a generator as soon as nobody wants its chunks: it may hold a connection of the store."""
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the caller has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 MIN_COMPRESSED: Final = 2048
@@ -140,12 +169,13 @@ _GZIP: Final = (b"content-encoding", b"gzip")
 _LEVEL: Final = 4
 
 
-async def _gzipped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _gzipped(chunks: Chunks) -> Chunks:
     """The same stream as one gzip member; a stream that breaks leaves it without its end."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    async for chunk in chunks:
-        if packed := packer.compress(chunk):
-            yield packed
+    async with _closing(chunks):
+        async for chunk in chunks:
+            if packed := packer.compress(chunk):
+                yield packed
     yield packer.flush()
 
 

@@ -1,5 +1,6 @@
 """The front door on a real socket, before a small framework of the test: limits, encodings, HEAD, OPTIONS, problems, broken streams."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -54,6 +55,24 @@ async def torn() -> Reply:
     return Reply(200, [(b"content-type", b"text/plain")], chunks=_chunks(True))
 
 
+CLOSED = asyncio.Event()
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    try:
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)
+    finally:
+        CLOSED.set()
+
+
+@get("/endless")
+async def endless() -> Reply:
+    """A stream without an end."""
+    return Reply(200, [(b"content-type", b"text/plain")], chunks=_endless())
+
+
 @post("/bodies")
 async def bodies(data: JSONBody[Body]) -> Reply:
     """Takes a body."""
@@ -65,13 +84,13 @@ def application() -> tuple[FrontDoor, Meter]:
     meter = Meter()
 
     framework = Litestar(
-        [thing, broken, stream, torn, bodies],
+        [thing, broken, stream, torn, endless, bodies],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=1000,
         exception_handlers={HTTPException: pass_on, Exception: pass_on},
     )
-    routes = Routes([(route.path, frozenset(getattr(route, "methods", ()))) for route in framework.routes])
+    routes = Routes([(route.path, route.path_format, frozenset(getattr(route, "methods", ()))) for route in framework.routes])
     door = FrontDoor(framework, routes=routes, origin="https://h", meter=meter)  # type: ignore[arg-type]  # the framework's narrower ASGI types
     return door, meter
 
@@ -222,6 +241,17 @@ async def test_a_torn_stream_does_not_end_like_a_whole_one(door: tuple[str, Mete
     assert not half.complete
 
 
+async def test_a_stream_ends_with_its_reader(door: tuple[str, Meter]) -> None:
+    """When the caller goes away, nothing more is made, and the generator is closed at once."""
+    CLOSED.clear()
+    host, port = door[0].removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(serving.get("/endless"))
+    await reader.read(100_000)
+    writer.close()
+    await asyncio.wait_for(CLOSED.wait(), 10)
+
+
 async def test_language_of_problems(door: tuple[str, Meter]) -> None:
     """Chinese, and English for those who prefer it."""
     english = await raw(door[0], serving.get("/nothing", "accept-language: en"))
@@ -245,8 +275,8 @@ async def test_refused_requests_are_counted_by_template(door: tuple[str, Meter])
         if sample.name == "chengxin_answers_total"
     }
     assert samples == {
-        ("/things/{thing:str}", "GET", "200"): 1.0,
+        ("/things/{thing}", "GET", "200"): 1.0,
         ("(unmatched)", "GET", "404"): 1.0,
-        ("/things/{thing:str}", "POST", "405"): 1.0,
-        ("/things/{thing:str}", "OTHER", "405"): 1.0,
+        ("/things/{thing}", "POST", "405"): 1.0,
+        ("/things/{thing}", "OTHER", "405"): 1.0,
     }

@@ -15,8 +15,8 @@ from gateway.web.telemetry import Meter, private_listener, registry_of
 async def test_the_private_listener_serves_metrics_and_nothing_else() -> None:
     """Templates, methods and statuses as labels; any other path is 404, any other method 405."""
     meter = Meter()
-    meter.count("/v1/subjects/{subject:str}", "GET", 200, 0.002)
-    meter.count("/v1/subjects/{subject:str}", "GET", 404, 5.0)
+    meter.count("/v1/subjects/{subject}", "GET", 200, 0.002)
+    meter.count("/v1/subjects/{subject}", "GET", 404, 5.0)
     meter.count("(unmatched)", "PROPFIND", 404, 99.0)
     meter.event("reader-step", 3)
     meter.gauge("chengxin_policy_version", "Version", lambda: 42.0)
@@ -27,10 +27,10 @@ async def test_the_private_listener_serves_metrics_and_nothing_else() -> None:
         answer = await client.get("/metrics")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/plain")
-        assert 'chengxin_answers_total{method="GET",route="/v1/subjects/{subject:str}",status="200"} 1.0' in answer.text
+        assert 'chengxin_answers_total{method="GET",route="/v1/subjects/{subject}",status="200"} 1.0' in answer.text
         assert 'chengxin_answers_total{method="OTHER",route="(unmatched)",status="404"} 1.0' in answer.text
-        assert 'chengxin_answer_seconds_bucket{le="0.0025",route="/v1/subjects/{subject:str}"} 1.0' in answer.text
-        assert 'chengxin_answer_seconds_count{route="/v1/subjects/{subject:str}"} 2.0' in answer.text
+        assert 'chengxin_answer_seconds_bucket{le="0.0025",route="/v1/subjects/{subject}"} 1.0' in answer.text
+        assert 'chengxin_answer_seconds_count{route="/v1/subjects/{subject}"} 2.0' in answer.text
         assert 'chengxin_events_total{event="reader-step"} 3.0' in answer.text
         assert "chengxin_policy_version 42.0" in answer.text
         assert "process_resident_memory_bytes" in answer.text
