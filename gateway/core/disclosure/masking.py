@@ -174,11 +174,13 @@ _SPELLED: Final = str.maketrans("〇零○一二三四五六七八九壹贰叁�
 _LOOKALIKE_X: Final = str.maketrans("хХⅹⅩ×", "XXXXX")
 
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_USCC_VALUES: Final = {sign: number for number, sign in enumerate(_USCC_ALPHABET)}
+_USCC_VALUES: Final = bytes(_USCC_ALPHABET.find(chr(code)) % 256 for code in range(256))
+"""Value of each ASCII sign in the alphabet of codes, as a translation table."""
 _USCC_WEIGHTS: Final = tuple(pow(3, place, 31) for place in range(17))
 _USCC: Final = re.compile(rf"[1-9ANY][{_USCC_ALPHABET}][0-9]{{6}}[{_USCC_ALPHABET}]{{10}}")
 _ID_WEIGHTS: Final = tuple(pow(2, 17 - place, 11) for place in range(17))
-_ID18: Final = re.compile(r"[1-9][0-9]{5}(?:18|19|20)[0-9]{9}[0-9X]")
+_ID_ZERO: Final = sum(_ID_WEIGHTS) * ord("0")
+_ID18: Final = re.compile(r"[1-9][0-9]{5}((?:18|19|20)[0-9]{2})([0-9]{2})([0-9]{2})[0-9]{3}[0-9X]")
 _ID15: Final = re.compile(r"[1-9][0-9]{14}")
 _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DIVISION: Final = re.compile(r"[1-9][0-9]{5}")
@@ -189,6 +191,8 @@ _PHONE: Final = re.compile(r"(?:0[0-9]{2,3}-?)?[1-9][0-9]{6,7}(?:-[0-9]{1,6})?|1
 _PLATE: Final = re.compile(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][A-HJ-NP-Z0-9]{4,5}[A-HJ-NP-Z0-9学警港澳挂领使]"
 )
+_SIMPLE: Final = re.compile("[ -~\u3001-\u3029\u4e00-\u9fff\uff01-\uff5e]+")
+"""Text in which every character is a grapheme, composed already."""
 _EDGE: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 
@@ -202,7 +206,7 @@ def uscc_holds(code: str) -> bool:
     """Whether 18 characters have the shape of a unified social credit code and its check character (GB 32100-2015)."""
     if _USCC.fullmatch(code) is None:
         return False
-    total = sum(map(mul, _USCC_WEIGHTS, map(_USCC_VALUES.__getitem__, code)))
+    total = sum(map(mul, _USCC_WEIGHTS, code.encode().translate(_USCC_VALUES)))
     return _USCC_ALPHABET[-total % 31] == code[17]
 
 
@@ -221,18 +225,14 @@ _DAYS: Final = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 def citizen_id(text: str) -> str | None:
     """The 18 characters of a citizen number however it is written (15 digits, full width, spaced, spelled), if it is one."""
     code = text if _ID18.fullmatch(text) else plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
-    if _ID15.fullmatch(code):
-        code = f"{code[:6]}19{code[6:]}"
-        if not day_exists(int(code[6:10]), int(code[10:12]), int(code[12:14])):
-            return None
-        return code + _id_check(code)
-    if _ID18.fullmatch(code) is None or not day_exists(int(code[6:10]), int(code[10:12]), int(code[12:14])):
+    whole = f"{code[:6]}19{code[6:]}0" if _ID15.fullmatch(code) else code
+    found = _ID18.fullmatch(whole)
+    if found is None or not day_exists(int(found[1]), int(found[2]), int(found[3])):
         return None
-    return code if _id_check(code) == code[17] else None
-
-
-def _id_check(body: str) -> str:
-    return "10X98765432"[sum(map(mul, _ID_WEIGHTS, map(int, body[:17]))) % 11]
+    check = "10X98765432"[(sum(map(mul, _ID_WEIGHTS, whole.encode())) - _ID_ZERO) % 11]
+    if whole is not code:
+        return whole[:17] + check
+    return code if check == code[17] else None
 
 
 def _uscc_shape(text: str) -> str | None:
@@ -256,7 +256,7 @@ def _plate_shape(text: str) -> str | None:
 
 
 def _any_shape(text: str) -> str | None:
-    return unicodedata.normalize("NFC", text)
+    return text if _SIMPLE.fullmatch(text) else unicodedata.normalize("NFC", text)
 
 
 _SHAPES: Final[dict[str, Callable[[str], str | None]]] = {
@@ -279,7 +279,7 @@ USCC_STARS: Final = "**********"
 
 def graphemes(text: str) -> list[str]:
     """The user-perceived characters of a text (extended grapheme clusters of UAX 29)."""
-    if text.isascii() and "\r" not in text:
+    if _SIMPLE.fullmatch(text):
         return list(text)
     clusters: list[str] = []
     previous = ""
@@ -396,7 +396,7 @@ def _keep(first: int, last: int, kind: str) -> Treat:
         text = shape(value) if isinstance(value, str) else None
         if not text:
             return DROPPED
-        if text.isascii() and "\r" not in text:
+        if _SIMPLE.fullmatch(text):
             return f"{text[:first]}{stars}{text[len(text) - last :]}" if len(text) >= enough else stars
         signs = graphemes(text)
         if len(signs) < enough:

@@ -15,6 +15,7 @@ Everything is computed here, once; a request looks a plan up and evaluates nothi
 import hashlib
 from collections.abc import Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
@@ -133,13 +134,15 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
         version=version,
         digest=files_digest(files),
         catalogue=catalogue,
-        plan_sets={
-            (name, tier, purpose): _plan_set(catalogue.datasets[name], tier, purpose, kinds)
-            for (name, tier, purpose), kinds in sorted(plans.items())
-        },
-        purposes=texts.purposes,
-        tiers=texts.tiers,
-        classes=texts.classes,
+        plan_sets=MappingProxyType(
+            {
+                (name, tier, purpose): _plan_set(catalogue.datasets[name], tier, purpose, kinds)
+                for (name, tier, purpose), kinds in sorted(plans.items())
+            }
+        ),
+        purposes=MappingProxyType(dict(texts.purposes)),
+        tiers=MappingProxyType(dict(texts.tiers)),
+        classes=MappingProxyType(dict(texts.classes)),
         warnings=warnings,
     )
     return Checked(policies=policies, errors=(), warnings=warnings)
@@ -152,19 +155,23 @@ def _plan_set(dataset: Dataset, tier: str, purpose: str, kinds: Mapping[SubjectK
         dataset=dataset.id,
         tier=tier,
         purpose=purpose,
-        plans=dict(sorted(kinds.items())),
+        plans=MappingProxyType(dict(sorted(kinds.items()))),
         hash=digest(sorted(plan.plan_hash for plan in kinds.values())),
         columns=frozenset(name for plan in kinds.values() for name in plan.columns),
         shown=shown,
-        asked={
-            name: FieldInfo(
-                type=dataset.fields[name].type,
-                query=frozenset(right for plan in kinds.values() for right in plan.capabilities.get(name, frozenset()) if right in ASKED),
-                values=tuple(dataset.fields[name].values),
-                kinds=tuple(kind for kind, plan in sorted(kinds.items()) if plan.can(name, "filter")),
-            )
-            for name in shown
-        },
+        asked=MappingProxyType(
+            {
+                name: FieldInfo(
+                    type=dataset.fields[name].type,
+                    query=frozenset(
+                        right for plan in kinds.values() for right in plan.capabilities.get(name, frozenset()) if right in ASKED
+                    ),
+                    values=tuple(dataset.fields[name].values),
+                    kinds=tuple(kind for kind, plan in sorted(kinds.items()) if plan.can(name, "filter")),
+                )
+                for name in shown
+            }
+        ),
         described=dataset.fields,
     )
 
@@ -193,11 +200,13 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "kind": kind,
         "columns": columns,
         "texts": held_texts,
-        "treatments": {name: word(cell.treatment) for name, cell in shown.items() if not isinstance(cell.treatment, Clear)},
+        "treatments": MappingProxyType(
+            {name: word(cell.treatment) for name, cell in shown.items() if not isinstance(cell.treatment, Clear)}
+        ),
         "gate": gate,
         "envelope": _envelope(dataset, clear),
         "summary": _summary(dataset, clear) if held_texts else None,
-        "capabilities": {name: frozenset(cell.capabilities) for name, cell in cells.items() if cell.capabilities},
+        "capabilities": MappingProxyType({name: frozenset(cell.capabilities) for name, cell in cells.items() if cell.capabilities}),
         "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
         "basis": tuple(grounds),
         "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
@@ -212,7 +221,7 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "redactor": REDACTOR,
         "law": law,
     }
-    return Plan(**body, steps=steps, reasons=cells, plan_hash=digest(decides))
+    return Plan(**body, steps=steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))
 
 
 def _step(dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Reasons]) -> Step:

@@ -28,21 +28,7 @@ REDACTOR: Final = "1"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 PERSONAL_TYPES: Final = frozenset(
-    {
-        "subject_name",
-        "person_name",
-        "uscc",
-        "id_no",
-        "reg_no",
-        "org_code",
-        "mobile",
-        "phone",
-        "email",
-        "plate",
-        "account",
-        "address",
-        "string",
-    }
+    {"person_name", "id_no", "uscc", "reg_no", "org_code", "mobile", "phone", "email", "plate", "account", "address"}
 )
 """Types of fields whose values, where they are about a person, are looked for in the record's texts."""
 

@@ -8,6 +8,7 @@ masked. Free text leaves as it was redacted at intake (`redacted_texts`), never 
 `Unpublished.open()` may stand here, in `core/publication/listings.py` and in `store/records.py`, nowhere else.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Final
@@ -60,7 +61,7 @@ class View(Struct, frozen=True, kw_only=True):
     plan_hash: str
     fields: dict[str, Value]
     """All shown fields in dictionary order, and `summary` last where the plan shows redacted text."""
-    treatments: Mapping[str, str]
+    treatments: dict[str, str]
     """Shown, but not clear; `held` for a text not released, `failed` for a treatment that broke."""
     region: str
     published_from: date | None
@@ -123,7 +124,7 @@ def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View 
             fields[name] = _household(raw, record.region, option)
     if plan.summary is not None:
         fields[SUMMARY] = _summary(plan.summary, raw) if withheld else None
-    return _view(record, plan, policies, held, fields, treatments if changed is None else changed)
+    return _view(record, plan, policies, held, fields, dict(treatments) if changed is None else changed)
 
 
 def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -> str | None:
@@ -141,7 +142,7 @@ def _complete(record: Record, plan: Plan) -> bool:
     return all(raw.get(name) is not None or name in record.texts for name in plan.gate.requires)
 
 
-def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields: dict[str, Value], treatments: Mapping[str, str]) -> View:
+def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields: dict[str, Value], treatments: dict[str, str]) -> View:
     envelope = plan.envelope
     until = held.until
     if record.recognised is not None and record.recognised.until is not None:
@@ -216,6 +217,11 @@ def _summary(summary: Summary, raw: Mapping[str, Value]) -> str:
 # --- the texts of a record, as it comes in ----------------------------------------------------------------------------
 
 _OWN: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
+_LISTED: Final = re.compile("[、，,;；]+")
+_NOBODY: Final = frozenset(
+    {"不详", "暂无", "未知", "同上", "本人", "其他", "法人", "经营者", "负责人", "法定代表人", "身份证", "居民身份证"}
+)
+"""What departments write where a name or number should stand; it would be found all over the texts."""
 """Fields that name the record's own subject; the profile `third_parties` leaves them in."""
 
 
@@ -235,14 +241,20 @@ def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]
         value = raw.get(name)
         if not isinstance(value, str) or described.text or not value:
             continue
-        if described.classes.get(admitted.kind, "U") in PERSONAL_CLASSES:
-            if described.type in PERSONAL_TYPES:
-                (own if name in _OWN else known).append(value)
-        elif described.type == "subject_name":
-            public.append(value)
+        personal = described.classes.get(admitted.kind, "U") in PERSONAL_CLASSES
+        if name in _OWN:
+            (own if personal else public).extend(_several(value))
+        elif personal and described.type in PERSONAL_TYPES:
+            known.extend(_several(value) if described.type == "person_name" else [value])
     numbering = Numbering()
     return {
         name: redact(value, known, own, keep=public, numbering=numbering)
         for name, described in dataset.fields.items()
         if described.text and isinstance(value := raw.get(name), str) and value
     }
+
+
+def _several(value: str) -> list[str]:
+    """A value as it stands, and the single ones where several are listed in it."""
+    parts = [part.strip() for part in _LISTED.split(value)]
+    return [part for part in dict.fromkeys((value.strip(), *parts)) if part not in _NOBODY]
