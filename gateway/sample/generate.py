@@ -182,7 +182,8 @@ class _Sample:
         offences = [offence for offence in OFFENCES if offence.theme in ("市场监管", "食品", "药品", "特种设备")]
         # what is shown can be repaired: of general severity, decided not long ago
         recent = date.fromordinal(self._today.toordinal() - 30)
-        plain: Row = {"失信严重程度": "一般", "违法事实": "当事人发布的广告含有与实际不符的内容。"}
+        plain: Row = {"失信严重程度": "一般", "违法事实": "当事人发布的广告含有与实际不符的内容。",
+                      "处罚类别": "；".join(OFFENCES[0].penalties)}
         shown = (self.showcase.firm, self.showcase.household)
         rows = [self._write.penalty(party, by, offence=OFFENCES[0], decided=recent) | plain for party in shown]
         parties = [*self._drawn(self._firms, 0.12), *self._drawn(self._households, 0.3)]
