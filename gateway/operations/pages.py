@@ -155,6 +155,7 @@ def page_answer(
     next_url = None if last is None else ask.pages.url(plan, Position(snapshot=snapshot, keys=(version, *last)))
     prev_url = None if first is None else ask.pages.url(plan, Position(snapshot=snapshot, keys=(version, *first), back=True))
     own = ask.pages.url(plan, None)
+    here = ask.pages.position(plan)
     links = [(relation, url) for relation, url in (("next", next_url), ("prev", prev_url)) if url is not None]
     links.append(("first", own))
     if ask.format == "csv":
@@ -169,7 +170,7 @@ def page_answer(
             {
                 "next": next_url,
                 "prev": prev_url,
-                "self": own,
+                "self": own if here is None else ask.pages.url(plan, here),
                 "count": count,
                 "facets": facets,
                 "as_of": instant_of_version(version),

@@ -46,6 +46,17 @@ class Raw(NamedTuple):
     complete: bool
     """Whether the body ended as it should, not by a broken connection."""
 
+    @property
+    def decoded(self) -> bytes:
+        """The body without its chunks."""
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.body
+        body, rest = b"", self.body
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+        return body
+
 
 async def raw(origin: str, request: bytes) -> Raw:
     """Send bytes as they are, read until the connection ends."""

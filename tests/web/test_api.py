@@ -127,6 +127,15 @@ def test_links_stand_in_the_header_too(server: Server) -> None:
     assert answer.links["first"]["url"] == "http://127.0.0.1:8000/v1/records.csv?limit=3"
 
 
+def test_self_is_the_page_itself(server: Server) -> None:
+    """`self` of any page gives that page again, byte for byte."""
+    first = server.get("/v1/records?limit=3")
+    second = server.get(first.json()["next"])
+    assert first.json()["self"] == "http://127.0.0.1:8000/v1/records?limit=3"
+    assert second.json()["self"] == first.json()["next"]
+    assert server.get(second.json()["self"]).content == second.content
+
+
 def test_cursors_are_bound(server: Server, city: City) -> None:
     """Tampered, another query, another path, another caller: one and the same problem; spelling out a default changes nothing."""
     url = server.get("/v1/records?limit=3").json()["next"]
