@@ -65,18 +65,13 @@ def instant_of_version(version: str) -> str | None:
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
 
 
-def forms_for(services: Services, caller: Caller) -> tuple[Policies, Forms]:
-    """The plan set of a caller under the policies in force."""
-    policies = services.policies.current()
-    return policies, forms_of(policies, caller.plan_tier, caller.purpose)
-
-
 async def begin(services: Services, caller: Caller, language: Language) -> Scene:
     """Everything that one answer stands under, read once.
 
     Raises NoActivePolicy.
     """
-    policies, forms = forms_for(services, caller)
+    policies = await services.policies.fresh()
+    forms = forms_of(policies, caller.plan_tier, caller.purpose)
     now = services.clock()
     return Scene(
         services=services,

@@ -150,6 +150,8 @@ def split(text: str) -> Name:
         plain, bracketed = _bracketed_region(plain)
     rest = normalise(plain) if bracketed else norm
     region = _leading_region(rest)
+    if rest[len(region) :] in FORMS:  # a region alone is the brand of such a name
+        region = ""
     rest = rest[len(region) :]
     end = len(rest)
     while cut := next((size for size in _FORM_LENGTHS if size < end and rest[end - size : end] in FORMS), 0):

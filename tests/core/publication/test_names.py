@@ -1,0 +1,215 @@
+"""Names normalised, taken apart, cut into tokens and ranked; the vectors of api.md §7.11."""
+
+import opencc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.publication.names import (
+    ALL_PAIRS,
+    EXACT_CORE,
+    EXACT_NAME,
+    MOST_PAIRS,
+    PHRASE,
+    PREFIX,
+    Candidate,
+    highlight,
+    index_tokens,
+    matched,
+    normalise,
+    pairs,
+    rank,
+    read_query,
+    route,
+    split,
+    variants,
+)
+
+HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=20)
+NAMES = (
+    "通化市示例药业有限公司",
+    "通化市示例商贸有限公司",
+    "示例药业集团股份有限公司",
+    "吉林省宝药药材有限公司",
+    "通化市长青人参种植专业合作社",
+    "ＡＢＣ示例〔通化〕有限公司",
+)
+
+
+def candidate(shown: str, subject: str = "sub_a", role: str = "name", *, cancelled: bool = False) -> Candidate:
+    """A name as the index would give it."""
+    name = split(shown)
+    return Candidate(
+        subject_id=subject, role=role, shown=shown, name_norm=name.norm, core=name.core, tokens=index_tokens(name), cancelled=cancelled
+    )
+
+
+def found(query: str, *shown: str) -> list[str]:
+    """Names that a query finds among these, best first."""
+    by_subject = {f"sub_{number}": name for number, name in enumerate(shown)}
+    hits = rank(read_query(query), (candidate(name, subject) for subject, name in by_subject.items()))
+    return [by_subject[hit.subject_id] for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("91220500XXT000011D", "91220500xxt000011d"),
+        ("通化市示例药业（集团）有限公司", "通化市示例药业集团有限公司"),
+        ("通化市示例藥業（集團） 有限公司", "通化市示例药业集团有限公司"),
+        ("ＡＢＣ示例〔通化〕有限公司", "abc示例通化有限公司"),
+        ("𠮷田·示例药业", "𠮷田示例药业"),
+        ("𠮷田·示例\u200b药业", "𠮷田示例药业"),
+        ("  \u3000", ""),
+    ],
+)
+def test_vectors_of_the_normaliser(text: str, expected: str) -> None:
+    """cx-name/1: compatibility forms, case, variants and punctuation fold; nothing else does."""
+    assert normalise(text) == expected
+
+
+@given(st.text(st.one_of(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), st.sampled_from("ＡＢｃ1２（）·  -éÉ")), max_size=40))
+def test_normalising_is_stable(text: str) -> None:
+    """What is normalised stays as it is, for everything that stands in names."""
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+def test_the_variant_table_agrees_with_its_source() -> None:
+    """Every row is what OpenCC makes of that one character, and no row's result has a row of its own but a chain that ends."""
+    convert = opencc.OpenCC("t2s").convert
+    table = variants()
+    assert len(table) > 4000
+    assert all(convert(chr(point)) == simple for point, simple in table.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("通化市示例药业有限公司", ("通化市", "示例", "药业", "有限公司")),
+        ("吉林省通化市东昌区示例商贸有限责任公司", ("吉林省通化市东昌区", "示例", "商贸", "有限责任公司")),
+        ("示例（通化）药业股份有限公司", ("通化", "示例", "药业", "股份有限公司")),
+        ("通化市示例药业（集团）有限公司", ("通化市", "示例", "药业", "集团有限公司")),
+        ("通化公司", ("", "通化", "", "公司")),
+        ("药业有限公司", ("", "药业", "", "有限公司")),
+        ("", ("", "", "", "")),
+    ],
+)
+def test_a_name_is_taken_apart(name: str, parts: tuple[str, str, str, str]) -> None:
+    """Region, brand, trade and form; at least two characters stay for the brand."""
+    split_name = split(name)
+    assert (split_name.region, split_name.brand, split_name.trade, split_name.form) == parts
+
+
+@given(HAN)
+def test_nothing_of_a_name_is_lost(name: str) -> None:
+    """Region, brand, trade and form together are the normalised name."""
+    parts = split(name)
+    assert parts.region + parts.brand + parts.trade + parts.form == parts.norm == normalise(name)
+
+
+@given(st.text(max_size=30))
+def test_tokens_are_words_for_any_tokenizer(text: str) -> None:
+    """No token is empty, and each pair of neighbours is there."""
+    tokens = index_tokens(split(text)).split(" ")
+    norm = normalise(text)
+    assert all(tokens) or not norm
+    assert set(pairs(norm)) <= set(tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("91220502XXT00002X2", "uscc"),
+        ("９１２２０５０２ＸＸＴ００００２Ｘ２", "uscc"),
+        ("220500000012345", "reg_no"),
+        ("XXT00002X", "org_code"),
+        ("示", "character"),
+        ("示例", "pairs"),
+        ("示例药业", "pairs"),
+        ("shili", "spoken"),
+        ("·（）", "nothing"),
+        ("3M中国", "pairs"),
+    ],
+)
+def test_a_query_goes_its_way_by_shape(text: str, way: str) -> None:
+    """Codes by length, Latin letters as pinyin, one character to the beginning of brands, the rest by pairs."""
+    assert route(text) == way
+
+
+@pytest.mark.parametrize(
+    ("query", "tier"),
+    [
+        ("通化市示例药业有限公司", EXACT_NAME),
+        ("示例药业", EXACT_CORE),
+        ("示例药业有限公司", EXACT_CORE),
+        ("通化市示例", PREFIX),
+        ("例药业", PHRASE),
+        ("示例", PREFIX),
+        ("示", PREFIX),
+        ("药", PHRASE),
+        ("shiliyaoye", ALL_PAIRS),
+        ("slyy", MOST_PAIRS),
+        ("通化示例药业", EXACT_CORE),
+        ("通化市示例药业科技有限公司", MOST_PAIRS),
+        ("例示", None),
+        ("业示", None),
+        ("公", None),
+    ],
+)
+def test_a_candidate_is_looked_at_again(query: str, tier: int | None) -> None:
+    """The text decides how well a name fits, whatever tokens it shares."""
+    it = candidate("通化市示例药业有限公司")
+    assert matched(read_query(query), it.name_norm, it.core, it.tokens) == tier
+
+
+def test_pairs_apart_are_no_phrase() -> None:
+    """宝药 and 药业 apart is not 宝药业."""
+    assert found("宝药业", "吉林省宝药堂药业有限公司") == []
+    assert found("宝药业", "吉林省宝药业有限公司") == ["吉林省宝药业有限公司"]
+
+
+def test_the_order_of_hits() -> None:
+    """Exact name, exact core, prefix, phrase; cancelled after active; ties by id."""
+    assert found("示例药业", "新示例药业有限公司", "示例药业研究有限公司", "通化市示例药业有限公司", "示例药业")[0] == "示例药业"
+    hits = rank(
+        read_query("示例药业有限公司"),
+        [
+            candidate("通化市示例药业有限公司", "sub_b"),
+            candidate("通化市示例药业有限公司", "sub_a"),
+            candidate("通化市示例药业有限公司", "sub_0", cancelled=True),
+        ],
+    )
+    assert [hit.subject_id for hit in hits] == ["sub_a", "sub_b", "sub_0"]
+
+
+def test_a_subject_is_found_once() -> None:
+    """By its name and a former name: one hit, by the better one."""
+    hits = rank(
+        read_query("示例药业"), [candidate("通化县示例制药厂", "sub_a", "former_name"), candidate("通化市示例药业有限公司", "sub_a")]
+    )
+    assert [(hit.subject_id, hit.matched_on) for hit in hits] == [("sub_a", "name")]
+
+
+@given(st.sampled_from(NAMES), st.data())
+def test_every_substring_of_two_units_or_more_is_a_candidate(name: str, data: st.DataObject) -> None:
+    """Recall of exact substrings is 1: what stands in a name shares all of the asked tokens, and fits."""
+    norm = normalise(name)
+    start = data.draw(st.integers(0, len(norm) - 2))
+    end = data.draw(st.integers(start + 2, len(norm)))
+    query = read_query(norm[start:end])
+    if query.route != "pairs":
+        return
+    it = candidate(name)
+    held = set(it.tokens.split(" "))
+    whole_runs = norm[start:end] in "".join(pairs(norm)) or not norm[start:end].isascii()
+    if all(character >= "⺀" for character in norm[start:end]) and whole_runs:
+        assert any(set(group) <= held for group in query.asked)
+        assert matched(query, it.name_norm, it.core, it.tokens) is not None
+
+
+def test_highlights_are_places_in_the_shown_text() -> None:
+    """Half-open ranges of code points, also where the shown form is wider than the normalised one."""
+    assert highlight(read_query("示例"), "通化市示例药业") == [[3, 5]]
+    assert highlight(read_query("abc示例"), "ＡＢＣ·示例（通化）") == [[0, 3], [4, 6]]
+    assert highlight(read_query("示例药业"), "通化市示例藥業") == [[3, 7]]
