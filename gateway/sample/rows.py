@@ -91,7 +91,7 @@ class Writer:
         offence = offence or rng.choice(PERSONAL_OFFENCES if isinstance(party, Person) else OFFENCES)
         decided = decided or self._day(10, 365 * 3 + 200)
         fine = rng.choice(FINES)
-        taken = rng.choice((120, 356, 1552.95, 2730))
+        taken = rng.choice((120, 356, 1480.65, 2730))
         kinds = offence.penalties
         filled = self._filled(party, decided - timedelta(days=rng.randint(20, 60)), fine, taken)
         facts = filled(offence.facts)
