@@ -1,0 +1,85 @@
+"""The names index on both databases: the same tokens find the same names, and a withdrawn name is nowhere."""
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.core.publication.names import index_tokens, pairs, split
+from gateway.store import search
+from gateway.store.search import NameRow
+from gateway.store.store import Store
+
+SHOWN = (
+    "通化市示例药业有限公司",
+    "通化市示例商贸有限公司",
+    "ＡＢＣ示例〔通化〕有限公司",
+    "𠮷田示例药业",
+    "吉林省宝药药材有限公司",
+    "3M示例(通化)有限公司",
+    "é示例有限公司",
+)
+
+
+def row(number: int, shown: str) -> NameRow:
+    """A name as the reader of the change log puts it in."""
+    name = split(shown)
+    return NameRow(subject_id=f"sub_{number}", role="name", shown=shown, name_norm=name.norm, core=name.core, tokens=index_tokens(name))
+
+
+@pytest.fixture
+async def stocked(store: Store) -> Store:
+    """A store with some names in its index."""
+    async with store.transaction() as tx:
+        await search.change(tx, [], [row(number, shown) for number, shown in enumerate(SHOWN)])
+    return store
+
+
+async def found(store: Store, *tokens: str, every: bool = True, limit: int = 100) -> list[str]:
+    """Names that hold the tokens."""
+    return [each.shown for each in await search.candidates(store.reads, store.dialect, tokens, every=every, limit=limit)]
+
+
+async def test_tokens_find_names(stocked: Store) -> None:
+    """All of them, or any of them, in order of entry; both databases give these very answers."""
+    assert await found(stocked, "示例", "药业") == [SHOWN[0], SHOWN[3]]
+    assert await found(stocked, "商贸", "宝药", every=False) == [SHOWN[1], SHOWN[4]]
+    assert await found(stocked, "示例", limit=2) == list(SHOWN[:2])
+    assert await found(stocked, "例示") == []
+    assert await found(stocked) == []
+
+
+async def test_every_pair_of_every_name_finds_it(stocked: Store) -> None:
+    """Characters beyond the basic plane, Latin runs and accents included."""
+    for shown in SHOWN:
+        for token in pairs(split(shown).norm):
+            assert shown in await found(stocked, token), token
+
+
+@pytest.mark.parametrize(
+    "token", ['示例" OR "商贸', "示例*", "NEAR", "a AND b", "^示例", "tokens:示例", "{示例}", '"', "示例 药业", "e\u0301\u0327x"]
+)
+async def test_what_is_typed_is_never_an_operator(stocked: Store, token: str) -> None:
+    """A token is a string to both engines: it finds nothing, and breaks nothing."""
+    assert await found(stocked, token) == []
+    assert await found(stocked, token, every=False) == []
+
+
+async def test_a_changed_name_leaves_the_index(stocked: Store) -> None:
+    """The old tokens are gone with the transaction that brings the new ones."""
+    held = await search.held(stocked.reads, ["sub_0"])
+    async with stocked.transaction() as tx:
+        await search.change(tx, held["sub_0"], [row(0, "通化市更名药材有限公司")])
+    assert await found(stocked, "示例", "药业") == [SHOWN[3]]
+    assert await found(stocked, "更名") == ["通化市更名药材有限公司"]
+    async with stocked.transaction() as tx:
+        await search.change(tx, [each for rows in (await search.held(tx, [f"sub_{n}" for n in range(9)])).values() for each in rows], [])
+    for token in ("示例", "更名", "通化"):
+        assert await found(stocked, token) == []
+    if stocked.dialect == "sqlite":
+        async with stocked.transaction() as tx:  # nothing stays behind in the index itself
+            await tx.execute(sa.text("INSERT INTO names_fts(names_fts) VALUES ('integrity-check')"))
+
+
+async def test_a_whole_name_is_found_by_itself(stocked: Store) -> None:
+    """The exact look-up needs no token."""
+    assert [each.shown for each in await search.exact(stocked.reads, "通化市示例药业有限公司", limit=5)] == [SHOWN[0]]
+    assert await search.exact(stocked.reads, "示例", limit=5) == []
