@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -121,6 +122,12 @@ def _coded() -> Iterator[None]:
         raise store_error(error) from None
 
 
+def _interrupt(running: list[sqlite3.Connection]) -> None:
+    """Stop the statement of a reader who has gone away."""
+    for connection in running:
+        connection.interrupt()
+
+
 class SqliteReads:
     """Read-only connections to one SQLite file."""
 
@@ -171,47 +178,64 @@ class SqliteReads:
             raise store_error(error) from None
 
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
-        """All rows, read on a thread with its own connection."""
+        """All rows, read on a thread with its own connection; who is cancelled meanwhile stops the statement too."""
         known = compiled(statement)
         arguments = known.arguments(params)
+        running: list[sqlite3.Connection] = []
+        turn = Lock()  # what is given back may be another's a moment later, and must not be interrupted
 
         def read() -> list[Row]:
             with _coded():
                 connection = self._take()
+                running.append(connection)
                 try:
                     cursor = connection.execute(known.sql, arguments)
                     return known.rows(cursor, cursor.fetchall())
                 finally:
+                    with turn:
+                        running.clear()
                     self._give(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        except asyncio.CancelledError:
+            with turn:
+                _interrupt(running)
+            raise
 
     async def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
         """Rows in lists, read on a thread with its own connection; one snapshot from first to last."""
         known = compiled(statement)
         arguments = known.arguments(params)
         loop = asyncio.get_running_loop()
+        running: list[sqlite3.Connection] = []
+        turn = Lock()  # a reader who is cancelled leaves while the thread still fetches: the end waits for it
+        cursors: list[sqlite3.Cursor] = []
 
-        def begin() -> tuple[sqlite3.Connection, sqlite3.Cursor]:
-            with _coded():
-                connection = self._take()
-                try:
-                    return connection, connection.execute(known.sql, arguments)
-                except sqlite3.Error:
+        def more() -> list[Row]:
+            with turn, _coded():
+                if not cursors:
+                    connection = self._take()
+                    running.append(connection)
+                    cursors.append(connection.execute(known.sql, arguments))
+                return known.rows(cursors[0], cursors[0].fetchmany(size))
+
+        def end() -> None:
+            with turn:
+                for cursor in cursors:
+                    cursor.close()
+                for connection in running:
                     self._give(connection)
-                    raise
+                running.clear()
 
-        def more(cursor: sqlite3.Cursor) -> list[Row]:
-            with _coded():
-                return known.rows(cursor, cursor.fetchmany(size))
-
-        connection, cursor = await loop.run_in_executor(self._threads, begin)
         try:
-            while rows := await loop.run_in_executor(self._threads, more, cursor):
+            while rows := await loop.run_in_executor(self._threads, more):
                 yield rows
+        except asyncio.CancelledError:
+            _interrupt(running)
+            raise
         finally:
-            cursor.close()
-            self._give(connection)
+            await loop.run_in_executor(self._threads, end)
 
     def _take(self) -> sqlite3.Connection:
         try:

@@ -141,6 +141,25 @@ async def test_slow_reads_leave_the_loop_free(sqlite_url: str, open_store: Calla
     assert threads == {threading.get_ident()}
 
 
+async def test_cancelled_reader_stops_its_statement(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """Who goes away takes a long statement along: its thread and connection are free for the next one at once."""
+    store = await open_store(sqlite_url)
+    endless = sa.text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n WHERE x < 0")
+
+    async def streamed() -> None:
+        async for _rows in store.reads.stream(endless):
+            pass
+
+    for _ in range(3):
+        running = [asyncio.create_task(store.reads.slow(endless)) for _ in range(2)] + [asyncio.create_task(streamed()) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        for task in running:
+            task.cancel()
+        assert all(isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*running, return_exceptions=True))
+    await fill(store, 3)
+    assert len(await asyncio.wait_for(store.reads.slow(NUMBERS), 10)) == 3
+
+
 async def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
     """While somebody writes, readers see what was committed before."""
     await fill(store, 1)

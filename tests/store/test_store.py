@@ -359,6 +359,41 @@ async def test_killed_writer_leaves_nothing_half_done(store_url: str, kek: bytes
     await check_store(store)
 
 
+_PROCESS = """
+import asyncio, os, sys
+sys.path.insert(0, {root!r})
+from gateway.settings import Clock
+from gateway.store import records
+from gateway.store.store import Store
+from gateway.store.vault import Vault
+from tests.store.samples import PENALTIES, forever, no_texts, penalty
+
+async def main():
+    store = await Store.open({url!r}, vault=Vault(bytes.fromhex({kek!r})), clock=Clock(), random=os.urandom, wait_s=60.0)
+    for step in range(6):
+        said = [penalty({first} + 10 * step + number) for number in range(10)] + [penalty(1, fine_amount=str({first} + step))]
+        async with store.transaction() as tx:
+            await records.accept(tx, said, no_texts(11), PENALTIES, actor="p{first}", period_of=forever)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_several_processes_write_one_dense_log(store_url: str, kek: bytes, open_store: Callable[..., Any]) -> None:
+    """Three processes at once, all amending one record too: no number is missing or doubled, no amendment lost."""
+    processes = []
+    for first in (1000, 2000, 3000):
+        code = _PROCESS.format(root=str(ROOT), url=store_url, kek=kek.hex(), first=first)
+        processes.append(await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT))
+    assert [await process.wait() for process in processes] == [0, 0, 0]
+    store = await open_store(store_url)
+    assert await changes.head(store.reads) == 3 * 6 * 11
+    (shared,) = [record for record in await records.load(store.reads, dataset=PENALTIES.id, fields=frozenset()) if record.version > 1]
+    assert shared.version == 3 * 6
+    await check_store(store)
+
+
 # --- small things -----------------------------------------------------------------------------------------------------
 
 
