@@ -18,7 +18,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import sqlalchemy as sa
@@ -31,15 +31,35 @@ from gateway.core.errors import SettingsError, StoreError
 from gateway.store.dialects import among
 from gateway.store.tables import deks
 
-if TYPE_CHECKING:
-    from gateway.store.reads import Reads, Row
-    from gateway.store.store import Transaction
-
 SUITE_AES = 1  # AES-256-GCM, SHA-256, HMAC-SHA256
 _HEADER = struct.Struct(">BHQ")  # suite, key version, dek id
 _NONCE = 12
 _TAG = 16
 KEK_BYTES = 32
+
+
+class Source(Protocol):
+    """What data keys are read from: `Reads`, or a `Transaction`."""
+
+    fresh_keys: bool
+    """Whether it sees data keys that are not committed."""
+
+    async def all(self, statement: sa.Executable, params: Mapping[str, Any] | None = None) -> list[Any]:
+        """All rows."""
+        ...
+
+
+@runtime_checkable
+class Writing(Source, Protocol):
+    """What data keys are made in: a `Transaction`."""
+
+    async def number(self, counter: str, n: int = 1) -> int:
+        """The first of `n` numbers that are never given again."""
+        ...
+
+    async def insert(self, table: sa.Table, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows."""
+        ...
 
 
 class Dek:
@@ -116,7 +136,7 @@ class Vault:
 
     # --- data keys ---------------------------------------------------------------------------------------------------
 
-    async def dek(self, source: "Reads | Transaction", scope: str, create: bool = False) -> Dek:
+    async def dek(self, source: Source, scope: str, create: bool = False) -> Dek:
         """The data key of a scope.
 
         Raises StoreError `key-missing` when there is none (never made, or shredded) and `create` is not asked for.
@@ -126,7 +146,7 @@ class Vault:
             raise StoreError("there is no data key of this scope: never made, or shredded", code="key-missing")
         return found[scope]
 
-    async def deks(self, source: "Reads | Transaction", scopes: Iterable[str], *, create: bool = False) -> dict[str, Dek]:
+    async def deks(self, source: Source, scopes: Iterable[str], *, create: bool = False) -> dict[str, Dek]:
         """The data keys of many scopes, in one statement; with `create` (needs a transaction) the missing ones are made."""
         found: dict[str, Dek] = {}
         wanted: list[str] = []
@@ -144,7 +164,7 @@ class Vault:
             found.update(await self._make(source, missing))
         return found
 
-    async def deks_by_id(self, source: "Reads | Transaction", ids: Iterable[int]) -> dict[int, Dek]:
+    async def deks_by_id(self, source: Source, ids: Iterable[int]) -> dict[int, Dek]:
         """The data keys with these numbers; a shredded one is absent."""
         found: dict[int, Dek] = {}
         wanted: list[int] = []
@@ -159,10 +179,8 @@ class Vault:
                 found[row.dek_id] = self._unwrap(row, remember=not source.fresh_keys)
         return found
 
-    async def _make(self, source: "Reads | Transaction", scopes: list[str]) -> dict[str, Dek]:
-        from gateway.store.store import Transaction  # the store imports the vault
-
-        if not isinstance(source, Transaction):
+    async def _make(self, source: Source, scopes: list[str]) -> dict[str, Dek]:
+        if not isinstance(source, Writing):
             raise StoreError("a data key is made in a transaction only", code="store-error")
         first = await source.number("deks", len(scopes))
         material = self._random(KEK_BYTES * len(scopes))
@@ -181,7 +199,7 @@ class Vault:
         nonce = os.urandom(_NONCE)
         return bytes((SUITE_AES,)) + nonce + AESGCM(self.key("dek-wrap")).encrypt(nonce, key, f"{dek_id}|{scope}|{self.version}".encode())
 
-    def _unwrap(self, row: "Row", *, remember: bool) -> Dek:
+    def _unwrap(self, row: Any, *, remember: bool) -> Dek:
         dek_id, scope, key_version, wrapped = row
         if not wrapped or wrapped[0] != SUITE_AES:
             raise StoreError(
