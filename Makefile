@@ -5,12 +5,13 @@ UV := $(BIN)/uv
 TESTS ?= tests
 # two workers where there are two cores; each file stays on one, so that a file's own servers and databases are shared
 XDIST ?= -n 2 --dist loadfile
+DEMO ?=
 
 .PHONY: run test check bench openapi clean lock
 .DELETE_ON_ERROR:
 
 run: .venv/.ready            ## two cities exchanging, on 127.0.0.1:8000 and :8001
-	@exec $(BIN)/chengxin demo
+	@exec $(BIN)/chengxin demo $(DEMO)
 
 test: .venv/.ready           ## the whole suite, on SQLite and on a real PostgreSQL
 	$(BIN)/python -m pytest $(XDIST) -q $(TESTS)
