@@ -15,31 +15,29 @@ Rules:
 Readers of the change log follow after each chunk; this story must not wait for them with a transaction open.
 """
 
-import re
-import zlib
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError, Page, RowResult, SourceAdapter
-from gateway.core.errors import FileRefused, RowFault, StoreError
+from gateway.core.errors import FileRefused, RowFault
 from gateway.core.records.identifiers import parse_uscc
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map, intake
 from gateway.core.records.model import Admitted, Dataset, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.operations.accept_records import accept_records, redactions
+from gateway.operations.ingest_receipt import Chunk, IngestReceipt, begun, grown, head_of, receipt_json, receipt_of, rows_done, summed
 from gateway.operations.render_public import render_public
 from gateway.services import Services
 from gateway.store import audit, ingests
 from gateway.store.ingests import Ingest
-from gateway.store.records import Outcome
 from gateway.store.store import new_id
+
+__all__ = ["IngestReceipt", "ingest", "receipt_json"]
 
 ADAPTER = "excel_csv"
 Progress = Callable[[int, int | None], None]
@@ -47,65 +45,6 @@ Progress = Callable[[int, int | None], None]
 
 CODE_TYPES = frozenset({"uscc", "org_code", "reg_no", "id_no", "account"})
 """Field types that a spreadsheet must keep as text."""
-
-
-class RowLine(Struct, frozen=True, kw_only=True):
-    """One row of the file that was not plainly accepted."""
-
-    line: int
-    code: str
-    field: str | None
-
-
-class IngestReceipt(Struct, frozen=True, kw_only=True):
-    """What became of a file. accepted + unchanged + held + withdrawn + all rejected = its rows."""
-
-    dataset: str
-    file_sha256: str
-    trust: str
-    """`signed`: somebody answers for it; `vouched`: nobody does."""
-    accepted: int
-    unchanged: int
-    held: int
-    """Stored and shown to nobody outside until a person has looked; a held text alone holds no record."""
-    withdrawn: int
-    rejected: dict[str, int]
-    """Rows by code."""
-    noted: dict[str, int]
-    """Remarks by code that stopped nothing, for example a division that the table does not know."""
-    rows: tuple[RowLine, ...]
-    """Every rejected and every held row."""
-    notes: tuple[RowLine, ...]
-    """Every remark."""
-
-
-_Line = tuple[int, str, str | None]
-"""Row number, code, column."""
-
-
-class _Head(Struct, frozen=True, array_like=True):
-    """First frame of a stored receipt: under which rules the rows are judged, and in which run."""
-
-    rules: str
-    run: str
-    """New for each judging of a file; part of the actor of its changes, so that a file is not taken to contradict its own past."""
-
-
-class _Chunk(Struct, frozen=True, array_like=True):
-    """One further frame for each chunk: a receipt is the sum of its chunks, and grows without being written anew."""
-
-    accepted: int = 0
-    unchanged: int = 0
-    held: int = 0
-    withdrawn: int = 0
-    rejected: tuple[_Line, ...] = ()
-    held_rows: tuple[_Line, ...] = ()
-    notes: tuple[_Line, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """How many rows of the file it is about."""
-        return self.accepted + self.unchanged + self.held + self.withdrawn + len(self.rejected)
 
 
 class _Job(NamedTuple):
@@ -121,13 +60,6 @@ class _Job(NamedTuple):
     rules: str
     key_field: str
     """The column by which rows are told apart: named where a row contradicts another."""
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_head = msgspec.msgpack.Decoder(_Head).decode
-_chunk = msgspec.msgpack.Decoder(_Chunk).decode
-_encode_json = msgspec.json.Encoder().encode
-_LINE = re.compile(r"!R([0-9]+)$")
 
 
 async def ingest(
@@ -156,14 +88,9 @@ async def ingest(
             total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
             ingested = await _read_on(job, adapter, ingested, progress, total, follow=follow)
         if progress is not None:
-            done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
+            done = rows_done(ingested.receipt)
             progress(done, done)
-        return _receipt(ingested)
-
-
-def receipt_json(receipt: IngestReceipt) -> bytes:
-    """A receipt as the file that departments get."""
-    return msgspec.json.format(_encode_json(receipt), indent=1) + b"\n"
+        return receipt_of(ingested)
 
 
 # --- before the first row -------------------------------------------------------------------------------------------------
@@ -199,7 +126,7 @@ async def _job(services: Services, dataset: str, path: Path, authority: str | No
         services=services, dataset=described, authorities=register, authority=sender, officer=officer,
         actor=f"authority:{sender}" if sender else "vouched", file_name=path.name,
         key_field=described.fields[next((name for name in described.business_key if name in described.fields), "uscc")].wire_name,
-        rules=sha256(_encode_json(rules)).hexdigest()[:32],
+        rules=sha256(msgspec.json.encode(rules)).hexdigest()[:32],
     )
 
 
@@ -238,13 +165,13 @@ async def _first_page(adapter: SourceAdapter) -> Page:
 
 async def _begin(job: _Job, digest: str) -> Ingest:
     """The ingest of this file under this word: a new one, the one to go on with, the finished one, or that one judged again."""
-    head = _framed(_encode(_Head(job.rules, new_id("run_", job.services.random))))
+    head = begun(job.rules, new_id("run_", job.services.random))
     async with job.services.store.transaction() as tx:
         ingested = await ingests.start(
             tx, dataset=job.dataset.id, file_sha256=digest, file_name=job.file_name, authority=job.authority, officer=job.officer,
             receipt=head,
         )
-        if ingested.done and _head_of(ingested.receipt).rules != job.rules:
+        if ingested.done and head_of(ingested.receipt).rules != job.rules:
             ingested = await ingests.reopen(tx, ingested.ingest_id, receipt=head)
         return ingested
 
@@ -256,8 +183,8 @@ async def _read_on(
     job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int, *, follow: bool
 ) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
-    actor = f"{job.actor}/{_head_of(ingested.receipt).run}"
-    done = sum(chunk.rows for chunk in _chunks(ingested.receipt))
+    actor = f"{job.actor}/{head_of(ingested.receipt).run}"
+    done = rows_done(ingested.receipt)
     if progress is not None:
         progress(done, total)
     async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
@@ -271,15 +198,15 @@ async def _read_on(
     return await _finish(job, ingested)
 
 
-async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[Ingest, _Chunk]:
+async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[Ingest, Chunk]:
     """Store one page: everything that needs no database before the transaction, the rest within it."""
     services = job.services
     admitted, faults = _admitted(job, page)
     texts = redactions(admitted, job.dataset)
     async with services.store.transaction() as tx:
         outcomes = await accept_records(services, tx, admitted, job.dataset, actor=actor, texts=texts, once=True)
-        chunk = _summed(job, admitted, outcomes, faults)
-        receipt = ingested.receipt + _framed(_encode(chunk))
+        chunk = summed(admitted, outcomes, faults, key_field=job.key_field)
+        receipt = grown(ingested.receipt, chunk)
         await ingests.advance(tx, ingested.ingest_id, cursor=page.cursor, receipt=receipt, expected=ingested.cursor)
     return msgspec.structs.replace(ingested, cursor=page.cursor, receipt=receipt), chunk
 
@@ -300,41 +227,9 @@ def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | R
     return admitted, faults
 
 
-def _summed(
-    job: _Job, admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: Iterable[RowResult | RowFault]
-) -> _Chunk:
-    """One chunk of the receipt."""
-    results = Counter(outcome.result for outcome in outcomes)
-    rejected = [(_line(fault.place), fault.code or "SCHEMA_LINE", fault.field) for fault in faults]
-    rejected += [_told(outcome, job.key_field) for outcome in outcomes if outcome.result == "rejected"]
-    notes = [(_line(each.place), code, field) for each in admitted for code, field in each.warnings]
-    # not simply the same: still held, withdrawn here and not brought back by the same words, or nothing there to withdraw
-    standing = [outcome for outcome in outcomes if outcome.result in ("unchanged", "withdrawn")]
-    notes += [_told(outcome) for outcome in standing if outcome.code not in (None, "DUP_SAME")]
-    return _Chunk(
-        accepted=results["accepted"], unchanged=results["unchanged"], held=results["held"], withdrawn=results["withdrawn"],
-        rejected=_in_order(rejected), held_rows=_in_order(_told(outcome) for outcome in outcomes if outcome.result == "held"),
-        notes=_in_order(notes),
-    )
-
-
-def _in_order(rows: Iterable[_Line]) -> tuple[_Line, ...]:
-    return tuple(sorted(rows, key=lambda row: row[0]))
-
-
-def _told(outcome: Outcome, key_field: str | None = None) -> _Line:
-    return _line(outcome.place), outcome.code or "", outcome.field or key_field
-
-
-def _line(place: str | None) -> int:
-    """The row number at the end of a place."""
-    match = _LINE.search(place or "")
-    return int(match[1]) if match else 0
-
-
 async def _finish(job: _Job, ingested: Ingest) -> Ingest:
     """Make the receipt final and leave the act in the audit trail."""
-    total = _receipt(ingested)
+    total = receipt_of(ingested)
     async with job.services.store.transaction() as tx:
         await ingests.finish(tx, ingested.ingest_id, receipt=ingested.receipt, expected=ingested.cursor)
         await audit.write(tx, job.actor, "ingest.file", f"ingest/{ingested.ingest_id}", {
@@ -342,51 +237,3 @@ async def _finish(job: _Job, ingested: Ingest) -> Ingest:
             "held": total.held, "withdrawn": total.withdrawn, "rejected": total.rejected,
         })
     return msgspec.structs.replace(ingested, done=True)
-
-
-# --- receipts -------------------------------------------------------------------------------------------------------------
-
-
-def _framed(data: bytes) -> bytes:
-    packed = zlib.compress(data, 1)
-    return len(packed).to_bytes(4, "big") + packed
-
-
-def _frames(receipt: bytes) -> list[bytes]:
-    found, at = [], 0
-    while at < len(receipt):
-        size = int.from_bytes(receipt[at:at + 4], "big")
-        found.append(zlib.decompress(receipt[at + 4:at + 4 + size]))
-        at += 4 + size
-    if not found:
-        raise StoreError("a stored receipt is empty", code="receipt-invalid")
-    return found
-
-
-def _head_of(receipt: bytes) -> _Head:
-    return _head(_frames(receipt)[0])
-
-
-def _chunks(receipt: bytes) -> list[_Chunk]:
-    return [_chunk(frame) for frame in _frames(receipt)[1:]]
-
-
-def _receipt(ingested: Ingest) -> IngestReceipt:
-    chunks = _chunks(ingested.receipt)
-    rejected = [row for chunk in chunks for row in chunk.rejected]
-    notes = [row for chunk in chunks for row in chunk.notes]
-    return IngestReceipt(
-        dataset=ingested.dataset, file_sha256=ingested.file_sha256, trust="vouched" if ingested.authority is None else "signed",
-        accepted=sum(chunk.accepted for chunk in chunks), unchanged=sum(chunk.unchanged for chunk in chunks),
-        held=sum(chunk.held for chunk in chunks), withdrawn=sum(chunk.withdrawn for chunk in chunks),
-        rejected=_by_code(rejected), noted=_by_code(notes),
-        rows=_lines(rejected + [row for chunk in chunks for row in chunk.held_rows]), notes=_lines(notes),
-    )
-
-
-def _by_code(rows: Iterable[_Line]) -> dict[str, int]:
-    return dict(sorted(Counter(code for _, code, _ in rows).items()))
-
-
-def _lines(rows: Iterable[_Line]) -> tuple[RowLine, ...]:
-    return tuple(RowLine(line=line, code=code, field=field) for line, code, field in _in_order(rows))
