@@ -7,6 +7,7 @@ values that a policy may hide (decision date, severity, document number) from th
 from collections.abc import Mapping, Sequence
 
 from gateway.core.disclosure.plans import FieldInfo
+from gateway.core.publication.forms import Forms
 from gateway.core.publication.labels import MARKS, STATUSES, SUBJECT_KINDS
 from gateway.core.records.model import Capability
 from gateway.operations.answering import Scene
@@ -29,9 +30,15 @@ _SUBJECT_PATHS = (
 _FROM_PLANS: Mapping[str, frozenset[Capability]] = {"decision_date": _ORDER, "severity": _ALL, "document_number": _FILTER}
 
 
-def envelope_of(scene: Scene, *, listing: bool) -> dict[str, FieldInfo]:
-    """What may be asked of records (or listings) beside their dataset's fields."""
-    forms = scene.forms
+def envelope_of(scene: Scene, *, listing: bool) -> Mapping[str, FieldInfo]:
+    """What may be asked of records (or listings) beside their dataset's fields; made once a policy version."""
+    known: dict[str, FieldInfo] | None = scene.forms.remembered.get(("envelope", listing))
+    if known is None:
+        known = scene.forms.remembered["envelope", listing] = _envelope_of(scene.forms, listing=listing)
+    return known
+
+
+def _envelope_of(forms: Forms, *, listing: bool) -> dict[str, FieldInfo]:
     infos = {path: FieldInfo() for path in (*_RECORD_PATHS, *(_LISTING_PATHS if listing else ()))}
     infos["dataset"] = FieldInfo(type="enum", query=_FACET, values=tuple(forms.plan_sets))
     infos["kind"] = FieldInfo(type="enum", query=_FACET, values=forms.categories)

@@ -8,7 +8,7 @@ This room must not see a record.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.publication import flat
@@ -55,6 +55,8 @@ class Forms(Struct, frozen=True, kw_only=True):
     by_dataset: Mapping[str, Form]
     categories: tuple[str, ...]
     """Categories of its datasets, in the order in which `record_counts` names them."""
+    remembered: dict[Any, Any] = field(default_factory=dict)
+    """What follows from plans alone and is asked for at every request; filled as it is asked."""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,13 @@ class Forms(Struct, frozen=True, kw_only=True):
 
     def columns(self, datasets: Sequence[str], *, listing: bool = False, bulk: bool = False) -> tuple[str, ...]:
         """Flat columns of records of these datasets: envelope, then fields in dictionary order of the datasets in id order."""
+        key = ("columns", tuple(datasets), listing, bulk)
+        known: tuple[str, ...] | None = self.remembered.get(key)
+        if known is None:
+            known = self.remembered[key] = self._columns(datasets, listing=listing, bulk=bulk)
+        return known
+
+    def _columns(self, datasets: Sequence[str], *, listing: bool, bulk: bool) -> tuple[str, ...]:
         found: dict[str, None] = {}
         tails: dict[str, None] = {}
         envelope: dict[str, None] = {}
