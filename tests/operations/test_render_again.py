@@ -1,5 +1,6 @@
 """Another policy, another day, another process: everything rendered again, resumed where it stopped, and told as it must be."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,9 +9,8 @@ import sqlalchemy as sa
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.policy import files_digest
-from gateway.core.errors import NotFound, SinceTooOld
+from gateway.core.errors import SinceTooOld
 from gateway.operations import answer_query, read_feed
-from gateway.operations import render_public as rendering
 from gateway.operations.render_public import lag, render_public, settle
 from gateway.services import Services
 from gateway.store import feed, policies, renderings
@@ -84,12 +84,11 @@ async def test_a_narrower_policy_hides_at_once(town: Services) -> None:
     assert rendered.policy_version == 2
 
 
-async def test_all_is_rendered_again_piece_by_piece(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_is_rendered_again_piece_by_piece(town: Services) -> None:
     """The walk stands in the store: a process that ends in the middle is followed by one that goes on."""
     await put(town, REGISTRATIONS, *(firm(number, f"通化市示例{number}商贸有限公司") for number in range(1, 31)))
     await settle(town)
     await change_policy(town, *HIDE_FINE)
-    monkeypatch.setattr(rendering, "CHUNK", 7)
     assert await render_public(town, limit=7) > 0
     assert await render_public(town, limit=7) > 0
     state = await renderings.reader_state(town.store.reads)
@@ -137,41 +136,38 @@ async def test_the_window_of_the_feed_ends(town: Services) -> None:
         assert kept[-1]["op"] == "add"
 
 
-async def test_a_subject_is_never_marked_true_beyond_what_was_read(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change committed while a pass is prepared leaves the subject stale, and the next pass sees it."""
-    await stocked(town)
-    await put(town, TAX, violation(code(1), "通化市示例药业有限公司", "通示税〔2026〕5号"))
-    load = rendering.load
-
-    async def slowly(*arguments: object, **words: object) -> object:
-        monkeypatch.setattr(rendering, "load", load)
-        await put(town, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕77号"))
-        return await load(*arguments, **words)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(rendering, "load", slowly)
-    await render_public(town, limit=1)
-    shown = read(await answer_query.subject_document(town, code(1), PUBLIC, "zh-CN"))
-    assert shown["record_counts"]["penalty"] == 2
-    await settle(town)
-    assert read(await answer_query.subject_document(town, code(1), PUBLIC, "zh-CN"))["record_counts"] == shown["record_counts"]
-
-
-async def test_a_reader_that_was_overtaken_writes_nothing(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two passes prepared on one state: the second finds the generation moved, and every change is told once."""
+async def test_a_subject_is_never_marked_true_beyond_what_was_read(town: Services) -> None:
+    """A pass that has read only the first of two changes leaves the subject stale, and its answer has both."""
     await put(town, REGISTRATIONS, firm(1, "通化市示例药业有限公司"))
-    await render_public(town, limit=1)
-    await put(town, REGISTRATIONS, firm(2, "通化市澄泉商贸有限公司"))
-    load = rendering.load
-
-    async def overtaken(*arguments: object, **words: object) -> object:
-        monkeypatch.setattr(rendering, "load", load)
-        await settle(town)
-        return await load(*arguments, **words)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(rendering, "load", overtaken)
+    await put(town, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕77号"))
+    await render_public(town)
+    await put(town, TAX, violation(code(1), "通化市示例药业有限公司", "通示税〔2026〕5号"))
+    await put(town, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕78号"))
+    assert await lag(town) == 2
+    assert await render_public(town, limit=1) == 1
+    row = await renderings.subject_by_key(town.store.reads, "uscc", code(1))
+    assert row is not None
+    assert row.rendered_seq != row.head_seq
+    live = await answer_query.subject_document(town, code(1), PUBLIC, "zh-CN")
+    counts = read(live)["record_counts"]
+    assert (counts["penalty"], counts["blacklist"]) == (2, 1)
     await settle(town)
+    row = await renderings.subject_by_key(town.store.reads, "uscc", code(1))
+    assert row is not None
+    assert row.rendered_seq == row.head_seq
+    assert read(await answer_query.subject_document(town, code(1), PUBLIC, "zh-CN"))["record_counts"] == counts
+
+
+async def test_readers_of_two_processes_tell_every_change_once(town: Services) -> None:
+    """Passes prepared on one state: whoever comes second finds the generation moved, writes nothing, and begins again."""
+    await put(town, REGISTRATIONS, *(firm(number, f"通化市示例{number}商贸有限公司") for number in range(1, 20)))
+
+    async def reader() -> None:
+        while await render_public(town, limit=3):
+            pass
+
+    await asyncio.gather(reader(), reader(), reader())
     log = await town.store.reads.all(sa.select(changes.c.record_id))
-    adds = [item["record"] for item in await told(town) if item["op"] == "add"]
-    assert sorted(adds) == sorted(row.record_id for row in log)
-    with pytest.raises(NotFound):
-        await answer_query.subject_document(town, code(3), PUBLIC, "zh-CN")
+    items = await told(town)
+    assert sorted(item["record"] for item in items if item["op"] == "add") == sorted(row.record_id for row in log)
+    assert [item["seq"] for item in items] == list(range(1, len(items) + 1))
