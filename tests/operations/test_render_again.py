@@ -140,7 +140,7 @@ async def test_a_subject_is_never_marked_true_beyond_what_was_read(town: Service
     """A pass that has read only the first of two changes leaves the subject stale, and its answer has both."""
     await put(town, REGISTRATIONS, firm(1, "通化市示例药业有限公司"))
     await put(town, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕77号"))
-    await render_public(town)
+    await settle(town)
     await put(town, TAX, violation(code(1), "通化市示例药业有限公司", "通示税〔2026〕5号"))
     await put(town, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕78号"))
     assert await lag(town) == 2
