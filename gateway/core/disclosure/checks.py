@@ -19,6 +19,7 @@ from gateway.core.disclosure.masking import (
     Keep,
     Redact,
     Surname,
+    bands_ascend,
     describe,
     leq,
     misfit,
@@ -39,6 +40,7 @@ from gateway.core.disclosure.rules import (
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
+from gateway.core.records.policy_file import line_of
 
 Cells = dict[tuple[DatasetId, str, str, SubjectKind], Rule]
 Rules = Mapping[DatasetId, tuple[Rule, ...]]
@@ -65,6 +67,7 @@ def names(
     seen: dict[str, Rule] = {}
     total = 0
     for dataset in catalogue.datasets.values():
+        yield from _dataset_names(dataset, files)
         for rule in rules[dataset.id]:
             total += 1
             if rule.id in seen:
@@ -81,6 +84,19 @@ def names(
     if total > MAX_RULES:
         yield PolicyError(f"{total} rules; at most {MAX_RULES}", hint="join rules whose blocks of the matrix have the same treatments")
     yield from _file_names(catalogue, texts, files, day)
+
+
+def _dataset_names(dataset: Dataset, files: Mapping[str, bytes]) -> Iterator[PolicyError]:
+    path = f"datasets/{dataset.id}.toml"
+    for name, described in dataset.fields.items():
+        wrong = None
+        if name == "summary":
+            wrong = "the name `summary` is taken by what stands for a held text"
+        elif described.bands and not bands_ascend(described.bands):
+            wrong = "`bands` are numbers, each above the one before it"
+        if wrong:
+            line = line_of(files[path], ("fields", name))
+            yield PolicyError(f"{name}: {wrong}", code="policy-S10", file=path, line=line, field=name, hint="mend the field")
 
 
 def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date | None) -> Iterator[PolicyError]:
@@ -296,6 +312,8 @@ def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: R
             wrong = "the field is dropped"
         elif capability not in dataset.fields[name].query:
             wrong = "the field's own `query` does not offer it"
+        elif capability == "lookup" and (plan.tier, plan.kind) == ("public", "natural"):
+            wrong = "the public looks up no natural person"
         elif cell.class_ in PERSONAL_CLASSES and capability in GUESSABLE:
             wrong = "a field about persons is only looked up whole"
         elif (

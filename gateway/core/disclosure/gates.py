@@ -24,13 +24,15 @@ MEMO_LIMIT: Final = 16_384
 BASIS_LIMIT: Final = 8
 """What one record line may carry (exchange.md §4)."""
 _DAY: Final = timedelta(days=1)
+_BEGIN_OF_TIME: Final = date.min + 2 * _DAY
+_END_OF_TIME: Final = date.max - 2 * _DAY
 
 
 class Standing(Struct, frozen=True, kw_only=True):
     """What the calendar says of a record under a plan on one legal day; the same for all records with the same dates."""
 
     closed: str | None
-    """`legality`, `publication`, `sharing`, or None."""
+    """`legality`, `publication`, `sharing`, `failed` (it could not be computed), or None."""
     detail: str | None = None
     """State of the period, or code of the legality gate."""
     basis: tuple[BasisRef, ...] = ()
@@ -48,6 +50,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 _NO_RECORD: Final = Standing(closed="plan")
+_FAILED: Final = Standing(closed="failed")
 
 
 def row_gate(record: Record, plan: Plan, now: datetime) -> str | None:
@@ -85,7 +88,10 @@ def standing(record: Record, plan: Plan, policies: Policies, now: datetime) -> S
     memo = policies.memo
     found: Standing | None = memo.get(key)
     if found is None:
-        found = _standing(record.severity, record.dates, plan, policies, now, today)
+        try:
+            found = _standing(record.severity, record.dates, plan, policies, now, today)
+        except Exception:  # noqa: BLE001  # what cannot be computed is closed, whatever it was that broke
+            found = _FAILED
         if len(memo) >= MEMO_LIMIT:
             memo.clear()
         memo[key] = found
@@ -106,8 +112,9 @@ def _standing(severity: str | None, dates: LifeDates, plan: Plan, policies: Poli
     known = published.state not in ("never", "unknown")
     lapsed = dates.valid_until is not None and dates.valid_until < today
     boundaries = [first_instant(day) for day in (published.first_day,) if day is not None and day <= today]
-    if lapsed and dates.valid_until is not None:
-        boundaries.append(end_instant(dates.valid_until))
+    lapsed_since = ending(dates.valid_until) if lapsed else None
+    if lapsed_since is not None:
+        boundaries.append(lapsed_since)
     return Standing(
         closed=None if governing.state == "open" else plan.gate.period,
         detail=governing.state,
@@ -118,7 +125,7 @@ def _standing(severity: str | None, dates: LifeDates, plan: Plan, policies: Poli
         opens=_opening(governing),
         since=max(boundaries, default=None),
         until=_earliest(_horizon(dataset, policies, today, dates), _end(governing), plan.valid_until),
-        lapsed_since=end_instant(dates.valid_until) if lapsed and dates.valid_until is not None else None,
+        lapsed_since=lapsed_since,
     )
 
 
@@ -127,7 +134,12 @@ def _opening(period: Period) -> datetime | None:
 
 
 def _end(period: Period) -> datetime | None:
-    return end_instant(period.last_day) if period.state == "open" and period.last_day is not None else _opening(period)
+    return ending(period.last_day) if period.state == "open" else _opening(period)
+
+
+def ending(last_day: date | None) -> datetime | None:
+    """The instant after a last day; None where there is none, or where it lies beyond the calendar."""
+    return end_instant(last_day) if last_day is not None and last_day < _END_OF_TIME else None
 
 
 def _earliest(*instants: datetime | None) -> datetime | None:
@@ -152,7 +164,7 @@ def _horizon(dataset: Dataset, policies: Policies, today: date, dates: LifeDates
 def _life_days(dates: LifeDates) -> Iterator[date]:
     for name in dates.__struct_fields__:
         day = getattr(dates, name)
-        if day is not None:
+        if day is not None and _BEGIN_OF_TIME < day < _END_OF_TIME:
             yield day
             yield day + _DAY
 
@@ -187,5 +199,5 @@ def _all_boundaries(dataset: DatasetId, policies: Policies) -> Iterator[date]:
 def _ends(first: date | None, last: date | None) -> Iterator[date]:
     if first is not None:
         yield first
-    if last is not None and last < date.max:
+    if last is not None and last < _END_OF_TIME:
         yield last + _DAY

@@ -573,6 +573,11 @@ def unchanged(value: Value) -> Shown:
     return value
 
 
+def nothing(value: Value) -> Shown:  # a treatment takes a value, this one whatever it is
+    """No value at all."""
+    return DROPPED
+
+
 def treat_function(treatment: Treatment, kind: str, bands: tuple[str, ...] = (), unit: str | None = None) -> Treat:
     """The function that applies a treatment to values of one type.
 

@@ -34,6 +34,7 @@ from gateway.core.disclosure.masking import (
     leq,
     meet,
     misfit,
+    nothing,
     treat_function,
     treatment_of,
     unchanged,
@@ -65,9 +66,10 @@ from gateway.core.disclosure.rules import (
     read_rules,
 )
 from gateway.core.errors import PolicyError
-from gateway.core.records.catalogue import PolicyFile, read_catalogue
+from gateway.core.records.catalogue import read_catalogue
 from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.periods import end_instant
+from gateway.core.records.policy_file import PolicyFile
 
 DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
 """Edges in the unit of the field (万元) for the summary of a held text, where the field names none."""
@@ -230,8 +232,10 @@ def _step(dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Re
         return Step(name, Mode.TEXT, unchanged, treatment.profile == "strict", treatment.hold)
     if isinstance(treatment, Surname) and described.type == "subject_name" and kind == "individual_business":
         return Step(name, Mode.HOUSEHOLD, unchanged, _shows_division("uscc", cells), hold=False)
-    if isinstance(treatment, Clear) or misfit(treatment, described, kind):
+    if isinstance(treatment, Clear):
         return Step(name, Mode.CLEAR, unchanged, option=False, hold=False)
+    if misfit(treatment, described, kind):
+        return Step(name, Mode.VALUE, nothing, option=False, hold=False)  # a fault of the policy; the check S10 refuses it by name
     return Step(name, Mode.VALUE, treat_function(treatment, described.type, described.bands, described.unit), option=False, hold=False)
 
 
@@ -321,7 +325,7 @@ def _envelope(dataset: Dataset, clear: frozenset[str]) -> Envelope:
 def _summary(dataset: Dataset, clear: frozenset[str]) -> Summary:
     kind_field = next((name for name in KIND_FIELDS if name in clear), None)
     amounts = (described for name, described in dataset.fields.items() if described.type.startswith("decimal") and name in clear)
-    amount = next(amounts, None)
+    amount = next((described for described in amounts if described.bands or described.unit == "万元"), None)
     return Summary(
         act=dataset.label,
         kind_field=kind_field,
@@ -352,8 +356,9 @@ def _valid_until(
 
 
 def _law_digest(files: Mapping[str, bytes]) -> str:
-    """What the gates are computed from beside the plan: periods, catalogue and red lines, without their comments and layout."""
-    return digest({path: PolicyFile(path, files[path]).values for path in ("periods.toml", "catalogue.toml", "redlines.toml")})
+    """What the gates are computed from beside the plan: periods, catalogue, lists and red lines, without their comments and layout."""
+    paths = ["periods.toml", "catalogue.toml", "redlines.toml", *(path for path in sorted(files) if path.startswith("lists/"))]
+    return digest({path: PolicyFile(path, files[path]).values for path in paths})
 
 
 __all__ = [

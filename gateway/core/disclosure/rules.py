@@ -15,8 +15,8 @@ from msgspec import Meta, Struct
 
 from gateway.core.disclosure.masking import Treatment, TreatmentSpec, treatment_of
 from gateway.core.errors import PolicyError
-from gateway.core.records.catalogue import PolicyFile
 from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
+from gateway.core.records.policy_file import PolicyFile
 
 TIERS: Final = ("public", "developer", "subject", "department", "partner", "supervisor", "pboc")
 TIER_ORDER: Final = frozenset({("public", "subject"), ("public", "department"), ("public", "partner"), ("department", "supervisor")})

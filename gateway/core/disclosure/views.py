@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.core.disclosure.gates import Standing, row_gate, standing
+from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, band_label, household_name
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
@@ -32,7 +32,6 @@ from gateway.core.records.model import (
     SubjectKind,
     Value,
 )
-from gateway.core.records.periods import end_instant
 
 __all__ = ["FAILED", "HELD", "SUMMARY", "Mark", "View", "closed_gate", "redacted_texts", "view"]
 
@@ -83,7 +82,14 @@ class View(Struct, frozen=True, kw_only=True):
 
 
 def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View | None:
-    """The record as this plan shows it, or None when a row gate is closed."""
+    """The record as this plan shows it, or None when a row gate is closed; it raises nothing."""
+    try:
+        return _made(record, plan, policies, now)
+    except Exception:  # noqa: BLE001  # whatever broke is not shown; `closed_gate` calls it `failed`
+        return None
+
+
+def _made(record: Record, plan: Plan, policies: Policies, now: datetime) -> View | None:
     if row_gate(record, plan, now) is not None:
         return None
     held = standing(record, plan, policies, now)
@@ -132,8 +138,11 @@ def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -
 
     The record must have been loaded with the columns of the plan.
     """
-    closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
-    return closed or (None if _complete(record, plan) else "incomplete")
+    try:
+        closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
+        return closed or (None if _complete(record, plan) else "incomplete")
+    except Exception:  # noqa: BLE001  # a gate that cannot be asked is closed
+        return "failed"
 
 
 def _complete(record: Record, plan: Plan) -> bool:
@@ -146,8 +155,8 @@ def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields
     envelope = plan.envelope
     until = held.until
     if record.recognised is not None and record.recognised.until is not None:
-        ends = end_instant(record.recognised.until)
-        until = ends if until is None or ends < until else until
+        ends = ending(record.recognised.until)
+        until = ends if ends is not None and (until is None or ends < until) else until
     name = fields.get("source_unit") if envelope.source else None
     code = fields.get("source_unit_code") if envelope.source_code else None
     if name is None and envelope.authority:
@@ -217,12 +226,12 @@ def _summary(summary: Summary, raw: Mapping[str, Value]) -> str:
 # --- the texts of a record, as it comes in ----------------------------------------------------------------------------
 
 _OWN: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
+"""Fields that name the record's own subject; the profile `third_parties` leaves them in."""
 _LISTED: Final = re.compile("[、，,;；]+")
 _NOBODY: Final = frozenset(
     {"不详", "暂无", "未知", "同上", "本人", "其他", "法人", "经营者", "负责人", "法定代表人", "身份证", "居民身份证"}
 )
 """What departments write where a name or number should stand; it would be found all over the texts."""
-"""Fields that name the record's own subject; the profile `third_parties` leaves them in."""
 
 
 def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]:

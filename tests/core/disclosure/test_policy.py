@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 import rfc8785
 
-from gateway.core.disclosure.masking import CLEAR, DROP, Keep, Redact, Surname, leq
+from gateway.core.disclosure.masking import CLEAR, DROP, DROPPED, Keep, Redact, Surname, leq, nothing
 from gateway.core.disclosure.plans import digest
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
 from gateway.core.errors import PolicyError
@@ -415,6 +415,34 @@ def test_a_derived_field_shows_no_more_than_its_source() -> None:
     )
     error = refused(files)
     assert (error.code, error.field) == ("policy-S7", "birth_year")
+
+
+def test_the_public_looks_up_no_natural_person() -> None:
+    """A surname may be shown where a law says so, but no name of a person is a key for everybody."""
+    public = 'for = { tiers = ["public"], purposes = ["open.read"], kinds = '
+    files = bent(
+        FILE,
+        (f'{public}["individual_business"] }}', f'{public}["natural"] }}'),
+        ('field.uscc = { treatment = { do = "keep", first = 8 }, allow = ["lookup"] }\n', ""),
+    )
+    error = refused(files)
+    assert (error.code, error.field) == ("policy-S9", "name")
+
+
+@pytest.mark.parametrize("bands", ['["5", "1"]', '["1", "1"]', '["one"]', '["-1"]', '["1e3"]'])
+def test_bands_ascend(bands: str) -> None:
+    """Edges of amount bands are numbers in order, whether or not a rule uses them."""
+    error = refused(bent(FILE, ("fine_amount = { wire", f"fine_amount = {{ bands = {bands}, wire")))
+    assert (error.code, error.field) == ("policy-S10", "fine_amount")
+    assert error.line is not None
+
+
+def test_a_step_that_does_not_fit_shows_nothing() -> None:
+    """Should a treatment ever meet a type that it does not stand on, the field is dropped, not shown."""
+    misfit = ('field.conduct_end = { treatment = "drop" }', 'field.theme = { treatment = "surname" }')
+    found = check_policies(bent(FILE, misfit), version=1, today=TODAY)
+    assert found.policies is None
+    assert nothing("x") is DROPPED
 
 
 def test_exceptions_are_the_only_way_past_s1_and_they_end() -> None:

@@ -206,6 +206,25 @@ def test_no_value_makes_the_door_raise(values: dict[str, Value], kind: SubjectKi
         assert made is None or ENCODER.encode(made)
 
 
+@pytest.mark.parametrize("day", [date.min, date(1, 1, 2), date(9999, 12, 30), date.max])
+def test_days_at_the_edge_of_the_calendar_raise_nothing(day: date) -> None:
+    """The last and the first day that there is, in any date of a record, give a view or none."""
+    for name in LifeDates.__struct_fields__:
+        dates = {"decision": date(2026, 3, 2), "first_publication_here": date(2026, 3, 9)} | {name: day}
+        for who in (PUBLIC, DEPARTMENT):
+            gate(penalty(dates=LifeDates(**dates)), who)
+    recognised = Recognised(agreement="a", issuer="b", effect="e", since=NOW, until=day)
+    assert seen(penalty(recognised=recognised)).marks
+
+
+def test_a_gate_that_breaks_is_closed() -> None:
+    """What cannot even be asked is not shown, and is called failed."""
+    broken = msgspec.structs.replace(penalty(), dates=None)
+    plan = plan_of(PENALTIES, *PUBLIC, "legal")
+    assert view(broken, plan, shipped(), NOW) is None
+    assert closed_gate(broken, plan, shipped(), NOW) == "failed"
+
+
 # --- two stores that differ only in what is hidden --------------------------------------------------------------------
 
 
