@@ -5,7 +5,8 @@ means is the planner's business (`core/disclosure/query`); this room must not kn
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.core.errors import BadRequest, ErrorItem, InvalidParameter, RepeatedParameter, UnknownParameter
@@ -87,21 +88,28 @@ def flag(values: Mapping[str, str], name: str) -> bool:
     return text == "1"
 
 
-def canonical_query(values: Mapping[str, str], *, without: Iterable[str] = ("cursor",), defaults: Mapping[str, str] | None = None) -> str:
-    """Parameters sorted by name, defaults dropped: what an ETag and a cursor are bound to."""
-    left = set(without)
+def _quoted(text: str, safe: str = "") -> str:
+    """Percent-encoded; most names and values need nothing."""
+    return text if text.isascii() and text.replace("_", "a").isalnum() else quote(text, safe=safe)
+
+
+def canonical_query(
+    values: Mapping[str, str], *, without: Collection[str] = ("cursor",), defaults: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """Parameters sorted by name, defaults dropped: what a cursor is bound to."""
     return "&".join(
-        f"{quote(name)}={quote(value)}"
-        for name, value in sorted(values.items())
-        if name not in left and (defaults or {}).get(name) != value
+        f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(values.items()) if name not in without and defaults.get(name) != value
     )
 
 
-def shown_query(values: Mapping[str, str], *, without: Iterable[str] = ()) -> str:
+_SHORTEST_NUMBER = 15
+"""Characters of the shortest citizen number: what is shorter is none."""
+
+
+def shown_query(values: Mapping[str, str]) -> str:
     """The query as `self`, `next` and `Link` may repeat it: without any value shaped like a citizen number (api.md §12.3)."""
-    left = set(without)
     return "&".join(
-        f"{quote(name, safe='')}={quote(value, safe=',:')}"
+        f"{_quoted(name)}={_quoted(value, ',:')}"
         for name, value in sorted(values.items())
-        if name not in left and not looks_like_citizen_number(value)
+        if len(value) < _SHORTEST_NUMBER or not looks_like_citizen_number(value)
     )

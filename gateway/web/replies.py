@@ -95,6 +95,8 @@ _TAG = re.compile(rb'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?:,|$)'
 
 def matches(field: bytes, etag: bytes) -> bool:
     """Whether an `If-None-Match` field names this tag (weak comparison, lists and `*` included); a broken field names none."""
+    if field == etag:  # nearly always
+        return True
     opaque = etag.removeprefix(b"W/")
     found, at = False, 0
     while at < len(field):
