@@ -294,7 +294,7 @@ def _read_dataset(file: PolicyFile, editions: Mapping[str, Edition], periods: Pe
     _check_references(file, head, fields)
     _check_headers(file, fields)
     act = head.publish.act
-    if not any(act in rule.for_.acts or any(act.startswith(f"{each}.") for each in rule.for_.acts) for rule in periods.rules):
+    if not any(rule.takes(act) for rule in periods.rules):
         raise file.error(f"no period is for the act `{act}`", "dataset", "publish", code="policy-S10", hint="add a row to periods.toml")
     return Dataset(
         id=DatasetId(head.id), label=head.label, label_en=head.label_en, category=head.category, catalogue=head.catalogue, share=head.share,
@@ -370,7 +370,7 @@ def _check_headers(file: PolicyFile, fields: Mapping[str, Field]) -> None:
 
 
 def _read_lists(files: Mapping[str, bytes], datasets: Mapping[DatasetId, Dataset], periods: PeriodTable) -> dict[str, ListDef]:
-    rules = {rule.id for rule in periods.rules}
+    rules = {rule.id: rule for rule in periods.rules}
     lists: dict[str, ListDef] = {}
     for name in sorted(files):
         if not name.startswith("lists/"):
@@ -391,5 +391,9 @@ def _read_lists(files: Mapping[str, bytes], datasets: Mapping[DatasetId, Dataset
                 raise file.error(f"range_bit {made.range_bit} belongs to `{other.id}`", "range_bit")
             if other.dataset == made.dataset:
                 raise file.error(f"`{other.id}` is built from the same dataset", "dataset")
+        act = datasets[made.dataset].publish.act
+        if not rules[made.period_rule].takes(act):
+            raise file.error(f"the period `{made.period_rule}` is not for the act `{act}`", "period_rule", code="policy-S10",
+                             hint="the list says by which rule its dataset is counted")
         lists[made.id] = made
     return lists

@@ -29,6 +29,7 @@ CLOCKS = {
 Notes = list[tuple[str, str | None]]
 """(code, column) of holds or warnings."""
 _MOST_RENAMED = 1024
+_PLAIN = frozenset({"string", "subject_name"})
 _LIST_MARKS = re.compile(r"[;；,，|\n]+")
 
 
@@ -112,6 +113,7 @@ class Door:
             (name, name.removesuffix("_no") + "_type" if name.removesuffix("_no") + "_type" in fields else None)
             for name, field in fields.items() if field.type == "id_no"
         )
+        self.plain = tuple(name for name, field in fields.items() if field.type in _PLAIN and not field.text and name != "tax_no")
         self.divisions = tuple(name for name, field in fields.items() if field.type == "division")
         self.clocks = tuple((name, clock) for name, clock in CLOCKS.items() if name in fields)
         self.keys_of_organisation = tuple(name for name in ORGANISATION_KEYS if name in fields)
@@ -176,7 +178,9 @@ def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str,
                     holds.append(("SCHEMA_ENUM", wire))
                 value = code or text
                 if words and detail is not None and not get(door.wires[detail]):
-                    values[detail] = words[:door.lengths[detail]]
+                    if len(words) > door.lengths[detail]:
+                        raise RowFault("SCHEMA_LENGTH", f"超过{door.lengths[detail]}个字", hint="系统不截断，请缩短后重新报送")
+                    values[detail] = words
             elif convert is not None:
                 value = convert(aliases.get(text, text) if aliases else text)
             else:

@@ -63,7 +63,10 @@ class UsccCheck(Struct, frozen=True, kw_only=True):
     code: str
     valid: bool
     checks: dict[str, str]
-    """length, alphabet, structure, check_digit, inner_check_digit → ok, failed, warning, not_run."""
+    """length, alphabet, structure, check_digit, inner_check_digit → ok, failed, warning, not_run.
+
+    A pair of department and category that the table lacks warns, for the table is not the law (api.md §12.20).
+    """
     parts: dict[str, str | None]
     """department, category, division, organisation_code; null where a part is absent or has an impossible character."""
     inner_ok: bool | None
@@ -102,10 +105,11 @@ def check_uscc(text: str) -> UsccCheck:
     inner: bool | None = None
     valid = False
     if length and alphabet:
-        structure, outer, inner = _structure_ok(code), _outer_ok(code), _inner_ok(code)
-        checks |= {"structure": "ok" if structure else "failed", "check_digit": "ok" if outer else "failed",
-                   "inner_check_digit": "ok" if inner else "warning"}
-        valid = structure and outer
+        checks["structure"] = "failed" if not _structure_ok(code) else "ok" if code[1] in USCC_CATEGORIES[code[0]] else "warning"
+    if checks["structure"] in ("ok", "warning"):
+        outer, inner = _outer_ok(code), _inner_ok(code)
+        checks |= {"check_digit": "ok" if outer else "failed", "inner_check_digit": "ok" if inner else "warning"}
+        valid = outer
     parts = {name: part if len(part) == size and _USCC_SET.issuperset(part) else None for name, part, size in (
         ("department", code[:1], 1), ("category", code[1:2], 1), ("division", code[2:8], 6), ("organisation_code", code[8:17], 9))}
     return UsccCheck(code=code, valid=valid, checks=checks, parts=parts, inner_ok=inner)

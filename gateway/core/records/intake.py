@@ -28,15 +28,19 @@ from gateway.core.records.columns import SEPARATOR, Door, Notes, door_of, read_v
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.headers import header_map
 from gateway.core.records.identifiers import normalise_code, uscc_inner_ok
-from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
+from gateway.core.records.model import SUBJECT_KINDS, Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import derive_severity, legal_day
 from gateway.core.records.prohibited import prohibited_text
-from gateway.core.records.subjects import is_minor, read_identities, subject_of
+from gateway.core.records.subjects import is_minor, read_identities, refuse_hidden_number, subject_of
 
 __all__ = ["AuthorityInfo", "IntakeContext", "header_map", "intake"]
 
 LONG_TERM = "2099-12-31"
-"""How the national tables write "no end"."""
+"""How the national tables write "no end"; what lies beyond it is none either."""
+_ENDS = frozenset({"valid_until", "upstream_end"})
+"""Dates that may be "no end"; written for any other date of the life of a record it is a date to come."""
+
+
 class AuthorityInfo(Struct, frozen=True, kw_only=True):
     """An authority that may upload: where it decides, and for whom besides itself it speaks."""
 
@@ -92,7 +96,8 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
     citizen = read_identities(values, door, context.demo, today)
     kind, keys = subject_of(values, door, holds)
     # a row that names neither code nor kind is no statement about a person, but about nobody: SUBJ_MISSING below
-    if upsert and not holds and kind not in dataset.subject_kinds and (keys or values.get("category")):
+    doubtful = any(code == "SUBJ_CONFLICT" for code, _ in holds)
+    if upsert and not doubtful and kind not in dataset.subject_kinds and (keys or values.get("category") in SUBJECT_KINDS):
         raise RowFault("LAW_PERSON", "该数据集不归集此类主体的信息", field=door.wires.get("category"))
     if not keys and (upsert or not (signed_by_partner and source.record_id)):
         natural = kind == "natural" and "id_no" in door.wires
@@ -102,6 +107,9 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
     minor = False
     severity: str | None = None
     if upsert:
+        if kind != "natural":
+            _refuse_without_code(values, door)
+        refuse_hidden_number(values, kind, door, today)
         if prohibited_text("\t".join(value for value in values.values() if isinstance(value, str))):
             raise RowFault("LAW_PROHIBITED", "含有禁止采集的个人信息", hint="宗教信仰、基因、指纹、血型、病史等不得采集，请删除后重新报送")
         if citizen is not None:
@@ -111,6 +119,8 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
             holds += [(_UNPUBLISHABLE.get(name, "SCHEMA_MISSING"), door.wires[name]) for name in door.publishable if name not in values]
         if dates.decision is not None and dates.decision > today:
             holds.append(("TIME_FUTURE", door.wires["decision_date"]))
+        if dates.conduct_end is not None and dates.conduct_end > today:  # the ceiling is counted from it
+            holds.append(("TIME_FUTURE", door.wires["conduct_end"]))
     code, name, region = _authority(values, door, context, warnings)
     _note_codes(values, door, warnings)
     hold_code, hold_field = None, None
@@ -148,12 +158,19 @@ def _refuse_missing(values: Mapping[str, Value], door: Door, *, whole: bool) -> 
     raise RowFault("SCHEMA_MISSING", f"缺少{door.dataset.fields[name].label}", field=door.wires[name])
 
 
+def _refuse_without_code(values: Mapping[str, Value], door: Door) -> None:
+    """Of each group of codes that the dataset names, an organisation or household gives at least one."""
+    for group in door.dataset.one_of:
+        if values.keys().isdisjoint(group):
+            raise RowFault("SUBJ_MISSING", "缺少主体代码", field=door.wires[group[0]], hint="该数据集列明的代码至少填写一种")
+
+
 def _dates(values: Mapping[str, Value], door: Door) -> LifeDates:
     """The days from which clocks run; "long-term" is no end."""
     days = {}
     for name, clock in door.clocks:
         text = values.get(name)
-        if isinstance(text, str) and text != LONG_TERM:
+        if isinstance(text, str) and (text < LONG_TERM or clock not in _ENDS):
             days[clock] = date.fromisoformat(text)
     return LifeDates(**days)
 
@@ -165,10 +182,13 @@ def _severity(values: Mapping[str, Value], door: Door, holds: Notes) -> str | No
     if door.severity is None:
         return None
     stated = values.get(door.severity)
-    if isinstance(stated, str):
-        return stated if stated in door.severities else None
     kinds = values.get("penalty_type")
     derived = derive_severity(kinds.split(SEPARATOR)) if isinstance(kinds, str) else None
+    if isinstance(stated, str):
+        if derived == "minor" and stated in door.severities and stated != derived:
+            # a mere warning is not published; who says that it weighs more says by which rule, to a person
+            holds.append(("LAW_PERIOD", door.wires[door.severity]))
+        return stated if stated in door.severities else None
     if derived is None:
         holds.append(("LAW_PERIOD", door.wires[door.severity]))
     return derived

@@ -26,6 +26,8 @@ from gateway.core.records.model import NEGATIVE_CATEGORIES, BasisRef, Category, 
 LEGAL_ZONE = timezone(timedelta(hours=8))
 """Beijing time, all year."""
 _DAY = timedelta(days=1)
+_LAST = date(9999, 12, 30)
+"""The calendar ends a day later: what is reckoned beyond it stays there, for `9999-12-31` is a date that departments write."""
 DURATION = "^P(?=[0-9])(?:[0-9]{1,3}Y)?(?:[0-9]{1,3}M)?(?:[0-9]{1,4}D)?$"
 _DURATION_PARTS = re.compile(r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)D)?")
 
@@ -88,9 +90,12 @@ class PeriodRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def covers(self, act: str, severity: str | None, kind: SubjectKind) -> bool:
         """Whether a record of this act, severity and kind falls under the rule."""
         for_ = self.for_
-        if kind not in for_.kinds or (for_.severity and severity not in for_.severity):
-            return False
-        return act in for_.acts or any(act.startswith(each) and act[len(each)] == "." for each in for_.acts if len(act) > len(each))
+        return kind in for_.kinds and (not for_.severity or severity in for_.severity) and self.takes(act)
+
+    def takes(self, act: str) -> bool:
+        """Whether the rule is for an act: `penalty` takes in `penalty.food`."""
+        acts = self.for_.acts
+        return act in acts or any(act.startswith(f"{each}.") for each in acts)
 
     def spans(self) -> tuple[tuple[date, date], ...]:
         """The days on which the rule and one of its grounds are in force, first and last of each span."""
@@ -135,7 +140,7 @@ def first_instant(day: date) -> datetime:
 
 def end_instant(last_day: date) -> datetime:
     """The instant after a last legal day, in UTC."""
-    return first_instant(last_day + _DAY)
+    return first_instant(min(last_day, _LAST) + _DAY)
 
 
 @cache
@@ -153,8 +158,10 @@ def add_duration(start: date, text: str) -> date:
     months, days = duration_parts(text)
     if months:
         year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+        if year > _LAST.year:
+            return _LAST
         start = date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
-    return start + timedelta(days=days) if days else start
+    return min(start, _LAST - timedelta(days=days)) + timedelta(days=days) if days else start
 
 
 def first_publication(dates: LifeDates) -> date | None:

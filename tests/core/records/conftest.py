@@ -121,8 +121,9 @@ def admit(catalogue: Catalogue) -> Admit:
     ) -> Admitted:
         described = catalogue.datasets[DatasetId(dataset)]
         cells = {described.fields[name].wire_name: value for name, value in (BASE[dataset] | changes).items() if value is not None}
-        standing: dict[str, Any] = {"sender": SENDER, "officer": "示例", "demo": True, "now": NOW, "region": "220500"} | (context or {})
-        made = IntakeContext(dataset=described, authorities=AUTHORITIES, **standing)
+        standing: dict[str, Any] = {"dataset": described, "sender": SENDER, "officer": "示例", "demo": True, "now": NOW, "region": "220500"}
+        standing |= context or {}
+        made = IntakeContext(authorities=AUTHORITIES, **standing)
         record = SourceRecord(
             dataset=dataset,
             record_id=record_id,

@@ -116,6 +116,7 @@ def test_rules_are_handed_on(policy_files: Files) -> None:
         ("lists/honours.toml", 'dataset = "honours"', 'dataset = "honour"', "policy-S10", "honour"),
         ("lists/tax-violations.toml", 'dataset = "tax-violations"', 'dataset = "honours"', "policy-parse", "same dataset"),
         ("lists/honours.toml", 'period_rule = "no-statutory-end-honour"', 'period_rule = "forever"', "policy-S10", "forever"),
+        ("lists/honours.toml", 'period_rule = "no-statutory-end-honour"', 'period_rule = "order36-serious"', "policy-S10", "honour"),
         ("lists/honours.toml", "persons = false", 'persons = [{ law = "甲" }]', "policy-parse", "authority_lookup_uri"),
         ("lists/honours.toml", 'id = "honours"', 'id = "red"', "policy-parse", "another name"),
         ("lists/honours.toml", "legal_basis = [", "legal_basis = []\nother = [", "policy-parse", "other"),

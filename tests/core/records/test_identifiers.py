@@ -108,6 +108,20 @@ def test_answer_of_validate() -> None:
     assert check_uscc("").checks["alphabet"] == "failed"
 
 
+def test_unknown_pair_of_department_and_category_warns() -> None:
+    """The table of pairs is not the law: a pair that it lacks is told, and the code stays valid."""
+    result = check_uscc(valid_uscc("94220500XXT00001"))
+    assert result.valid
+    assert result.checks["structure"] == "warning"
+    assert check_uscc("91220500XXT000011D").checks["structure"] == "ok"
+
+
+def test_a_check_needs_those_before_it() -> None:
+    """Without a structure no check digit is looked at."""
+    checks = check_uscc(valid_uscc("B1220500XXT00001")).checks
+    assert (checks["structure"], checks["check_digit"], checks["inner_check_digit"]) == ("failed", "not_run", "not_run")
+
+
 def test_structure_is_checked() -> None:
     """A code with right check digits and an impossible department or division has no valid structure."""
     for body in ("B1220500XXT00001", "9122050AXXT00001"):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.errors import RowFault
 from gateway.core.records.catalogue import Catalogue
@@ -247,6 +248,16 @@ def test_long_term(admit: Admit) -> None:
     assert admit("administrative-licences").dates.valid_until == date(2031, 5, 5)
 
 
+@pytest.mark.parametrize("text", ["9999-12-31", "2099/12/31", "21000101"])
+def test_beyond_the_long_term_is_no_end(admit: Admit, text: str) -> None:
+    """However departments write "for ever", it is no end of validity; for any other date it is a day to come, and held."""
+    assert admit("honours", valid_until=text).dates.valid_until is None
+    assert admit(publish_until_hint=text).dates.upstream_end is None
+    for name, column in (("decision_date", "CF_JDRQ"), ("conduct_end", "conduct_end")):
+        row = admit(**{name: text})
+        assert (row.hold_code, row.hold_field) == ("TIME_FUTURE", column)
+
+
 def test_length(admit: Admit) -> None:
     """A text is never cut: one character too many rejects the row."""
     assert admit(document_number="罚" * 128).values.open()["document_number"] == "罚" * 128
@@ -328,6 +339,23 @@ def test_severity_that_cannot_be_derived_holds(admit: Admit, kinds: str) -> None
     row = admit(penalty_type=kinds)
     assert (row.hold_code, row.severity) == ("LAW_PERIOD", None)
     assert admit(penalty_type=kinds, severity="一般").hold_code is None
+
+
+@pytest.mark.parametrize("kinds", ["警告", "通报批评", "警告;通报批评"])
+def test_a_mere_warning_that_is_said_to_weigh_more_is_held(admit: Admit, kinds: str) -> None:
+    """What the law has not published does not come out because a cell says that it is serious."""
+    for severity in ("一般", "严重"):
+        row = admit(penalty_type=kinds, severity=severity)
+        assert (row.hold_code, row.hold_field) == ("LAW_PERIOD", "CF_SXYZCD")
+    assert (admit(penalty_type=kinds, severity="轻微").hold_code, admit(penalty_type=kinds).severity) == (None, "minor")
+    assert admit(penalty_type="警告;罚款", severity="严重").hold_code is None
+
+
+def test_words_of_an_open_enumeration_are_not_cut(admit: Admit) -> None:
+    """The words behind 其他 obey the length of the field that takes them."""
+    assert admit(penalty_type="其他-" + "改" * 255, severity="一般").values.open()["penalty_type_detail"] == "改" * 255
+    told = fault(admit, penalty_type="其他-" + "改" * 256, severity="一般")
+    assert (told.code, told.field) == ("SCHEMA_LENGTH", "CF_CFLB")
 
 
 def test_decision_to_come_is_held(admit: Admit) -> None:
@@ -433,6 +461,56 @@ def test_citizen_number_as_tax_number(admit: Admit, number: str) -> None:
     assert (row.kind, row.hold_code) == ("natural", "SUBJ_CONFLICT")
 
 
+def test_citizen_number_of_fifteen_as_tax_number(admit: Admit) -> None:
+    """Fifteen digits that are a birthday and no organisation code are a person's; with an organisation code they are a firm's."""
+    row = admit("tax-violations", uscc=None, tax_no="220599850615007")
+    assert (row.kind, row.hold_code) == ("natural", "SUBJ_CONFLICT")
+    firm = "22050285061500" + org_code_check_character("85061500")
+    assert admit("tax-violations", uscc=None, tax_no=firm).kind == "legal"
+
+
+def test_registration_number_of_a_household_is_no_firm(admit: Admit) -> None:
+    """A number of the series of households under the name of a firm contradicts it, unless a unified code says what it is."""
+    row = admit(uscc=None, reg_no="220503600000035")
+    assert (row.kind, row.hold_code) == ("natural", "SUBJ_CONFLICT")
+    assert admit(reg_no="220503600000035").kind == "legal"
+    assert admit(uscc=None, reg_no="220503600000035", category="个体工商户").hold_code is None
+
+
+@pytest.mark.parametrize("name", ["document_number", "name", "society_no", "authority", "source_unit"])
+@pytest.mark.parametrize("form", ["{}", "２２０５９９１９８５０６１５００７０", "220599-19850615-0070", "张某({})"])
+def test_citizen_number_in_another_column(admit: Admit, name: str, form: str) -> None:
+    """What leaves as it stands holds no citizen number, in whatever form; the fault does not repeat it."""
+    told = fault(admit, **{name: form.format(PERSON)})
+    assert told.code == "SCHEMA_TYPE"
+    assert PERSON[6:14] not in str(told)
+
+
+@pytest.mark.parametrize("number", ["220500202603150012", "2205991985061500701", "22059919850615007", PERSON[:17] + "1"])
+def test_document_numbers_that_look_alike(admit: Admit, number: str) -> None:
+    """Division, day and serial make no citizen number; nor do too many digits, too few, or a wrong check digit."""
+    assert admit(document_number=f"通市监罚{number}号").hold_code is None
+
+
+def test_a_person_keeps_name_and_number_where_they_belong(admit: Admit) -> None:
+    """Fields that are about a person may hold what the person is known by: they never leave as they stand."""
+    assert admit(**NATURAL | {"name": f"张某（{PERSON}）"}).kind == "natural"
+
+
+def test_withdrawals_wait_for_no_such_doubt(admit: Admit) -> None:
+    """What is taken back is taken back, whatever its row looks like."""
+    assert admit(op="withdraw", source_unit=PERSON).op == "withdraw"
+
+
+def test_each_group_of_codes_has_one(admit: Admit, catalogue: Catalogue) -> None:
+    """A code that the dataset does not name among those of which one must be there is not enough."""
+    described = catalogue.datasets[DatasetId("administrative-penalties")]
+    narrow = replace(described, one_of=(("uscc", "org_code"),))
+    told = fault(admit, uscc=None, reg_no="220500000000016", context={"dataset": narrow})
+    assert (told.code, told.field) == ("SUBJ_MISSING", "CF_XDR_SHXYM")
+    assert admit(uscc=None, org_code="D2143569-X", context={"dataset": narrow}).kind == "legal"
+
+
 def test_household(admit: Admit) -> None:
     """92 is a household whatever the category says."""
     for category in ("个体工商户", "法人及非法人组织", "自然人"):
@@ -486,6 +564,15 @@ def test_other_documents(admit: Admit) -> None:
     assert fault(admit, **NATURAL | {"id_type": "出生医学证明", "id_no": "A220000001"}).code == "LAW_MINOR"
 
 
+@pytest.mark.parametrize("document", ["居民身份证件", "二代证", "其他-身份证", "驾驶证"])
+def test_a_citizen_number_is_one_whatever_the_document_is_called(admit: Admit, document: str) -> None:
+    """Under another word for the card the person is the same, and a minor is a minor."""
+    assert admit(**NATURAL | {"id_type": document}).subject_keys == (("id_no", PERSON),)
+    assert admit(**NATURAL | {"id_type": document, "id_no": MINOR}).minor
+    assert fault(admit, **NATURAL | {"id_type": document, "id_no": MINOR, "decision_date": "2024-11-14"}).code == "LAW_MINOR"
+    assert fault(admit, **NATURAL | {"id_type": "居民身份证件", "id_no": "220599198506150071"}).code == "SUBJ_ID"
+
+
 def test_identity_of_the_representative(admit: Admit) -> None:
     """The number of a legal representative is checked like any other and makes the firm no person."""
     row = admit(legal_representative="测试甲", legal_representative_id_no="220599850615007")
@@ -511,6 +598,7 @@ def test_persons_where_the_dataset_takes_none(admit: Admit) -> None:
     told = fault(admit, "registrations", category="自然人", uscc=None, reg_no="220500000000016")
     assert (told.code, told.field) == ("LAW_PERSON", "XYZTLB")
     assert admit("registrations", category="自然人").hold_code == "SUBJ_CONFLICT"
+    assert fault(admit, "registrations", category="自然人", uscc=None, reg_no="220500000000016", status="在册不明").code == "LAW_PERSON"
 
 
 # --- law and scope -------------------------------------------------------------------------------------------------------

@@ -358,3 +358,13 @@ def test_periods_are_plain_values(catalogue: Catalogue) -> None:
     """A period can be told as JSON and compared."""
     period = penalty(catalogue, decision=date(2026, 5, 6), first_publication_here=date(2026, 5, 11))
     assert msgspec.json.decode(msgspec.json.encode(period), type=Period) == period
+
+
+def test_the_end_of_the_calendar_is_no_fault(catalogue: Catalogue) -> None:
+    """Days near 9999-12-31, which departments write for "never", are reckoned without an error and end nothing late."""
+    last = date(9999, 12, 31)
+    assert add_duration(last, "P5Y") == add_duration(last, "P1D") == add_duration(date(9999, 6, 1), "P1Y") == date(9999, 12, 30)
+    assert end_instant(last) == end_instant(date(9999, 12, 30))
+    dates: dict[str, Any] = {"decision": date(2026, 5, 6), "first_publication_here": date(2026, 5, 7)}
+    dates |= {"conduct_end": last, "valid_until": last}
+    assert penalty(catalogue, severity="general", **dates).last_day == date(2027, 5, 6)
