@@ -13,7 +13,6 @@ from gateway.core.errors import BadRequest, ErrorItem, InvalidParameter, Repeate
 from gateway.core.records.identifiers import looks_like_citizen_number
 
 MAX_PARAMETERS = 64
-MAX_ECHO = 64
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_UTF8 = "网址中的参数不是 UTF-8 编码；很可能是 GBK/GB18030，请改用 UTF-8 后再做百分号编码。"
@@ -62,19 +61,6 @@ def refuse_unknown(values: Mapping[str, str], known: Iterable[str]) -> None:
     for name in values:
         if name not in known:
             raise UnknownParameter(errors=(ErrorItem("unknown", "未知参数", parameter=echo(name)),))
-
-
-def integer(values: Mapping[str, str], name: str, *, low: int, high: int, default: int) -> int:
-    """A whole number in ASCII digits within its bounds.
-
-    Raises InvalidParameter.
-    """
-    text = values.get(name)
-    if text is None:
-        return default
-    if re.fullmatch(r"[0-9]{1,18}", text) is None or not low <= int(text) <= high:
-        raise InvalidParameter(errors=(ErrorItem("range", f"应为 {low} 至 {high} 的整数", parameter=name),))
-    return int(text)
 
 
 def flag(values: Mapping[str, str], name: str) -> bool:

@@ -239,11 +239,6 @@ def exchange_status(code: str) -> int:
     return next((status for prefix, status in EXCHANGE_STATUS if code.startswith(prefix)), 422)
 
 
-def status_of(error: Exception) -> int:
-    """The status that goes with an error."""
-    return _kind_of(error).status
-
-
 def _exchange_kind(code: str, status: int | None = None) -> ProblemKind:
     wire = code.lower().replace("_", "-")
     words = {"zh-CN": "交换规则不允许", "en": "Refused by the exchange rules"}

@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotAut
 from gateway.core import errors
 from gateway.web import problems
 from gateway.web.negotiation import LANGUAGES
-from gateway.web.problems import KINDS, Problem, Refusal, headers_of, problem_of, status_of
+from gateway.web.problems import KINDS, Problem, Refusal, headers_of, problem_of
 
 API = {
     400: (
@@ -59,7 +59,7 @@ def test_every_request_error_has_its_place_in_the_table() -> None:
     assert len(ours) > 15
     for each in ours:
         assert each.code in KINDS, each.__name__
-        assert status_of(each()) == KINDS[each.code].status
+        assert told(each()).status == KINDS[each.code].status
 
 
 @pytest.mark.parametrize("code", list(KINDS))
