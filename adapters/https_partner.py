@@ -17,6 +17,7 @@ import json
 import socket
 import ssl
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -218,7 +219,7 @@ class HttpsPartner:
         """One part into a temporary file; a broken transfer goes on where it stopped."""
         if not 0 < size <= MAX_PART:
             raise AdapterError("SIZE_BYTES", "文件过大", transient=False, place=name)
-        file = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the Part is forgotten
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # closed when nobody can read the Part any more
         for _ in range(POSTS):
             have = file.tell()
             data = await self._call(
@@ -239,6 +240,7 @@ class HttpsPartner:
             while chunk := file.read(65536):
                 yield chunk
 
+        weakref.finalize(read, file.close)
         return Part(name=name, size=file.tell(), digest=digest, read=read)
 
     async def ask(self, question: bytes, deadline: Instant) -> bytes:
