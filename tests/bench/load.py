@@ -110,7 +110,7 @@ def granian(target: str, port: int) -> list[str]:
 
 @contextlib.contextmanager
 def nginx(folder: Path) -> Iterator[str | None]:
-    """nginx with one worker over a folder of static files; None where it is not installed."""
+    """Nginx with one worker over a folder of static files; None where it is not installed."""
     binary = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if binary is None:
         yield None

@@ -1,0 +1,146 @@
+"""Seal, verify, verify and apply one stream between two gateways, in one process on one core, without HTTP.
+
+`python -m tests.bench.exchanging FOLDER RECORDS` prints records a second of each, and of the parts that it is made of measured alone:
+hashes, parses and inserts of the same bytes.
+"""
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.core.exchange.agreements import Limits
+from gateway.core.exchange.batches import read_manifest, verify_lines
+from gateway.core.exchange.merkle import CompactRange, leaf_hash
+from gateway.core.exchange.wire import b64
+from gateway.demo.cities import two_cities, write_settings
+from gateway.demo.exchange import agree
+from gateway.operations.ingest import ingest
+from gateway.operations.partners import streams_from
+from gateway.operations.receive_batch import receive_batch
+from gateway.operations.send_batch import seal_next
+from gateway.operations.set_up import set_up
+from gateway.services import open_services
+from gateway.settings import load
+from gateway.store import exchange as ledger
+from tests.bench import register
+from tests.bench.load import free_port
+
+STREAM = "tonghua-baishan-2026.administrative-penalties"
+_plain = msgspec.json.Decoder()
+
+
+class _Lines(msgspec.Struct):
+    p: str
+    d: list[str]
+
+
+async def main(folder: Path, count: int) -> None:
+    """Fill Tonghua, agree, then measure."""
+    cities = two_cities(folder, (free_port(), free_port()))
+    for city, neighbour in (cities, cities[::-1]):
+        write_settings(city, neighbour)
+        await set_up(load(city.settings_file), by="bench")
+    async with AsyncExitStack() as stack:
+        services = {city.key: await stack.enter_async_context(open_services(load(city.settings_file))) for city in cities}
+        for one in services.values():
+            await one.policies.refresh()
+        await agree(services, cities, signed=False)
+        ours, theirs = services["tonghua"], services["baishan"]
+        file = folder / "penalties.csv"
+        register.penalties(file, count)
+        await ingest(
+            ours,
+            dataset="administrative-penalties",
+            path=file,
+            authority=register.AUTHORITY,
+            officer="bench",
+            encoding="utf-8",
+            follow=False,
+        )
+
+        figures: dict[str, Any] = {"records": 0}
+        (stream,) = [found for found in await streams_from(ours.store.reads, ours.signers.party, ours.clock()) if found.name == STREAM]
+        started = time.perf_counter()
+        while True:
+            done = await seal_next(ours, stream)
+            figures["records"] += done.lines
+            if not done.more:
+                break
+        figures["seal"] = figures["records"] / (time.perf_counter() - started)
+
+        batches = []
+        seq = 1
+        while (batch := await ledger.out_batch(ours.store.reads, STREAM, 1, seq)) is not None:
+            batches.append((batch, dict(await ledger.out_parts_of(ours.store.reads, STREAM, 1, seq))))
+            seq += 1
+        tree = CompactRange()
+        started = time.perf_counter()
+        for batch, parts in batches:
+            manifest = read_manifest(batch.document.body)
+            for entry in manifest.parts:
+                if f"sha-256:{b64(hashlib.sha256(parts[entry.name]).digest())}" != entry.digest:
+                    raise SystemExit("a part differs from its digest")
+            tree = verify_lines(manifest, [(entry, parts[entry.name]) for entry in manifest.parts], tree, Limits()).tree
+        figures["verify"] = figures["records"] / (time.perf_counter() - started)
+
+        alone = _parts_alone([data for _, parts in batches for data in parts.values()], folder)
+        figures["verify: parts alone"] = figures["records"] / alone["read"]
+        figures["verify and apply: parts alone"] = figures["records"] / (alone["read"] + alone["insert"])
+
+        started = time.perf_counter()
+        for batch, parts in batches:
+            received = await receive_batch(theirs, stream=STREAM, document=batch.document, checkpoint=batch.checkpoint, parts=parts)
+            if received.result != "applied":
+                raise SystemExit(f"the batch came out {received.result}")
+        figures["verify and apply"] = figures["records"] / (time.perf_counter() - started)
+    print(json.dumps(figures))
+
+
+def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
+    """Seconds for hashing and parsing the same bytes, and for inserting rows of the same sizes, with nothing around."""
+    import gzip
+    from base64 import urlsafe_b64decode
+
+    decode = msgspec.json.Decoder(_Lines).decode
+    started = time.perf_counter()
+    rows = []
+    for data in files:
+        hashlib.sha256(data).digest()
+        raw = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        for line in raw.splitlines():
+            said = decode(line)
+            payload = urlsafe_b64decode(said.p + "=" * (-len(said.p) % 4))
+            leaf = leaf_hash(payload)
+            record = _plain.decode(payload)
+            values = [_plain.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in said.d]
+            for text in said.d:
+                hashlib.sha256(text.encode()).digest()
+            rows.append((record["rid"], record["v"], leaf, payload, msgspec.json.encode(values)))
+    read = time.perf_counter() - started
+    connection = sqlite3.connect(folder / "alone.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE records (rid TEXT PRIMARY KEY, v INTEGER, leaf BLOB, payload BLOB, fields BLOB)")
+    connection.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY, rid TEXT, v INTEGER)")
+    connection.execute("CREATE TABLE held (rid TEXT PRIMARY KEY, leaf BLOB, payload BLOB)")
+    started = time.perf_counter()
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", [(number, row[0], row[1]) for number, row in enumerate(rows)])
+    connection.executemany("INSERT INTO held VALUES (?, ?, ?)", [(row[0], row[2], row[3]) for row in rows])
+    connection.execute("COMMIT")
+    insert = time.perf_counter() - started
+    connection.close()
+    return {"read": read, "insert": insert}
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,96 @@
+"""Pieces of the core, in one process: a View of a 30-field mixed record against its encoding; compiling and checking the shipped policies.
+
+`python -m tests.bench.pieces` prints {"view_us": …, "encode_us": …, "compile_s": …}.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import msgspec
+
+from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.views import view
+from gateway.core.records.model import DatasetId, LifeDates, Record, RecordId, SubjectId, Unpublished, Value
+from tests.bench import register
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+def _sample_value(kind: str, name: str) -> Value:
+    samples: dict[str, Value] = {
+        "uscc": register.AUTHORITY,
+        "date": "2026-10-01",
+        "id_no": "220599198506150070",
+        "person_name": "测试甲某",
+        "subject_name": register.name(1),
+        "int": 3,
+        "bool": True,
+        "division": "220502",
+        "mobile": "13800000000",
+        "address": "吉林省通化市东昌区示例路1号",
+    }
+    if kind.startswith("decimal"):
+        return "1.200000"
+    return samples.get(kind, f"示例值 {name}")
+
+
+def _microseconds(call: Callable[[], object], rounds: int = 20_000) -> float:
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(rounds // 5):
+            call()
+        taken.append((time.perf_counter() - started) / (rounds // 5) * 1e6)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    """Measure and print."""
+    files = {str(path.relative_to(POLICIES)): path.read_bytes() for path in sorted(POLICIES.rglob("*.toml"))}
+    compiled = []
+    for _ in range(3):
+        started = time.perf_counter()
+        policies = compile_policies(files, version=1, today=date(2026, 11, 23))
+        compiled.append(time.perf_counter() - started)
+    dataset = policies.catalogue.datasets[DatasetId("administrative-penalties")]
+    plan_set = policies.plan_set("administrative-penalties", "department", "dept.supervision")
+    assert plan_set is not None
+    plan = plan_set.plans["individual_business"]
+    record = Record(
+        record_id=RecordId("rec_" + "a" * 26),
+        subject_id=SubjectId("sub_" + "a" * 26),
+        dataset=dataset.id,
+        category=dataset.category,
+        kind="individual_business",
+        version=1,
+        state="in_force",
+        trust="signed",
+        region="220500",
+        authority_code=register.AUTHORITY,
+        authority_name=register.AUTHORITY_NAME,
+        dates=LifeDates(decision=date(2026, 10, 1), first_publication_here=date(2026, 10, 2)),
+        severity="general",
+        received_at=NOW,
+        changed_seq=1,
+        raw=Unpublished({name: _sample_value(field.type, name) for name, field in dataset.fields.items() if not field.text}),
+    )
+    shown = view(record, plan, policies, NOW)
+    if shown is None or len(shown.fields) < 20:
+        raise SystemExit("the sample record has no view: the figure would mean nothing")
+    encode = msgspec.json.Encoder().encode
+    figures = {
+        "view_us": _microseconds(lambda: view(record, plan, policies, NOW)),
+        "encode_us": _microseconds(lambda: encode(shown)),
+        "compile_s": statistics.median(compiled),
+        "fields": len(shown.fields),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
