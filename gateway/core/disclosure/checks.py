@@ -11,21 +11,7 @@ from functools import cache
 from itertools import combinations, product
 from typing import Final
 
-from gateway.core.disclosure.masking import (
-    Clear,
-    Drop,
-    Exists,
-    Generalise,
-    Keep,
-    Redact,
-    Surname,
-    bands_ascend,
-    describe,
-    leq,
-    misfit,
-    rank,
-    treatment_of,
-)
+from gateway.core.disclosure.masking import bands_ascend, misfit
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Plan, Reasons
 from gateway.core.disclosure.rules import (
     OPEN_PURPOSE,
@@ -37,6 +23,7 @@ from gateway.core.disclosure.rules import (
     Rule,
     line_naming,
 )
+from gateway.core.disclosure.treatments import Clear, Drop, Exists, Generalise, Keep, Redact, Surname, describe, leq, rank, treatment_of
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind

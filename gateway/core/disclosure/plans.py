@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
-from gateway.core.disclosure.masking import Treat, Treatment
+from gateway.core.disclosure.masking import Treat
 from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, TierInfo
+from gateway.core.disclosure.treatments import Treatment
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.model import SUBJECT_KINDS, BasisRef, Capability, DatasetId, Field, FieldClass, SubjectKind

@@ -21,25 +21,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from gateway.core.disclosure import checks
-from gateway.core.disclosure.masking import (
-    DROP,
-    Clear,
-    Drop,
-    Generalise,
-    Keep,
-    Redact,
-    Surname,
-    Treatment,
-    describe,
-    leq,
-    meet,
-    misfit,
-    nothing,
-    treat_function,
-    treatment_of,
-    unchanged,
-    word,
-)
+from gateway.core.disclosure.masking import misfit, nothing, treat_function, unchanged
 from gateway.core.disclosure.plans import (
     GUESSABLE,
     PERSONAL_CLASSES,
@@ -64,6 +46,21 @@ from gateway.core.disclosure.rules import (
     Rule,
     read_disclosure_files,
     read_rules,
+)
+from gateway.core.disclosure.treatments import (
+    DROP,
+    Clear,
+    Drop,
+    Generalise,
+    Keep,
+    Redact,
+    Surname,
+    Treatment,
+    describe,
+    leq,
+    meet,
+    treatment_of,
+    word,
 )
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import read_catalogue

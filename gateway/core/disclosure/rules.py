@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.core.disclosure.masking import Treatment, TreatmentSpec, treatment_of
+from gateway.core.disclosure.treatments import Treatment, TreatmentSpec, treatment_of
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.policy_file import PolicyFile

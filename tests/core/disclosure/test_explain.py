@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.disclosure.explain import explain, hidden_fields
-from gateway.core.disclosure.masking import CLEAR, describe
+from gateway.core.disclosure.treatments import CLEAR, describe
 from gateway.core.errors import PolicyError
 from tests.core.disclosure.making import DEPARTMENT, PENALTIES, PUBLIC, line_of, plan_of, shipped, shipped_files
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.disclosure.masking import (
+from gateway.core.disclosure.masking import DROPPED, household_name, misfit, parse_twin, treat_function, twin
+from gateway.core.disclosure.shapes import graphemes, uscc_holds
+from gateway.core.disclosure.surnames import COMPOUND, SINGLE
+from gateway.core.disclosure.treatments import (
     CLEAR,
     DROP,
-    DROPPED,
     EXISTS,
     SURNAME,
     Generalise,
@@ -20,19 +22,11 @@ from gateway.core.disclosure.masking import (
     Surname,
     Treatment,
     describe,
-    graphemes,
-    household_name,
     leq,
     meet,
-    misfit,
-    parse_twin,
     rank,
-    treat_function,
-    twin,
-    uscc_holds,
     word,
 )
-from gateway.core.disclosure.surnames import COMPOUND, SINGLE
 from gateway.core.records.model import Field, SubjectKind
 from tests.core.disclosure.making import FIRM, HOUSEHOLD, PERSON
 

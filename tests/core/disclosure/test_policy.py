@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime
 import pytest
 import rfc8785
 
-from gateway.core.disclosure.masking import CLEAR, DROP, DROPPED, Keep, Redact, Surname, leq, nothing
+from gateway.core.disclosure.masking import DROPPED, nothing
 from gateway.core.disclosure.plans import digest
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
+from gateway.core.disclosure.treatments import CLEAR, DROP, Keep, Redact, Surname, leq
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS
 from tests.core.disclosure.making import (

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gateway.core.disclosure import checks, masking, rules
+from gateway.core.disclosure import checks, rules, treatments
 from gateway.core.records import catalogue, model, periods
 from tests.core.disclosure.making import POLICIES, shipped_files
 
@@ -32,7 +32,7 @@ def written(*modules: object) -> Iterator[type[Struct]]:
 
 @pytest.mark.parametrize(
     "struct",
-    sorted(set(written(rules, masking, catalogue, model, periods)), key=lambda each: each.__name__),
+    sorted(set(written(rules, treatments, catalogue, model, periods)), key=lambda each: each.__name__),
     ids=lambda each: each.__name__,
 )
 def test_every_key_is_documented(struct: type[Struct]) -> None:
