@@ -29,7 +29,7 @@ def asked(case: Any, server: Server, **headers: str) -> None:
 
 @schema.parametrize()
 @settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 def test_public(case: Any, server: Server) -> None:
     """As the public."""
@@ -37,9 +37,7 @@ def test_public(case: Any, server: Server) -> None:
 
 
 @schema.parametrize()
-@settings(
-    max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
-)
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 def test_department(case: Any, server: Server, city: City) -> None:
     """As a department, whose rows are made live."""
     asked(case, server, authorization=f"Bearer {_token(city)}")
