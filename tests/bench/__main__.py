@@ -5,7 +5,7 @@ answers is checked. A row says so where a tool (wrk, nginx) is absent.
 """
 
 import argparse
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import logging
@@ -378,7 +378,7 @@ def main() -> int:
     parser.add_argument("--subjects", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(f"bench-{datetime.date.today()}.json"))
+    parser.add_argument("--out", type=Path, default=Path(f"bench-{dt.datetime.now(dt.UTC).date()}.json"))
     parser.add_argument("--only", nargs="*", default=["writing", "core", "starting", "reading", "exporting", "exchanging"])
     parser.add_argument("--folder", type=Path, help="keep the data here instead of a temporary folder")
     options = parser.parse_args()
@@ -392,7 +392,7 @@ def main() -> int:
     options.out.write_text(
         json.dumps(
             {
-                "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 "commit": commit,
                 "python": platform.python_version(),
                 "machine": platform.platform(),

@@ -7,6 +7,7 @@ the product's own renderings, so that the limit serves the very same bytes by th
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from litestar import Litestar, get
@@ -38,14 +39,9 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": BODY})
 
 
-_connection: sqlite3.Connection | None = None
-
-
+@lru_cache(1)
 def _reader() -> sqlite3.Connection:
-    global _connection
-    if _connection is None:
-        _connection = sqlite3.connect(f"file:{READ_MODEL}?mode=ro", uri=True, check_same_thread=False)
-    return _connection
+    return sqlite3.connect(f"file:{READ_MODEL}?mode=ro", uri=True, check_same_thread=False)
 
 
 def copy_documents(source: str, target: str) -> int:

@@ -74,9 +74,8 @@ def server(
             except httpx.HTTPError:
                 pass
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"{command[0]} did not answer at {url}: {(process.stderr.read() if process.poll() is not None and process.stderr else b'').decode()[-2000:]}"
-                )
+                said = process.stderr.read() if process.poll() is not None and process.stderr else b""
+                raise RuntimeError(f"{command[0]} did not answer at {url}: {said.decode()[-2000:]}")
             time.sleep(0.05)
         yield process.pid
     finally:
@@ -122,7 +121,8 @@ def nginx(folder: Path) -> Iterator[str | None]:
             f"daemon off; worker_processes 1; pid {scratch}/pid; error_log /dev/null;\nuser root;\n"
             "events { worker_connections 1024; }\n"
             f"http {{ access_log off; sendfile on; keepalive_requests 1000000; default_type application/json;\n"
-            f"  client_body_temp_path {scratch}; proxy_temp_path {scratch}; fastcgi_temp_path {scratch}; uwsgi_temp_path {scratch}; scgi_temp_path {scratch};\n"
+            f"  client_body_temp_path {scratch}; proxy_temp_path {scratch}; fastcgi_temp_path {scratch};\n"
+            f"  uwsgi_temp_path {scratch}; scgi_temp_path {scratch};\n"
             f"  server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
         )
         with server([binary, "-p", scratch, "-c", str(configuration)], f"http://127.0.0.1:{port}/"):
