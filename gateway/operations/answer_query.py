@@ -268,7 +268,7 @@ def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[st
 
 def _export(scene: Scene, ask: Ask, form: Form, plan: walking.Plan, source: walking.Source, chosen: Sequence[str], *, name: str) -> Answer:
     """All rows: the rendered bytes themselves where nothing has to be done to them."""
-    as_rendered = isinstance(source, walking.Rendered) and not plan.predicates and not plan.sorting and scene.language == "zh-CN"
+    as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
     kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
@@ -289,9 +289,12 @@ async def _rendered_steps(scene: Scene, plan: walking.Plan, *, csv: bool) -> Asy
         now=scene.now_text,
         snapshot=scene.head.seq,
         payload=payload,
+        document=bool(plan.predicates),
         size=walking.EXPORT,
     )
     async for rows in steps:
+        if plan.predicates:
+            rows = [row for row in rows if not row.fresh or walking.passes(plan, row.document)]
         stale = [row.record_id for row in rows if not row.fresh]
         if not stale:
             yield [row.payload for row in rows]

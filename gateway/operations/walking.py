@@ -15,6 +15,7 @@ from functools import partial
 from heapq import nsmallest
 from typing import Any, Literal, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.query import Filter, Query
@@ -25,7 +26,7 @@ from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.records.divisions import covers
 from gateway.core.records.model import SUBJECT_KINDS, RecordId, SubjectId
-from gateway.operations.answering import DOCUMENT, Scene
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene
 from gateway.store import feed, renderings
 from gateway.store.records import load
 from gateway.store.renderings import Condition, Order
@@ -63,6 +64,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sorting: Sorting
     """Not empty: an order that only the documents know; then `order` is by id."""
     listing: bool = False
+    narrow: bool = False
+    """All predicates are about fields of the dataset, so only these are decoded."""
 
 
 class Source(Protocol):
@@ -162,18 +165,24 @@ def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Se
     """Which conditions and orders the database decides, and which the shown document."""
     columns = _COLUMNS if scene.public else _LIVE_COLUMNS
     conditions, predicates = list(fixed), []
+    narrow = True
     for each in query.filters:
         column = columns.get(each.field)
         condition = condition_of(each, column) if column is not None else None
         if condition is not None:
             conditions.append(condition)
-        else:
-            predicates.append(predicate(each, types.get(each.field, "string")))
+            continue
+        type_ = types.get(each.field, "string")
+        predicates.append(predicate(each, type_))
+        narrow = narrow and each.field not in _ENVELOPE and column is None
+        if scene.public and not listing and (hint := _hint(each, type_)) is not None:
+            conditions.append(hint)
     if set(query.kinds) != set(SUBJECT_KINDS):  # a filter reaches only the kinds for which it is allowed
         if scene.public and query.kinds == ("legal",):
             conditions.append(Condition(column="bulk", op="eq"))
         else:
             predicates.append(partial(_of_kinds, frozenset(query.kinds)))
+            narrow = False
     by_column = scene.public and all(name in _SORTED_COLUMNS for name, _ in query.sort)
     return Plan(
         conditions=tuple(dict.fromkeys(conditions)),
@@ -181,6 +190,24 @@ def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Se
         order=tuple(Order(column=_COLUMNS[name], descending=down) for name, down in query.sort) if by_column else (),
         sorting=() if by_column else query.sort,
         listing=listing,
+        narrow=narrow,
+    )
+
+
+_ENVELOPE = frozenset(
+    {"name", "uscc", "document_number", "decision_date", "severity", "marks", "source", "region", "kind", "dataset", "list"}
+)
+_WHOLE = frozenset({"string", "subject_name", "uscc", "reg_no", "org_code", "date", "enum"})
+
+
+def _hint(each: Filter, type_: str) -> Condition | None:
+    """Bytes that a rendering must hold to meet a filter by whole values: the database looks, the document still decides."""
+    if each.op not in ("eq", "in") or type_ not in _WHOLE or each.field in _ENVELOPE:
+        return None
+    if type_ == "enum":  # one of several codes may be meant
+        return Condition(column="body", op="holds", values=tuple(str(value).encode() for value in each.values))
+    return Condition(
+        column="body", op="holds", values=tuple(b'"%b":%b' % (each.field.encode(), ENCODER.encode(str(value))) for value in each.values)
     )
 
 
@@ -240,7 +267,7 @@ async def live_rows(scene: Scene, plan: Plan, record_ids: Sequence[str], *, csv:
     """Stale rows of an export made anew: as documents, or as CSV lines in the columns of their dataset."""
     found: dict[str, bytes] = {}
     for record_id, body in (await live(scene, record_ids, listing=plan.listing)).items():
-        if _still(plan, body) is None:
+        if _still(plan, body) is None or (plan.predicates and not passes(plan, body)):
             continue
         if not csv:
             found[record_id] = body
@@ -298,7 +325,7 @@ _DOCUMENT_NAMES = {column: name for name, column in _COLUMNS.items()}
 
 
 def _meets(condition: Condition, document: Document) -> bool:
-    if condition.column in ("bulk", "subject_id"):
+    if condition.column in ("bulk", "subject_id", "body"):
         return True
     found = path_value(document, _DOCUMENT_NAMES[condition.column])
     values = condition.values
@@ -314,8 +341,6 @@ def _meets(condition: Condition, document: Document) -> bool:
         return any(values[n] <= found < values[n + 1] for n in range(0, len(values), 2))
     if condition.op in ("eq", "in"):
         return found in values
-    if condition.op == "ne":
-        return bool(found != values[0])
     first = values[0]
     compared = {"gte": found >= first, "gt": found > first, "lte": found <= first, "lt": found < first}
     return bool(compared[condition.op])
@@ -365,7 +390,7 @@ async def walk(
     while True:
         rows = await source.batch(plan, keys=at, back=back, size=size, snapshot=snapshot)
         for row in rows:
-            if row.body is not None and (not plan.predicates or _passes(plan, row.body)):
+            if row.body is not None and (not plan.predicates or passes(plan, row.body)):
                 if len(found) == limit:
                     return found, True
                 found.append(row)
@@ -374,8 +399,16 @@ async def walk(
         at = rows[-1].keys
 
 
-def _passes(plan: Plan, body: bytes) -> bool:
-    document = DOCUMENT.decode(body)
+class _Narrow(Struct):
+    fields: dict[str, Any]
+
+
+_NARROW = msgspec.json.Decoder(_Narrow)
+
+
+def passes(plan: Plan, body: bytes) -> bool:
+    """Whether a shown document meets the conditions that the database could not decide."""
+    document = {"fields": _NARROW.decode(body).fields} if plan.narrow else DOCUMENT.decode(body)
     return all(holds(document) for holds in plan.predicates)
 
 
@@ -460,7 +493,7 @@ async def everything(source: Source, plan: Plan, *, snapshot: int) -> AsyncItera
     at: Sequence[str] | None = None
     while True:
         rows = await source.batch(plan, keys=at, back=False, size=EXPORT, snapshot=snapshot)
-        yield [row.body for row in rows if row.body is not None and (not plan.predicates or _passes(plan, row.body))]
+        yield [row.body for row in rows if row.body is not None and (not plan.predicates or passes(plan, row.body))]
         if len(rows) < EXPORT:
             return
         at = rows[-1].keys

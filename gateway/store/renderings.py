@@ -10,7 +10,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from gateway.store.dialects import among
 from gateway.store.reads import Parameters, Statement
@@ -78,7 +81,7 @@ RECORD_COLUMNS = (
 )
 FEED_ROW_COLUMNS = ("plan_set", "record_id", "dataset", "category", "list", "digest", "valid_until", "added_seq")
 
-Op = Literal["eq", "ne", "in", "gte", "gt", "lte", "lt", "prefix", "isnull", "notnull", "marked"]
+Op = Literal["eq", "in", "gte", "gt", "lte", "lt", "prefix", "isnull", "notnull", "marked", "holds"]
 Payload = Literal["body", "listing", "flat", "listing_flat"]
 Column = str
 
@@ -88,7 +91,7 @@ class Condition(Struct, frozen=True, kw_only=True):
 
     column: Column
     op: Op
-    values: tuple[str, ...] = ()
+    values: tuple[str | bytes, ...] = ()
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -108,6 +111,8 @@ class Shape(Struct, frozen=True, kw_only=True):
     payload: Payload
     probe: bool
     """Look each row up among the changes after the reader (pages); else once for all rows (exports)."""
+    document: bool = False
+    """The document beside the payload, for conditions that only it decides."""
 
 
 # --- one subject, one record -------------------------------------------------------------------------------------------
@@ -197,16 +202,35 @@ def _fresh_flag(probe: bool) -> sa.ColumnElement[int]:
     ).label("fresh")
 
 
+class _Holds(FunctionElement[int]):
+    """Where some bytes stand in other bytes, counted from 1; 0: nowhere."""
+
+    name = "holds"
+    inherit_cache = True
+    type = sa.Integer()
+
+
+@compiles(_Holds, "sqlite")
+def _holds_sqlite(element: _Holds, compiler: SQLCompiler, **words: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **words)})"
+
+
+@compiles(_Holds, "postgresql")
+def _holds_postgresql(element: _Holds, compiler: SQLCompiler, **words: Any) -> str:
+    column, wanted = element.clauses
+    return f"position({compiler.process(wanted, **words)} IN {compiler.process(column, **words)})"
+
+
 def _bound(column: sa.ColumnElement[Any], op: Op, place: int, count: int) -> sa.ColumnElement[bool]:
     """A condition on a column, with parameters v<place>_<n>."""
 
     def value(n: int = 0) -> sa.BindParameter[str]:
         return sa.bindparam(f"v{place}_{n}", type_=sa.Text())
 
+    if op == "holds":
+        return sa.or_(*(_Holds(column, sa.bindparam(f"v{place}_{n}", type_=sa.LargeBinary())) > 0 for n in range(count)))
     if op == "eq":
         return column == value()
-    if op == "ne":
-        return column != value()
     if op == "in":
         return sa.or_(*(column == value(n) for n in range(count)))
     if op == "gte":
@@ -227,7 +251,7 @@ def _bound(column: sa.ColumnElement[Any], op: Op, place: int, count: int) -> sa.
     return sa.or_(*(wrapped.contains(sa.literal("|") + value(n) + sa.literal("|")) for n in range(count)))
 
 
-def _parameters(conditions: Sequence[Condition]) -> dict[str, str]:
+def _parameters(conditions: Sequence[Condition]) -> dict[str, str | bytes]:
     return {f"v{place}_{n}": value for place, condition in enumerate(conditions) for n, value in enumerate(condition.values)}
 
 
@@ -257,6 +281,7 @@ def _page(shape: Shape) -> sa.Select[Any]:
         _d[shape.payload].label("payload"),
         _d.seq,
         *(column.label(f"k{n}") for n, (column, _) in enumerate(keys)),
+        *([_d.body.label("document")] if shape.document else []),
     ).where(_d.added_seq <= sa.bindparam("snapshot"))
     for place, (column, op, count) in enumerate(shape.conditions):
         statement = statement.where(_bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
@@ -315,10 +340,12 @@ def export(
     now: str,
     snapshot: int,
     payload: Payload,
+    document: bool = False,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All rows in lists, of one snapshot, off the loop; each with `fresh` and `payload`."""
-    statement = _page(_shape(conditions, order, after=False, back=False, payload=payload, probe=False))
+    """All rows in lists, of one snapshot, off the loop; each with `fresh` and `payload`, and its `document` if wanted."""
+    shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
+    statement = _page(shape)
     return source.stream(statement, {**_parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}, size)
 
 
