@@ -69,6 +69,7 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
         return create_async_engine(
             url,
             hide_parameters=True,
+            pool_pre_ping=True,  # a write is not asked again, so a dead connection is found before it begins
             pool_size=5,
             max_overflow=5,
             pool_timeout=max(wait_s, 0.1),
@@ -175,6 +176,7 @@ _SQLSTATE = {
     "53100": "store-full",
     "53200": "store-full",
     "25006": "store-readonly",
+    "42501": "store-readonly",
     "42P01": "migration-needed",
     "42703": "migration-needed",
     "XX001": "store-corrupt",

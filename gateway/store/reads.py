@@ -270,15 +270,22 @@ class PostgresReads:
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows."""
-        with _coded():
-            async with self._engine.connect() as connection:
-                return list((await connection.execute(statement, params)).all())
+        return list((await self._execute(statement, params)).all())
 
     async def one(self, statement: Statement, params: Parameters | None = None) -> Row | None:
         """The first row, or None."""
-        with _coded():
-            async with self._engine.connect() as connection:
-                return (await connection.execute(statement, params)).first()
+        return (await self._execute(statement, params)).first()
+
+    async def _execute(self, statement: Statement, params: Parameters | None) -> sa.CursorResult[Any]:
+        """A read has no effect, so it is asked again when the server had closed the connection (a restart, a fail-over)."""
+        for again in (True, False):
+            try:
+                async with self._engine.connect() as connection:
+                    return await connection.execute(statement, params)
+            except DRIVER_ERRORS as error:
+                if not (again and isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
+                    raise store_error(error) from None
+        raise AssertionError  # the second round returned or raised
 
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows; on PostgreSQL nothing blocks the loop."""

@@ -155,6 +155,7 @@ class Store:
         self._wait_s = wait_s
         self._engine: AsyncEngine = write_engine(url, wait_s=wait_s)
         self._reads: Reads | None = None
+        self._old_pages = False
 
     def __repr__(self) -> str:
         return f"<Store {self.dialect}>"  # no address: it may carry a password
@@ -218,7 +219,8 @@ class Store:
                 yield transaction
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
-        if transaction.shredded:
+        self._old_pages = self._old_pages or transaction.shredded
+        if self._old_pages:
             await self._forget()
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -276,6 +278,7 @@ class Store:
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
         if path is not None:
+            await self._forget()  # a process that died after an erasure may have left its log
             self._reads = SqliteReads(path, self.vault, wait_s=self._wait_s)
         else:
             self._reads = PostgresReads(read_engine(self._url, wait_s=self._wait_s), self.vault)
@@ -304,11 +307,15 @@ class Store:
                 await connection.execute(sa.insert(meta).values(name=name, value=value))
 
     async def _forget(self) -> None:
-        """After an erasure: no old page may stay in the write-ahead log. A busy reader only delays it to the next checkpoint."""
-        with contextlib.suppress(*DRIVER_ERRORS):
-            if self.dialect == "sqlite":
+        """After an erasure: no old page may stay in SQLite's write-ahead log. A reader in the way only delays it to the next transaction.
+
+        PostgreSQL has no such act: what was erased leaves its files with the next vacuum, and its log with the log's own retention.
+        """
+        self._old_pages = False
+        if self.dialect == "sqlite":
+            with contextlib.suppress(*DRIVER_ERRORS):
                 async with self._engine.connect() as connection:
-                    await connection.run_sync(_empty_log)
+                    self._old_pages = not await connection.run_sync(_empty_log)
 
     async def close(self) -> None:
         """Let go of the database; twice is harmless."""
@@ -332,10 +339,19 @@ def _newer() -> StoreError:
     )
 
 
-def _empty_log(connection: sa.Connection) -> None:
+def _empty_log(connection: sa.Connection) -> bool:
+    """Copy the write-ahead log into the database and cut it to nothing; False when a reader was in the way."""
     cursor = connection.connection.cursor()  # beneath SQLAlchemy, which would begin a transaction
-    cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    cursor.close()
+    try:
+        cursor.execute("PRAGMA busy_timeout")
+        (usual,) = cursor.fetchone() or (0,)
+        cursor.execute("PRAGMA busy_timeout = 200")  # meanwhile no other task writes
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (busy, *_pages) = cursor.fetchone() or (1,)
+        cursor.execute(f"PRAGMA busy_timeout = {usual}")
+    finally:
+        cursor.close()
+    return busy == 0
 
 
 def _version(connection: sa.Connection) -> str | None:

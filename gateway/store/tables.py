@@ -2,7 +2,8 @@
 
 Instants are ISO 8601 text in UTC with `Z` (`YYYY-MM-DDTHH:MM:SSZ`, sortable), days are ISO text, JSON is UTF-8 bytes made by
 msgspec, ids are text. Nothing personal stands here in clear: see `vault.py`, `sealing.py` and policy.md §11. Until the first
-release the first migration follows this page: after a change run `python tests/store/renew_first_migration.py`.
+release the first migration follows this page: after a change run `python tests/store/renew_first_migration.py`. A length stands
+only where something else keeps it: PostgreSQL would refuse a whole chunk for one long name.
 """
 
 from sqlalchemy import (
@@ -57,9 +58,9 @@ audit = Table(
     "audit", metadata,
     Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
-    Column("actor", String(128), nullable=False),
+    Column("actor", Text, nullable=False),
     Column("act", String(64), nullable=False),
-    Column("target", String(256), nullable=False),
+    Column("target", Text, nullable=False),
     Column("detail", LargeBinary, nullable=False),  # ciphertext of JSON: ids, counts and codes; never values
     Column("chain", LargeBinary, nullable=False),   # SHA-256(previous chain ‖ row); over ciphertext, so that shredding never breaks it
 )
@@ -106,7 +107,7 @@ records = Table(
     Column("trust", String(8), nullable=False),
     Column("region", String(6), nullable=False),
     Column("authority_code", String(18)),
-    Column("authority_name", String(200)),
+    Column("authority_name", Text),
     Column("sender", String(18)),
     Column("officer", String(32)),                       # hex of the blind index: the officer's name stands sealed in `ingests`
     Column("decided_on", String(10)),
@@ -142,7 +143,7 @@ record_versions = Table(
     Column("trust", String(8), nullable=False),
     Column("region", String(6), nullable=False),
     Column("authority_code", String(18)),
-    Column("authority_name", String(200)),
+    Column("authority_name", Text),
     Column("sender", String(18)),
     Column("officer", String(32)),
     Column("decided_on", String(10)),
@@ -161,7 +162,7 @@ record_versions = Table(
     Column("received_at", String(32), nullable=False),
     Column("op", String(16), nullable=False),
     Column("reason", String(32)),
-    Column("actor", String(128), nullable=False),
+    Column("actor", Text, nullable=False),
     Column("at", String(32), nullable=False),
     Column("seq", Seq, nullable=False),
 )
@@ -178,7 +179,7 @@ changes = Table(
     Column("version", Integer, nullable=False),
     Column("op", String(16), nullable=False),  # assert amend dispute undispute hold release repair retract expire erase recognise lift
     Column("reason", String(32)),
-    Column("actor", String(128), nullable=False),
+    Column("actor", Text, nullable=False),
 )
 """The spine. Renderings, search, feeds and partner streams are readers of this table with a cursor."""
 
@@ -207,7 +208,7 @@ policy_versions = Table(
     Column("parent", Integer),
     Column("files", LargeBinary, nullable=False),  # msgpack {path: bytes}
     Column("proposed_at", String(32), nullable=False),
-    Column("proposed_by", String(128), nullable=False),
+    Column("proposed_by", Text, nullable=False),
 )
 
 policy_activations = Table(
@@ -215,7 +216,7 @@ policy_activations = Table(
     Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("version", Integer, ForeignKey("policy_versions.version"), nullable=False),
     Column("at", String(32), nullable=False),
-    Column("by", String(128), nullable=False),
+    Column("by", Text, nullable=False),
     Column("reason", String(64), nullable=False),
 )
 

@@ -174,6 +174,29 @@ async def test_erased_record_leaves_the_files(sqlite_url: str, open_store: Calla
         assert not any(value in path.read_bytes() for value in (*unpack(row.secret).values(), row.clear)), path.name
 
 
+async def test_reader_in_the_way_only_delays(sqlite_url: str, open_store: Callable[..., Any]) -> None:
+    """While a reader holds an old snapshot the log cannot be cut; the next transaction, or the next start, does it."""
+    store = await open_store(sqlite_url)
+    await fill(store)
+    assert store.path is not None
+    log = Path(f"{store.path}-wal")
+    (mine,) = (row for row in await records.load(store.reads) if row.kind == "natural")
+    stream = store.reads.stream(sa.select(record_rows.c.record_id), size=1)
+    await anext(stream)
+    async with store.transaction() as tx:
+        await records.erase(tx, mine.record_id, actor="clerk")
+    assert log.stat().st_size > 0
+    await stream.aclose()
+    async with store.transaction() as tx:
+        await tx.number("x")
+    assert log.stat().st_size == 0
+    async with store.transaction() as tx:
+        await tx.number("x")
+    assert log.stat().st_size > 0
+    await open_store(sqlite_url)
+    assert log.stat().st_size == 0
+
+
 @pytest.mark.parametrize(
     ("made", "sealed"),
     [

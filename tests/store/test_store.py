@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from gateway.core.errors import StoreError
 from gateway.settings import Clock
@@ -19,6 +20,7 @@ from gateway.store import changes, records
 from gateway.store.store import Store, moment, new_id, new_ids, stamp
 from gateway.store.tables import counters, meta, tokens
 from gateway.store.vault import Vault
+from tests.conftest import _sql
 from tests.store.checks import check_store
 from tests.store.samples import PENALTIES, forever, no_texts, penalty
 
@@ -259,6 +261,24 @@ async def test_read_only_file_is_told(sqlite_url: str, open_store: Callable[...,
     assert await changes.head(store.reads) == 1
 
 
+async def test_server_that_goes_away_is_told(pg_database: str, pg_server: str, open_store: Callable[..., Any]) -> None:
+    """A connection that the server closes undoes the transaction; reads are asked again, and the store works on."""
+    store = await open_store(pg_database)
+    await accept(store, 1)
+    kick = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'chengxin'"
+    server = make_url(pg_server).set(database=make_url(pg_database).database).render_as_string(hide_password=False)
+    with pytest.raises(StoreError) as refused:
+        async with store.transaction() as tx:
+            await records.accept(tx, [penalty(2)], no_texts(1), PENALTIES, actor="test", period_of=forever)
+            await _sql(server, kick)
+            await records.accept(tx, [penalty(3)], no_texts(1), PENALTIES, actor="test", period_of=forever)
+    assert refused.value.code == "store-unavailable"
+    await _sql(server, kick)
+    assert await changes.head(store.reads) == 1
+    await accept(store, 2)
+    await check_store(store)
+
+
 async def test_broken_rule_of_the_tables_repeats_no_value(store: Store) -> None:
     """An error names a code and a constraint, never what was bound: not in its text, not in its cause."""
     row = {"token_sha256": "geheim", "app": "geheim", "org": "o", "tier": "t", "purpose": "p", "issued_at": "i", "expires_at": "e"}
@@ -324,6 +344,7 @@ from gateway.settings import Clock
 from gateway.store import records
 from gateway.store.store import Store
 from gateway.store.vault import Vault
+from tests.conftest import _sql
 from tests.store.samples import PENALTIES, forever, no_texts, penalty
 
 async def main():
@@ -366,6 +387,7 @@ from gateway.settings import Clock
 from gateway.store import records
 from gateway.store.store import Store
 from gateway.store.vault import Vault
+from tests.conftest import _sql
 from tests.store.samples import PENALTIES, forever, no_texts, penalty
 
 async def main():
