@@ -137,7 +137,7 @@ def _inputs(policies: Policies, stream: Stream, as_of: datetime | None, held: _H
             kind=record.kind if record is not None else "natural",
             trust=record.trust if record is not None else "vouched",
             dispute=(record is not None and record.dispute_since is not None) or (said is not None and said.dispute),
-            publish_until=_last_day(said, period),
+            publish_until=_last_day(said, period, record),
             period_known=period is not None and period.state in ("open", "over"),
         ),
         terms=Terms(
@@ -176,10 +176,13 @@ def _period(policies: Policies, record: Record, now: datetime) -> Period | None:
     )
 
 
-def _last_day(said: Statement | None, period: Period | None) -> date | None:
+def _last_day(said: Statement | None, period: Period | None, record: Record | None) -> date | None:
+    """The last day on which it may have an effect: shown there, shown here, and valid by its own words, whichever ends first."""
     days = [date.fromisoformat(said.publish_until)] if said is not None and said.publish_until is not None else []
     if period is not None and period.last_day is not None:
         days.append(period.last_day)
+    if record is not None and record.dates.valid_until is not None:
+        days.append(record.dates.valid_until)
     return min(days, default=None)
 
 

@@ -1,6 +1,7 @@
 """Batches from one city to the other: what is sent, what arrives, what disappears; and that the whole ledger holds after each step."""
 
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -97,4 +98,25 @@ async def test_an_honour_is_recognised_and_lifted(cities: Cities):
     await send_batch(cities.tonghua, at_once=True)
     (there,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
     assert (there.state, there.recognised) == ("retracted", None)
+    await settled(cities)
+
+
+async def test_an_honour_that_is_no_longer_valid_is_not_recognised(cities: Cities):
+    """An honour past its own validity is shown with its mark, but takes no effect next door; a valid one takes it until its last day."""
+    lapsed, valid = ids(
+        await put(
+            cities.tonghua,
+            HONOURS_DATASET,
+            honour(2, "通化市澄泉商贸有限公司", 有效期至="2026-05-31"),
+            honour(3, "通化市拓岩建材有限公司", 有效期至="2026-12-31"),
+        )
+    )
+    await send_batch(cities.tonghua, at_once=True)
+    held = {each.record_id: each for each in await records.load(cities.baishan.store.reads, ids=[RecordId(lapsed), RecordId(valid)])}
+    assert (held[RecordId(lapsed)].state, held[RecordId(lapsed)].recognised) == ("in_force", None)
+    recognised = held[RecordId(valid)].recognised
+    assert recognised is not None
+    assert recognised.until == date(2026, 12, 31)
+    decided = await ledger.decisions(cities.baishan.store.reads, [lapsed])
+    assert (decided[lapsed].effect, decided[lapsed].reason) == (None, "expired")
     await settled(cities)
