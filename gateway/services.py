@@ -179,7 +179,7 @@ def load_signers(settings: Settings) -> Signers:
     for use in PARTY_KEY_USES:
         if not any(key.use == use for key in keys):
             raise SettingsError(f"there is no `{use}` key", code="key-missing", place=str(folder), hint="chengxin key init")
-    publics = [key.signer.vkey.rpartition("+")[2] for key in keys]
+    publics = [key.signer.vkey.split("+", 2)[2] for key in keys]  # base64 may hold further signs of plus
     if len(set(publics)) != len(publics):
         raise SettingsError(
             "two signing keys are the same",

@@ -178,7 +178,7 @@ def _known(document: KeysDocument) -> Iterable[KnownKey]:
             continue
         verifier = parse_vkey(listed.vkey)
         _check_name(document.party, listed.use, verifier)
-        material = listed.vkey.rsplit("+", 1)[-1]
+        material = listed.vkey.split("+", 2)[2]  # base64 may hold further signs of plus
         if uses_of.setdefault(material, listed.use) != listed.use:
             raise ExchangeError("one key pair for two uses", code="SIG_KEY_USE", place=verifier.name)
         yield KnownKey(
