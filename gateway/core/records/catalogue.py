@@ -16,7 +16,9 @@ from msgspec import Meta, Struct
 
 from gateway.core.errors import PolicyError
 from gateway.core.records.headers import normalise_header
+from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import (
+    NEGATIVE_CATEGORIES,
     SUBJECT_KINDS,
     BasisRef,
     Capability,
@@ -395,5 +397,9 @@ def _read_lists(files: Mapping[str, bytes], datasets: Mapping[DatasetId, Dataset
         if not rules[made.period_rule].takes(act):
             raise file.error(f"the period `{made.period_rule}` is not for the act `{act}`", "period_rule", code="policy-S10",
                              hint="the list says by which rule its dataset is counted")
+        if (made.polarity == "black") != (datasets[made.dataset].category in NEGATIVE_CATEGORIES):
+            raise file.error("a blacklist is built from records that burden, a red list from others", "polarity", code="policy-S10")
+        if not uscc_is_valid(made.authority.uscc):
+            raise file.error("the code of the authority has a wrong check character", "authority", code="policy-S10")
         lists[made.id] = made
     return lists

@@ -119,6 +119,8 @@ def test_rules_are_handed_on(policy_files: Files) -> None:
         ("lists/honours.toml", 'period_rule = "no-statutory-end-honour"', 'period_rule = "order36-serious"', "policy-S10", "honour"),
         ("lists/honours.toml", "persons = false", 'persons = [{ law = "甲" }]', "policy-parse", "authority_lookup_uri"),
         ("lists/honours.toml", 'id = "honours"', 'id = "red"', "policy-parse", "another name"),
+        ("lists/honours.toml", 'polarity = "red"', 'polarity = "black"', "policy-S10", "burden"),
+        ("lists/honours.toml", "11220500XXT000126U", "11220500XXT000126T", "policy-S10", "check character"),
         ("lists/honours.toml", "legal_basis = [", "legal_basis = []\nother = [", "policy-parse", "other"),
         ("periods.toml", 'id = "order36-general"', 'id = "order36-minor"', "policy-parse", "twice"),
         (
