@@ -39,6 +39,7 @@ RUN: Final = re.compile(rf"[0-9](?:{GAP}[0-9]){{5,}}(?:{GAP}X(?![A-Z0-9]))?")
 _GROUP: Final = re.compile("[0-9]+X?")
 
 _DAY8: Final = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+_DAY: Final = re.compile(f"(?:19|20)[0-9]{{2}}{_DAY8}")
 _ID18: Final = re.compile(rf"[1-9][0-9]{{5}}(?:18|19|20)[0-9]{{2}}{_DAY8}[0-9]{{3}}[0-9X]")
 _ID15: Final = re.compile(rf"[1-8][0-9]{{7}}{_DAY8}[0-9]{{3}}")
 _MOBILE: Final = re.compile(r"(?:(?:00)?86)?1[3-9][0-9]{9}")
@@ -46,7 +47,7 @@ _LANDLINE: Final = re.compile(r"(?:0086|86)?0(?:10|2[0-9]|[3-9][0-9]{2})[1-9][0-
 _CARD: Final = re.compile(r"[1-9][0-9]{15,18}")
 
 _UNITS: Final = (
-    "元|圆|角|万|亿|千|百|美元|港元|港币|欧元|日元|韩元|人民币|%|％|‰|吨|公斤|千克|克|斤|两|毫克|微克|升|毫升|立方|平方|米|厘米|毫米|公里|千米|亩|公顷|"
+    "元|圆|角|万|亿|千|百|美元|港元|港币|欧元|日元|韩元|人民币|%|％|‰|吨|公斤|千克|克|斤|两|毫克|微克|升|毫升|部|立方|平方|米|厘米|毫米|公里|千米|亩|公顷|"
     "㎡|㎥|件|个|只|台|套|瓶|袋|箱|盒|条|张|份|支|枚|粒|批|次|人|户|家|辆|艘|棵|株|头|匹|块|片|包|桶|罐|本|册|度|千瓦|兆瓦|KW|MW|KG|MG|ML|KM|M|G|L|T|"
     "天|日|月|年|小时|分钟|秒|页|字|点|名|处|间|层|座|栋|项|款|股|单|笔|标|卷|羽|尾|双|副|根|节|组|对|枝|盏|门|扇|床|口|眼"
 )
@@ -80,9 +81,16 @@ LICENCE_CUE: Final = re.compile(
     r"序列号|追溯码|监管码|货号|报告|登记号|纳税人识别号|产地码|字第?)[^0-9,。;、]{0,10}$"
 )
 _PERSON_CUE: Final = re.compile(r"(?:身份证|公民身份|证件|护照|通行证|驾驶证|军官证|学号|社保)[^0-9,。;、]{0,12}$")
-_PHONE_CUE: Final = re.compile(r"(?:电话|手机|座机|传真|联系方式|热线|拨打|TEL|致电)[^0-9,。;、]{0,8}$")
+_PHONE_CUE: Final = re.compile(
+    r"(?:电话|手机|座机|传真|联系方式|热线|TEL)(?:号码?)?(?:[:为是系(（ ]{0,3}|[^0-9,。;、]{0,4}[:为是]{1,2})$|(?:拨打|致电|拨通)[^0-9,。;、]{0,6}$"
+)
 _ACCOUNT_CUE: Final = re.compile(r"(?:账号|帐号|账户|帐户|卡号|银行卡|开户行?|存折)[^0-9,。;、]{0,14}$")
 CUE_REACH: Final = 24
+_CUES: Final = ((_PERSON_CUE, "证件号", 6), (_PHONE_CUE, "电话", 7), (_ACCOUNT_CUE, "账号", 8))
+"""Words before a number, what it then is, and how many digits it has at least."""
+_AMOUNT_AFTER: Final = re.compile(
+    r"(?:\.[0-9]{1,6})?[ ]?(?:[多余]?(?:元|圆|万|亿|美元|港元|欧元|%|％|个|部|台|件|只|张|份|本|次|条|人次|户)|\.[0-9])"
+)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -164,7 +172,7 @@ def _chains(groups: list[_Group | None]) -> Iterator[list[_Group]]:
 def _alone(copy: str, group: _Group) -> str | None:
     """What a group of adjacent digits is by itself; licence numbers and codes of organisations are nothing."""
     digits, length = group.digits, len(group.digits)
-    if length < 10:
+    if length < 6:
         return None
     if _MOBILE.fullmatch(digits):
         return "电话"
@@ -175,8 +183,9 @@ def _alone(copy: str, group: _Group) -> str | None:
         return None
     if length == 15 and _ID15.fullmatch(digits):
         return None if LICENCE_CUE.search(copy, *before) and not _PERSON_CUE.search(copy, *before) else "证件号"
-    if _PERSON_CUE.search(copy, *before):
-        return "证件号"
+    cued = _cued(copy, group.start, group.end, digits)
+    if cued is not None:
+        return cued
     if _LANDLINE.fullmatch(digits):
         return "电话"
     if length > 18:
@@ -184,10 +193,18 @@ def _alone(copy: str, group: _Group) -> str | None:
         if inner is not None and citizen_id(inner[0]) is not None:
             return "证件号"
     if _CARD.fullmatch(digits):
-        licensed = LICENCE_CUE.search(copy, *before) is not None and _ACCOUNT_CUE.search(copy, *before) is None
+        licensed = LICENCE_CUE.search(copy, *before) is not None
         lettered = copy[group.start - 1 : group.start].isascii() and copy[group.start - 1 : group.start].isalpha()
         return None if (licensed or lettered) and not (_luhn(digits) and digits.startswith("62")) else "账号"
     return None
+
+
+def _cued(copy: str, start: int, end: int, digits: str) -> str | None:
+    """What the words before a number say it is, unless what follows makes it an amount, or it is a day."""
+    if _AMOUNT_AFTER.match(copy, end) or (len(digits) == 8 and _DAY.fullmatch(digits)):
+        return None
+    before = (max(0, start - CUE_REACH), start)
+    return next((kind for cue, kind, least in _CUES if len(digits) >= least and cue.search(copy, *before)), None)
 
 
 def exact_number(digits: str) -> str | None:
@@ -264,13 +281,12 @@ def _doubt(copy: str, groups: list[_Group], spans: list[Span], lettered: bytearr
     if digits < 5:
         return 0
     start, end = groups[0].start, groups[-1].end
-    before = (max(0, start - CUE_REACH), start)
     said = "".join(group.digits for group in groups)
-    for cue, kind, least in ((_PERSON_CUE, "证件号", 6), (_PHONE_CUE, "电话", 7), (_ACCOUNT_CUE, "账号", 8)):
-        if digits >= least and cue.search(copy, *before):
-            spans.append(Span(start, end, kind, said))
-            return 0
-    if digits < 7 or LICENCE_CUE.search(copy, *before):
+    cued = _cued(copy, start, end, said)
+    if cued is not None:
+        spans.append(Span(start, end, cued, said))
+        return 0
+    if digits < 7 or LICENCE_CUE.search(copy, max(0, start - CUE_REACH), start):
         return 0
     plain = sum(len(group.digits) for group in groups if not (lettered and all(lettered[group.start - low : group.end - low])))
     return 1 if plain >= 7 else 0
