@@ -182,8 +182,11 @@ class Accepting:
 
 
 def _weaker(admitted: Admitted, found: Row) -> bool:
-    """Whether nobody signs for these words while an authority signed for those that stand: such words change nothing."""
-    return admitted.trust == "vouched" and found.trust == "signed"
+    """Whether nobody signs for these words while an authority signed for those that stand: such words change nothing.
+
+    A partner's own word about its record always counts: its batch is signed, and it may have learnt to trust its source less.
+    """
+    return admitted.issuer is None and admitted.trust == "vouched" and found.trust == "signed"
 
 
 def _rejected(admitted: Admitted, code: str, found: Row | None = None) -> Outcome:

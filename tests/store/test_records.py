@@ -514,7 +514,7 @@ async def test_one_file_says_one_thing_about_one_record(store: Store) -> None:
 
 
 async def test_words_that_nobody_signs_for_change_no_signed_record(store: Store, accept: Any) -> None:
-    """A vouched file neither amends, withdraws nor weakens what an authority said itself; the authority may sign what was vouched."""
+    """A vouched file neither amends nor withdraws what an authority said; the authority may sign it, a partner trust its own less."""
     (signed,) = await accept(penalty(1))
     assert results(await accept(penalty(1, trust="vouched", sender=None, officer=None))) == [("unchanged", "DUP_SAME", 1)]
     assert results(await accept(penalty(1, trust="vouched", fine_amount="0"))) == [("rejected", "DUP_OTHER_SOURCE", None)]
@@ -522,6 +522,9 @@ async def test_words_that_nobody_signs_for_change_no_signed_record(store: Store,
         assert results(await accept(penalty(1, trust="vouched", op=op, reason="revoked"))) == [("rejected", "SCOPE_OWNER", None)]
     record = await the_record(store, signed)
     assert (record.state, record.trust, record.version) == ("in_force", "signed", 1)
+    rid = "rec_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+    await accept(penalty(3, issuer=PARTNER, record_id=rid))
+    assert results(await accept(penalty(3, issuer=PARTNER, record_id=rid, trust="vouched"))) == [("accepted", None, 2)]
     (vouched,) = await accept(penalty(2, trust="vouched"))
     assert results(await accept(penalty(2))) == [("accepted", None, 2)]
     record = await the_record(store, vouched)
