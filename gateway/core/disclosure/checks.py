@@ -12,7 +12,7 @@ from itertools import combinations, product
 from typing import Final
 
 from gateway.core.disclosure.masking import bands_ascend, misfit
-from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Plan, Reasons
+from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
 from gateway.core.disclosure.rules import (
     OPEN_PURPOSE,
     RULED_TIERS,
@@ -94,6 +94,8 @@ def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date 
             yield _at(rule, "policy-S4", "developer reads the public plans", key="for", hint="name public instead")
         elif tier not in RULED_TIERS:
             yield _at(rule, "policy-S10", f"the tier {tier} has no plans yet", key="for", hint=f"one of {', '.join(sorted(RULED_TIERS))}")
+        elif tier in SHARING_TIERS and dataset.share == "none":
+            yield _at(rule, "policy-S10", f"{dataset.id} is not shared: no rule for {tier}", key="for", hint="see `share` of the dataset")
     for purpose in rule.purposes:
         info = texts.purposes.get(purpose)
         if info is None:

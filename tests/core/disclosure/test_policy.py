@@ -377,6 +377,16 @@ def test_an_overlap_names_both_rules_and_what_they_share() -> None:
     assert f"{FILE}:" in error.detail
 
 
+def test_what_is_not_shared_has_no_rule_for_those_who_share() -> None:
+    """不予共享 binds: a dataset with `share = "none"` refuses rules for departments and partners."""
+    files = dict(shipped_files())
+    name = "datasets/honours.toml"
+    files[name] = files[name].replace(b'share = "conditional"', b'share = "none"', 1)
+    found = check_policies(files, version=1, today=TODAY)
+    told = {("policy-S10", "honours-supervision"), ("policy-S10", "honours-exchange")}
+    assert {(error.code, error.rule) for error in found.errors} == told
+
+
 def test_all_faults_are_found_not_only_the_first() -> None:
     """`policy check` lists every fault of the files."""
     found = check_policies(
