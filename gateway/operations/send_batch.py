@@ -13,6 +13,7 @@ A fork of the receiver, or a receiver that knows more than we do, stops the stre
 record, and it never skips a number.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -55,6 +56,9 @@ CHANGES_A_BATCH = 10_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(minutes=60)
+LONGEST_DELIVERY = timedelta(hours=1)
+LONGEST_REPLY = 96 * 2**20
+"""A receipt with the feedback of a million lines."""
 HEARTBEAT = 0.75
 """After this share of `max_interval_h` without a batch an empty one is sealed: the receiver's knowledge must not look stale."""
 
@@ -446,9 +450,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
     async with services.store.transaction() as tx:
         await ledger.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
     try:
-        reply = await line.deliver(_sealed(manifest, batch, parts))
-        if reply is None:
-            raise AdapterError("UNAVAILABLE", "the line returned no receipt", transient=True)
+        reply = await _guarded(line, _sealed(manifest, batch, parts))
         return await _take_reply(services, stream, batch, manifest, reply)
     except AdapterError as error:
         if error.outcome_unknown and "idempotent" not in line.capabilities:
@@ -456,6 +458,27 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         return await _wait(services, batch, error.code)
     except ExchangeError as error:
         return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
+
+
+async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes:
+    """What the guest brings back, within time and size; whatever else it does is a permanent failure of its line alone.
+
+    Raises AdapterError.
+    """
+    try:
+        async with asyncio.timeout(LONGEST_DELIVERY.total_seconds()):
+            reply = await line.deliver(sealed)
+    except AdapterError:
+        raise
+    except TimeoutError as error:
+        raise AdapterError("UNAVAILABLE", "the line did not come back in time", transient=True, outcome_unknown=True) from error
+    except Exception as error:  # a guest may raise anything; the other streams must go on
+        raise AdapterError("UNAVAILABLE", f"the adapter failed: {type(error).__name__}", transient=False) from error
+    if not isinstance(reply, bytes):
+        raise AdapterError("UNAVAILABLE", "the line returned no receipt", transient=True)
+    if len(reply) > LONGEST_REPLY:
+        raise AdapterError("SIZE_BYTES", "the line returned too much", transient=False)
+    return reply
 
 
 def _sealed(manifest: Manifest, batch: OutBatch, parts: Mapping[str, bytes]) -> SealedBatch:
@@ -529,8 +552,6 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
         receipt.tree.size < manifest.tree.size or (receipt.tree.size == manifest.tree.size and receipt.tree.root != manifest.tree.root)
     ):
         return await _stop(services, batch, "SEQ_FORK")
-    if receipt.result == "quarantined" and receipt.code == "SEQ_GAP" and receipt.tree.size < manifest.range.from_:
-        return await _send_again_from(services, batch, receipt)
     acked = receipt.result in ("applied", "partial")
     refused = receipt.result in ("rejected", "frozen")
     async with services.store.transaction() as tx:
@@ -561,15 +582,6 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
             },
         )
     return None if acked else receipt.code or receipt.result
-
-
-async def _send_again_from(services: Services, batch: OutBatch, receipt: Receipt) -> str:
-    """The partner has lost batches that it had acknowledged: they go again, if its head is one of ours and the bytes are still kept."""
-    async with services.store.transaction() as tx:
-        again = await ledger.reopen_after(tx, batch.stream, receipt.tree.epoch, receipt.tree.size, receipt.tree.root)
-        await ledger.end_delivery(tx, batch, state="waiting", code=receipt.code, next_attempt_at=tx.now)
-        await audit.write(tx, "gateway", "batch.again", f"stream/{batch.stream}", {"from_size": receipt.tree.size, "batches": again or 0})
-    return await _stop(services, batch, "SEQ_FORK") if again is None else "SEQ_GAP"
 
 
 async def _check_receipt(services: Services, stream: Stream, batch: OutBatch, document: SignedDocument, now: datetime) -> Receipt:

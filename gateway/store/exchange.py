@@ -677,28 +677,6 @@ async def has_old_parts(source: Source, stream: str, before: datetime) -> bool:
     return await source.one(_OLD_PARTS, {"stream": stream, "before": stamp(before)}) is not None
 
 
-async def reopen_after(tx: Transaction, stream: str, epoch: int, size: int, root: str) -> int | None:
-    """Put the batches after a head back into the outbox; how many, None when that head was never ours."""
-    rows = await tx.all(
-        sa.select(out_batches).where(out_batches.c.stream == stream, out_batches.c.epoch == epoch).order_by(out_batches.c.seq)
-    )
-    said = [(row.seq, msgspec.json.decode(row.manifest)) for row in rows]
-    if size and not any((manifest["tree"]["size"], manifest["tree"]["root"]) == (size, root) for _, manifest in said):
-        return None
-    again = [seq for seq, manifest in said if manifest["range"]["from"] >= size]
-    await tx.execute(
-        sa.update(out_batches)
-        .where(out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.seq.in_(again))
-        .values(state="waiting", next_attempt_at=None)
-    )
-    await tx.execute(
-        sa.update(out_streams)
-        .where(out_streams.c.stream == stream, out_streams.c.epoch == epoch)
-        .values(acked_seq=min(again, default=1) - 1)
-    )
-    return len(again)
-
-
 async def purge_parts(tx: Transaction, stream: str, *, acked_before: datetime) -> int:
     """Drop the parts of batches acknowledged long enough ago; how many."""
     old = sa.select(out_batches.c.seq).where(
