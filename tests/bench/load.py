@@ -177,12 +177,12 @@ def wrk(
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children, MB."""
+    """Memory of a process and its children, MB; a page that several share counts once (proportional set size)."""
     total = 0.0
     for process in (pid, *_children(pid)):
         with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{process}/status").read_text().splitlines():
-                if line.startswith("VmRSS:"):
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
                     total += int(line.split()[1]) / 1024
     return total
 
