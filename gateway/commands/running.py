@@ -49,6 +49,7 @@ def serve(office: Office) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
+    import gateway.app  # workers are forked from here: what is imported now is imported once
     from gateway.services import open_services
 
     config = office.settings()
@@ -61,9 +62,10 @@ def serve(office: Office) -> None:
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)
+    factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
     # a TERM that comes before a worker is ready is lost on it; after ten seconds the worker is ended
     Granian(
-        "gateway.app:create",
+        factory,
         address=config.host,
         port=config.port,
         interface=Interfaces.ASGI,
