@@ -122,7 +122,7 @@ class SourceLine(_Line):
     """A simulated source, with pages of at most three rows."""
 
     @abstractmethod
-    def open(self) -> SourceAdapter:
+    def connect(self) -> SourceAdapter:
         """A new adapter on the source as it stands."""
 
     @abstractmethod
@@ -142,7 +142,7 @@ class PartnerLine(_Line):
     """A simulated partner."""
 
     @abstractmethod
-    def open(self) -> PartnerAdapter:
+    def connect(self) -> PartnerAdapter:
         """A new adapter to the partner."""
 
     def arrived(self, batch: str) -> SealedBatch | None:
@@ -267,7 +267,7 @@ class _Suite:
 
         async def look() -> None:
             line = self._any_line()
-            adapter: Any = line.open()  # type: ignore[attr-defined]  # both kinds of line open adapters
+            adapter: Any = line.connect()  # type: ignore[attr-defined]  # both kinds of line open adapters
             for diagnostic in await adapter.check():
                 assert diagnostic.message
             line.cut()
@@ -305,7 +305,7 @@ class SourceAdapterSuite(_Suite):
         return self.line()
 
     def _adapter(self) -> SourceAdapter:
-        return self.line().open()
+        return self.line().connect()
 
     def _filled(self, name: str) -> SourceLine:
         line = self.line()
@@ -389,7 +389,7 @@ class SourceAdapterSuite(_Suite):
         line = self._filled("walk")
 
         async def walk() -> list[Page]:
-            adapter = line.open()
+            adapter = line.connect()
             pages: list[Page] = []
             async for page in adapter.pull(None):
                 if not pages:
@@ -459,7 +459,7 @@ class SourceAdapterSuite(_Suite):
         line = self._filled("walk")
 
         async def tell() -> list[RowResult]:
-            adapter = line.open()
+            adapter = line.connect()
             told: list[RowResult] = []
             async for page in adapter.pull(None):
                 results = [
@@ -481,7 +481,7 @@ class SourceAdapterSuite(_Suite):
         line = self._filled("walk")
 
         async def count() -> int:
-            adapter = line.open()
+            adapter = line.connect()
             found = await adapter.counts(AT.date())
             await adapter.close()
             return sum(each.rows for each in found)
@@ -508,7 +508,7 @@ class SourceAdapterSuite(_Suite):
         line = self._filled("walk")
 
         async def pull() -> None:
-            async for _ in line.open().pull(None):
+            async for _ in line.connect().pull(None):
                 await asyncio.sleep(0)
 
         assert _cancelled_within(pull) <= PATIENCE_S
@@ -523,7 +523,7 @@ class SourceAdapterSuite(_Suite):
             line.cut()
             _error(lambda: _walk(line))
 
-        assert not _told(story, line.open(), values)
+        assert not _told(story, line.connect(), values)
 
 
 class PartnerAdapterSuite(_Suite):
@@ -540,7 +540,7 @@ class PartnerAdapterSuite(_Suite):
         return self.line()
 
     def _adapter(self) -> PartnerAdapter:
-        return self.line().open()
+        return self.line().connect()
 
     # --- formats ---
 
@@ -607,11 +607,11 @@ class PartnerAdapterSuite(_Suite):
         self._applies("deliver")
         line = self.line()
         sealed = _sealed(1)
-        asyncio.run(_deliver(line.open(), sealed))
+        asyncio.run(_deliver(line.connect(), sealed))
         arrived = line.arrived(sealed.batch)
         assert arrived is not None, "nothing arrived"
         assert [_bytes(part) for part in arrived.parts] == [_bytes(part) for part in sealed.parts]
-        if "native" in type(line.open()).capabilities:
+        if "native" in type(line.connect()).capabilities:
             for name in ("manifest", "manifest_note", "checkpoint"):
                 assert getattr(arrived, name) == getattr(sealed, name), name
 
@@ -621,8 +621,8 @@ class PartnerAdapterSuite(_Suite):
         line, sealed = self.line(), _sealed(1)
 
         async def often() -> None:
-            await _deliver(line.open(), sealed)
-            await asyncio.gather(*(_deliver(line.open(), sealed) for _ in range(8)))
+            await _deliver(line.connect(), sealed)
+            await asyncio.gather(*(_deliver(line.connect(), sealed) for _ in range(8)))
 
         asyncio.run(often())
         assert line.effects(sealed.batch) == 1
@@ -632,14 +632,14 @@ class PartnerAdapterSuite(_Suite):
         self._applies("deliver")
         line = self.line()
         line.cut()
-        assert _error(lambda: asyncio.run(_deliver(line.open(), _sealed(1)))) is not None, "a batch to nobody was delivered"
+        assert _error(lambda: asyncio.run(_deliver(line.connect(), _sealed(1)))) is not None, "a batch to nobody was delivered"
 
     def test_only_adapter_errors_escape(self) -> None:
         """Whatever goes wrong on the line leaves as a transient AdapterError."""
         self._applies("deliver")
         line = self.line()
         line.cut()
-        error = _error(lambda: asyncio.run(_deliver(line.open(), _sealed(1))))
+        error = _error(lambda: asyncio.run(_deliver(line.connect(), _sealed(1))))
         assert error is None or (isinstance(error, AdapterError) and error.transient), repr(error)
 
     def test_a_lost_reply_is_no_success(self) -> None:
@@ -647,7 +647,7 @@ class PartnerAdapterSuite(_Suite):
         self._applies("deliver")
         line = self.line()
         line.lose_replies()
-        error = _error(lambda: asyncio.run(_deliver(line.open(), _sealed(1))))
+        error = _error(lambda: asyncio.run(_deliver(line.connect(), _sealed(1))))
         if line.arrived(_sealed(1).batch) is not None:
             assert error is None or isinstance(error, AdapterError)
             if isinstance(error, AdapterError):
@@ -658,7 +658,7 @@ class PartnerAdapterSuite(_Suite):
         self._applies("deliver")
         line = self.line()
         if line.redirect():
-            error = _error(lambda: asyncio.run(_deliver(line.open(), _sealed(1))))
+            error = _error(lambda: asyncio.run(_deliver(line.connect(), _sealed(1))))
             assert isinstance(error, AdapterError)
             assert not line.followed(), "the redirect was followed"
 
@@ -669,7 +669,7 @@ class PartnerAdapterSuite(_Suite):
         line.dawdle(30.0)
 
         async def carry() -> None:
-            await _deliver(line.open(), _sealed(1))
+            await _deliver(line.connect(), _sealed(1))
 
         assert _cancelled_within(carry) <= PATIENCE_S
 
@@ -679,11 +679,11 @@ class PartnerAdapterSuite(_Suite):
         line = self.line()
 
         def story() -> None:
-            asyncio.run(_deliver(line.open(), _sealed(1)))
+            asyncio.run(_deliver(line.connect(), _sealed(1)))
             line.cut()
-            _error(lambda: asyncio.run(_deliver(line.open(), _sealed(2))))
+            _error(lambda: asyncio.run(_deliver(line.connect(), _sealed(2))))
 
-        assert not _told(story, line.open(), ["秘密的内容"])
+        assert not _told(story, line.connect(), ["秘密的内容"])
 
     # --- replies, collections, questions ---
 
@@ -692,7 +692,7 @@ class PartnerAdapterSuite(_Suite):
         self._applies("reply")
         line = self.line()
         reply, expected = line.reply_about([("1", "00"), ("2", "10"), ("3", "00")])
-        found = line.open().read_reply(reply)
+        found = line.connect().read_reply(reply)
         assert [result.place for result in found] == [result.place for result in expected]
         assert [result.result for result in found] == [result.result for result in expected]
 
@@ -701,7 +701,7 @@ class PartnerAdapterSuite(_Suite):
         self._applies("reply")
         line = self.line()
         reply, _ = line.reply_about([("1", "77")])
-        assert [(result.result, result.code) for result in line.open().read_reply(reply)] == [("held", "77")]
+        assert [(result.result, result.code) for result in line.connect().read_reply(reply)] == [("held", "77")]
 
     def test_collecting_loses_nothing(self) -> None:
         """Every batch on the line is given, unchanged and in order."""
@@ -709,7 +709,7 @@ class PartnerAdapterSuite(_Suite):
         line = self.line()
         offered = [_sealed(number) for number in range(1, 5)]
         line.offer(offered)
-        found = asyncio.run(_collected(line.open(), None))
+        found = asyncio.run(_collected(line.connect(), None))
         assert [each.batch for each in found] == [each.batch for each in offered]
         for got, sent in zip(found, offered, strict=True):
             assert (got.manifest, got.manifest_note, got.checkpoint) == (sent.manifest, sent.manifest_note, sent.checkpoint)
@@ -720,9 +720,9 @@ class PartnerAdapterSuite(_Suite):
         self._applies("collect")
         line = self.line()
         line.offer([_sealed(number) for number in range(1, 5)])
-        found = asyncio.run(_collected(line.open(), None))
+        found = asyncio.run(_collected(line.connect(), None))
         for at, batch in enumerate(found):
-            later = asyncio.run(_collected(line.open(), batch.cursor))
+            later = asyncio.run(_collected(line.connect(), batch.cursor))
             assert [each.batch for each in later] == [each.batch for each in found[at + 1 :]]
 
     def test_unknown_cursors_are_refused(self) -> None:
@@ -730,7 +730,7 @@ class PartnerAdapterSuite(_Suite):
         self._applies("collect")
         line = self.line()
         line.offer([_sealed(1)])
-        error = _error(lambda: asyncio.run(_collected(line.open(), "no such cursor")))
+        error = _error(lambda: asyncio.run(_collected(line.connect(), "no such cursor")))
         assert isinstance(error, AdapterError)
         assert (error.code, error.transient) == ("CURSOR_UNKNOWN", False)
 
@@ -741,7 +741,7 @@ class PartnerAdapterSuite(_Suite):
         line.answer_with(b'{"type":"chengxin-exchange/answer/1","x":" \xe7\xad\x94"}')
 
         async def ask() -> bytes:
-            adapter = line.open()
+            adapter = line.connect()
             answer = await adapter.ask(b"{}", datetime.now(UTC) + timedelta(seconds=10))
             await adapter.close()
             return answer
@@ -755,7 +755,7 @@ class PartnerAdapterSuite(_Suite):
         line.dawdle(5.0)
 
         async def ask() -> bytes:
-            return await line.open().ask(b"{}", datetime.now(UTC) + timedelta(seconds=0.2))
+            return await line.connect().ask(b"{}", datetime.now(UTC) + timedelta(seconds=0.2))
 
         begun = time.monotonic()
         error = _error(lambda: asyncio.run(ask()))
@@ -770,7 +770,7 @@ _ABSENT = object()
 
 def _walk(line: SourceLine, since: str | None = None) -> list[Page]:
     async def walk() -> list[Page]:
-        adapter = line.open()
+        adapter = line.connect()
         try:
             return [page async for page in adapter.pull(since)]
         finally:

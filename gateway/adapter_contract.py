@@ -222,7 +222,10 @@ class PartnerAdapter(Protocol):
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent."""
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys.
+
+    `keys` promises one more method, `async def keys(self) -> bytes`: the partner's signed keys document as it came.
+    """
     Config: ClassVar[type[Struct]]
 
     def encode(self, rows: Sequence[Row]) -> bytes:

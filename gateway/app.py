@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway import settings as settings_room
 from gateway.core.errors import GatewayError
 from gateway.operations import report_health
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
 from gateway.services import Services, open_services
 from gateway.settings import Settings
@@ -51,13 +52,17 @@ def create_app(settings: Settings) -> App:
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
                 reads = stack.enter_context(closing(LaneReads(services.store)))
                 lane = PublicLane(services, reads.by_code)
-            reader = asyncio.create_task(_read_changes(services, meter))
+            tasks = [asyncio.create_task(_read_changes(services, meter))]
+            if settings.exchange_poll_s:
+                tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
                 yield Opened(services=services, lane=lane)
             finally:
-                reader.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reader
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with suppress(asyncio.CancelledError):
+                        await task
 
     return application.build(settings, opening, meter=meter, more=(exchange.router,))
 
@@ -90,6 +95,21 @@ async def _read_changes(services: Services, meter: Meter) -> None:
             log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
+
+
+async def _exchange(services: Services, meter: Meter) -> None:
+    """Keep the exchange alive: partners' keys, batches that are due, recognition; every `exchange_poll_s`."""
+    rounds = Rounds()
+    while True:
+        try:
+            for code in (await rounds.run(services)).values():
+                meter.event(f"exchange-{code.lower().replace('_', '-')}")
+        except GatewayError as error:  # locked, or moved by another process: the next round tries again
+            meter.event(f"exchange-{error.code}")
+        except Exception as error:  # noqa: BLE001 - the rounds must outlive any fault of one partner; the metrics show it
+            meter.event("exchange-failed")
+            log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(services.settings.exchange_poll_s)
 
 
 def _measure(services: Services, meter: Meter) -> None:

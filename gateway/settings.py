@@ -71,6 +71,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     reader_poll_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     """How often the readers of the change log look for new rows, seconds."""
+    exchange_poll_s: Annotated[float, Meta(ge=0, le=900)] = 60.0
+    """How often streams to partners are looked at, seconds; 0 = only by `chengxin exchange send`. At most 15 minutes: a withdrawal does
+    not wait longer."""
     ingest_chunk: Annotated[int, Meta(ge=1, le=50000)] = 2000
     """Rows a transaction of ingest."""
     authorities: tuple[AuthoritySetting, ...] = ()

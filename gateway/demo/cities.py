@@ -131,6 +131,7 @@ def write_settings(city: City, neighbour: City) -> None:
         f'public_origin = "{city.origin}"',
         f"port = {city.port}",
         "demo = true",
+        "exchange_poll_s = 0",
         "",
         "[[partners]]",
         f'party = "{neighbour.party}"',

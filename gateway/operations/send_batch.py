@@ -56,6 +56,8 @@ CHANGES_A_BATCH = 10_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(minutes=60)
+ELSEWHERE = "elsewhere"
+"""Another process is delivering this batch just now."""
 LONGEST_DELIVERY = timedelta(hours=1)
 LONGEST_REPLY = 96 * 2**20
 """A receipt with the feedback of a million lines."""
@@ -448,7 +450,9 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
     if len(parts) != len(manifest.parts):
         return await _stop(services, batch, "SEQ_CLOSED")
     async with services.store.transaction() as tx:
-        await ledger.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        mine = await ledger.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+    if not mine:
+        return batch.code or ELSEWHERE
     try:
         reply = await _guarded(line, _sealed(manifest, batch, parts))
         return await _take_reply(services, stream, batch, manifest, reply)

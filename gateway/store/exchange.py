@@ -564,16 +564,22 @@ async def out_leaf_hashes(source: Source, stream: str, epoch: int) -> list[bytes
     return [row.leaf for row in await source.all(_OUT_LEAVES, {"stream": stream, "of_epoch": epoch})]
 
 
-async def begin_delivery(tx: Transaction, batch: OutBatch, *, next_attempt_at: datetime) -> None:
-    """Say that bytes may have left from now on, and when the next attempt is due if this one never comes back."""
-    await tx.execute(
-        _update_batch(batch).values(
+async def begin_delivery(tx: Transaction, batch: OutBatch, *, next_attempt_at: datetime) -> bool:
+    """Say that bytes may have left from now on, and when the next attempt is due if this one never comes back.
+
+    False when another process has begun this attempt meanwhile: then it is that one's.
+    """
+    result = await tx.execute(
+        _update_batch(batch)
+        .where(out_batches.c.attempts == batch.attempts, out_batches.c.state != "acked")
+        .values(
             state="published" if batch.state == "sealed" else batch.state,
             published_at=stamp(batch.published_at or tx.now),
             attempts=batch.attempts + 1,
             next_attempt_at=stamp(next_attempt_at),
         )
     )
+    return bool(result.rowcount)
 
 
 async def end_delivery(

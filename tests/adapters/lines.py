@@ -34,7 +34,7 @@ class MemorySourceLine(SourceLine):
         self.board = Board()
         self.adapter = adapter
 
-    def open(self) -> Memory:
+    def connect(self) -> Memory:
         """An adapter on the board."""
         return self.adapter(MemoryConfig(), None, self.board)
 
@@ -66,7 +66,7 @@ class MemoryPartnerLine(PartnerLine):
         self.board = Board()
         self.adapter = adapter
 
-    def open(self) -> Memory:
+    def connect(self) -> Memory:
         """An adapter to the board."""
         return self.adapter(MemoryConfig(), None, self.board)
 

@@ -49,7 +49,7 @@ class HttpLine(PartnerLine):
         """The other side."""
         return self.server.partner
 
-    def open(self) -> HttpsPartner:
+    def connect(self) -> HttpsPartner:
         """An adapter to it."""
         return HttpsPartner(
             HttpsPartnerConfig(base_url=self.base, allow_private=True, streams=("canned-line-2026.canned",), wait_s=0, timeout_s=20),
