@@ -122,8 +122,11 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise SettingsError(f"cannot read the settings file: {error.strerror}", place=str(path),
-                                hint="give an existing file with --settings, or set CHENGXIN_SETTINGS") from error
+            raise SettingsError(
+                f"cannot read the settings file: {error.strerror}",
+                place=str(path),
+                hint="give an existing file with --settings, or set CHENGXIN_SETTINGS",
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"the settings file is no TOML: {error}", place=str(path)) from error
     for name, text in environment.items():
@@ -132,8 +135,9 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(str(error), place=str(path) if path else "environment",
-                            hint="every setting stands in gateway/README.md") from error
+        raise SettingsError(
+            str(error), place=str(path) if path else "environment", hint="every setting stands in gateway/README.md"
+        ) from error
     if path is not None:
         settings = _relative_to(settings, path.parent)
     _refuse_insecure(settings)
@@ -142,7 +146,9 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
 def _relative_to(settings: Settings, folder: Path) -> Settings:
     """Paths of the file are meant from where the file stands."""
-    changes = {name: str(folder / getattr(settings, name)) for name in ("data_dir", "policies") if not Path(getattr(settings, name)).is_absolute()}
+    changes = {
+        name: str(folder / getattr(settings, name)) for name in ("data_dir", "policies") if not Path(getattr(settings, name)).is_absolute()
+    }
     if settings.kek_file and not Path(settings.kek_file).is_absolute():
         changes["kek_file"] = str(folder / settings.kek_file)
     return msgspec.structs.replace(settings, **changes)
@@ -158,14 +164,20 @@ def _loopback(host: str | None) -> bool:
 def _refuse_insecure(settings: Settings) -> None:
     origin = urlsplit(settings.public_origin)
     if origin.scheme not in ("http", "https") or not origin.netloc or origin.path not in ("", "/") or origin.query or origin.fragment:
-        raise SettingsError("public_origin must be a scheme and host, nothing more", place="public_origin", hint="for example https://credit.example.cn")
+        raise SettingsError(
+            "public_origin must be a scheme and host, nothing more", place="public_origin", hint="for example https://credit.example.cn"
+        )
     if origin.scheme == "http" and not _loopback(origin.hostname):
         raise SettingsError("an http origin is allowed on loopback only", place="public_origin", hint="use https://")
     if settings.demo and not (_loopback(settings.host) and _loopback(origin.hostname)):
-        raise SettingsError("demo = true is allowed on loopback only", place="demo", hint="set demo = false, or host = \"127.0.0.1\"")
+        raise SettingsError("demo = true is allowed on loopback only", place="demo", hint='set demo = false, or host = "127.0.0.1"')
     for name in ("now", "seed"):
         if getattr(settings, name) is not None and not settings.demo:
-            raise SettingsError("the test clock and seed exist with demo = true on loopback only", place=f"CHENGXIN_{name.upper()}", hint="unset the variable")
+            raise SettingsError(
+                "the test clock and seed exist with demo = true on loopback only",
+                place=f"CHENGXIN_{name.upper()}",
+                hint="unset the variable",
+            )
     if settings.now is not None:
         clock_of(settings)
     if settings.metrics_port and not (_loopback(settings.metrics_host) or ip_address(settings.metrics_host).is_private):
@@ -185,6 +197,7 @@ class Clock:
         self._offset = offset
 
     def __call__(self) -> datetime:
+        """The instant that counts as now."""
         return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
 
 
@@ -208,5 +221,6 @@ def clock_of(settings: Settings) -> Clock:
             raise ValueError("an instant needs a zone")
         return Clock(fixed=fixed.astimezone(UTC))
     except (ValueError, msgspec.ValidationError) as error:
-        raise SettingsError("CHENGXIN_NOW is neither an instant nor a duration", place="CHENGXIN_NOW",
-                            hint="2026-06-01T00:00:00Z or +P1D") from error
+        raise SettingsError(
+            "CHENGXIN_NOW is neither an instant nor a duration", place="CHENGXIN_NOW", hint="2026-06-01T00:00:00Z or +P1D"
+        ) from error

@@ -57,7 +57,14 @@ class RowFault(GatewayError):
     code = "SCHEMA_TYPE"
 
     def __init__(
-        self, code: str, detail: str, *, field: str | None = None, severity: str = "reject", place: str | None = None, hint: str | None = None
+        self,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        severity: str = "reject",
+        place: str | None = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(detail, place=place, hint=hint, code=code)
         self.field = field
@@ -75,8 +82,17 @@ class PolicyError(GatewayError):
 
     code = "policy-parse"
 
-    def __init__(self, detail: str, *, code: str = "policy-parse", file: str | None = None, line: int | None = None,
-                 rule: str | None = None, field: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str = "policy-parse",
+        file: str | None = None,
+        line: int | None = None,
+        rule: str | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
         place = ":".join(str(part) for part in (file, line) if part is not None) or None
         super().__init__(detail, place=place, hint=hint, code=code)
         self.file = file
@@ -103,8 +119,16 @@ class RequestError(GatewayError):
     code = "bad-request"
     errors: tuple["ErrorItem", ...] = ()
 
-    def __init__(self, detail: str = "", *, place: str | None = None, hint: str | None = None, errors: tuple["ErrorItem", ...] = (),
-                 next_url: str | None = None, suggestions: tuple[dict[str, object], ...] = ()) -> None:
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        place: str | None = None,
+        hint: str | None = None,
+        errors: tuple["ErrorItem", ...] = (),
+        next_url: str | None = None,
+        suggestions: tuple[dict[str, object], ...] = (),
+    ) -> None:
         super().__init__(detail, place=place, hint=hint)
         self.errors = errors
         self.next_url = next_url
