@@ -14,7 +14,7 @@ from gateway.core.errors import StoreError
 from gateway.core.records.model import DatasetId, RecordId, SubjectId
 from gateway.store.reads import Reads
 from gateway.store.store import Transaction, moment
-from gateway.store.tables import changes, counters, readers
+from gateway.store.tables import changes, counters, readers, record_versions, records
 
 COUNTER = "changes"
 
@@ -37,7 +37,13 @@ class Change(Struct, frozen=True, kw_only=True):
 _AFTER = (
     sa.select(changes).where(changes.c.seq > sa.bindparam("position")).order_by(changes.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
 )
-_OF_RECORD = sa.select(changes).where(changes.c.record_id == sa.bindparam("record_id")).order_by(changes.c.seq)
+_THIS: sa.BindParameter[str] = sa.bindparam("record_id", type_=sa.Text)
+_ITS_NUMBERS = (
+    sa.select(record_versions.c.seq)
+    .where(record_versions.c.record_id == _THIS)
+    .union_all(sa.select(records.c.changed_seq).where(records.c.record_id == _THIS))
+)
+_OF_RECORD = sa.select(changes).where(changes.c.seq.in_(_ITS_NUMBERS)).order_by(changes.c.seq)
 _HEAD = sa.select(counters.c.value).where(counters.c.name == COUNTER)
 _POSITION = sa.select(readers.c.position).where(readers.c.name == sa.bindparam("reader"))
 _POSITIONS = sa.select(readers.c.name, readers.c.position).order_by(readers.c.name)

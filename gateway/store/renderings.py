@@ -67,6 +67,9 @@ RECORD_COLUMNS = (
     "seq",
     "added_seq",
     "digest",
+    "amended",
+    "corrected",
+    "received_at",
     "region",
     "source",
     "severity",
@@ -79,7 +82,19 @@ RECORD_COLUMNS = (
     "flat",
     "listing_flat",
 )
-FEED_ROW_COLUMNS = ("plan_set", "record_id", "dataset", "category", "list", "digest", "valid_until", "added_seq")
+FEED_ROW_COLUMNS = (
+    "plan_set",
+    "record_id",
+    "dataset",
+    "category",
+    "list",
+    "digest",
+    "valid_until",
+    "added_seq",
+    "amended",
+    "corrected",
+    "received_at",
+)
 
 Op = Literal["eq", "in", "gte", "gt", "lte", "lt", "prefix", "isnull", "notnull", "marked", "holds"]
 Payload = Literal["body", "listing", "flat", "listing_flat"]
@@ -110,7 +125,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     back: bool
     payload: Payload
     probe: bool
-    """Look each row up among the changes after the reader (pages); else once for all rows (exports)."""
+    """Ask each row's record (pages); else look once through the changes after the reader (exports)."""
     document: bool = False
     """The document beside the payload, for conditions that only it decides."""
 
@@ -152,7 +167,7 @@ _position = sa.select(readers.c.position).where(readers.c.name == READER).scalar
 _seen = sa.func.coalesce(_position, 0)
 _RECORD = (
     sa.select(
-        sa.exists().where(changes.c.record_id == _x.record_id, changes.c.seq > _seen).label("dirty"),
+        (_x.changed_seq > _seen).label("dirty"),
         sa.select(meta.c.value).where(meta.c.name == PLAN_META).scalar_subquery().label("known"),
         sa.select(readers.c.position).where(readers.c.name == RERENDER).scalar_subquery().label("again"),
         _x.record_id,
@@ -182,7 +197,7 @@ async def record_by_id(source: Reads | Transaction, record_id: str) -> Row | Non
 def _dirty(probe: bool) -> sa.ColumnElement[bool]:
     """Whether the record has changed since its rendering was made."""
     if probe:
-        return sa.exists().where(changes.c.record_id == _d.record_id, changes.c.seq > _seen)
+        return sa.exists().where(records.c.record_id == _d.record_id, records.c.changed_seq > _seen)
     return _d.record_id.in_(sa.select(changes.c.record_id).where(changes.c.seq > _seen))
 
 
@@ -571,7 +586,20 @@ async def all_subjects(source: Reads, *, limit: int, key: str | None, back: bool
 # --- what the reader keeps ---------------------------------------------------------------------------------------------
 
 _HELD = sa.select(
-    _d.record_id, _d.subject_id, _d.dataset, _d.category, _d.list, _d.digest, _d.added_seq, _d.seq, _d.version_seq, _d.plan, _d.body
+    _d.record_id,
+    _d.subject_id,
+    _d.dataset,
+    _d.category,
+    _d.list,
+    _d.digest,
+    _d.added_seq,
+    _d.seq,
+    _d.version_seq,
+    _d.plan,
+    _d.body,
+    _d.amended,
+    _d.corrected,
+    _d.received_at,
 ).where(among(_d.record_id, "ids"))
 _TOLD = sa.select(
     feed_rows.c.record_id,
@@ -581,6 +609,9 @@ _TOLD = sa.select(
     feed_rows.c.digest,
     feed_rows.c.valid_until,
     feed_rows.c.added_seq,
+    feed_rows.c.amended,
+    feed_rows.c.corrected,
+    feed_rows.c.received_at,
 ).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
 _SIBLINGS = sa.select(
     _d.record_id,

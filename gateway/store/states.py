@@ -1,7 +1,7 @@
 """One record and its states: what follows from what, the change log written with it, disputes, erasure.
 
 Rules: every change keeps the version that was, makes the next one, and writes one row of the log, in one transaction. A state that
-does not follow from the present one is refused. Erasing leaves id, dataset, version, op and time; when nothing else is kept about
+does not follow from the present one is refused. Erasing leaves id, dataset, versions, ops and times; when nothing else is kept about
 the subject its keys go too, and for a person the data key: then every copy of what it encrypted is unreadable.
 This room must not know why somebody decided so: it is told.
 """
@@ -22,8 +22,8 @@ from gateway.store.dialects import among
 from gateway.store.reads import Row
 from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction, stamp
-from gateway.store.subjects import subject_by_id
-from gateway.store.tables import changes, deks, recognitions, record_versions, records, subject_keys, subject_names
+from gateway.store.subjects import forget_keys, subject_by_id
+from gateway.store.tables import changes, deks, recognitions, record_versions, records
 from gateway.store.vault import Vault
 
 TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
@@ -63,7 +63,9 @@ KEEP_VERSIONS = sa.insert(record_versions).from_select(
 """Copies the present versions of records, with the change that made each so, before they are replaced."""
 
 _HEAD_OF_SUBJECT = sa.text("UPDATE subjects SET head_seq = :seq WHERE subject_id = :subject")
-_DROP_VERSIONS = sa.delete(record_versions).where(record_versions.c.record_id == sa.bindparam("record"))
+_NOTHING = {**dict.fromkeys(_ERASED_COLUMNS), "dates": b"{}", "clear": b"{}", "minor": False, "sealed_flag": False, "trust": "vouched"}
+_BARE_VERSIONS = sa.update(record_versions).where(record_versions.c.record_id == sa.bindparam("record")).values(_NOTHING)
+_BARE_RECORD = sa.update(records).where(records.c.record_id == sa.bindparam("record")).values(_NOTHING)
 _DROP_RECOGNITION = sa.delete(recognitions).where(recognitions.c.record_id == sa.bindparam("record"))
 _ALL_LEFT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state != "erased")
 _WHAT_IS_LEFT = _ALL_LEFT.limit(1)
@@ -93,12 +95,9 @@ async def _one(tx: Transaction, record_id: RecordId) -> Row:
     return row
 
 
-async def _change(
-    tx: Transaction, row: Row, values: Mapping[str, object], *, op: str, reason: str | None, actor: str, keep: bool = True
-) -> int:
+async def _change(tx: Transaction, row: Row, values: Mapping[str, object], *, op: str, reason: str | None, actor: str) -> int:
     """One change of one record: its present version is kept, the new one stands, the log says so."""
-    if keep:
-        await tx.execute(KEEP_VERSIONS, {"wanted": [row.record_id]})
+    await tx.execute(KEEP_VERSIONS, {"wanted": [row.record_id]})
     seq = await tx.number(COUNTER)
     version = row.version + 1
     await tx.execute(
@@ -182,34 +181,17 @@ async def mark_recognised(tx: Transaction, record_ids: Sequence[RecordId], *, li
 async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:
     """Delete all that a record says, in every version; the number of the change.
 
-    There remain id, dataset, version, op and time. When nothing else is kept about the subject its keys go too, and for a person
+    There remain id, dataset, versions, ops and times. When nothing else is kept about the subject its keys go too, and for a person
     the data key. Raises StoreError `record-unknown`, or `record-state` when it is erased already.
     """
     row = await _one(tx, record_id)
     if row.state == "erased":
         raise StoreError("the record is erased already", code="record-state", place=record_id)
-    await tx.execute(_DROP_VERSIONS, {"record": record_id})
     await tx.execute(_DROP_RECOGNITION, {"record": record_id})  # its inputs may repeat what the record said
-    nothing = dict.fromkeys(_ERASED_COLUMNS)
-    seq = await _change(
-        tx,
-        row,
-        {
-            **nothing,
-            "state": "erased",
-            "business_key": retired_key(tx.vault, row.business_key, record_id),
-            "dates": b"{}",
-            "clear": b"{}",
-            "content_digest": b"",
-            "minor": False,
-            "sealed_flag": False,
-            "trust": "vouched",
-        },
-        op="erase",
-        reason="erased",
-        actor=actor,
-        keep=False,
-    )
+    await tx.execute(_BARE_VERSIONS, {"record": record_id})
+    await tx.execute(_BARE_RECORD, {"record": record_id})  # before its present version is kept
+    values = {"state": "erased", "business_key": retired_key(tx.vault, row.business_key, record_id), "content_digest": b""}
+    seq = await _change(tx, row, values, op="erase", reason="erased", actor=actor)
     tx.shredded = True
     if await tx.one(_WHAT_IS_LEFT, {"subject": row.subject_id}) is None:
         await _shred(tx, SubjectId(row.subject_id))
@@ -232,6 +214,5 @@ async def erase_subject(tx: Transaction, subject_id: SubjectId, *, actor: str) -
 
 async def _shred(tx: Transaction, subject_id: SubjectId) -> None:
     tx.shredded = True
-    await tx.execute(sa.delete(subject_keys).where(subject_keys.c.subject_id == subject_id))
-    await tx.execute(sa.delete(subject_names).where(subject_names.c.subject_id == subject_id))
+    await forget_keys(tx, subject_id)
     await tx.execute(sa.delete(deks).where(deks.c.scope == subject_scope(subject_id)))

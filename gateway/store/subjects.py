@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
 from gateway.core.records.model import Subject, SubjectId, SubjectKind
@@ -23,6 +24,9 @@ Key = tuple[str, str]
 """Key type and stored value."""
 
 NAME: Final = "name"
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, str]).decode
 
 _BY_ID = sa.select(subjects).where(subjects.c.subject_id == sa.bindparam("subject"))
 _BY_KEY = (
@@ -39,9 +43,12 @@ _BY_NAME = (
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("type"), among(subject_keys.c.key_value, "wanted")
 )
-_KEYS_OF = sa.select(subject_keys.c.subject_id, subject_keys.c.key_type, subject_keys.c.key_value).where(
-    among(subject_keys.c.subject_id, "wanted")
+_KEYS_OF = sa.select(subjects.c.subject_id, subjects.c.known_by).where(among(subjects.c.subject_id, "wanted"))
+_DROP_KEY = sa.delete(subject_keys).where(
+    subject_keys.c.key_type == sa.bindparam("type"), subject_keys.c.key_value == sa.bindparam("value")
 )
+_NO_KEYS = sa.update(subjects).where(subjects.c.subject_id == sa.bindparam("subject")).values(known_by=b"{}")
+_DROP_NAMES = sa.delete(subject_names).where(subject_names.c.subject_id == sa.bindparam("subject"))
 _NAME_IS_KNOWN = sa.text("INSERT INTO subject_names (name_blind, subject_id) VALUES (:name_blind, :subject) ON CONFLICT DO NOTHING")
 
 
@@ -73,7 +80,15 @@ async def subjects_by_name(source: Reads | Transaction, name: str) -> list[Subje
 
 async def keys_of_subject(source: Reads | Transaction, subject_id: SubjectId) -> list[Key]:
     """The keys of a subject as they are stored."""
-    return [(row.key_type, row.key_value) for row in await source.all(_KEYS_OF, {"wanted": [subject_id]})]
+    return [key for row in await source.all(_KEYS_OF, {"wanted": [subject_id]}) for key in _decode(row.known_by).items()]
+
+
+async def forget_keys(tx: Transaction, subject_id: SubjectId) -> None:
+    """Take every key and name of a subject away: nobody finds it any more."""
+    for key_type, value in await keys_of_subject(tx, subject_id):
+        await tx.execute(_DROP_KEY, {"type": key_type, "value": value})
+    await tx.execute(_NO_KEYS, {"subject": subject_id})
+    await tx.execute(_DROP_NAMES, {"subject": subject_id})
 
 
 class Linker:
@@ -87,6 +102,7 @@ class Linker:
         self._spare: list[str] = []
         self.new_subjects: dict[SubjectId, SubjectKind] = {}
         self.new_keys: list[tuple[str, str, str]] = []
+        self._grown: set[SubjectId] = set()
 
     async def look_up(self, statements: Sequence[tuple[Key, ...]]) -> None:
         """Learn what the store knows of these keys, in one statement for each type of key."""
@@ -105,8 +121,8 @@ class Linker:
             if None in found:
                 partly.update(subject_id for subject_id in found if subject_id is not None and subject_id not in self._values)
         if partly:
-            for subject_id, key_type, value in await self._tx.all(_KEYS_OF, {"wanted": list(partly)}):
-                self._values.setdefault(subject_id, {})[key_type] = value
+            for subject_id, keys_text in await self._tx.all(_KEYS_OF, {"wanted": list(partly)}):
+                self._values[subject_id] = _decode(keys_text)
 
     def link(self, keys: tuple[Key, ...]) -> tuple[SubjectId | None, bool]:
         """(subject, conflict) of one statement: None = nobody known yet; of two subjects the one with the strongest key. Writes nothing."""
@@ -132,36 +148,35 @@ class Linker:
             self._spare = new_ids("sub_", 256, self._tx.store.random)
         subject_id = SubjectId(self._spare.pop())
         self.new_subjects[subject_id] = kind
+        self._values[subject_id] = {}
         self.extend(subject_id, keys)
         return subject_id
 
     def extend(self, subject_id: SubjectId, keys: Iterable[Key]) -> None:
         """Give a subject those of the keys that nobody has yet."""
-        has: dict[str, str] | None = None
         for key in keys:
             if key not in self._subject_of:
                 self._subject_of[key] = subject_id
+                self._values[subject_id][key[0]] = key[1]  # known: somebody who lacks a key was looked up
                 self.new_keys.append((key[0], key[1], subject_id))
-                if has is None:
-                    has = self._values.setdefault(subject_id, {})
-                has[key[0]] = key[1]
+                self._grown.add(subject_id)
 
     async def write(self, heads: dict[SubjectId, int]) -> None:
         """Insert the new subjects and keys, move the heads of all."""
-        await self._tx.insert(
-            subjects,
-            ("subject_id", "kind", "head_seq"),
-            [(subject_id, kind, heads.get(subject_id, 0)) for subject_id, kind in self.new_subjects.items()],
-        )
+        made, grown, moved = [], [], []
+        for subject_id, seq in heads.items():
+            kind = self.new_subjects.get(subject_id)
+            if kind is not None:
+                made.append((subject_id, kind, seq, _encode(self._values[subject_id])))
+            elif subject_id in self._grown:
+                grown.append((seq, _encode(self._values[subject_id]), subject_id))
+            else:
+                moved.append((seq, subject_id))
+        await self._tx.insert(subjects, ("subject_id", "kind", "head_seq", "known_by"), made)
         await self._tx.insert(subject_keys, ("key_type", "key_value", "subject_id"), self.new_keys)
-        await self._tx.update(
-            subjects,
-            ("head_seq",),
-            "subject_id",
-            [(seq, subject_id) for subject_id, seq in heads.items() if subject_id not in self.new_subjects],
-        )
-        self.new_subjects = {}
-        self.new_keys = []
+        await self._tx.update(subjects, ("head_seq", "known_by"), "subject_id", grown)
+        await self._tx.update(subjects, ("head_seq",), "subject_id", moved)
+        self.new_subjects, self.new_keys, self._grown = {}, [], set()
 
 
 async def add_names(tx: Transaction, names: Iterable[tuple[str, SubjectId]]) -> None:

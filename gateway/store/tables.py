@@ -72,6 +72,7 @@ subjects = Table(
     Column("subject_id", String(30), primary_key=True),
     Column("kind", String(20), nullable=False),
     Column("head_seq", Seq, nullable=False),  # seq of the latest change of any of its records
+    Column("known_by", LargeBinary, nullable=False),  # JSON {key type: stored value}: its rows of `subject_keys`, found from this side
     sqlite_with_rowid=False,
 )
 
@@ -79,7 +80,7 @@ subject_keys = Table(
     "subject_keys", metadata,
     Column("key_type", String(20), primary_key=True),   # uscc reg_no org_code … id_no
     Column("key_value", String(80), primary_key=True),  # legal: the code; persons and households: hex of the blind index
-    Column("subject_id", String(30), ForeignKey("subjects.subject_id"), nullable=False, index=True),
+    Column("subject_id", String(30), ForeignKey("subjects.subject_id"), nullable=False),
     sqlite_with_rowid=False,
 )
 """What identifies a subject: one subject a key."""
@@ -173,7 +174,7 @@ changes = Table(
     "changes", metadata,
     Column("seq", Seq, primary_key=True, autoincrement=False),  # dense, in order of commit
     Column("at", String(32), nullable=False),
-    Column("record_id", String(30), nullable=False, index=True),
+    Column("record_id", String(30), nullable=False),    # no index: its versions and its `changed_seq` lead here
     Column("subject_id", String(30), nullable=False),
     Column("dataset", String(63), nullable=False),
     Column("version", Integer, nullable=False),
@@ -263,7 +264,10 @@ rendered_records = Table(
     Column("valid_until", String(32), nullable=False),  # '9999-12-31T00:00:00Z' = no end
     Column("seq", Seq, nullable=False),
     Column("added_seq", Seq, nullable=False),        # of its `add`: rows that came later stay out of a walk
-    Column("digest", LargeBinary, nullable=False),   # keyed digest of what is shown, without seq and policy version
+    Column("digest", LargeBinary, nullable=False),   # keyed digest of what is told, without seq, policy version, receipt and correction
+    Column("amended", String(32)),                   # latest amendment of the record that the reader has seen, visible or not
+    Column("corrected", String(32)),                 # latest amendment that changed what the public sees: its mark
+    Column("received_at", String(32), nullable=False),  # as shown: of the latest words that the public sees
     Column("region", String(6), nullable=False),
     Column("source", String(18)),
     Column("severity", String(16)),
@@ -310,6 +314,9 @@ feed_rows = Table(
     Column("digest", LargeBinary, nullable=False),      # 16 bytes of the whole, then msgpack {field: 4 bytes}: keyed, nothing readable
     Column("valid_until", String(32), nullable=False),
     Column("added_seq", Seq, nullable=False),
+    Column("amended", String(32)),                      # as in `rendered_records`, for this plan set
+    Column("corrected", String(32)),
+    Column("received_at", String(32), nullable=False),
     Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until",
           sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
     sqlite_with_rowid=False,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+import msgspec
 import sqlalchemy as sa
 
 from gateway.store import audit
@@ -32,14 +33,13 @@ async def check_store(store: Store) -> None:
         assert [change.version for change in own] == list(range(1, row.version + 1)), "a version without its change"
         assert own[-1].seq == row.changed_seq
         assert all(change.subject_id == row.subject_id for change in own), "a record moved to another subject"
+        assert sorted(kept[row.record_id]) == list(range(1, row.version)), "a past version is missing"
         if row.state == "erased":
-            assert row.secret is None
-            assert row.texts is None
-            assert row.clear == b"{}"
-            assert row.record_id not in kept
+            for bare in (row, *kept[row.record_id].values()):
+                assert (bare.secret, bare.texts, bare.clear, bare.dates) == (None, None, b"{}", b"{}")
+                assert (bare.officer, bare.sender, bare.authority_code, bare.decided_on) == (None, None, None, None)
             continue
         left[row.subject_id] += 1
-        assert sorted(kept[row.record_id]) == list(range(1, row.version)), "a past version is missing"
         for version, old in kept[row.record_id].items():
             change = own[version - 1]
             assert (old.seq, old.op, old.reason, old.actor, old.at) == (change.seq, change.op, change.reason, change.actor, change.at)
@@ -47,7 +47,10 @@ async def check_store(store: Store) -> None:
             for sealed in unpack(holder.secret).values() if holder.secret else ():
                 scope = known[dek_id_of(sealed)]
                 assert scope.startswith("org:" if row.kind == "legal" else f"subject:{row.subject_id}"), "a value under somebody else's key"
+    all_keys = await store.reads.all(sa.select(subject_keys))
     for row in await store.reads.all(sa.select(subjects)):
+        keys = {key.key_type: key.key_value for key in all_keys if key.subject_id == row.subject_id}
+        assert msgspec.json.decode(row.known_by) == keys, "keys that the other side does not know"
         assert row.head_seq == max((change.seq for change in of_subject[row.subject_id]), default=0), "a head that is not the latest change"
         if not left[row.subject_id]:
             for table in (subject_keys, subject_names):

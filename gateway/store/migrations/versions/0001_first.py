@@ -58,7 +58,6 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_changes")),
     )
-    op.create_index(op.f("ix_changes_record_id"), "changes", ["record_id"], unique=False)
     op.create_table("confirmations",
         sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -115,6 +114,9 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("valid_until", sa.String(length=32), nullable=False),
         sa.Column("added_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("amended", sa.String(length=32), nullable=True),
+        sa.Column("corrected", sa.String(length=32), nullable=True),
+        sa.Column("received_at", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("plan_set", "record_id", name=op.f("pk_feed_rows")),
         sqlite_with_rowid=False,
     )
@@ -372,6 +374,9 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("added_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("amended", sa.String(length=32), nullable=True),
+        sa.Column("corrected", sa.String(length=32), nullable=True),
+        sa.Column("received_at", sa.String(length=32), nullable=False),
         sa.Column("region", sa.String(length=6), nullable=False),
         sa.Column("source", sa.String(length=18), nullable=True),
         sa.Column("severity", sa.String(length=16), nullable=True),
@@ -418,6 +423,7 @@ def upgrade() -> None:
         sa.Column("subject_id", sa.String(length=30), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("head_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("known_by", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("subject_id", name=op.f("pk_subjects")),
         sqlite_with_rowid=False,
     )
@@ -492,7 +498,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_type", "key_value", name=op.f("pk_subject_keys")),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_subject_keys_subject_id"), "subject_keys", ["subject_id"], unique=False)
     op.create_table("subject_names",
         sa.Column("name_blind", sa.String(length=32), nullable=False),
         sa.Column("subject_id", sa.String(length=30), nullable=False),
