@@ -19,7 +19,6 @@ test: .venv/.ready           ## the whole suite, on SQLite and on a real Postgre
 check: .venv/.ready          ## lint, types, docstrings
 	$(BIN)/ruff check gateway adapters tests
 	$(BIN)/mypy
-	$(BIN)/interrogate -q gateway adapters
 
 bench: .venv/.ready          ## ratios to limits measured in the same run
 	$(BIN)/python -m tests.bench
