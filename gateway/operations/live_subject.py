@@ -4,8 +4,7 @@ Rules: every record is decrypted only as far as the caller's plans need, and sho
 are those that a rendering of the same state would have. This story must not be asked for many subjects at once.
 """
 
-from gateway.core.disclosure.views import view
-from gateway.core.publication.documents import Statement, head_bytes, record_head, statement_of, subject_bytes, subject_page
+from gateway.core.publication.documents import head_bytes, statement_of, subject_bytes, subject_page
 from gateway.core.records.model import SubjectId
 from gateway.operations import walking
 from gateway.operations.answering import Scene
@@ -17,15 +16,10 @@ from gateway.store.store import Row
 async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
     reads = scene.services.store.reads
-    statements: list[Statement] = []
-    shown: list[str] = []
-    for each in await load(reads, subject=SubjectId(row.subject_id), fields=walking.fields_of(scene)):
-        plan = scene.forms.plan(each.dataset, each.kind)
-        seen = view(each, plan, scene.policies, scene.now) if plan is not None else None
-        if seen is not None:
-            statements.append(statement_of(record_head(seen, scene.origin)))
-            shown.append(each.record_id)
-    latest = await feed.latest_of(reads, scene.forms.name, shown)
+    records = await load(reads, subject=SubjectId(row.subject_id), fields=walking.fields_of(scene))
+    seen = await walking.seen_now(scene, records)
+    statements = [statement_of(each.head) for each in seen.values()]
+    latest = await feed.latest_of(reads, scene.forms.name, list(seen))
     page = subject_page(row.subject_id, statements, categories=scene.forms.categories, origin=scene.origin)
     if page is None:
         return None

@@ -14,7 +14,7 @@ This story must not push anything to anybody.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -103,6 +103,7 @@ class _Shown(Struct, frozen=True, kw_only=True):
     list: str | None
     listed_on: str | None
     digest: bytes
+    settled: telling_rules.Settled
     flat: tuple[bytes, bytes]
     listing_flat: tuple[bytes, bytes] | None
 
@@ -111,6 +112,7 @@ class _Told(Struct, frozen=True, kw_only=True):
     """A record as a bound plan set is told of it."""
 
     digest: bytes
+    settled: telling_rules.Settled
     valid_until: str
     list: str | None
 
@@ -329,7 +331,7 @@ async def _do(services: Services, policies: Policies, forms: Sequence[Forms], st
         name for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values() for name in plan.columns
     )
     records = await load(source, ids=[RecordId(record_id) for record_id in ids], fields=fields)
-    arguments = (services, policies, forms, now, records, siblings, subject_ids, indexed)
+    arguments = (services, policies, forms, now, records, held, told, siblings, subject_ids, indexed)
     prepared = await asyncio.to_thread(_prepare, *arguments) if len(ids) > IN_LOOP else _prepare(*arguments)
     try:
         async with services.store.transaction() as tx:
@@ -354,6 +356,8 @@ def _prepare(
     forms: Sequence[Forms],
     now: datetime,
     records: Sequence[Record],
+    held: Mapping[str, Row],
+    before: Mapping[str, Mapping[str, Row]],
     siblings: Sequence[Row],
     subject_ids: Sequence[str],
     indexed: Mapping[str, Sequence[Row]],
@@ -369,7 +373,7 @@ def _prepare(
         plan = public.plan(record.dataset, record.kind)
         seen = view(record, plan, policies, now) if plan is not None else None
         if seen is not None:
-            made = _show(record_head(seen, origin), public.by_dataset[record.dataset], seen, policies, digests)
+            made = _show(seen, record, public.by_dataset[record.dataset], held.get(record.record_id), origin, policies, digests)
             shown[record.record_id] = made
             statements.setdefault(record.subject_id, []).append(statement_of(made.head))
         for each in forms[1:]:
@@ -377,8 +381,12 @@ def _prepare(
             seen = view(record, plan, policies, now) if plan is not None else None
             if seen is not None:
                 listing = list_for(seen, policies.catalogue)
+                silent = each.by_dataset[record.dataset].silent[record.kind]
+                digest = digests.view(seen, silent)
+                row = before[each.name].get(record.record_id)
                 told[each.name][record.record_id] = _Told(
-                    digest=digests.view(seen, each.by_dataset[record.dataset].silent[record.kind]),
+                    digest=digest,
+                    settled=telling_rules.settled(seen, record.corrected_since, told_of(row), _known(digest)),
                     valid_until=until(seen.valid_until),
                     list=listing.id if listing is not None else None,
                 )
@@ -416,20 +424,49 @@ def _prepare(
     )
 
 
-def _show(head: Head, form: Form, seen: View, policies: Policies, digests: telling_rules.Digests) -> _Shown:
+def _show(
+    seen: View, record: Record, form: Form, row: Row | None, origin: str, policies: Policies, digests: telling_rules.Digests
+) -> _Shown:
+    silent = form.silent[record.kind]
+
+    def digest_of(each: View) -> bytes:
+        document = record_head(each, origin).document
+        return digests.document(document, head_bytes(document), silent)
+
+    settled = telling_rules.settled(seen, record.corrected_since, told_of(row), digest_of)
+    seen = settled.view
+    head = record_head(seen, origin)
     body = head_bytes(head.document)
     listing = list_for(seen, policies.catalogue)
     listing_document = listing_head(head, listing, measures_of(seen, policies.catalogue)) if listing is not None else None
+    unfit = form.unfit[head.kind]
     return _Shown(
         head=head,
         body=body,
         listing=head_bytes(listing_document) if listing_document is not None else None,
         list=listing.id if listing is not None else None,
         listed_on=day_of_listing(head) if listing is not None else None,
-        digest=digests.document(head.document, body, form.silent[head.kind]),
-        flat=form.table.halves(without(head.document, form.unfit[head.kind])),
-        listing_flat=form.listing_table.halves(without(listing_document, form.unfit[head.kind])) if listing_document is not None else None,
+        digest=digests.document(head.document, body, silent),
+        settled=settled,
+        flat=form.table.halves(without(head.document, unfit)),
+        listing_flat=form.listing_table.halves(without(listing_document, unfit)) if listing_document is not None else None,
     )
+
+
+def _known(digest: bytes) -> Callable[[View], bytes]:
+    """A digest that is there already, where one would be computed."""
+
+    def same(_: View) -> bytes:
+        return digest
+
+    return same
+
+
+def told_of(row: Row | None) -> telling_rules.Told | None:
+    """What was told of a record, from its row in the read model."""
+    if row is None:
+        return None
+    return telling_rules.Told(digest=row.digest, amended=row.amended, corrected=row.corrected, received_at=row.received_at)
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------
@@ -524,6 +561,9 @@ async def _write_public(
                 seq,
                 seq if before is None else before.added_seq,
                 made.digest,
+                made.settled.amended,
+                made.settled.corrected,
+                made.settled.received_at,
                 head.region,
                 head.source,
                 head.severity,
@@ -558,8 +598,10 @@ async def _write_told(tx: Transaction, form: Forms, work: _Work, prepared: _Prep
             feeding.item("add", record_id, cause, record.dataset, record.category, made.list)
         elif before.digest != made.digest or before.list != made.list:
             changed = telling_rules.changed_parts(before.digest, made.digest)
+            if before.corrected != made.settled.corrected:
+                changed = sorted({*changed, "marks"})
             feeding.item("mod", record_id, cause, record.dataset, record.category, made.list, ",".join(changed) or None)
-        elif before.valid_until == made.valid_until:
+        elif before.valid_until == made.valid_until and before.amended == made.settled.amended:
             continue
         if before is not None:
             rewritten.append(record_id)
@@ -571,7 +613,22 @@ async def _write_told(tx: Transaction, form: Forms, work: _Work, prepared: _Prep
         if before is None or record_id in gone:
             record = prepared.records[record_id]
             added = seqs[record_id] if before is None else before.added_seq
-            rows.append((form.name, record_id, record.dataset, record.category, made.list, made.digest, made.valid_until, added))
+            settled = made.settled
+            rows.append(
+                (
+                    form.name,
+                    record_id,
+                    record.dataset,
+                    record.category,
+                    made.list,
+                    made.digest,
+                    made.valid_until,
+                    added,
+                    settled.amended,
+                    settled.corrected,
+                    settled.received_at,
+                )
+            )
     await renderings.replace_told(tx, form.name, rewritten, rows)
 
 

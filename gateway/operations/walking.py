@@ -19,14 +19,16 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.query import Filter, Query
-from gateway.core.disclosure.views import view
+from gateway.core.disclosure.views import View, view
 from gateway.core.publication import flat
-from gateway.core.publication.documents import head_bytes, record_bytes, record_head
+from gateway.core.publication.changes import Digests, settled
+from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head
 from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.records.divisions import covers
-from gateway.core.records.model import SUBJECT_KINDS, RecordId, SubjectId
+from gateway.core.records.model import SUBJECT_KINDS, Record, RecordId, SubjectId
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene
+from gateway.operations.render_public import told_of
 from gateway.store import feed, renderings
 from gateway.store.records import load
 from gateway.store.renderings import Condition, Order
@@ -218,6 +220,40 @@ def _of_kinds(kinds: frozenset[str], document: Document) -> bool:
 # --- making a row live -------------------------------------------------------------------------------------------------
 
 
+class Seen(Struct, frozen=True):
+    """A record as the caller sees it at this moment."""
+
+    view: View
+    head: Head
+
+
+async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
+    """These records as the caller may see them at this moment, with the receipt and correction that its plan set may know."""
+    views: list[tuple[Record, View]] = []
+    for record in records:
+        plan = scene.forms.plan(record.dataset, record.kind)
+        seen = view(record, plan, scene.policies, scene.now) if plan is not None else None
+        if seen is not None:
+            views.append((record, seen))
+    if not views:
+        return {}
+    reads, ids = scene.services.store.reads, [record.record_id for record, _ in views]
+    rows = await (renderings.held(reads, ids) if scene.public else renderings.told(reads, scene.forms.name, ids))
+    digests = Digests(scene.services.store.vault.key("feed-digest"))
+    found: dict[str, Seen] = {}
+    for record, seen in views:
+        silent = scene.forms.by_dataset[record.dataset].silent[record.kind]
+        digest = partial(_public_digest, digests, silent, scene.origin) if scene.public else partial(digests.view, silent=silent)
+        shown = settled(seen, record.corrected_since, told_of(rows.get(record.record_id)), digest).view
+        found[record.record_id] = Seen(shown, record_head(shown, scene.origin))
+    return found
+
+
+def _public_digest(digests: Digests, silent: frozenset[str], origin: str, seen: View) -> bytes:
+    document = record_head(seen, origin).document
+    return digests.document(document, head_bytes(document), silent)
+
+
 async def live(
     scene: Scene, record_ids: Sequence[str], *, listing: bool = False, seqs: Mapping[str, int] | None = None
 ) -> dict[str, bytes]:
@@ -226,34 +262,19 @@ async def live(
         return {}
     reads = scene.services.store.reads
     known = await feed.latest_of(reads, scene.forms.name, record_ids) if seqs is None else seqs
+    records = await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene))
     found: dict[str, bytes] = {}
-    for record in await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene)):
-        made = live_body(scene, record, known.get(record.record_id, 0), listing=listing)
-        if made is not None:
-            found[record.record_id] = made
+    for record_id, seen in (await seen_now(scene, records)).items():
+        document = seen.head.document
+        if listing:
+            held = list_for(seen.view, scene.policies.catalogue)
+            if held is None:
+                continue
+            document = listing_head(seen.head, held, measures_of(seen.view, scene.policies.catalogue))
+        found[record_id] = record_bytes(
+            head_bytes(document), seq=known.get(record_id, 0), policy_version=scene.forms.version, origin=scene.origin, record_id=record_id
+        )
     return found
-
-
-def live_body(scene: Scene, record: Any, seq: int, *, listing: bool = False) -> bytes | None:
-    """One record as the caller may see it at this moment; None: not at all, or not as a listing."""
-    plan = scene.forms.plan(record.dataset, record.kind)
-    seen = view(record, plan, scene.policies, scene.now) if plan is not None else None
-    if seen is None:
-        return None
-    head = record_head(seen, scene.origin)
-    document = head.document
-    if listing:
-        held = list_for(seen, scene.policies.catalogue)
-        if held is None:
-            return None
-        document = listing_head(head, held, measures_of(seen, scene.policies.catalogue))
-    return record_bytes(
-        head_bytes(document),
-        seq=seq,
-        policy_version=scene.forms.version,
-        origin=scene.origin,
-        record_id=record.record_id,
-    )
 
 
 def fields_of(scene: Scene, dataset: str | None = None) -> frozenset[str]:

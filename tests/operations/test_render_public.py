@@ -139,6 +139,53 @@ async def test_what_is_hidden_moves_no_public_number(town: Services) -> None:
     assert (await feed.head(town.store.reads, "department/dept.supervision")).seq > department.seq
 
 
+async def everything(services: Services, made: dict[str, str]) -> list[tuple[bytes, str | None, str | None]]:
+    """What the public can see of a town: bytes, validators, versions."""
+    answers = [await answer_query.record(services, made[name], PUBLIC, "zh-CN") for name in ("药业", "罚单", "列名")]
+    answers += [await answer_query.subject_document(services, code(number), PUBLIC, "zh-CN") for number in (1, 2, 3)]
+    answers += [
+        await answer_query.records_page(services, PUBLIC, ask()),
+        await answer_query.listings(services, "tax-violations", PUBLIC, ask()),
+    ]
+    answers.append(await read_feed.changes(services, PUBLIC, ask(since="0")))
+    return [(answer.body, answer.etag, answer.dataset_version) for answer in answers]
+
+
+async def test_an_amendment_of_hidden_values_leaves_no_trace(town: Services) -> None:
+    """Not a byte that the public can read moves: no number, no mark, no time of receipt; before the reader has run and after."""
+    made = await stocked(town)
+    before = await everything(town, made)
+    async with at(town, "2026-06-02T05:00:00Z") as later:
+        await put(later, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号", 法定代表人="测试乙"))
+        await put(later, REGISTRATIONS, firm(2, "通化市澄泉商贸有限公司", 法定代表人="测试丙"))
+        assert (await everything(later, made)) == before
+        await settle(later)
+        assert (await everything(later, made)) == before
+    async with at(town, "2026-06-02T06:00:00Z") as later:  # nor does a later change bring it to light
+        await handle_case.open_dispute(later, made["罚单"], actor="officer")
+        live = read(await answer_query.record(later, made["罚单"], PUBLIC, "zh-CN"))
+        await settle(later)
+        shown = read(await answer_query.record(later, made["罚单"], PUBLIC, "zh-CN"))
+        for each in (live, shown):
+            assert [mark["code"] for mark in each["marks"]] == ["objection_in_progress"]
+            assert each["source"]["received_at"] == "2026-06-02T02:30:00Z"
+        assert (await told(later))[-1]["fields_changed"] == ["marks"]
+    async with at(town, "2026-06-02T07:00:00Z") as later:  # and one that it can see is marked as what it is
+        await put(later, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号", fine="9", 法定代表人="测试乙"))
+        live = await answer_query.record(later, made["罚单"], PUBLIC, "zh-CN")
+        await settle(later)
+        shown = await answer_query.record(later, made["罚单"], PUBLIC, "zh-CN")
+        assert [(mark["code"], mark["since"]) for mark in read(shown)["marks"]] == [
+            ("objection_in_progress", "2026-06-02T06:00:00Z"),
+            ("corrected", "2026-06-02T07:00:00Z"),
+        ]
+        assert {key: value for key, value in read(live).items() if key != "seq"} == {
+            key: value for key, value in read(shown).items() if key != "seq"
+        }
+        department = read(await answer_query.record(later, made["罚单"], DEPARTMENT, "zh-CN"))
+        assert department["fields"]["legal_representative"] == "测试乙"
+
+
 async def test_an_amendment_names_what_changed(town: Services) -> None:
     """A `mod` lists the paths that a reader will find different, and keeps the earlier `add`."""
     made = await stocked(town)

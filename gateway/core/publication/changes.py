@@ -1,24 +1,28 @@
 """What a plan set is told: whether a record came, changed or left, which of its parts changed, and why it left (api.md §3.7, §7.9).
 
 Rules: only what a plan shows and may tell (`delta`) makes an entry, so a change of hidden fields moves nothing. What was shown
-before is kept as keyed digests, from which no value can be read. One of three reasons is told: `expired`, `corrected`, `removed`;
+before is kept as keyed digests, from which no value can be read. When a record was received and that it was corrected is itself
+such a part: an amendment of hidden values moves neither (`settled`). One of three reasons is told: `expired`, `corrected`, `removed`;
 repaired, revoked and upheld all read `removed`. Removals are told at full 30 seconds. This room must not see a hidden value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2s
 from typing import Any
 
 import msgspec
+from msgspec import Struct, structs
 
-from gateway.core.disclosure.views import View
-from gateway.core.publication.documents import Document
+from gateway.core.disclosure.views import Mark, View
+from gateway.core.publication.documents import Document, instant
 
 TELLING_S = 30
 """Removals are told in groups at full multiples of this."""
 WINDOW = timedelta(days=92)
 """How long an item is kept; api.md §7.9 promises 31 days."""
+CORRECTED = "corrected"
+"""The mark of a record that was amended after this plan set had seen it."""
 _ROW_DIGEST = 16
 _FIELD_DIGEST = 4
 _ENVELOPE_MARK = "="
@@ -26,7 +30,7 @@ _ENVELOPE_MARK = "="
 _ENVELOPES = 4096
 _TOP = frozenset({"document_number", "decision_date", "severity"})
 _SUBJECT = frozenset({"name", "uscc"})
-_SKIPPED = frozenset({"id", "dataset", "kind", "fields", "subject", "seq", "policy_version", "links", "notice", "salt"})
+_SKIPPED = frozenset({"id", "dataset", "kind", "fields", "subject", "source", "seq", "policy_version", "links", "notice", "salt"})
 
 _ENCODER = msgspec.json.Encoder()
 _PACK = msgspec.msgpack.Encoder()
@@ -40,10 +44,62 @@ def path_of(name: str) -> str:
 
 def values_of_document(document: Mapping[str, Any], silent: frozenset[str]) -> dict[str, Any]:
     """Everything of a record document whose change is told, by its path."""
-    values = {key: value for key, value in document.items() if key not in _SKIPPED and not key.endswith("_label") and key not in silent}
+    values: dict[str, Any] = {"source": {key: value for key, value in document["source"].items() if key != "received_at"}}
+    values |= {key: value for key, value in document.items() if key not in _SKIPPED and not key.endswith("_label") and key not in silent}
     values.update({f"subject.{key}": value for key, value in document["subject"].items() if key in _SUBJECT and key not in silent})
     values.update({f"fields.{key}": value for key, value in document["fields"].items() if key not in silent})
     return values
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What a plan set was last told of a record."""
+
+    digest: bytes
+    amended: str | None
+    """Latest amendment of the record that was looked at, visible or not."""
+    corrected: str | None
+    """Latest amendment that this plan set could see: the mark it shows."""
+    received_at: str
+    """As shown."""
+
+
+class Settled(Struct, frozen=True, kw_only=True):
+    """A View as its plan set is to see it, and what is to be remembered of that."""
+
+    view: View
+    amended: str | None
+    corrected: str | None
+    received_at: str
+
+
+def settled(view: View, amended: datetime | None, before: Told | None, digest: Callable[[View], bytes]) -> Settled:
+    """The View with the receipt and correction that this plan set may know: those of the latest words that it can see.
+
+    `amended`: the record's latest amendment; `before`: what was told last; `digest` of what would be told now. A record that was
+    never told has not been corrected since.
+    """
+    stamp = None if amended is None else instant(amended)
+    received = instant(view.received_at)
+    corrected: str | None = None
+    if before is not None:
+        if stamp != before.amended and digest(view) != before.digest:
+            corrected = stamp
+        else:
+            corrected = before.corrected
+            if received != before.received_at:
+                received = before.received_at
+                view = structs.replace(view, received_at=datetime.fromisoformat(received))
+    if corrected != stamp:
+        view = structs.replace(view, marks=_marked(view.marks, corrected))
+    return Settled(view=view, amended=stamp, corrected=corrected, received_at=received)
+
+
+def _marked(marks: tuple[Mark, ...], corrected: str | None) -> tuple[Mark, ...]:
+    others = [mark for mark in marks if mark.code != CORRECTED]
+    if corrected is not None:
+        place = 1 if others and others[0].code == "objection_in_progress" else 0
+        others.insert(place, Mark(code=CORRECTED, since=datetime.fromisoformat(corrected)))
+    return tuple(others)
 
 
 class Digests:
@@ -63,11 +119,14 @@ class Digests:
         return hashed.digest()
 
     def document(self, document: Document, head: bytes, silent: frozenset[str]) -> bytes:
-        """The digest of a record document; `head` are its encoded bytes, used when no silent field has a value."""
+        """The digest of a record document without receipt and correction; `head` are its encoded bytes."""
         fields = document["fields"]
+        if document["marks"]:
+            document = {**document, "marks": [mark for mark in document["marks"] if mark["code"] != CORRECTED]}
+            head = _ENCODER.encode(document)
         if any(fields.get(name) is not None for name in silent):
             head = _ENCODER.encode({**document, "fields": {name: None if name in silent else value for name, value in fields.items()}})
-        return self.row(head)
+        return self.row(head.replace(b'"received_at":"%b"' % document["source"]["received_at"].encode(), b"", 1))
 
     def view(self, view: View, silent: frozenset[str]) -> bytes:
         """Row digest and short digests of each told part, as one value: what a bound plan set was told."""
@@ -97,7 +156,7 @@ class Digests:
             "period_rule": view.period_rule,
             "source": (view.source_name, view.source_code, view.issuer),
             "basis": [basis.text for basis in view.basis],
-            "marks": [(mark.code, mark.since) for mark in view.marks],
+            "marks": [(mark.code, mark.since) for mark in view.marks if mark.code != CORRECTED],
             "treatments": view.treatments,
         }
         digests: dict[str, bytes] = {}

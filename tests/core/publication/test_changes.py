@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.disclosure.views import Mark, View
-from gateway.core.publication.changes import Digests, changed_parts, changed_values, removal_reason, telling, values_of_document
+from gateway.core.publication.changes import (
+    Digests,
+    Settled,
+    Told,
+    changed_parts,
+    changed_values,
+    removal_reason,
+    settled,
+    telling,
+    values_of_document,
+)
 from gateway.core.publication.documents import head_bytes, record_head
 from gateway.core.records.model import BasisRef, DatasetId, RecordId, SubjectId
 
@@ -53,7 +63,7 @@ def a_view(**changes: object) -> View:
     [
         ({"fields": {"name": "通化市示例药业有限公司", "document_number": "1号", "fine_amount": "2.000000"}}, ["fields.fine_amount"]),
         ({"fields": {"name": "另名", "document_number": "2号"}}, ["document_number", "fields.fine_amount", "subject.name"]),
-        ({"marks": (Mark(code="corrected", since=NOW),)}, ["marks"]),
+        ({"marks": (Mark(code="objection_in_progress", since=NOW),)}, ["marks"]),
         ({"publish_until": NOW.date()}, ["publish_until"]),
         ({"region": "220503", "source_name": "另局"}, ["region", "source"]),
         ({}, []),
@@ -67,6 +77,37 @@ def test_the_parts_that_differ_are_named(changes: dict[str, object], paths: list
     before, after = (values_of_document(record_head(each, "http://h").document, NOTHING) for each in (old, new))
     assert changed_values(before, after) == paths
     assert (digests.view(old, NOTHING) == digests.view(new, NOTHING)) is (not paths)
+
+
+def test_receipt_and_correction_are_of_the_words_that_are_seen() -> None:
+    """An amendment that changes nothing told keeps both; one that does brings its own; a later other change brings up no old one."""
+    digests = Digests(b"k" * 32)
+    later, last = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+
+    def told(settled_: Settled) -> Told:
+        return Told(
+            digest=of(settled_.view),
+            amended=settled_.amended,
+            corrected=settled_.corrected,
+            received_at=settled_.received_at,
+        )
+
+    def of(view: View) -> bytes:
+        return digests.view(view, NOTHING)
+
+    first = settled(a_view(), None, None, of)
+    hidden = settled(a_view(received_at=later, marks=(Mark(code="corrected", since=later),)), later, told(first), of)
+    assert (hidden.view.marks, hidden.view.received_at, hidden.amended) == ((), NOW, "2026-06-01T03:30:00Z")
+    objection = Mark(code="objection_in_progress", since=last)
+    disputed = settled(a_view(received_at=later, marks=(objection, Mark(code="corrected", since=later))), later, told(hidden), of)
+    assert disputed.view.marks == (objection,)
+    amended = a_view(received_at=last, fields={"name": "另名"}, marks=(objection, Mark(code="corrected", since=last)))
+    seen = settled(amended, last, told(disputed), of)
+    assert seen.view == amended
+    again = settled(amended, last, told(seen), of)
+    assert again.view == amended
+    never = settled(a_view(marks=(Mark(code="corrected", since=later),)), later, None, of)
+    assert never.view.marks == ()
 
 
 def test_a_silent_field_makes_no_change() -> None:
