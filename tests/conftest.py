@@ -51,9 +51,9 @@ def fixed_clock() -> Clock:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data for tests only; nothing of it may be stored in the project."""
-    folder = Path(os.environ.get("CHENGXIN_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    folder = Path(os.environ.get("SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip("no shared data: set CHENGXIN_SHARED_DATA, or put ../shared/data beside the checkout")
+        pytest.skip("no shared data: set SHARED_DATA, or put ../shared/data beside the checkout")
     return folder
 
 
