@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from gateway.core.exchange import merkle, notes
+from gateway.core.exchange import feedback, merkle, notes
 from gateway.core.exchange.wire import SHA256, b64
 from gateway.demo.cities import City
 from gateway.demo.views import PENALTIES, DemoFailed, ask, records_of
@@ -82,15 +82,41 @@ class Exchange:
         return self._cities[0].name, self._cities[1].name
 
     async def send(self) -> list[str]:
-        """Seal and deliver what changed; each stream with its receipt."""
-        return [line for sent in await self._send() for line in _sent_lines(sent)]
+        """Seal and deliver what changed; each stream with its head and its receipt."""
+        return [line for sent in await self._send() for line in await self._sent_lines(sent)]
 
     async def _send(self) -> list[Sent]:
-        report = await send_batch(self._ours, at_once=True)
-        for sent in report:
-            if sent.state == "stopped" or sent.waiting:
-                raise DemoFailed(f"the batch is not acknowledged: {sent.code or sent.state}", place=sent.stream)
-        return report
+        """Send until everything is acknowledged; the gateway that is up sends on its own, too, and whoever comes first seals."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            report = await send_batch(self._ours, at_once=True)
+            stopped = next((sent for sent in report if sent.state == "stopped"), None)
+            if stopped is not None:
+                raise DemoFailed(f"the stream has stopped: {stopped.code}", place=stopped.stream)
+            waiting = next((sent for sent in report if sent.waiting), None)
+            if waiting is None:
+                return report
+            if asyncio.get_running_loop().time() > deadline:
+                raise DemoFailed(f"the batch is not acknowledged: {waiting.code or waiting.state}", place=waiting.stream)
+            await asyncio.sleep(0.2)
+
+    async def _sent_lines(self, sent: Sent) -> list[str]:
+        """The last batch of a stream, and what the neighbour's receipt for it says; its signature was checked before it counted."""
+        row, no = None, 1
+        while (later := await ledger.received_receipt(self._ours.store.reads, sent.stream, no)) is not None:
+            row, no = later, no + 1
+        if row is None:
+            raise DemoFailed("the stream has no receipt", place=sent.stream)
+        receipt = feedback.read_receipt(row.body)
+        counts = receipt.counts
+        told = {"accepted": counts.accepted, "unchanged": counts.unchanged, "held": counts.held, "withdrawn": counts.withdrawn}
+        left_out = f"; not sent: {dict(sent.not_sent)}" if sent.not_sent else ""
+        return [
+            f"{sent.stream} → {sent.partner}",
+            f"  batch {sent.seq}: {_many(counts.lines, 'line')}, tree size {sent.size}, root {sent.root}{left_out}",
+            f"  receipt {receipt.no}, signed by {receipt.receiver}/x, verified: {receipt.result}, "
+            + ", ".join(f"{what} {count}" for what, count in told.items() if count),
+        ]
 
     async def recognised(self) -> list[str]:
         """The firm's honour as Tonghua says it, and as Baishan shows it to its own public."""
@@ -115,8 +141,8 @@ class Exchange:
                 done = await repair(self._ours, repaired, actor="demo", document="示例")
                 lines.append(f"{self._names[0]}: {done.state} at {done.at:%Y-%m-%dT%H:%M:%SZ}")
                 for sent in await self._send():
-                    if sent.lines:
-                        lines += _sent_lines(sent)
+                    if sent.stream.endswith(f".{PENALTIES}"):
+                        lines += await self._sent_lines(sent)
             for client, name in ((home, self._names[0]), (next_door, self._names[1])):
                 await self._gone(client, repaired)
                 lines.append(f"{name}: GET {_origin(client)}/v1/records/{repaired} → 404, and not among the firm's records")
@@ -195,11 +221,5 @@ def _origin(client: httpx.AsyncClient) -> str:
     return str(client.base_url).rstrip("/")
 
 
-def _sent_lines(sent: Sent) -> list[str]:
-    done = f"{_many(sent.lines, 'line')} in {_many(sent.sealed, 'batch')} now, {_many(sent.delivered, 'receipt')} checked"
-    left_out = f", not sent: {dict(sent.not_sent)}" if sent.not_sent else ""
-    return [f"{sent.stream} → {sent.partner}: {done}", f"  seq {sent.seq}, size {sent.size}, root {sent.root}{left_out}"]
-
-
 def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}{'es' if what.endswith('ch') else 's'}"
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
