@@ -12,7 +12,6 @@ import signal
 from pathlib import Path
 
 import rich_click as click
-from click.exceptions import Abort, Exit
 
 from gateway import __version__
 from gateway.commands import exchange, keys, policies, records, running
@@ -84,13 +83,12 @@ def main() -> None:
     """Run the command; every error becomes one line and a status."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chengxin … | head` ends quietly
     try:
-        cli(standalone_mode=False)
-    except Exit as end:
-        raise SystemExit(end.exit_code) from None
+        status = cli(standalone_mode=False)  # the status of `--help` and its like; None after a command
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
-    except (Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line without data
         raise SystemExit(tell_error(error)) from None
+    raise SystemExit(status or 0)

@@ -70,7 +70,6 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "stamina": ("gateway.operations", "adapters"),
     "granian": ("gateway.commands",),
     "rich_click": ("gateway.cli", "gateway.commands", "gateway.console"),
-    "click": ("gateway.cli", "gateway.commands", "gateway.console"),
     "rich": ("gateway.console", "gateway.demo"),
     "httpx": ("gateway.demo",),
     "openpyxl": (),
