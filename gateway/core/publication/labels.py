@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
-from pypinyin import Style, lazy_pinyin
-
 from gateway.core.records.divisions import short_name
 
 Language = Literal["zh-CN", "en"]
@@ -101,6 +99,8 @@ def region_label(code: str | None, language: Language = "zh-CN") -> str | None:
     name = short_name(code)
     if name is None or language != "en":
         return name
+    from pypinyin import Style, lazy_pinyin  # a dictionary of some 50 MB, for answers in English only
+
     ends = ((suffix, word) for suffix, word in _LEVELS if name.endswith(suffix) and len(name) > len(suffix) + 1)
     suffix, level = next(ends, ("", ""))
     stem = name.removesuffix(suffix)

@@ -16,11 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice, pairwise, product
-from typing import Literal
+from typing import Literal, cast
 from unicodedata import category, normalize
 
 from msgspec import Struct
-from pypinyin.constants import PINYIN_DICT
 from rapidfuzz.distance import Indel
 
 from gateway.core.records.divisions import region_names
@@ -206,10 +205,18 @@ _TONES = str.maketrans(
 )
 
 
+@cache
+def _readings() -> Mapping[int, str]:
+    """Code point → marked readings; read when the first name is spoken, for it is a third of an idle process."""
+    from pypinyin.constants import PINYIN_DICT
+
+    return cast("Mapping[int, str]", PINYIN_DICT)
+
+
 @lru_cache(20000)
 def readings(character: str) -> tuple[str, ...]:
     """Toneless readings of a character: one, or all of a heteronym that stands in names; other units read as they stand."""
-    listed = PINYIN_DICT.get(ord(character)) if len(character) == 1 else None
+    listed = _readings().get(ord(character)) if len(character) == 1 else None
     if listed is None:
         return (character,) if not _single(character[0]) else ()
     plain = dict.fromkeys(reading.translate(_TONES) for reading in listed.split(","))
