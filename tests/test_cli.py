@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.operations.manage_agreements import Side, filled
+from gateway.operations.set_up import shipped_policies
 from gateway.sample.generate import SampleFile, write_sample
 from tests.house import write_settings
 
@@ -401,3 +403,55 @@ def test_keys_documents_and_status_by_command(pair: tuple[Path, Path]) -> None:
     for command in (("agreement", "list"), ("exchange", "status"), ("exchange", "send")):
         done = chengxin(ours, *command, "--json")
         assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+def test_an_agreement_by_command(pair: tuple[Path, Path]) -> None:
+    """Offered by one office, countersigned by the other, taken back: active on both sides; a notice suspends it at once."""
+    ours, theirs = pair
+    parties = {"credit.tonghua.example": ours, "credit.baishan.example": theirs}
+    sides = {}
+    for party, folder in parties.items():
+        keys = json.loads(chengxin(folder, "key", "list", "--json").stdout)
+        vkey = next(key["vkey"] for key in keys if key["use"] == "agreement")
+        sides[party] = Side(base_url="http://127.0.0.1:9/x/v1", agreement_keys=(vkey,))
+    template = next((shipped_policies() / "agreements").glob("*.toml")).read_text(encoding="utf-8")
+    text = filled(template, sides)
+    for folder in pair:
+        (folder / "agreement.toml").write_text(text, encoding="utf-8")
+    assert chengxin(ours, "agreement", "offer", "agreement.toml", "--out", "offered.json").returncode == 0
+    offered = str(ours / "offered.json")
+    (theirs / "other.toml").write_text(text.replace("withdraw_h = 24", "withdraw_h = 48"), encoding="utf-8")
+    differs = chengxin(theirs, "agreement", "countersign", "other.toml", offered, "--out", "no.json")
+    assert (differs.returncode, differs.stderr.split()[1]) == (1, "SCOPE_DIGEST:")
+    assert not (theirs / "no.json").exists()
+    assert chengxin(theirs, "agreement", "countersign", "agreement.toml", offered, "--out", "signed.json").returncode == 0
+    assert chengxin(ours, "agreement", "take", str(theirs / "signed.json")).returncode == 0
+    for folder, other in (pair, pair[::-1]):
+        assert chengxin(folder, "exchange", "keys", "--out", "keys.json").returncode == 0
+        assert chengxin(other, "exchange", "take-keys", str(folder / "keys.json")).returncode == 0
+    for folder in pair:
+        (held,) = json.loads(chengxin(folder, "agreement", "list", "--json").stdout)
+        assert held["signed_by"] == sorted(parties)
+        assert held["state"] == "active"
+    assert "tonghua-baishan" in chengxin(ours, "exchange", "status").stdout
+    suspended = chengxin(theirs, "agreement", "state", held["id"], "suspended", "--reason", "示例", "--out", "notice.json")
+    assert suspended.returncode == 0, suspended.stderr
+    taken = json.loads(chengxin(ours, "agreement", "take", str(theirs / "notice.json"), "--json").stdout)
+    assert taken["state"] == "suspended"
+
+
+def test_the_same_on_postgresql(tmp_path: Path, pg_database: str, files: list[SampleFile]) -> None:
+    """init, ingest, serve, repair: the same commands on the other database, chosen by one setting."""
+    write_settings(tmp_path)
+    where = {"CHENGXIN_DATABASE": pg_database}
+    done = chengxin(tmp_path, "init", "--json", **where)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["database"] == "postgresql"
+    file = of(files, "administrative-penalties")
+    arguments = ("ingest", file.dataset, str(file.path), "--encoding", file.encoding, "--authority", str(file.authority), "--officer", "x")
+    assert chengxin(tmp_path, *arguments, **where).returncode == 3
+    with Serving(tmp_path, **where) as client:
+        record = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"][0]
+        assert chengxin(tmp_path, "repair", record["id"], **where).returncode == 0
+        assert client.get(f"/v1/records/{record['id']}").status_code == 404
+    assert not (tmp_path / "data" / "gateway.db").exists()
