@@ -278,6 +278,8 @@ class Bench:
     def exporting(self) -> None:
         """A live export against its rows, over HTTP."""
         with self.house.serving() as pid:
+            for suffix in ("ndjson", "csv"):  # what a process loads once is not what an export holds
+                httpx.get(f"{self.house.origin}/v1/records.{suffix}?dataset=administrative-licences&limit=100", timeout=60)
             before = memory_mb(pid)
             for suffix in ("ndjson", "csv"):
                 url = f"{self.house.origin}/v1/records.{suffix}?dataset=administrative-licences&limit=all"
