@@ -265,16 +265,17 @@ def sm3(data: bytes) -> bytes:
     return digest.finalize()
 
 
+INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
+"""The two key blocks of HMAC (RFC 2104), as translation tables."""
+
+
 def hmac_with(hash_of: Callable[[bytes], bytes], key: bytes, data: bytes) -> bytes:
     """HMAC (RFC 2104) over any hash with blocks of 64 bytes."""
     if len(key) > 64:
         key = hash_of(key)
     key = key.ljust(64, b"\0")
-    return hash_of(key.translate(_OPAD) + hash_of(key.translate(_IPAD) + data))
-
-
-_IPAD = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+    return hash_of(key.translate(OUTER_PAD) + hash_of(key.translate(INNER_PAD) + data))
 
 
 def hkdf(key: bytes, label: str, length: int = 32, *, salt: bytes = b"") -> bytes:

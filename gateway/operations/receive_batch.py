@@ -15,7 +15,7 @@ This story must not fetch anything, and never applies part of a batch.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal, NoReturn
 
@@ -64,7 +64,7 @@ MAX_BODY = 2**20
 """A manifest of a thousand parts has a quarter of this."""
 CHUNK = 1000
 """Lines judged and stored at a time."""
-PREPARED = 20_000
+PREPARED = 10_000
 """A batch of at most this many lines is prepared before its transaction begins, so that other writers wait less."""
 MAX_WAITING = 100
 HELD_AT_LEAST = 20
@@ -434,9 +434,8 @@ class _Admission:
         """Step 9."""
         tree = self.head.head.tree if self.head is not None else CompactRange(self.suite)
         try:
-            return batches.verify_lines(
-                manifest, [(part, self.parts[part.name]) for part in manifest.parts], tree, self.agreement.terms.limits
-            )
+            parts = [(part, self.parts[part.name]) for part in manifest.parts]
+            return batches.verify_lines(manifest, parts, tree, self.agreement.terms.limits, keep=PREPARED)
         except ExchangeError as error:
             raise _Stepped(9, error) from error
 
@@ -722,16 +721,22 @@ class _Application:
         """The lines in chunks in which no record stands twice: what one line does, the next about it must see."""
         lines: list[tuple[int, Line]] = []
         rids: set[str | None] = set()
-        for entry in self.manifest.parts:
-            limits = self.rules.agreement.terms.limits
-            for index, line in batches.lines_of(entry, self.admission.parts[entry.name], limits, self.suite):
-                if len(lines) == CHUNK or line.rid in rids:
-                    yield await self._judge(source, lines)
-                    lines, rids = [], set()
-                lines.append((index, line))
-                rids.add(line.rid)
+        for index, line in self._read():
+            if len(lines) == CHUNK or line.rid in rids:
+                yield await self._judge(source, lines)
+                lines, rids = [], set()
+            lines.append((index, line))
+            rids.add(line.rid)
         if lines:
             yield await self._judge(source, lines)
+
+    def _read(self) -> Iterator[tuple[int, Line]]:
+        """(index in the stream, line): as kept by step 9, or read again."""
+        if self.verified.lines is not None:
+            yield from enumerate(self.verified.lines, self.manifest.range.from_)
+            return
+        for entry in self.manifest.parts:
+            yield from batches.lines_of(entry, self.admission.parts[entry.name], self.rules.agreement.terms.limits, self.suite)
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> _Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)

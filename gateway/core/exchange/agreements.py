@@ -704,18 +704,7 @@ def field_fault(field: FieldTerms) -> str | None:
 
 
 def check_of(field: FieldTerms) -> Check:
-    """The check of one agreed field (§3)."""
-    inner = _check_type(field)
-
-    def check(value: Value) -> str | None:
-        if value is None:
-            return "SCHEMA_MISSING" if field.required else None
-        return inner(value)
-
-    return check
-
-
-def _check_type(field: FieldTerms) -> Check:
+    """The check of a value of an agreed field (§3) that is not null."""
     decimal = _DECIMAL_TYPE.match(field.type)
     if decimal is not None:
         digits, places = int(decimal[1]), int(decimal[2])

@@ -276,7 +276,7 @@ def _cut(
             size += len(lines[end].data)
             end += 1
         raw = b"".join(line.data for line in lines[at:end])
-        data = gzip.compress(raw, compresslevel=3, mtime=0) if compress else raw
+        data = gzip.compress(raw, compresslevel=1, mtime=0) if compress else raw
         name = f"{epoch}-{seq}-{number:03d}.ndjson" + (".gz" if compress else "")
         yield SealedPart(
             name=name,
@@ -617,10 +617,16 @@ class Verified(Struct, frozen=True, kw_only=True):
     tree: CompactRange
     distinct: bool
     """No record stands in two lines."""
+    lines: tuple[Line, ...] | None
+    """The lines, where they are few enough to be kept."""
 
 
-def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange, limits: Limits) -> Verified:
+def verify_lines(
+    manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange, limits: Limits, *, keep: int = 0
+) -> Verified:
     """Step 9: every line is well formed, operations and lines are counted, and the leaves hash to the root.
+
+    Of a batch of at most `keep` lines the lines are kept; of a larger one they are read again.
 
     Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
     """
@@ -628,6 +634,7 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
     grown = tree.copy()
     leaves: list[bytes] = []
     rids: set[str | None] = set()
+    kept: list[Line] | None = [] if manifest.lines <= keep else None
     counts: dict[str, int] = dict.fromkeys(OPS, 0)
     for entry, data in parts:
         if entry.from_ != grown.size:
@@ -638,6 +645,8 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
                 raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{grown.size}")
             counts[line.op] += 1
             rids.add(line.rid)
+            if kept is not None:
+                kept.append(line)
             leaf = leaf_hash(line.payload, suite)
             leaves.append(leaf)
             grown.append(leaf)
@@ -645,7 +654,7 @@ def verify_lines(manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], t
         raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
     if grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root:
         raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
-    return Verified(leaves=tuple(leaves), tree=grown, distinct=len(rids) == len(leaves))
+    return Verified(leaves=tuple(leaves), tree=grown, distinct=len(rids) == len(leaves), lines=tuple(kept) if kept is not None else None)
 
 
 def lines_of(entry: PartEntry, data: bytes, limits: Limits, suite: Suite) -> Iterator[tuple[int, Line]]:

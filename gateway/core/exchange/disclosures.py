@@ -4,16 +4,17 @@ A digest tells nothing of a low-entropy value, for the salt has 128 bits and is 
 and stream; destroying the seed and the disclosure destroys the value. This room must not choose which fields are disclosed.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from hmac import digest as hmac_digest
+from hashlib import sha256
 
 import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.wire import SHA256, Suite, b64u, encode, is_plain, strict_json, unb64u
+from gateway.core.exchange.wire import SHA256, Suite, b64u, b64u_all, encode, is_plain, strict_json
 from gateway.core.records.model import Value
-from gateway.core.signing import hmac_with
+from gateway.core.signing import INNER_PAD, OUTER_PAD, hmac_with
 
 MAX_VALUE_BYTES = 16 * 1024
 MAX_DISCLOSURES = 64
@@ -47,7 +48,8 @@ CLEAR_MEMBERS = frozenset(
 )
 """Names that no disclosure may have: it would shadow what nobody may hide."""
 
-_decode_plain = msgspec.json.Decoder(tuple[str, str, str | int | bool | None]).decode
+_decode_row = msgspec.json.Decoder(tuple[str, str, str | int | bool | None]).decode
+_decode_rows = msgspec.json.Decoder(list[tuple[str, str, str | int | bool | None]]).decode
 
 
 class Disclosed(Struct, frozen=True):
@@ -60,72 +62,111 @@ class Disclosed(Struct, frozen=True):
 
 def salt(seed: bytes, name: str, suite: Suite = SHA256) -> str:
     """First 16 bytes of HMAC-H(seed, label ‖ 0x00 ‖ name)."""
-    message = SALT_LABEL + name.encode()
-    mac = hmac_digest(seed, message, "sha256") if suite.digest_name == "sha-256" else hmac_with(suite.hash, seed, message)
-    return b64u(mac[:16])
+    return b64u(_salts(seed, (name,), suite)[0])
+
+
+def _salts(seed: bytes, names: Sequence[str], suite: Suite) -> list[bytes]:
+    """The salts of many names under one seed: HMAC (RFC 2104), its two key blocks hashed once."""
+    if suite.digest_name != "sha-256" or len(seed) > 64:
+        return [hmac_with(suite.hash, seed, SALT_LABEL + name.encode())[:16] for name in names]
+    block = seed.ljust(64, b"\0")
+    inner, outer = sha256(block.translate(INNER_PAD)), sha256(block.translate(OUTER_PAD))
+    inner.update(SALT_LABEL)
+    made: list[bytes] = []
+    for name in names:
+        within, around = inner.copy(), outer.copy()
+        within.update(name.encode())
+        around.update(within.digest())
+        made.append(around.digest()[:16])
+    return made
 
 
 def disclose(seed: bytes, name: str, value: Value, suite: Suite = SHA256) -> tuple[str, str]:
     """The disclosure and its digest."""
-    text = b64u(encode((salt(seed, name, suite), name, value)))
-    return text, b64u(suite.hash(text.encode()))
+    (text,), (digest,) = disclose_all(seed, [(name, value)], suite)
+    return text, digest
 
 
 def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite = SHA256) -> tuple[list[str], list[str]]:
     """Disclosures in the given order, and their digests sorted by bytes."""
-    disclosures: list[str] = []
-    digests: list[str] = []
-    for name, value in values:
-        text, digest = disclose(seed, name, value, suite)
-        disclosures.append(text)
-        digests.append(digest)
+    named = list(values)
+    salts = b64u_all(_salts(seed, [name for name, _ in named], suite))
+    texts = b64u_all([encode((salted, name, value)) for salted, (name, value) in zip(salts, named, strict=True)])
+    hash_of = suite.hash
+    digests = b64u_all([hash_of(text.encode()) for text in texts])
     digests.sort()
-    return disclosures, digests
+    return texts, digests
 
 
-def open_disclosure(text: str) -> tuple[str, Value]:
-    """Name and value of one disclosure.
+_SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
+
+
+def open_disclosure(data: bytes) -> tuple[str, Value]:
+    """Name and value of one disclosure, given the bytes of its JSON.
 
     Raises ExchangeError SCHEMA_DISCLOSURE for a shape that RFC 9901 §7.1 refuses, SCHEMA_LENGTH for a value over 16 KiB.
     """
-    data = unb64u(text, "SCHEMA_DISCLOSURE")
-    try:
-        opened = _decode_plain(data)
-        if not is_plain(data, opened):
-            strict_json(data, list)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ExchangeError) as error:
-        raise ExchangeError("a disclosure is a strict JSON array of salt, name and value", code="SCHEMA_DISCLOSURE") from error
-    given_salt, name, value = opened
-    if len(given_salt) != 22:
-        raise ExchangeError("a salt has 22 characters of base64url", code="SCHEMA_DISCLOSURE")
-    unb64u(given_salt, "SCHEMA_DISCLOSURE")
-    if name in CLEAR_MEMBERS:
-        raise ExchangeError("a disclosure may not take the name of a clear member", code="SCHEMA_DISCLOSURE")
-    if isinstance(value, int) and not -(2**53) < value < 2**53:
-        raise ExchangeError("an integer beyond 2^53-1", code="SCHEMA_DISCLOSURE")
-    if isinstance(value, str) and len(value) > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES:
-        raise ExchangeError("a value is longer than 16 KiB", code="SCHEMA_LENGTH", place=name)
+    ((_, name, value),) = _rows((data,))
     return name, value
 
 
-def open_all(disclosures: Sequence[str], digests: Sequence[str], hash_of: Callable[[bytes], bytes]) -> list[Disclosed]:
-    """Every disclosure of a line, each found in `_sd` exactly once, and all of `_sd` disclosed.
+def _rows(decoded: Sequence[bytes]) -> list[tuple[str, str, Value]]:
+    """(salt, name, value) of each disclosure, all decoded at once where they are written as we write them."""
+    rows = _plain_rows(decoded)
+    if rows is None:
+        rows = [_strict_row(data) for data in decoded]
+    for given_salt, name, value in rows:
+        if _SALT(given_salt) is None:
+            raise ExchangeError("a salt has 22 characters of canonical base64url", code="SCHEMA_DISCLOSURE")
+        if name in CLEAR_MEMBERS:
+            raise ExchangeError("a disclosure may not take the name of a clear member", code="SCHEMA_DISCLOSURE")
+        if type(value) is str:
+            if len(value) > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES:
+                raise ExchangeError("a value is longer than 16 KiB", code="SCHEMA_LENGTH", place=name)
+        elif value is not None and not -(2**53) < value < 2**53:  # type: ignore[operator]  # what is left is an integer or a boolean
+            raise ExchangeError("an integer beyond 2^53-1", code="SCHEMA_DISCLOSURE")
+    return rows
+
+
+def _plain_rows(decoded: Sequence[bytes]) -> list[tuple[str, str, Value]] | None:
+    """The rows, if each disclosure is exactly the bytes that we would write for it; None: look at each one.
+
+    They are joined by a comma and a line feed, which no JSON string holds. Each begins with `["` and ends with `]`, and a row has no
+    array in it, so each holds one whole row or more; and as there are as many rows as disclosures, each holds exactly one.
+    """
+    for data in decoded:
+        if data[:2] != b'["' or data[-1:] != b"]":
+            return None
+    try:
+        rows = _decode_rows(b"[" + b",\n".join(decoded) + b"]")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return rows if len(rows) == len(decoded) and is_plain(b"[" + b",".join(decoded) + b"]", rows) else None
+
+
+def _strict_row(data: bytes) -> tuple[str, str, Value]:
+    try:
+        row = _decode_row(data)
+        if not is_plain(data, row):
+            strict_json(data, list)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ExchangeError) as error:
+        raise ExchangeError("a disclosure is a strict JSON array of salt, name and value", code="SCHEMA_DISCLOSURE") from error
+    return row
+
+
+def open_all(
+    disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], hash_of: Callable[[bytes], bytes]
+) -> list[Disclosed]:
+    """Every disclosure of a line (as text, and as the bytes of its JSON), each found in `_sd` exactly once, and all of `_sd` disclosed.
 
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
     if len(disclosures) != len(digests):
         raise ExchangeError("a line discloses all of _sd and nothing else", code="SCHEMA_DISCLOSURE")
-    opened: list[Disclosed] = []
-    names: set[str] = set()
-    found: list[str] = []
-    for text in disclosures:
-        digest = b64u(hash_of(text.encode()))
-        name, value = open_disclosure(text)
-        if name in names:
-            raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
-        names.add(name)
-        found.append(digest)
-        opened.append(Disclosed(name, value, digest))
+    found = b64u_all([hash_of(text.encode()) for text in disclosures])
+    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows(decoded), found, strict=True)]
+    if len({each.name for each in opened}) != len(opened):
+        raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
     found.sort()
     if found != list(digests) or len(set(found)) != len(found):
         raise ExchangeError("the digests of the disclosures are not those of _sd, sorted by bytes", code="SCHEMA_DISCLOSURE")

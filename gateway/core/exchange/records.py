@@ -29,7 +29,7 @@ from gateway.core.exchange.wire import (
     parse_date,
     parse_instant,
     strict_json,
-    unb64u,
+    unb64u_all,
 )
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import SUBJECT_KINDS, Value
@@ -126,6 +126,8 @@ class Line(Struct, frozen=True):
     """As claimed; None when the payload has none of the right type."""
     payload: bytes
     disclosures: tuple[str, ...]
+    decoded: tuple[bytes, ...] = ()
+    """The JSON of each disclosure."""
     said: Payload | None = None
     """The payload, where its bytes are exactly those that we would write for it."""
 
@@ -253,20 +255,19 @@ def read_line(raw: bytes, suite: Suite) -> Line:
         raise ExchangeError('a line is exactly {"p":…,"d":[…]}, without white space', code="SCHEMA_LINE")
     if len(line.d) > MAX_DISCLOSURES:
         raise ExchangeError("more than 64 disclosures in a line", code="SIZE_LINE")
-    payload = unb64u(line.p, "SCHEMA_LINE")
+    payload, *decoded = unb64u_all((line.p, *line.d), "SCHEMA_LINE")
     if len(payload) > MAX_PAYLOAD:
         raise ExchangeError("a payload is longer than 8 KiB", code="SIZE_LINE")
-    for text in line.d:
-        if not unb64u(text, "SCHEMA_LINE"):
-            raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
+    if not all(decoded):
+        raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
     said = _plain_payload(payload)
     if said is not None:
-        return Line(said.op, said.rid, payload, line.d, said)
+        return Line(said.op, said.rid, payload, line.d, tuple(decoded), said)
     value = strict_json(payload)
     op, rid = value.get("op"), value.get("rid")
     if not isinstance(op, str) or op not in OPS:
         raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
-    return Line(op, rid if isinstance(rid, str) else None, payload, line.d)
+    return Line(op, rid if isinstance(rid, str) else None, payload, line.d, tuple(decoded))
 
 
 def _plain_payload(payload: bytes) -> Payload | None:
@@ -425,7 +426,7 @@ def _check_clear(said: Statement, rules: StreamRules, suite: Suite) -> None:
 
 def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
     try:
-        return tuple(open_all(line.disclosures, said.sd, suite.hash))
+        return tuple(open_all(line.disclosures, line.decoded, said.sd, suite.hash))
     except ExchangeError as error:
         raise _Fault(error.code, field=error.place) from error
 
@@ -436,7 +437,8 @@ def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
         check = checks.get(each.name)
         if check is None:
             raise _Fault("SCOPE_FIELD", disclosure=each.digest, retry=False)
-        code = check(each.value)
+        missing = "SCHEMA_MISSING" if each.name in rules.required else None
+        code = missing if each.value is None else check(each.value)
         if code is not None:
             raise _Fault(code, field=each.name, disclosure=each.digest, severity="hold" if code == "SCHEMA_ENUM" else "reject")
     if len(values) != len(checks):
@@ -446,9 +448,12 @@ def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
 
 def check_values(values: Iterable[tuple[str, Value]], rules: StreamRules) -> str | None:
     """Code of the first value that its agreed field does not take; the sender asks it before sealing."""
+    checks, required = rules.checks, rules.required
     for name, value in values:
-        code = rules.checks[name](value)
-        if code is not None:
+        if value is None:
+            if name in required:
+                return "SCHEMA_MISSING"
+        elif (code := checks[name](value)) is not None:
             return code
     return None
 

@@ -71,7 +71,7 @@ def test_disclosure() -> None:
     expected = VECTORS["disclosure"]
     assert disclosures.disclose(SEED, expected["name"], expected["value"]) == (expected["b64u"], expected["digest"])
     assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
-    assert disclosures.open_disclosure(expected["b64u"]) == (expected["name"], expected["value"])
+    assert disclosures.open_disclosure(wire.unb64u(expected["b64u"], "X")) == (expected["name"], expected["value"])
 
 
 def test_withdrawal_leaf() -> None:
