@@ -36,7 +36,6 @@ from gateway.operations.find_subjects import facet_value, find_subjects, suggest
 from gateway.operations.live_subject import live_subject
 from gateway.operations.pages import Form, form_of, own_parameters
 from gateway.operations.planning import envelope_of, types_of
-from gateway.operations.render_public import etag_of
 from gateway.services import Services
 from gateway.store import renderings
 from gateway.store.renderings import Condition
@@ -95,8 +94,8 @@ def _subject_answer(scene: Scene, asked: str, body: bytes, etag: str | None, val
     if not asked.startswith("sub_") and normalise_code(asked) != asked:
         links = (("canonical", f"{scene.origin}/v1/subjects/{normalise_code(asked)}"),)
     # the validator of a rendering is of its stored bytes; a document made live has the same
-    etag = etag or etag_of(scene.services, scene.forms.tag.encode(), body)
-    return answer(scene, marked(scene, body), etag=etag, valid_until=valid_until, links=links)
+    etag = etag or scene.etag(body)
+    return answer(scene, marked(scene, body), validator=etag, valid_until=valid_until, links=links)
 
 
 def _true(scene: Scene, row: Row) -> bool:

@@ -14,10 +14,9 @@ from msgspec import Struct
 
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.plans import Policies
-from gateway.core.publication.documents import notice, with_notice
+from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.operations.asking import Answer, Language
-from gateway.operations.render_public import etag_of
 from gateway.services import Services
 from gateway.store import feed
 from gateway.store.feed import FIRST_VERSION, Head
@@ -45,6 +44,10 @@ class Scene(Struct, frozen=True, kw_only=True):
     def origin(self) -> str:
         """Scheme and host of every link."""
         return self.services.settings.public_origin.rstrip("/")
+
+    def etag(self, *parts: bytes) -> str:
+        """A validator of these parts under this plan set and policy version."""
+        return etag(self.services.store.vault.key("etag"), self.forms.tag.encode(), *parts)
 
     @property
     def public(self) -> bool:
@@ -103,7 +106,7 @@ def answer(
     scene: Scene,
     body: bytes,
     *,
-    etag: str | None = None,
+    validator: str | None = None,
     valid_until: str | None = None,
     dataset_version: str | None = None,
     links: tuple[tuple[str, str], ...] = (),
@@ -117,7 +120,7 @@ def answer(
     return Answer(
         body=body,
         media_type=media_type,
-        etag=etag or etag_of(scene.services, forms.tag.encode(), scene.caller.plan_set.encode(), media_type.encode(), body),
+        etag=validator or scene.etag(scene.caller.plan_set.encode(), media_type.encode(), body),
         max_age=max_age(scene.now, valid_until),
         no_store=not scene.public and scene.no_store,
         dataset_version=(dataset_version or scene.head.version) if reads_data else None,

@@ -4,7 +4,7 @@ Rules: every record is decrypted only as far as the caller's plans need, and sho
 are those that a rendering of the same state would have. This story must not be asked for many subjects at once.
 """
 
-from gateway.core.publication.documents import head_bytes, statement_of, subject_bytes, subject_page
+from gateway.core.publication.documents import statement_of, subject_bytes, subject_page
 from gateway.core.records.model import SubjectId
 from gateway.operations import walking
 from gateway.operations.answering import Scene
@@ -26,4 +26,4 @@ async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     seq = max(latest.values(), default=0)
     if scene.public and row.body is not None:  # a removal does not move the sequence of its subject
         seq = max(seq, int(row.seq))
-    return subject_bytes(head_bytes(page.document), seq=seq, policy_version=scene.forms.version, uri=page.uri), page.valid_until
+    return subject_bytes(page.head, seq=seq, policy_version=scene.forms.version, uri=page.uri), page.valid_until

@@ -16,7 +16,6 @@ from gateway.core.publication import flat
 from gateway.core.publication.documents import localise
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position
-from gateway.operations.render_public import etag_of
 
 Document = dict[str, Any]
 
@@ -213,7 +212,7 @@ def export_answer(
     return answer(
         scene,
         b"",
-        etag=etag_of(scene.services, b"export", *(part.encode() for part in state)),
+        validator=scene.etag(b"export", *(part.encode() for part in state)),
         dataset_version=version,
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"{name}-{version}.{extension}",

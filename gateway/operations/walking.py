@@ -22,13 +22,13 @@ from gateway.core.disclosure.query import Filter, Query
 from gateway.core.disclosure.views import View, view
 from gateway.core.publication import flat
 from gateway.core.publication.changes import Digests, settled
-from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head
+from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
 from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.publication.listings import list_for, listing_head, measures_of
+from gateway.core.publication.rendering import public_digest
 from gateway.core.records.divisions import covers
 from gateway.core.records.model import SUBJECT_KINDS, Record, RecordId, SubjectId
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene
-from gateway.operations.render_public import told_of
 from gateway.store import feed, renderings
 from gateway.store.records import load
 from gateway.store.renderings import Condition, Order
@@ -233,25 +233,24 @@ async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
     for record in records:
         plan = scene.forms.plan(record.dataset, record.kind)
         seen = view(record, plan, scene.policies, scene.now) if plan is not None else None
-        if seen is not None:
+        if seen is not None and until(seen.valid_until) > scene.now_text:
             views.append((record, seen))
     if not views:
         return {}
     reads, ids = scene.services.store.reads, [record.record_id for record, _ in views]
     rows = await (renderings.held(reads, ids) if scene.public else renderings.told(reads, scene.forms.name, ids))
+    before = renderings.told_of(rows)
     digests = Digests(scene.services.store.vault.key("feed-digest"))
     found: dict[str, Seen] = {}
     for record, seen in views:
-        silent = scene.forms.by_dataset[record.dataset].silent[record.kind]
-        digest = partial(_public_digest, digests, silent, scene.origin) if scene.public else partial(digests.view, silent=silent)
-        shown = settled(seen, record.corrected_since, told_of(rows.get(record.record_id)), digest).view
+        form = scene.forms.by_dataset[record.dataset]
+        if scene.public:
+            digest = public_digest(digests, form, record.kind, scene.origin)
+        else:
+            digest = partial(digests.view, silent=form.silent[record.kind])
+        shown = settled(seen, record.corrected_since, before.get(record.record_id), digest).view
         found[record.record_id] = Seen(shown, record_head(shown, scene.origin))
     return found
-
-
-def _public_digest(digests: Digests, silent: frozenset[str], origin: str, seen: View) -> bytes:
-    document = record_head(seen, origin).document
-    return digests.document(document, head_bytes(document), silent)
 
 
 async def live(

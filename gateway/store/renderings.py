@@ -5,7 +5,7 @@ validity, and while no change of its record stands after the reader's position; 
 without it only after making it anew. Nothing here is ever more than the public may see. This room must not make a View.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from gateway.core.publication.changes import Told
 from gateway.store.dialects import among
 from gateway.store.reads import Parameters, Statement
 from gateway.store.store import Reads, Row, Transaction
@@ -668,6 +669,14 @@ async def held(source: Reads | Transaction, ids: Sequence[str]) -> dict[str, Row
 async def told(source: Reads | Transaction, plan_set: str, ids: Sequence[str]) -> dict[str, Row]:
     """What a bound plan set was last told of these records."""
     return {row.record_id: row for row in await source.all(_TOLD, {"plan_set": plan_set, "ids": list(ids)})}
+
+
+def told_of(rows: Mapping[str, Row]) -> dict[str, Told]:
+    """What a plan set was told last, by record, from rows that `held` or `told` gave."""
+    return {
+        record_id: Told(digest=row.digest, amended=row.amended, corrected=row.corrected, received_at=row.received_at)
+        for record_id, row in rows.items()
+    }
 
 
 async def siblings(source: Reads | Transaction, subject_ids: Sequence[str], *, plan: str, now: str) -> list[Row]:

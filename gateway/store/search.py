@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from gateway.core.publication.rendering import Name
 from gateway.store.dialects import among
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import names, rendered_subjects
@@ -29,17 +29,6 @@ _FOUND = (_n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens, re
 _FROM = names.outerjoin(rendered_subjects, rendered_subjects.c.subject_id == _n.subject_id)
 
 
-class NameRow(Struct, frozen=True, kw_only=True):
-    """One name of one organisation, as the index keeps it."""
-
-    subject_id: str
-    role: str
-    shown: str
-    name_norm: str
-    core: str
-    tokens: str
-
-
 _OF_SUBJECTS = sa.select(*(_n[name] for name in _COLUMNS))
 _HELD = _OF_SUBJECTS.where(among(_n.subject_id, "ids"))
 _DROP = sa.delete(names).where(among(_n.name_id, "ids"))
@@ -53,7 +42,7 @@ async def held(source: Reads | Transaction, subject_ids: Sequence[str]) -> dict[
     return found
 
 
-async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[NameRow]) -> None:
+async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[Name]) -> None:
     """Take rows that `held` gave out of the index, and put new ones in."""
     if gone:
         if tx.store.dialect == "sqlite":

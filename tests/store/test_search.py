@@ -3,9 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
-from gateway.core.publication.names import index_tokens, pairs, split
+from gateway.core.publication.names import pairs, split
+from gateway.core.publication.rendering import Name, name_of
 from gateway.store import search
-from gateway.store.search import NameRow
 from gateway.store.store import Store
 
 SHOWN = (
@@ -19,10 +19,9 @@ SHOWN = (
 )
 
 
-def row(number: int, shown: str) -> NameRow:
+def row(number: int, shown: str) -> Name:
     """A name as the reader of the change log puts it in."""
-    name = split(shown)
-    return NameRow(subject_id=f"sub_{number}", role="name", shown=shown, name_norm=name.norm, core=name.core, tokens=index_tokens(name))
+    return name_of(f"sub_{number}", "name", shown)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def values_of_document(document: Mapping[str, Any], silent: frozenset[str]) -> d
     return values
 
 
-class Told(Struct, frozen=True, kw_only=True):
+class Told(Struct, frozen=True, kw_only=True, gc=False):
     """What a plan set was last told of a record."""
 
     digest: bytes
@@ -63,7 +63,7 @@ class Told(Struct, frozen=True, kw_only=True):
     """As shown."""
 
 
-class Settled(Struct, frozen=True, kw_only=True):
+class Settled(Struct, frozen=True, kw_only=True, gc=False):
     """A View as its plan set is to see it, and what is to be remembered of that."""
 
     view: View

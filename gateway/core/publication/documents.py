@@ -10,6 +10,7 @@ document. This room must not choose what is shown.
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ def basis_document(basis: BasisRef) -> Document:
     return {"text": basis.text, "uri": basis.uri}
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class Head(Struct, frozen=True, kw_only=True, gc=False):
     """A record as one plan shows it, all but the numbers that come when it is told; and what the read model files it under."""
 
     record_id: str
@@ -194,6 +195,15 @@ def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, rec
     )
 
 
+def etag(key: bytes, *parts: bytes) -> str:
+    """The opaque part of a validator: a keyed hash of parts, so that it can neither be guessed nor match another view."""
+    hashed = blake2b(key=key, digest_size=16)
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "big"))
+        hashed.update(part)
+    return hashed.hexdigest()
+
+
 def with_notice(body: bytes, said: Mapping[str, Any]) -> bytes:
     """A document with a notice as its last key: additive, and the rest of its bytes stay as they were."""
     return b'%b,"notice":%b}' % (body[:-1], _ENCODER.encode(said))
@@ -202,7 +212,7 @@ def with_notice(body: bytes, said: Mapping[str, Any]) -> bytes:
 # --- subjects ----------------------------------------------------------------------------------------------------------
 
 
-class Statement(Struct, frozen=True, kw_only=True):
+class Statement(Struct, frozen=True, kw_only=True, gc=False):
     """What one shown record says about its subject."""
 
     record_id: str
@@ -283,11 +293,11 @@ def statement_of_body(body: bytes, valid_until: str) -> Statement:
     )
 
 
-class SubjectPage(Struct, frozen=True, kw_only=True):
+class SubjectPage(Struct, frozen=True, kw_only=True, gc=False):
     """A subject as one plan set shows it, and what the read model files it under."""
 
-    document: Document
-    """Without `seq`, `policy_version` and `links`."""
+    head: bytes
+    """Its document, encoded, without `seq`, `policy_version` and `links`."""
     form: str
     region: str | None
     industry: str | None
@@ -359,7 +369,7 @@ def subject_page(
         if "former_names" not in speaker.treatments:
             names.extend(("former_name", each) for each in former)
     return SubjectPage(
-        document=document,
+        head=_ENCODER.encode(document),
         form=form,
         region=region,
         industry=_text(shown.get("industry")),

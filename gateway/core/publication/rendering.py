@@ -1,0 +1,206 @@
+"""Makes of records what the read model keeps: rendered records and subjects, names, and what each plan set is to be told.
+
+Rules: everything shown comes out of `views.view`; a subject is made of what its records show, new ones and those rendered before.
+All but the numbers is made here (`seq` is given when it is told), so that nothing is computed while the store is locked. A View whose
+truth has ended already is not shown. The results are plain bytes and texts: no document outlives its encoding.
+This room must not write.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.views import View, view
+from gateway.core.publication.changes import Digests, Told, settled
+from gateway.core.publication.documents import Statement, SubjectPage, head_bytes, instant, record_head, statement_of, subject_page, until
+from gateway.core.publication.forms import Form, Forms, without
+from gateway.core.publication.listings import list_for, listed_on, listing_head, measures_of
+from gateway.core.publication.names import index_tokens, split
+from gateway.core.records.model import Record, SubjectKind
+
+Halves = tuple[bytes, bytes]
+
+
+class Shown(Struct, frozen=True, kw_only=True, gc=False):
+    """A record as the public sees it, ready but for its numbers."""
+
+    subject_id: str
+    dataset: str
+    category: str
+    kind: SubjectKind
+    list: str | None
+    version_seq: int
+    valid_from: str
+    valid_until: str
+    digest: bytes
+    amended: str | None
+    corrected: str | None
+    received_at: str
+    region: str
+    source: str | None
+    severity: str | None
+    decision_date: str | None
+    published_from: str | None
+    listed_on: str | None
+    marks: str
+    body: bytes
+    listing: bytes | None
+    flat: Halves
+    listing_flat: Halves | None
+
+
+class ToBeTold(Struct, frozen=True, kw_only=True, gc=False):
+    """A record as a bound plan set is told of it."""
+
+    dataset: str
+    category: str
+    list: str | None
+    digest: bytes
+    valid_until: str
+    amended: str | None
+    corrected: str | None
+    received_at: str
+
+
+class Name(Struct, frozen=True, kw_only=True, gc=False):
+    """One name of one organisation, as the index keeps it."""
+
+    subject_id: str
+    role: str
+    shown: str
+    name_norm: str
+    core: str
+    tokens: str
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What one pass made."""
+
+    shown: Mapping[str, Shown]
+    """By record."""
+    told: Mapping[str, Mapping[str, ToBeTold]]
+    """By plan set and record."""
+    subjects: Mapping[str, SubjectPage | None]
+    """None: nothing of it is shown."""
+
+
+class Maker:
+    """Makes the renderings of one pass: under one policy version, at one moment."""
+
+    def __init__(self, policies: Policies, forms: Sequence[Forms], *, now: datetime, key: bytes, origin: str) -> None:
+        self._policies = policies
+        self._public = forms[0]
+        self._bound = forms[1:]
+        self._now = now
+        self._now_text = instant(now)
+        self._digests = Digests(key)
+        self._origin = origin
+
+    def make(
+        self,
+        records: Iterable[Record],
+        *,
+        held: Mapping[str, Told],
+        told: Mapping[str, Mapping[str, Told]],
+        siblings: Mapping[str, Sequence[Statement]],
+    ) -> Made:
+        """Everything that follows from these records.
+
+        `held` and `told`: what the public and each bound plan set was told last; `siblings`: by subject, what its other rendered
+        records say; every subject that is to be made stands in it.
+        """
+        shown: dict[str, Shown] = {}
+        bound: dict[str, dict[str, ToBeTold]] = {each.name: {} for each in self._bound}
+        statements = {subject_id: list(said) for subject_id, said in siblings.items()}
+        for record in records:
+            seen = self._view(self._public, record)
+            if seen is not None:
+                made, statement = self._show(seen, record, held.get(record.record_id))
+                shown[record.record_id] = made
+                if record.subject_id in statements:
+                    statements[record.subject_id].append(statement)
+            for forms in self._bound:
+                seen = self._view(forms, record)
+                if seen is not None:
+                    bound[forms.name][record.record_id] = self._tell(seen, record, forms, told[forms.name].get(record.record_id))
+        searched = frozenset(dataset for dataset, form in self._public.by_dataset.items() if "legal" in form.searched)
+        subjects = {
+            subject_id: subject_page(subject_id, said, categories=self._public.categories, searched=searched, origin=self._origin)
+            for subject_id, said in statements.items()
+        }
+        return Made(shown=shown, told=bound, subjects=subjects)
+
+    def _view(self, forms: Forms, record: Record) -> View | None:
+        plan = forms.plan(record.dataset, record.kind)
+        seen = view(record, plan, self._policies, self._now) if plan is not None else None
+        return seen if seen is not None and until(seen.valid_until) > self._now_text else None
+
+    def _show(self, seen: View, record: Record, before: Told | None) -> tuple[Shown, Statement]:
+        form = self._public.by_dataset[record.dataset]
+        silent, unfit = form.silent[record.kind], form.unfit[record.kind]
+        state = settled(seen, record.corrected_since, before, public_digest(self._digests, form, record.kind, self._origin))
+        seen = state.view
+        head = record_head(seen, self._origin)
+        body = head_bytes(head.document)
+        listing = list_for(seen, self._policies.catalogue)
+        listed = listing_head(head, listing, measures_of(seen, self._policies.catalogue)) if listing is not None else None
+        made = Shown(
+            subject_id=head.subject_id,
+            dataset=head.dataset,
+            category=head.category,
+            kind=head.kind,
+            list=None if listing is None else listing.id,
+            version_seq=record.changed_seq,
+            valid_from=head.valid_from,
+            valid_until=head.valid_until,
+            digest=self._digests.document(head.document, body, silent),
+            amended=state.amended,
+            corrected=state.corrected,
+            received_at=state.received_at,
+            region=head.region,
+            source=head.source,
+            severity=head.severity,
+            decision_date=head.decision_date,
+            published_from=head.published_from,
+            listed_on=None if listing is None else listed_on(head),
+            marks="|".join(head.marks),
+            body=body,
+            listing=None if listed is None else head_bytes(listed),
+            flat=form.table.halves(without(head.document, unfit)),
+            listing_flat=None if listed is None else form.listing_table.halves(without(listed, unfit)),
+        )
+        return made, statement_of(head)
+
+    def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None) -> ToBeTold:
+        listing = list_for(seen, self._policies.catalogue)
+        digest = self._digests.view(seen, forms.by_dataset[record.dataset].silent[record.kind])
+        state = settled(seen, record.corrected_since, before, lambda _: digest)
+        return ToBeTold(
+            dataset=record.dataset,
+            category=record.category,
+            list=None if listing is None else listing.id,
+            digest=digest,
+            valid_until=until(seen.valid_until),
+            amended=state.amended,
+            corrected=state.corrected,
+            received_at=state.received_at,
+        )
+
+
+def public_digest(digests: Digests, form: Form, kind: SubjectKind, origin: str) -> Callable[[View], bytes]:
+    """How the public's Views of a dataset and kind are digested: by the document that they become."""
+    silent = form.silent[kind]
+
+    def digest(seen: View) -> bytes:
+        document = record_head(seen, origin).document
+        return digests.document(document, head_bytes(document), silent)
+
+    return digest
+
+
+def name_of(subject_id: str, role: str, shown: str) -> Name:
+    """A name made ready for the index."""
+    parts = split(shown)
+    return Name(subject_id=subject_id, role=role, shown=shown, name_norm=parts.norm, core=parts.core, tokens=index_tokens(parts))

@@ -1,0 +1,211 @@
+"""Keep what a pass made: in one transaction the rendered rows, the names, and an item for every plan set that is shown something new.
+
+Rules: `seq` is given here, once for each plan set and in order of the changes; a row whose told parts did not change keeps its number.
+A removal takes rendering and earlier items away at once and waits for its moment. A subject is true only up to the change that the
+pass has read. This room must not make a View.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.publication import changes as telling
+from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, subject_bytes
+from gateway.core.publication.flat import Table
+from gateway.core.publication.forms import Forms
+from gateway.core.publication.rendering import Made, Shown, ToBeTold
+from gateway.services import Services
+from gateway.store import feed, renderings
+from gateway.store.store import Row, Transaction
+
+_DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+_NO_SUBJECT = (FOREVER, "", 0, 0, HOUSEHOLD, None, None, None, None)
+
+
+class Cause(Struct, frozen=True, gc=False):
+    """Why a record is looked at: the last change of it, or the clock (no op)."""
+
+    op: str | None = None
+    reason: str | None = None
+    at: str | None = None
+
+
+CLOCK = Cause()
+POLICY = Cause("policy")
+
+
+class Before(Struct, frozen=True, kw_only=True):
+    """What the read model held when the pass was prepared."""
+
+    held: Mapping[str, Row]
+    """Rendered records of the pass."""
+    told: Mapping[str, Mapping[str, Row]]
+    """By bound plan set."""
+    subjects: Mapping[str, Row]
+    sibling_seq: Mapping[str, int]
+    """By subject: the latest number among its other rendered records."""
+
+
+async def keep(
+    services: Services, tx: Transaction, forms: Sequence[Forms], causes: Mapping[str, Cause], made: Made, before: Before, *, upto: int
+) -> None:
+    """Write what a pass made; `causes` are its records in order of telling, `upto` the change that it has read."""
+    public = forms[0]
+    seqs = await _keep_public(services, tx, public, causes, made.shown, before.held)
+    for bound in forms[1:]:
+        await _keep_told(tx, bound, causes, made.told[bound.name], before.told[bound.name])
+    await _keep_subjects(services, tx, public, made, before, seqs, upto)
+
+
+class _Feeding:
+    """Collects the items of one plan set in one pass."""
+
+    def __init__(self, plan_set: str, now: datetime) -> None:
+        self._plan_set = plan_set
+        self._now = instant(now)
+        self._tell_at = instant(telling.telling(now))
+        self._items: list[tuple[str, str, Cause, Shown | ToBeTold, str | None]] = []
+        self._left: list[tuple[str, str, str, str, str | None, str]] = []
+
+    def come(self, record_id: str, cause: Cause, made: Shown | ToBeTold) -> None:
+        """A record is shown for the first time."""
+        self._items.append(("add", record_id, cause, made, None))
+
+    def change(self, record_id: str, cause: Cause, made: Shown | ToBeTold, paths: Sequence[str]) -> None:
+        """Parts of a record are shown otherwise."""
+        self._items.append(("mod", record_id, cause, made, ",".join(paths) or None))
+
+    def leave(self, record_id: str, cause: Cause, row: Row) -> None:
+        """A record that was shown is not any more."""
+        self._left.append((record_id, self._tell_at, row.dataset, row.category, row.list, telling.removal_reason(cause.op, cause.reason)))
+
+    async def write(self, tx: Transaction) -> dict[str, int]:
+        """Put the items in; the number that each record has now."""
+        left = [row[0] for row in self._left]
+        await feed.forget(tx, self._plan_set, left)
+        await feed.wait_no_more(tx, self._plan_set, left + [record_id for op, record_id, *_ in self._items if op == "add"])
+        await feed.await_telling(tx, self._plan_set, self._left)
+        if not self._items:
+            return {}
+        at = (await feed.head(tx, self._plan_set)).at
+        first = await tx.number(feed.counter(self._plan_set), len(self._items))
+        rows: list[tuple[Any, ...]] = []
+        seqs: dict[str, int] = {}
+        for seq, (op, record_id, cause, made, changed) in enumerate(self._items, first):
+            at = max(at, cause.at or self._now)  # a later number never has an earlier time
+            rows.append((seq, op, at, record_id, made.dataset, made.category, made.list, None, changed))
+            seqs[record_id] = seq
+        await feed.add(tx, self._plan_set, rows)
+        return seqs
+
+
+async def _keep_public(
+    services: Services, tx: Transaction, form: Forms, causes: Mapping[str, Cause], shown: Mapping[str, Shown], held: Mapping[str, Row]
+) -> dict[str, int]:
+    """Rendered records and the public feed; the number of each record shown."""
+    feeding = _Feeding(form.name, tx.now)
+    for record_id, cause in causes.items():
+        made, before = shown.get(record_id), held.get(record_id)
+        if made is None:
+            if before is not None:
+                feeding.leave(record_id, cause, before)
+        elif before is None:
+            feeding.come(record_id, cause, made)
+        elif before.digest != made.digest or before.list != made.list:
+            silent = form.by_dataset[made.dataset].silent[made.kind]
+            old, new = (telling.values_of_document(_DOCUMENT.decode(body), silent) for body in (before.body, made.body))
+            feeding.change(record_id, cause, made, telling.changed_values(old, new))
+    numbers = await feeding.write(tx)
+    origin = services.settings.public_origin.rstrip("/")
+    rows: list[tuple[Any, ...]] = []
+    for record_id, made in shown.items():
+        before = held.get(record_id)
+        seq = numbers.get(record_id) or int(before.seq if before is not None else 0)
+        numbers[record_id] = seq
+        rows.append(_rendered(record_id, made, form, origin, seq, seq if before is None else before.added_seq))
+    await renderings.replace_records(tx, list(held), rows)
+    return numbers
+
+
+def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int) -> tuple[Any, ...]:
+    """A row of RECORD_COLUMNS."""
+    def whole(head: bytes) -> bytes:
+        return record_bytes(head, seq=seq, policy_version=version, origin=origin, record_id=record_id)
+
+    version = form.version
+    return (
+        record_id, made.subject_id, made.dataset, made.category, made.list, made.kind == "legal", made.version_seq, form.tag,
+        made.valid_from, made.valid_until, seq, added_seq, made.digest, made.amended, made.corrected, made.received_at, made.region,
+        made.source, made.severity, made.decision_date or "", made.published_from or "", made.listed_on or "", made.marks,
+        whole(made.body), None if made.listing is None else whole(made.listing),
+        Table.joined(made.flat, seq, version),
+        None if made.listing_flat is None else Table.joined(made.listing_flat, seq, version),
+    )  # fmt: skip
+
+
+async def _keep_told(
+    tx: Transaction, form: Forms, causes: Mapping[str, Cause], now_told: Mapping[str, ToBeTold], told: Mapping[str, Row]
+) -> None:
+    """The feed of a bound plan set, and what it was told."""
+    feeding = _Feeding(form.name, tx.now)
+    gone: list[str] = []
+    kept: dict[str, ToBeTold] = {}
+    for record_id, cause in causes.items():
+        made, before = now_told.get(record_id), told.get(record_id)
+        if made is None:
+            if before is not None:
+                gone.append(record_id)
+                feeding.leave(record_id, cause, before)
+            continue
+        if before is None:
+            feeding.come(record_id, cause, made)
+        else:
+            if before.digest != made.digest or before.list != made.list:
+                paths = telling.changed_parts(before.digest, made.digest)
+                feeding.change(record_id, cause, made, sorted({*paths, "marks"}) if before.corrected != made.corrected else paths)
+            elif before.valid_until == made.valid_until and before.amended == made.amended:
+                continue
+            gone.append(record_id)
+        kept[record_id] = made
+    numbers = await feeding.write(tx)
+    rows = [
+        (
+            form.name, record_id, made.dataset, made.category, made.list, made.digest, made.valid_until,
+            told[record_id].added_seq if record_id in told else numbers[record_id], made.amended, made.corrected, made.received_at,
+        )
+        for record_id, made in kept.items()
+    ]  # fmt: skip
+    await renderings.replace_told(tx, form.name, gone, rows)
+
+
+async def _keep_subjects(
+    services: Services, tx: Transaction, form: Forms, made: Made, before: Before, seqs: Mapping[str, int], upto: int
+) -> None:
+    """Subject documents; one with nothing public left keeps an empty row, so that asking for it costs what asking for nobody costs."""
+    newest = dict(before.sibling_seq)
+    for record_id, shown in made.shown.items():
+        newest[shown.subject_id] = max(seqs[record_id], newest.get(shown.subject_id, 0))
+    key = services.store.vault.key("etag")
+    tag = form.tag.encode()
+    rows: list[tuple[Any, ...]] = []
+    for subject_id, page in made.subjects.items():
+        row = before.subjects.get(subject_id)
+        if row is None:
+            continue  # erased meanwhile
+        head_seq = row.head_seq if row.head_seq <= upto else 0
+        if page is None:
+            rows.append((subject_id, head_seq, form.tag, *_NO_SUBJECT))
+            continue
+        latest = newest.get(subject_id, 0)
+        alive = row.body is not None
+        seq = max(latest, int(row.seq)) if alive else latest  # a removal does not move the number of its subject
+        body = subject_bytes(page.head, seq=seq, policy_version=form.version, uri=page.uri)
+        added = int(row.added_seq) if alive else latest
+        rows.append((
+            subject_id, head_seq, form.tag, page.valid_until, etag(key, tag, body), seq, added, page.form, page.region, page.industry,
+            page.status, body,
+        ))  # fmt: skip
+    await renderings.replace_subjects(tx, [subject_id for subject_id in made.subjects if subject_id in before.subjects], rows)
