@@ -7,7 +7,7 @@ Rules:
    names of the record's own subject in, and no number of anybody.
 3. Codes of organisations, document and licence numbers, amounts, quantities, dates and law citations stay.
 4. Whatever looks personal and was not replaced counts: runs of seven digits and more that nothing explains, names and contacts
-   behind a cue, a name before a deed. A residual score above zero holds the text.
+   behind a cue, a name before a deed, a home. A residual score above zero holds the text.
 5. Every quantifier is bounded and every pass is linear; harmless text costs one look.
 
 The text is compared in a copy of the same length (one character for one), so that places need no map. This room must not be asked
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Span, exact_number, mask_of, read_run
-from gateway.core.disclosure.named import named
+from gateway.core.disclosure.named import dwellings, named
 from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places_of, squeeze, squeezed
 from gateway.core.records.model import Redaction
 
@@ -113,7 +113,8 @@ def redact(
         spans += found
     public = mask_of(len(copy), [place for name in keep if len(name) > 1 for place in places_of(copy, copy_of(name))])
     spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
-    residual += named(text, mask_of(len(copy), [(span.start, span.end) for span in spans]), public)
+    covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
+    residual += named(text, covered, public) + dwellings(copy, covered, public)
     if not spans:
         return Redaction(strict=text, third_parties=text, residual=residual, redactor=REDACTOR)
     numbering = numbering if numbering is not None else Numbering()
