@@ -195,6 +195,18 @@ def exchange_take_keys(office: Office, document: Path) -> None:
     say(f"{keys.party}: serial {keys.serial}")
 
 
+@exchange.command("evidence")
+@click.argument("stream")
+@out
+@office
+def exchange_evidence(office: Office, stream: str, path: Path) -> None:
+    """Write down both sides of the fork that froze a partner's stream, as the partner signed them."""
+    from gateway.operations.export_evidence import export_evidence
+
+    write_whole(path, office.run(lambda services: export_evidence(services, stream)))
+    say(f"evidence: {path}")
+
+
 @exchange.command("confirm")
 @click.argument("record")
 @click.option("--basis", required=True, help="The legal ground of the measure here.")

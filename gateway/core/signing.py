@@ -8,11 +8,10 @@ This is the only file of the core that imports cryptography. It must not read fi
 """
 
 import hashlib
-import hmac
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as BinasciiError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -30,7 +29,6 @@ NAME_OF_USE: dict[str, str] = {"exchange": "x", "http": "http", "agreement": "ag
 """Last part of a key's name: party `/` this. Log keys are named `/log/{year}`."""
 
 ED25519_TYPE = b"\x01"
-SM2_TYPE = b"\xff" + b"gm/sm2sm3/1"
 KEY_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}\Z")
 
 _P = 2**255 - 19
@@ -276,19 +274,3 @@ def hmac_with(hash_of: Callable[[bytes], bytes], key: bytes, data: bytes) -> byt
         key = hash_of(key)
     key = key.ljust(64, b"\0")
     return hash_of(key.translate(OUTER_PAD) + hash_of(key.translate(INNER_PAD) + data))
-
-
-def hkdf(key: bytes, label: str, length: int = 32, *, salt: bytes = b"") -> bytes:
-    """HKDF-SHA256 (RFC 5869) with the label as info."""
-    extracted = hmac.digest(salt or bytes(32), key, "sha256")
-    blocks: list[bytes] = []
-    block = b""
-    while sum(map(len, blocks)) < length:
-        block = hmac.digest(extracted, block + label.encode() + bytes([len(blocks) + 1]), "sha256")
-        blocks.append(block)
-    return b"".join(blocks)[:length]
-
-
-def vkeys(signers: Sequence[Signer]) -> tuple[str, ...]:
-    """Their public forms."""
-    return tuple(signer.vkey for signer in signers)

@@ -13,7 +13,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.notes import read_envelope
 from gateway.operations.manage_agreements import take_keys
 from gateway.operations.partners import line_to, streams_from
-from gateway.operations.recognise import follow, review
+from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import exchange as ledger
@@ -22,12 +22,13 @@ FETCH_KEYS_EVERY = timedelta(minutes=10)
 
 
 class Rounds:
-    """What is remembered from round to round in one process: when each partner's keys were asked for."""
+    """What is remembered from round to round in one process: when each partner's keys were asked for, and the policy last seen."""
 
-    __slots__ = ("_asked",)
+    __slots__ = ("_asked", "_policy")
 
     def __init__(self) -> None:
         self._asked: dict[str, datetime] = {}
+        self._policy = 0
 
     async def run(self, services: Services) -> dict[str, str]:
         """One round; stream or partner → code of what did not go well.
@@ -51,6 +52,10 @@ class Rounds:
             else:
                 if sent.state in ("waiting", "stopped"):
                     troubles[stream.name] = sent.code or sent.state
+        if services.policies.version != self._policy:
+            for row in await ledger.in_streams_all(services.store.reads):
+                await review_stream(services, row.stream, row.sender)
+            self._policy = services.policies.version
         while await follow(services):
             pass
         await review(services)

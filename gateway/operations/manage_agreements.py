@@ -22,6 +22,7 @@ from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.signing import OwnKey
 from gateway.operations.partners import trusted_keys
+from gateway.operations.recognise import decide_under
 from gateway.services import Services
 from gateway.store import audit
 from gateway.store import exchange as ledger
@@ -244,6 +245,7 @@ async def change_state(
 
     Raises ExchangeError SCOPE_AGREEMENT when there is no such agreement, or it has ended already.
     """
+    await services.policies.fresh()
     async with services.store.transaction() as tx:
         held = await _latest(tx, agreement_id)
         ours = services.signers.party
@@ -257,6 +259,7 @@ async def change_state(
         )
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         await ledger.put_notice(tx, held.agreement, notice, document)
+        await decide_under(services, tx, agreement_id)
         await audit.write(tx, by, f"agreement.{state}", f"agreement/{agreement_id}", {"serial": serial})
     return document
 
@@ -267,10 +270,12 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
     Raises ExchangeError when it is not signed by a party of an agreement that we hold.
     """
     agreement_id = notes.context_of(document.note).partition("/")[0]
+    await services.policies.fresh()
     async with services.store.transaction() as tx:
         held = await _latest(tx, agreement_id)
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         if await ledger.put_notice(tx, held.agreement, notice, document):
+            await decide_under(services, tx, agreement_id)
             await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", {"by": notice.by, "serial": notice.serial})
         held = await _latest(tx, agreement_id)
     return _status(held, services.signers.party, services.clock())

@@ -287,8 +287,18 @@ async def follow(services: Services, *, limit: int = 5000) -> int:
     return len(found)
 
 
+async def decide_under(services: Services, tx: Transaction, agreement_id: str) -> int:
+    """Decide anew about everything under an agreement, in the transaction that changes how it stands; how many records."""
+    after, looked = "", 0
+    while found := await ledger.decided_under(tx, agreement_id, after=after, limit=CHUNK):
+        await decide(services, tx, found)
+        looked += len(found)
+        after = found[-1]
+    return looked
+
+
 async def review_stream(services: Services, stream: str, sender: str) -> int:
-    """Decide anew about everything a stream has told us, after its agreement or our policies changed; how many records."""
+    """Decide anew about everything a stream has told us, after our policies or the agreement's text changed; how many records."""
     await services.policies.fresh()
     after, looked = "", 0
     while True:

@@ -7,15 +7,16 @@ web does.
 
 import asyncio
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, NotFound
-from gateway.core.exchange import notes
-from gateway.core.exchange.agreements import Held
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange import merkle, notes
+from gateway.core.exchange.agreements import Held, Limits
+from gateway.core.exchange.batches import read_manifest, split_lines
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
@@ -196,6 +197,29 @@ async def part(services: Services, stream: str, name: str) -> Shown:
     if data is None:
         raise ExchangeError("this part is not kept any more", code="SEQ_CLOSED", place=stream)
     return Shown(body=data, media="application/octet-stream", tag=entry.digest)
+
+
+async def record(services: Services, stream: str, record_id: str, v: int) -> Shown:
+    """One record as it was sealed for the partner, and the proof that it stands in the log.
+
+    Raises NotFound when this stream never said this version, ExchangeError SEQ_CLOSED when it was withdrawn or is not kept any more.
+    """
+    reads = services.store.reads
+    sent = (await ledger.sent_records(reads, stream, [record_id])).get(record_id)
+    if sent is None or v > sent.v:
+        raise NotFound
+    batch = await ledger.out_batch(reads, stream, sent.epoch, sent.seq)
+    head = await _batch(services, stream, sent.epoch, None)
+    if sent.v != v or sent.op not in ("assert", "amend") or batch is None or head is None:
+        raise ExchangeError("this version was withdrawn or replaced", code="SEQ_CLOSED", place=stream)
+    entry = next(each for each in read_manifest(batch.document.body).parts if each.from_ <= sent.idx < each.to)
+    data = await ledger.out_part(reads, stream, sent.epoch, entry.name)
+    if data is None:
+        raise ExchangeError("this version is not kept any more", code="SEQ_CLOSED", place=stream)
+    line = next(islice(split_lines(entry, data, Limits()), sent.idx - entry.from_, None))
+    leaves = await ledger.out_leaf_hashes(reads, stream, sent.epoch)
+    proof = merkle.proof_text(sent.idx, merkle.inclusion_proof(leaves, sent.idx), head.checkpoint)
+    return _json({"line": msgspec.json.decode(line), "proof": proof})
 
 
 # --- receipts that we gave --------------------------------------------------------------------------------------------

@@ -349,6 +349,8 @@ class SentRecord(Struct, frozen=True, kw_only=True):
     op: str
     view_digest: bytes
     refused: str | None
+    epoch: int
+    seq: int
     idx: int
     """Its leaf in the stream's tree."""
 
@@ -360,7 +362,14 @@ async def sent_records(source: Source, stream: str, record_ids: Collection[str])
     rows = await source.all(_OUT_RECORDS, {"stream": stream, "wanted": list(record_ids)})
     return {
         row.record_id: SentRecord(
-            record_id=row.record_id, v=row.v, op=row.op, view_digest=row.view_digest, refused=row.refused, idx=row.idx
+            record_id=row.record_id,
+            v=row.v,
+            op=row.op,
+            view_digest=row.view_digest,
+            refused=row.refused,
+            epoch=row.epoch,
+            idx=row.idx,
+            seq=row.seq,
         )
         for row in rows
     }
@@ -764,6 +773,12 @@ _IN_BATCH = sa.select(in_batches).where(
     in_batches.c.epoch == sa.bindparam("of_epoch"),
     in_batches.c.seq == sa.bindparam("of_seq"),
 )
+_IN_FROZEN = (
+    sa.select(in_batches)
+    .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "frozen")
+    .order_by(in_batches.c.receipt_no)
+    .limit(1)
+)
 _IN_WAITING = sa.select(sa.func.count().label("n")).where(
     in_batches.c.sender == sa.bindparam("sender"),
     in_batches.c.stream == sa.bindparam("stream"),
@@ -832,6 +847,12 @@ def _in_batch(row: Row) -> InBatch:
 async def in_batches_at(source: Source, sender: str, stream: str, epoch: int, seq: int) -> list[InBatch]:
     """Every batch that ever claimed this number; more than one is a fork."""
     return [_in_batch(row) for row in await source.all(_IN_BATCH, {"sender": sender, "stream": stream, "of_epoch": epoch, "of_seq": seq})]
+
+
+async def frozen_batch(source: Source, sender: str, stream: str) -> InBatch | None:
+    """The batch that froze a stream: the first that was answered so."""
+    row = await source.one(_IN_FROZEN, {"sender": sender, "stream": stream})
+    return _in_batch(row) if row is not None else None
 
 
 async def waiting_in(source: Source, sender: str, stream: str) -> int:
@@ -938,11 +959,6 @@ async def put_known(tx: Transaction, stream: str, rows: Mapping[str, tuple[Known
         ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"),
         [(rid, known.sender, stream, known.v, known.op, known.leaf, payload, at) for rid, (known, payload, at) in rows.items()],
     )
-
-
-async def in_record(source: Source, record_id: str) -> Row | None:
-    """The last line of a partner about one record: sender, stream, v, op, leaf, payload, at."""
-    return await source.one(_IN_RECORDS, {"wanted": [record_id]})
 
 
 async def advance(tx: Transaction, before: InStream | None, head: Head, *, sender: str, created: datetime) -> None:
@@ -1074,6 +1090,12 @@ _OF_STREAM = (
     .order_by(in_records.c.record_id)
     .limit(sa.bindparam("n", type_=sa.Integer))
 )
+_UNDER = (
+    sa.select(recognitions.c.record_id)
+    .where(recognitions.c.agreement == sa.bindparam("agreement"), recognitions.c.record_id > sa.bindparam("after"))
+    .order_by(recognitions.c.record_id)
+    .limit(sa.bindparam("n", type_=sa.Integer))
+)
 _OF_SUBJECTS = (
     sa.select(recognitions.c.record_id)
     .join(records, records.c.record_id == recognitions.c.record_id)
@@ -1103,6 +1125,11 @@ async def decisions_due(source: Source, now: datetime, limit: int) -> list[str]:
 async def decisions_stale(source: Source, sender: str, stream: str) -> list[str]:
     """Records whose effect was suspended because nothing had come from the partner for too long."""
     return [row.record_id for row in await source.all(_STALE, {"sender": sender, "stream": stream})]
+
+
+async def decided_under(source: Source, agreement_id: str, *, after: str, limit: int) -> list[str]:
+    """Records about which something was decided under an agreement, in order of id."""
+    return [row.record_id for row in await source.all(_UNDER, {"agreement": agreement_id, "after": after, "n": limit})]
 
 
 async def decided_of(source: Source, subject_ids: Collection[str]) -> list[str]:

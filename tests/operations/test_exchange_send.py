@@ -16,7 +16,8 @@ from gateway.core.records.model import RecordId
 from gateway.operations.accept_records import accept_records
 from gateway.operations.expire import expire
 from gateway.operations.handle_case import close_dispute, open_dispute, repair
-from gateway.operations.manage_agreements import change_state, take_notice
+from gateway.operations.keep_exchange import Rounds
+from gateway.operations.manage_agreements import change_state, own_keys, take_keys, take_notice
 from gateway.operations.receive_batch import receive_posted
 from gateway.operations.recognise import confirm, follow, review
 from gateway.operations.send_batch import Sent, send_batch
@@ -405,7 +406,7 @@ async def test_what_comes_in_does_not_travel_on(cities: Cities):
 
 async def test_authorities_outside_the_agreement_are_told_and_not_sent(cities: Cities):
     """A record that the agreement does not cover is counted by code, and not sent."""
-    await penalise(cities, 1, 处罚机关统一社会信用代码="11220581XXT000185Q" if False else "11220500XXT0001181")
+    await penalise(cities, 1)
     async with cities.tonghua.store.transaction() as tx:
         await tx.execute(sa.text("UPDATE records SET region = '220600'"))
     sent = await told(cities)
@@ -422,16 +423,20 @@ async def test_signs_of_life(cities: Cities):
     assert (sent.sealed, sent.lines, sent.state) == (1, 0, "acked")
 
 
-async def test_periods_that_end_are_told(cities: Cities):
-    """When a publication period is over and the office has written it down, the partner shows it no longer than we do."""
+@pytest.mark.parametrize("written_down", [True, False])
+async def test_periods_that_end_are_told(cities: Cities, written_down):
+    """When the period is over the partner is told, whether the office has written it down or time alone has ended the view."""
     record_id = await penalise(cities, 1)
     await told(cities)
-    later = cities.at(cities.now + days(2000))
-    await expire(later.tonghua, actor="test")
-    from gateway.operations.manage_agreements import agreements
-
-    assert [each.state for each in await agreements(later.tonghua)] == ["expired"]
-    assert await states(later.tonghua, record_id) == ["expired"]
+    later = cities.at(cities.now + days(400))
+    for one, other in ((later.tonghua, later.baishan), (later.baishan, later.tonghua)):
+        await take_keys(one, await own_keys(other), by="test")
+    if written_down:
+        await expire(later.tonghua, actor="test")
+        assert await states(later.tonghua, record_id) == ["expired"]
+    sent = await told(later)
+    assert (sent.lines, sent.state) == (1, "acked")
+    assert await states(later.baishan, record_id) == ["expired"]
 
 
 async def test_more_lines_than_a_batch_may_have(tmp_path: Path):
@@ -557,13 +562,28 @@ async def test_a_penalty_has_no_effect_without_a_person(tmp_path: Path):
         assert (await decision(cities, record_id)).reason == "awaiting_confirmation"
 
 
-async def test_an_agreement_that_ends_lifts_the_effect(cities: Cities):
-    """After the end of the agreement the effect is lifted with the next look."""
-    from gateway.operations.recognise import review_stream
-
+@pytest.mark.parametrize("state", ["suspended", "terminated"])
+async def test_an_agreement_that_stops_lifts_the_effect(cities: Cities, state):
+    """Suspension and end lift what was recognised in the same transaction; a suspension that ends restores it."""
     (record_id,) = ids(await put(cities.tonghua, HONOURS_DATASET, honour(2, "通化市澄泉商贸有限公司")))
     await told(cities, HONOURS)
-    await change_state(cities.baishan, AGREEMENT, "terminated", reason="测试", by="test")
-    assert await review_stream(cities.baishan, HONOURS, TONGHUA) == 1
+    await change_state(cities.baishan, AGREEMENT, state, reason="测试", by="test")
     found = await decision(cities, record_id)
     assert (found.reason, found.consequence) == ("no_agreement", "lift")
+    if state == "suspended":
+        await change_state(cities.baishan, AGREEMENT, "active", reason="测试", by="test")
+        assert (await decision(cities, record_id)).reason == "recognised"
+
+
+async def test_a_round_keeps_everything_alive(cities: Cities):
+    """One round seals, delivers, follows and reviews; another round has nothing to do. What did not go well is named."""
+    record_id = await penalise(cities, 1)
+    rounds = Rounds()
+    cities.line.lose_before = 1
+    assert await rounds.run(cities.tonghua) == {PENALTIES: "UNAVAILABLE"}
+    later = cities.at(cities.now + timedelta(minutes=2))
+    assert await rounds.run(later.tonghua) == {}
+    assert await rounds.run(later.baishan) == {}
+    assert await states(later.baishan, record_id) == ["in_force"]
+    await check_ledger(later.tonghua)
+    await check_ledger(later.baishan)

@@ -50,12 +50,9 @@ from gateway.core.exchange.wire import (
 )
 from gateway.core.signing import Algorithm, Signer
 
-MANIFEST_TYPE = "chengxin-exchange/manifest/1"
 MAX_LINE = 128 * 1024
 MAX_LIFETIME = timedelta(days=90)
 LIFETIME = timedelta(days=30)
-HARD_PARTS = 1000
-HARD_LINES = 1_000_000
 
 LINES_A_PART = 4000
 BYTES_A_PART = 6 * 2**20

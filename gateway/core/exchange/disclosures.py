@@ -81,12 +81,6 @@ def _salts(seed: bytes, names: Sequence[str], suite: Suite) -> list[bytes]:
     return made
 
 
-def disclose(seed: bytes, name: str, value: Value, suite: Suite = SHA256) -> tuple[str, str]:
-    """The disclosure and its digest."""
-    (text,), (digest,) = disclose_all(seed, [(name, value)], suite)
-    return text, digest
-
-
 def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite = SHA256) -> tuple[list[str], list[str]]:
     """Disclosures in the given order, and their digests sorted by bytes."""
     named = list(values)
@@ -99,15 +93,6 @@ def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite 
 
 
 _SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
-
-
-def open_disclosure(data: bytes) -> tuple[str, Value]:
-    """Name and value of one disclosure, given the bytes of its JSON.
-
-    Raises ExchangeError SCHEMA_DISCLOSURE for a shape that RFC 9901 §7.1 refuses, SCHEMA_LENGTH for a value over 16 KiB.
-    """
-    ((_, name, value),) = _rows((data,))
-    return name, value
 
 
 def _rows(decoded: Sequence[bytes]) -> list[tuple[str, str, Value]]:

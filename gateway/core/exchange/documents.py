@@ -206,20 +206,3 @@ def ring(pins: KeyRing, documents: Iterable[PartnerKeys]) -> KeyRing:
     for document in documents:
         keys |= {(key.verifier.name, key.verifier.key_id): key for key in document.keys}
     return KeyRing(party=pins.party, keys={**keys, **pins.keys})
-
-
-def own_ring(party: str, keys: Sequence[OwnKey]) -> KeyRing:
-    """The ring by which we check what we ourselves have signed."""
-    return KeyRing.of(
-        party,
-        (
-            KnownKey(
-                verifier=parse_vkey(key.signer.vkey),
-                use=key.use,
-                not_before=key.not_before,
-                not_after=key.not_after,
-                revoked_at=key.revoked_at,
-            )
-            for key in keys
-        ),
-    )

@@ -17,8 +17,6 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SHA256, Count, Digest, Number, Root, Suite, b64, digest_text, encode, instant, strict_json
 from gateway.core.signing import Signer
 
-RECEIPT_TYPE = "chengxin-exchange/receipt/1"
-
 Severity = Literal["info", "warn", "hold", "reject"]
 Result = Literal["applied", "partial", "held", "quarantined", "rejected", "frozen"]
 

@@ -20,7 +20,6 @@ from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
-    SUITES,
     Suite,
     b64u,
     encode,
@@ -553,14 +552,3 @@ def after(known: Mapping[str, KnownRecord], judged: Judged, leaf: bytes, sender:
     if before is not None and judged.v <= before.v:
         return None
     return KnownRecord(sender=sender, dataset=dataset, v=judged.v, op=judged.op, leaf=leaf)
-
-
-def read_suite(name: str) -> Suite:
-    """The suite of a stream.
-
-    Raises ExchangeError SCHEMA_VERSION for one that does not exist.
-    """
-    suite = SUITES.get(name)
-    if suite is None:
-        raise ExchangeError("there is no such suite", code="SCHEMA_VERSION")
-    return suite

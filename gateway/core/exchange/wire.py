@@ -24,14 +24,12 @@ MAX_DEPTH = 16
 PARTY = r"(?=.{3,64}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+\Z"
 AGREEMENT_ID = r"[a-z][a-z0-9-]{1,62}\Z"
 DATASET_ID = r"[a-z][a-z0-9_.-]{0,62}\Z"
-RID = r"rec_[a-z2-7]{25}[aeimquy4]\Z"
 STREAM = r"[a-z][a-z0-9-]{1,62}\.[a-z][a-z0-9_.-]{0,62}\Z"
 
 PartyName = Annotated[str, Meta(pattern="^" + PARTY)]
 AgreementId = Annotated[str, Meta(pattern="^" + AGREEMENT_ID)]
 DatasetName = Annotated[str, Meta(pattern="^" + DATASET_ID)]
 StreamName = Annotated[str, Meta(pattern="^" + STREAM)]
-Rid = Annotated[str, Meta(pattern="^" + RID)]
 Digest = Annotated[str, Meta(pattern=r"^(sha-256|sm3):[A-Za-z0-9+/]{43}=\Z")]
 Root = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z")]
 InstantText = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
@@ -252,12 +250,3 @@ def split_stream(stream: str) -> tuple[str, str]:
     """Agreement and dataset; the first dot separates."""
     agreement, _, dataset = stream.partition(".")
     return agreement, dataset
-
-
-_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-def new_rid(bits: bytes) -> str:
-    """A record id of 128 random bits."""
-    number = int.from_bytes(bits, "big") << 2
-    return "rec_" + "".join(_BASE32[number >> shift & 31] for shift in range(125, -1, -5))

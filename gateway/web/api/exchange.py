@@ -180,6 +180,16 @@ async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]
     return _reply(await show_exchange.feedback(services, stream, int(no)))
 
 
+@get("/records/{record_id:str}/{version:str}", include_in_schema=False)
+async def record(request: AnyRequest, record_id: FromPath[str], version: FromPath[str]) -> Reply:
+    """One record as it was sealed, with its proof."""
+    services = _read(request)
+    stream = request.query_params.get("stream")
+    if not _NUMBER.match(version) or stream is None:
+        raise NotFound
+    return _reply(await show_exchange.record(services, stream, record_id, int(version)))
+
+
 @get("/status", include_in_schema=False)
 async def status(request: AnyRequest) -> Reply:
     """Clock, agreements, streams and what is overdue; signing and verifying are tried, not assumed."""
@@ -201,6 +211,7 @@ router = Router(
         put_file,
         receipt,
         feedback,
+        record,
         status,
     ],
 )

@@ -69,9 +69,11 @@ def test_salts() -> None:
 def test_disclosure() -> None:
     """A disclosure and its digest, both ways."""
     expected = VECTORS["disclosure"]
-    assert disclosures.disclose(SEED, expected["name"], expected["value"]) == (expected["b64u"], expected["digest"])
+    assert disclosures.disclose_all(SEED, [(expected["name"], expected["value"])]) == ([expected["b64u"]], [expected["digest"]])
     assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
-    assert disclosures.open_disclosure(wire.unb64u(expected["b64u"], "X")) == (expected["name"], expected["value"])
+    decoded = [wire.unb64u(expected["b64u"], "X")]
+    opened = disclosures.open_all([expected["b64u"]], decoded, [expected["digest"]], SHA256.hash)
+    assert opened == [disclosures.Disclosed(expected["name"], expected["value"], expected["digest"])]
 
 
 def test_withdrawal_leaf() -> None:

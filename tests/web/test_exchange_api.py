@@ -1,0 +1,274 @@
+"""`/x/v1` over real sockets: what everybody may read, what only test mode shows, batches posted and parts put, and its problems."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.core.exchange import merkle, notes
+from gateway.core.exchange.wire import SHA256, unb64, unb64u
+from gateway.operations.export_evidence import export_evidence
+from tests.ledger import check_ledger
+from tests.operations.publishing import PENALTIES as DATASET
+from tests.operations.publishing import code, ids, penalty, put
+from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, Cities, Forger, Line, a_city, agree, posted_of, template
+
+
+def free_port() -> int:
+    """A port that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Towns:
+    """Two cities on disk, the second one served."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = free_port(), free_port()
+
+    def ours(self):
+        """Tonghua, opened here."""
+        return a_city(self.folder / "th", TONGHUA, now=NOW, port=self.ports[0])
+
+    def theirs(self):
+        """Baishan, opened here."""
+        return a_city(self.folder / "bs", BAISHAN, now=NOW, port=self.ports[1])
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Towns:
+    """Two cities that have agreed; Tonghua has sealed a batch."""
+    made = Towns(tmp_path_factory.mktemp("towns"))
+
+    async def prepare() -> None:
+        async with made.ours() as ours, made.theirs() as theirs:
+            await agree(ours, theirs, template())
+
+    asyncio.run(prepare())
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(towns: Towns) -> Iterator[dict[str, httpx.Client]]:
+    """Both cities, served as in production; a client of each."""
+    processes, clients = [], {}
+    import os
+
+    for key, folder, port in (("ours", "th", towns.ports[0]), ("theirs", "bs", towns.ports[1])):
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "gateway", "--settings", str(towns.folder / folder / "chengxin.toml"), "serve"],
+                env=os.environ | {"CHENGXIN_NOW": NOW, "CHENGXIN_EXCHANGE_POLL_S": "0"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        clients[key] = httpx.Client(base_url=f"http://127.0.0.1:{port}/x/v1", timeout=30)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if clients[key].get(f"http://127.0.0.1:{port}/healthz").status_code == httpx.codes.OK:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+    yield clients
+    for client in clients.values():
+        client.close()
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(20)
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of a problem."""
+    assert answer.headers["content-type"].startswith("application/problem+json"), answer.text
+    return answer.status_code, answer.json()["code"]
+
+
+def test_keys_are_open_to_all(served):
+    """The keys document is signed, has an ETag, and is not sent again to whoever has it."""
+    answer = served["ours"].get("/keys")
+    assert answer.status_code == httpx.codes.OK
+    assert json.loads(answer.json()["body"])["party"] == TONGHUA
+    again = served["ours"].get("/keys", headers={"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (httpx.codes.NOT_MODIFIED, b"")
+
+
+def test_agreements(served):
+    """Agreements are listed, and given as signed."""
+    (item,) = served["ours"].get("/agreements").json()["items"]
+    assert item["state"] == "active"
+    document = served["ours"].get(f"/agreements/{item['id']}/1").json()
+    assert notes.parse(document["note"]).text.startswith("chengxin-exchange/agreement/1\n")
+    assert problem(served["ours"].get(f"/agreements/{item['id']}/9")) == (404, "not-found")
+    assert problem(served["ours"].post("/agreements", json=document | {"note": document["note"].replace("agreement/1", "keys/1", 1)})) == (
+        400,
+        "schema-manifest",
+    )
+    assert served["ours"].post("/agreements", json=document).status_code == httpx.codes.OK
+
+
+@pytest.fixture(scope="module")
+def sealed(towns: Towns, served) -> dict[str, object]:
+    """A batch of the forger, sealed under the agreement, and its records."""
+    del served
+
+    async def make():
+        async with towns.ours() as ours, towns.theirs() as theirs:
+            forger = Forger(Cities(ours, theirs, Line()))
+            return forger, forger.seal([forger.penalty(number) for number in range(1, 6)], lines_a_part=3), forger.seal([forger.penalty(9)])
+
+    forger, first, second = asyncio.run(make())
+    return {"forger": forger, "first": first, "second": second}
+
+
+def body_of(batch, parts: bool = True) -> bytes:
+    """The body of POST."""
+    inline = {part.name: part.data for part in batch.parts} if parts else {}
+    return posted_of(batch.document.body, batch.document.note, batch.checkpoint, inline)
+
+
+JSON = {"content-type": "application/json"}
+
+
+def test_a_batch_is_posted(served, sealed):
+    """Posted without parts, its parts are asked for and put; then it is applied, and the same receipt is given again and by number."""
+    client, batch = served["theirs"], sealed["first"]
+    path = f"/streams/{PENALTIES}/batches"
+    name = batch.parts[0].name
+    where = f"/streams/{PENALTIES}/files/{name}?epoch=1&seq=1"
+    octets = {"content-type": "application/octet-stream"}
+    assert problem(client.put(where, content=batch.parts[0].data, headers=octets)) == (404, "not-found")
+    wanted = client.post(path, content=body_of(batch, parts=False), headers=JSON)
+    assert (wanted.status_code, wanted.json()) == (202, {"state": "FETCHING", "missing": [part.name for part in batch.parts]})
+    assert problem(client.put(where, content=batch.parts[0].data[:-1] + b"x", headers=octets)) == (422, "sig-part-digest")
+    assert problem(client.put(where, content=batch.parts[0].data + b"x", headers=octets)) == (413, "size-bytes")
+    for part in batch.parts:
+        assert (
+            client.put(f"/streams/{PENALTIES}/files/{part.name}?epoch=1&seq=1", content=part.data, headers=octets).status_code
+            == httpx.codes.CREATED
+        )
+    answer = client.post(path, content=body_of(batch, parts=False), headers=JSON)
+    assert answer.status_code == httpx.codes.OK
+    receipt = json.loads(answer.json()["body"])
+    assert (receipt["result"], receipt["counts"]["accepted"]) == ("applied", 5)
+    assert client.post(path, content=body_of(batch), headers=JSON).content == answer.content
+    assert client.get(f"/streams/{PENALTIES}/receipts/latest").content == answer.content
+    assert client.get(f"/streams/{PENALTIES}/receipts/1").content == answer.content
+    assert client.get(f"/streams/{PENALTIES}/feedback/1").content == b""
+    assert problem(client.get(f"/streams/{PENALTIES}/receipts/99")) == (404, "not-found")
+
+
+def test_what_is_refused(served, sealed):
+    """Media type, size, shape, unknown keys and gaps have their statuses and codes."""
+    client, batch = served["theirs"], sealed["second"]
+    path = f"/streams/{PENALTIES}/batches"
+    assert problem(client.post(path, content=body_of(batch), headers={"content-type": "text/plain"})) == (415, "media-type")
+    assert problem(client.post(path, content=b"{}", headers=JSON)) == (400, "schema-json")
+    assert client.post(path, content=b" " * (13 * 2**20), headers=JSON).status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+    broken = (
+        body_of(batch).replace(b"\\u2014 ", b"\\u2014 x", 1)
+        if b"\\u2014" in body_of(batch)
+        else body_of(batch).replace("— ".encode(), "— x".encode(), 1)
+    )
+    assert problem(client.post(path, content=broken, headers=JSON)) == (422, "sig-unknown-key")
+    assert problem(client.post("/streams/a-b.c/batches", content=body_of(batch), headers=JSON)) == (400, "schema-manifest")
+    for way in ("../x", "a%2fb", "//x"):
+        assert client.get(f"/streams/{way}").status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_fork_is_answered_and_can_be_shown(towns: Towns, served, sealed):
+    """Another batch of a used number freezes the stream (409); both sides can be exported as evidence, signed by the partner."""
+    client, forger = served["theirs"], sealed["forger"]
+    from gateway.core.exchange.batches import Head
+    from gateway.core.exchange.merkle import CompactRange
+
+    start = Head(stream=PENALTIES, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+    other = forger.seal([forger.penalty(77)], head=start, advance=False)
+    answer = client.post(f"/streams/{PENALTIES}/batches", content=body_of(other), headers=JSON)
+    assert answer.status_code == httpx.codes.CONFLICT
+    assert json.loads(answer.json()["body"])["code"] == "SEQ_FORK"
+
+    async def look() -> bytes:
+        async with towns.theirs() as theirs:
+            await check_ledger(theirs)
+            return await export_evidence(theirs, PENALTIES)
+
+    evidence = json.loads(asyncio.run(look()))
+    assert evidence["type"] == "chengxin-exchange/fork/1"
+    bodies = [json.loads(evidence[side]["manifest"]["body"]) for side in "ab"]
+    assert [body["seq"] for body in bodies] == [1, 1]
+    assert bodies[0]["tree"] != bodies[1]["tree"]
+
+
+def test_our_own_stream_can_be_read(towns: Towns, served):
+    """A partner reads our manifests, parts, checkpoint and single records with their proofs; the next batch may be waited for."""
+
+    async def say() -> str:
+        from gateway.operations.send_batch import send_batch
+
+        async with towns.ours() as ours:
+            rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (501, 502, 503)]
+            made = ids(await put(ours, DATASET, *rows))
+            await send_batch(ours, stream=PENALTIES, deliver=False)
+            return made[1]
+
+    record_id = asyncio.run(say())
+    client = served["ours"]
+    latest = client.get(f"/streams/{PENALTIES}/manifests/latest").json()
+    assert client.get(f"/streams/{PENALTIES}/manifests/1").json() == latest
+    manifest = json.loads(latest["manifest"]["body"])
+    note = client.get(f"/streams/{PENALTIES}/checkpoint")
+    assert (note.text, note.headers["content-type"], note.headers["cache-control"]) == (
+        latest["checkpoint"],
+        "text/plain; charset=utf-8",
+        "no-cache",
+    )
+    part = manifest["parts"][0]
+    file = client.get(f"/streams/{PENALTIES}/files/{part['name']}")
+    assert (len(file.content), file.headers["repr-digest"]) == (part["bytes"], f"sha-256=:{part['digest'].removeprefix('sha-256:')}:")
+    assert client.get(f"/streams/{PENALTIES}/manifests/2").status_code == httpx.codes.NO_CONTENT
+    begun = time.monotonic()
+    assert client.get(f"/streams/{PENALTIES}/manifests/2?wait=1").status_code == httpx.codes.NO_CONTENT
+    assert time.monotonic() - begun >= 0.9
+    assert problem(client.get(f"/streams/{PENALTIES}/manifests/9")) == (404, "seq-gap")
+    assert problem(client.get(f"/streams/{PENALTIES}/manifests/2?wait=99")) == (400, "invalid-parameter")
+    assert problem(client.get("/streams/a-b.c/manifests/1")) == (404, "not-found")
+    assert problem(client.get(f"/streams/{PENALTIES}/files/../../chengxin.toml")) == (404, "not-found")
+
+    said = client.get(f"/records/{record_id}/1?stream={PENALTIES}").json()
+    leaf = merkle.leaf_hash(unb64u(said["line"]["p"], "X"))
+    head, _, checkpoint = said["proof"].partition("\n\n")
+    lines = head.split("\n")
+    proof = [unb64(text, "X") for text in lines[2:]]
+    assert checkpoint == latest["checkpoint"]
+    root = merkle.root_from_proof(leaf, int(lines[1].removeprefix("index ")), manifest["tree"]["size"], proof, SHA256)
+    assert root == unb64(manifest["tree"]["root"], "X")
+    assert problem(client.get(f"/records/{record_id}/2?stream={PENALTIES}")) == (404, "not-found")
+    status = client.get("/status").json()
+    assert (status["party"], status["able_to_sign_and_verify"]) == (TONGHUA, True)
+    assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
+
+
+def test_outside_test_mode_reading_needs_a_signature(tmp_path: Path):
+    """Until requests are signed, nothing but our keys is read outside test mode."""
+    from types import SimpleNamespace
+
+    from gateway.core.errors import ExchangeError
+    from gateway.web.api import exchange
+    from gateway.web.problems import exchange_status
+
+    request = SimpleNamespace(app=SimpleNamespace(state={"house": SimpleNamespace(settings=SimpleNamespace(demo=False))}))
+    with pytest.raises(ExchangeError) as caught:
+        exchange._read(request)  # type: ignore[arg-type]  # all that is asked of a request
+    assert (caught.value.code, exchange_status(caught.value.code)) == ("SIG_HTTP", 401)
