@@ -13,7 +13,9 @@ What is made stands in `core/publication/rendering`, how it is kept in `keep_ren
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from msgspec import Struct
@@ -218,9 +220,29 @@ async def _find_work(services: Services, forms: Sequence[Forms], state: ReaderSt
     return _Work(causes=causes, subject_of=subject_of, upto=upto, again=again, read=read)
 
 
+@contextmanager
+def _uncollected(big: bool) -> Iterator[None]:
+    """No search for reference cycles during a big pass: it makes none, and looking at all it holds is an eighth of its time."""
+    if not big or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 async def _pass(services: Services, policies: Policies, forms: Sequence[Forms], state: ReaderState, work: _Work) -> bool:
     """Prepare and commit one pass; False when it was overtaken."""
     big = len(work.causes) > IN_LOOP
+    with _uncollected(big):
+        return await _prepare_and_commit(services, policies, forms, state, work, big=big)
+
+
+async def _prepare_and_commit(
+    services: Services, policies: Policies, forms: Sequence[Forms], state: ReaderState, work: _Work, *, big: bool
+) -> bool:
     source: Reads = renderings.OffLoop(services.store.reads) if big else services.store.reads
     now = services.clock()
     found = await _find(source, forms, state, work, instant(now))
