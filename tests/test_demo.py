@@ -128,6 +128,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Demo, str]:
                 answer = client.get(f"/v1/subjects/{firm}")
                 assert answer.status_code == 200
                 assert answer.headers["sample-data"] == "?1"
+        statuses = {
+            url: httpx.get(url, timeout=30).status_code for url in re.findall(r"^  (http\S+)$", said[said.index("Try:") :], re.MULTILINE)
+        }
+        assert len(statuses) >= 10
+        assert set(statuses.values()) == {200}, statuses
         assert demo.interrupt() == 0, demo.output
     return demo, said
 

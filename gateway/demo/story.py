@@ -209,7 +209,7 @@ class _Demo:
                 f"/v1/subjects/{firm.uscc}/records",
                 "/v1/lists/tax-violations/listings",
                 "/v1/records.csv?dataset=honours",
-                "/v1/changes",
+                "/v1/changes?since=0",
                 "/x/v1/streams",
             ):
                 say(f"  {city.origin}{path}")
