@@ -13,11 +13,13 @@ from pathlib import Path
 import msgspec
 
 from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
 from gateway.core.records.model import DatasetId, LifeDates, Record, RecordId, SubjectId, Unpublished, Value
 from tests.bench import register
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
+TEXT = "经查，当事人于2026年3月在经营场所销售商品未按规定标明价格，涉及商品12种，货值金额12000元，事后已主动改正并退还价款。"
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
 
@@ -87,6 +89,8 @@ def main() -> None:
         "view_us": _microseconds(lambda: view(record, plan, policies, NOW)),
         "encode_us": _microseconds(lambda: encode(shown)),
         "compile_s": statistics.median(compiled),
+        "redact_us": _microseconds(lambda: redact(TEXT, ["测试甲某"])),
+        "redact_hostile_s": _microseconds(lambda: redact("王小明1" * 5000, ["测试甲某"]), rounds=5) / 1e6,
         "fields": len(shown.fields),
     }
     print(json.dumps(figures))

@@ -2,9 +2,7 @@
 
 import csv
 import re
-import time
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,16 +177,6 @@ def test_a_citizen_number_never_survives(before: str, after: str) -> None:
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
-def best(work: Callable[[], object], rounds: int = 5) -> float:
-    """The shortest of some runs, in seconds of processor time."""
-    taken = []
-    for _ in range(rounds):
-        begun = time.process_time()
-        work()
-        taken.append(time.process_time() - begun)
-    return min(taken)
-
-
 HOSTILE = [
     "1",
     "1 ",
@@ -222,21 +210,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_hostile_texts_take_linear_time(unit: str) -> None:
-    """Twenty thousand characters of anything in well under a fifth of a second; five times as many in about five times that."""
-    short, long = unit * (20_000 // len(unit)), unit * (100_000 // len(unit))
-    quick = best(lambda: redact(short, ["王小明", PERSON]))
-    assert quick < 0.2, quick
-    slow = best(lambda: redact(long, ["王小明", PERSON]), rounds=2)
-    assert slow < max(0.1, 12 * quick), (quick, slow)
-
-
-def test_harmless_texts_are_quick() -> None:
-    """A sentence of sixty characters costs one look."""
-    text = next(text for text in HARMLESS if len(text) > 50)[:60]
-
-    def work() -> None:
-        for _ in range(200):
-            redact(text, ["王小明"])
-
-    assert best(work) / 200 < 60e-6  # the goal is 40 µs
+def test_hostile_texts_come_to_an_end(unit: str) -> None:
+    """A quarter of a million characters of anything are read; worse than linear time would not end. The bench measures."""
+    text = unit * (250_000 // len(unit))
+    assert redact(text, ["王小明", PERSON]).redactor == REDACTOR
