@@ -10,35 +10,25 @@ Rules:
 No story here returns a Record, or anything that did not pass a View.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
-from typing import Any
-
-from msgspec import structs
+from collections.abc import Mapping
 
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.disclosure.query import Query, plan_query
 from gateway.core.errors import ErrorItem, NotFound, UsccInvalid
-from gateway.core.publication.documents import (
-    FOREVER,
-    localise,
-)
-from gateway.core.publication.forms import bulk_document
-from gateway.core.publication.listings import list_document
-from gateway.core.records.catalogue import ListDef
+from gateway.core.publication.documents import FOREVER, localise
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
-from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
-from gateway.operations import pages, walking
+from gateway.core.records.model import SubjectId
+from gateway.operations.answer_lists import listings, lists, one_list
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin, document_answer, marked
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.describe_data import dataset, datasets, dictionary, root
-from gateway.operations.find_subjects import facet_value, find_subjects, suggest
-from gateway.operations.live_subject import live_subject
-from gateway.operations.pages import Form, form_of, own_parameters
-from gateway.operations.planning import envelope_of, types_of
+from gateway.operations.find_subjects import find_subjects
+from gateway.operations.live_records import live, live_subject
+from gateway.operations.look_up import kind_of_code
+from gateway.operations.suggest import suggest
+from gateway.operations.walk_records import walk_records
 from gateway.services import Services
 from gateway.store import renderings
-from gateway.store.renderings import Condition
+from gateway.store.conditions import Condition
 from gateway.store.store import Row
 from gateway.store.subjects import stored_value
 
@@ -60,11 +50,6 @@ __all__ = [
     "suggest",
     "validate_uscc",
 ]
-
-_RECORD_FACETS: Mapping[str, str] = {
-    "kind": "category", "dataset": "dataset", "region": "region", "severity": "severity", "source": "source",
-}  # fmt: skip
-
 
 # --- subjects ----------------------------------------------------------------------------------------------------------
 
@@ -101,11 +86,6 @@ def _subject_answer(scene: Scene, asked: str, body: bytes, etag: str | None, val
 def _true(scene: Scene, row: Row) -> bool:
     """Whether the rendering of a subject may be shown as it stands."""
     return bool(row.plan == scene.forms.tag and row.rendered_seq == row.head_seq and row.valid_until > scene.now_text)
-
-
-def kind_of_code(code: str) -> SubjectKind:
-    """The kind of subject that a code belongs to: households have codes of their own."""
-    return "individual_business" if code.startswith("92") else "legal"
 
 
 async def _find(scene: Scene, text: str) -> Row:
@@ -163,7 +143,7 @@ async def subject_records(services: Services, subject: str, caller: Caller, ask:
     if hidden:
         raise NotFound
     fixed = (Condition(column="subject_id", op="eq", values=(row.subject_id,)),) if scene.public else ()
-    return await _walk(scene, ask, fixed=fixed, subject=SubjectId(row.subject_id), name="records")
+    return await walk_records(scene, ask, fixed=fixed, subject=SubjectId(row.subject_id), name="records")
 
 
 # --- records -----------------------------------------------------------------------------------------------------------
@@ -198,7 +178,7 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
     ):
         body = None  # the reader has looked at it: it is not public
     else:
-        body = (await walking.live(scene, [record_id])).get(record_id)
+        body = (await live(scene, [record_id])).get(record_id)
     if body is None:
         raise NotFound
     if scene.language != "zh-CN":
@@ -210,191 +190,7 @@ async def records_page(services: Services, caller: Caller, ask: Ask) -> Answer:
     """Records across subjects; organisations only for tiers without a personal plan."""
     scene = await begin(services, caller, ask.language)
     fixed = (Condition(column="bulk", op="eq"),) if scene.public else ()
-    return await _walk(scene, ask, fixed=fixed, name="records")
-
-
-async def _walk(
-    scene: Scene, ask: Ask, *, fixed: Sequence[Condition], subject: SubjectId | None = None, listing: ListDef | None = None, name: str
-) -> Answer:
-    """A page of records or listings, or all of them."""
-    own, params = own_parameters(ask)
-    plan_sets = tuple(scene.forms.plan_sets.values()) if listing is None else (scene.forms.plan_sets[listing.dataset],)
-    query = plan_query(params, plan_sets, envelope_of(scene, listing=listing is not None))
-    chosen = _datasets_of(query, scene, listing)
-    bulk = query.limit is None
-    columns = scene.forms.columns(chosen, listing=listing is not None, bulk=bulk)
-    form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else ())
-    plan = walking.plan_walk(
-        scene,
-        query,
-        types_of(scene, chosen, listing=listing is not None),
-        fixed=fixed,
-        listing=listing is not None,
-    )
-    source = walking.source_of(scene, subject)
-    if bulk:
-        return _export(scene, ask, form, plan, source, chosen, name=name)
-    position = ask.pages.position(scene.forms.tag)
-    snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False
-    if position is not None:
-        snapshot, back = position.snapshot, position.back
-        version, keys = str(position.keys[0]), tuple(str(key) for key in position.keys[1:])
-    limit = query.limit or pages.DEFAULT_LIMIT
-    rows, more = await walking.walk(source, plan, keys=keys, back=back, limit=limit, snapshot=snapshot)
-    ahead, behind = more, keys is not None
-    if back:
-        rows, ahead, behind = rows[::-1], True, more
-    return pages.page_answer(
-        scene,
-        ask,
-        form,
-        [row.body for row in rows if row.body is not None],
-        version=version,
-        snapshot=snapshot,
-        first=rows[0].keys if rows and behind else None,
-        last=rows[-1].keys if rows and ahead else None,
-        count=await _count(scene, form, plan, source, snapshot),
-        facets=await _facets(scene, form, plan),
-    )
-
-
-def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[str]:
-    """The datasets that an answer may hold rows of."""
-    if listing is not None:
-        return [listing.dataset]
-    for each in query.filters:
-        if each.field == "dataset":
-            return sorted({str(value) for value in each.values} & scene.forms.plan_sets.keys())
-    return sorted(scene.forms.plan_sets)
-
-
-def _export(scene: Scene, ask: Ask, form: Form, plan: walking.Plan, source: walking.Source, chosen: Sequence[str], *, name: str) -> Answer:
-    """All rows: the rendered bytes themselves where nothing has to be done to them."""
-    as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
-    csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
-    kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
-    if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
-        form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
-    if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
-        return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
-    return pages.export_answer(scene, ask, form, walking.everything(source, plan, snapshot=scene.head.seq), ready=False, name=name)
-
-
-async def _rendered_steps(scene: Scene, plan: walking.Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:
-    """The rendered bytes of all rows, in steps; a stale row is made anew or left out."""
-    payload: renderings.Payload = ("listing_flat" if plan.listing else "flat") if csv else ("listing" if plan.listing else "body")
-    steps = renderings.export(
-        scene.services.store.reads,
-        plan.conditions,
-        plan.order,
-        plan=scene.forms.tag,
-        now=scene.now_text,
-        snapshot=scene.head.seq,
-        payload=payload,
-        document=bool(plan.predicates),
-        size=walking.EXPORT,
-    )
-    async for rows in steps:
-        if plan.predicates:
-            rows = [row for row in rows if not row.fresh or walking.passes(plan, row.document)]
-        stale = [row.record_id for row in rows if not row.fresh]
-        if not stale:
-            yield [row.payload for row in rows]
-            continue
-        anew = await walking.live_rows(scene, plan, stale, csv=csv)
-        yield [body for row in rows if (body := row.payload if row.fresh else anew.get(row.record_id)) is not None]
-
-
-async def _count(scene: Scene, form: Form, plan: walking.Plan, source: walking.Source, snapshot: int) -> dict[str, Any] | None:
-    """How many rows the walk has, where the caller asked and may know."""
-    if form.count == "none":
-        return None
-    reads = scene.services.store.reads
-    if scene.public and not plan.predicates:
-        number = await renderings.count(reads, plan.conditions, plan=scene.forms.tag, now=scene.now_text)
-    else:
-        number = 0
-        async for step in walking.everything(source, _unsorted(plan), snapshot=snapshot):
-            number += len(step)
-            if number > pages.COUNT_STOP:
-                break
-    if not scene.public:  # persons may be among them: nothing below k, nothing exact
-        if number < scene.services.settings.min_k:
-            return {"value": None, "kind": "suppressed"}
-        return {"value": number - number % 5, "kind": "rounded"}
-    if number > pages.COUNT_STOP:
-        return {"value": pages.COUNT_STOP, "kind": "at_least"}
-    return {"value": number, "kind": "exact"}
-
-
-def _unsorted(plan: walking.Plan) -> walking.Plan:
-    return walking.Plan(conditions=plan.conditions, predicates=plan.predicates, order=(), sorting=(), listing=plan.listing)
-
-
-async def _facets(scene: Scene, form: Form, plan: walking.Plan) -> dict[str, Any] | None:
-    """Distinct values with counts, of columns of the read model."""
-    if not form.facets:
-        return None
-    if plan.predicates:
-        raise pages.invalid("facet", "与此过滤条件不能同时使用")
-    found: dict[str, Any] = {}
-    for name in form.facets:
-        rows = await renderings.facet(
-            scene.services.store.reads, plan.conditions, _RECORD_FACETS[name], plan=scene.forms.tag, now=scene.now_text
-        )
-        found[name] = {"values": [facet_value(scene, name, value, number) for value, number in rows if value][:30], "timed_out": False}
-    return found
-
-
-# --- lists -------------------------------------------------------------------------------------------------------------
-
-
-async def lists(services: Services, caller: Caller, language: Language) -> Answer:
-    """All lists, red and black alike, by id."""
-    scene = await begin(services, caller, language)
-    items = [
-        await _list_document(scene, each)
-        for _, each in sorted(scene.policies.catalogue.lists.items())
-        if each.dataset in scene.forms.plan_sets
-    ]
-    return document_answer(scene, {"items": items, "dataset_version": scene.head.version, "policy_version": scene.forms.version})
-
-
-async def one_list(services: Services, list_id: str, caller: Caller, language: Language) -> Answer:
-    """One list.
-
-    Raises NotFound.
-    """
-    scene = await begin(services, caller, language)
-    return document_answer(scene, await _list_document(scene, _list(scene, list_id)))
-
-
-def _list(scene: Scene, list_id: str) -> ListDef:
-    found = scene.policies.catalogue.lists.get(list_id)
-    if found is None or found.dataset not in scene.forms.plan_sets:
-        raise NotFound
-    return found
-
-
-async def _list_document(scene: Scene, listing: ListDef) -> dict[str, Any]:
-    reads = scene.services.store.reads
-    on_list = (Condition(column="list", op="eq", values=(listing.id,)),)
-    if scene.public:
-        rows = await renderings.count(reads, on_list, plan=scene.forms.tag, now=scene.now_text)
-    else:
-        rows = await renderings.told_count(reads, scene.forms.name, on_list)
-        rows -= rows % 5
-    return localise(list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin), scene.language)
-
-
-async def listings(services: Services, list_id: str, caller: Caller, ask: Ask) -> Answer:
-    """Who stands on a list now.
-
-    Raises NotFound for a list that does not exist.
-    """
-    scene = await begin(services, caller, ask.language)
-    listing = _list(scene, list_id)
-    return await _walk(scene, ask, fixed=(Condition(column="list", op="eq", values=(listing.id,)),), listing=listing, name=listing.id)
+    return await walk_records(scene, ask, fixed=fixed, name="records")
 
 
 # --- codes -------------------------------------------------------------------------------------------------------------

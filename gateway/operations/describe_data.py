@@ -13,8 +13,8 @@ from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.operations.answering import Scene, begin, document_answer
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.services import Services
-from gateway.store import renderings
-from gateway.store.renderings import Condition
+from gateway.store import walks
+from gateway.store.conditions import Condition
 
 
 async def root(services: Services, caller: Caller, ask: Ask, *, version: str) -> Answer:
@@ -70,9 +70,9 @@ async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
     reads = scene.services.store.reads
     of_it = Condition(column="dataset", op="eq", values=(held.id,))
     if scene.public:
-        rows = await renderings.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
+        rows = await walks.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
     else:
-        rows = await renderings.told_count(reads, scene.forms.name, (of_it,))
+        rows = await walks.told_count(reads, scene.forms.name, (of_it,))
         rows -= rows % 5
     address = f"{scene.origin}/v1/datasets/{held.id}"
     english = scene.language == "en"

@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.publication import changes as telling
-from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, subject_bytes
+from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes
 from gateway.core.publication.flat import Table
 from gateway.core.publication.forms import Forms
 from gateway.core.publication.rendering import Made, Shown, ToBeTold
+from gateway.core.publication.subjects import subject_bytes
 from gateway.services import Services
 from gateway.store import feed, renderings
 from gateway.store.store import Row, Transaction
@@ -132,6 +133,7 @@ async def _keep_public(
 
 def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int) -> tuple[Any, ...]:
     """A row of RECORD_COLUMNS."""
+
     def whole(head: bytes) -> bytes:
         return record_bytes(head, seq=seq, policy_version=version, origin=origin, record_id=record_id)
 

@@ -14,6 +14,7 @@ from gateway.core.disclosure.query import Query
 from gateway.core.errors import ErrorItem, InvalidParameter
 from gateway.core.publication import flat
 from gateway.core.publication.documents import localise
+from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position
 
@@ -265,3 +266,17 @@ async def _stream(
         }
     )
     yield b"]," + tail[1:]
+
+
+# --- facets -----------------------------------------------------------------------------------------------------------
+
+
+def facet_value(scene: Scene, name: str, value: str, number: int) -> dict[str, Any]:
+    """One value of a facet with its label and count."""
+    if name == "region":
+        word = region_label(value, scene.language)
+    elif name in ("kind", "status"):
+        word = label("subject_kind" if name == "kind" else "status", value, scene.language)
+    else:
+        word = value
+    return {"value": value, "label": word, "count": number}

@@ -22,9 +22,10 @@ from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
 from gateway.core.publication.changes import WINDOW, telling
-from gateway.core.publication.documents import Statement, SubjectPage, instant, statement_of_body
+from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.core.publication.rendering import Made, Maker, Name, name_of
+from gateway.core.publication.subjects import Statement, SubjectPage, statement_of_body
 from gateway.core.records.model import Record, RecordId
 from gateway.core.records.periods import legal_day
 from gateway.operations.keep_renderings import CLOCK, POLICY, Before, Cause, keep

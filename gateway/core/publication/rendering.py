@@ -14,10 +14,11 @@ from msgspec import Struct
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.views import View, view
 from gateway.core.publication.changes import Digests, Told, settled
-from gateway.core.publication.documents import Statement, SubjectPage, head_bytes, instant, record_head, statement_of, subject_page, until
+from gateway.core.publication.documents import head_bytes, instant, record_head, until
 from gateway.core.publication.forms import Form, Forms, without
 from gateway.core.publication.listings import list_for, listed_on, listing_head, measures_of
 from gateway.core.publication.names import index_tokens, split
+from gateway.core.publication.subjects import Statement, SubjectPage, statement_of, subject_page
 from gateway.core.records.model import Record, SubjectKind
 
 Halves = tuple[bytes, bytes]

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.publication.names import (
+from gateway.core.publication.names import index_tokens, normalise, pairs, split, variants
+from gateway.core.publication.searching import (
     ALL_PAIRS,
     EXACT_CORE,
     EXACT_NAME,
@@ -14,15 +15,10 @@ from gateway.core.publication.names import (
     PREFIX,
     Candidate,
     highlight,
-    index_tokens,
     matched,
-    normalise,
-    pairs,
     rank,
     read_query,
     route,
-    split,
-    variants,
 )
 
 HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=20)

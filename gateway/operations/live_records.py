@@ -1,0 +1,102 @@
+"""Records and subjects made at this moment: for bound tiers, and for the public where a rendering is stale.
+
+Rules: every record is decrypted only as far as the caller's plans need, and shown only through its View, with the receipt and
+correction that its plan set may know; nothing is written. The bytes are those that a rendering of the same state would have. This
+room must not be asked for many subjects at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from gateway.core.disclosure.views import View, view
+from gateway.core.publication.changes import Digests, settled
+from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
+from gateway.core.publication.listings import list_for, listing_head, measures_of
+from gateway.core.publication.rendering import public_digest
+from gateway.core.publication.subjects import statement_of, subject_bytes, subject_page
+from gateway.core.records.model import Record, RecordId, SubjectId
+from gateway.operations.answering import Scene
+from gateway.store import feed, renderings
+from gateway.store.records import load
+from gateway.store.store import Row
+
+
+class Seen(Struct, frozen=True):
+    """A record as the caller sees it at this moment."""
+
+    view: View
+    head: Head
+
+
+async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
+    """These records as the caller may see them at this moment, with the receipt and correction that its plan set may know."""
+    views: list[tuple[Record, View]] = []
+    for record in records:
+        plan = scene.forms.plan(record.dataset, record.kind)
+        seen = view(record, plan, scene.policies, scene.now) if plan is not None else None
+        if seen is not None and until(seen.valid_until) > scene.now_text:
+            views.append((record, seen))
+    if not views:
+        return {}
+    reads, ids = scene.services.store.reads, [record.record_id for record, _ in views]
+    rows = await (renderings.held(reads, ids) if scene.public else renderings.told(reads, scene.forms.name, ids))
+    before = renderings.told_of(rows)
+    digests = Digests(scene.services.store.vault.key("feed-digest"))
+    found: dict[str, Seen] = {}
+    for record, seen in views:
+        form = scene.forms.by_dataset[record.dataset]
+        if scene.public:
+            digest = public_digest(digests, form, record.kind, scene.origin)
+        else:
+            digest = partial(digests.view, silent=form.silent[record.kind])
+        shown = settled(seen, record.corrected_since, before.get(record.record_id), digest).view
+        found[record.record_id] = Seen(shown, record_head(shown, scene.origin))
+    return found
+
+
+async def live(
+    scene: Scene, record_ids: Sequence[str], *, listing: bool = False, seqs: Mapping[str, int] | None = None
+) -> dict[str, bytes]:
+    """These records as the caller may see them at this moment, made from the records themselves; a hidden one is absent."""
+    if not record_ids:
+        return {}
+    reads = scene.services.store.reads
+    known = await feed.latest_of(reads, scene.forms.name, record_ids) if seqs is None else seqs
+    records = await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene))
+    found: dict[str, bytes] = {}
+    for record_id, seen in (await seen_now(scene, records)).items():
+        document = seen.head.document
+        if listing:
+            held = list_for(seen.view, scene.policies.catalogue)
+            if held is None:
+                continue
+            document = listing_head(seen.head, held, measures_of(seen.view, scene.policies.catalogue))
+        found[record_id] = record_bytes(
+            head_bytes(document), seq=known.get(record_id, 0), policy_version=scene.forms.version, origin=scene.origin, record_id=record_id
+        )
+    return found
+
+
+def fields_of(scene: Scene, dataset: str | None = None) -> frozenset[str]:
+    """What the caller's plans select; nothing else leaves the database, nor is it decrypted."""
+    forms = scene.forms
+    plan_sets = forms.plan_sets.values() if dataset is None else [forms.plan_sets[dataset]] if dataset in forms.plan_sets else []
+    return frozenset(name for held in plan_sets for plan in held.plans.values() for name in plan.columns)
+
+
+async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
+    """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
+    reads = scene.services.store.reads
+    records = await load(reads, subject=SubjectId(row.subject_id), fields=fields_of(scene))
+    seen = await seen_now(scene, records)
+    statements = [statement_of(each.head) for each in seen.values()]
+    latest = await feed.latest_of(reads, scene.forms.name, list(seen))
+    page = subject_page(row.subject_id, statements, categories=scene.forms.categories, origin=scene.origin)
+    if page is None:
+        return None
+    seq = max(latest.values(), default=0)
+    if scene.public and row.body is not None:  # a removal does not move the sequence of its subject
+        seq = max(seq, int(row.seq))
+    return subject_bytes(page.head, seq=seq, policy_version=scene.forms.version, uri=page.uri), page.valid_until

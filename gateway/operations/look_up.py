@@ -1,0 +1,153 @@
+"""Look a subject up by what somebody typed: a whole code, a household's whole name, or a name or part of one (api.md §8).
+
+Rules: the index holds what the public may see, organisations only; it finds candidates, the text decides. A household is found by its
+whole name or whole code alone, where a plan of the caller allows the look-up. What looks like a citizen number finds nothing. This
+room must not say how a subject looks.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gateway.core.publication.names import pairs
+from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, Candidate, Hit, NameQuery, likeness, rank, read_query
+from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
+from gateway.core.records.model import SubjectKind
+from gateway.operations import pages
+from gateway.operations.answering import Scene
+from gateway.operations.live_records import live_subject
+from gateway.store import renderings, search
+from gateway.store.store import Row
+from gateway.store.subjects import stored_value, subjects_by_name
+
+_MEANT = 3
+"""Names offered where nothing is found."""
+_LIKE_ENOUGH = 500
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    query: NameQuery
+    hits: Sequence[Hit]
+    truncated: bool = False
+    alone: bool = False
+    """A household: one row, no highlight, no count."""
+
+
+def kind_of_code(code: str) -> SubjectKind:
+    """The kind of subject that a code belongs to: households have codes of their own."""
+    return "individual_business" if code.startswith("92") else "legal"
+
+
+async def shown_subject(scene: Scene, row: Row) -> bytes | None:
+    """The document of a subject as the caller may see it now; None: not at all."""
+    if scene.public and row.plan == scene.forms.tag and row.rendered_seq == row.head_seq and row.valid_until > scene.now_text:
+        return row.body if row.body is None else bytes(row.body)
+    made = await live_subject(scene, row)
+    return made[0] if made is not None else None
+
+
+async def look_up(scene: Scene, text: str) -> Found:
+    """What a name or code finds, best first.
+
+    Raises InvalidParameter for a text without a letter, or of more than 128 characters.
+    """
+    query = read_query(text)
+    if not 1 <= len(query.text) <= MAX_QUERY:
+        raise pages.invalid("q", "应有 1 至 128 个字符")
+    if looks_like_citizen_number(text):
+        return Found(query=query, hits=())
+    by_code = await _by_code(scene, text, query)
+    if by_code is not None:
+        return by_code
+    household = await _household(scene, query.text)
+    if household is not None:
+        return Found(query=query, hits=(household,), alone=True)
+    return await _by_name(scene, query)
+
+
+async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
+    """The subject whose whole code this is; None when it is none, so that it may be a name."""
+    if query.route not in ("uscc", "org_code", "reg_no"):
+        return None
+    code = normalise_code(text)
+    if query.route == "uscc" and not check_uscc(code).valid:
+        return None
+    kind: SubjectKind = "individual_business" if query.route == "uscc" and code.startswith("92") else "legal"
+    if not _may_look_up(scene, query.route, kind):
+        return None
+    reads, vault = scene.services.store.reads, scene.services.store.vault
+    row = await renderings.subject_by_key(reads, query.route, stored_value(vault, query.route, code, kind))
+    if row is None or row.kind != kind:
+        return Found(query=query, hits=()) if query.route == "uscc" else None
+    hit = Hit(subject_id=row.subject_id, matched_on=query.route, shown=code, order=(0, 0, 0, row.subject_id))
+    return Found(query=query, hits=(hit,), alone=kind == "individual_business")
+
+
+def _may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
+    """Whether some plan of the caller finds subjects of this kind by the whole value of a field."""
+    plans = [plan for held in scene.forms.plan_sets.values() if (plan := held.plans.get(kind)) is not None]
+    return any(plan.can(field, "lookup") or plan.can(field, "filter") for plan in plans)
+
+
+async def _household(scene: Scene, norm: str) -> Hit | None:
+    """The household whose whole name this is, if there is just one and a plan lets it be found so."""
+    if not _may_look_up(scene, "name", "individual_business"):
+        return None
+    found = await subjects_by_name(scene.services.store.reads, norm)
+    if len(found) != 1:
+        return None
+    row = await renderings.subject_by_id(scene.services.store.reads, found[0].subject_id)
+    if row is None or await shown_subject(scene, row) is None:
+        return None
+    return Hit(subject_id=found[0].subject_id, matched_on="name", shown="", order=(0, 0, 0, found[0].subject_id))
+
+
+def _candidate(row: Row) -> Candidate:
+    return Candidate(
+        subject_id=row.subject_id,
+        role=row.role,
+        shown=row.shown,
+        name_norm=row.name_norm,
+        core=row.core,
+        tokens=row.tokens,
+        cancelled=row.status == "cancelled",
+    )
+
+
+async def _by_name(scene: Scene, query: NameQuery) -> Found:
+    store = scene.services.store
+    rows = await search.exact(store.reads, query.text, limit=MAX_CANDIDATES)
+    hits: list[Hit] = []
+    truncated = False
+    for group in query.asked:
+        more = await search.candidates(store.reads, store.dialect, group, every=True, limit=MAX_CANDIDATES + 1)
+        truncated = truncated or len(more) > MAX_CANDIDATES
+        rows = [*rows, *more[:MAX_CANDIDATES]]
+        hits = rank(query, map(_candidate, rows), capped=truncated)
+        if hits and query.route not in ("character", "spoken"):
+            break
+    if not hits and query.loose:
+        rows = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=5 * MAX_CANDIDATES)
+        hits = rank(query, map(_candidate, rows))
+    return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
+
+
+async def meant_names(scene: Scene, text: str) -> list[str]:
+    """Names of public organisations that may have been meant; nothing for what looks like a person's number."""
+    if looks_like_citizen_number(text):
+        return []
+    store = scene.services.store
+    query = read_query(text)
+    if query.route == "uscc":
+        known = []
+        for code, _ in suggest_uscc(text):
+            row = await renderings.subject_by_key(store.reads, "uscc", code)
+            if row is not None and row.kind == "legal" and row.body is not None:
+                known.append(code)
+        return known[:_MEANT]
+    tokens = pairs(query.core) or pairs(query.text)
+    rows = await search.candidates(store.reads, store.dialect, tokens[:8], every=False, limit=500)
+    alike = sorted({(-likeness(query, row.name_norm, row.core), row.shown) for row in rows})
+    return [shown for score, shown in alike if -score >= _LIKE_ENOUGH][:_MEANT]

@@ -1,0 +1,65 @@
+"""Offer while somebody types: subjects, datasets, fields (api.md §7.4).
+
+Rules: public organisations only, what the caller's plans show; a household is never offered. At most ten. This story must not rank.
+"""
+
+from typing import Any
+
+from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.query import Query
+from gateway.core.publication.names import normalise
+from gateway.core.publication.searching import MAX_QUERY
+from gateway.operations import pages
+from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer
+from gateway.operations.asking import Answer, Ask
+from gateway.operations.find_subjects import shown_hits
+from gateway.operations.look_up import look_up
+from gateway.services import Services
+
+MAX_OFFERS = 10
+
+
+async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
+    """At most ten offers for what has been typed: subjects, datasets, fields."""
+    scene = await begin(services, caller, ask.language)
+    text = ask.params.get("q", "")
+    limit = ask.params.get("limit", str(MAX_OFFERS))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_OFFERS):
+        raise pages.invalid("limit", "应为 1 至 10 的整数")
+    kinds = (ask.params["kind"],) if "kind" in ask.params else ("subject", "dataset", "field")
+    if not 1 <= len(normalise(text)) <= MAX_QUERY:
+        raise pages.invalid("q", "应有 1 至 128 个字符")
+    items: list[dict[str, Any]] = []
+    if "subject" in kinds:
+        items.extend(await _subject_offers(scene, text, int(limit)))
+    norm = normalise(text)
+    for name, held in sorted(scene.forms.plan_sets.items()):
+        described = scene.policies.catalogue.datasets[held.dataset]
+        if "dataset" in kinds and norm in normalise(described.label + name):
+            items.append({"kind": "dataset", "text": described.label, "id": name, "matched_on": "label"})
+        if "field" in kinds:
+            items.extend(
+                {"kind": "field", "text": described.fields[field].label, "id": f"{name}.{field}", "matched_on": "label"}
+                for field in held.shown
+                if norm in normalise(described.fields[field].label)
+            )
+    return document_answer(scene, {"items": items[: int(limit)], "policy_version": scene.forms.version})
+
+
+async def _subject_offers(scene: Scene, text: str, limit: int) -> list[dict[str, Any]]:
+    found = await look_up(scene, text)
+    if found.alone:  # a household is never offered
+        return []
+    rows, _ = await shown_hits(scene, found, found.hits, Query(), limit)
+    offers = []
+    for hit, body in rows:
+        document = DOCUMENT.decode(body)
+        offer = {
+            "kind": "subject",
+            "text": document.get("name"),
+            "id": hit.subject_id,
+            "uscc": document.get("uscc"),
+            "matched_on": hit.matched_on,
+        }
+        offers.append({key: value for key, value in offer.items() if value is not None})
+    return offers

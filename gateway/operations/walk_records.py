@@ -1,0 +1,165 @@
+"""Walk records or listings: a page, or all of them, as the caller asked and as its plans allow.
+
+Rules: what may be asked is planned first; then rows come from the read model (the public) or live (bound tiers). An export gives the
+rendered bytes themselves wherever nothing has to be done to them. Counts over what may hold persons are never exact. This story must
+not widen what its caller fixed.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import structs
+
+from gateway.core.disclosure.query import Query, plan_query
+from gateway.core.publication.forms import bulk_document
+from gateway.core.records.catalogue import ListDef
+from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
+from gateway.operations import pages, walking
+from gateway.operations.answering import Scene
+from gateway.operations.asking import Answer, Ask
+from gateway.operations.filtering import Plan, passes, plan_walk
+from gateway.operations.pages import Form, form_of, own_parameters
+from gateway.operations.planning import envelope_of, types_of
+from gateway.store import walks
+from gateway.store.conditions import Condition, Payload
+
+_RECORD_FACETS: Mapping[str, str] = {
+    "kind": "category", "dataset": "dataset", "region": "region", "severity": "severity", "source": "source",
+}  # fmt: skip
+
+
+async def walk_records(
+    scene: Scene, ask: Ask, *, fixed: Sequence[Condition], subject: SubjectId | None = None, listing: ListDef | None = None, name: str
+) -> Answer:
+    """A page of records or listings, or all of them."""
+    own, params = own_parameters(ask)
+    plan_sets = tuple(scene.forms.plan_sets.values()) if listing is None else (scene.forms.plan_sets[listing.dataset],)
+    query = plan_query(params, plan_sets, envelope_of(scene, listing=listing is not None))
+    chosen = _datasets_of(query, scene, listing)
+    bulk = query.limit is None
+    columns = scene.forms.columns(chosen, listing=listing is not None, bulk=bulk)
+    form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else ())
+    plan = plan_walk(
+        scene,
+        query,
+        types_of(scene, chosen, listing=listing is not None),
+        fixed=fixed,
+        listing=listing is not None,
+    )
+    source = walking.source_of(scene, subject)
+    if bulk:
+        return _export(scene, ask, form, plan, source, chosen, name=name)
+    position = ask.pages.position(scene.forms.tag)
+    snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False
+    if position is not None:
+        snapshot, back = position.snapshot, position.back
+        version, keys = str(position.keys[0]), tuple(str(key) for key in position.keys[1:])
+    limit = query.limit or pages.DEFAULT_LIMIT
+    rows, more = await walking.walk(source, plan, keys=keys, back=back, limit=limit, snapshot=snapshot)
+    ahead, behind = more, keys is not None
+    if back:
+        rows, ahead, behind = rows[::-1], True, more
+    return pages.page_answer(
+        scene,
+        ask,
+        form,
+        [row.body for row in rows if row.body is not None],
+        version=version,
+        snapshot=snapshot,
+        first=rows[0].keys if rows and behind else None,
+        last=rows[-1].keys if rows and ahead else None,
+        count=await _count(scene, form, plan, source, snapshot),
+        facets=await _facets(scene, form, plan),
+    )
+
+
+def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[str]:
+    """The datasets that an answer may hold rows of."""
+    if listing is not None:
+        return [listing.dataset]
+    for each in query.filters:
+        if each.field == "dataset":
+            return sorted({str(value) for value in each.values} & scene.forms.plan_sets.keys())
+    return sorted(scene.forms.plan_sets)
+
+
+def _export(scene: Scene, ask: Ask, form: Form, plan: Plan, source: walking.Source, chosen: Sequence[str], *, name: str) -> Answer:
+    """All rows: the rendered bytes themselves where nothing has to be done to them."""
+    as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
+    csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
+    kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
+    if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
+        form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
+    if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
+        return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
+    return pages.export_answer(scene, ask, form, walking.everything(source, plan, snapshot=scene.head.seq), ready=False, name=name)
+
+
+async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:
+    """The rendered bytes of all rows, in steps; a stale row is made anew or left out."""
+    payload: Payload = ("listing_flat" if plan.listing else "flat") if csv else ("listing" if plan.listing else "body")
+    steps = walks.export(
+        scene.services.store.reads,
+        plan.conditions,
+        plan.order,
+        plan=scene.forms.tag,
+        now=scene.now_text,
+        snapshot=scene.head.seq,
+        payload=payload,
+        document=bool(plan.predicates),
+        size=walking.EXPORT,
+    )
+    async for rows in steps:
+        if plan.predicates:
+            rows = [row for row in rows if not row.fresh or passes(plan, row.document)]
+        stale = [row.record_id for row in rows if not row.fresh]
+        if not stale:
+            yield [row.payload for row in rows]
+            continue
+        anew = await walking.live_rows(scene, plan, stale, csv=csv)
+        yield [body for row in rows if (body := row.payload if row.fresh else anew.get(row.record_id)) is not None]
+
+
+async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int) -> dict[str, Any] | None:
+    """How many rows the walk has, where the caller asked and may know."""
+    if form.count == "none":
+        return None
+    reads = scene.services.store.reads
+    if scene.public and not plan.predicates:
+        number = await walks.count(reads, plan.conditions, plan=scene.forms.tag, now=scene.now_text)
+    else:
+        number = 0
+        async for step in walking.everything(source, _unsorted(plan), snapshot=snapshot):
+            number += len(step)
+            if number > pages.COUNT_STOP:
+                break
+    if not scene.public:  # persons may be among them: nothing below k, nothing exact
+        if number < scene.services.settings.min_k:
+            return {"value": None, "kind": "suppressed"}
+        return {"value": number - number % 5, "kind": "rounded"}
+    if number > pages.COUNT_STOP:
+        return {"value": pages.COUNT_STOP, "kind": "at_least"}
+    return {"value": number, "kind": "exact"}
+
+
+def _unsorted(plan: Plan) -> Plan:
+    return Plan(conditions=plan.conditions, predicates=plan.predicates, order=(), sorting=(), listing=plan.listing)
+
+
+async def _facets(scene: Scene, form: Form, plan: Plan) -> dict[str, Any] | None:
+    """Distinct values with counts, of columns of the read model."""
+    if not form.facets:
+        return None
+    if plan.predicates:
+        raise pages.invalid("facet", "与此过滤条件不能同时使用")
+    found: dict[str, Any] = {}
+    for name in form.facets:
+        rows = await walks.facet(
+            scene.services.store.reads, plan.conditions, _RECORD_FACETS[name], plan=scene.forms.tag, now=scene.now_text
+        )
+        found[name] = {
+            "values": [pages.facet_value(scene, name, value, number) for value, number in rows if value][:30],
+            "timed_out": False,
+        }
+    return found

@@ -1,0 +1,356 @@
+"""Walks over the read model: records, listings and subjects in pages, exports, counts and facets; what bound plan sets were told.
+
+Rules: every row comes with `fresh`: whether it may be shown as it stands. Depth costs nothing: a page begins at keys. Short statements on
+indexed columns are read in the event loop, everything else off it. This room must not make a stale row fresh.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from msgspec import Struct, structs
+
+from gateway.store.conditions import Column, Condition, Op, Order, Payload, bound, keyset, parameters, shape_of
+from gateway.store.dialects import among
+from gateway.store.renderings import SUBJECT, log_position
+from gateway.store.store import Reads, Row
+from gateway.store.tables import changes, feed_rows, records, rendered_records, rendered_subjects, subjects
+
+_d, _x, _r, _s = rendered_records.c, records.c, rendered_subjects.c, subjects.c
+
+
+class Shape(Struct, frozen=True, kw_only=True):
+    """Everything about a page statement but its values."""
+
+    conditions: tuple[tuple[Column, Op, int], ...]
+    order: tuple[Order, ...]
+    after: bool
+    back: bool
+    payload: Payload
+    probe: bool
+    """Ask each row's record (pages); else look once through the changes after the reader (exports)."""
+    document: bool = False
+    """The document beside the payload, for conditions that only it decides."""
+
+
+def _dirty(probe: bool) -> sa.ColumnElement[bool]:
+    """Whether the record has changed since its rendering was made."""
+    if probe:
+        return sa.exists().where(records.c.record_id == _d.record_id, records.c.changed_seq > log_position)
+    return _d.record_id.in_(sa.select(changes.c.record_id).where(changes.c.seq > log_position))
+
+
+def _fresh_flag(probe: bool) -> sa.ColumnElement[int]:
+    """1 when the rendering may be shown as it stands."""
+    return sa.case(
+        (
+            sa.and_(
+                _d.plan == sa.bindparam("plan"),
+                _d.valid_from <= sa.bindparam("now"),
+                _d.valid_until > sa.bindparam("now"),
+                sa.not_(_dirty(probe)),
+            ),
+            1,
+        ),
+        else_=0,
+    ).label("fresh")
+
+
+@lru_cache(maxsize=512)
+def _page(shape: Shape) -> sa.Select[Any]:
+    keys: list[tuple[sa.ColumnElement[Any], bool]] = [
+        (sa.func.coalesce(_d[each.column], "") if each.column in _NULLABLE else _d[each.column], each.descending) for each in shape.order
+    ]
+    keys.append((_d.record_id, False))
+    statement = sa.select(
+        _d.record_id,
+        _fresh_flag(shape.probe),
+        _d[shape.payload].label("payload"),
+        _d.seq,
+        *(column.label(f"k{n}") for n, (column, _) in enumerate(keys)),
+        *([_d.body.label("document")] if shape.document else []),
+    ).where(_d.added_seq <= sa.bindparam("snapshot"))
+    for place, (column, op, count) in enumerate(shape.conditions):
+        statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
+    if shape.after:
+        statement = statement.where(keyset(keys, shape.back))
+    statement = statement.order_by(*(column.desc() if descending != shape.back else column.asc() for column, descending in keys))
+    return statement.limit(sa.bindparam("limit")) if shape.probe else statement
+
+
+_NULLABLE = frozenset({"severity", "source", "list"})
+_INDEXED = frozenset({"dataset", "list", "subject_id", "bulk"})
+
+
+def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bool, back: bool, payload: Payload, probe: bool) -> Shape:
+    return Shape(
+        conditions=shape_of(conditions),
+        order=tuple(order),
+        after=after,
+        back=back,
+        payload=payload,
+        probe=probe,
+    )
+
+
+async def page(
+    source: Reads,
+    conditions: Sequence[Condition],
+    order: Sequence[Order],
+    *,
+    plan: str,
+    now: str,
+    snapshot: int,
+    limit: int,
+    keys: Sequence[str] | None,
+    back: bool = False,
+    payload: Payload = "body",
+) -> list[Row]:
+    """At most `limit` rows after the keys, each with `fresh`, `payload`, `seq` and its own keys k0, k1, … (the id last).
+
+    Short when only indexed columns are asked for in order of id; else off the loop.
+    """
+    statement = _page(_shape(conditions, order, after=keys is not None, back=back, payload=payload, probe=True))
+    params: dict[str, Any] = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot, "limit": limit}
+    params.update({f"k{place}": key for place, key in enumerate(keys or ())})
+    if not order and all(each.column in _INDEXED for each in conditions):
+        return await source.all(statement, params)
+    return await source.slow(statement, params)
+
+
+def export(
+    source: Reads,
+    conditions: Sequence[Condition],
+    order: Sequence[Order],
+    *,
+    plan: str,
+    now: str,
+    snapshot: int,
+    payload: Payload,
+    document: bool = False,
+    size: int = 1000,
+) -> AsyncIterator[list[Row]]:
+    """All rows in lists, of one snapshot, off the loop; each with `fresh` and `payload`, and its `document` if wanted."""
+    shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
+    statement = _page(shape)
+    return source.stream(statement, {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}, size)
+
+
+@lru_cache(maxsize=256)
+def _count(conditions: tuple[tuple[Column, Op, int], ...], group: str | None) -> sa.Select[Any]:
+    true = sa.func.sum(_fresh_flag(False)).label("n")
+    statement = sa.select(true) if group is None else sa.select(_d[group].label("value"), true).group_by(_d[group])
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
+    return statement
+
+
+async def count(source: Reads, conditions: Sequence[Condition], *, plan: str, now: str) -> int:
+    """How many rows may be shown as they stand; off the loop."""
+    shape = shape_of(conditions)
+    rows = await source.slow(_count(shape, None), {**parameters(conditions), "plan": plan, "now": now})
+    return int(rows[0].n or 0)
+
+
+async def facet(source: Reads, conditions: Sequence[Condition], column: str, *, plan: str, now: str) -> list[tuple[str | None, int]]:
+    """The values of a column with how many rows have each, most first; off the loop."""
+    shape = shape_of(conditions)
+    rows = await source.slow(_count(shape, column), {**parameters(conditions), "plan": plan, "now": now})
+    return sorted(((row.value, int(row.n)) for row in rows if row.n), key=lambda item: (-item[1], item[0] or ""))
+
+
+@lru_cache(maxsize=256)
+def _told_page(conditions: tuple[tuple[Column, Op, int], ...], of_subject: bool, after: bool, back: bool) -> sa.Select[Any]:
+    t = feed_rows.c
+    statement = sa.select(t.record_id).where(t.plan_set == sa.bindparam("plan_set"), t.added_seq <= sa.bindparam("snapshot"))
+    if of_subject:
+        statement = statement.join(records, _x.record_id == t.record_id).where(_x.subject_id == sa.bindparam("subject_id"))
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(t[column], op, place, count))
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(t.record_id < beyond if back else t.record_id > beyond)
+    return statement.order_by(t.record_id.desc() if back else t.record_id.asc()).limit(sa.bindparam("limit"))
+
+
+async def told_page(
+    source: Reads,
+    plan_set: str,
+    conditions: Sequence[Condition],
+    *,
+    snapshot: int,
+    limit: int,
+    subject_id: str | None = None,
+    key: str | None = None,
+    back: bool = False,
+) -> list[str]:
+    """Records that a bound plan set was told of by a moment of its sequence, in order of id."""
+    shape = shape_of(conditions)
+    params: dict[str, Any] = {**parameters(conditions), "plan_set": plan_set, "snapshot": snapshot, "limit": limit}
+    if subject_id is not None:
+        params["subject_id"] = subject_id
+    if key is not None:
+        params["k0"] = key
+    statement = _told_page(shape, subject_id is not None, key is not None, back)
+    rows = await (source.slow(statement, params) if conditions else source.all(statement, params))
+    return [row.record_id for row in rows]
+
+
+@lru_cache(maxsize=64)
+def _told_count(conditions: tuple[tuple[Column, Op, int], ...]) -> sa.Select[Any]:
+    t = feed_rows.c
+    statement = sa.select(sa.func.count().label("n")).where(t.plan_set == sa.bindparam("plan_set"))
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(t[column], op, place, count))
+    return statement
+
+
+async def told_count(source: Reads, plan_set: str, conditions: Sequence[Condition]) -> int:
+    """How many records a bound plan set was told of; off the loop."""
+    shape = shape_of(conditions)
+    rows = await source.slow(_told_count(shape), {**parameters(conditions), "plan_set": plan_set})
+    return int(rows[0].n)
+
+
+# --- subjects in bulk --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _subject_page(conditions: tuple[tuple[Column, Op, int], ...], listed: int, after: bool, back: bool, limited: bool) -> sa.Select[Any]:
+    fresh = sa.case(
+        (sa.and_(_r.plan == sa.bindparam("plan"), _r.valid_until > sa.bindparam("now"), _r.head_seq == _s.head_seq), 1),
+        else_=0,
+    ).label("fresh")
+    statement = (
+        sa.select(_r.subject_id, fresh, _r.body.label("payload"), _r.seq)
+        .select_from(rendered_subjects.join(subjects, _s.subject_id == _r.subject_id))
+        .where(_r.body.is_not(None), _r.kind != "household", _r.added_seq <= sa.bindparam("snapshot"))
+    )
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(_r[column], op, place, count))
+    if listed:
+        here = [_d.list == sa.bindparam(f"list{n}", type_=sa.Text()) for n in range(listed)]
+        statement = statement.where(
+            sa.exists().where(
+                _d.subject_id == _r.subject_id,
+                sa.or_(*here),
+                _d.plan == sa.bindparam("plan"),
+                _d.valid_until > sa.bindparam("now"),
+                sa.not_(_dirty(True)),
+            )
+        )
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(_r.subject_id < beyond if back else _r.subject_id > beyond)
+    statement = statement.order_by(_r.subject_id.desc() if back else _r.subject_id.asc())
+    return statement.limit(sa.bindparam("limit")) if limited else statement
+
+
+def _subject_parameters(conditions: Sequence[Condition], lists: Sequence[str], plan: str, now: str, snapshot: int) -> dict[str, Any]:
+    return {**parameters(conditions), **{f"list{n}": each for n, each in enumerate(lists)}, "plan": plan, "now": now, "snapshot": snapshot}
+
+
+async def subject_page(
+    source: Reads,
+    conditions: Sequence[Condition],
+    lists: Sequence[str],
+    *,
+    plan: str,
+    now: str,
+    snapshot: int,
+    limit: int,
+    key: str | None,
+    back: bool = False,
+) -> list[Row]:
+    """Organisations with something public, in order of id."""
+    shape = shape_of(conditions)
+    params = {**_subject_parameters(conditions, lists, plan, now, snapshot), "limit": limit}
+    if key is not None:
+        params["k0"] = key
+    statement = _subject_page(shape, len(lists), key is not None, back, True)
+    return await (source.slow(statement, params) if conditions or lists else source.all(statement, params))
+
+
+def subject_export(
+    source: Reads,
+    conditions: Sequence[Condition],
+    lists: Sequence[str],
+    *,
+    plan: str,
+    now: str,
+    snapshot: int,
+    size: int = 1000,
+) -> AsyncIterator[list[Row]]:
+    """All organisations with something public, in lists, of one snapshot, off the loop."""
+    shape = shape_of(conditions)
+    return source.stream(
+        _subject_page(shape, len(lists), False, False, False), _subject_parameters(conditions, lists, plan, now, snapshot), size
+    )
+
+
+@lru_cache(maxsize=64)
+def _subject_count(conditions: tuple[tuple[Column, Op, int], ...], listed: int, group: str | None) -> sa.Select[Any]:
+    inner = _subject_page(conditions, listed, False, False, False).order_by(None)
+    columns = inner.with_only_columns(
+        *([_r[group].label("value")] if group else []), inner.selected_columns.fresh.label("fresh")
+    ).subquery()
+    total = sa.func.sum(columns.c.fresh).label("n")
+    return sa.select(total) if group is None else sa.select(columns.c.value, total).group_by(columns.c.value)
+
+
+async def subject_count(source: Reads, conditions: Sequence[Condition], lists: Sequence[str], *, plan: str, now: str, snapshot: int) -> int:
+    """How many organisations a walk would give; off the loop."""
+    shape = shape_of(conditions)
+    rows = await source.slow(_subject_count(shape, len(lists), None), _subject_parameters(conditions, lists, plan, now, snapshot))
+    return int(rows[0].n or 0)
+
+
+async def subject_facet(
+    source: Reads,
+    conditions: Sequence[Condition],
+    lists: Sequence[str],
+    column: str,
+    *,
+    plan: str,
+    now: str,
+    snapshot: int,
+) -> list[tuple[str | None, int]]:
+    """The values of a column with how many organisations have each, most first; off the loop."""
+    shape = shape_of(conditions)
+    rows = await source.slow(_subject_count(shape, len(lists), column), _subject_parameters(conditions, lists, plan, now, snapshot))
+    return sorted(((row.value, int(row.n)) for row in rows if row.n), key=lambda item: (-item[1], item[0] or ""))
+
+
+_LISTED = (
+    sa.select(_d.subject_id)
+    .distinct()
+    .where(
+        among(_d.subject_id, "ids"),
+        among(_d.list, "lists"),
+        _d.plan == sa.bindparam("plan"),
+        _d.valid_until > sa.bindparam("now"),
+        sa.not_(_dirty(True)),
+    )
+)
+
+
+async def listed(source: Reads, ids: Sequence[str], lists: Sequence[str], *, plan: str, now: str) -> set[str]:
+    """Which of these subjects stand on one of the lists."""
+    rows = await source.all(_LISTED, {"ids": list(ids), "lists": list(lists), "plan": plan, "now": now})
+    return {row.subject_id for row in rows}
+
+
+@lru_cache(maxsize=4)
+def _all_subjects(after: bool, back: bool) -> sa.Select[Any]:
+    statement = SUBJECT.where(_s.kind != "natural")
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(_s.subject_id < beyond if back else _s.subject_id > beyond)
+    return statement.order_by(_s.subject_id.desc() if back else _s.subject_id.asc()).limit(sa.bindparam("limit"))
+
+
+async def all_subjects(source: Reads, *, limit: int, key: str | None, back: bool = False) -> list[Row]:
+    """Organisations and households, public or not, in order of id: for bound tiers, who see each live."""
+    params: dict[str, Any] = {"limit": limit} if key is None else {"limit": limit, "k0": key}
+    return await source.all(_all_subjects(key is not None, back), params)
