@@ -1,4 +1,4 @@
-"""Names of organisations as people search for them: normalised, split, cut into tokens, ranked (api.md §7.11, §8).
+"""Names of organisations as people search for them: normalised, split, cut into tokens (api.md §7.11, §8).
 
 Rules, in this order:
     1. normalise (`cx-name/1`): NFKC, case fold, one-to-one variant table, NFKC, then only letters, marks and numbers stay.
