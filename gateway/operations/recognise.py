@@ -61,7 +61,6 @@ class Decided(Struct, frozen=True, kw_only=True):
 class _Held(Struct, frozen=True, kw_only=True):
     """What is known of one chunk of records."""
 
-    told: Mapping[str, Row]
     before: Mapping[str, Row]
     records: Mapping[RecordId, Record]
     confirmations: Mapping[tuple[str, int], Row]
@@ -75,33 +74,60 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
     Raises NoActivePolicy, StoreError.
     """
     policies = services.policies.current()
-    streams: dict[tuple[str, str], tuple[Stream | None, datetime | None]] = {}
+    streams: dict[tuple[str, str], _Said | None] = {}
     ids = sorted(set(record_ids))
     decided: list[Decided] = []
     for at in range(0, len(ids), CHUNK):
-        held = await _gather(tx, policies, ids[at : at + CHUNK])
-        decisions: list[tuple[Row, Stream, Recognition]] = []
-        for record_id, row in held.told.items():
+        told = await ledger.told_records(tx, ids[at : at + CHUNK])
+        before = await ledger.decisions(tx, list(told))
+        concerned: dict[str, tuple[Row, _Said]] = {}
+        for record_id, row in told.items():
             key = (row.stream, row.sender)
             if key not in streams:
-                head = await ledger.in_stream(tx, row.sender, row.stream)
-                streams[key] = await stream_at(tx, row.stream, row.sender, tx.now), head.created if head is not None else None
-            stream, as_of = streams[key]
-            if stream is not None and _concerns(stream, held, record_id):
-                decisions.append((row, stream, recognise(_inputs(policies, stream, as_of, held, row, tx.now))))
-        decided += await _keep(tx, held, decisions, actor)
+                streams[key] = await _said(tx, row)
+            said = streams[key]
+            if said is not None and (said.recognises or record_id in before):
+                concerned[record_id] = (row, said)
+        if concerned:
+            held = await _gather(tx, policies, list(concerned), before)
+            decisions = [
+                (row, said.stream, recognise(_inputs(policies, said, held, row, tx.now)))
+                for record_id, (row, said) in concerned.items()
+                if _concerns(said.stream, held, record_id)
+            ]
+            decided += await _keep(tx, held, decisions, actor)
     return decided
 
 
-async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str]) -> _Held:
-    told = await ledger.told_records(tx, ids)
+class _Said(Struct, frozen=True, kw_only=True):
+    """One stream of a partner: what governs it, and as of when we know."""
+
+    stream: Stream
+    as_of: datetime | None
+    recognises: bool
+    """The agreement names its dataset for recognition."""
+
+
+async def _said(tx: Transaction, row: Row) -> _Said | None:
+    stream = await stream_at(tx, row.stream, row.sender, tx.now)
+    if stream is None:
+        return None
+    head = await ledger.in_stream(tx, row.sender, row.stream)
+    dataset = stream.rules.terms.dataset
+    return _Said(
+        stream=stream,
+        as_of=head.created if head is not None else None,
+        recognises=any(entry.dataset == dataset for entry in stream.governing.agreement.terms.recognition),
+    )
+
+
+async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], before: Mapping[str, Row]) -> _Held:
     held = {record.record_id: record for record in await records.load(tx, ids=[RecordId(each) for each in ids], fields=frozenset())}
     subjects = {record.subject_id for record in held.values()}
     black = [each.dataset for each in policies.catalogue.lists.values() if each.polarity == "black"]
     listings = await records.load(tx, ids=[RecordId(each) for each in await ledger.listings_of(tx, subjects, black)], fields=frozenset())
     return _Held(
-        told=told,
-        before=await ledger.decisions(tx, ids),
+        before=before,
         records=held,
         confirmations=await ledger.confirmed(tx, ids),
         listed=frozenset(
@@ -111,14 +137,15 @@ async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str]) -> _H
 
 
 def _concerns(stream: Stream, held: _Held, record_id: str) -> bool:
-    """Whether there is, or may be, a decision: the agreement names the category, or something was decided before."""
+    """Whether there is a decision: the agreement names dataset and category, or something was decided before."""
     record = held.records.get(RecordId(record_id))
     if record_id in held.before:
         return True
     return record is not None and stream.governing.agreement.recognises(stream.rules.terms.dataset, record.category) is not None
 
 
-def _inputs(policies: Policies, stream: Stream, as_of: datetime | None, held: _Held, row: Row, now: datetime) -> Inputs:
+def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetime) -> Inputs:
+    stream = told.stream
     record = held.records.get(RecordId(row.record_id))
     said = read_statement(row.payload) if row.payload is not None and row.op in ("assert", "amend") else None
     period = _period(policies, record, now) if record is not None else None
@@ -149,7 +176,7 @@ def _inputs(policies: Policies, stream: Stream, as_of: datetime | None, held: _H
             freshness_h=entry.freshness_h if entry is not None else 1,
             persons=stream.rules.persons,
             ends=agreement.ends,
-            as_of=as_of,
+            as_of=told.as_of,
         ),
         measure=_measure(policies, category, legal_day(now)),
         serious_here=record is not None and record.subject_id in held.listed,
