@@ -11,19 +11,20 @@ No story here returns a Record, or anything that did not pass a View.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.errors import ErrorItem, NotFound, UsccInvalid
-from gateway.core.publication.documents import FOREVER, localise
+from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, UsccInvalid
+from gateway.core.publication.documents import FOREVER, etag, localise, notice
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin, document_answer, marked
+from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, marked
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.describe_data import dataset, datasets, dictionary, root
 from gateway.operations.find_subjects import find_subjects
 from gateway.operations.live_records import live, live_subject
-from gateway.operations.look_up import kind_of_code
+from gateway.operations.look_up import is_public_organisation, kind_of_code
 from gateway.operations.suggest import suggest
 from gateway.operations.walk_records import walk_records
 from gateway.services import Services
@@ -72,15 +73,14 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
     return _subject_answer(scene, subject, body, None, valid_until)
 
 
-def _subject_answer(scene: Scene, asked: str, body: bytes, etag: str | None, valid_until: str) -> Answer:
+def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None, valid_until: str) -> Answer:
     if scene.language != "zh-CN":
-        body, etag = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language)), None
+        body, validator = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language)), None
     links: tuple[tuple[str, str], ...] = ()
     if not asked.startswith("sub_") and normalise_code(asked) != asked:
         links = (("canonical", f"{scene.origin}/v1/subjects/{normalise_code(asked)}"),)
     # the validator of a rendering is of its stored bytes; a document made live has the same
-    etag = etag or scene.etag(body)
-    return answer(scene, marked(scene, body), validator=etag, valid_until=valid_until, links=links)
+    return answer(scene, marked(scene, body), validator=validator or scene.etag(body), valid_until=valid_until, links=links)
 
 
 def _true(scene: Scene, row: Row) -> bool:
@@ -117,12 +117,7 @@ async def _uscc_invalid(scene: Scene, text: str, code: str) -> UsccInvalid:
     suggestions: list[dict[str, object]] = []
     if not looks_like_citizen_number(text):
         for suggested, reason in suggest_uscc(text):
-            known = (
-                await renderings.subject_by_key(scene.services.store.reads, "uscc", suggested)
-                if kind_of_code(suggested) == "legal"
-                else None
-            )
-            suggestions.append({"code": suggested, "reason": reason, "known": known is not None and known.body is not None})
+            suggestions.append({"code": suggested, "reason": reason, "known": await is_public_organisation(scene, suggested)})
     detail = errors[0].detail if errors else "不是统一社会信用代码。"
     return UsccInvalid(detail, errors=errors, suggestions=tuple(suggestions))
 
@@ -177,8 +172,8 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
         and scene.forms.tag in (row.known or "")
     ):
         body = None  # the reader has looked at it: it is not public
-    else:
-        body = (await live(scene, [record_id])).get(record_id)
+    else:  # made at this moment, and kept by nobody: when it ends is not looked at
+        body, until = (await live(scene, [record_id])).get(record_id), scene.now_text
     if body is None:
         raise NotFound
     if scene.language != "zh-CN":
@@ -197,15 +192,28 @@ async def records_page(services: Services, caller: Caller, ask: Ask) -> Answer:
 
 
 async def validate_uscc(services: Services, code: str, language: Language) -> Answer:
-    """What arithmetic alone says of a code; no data is asked."""
-    scene = await begin(services, PUBLIC, language)
+    """What arithmetic alone says of a code; no data is asked, and no policy needs to be in force."""
     check = check_uscc(code)
     personal = looks_like_citizen_number(code) and not check.valid
-    document = {
+    document: dict[str, Any] = {
         "code": None if personal else check.code,
         "valid": check.valid,
         "checks": check.checks,
         "parts": None if personal else check.parts,
         "suggestions": [] if check.valid or personal else [{"code": each, "reason": reason} for each, reason in suggest_uscc(code)],
     }
-    return document_answer(scene, document, reads_data=False)
+    if services.settings.demo:
+        document["notice"] = notice(language)
+    body = ENCODER.encode(document)
+    try:
+        plan = services.policies.current().hash_of(PUBLIC.plan_tier, PUBLIC.purpose)
+    except NoActivePolicy:
+        plan = ""
+    return Answer(
+        body=body,
+        etag=etag(services.store.vault.key("etag"), b"validate", body),
+        max_age=MAX_AGE,
+        policy_version=services.policies.version,
+        policy_plan=plan,
+        sample=services.settings.demo,
+    )

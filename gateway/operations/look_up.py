@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from gateway.core.callers.caller import PUBLIC
+from gateway.core.publication.forms import forms_of
 from gateway.core.publication.names import pairs
 from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, Candidate, Hit, NameQuery, likeness, rank, read_query
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
@@ -134,6 +136,18 @@ async def _by_name(scene: Scene, query: NameQuery) -> Found:
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
 
 
+async def is_public_organisation(scene: Scene, code: str) -> bool:
+    """Whether everybody may see that this is the code of an organisation."""
+    if kind_of_code(code) != "legal":
+        return False
+    row = await renderings.subject_by_key(scene.services.store.reads, "uscc", code)
+    tag = forms_of(scene.policies, PUBLIC.plan_tier, PUBLIC.purpose).tag
+    return bool(
+        row is not None and row.body is not None and row.kind == "legal" and row.plan == tag and row.rendered_seq == row.head_seq
+        and row.valid_until > scene.now_text
+    )  # fmt: skip
+
+
 async def meant_names(scene: Scene, text: str) -> list[str]:
     """Names of public organisations that may have been meant; nothing for what looks like a person's number."""
     if looks_like_citizen_number(text):
@@ -141,12 +155,7 @@ async def meant_names(scene: Scene, text: str) -> list[str]:
     store = scene.services.store
     query = read_query(text)
     if query.route == "uscc":
-        known = []
-        for code, _ in suggest_uscc(text):
-            row = await renderings.subject_by_key(store.reads, "uscc", code)
-            if row is not None and row.kind == "legal" and row.body is not None:
-                known.append(code)
-        return known[:_MEANT]
+        return [code for code, _ in suggest_uscc(text) if await is_public_organisation(scene, code)][:_MEANT]
     tokens = pairs(query.core) or pairs(query.text)
     rows = await search.candidates(store.reads, store.dialect, tokens[:8], every=False, limit=500)
     alike = sorted({(-likeness(query, row.name_norm, row.core), row.shown) for row in rows})

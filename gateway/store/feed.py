@@ -6,7 +6,7 @@ that moment in order of id. Items older than the window are taken away, and the 
 decide what a plan set sees.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -127,16 +127,6 @@ async def items(
     return [Item(**row._asdict()) for row in rows]
 
 
-@lru_cache(maxsize=32)
-def _relevant(datasets: int) -> sa.Select[Any]:
-    statement = sa.select(sa.func.max(_f.seq).label("seq")).where(_f.plan_set == sa.bindparam("plan_set"))
-    if datasets:
-        statement = statement.where(
-            sa.or_(_f.op == "policy", *(_f.dataset == sa.bindparam(f"d{n}", type_=sa.Text()) for n in range(datasets)))
-        )
-    return statement
-
-
 async def add(tx: Transaction, plan_set: str, rows: Iterable[tuple[Any, ...]]) -> None:
     """Append items: tuples of FEED_COLUMNS without the plan set."""
     await tx.insert(feed, FEED_COLUMNS, [(plan_set, *row) for row in rows])
@@ -176,11 +166,3 @@ async def prune(tx: Transaction, plan_set: str, before: str) -> None:
     if row is not None and row.seq is not None:
         await tx.execute(_PRUNE, {"of": plan_set, "floor": int(row.seq)})
         await tx.execute(_SET_COUNTER, {"name": floor_counter(plan_set), "value": int(row.seq)})
-
-
-async def oldest(source: Reads, plan_set: str) -> Mapping[str, Any] | None:
-    """The first item still kept."""
-    row = await source.one(
-        sa.select(_f.seq, _f.at).where(_f.plan_set == plan_set).order_by(_f.seq).limit(1),
-    )
-    return None if row is None else {"seq": int(row.seq), "at": row.at}
