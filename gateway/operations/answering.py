@@ -20,6 +20,7 @@ from gateway.operations.asking import Answer, Language
 from gateway.services import Services
 from gateway.store import feed
 from gateway.store.feed import FIRST_VERSION, Head
+from gateway.store.reads import moment_of
 
 MAX_AGE = 60
 CHINA = timezone(timedelta(hours=8))
@@ -69,21 +70,29 @@ def instant_of_version(version: str) -> str | None:
 
 
 async def begin(services: Services, caller: Caller, language: Language) -> Scene:
-    """Everything that one answer stands under, read once.
+    """Everything that one answer stands under, read once; again only when something was committed since.
 
     Raises NoActivePolicy.
     """
-    policies = await services.policies.fresh()
-    forms = forms_of(policies, caller.plan_tier, caller.purpose)
+    moment = moment_of(services.store.reads)
+    key = (services.policies, caller.plan_tier, caller.purpose)
+    held: tuple[Policies, Forms, Head] | None = moment.known.get(key) if moment is not None else None
+    if held is None:
+        policies = await services.policies.fresh()
+        forms = forms_of(policies, caller.plan_tier, caller.purpose)
+        held = policies, forms, await feed.head(services.store.reads, forms.name)
+        if moment is not None:
+            moment.known[key] = held
+    policies, forms, head = held
     now = services.clock()
     return Scene(
         services=services,
         caller=caller,
         policies=policies,
         forms=forms,
-        head=await feed.head(services.store.reads, forms.name),
+        head=head,
         now=now,
-        now_text=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        now_text=now.astimezone(UTC).isoformat()[:19] + "Z",
         language=language,
     )
 

@@ -66,6 +66,22 @@ class Reads(Protocol):
         ...
 
 
+class Moment:
+    """One state of the database as a reader sees it: the same object while nothing has been committed since."""
+
+    __slots__ = ("known", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.known: dict[Any, Any] = {}
+        """What was read in this state, or after it; it goes away with the state."""
+
+
+def moment_of(reads: Reads) -> Moment | None:
+    """The present state; None where that costs as much as reading (PostgreSQL). Take it first, read then. Raises StoreError."""
+    return reads.moment() if isinstance(reads, SqliteReads) else None
+
+
 class _Compiled:
     """A statement as SQLite takes it."""
 
@@ -141,6 +157,7 @@ class SqliteReads:
         with _coded():
             # in the loop nobody may wait long for a lock; WAL readers never do, save while a crash is being recovered
             self._connection = self._connect(min(wait_s, 0.5))
+        self._moment = Moment(-1)
         self._closed = False
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
@@ -155,6 +172,16 @@ class SqliteReads:
         for pragma in ("query_only=ON", "temp_store=MEMORY", "cache_size=-32768"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
+
+    def moment(self) -> Moment:
+        """The state of the database, as SQLite counts the commits of everybody else; this connection commits nothing."""
+        try:
+            number: int = self._connection.execute("PRAGMA data_version").fetchall()[0][0]
+        except sqlite3.Error as error:
+            raise store_error(error) from None
+        if number != self._moment.number:
+            self._moment = Moment(number)
+        return self._moment
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a short, indexed statement, read in the loop."""
