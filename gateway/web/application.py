@@ -5,19 +5,23 @@ Rules: the framework's own OpenAPI, response cache, rate limiter, compression an
 room is given an opened house; it opens nothing itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple, cast
+from inspect import signature
+from typing import Any, Final, NamedTuple, cast
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
 
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.api.routes import ROUTES
-from gateway.web.asgi import App
+from gateway.web.asgi import App, Receive, Scope, Send
+from gateway.web.describe import Handler
 from gateway.web.documents import Documents
 from gateway.web.edge import FrontDoor, Lane, Routes
 from gateway.web.house import House
@@ -40,6 +44,77 @@ Opening = Callable[[], AbstractAsyncContextManager[Opened]]
 
 def _routes(app: Litestar) -> Routes:
     return Routes([(route.path, route.path_format, frozenset(getattr(route, "methods", ()))) for route in app.routes])
+
+
+_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]-]*")
+"""A host that needs no judgement; any other is the framework's to refuse."""
+
+
+class _Way(NamedTuple):
+    handler: Handler
+    template: str
+    """Under which it is counted."""
+    parameter: str | None
+
+
+class Straight:
+    """The framework in front of which GET paths without guards and dependencies go to their own handler at once.
+
+    The handlers, their paths and parameters are the framework's: read from its routes once, called as it would call them, with its
+    request. Whatever is not such a path, or is one in more than one way, goes through the framework.
+    """
+
+    def __init__(self, framework: Litestar) -> None:
+        self._framework = framework
+        self._ways: dict[tuple[str, str | None], _Way | None] = {}
+        self._plain = {route.path for route in framework.routes}
+        for route in framework.routes:
+            if isinstance(route, HTTPRoute) and "GET" in route.route_handler_map:
+                self._add(route)
+
+    def _add(self, route: HTTPRoute) -> None:
+        handler = route.route_handler_map["GET"][0]
+        typed = list(route.path_parameters.values())
+        if "template" not in handler.opt or handler.resolve_guards() or handler.resolve_dependencies() or handler.has_sync_callable:
+            return
+        names = {"request", *(each.name for each in typed)}
+        if set(signature(handler.fn).parameters) != names or len(typed) > 1 or any(each.type is not str for each in typed):
+            return
+        if not typed:
+            key: tuple[str, str | None] = (route.path, None)
+        else:
+            before, _, after = route.path.partition(f"/{{{typed[0].full}}}")
+            if after.count("/") > 1:
+                return
+            key = (before, after)
+        way = _Way(handler.fn, route.path_format, typed[0].name if typed else None)
+        self._ways[key] = None if key in self._ways else way
+
+    def _find(self, path: str) -> tuple[_Way, str] | None:
+        """The way of a path and its parameter."""
+        way = self._ways.get((path, None))
+        if way is not None or path in self._plain:
+            return (way, "") if way is not None else None
+        before, _, last = path.rpartition("/")
+        way = self._ways.get((before, ""))
+        first, _, middle = before.rpartition("/")
+        inner = self._ways.get((first, "/" + last))
+        if way is None:
+            return (inner, middle) if inner is not None else None
+        return (way, last) if inner is None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let the framework answer."""
+        found = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" and not scope.get("root_path") else None
+        if found is None or any(name == b"host" and not _HOST.fullmatch(value) for name, value in scope["headers"]):
+            await cast(App, self._framework)(scope, receive, send)
+            return
+        way, value = found
+        scope["app"] = scope["litestar_app"] = self._framework
+        scope["path_template"] = way.template
+        request: Request[Any, Any, Any] = Request(cast(Any, scope), cast(Any, receive), cast(Any, send))
+        reply = await (way.handler(request=request) if way.parameter is None else way.handler(request=request, **{way.parameter: value}))
+        await reply(scope, receive, send)
 
 
 def pass_on(_: Any, error: Exception) -> Any:
@@ -78,5 +153,5 @@ def build(
         state=State({"house": house}),
     )
     house.documents = Documents(ROUTES)
-    door = FrontDoor(cast(App, framework), routes=_routes(framework), origin=house.origin, meter=house.meter)
+    door = FrontDoor(Straight(framework), routes=_routes(framework), origin=house.origin, meter=house.meter)
     return door

@@ -32,7 +32,7 @@ _DEFAULTS: Mapping[str, str] = {"limit": "20", "count": "none", "shape": "nested
 class Walk:
     """The cursors of one request: the `Pages` that a story asks for positions and URLs."""
 
-    __slots__ = ("_caller", "_cursor", "_cursors", "_params", "_path", "_template", "_today", "_url")
+    __slots__ = ("_bound", "_caller", "_cursor", "_cursors", "_found", "_params", "_path", "_query", "_today", "_url")
 
     def __init__(
         self, cursors: Cursors, caller: Caller, *, url: str, path: str, params: Mapping[str, str], cursor: str | None, today: date
@@ -44,26 +44,34 @@ class Walk:
         self._params = params
         self._cursor = cursor
         self._today = today
+        self._query = parameters.shown_query(params)
+        self._bound: Binding | None = None
+        self._found: tuple[str, Position] | None = None
 
     def _binding(self, plan: str) -> Binding:
         caller = self._caller
-        return Binding(
+        if self._bound is not None and self._bound.plan == plan:
+            return self._bound
+        self._bound = Binding(
             tier=caller.tier,
             purpose=caller.purpose,
             app=caller.app,
             plan=plan,
             query=f"{self._path}?{parameters.canonical_query(self._params, defaults=_DEFAULTS)}",
         )
+        return self._bound
 
     def position(self, plan: str) -> Position | None:
         """Where the request's cursor stands. Raises BadCursor, CursorExpired."""
         if self._cursor is None:
             return None
-        return self._cursors.open(self._cursor, self._binding(plan), self._today, self.url(plan, None))
+        if self._found is None or self._found[0] != plan:
+            self._found = plan, self._cursors.open(self._cursor, self._binding(plan), self._today, self.url(plan, None))
+        return self._found[1]
 
     def url(self, plan: str, position: Position | None) -> str:
         """The absolute URL of the page at a position; None: the first page."""
-        query = parameters.shown_query(self._params)
+        query = self._query
         if position is not None:
             cursor = self._cursors.seal(position, self._binding(plan), self._today)
             query = f"{query}&cursor={cursor}" if query else f"cursor={cursor}"
