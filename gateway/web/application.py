@@ -65,7 +65,7 @@ class Straight:
     """
 
     def __init__(self, framework: Litestar) -> None:
-        self._framework = framework
+        self.framework = framework
         self._ways: dict[tuple[str, str | None], _Way | None] = {}
         self._plain = {route.path for route in framework.routes}
         for route in framework.routes:
@@ -107,10 +107,10 @@ class Straight:
         """Answer, or let the framework answer."""
         found = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" and not scope.get("root_path") else None
         if found is None or any(name == b"host" and not _HOST.fullmatch(value) for name, value in scope["headers"]):
-            await cast(App, self._framework)(scope, receive, send)
+            await cast(App, self.framework)(scope, receive, send)
             return
         way, value = found
-        scope["app"] = scope["litestar_app"] = self._framework
+        scope["app"] = scope["litestar_app"] = self.framework
         scope["path_template"] = way.template
         request: Request[Any, Any, Any] = Request(cast(Any, scope), cast(Any, receive), cast(Any, send))
         reply = await (way.handler(request=request) if way.parameter is None else way.handler(request=request, **{way.parameter: value}))
