@@ -37,9 +37,9 @@ def test_straight_and_routed_answer_alike(straight: Server, routed: Server) -> N
         f"/v1/subjects/{code}", f"/v1/subjects/{subject}", f"/v1/subjects/{subject}.json", f"/v1/subjects/{subject}.xml",
         f"/v1/subjects/{code}/records", f"/v1/subjects/{code}/records.csv", f"/v1/subjects/{code}/records.xml", f"/v1/subjects/{code}/x",
         f"/v1/records/{record}", f"/v1/records/{record}/x", "/v1/records/rec_x", "/v1/records?limit=3", "/v1/records.ndjson?limit=3",
-        "/v1/records.xml", "/v1/records?nothing=1", "/v1/subjects/%E4%B8%AD%2Erecords", "/v1/subjects/a%2Fb", 
+        "/v1/records.xml", "/v1/records?nothing=1", "/v1/subjects/%E4%B8%AD%2Erecords", "/v1/subjects/a%2Fb",
         "/v1/subjects/records/records",
-        "/v1/validate/uscc/9I220502XXT00002X2", "/v1/validate/uscc", "/v1/lists/none/listings", "/v1/lists/listings", 
+        "/v1/validate/uscc/9I220502XXT00002X2", "/v1/validate/uscc", "/v1/lists/none/listings", "/v1/lists/listings",
         "/v2", "/", "/problems/not-found",
     ]  # fmt: skip
     for path in paths:
