@@ -23,6 +23,7 @@ from gateway.operations.answer_query import (
     subject_records,
 )
 from gateway.operations.render_public import settle
+from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from tests.operations.publishing import (
     DEPARTMENT,
@@ -411,3 +412,35 @@ async def test_what_a_caller_may_see_is_described(town: Services) -> None:
     department = {field["name"] for field in read(await answer_query.dictionary(town, PENALTIES, DEPARTMENT, "zh-CN"))["fields"]}
     assert "id_no" not in public
     assert public < department
+
+
+async def test_offers_are_of_public_organisations(town: Services) -> None:
+    """At most ten, by name or pinyin; a household is never offered, a dataset and a field by their labels."""
+    offers = read(await answer_query.suggest(town, PUBLIC, ask(q="slyy")))["items"]
+    assert [(each["kind"], each["text"], each["uscc"]) for each in offers] == [("subject", "通化市示例药业有限公司", code(1))]
+    for q in ("东昌区甲某某小吃店", household_code(7), "小吃店", "220599199001010016"):
+        assert [each for each in read(await answer_query.suggest(town, PUBLIC, ask(q=q)))["items"] if each["kind"] == "subject"] == []
+    offers = read(await answer_query.suggest(town, PUBLIC, ask(q="处罚", limit="3")))["items"]
+    assert {"kind": "dataset", "text": "行政处罚", "id": PENALTIES, "matched_on": "label"} in offers
+    assert len(offers) == 3
+    with pytest.raises(InvalidParameter):
+        await answer_query.suggest(town, PUBLIC, ask(q="示例", limit="11"))
+
+
+async def test_a_withdrawn_organisation_is_not_called_known(town: Services) -> None:
+    """A code that may be meant is known only while something of it is public now, whatever the renderings still hold."""
+    wrong = code(3)[:17] + ("0" if code(3)[17] != "0" else "1")
+
+    async def known() -> list[object]:
+        with pytest.raises(UsccInvalid) as caught:
+            await subject_document(town, wrong, PUBLIC, "zh-CN")
+        return [each["known"] for each in caught.value.suggestions if each["code"] == code(3)]
+
+    assert await known() == [True]
+    (row,) = [each for each in await walked(records_page, town) if each["subject"]["uscc"] == code(3)]
+    await withdraw(town, row["id"], reason="revoked", actor="officer")
+    assert await known() == [False]
+    assert await found(town, "宝药") == []
+    await settle(town)
+    assert await known() == [False]
+    assert await found(town, "宝药") == []
