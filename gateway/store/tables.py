@@ -33,6 +33,7 @@ metadata = MetaData(
 )
 
 Seq = BigInteger().with_variant(Integer, "sqlite")
+"""Numbers that grow without end, and every number that a partner chooses: those reach 2⁵³−1 (exchange.md §1)."""
 
 # --- the house itself -------------------------------------------------------------------------------------------------
 
@@ -365,7 +366,7 @@ agreement_states = Table(
     "agreement_states", metadata,
     Column("agreement_id", String(63), primary_key=True),
     Column("by_party", String(64), primary_key=True),
-    Column("serial", Integer, primary_key=True),
+    Column("serial", Seq, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
     Column("state", String(12), nullable=False),   # suspended active terminated
     Column("from_at", String(32), nullable=False),
@@ -378,7 +379,7 @@ agreement_states = Table(
 partner_keys = Table(
     "partner_keys", metadata,
     Column("party", String(64), primary_key=True),
-    Column("serial", Integer, primary_key=True),
+    Column("serial", Seq, primary_key=True, autoincrement=False),
     Column("digest", String(80), nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("note", Text, nullable=False),
@@ -469,7 +470,7 @@ in_streams = Table(
     "in_streams", metadata,
     Column("sender", String(64), primary_key=True),
     Column("stream", String(128), primary_key=True),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", Seq, nullable=False),
     Column("seq", Seq, nullable=False),            # last applied
     Column("size", Seq, nullable=False),
     Column("range", LargeBinary, nullable=False),
@@ -485,7 +486,7 @@ in_batches = Table(
     "in_batches", metadata,
     Column("sender", String(64), primary_key=True),
     Column("stream", String(128), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
+    Column("epoch", Seq, primary_key=True, autoincrement=False),
     Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("manifest_digest", String(80), primary_key=True),
     Column("state", String(12), nullable=False),   # offered fetching verified applied partial held quarantined rejected frozen
@@ -501,7 +502,7 @@ in_parts = Table(
     "in_parts", metadata,
     Column("sender", String(64), primary_key=True),
     Column("stream", String(128), primary_key=True),
-    Column("epoch", Integer, primary_key=True),
+    Column("epoch", Seq, primary_key=True, autoincrement=False),
     Column("name", String(64), primary_key=True),
     Column("manifest_digest", String(80), nullable=False),
     Column("data", LargeBinary, nullable=False),
@@ -512,7 +513,7 @@ in_records = Table(
     Column("record_id", String(30), primary_key=True),
     Column("sender", String(64), nullable=False),
     Column("stream", String(128), nullable=False),
-    Column("v", Integer, nullable=False),
+    Column("v", Seq, nullable=False),
     Column("op", String(8), nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Column("payload", LargeBinary),                # clear payload bytes; gone after erasure
@@ -547,7 +548,7 @@ recognitions = Table(
 confirmations = Table(
     "confirmations", metadata,
     Column("record_id", String(30), primary_key=True),
-    Column("version", Integer, primary_key=True),
+    Column("version", Seq, primary_key=True, autoincrement=False),
     Column("by_person", String(128), nullable=False),
     Column("basis", String(300), nullable=False),
     Column("at", String(32), nullable=False),

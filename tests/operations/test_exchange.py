@@ -17,7 +17,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as PENALTIES_DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, HONOURS, MARKET, PENALTIES, TONGHUA, Cities, two_cities
+from tests.region import AGREEMENT, HONOURS, MARKET, PENALTIES, TONGHUA, Cities, Forger, rid, two_cities
 
 
 @pytest.fixture
@@ -120,3 +120,15 @@ async def test_an_honour_that_is_no_longer_valid_is_not_recognised(cities: Citie
     decided = await ledger.decisions(cities.baishan.store.reads, [lapsed])
     assert (decided[lapsed].effect, decided[lapsed].reason) == (None, "expired")
     await settled(cities)
+
+
+async def test_numbers_as_large_as_the_wire_allows(cities: Cities):
+    """A sender chooses its `v` and `epoch` up to 2⁵³−1: either database takes them, and refuses for what is wrong, not for their size."""
+    forger, largest = Forger(cities), 2**53 - 1
+    far = forger.seal([], advance=False, edit=lambda said: said.update(epoch=largest))
+    refused = await forger.send(far)
+    assert (refused.result, refused.code) == ("rejected", "SEQ_EPOCH")
+    applied = await forger.send(forger.seal([forger.penalty(1, v=largest)]))
+    assert applied.result == "applied"
+    assert await states(cities.baishan, rid(1)) == ["in_force"]
+    await check_ledger(cities.baishan)
