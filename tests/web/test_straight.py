@@ -1,10 +1,12 @@
 """Paths that go straight to their handler answer as through the framework, to the byte; and the framework still has the rest."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from gateway.web.application import Straight
+from gateway.web.asgi import App
 from tests.web.city import City, Server, served
 from tests.web.test_lane import shown
 
@@ -23,7 +25,7 @@ def routed(sqlite_city: City) -> Iterator[Server]:
     with served(sqlite_city) as server:
         server.app.lane = None
         assert isinstance(server.app.inner, Straight)
-        server.app.inner = server.app.inner.framework
+        server.app.inner = cast(App, server.app.inner.framework)
         yield server
 
 
