@@ -14,6 +14,7 @@ Rules:
 This story must not fetch anything, and never applies part of a batch.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -291,7 +292,7 @@ class _Admission:
             missing = await self._collect(reads, manifest)
             if missing:
                 return await self._fetch(manifest, missing)
-            verified = self._verify(manifest)
+            verified = await asyncio.to_thread(self._verify, manifest)  # long work: others are served meanwhile
         except _Stepped as failed:
             return await self._failed(failed.step, failed.error)
         try:
@@ -741,9 +742,13 @@ class _Application:
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> _Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
         known = await ledger.known_records(source, rids)
+        judged, texts = await asyncio.to_thread(self._judged, lines, known)
+        return _Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    def _judged(self, lines: Sequence[tuple[int, Line]], known: Mapping[str, KnownRecord]) -> tuple[tuple[_Line, ...], tuple[Texts, ...]]:
+        """Judgement, intake and redaction of a chunk: all that needs no store."""
         judged = tuple(self._one(index, line, known.get(line.rid or "")) for index, line in lines)
-        texts = redactions([line.admitted for line in judged if line.admitted is not None], self.dataset)
-        return _Chunk(lines=judged, rids=rids, known=known, texts=tuple(texts))
+        return judged, tuple(redactions([line.admitted for line in judged if line.admitted is not None], self.dataset))
 
     def _one(self, index: int, line: Line, known: KnownRecord | None) -> _Line:
         judged = judge(line, self.rules, known, self.suite)

@@ -52,7 +52,7 @@ from gateway.store.changes import Change
 from gateway.store.exchange import OutBatch, OutStream, SentLine, SentRecord
 from gateway.store.store import Transaction
 
-CHANGES_A_BATCH = 10_000
+CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(minutes=60)
@@ -274,8 +274,15 @@ class _Sealing:
         ids = [RecordId(record_id) for record_id in touched]
         held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=self.plans.columns)} if ids else {}
         sent = await ledger.sent_records(reads, self.stream.name, ids)
+        return await asyncio.to_thread(
+            self._said, touched, held, sent, self.head.tree.size + before
+        )  # long work: others are served meanwhile
+
+    def _said(
+        self, touched: Mapping[str, Change | None], held: Mapping[RecordId, Record], sent: Mapping[str, SentRecord], index: int
+    ) -> list[tuple[SealedLine, SentLine]]:
+        """A line for each record of which there is something to say."""
         lines: list[tuple[SealedLine, SentLine]] = []
-        index = self.head.tree.size + before
         for record_id, change in touched.items():
             record = held.get(RecordId(record_id))
             if record is not None and record.issuer is not None:
@@ -352,7 +359,8 @@ class _Sealing:
         limit = self.rules.agreement.terms.limits.lines
         if len(lines) > limit:
             return await self._commit_part(lines[:limit], more=True)
-        sealed = seal(
+        sealed = await asyncio.to_thread(
+            seal,
             self.head,
             [line for line, _ in lines],
             self.rules,
