@@ -622,7 +622,7 @@ def _problem(error: ExchangeError) -> NoReturn:
 # --- steps 10 to 12 ---------------------------------------------------------------------------------------------------
 
 
-class _Line(Struct, frozen=True, kw_only=True):
+class _Line(Struct, frozen=True, gc=False, kw_only=True):
     """One judged line and, if it goes on, what intake made of it."""
 
     index: int
@@ -949,7 +949,9 @@ class _Application:
             stream=manifest.stream, epoch=manifest.epoch, seq=manifest.seq, tree=self.verified.tree, manifest_digest=admission.digest
         )
         await ledger.advance(tx, stream, head, sender=manifest.sender, created=manifest.created_at)
-        await decide(self.services, tx, [*self.touched, *stale])
+        recognised = any(entry.dataset == self.dataset.id for entry in self.rules.agreement.terms.recognition)
+        touched = self.touched if recognised else list(await ledger.decisions(tx, self.touched))
+        await decide(self.services, tx, [*touched, *stale])
         counts = ReceiptCounts(
             lines=manifest.lines,
             **{name: self.counts[name] for name in ("accepted", "unchanged", "warned", "held", "rejected", "withdrawn")},

@@ -341,7 +341,7 @@ async def out_streams_all(source: Source) -> list[Row]:
     return await source.all(_OUT_STREAMS)
 
 
-class SentRecord(Struct, frozen=True, kw_only=True):
+class SentRecord(Struct, frozen=True, gc=False, kw_only=True):
     """What a partner was last told of a record."""
 
     record_id: str
@@ -380,7 +380,7 @@ async def sent_due(source: Source, stream: str, now: datetime, limit: int) -> li
     return [row.record_id for row in await source.all(_OUT_DUE, {"stream": stream, "now": stamp(now), "n": limit})]
 
 
-class SentLine(Struct, frozen=True, kw_only=True):
+class SentLine(Struct, frozen=True, gc=False, kw_only=True):
     """What one sealed line says, for the ledger."""
 
     record_id: str

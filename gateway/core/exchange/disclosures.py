@@ -52,7 +52,7 @@ _decode_row = msgspec.json.Decoder(tuple[str, str, str | int | bool | None]).dec
 _decode_rows = msgspec.json.Decoder(list[tuple[str, str, str | int | bool | None]]).decode
 
 
-class Disclosed(Struct, frozen=True):
+class Disclosed(Struct, frozen=True, gc=False):
     """One opened disclosure: wire name, value, and the digest that stands in `_sd`."""
 
     name: str

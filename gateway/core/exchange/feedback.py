@@ -63,7 +63,7 @@ MESSAGES: dict[str, str] = {
 """What the other office reads; a code without a sentence of its own shows itself."""
 
 
-class Feedback(Struct, frozen=True, kw_only=True):
+class Feedback(Struct, frozen=True, gc=False, kw_only=True):
     """One line of a feedback file."""
 
     i: int

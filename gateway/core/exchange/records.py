@@ -64,7 +64,7 @@ CATEGORIES = frozenset(
 )
 
 
-class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Basis(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A legal ground beside a record; `item` = catalogue edition / item."""
 
     text: str
@@ -72,7 +72,7 @@ class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     item: str | None
 
 
-class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
+class Statement(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
     """Payload of `assert` and `amend`: clear, non-maskable."""
 
     iss: str
@@ -98,7 +98,7 @@ class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
     sd_alg: str
 
 
-class Withdrawal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
+class Withdrawal(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True, rename={"sd": "_sd", "sd_alg": "_sd_alg"}):
     """Payload of `retract`, `repair`, `expire` and `erase`: the opaque id and a coarse reason, nothing else."""
 
     iss: str
@@ -117,7 +117,7 @@ class Withdrawal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 Payload = Statement | Withdrawal
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One record line, well formed; nothing of what it says is believed."""
 
     op: str
@@ -131,7 +131,7 @@ class Line(Struct, frozen=True):
     """The payload, where its bytes are exactly those that we would write for it."""
 
 
-class SealedLine(Struct, frozen=True, kw_only=True):
+class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
     """One line ready to be sent."""
 
     rid: str
@@ -231,7 +231,7 @@ def withdrawal(
 # --- reading a line ---------------------------------------------------------------------------------------------------
 
 
-class _RawLine(Struct, frozen=True, kw_only=True):
+class _RawLine(Struct, frozen=True, gc=False, kw_only=True):
     p: str
     d: tuple[str, ...]
 
@@ -285,7 +285,7 @@ def _plain_payload(payload: bytes) -> Payload | None:
 # --- judging a line ---------------------------------------------------------------------------------------------------
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class Finding(Struct, frozen=True, gc=False, kw_only=True):
     """One thing to tell the sender of a line."""
 
     severity: Severity
@@ -295,7 +295,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     retry: bool = False
 
 
-class KnownRecord(Struct, frozen=True, kw_only=True):
+class KnownRecord(Struct, frozen=True, gc=False, kw_only=True):
     """What we hold of a rid: who said it, and the last version that took effect."""
 
     sender: str | None
@@ -309,7 +309,7 @@ class KnownRecord(Struct, frozen=True, kw_only=True):
 Action = Literal["store", "withdraw", "acknowledge", "unchanged", "hold", "reject"]
 
 
-class Judged(Struct, frozen=True, kw_only=True):
+class Judged(Struct, frozen=True, gc=False, kw_only=True):
     """What a line comes to: `store` goes on to intake, `withdraw` takes the record off every exit."""
 
     action: Action
