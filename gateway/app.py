@@ -5,7 +5,11 @@ files. The reader of the change log and the private listener live as long as the
 """
 
 import asyncio
+import ctypes
+import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -29,6 +33,8 @@ from gateway.web.telemetry import Meter, log
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
+PARENT_DEATH = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 def create_app(settings: Settings) -> App:
@@ -69,9 +75,19 @@ def create_app(settings: Settings) -> App:
 
 def create() -> App:
     """The application of a worker, with the settings that its environment names."""
+    _end_with_supervisor()
     telemetry.set_up_logs()
     file = os.environ.get("CHENGXIN_SETTINGS")
     return create_app(settings_room.load(Path(file) if file else None))
+
+
+def _end_with_supervisor() -> None:
+    """A worker whose supervisor was killed must not keep the port and serve on unseen (Linux; elsewhere the service manager ends it)."""
+    if sys.platform != "linux" or multiprocessing.parent_process() is None:
+        return
+    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+    if os.getppid() == 1:  # it died before we asked
+        raise SystemExit(1)
 
 
 def openapi_document() -> bytes:

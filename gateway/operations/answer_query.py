@@ -172,8 +172,8 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
         and scene.forms.tag in (row.known or "")
     ):
         body = None  # the reader has looked at it: it is not public
-    else:  # made at this moment, and kept by nobody: when it ends is not looked at
-        body, until = (await live(scene, [record_id])).get(record_id), scene.now_text
+    else:  # made at this moment; periods end at legal midnights, past which no answer is kept
+        body = (await live(scene, [record_id])).get(record_id)
     if body is None:
         raise NotFound
     if scene.language != "zh-CN":

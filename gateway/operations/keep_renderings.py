@@ -70,6 +70,7 @@ class _Feeding:
         self._tell_at = instant(telling.telling(now))
         self._items: list[tuple[str, str, Cause, Shown | ToBeTold, str | None]] = []
         self._left: list[tuple[str, str, str, str, str | None, str]] = []
+        self._silent: list[str] = []
 
     def come(self, record_id: str, cause: Cause, made: Shown | ToBeTold) -> None:
         """A record is shown for the first time."""
@@ -78,6 +79,10 @@ class _Feeding:
     def change(self, record_id: str, cause: Cause, made: Shown | ToBeTold, paths: Sequence[str]) -> None:
         """Parts of a record are shown otherwise."""
         self._items.append(("mod", record_id, cause, made, ",".join(paths) or None))
+
+    def keep_silent(self, record_id: str) -> None:
+        """A record that this plan set shows to whoever asks for it, and tells nobody of: it has the number of the latest item."""
+        self._silent.append(record_id)
 
     def leave(self, record_id: str, cause: Cause, row: Row) -> None:
         """A record that was shown is not any more."""
@@ -89,12 +94,15 @@ class _Feeding:
         await feed.forget(tx, self._plan_set, left)
         await feed.wait_no_more(tx, self._plan_set, left + [record_id for op, record_id, *_ in self._items if op == "add"])
         await feed.await_telling(tx, self._plan_set, self._left)
-        if not self._items:
+        if not self._items and not self._silent:
             return {}
-        at = (await feed.head(tx, self._plan_set)).at
+        head = await feed.head(tx, self._plan_set)
+        seqs = dict.fromkeys(self._silent, head.seq)
+        if not self._items:
+            return seqs
+        at = head.at
         first = await tx.number(feed.counter(self._plan_set), len(self._items))
         rows: list[tuple[Any, ...]] = []
-        seqs: dict[str, int] = {}
         for seq, (op, record_id, cause, made, changed) in enumerate(self._items, first):
             at = max(at, cause.at or self._now)  # a later number never has an earlier time
             rows.append((seq, op, at, record_id, made.dataset, made.category, made.list, None, changed))
@@ -110,10 +118,14 @@ async def _keep_public(
     feeding = _Feeding(form.name, tx.now)
     for record_id, cause in causes.items():
         made, before = shown.get(record_id), held.get(record_id)
-        if made is None:
-            if before is not None:
+        known = before is not None and (bool(before.bulk) or before.list is not None)
+        if made is None or not (made.kind == "legal" or made.list is not None):
+            # a household is reached by its whole code or name only, unless a list's basis demands it (api.md §3.5): nobody is told
+            if before is not None and known:
                 feeding.leave(record_id, cause, before)
-        elif before is None:
+            if made is not None and (before is None or before.digest != made.digest):
+                feeding.keep_silent(record_id)
+        elif before is None or not known:
             feeding.come(record_id, cause, made)
         elif before.digest != made.digest or before.list != made.list:
             silent = form.by_dataset[made.dataset].silent[made.kind]

@@ -161,8 +161,11 @@ async def next_telling(source: Reads | Transaction) -> str | None:
 
 
 async def prune(tx: Transaction, plan_set: str, before: str) -> None:
-    """Take the items of before a moment away, and remember where the feed begins now."""
+    """Take the items of before a moment away, and remember where the feed begins now; the latest stays, for it is where the feed stands."""
     row = await tx.one(_STALE, {"plan_set": plan_set, "before": before})
-    if row is not None and row.seq is not None:
-        await tx.execute(_PRUNE, {"of": plan_set, "floor": int(row.seq)})
-        await tx.execute(_SET_COUNTER, {"name": floor_counter(plan_set), "value": int(row.seq)})
+    if row is None or row.seq is None:
+        return
+    upto = min(int(row.seq), (await head(tx, plan_set)).seq - 1)
+    if upto > 0:
+        await tx.execute(_PRUNE, {"of": plan_set, "floor": upto})
+        await tx.execute(_SET_COUNTER, {"name": floor_counter(plan_set), "value": upto})

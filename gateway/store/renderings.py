@@ -162,6 +162,7 @@ _HELD = sa.select(
     _d.dataset,
     _d.category,
     _d.list,
+    _d.bulk,
     _d.digest,
     _d.added_seq,
     _d.seq,

@@ -212,6 +212,17 @@ async def test_a_natural_person_leaves_no_public_trace(town: Services) -> None:
         await answer_query.subject_document(town, seen["subject"]["id"], PUBLIC, "zh-CN")
 
 
+async def test_nobody_is_told_of_a_household(town: Services) -> None:
+    """A walk of the public change feed names no household's record: it is reached by whole code or name only."""
+    made = await stocked(town)
+    named = {item.get("record") for item in await told(town)}
+    assert len(named) > 1
+    assert not {made["小店"], made["店罚"]} & named
+    await withdraw(town, made["店罚"], reason="revoked", actor="office")
+    await settle(town)
+    assert made["店罚"] not in {item.get("record") for item in await told(town)}
+
+
 async def test_a_household_is_masked_and_never_browsed(town: Services) -> None:
     """Reached by its exact code, shown with eight characters and ten stars, and no row of bulk output."""
     made = await stocked(town)
