@@ -21,7 +21,6 @@ from gateway.core.exchange.agreements import Agreement, Fault, Held, Local
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.signing import OwnKey
-from gateway.operations.partners import trusted_keys
 from gateway.operations.recognise import decide_under
 from gateway.services import Services
 from gateway.store import audit
@@ -356,12 +355,12 @@ async def take_keys(services: Services, document: SignedDocument, *, by: str) ->
         held = await agreement_with(tx, services.signers.party, party)
         if held is None:
             raise ExchangeError("there is no agreement with this party", code="SCOPE_AGREEMENT", place=party)
-        _, known = await trusted_keys(tx, held, party)
+        row = await ledger.latest_keys(tx, party)
         keys = documents.read_keys(
             document,
             held.agreement.pins(party),
             first_seen=tx.now,
-            held=(known.serial, known.digest) if known else None,
+            held=(row.serial, row.digest) if row is not None else None,
             skew=held.agreement.skew,
         )
         if await ledger.put_keys(tx, keys, document):

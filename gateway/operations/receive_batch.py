@@ -123,7 +123,7 @@ async def receive_posted(services: Services, stream: str, body: bytes) -> Answer
     """
     try:
         said = strict_json(body)
-        document, checkpoint, parts = notes.from_envelope(said.get("manifest")), said.get("checkpoint"), said.get("parts") or {}
+        document, checkpoint, parts = notes.from_envelope(said.get("manifest")), said.get("checkpoint"), said.get("parts", {})
         if not isinstance(checkpoint, str) or not isinstance(parts, dict) or not all(isinstance(part, str) for part in parts.values()):
             raise ExchangeError("a batch is a manifest, a checkpoint and perhaps parts", code="SCHEMA_MANIFEST")
         if sum(len(part) for part in parts.values()) * 3 // 4 > MAX_INLINE:
@@ -276,10 +276,10 @@ class _Admission:
         self._check_bounds()
         self.claim = self._claim()
         ring, keys = await self._trust(reads)
-        self._check_note(ring)
         self.digest = digest_text(self.document.body, self.suite)
         others = await ledger.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
         self.stored = next((batch for batch in others if batch.digest == self.digest), None)
+        self._check_note(ring)
         self.head = await ledger.in_stream(reads, self.claim.sender, self.name, self.suite)
         if self.stored is not None and self.stored.decided:
             return await self.again(reads, self.stored)
@@ -337,6 +337,8 @@ class _Admission:
         claim = self.claim
         required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.required = required
+        # what was first seen, and believed, before a key was revoked stays good: a batch waits for parts or for its predecessor
+        self.first_seen = self.stored.first_seen if self.stored is not None else self.now
         try:
             batches.check_note(
                 self.document,
@@ -344,7 +346,7 @@ class _Admission:
                 context=batch_id(claim.sender, self.name, claim.epoch, claim.seq),
                 required=required,
                 suite=self.suite,
-                first_seen=self.now,
+                first_seen=self.first_seen,
                 skew=self.agreement.skew,
             )
         except ExchangeError as error:
@@ -411,7 +413,7 @@ class _Admission:
                 self.checkpoint,
                 ring,
                 required=self.required,
-                first_seen=self.now,
+                first_seen=self.first_seen if self.stored is not None and self.stored.checkpoint == self.checkpoint else self.now,
                 skew=self.agreement.skew,
                 held_root=tree.root() if tree.size == manifest.tree.size else None,
             )
@@ -444,7 +446,6 @@ class _Admission:
 
     def row(self, state: str, code: str | None, receipt_no: int | None) -> InBatch:
         """The batch as a row of the inbox."""
-        first_seen = self.stored.first_seen if self.stored is not None else self.now
         return InBatch(
             sender=self.claim.sender,
             stream=self.name,
@@ -455,7 +456,7 @@ class _Admission:
             code=code,
             document=self.document,
             checkpoint=self.checkpoint,
-            first_seen=first_seen,
+            first_seen=self.first_seen,
             receipt_no=receipt_no,
         )
 
@@ -582,7 +583,7 @@ class _Admission:
             agreement=ReceiptAgreement(id=self.agreement.id, version=self.agreement.version),
             counts=counts or ReceiptCounts(),
             feedback=feedback.feedback_sum(file, len(lines), self.suite),
-            received_at=self.stored.first_seen if self.stored is not None else self.now,
+            received_at=self.first_seen,
             decided_at=tx.now,
         )
         receipt: Receipt = feedback.read_receipt(body)
@@ -848,7 +849,7 @@ class _Application:
             reason=said.reason,
             dispute_since=parse_instant(said.at, "SCHEMA_TYPE") if said.dispute else None,
             place=str(index),
-            hold_code=admitted.hold_code or ("SUBJ_CONFLICT" if conflict else None),
+            hold_code=admitted.hold_code or ("SUBJ_CONFLICT" if conflict else "SCHEMA_STATUS" if said.status == "suspended" else None),
         )
         findings = [
             Finding(

@@ -54,8 +54,11 @@ from gateway.store.store import Transaction
 
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
+SEED_BYTES = 32
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(minutes=60)
+UNEXPLAINED = "SIG_PART_MISSING"
+"""Acknowledged, but the feedback file did not come along: the acknowledgements in it are still owed."""
 ELSEWHERE = "elsewhere"
 """Another process is delivering this batch just now."""
 LONGEST_DELIVERY = timedelta(hours=1)
@@ -176,8 +179,6 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     policies = services.policies.current()
     dataset = policies.catalogue.datasets.get(stream.rules.terms.dataset)  # type: ignore[call-overload]  # a DatasetId is a str
     plans = policies.plan_set(stream.rules.terms.dataset, stream.governing.local.tier, stream.rules.terms.purpose)
-    if dataset is None or plans is None:
-        return _NOTHING
     work = _Sealing(services, stream, policies, dataset, plans, out, now, only_withdrawals=mode == "withdrawals")
     return await work.run()
 
@@ -200,8 +201,8 @@ class _Sealing:
         services: Services,
         stream: Stream,
         policies: Policies,
-        dataset: Dataset,
-        plans: PlanSet,
+        dataset: Dataset | None,
+        plans: PlanSet | None,
         out: OutStream | None,
         now: datetime,
         *,
@@ -216,8 +217,9 @@ class _Sealing:
         self.now = now
         self.only_withdrawals = only_withdrawals
         self.suite = _suite(stream)
-        self.wires = {field.wire_name: name for name, field in dataset.fields.items()}
-        self.plan = digest_text(f"{plans.hash}|{stream.governing.agreement.digest}".encode())
+        self.wires = {field.wire_name: name for name, field in dataset.fields.items()} if dataset is not None else {}
+        # without a plan nothing may be shown any more: everything that was sent is withdrawn
+        self.plan = digest_text(f"{plans.hash if plans is not None else None}|{stream.governing.agreement.digest}".encode())
         self.not_sent: dict[str, int] = {}
 
     @property
@@ -272,29 +274,36 @@ class _Sealing:
     async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
         reads = self.services.store.reads
         ids = [RecordId(record_id) for record_id in touched]
-        held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=self.plans.columns)} if ids else {}
+        columns = self.plans.columns if self.plans is not None else frozenset()
+        held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=columns)} if ids else {}
         sent = await ledger.sent_records(reads, self.stream.name, ids)
-        return await asyncio.to_thread(
-            self._said, touched, held, sent, self.head.tree.size + before
-        )  # long work: others are served meanwhile
+        seeds = self.services.random(SEED_BYTES * len(touched))
+        # long work: others are served meanwhile
+        return await asyncio.to_thread(self._said, touched, held, sent, self.head.tree.size + before, seeds)
 
     def _said(
-        self, touched: Mapping[str, Change | None], held: Mapping[RecordId, Record], sent: Mapping[str, SentRecord], index: int
+        self,
+        touched: Mapping[str, Change | None],
+        held: Mapping[RecordId, Record],
+        sent: Mapping[str, SentRecord],
+        index: int,
+        seeds: bytes,
     ) -> list[tuple[SealedLine, SentLine]]:
         """A line for each record of which there is something to say."""
         lines: list[tuple[SealedLine, SentLine]] = []
-        for record_id, change in touched.items():
+        for place, (record_id, change) in enumerate(touched.items()):
             record = held.get(RecordId(record_id))
             if record is not None and record.issuer is not None:
                 continue  # of another city: it does not travel on
-            line = self._line(record_id, record, change, sent.get(record_id), index)
+            seed = seeds[place * SEED_BYTES : (place + 1) * SEED_BYTES]
+            line = self._line(record_id, record, change, sent.get(record_id), index, seed)
             if line is not None:
                 lines.append(line)
                 index += 1
         return lines
 
     def _line(
-        self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord | None, index: int
+        self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord | None, index: int, seed: bytes
     ) -> tuple[SealedLine, SentLine] | None:
         if sent is not None and sent.op == "erase":
             return None
@@ -317,15 +326,18 @@ class _Sealing:
         final = msgspec.structs.replace(
             said, v=v, op="amend" if again else "assert", reason="repair_revoked" if revoked else None, at=_instant(at)
         )
-        seed = self.services.random(32)
-        line = seal_statement(final, values, seed, self.suite)
+        try:
+            line = seal_statement(final, values, seed, self.suite)
+        except ExchangeError as error:  # it fits into no line: what the partner has of it is not true any more
+            self._leave_out(error.code)
+            return self._withdraw(record_id, record, change, sent, at, index) if told and sent is not None else None
         return line, SentLine(
             record_id=record_id, v=v, op=line.op, idx=index, leaf=line.leaf, view_digest=view_digest, seed=seed, valid_until=until
         )
 
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
         """What the agreement lets us say of a record today; None when nothing."""
-        plan = self.plans.plans.get(record.kind)
+        plan = self.plans.plans.get(record.kind) if self.plans is not None else None
         seen = view(record, plan, self.policies, self.now) if plan is not None else None
         if seen is None:
             return None
@@ -340,9 +352,12 @@ class _Sealing:
         values = [(field.name, seen.fields.get(self.wires.get(field.name, ""))) for field in self.rules.terms.fields]
         code = code or check_values(values, self.rules)
         if code is not None or said is None:
-            self.not_sent[code or "SCHEMA_MISSING"] = self.not_sent.get(code or "SCHEMA_MISSING", 0) + 1
+            self._leave_out(code or "SCHEMA_MISSING")
             return None
         return said, values, seen.valid_until
+
+    def _leave_out(self, code: str) -> None:
+        self.not_sent[code] = self.not_sent.get(code, 0) + 1
 
     def _withdraw(
         self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord, at: datetime, index: int
@@ -378,6 +393,9 @@ class _Sealing:
             ):
                 raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.stream.name)
             await ledger.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
+            for line, _ in lines:
+                if line.op == "erase":
+                    await ledger.purge_record(tx, self.stream.name, line.rid)
             await audit.write(
                 tx,
                 "gateway",
@@ -435,12 +453,20 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
 
     Raises SettingsError for a missing adapter, StoreError.
     """
-    waiting = await ledger.waiting_batches(services.store.reads, stream.name)
-    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
-    if not waiting or out is None or out.stopped:
+    reads, now = services.store.reads, services.clock()
+    waiting = await ledger.waiting_batches(reads, stream.name)
+    unexplained = [
+        batch
+        for batch in await ledger.acknowledged_with(reads, stream.name, UNEXPLAINED)
+        if at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now
+    ]
+    out = await ledger.out_stream(reads, stream.name, _suite(stream))
+    if not (waiting or unexplained) or out is None or out.stopped:
         return 0, None
     acknowledged = 0
     async with line_to(services, stream.governing, stream.receiver) as line:
+        for batch in unexplained:
+            await _explain(services, stream, line, batch)
         for batch in waiting:
             if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
                 return acknowledged, batch.code
@@ -470,6 +496,29 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         return await _wait(services, batch, error.code)
     except ExchangeError as error:
         return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
+
+
+async def _explain(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> None:
+    """Ask again for the feedback of a batch that is acknowledged: the same batch brings the same receipt, and this time its lines."""
+    manifest = read_manifest(batch.document.body)
+    parts = dict(await ledger.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
+    try:
+        if len(parts) != len(manifest.parts) or "idempotent" not in line.capabilities:
+            raise AdapterError(UNEXPLAINED, "the batch cannot be shown again", transient=False)
+        said = _read_reply(await _guarded(line, _sealed(manifest, batch, parts)))
+        receipt = await _check_receipt(services, stream, batch, said.document, services.clock())
+        if said.feedback is None or await _contradicts(services, stream, receipt, digest_text(said.document.body, _suite(stream))):
+            raise ExchangeError("the feedback is still missing", code=UNEXPLAINED)
+        lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream))
+    except (AdapterError, ExchangeError):
+        async with services.store.transaction() as tx:
+            await ledger.put_off(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        return
+    async with services.store.transaction() as tx:
+        digest = digest_text(said.document.body, _suite(stream))
+        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await _take_feedback(tx, stream.name, lines)
+        await ledger.put_off(tx, batch, next_attempt_at=None)
 
 
 async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes:
@@ -554,9 +603,8 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
     receipt = await _check_receipt(services, stream, batch, said.document, now)
     lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream)) if said.feedback is not None else None
     digest = digest_text(said.document.body, _suite(stream))
-    earlier = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
-    if earlier is not None and earlier.digest != digest:
-        return await _stop(services, batch, "SEQ_FORK")  # two receipts of one number: a fork of the receiver
+    if await _contradicts(services, stream, receipt, digest):
+        return await _stop(services, batch, "SEQ_FORK")  # a fork of the receiver
     out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
     if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
         return await _stop(services, batch, "SEQ_ROOT")  # the partner knows more than we do: we were restored from a backup
@@ -566,15 +614,16 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
         return await _stop(services, batch, "SEQ_FORK")
     acked = receipt.result in ("applied", "partial")
     refused = receipt.result in ("rejected", "frozen")
+    unexplained = acked and lines is None and receipt.feedback.lines > 0
     async with services.store.transaction() as tx:
         await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         await ledger.end_delivery(
             tx,
             batch,
             state="acked" if acked else "nacked" if refused else "waiting",
-            code=receipt.code,
+            code=UNEXPLAINED if unexplained else receipt.code,
             receipt=notes.envelope(said.document),
-            next_attempt_at=None if acked or refused else tx.now + _pause(services, batch.attempts),
+            next_attempt_at=tx.now + _pause(services, batch.attempts) if unexplained or not (acked or refused) else None,
         )
         if lines is not None and acked:
             await _take_feedback(tx, stream.name, lines)
@@ -594,6 +643,13 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
             },
         )
     return None if acked else receipt.code or receipt.result
+
+
+async def _contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:
+    """Whether the receiver has given this number to another receipt, or chains it to another one than we hold."""
+    same = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
+    before = await ledger.received_receipt(services.store.reads, stream.name, receipt.no - 1)
+    return (same is not None and same.digest != digest) or (before is not None and before.digest != receipt.previous)
 
 
 async def _check_receipt(services: Services, stream: Stream, batch: OutBatch, document: SignedDocument, now: datetime) -> Receipt:

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from gateway.core.errors import StoreError
+from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import documents
 from gateway.core.exchange.agreements import Agreement, Held, Local, Notice
@@ -219,16 +219,21 @@ async def put_keys(tx: Transaction, keys: PartnerKeys, document: SignedDocument)
 
 
 async def partner_keys_of(source: Source, agreement: Agreement, party: str) -> PartnerKeys | None:
-    """The latest keys document of a party, verified again under the pins of an agreement; None when none is held.
+    """The latest keys document of a party, verified again under the pins of an agreement; None when none is held that these pins signed.
 
-    Raises ExchangeError when the stored bytes do not verify.
+    Raises ExchangeError when the stored bytes were altered.
     """
     row = await latest_keys(source, party)
     if row is None:
         return None
-    return documents.read_keys(
-        SignedDocument(row.body, row.note), agreement.pins(party), first_seen=moment(row.first_seen), skew=agreement.skew
-    )
+    try:
+        return documents.read_keys(
+            SignedDocument(row.body, row.note), agreement.pins(party), first_seen=moment(row.first_seen), skew=agreement.skew
+        )
+    except ExchangeError as error:
+        if error.code == "SIG_UNKNOWN_KEY":
+            return None  # another version of the agreement pins other keys: a document signed by those has to come first
+        raise
 
 
 # --- outbox -----------------------------------------------------------------------------------------------------------
@@ -265,6 +270,11 @@ _OUT_BATCH = sa.select(out_batches).where(
 _OUT_WAITING = (
     sa.select(out_batches)
     .where(out_batches.c.stream == sa.bindparam("stream"), _one_of(out_batches.c.state, "sealed", "published", "waiting"))
+    .order_by(out_batches.c.epoch, out_batches.c.seq)
+)
+_OUT_ACKED_WITH = (
+    sa.select(out_batches)
+    .where(out_batches.c.stream == sa.bindparam("stream"), out_batches.c.state == "acked", out_batches.c.code == sa.bindparam("code"))
     .order_by(out_batches.c.epoch, out_batches.c.seq)
 )
 _OUT_PARTS = (
@@ -543,6 +553,24 @@ def _out_batch(row: Row) -> OutBatch:
 async def waiting_batches(source: Source, stream: str) -> list[OutBatch]:
     """Batches of a stream without an acknowledgement, in order."""
     return [_out_batch(row) for row in await source.all(_OUT_WAITING, {"stream": stream})]
+
+
+async def acknowledged_with(source: Source, stream: str, code: str) -> list[OutBatch]:
+    """Batches that are acknowledged, and yet bear this code."""
+    return [_out_batch(row) for row in await source.all(_OUT_ACKED_WITH, {"stream": stream, "code": code})]
+
+
+async def put_off(tx: Transaction, batch: OutBatch, *, next_attempt_at: datetime | None) -> None:
+    """Look at an acknowledged batch again at some time, or (None) not any more."""
+    values: dict[str, object] = (
+        {"next_attempt_at": stamp(next_attempt_at), "attempts": batch.attempts + 1}
+        if next_attempt_at
+        else {
+            "next_attempt_at": None,
+            "code": None,
+        }
+    )
+    await tx.execute(_update_batch(batch).values(**values))
 
 
 async def out_batch(source: Source, stream: str, epoch: int, seq: int) -> OutBatch | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.adapter_contract import AdapterError
+from gateway.core.disclosure.policy import files_digest
 from gateway.core.exchange import feedback, notes
 from gateway.core.records.model import RecordId
 from gateway.operations.accept_records import accept_records
+from gateway.operations.change_policy import read_folder
 from gateway.operations.expire import expire
 from gateway.operations.handle_case import close_dispute, open_dispute, repair
 from gateway.operations.keep_exchange import Rounds
@@ -21,8 +24,10 @@ from gateway.operations.manage_agreements import change_state, own_keys, take_ke
 from gateway.operations.receive_batch import receive_posted
 from gateway.operations.recognise import confirm, follow, review
 from gateway.operations.send_batch import Sent, send_batch
+from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
 from gateway.store import exchange as ledger
+from gateway.store import policies as policy_rows
 from gateway.store import records
 from gateway.store.tables import out_parts
 from tests.ledger import check_ledger
@@ -587,3 +592,54 @@ async def test_a_round_keeps_everything_alive(cities: Cities):
     assert await states(later.baishan, record_id) == ["in_force"]
     await check_ledger(later.tonghua)
     await check_ledger(later.baishan)
+
+
+async def test_feedback_that_did_not_come_is_asked_for_again(cities: Cities):
+    """An acknowledged batch whose feedback was lost is shown again until the acknowledgements in it have come."""
+    record_id = await penalise(cities, 1)
+    await told(cities)
+    await repair(cities.tonghua, record_id, actor="test")
+    cities.line.with_feedback = False
+    assert (await told(cities)).state == "acked"
+    reads = cities.tonghua.store.reads
+    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is not None
+    await told(cities)
+    cities.line.with_feedback = True
+    await told(cities)
+    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is None
+    carried = len(cities.line.carried)
+    await told(cities)
+    assert len(cities.line.carried) == carried
+
+
+async def test_a_dataset_that_nobody_may_see_any_more(cities: Cities, tmp_path: Path):
+    """When a policy shows a dataset to partners no longer, what they have is withdrawn."""
+    record_id = await penalise(cities, 1)
+    await told(cities)
+    folder = tmp_path / "policies"
+    shutil.copytree(shipped_policies(), folder, ignore=shutil.ignore_patterns("tests", "agreements"))
+    file = folder / "datasets" / f"{DATASET}.toml"
+    text = file.read_text(encoding="utf-8")
+    start = text.index('[[rules]]\nid = "penalties-exchange"')
+    end = text.find("[[rules]]", start + 5)
+    file.write_text(text[:start] + (text[end:] if end > 0 else ""), encoding="utf-8")
+    files = read_folder(folder)
+    async with cities.tonghua.store.transaction() as tx:
+        version = await policy_rows.propose(tx, files, files_digest(files), "test")
+        await policy_rows.activate(tx, version, "test", "narrower")
+    sent = await told(cities)
+    assert (sent.lines, sent.state) == (1, "acked")
+    assert await states(cities.baishan, record_id) == ["retracted"]
+    assert await states(cities.tonghua, record_id) == ["in_force"]
+
+
+async def test_what_fits_into_no_line(tmp_path: Path):
+    """A text too long for a line is left out by code; what the partner had of that record is withdrawn, for it is not true any more."""
+    async with two_cities(tmp_path) as cities:
+        record_id = await penalise(cities, 1)
+        await told(cities)
+        await penalise(cities, 1, 违法事实="𠀀" * 4500)
+        sent = await told(cities)
+        assert sent.state == "acked"
+        assert sum(sent.not_sent.values()) == 1
+        assert await states(cities.baishan, record_id) == ["retracted"]

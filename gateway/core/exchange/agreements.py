@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import documents, notes
-from gateway.core.exchange.disclosures import CLEAR_MEMBERS
+from gateway.core.exchange.disclosures import CLEAR_MEMBERS, MAX_VALUE_BYTES
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
@@ -725,7 +725,12 @@ def check_of(field: FieldTerms) -> Check:
             return lambda value: "SCHEMA_TYPE" if not isinstance(value, str) else None if value in allowed else "SCHEMA_ENUM"
         case _:
             length = field.length or 0
-            return lambda value: "SCHEMA_TYPE" if not isinstance(value, str) else None if len(value) <= length else "SCHEMA_LENGTH"
+            return lambda value: "SCHEMA_TYPE" if not isinstance(value, str) else _too_long(value, length)
+
+
+def _too_long(value: str, length: int) -> str | None:
+    size = len(value)
+    return "SCHEMA_LENGTH" if size > length or (size > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES) else None
 
 
 def _decimal(value: Value, digits: int, places: int) -> str | None:
