@@ -68,6 +68,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     min_k: Annotated[int, Meta(ge=5)] = 5
     token_lifetime_s: Annotated[int, Meta(ge=1, le=600)] = 600
     """Lifetime of a department's access token, seconds."""
+    issuer: str = ""
+    """Issuer of access tokens, byte for byte what a client assertion names as `aud`; empty = `public_origin`."""
+    assertion_max_s: Annotated[int, Meta(ge=10, le=60)] = 60
+    """Longest life of a client assertion, seconds."""
+    dpop_window_s: Annotated[int, Meta(ge=5, le=30)] = 30
+    """How far the `iat` of a DPoP proof may lie from now, seconds."""
+    credential_cache_s: Annotated[int, Meta(ge=0, le=5)] = 5
+    """How long a process may believe what it last read of apps, keys, tokens and grants, seconds: revocation is effective within it."""
+    replay_url: str = "memory"
+    """Where single-use ids of assertions and proofs stand: `memory` (one process), `database`, or `valkey://…`."""
+    limits_url: str = "memory"
+    """Where the token buckets of rate limits stand: `memory` (each process its own), or `valkey://…`, `redis://…` (one quota for all)."""
+    trusted_proxies: Annotated[int, Meta(ge=0, le=8)] = 0
+    """Proxies of ours in front: the caller is the n-th address from the right of `X-Forwarded-For`; 0 = the peer itself."""
+    crypto_suite: Annotated[int, Meta(ge=1, le=2)] = 1
+    """Suite of new ciphertexts: 1 = AES-256-GCM, SHA-256; 2 = SM4-GCM, SM3. Either stays readable."""
+    audit_checkpoint_s: Annotated[int, Meta(ge=1, le=3600)] = 300
+    """Longest time between signed checkpoints of the audit trail, seconds; a thousand rows make one earlier."""
+    admin_host: str = "127.0.0.1"
+    admin_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Listener of the administrators' API `/admin/v1`, apart from the public one; 0 = none."""
+    admin_origin: str = ""
+    """Scheme and host of the administrators' API, which their request signatures cover; empty = `http://<admin_host>:<admin_port>`."""
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     reader_poll_s: Annotated[float, Meta(gt=0, le=60)] = 0.5
     """How often the readers of the change log look for new rows, seconds."""
@@ -84,6 +107,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Test mode: an instant = fixed clock, or `+P1D` = offset. From CHENGXIN_NOW."""
     seed: str | None = None
     """Test mode: random ids and salts follow from it. From CHENGXIN_SEED."""
+
+    @property
+    def token_issuer(self) -> str:
+        """The issuer that client assertions name."""
+        return self.issuer or self.public_origin
+
+    @property
+    def admin_base(self) -> str:
+        """Scheme and host of the administrators' API."""
+        return self.admin_origin or f"http://{self.admin_host}:{self.admin_port}"
 
     @property
     def data_path(self) -> Path:
@@ -106,6 +139,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.data_path / "keys"
 
 
+SHARED_SCHEMES = frozenset({"valkey", "valkeys", "redis", "rediss"})
+"""Of addresses where several processes share counters and single-use ids."""
 ENVIRONMENT_PREFIX = "CHENGXIN_"
 NOT_SETTINGS = frozenset({"CHENGXIN_SETTINGS"})
 """Variables with our prefix that are no settings: where the settings file is."""
@@ -182,6 +217,22 @@ def _refuse_insecure(settings: Settings) -> None:
         clock_of(settings)
     if settings.metrics_port and not (_loopback(settings.metrics_host) or ip_address(settings.metrics_host).is_private):
         raise SettingsError("/metrics is for a private listener", place="metrics_host", hint="use 127.0.0.1 or a private address")
+    if settings.workers > 1 and settings.replay_url == "memory":
+        raise SettingsError(
+            "several processes cannot keep single-use ids in memory",
+            place="replay_url",
+            hint='set replay_url = "database", or a valkey:// address',
+        )
+    for name, plain in (("replay_url", ("memory", "database")), ("limits_url", ("memory",))):
+        said = getattr(settings, name)
+        if said not in plain and urlsplit(said).scheme not in SHARED_SCHEMES:
+            raise SettingsError(f"{name} is none of {', '.join(plain)} or a valkey:// address", place=name, hint="see gateway/README.md")
+    if settings.admin_port:
+        base = urlsplit(settings.admin_base)
+        if base.scheme == "http" and not _loopback(base.hostname):
+            raise SettingsError("an http origin is allowed on loopback only", place="admin_origin", hint="use https://")
+        if settings.admin_port == settings.port and settings.admin_host == settings.host:
+            raise SettingsError("the administrators' API has a listener of its own", place="admin_port", hint="give another port")
     for authority in settings.authorities:
         if len(authority.uscc) != 18 or len(authority.region) != 6:
             raise SettingsError("an authority needs its 18-character code and 6-digit region", place=f"authorities.{authority.name}")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.core.callers.grants import Grant
 from gateway.core.errors import NotPermitted, PurposeMissing
 
 Tier = Literal["public", "developer", "subject", "department", "partner", "supervisor", "pboc"]
@@ -16,7 +17,10 @@ BOUND_TIERS: frozenset[str] = frozenset({"department", "partner", "supervisor", 
 """Tiers with a duty or an agreement behind them: they state a purpose, and their answers are never shared."""
 
 OPEN_PURPOSE = "open.read"
-CredentialKind = Literal["none", "token", "key"]
+CredentialKind = Literal["none", "token", "key", "session"]
+Assurance = Literal["none", "key", "bound", "session"]
+"""How surely the caller is who it says: a purpose names the weakest that may use it."""
+ASSURANCES: tuple[Assurance, ...] = ("none", "key", "bound", "session")
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -32,6 +36,17 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Registered application; empty for anonymous callers, never an address."""
     org: str | None = None
     """USCC of the organisation behind the application."""
+    unit: str | None = None
+    """Division or office of the organisation, as the app was registered."""
+    assurance: Assurance = "none"
+    credential_id: str = ""
+    """Id of the key or thumbprint of the bound key: what the audit names; never the credential."""
+    grants: tuple[Grant, ...] = ()
+    """Live grants for the purpose of this request: what the plans are narrowed by."""
+    case_ref: str | None = None
+    """`Case-Ref` of this request; kept encrypted, never logged."""
+    subject_key: str | None = None
+    """Tier `subject`: the subject whose own records may be seen."""
 
     @property
     def plan_tier(self) -> str:
