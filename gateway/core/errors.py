@@ -247,3 +247,9 @@ class NoActivePolicy(RequestError):
     """No policy has been activated in this store."""
 
     code = "no-active-policy"
+
+
+class AuditUnavailable(RequestError):
+    """What must be written down before it is shown cannot be written: no data."""
+
+    code = "audit-unavailable"

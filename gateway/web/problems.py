@@ -162,6 +162,9 @@ _TABLE = """
 503 query-timeout          查询超时                   Query timeout
     查询用时过长；请缩小范围后再试。
     The query took too long; narrow it.
+503 audit-unavailable      无法留痕                   Audit unavailable
+    查询留痕暂时无法写入，因此不提供数据；请稍后再试。
+    The audit trail cannot be written now, so no data is given; try again later.
 503 policy-expired         策略已过期                 Policy expired
     策略的依据已过期，在更新前不能显示。
     A basis of the policy has ended; nothing is shown until it is renewed.

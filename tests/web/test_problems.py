@@ -38,7 +38,7 @@ API = {
     429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
     431: ("headers-too-large",),
     500: ("internal",),
-    503: ("unavailable", "overloaded", "query-timeout", "policy-expired", "no-active-policy"),
+    503: ("unavailable", "overloaded", "query-timeout", "audit-unavailable", "policy-expired", "no-active-policy"),
 }
 
 
