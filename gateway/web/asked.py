@@ -7,6 +7,7 @@ the caller is known. This room must not know what a path is about.
 
 from collections.abc import Mapping
 from datetime import date
+from typing import cast
 from urllib.parse import quote
 
 from gateway.core.callers.caller import Caller
@@ -14,6 +15,7 @@ from gateway.core.errors import ErrorItem, InvalidParameter, NotFound
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
 from gateway.web import parameters, replies
+from gateway.web.asgi import Scope
 from gateway.web.callers import caller_of
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
@@ -93,7 +95,7 @@ class Asked:
 
     def __init__(self, request: AnyRequest) -> None:
         self.house = house_of(request)
-        self.scope = request.scope
+        self.scope: Scope = cast(Scope, request.scope)
         fields: dict[bytes, bytes] = {}
         for name, value in request.scope["headers"]:
             if name in _READ:
@@ -179,7 +181,7 @@ async def begin(request: AnyRequest, described: Described) -> Asked:
         parameters.refuse_unknown(params, described.query_names)
     asked.params = params
     asked.path, asked.format = _format(request.scope["path"], asked.field(b"accept"), described)
-    asked.caller = await caller_of(asked.services, request.scope["headers"])
+    asked.caller = await caller_of(asked.services, asked.scope)
     asked.language = language_of(asked.field(b"accept-language"))
     return asked
 

@@ -1,37 +1,49 @@
-"""Who asks: the credential and the `Purpose` of a request, as text, handed to the story that knows them.
+"""Who asks: what a request shows of its sender, as text, handed to the story that knows credentials.
 
-Rules: a request has one `Authorization` field or none; two are a forged or broken request and are refused; nothing about tiers
-is read from any other header field. This room must not decide what a caller may do.
+Rules: nothing about tiers is read from any field but those named here; a field that may stand once and stands twice is a forged or
+broken request. The path is the one that was sent, never one that was rebuilt. This room must not decide what a caller may do.
 """
 
-from collections.abc import Iterable
-
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.errors import BadRequest, CredentialsInvalid
-from gateway.operations.identify_caller import identify_caller
+from gateway.core.errors import BadRequest
+from gateway.operations.identify_caller import Presented, identify_caller
 from gateway.services import Services
+from gateway.web.asgi import Scope
 
 
-async def caller_of(services: Services, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+async def caller_of(services: Services, scope: Scope) -> Caller:
     """The caller of a request.
 
     Raises CredentialsInvalid, PurposeMissing, NotPermitted, BadRequest.
     """
-    authorization: bytes | None = None
-    purpose: bytes | None = None
-    for name, value in headers:
+    presented = presented_by(scope)
+    return PUBLIC if presented.nobody else await identify_caller(services, presented)
+
+
+def presented_by(scope: Scope) -> Presented:
+    """What a request shows of its sender.
+
+    Raises BadRequest for a purpose or case reference given twice.
+    """
+    authorization: list[str] = []
+    proofs: list[str] = []
+    once: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
         if name == b"authorization":
-            if authorization is not None:
-                raise CredentialsInvalid
-            authorization = value
-        elif name == b"purpose":
-            if purpose is not None:
-                raise BadRequest("Purpose 请求头只能出现一次。")
-            purpose = value
-    if authorization is None and purpose is None:
-        return PUBLIC
-    return await identify_caller(
-        services,
-        None if authorization is None else authorization.decode("latin-1"),
-        None if purpose is None else purpose.decode("latin-1").strip(),
+            authorization.append(value.decode("latin-1"))
+        elif name == b"dpop":
+            proofs.append(value.decode("latin-1"))
+        elif name == b"purpose" or name == b"case-ref":
+            if name in once:
+                raise BadRequest(f"{'Purpose' if name == b'purpose' else 'Case-Ref'} 请求头只能出现一次。")
+            once[name] = value.decode("latin-1").strip()
+    peer = scope.get("client")
+    return Presented(
+        method="HEAD" if scope["state"].get("head") else scope["method"],
+        path=(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1"),
+        authorization=tuple(authorization),
+        proofs=tuple(proofs),
+        purpose=once.get(b"purpose"),
+        case_ref=once.get(b"case-ref"),
+        address=str(peer[0]) if peer else "",
     )

@@ -47,6 +47,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """`Case-Ref` of this request; kept encrypted, never logged."""
     subject_key: str | None = None
     """Tier `subject`: the subject whose own records may be seen."""
+    scopes: tuple[str, ...] = ()
+    """Parts of the API that an API key is kept to; empty: no narrowing of its own."""
 
     @property
     def plan_tier(self) -> str:
@@ -73,16 +75,16 @@ PUBLIC = Caller(tier="public", purpose=OPEN_PURPOSE, purposes=(OPEN_PURPOSE,))
 """Anyone, without a credential."""
 
 
-def caller_of_token(*, tier: Tier, org: str, app: str, purposes: tuple[str, ...], stated: str | None) -> Caller:
-    """The caller behind an access token, for the purpose that the request states.
+def stated_purpose(stated: str | None, purposes: tuple[str, ...]) -> str:
+    """The purpose of one request, out of those that its credential allows.
 
-    Raises PurposeMissing when the token allows several purposes and the request states none, NotPermitted when it states one
-    that the token does not allow. `open.read` is everybody's, so a bound caller may ask as the public does.
+    Raises PurposeMissing when the credential allows several purposes and the request states none, NotPermitted when it states one that
+    the credential does not allow. `open.read` is everybody's, so a bound caller may ask as the public does.
     """
     if stated is None:
         if len(purposes) != 1:
             raise PurposeMissing("state one of the purposes of this credential", place="Purpose", hint="send the header Purpose")
-        stated = purposes[0]
-    elif stated not in purposes and stated != OPEN_PURPOSE:
+        return purposes[0]
+    if stated not in purposes and stated != OPEN_PURPOSE:
         raise NotPermitted("this credential does not allow the stated purpose", place="Purpose")
-    return Caller(tier=tier, purpose=stated, purposes=purposes, credential_kind="token", app=app, org=org)
+    return stated
