@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway.core.disclosure.masking import Treat
-from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, TierInfo
+from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, Redlines, TierInfo
 from gateway.core.disclosure.treatments import Treatment
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
@@ -196,6 +196,7 @@ class Policies(Struct, frozen=True, kw_only=True):
     purposes: Mapping[str, PurposeInfo]
     tiers: Mapping[str, TierInfo]
     classes: Mapping[FieldClass, ClassInfo]
+    redlines: Redlines
     warnings: tuple[PolicyError, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict)
     """Answers of pure functions of this very version (legality and periods of a day); a convenience, bounded by `gates`."""

@@ -142,6 +142,7 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
         purposes=MappingProxyType(dict(texts.purposes)),
         tiers=MappingProxyType(dict(texts.tiers)),
         classes=MappingProxyType(dict(texts.classes)),
+        redlines=texts.redlines,
         warnings=warnings,
     )
     return Checked(policies=policies, errors=(), warnings=warnings)
