@@ -4,20 +4,25 @@ Rules: an algorithm belongs to the key, never to the message; a small-order or n
 with S ≥ L are refused; one key pair serves one use. `Signer` and `Verifier` are protocols, so that a hardware module or a
 签名验签服务器, and SM2, plug in here and nowhere else.
 
-This is the only file of the core that imports cryptography. It must not read files, draw randomness or decide whom to trust.
+JOSE keys of callers (P-256, Ed25519, RSA) verify here too, each with its one algorithm.
+
+This is the only file of the core that imports cryptography and joserfc. It must not read files, draw randomness or decide whom to trust.
 """
 
 import hashlib
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Literal, Protocol
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from joserfc import jwk, jws
+from joserfc.errors import JoseError
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, SettingsError
@@ -274,3 +279,107 @@ def hmac_with(hash_of: Callable[[bytes], bytes], key: bytes, data: bytes) -> byt
         key = hash_of(key)
     key = key.ljust(64, b"\0")
     return hash_of(key.translate(OUTER_PAD) + hash_of(key.translate(INNER_PAD) + data))
+
+
+# --- JOSE: keys of callers --------------------------------------------------------------------------------------------
+
+JoseAlgorithm = Literal["PS256", "ES256", "Ed25519"]
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
+_COORDINATE = 43
+"""Characters of 32 bytes in base64url."""
+RSA_BITS = (3072, 8192)
+
+
+class JoseKeyRefused(ValueError):
+    """A JSON Web Key that is none of ours: another type or curve, private, too short, or not in its one spelling."""
+
+
+class JoseKey:
+    """A caller's public key with the one algorithm that it verifies."""
+
+    __slots__ = ("_key", "alg", "members", "thumbprint")
+
+    def __init__(self, key: jwk.Key, alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
+        self._key = key
+        self.alg = alg
+        self.members = members
+        """Exactly the public members."""
+        self.thumbprint = key.thumbprint()
+        """RFC 7638, SHA-256, base64url."""
+
+    def verify(self, compact: str) -> bool:
+        """Whether this key, with its own algorithm, signed these three segments; what they say is not looked at."""
+        try:
+            jws.deserialize_compact(compact, self._key, algorithms=[self.alg])
+        except (JoseError, ValueError):
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<JoseKey {self.alg} {self.thumbprint}>"
+
+
+def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset(), rsa: bool = False) -> JoseKey:
+    """The key of a JWK: P-256 or Ed25519, with `rsa` also RSA of 3072 bits and more.
+
+    Members beside the public ones are refused unless they are `ignored`. Raises JoseKeyRefused.
+    """
+    kty = given.get("kty")
+    names, alg = _JWK.get(str(kty), ((), "ES256"))
+    members = {name: value for name, value in given.items() if name not in ignored}
+    if not names or set(members) != {"kty", *names} or (kty == "RSA" and not rsa):
+        raise JoseKeyRefused("not a public key of a known type")
+    texts = {name: value for name, value in members.items() if isinstance(value, str)}
+    if len(texts) != len(members):
+        raise JoseKeyRefused("members of a key are texts")
+    if kty == "RSA":
+        _check_rsa(texts)
+    else:
+        if texts["crv"] != ("P-256" if kty == "EC" else "Ed25519"):
+            raise JoseKeyRefused("another curve")
+        if any(len(texts[name]) != _COORDINATE or not _BASE64URL.match(texts[name]) for name in names if name != "crv"):
+            raise JoseKeyRefused("a coordinate has 32 bytes")
+    try:
+        key = jwk.import_key({**texts})
+        if kty == "OKP":  # refuses points of small order, which would verify almost anything
+            Ed25519Verifier("caller", urlsafe_b64decode(texts["x"] + "="))
+        return JoseKey(key, alg, texts)
+    except (JoseError, ValueError, TypeError, ExchangeError) as error:
+        raise JoseKeyRefused("no point of its curve") from error
+
+
+_JWK: dict[str, tuple[tuple[str, ...], JoseAlgorithm]] = {
+    "EC": (("crv", "x", "y"), "ES256"),
+    "OKP": (("crv", "x"), "Ed25519"),
+    "RSA": (("n", "e"), "PS256"),
+}
+
+
+def _check_rsa(texts: Mapping[str, str]) -> None:
+    modulus = texts["n"]
+    if texts["e"] != "AQAB" or not _BASE64URL.match(modulus) or modulus.startswith("AA") or len(modulus) > RSA_BITS[1] // 6 + 1:
+        raise JoseKeyRefused("an RSA key has the exponent 65537 and a modulus without leading zeros")
+    try:
+        bits = int.from_bytes(urlsafe_b64decode(modulus + "=" * (-len(modulus) % 4)), "big").bit_length()
+    except (BinasciiError, ValueError) as error:
+        raise JoseKeyRefused("no base64url") from error
+    if not RSA_BITS[0] <= bits <= RSA_BITS[1]:
+        raise JoseKeyRefused("an RSA key has 3072 to 8192 bits")
+
+
+def jose_key_of_pem(pem: bytes) -> JoseKey:
+    """The key of a PEM file with a public key.
+
+    Raises JoseKeyRefused, also for a private one: it belongs to nobody but its owner.
+    """
+    try:
+        loaded = load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise JoseKeyRefused("no public key in PEM") from error
+    for kty in ("EC", "OKP", "RSA"):
+        try:
+            members = jwk.import_key(pem, kty).as_dict(private=False)
+        except (JoseError, ValueError, TypeError):
+            continue
+        return jose_key(dict(members), rsa=True)
+    raise JoseKeyRefused(f"{type(loaded).__name__} is no key of ours")

@@ -1,0 +1,129 @@
+"""Compact JWS, strictly: three segments in their one spelling, and JSON in which no name stands twice.
+
+Rules: common decoders let the last of two equal names win and read `1e3` as a number; here both are refused, for two readers of one
+token must never see two texts. Nothing is verified here: whoever reads must still ask the key. This room must not know what claims mean.
+"""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as BinasciiError
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, NoReturn
+
+MAX_BYTES: Final = 8192
+
+
+class Malformed(ValueError):
+    """No compact JWS as it should be; the text is a short word for the log."""
+
+
+class Compact(NamedTuple):
+    """A compact JWS taken apart, not yet verified."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("json-twice")
+    return found
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise Malformed("json-constant")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
+
+
+def strict_json(raw: bytes) -> Mapping[str, Any]:
+    """A JSON object in UTF-8 in which no name stands twice, at any depth.
+
+    Raises Malformed.
+    """
+    try:
+        found = _DECODER.decode(raw.decode("utf-8"))
+    except Malformed:
+        raise
+    except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
+        raise Malformed("json-form") from None
+    if not isinstance(found, dict):
+        raise Malformed("json-object")
+    return found
+
+
+def decoded(segment: str) -> bytes:
+    """The bytes of a base64url segment in its one spelling.
+
+    Raises Malformed.
+    """
+    try:
+        raw = urlsafe_b64decode(segment.encode("ascii") + b"=" * (-len(segment) % 4))
+    except (BinasciiError, ValueError):
+        raise Malformed("base64-form") from None
+    if urlsafe_b64encode(raw).rstrip(b"=").decode() != segment:
+        raise Malformed("base64-spelling")
+    return raw
+
+
+def read_header(segment: str) -> Mapping[str, Any]:
+    """The protected header behind a first segment.
+
+    Raises Malformed.
+    """
+    return strict_json(decoded(segment))
+
+
+def read_compact(text: str) -> Compact:
+    """A compact JWS of at most 8 KiB, taken apart.
+
+    Raises Malformed.
+    """
+    segments = _segments(text)
+    return Compact(read_header(segments[0]), strict_json(decoded(segments[1])))
+
+
+def _segments(text: str) -> list[str]:
+    if len(text) > MAX_BYTES:
+        raise Malformed("too-long")
+    segments = text.split(".")
+    if len(segments) != 3 or not all(segments):
+        raise Malformed("segments")
+    return segments
+
+
+def split(text: str) -> tuple[str, str]:
+    """Header and payload segments; the third one is the key's business, but it must be there, in its one spelling.
+
+    Raises Malformed.
+    """
+    header, payload, signature = _segments(text)
+    decoded(signature)
+    return header, payload
+
+
+def whole_second(claims: Mapping[str, Any], name: str) -> int:
+    """A time among claims: an integer, and no boolean.
+
+    Raises Malformed when it is absent or something else.
+    """
+    value = claims.get(name)
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise Malformed(f"{name}-form")
+    return value
+
+
+_GRAPHIC: Final = frozenset(map(chr, range(0x21, 0x7F)))
+
+
+def single_use_id(claims: Mapping[str, Any]) -> str:
+    """A `jti` of 16 to 128 printable ASCII characters.
+
+    Raises Malformed.
+    """
+    value = claims.get("jti")
+    if not isinstance(value, str) or not 16 <= len(value) <= 128 or not _GRAPHIC.issuperset(value):
+        raise Malformed("jti-form")
+    return value

@@ -1,0 +1,135 @@
+"""DPoP: that whoever shows a token also holds the key it is bound to (RFC 9449; policy.md §14.4).
+
+Rules: one header field, exactly three header members, a public key only, the configured origin and the exact path; the server's nonce is
+an HMAC of a slot of sixty seconds, so that nothing has to be remembered for it. A parsed key is kept by the header segment it came in:
+a program sends the same one each time. This room knows no store and no clock.
+"""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.core.callers.compact import MAX_BYTES, Malformed, decoded, read_header, single_use_id, split, strict_json, whole_second
+from gateway.core.callers.refusals import NonceWanted, ProofRefused
+from gateway.core.signing import JoseKey, JoseKeyRefused, jose_key
+
+TYP: Final = "dpop+jwt"
+HEADER: Final = frozenset({"typ", "alg", "jwk"})
+ALGORITHMS: Final = ("ES256", "Ed25519")
+SLOT_S: Final = 60
+_IGNORED: Final = frozenset({"use", "kid", "alg"})
+_LONGEST_HEADER: Final = 2048
+_KEPT_KEYS: Final = 4096
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """A believed proof: which key made it, and the id that may be used this once."""
+
+    jkt: str
+    """RFC 7638 thumbprint of its key."""
+    jti: str
+    issued_at: datetime
+    used_until: datetime
+    """Until then its id must be remembered."""
+
+
+def nonce_of(key: bytes, now: datetime, *, before: int = 0) -> str:
+    """The server's nonce of the present slot, or of one before it."""
+    slot = int(now.timestamp()) // SLOT_S - before
+    return urlsafe_b64encode(hmac.digest(key, b"dpop-nonce" + slot.to_bytes(8, "big"), "sha256")[:18]).decode()
+
+
+def nonce_holds(key: bytes, now: datetime, nonce: str) -> bool:
+    """Whether this is the nonce of the present slot or of the one before."""
+    given = nonce.encode("utf-8", "replace")
+    return any(hmac.compare_digest(nonce_of(key, now, before=before).encode(), given) for before in (0, 1))
+
+
+def digest_of(token: str) -> str:
+    """`ath` of a token."""
+    return urlsafe_b64encode(hashlib.sha256(token.encode("ascii")).digest()).rstrip(b"=").decode()
+
+
+def check_proof(
+    proofs: Sequence[str],
+    *,
+    method: str,
+    url: str,
+    now: datetime,
+    window_s: int,
+    token: str | None = None,
+    jkt: str | None = None,
+    nonce_key: bytes | None = None,
+) -> Proof:
+    """The proof of a request, if every rule holds.
+
+    `token` is the access token beside it and `jkt` the key that the token is bound to; `nonce_key`: the server's nonce is wanted.
+    Raises ProofRefused, NonceWanted (only when all else is right).
+    """
+    _require(len(proofs) == 1, "count")
+    text = proofs[0]
+    _require(len(text) <= MAX_BYTES, "too-long")
+    try:
+        return _checked(text, method, url, now, window_s, token, jkt, nonce_key)
+    except Malformed as error:
+        raise ProofRefused(f"proof-{error}") from None
+
+
+def _checked(
+    text: str, method: str, url: str, now: datetime, window_s: int, token: str | None, jkt: str | None, nonce_key: bytes | None
+) -> Proof:
+    header, payload = split(text)
+    _require(len(header) <= _LONGEST_HEADER, "too-long")
+    key = _key_of(header)
+    claims = strict_json(decoded(payload))
+    _require(claims.get("htm") == method, "htm")
+    _require(claims.get("htu") == url, "htu")
+    iat = whole_second(claims, "iat")
+    _require(abs(now.timestamp() - iat) <= window_s, "iat")
+    jti = single_use_id(claims)
+    if token is not None:
+        ath = claims.get("ath")
+        _require(isinstance(ath, str) and hmac.compare_digest(ath.encode("utf-8", "replace"), digest_of(token).encode()), "ath")
+    else:
+        _require("ath" not in claims, "ath")
+    if jkt is not None:
+        _require(hmac.compare_digest(key.thumbprint, jkt), "jkt")
+    _require(key.verify(text), "signature")
+    if nonce_key is not None:
+        nonce = claims.get("nonce")
+        if not isinstance(nonce, str) or not nonce_holds(nonce_key, now, nonce):
+            raise NonceWanted
+    return Proof(
+        jkt=key.thumbprint,
+        jti=jti,
+        issued_at=datetime.fromtimestamp(iat, UTC),
+        used_until=datetime.fromtimestamp(iat, UTC) + timedelta(seconds=window_s + 1),
+    )
+
+
+@lru_cache(maxsize=_KEPT_KEYS)
+def _key_of(segment: str) -> JoseKey:
+    """The key that a header segment carries, after the header was found right; a wrong one is read again each time."""
+    header = read_header(segment)
+    _require(set(header) == HEADER, "header")
+    _require(header["typ"] == TYP, "typ")
+    given = header["jwk"]
+    if not isinstance(given, dict):
+        raise ProofRefused("proof-jwk")
+    try:
+        key = jose_key(given, ignored=_IGNORED)
+    except JoseKeyRefused:
+        raise ProofRefused("proof-jwk") from None
+    _require(header["alg"] == key.alg, "alg")
+    return key
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ProofRefused(f"proof-{what}")
