@@ -13,16 +13,8 @@ from typing import Final
 
 from gateway.core.disclosure.masking import bands_ascend, misfit
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
-from gateway.core.disclosure.rules import (
-    OPEN_PURPOSE,
-    RULED_TIERS,
-    TIER_ORDER,
-    TIERS,
-    DisclosureFiles,
-    ExceptionText,
-    Rule,
-    line_naming,
-)
+from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule, line_naming
+from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import Clear, Drop, Exists, Generalise, Keep, Redact, Surname, describe, leq, rank, treatment_of
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
@@ -92,8 +84,6 @@ def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date 
             yield _at(rule, "policy-S10", f"there is no tier {tier}", key="for", hint=f"one of {', '.join(sorted(RULED_TIERS))}")
         elif tier == _DEVELOPER:
             yield _at(rule, "policy-S4", "developer reads the public plans", key="for", hint="name public instead")
-        elif tier not in RULED_TIERS:
-            yield _at(rule, "policy-S10", f"the tier {tier} has no plans yet", key="for", hint=f"one of {', '.join(sorted(RULED_TIERS))}")
         elif tier in SHARING_TIERS and dataset.share == "none":
             yield _at(rule, "policy-S10", f"{dataset.id} is not shared: no rule for {tier}", key="for", hint="see `share` of the dataset")
     for purpose in rule.purposes:
@@ -111,6 +101,10 @@ def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date 
             yield _at(rule, "policy-S10", f"{dataset.id} holds no records about {kind}", key="for", hint="see subject_kinds of the dataset")
     for name in rule.basis:
         yield from _ground(dataset, rule, name, "basis", None, day)
+    named = rule.obligations.rate_class
+    if named is not None and named not in texts.rate_classes:
+        known = ", ".join(sorted(texts.rate_classes))
+        yield _at(rule, "policy-S10", f"there is no rate class {named}", key="obligations", hint=f"one of {known}")
 
 
 def _rule_fields(dataset: Dataset, rule: Rule, day: date | None) -> Iterator[PolicyError]:
@@ -157,6 +151,9 @@ def _file_names(catalogue: Catalogue, texts: DisclosureFiles, files: Mapping[str
         for tier in purpose.tiers:
             if tier not in TIERS:
                 yield fault("purposes.toml", name, f"purpose {name}: there is no tier {tier}", f"one of {', '.join(TIERS)}")
+        if purpose.retention not in catalogue.retention:
+            detail = f"purpose {name}: there is no retention {purpose.retention}"
+            yield fault("purposes.toml", name, detail, f"one of {', '.join(sorted(catalogue.retention))}")
         for basis in purpose.basis:
             if wrong := dead(basis, day):
                 yield fault("purposes.toml", name, f"purpose {name}: its basis is {wrong}", "name a ground in force")

@@ -7,7 +7,7 @@ concerned says in plain Chinese what is withheld and by which law. This room mus
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Plan, Policies, Reasons
-from gateway.core.disclosure.rules import TIER_ORDER, TIERS
+from gateway.core.disclosure.tiers import TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import DROP, Clear, Drop, Exists, Generalise, Keep, Redact, Surname, Treatment, describe, leq, rank
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind

@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway.core.disclosure.masking import Treat
-from gateway.core.disclosure.rules import ClassInfo, PurposeInfo, Redlines, TierInfo
+from gateway.core.disclosure.obligations import Obligations
+from gateway.core.disclosure.rules import Redlines
+from gateway.core.disclosure.tiers import ClassInfo, Costs, PurposeInfo, RateClass, TierInfo
 from gateway.core.disclosure.treatments import Treatment
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
@@ -135,6 +137,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     capabilities: Mapping[str, frozenset[Capability]]
     personal: bool
     """Shows a person more than a surname: never cached, never in bulk to those without a duty."""
+    obligations: Obligations
+    """What using it owes: the rule's and the purpose's together, its rate class always named."""
+    budgets: Mapping[str, int]
+    """Field → look-ups a day for an organisation."""
+    rows: object
+    """Which rows of a grant's territory the plan may show; None: all."""
     basis: tuple[BasisRef, ...]
     reasons: Mapping[str, Reasons]
     valid_until: datetime | None
@@ -197,6 +205,8 @@ class Policies(Struct, frozen=True, kw_only=True):
     tiers: Mapping[str, TierInfo]
     classes: Mapping[FieldClass, ClassInfo]
     redlines: Redlines
+    rate_classes: Mapping[str, RateClass]
+    costs: Costs
     warnings: tuple[PolicyError, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict)
     """Answers of pure functions of this very version (legality and periods of a day); a convenience, bounded by `gates`."""

@@ -18,10 +18,11 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.disclosure import checks
 from gateway.core.disclosure.masking import misfit, nothing, treat_function, unchanged
+from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import (
     GUESSABLE,
     PERSONAL_CLASSES,
@@ -42,11 +43,11 @@ from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.disclosure.rules import (
     DisclosureFiles,
     ExceptionText,
-    PurposeInfo,
     Rule,
     read_disclosure_files,
     read_rules,
 )
+from gateway.core.disclosure.tiers import PurposeInfo
 from gateway.core.disclosure.treatments import (
     DROP,
     Clear,
@@ -143,6 +144,8 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
         tiers=MappingProxyType(dict(texts.tiers)),
         classes=MappingProxyType(dict(texts.classes)),
         redlines=texts.redlines,
+        rate_classes=MappingProxyType(dict(texts.rate_classes)),
+        costs=texts.costs,
         warnings=warnings,
     )
     return Checked(policies=policies, errors=(), warnings=warnings)
@@ -208,6 +211,9 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "summary": _summary(dataset, clear) if held_texts else None,
         "capabilities": MappingProxyType({name: frozenset(cell.capabilities) for name, cell in cells.items() if cell.capabilities}),
         "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
+        "obligations": _obligations(tier, purpose, rule, texts),
+        "budgets": MappingProxyType({name: int(line.budget.partition("/")[0]) for name, line in rule.fields.items() if line.budget}),
+        "rows": rule.rows,
         "basis": tuple(grounds),
         "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
     }
@@ -222,6 +228,16 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "law": law,
     }
     return Plan(**body, steps=steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))
+
+
+def _obligations(tier: str, purpose: str, rule: Rule, texts: DisclosureFiles) -> Obligations:
+    """What the rule says, never less than its purpose demands; callers are counted in the class of their tier where no rule names one."""
+    own = rule.obligations
+    return structs.replace(
+        own,
+        case_ref=max(own.case_ref, texts.purposes[purpose].case_ref, key=("none", "required").index),
+        rate_class=own.rate_class or texts.tiers[tier].rate_class,
+    )
 
 
 def _step(dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Reasons]) -> Step:

@@ -1,4 +1,4 @@
-"""Reads what people write about disclosure: tiers, purposes, red lines, and the `[[rules]]` beside the fields of a dataset.
+"""Reads what people write about disclosure: red lines, and the `[[rules]]` beside the fields of a dataset.
 
 Rules: everything is decoded strictly (unknown keys, unknown words and values outside a closed list are refused with file and
 line); nothing is accepted that the compiler does not use; ids are plain ASCII. What a rule *means* is decided in `policy` and
@@ -8,64 +8,20 @@ line); nothing is accepted that the compiler does not use; ids are plain ASCII. 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.core.disclosure.obligations import Obligations
+from gateway.core.disclosure.tiers import ClassInfo, Costs, Grounds, Name, PurposeInfo, RateClass, TierInfo, read_purposes, read_tiers
 from gateway.core.disclosure.treatments import Treatment, TreatmentSpec, treatment_of
 from gateway.core.errors import PolicyError
-from gateway.core.records.model import BasisRef, Capability, DatasetId, FieldClass, SubjectKind
+from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.policy_file import PolicyFile
 
-TIERS: Final = ("public", "developer", "subject", "department", "partner", "supervisor", "pboc")
-TIER_ORDER: Final = frozenset({("public", "subject"), ("public", "department"), ("public", "partner"), ("department", "supervisor")})
-"""policy.md §3: the first shows no more than the second; `pboc` stands alone."""
-RULED_TIERS: Final = frozenset({"public", "department", "partner"})
-"""Tiers that have gates and a door today; a rule for another is refused rather than half kept."""
-
-OPEN_PURPOSE: Final = "open.read"
 Flag = Literal["minor", "sealed", "disputed"]
-Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$")]
-_NAME: Final = re.compile("[a-z][a-z0-9_.-]{0,62}")
-Said = Annotated[str, Meta(min_length=1, max_length=200)]
-Grounds = Annotated[tuple[BasisRef, ...], Meta(min_length=1, max_length=8)]
-
-
-class TierInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A tier as people read it."""
-
-    label: Said
-
-
-class ClassInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A class of fields as people read it: what it is, and why and by which law it may be withheld."""
-
-    label: Said
-    reason: Said
-    basis: tuple[BasisRef, ...] = ()
-
-
-class TiersText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`tiers.toml`."""
-
-    order: tuple[tuple[str, str], ...]
-    tiers: dict[str, TierInfo]
-    classes: dict[FieldClass, ClassInfo]
-
-
-class PurposeInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why somebody may ask, on which ground, and under which tiers."""
-
-    label: Said
-    basis: Grounds
-    tiers: Annotated[tuple[str, ...], Meta(min_length=1)]
-
-
-class PurposesText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`purposes.toml`."""
-
-    purposes: dict[str, Any]
+Budget = Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}/day$", max_length=13)]
 
 
 class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -117,6 +73,8 @@ class FieldRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     treatment: TreatmentSpec | None = None
     allow: tuple[Capability, ...] = ()
     deny: tuple[Capability, ...] = ()
+    budget: Budget | None = None
+    """Look-ups a day for an organisation: `200/day`."""
     basis: tuple[str, ...] = ()
 
 
@@ -128,7 +86,9 @@ class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     class_: dict[FieldClass, TreatmentSpec] = {}
     text: TreatmentSpec = "drop"
     field: dict[str, Any] = {}
+    rows: Any = None
     basis: Annotated[tuple[str, ...], Meta(min_length=1)]
+    obligations: Obligations
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -147,6 +107,9 @@ class Rule(Struct, frozen=True, kw_only=True):
     lines: Mapping[str, int]
     """Line of each key of the block: `class`, `field.uscc`."""
     basis: tuple[str, ...]
+    obligations: Obligations
+    rows: object = None
+    """What `rows` says, as written."""
 
     def line_of(self, field: str, *, text: bool = False) -> int:
         """The line that decides how a field is treated: its own, else that of its class or of texts, else the rule's."""
@@ -160,6 +123,8 @@ class DisclosureFiles(Struct, frozen=True, kw_only=True):
 
     tiers: Mapping[str, TierInfo]
     classes: Mapping[FieldClass, ClassInfo]
+    rate_classes: Mapping[str, RateClass]
+    costs: Costs
     purposes: Mapping[str, PurposeInfo]
     redlines: Redlines
 
@@ -173,24 +138,8 @@ def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
 
     Raises PolicyError policy-parse with file and line.
     """
-    file = _file(files, "tiers.toml")
-    tiers = file.convert(file.values, TiersText)
-    if set(tiers.tiers) != set(TIERS):
-        raise file.error(f"the tiers are exactly {', '.join(TIERS)}", "tiers", hint="policies/README.md says what each is")
-    if frozenset(tiers.order) != TIER_ORDER or len(tiers.order) != len(TIER_ORDER):
-        pairs = ", ".join(f"{below} ⊑ {above}" for below, above in sorted(TIER_ORDER))
-        raise file.error(f"the order of tiers is fixed: {pairs}", "order")
-    missing = [name for name in get_args(FieldClass) if name not in tiers.classes]
-    if missing:
-        raise file.error(
-            f"classes without a label: {', '.join(missing)}", "classes", hint="every class says what it is and why it is withheld"
-        )
-    file = _file(files, "purposes.toml")
-    purposes: dict[str, PurposeInfo] = {}
-    for name, said in file.convert(file.values, PurposesText).purposes.items():
-        if _NAME.fullmatch(name) is None:
-            raise file.error(f"purpose `{name}` has no plain name", "purposes", name, hint="small letters, digits, dots and dashes")
-        purposes[name] = file.convert(said, PurposeInfo, "purposes", name)
+    tiers = read_tiers(_file(files, "tiers.toml"))
+    purposes = read_purposes(_file(files, "purposes.toml"))
     file = _file(files, "redlines.toml")
     redlines = file.convert(file.values, Redlines)
     for number, redline in enumerate(redlines.redlines):
@@ -200,7 +149,14 @@ def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
             raise file.error(f"red line {redline.id}: `when` names exactly one of flag, class, field", "redlines", number)
         if (redline.max == "drop-row") != (when.flag is not None):
             raise file.error(f'red line {redline.id}: a flag takes max = "drop-row", a class or a field a treatment', "redlines", number)
-    return DisclosureFiles(tiers=tiers.tiers, classes=tiers.classes, purposes=purposes, redlines=redlines)
+    return DisclosureFiles(
+        tiers=tiers.tiers,
+        classes=tiers.classes,
+        rate_classes=tiers.rate_classes,
+        costs=tiers.costs,
+        purposes=purposes,
+        redlines=redlines,
+    )
 
 
 def _file(files: Mapping[str, bytes], path: str) -> PolicyFile:
@@ -236,6 +192,8 @@ def read_rules(dataset: DatasetId, tables: tuple[dict[str, Any], ...], file: str
                 fields={name: place.convert(said, FieldRule, f"field.{name}") for name, said in text.field.items()},
                 lines=keys,
                 basis=text.basis,
+                obligations=text.obligations,
+                rows=text.rows,
             )
         )
     return tuple(rules)

@@ -132,7 +132,8 @@ def _parse(name: str, text: bytes) -> dict[str, Any]:
         if token[0] in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise PolicyError(f"brackets nested deeper than {MAX_DEPTH}", file=name, line=text.count(b"\n", 0, token.start()) + 1)
+                raise PolicyError(f"brackets nested deeper than {MAX_DEPTH}", file=name, line=text.count(b"\n", 0, token.start()) + 1,
+                                  hint="no key of a policy nests so deep")
         elif token[0] in b"]}":
             depth -= 1
     try:
@@ -142,9 +143,10 @@ def _parse(name: str, text: bytes) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         match = _AT_LINE.search(str(error))
         line = int(match[1]) if match else text.count(b"\n") + 1
-        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=line) from None
+        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=line,
+                          hint="a key may stand once in its table; see the rules of TOML 1.0") from None
     except RecursionError:
-        raise PolicyError("nested too deeply", file=name) from None
+        raise PolicyError("nested too deeply", file=name, hint="no key of a policy nests so deep") from None
 
 
 def check_folder(files: Mapping[str, bytes]) -> None:

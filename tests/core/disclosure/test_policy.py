@@ -247,8 +247,11 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "keep", first = -1 }', "first = -1"),
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "pseudonym" }', "pseudonym"),
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "token" }', "token"),
-        ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nobligations = { audit = "count" }', "obligations"),
-        ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nrows = { all = [] }', "rows"),
+        ("policy-parse", 'obligations = { audit = "count"', 'obligations = { audit = "all"', 'audit = "all"'),
+        ("policy-parse", 'obligations = { audit = "count"', 'obligations = { watermark = true, audit = "count"', "watermark"),
+        ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nobligations = { audit = "count" }', "rate_class"),
+        ("policy-S10", 'rate_class = "open"', 'rate_class = "nowhere"', '"nowhere"'),
+        ("policy-parse", 'allow = ["lookup"] }  # 县区', 'allow = ["lookup"], budget = "many" }  # 县区', '"many"'),
         ("policy-parse", 'basis = ["cf48", "xxgk20"]', "basis = []", "basis = []"),
         ("policy-parse", 'kinds = ["legal"] }\nclass', 'kinds = ["company"] }\nclass', '["company"]'),
         ("policy-parse", 'class = { O = "clear" }', 'class = { X = "clear" }', 'X = "clear"'),
@@ -529,11 +532,13 @@ def test_duplicate_keys_and_missing_files_are_refused() -> None:
 def test_ten_thousand_rules_are_the_limit() -> None:
     """A folder of more rules is refused, quickly and by name."""
     purposes = "".join(
-        f'\n[purposes."p{number}"]\nlabel = "p"\nbasis = [{{ law = "法", from = 2020-01-01 }}]\ntiers = ["department"]\n'
+        f'\n[purposes."p{number}"]\nlabel = "p"\nsubject_label = "p"\ncase_ref = "none"\nassurance = "bound"\n'
+        f'retention = "audit.count"\nbasis = [{{ law = "法", from = 2020-01-01 }}]\ntiers = ["department"]\n'
         for number in range(10_001)
     )
     rules = "".join(
-        f'\n[[rules]]\nid = "r{number}"\nfor = {{ tiers = ["department"], purposes = ["p{number}"], kinds = ["legal"] }}\nbasis = ["gx"]\n'
+        f'\n[[rules]]\nid = "r{number}"\nfor = {{ tiers = ["department"], purposes = ["p{number}"], kinds = ["legal"] }}\n'
+        'basis = ["gx"]\nobligations = {}\n'
         for number in range(10_001)
     )
     files = dict(shipped_files())
