@@ -1,8 +1,7 @@
-"""Which values of a record stand as ciphertext, and how they get there and back (policy.md §11).
+"""How values that stand as ciphertext get there and back (policy.md §11).
 
-Rules: in clear stands only what is open by law or a business contact (classes O and B1), is no free text, and is not of a type that
-always concerns a person; everything else, known or unknown, is sealed: P1, P2, P3, B2, unclassified fields, and the raw text of
-every kind of subject. A null is no secret. The data key is the person's own, or the dataset's of this year for organisations.
+Rules: `core/records/sealed` says which: P1, P2, P3, B2, unclassified fields, and the raw text of every kind of subject. A null is no
+secret. The data key is the person's own, or the dataset's of this year for organisations.
 This room must not decide who may see a value.
 """
 
@@ -12,7 +11,8 @@ from typing import Final
 import msgspec
 
 from gateway.core.errors import StoreError
-from gateway.core.records.model import Dataset, Field, Redaction, SubjectId, SubjectKind, Value
+from gateway.core.records.model import Dataset, Redaction, SubjectId, SubjectKind, Value
+from gateway.core.records.sealed import is_sealed
 from gateway.store.reads import Reads, Row
 from gateway.store.store import Transaction
 from gateway.store.vault import Dek, dek_id_of, unpack
@@ -20,19 +20,10 @@ from gateway.store.vault import Dek, dek_id_of, unpack
 TABLE: Final = "records"
 """The associated data of a value name this table also when an older version stands in `record_versions`."""
 
-PERSONAL_TYPES: Final = frozenset({"person_name", "id_no", "mobile", "plate", "account"})
-
 encode_value = msgspec.json.Encoder().encode
 decode_value = msgspec.json.Decoder(str | int | bool | None).decode
 _decode_clear = msgspec.json.Decoder(dict[str, str | int | bool | None]).decode
 _decode_texts = msgspec.json.Decoder(dict[str, Redaction]).decode
-
-
-def is_sealed(field: Field | None, kind: SubjectKind) -> bool:
-    """Whether this field of a record about this kind of subject stands as ciphertext; an unknown field does."""
-    if field is None or field.text or field.type.partition("(")[0] in PERSONAL_TYPES:
-        return True
-    return field.classes.get(kind, "U") not in ("O", "B1")
 
 
 def clear_fields(dataset: Dataset, kind: SubjectKind) -> frozenset[str]:

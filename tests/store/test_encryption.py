@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.records.model import SUBJECT_KINDS, Field
+from gateway.core.records.sealed import is_sealed
 from gateway.settings import Clock
 from gateway.store import audit, ingests, records
-from gateway.store.sealing import clear_fields, is_sealed
+from gateway.store.sealing import clear_fields
 from gateway.store.store import Store
 from gateway.store.tables import deks, record_versions, subject_keys
 from gateway.store.tables import records as record_rows
