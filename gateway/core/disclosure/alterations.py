@@ -12,9 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure import directions
-from gateway.core.disclosure.directions import Compare, Direction, always, any_ground, at_most, every_ground, fewer, more, scale
+from gateway.core.disclosure.directions import Compare, Direction, always, any_ground, at_least, at_most, every_ground, fewer, more, scale
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.rules import ExceptionText
+from gateway.core.disclosure.tiers import Costs
 from gateway.core.disclosure.treatments import leq, treatment_of
 from gateway.core.records.model import BasisRef
 
@@ -55,12 +56,24 @@ _TABLES: Final = {
             | {"assurance": scale("session", "bound", "key", "none"), "subject_label": _NEUTRAL},
         ),
         _Table(area="tier", added="widens", removed="narrows", members={"label": _NEUTRAL}),
+        _Table(
+            area="rate class",
+            added="neutral",
+            removed="neutral",
+            members={"burst": directions.burst, "day": at_most},
+        ),
         _Table(area="class", added="widens", removed="widens", members={"label": _NEUTRAL}),
         _Table(
             area="period",
             added="widens",
             removed="widens",
             members={"note": _NEUTRAL, "publication": directions.clock, "sharing": directions.clock, "early_stop": more},
+        ),
+        _Table(
+            area="cost",
+            added="neutral",
+            removed="neutral",
+            members=dict.fromkeys(Costs.__struct_fields__, at_least) | {"export_rows": at_most, "stream_s": at_most},
         ),
         _Table(area="ceiling", added="narrows", removed="widens", members={"max": directions.shorter}),
         _Table(area="edition", added="widens", removed="narrows", members={"title": _NEUTRAL}),
@@ -102,6 +115,9 @@ def altered(old: Policies | None, new: Policies) -> Iterator[Alteration]:
     """Everything outside the cells and plans that is otherwise in the second text; an old one that is None holds nothing."""
     yield from _entries("purpose", old.purposes if old else {}, new.purposes)
     yield from _entries("tier", old.tiers if old else {}, new.tiers)
+    yield from _entries("rate class", old.rate_classes if old else {}, new.rate_classes)
+    if old is not None and old.costs != new.costs:
+        yield from _members(_TABLES["cost"], "costs", old.costs, new.costs)
     yield from _entries("class", old.classes if old else {}, new.classes)
     was, now = old.catalogue if old else None, new.catalogue
     yield from _entries("period", _by_id(was.periods.rules) if was else {}, _by_id(now.periods.rules))

@@ -4,15 +4,15 @@ Rules: each comparison is told the value before and after; it says `narrows` onl
 first did not show; what it cannot prove `widens`. This room must not know of which text the values are.
 """
 
-import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.core.disclosure.rules import Redline
 from gateway.core.disclosure.treatments import leq, treatment_of
 from gateway.core.records.model import BasisRef, Publish
+from gateway.core.records.periods import duration_parts
 
 Direction = Literal["widens", "narrows", "neutral"]
 Compare = Callable[[Any, Any], Direction]
@@ -58,20 +58,11 @@ def every_ground(before: Iterable[BasisRef], after: Iterable[BasisRef]) -> Direc
     return when(all(any(no_wider(old, new) for new in held) for old in before))
 
 
-_DURATION: Final = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?")
-
-
-def _length(duration: str) -> tuple[int, int]:
-    found = _DURATION.fullmatch(duration)
-    years, months, days = (int(part or 0) for part in found.groups()) if found is not None else (0, 0, 0)
-    return 12 * years + months, days
-
-
 def _no_longer(before: str | None, after: str | None) -> bool:
     """Whether a duration is provably no longer; none at all is the longest."""
     if before is None or after is None:
         return before is None
-    (months, days), (months_now, days_now) = _length(before), _length(after)
+    (months, days), (months_now, days_now) = duration_parts(before), duration_parts(after)
     return months_now <= months and days_now <= days
 
 

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.alterations import Alteration, altered, said
-from gateway.core.disclosure.directions import Compare, Direction, at_most, every_ground, more, scale, when
+from gateway.core.disclosure.directions import Compare, Direction, at_least, at_most, every_ground, more, scale, when
+from gateway.core.disclosure.obligations import AUDITS, CACHES
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Plan, Policies, Reasons, digest
 from gateway.core.disclosure.treatments import DROP, Drop, Exists, describe, leq
 from gateway.core.records.model import Capability, FieldClass, SubjectKind
@@ -224,6 +225,15 @@ _GATE: Final[Mapping[str, Compare]] = {
     "flags": more,
     "requires": more,
 }
+_OWED: Final[Mapping[str, Compare]] = {
+    "audit": scale(*reversed(AUDITS)),
+    "case_ref": scale("required", "none"),
+    "max_rows": at_most,
+    "max_rows_day": at_most,
+    "min_k": at_least,
+    "cache": scale(*reversed(CACHES)),
+}
+"""What is not named here (another rate class, another licence) is not provably stricter."""
 
 
 def _surroundings(key: Key, was: Plan | None, now: Plan | None) -> Iterator[Alteration]:
@@ -234,13 +244,20 @@ def _surroundings(key: Key, was: Plan | None, now: Plan | None) -> Iterator[Alte
         yield _other(key, "plan", "removed" if now is None else "added", None, None, when(now is None), personal=personal)
         return
     personal = was.personal or now.personal
-    for area, one, other, known in (("gate", was.gate, now.gate, _GATE),):
+    for area, one, other, known in (("gate", was.gate, now.gate, _GATE), ("obligation", was.obligations, now.obligations, _OWED)):
         for member in one.__struct_fields__:
             before, after = getattr(one, member), getattr(other, member)
             if before != after:
                 compare = known.get(member)
                 direction = compare(before, after) if compare is not None else "widens"
                 yield _other(key, area, member, said(before), said(after), direction, personal=personal)
+    if was.rows != now.rows:
+        narrows = narrower_rows(msgspec.to_builtins(was.rows), msgspec.to_builtins(now.rows))
+        yield _other(key, "rows", "rows", said(was.rows), said(now.rows), when(narrows), personal=personal)
+    for name in sorted({*was.budgets, *now.budgets}):
+        before, after = was.budgets.get(name), now.budgets.get(name)
+        if before != after:
+            yield _other(key, "budget", name, said(before), said(after), at_most(before, after), personal=personal)
     if was.basis != now.basis:
         grounds, grounds_now = ("、".join(said(ground) for ground in plan.basis) for plan in (was, now))
         yield _other(key, "basis", "rule", grounds, grounds_now, every_ground(was.basis, now.basis), personal=personal)
@@ -272,7 +289,9 @@ def _conjuncts(rule: object) -> frozenset[str]:
     """The conditions that must all hold, each as canonical text."""
     if rule is None:
         return frozenset()
-    members = rule.get("all") if isinstance(rule, dict) and len(rule) == 1 else None
+    members = rule.get("parts") if isinstance(rule, dict) and rule.get("type") == "all" else None
+    if members is None and isinstance(rule, dict) and len(rule) == 1:
+        members = rule.get("all")
     if isinstance(members, list | tuple):
         return frozenset().union(*(_conjuncts(member) for member in members))
     return frozenset({said(rule)})

@@ -50,6 +50,10 @@ NARROWER = [
     ('{ do = "generalise", to = 4 }', '{ do = "generalise", to = 2 }'),
     ('text = { do = "redact", profile = "third_parties" }', 'text = { do = "redact", profile = "strict" }'),
     ('kinds = ["legal", "individual_business", "natural"]', 'kinds = ["legal", "individual_business"]'),
+    ("rows = { all = [{ within", 'rows = { all = [{ eq = ["severity", "minor"] }, { within'),
+    ("max_rows = 100", "max_rows = 50"),
+    ("min_k = 5", "min_k = 10"),
+    ('audit = "count"', 'audit = "call"'),
     ('requires = ["decision_date"]', 'requires = ["decision_date", "document_number"]'),
     ('basis = ["cf48"]\n', 'basis = ["cf48", "xxgk"]\n'),
     ("from = 2025-08-01 }", "from = 2025-08-01, until = 2030-12-31 }"),
@@ -69,8 +73,10 @@ def test_what_is_provably_narrower(changed: tuple[str, str]) -> None:
 
 WIDER = [
     ('field.region = { treatment = { do = "generalise", to = 4 } }', 'field.region = { treatment = "clear" }'),
+    ('basis = ["cf48", "xxgk"]\nobligations', 'basis = ["xxgk"]\nobligations'),
     ('cf48 = { law = "中华人民共和国行政处罚法", article = "四十八"', 'cf48 = { law = "中华人民共和国行政处罚法", article = "四十九"'),
     ('bands = ["1", "10", "100"]', 'bands = ["1", "2", "3"]'),
+    ('rate_class = "open", cache = "public" }', 'rate_class = "office", cache = "public" }'),
     ('label = "电话", type = "mobile"', 'label = "电话", type = "phone"'),
     ('act = "penalty"', 'act = "penalty.food"'),
     ('open = "conditional"', 'open = "unconditional"'),
@@ -134,6 +140,7 @@ def test_red_lines_are_told_apart() -> None:
         ("periods.toml", ('max = "P3M"', 'max = "P4M"'), True),
         ("catalogue.toml", ("[[items]]", f"{ITEM}\n[[items]]"), True),
         ("purposes.toml", ('label = "行政监管"', 'label = "行政监督管理"'), False),
+        ("purposes.toml", ('case_ref = "none"', 'case_ref = "required"'), False),
     ],
 )
 def test_the_texts_beside_the_rules(path: str, changed: tuple[str, str], widens: bool) -> None:
