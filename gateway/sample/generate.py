@@ -107,7 +107,7 @@ class _Sample:
 
     def write(self) -> list[SampleFile]:
         """All files, registrations first."""
-        market, service, tax, environment, emergency, transport, _ = self._by
+        market, service, tax, environment, emergency, transport, *_ = self._by
         penalties = self._market_penalties(market)
         people = self._people_penalties(transport)
         return [

@@ -96,11 +96,11 @@ def city_name(city: str) -> str:
 
 
 def authorities(city: str) -> tuple[Authority, ...]:
-    """The departments of a city that send files: market supervision, service, tax, environment, emergencies, transport, and a county's."""
+    """The departments of a city that send files: market, service, tax, environment, emergencies, transport, a county's market, labour."""
     name = city_name(city)
     county = CITIES[city][0]
     county_name = city_name(county)
-    serials = range(32, 39)  # XXT00011 and on: the first is the authority of the published vectors
+    serials = range(32, 40)  # XXT00011 and on: the first is the authority of the published vectors
     named = (
         (f"{name}市场监督管理局（示例）", city, ()),
         (f"{name}政务服务和数字化建设管理局（示例）", city, ("*",)),
@@ -109,6 +109,7 @@ def authorities(city: str) -> tuple[Authority, ...]:
         (f"{name}应急管理局（示例）", city, ()),
         (f"{name}交通运输局（示例）", city, ()),
         (f"{name}{county_name}市场监督管理局（示例）", county, ()),
+        (f"{name}人力资源和社会保障局（示例）", city, ()),
     )
     return tuple(
         Authority(uscc=code("11", region, serial), name=text, region=region, covers=covers)

@@ -356,7 +356,13 @@ async def test_subjects_are_walked_and_filtered(town: Services) -> None:
 async def test_a_list_says_what_it_is_and_who_stands_on_it(town: Services) -> None:
     """The listing is the record and what the list adds; nothing stands twice."""
     documents = read(await lists(town, PUBLIC, "zh-CN"))["items"]
-    assert [(each["id"], each["polarity"]) for each in documents] == [("honours", "red"), ("tax-violations", "black")]
+    assert {each["id"]: each["polarity"] for each in documents} == {
+        "abnormal-operations": "black",
+        "honours": "red",
+        "serious-market-violations": "black",
+        "tax-violations": "black",
+        "wage-arrears": "black",
+    }
     one = read(await one_list(town, "tax-violations", PUBLIC, "zh-CN"))
     items = read(await listings(town, "tax-violations", PUBLIC, ask()))["items"]
     assert one["rows"] == len(items) == 1

@@ -24,6 +24,7 @@ ORGANISATION_KEYS = ("uscc", "org_code", "reg_no", "tax_no", "institution_no", "
 CLOCKS = {
     "decision_date": "decision", "delivered_on": "delivery", "listed_on": "listing", "conduct_end": "conduct_end",
     "first_published_on": "first_publication_upstream", "valid_until": "valid_until", "publish_until_hint": "upstream_end",
+    "removed_on": "obligation_fulfilled",  # an authority takes off its list who has done what was owed
 }
 """Field → date of the life of the record."""
 Notes = list[tuple[str, str | None]]

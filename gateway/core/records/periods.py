@@ -253,7 +253,7 @@ def _period(
             return Period(state="unknown", first_day=first, rule=rule.id, flags=flags)
         if last is not None and (best is None or last < best[0]):
             best = last, rule.id
-        if first is None:
+        if first is None and clock.start != "valid_until":  # an end is no beginning
             first = _event(clock.start, dates)
     if category in NEGATIVE_CATEGORIES:
         for ceiling in table.ceilings:

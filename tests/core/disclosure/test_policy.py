@@ -28,14 +28,25 @@ from tests.core.disclosure.making import (
 )
 
 FILE = f"datasets/{PENALTIES}.toml"
-DATASETS = ("administrative-licences", PENALTIES, "honours", "registrations", "tax-violations")
+DATASETS = (
+    "abnormal-operations",
+    "administrative-licences",
+    PENALTIES,
+    "assessments",
+    "commitments",
+    "honours",
+    "registrations",
+    "serious-market-violations",
+    "tax-violations",
+    "wage-arrears",
+)
 
 
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 
 def test_every_dataset_is_ruled_for_the_three_tiers() -> None:
-    """Public, department and partner each have a plan set for all five datasets; legal persons have a plan in each."""
+    """Public, department and partner each have a plan set for all ten datasets; legal persons have a plan in each."""
     policies = shipped()
     assert set(policies.plan_sets) == {(dataset, *who) for dataset in DATASETS for who in (PUBLIC, DEPARTMENT, PARTNER)}
     assert all("legal" in held.plans for held in policies.plan_sets.values())

@@ -23,8 +23,19 @@ def refused(files: Files, name: str, old: str, new: str) -> PolicyError:
 
 
 def test_shipped_datasets(catalogue: Catalogue) -> None:
-    """The five datasets of the walking skeleton are there, in the shape of the national tables."""
-    assert set(catalogue.datasets) == {"registrations", "administrative-licences", "administrative-penalties", "tax-violations", "honours"}
+    """The ten datasets are there, in the shape of the national tables."""
+    assert set(catalogue.datasets) == {
+        "registrations",
+        "administrative-licences",
+        "administrative-penalties",
+        "tax-violations",
+        "wage-arrears",
+        "serious-market-violations",
+        "abnormal-operations",
+        "honours",
+        "commitments",
+        "assessments",
+    }
     penalties = catalogue.datasets[DatasetId("administrative-penalties")]
     wires = [field.wire for field in penalties.fields.values() if field.wire]
     assert {"CF_XDR_MC", "CF_XDR_SHXYM", "CF_WSH", "CF_SY", "CF_YJ", "CF_CFLB", "CF_NR_FK", "CF_JDRQ", "CF_CFJGDM", "BZ"} <= set(wires)
@@ -65,7 +76,15 @@ def test_header_synonyms_of_the_register(catalogue: Catalogue) -> None:
 
 
 def test_lists(catalogue: Catalogue) -> None:
-    """A black and a red list stand ready; neither takes households or persons."""
+    """Four black lists and a red one stand ready; none takes households or persons."""
+    assert {name: each.polarity for name, each in catalogue.lists.items()} == {
+        "tax-violations": "black",
+        "wage-arrears": "black",
+        "serious-market-violations": "black",
+        "abnormal-operations": "black",
+        "honours": "red",
+    }
+    assert not any(each.takes("individual_business") or each.takes("natural") for each in catalogue.lists.values())
     black, red = catalogue.lists["tax-violations"], catalogue.lists["honours"]
     assert (black.polarity, red.polarity) == ("black", "red")
     assert catalogue.list_of(DatasetId("tax-violations")) is black

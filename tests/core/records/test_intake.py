@@ -13,6 +13,7 @@ from gateway.core.errors import RowFault
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.identifiers import org_code_check_character, uscc_check_character
 from gateway.core.records.model import Admitted, DatasetId, LifeDates
+from tests.core.records.conftest import BASE
 
 Admit = Callable[..., Admitted]
 SENDER, OTHER = "11220500XXT0001181", "12220500XXT000126Q"
@@ -66,7 +67,7 @@ def test_a_penalty_is_admitted(admit: Admit) -> None:
     assert row.warnings == ()
 
 
-@pytest.mark.parametrize("dataset", ["administrative-penalties", "administrative-licences", "registrations", "tax-violations", "honours"])
+@pytest.mark.parametrize("dataset", sorted(BASE))
 def test_every_dataset_takes_its_good_row(admit: Admit, dataset: str, catalogue: Catalogue) -> None:
     """The good row of each dataset comes in unheld, its values in dictionary order."""
     row = admit(dataset)

@@ -368,3 +368,23 @@ def test_the_end_of_the_calendar_is_no_fault(catalogue: Catalogue) -> None:
     dates: dict[str, Any] = {"decision": date(2026, 5, 6), "first_publication_here": date(2026, 5, 7)}
     dates |= {"conduct_end": last, "valid_until": last}
     assert penalty(catalogue, severity="general", **dates).last_day == date(2027, 5, 6)
+
+
+def test_an_assessment_ends_with_its_validity(catalogue: Catalogue) -> None:
+    """A rating is shown from when it is first published to the last day of its validity; one without validity is not computable."""
+    said: dict[str, Any] = {"act": "assessment", "severity": None, "kind": "legal", "category": "evaluation", "table": catalogue.periods}
+    dates = LifeDates(decision=date(2026, 4, 20), valid_until=date(2026, 6, 1))
+    for day, state in ((date(2026, 5, 1), "open"), (date(2026, 6, 1), "open"), (date(2026, 6, 2), "over")):
+        period = publication(**said, dates=dates, now=datetime(day.year, day.month, day.day, 4, tzinfo=UTC))
+        assert (period.state, period.last_day, period.first_day) == (state, date(2026, 6, 1), None)
+    assert publication(**said, dates=LifeDates(decision=date(2026, 4, 20)), now=datetime(2026, 5, 1, tzinfo=UTC)).state == "unknown"
+
+
+def test_an_entry_that_was_removed_is_over(catalogue: Catalogue) -> None:
+    """The day on which an authority took a subject off its list ends the entry, which else runs to the ceiling."""
+    said: dict[str, Any] = {"act": "abnormal", "severity": None, "kind": "legal", "category": "abnormal", "table": catalogue.periods}
+    now = datetime(2026, 6, 1, 4, tzinfo=UTC)
+    entered = LifeDates(decision=date(2026, 1, 6), listing=date(2026, 1, 6))
+    period = publication(**said, dates=entered, now=now)
+    assert (period.state, period.last_day, period.rule) == ("open", date(2031, 1, 5), "ceiling-five-years")
+    assert publication(**said, dates=msgspec.structs.replace(entered, obligation_fulfilled=date(2026, 5, 20)), now=now).state == "over"
