@@ -2,8 +2,8 @@
 
 Rules, in this order: the plan is of this dataset and kind · withdrawn, annulled, erased: nobody · repaired: nobody · held: nobody ·
 sealed: nobody · minor: nobody here · unsigned and a burden: not to the public · what came from another city does not travel on ·
-a red line · the plan's own grounds have not ended · a live basis and catalogue item · the publication period (public) or the
-sharing period (department, partner) is open · for publication, what the dataset requires is there (`views` looks). What cannot be
+a red line · the plan's own grounds have not ended · a live basis and catalogue item (the subject sees its own records marked `held`) ·
+the publication period (public) or the sharing period (department, partner, supervisor, pboc) is open · for publication, what the dataset requires is there (`views` looks). What cannot be
 computed is closed.
 
 The gate is asked at every read with the `now` of that read; no job is waited for. This room must not look at a value.
@@ -47,6 +47,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     """The first moment at which this standing may no longer be true."""
     lapsed_since: datetime | None = None
     """When the record's own validity ended; then it is marked, not removed."""
+    held: bool = False
+    """No live basis, and shown nevertheless to the one it is about."""
 
 
 _NO_RECORD: Final = Standing(closed="plan")
@@ -63,13 +65,13 @@ def row_gate(record: Record, plan: Plan, now: datetime) -> str | None:
     gate = plan.gate
     if record.sealed:
         return "sealed"
-    if record.minor and not gate.minors:
+    if record.minor and (not gate.minors or "minor" in gate.flags):
         return "minor"
     if record.trust != "signed" and record.category in NEGATIVE_CATEGORIES and not gate.vouched_negative:
         return "trust"
     if record.issuer is not None and not gate.onward:
         return "onward"
-    if record.dispute_since is not None and "disputed" in gate.flags:
+    if gate.flags and ((record.dispute_since is not None and "disputed" in gate.flags) or (state == "expired" and "expired" in gate.flags)):
         return "redline"
     if state == "expired" and (gate.period == "publication" or record.issuer is not None):
         return gate.period
@@ -103,7 +105,7 @@ def _standing(severity: str | None, dates: LifeDates, plan: Plan, policies: Poli
     if dataset is None:
         return _NO_RECORD
     lawful = _legality(dataset, policies, today)
-    if not lawful.live:
+    if not lawful.live and plan.gate.legality == "closed":
         return Standing(closed="legality", detail=lawful.code, until=_horizon(dataset, policies, today, dates))
     table = policies.catalogue.periods
     about = {"act": dataset.publish.act, "severity": severity, "kind": plan.kind, "category": dataset.category}
@@ -116,7 +118,7 @@ def _standing(severity: str | None, dates: LifeDates, plan: Plan, policies: Poli
     if lapsed_since is not None:
         boundaries.append(lapsed_since)
     return Standing(
-        closed=None if governing.state == "open" else plan.gate.period,
+        closed=None if plan.gate.period == "none" or governing.state == "open" else plan.gate.period,
         detail=governing.state,
         basis=tuple(dict.fromkeys((*plan.basis, *lawful.basis)))[:BASIS_LIMIT],
         published_from=published.first_day if known else None,
@@ -126,6 +128,7 @@ def _standing(severity: str | None, dates: LifeDates, plan: Plan, policies: Poli
         since=max(boundaries, default=None),
         until=_earliest(_horizon(dataset, policies, today, dates), _end(governing), plan.valid_until),
         lapsed_since=lapsed_since,
+        held=not lawful.live,
     )
 
 

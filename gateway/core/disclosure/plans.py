@@ -64,7 +64,10 @@ class Step(NamedTuple):
 class Gate(Struct, frozen=True, kw_only=True):
     """Which rows a plan may show at all; the gates that close for everyone (withdrawn, repaired, held, sealed) need no mention."""
 
-    period: Literal["publication", "sharing"]
+    period: Literal["publication", "sharing", "none"]
+    """`none`: the subject, who may see its own records after the others may not."""
+    legality: Literal["closed", "held"] = "closed"
+    """Without a live basis: not shown, or shown as held (to the subject)."""
     minors: bool
     vouched_negative: bool
     """Whether an unsigned statement may burden its subject here."""

@@ -185,12 +185,13 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
     steps = tuple(_step(dataset, name, kind, cells) for name in shown)
     clear = frozenset(step.field for step in steps if step.mode == Mode.CLEAR)
     gate = Gate(
-        period="sharing" if tier in SHARING_TIERS else "publication",
+        period="none" if tier == "subject" else "sharing" if tier in SHARING_TIERS else "publication",
+        legality="held" if tier == "subject" else "closed",
         minors=tier == "subject",
         vouched_negative=tier != "public",
-        onward=tier != "partner",
+        onward=tier not in ("partner", "supervisor", "pboc"),
         flags=tuple(sorted(line.when.flag for line in texts.redlines.redlines if line.when.flag is not None and tier not in line.except_)),
-        requires=tuple(name for name in dataset.publish.requires if name in shown) if tier not in SHARING_TIERS else (),
+        requires=tuple(name for name in dataset.publish.requires if name in shown) if tier == "public" else (),
     )
     exceptions = [found for name, cell in shown.items() for found in checks.exceptions(dataset.id, name, kind, cell, tier, texts)]
     grounds = [dataset.bases[name] for name in rule.basis]

@@ -20,7 +20,8 @@ from gateway.core.errors import PolicyError
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.policy_file import PolicyFile
 
-Flag = Literal["minor", "sealed", "disputed"]
+Flag = Literal["minor", "repaired", "expired", "disputed", "sealed", "held"]
+"""Flags of a record; repaired, sealed and held rows are shown to nobody in any case."""
 Budget = Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}/day$", max_length=13)]
 
 

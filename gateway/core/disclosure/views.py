@@ -44,7 +44,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     """What every format says beside a record: never maskable, never left out."""
 
     code: str
-    """`objection_in_progress`, `corrected`, `recognised`, `validity_ended`."""
+    """`objection_in_progress`, `corrected`, `recognised`, `validity_ended`; to the subject alone `held`."""
     since: datetime | None
 
 
@@ -193,7 +193,13 @@ def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields
 
 
 def _marks(record: Record, held: Standing) -> tuple[Mark, ...]:
-    if record.dispute_since is None and record.corrected_since is None and record.recognised is None and held.lapsed_since is None:
+    if (
+        record.dispute_since is None
+        and record.corrected_since is None
+        and record.recognised is None
+        and held.lapsed_since is None
+        and not held.held
+    ):
         return ()
     recognised = record.recognised.since if record.recognised is not None else None
     since = (
@@ -202,7 +208,8 @@ def _marks(record: Record, held: Standing) -> tuple[Mark, ...]:
         ("recognised", recognised),
         ("validity_ended", held.lapsed_since),
     )
-    return tuple(Mark(code=code, since=moment) for code, moment in since if moment is not None)
+    marks = tuple(Mark(code=code, since=moment) for code, moment in since if moment is not None)
+    return (*marks, Mark(code=HELD, since=None)) if held.held else marks
 
 
 def _household(raw: Mapping[str, Value], region: str, by_code: bool) -> str:

@@ -48,6 +48,7 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "corrected": ("已更正", "Corrected"),
     "recognised": ("互认", "Recognised here"),
     "validity_ended": ("有效期已过", "Validity over"),
+    "held": ("依据待核，暂不对外提供", "Basis under review, shown to nobody else"),
 }
 REASONS: Mapping[str, tuple[str, str]] = {
     "expired": ("公示期届满", "Publication period over"),
