@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.core.disclosure.masking import bands_ascend, misfit
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
+from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule, line_naming
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import Clear, Drop, Exists, Generalise, Keep, Redact, Surname, describe, leq, rank, treatment_of
@@ -24,7 +25,6 @@ from gateway.core.records.policy_file import line_of
 Cells = dict[tuple[DatasetId, str, str, SubjectKind], Rule]
 Rules = Mapping[DatasetId, tuple[Rule, ...]]
 
-MAX_RULES: Final = 10_000
 _FREE_TO_ALLOW: Final = frozenset({"lookup", "export", "delta"})
 """Capabilities that a field may have without being shown clear (§6)."""
 _FULL_TEXT_TIERS: Final = frozenset({"department", "supervisor"})
@@ -44,11 +44,9 @@ def names(
     `day` is None for a version already in force: its grounds were checked when it was activated.
     """
     seen: dict[str, Rule] = {}
-    total = 0
     for dataset in catalogue.datasets.values():
         yield from _dataset_names(dataset, files)
         for rule in rules[dataset.id]:
-            total += 1
             if rule.id in seen:
                 yield _at(
                     rule,
@@ -60,8 +58,6 @@ def names(
             seen.setdefault(rule.id, rule)
             yield from _rule_names(dataset, rule, texts, day)
             yield from _rule_fields(dataset, rule, day)
-    if total > MAX_RULES:
-        yield PolicyError(f"{total} rules; at most {MAX_RULES}", hint="join rules whose blocks of the matrix have the same treatments")
     yield from _file_names(catalogue, texts, files, day)
 
 
@@ -101,10 +97,26 @@ def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date 
             yield _at(rule, "policy-S10", f"{dataset.id} holds no records about {kind}", key="for", hint="see subject_kinds of the dataset")
     for name in rule.basis:
         yield from _ground(dataset, rule, name, "basis", None, day)
+    yield from _rows(dataset, rule)
     named = rule.obligations.rate_class
     if named is not None and named not in texts.rate_classes:
         known = ", ".join(sorted(texts.rate_classes))
         yield _at(rule, "policy-S10", f"there is no rate class {named}", key="obligations", hint=f"one of {known}")
+
+
+def _rows(dataset: Dataset, rule: Rule) -> Iterator[PolicyError]:
+    """What is wrong with the gate of a rule; those who are bound by an agreement or a duty always have one."""
+    bound = [tier for tier in rule.tiers if tier in SHARING_TIERS]
+    if rule.rows is None:
+        if bound:
+            hint = 'for example rows = { within = ["region", "$grant.regions"] }'
+            yield _at(rule, "policy-S10", f"a rule for {', '.join(bound)} says which `rows` it reaches", key="for", hint=hint)
+        return
+    try:
+        read_row_rule(rule.rows, dataset.fields, rule.kinds)
+    except PolicyError as error:
+        where = f"{error.detail} ({error.field})" if error.field else error.detail
+        yield _at(rule, error.code, where, key="rows", hint=error.hint)
 
 
 def _rule_fields(dataset: Dataset, rule: Rule, day: date | None) -> Iterator[PolicyError]:

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from gateway.core.disclosure.masking import Treat
 from gateway.core.disclosure.obligations import Obligations
+from gateway.core.disclosure.row_language import RowRule
 from gateway.core.disclosure.rules import Redlines
 from gateway.core.disclosure.tiers import ClassInfo, Costs, PurposeInfo, RateClass, TierInfo
 from gateway.core.disclosure.treatments import Treatment
@@ -144,8 +145,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What using it owes: the rule's and the purpose's together, its rate class always named."""
     budgets: Mapping[str, int]
     """Field → look-ups a day for an organisation."""
-    rows: object
-    """Which rows of a grant's territory the plan may show; None: all."""
+    rows: RowRule | None
+    """Which rows the plan may show to whom; None: all. Of the subject's plans always: its own."""
     basis: tuple[BasisRef, ...]
     reasons: Mapping[str, Reasons]
     valid_until: datetime | None

@@ -40,6 +40,8 @@ from gateway.core.disclosure.plans import (
     digest,
 )
 from gateway.core.disclosure.redaction import REDACTOR
+from gateway.core.disclosure.row_language import All, RowRule
+from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import (
     DisclosureFiles,
     ExceptionText,
@@ -69,6 +71,7 @@ from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId,
 from gateway.core.records.periods import end_instant
 from gateway.core.records.policy_file import PolicyFile
 
+MAX_RULES: Final = 10_000
 DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
 """Edges in the unit of the field (万元) for the summary of a held text, where the field names none."""
 ASKED: Final[frozenset[Capability]] = frozenset({"filter", "sort", "facet"})
@@ -112,6 +115,11 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
     catalogue = read_catalogue(files)
     texts = read_disclosure_files(files)
     paths = {name: f"datasets/{name}.toml" for name in catalogue.datasets}
+    total = sum(map(len, catalogue.rules.values()))
+    if total > MAX_RULES:
+        most = max(catalogue.datasets, key=lambda name: len(catalogue.rules[name]))
+        hint = "join rules whose blocks of the matrix have the same treatments"
+        raise PolicyError(f"{total} rules; at most {MAX_RULES}", file=paths[most], line=1, hint=hint)
     rules = {name: read_rules(name, tuple(catalogue.rules.get(name, ())), paths[name], files[paths[name]]) for name in catalogue.datasets}
     day = None if in_force else today
     errors = [*checks.names(catalogue, texts, rules, files, day)]
@@ -214,7 +222,7 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
         "obligations": _obligations(tier, purpose, rule, texts),
         "budgets": MappingProxyType({name: int(line.budget.partition("/")[0]) for name, line in rule.fields.items() if line.budget}),
-        "rows": rule.rows,
+        "rows": _rows(dataset, tier, rule),
         "basis": tuple(grounds),
         "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
     }
@@ -229,6 +237,17 @@ def _plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Ru
         "law": law,
     }
     return Plan(**body, steps=steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))
+
+
+_OWN: Final = read_row_rule({"eq": ["subject", "$subject.key"]}, {})
+"""The gate `own`: the subject sees what is kept about itself, nothing else."""
+
+
+def _rows(dataset: Dataset, tier: str, rule: Rule) -> RowRule | None:
+    said = read_row_rule(rule.rows, dataset.fields, rule.kinds) if rule.rows is not None else None
+    if tier == "subject":
+        return _OWN if said is None else All((_OWN, said))
+    return said
 
 
 def _obligations(tier: str, purpose: str, rule: Rule, texts: DisclosureFiles) -> Obligations:

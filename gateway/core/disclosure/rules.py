@@ -109,8 +109,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     """Line of each key of the block: `class`, `field.uscc`."""
     basis: tuple[str, ...]
     obligations: Obligations
-    rows: object = None
-    """What `rows` says, as written."""
+    rows: object
+    """What `rows` says, as written; None: nothing."""
 
     def line_of(self, field: str, *, text: bool = False) -> int:
         """The line that decides how a field is treated: its own, else that of its class or of texts, else the rule's."""

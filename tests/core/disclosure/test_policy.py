@@ -245,6 +245,7 @@ def test_an_expired_ground_refuses_a_proposal_and_closes_what_is_in_force() -> N
 
 # --- faults -----------------------------------------------------------------------------------------------------------
 
+_ROWS = 'rows = { any = [{ within = ["region", "$grant.regions"] }, { eq = ["owner_org", "$org.id"] }] }'
 _OPEN_LEGAL = 'for = { tiers = ["public"], purposes = ["open.read"], kinds = ["legal"] }'
 _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "surname" }'
 
@@ -261,6 +262,11 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { audit = "all"', 'audit = "all"'),
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { watermark = true, audit = "count"', "watermark"),
         ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nobligations = { audit = "count" }', "rate_class"),
+        ("policy-S10", _ROWS, "", 'tiers = ["department"]'),
+        ("policy-S10", '"$grant.regions"] }, {', '"$grant.lands"] }, {', "$grant.lands"),
+        ("policy-S10", 'eq = ["owner_org"', 'eq = ["owner"', 'eq = ["owner"'),
+        ("policy-parse", _ROWS, "rows = { all = [] }", "rows = { all = [] }"),
+        ("policy-parse", 'eq = ["owner_org", "$org.id"]', 'eq = ["facts", "a"]', 'eq = ["facts"'),
         ("policy-S10", 'rate_class = "open"', 'rate_class = "nowhere"', '"nowhere"'),
         ("policy-parse", 'allow = ["lookup"] }  # 县区', 'allow = ["lookup"], budget = "many" }  # 县区', '"many"'),
         ("policy-parse", 'basis = ["cf48", "xxgk20"]', "basis = []", "basis = []"),
