@@ -23,8 +23,8 @@ from gateway.store import policies as policy_rows
 FILE_LIMIT = 2 * 2**20
 FOLDER_LIMIT = 16 * 2**20
 
-OUTSIDE = frozenset({"agreements", "tests"})
-"""Folders beside the rules: agreements are signed on their own (exchange.md §3), tests are cases for the rules."""
+OUTSIDE = frozenset({"agreements"})
+"""Beside the version: agreements are signed on their own (exchange.md §3). The tests belong to it (policy.md §3)."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Activated(Struct, frozen=True, kw_only=True):
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """The policy files by their path in the folder; agreements, tests and pages to read are not among them.
+    """The policy files by their path in the folder; agreements and pages to read are not among them.
 
     Raises PolicyError for a folder that is absent, files that are too large, links and whatever is no TOML file.
     """

@@ -119,12 +119,21 @@ async def _job(services: Services, dataset: str, path: Path, authority: str | No
         except RowFault as fault:
             raise FileRefused(fault.detail, code=fault.code, place="--authority", hint=fault.hint) from None
         if sender not in register:
-            raise FileRefused("this authority may not upload here", code="SCOPE_AUTHORITY", place="--authority",
-                              hint="add it to [[authorities]] of the settings file")
+            raise FileRefused(
+                "this authority may not upload here",
+                code="SCOPE_AUTHORITY",
+                place="--authority",
+                hint="add it to [[authorities]] of the settings file",
+            )
     rules = (policies.version, policies.digest, services.settings.region, services.settings.demo, services.settings.authorities)
     return _Job(
-        services=services, dataset=described, authorities=register, authority=sender, officer=officer,
-        actor=f"authority:{sender}" if sender else "vouched", file_name=path.name,
+        services=services,
+        dataset=described,
+        authorities=register,
+        authority=sender,
+        officer=officer,
+        actor=f"authority:{sender}" if sender else "vouched",
+        file_name=path.name,
         key_field=described.fields[next((name for name in described.business_key if name in described.fields), "uscc")].wire_name,
         rules=sha256(msgspec.json.encode(rules)).hexdigest()[:32],
     )
@@ -136,7 +145,10 @@ async def _opened(job: _Job, path: Path, encoding: str | None) -> AsyncIterator[
     fields = job.dataset.fields
     headers = {text: fields[name].wire_name for text, name in header_map(job.dataset).items()}
     config: dict[str, object] = {
-        "path": str(path), "dataset": job.dataset.id, "headers": headers, "as_of": job.services.clock(),
+        "path": str(path),
+        "dataset": job.dataset.id,
+        "headers": headers,
+        "as_of": job.services.clock(),
         "page_rows": job.services.settings.ingest_chunk,
         "dates": _wires(job.dataset, lambda kind, _: kind in ("date", "instant")),
         "codes": _wires(job.dataset, lambda kind, key: kind in CODE_TYPES or key in ("org", "person")),
@@ -168,7 +180,12 @@ async def _begin(job: _Job, digest: str) -> Ingest:
     head = begun(job.rules, new_id("run_", job.services.random))
     async with job.services.store.transaction() as tx:
         ingested = await ingests.start(
-            tx, dataset=job.dataset.id, file_sha256=digest, file_name=job.file_name, authority=job.authority, officer=job.officer,
+            tx,
+            dataset=job.dataset.id,
+            file_sha256=digest,
+            file_name=job.file_name,
+            authority=job.authority,
+            officer=job.officer,
             receipt=head,
         )
         if ingested.done and head_of(ingested.receipt).rules != job.rules:
@@ -179,9 +196,7 @@ async def _begin(job: _Job, digest: str) -> Ingest:
 # --- chunk by chunk -------------------------------------------------------------------------------------------------------
 
 
-async def _read_on(
-    job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int, *, follow: bool
-) -> Ingest:
+async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int, *, follow: bool) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
     actor = f"{job.actor}/{head_of(ingested.receipt).run}"
     done = rows_done(ingested.receipt)
@@ -214,8 +229,13 @@ async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[In
 def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault]]:
     """What of a page intake lets in, and what not."""
     context = IntakeContext(
-        dataset=job.dataset, authorities=job.authorities, sender=job.authority, officer=job.officer, demo=job.services.settings.demo,
-        now=job.services.clock(), region=job.services.settings.region,
+        dataset=job.dataset,
+        authorities=job.authorities,
+        sender=job.authority,
+        officer=job.officer,
+        demo=job.services.settings.demo,
+        now=job.services.clock(),
+        region=job.services.settings.region,
     )
     admitted: list[Admitted] = []
     faults: list[RowResult | RowFault] = list(page.unreadable)
@@ -232,8 +252,19 @@ async def _finish(job: _Job, ingested: Ingest) -> Ingest:
     total = receipt_of(ingested)
     async with job.services.store.transaction() as tx:
         await ingests.finish(tx, ingested.ingest_id, receipt=ingested.receipt, expected=ingested.cursor)
-        await audit.write(tx, job.actor, "ingest.file", f"ingest/{ingested.ingest_id}", {
-            "dataset": total.dataset, "sha256": total.file_sha256, "accepted": total.accepted, "unchanged": total.unchanged,
-            "held": total.held, "withdrawn": total.withdrawn, "rejected": total.rejected,
-        })
+        await audit.write(
+            tx,
+            job.actor,
+            "ingest.file",
+            f"ingest/{ingested.ingest_id}",
+            {
+                "dataset": total.dataset,
+                "sha256": total.file_sha256,
+                "accepted": total.accepted,
+                "unchanged": total.unchanged,
+                "held": total.held,
+                "withdrawn": total.withdrawn,
+                "rejected": total.rejected,
+            },
+        )
     return msgspec.structs.replace(ingested, done=True)

@@ -98,8 +98,12 @@ def summed(admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: It
     standing = [outcome for outcome in outcomes if outcome.result in ("unchanged", "withdrawn")]
     notes += [_told(outcome) for outcome in standing if outcome.code not in (None, "DUP_SAME")]
     return Chunk(
-        accepted=results["accepted"], unchanged=results["unchanged"], held=results["held"], withdrawn=results["withdrawn"],
-        rejected=_in_order(rejected), held_rows=_in_order(_told(outcome) for outcome in outcomes if outcome.result == "held"),
+        accepted=results["accepted"],
+        unchanged=results["unchanged"],
+        held=results["held"],
+        withdrawn=results["withdrawn"],
+        rejected=_in_order(rejected),
+        held_rows=_in_order(_told(outcome) for outcome in outcomes if outcome.result == "held"),
         notes=_in_order(notes),
     )
 
@@ -170,11 +174,17 @@ def receipt_of(ingested: Ingest) -> IngestReceipt:
     rejected = [row for chunk in chunks for row in chunk.rejected]
     notes = [row for chunk in chunks for row in chunk.notes]
     return IngestReceipt(
-        dataset=ingested.dataset, file_sha256=ingested.file_sha256, trust="vouched" if ingested.authority is None else "signed",
-        accepted=sum(chunk.accepted for chunk in chunks), unchanged=sum(chunk.unchanged for chunk in chunks),
-        held=sum(chunk.held for chunk in chunks), withdrawn=sum(chunk.withdrawn for chunk in chunks),
-        rejected=_by_code(rejected), noted=_by_code(notes),
-        rows=_lines(rejected + [row for chunk in chunks for row in chunk.held_rows]), notes=_lines(notes),
+        dataset=ingested.dataset,
+        file_sha256=ingested.file_sha256,
+        trust="vouched" if ingested.authority is None else "signed",
+        accepted=sum(chunk.accepted for chunk in chunks),
+        unchanged=sum(chunk.unchanged for chunk in chunks),
+        held=sum(chunk.held for chunk in chunks),
+        withdrawn=sum(chunk.withdrawn for chunk in chunks),
+        rejected=_by_code(rejected),
+        noted=_by_code(notes),
+        rows=_lines(rejected + [row for chunk in chunks for row in chunk.held_rows]),
+        notes=_lines(notes),
     )
 
 

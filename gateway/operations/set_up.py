@@ -46,7 +46,7 @@ def copy_policies(folder: Path) -> bool:
     """Fill a folder that does not exist yet with the shipped policies; false when it is there already."""
     if folder.exists():
         return False
-    shutil.copytree(shipped_policies(), folder, ignore=shutil.ignore_patterns("tests", "agreements"))
+    shutil.copytree(shipped_policies(), folder, ignore=shutil.ignore_patterns("agreements"))
     return True
 
 

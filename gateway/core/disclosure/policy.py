@@ -21,6 +21,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from gateway.core.disclosure import checks
+from gateway.core.disclosure.cases import check_cases, read_cases
 from gateway.core.disclosure.masking import misfit, nothing, treat_function, unchanged
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import (
@@ -156,6 +157,9 @@ def check_policies(files: Mapping[str, bytes], *, version: int, today: date, in_
         costs=texts.costs,
         warnings=warnings,
     )
+    errors += check_cases(policies, () if in_force else read_cases(files))
+    if errors:
+        return Checked(policies=None, errors=tuple(errors), warnings=warnings)
     return Checked(policies=policies, errors=(), warnings=warnings)
 
 

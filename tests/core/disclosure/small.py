@@ -16,7 +16,8 @@ FOLDER = Path(__file__).resolve().parent / "small"
 def small_files() -> dict[str, bytes]:
     """The files of the small folder."""
     kept = {path: shipped_files()[path] for path in ("tiers.toml", "purposes.toml", "periods.toml", "catalogue.toml")}
-    return kept | {NOTICES: (FOLDER / "notices.toml").read_bytes(), REDLINES: (FOLDER / "redlines.toml").read_bytes()}
+    cases = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in sorted((FOLDER / "tests").rglob("*.toml"))}
+    return kept | cases | {NOTICES: (FOLDER / "notices.toml").read_bytes(), REDLINES: (FOLDER / "redlines.toml").read_bytes()}
 
 
 def small(*changes: tuple[str, str], path: str = NOTICES, files: Mapping[str, bytes] | None = None) -> Policies:
