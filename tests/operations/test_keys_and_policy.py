@@ -148,14 +148,18 @@ def test_links_and_missing_folders_are_refused(tmp_path: Path) -> None:
         read_folder(tmp_path / "empty")
 
 
-def test_readmes_tests_and_agreements_are_no_rules(tmp_path: Path) -> None:
-    """Pages to read, policy tests and agreements stand in the folder, but change no digest."""
+def test_readmes_and_agreements_are_no_rules(tmp_path: Path) -> None:
+    """Pages to read and agreements stand in the folder, but change no digest; the policy tests belong to the version."""
     folder = _spoilt(tmp_path, "README.md", b"# rules")
     before = check_folder(folder, NOW).digest
-    for name in ("tests/cases.toml", "agreements/a.toml"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("x = 1")
+    (folder / "agreements").mkdir(exist_ok=True)
+    (folder / "agreements/a.toml").write_text("x = 1")
     assert check_folder(folder, NOW).digest == before is not None
+    (folder / "tests").mkdir(exist_ok=True)
+    (folder / "tests/more.toml").write_text("cases = []")
+    assert check_folder(folder, NOW).digest not in (None, before)
+    (folder / "tests/more.toml").write_text("case = []")
+    assert [(error.code, error.file) for error in check_folder(folder, NOW).errors] == [("policy-parse", "tests/more.toml")]
 
 
 async def test_status_tells_a_folder_that_differs(tmp_path: Path) -> None:
