@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import exchange, keys, policies, records, running
+from gateway.commands import admins, exchange, keys, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -77,6 +77,10 @@ for _command in (
     running.openapi,
 ):
     cli.add_command(_command)
+
+
+for _command in admins.COMMANDS:
+    keys.key.add_command(_command)
 
 
 def main() -> None:

@@ -6,10 +6,11 @@ know any command.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import rich_click as click
 
@@ -17,6 +18,7 @@ from gateway import settings
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from gateway.core.callers.administrators import Administrator
     from gateway.services import Services
 
 T = TypeVar("T")
@@ -26,6 +28,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+
+
+class Hand(NamedTuple):
+    """Who signs an act, and with which key file."""
+
+    name: str
+    key: Path
 
 
 class Office:
@@ -63,11 +72,32 @@ class Office:
 
         return asyncio.run(told())
 
+    def act(self, hand: Hand, act: str, arguments: Mapping[str, object], story: "Callable[[Services, Administrator], Awaitable[T]]") -> T:
+        """Open the house, prove who acts by a signature over act and arguments, tell one story, close the house."""
+        from gateway.operations import act_as
+
+        async def told() -> T:
+            async with self.services() as services:
+                signer = act_as.read_key_file(hand.key, act_as.key_name(services.settings.party, hand.name))
+                signed = act_as.sign_act(services, signer, act=act, arguments=arguments, by=hand.name)
+                return await story(services, await act_as.by_statement(services, signed, act=act, arguments=arguments))
+
+        return asyncio.run(told())
+
 
 office = click.make_pass_decorator(Office)
 
 
-office = click.make_pass_decorator(Office)
+def signed(command: Callable[..., T]) -> Callable[..., T]:
+    """Adds `--as ADMIN --key FILE`; the command gets both as `hand: Hand`, to be given to `Office.act`."""
+
+    @click.option("--as", "admin", required=True, metavar="ADMIN", help="The administrator who acts.")
+    @click.option("--key", "key_file", required=True, type=OUT, metavar="FILE", help="The administrator's own private key.")
+    @wraps(command)
+    def taken(*arguments: Any, admin: str, key_file: Path, **words: Any) -> T:
+        return command(*arguments, hand=Hand(admin, key_file), **words)
+
+    return taken
 
 
 def write_whole(path: Path, data: bytes) -> None:

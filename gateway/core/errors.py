@@ -10,6 +10,8 @@
     ├── RowFault                 one row or record: rejected or held, with the codes of exchange.md §8
     ├── PolicyError              policy-parse, policy-S1 …: file, line, rule, what to do
     ├── ExchangeError            SIG_*, SEQ_*, SCOPE_*, SCHEMA_*, SIZE_*, TIME_* of exchange.md §8
+    ├── AdminError               what an administrator's act lacks: admin-signature, role-conflict, invitation-invalid …
+    │   └── RoleMissing          role-missing
     └── StoreError               store-locked, migration-needed …
 
 Codes never change meaning. An error text never contains a value that a caller or a source sent: it names the place, the
@@ -49,6 +51,27 @@ class StoreError(GatewayError):
     """The store cannot do what was asked: locked, not migrated, of another gateway."""
 
     code = "store-unavailable"
+
+
+class AdminError(GatewayError):
+    """An act of an administrator that is not believed or not allowed.
+
+    `cause` tells the audit why a signature was refused; whoever sent it learns the code alone.
+    """
+
+    code = "admin-signature"
+
+    def __init__(
+        self, detail: str = "", *, place: str | None = None, hint: str | None = None, code: str | None = None, cause: str | None = None
+    ) -> None:
+        super().__init__(detail, place=place, hint=hint, code=code)
+        self.cause = cause
+
+
+class RoleMissing(AdminError):
+    """The administrator is known, but has none of the roles that this act needs."""
+
+    code = "role-missing"
 
 
 class RowFault(GatewayError):

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
 from msgspec import Struct
@@ -223,6 +223,20 @@ def parse_private_key(text: str) -> Ed25519Signer:
     if signer.key_id != given_id:
         raise SettingsError("the key file is damaged: name and key do not belong together", code="key-invalid")
     return signer
+
+
+def seed_of_pem(text: bytes) -> bytes:
+    """The seed of an unencrypted Ed25519 key in PEM (PKCS #8), as `openssl genpkey -algorithm ed25519` writes it.
+
+    Raises SettingsError key-invalid for whatever else it may be.
+    """
+    try:
+        key = load_pem_private_key(text, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SettingsError("no unencrypted private key in PEM", code="key-invalid") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError("an administrator signs with Ed25519 only", code="key-invalid")
+    return key.private_bytes_raw()
 
 
 class OwnKey(Struct, frozen=True, kw_only=True):

@@ -222,6 +222,43 @@ policy_activations = Table(
     Column("reason", String(64), nullable=False),
 )
 
+# --- administrators ----------------------------------------------------------------------------------------------------
+
+administrators = Table(
+    "administrators", metadata,
+    Column("name", String(63), primary_key=True),
+    Column("unit", Text, nullable=False),
+    Column("person", String(32), nullable=False),      # hex of the blind index: one person behind two accounts is seen, not named
+    Column("roles", Text, nullable=False),             # separated by spaces
+    Column("public", LargeBinary, nullable=False, unique=True),
+    Column("key_id", Text, nullable=False),            # name+hex of the verifier key
+    Column("invited_by", Text, nullable=False),
+    Column("enrolled_at", String(32), nullable=False),
+    Column("retired_at", String(32)),
+    Column("retired_by", Text),
+)
+
+admin_invitations = Table(
+    "admin_invitations", metadata,
+    Column("code_sha256", String(64), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("person", String(32), nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("invited_by", Text, nullable=False),
+    Column("invited_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("used_at", String(32)),
+)
+
+admin_nonces = Table(
+    "admin_nonces", metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("nonce", String(64), primary_key=True),
+    Column("until", String(32), nullable=False),
+)
+"""Single use of an administrator's signatures, for all processes; kept only as long as one would be believed."""
+
 tokens = Table(
     "tokens", metadata,
     Column("token_sha256", String(64), primary_key=True),

@@ -13,6 +13,38 @@ depends_on = None
 
 def upgrade() -> None:
     """Make all tables."""
+    op.create_table("admin_invitations",
+        sa.Column("code_sha256", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("person", sa.String(length=32), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("invited_by", sa.Text(), nullable=False),
+        sa.Column("invited_at", sa.String(length=32), nullable=False),
+        sa.Column("expires_at", sa.String(length=32), nullable=False),
+        sa.Column("used_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("code_sha256", name=op.f("pk_admin_invitations")),
+    )
+    op.create_table("admin_nonces",
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("nonce", sa.String(length=64), nullable=False),
+        sa.Column("until", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("key_id", "nonce", name=op.f("pk_admin_nonces")),
+    )
+    op.create_table("administrators",
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.Column("person", sa.String(length=32), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("public", sa.LargeBinary(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("invited_by", sa.Text(), nullable=False),
+        sa.Column("enrolled_at", sa.String(length=32), nullable=False),
+        sa.Column("retired_at", sa.String(length=32), nullable=True),
+        sa.Column("retired_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_administrators")),
+        sa.UniqueConstraint("public", name=op.f("uq_administrators_public")),
+    )
     op.create_table("agreement_states",
         sa.Column("agreement_id", sa.String(length=63), nullable=False),
         sa.Column("by_party", sa.String(length=64), nullable=False),

@@ -1,0 +1,163 @@
+"""Administrators: who they are, which roles go together, and what they sign for one act (policy.md §14.6).
+
+Rules: a role never reads data; an auditor has no other role and a key custodian never approves, also not under a second account of
+the same person; an act is believed by a fresh, single-use statement, or request, signed with the administrator's enrolled key; what
+was signed is kept with what it did. Whoever brought an administrator in is no second pair of eyes for that one. This room must not
+know what an act does.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.errors import AdminError, RoleMissing
+
+Role = Literal["author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator"]
+ROLES: Final[tuple[Role, ...]] = ("author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator")
+NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,62}")
+"""An account: ASCII, for it stands in key names and HTTP signatures. Never a person's full name: it is told in the audit."""
+
+ACT_TYPE: Final = "chengxin-admin-act-v1"
+ACT_SKEW: Final = timedelta(seconds=60)
+"""How far the time of a statement may lie from now."""
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """What an administrator signed for one act: kept, so that anybody can verify it later with the enrolled key."""
+
+    kind: Literal["statement", "http", "approval"]
+    """`statement`: canonical JSON. `http`: the signature base of RFC 9421. `approval`: the SHA-256 of the canonical approval."""
+    signed: bytes
+    signature: bytes
+    key_id: str
+
+
+class Administrator(Struct, frozen=True, kw_only=True):
+    """A live administrator, proven for one act."""
+
+    name: str
+    unit: str
+    roles: frozenset[Role]
+    key_id: str
+    """`name+hex` of the verifier key, as in HTTP signatures."""
+    person: str
+    """Blind index of the person behind the account: two accounts of one person are one pair of eyes."""
+    brought_in_by: frozenset[str] = frozenset()
+    """Everybody whose invitations led here, from the first on."""
+    public: bytes = b""
+    """Public half of the key: one key is one person, whatever the account is called."""
+    evidence: Evidence | None = None
+    """What was signed for this act."""
+
+    def require(self, *roles: Role) -> None:
+        """Go on only with one of these roles.
+
+        Raises RoleMissing.
+        """
+        if not self.roles.intersection(roles):
+            raise RoleMissing(
+                "this administrator has none of the roles that the act needs",
+                hint=f"one of {', '.join(roles)}; `chengxin key list-admins` shows who has them",
+            )
+
+
+def read_roles(names: Iterable[str]) -> frozenset[Role]:
+    """Roles that may stand together at one person.
+
+    Raises AdminError role-unknown, role-conflict.
+    """
+    asked = set(names)
+    roles: frozenset[Role] = frozenset(role for role in ROLES if role in asked)
+    if not roles or asked - roles:
+        raise AdminError("there is no such role", code="role-unknown", place="role", hint=f"one or more of {', '.join(ROLES)}")
+    if "auditor" in roles and len(roles) > 1:
+        raise AdminError("an auditor has no other role", code="role-conflict", place="role", hint="who reads the audit must not act")
+    if {"key-custodian", "approver"} <= roles:
+        raise AdminError(
+            "a key custodian does not approve", code="role-conflict", place="role", hint="give one of the two roles to another person"
+        )
+    return roles
+
+
+def same_unit(one: str, other: str) -> bool:
+    """Whether two units are one, however they are written."""
+    return _folded(one) == _folded(other)
+
+
+def person_text(person: str) -> str:
+    """A person's name or number as it is compared: width, case, spaces and punctuation make no other person."""
+    return _folded(person)
+
+
+def _folded(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKC", text).casefold() if sign.isalnum())
+
+
+def dependence(one: Administrator, other: Administrator) -> str | None:
+    """Why two administrators are not two pairs of eyes; None: they are."""
+    if one.name == other.name:
+        return "is the same account"
+    if one.person == other.person:
+        return "is the same person under another account"
+    if one.key_id == other.key_id or (one.public and one.public == other.public):
+        return "signs with the same key"
+    if same_unit(one.unit, other.unit):
+        return "is of the same unit"
+    if one.name in other.brought_in_by or other.name in one.brought_in_by:
+        return "was brought in by the other"
+    return None
+
+
+def canonical(value: object) -> bytes:
+    """Canonical JSON (RFC 8785: ASCII keys and no floats, so that sorting is all it takes)."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of the canonical JSON, hexadecimal."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+class ActStatement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the command line signs for one act."""
+
+    type: str
+    party: str
+    """Whose gateway: a statement for one installation is worth nothing at another."""
+    act: str
+    arguments: str
+    """SHA-256 of the canonical JSON of the arguments."""
+    by: str
+    time: datetime
+    nonce: str
+
+    def bytes_signed(self) -> bytes:
+        """Its canonical JSON."""
+        return canonical(self)
+
+
+def statement(*, party: str, act: str, arguments: Mapping[str, object], by: str, time: datetime, nonce: str) -> ActStatement:
+    """The statement of an act with these arguments."""
+    return ActStatement(
+        type=ACT_TYPE, party=party, act=act, arguments=digest_of(arguments), by=by, time=time.replace(microsecond=0), nonce=nonce
+    )
+
+
+def refuse_stale(said: ActStatement, *, party: str, act: str, arguments: Mapping[str, object], by: str, now: datetime) -> None:
+    """A statement counts for this gateway, act, arguments and administrator, and only around its time.
+
+    Raises AdminError admin-signature.
+    """
+    wanted = statement(party=party, act=act, arguments=arguments, by=by, time=said.time, nonce=said.nonce)
+    if said != wanted:
+        raise AdminError("the statement is about another act", cause="other-act")
+    if abs(now - said.time) > ACT_SKEW:
+        raise AdminError("the statement is not of now", hint="check the clock of this machine", cause="stale")
+    if not 16 <= len(said.nonce) <= 64:
+        raise AdminError("the statement has no fit nonce", cause="nonce")

@@ -1,0 +1,245 @@
+"""Bring administrators in and let them go: invitation, enrolment with one's own key, list, retirement.
+
+Rules: the first administrators are invited by whoever holds the data directory, until an operator is enrolled; from then on an
+operator signs every invitation. A code is shown once, works once, for fifteen minutes. Who enrols proves to hold the key, and no
+key serves twice. Conflicting roles are refused, also under two accounts of one person. A name is never given again. This story
+must not see a private key of anybody but the one who enrols on this machine.
+"""
+
+import os
+from base64 import b32encode
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.core.callers.administrators import NAME, Administrator, Role, read_roles, refuse_stale
+from gateway.core.errors import AdminError, SettingsError
+from gateway.core.signing import Ed25519Signer, Ed25519Verifier
+from gateway.operations.act_as import SignedAct, key_name, not_believed, read_key_file
+from gateway.services import Services
+from gateway.store import administrators as rows
+from gateway.store import audit
+from gateway.store.administrators import AdminRow, Invitation
+
+CODE_LIFE = timedelta(minutes=15)
+CODE_BYTES = 20
+SEED_BYTES = 32
+ENROL = "admin.enrol"
+
+
+class Invited(Struct, frozen=True, kw_only=True):
+    """An invitation; the code is shown once."""
+
+    code: str
+    name: str
+    unit: str
+    roles: tuple[str, ...]
+    expires_at: datetime
+
+
+class Enrolled(Struct, frozen=True, kw_only=True):
+    """A new administrator."""
+
+    name: str
+    unit: str
+    roles: tuple[str, ...]
+    key_id: str
+
+
+class AdminLine(Struct, frozen=True, kw_only=True):
+    """One administrator as the office lists them."""
+
+    name: str
+    unit: str
+    roles: tuple[str, ...]
+    key_id: str
+    invited_by: tuple[str, ...]
+    enrolled_at: datetime
+    retired_at: datetime | None
+
+
+async def invite_admin(
+    services: Services, *, name: str, unit: str, roles: Iterable[str], person: str | None, by: Administrator | str
+) -> Invited:
+    """A one-time code with which a person enrols an own key under this name.
+
+    `by` is a text only while there is no operator yet. `person` says who stands behind the account (number or name; kept as a blind
+    index only), where the name of the account does not.
+    Raises RoleMissing, AdminError role-conflict, role-unknown, admin-name, operator-needed.
+    """
+    asked = read_roles(roles)
+    if NAME.fullmatch(name) is None:
+        raise AdminError("a name is 2 to 63 of a-z 0-9 . _ - and begins with a letter", code="admin-name", place="name")
+    if not unit.strip() or len(unit) > 200 or not unit.isprintable():
+        raise AdminError("a unit is a line of at most 200 characters", code="admin-name", place="unit")
+    everybody = await rows.everybody(services.store.reads)
+    inviter = _inviter(by, everybody)
+    blind = rows.blind_person(services.store.vault, person or name)
+    _refuse_conflict(asked, blind, name, everybody)
+    code = b32encode(services.random(CODE_BYTES)).decode().lower()
+    async with services.store.transaction() as tx:
+        expires_at = tx.now + CODE_LIFE
+        await rows.invite(
+            tx,
+            code,
+            Invitation(name=name, unit=unit.strip(), person=blind, roles=asked, invited_by=inviter, expires_at=expires_at),
+        )
+        await audit.write(tx, _actor(by), "admin.invite", f"admin/{name}", {"roles": sorted(asked), **_proof(by)})
+    return Invited(code=code, name=name, unit=unit.strip(), roles=tuple(sorted(asked)), expires_at=expires_at)
+
+
+async def enrol_admin(services: Services, *, code: str, public: bytes, proof: SignedAct) -> Enrolled:
+    """Enrol the key of whoever was given the code.
+
+    `proof` is the statement `admin.enrol` about {"code": its digest}, signed with the very key.
+    Raises AdminError invitation-invalid, admin-signature, role-conflict, key-taken.
+    """
+    now = services.clock()
+    invitation = await rows.invitation_of(services.store.reads, code, now)
+    if invitation is None:
+        async with services.store.transaction() as tx:
+            await audit.write(tx, "admin:unknown", "admin.refused", ENROL, {"code": "invitation-invalid"})
+        raise AdminError(
+            "the code is unknown, used, or too old", code="invitation-invalid", place="code", hint="ask for another invitation"
+        )
+    key = Ed25519Verifier(key_name(services.settings.party, invitation.name), public)
+    refuse_stale(
+        proof.statement,
+        party=services.settings.party,
+        act=ENROL,
+        arguments=enrol_arguments(code),
+        by=invitation.name,
+        now=now,
+    )
+    if not key.verify(proof.statement.bytes_signed(), proof.signature):
+        raise not_believed("signature")
+    everybody = await rows.everybody(services.store.reads)
+    _refuse_conflict(invitation.roles, invitation.person, invitation.name, everybody)
+    ours = {one.signer.vkey.rpartition("+")[2] for one in services.signers.keys}
+    if any(row.admin.public == public for row in everybody) or key.vkey.rpartition("+")[2] in ours:
+        raise AdminError(
+            "this key is in use already",
+            code="key-taken",
+            place="key",
+            hint="one key is one person and one use: make a new one by naming a file that is not there",
+        )
+    async with services.store.transaction() as tx:
+        await rows.enrol(tx, code, invitation, key)
+        key_id = f"{key.name}+{key.key_id.hex()}"
+        await audit.write(
+            tx, f"admin:{invitation.name}", ENROL, f"admin/{invitation.name}", {"key": key_id, "roles": sorted(invitation.roles)}
+        )
+    return Enrolled(name=invitation.name, unit=invitation.unit, roles=tuple(sorted(invitation.roles)), key_id=key_id)
+
+
+def enrol_arguments(code: str) -> dict[str, object]:
+    """What the proof of possession is about."""
+    return {"code": rows.code_digest(code)}
+
+
+async def invited_name(services: Services, code: str) -> str:
+    """Whom a code was given to, so that a key can be named for it.
+
+    Raises AdminError invitation-invalid.
+    """
+    invitation = await rows.invitation_of(services.store.reads, code, services.clock())
+    if invitation is None:
+        raise AdminError(
+            "the code is unknown, used, or too old", code="invitation-invalid", place="code", hint="ask for another invitation"
+        )
+    return invitation.name
+
+
+async def list_admins(services: Services) -> list[AdminLine]:
+    """Every administrator there ever was, with key and roles."""
+    return [
+        AdminLine(
+            name=row.admin.name,
+            unit=row.admin.unit,
+            roles=tuple(sorted(row.admin.roles)),
+            key_id=row.admin.key_id,
+            invited_by=tuple(sorted(row.admin.brought_in_by)),
+            enrolled_at=row.enrolled_at,
+            retired_at=row.retired_at,
+        )
+        for row in await rows.everybody(services.store.reads)
+    ]
+
+
+async def retire_admin(services: Services, name: str, *, by: Administrator | str) -> AdminLine:
+    """Let an administrator's signatures count no more: an operator does it, or the administrator himself.
+
+    Whoever holds the data directory may do it unsigned, for a lost key of the only operator; the audit says so.
+    Raises RoleMissing, AdminError admin-unknown.
+    """
+    if isinstance(by, Administrator) and by.name != name:
+        by.require("operator")
+    async with services.store.transaction() as tx:
+        if await rows.find(tx, name) is None:
+            raise AdminError("there is no such administrator", code="admin-unknown", place="name", hint="`chengxin key list-admins`")
+        if await rows.retire(tx, name, _actor(by)):
+            await audit.write(tx, _actor(by), "admin.retire", f"admin/{name}", _proof(by))
+    return next(line for line in await list_admins(services) if line.name == name)
+
+
+def own_key(path: Path, named: str) -> Ed25519Signer:
+    """The key of whoever enrols on this machine: the file's, or a new one where there is no file.
+
+    Raises SettingsError as `read_key_file` does.
+    """
+    return read_key_file(path, named) if path.exists() else _write_key_file(path, named)
+
+
+def _write_key_file(path: Path, named: str) -> Ed25519Signer:
+    """A new key in a file that only its owner can read; never over another file.
+
+    Raises SettingsError key-exists.
+    """
+    signer = Ed25519Signer(named, os.urandom(SEED_BYTES))
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
+            file.write(signer.private_text() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write the key: {error.strerror}",
+            code="key-exists",
+            place=str(path),
+            hint="name a file that is not there, in a folder of your own",
+        ) from error
+    return signer
+
+
+def _inviter(by: Administrator | str, everybody: list[AdminRow]) -> str:
+    """Who invites; a text counts only until the first operator is there."""
+    if isinstance(by, Administrator):
+        by.require("operator")
+        return by.name
+    if any(row.live and "operator" in row.admin.roles for row in everybody):
+        raise AdminError(
+            "an operator is enrolled, who signs invitations from now on",
+            code="operator-needed",
+            place="--as",
+            hint="give --as ADMIN --key FILE of an operator; `chengxin key list-admins` shows who that is",
+        )
+    return by
+
+
+def _refuse_conflict(roles: frozenset[Role], person: str, name: str, everybody: list[AdminRow]) -> None:
+    """Roles must stand together with all that the same person has; a name is never given again."""
+    if any(row.admin.name == name for row in everybody):
+        raise AdminError("this name was given already", code="admin-name", place="name", hint="names are never given again")
+    theirs: set[Role] = {role for row in everybody if row.live and row.admin.person == person for role in row.admin.roles}
+    read_roles(roles | theirs)
+
+
+def _actor(by: Administrator | str) -> str:
+    return f"admin:{by.name}" if isinstance(by, Administrator) else by
+
+
+def _proof(by: Administrator | str) -> dict[str, object]:
+    evidence = by.evidence if isinstance(by, Administrator) else None
+    return {} if evidence is None else {"key": evidence.key_id, "signature": evidence.signature.hex()}
