@@ -11,12 +11,25 @@ from functools import cache
 from itertools import combinations, product
 from typing import Final
 
-from gateway.core.disclosure.masking import bands_ascend, misfit
+from gateway.core.disclosure.fitting import bands_ascend, misfit
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
 from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule, line_naming
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIER_ORDER, TIERS
-from gateway.core.disclosure.treatments import Clear, Drop, Exists, Generalise, Keep, Redact, Surname, describe, leq, rank, treatment_of
+from gateway.core.disclosure.treatments import (
+    Clear,
+    Drop,
+    Exists,
+    Generalise,
+    Keep,
+    Pseudonym,
+    Redact,
+    Surname,
+    describe,
+    leq,
+    rank,
+    treatment_of,
+)
 from gateway.core.errors import PolicyError
 from gateway.core.records.catalogue import Catalogue
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
@@ -284,6 +297,9 @@ def _cell_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, texts: 
     wrong = misfit(cell.treatment, dataset.fields[name], plan.kind)
     if wrong:
         yield _fault(cell, "policy-S10", name, f"{name}: {wrong}", "policies/README.md lists what stands on what")
+    if isinstance(cell.treatment, Pseudonym) and plan.tier not in SHARING_TIERS:
+        detail = f"{name}: a pseudonym needs a recipient, and {plan.tier} is none"
+        yield _fault(cell, "policy-S10", name, detail, f"it stands in rules for {', '.join(sorted(SHARING_TIERS))}")
     if plan.tier == "public" and not _harmless(cell) and not exceptions(dataset.id, name, plan.kind, cell, plan.tier, texts):
         detail = f"{name} ({cell.class_}) would be shown as {describe(cell.treatment)} to {where}"
         yield _fault(

@@ -8,7 +8,21 @@ from msgspec import Struct
 
 from gateway.core.disclosure.plans import Plan, Policies, Reasons
 from gateway.core.disclosure.tiers import TIER_ORDER, TIERS
-from gateway.core.disclosure.treatments import DROP, Clear, Drop, Exists, Generalise, Keep, Redact, Surname, Treatment, describe, leq, rank
+from gateway.core.disclosure.treatments import (
+    DROP,
+    Clear,
+    Drop,
+    Exists,
+    Generalise,
+    Keep,
+    Pseudonym,
+    Redact,
+    Surname,
+    Treatment,
+    describe,
+    leq,
+    rank,
+)
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind
 
@@ -147,6 +161,8 @@ def _done(treatment: Treatment) -> str:
         return f"只显示{'和'.join(end for end in ends if end)}，其余以固定数目的星号代替"
     if isinstance(treatment, Generalise):
         return "只显示概略值"
+    if isinstance(treatment, Pseudonym):
+        return "以仅供本接收方使用的假名代替"
     if isinstance(treatment, Redact):
         who = "第三人的个人信息" if treatment.profile == "third_parties" else "其中的个人信息"
         return f"显示脱敏文本，{who}以占位符代替" + ("；未能确认无个人信息的，待人工审核后显示" if treatment.hold else "")

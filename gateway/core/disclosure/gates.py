@@ -1,10 +1,11 @@
 """Row gates: whether a plan may show a record at all, and from when until when (policy.md §6).
 
 Rules, in this order: the plan is of this dataset and kind · withdrawn, annulled, erased: nobody · repaired: nobody · held: nobody ·
-sealed: nobody · minor: nobody here · unsigned and a burden: not to the public · what came from another city does not travel on ·
+sealed: nobody · minor: the subject alone · unsigned and a burden: not to the public · what came from another city does not travel on ·
 a red line · the plan's own grounds have not ended · a live basis and catalogue item (the subject sees its own records marked `held`) ·
-the publication period (public) or the sharing period (department, partner, supervisor, pboc) is open · for publication, what the dataset requires is there (`views` looks). What cannot be
-computed is closed.
+the publication period (public) or the sharing period (department, partner, supervisor, pboc) is open · for publication, what the
+dataset requires is there (`views` looks). What cannot be computed is closed. The `rows` of a plan are asked beside this, in the same
+query (`row_language`).
 
 The gate is asked at every read with the `now` of that read; no job is waited for. This room must not look at a value.
 """

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final
 
-from gateway.core.disclosure.shapes import DATE, DIVISION, INVISIBLE, KEEP_TYPES, SHAPES, SIMPLE, day_exists, graphemes, uscc_shape
+from gateway.core.disclosure.shapes import DATE, DIVISION, INVISIBLE, SHAPES, SIMPLE, day_exists, graphemes, plain_code, uscc_shape
 from gateway.core.disclosure.surnames import COMPOUND, SINGLE
-from gateway.core.disclosure.treatments import COARSENESS, SURNAME, Clear, Drop, Exists, Generalise, Keep, Redact, Surname, Treatment
-from gateway.core.records.divisions import PSEUDO_NAMES, short_name
-from gateway.core.records.model import Field, SubjectKind, Value
+from gateway.core.disclosure.treatments import SURNAME, Clear, Exists, Generalise, Keep, Pseudonym, Surname, Treatment
+from gateway.core.records.divisions import PSEUDO_NAMES, full_name, leading_division, short_name
+from gateway.core.records.model import Value
 
 
 class Dropped(Enum):
@@ -33,7 +32,6 @@ Treat = Callable[[Value], Shown]
 
 STARS: Final = "****"
 USCC_STARS: Final = "**********"
-_EDGE: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,6})?")
 
 
 def _exists(value: Value) -> Shown:
@@ -125,6 +123,37 @@ def _digits(count: int) -> Treat:
     return treat
 
 
+def _place(count: int) -> Treat:
+    """Of an address the division with which it begins, as far as it is asked for; an address that names less is dropped."""
+
+    def treat(value: Value) -> Shown:
+        if value is None:
+            return None
+        code = leading_division(value) if isinstance(value, str) else None
+        if code is None or (count == 6 and code.endswith("00")) or (count == 4 and code.endswith("0000")):
+            return DROPPED
+        return full_name(code[:count].ljust(6, "0")) or DROPPED
+
+    return treat
+
+
+_NAMES: Final = frozenset({"subject_name", "person_name"})
+
+
+def _normalise(kind: str) -> Treat:
+    """A value in the one form of which pseudonyms are made, so that one person has one pseudonym however it is written."""
+    shape = None if kind in _NAMES else SHAPES[kind]
+
+    def treat(value: Value) -> Shown:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            return DROPPED
+        return (plain_code(value) if shape is None else shape(value)) or DROPPED
+
+    return treat
+
+
 _DATES: Final[dict[object, Treat]] = {"month": _month, "year": _year, "decade": _decade}
 
 
@@ -152,14 +181,6 @@ def band_label(value: Value, edges: tuple[str, ...], unit: str | None) -> str | 
     return f"{below}{said}以上" if below is not None else None
 
 
-def bands_ascend(edges: tuple[str, ...]) -> bool:
-    """Whether edges are numbers, each above the one before it."""
-    if not edges or not all(_EDGE.fullmatch(edge) for edge in edges):
-        return False
-    numbers = [Decimal(edge) for edge in edges]
-    return all(one < other for one, other in pairwise(numbers))
-
-
 def household_name(code: str | None, region: str) -> str:
     """What stands for the name of an individual business: the county of its code, else of its record, and a fixed form."""
     plain = uscc_shape(code) if code else None
@@ -177,49 +198,7 @@ def _county(code: str) -> str | None:
     return _known_county(code) if DIVISION.fullmatch(code) else None
 
 
-# --- which treatment fits what, and its function ----------------------------------------------------------------------
-
-_WINDOWS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
-    "id_no": ((4, 0), (6, 0)),
-    "mobile": ((3, 0), (2, 0), (1, 0), (0, 0)),
-    "phone": ((3, 0), (2, 0), (1, 0), (0, 0)),
-    "plate": ((2, 0), (1, 0), (0, 0)),
-}
-
-
-def misfit(treatment: Treatment, described: Field, subject: SubjectKind) -> str | None:
-    """Why this treatment cannot stand on this field, for this kind of subject; None if it can."""
-    base = described.type.partition("(")[0]
-    if isinstance(treatment, Drop):
-        return None
-    if described.text:
-        return None if isinstance(treatment, Redact | Clear) else "a text field takes drop, redact or clear"
-    if isinstance(treatment, Exists | Clear):
-        return None
-    if isinstance(treatment, Redact):
-        return "redact stands on text fields only"
-    if isinstance(treatment, Surname):
-        if base == "person_name" or (base == "subject_name" and subject != "legal"):
-            return None
-        return "surname stands on names of persons and of individual businesses only"
-    if isinstance(treatment, Generalise):
-        return _generalise_misfit(treatment, base, described.bands)
-    if base not in KEEP_TYPES:
-        return f"keep does not stand on {base}"
-    allowed = _WINDOWS.get(base)
-    if allowed is not None and (treatment.first, treatment.last) not in allowed:
-        windows = " or ".join(f"keep({first},{last})" for first, last in allowed if first)
-        return f"a window of {base} is at most {windows}"
-    return None
-
-
-def _generalise_misfit(treatment: Generalise, base: str, bands: tuple[str, ...]) -> str | None:
-    axis = COARSENESS[treatment.to][0]
-    if axis == "amount":
-        if base not in ("decimal", "int"):
-            return f"bands stand on amounts, not on {base}"
-        return None if bands_ascend(bands) else "the field names no ascending `bands`"
-    return None if axis == base else f"generalise(to = {treatment.to}) stands on a {axis} field, not on {base}"
+# --- the function of a treatment ---------------------------------------------------------------------------------------
 
 
 def unchanged(value: Value) -> Shown:
@@ -236,7 +215,7 @@ def treat_function(treatment: Treatment, kind: str, bands: tuple[str, ...] = (),
     """The function that applies a treatment to values of one type.
 
     `drop`, `redact` and the names of individual businesses need more than the value: `views` applies them. Raises ValueError for
-    the first two.
+    the first two. Of `pseudonym` it is the normal form that `views` hands to the keyed function of the recipient.
     """
     if isinstance(treatment, Clear):
         return unchanged
@@ -249,7 +228,11 @@ def treat_function(treatment: Treatment, kind: str, bands: tuple[str, ...] = (),
     if isinstance(treatment, Generalise):
         if treatment.to == "band":
             return _band(bands, unit)
-        return _digits(treatment.to) if isinstance(treatment.to, int) else _DATES[treatment.to]
+        if isinstance(treatment.to, int):
+            return _place(treatment.to) if kind == "address" else _digits(treatment.to)
+        return _DATES[treatment.to]
+    if isinstance(treatment, Pseudonym):
+        return _normalise(kind.partition("(")[0])
     raise ValueError("drop and redact are no functions of a value")
 
 

@@ -47,6 +47,7 @@ class Mode:
     VALUE = 1
     TEXT = 2
     HOUSEHOLD = 3
+    PSEUDONYM = 4
 
 
 class Step(NamedTuple):
@@ -55,7 +56,7 @@ class Step(NamedTuple):
     field: str
     mode: int
     treat: Treat
-    """Of a VALUE step; the others do not call it."""
+    """Of a VALUE step the mask, of a PSEUDONYM step the normal form; the others do not call it."""
     option: bool
     """TEXT: the strict profile. HOUSEHOLD: the county may come from the code, for this plan shows that much of it."""
     hold: bool

@@ -22,7 +22,8 @@ from msgspec import Struct, structs
 
 from gateway.core.disclosure import checks
 from gateway.core.disclosure.cases import check_cases, read_cases
-from gateway.core.disclosure.masking import misfit, nothing, treat_function, unchanged
+from gateway.core.disclosure.fitting import misfit
+from gateway.core.disclosure.masking import nothing, treat_function, unchanged
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import (
     GUESSABLE,
@@ -57,6 +58,7 @@ from gateway.core.disclosure.treatments import (
     Drop,
     Generalise,
     Keep,
+    Pseudonym,
     Redact,
     Surname,
     Treatment,
@@ -274,7 +276,8 @@ def _step(dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Re
         return Step(name, Mode.CLEAR, unchanged, option=False, hold=False)
     if misfit(treatment, described, kind):
         return Step(name, Mode.VALUE, nothing, option=False, hold=False)  # a fault of the policy; the check S10 refuses it by name
-    return Step(name, Mode.VALUE, treat_function(treatment, described.type, described.bands, described.unit), option=False, hold=False)
+    mode = Mode.PSEUDONYM if isinstance(treatment, Pseudonym) else Mode.VALUE
+    return Step(name, mode, treat_function(treatment, described.type, described.bands, described.unit), option=False, hold=False)
 
 
 def _shows_division(code: str, cells: Mapping[str, Reasons]) -> bool:

@@ -1,8 +1,8 @@
 """Treatments and their order: the closed list of what may happen to a field on its way out (policy.md §5).
 
-Rules: `leq` is a partial order and `meet` its greatest lower bound; drop ⊏ exists ⊏ {generalise, surname, keep} ⊏ clear, for text
-drop ⊏ redact(strict) ⊏ redact(third_parties) ⊏ clear, and `hold` is below no hold. `pseudonym` and `token` are not in the list yet: a
-policy that names one does not parse. This room must not touch a value.
+Rules: `leq` is a partial order and `meet` its greatest lower bound; drop ⊏ exists ⊏ {generalise, surname, keep, pseudonym} ⊏ clear, for
+text drop ⊏ redact(strict) ⊏ redact(third_parties) ⊏ clear, and `hold` is below no hold. `token` is not in the list: a policy that names it
+does not parse. This room must not touch a value.
 """
 
 from typing import Final, Literal
@@ -39,6 +39,10 @@ class Keep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
             raise ValueError("keep takes 0 to 64 graphemes at either end")
 
 
+class Pseudonym(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="pseudonym"):
+    """The recipient's own name for a value, by a key that nobody else has."""
+
+
 class Redact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do", tag="redact"):
     """The stored redacted text; with `hold` nothing at all while its residual score is not zero."""
 
@@ -50,16 +54,17 @@ class Clear(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """The value."""
 
 
-Treatment = Drop | Exists | Generalise | Surname | Keep | Redact | Clear
-TreatmentSpec = Literal["drop", "exists", "surname", "clear"] | Treatment
+Treatment = Drop | Exists | Generalise | Surname | Keep | Pseudonym | Redact | Clear
+TreatmentSpec = Literal["drop", "exists", "surname", "pseudonym", "clear"] | Treatment
 """As a policy file writes it: the bare word where there is no parameter."""
 
 DROP: Final = Drop()
 EXISTS: Final = Exists()
 SURNAME: Final = Surname()
+PSEUDONYM: Final = Pseudonym()
 CLEAR: Final = Clear()
 
-WORDS: Final[dict[str, Treatment]] = {"drop": DROP, "exists": EXISTS, "surname": SURNAME, "clear": CLEAR}
+WORDS: Final[dict[str, Treatment]] = {"drop": DROP, "exists": EXISTS, "surname": SURNAME, "pseudonym": PSEUDONYM, "clear": CLEAR}
 
 
 def treatment_of(spec: TreatmentSpec) -> Treatment:
@@ -92,6 +97,13 @@ COARSENESS: Final[dict[object, tuple[str, int]]] = {
     6: ("division", 3),
     "band": ("amount", 1),
 }
+
+
+def axis(treatment: Generalise) -> str:
+    """What a coarser value is coarser along: date, division, amount."""
+    return COARSENESS[treatment.to][0]
+
+
 _PROFILES: Final = ("strict", "third_parties")
 
 
@@ -106,8 +118,8 @@ def leq(narrow: Treatment, wide: Treatment) -> bool:
     if isinstance(narrow, Keep) and isinstance(wide, Keep):
         return narrow.first <= wide.first and narrow.last <= wide.last
     if isinstance(narrow, Generalise) and isinstance(wide, Generalise):
-        (axis, fine), (other, finer) = COARSENESS[narrow.to], COARSENESS[wide.to]
-        return axis == other and fine <= finer
+        (along, fine), (other, finer) = COARSENESS[narrow.to], COARSENESS[wide.to]
+        return along == other and fine <= finer
     if isinstance(narrow, Redact) and isinstance(wide, Redact):
         return _PROFILES.index(narrow.profile) <= _PROFILES.index(wide.profile) and (narrow.hold or not wide.hold)
     return False

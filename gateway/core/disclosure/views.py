@@ -16,8 +16,9 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
-from gateway.core.disclosure.masking import DROPPED, band_label, household_name
+from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, household_name
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
+from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
 from gateway.core.records.model import (
     Admitted,
@@ -81,15 +82,18 @@ class View(Struct, frozen=True, kw_only=True):
     """Until when this view stays true as it is: period, own validity, grounds; None: until something changes."""
 
 
-def view(record: Record, plan: Plan, policies: Policies, now: datetime) -> View | None:
-    """The record as this plan shows it, or None when a row gate is closed; it raises nothing."""
+def view(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: Keyed | None = None) -> View | None:
+    """The record as this plan shows it, or None when a row gate is closed; it raises nothing.
+
+    `keyed` makes the recipient's pseudonyms; without it they are dropped and marked `failed`.
+    """
     try:
-        return _made(record, plan, policies, now)
+        return _made(record, plan, policies, now, keyed)
     except Exception:  # noqa: BLE001  # whatever broke is not shown; `closed_gate` calls it `failed`
         return None
 
 
-def _made(record: Record, plan: Plan, policies: Policies, now: datetime) -> View | None:
+def _made(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: Keyed | None) -> View | None:
     if row_gate(record, plan, now) is not None:
         return None
     held = standing(record, plan, policies, now)
@@ -126,11 +130,28 @@ def _made(record: Record, plan: Plan, policies: Policies, now: datetime) -> View
                 withheld = True
             else:
                 fields[name] = text.strict if option else text.third_parties
+        elif mode == Mode.PSEUDONYM:
+            value = get(name)
+            shown = _pseudonym(keyed, name, treat, value) if value is not None else None
+            if shown is None and value is not None:
+                changed = changed if changed is not None else dict(treatments)
+                changed[name] = FAILED
+            elif shown is not DROPPED:
+                fields[name] = shown
         else:
             fields[name] = _household(raw, record.region, option)
     if plan.summary is not None:
         fields[SUMMARY] = _summary(plan.summary, raw) if withheld else None
     return _view(record, plan, policies, held, fields, dict(treatments) if changed is None else changed)
+
+
+def _pseudonym(keyed: Keyed | None, field: str, normalise: Treat, value: Value) -> Shown:
+    """The recipient's own name for a value: dropped where it has no normal form, None where there is no key to make it with."""
+    try:
+        normal = normalise(value)
+        return normal if not isinstance(normal, str) else keyed(field, normal) if keyed is not None else None
+    except Exception:  # noqa: BLE001  # whatever broke: the field is dropped and marked, its value never shown
+        return None
 
 
 def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -> str | None:

@@ -5,6 +5,7 @@ table lacks. `covers` needs no table; whoever must know that a code exists asks 
 not read a residence out of a code: the division inside a USCC is that of the registration authority.
 """
 
+import unicodedata
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -13,6 +14,8 @@ from msgspec import Struct
 
 PSEUDO_NAMES = frozenset({"市辖区", "县", "省直辖县级行政区划", "自治区直辖县级行政区划"})
 """Names of codes that only group others; no part of an address."""
+_HEAD = 60
+"""Characters of an address in which its division is looked for."""
 
 
 class Division(Struct, frozen=True, kw_only=True):
@@ -96,3 +99,23 @@ def region_names() -> frozenset[str]:
                 if len(short) >= 2:
                     found.add(short)
     return frozenset(found)
+
+
+@cache
+def _written() -> dict[str, str]:
+    """How divisions are written at the head of an address → code: with and without their province; what would mean two is left out."""
+    found: dict[str, str | None] = {}
+    for code, rows in _table().items():
+        whole, province = full_name(code), short_name(code[:2] + "0000")
+        if not whole or rows[0].name in PSEUDO_NAMES:
+            continue
+        for text in dict.fromkeys((whole, whole.removeprefix(province or "") or whole)):
+            found[text] = code if found.get(text, code) == code else None
+    return {text: code for text, code in found.items() if code is not None}
+
+
+def leading_division(address: str) -> str | None:
+    """The code of the smallest division with which an address begins, 吉林省通化市东昌区… or 通化市东昌区…; None if with none."""
+    written = _written()
+    plain = "".join(unicodedata.normalize("NFKC", address[:_HEAD]).split())
+    return next((written[plain[:length]] for length in range(len(plain), 1, -1) if plain[:length] in written), None)

@@ -146,3 +146,33 @@ def refused(files: Mapping[str, bytes], today: date = TODAY) -> PolicyError:
 def line_of(files: Mapping[str, bytes], path: str, text: str) -> int:
     """The first line of a file that holds this text."""
     return next(number for number, line in enumerate(files[path].decode().splitlines(), start=1) if text in line)
+
+
+SUBJECT = ("subject", "self.read")
+_SELF_READ = """
+[purposes."self.read"]
+label = "本人查询"
+subject_label = "本人查询"
+basis = [{ law = "中华人民共和国个人信息保护法", article = "四十五", from = 2021-11-01 }]
+tiers = ["subject"]
+case_ref = "none"
+assurance = "session"
+retention = "audit.personal"
+"""
+
+
+def ruled(rule: str, files: Mapping[str, bytes] | None = None, path: str = f"datasets/{PENALTIES}.toml") -> dict[str, bytes]:
+    """The files with one more rule at the end of a dataset, and the purpose `self.read` if they have none."""
+    made = dict(files or shipped_files())
+    if b"self.read" not in made["purposes.toml"]:
+        made["purposes.toml"] += _SELF_READ.encode()
+    made[path] += f"\n[[rules]]\n{rule}".encode()
+    return made
+
+
+def without_rules_for(tier: str, path: str = f"datasets/{PENALTIES}.toml") -> dict[str, bytes]:
+    """The shipped files less the rules of a dataset that name a tier."""
+    made = dict(shipped_files())
+    head, *rules = made[path].decode().split("[[rules]]")
+    made[path] = "[[rules]]".join((head, *(rule for rule in rules if f'"{tier}"' not in rule.partition("purposes")[0]))).encode()
+    return made

@@ -1,5 +1,8 @@
 """Treatments: their order is a lattice, their results are fixed, and nothing of what they hide comes out."""
 
+import base64
+import hashlib
+import hmac
 import string
 import unicodedata
 from typing import get_args
@@ -8,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.disclosure.masking import DROPPED, household_name, misfit, parse_twin, treat_function, twin
+from gateway.core.disclosure.fitting import misfit
+from gateway.core.disclosure.masking import DROPPED, household_name, parse_twin, treat_function, twin
+from gateway.core.disclosure.pseudonyms import keyed, pseudonym
 from gateway.core.disclosure.shapes import graphemes, uscc_holds
 from gateway.core.disclosure.surnames import COMPOUND, SINGLE
 from gateway.core.disclosure.treatments import (
     CLEAR,
     DROP,
     EXISTS,
+    PSEUDONYM,
     SURNAME,
     Generalise,
     Keep,
@@ -27,13 +33,15 @@ from gateway.core.disclosure.treatments import (
     rank,
     word,
 )
-from gateway.core.records.model import Field, SubjectKind
+from gateway.core.records.divisions import leading_division
+from gateway.core.records.model import Field, SubjectKind, Value
 from tests.core.disclosure.making import FIRM, HOUSEHOLD, PERSON
 
 treatments = st.one_of(
     st.just(DROP),
     st.just(EXISTS),
     st.just(SURNAME),
+    st.just(PSEUDONYM),
     st.just(CLEAR),
     st.builds(Generalise, to=st.sampled_from(["month", "year", "decade", 6, 4, 2, "band"])),
     st.builds(Keep, first=st.integers(0, 18), last=st.integers(0, 18)),
@@ -43,6 +51,7 @@ SMALL: list[Treatment] = [
     DROP,
     EXISTS,
     SURNAME,
+    PSEUDONYM,
     CLEAR,
     *(Generalise(to=to) for to in get_args(Generalise.__annotations__["to"])),
     *(Keep(first=first, last=last) for first in range(3) for last in range(3)),
@@ -369,6 +378,12 @@ def test_graphemes_lose_nothing(text: str) -> None:
         (Keep(first=3, last=4), "phone", "natural"),
         (Keep(first=3), "plate", "natural"),
         (Keep(first=2), "account", "natural"),
+        (CLEAR, "account", "natural"),
+        (PSEUDONYM, "account", "natural"),
+        (PSEUDONYM, "date", "natural"),
+        (PSEUDONYM, "address", "natural"),
+        (PSEUDONYM, "decimal(18,6)", "legal"),
+        (Generalise(to="year"), "address", "natural"),
         (Keep(first=2), "address", "natural"),
         (Keep(first=1), "person_name", "natural"),
         (Keep(first=2), "date", "natural"),
@@ -402,6 +417,9 @@ def test_what_does_not_fit_is_said(treatment: Treatment, kind: str, subject: Sub
         (SURNAME, "subject_name", "individual_business"),
         (Generalise(to="month"), "date", "legal"),
         (Generalise(to=2), "division", "legal"),
+        (Generalise(to=6), "address", "natural"),
+        (PSEUDONYM, "id_no", "natural"),
+        (PSEUDONYM, "person_name", "legal"),
         (DROP, "account", "legal"),
         (EXISTS, "account", "legal"),
         (CLEAR, "decimal(18,6)", "legal"),
@@ -435,3 +453,67 @@ def test_the_check_character_of_a_code_is_checked() -> None:
     """GB 32100: eighteen characters of the right shape with another last one do not hold."""
     assert uscc_holds(FIRM)
     assert not any(uscc_holds(FIRM[:17] + sign) for sign in "0123456789ABCDEFGHJKLMNPQRTUWXY" if sign != FIRM[17])
+
+
+@pytest.mark.parametrize(
+    ("address", "six", "four", "two"),
+    [
+        ("吉林省通化市东昌区团结路1号", "吉林省通化市东昌区", "吉林省通化市", "吉林省"),
+        ("通化市 东昌区 团结路", "吉林省通化市东昌区", "吉林省通化市", "吉林省"),
+        ("吉林省通化市某路", DROPPED, "吉林省通化市", "吉林省"),
+        ("北京市东城区某街", "北京市东城区", "北京市", "北京市"),
+        ("团结路1号", DROPPED, DROPPED, DROPPED),
+        ("", DROPPED, DROPPED, DROPPED),
+        (7, DROPPED, DROPPED, DROPPED),
+        (None, None, None, None),
+    ],
+)
+def test_addresses_generalise_to_the_division_they_begin_with(address: Value, six: object, four: object, two: object) -> None:
+    """Never to a part of what is written; an address that names less than is asked for is dropped."""
+    steps = [treat_function(Generalise(to=to), "address")(address) for to in (6, 4, 2)]  # type: ignore[arg-type]  # three of the closed list
+    assert steps == [six, four, two]
+
+
+@given(st.text())
+def test_an_address_shows_nothing_but_a_division(address: str) -> None:
+    """Whatever is written, what is shown is the name of a division."""
+    shown = treat_function(Generalise(to=4), "address")(address)
+    assert shown is DROPPED or (isinstance(shown, str) and leading_division(shown) is not None)
+
+
+# --- pseudonyms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_pseudonym_is_the_first_half_of_an_hmac() -> None:
+    """26 base32 characters of HMAC-SHA256(key, field ‖ 0x1f ‖ value), recomputed here from the standard library."""
+    tag = hmac.new(b"k" * 32, f"id_no\x1f{PERSON}".encode(), hashlib.sha256).digest()[:16]
+    expected = base64.b32encode(tag).decode().rstrip("=").lower()
+    assert pseudonym(b"k" * 32, "id_no", PERSON) == expected
+    assert len(expected) == 26
+
+
+def test_a_pseudonym_belongs_to_one_key_and_one_field() -> None:
+    """Two recipients, and two fields of one value, have nothing in common."""
+    made = {keyed(key)(name, PERSON) for key in (b"a" * 32, b"b" * 32) for name in ("id_no", "legal_representative_id_no")}
+    assert len(made) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("id_no", PERSON, f" {PERSON[:6]} {PERSON[6:]}"),
+        ("uscc", FIRM, FIRM.lower()),
+        ("person_name", "某某甲", "某 某甲\u200b"),
+        ("mobile", "13900000000", "１３９００００００００"),
+    ],
+)
+def test_one_value_has_one_normal_form(kind: str, one: str, other: str) -> None:
+    """However it is written, a person keeps the pseudonym."""
+    normal = treat_function(PSEUDONYM, kind)
+    assert normal(one) == normal(other) is not DROPPED
+
+
+@pytest.mark.parametrize(("kind", "value"), [("id_no", "护照 E1234"), ("uscc", "123"), ("person_name", " "), ("person_name", 5)])
+def test_what_has_no_normal_form_has_no_pseudonym(kind: str, value: Value) -> None:
+    """A value of another shape than its type is dropped before it is hashed."""
+    assert treat_function(PSEUDONYM, kind)(value) is DROPPED

@@ -257,7 +257,7 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ("policy-parse", 'treatment = "surname", allow', 'treatment = "surnme", allow', 'treatment = "surnme"'),
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "keeep", first = 8 }', "keeep"),
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "keep", first = -1 }', "first = -1"),
-        ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "pseudonym" }', "pseudonym"),
+        ("policy-S10", '{ do = "keep", first = 8 }', '"pseudonym"', 'field.uscc = { treatment = "pseudonym"'),
         ("policy-parse", '{ do = "keep", first = 8 }', '{ do = "token" }', "token"),
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { audit = "all"', 'audit = "all"'),
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { watermark = true, audit = "count"', "watermark"),

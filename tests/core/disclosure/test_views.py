@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.core.disclosure.gates import standing
 from gateway.core.disclosure.masking import unchanged
-from gateway.core.disclosure.plans import Mode, Step
+from gateway.core.disclosure.plans import Mode, Policies, Step
 from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.pseudonyms import keyed, pseudonym
+from gateway.core.disclosure.row_language import Attributes, allows
 from gateway.core.disclosure.views import Mark, View, closed_gate, redacted_texts, view
 from gateway.core.records.model import (
     Admitted,
@@ -33,6 +35,7 @@ from tests.core.disclosure.making import (
     PENALTIES,
     PERSON,
     PUBLIC,
+    SUBJECT,
     TODAY,
     VALUES,
     added,
@@ -40,8 +43,10 @@ from tests.core.disclosure.making import (
     clean,
     penalty,
     plan_of,
+    ruled,
     shipped,
     shipped_files,
+    without_rules_for,
 )
 
 DAY = timedelta(days=1)
@@ -400,6 +405,104 @@ def test_nothing_is_published_without_what_publication_requires() -> None:
     assert view(penalty(values={"document_number": None}), plan, shipped(), NOW) is None
     assert closed_gate(penalty(values={"document_number": None}), plan, shipped(), NOW) == "incomplete"
     assert view(penalty(values={"document_number": None}), plan_of(PENALTIES, *DEPARTMENT, "legal"), shipped(), NOW) is not None
+
+
+# --- the subject ------------------------------------------------------------------------------------------------------
+
+_OWN = """id = "penalties-own"
+for = { tiers = ["subject"], purposes = ["self.read"], kinds = ["legal", "individual_business", "natural"] }
+class = { O = "clear", P1 = "clear", P2 = "clear", P3 = "exists" }
+text = { do = "redact", profile = "third_parties" }
+basis = ["jl"]
+obligations = { audit = "subject", cache = "no-store" }
+"""
+
+
+def own(record: Record, policies: Policies, now: datetime = NOW) -> View | None:
+    """What the subject sees of a record about itself."""
+    return view(record, plan_of(PENALTIES, *SUBJECT, record.kind, policies), policies, now)
+
+
+def test_the_subject_sees_its_own_records_after_the_others_may_not() -> None:
+    """Minor or not, published or not: the periods of publication and sharing bind the others; sealed, repaired, withdrawn bind all."""
+    policies = compile_policies(ruled(_OWN, without_rules_for("subject")), version=1, today=TODAY)
+    assert own(penalty(), policies) is not None
+    assert own(penalty("natural", minor=True), policies) is not None
+    assert own(penalty(), policies, datetime(2030, 1, 1, tzinfo=UTC)) is not None
+    for changes in ({"sealed": True}, {"state": "repaired"}, {"state": "retracted"}, {"state": "held", "hold_code": "X"}):
+        assert own(penalty(**changes), policies) is None
+
+
+def test_the_plan_of_the_subject_reaches_its_own_rows_only() -> None:
+    """The gate `own` is part of the plan, whatever the rule says of rows."""
+    policies = compile_policies(ruled(_OWN, without_rules_for("subject")), version=1, today=TODAY)
+    rows = plan_of(PENALTIES, *SUBJECT, "natural", policies).rows
+    assert rows is not None
+    assert allows(rows, {"subject": "a"}, Attributes(subject_key="a"))
+    assert not allows(rows, {"subject": "a"}, Attributes(subject_key="b"))
+    assert not allows(rows, {"subject": "a"}, Attributes())
+    more = ruled(_OWN + 'rows = { eq = ["severity", "general"] }\n', without_rules_for("subject"))
+    both = plan_of(PENALTIES, *SUBJECT, "natural", compile_policies(more, version=1, today=TODAY)).rows
+    assert both is not None
+    assert allows(both, {"subject": "a", "severity": "general"}, Attributes(subject_key="a"))
+    assert not allows(both, {"subject": "b", "severity": "general"}, Attributes(subject_key="a"))
+    assert not allows(both, {"subject": "a", "severity": "minor"}, Attributes(subject_key="a"))
+
+
+def test_without_a_basis_the_subject_sees_its_record_as_held() -> None:
+    """Closed for everybody else; the one it is about is told that it is held."""
+    files = bent("catalogue.toml", ("from = 2024-01-01", "from = 2024-01-01\nuntil = 2026-05-31"))
+    files = ruled(_OWN, {**without_rules_for("subject"), "catalogue.toml": files["catalogue.toml"]})
+    policies = compile_policies(files, version=1, today=TODAY)
+    made = own(penalty(), policies)
+    assert made is not None
+    assert Mark(code="held", since=None) in made.marks
+    assert closed_gate(penalty(), plan_of(PENALTIES, *DEPARTMENT, "legal", policies), policies, NOW) == "legality"
+
+
+def test_a_red_line_on_expired_records_closes_them() -> None:
+    """Flags of a record close its row for the tiers that the red line does not except."""
+    line = """
+[[redlines]]
+id = "expired"
+when = { flag = "expired" }
+max = "drop-row"
+except = ["department"]
+basis = [{ law = "吉林省社会信用条例", from = 2022-01-01 }]
+"""
+    files = added("redlines.toml", line)
+    files["redlines.toml"] = (
+        files["redlines.toml"].replace(b"[[exceptions]]", line.encode() + b"[[exceptions]]", 1).removesuffix(line.encode())
+    )
+    policies = compile_policies(files, version=1, today=TODAY)
+    lapsed = penalty(state="expired")
+    assert closed_gate(lapsed, plan_of(PENALTIES, *PARTNER, "legal", policies), policies, NOW) == "redline"
+    assert closed_gate(lapsed, plan_of(PENALTIES, *DEPARTMENT, "legal", policies), policies, NOW) is None
+
+
+# --- pseudonyms -------------------------------------------------------------------------------------------------------
+
+
+def test_a_pseudonym_is_made_by_the_key_of_the_recipient() -> None:
+    """With the key the field is a name of the recipient's own; without it, it is dropped and said to have failed."""
+    files = bent(
+        f"datasets/{PENALTIES}.toml",
+        ('field.legal_representative = { treatment = "surname" }', 'field.legal_representative = { treatment = "pseudonym" }'),
+    )
+    policies = compile_policies(files, version=1, today=TODAY)
+    plan = plan_of(PENALTIES, *PARTNER, "legal", policies)
+    made = view(penalty(), plan, policies, NOW, keyed(b"k" * 32))
+    assert made is not None
+    assert made.fields["legal_representative"] == pseudonym(b"k" * 32, "legal_representative", "某某甲")
+    assert made.treatments["legal_representative"] == "pseudonym"
+    assert str(VALUES["legal_representative"]) not in str(made.fields.values())
+    bare = view(penalty(), plan, policies, NOW)
+    assert bare is not None
+    assert "legal_representative" not in bare.fields
+    assert bare.treatments["legal_representative"] == "failed"
+    nobody = view(penalty(values={"legal_representative": None}), plan, policies, NOW)
+    assert nobody is not None
+    assert nobody.fields["legal_representative"] is None
 
 
 # --- the envelope -----------------------------------------------------------------------------------------------------
