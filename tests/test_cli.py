@@ -14,7 +14,8 @@ import pytest
 
 from gateway.operations.manage_agreements import Side, filled
 from gateway.operations.set_up import shipped_policies
-from gateway.sample.generate import SampleFile, write_sample
+from gateway.sample.files import SampleFile
+from gateway.sample.generate import write_sample
 from tests.house import write_settings
 
 Done = subprocess.CompletedProcess[str]

@@ -14,7 +14,7 @@ from gateway.console import say, show
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from gateway.sample.generate import SampleFile
+    from gateway.sample.files import SampleFile
     from gateway.services import Services
 
 SAMPLE_SEED = 20260401

@@ -1,6 +1,6 @@
 """One city's department files, all in one process: `python -m gateway.demo.intake SETTINGS SEED SUBJECTS TODAY`.
 
-The same story that `chengxin ingest` tells for each file, without starting the house twelve times; the demo runs one such process a city.
+The same story that `chengxin ingest` tells for each file, without starting the house for each; the demo runs one such process a city.
 Receipts are written beside the city's data. This room must not know the rest of the story.
 """
 
@@ -16,7 +16,8 @@ from gateway import settings as settings_room
 from gateway.commands.office import write_whole
 from gateway.console import progress, tell_error
 from gateway.operations.ingest import IngestReceipt, ingest
-from gateway.sample.generate import SampleFile, write_sample
+from gateway.sample.files import SampleFile
+from gateway.sample.generate import write_sample
 from gateway.services import open_services
 
 RECEIPTS = "receipts.json"

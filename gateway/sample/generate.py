@@ -4,25 +4,22 @@ Rules: the same seed, city, number and day give the same bytes; nothing of it is
 put in on purpose and counted in `SampleFile.rejected`, so that a receipt can be checked against it. This room must not store anything.
 """
 
-import csv
-import io
 import random
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import xlsxwriter
 from msgspec import Struct
 
+from gateway.sample.files import COMPACT, SLASH, Batch, FileWriter, SampleFile
 from gateway.sample.people import CITIES, Authority, Firm, Person, Town, authorities, code
-from gateway.sample.rows import Cell, Row, Writer, spelled
+from gateway.sample.rows import Row
+from gateway.sample.statements import PUBLIC, StatementWriter
 from gateway.sample.words import OFFENCES
 
 REFERENCE = date(2026, 6, 1)
 """The day before which everything in the sample was decided, unless another is asked for."""
-OFFICER = "测试员甲"
-ISO, SLASH, COMPACT = "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d"
 
 WIRE = {
     "行政相对人名称": "CF_XDR_MC", "行政相对人类别": "CF_XDR_LB", "统一社会信用代码": "CF_XDR_SHXYM", "法定代表人": "CF_FRDB",
@@ -34,20 +31,6 @@ WIRE = {
 """Labels → national column codes: one department sends its table under the codes."""
 
 
-class SampleFile(Struct, frozen=True, kw_only=True):
-    """One file of the sample and how it is to be ingested."""
-
-    path: Path
-    dataset: str
-    authority: str | None
-    """USCC of the department whose statement it is; None: nobody answers for it, it is vouched."""
-    officer: str | None
-    encoding: str
-    rows: int
-    rejected: dict[str, int]
-    """Rows that must be rejected, by code."""
-
-
 class Showcase(Struct, frozen=True, kw_only=True):
     """Subjects of the sample that are worth showing: each has what its name says."""
 
@@ -57,21 +40,6 @@ class Showcase(Struct, frozen=True, kw_only=True):
     """A penalty; its public name is masked."""
     person: Person
     """A penalty, shown to no public caller."""
-
-
-class _Batch:
-    """Rows of one file in the making, and the faults put into them."""
-
-    __slots__ = ("rejected", "rows")
-
-    def __init__(self, rows: Sequence[Row] = ()) -> None:
-        self.rows: list[Row] = list(rows)
-        self.rejected: dict[str, int] = {}
-
-    def spoil(self, fault: str, row: Row) -> None:
-        """A row that must be rejected with this code."""
-        self.rows.append(row)
-        self.rejected[fault] = self.rejected.get(fault, 0) + 1
 
 
 def write_sample(folder: Path, *, seed: int, city: str = "220500", subjects: int = 3000, today: date = REFERENCE) -> list[SampleFile]:
@@ -92,12 +60,12 @@ class _Sample:
         if city not in CITIES:
             raise ValueError(f"the sample has the cities {', '.join(CITIES)}")
         rng = random.Random(f"{seed}/{city}")
-        self._folder = folder
+        self._files = FileWriter(folder, today)
         self._random = rng
         self._today = today
         self._by = authorities(city)
         self._town = Town(city, rng, today)
-        self._write = Writer(city, rng, today)
+        self._write = StatementWriter(city, rng, today)
         households = subjects // 7
         self._firms = [self._town.firm() for _ in range(max(subjects - households, 8))]
         self._households = [self._town.household() for _ in range(max(households, 4))]
@@ -107,29 +75,36 @@ class _Sample:
 
     def write(self) -> list[SampleFile]:
         """All files, registrations first."""
-        market, service, tax, environment, emergency, transport, *_ = self._by
+        market, service, tax, environment, emergency, transport, _, labour = self._by
         penalties = self._market_penalties(market)
         people = self._people_penalties(transport)
+        csv, xlsx = self._files.csv, self._files.xlsx
         return [
-            self._csv("01-登记注册-企业", "registrations", self._register(), market, encoding="gb18030"),
-            self._xlsx("02-登记注册-个体工商户", "registrations", self._registrations(market), market),
-            self._csv("03-登记注册-历史导入", "registrations", self._history(), None, encoding="utf-8-sig"),
-            self._xlsx("04-行政许可", "administrative-licences", self._licences(service), service),
-            self._csv("05-行政处罚-市场监管", "administrative-penalties", penalties, market, encoding="gb18030", days=SLASH),
-            self._xlsx("06-行政处罚-生态环境", "administrative-penalties", self._penalties(environment, "生态环境", 0.06), environment),
-            self._csv("07-行政处罚-应急管理", "administrative-penalties", self._penalties(emergency, "安全生产", 0.06), emergency,
-                      encoding="utf-8-sig", days=COMPACT, headers=WIRE),
-            self._csv("08-行政处罚-自然人", "administrative-penalties", people, transport, encoding="utf-8-sig"),
-            self._csv("09-行政处罚-更正", "administrative-penalties", self._corrections(penalties), market, encoding="gb18030", days=SLASH),
-            self._xlsx("10-重大税收违法", "tax-violations", self._tax_violations(tax), tax),
-            self._csv("11-荣誉-A级纳税人", "honours", self._taxpayers(tax), tax, encoding="utf-8-sig"),
-            self._xlsx("12-荣誉-市级", "honours", self._honours(service), service),
+            csv("01-登记注册-企业", "registrations", self._register(), market, encoding="gb18030"),
+            xlsx("02-登记注册-个体工商户", "registrations", self._registrations(market), market),
+            csv("03-登记注册-历史导入", "registrations", self._history(), None, encoding="utf-8-sig"),
+            xlsx("04-行政许可", "administrative-licences", self._licences(service), service),
+            csv("05-行政处罚-市场监管", "administrative-penalties", penalties, market, encoding="gb18030", days=SLASH),
+            xlsx("06-行政处罚-生态环境", "administrative-penalties", self._penalties(environment, "生态环境", 0.06), environment),
+            csv("07-行政处罚-应急管理", "administrative-penalties", self._penalties(emergency, "安全生产", 0.06), emergency,
+                encoding="utf-8-sig", days=COMPACT, headers=WIRE),
+            csv("08-行政处罚-自然人", "administrative-penalties", people, transport, encoding="utf-8-sig"),
+            csv("09-行政处罚-更正", "administrative-penalties", self._corrections(penalties), market, encoding="gb18030", days=SLASH),
+            xlsx("10-重大税收违法", "tax-violations", self._tax_violations(tax), tax),
+            csv("11-荣誉-A级纳税人", "honours", self._taxpayers(tax), tax, encoding="utf-8-sig"),
+            xlsx("12-荣誉-市级", "honours", self._honours(service), service),
+            xlsx("13-拖欠农民工工资", "wage-arrears", self._wage_arrears(labour), labour),
+            csv("14-严重违法失信", "serious-market-violations", self._market_violations(market), market, encoding="gb18030", days=SLASH),
+            csv("15-经营异常名录", "abnormal-operations", self._abnormal(market), market, encoding="gb18030"),
+            csv("16-信用承诺", "commitments", self._commitments(service), service, encoding="utf-8-sig"),
+            xlsx("17-信用评价-纳税", "assessments", self._tax_ratings(tax), tax),
+            csv("18-信用评价-环境", "assessments", self._environment_ratings(environment), environment, encoding="utf-8-sig", days=COMPACT),
         ]
 
     # --- the files --------------------------------------------------------------------------------------------------------
 
-    def _register(self) -> _Batch:
-        batch = _Batch([self._write.register_extract(firm) for firm in self._firms])
+    def _register(self) -> Batch:
+        batch = Batch([self._write.register_extract(firm) for firm in self._firms])
         good = batch.rows[0]
         batch.rows += batch.rows[5:8]  # sent twice: unchanged
         wide: Row = {label: _wide(str(good[label])) for label in ("企业名称", "统一社会信用代码")}
@@ -145,8 +120,8 @@ class _Sample:
         batch.spoil("SUBJ_MISSING", good | {"统一社会信用代码": None})
         return batch
 
-    def _registrations(self, by: Authority) -> _Batch:
-        batch = _Batch([self._write.registration(firm, by) for firm in self._households])
+    def _registrations(self, by: Authority) -> Batch:
+        batch = Batch([self._write.registration(firm, by) for firm in self._households])
         good = batch.rows[0]
         batch.spoil("SUBJ_USCC", good | {"统一社会信用代码": _turned(self._town.household().uscc)})
         batch.spoil("SCHEMA_TYPE", good | {"统一社会信用代码": Decimal(922205020000000000)})
@@ -154,23 +129,23 @@ class _Sample:
         batch.spoil("SCOPE_AUTHORITY", good | elsewhere)
         return batch
 
-    def _history(self) -> _Batch:
-        return _Batch([self._write.register_extract(self._town.firm()) for _ in range(max(len(self._firms) // 50, 3))])
+    def _history(self) -> Batch:
+        return Batch([self._write.register_extract(self._town.firm()) for _ in range(max(len(self._firms) // 50, 3))])
 
-    def _licences(self, sender: Authority) -> _Batch:
+    def _licences(self, sender: Authority) -> Batch:
         holders = [*self._drawn(self._firms, 0.55), *self._drawn(self._households, 0.4)]
         shown: list[Firm | Person] = [self.showcase.firm, self.showcase.household, *self._people[:2]]
-        batch = _Batch([self._write.licence(holder, self._random.choice(self._by[:6]), sender) for holder in [*shown, *holders]])
+        batch = Batch([self._write.licence(holder, self._random.choice(self._by[:6]), sender) for holder in [*shown, *holders]])
         good = batch.rows[0]
         batch.spoil("SCHEMA_MISSING", good | {"许可内容": None, "行政许可决定文书号": "示许〔2026〕90001号"})
         batch.spoil("SCHEMA_TYPE", good | {"有效期至": "待定", "行政许可决定文书号": "示许〔2026〕90002号"})
         batch.spoil("SCHEMA_LENGTH", good | {"行政许可决定文书号": "示许" + "9" * 130})
         return batch
 
-    def _penalties(self, by: Authority, theme: str, share: float) -> _Batch:
+    def _penalties(self, by: Authority, theme: str, share: float) -> Batch:
         offences = [offence for offence in OFFENCES if offence.theme == theme]
         parties = [*self._drawn(self._firms, share), *self._drawn(self._households, share)]
-        batch = _Batch([self._write.penalty(party, by, offence=self._random.choice(offences)) for party in parties])
+        batch = Batch([self._write.penalty(party, by, offence=self._random.choice(offences)) for party in parties])
         elsewhere: Row = {
             "行政处罚决定书文号": "示罚〔2026〕90003号", "处罚机关": "某地生态环境局（示例）",
             "处罚机关统一社会信用代码": code("11", "220100", 41),
@@ -178,7 +153,7 @@ class _Sample:
         batch.spoil("SCOPE_AUTHORITY", batch.rows[0] | elsewhere)
         return batch
 
-    def _market_penalties(self, by: Authority) -> _Batch:
+    def _market_penalties(self, by: Authority) -> Batch:
         offences = [offence for offence in OFFENCES if offence.theme in ("市场监管", "食品", "药品", "特种设备")]
         # what is shown can be repaired: of general severity, decided not long ago
         recent = date.fromordinal(self._today.toordinal() - 30)
@@ -195,7 +170,7 @@ class _Sample:
         rows += [self._write.penalty(party, by) | {"处罚类别": kind, "失信严重程度": None}
                  for party, kind in zip(self._drawn(self._firms, 0), ("训诫", "其他-责令改正"), strict=False)]
         rows += [self._write.doubtful(self._write.penalty(party, by, offence=OFFENCES[0])) for party in self._drawn(self._firms, 0)]
-        batch = _Batch(rows)
+        batch = Batch(rows)
         good = rows[0]
         batch.rows.append(dict(good))  # sent twice: unchanged
         batch.spoil("SUBJ_USCC", good | {"行政处罚决定书文号": "示罚〔2026〕90004号", "统一社会信用代码": _turned(self.showcase.firm.uscc)})
@@ -206,100 +181,96 @@ class _Sample:
         batch.spoil("SUBJ_MISSING", good | {"行政处罚决定书文号": "示罚〔2026〕90008号", "统一社会信用代码": None})
         return batch
 
-    def _people_penalties(self, by: Authority) -> _Batch:
+    def _people_penalties(self, by: Authority) -> Batch:
         rows = [self._write.penalty(person, by) for person in self._people]
         # minors: kept by us, shown to no public caller
         recent = date.fromordinal(self._today.toordinal() - 20)
         rows += [self._write.penalty(self._town.person(age=16), by, decided=recent) for _ in range(2)]
         # of a detention no severity follows: held
         rows.append(self._write.penalty(self._town.person(), by, decided=recent) | {"处罚类别": "行政拘留", "失信严重程度": None})
-        batch = _Batch(rows)
+        batch = Batch(rows)
         person = self._town.person()
         batch.spoil("SUBJ_ID", self._write.penalty(person, by) | {"证件号码": person.id_no[:17] + _other(person.id_no[17])})
         batch.spoil("LAW_MINOR", self._write.penalty(self._town.person(age=12), by, decided=recent))
         batch.spoil("SUBJ_MISSING", self._write.penalty(self._town.person(), by) | {"证件号码": None})
         return batch
 
-    def _corrections(self, sent: _Batch) -> _Batch:
+    def _corrections(self, sent: Batch) -> Batch:
         """A later file: one decision corrected, one revoked, one row that says something else."""
         corrected, revoked, other = sent.rows[5:8]
         amended: Row = {"操作": "更新", **corrected, "处罚内容": f"{corrected['处罚内容']}（已更正）"}
         taken_back: Row = {"操作": "撤销", **revoked}
-        batch = _Batch([amended, taken_back])
+        batch = Batch([amended, taken_back])
         batch.spoil("SCHEMA_ENUM", {"操作": "删除", **other})
         return batch
 
-    def _tax_violations(self, by: Authority) -> _Batch:
+    def _tax_violations(self, by: Authority) -> Batch:
         others = [firm for firm in self._drawn(self._firms, 0.02) if firm is not self.showcase.firm]
-        batch = _Batch([self._write.tax_violation(firm, by) for firm in others])
+        batch = Batch([self._write.tax_violation(firm, by) for firm in others])
         batch.spoil("LAW_BASIS", batch.rows[0] | {"认定文号": "示税稽〔2026〕90009号", "相关法律依据": None})
         return batch
 
-    def _taxpayers(self, by: Authority) -> _Batch:
-        batch = _Batch([self._write.honour(firm, by, which=0) for firm in [self.showcase.firm, *self._drawn(self._firms, 0.06)]])
+    def _taxpayers(self, by: Authority) -> Batch:
+        batch = Batch([self._write.honour(firm, by, which=0) for firm in [self.showcase.firm, *self._drawn(self._firms, 0.06)]])
         recent = self._today - timedelta(days=60)  # what is shown is still valid
         batch.rows[0] |= {"认定日期": recent, "评价年度": str(recent.year - 1), "有效期至": recent + timedelta(days=365 * 2)}
         return batch
 
-    def _honours(self, by: Authority) -> _Batch:
-        batch = _Batch([self._write.honour(firm, by) for firm in self._drawn(self._firms, 0.04)])
+    def _honours(self, by: Authority) -> Batch:
+        batch = Batch([self._write.honour(firm, by) for firm in self._drawn(self._firms, 0.04)])
         batch.spoil("SCHEMA_TYPE", batch.rows[0] | {"认定文号": "示信〔2026〕90010号", "认定日期": Decimal(46053)})
         return batch
 
+    def _wage_arrears(self, by: Authority) -> Batch:
+        batch = Batch([self._write.wage_arrears(firm, by) for firm in self._burdened(0.015)])
+        batch.rows += [self._write.wage_arrears(self._households[1], by)]  # kept, shown to departments; the list names organisations
+        good = batch.rows[0]
+        batch.spoil("LAW_BASIS", good | {"列入决定书文号": "示人社失〔2026〕90011号", "列入依据": None})
+        batch.spoil("SCHEMA_MISSING", good | {"列入决定书文号": "示人社失〔2026〕90012号", "列入日期": None})
+        batch.spoil("SCHEMA_TYPE", good | {"列入决定书文号": "示人社失〔2026〕90013号", "涉及人数": "约二十人"})
+        return batch
+
+    def _market_violations(self, by: Authority) -> Batch:
+        batch = Batch([self._write.market_violation(firm, by) for firm in self._burdened(0.01)])
+        elsewhere: Row = {
+            "列入决定书文号": "示市监失〔2026〕90014号", "列入决定机关": "某地市场监督管理局（示例）",
+            "列入决定机关统一社会信用代码": code("11", "220100", 40),
+        }
+        batch.spoil("SCOPE_AUTHORITY", batch.rows[0] | elsewhere)
+        return batch
+
+    def _abnormal(self, by: Authority) -> Batch:
+        batch = Batch([self._write.abnormal(firm, by) for firm in self._burdened(0.03)])
+        batch.rows += [self._write.abnormal(household, by) for household in self._drawn(self._households[1:], 0.03)]
+        batch.rows += [self._write.abnormal(firm, by, removed=True) for firm in self._burdened(0.01)]
+        batch.spoil("SCHEMA_MISSING", batch.rows[0] | {"列入决定书文号": "示市监异〔2026〕90015号", "列入原因类型": None})
+        return batch
+
+    def _commitments(self, by: Authority) -> Batch:
+        rows = [self._write.commitment(self.showcase.firm, by, which=2, reach=PUBLIC), self._write.commitment(self._people[0], by)]
+        rows += [self._write.commitment(party, by) for party in (*self._drawn(self._firms, 0.05), *self._drawn(self._households, 0.05))]
+        batch = Batch(rows)
+        batch.spoil("SCHEMA_TYPE", rows[0] | {"承诺编码": "90016", "承诺作出日期": "待定"})
+        batch.spoil("SCHEMA_MISSING", rows[0] | {"承诺编码": "90017", "公开范围": None})
+        return batch
+
+    def _tax_ratings(self, by: Authority) -> Batch:
+        rows = [self._write.tax_rating(self.showcase.firm, by, rating="A")]
+        rows += [self._write.tax_rating(firm, by) for firm in (*self._drawn(self._firms, 0.08), *self._drawn(self._households, 0.03))]
+        batch = Batch(rows)
+        batch.spoil("LAW_PERSON", rows[0] | {"主体类别": "自然人", "统一社会信用代码": None})
+        batch.spoil("SCHEMA_MISSING", rows[0] | {"评定日期": self._today - timedelta(days=20), "有效期至": None})
+        return batch
+
+    def _environment_ratings(self, by: Authority) -> Batch:
+        return Batch([self._write.environment_rating(firm, by) for firm in self._drawn(self._firms, 0.02)])
+
+    def _burdened(self, share: float) -> list[Firm]:
+        """Firms drawn for what burdens them; the one to be shown is not among them."""
+        return [firm for firm in self._drawn(self._firms, share) if firm is not self.showcase.firm] or [self._firms[-1]]
+
     def _drawn(self, among: Sequence[Firm], share: float) -> list[Firm]:
         return self._random.sample(among, max(int(len(among) * share), 2))
-
-    # --- how they are written ---------------------------------------------------------------------------------------------
-
-    def _file(self, path: Path, dataset: str, batch: _Batch, by: Authority | None, encoding: str) -> SampleFile:
-        return SampleFile(path=path, dataset=dataset, authority=by.uscc if by else None, officer=OFFICER if by else None, encoding=encoding,
-                          rows=len(batch.rows), rejected=batch.rejected)
-
-    def _csv(self, name: str, dataset: str, batch: _Batch, by: Authority | None, *, encoding: str, days: str = ISO,
-             headers: Mapping[str, str] | None = None) -> SampleFile:
-        labels = _labels(batch.rows)
-        if headers is not None:
-            labels = [label for label in labels if label in headers]
-        text = io.StringIO(newline="")
-        out = csv.writer(text)
-        out.writerow(headers[label] if headers is not None else label for label in labels)
-        for row in batch.rows:
-            texts = spelled(row, days)
-            out.writerow(texts.get(label, "") for label in labels)
-        path = self._folder / f"{name}.csv"
-        path.write_bytes(text.getvalue().encode(encoding))
-        return self._file(path, dataset, batch, by, "gb18030" if encoding == "gb18030" else "utf-8")
-
-    def _xlsx(self, name: str, dataset: str, batch: _Batch, by: Authority) -> SampleFile:
-        labels = _labels(batch.rows)
-        path = self._folder / f"{name}.xlsx"
-        book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False})
-        book.set_properties({"author": "示例", "created": datetime.combine(self._today, time())})
-        day = book.add_format({"num_format": "yyyy-mm-dd"})
-        sheet = book.add_worksheet("数据")
-        for column, label in enumerate(labels):
-            sheet.write_string(0, column, label)
-        for at, row in enumerate(batch.rows, start=1):
-            for column, label in enumerate(labels):
-                value: Cell = row.get(label)
-                if value is None:
-                    continue
-                if isinstance(value, date):
-                    done = sheet.write_datetime(at, column, datetime.combine(value, time()), day)
-                elif isinstance(value, Decimal):
-                    done = sheet.write_number(at, column, float(value))
-                else:
-                    done = sheet.write_string(at, column, value)
-                if done != 0:
-                    raise ValueError(f"{name}: a cell of row {at + 1} does not fit into a workbook")
-        book.close()
-        return self._file(path, dataset, batch, by, "utf-8")
-
-
-def _labels(rows: Sequence[Row]) -> list[str]:
-    """All columns of a file, in the order in which rows first name them."""
-    return list(dict.fromkeys(label for row in rows for label in row))
-
 
 def _turned(uscc: str) -> str:
     """A code whose check character does not fit."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sample.generate import SampleFile, write_sample
+from gateway.sample.files import SampleFile
+from gateway.sample.generate import write_sample
 from gateway.sample.people import authorities
 from tests.house import write_settings
 

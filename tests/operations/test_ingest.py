@@ -16,7 +16,8 @@ from gateway.core.errors import FileRefused
 from gateway.core.records.model import DatasetId, Record
 from gateway.operations.ingest import IngestReceipt, ingest, receipt_json
 from gateway.operations.set_up import set_up
-from gateway.sample.generate import SampleFile, showcase, write_sample
+from gateway.sample.files import SampleFile
+from gateway.sample.generate import showcase, write_sample
 from gateway.sample.people import authorities, code
 from gateway.sample.words import HELD_FACTS
 from gateway.services import Services, open_services
@@ -374,7 +375,7 @@ async def test_interrupted_anywhere_the_next_start_goes_on(tmp_path, files, sqli
 
 
 async def test_showcase_is_public_once_the_sample_is_in(tmp_path, sqlite_url, files):
-    """After the whole sample, the firm to show has a public penalty, licence and honour, and the person nothing public."""
+    """After the whole sample, the firm to show has a public penalty, licence, honour, commitment and rating, and the person nothing public."""
     shown = showcase(seed=SEED, subjects=SUBJECTS)
     async with a_town(tmp_path / "g", sqlite_url) as services:
         for file in files:
@@ -386,7 +387,7 @@ async def test_showcase_is_public_once_the_sample_is_in(tmp_path, sqlite_url, fi
             found = await records.load(services.store.reads, subject=subject.subject_id)
             return {str(record.dataset) for record in found if is_public(services, record)}
 
-        everything = {"registrations", "administrative-licences", "administrative-penalties", "honours"}
+        everything = {"registrations", "administrative-licences", "administrative-penalties", "honours", "commitments", "assessments"}
         assert await public("uscc", shown.firm.uscc, "legal") == everything
         assert await public("uscc", shown.household.uscc, "individual_business") >= {"administrative-penalties"}
         assert await public("id_no", shown.person.id_no, "natural") == set()

@@ -10,12 +10,17 @@ import openpyxl
 import pytest
 
 from gateway.core.records.identifiers import check_uscc, parse_citizen_id, parse_uscc
-from gateway.sample.generate import SampleFile, showcase, write_sample
+from gateway.sample.files import SampleFile
+from gateway.sample.generate import showcase, write_sample
 from gateway.sample.people import CITIES, authorities
 from gateway.sample.words import BRAND_WORDS
 
-FIRM_LABELS = ("企业名称", "行政相对人名称", "纳税人名称", "主体名称", "CF_XDR_MC")
+FIRM_LABELS = ("企业名称", "行政相对人名称", "纳税人名称", "主体名称", "CF_XDR_MC", "用人单位名称", "当事人名称", "承诺人名称")
 CODE_LABELS = ("统一社会信用代码", "CF_XDR_SHXYM")
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+DECIDED = frozenset(
+    ("处罚决定日期", "许可决定日期", "确认日期", "认定日期", "成立日期", "列入决定日期", "移出日期", "承诺作出日期", "评定日期")
+)
 PERSON = re.compile("测试[甲乙丙丁戊己庚辛壬癸]{1,2}某")
 
 
@@ -69,8 +74,7 @@ def test_same_seed_same_bytes(tmp_path):
 def test_files_come_as_departments_send_them(files):
     """CSV in GB18030, CSV in UTF-8 with a byte order mark and workbooks; every dataset is there, and so is an upload that nobody signs."""
     heads = {file.path.name: file.path.read_bytes()[:3] for file in files}
-    datasets = {"registrations", "administrative-licences", "administrative-penalties", "tax-violations", "honours"}
-    assert {file.dataset for file in files} == datasets
+    assert {file.dataset for file in files} == {path.stem for path in (POLICIES / "datasets").glob("*.toml")}
     assert {file.path.suffix for file in files} == {".csv", ".xlsx"}
     assert any(head == b"\xef\xbb\xbf" for head in heads.values())
     assert any(file.encoding == "gb18030" for file in files)
@@ -144,7 +148,10 @@ def test_showcase_is_part_of_the_sample(files, city):
             by_dataset.setdefault(file.dataset, set()).update(str(value) for value in row.values() if value)
     for dataset in ("registrations", "administrative-licences", "administrative-penalties", "honours"):
         assert shown.firm.uscc in by_dataset[dataset]
-    assert shown.firm.uscc not in by_dataset["tax-violations"]
+    for dataset in ("commitments", "assessments"):
+        assert shown.firm.uscc in by_dataset[dataset]
+    for dataset in ("tax-violations", "wage-arrears", "serious-market-violations", "abnormal-operations"):
+        assert shown.firm.uscc not in by_dataset[dataset]
     assert shown.household.uscc in by_dataset["administrative-penalties"]
     assert shown.person.id_no in by_dataset["administrative-penalties"]
     assert parse_citizen_id(shown.person.id_no, demo=True, today=date(2026, 6, 1)).age_on(date(2026, 6, 1)) >= 18
@@ -156,7 +163,7 @@ def test_nothing_lies_in_the_future(tmp_path):
     for file in write_sample(tmp_path, seed=1, subjects=200, today=today):
         for row in rows_of(file):
             for label, value in row.items():
-                if label in ("处罚决定日期", "许可决定日期", "确认日期", "认定日期", "成立日期") and isinstance(value, datetime):
+                if label in DECIDED and isinstance(value, datetime):
                     assert value.replace(tzinfo=UTC).date() < today
 
 
