@@ -34,6 +34,10 @@ def policy_check(folder: Path, at: datetime | None, as_json: bool) -> None:
         show(report, as_json=True, text=list)
     elif report.ok:
         say(f"ok: {folder} ({report.digest})")
+        for warning in report.warnings:
+            click.echo(f"warning: {warning.code} at {warning.file}: {warning.message}")
+        for left in report.residual:
+            click.echo(f"residual: {left.field} for {left.tier}: {left.candidates} candidates")
     else:
         for finding in report.errors:
             place = ":".join(str(part) for part in (finding.file, finding.line) if part is not None)

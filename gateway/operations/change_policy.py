@@ -5,7 +5,6 @@ store, by whoever holds the data directory, and is audited; nothing is activated
 not decide what a rule means: that is `core/disclosure`.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +38,14 @@ class Finding(Struct, frozen=True, kw_only=True):
     hint: str | None
 
 
+class Candidates(Struct, frozen=True, kw_only=True):
+    """How many candidates a tier is left with of an identifier that it sees in part."""
+
+    field: str
+    tier: str
+    candidates: int
+
+
 class CheckReport(Struct, frozen=True, kw_only=True):
     """Answer of `policy check`, member for member as policy.md §9 prints it."""
 
@@ -46,7 +53,8 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     digest: str | None
     errors: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
-    residual: tuple[Mapping[str, object], ...] = ()
+    residual: tuple[Candidates, ...] = ()
+    """Of every partially shown identifier the fewest candidates that any purpose or kind of subject leaves a tier."""
 
 
 class PolicyStatus(Struct, frozen=True, kw_only=True):
@@ -106,7 +114,11 @@ def check_folder(folder: Path, at: datetime) -> CheckReport:
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
     errors, warnings = (tuple(_finding(one) for one in part) for part in (found.errors, found.warnings))
-    return CheckReport(ok=not errors, digest=files_digest(files), errors=errors, warnings=warnings)
+    fewest: dict[tuple[str, str], int] = {}
+    for each in found.residual:
+        fewest[each.field, each.tier] = min(each.candidates, fewest.get((each.field, each.tier), each.candidates))
+    residual = tuple(Candidates(field=field, tier=tier, candidates=number) for (field, tier), number in fewest.items())
+    return CheckReport(ok=not errors, digest=files_digest(files), errors=errors, warnings=warnings, residual=residual)
 
 
 async def activate_initial(services: Services, folder: Path, *, by: str) -> Activated:
@@ -116,7 +128,7 @@ async def activate_initial(services: Services, folder: Path, *, by: str) -> Acti
     """
     files = read_folder(folder)
     digest = files_digest(files)
-    compile_policies(files, version=1, today=legal_day(services.clock()))
+    compile_policies(files, version=1, today=legal_day(services.clock()), residual_k=services.settings.residual_k)
     async with services.store.transaction() as tx:
         active = await policy_rows.active(tx)
         if active is not None:

@@ -16,6 +16,7 @@ from gateway.core.disclosure.masking import Treat
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.row_language import RowRule
 from gateway.core.disclosure.rules import Redlines
+from gateway.core.disclosure.schemas import JsonSchema
 from gateway.core.disclosure.tiers import ClassInfo, Costs, PurposeInfo, RateClass, TierInfo
 from gateway.core.disclosure.treatments import Treatment
 from gateway.core.errors import PolicyError
@@ -148,6 +149,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Field → look-ups a day for an organisation."""
     rows: RowRule | None
     """Which rows the plan may show to whom; None: all. Of the subject's plans always: its own."""
+    schema: JsonSchema
+    """JSON Schema of the fields of its views: mentions only what it shows."""
     basis: tuple[BasisRef, ...]
     reasons: Mapping[str, Reasons]
     valid_until: datetime | None

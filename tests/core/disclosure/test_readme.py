@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from gateway.core.disclosure import checks, rules, treatments
+from gateway.core.disclosure import checks, compiling, deciding, naming, obligations, policy, residual, row_rules, rules, tiers, treatments
 from gateway.core.records import catalogue, model, periods
 from tests.core.disclosure.making import POLICIES, shipped_files
 
 README = (POLICIES / "README.md").read_text(encoding="utf-8")
+CODED = (checks, compiling, deciding, naming, policy, residual, row_rules, rules, tiers, catalogue)
 WORDS = set(re.findall(r"[a-z0-9_.$-]+", README)) | set(re.findall(r"[a-z0-9_]+", README))
 
 
@@ -32,7 +33,7 @@ def written(*modules: object) -> Iterator[type[Struct]]:
 
 @pytest.mark.parametrize(
     "struct",
-    sorted(set(written(rules, treatments, catalogue, model, periods)), key=lambda each: each.__name__),
+    sorted(set(written(rules, tiers, obligations, treatments, catalogue, model, periods)), key=lambda each: each.__name__),
     ids=lambda each: each.__name__,
 )
 def test_every_key_is_documented(struct: type[Struct]) -> None:
@@ -42,7 +43,7 @@ def test_every_key_is_documented(struct: type[Struct]) -> None:
 
 def test_every_code_is_documented() -> None:
     """Each code that the checks give stands in the table."""
-    source = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (checks, rules, catalogue))
+    source = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in CODED)
     assert set(re.findall(r"policy-(?:parse|S[0-9]+)", source)) <= set(re.findall(r"policy-(?:parse|S[0-9]+)", README))
 
 

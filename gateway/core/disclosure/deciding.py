@@ -1,0 +1,76 @@
+"""One cell of the matrix: what a rule says of a field, lowered by every red line that reaches it, and the rights that come with it.
+
+Rules: inside one rule a field's own line beats the line of its class; what no rule names is dropped; an unclassified field is dropped
+whatever a rule says (S2); capabilities are a field's `query` where it is shown clear, plus `allow`, less `deny`; fields about persons are
+never filtered, sorted, counted or searched by anybody. No step raises. This room must not see a record.
+"""
+
+from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Reasons
+from gateway.core.disclosure.rules import DisclosureFiles, Rule
+from gateway.core.disclosure.treatments import DROP, Clear, Drop, Redact, Treatment, describe, meet, treatment_of
+from gateway.core.records.model import BasisRef, Capability, Dataset, FieldClass, SubjectKind
+
+
+def decide(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles) -> Reasons:
+    """One cell: the meet of what the rule says and of every red line that reaches it, with each step; the default is `drop`."""
+    described = dataset.fields[name]
+    class_ = described.classes.get(kind, "U")
+    line = rule.fields.get(name)
+    steps: list[str] = []
+    if line is not None and line.treatment is not None:
+        treatment = treatment_of(line.treatment)
+        steps.append(f"field.{name}: {describe(treatment)}")
+    elif described.text and class_ in rule.classes and not isinstance(rule.classes[class_], Drop):
+        treatment = rule.text
+        steps.append(f"text: {describe(treatment)}")
+    elif described.text:
+        treatment = DROP
+        steps.append(f"class {class_} is not named for texts: drop")
+    else:
+        treatment = rule.classes.get(class_, DROP)
+        steps.append(f"class {class_}: {describe(treatment)}" if class_ in rule.classes else f"class {class_} is not named: drop")
+    if class_ == "U" and not isinstance(treatment, Drop):
+        treatment = DROP
+        steps.append("unclassified: drop")
+    for redline in texts.redlines.redlines:
+        when = redline.when
+        reached = when.class_ == class_ if when.class_ is not None else when.field == f"{dataset.id}.{name}"
+        if reached and redline.max != "drop-row" and tier not in redline.except_:
+            ceiling = treatment_of(redline.max)
+            treatment = meet(treatment, ceiling)
+            steps.append(f"red line {redline.id}: at most {describe(ceiling)} → {describe(treatment)}")
+    allowed: set[Capability] = set()
+    if not isinstance(treatment, Drop):
+        if isinstance(treatment, Clear):
+            allowed |= described.query
+        if line is not None:
+            allowed |= set(line.allow)
+            allowed -= set(line.deny)
+        if class_ in PERSONAL_CLASSES:
+            allowed -= GUESSABLE
+    withheld, law = _withheld(class_, kind, treatment, texts)
+    grounds = (*rule.basis, *(line.basis if line is not None else ()))
+    return Reasons(
+        label=described.label,
+        class_=class_,
+        class_label=texts.classes[class_].label,
+        withheld=withheld,
+        withheld_basis=tuple(basis.text for basis in law),
+        rule=rule.id,
+        file=rule.file,
+        line=rule.line_of(name, text=described.text),
+        steps=tuple(steps),
+        treatment=treatment,
+        capabilities=tuple(sorted(allowed)),
+        basis=tuple(dataset.bases[ground].text for ground in grounds),
+    )
+
+
+def _withheld(class_: FieldClass, kind: SubjectKind, treatment: Treatment, texts: DisclosureFiles) -> tuple[str, tuple[BasisRef, ...]]:
+    """Why a cell may be withheld; what is open by law of an organisation may still point at a person."""
+    personal = texts.classes["P1"]
+    if isinstance(treatment, Redact):
+        return "自由文本可能含有个人信息", personal.basis
+    if kind != "legal" and class_ not in PERSONAL_CLASSES and class_ != "U" and isinstance(treatment, Drop):
+        return "可据以识别或者推知个人", personal.basis
+    return texts.classes[class_].reason, texts.classes[class_].basis
