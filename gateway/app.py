@@ -15,8 +15,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 from gateway import settings as settings_room
+from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
+from gateway.core.records.periods import legal_day
 from gateway.operations import report_health
+from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
 from gateway.services import Services, open_services
@@ -33,6 +36,8 @@ from gateway.web.telemetry import Meter, log
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
+AUDIT_LOOK_S = 0.5
+"""How often it is looked whether a checkpoint of the audit log is due."""
 PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -59,6 +64,7 @@ def create_app(settings: Settings) -> App:
                 reads = stack.enter_context(closing(LaneReads(services.store)))
                 lane = PublicLane(services, reads.by_code)
             tasks = [asyncio.create_task(_read_changes(services, meter))]
+            tasks.append(asyncio.create_task(_keep_audit(services, meter)))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
@@ -69,6 +75,9 @@ def create_app(settings: Settings) -> App:
                 for task in tasks:
                     with suppress(asyncio.CancelledError):
                         await task
+                with suppress(GatewayError):  # told while it ran; the next start seals what is left
+                    await services.trail.flush()
+                    await checkpoint(services)
 
     return application.build(settings, opening, meter=meter, more=(exchange.router,))
 
@@ -111,6 +120,31 @@ async def _read_changes(services: Services, meter: Meter) -> None:
             log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
+
+
+async def _keep_audit(services: Services, meter: Meter) -> None:
+    """Sign the head of the audit log when it is time or enough was written, and delete what has had its time."""
+    loop = asyncio.get_running_loop()
+    due, retired_on = loop.time() + services.settings.audit_checkpoint_s, None
+    while True:
+        await asyncio.sleep(AUDIT_LOOK_S)
+        if loop.time() < due and services.trail.unsealed < ROWS_A_CHECKPOINT:
+            continue
+        due = loop.time() + services.settings.audit_checkpoint_s
+        try:
+            if await checkpoint(services) is not None:
+                meter.event("audit-checkpoint")
+            today = legal_day(services.clock())
+            if retired_on != today:
+                meter.event("audit-retired", await retire(services, by="gateway"))
+                retired_on = today
+        except GatewayError as error:
+            meter.event(f"audit-{error.code}")
+            if error.code == "audit-broken":
+                log.error("audit-broken", place=error.place)
+        except Exception as error:  # noqa: BLE001 - the trail goes on whatever fails here; the metrics and the log show it
+            meter.event("audit-failed")
+            log.error("audit-failed", error=type(error).__name__, at=telemetry.where(error))
 
 
 async def _exchange(services: Services, meter: Meter) -> None:

@@ -24,10 +24,11 @@ from gateway.core.records.periods import legal_day
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_private_key
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
+from gateway.store.audit_trail import AuditTrail
 from gateway.store.store import Reads, Store, Transaction
 from gateway.store.vault import Vault, load_kek
 
-PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement")
+PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit")
 """What a gateway needs keys for from its first day (exchange.md §2.5): one key pair never serves two uses."""
 
 
@@ -131,6 +132,7 @@ class Services(Struct, frozen=True, kw_only=True):
     policies: PoliciesInForce
     signers: Signers
     adapters: Adapters
+    trail: AuditTrail
 
 
 def read_key(path: Path, party: str) -> OwnKey:
@@ -213,6 +215,19 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
                 seeded.start(await tx.number("seed-openings"))
         policies = PoliciesInForce(store)
         await policies.refresh()
-        yield Services(settings=settings, clock=clock, random=random, store=store, policies=policies, signers=signers, adapters=adapters)
+        trail = AuditTrail(store)
+        try:
+            yield Services(
+                settings=settings,
+                clock=clock,
+                random=random,
+                store=store,
+                policies=policies,
+                signers=signers,
+                adapters=adapters,
+                trail=trail,
+            )
+        finally:
+            await trail.close()
     finally:
         await store.close()

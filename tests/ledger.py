@@ -10,7 +10,7 @@ from gateway.core.exchange.notes import SignedDocument, read_checkpoint
 from gateway.core.exchange.wire import b64, batch_id, digest_text, origin, split_stream
 from gateway.operations.partners import every_key
 from gateway.services import Services
-from gateway.store import audit
+from gateway.store import audit_log
 from gateway.store import exchange as ledger
 from gateway.store.store import moment
 from gateway.store.tables import (
@@ -31,7 +31,7 @@ async def check_ledger(services: Services) -> None:
     """Every sequence is dense, every stored signature verifies over the stored bytes, every tree has its root, every receipt its batch."""
     reads = services.store.reads
     held = {name: versions[-1] for name, versions in (await ledger.held_agreements(reads)).items()}
-    assert await audit.first_broken(reads) is None
+    assert await audit_log.first_broken(reads) is None
     await _check_out(services, held)
     await _check_in(services, held)
 

@@ -174,8 +174,8 @@ def test_signers_are_read_once_for_each_use(tmp_path: Path) -> None:
     made = create_keys(settings)
     assert set(made.files) == {"kek", "exchange-1.toml", "http-1.toml", "agreement-1.toml"}
     signers = load_signers(settings)
-    assert {key.use for key in signers.keys} == {"exchange", "http", "agreement"}
-    assert len({key.signer.vkey for key in signers.keys}) == 3
+    assert {key.use for key in signers.keys} == {"exchange", "http", "agreement", "audit"}
+    assert len({key.signer.vkey for key in signers.keys}) == 4
     assert create_keys(settings).files == ()
     assert {oct(path.stat().st_mode & 0o777) for path in settings.keys_path.iterdir()} == {"0o400"}
     assert oct(settings.keys_path.stat().st_mode & 0o777) == "0o700"

@@ -20,6 +20,7 @@ from gateway.operations.filtering import Predicate, condition_of, predicate
 from gateway.operations.live_records import live_subject
 from gateway.operations.look_up import Found, look_up, meant_names, shown_subject
 from gateway.operations.planning import subject_envelope
+from gateway.operations.record_access import record_shown, recorded, shape_of
 from gateway.services import Services
 from gateway.store import renderings, walks
 from gateway.store.conditions import Condition
@@ -70,14 +71,14 @@ def _conditions(query: Query) -> tuple[tuple[Condition, ...], tuple[Predicate, .
 async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
     reads = scene.services.store.reads
     if query.limit is None:
-        return pages.export_answer(
-            scene, ask, form, _everything(scene, query), ready=ask.format != "csv" and _as_is(scene, form), name="subjects"
-        )
+        steps = await recorded(scene, shape_of(query), _everything(scene, query))
+        return pages.export_answer(scene, ask, form, steps, ready=ask.format != "csv" and _as_is(scene, form), name="subjects")
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, key, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
         snapshot, version, key, back = position.snapshot, str(position.keys[0]), str(position.keys[-1]), position.back
     rows, more = await _browse_step(scene, query, snapshot=snapshot, key=key, back=back, limit=query.limit or pages.DEFAULT_LIMIT)
+    await record_shown(scene, shape_of(query), [body for _, body in rows])
     ahead, behind = more, key is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -235,6 +236,7 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
     elif not rows and position is None:
         notice = {"code": "no-results", "suggestions": await meant_names(scene, query.q or "")}
     bodies = [body for _, body in rows]
+    await record_shown(scene, shape_of(query), bodies)
     if query.limit is None:
         return pages.export_answer(
             scene,

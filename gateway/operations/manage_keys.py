@@ -80,7 +80,7 @@ def create_keys(settings: Settings) -> Created:
         ) from error
     now = clock_of(settings)().replace(minute=0, second=0, microsecond=0)
     missing = [use for use in PARTY_KEY_USES if not list(settings.keys_path.glob(f"{use}-*.toml"))]
-    made += [_write_key(settings, use, number=1, not_before=now).name for use in missing]
+    made += [write_key(settings, use, number=1, not_before=now).name for use in missing]
     load_signers(settings)
     return Created(folder=str(settings.keys_path), files=tuple(made))
 
@@ -100,7 +100,7 @@ async def new_key(services: Services, use: KeyUse, *, by: str) -> KeyLine:
         )
     number = 1 + max((int(path.stem.rpartition("-")[2]) for path in settings.keys_path.glob(f"{use}-*.toml")), default=0)
     not_before = (services.clock() + NOTICE).replace(microsecond=0)
-    path = _write_key(settings, use, number=number, not_before=not_before)
+    path = write_key(settings, use, number=number, not_before=not_before)
     async with services.store.transaction() as tx:
         await audit.write(tx, by, "key.new", path.name, {"use": use, "not_before": not_before.isoformat()})
     return next(line for line in list_keys(settings, services.clock()) if line.use == use and line.not_before == not_before)
@@ -169,7 +169,7 @@ def _refuse_orphaned(settings: Settings) -> None:
         )
 
 
-def _write_key(settings: Settings, use: KeyUse, *, number: int, not_before: datetime) -> Path:
+def write_key(settings: Settings, use: KeyUse, *, number: int, not_before: datetime) -> Path:
     """One key file, created or not at all. Keys are drawn from the system even in test mode: a seed in a variable is no secret."""
     signer = Ed25519Signer(f"{settings.party}/{NAME_OF_USE[use]}", os.urandom(SEED_BYTES))
     path = settings.keys_path / f"{use}-{number}.toml"

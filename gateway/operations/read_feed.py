@@ -16,6 +16,7 @@ from gateway.core.publication.labels import label
 from gateway.operations.answering import ENCODER, Scene, answer, begin, marked
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.pages import invalid
+from gateway.operations.record_access import record_feed
 from gateway.services import Services
 from gateway.store import feed
 from gateway.store.feed import Item
@@ -50,6 +51,7 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     found = await _after(scene, since, limit + 1, filters)
     if not found and wait:
         scene, found = await _wait(scene, since, limit + 1, filters, wait)
+    await record_feed(scene, min(len(found), limit))
     return _answer(scene, ask, since, limit, found, filters, waited=wait > 0)
 
 

@@ -21,6 +21,7 @@ from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, plan_walk
 from gateway.operations.pages import Form, form_of, own_parameters
 from gateway.operations.planning import envelope_of, types_of
+from gateway.operations.record_access import record_shown, recorded, shape_of
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 
@@ -49,7 +50,7 @@ async def walk_records(
     )
     source = walking.source_of(scene, subject)
     if bulk:
-        return _export(scene, ask, form, plan, source, chosen, name=name)
+        return await _export(scene, ask, form, plan, source, chosen, name=name, shape=shape_of(query))
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
@@ -57,6 +58,7 @@ async def walk_records(
         version, keys = str(position.keys[0]), tuple(str(key) for key in position.keys[1:])
     limit = query.limit or pages.DEFAULT_LIMIT
     rows, more = await walking.walk(source, plan, keys=keys, back=back, limit=limit, snapshot=snapshot)
+    await record_shown(scene, shape_of(query), [row.body for row in rows if row.body is not None], datasets=chosen)
     ahead, behind = more, keys is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -84,7 +86,9 @@ def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[st
     return sorted(scene.forms.plan_sets)
 
 
-def _export(scene: Scene, ask: Ask, form: Form, plan: Plan, source: walking.Source, chosen: Sequence[str], *, name: str) -> Answer:
+async def _export(
+    scene: Scene, ask: Ask, form: Form, plan: Plan, source: walking.Source, chosen: Sequence[str], *, name: str, shape: str
+) -> Answer:
     """All rows: the rendered bytes themselves where nothing has to be done to them."""
     as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
@@ -93,7 +97,8 @@ def _export(scene: Scene, ask: Ask, form: Form, plan: Plan, source: walking.Sour
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
         return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
-    return pages.export_answer(scene, ask, form, walking.everything(source, plan, snapshot=scene.head.seq), ready=False, name=name)
+    steps = await recorded(scene, shape, walking.everything(source, plan, snapshot=scene.head.seq), datasets=chosen)
+    return pages.export_answer(scene, ask, form, steps, ready=False, name=name)
 
 
 async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:

@@ -1,91 +1,233 @@
-"""The audit trail: who did what to which object, append-only, each row chained to the one before.
+"""The audit trail: who did what to which object, who saw what and why, who was turned away; append-only, each row chained to the last.
 
-Rules: a row is written in the transaction of the act; `actor` is an account or a unit that acts for the gateway, `target` an id; details
-are ids, counts and codes, never values, and stand as ciphertext: under the subject's data key when they are about a person, else
-under the key of the label `audit-detail`. The chain runs over what is stored, so that shredding a key never breaks it.
+Rules:
+- an *act* is written in the transaction of the act; `actor` is an account or a unit that acts for the gateway, `target` an id.
+- an *access* is what a bound caller was shown: no value, no question but its shape; subjects are HMACs of the label `audit-subject`,
+  the case reference is ciphertext. A *refusal* is a credential that was turned away, counted by door, cause and network.
+- details are ids, counts and codes, never values, and stand as ciphertext: under the subject's data key when they are about a person,
+  else under the key of the label `audit-detail`. The chain runs over what is stored, so that shredding a key never breaks it.
+- a partition has one writer: `office` is written under the writer's turn of the store, every other name belongs to one process.
 This room must not read what it was given.
 """
 
-import hashlib
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
+from gateway.core.audit import chain
+from gateway.core.audit.chain import COLUMNS, Partition
 from gateway.core.records.model import SubjectId
+from gateway.core.records.periods import legal_day
 from gateway.store.reads import Reads, Row
 from gateway.store.sealing import subject_scope
-from gateway.store.store import Transaction, moment
-from gateway.store.tables import audit
+from gateway.store.store import Transaction
+from gateway.store.tables import audit, audit_partitions
 from gateway.store.vault import Dek, Vault, dek_id_of
 
-COUNTER = "audit"
-LABEL = "audit-detail"
+OFFICE: Final = "office"
+LABEL: Final = "audit-detail"
+SUBJECT_LABEL: Final = "audit-subject"
+SUBJECT_BYTES: Final = 16
+Kind = Literal["act", "access", "refusal"]
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(dict[str, object])
+_NOTHING: Final[Mapping[str, Any]] = dict.fromkeys(COLUMNS)
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """One row of another kind than an act, before it has its place in the trail."""
+
+    kind: Literal["access", "refusal"] = "access"
+    actor: str
+    act: str
+    target: str = ""
+    org: str | None = None
+    unit: str | None = None
+    app: str | None = None
+    credential: str | None = None
+    purpose: str | None = None
+    dataset: str | None = None
+    plan_hash: str | None = None
+    policy_version: int | None = None
+    treatments: str | None = None
+    row_count: int | None = None
+    shape: str | None = None
+    subjects: bytes | None = None
+    case_ref: str | None = None
 
 
 class AuditRow(Struct, frozen=True, kw_only=True):
-    """One act; `detail` is None when its key was shredded."""
+    """One row as its reader sees it; `detail` and `case_ref` are None when there is none, or its key was shredded."""
 
-    seq: int
-    at: datetime
+    day: str
+    writer: str
+    n: int
+    at: str
+    kind: str
     actor: str
     act: str
     target: str
+    org: str | None
+    unit: str | None
+    app: str | None
+    credential: str | None
+    purpose: str | None
+    dataset: str | None
+    plan_hash: str | None
+    policy_version: int | None
+    treatments: str | None
+    row_count: int | None
+    shape: str | None
+    subjects: tuple[str, ...]
+    case_ref: str | None
     detail: dict[str, object] | None
 
+    @property
+    def seq(self) -> int:
+        """Its number in its partition."""
+        return self.n
 
-_LAST = sa.select(audit.c.chain).order_by(audit.c.seq.desc()).limit(1)
-_AFTER = sa.select(audit).where(audit.c.seq > sa.bindparam("position")).order_by(audit.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
+
+class Head(Struct, frozen=True):
+    """Where a partition stands."""
+
+    size: int
+    link: bytes
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+_HEAD = sa.select(audit_partitions.c.size, audit_partitions.c.link).where(
+    audit_partitions.c.day == sa.bindparam("day"), audit_partitions.c.writer == sa.bindparam("writer")
+)
+_MOVE = sa.text(
+    "INSERT INTO audit_partitions (day, writer, size, link, sealed, tree, retired) VALUES (:day, :writer, :size, :link, 0, :tree, :no) "
+    "ON CONFLICT (day, writer) DO UPDATE SET size = excluded.size, link = excluded.link"
+).bindparams(sa.bindparam("no", type_=sa.Boolean), sa.bindparam("link", type_=sa.LargeBinary), sa.bindparam("tree", type_=sa.LargeBinary))
+
+
+async def head_of(tx: Transaction, partition: Partition) -> Head:
+    """Where a partition stands; before its first row at the link that names it."""
+    row = await tx.one(_HEAD, {"day": partition.day, "writer": partition.writer})
+    return Head(0, chain.first_link(partition)) if row is None else Head(row.size, bytes(row.link))
+
+
+async def append(tx: Transaction, partition: Partition, head: Head, rows: Sequence[Mapping[str, Any]]) -> Head:
+    """Rows at the end of a partition, whose one writer the caller is; where it stands then."""
+    number, link = head.size, head.link
+    values = []
+    for row in rows:
+        number += 1
+        line = tuple({**_NOTHING, **row, "day": partition.day, "writer": partition.writer, "n": number}.values())
+        link = chain.link(link, line)
+        values.append((*line, link))
+    await tx.insert(audit, (*COLUMNS, "link"), values)
+    await tx.execute(_MOVE, {"day": partition.day, "writer": partition.writer, "size": number, "link": link, "tree": b"", "no": False})
+    return Head(number, link)
 
 
 async def write(
-    tx: Transaction, actor: str, act: str, target: str, detail: Mapping[str, object], *, subject: SubjectId | None = None
+    tx: Transaction,
+    actor: str,
+    act: str,
+    target: str,
+    detail: Mapping[str, object],
+    *,
+    subject: SubjectId | None = None,
+    subjects: Iterable[str] | None = None,
 ) -> int:
-    """Add a row to the trail; `subject` names the person whom the details concern, whose shredding takes them along. Its number."""
+    """Add an act to the trail. Its number in the partition of the day.
+
+    `subject` names the person whom the details concern, whose shredding takes them along; `subjects` are those whom the act gave to
+    others, kept as HMACs.
+    """
     vault = tx.vault
     dek = vault.house_dek(LABEL) if subject is None else await vault.dek(tx, subject_scope(subject), create=True)
-    seq = await tx.number(COUNTER)
-    sealed = vault.seal(dek, "audit", "detail", str(seq), _encoder.encode(detail))
-    last = await tx.one(_LAST)
-    row = (seq, tx.now_text, actor, act, target, sealed)
-    await tx.insert(
-        audit, ("seq", "at", "actor", "act", "target", "detail", "chain"), [(*row, _link(last.chain if last is not None else b"", row))]
-    )
-    return seq
+    partition = Partition(legal_day(tx.now).isoformat(), OFFICE)
+    head = await head_of(tx, partition)
+    row = {
+        "at": tx.now_text, "kind": "act", "actor": actor, "act": act, "target": target,
+        "subjects": None if subjects is None else subject_hmacs(vault, subjects),
+        "detail": vault.seal(dek, "audit", "detail", f"{partition}/{head.size + 1}", _encoder.encode(detail)),
+    }  # fmt: skip
+    return (await append(tx, partition, head, [row])).size
+
+
+def row_of(vault: Vault, said: Said, partition: Partition, number: int, at: str) -> dict[str, Any]:
+    """What will stand at a place of the trail."""
+    row: dict[str, Any] = {name: getattr(said, name) for name in said.__struct_fields__}
+    row["at"] = at
+    if said.case_ref is not None:
+        row["case_ref"] = vault.seal(vault.house_dek(LABEL), "audit", "case_ref", f"{partition}/{number}", said.case_ref.encode())
+    return row
+
+
+def subject_hmacs(vault: Vault, subjects: Iterable[str]) -> bytes:
+    """Subjects as the trail names them: the version of the key, then 16 bytes each, sorted, each once."""
+    found = sorted({vault.digest(SUBJECT_LABEL, subject.encode())[:SUBJECT_BYTES] for subject in subjects})
+    return vault.version.to_bytes(1, "big") + b"".join(found)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which rows a reader wants; what is None does not matter."""
+
+    from_day: str | None = None
+    to_day: str | None = None
+    kind: str | None = None
+    actor: str | None = None
+    act: str | None = None
+    target: str | None = None
+    org: str | None = None
+    app: str | None = None
+    purpose: str | None = None
+    dataset: str | None = None
+
+
+async def rows(
+    source: Reads | Transaction, wanted: Wanted, *, after: tuple[str, str, int] | None = None, limit: int = 100
+) -> list[AuditRow]:
+    """The rows that are wanted, in order of day, writer and number, with the details that still open."""
+    statement = sa.select(audit).order_by(audit.c.day, audit.c.writer, audit.c.n).limit(limit)
+    for name in ("kind", "actor", "act", "target", "org", "app", "purpose", "dataset"):
+        if (value := getattr(wanted, name)) is not None:
+            statement = statement.where(audit.c[name] == value)
+    if wanted.from_day is not None:
+        statement = statement.where(audit.c.day >= wanted.from_day)
+    if wanted.to_day is not None:
+        statement = statement.where(audit.c.day <= wanted.to_day)
+    if after is not None:
+        statement = statement.where(sa.tuple_(audit.c.day, audit.c.writer, audit.c.n) > sa.tuple_(*map(sa.literal, after)))
+    return await _shown(source, await source.all(statement))
 
 
 async def after(source: Reads | Transaction, position: int, limit: int) -> list[AuditRow]:
-    """The next rows after a position, with the details that still open."""
+    """Acts in order, all but the first `position` of them."""
+    statement = sa.select(audit).where(audit.c.writer == OFFICE).order_by(audit.c.day, audit.c.n).offset(position).limit(limit)
+    return await _shown(source, await source.all(statement))
+
+
+async def _shown(source: Reads | Transaction, found: Sequence[Row]) -> list[AuditRow]:
     vault = source.vault
-    rows = await source.all(_AFTER, {"position": position, "n": limit})
-    deks = {0: vault.house_dek(LABEL), **await vault.deks_by_id(source, {dek_id_of(row.detail) for row in rows} - {0})}
-    return [
-        AuditRow(seq=row.seq, at=moment(row.at), actor=row.actor, act=row.act, target=row.target, detail=_open(vault, deks, row))
-        for row in rows
-    ]
+    wanted = {dek_id_of(bytes(row.detail)) for row in found if row.detail is not None} - {0}
+    deks = {0: vault.house_dek(LABEL), **await vault.deks_by_id(source, wanted)}
+    return [_row(vault, deks, row) for row in found]
 
 
-async def first_broken(source: Reads | Transaction, *, page: int = 1000) -> int | None:
-    """The first number at which the chain does not hold: a row altered, missing or added; None when all is well."""
-    position, chain = 0, b""
-    while rows := await source.all(_AFTER, {"position": position, "n": page}):
-        for row in rows:
-            if row.seq != position + 1 or row.chain != _link(chain, (row.seq, row.at, row.actor, row.act, row.target, row.detail)):
-                return position + 1
-            position, chain = row.seq, row.chain
-    return None
-
-
-def _open(vault: Vault, deks: Mapping[int, Dek], row: Row) -> dict[str, object] | None:
-    dek = deks.get(dek_id_of(row.detail))
-    return None if dek is None else _decoder.decode(vault.open(dek, "audit", "detail", str(row.seq), row.detail))
-
-
-def _link(before: bytes, row: tuple[int, str, str, str, str, bytes]) -> bytes:
-    # lengths in front, so that no two rows are the same bytes
-    parts = [before, *(part if isinstance(part, bytes) else str(part).encode() for part in row)]
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+def _row(vault: Vault, deks: Mapping[int, Dek], row: Row) -> AuditRow:
+    values = {name: getattr(row, name) for name in COLUMNS}
+    place = f"{row.day}/{row.writer}/{row.n}"
+    detail, case_ref, subjects = values["detail"], values["case_ref"], values["subjects"]
+    dek = None if detail is None else deks.get(dek_id_of(bytes(detail)))
+    values["detail"] = None if dek is None else _decoder.decode(vault.open(dek, "audit", "detail", place, bytes(detail)))
+    if case_ref is not None:
+        values["case_ref"] = vault.open(deks[0], "audit", "case_ref", place, bytes(case_ref)).decode()
+    hmacs = b"" if subjects is None else bytes(subjects)[1:]
+    values["subjects"] = tuple(hmacs[at : at + SUBJECT_BYTES].hex() for at in range(0, len(hmacs), SUBJECT_BYTES))
+    return AuditRow(**values)

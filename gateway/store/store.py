@@ -230,6 +230,22 @@ class Store:
         """
         return self._transact()
 
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Transaction]:
+        """Append rows that no other process writes, reads before it writes, or counts: on PostgreSQL without a turn as the one writer.
+
+        Raises StoreError like `transaction`.
+        """
+        if self.dialect == "sqlite":
+            async with self._transact() as transaction:
+                yield transaction
+            return
+        try:
+            async with self._engine.begin() as connection:
+                yield Transaction(self, connection, self.clock())
+        except DRIVER_ERRORS as error:
+            raise store_error(error) from None
+
     async def migrate(self) -> None:
         """Bring the tables to the present form; several processes may do so at once.
 

@@ -55,16 +55,67 @@ deks = Table(
 )
 """Data keys wrapped under the KEK; deleting a row shreds whatever it encrypted. Kept out of data backups."""
 
+# --- audit: chains of rows, the log above them, its signed heads ------------------------------------------------------
+
 audit = Table(
     "audit", metadata,
-    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("day", String(10), primary_key=True),     # legal day; with the writer it is the partition
+    Column("writer", String(32), primary_key=True),  # `office`: whoever holds the writer's turn; else one process
+    Column("n", Seq, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
+    Column("kind", String(8), nullable=False),       # act, access, refusal
     Column("actor", Text, nullable=False),
     Column("act", String(64), nullable=False),
     Column("target", Text, nullable=False),
-    Column("detail", LargeBinary, nullable=False),  # ciphertext of JSON: ids, counts and codes; never values
-    Column("chain", LargeBinary, nullable=False),   # SHA-256(previous chain ‖ row); over ciphertext, so that shredding never breaks it
+    Column("org", String(18)),
+    Column("unit", Text),
+    Column("app", Text),
+    Column("credential", Text),                      # id of a key or thumbprint; never the credential
+    Column("purpose", String(64)),
+    Column("dataset", String(64)),
+    Column("plan_hash", String(64)),
+    Column("policy_version", Integer),
+    Column("treatments", Text),                      # how many fields are shown in which form, by kind of subject
+    Column("row_count", Integer),
+    Column("shape", Text),                           # fields and operators of the question; never values
+    Column("subjects", LargeBinary),                 # HMACs, 16 bytes each, sorted; before them the version of their key
+    Column("case_ref", LargeBinary),                 # ciphertext
+    Column("detail", LargeBinary),                   # ciphertext of JSON: ids, counts and codes; never values
+    Column("link", LargeBinary, nullable=False),     # SHA-256(link before ‖ row); over ciphertext, so that shredding never breaks it
+    sqlite_with_rowid=False,
 )
+
+audit_partitions = Table(
+    "audit_partitions", metadata,
+    Column("day", String(10), primary_key=True),
+    Column("writer", String(32), primary_key=True),
+    Column("size", Seq, nullable=False),
+    Column("link", LargeBinary, nullable=False),
+    Column("sealed", Seq, nullable=False, default=0),
+    Column("tree", LargeBinary, nullable=False, default=b""),  # right edge of the tree over the sealed rows
+    Column("retired", Boolean, nullable=False, default=False),
+)
+"""Where each partition stands: what makes the next row quick. Nothing is believed because it stands here."""
+
+audit_log = Table(
+    "audit_log", metadata,
+    Column("idx", Seq, primary_key=True, autoincrement=False),
+    Column("day", String(10), nullable=False),
+    Column("writer", String(32), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index(None, "day", "writer"),
+)
+"""The leaves of the log: how far a partition had come, and which was deleted when its time was over. Kept for ever."""
+
+audit_checkpoints = Table(
+    "audit_checkpoints", metadata,
+    Column("number", Seq, primary_key=True, autoincrement=False),
+    Column("size", Seq, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("tree", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+)
+"""Signed heads of the log; the newest are published."""
 
 # --- subjects and records ---------------------------------------------------------------------------------------------
 

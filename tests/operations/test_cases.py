@@ -15,7 +15,7 @@ from gateway.operations.ingest import ingest
 from gateway.operations.withdraw import REASONS, withdraw
 from gateway.sample.generate import write_sample
 from gateway.services import Services, open_services
-from gateway.store import audit, changes, records
+from gateway.store import audit, audit_log, changes, records
 from tests.house import a_gateway, settings_of
 
 PENALTIES = DatasetId("administrative-penalties")
@@ -84,7 +84,7 @@ async def test_a_repair_closes_every_exit_at_once(town: Services) -> None:
     assert await last_acts(town, 1) == [("officer", "record.repair", f"record/{record.record_id}")]
     with pytest.raises(StoreError, match="record-state"):
         await handle_case.repair(town, record.record_id, actor="officer")
-    assert await audit.first_broken(town.store.reads) is None
+    assert await audit_log.first_broken(town.store.reads) is None
 
 
 async def test_a_repair_before_its_time_is_pointed_out(town: Services) -> None:

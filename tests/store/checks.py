@@ -5,7 +5,7 @@ from collections import defaultdict
 import msgspec
 import sqlalchemy as sa
 
-from gateway.store import audit
+from gateway.store import audit_log
 from gateway.store.store import Store
 from gateway.store.tables import changes, counters, deks, record_versions, records, subject_keys, subject_names, subjects
 from gateway.store.vault import dek_id_of, unpack
@@ -56,7 +56,7 @@ async def check_store(store: Store) -> None:
             for table in (subject_keys, subject_names):
                 assert await store.reads.one(sa.select(table).where(table.c.subject_id == row.subject_id)) is None, "keys of nobody"
             assert f"subject:{row.subject_id}" not in known.values(), "a data key of nobody"
-    assert await audit.first_broken(store.reads) is None
+    assert await audit_log.first_broken(store.reads) is None
 
 
 async def everything_in(store: Store) -> bytes:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from gateway.core.records.model import SUBJECT_KINDS, Field
 from gateway.core.records.sealed import is_sealed
 from gateway.settings import Clock
-from gateway.store import audit, ingests, records
+from gateway.store import audit, audit_log, ingests, records
 from gateway.store.sealing import clear_fields
 from gateway.store.store import Store
 from gateway.store.tables import deks, record_versions, subject_keys
@@ -154,7 +154,7 @@ async def test_erasing_shreds_every_copy(sqlite_url: str, open_store: Callable[.
     assert await store.vault.deks_by_id(store.reads, [key.dek_id]) == {}
     rows = await audit.after(store.reads, 0, 10)
     assert [row.detail is None for row in rows] == [False, True]
-    assert await audit.first_broken(store.reads) is None
+    assert await audit_log.first_broken(store.reads) is None
 
 
 async def test_erased_record_leaves_the_files(sqlite_url: str, open_store: Callable[..., Any]) -> None:

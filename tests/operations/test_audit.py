@@ -1,0 +1,337 @@
+"""The audit trail: what is written, that nothing in it can be changed unseen, and what an auditor takes home; on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from gateway import settings as settings_room
+from gateway.core.audit.chain import COLUMNS
+from gateway.core.errors import AuditUnavailable, SettingsError, StoreError
+from gateway.operations.audit_folder import export_audit
+from gateway.operations.keep_audit import checkpoint, head_path, retire
+from gateway.operations.manage_keys import write_key
+from gateway.operations.record_access import audit_refusal
+from gateway.operations.verify_audit import Verified, verify_folder, verify_store
+from gateway.services import Services, open_services
+from gateway.store import audit, audit_log
+from gateway.store.audit import Said, Wanted, subject_hmacs
+from gateway.store.tables import audit as rows_table
+from gateway.store.tables import audit_checkpoints, audit_partitions
+from gateway.store.tables import audit_log as log_table
+from tests.house import a_gateway
+
+NOW = "2026-06-01T02:30:00Z"
+DAY = "2026-06-01"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Where the gateway of a test keeps its rows, on each kind of database in turn."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("pg_database"))
+
+
+@pytest.fixture
+async def house(database: str, tmp_path: Path) -> AsyncIterator[Services]:
+    """A gateway with keys and policies."""
+    async with a_gateway(tmp_path, database=database, CHENGXIN_NOW=NOW) as services:
+        yield services
+
+
+sqlite = pytest.mark.parametrize("database", [""])
+
+
+def access(services: Services, number: int = 1) -> Said:
+    """What a department was shown, with every column filled."""
+    return Said(
+        actor="app/app-1",
+        act="data.read",
+        target="department",
+        org="11220500XXT0001181",
+        unit="220500",
+        app="app-1",
+        credential="thumbprint",
+        purpose="dept.supervision",
+        dataset="administrative-penalties",
+        plan_hash="a" * 64,
+        policy_version=1,
+        treatments="natural keep=2",
+        row_count=number,
+        shape="decision_date:gte",
+        subjects=subject_hmacs(services.store.vault, [f"sub_{number}", "sub_x"]),
+        case_ref=f"通案-{number}",
+    )
+
+
+async def fill(services: Services) -> None:
+    """Acts, accesses and a refusal over two checkpoints, and a young row."""
+    for number in (1, 2):
+        async with services.store.transaction() as tx:
+            for _ in range(3):
+                await audit.write(tx, "clerk", "record.withdraw", f"rec_{number}", {"count": number}, subjects=["sub_1"])
+        await services.trail.append([access(services, number), access(services, number + 1)])
+        await audit_refusal(services, "api", "unknown", "192.0.2.77")
+        await services.trail.flush()
+        assert await checkpoint(services) is not None
+    await services.trail.append([access(services, 9)])
+
+
+async def test_rows_say_who_saw_what(house: Services) -> None:
+    """Every kind of row is read back; values stand nowhere, a case reference only as ciphertext, a network only in part."""
+    await fill(house)
+    seen = await audit.rows(house.store.reads, Wanted(kind="access"))
+    assert [row.case_ref for row in seen] == ["通案-1", "通案-2", "通案-2", "通案-3", "通案-9"]
+    assert [row.row_count for row in seen] == [1, 2, 2, 3, 9]
+    assert len({row.subjects[0] for row in seen} | {row.subjects[1] for row in seen}) == 5
+    refused = await audit.rows(house.store.reads, Wanted(kind="refusal"))
+    assert [(row.actor, row.shape, row.target, row.row_count) for row in refused] == [("door/api", "unknown", "192.0.2.0/24", 1)] * 2
+    acts = await audit.rows(house.store.reads, Wanted(act="record.withdraw"), limit=4)
+    assert [(row.n > 0, row.detail) for row in acts] == [(True, {"count": 1})] * 3 + [(True, {"count": 2})]
+    after = acts[-1]
+    more = await audit.rows(house.store.reads, Wanted(act="record.withdraw"), after=(after.day, after.writer, after.n))
+    assert len(more) == 2
+    stored = await house.store.reads.all(sa.select(rows_table))
+    assert "通案".encode() not in b"".join(bytes(row.case_ref) for row in stored if row.case_ref is not None)
+
+
+async def _found(services: Services, *statements: sa.Executable, known: tuple[str, ...] = ()) -> Verified:
+    """What a verification says after these statements, which are then undone."""
+    result: list[Verified] = []
+    with pytest.raises(ZeroDivisionError):
+        async with services.store.transaction() as tx:
+            for statement in statements:
+                await tx.execute(statement)
+            result.append(await verify_store(services, source=tx, known_notes=known))
+            raise ZeroDivisionError
+    return result[0]
+
+
+OTHER: dict[str, Any] = {
+    "day": "2026-06-02", "writer": "other", "n": 99, "at": "2026-06-01T02:31:00Z", "kind": "act", "policy_version": 2, "row_count": 7,
+    "subjects": b"\x01" + b"s" * 16, "case_ref": b"x" * 60, "detail": b"x" * 60,
+}  # fmt: skip
+
+
+async def test_no_column_of_no_row_can_be_changed(house: Services) -> None:
+    """An altered value in any column of a sealed, or a young, row is found at that row; so is an altered link."""
+    await fill(house)
+    whole = await verify_store(house)
+    assert (whole.ok, whole.checkpoints, whole.unsealed) == (True, 2, 1), whole
+    writer = f"p{house.trail.process}"
+    for number in (2, 5):
+        at = sa.and_(rows_table.c.day == DAY, rows_table.c.writer == writer, rows_table.c.n == number)
+        for column in (*COLUMNS, "link"):
+            value = OTHER.get(column, b"y" * 32 if column == "link" else "other")
+            bad = await _found(house, sa.update(rows_table).where(at).values({column: value}))
+            assert bad.fault is not None, column
+            if column != "day":
+                assert (bad.fault.place, bad.fault.index) in {(f"{DAY}/{writer}", number), (f"{DAY}/other", 1)}, (column, bad.fault)
+        emptied = await _found(house, sa.update(rows_table).where(at).values(purpose=None))
+        assert emptied.fault is not None
+        assert emptied.fault.index == number
+    assert (await verify_store(house)).ok
+
+
+async def test_nothing_can_be_cut_added_or_moved(house: Services) -> None:
+    """Missing, added and reordered rows, a whole partition, entries and checkpoints are each found at the first place that is wrong."""
+    await fill(house)
+    writer = f"p{house.trail.process}"
+    own = sa.and_(rows_table.c.day == DAY, rows_table.c.writer == writer)
+
+    def renumber(old: int, new: int) -> sa.Update:
+        return sa.update(rows_table).where(own, rows_table.c.n == old).values(n=new)
+
+    copied = (await house.store.reads.all(sa.select(rows_table).where(own, rows_table.c.n == 1)))[0]._asdict()
+    second = audit_checkpoints.c.number == 2
+    cases = {
+        "a row is gone": ((sa.delete(rows_table).where(own, rows_table.c.n == 3),), f"{DAY}/{writer}", 3),
+        "the last sealed row is gone": ((sa.delete(rows_table).where(own, rows_table.c.n >= 4),), f"{DAY}/{writer}", 4),
+        "two rows are exchanged": ((renumber(2, 77), renumber(3, 2), renumber(77, 3)), f"{DAY}/{writer}", 2),
+        "a partition is gone": ((sa.delete(rows_table).where(own), sa.delete(audit_partitions)), f"{DAY}/{writer}", 1),
+        "a row before the first": ((sa.insert(rows_table).values({**copied, "n": 0}),), f"{DAY}/{writer}", 1),
+        "a row in another's place": ((sa.insert(rows_table).values({**copied, "writer": "q", "n": 1}),), f"{DAY}/q", 1),
+        "an entry is altered": ((sa.update(log_table).where(log_table.c.idx == 2).values(body=b"{}"),), "log", 2),
+        "an entry is gone": ((sa.delete(log_table).where(log_table.c.idx == 1),), "log", 1),
+        "an entry is filed elsewhere": ((sa.update(log_table).where(log_table.c.idx == 1).values(writer="q"),), "log", 1),
+        "entries are cut off": ((sa.delete(log_table).where(log_table.c.idx >= 4),), "log", 4),
+        "a checkpoint is forged": ((sa.update(audit_checkpoints).where(second).values(note="x"),), "checkpoints", 2),
+        "a checkpoint is missing": ((sa.delete(audit_checkpoints).where(~second),), "checkpoints", 1),
+        "the end is cut off": (
+            (
+                sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),
+                sa.delete(log_table).where(log_table.c.idx >= 3),
+                sa.delete(rows_table).where(own, rows_table.c.n > 2),
+            ),
+            "log",
+            3,
+        ),
+        "an entry without a checkpoint": (
+            (sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),),
+            "log",
+            3,
+        ),
+    }  # fmt: skip
+    for name, (statements, place, index) in cases.items():
+        bad = await _found(house, *statements)
+        assert bad.fault is not None, name
+        assert (bad.fault.place, bad.fault.index) == (place, index), (name, bad.fault)
+
+
+@sqlite
+async def test_a_rewritten_tail_is_found_by_a_kept_checkpoint(house: Services) -> None:
+    """Whoever cuts rows, entries and checkpoints alike, and the file beside them, is found by a copy of a published checkpoint."""
+    await fill(house)
+    newest = (await audit_log.newest(house.store.reads))[0].head
+    head_path(house).unlink()
+    cut = (
+        sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),
+        sa.delete(log_table).where(log_table.c.idx >= 3),
+        sa.delete(rows_table).where(rows_table.c.writer.like("p%"), rows_table.c.n > 2),
+        sa.delete(rows_table).where(rows_table.c.writer.like("n%"), rows_table.c.n > 1),
+        sa.delete(rows_table).where(rows_table.c.writer == "office", rows_table.c.act == "record.withdraw", rows_table.c.target == "rec_2"),
+    )
+    assert (await _found(house, *cut)).ok, "nothing inside the database tells"
+    bad = await _found(house, *cut, known=(newest.note,))
+    assert bad.fault is not None
+    assert (bad.fault.place, bad.fault.index) == ("log", 3)
+    with pytest.raises(SettingsError, match="audit-checkpoint"):
+        await verify_store(house, known_notes=("no note",))
+
+
+async def test_nothing_is_signed_over_a_broken_trail(house: Services) -> None:
+    """After a sealed part was changed no further checkpoint is made, and the place is told."""
+    await fill(house)
+    writer = f"p{house.trail.process}"
+    own = audit_partitions.c.writer == writer
+    for damage in (
+        sa.update(audit_partitions).where(own).values(tree=b"\0" * 32),
+        sa.update(audit_partitions).where(own).values(sealed=0, tree=b""),
+        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 2).values(tree=b"\0" * 64),
+        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 2).values(note="x"),
+        sa.delete(rows_table).where(rows_table.c.writer == writer, rows_table.c.n == 5),
+    ):
+        before = await _dump(house)
+        async with house.store.transaction() as tx:
+            await tx.execute(damage)
+        with pytest.raises(StoreError, match="audit-broken"):
+            await checkpoint(house)
+        await _restore(house, before)
+    assert await checkpoint(house) is not None
+
+
+TABLES = (rows_table, audit_partitions, log_table, audit_checkpoints)
+
+
+async def _dump(services: Services) -> list[list[dict[str, Any]]]:
+    return [[row._asdict() for row in await services.store.reads.all(sa.select(table))] for table in TABLES]
+
+
+async def _restore(services: Services, dumped: list[list[dict[str, Any]]]) -> None:
+    async with services.store.transaction() as tx:
+        for table, rows in zip(TABLES, dumped, strict=True):
+            await tx.execute(sa.delete(table))
+            await tx.execute(sa.insert(table), rows)
+
+
+async def test_an_auditor_takes_the_trail_home(house: Services, tmp_path: Path) -> None:
+    """An exported folder verifies without the gateway; each of its lines is needed, and none holds a clear value."""
+    await fill(house)
+    assert await checkpoint(house) is not None
+    folder = tmp_path / "audit"
+    done = await export_audit(house, folder, from_day=DAY, to_day=DAY)
+    found = await verify_folder(folder)
+    assert (found.ok, found.rows, found.checkpoints, found.unsealed) == (True, done.rows, 3, 0), found
+    assert b"\xe9\x80\x9a\xe6\xa1\x88" not in (folder / "rows.ndjson").read_bytes()
+    keys = [key.signer.vkey for key in house.signers.keys]
+    assert (await verify_folder(folder, vkeys=[each for each in keys if "/audit+" in each])).ok
+    strange = await verify_folder(folder, vkeys=[keys[0]])
+    assert strange.fault is not None
+    assert strange.fault.place == "checkpoints"
+    for name in ("rows.ndjson", "log.ndjson", "checkpoints.ndjson"):
+        path = folder / name
+        lines = path.read_bytes().splitlines(keepends=True)
+        for place in range(len(lines)):
+            path.write_bytes(b"".join(lines[:place] + lines[place + 1 :]))
+            if name == "checkpoints.ndjson" and place == len(lines) - 1:
+                assert (await verify_folder(folder)).fault is not None
+            assert not (await verify_folder(folder)).ok, (name, place)
+        path.write_bytes(b"".join(lines))
+    row = lines_of(folder / "rows.ndjson")[-1]
+    row[0]["org"] = "other"
+    path = folder / "rows.ndjson"
+    path.write_bytes(b"".join([*path.read_bytes().splitlines(keepends=True)[:-1], msgspec.json.encode(row), b"\n"]))
+    assert not (await verify_folder(folder)).ok
+    with pytest.raises(SettingsError, match="audit-folder"):
+        await export_audit(house, folder, from_day=DAY, to_day=DAY)
+    (folder / "about.json").unlink()
+    with pytest.raises(SettingsError, match="audit-folder"):
+        await verify_folder(folder)
+
+
+def lines_of(path: Path) -> list[Any]:
+    return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+
+
+async def test_a_partition_goes_whole_and_later_proofs_verify(database: str, tmp_path: Path) -> None:
+    """After ten years rows are deleted, refusals after half a year; the log keeps their roots, and a row put back is found."""
+    async with a_gateway(tmp_path, database=database, CHENGXIN_NOW=NOW) as services:
+        await fill(services)
+        await checkpoint(services)
+        kept = [row._asdict() for row in await services.store.reads.all(sa.select(rows_table).where(rows_table.c.writer == "office"))]
+        assert await retire(services, by="test") == 0
+    for now, deleted, left in (("2027-01-01T02:30:00Z", 1, {"office", "p"}), ("2036-06-02T02:30:00Z", 2, {"office"})):
+        config = settings_room.load(tmp_path / "chengxin.toml", {"CHENGXIN_NOW": now, "CHENGXIN_DATABASE": database})
+        write_key(config, "audit", number=int(now[:4]), not_before=datetime.fromisoformat(now))
+        async with open_services(config) as services:
+            assert await retire(services, by="test") == deleted
+            await checkpoint(services)
+            writers = {
+                row.writer[:1] if row.writer != "office" else "office" for row in await services.store.reads.all(sa.select(rows_table))
+            }
+            assert writers == left
+            found = await verify_store(services)
+            assert found.ok, found
+    async with open_services(config) as services:
+        back = [row for row in kept if row["n"] == 1]
+        bad = await _found(services, sa.insert(rows_table).values(back))
+        assert bad.fault is not None
+        assert (bad.fault.place, bad.fault.index) == (f"{DAY}/office", 1)
+
+
+async def test_calls_share_a_commit_and_a_failure_reaches_each(house: Services) -> None:
+    """Calls that come together are numbered without a gap; when the trail cannot be written each hears it, and it goes on."""
+    await asyncio.gather(*(house.trail.append([access(house, number)]) for number in range(50)))
+    async with house.store.transaction() as tx:
+        await tx.execute(sa.text("ALTER TABLE audit RENAME TO audit_away"))
+    failed = await asyncio.gather(*(house.trail.append([access(house, number)]) for number in range(5)), return_exceptions=True)
+    assert {type(each) for each in failed} == {StoreError}
+    async with house.store.transaction() as tx:
+        await tx.execute(sa.text("ALTER TABLE audit_away RENAME TO audit"))
+    await house.trail.append([access(house)])
+    rows = await audit.rows(house.store.reads, Wanted(kind="access"))
+    assert [row.n for row in rows] == list(range(1, 52))
+    assert (await verify_store(house)).ok
+
+
+@sqlite
+async def test_refusals_are_counted_not_listed(house: Services) -> None:
+    """A flood of bad credentials is a row a kind with a count, networks are cut, and no more kinds are remembered than fit."""
+    for text in ("203.0.113.9/32", None, "nonsense", "::ffff:203.0.113.200"):
+        await audit_refusal(house, "api", "expired", text)
+    for number in range(3000):
+        await audit_refusal(house, "token", "signature", f"2001:db8:{number:x}::1")
+    await house.trail.flush()
+    rows = await audit.rows(house.store.reads, Wanted(kind="refusal"), limit=5000)
+    assert sum(row.row_count or 0 for row in rows) == 3004
+    assert len(rows) <= 1002
+    assert ("203.0.113.0/24", 2) in {(row.target, row.row_count) for row in rows}
+
+
+def test_unavailable_is_a_problem() -> None:
+    """The code is published."""
+    assert AuditUnavailable.code == "audit-unavailable"
