@@ -169,10 +169,10 @@ async def test_the_shipped_policies_come_into_force_once(ready: Path) -> None:
 
 
 def test_signers_are_read_once_for_each_use(tmp_path: Path) -> None:
-    """Exchange, HTTP and agreement keys are three keys."""
+    """Exchange, HTTP, agreement and audit keys are four keys."""
     settings = settings_of(write_settings(tmp_path))
     made = create_keys(settings)
-    assert set(made.files) == {"kek", "exchange-1.toml", "http-1.toml", "agreement-1.toml"}
+    assert set(made.files) == {"kek", "exchange-1.toml", "http-1.toml", "agreement-1.toml", "audit-1.toml"}
     signers = load_signers(settings)
     assert {key.use for key in signers.keys} == {"exchange", "http", "agreement", "audit"}
     assert len({key.signer.vkey for key in signers.keys}) == 4
