@@ -375,7 +375,7 @@ async def test_interrupted_anywhere_the_next_start_goes_on(tmp_path, files, sqli
 
 
 async def test_showcase_is_public_once_the_sample_is_in(tmp_path, sqlite_url, files):
-    """After the whole sample, the firm to show has a public penalty, licence, honour, commitment and rating, and the person nothing public."""
+    """After the whole sample, the firm to show has something public in every dataset that is no blacklist, the person nothing."""
     shown = showcase(seed=SEED, subjects=SUBJECTS)
     async with a_town(tmp_path / "g", sqlite_url) as services:
         for file in files:

@@ -45,7 +45,7 @@ DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
 """Edges in the unit of the field (万元) for the summary of a held text, where the field names none."""
 ASKED: Final[frozenset[Capability]] = frozenset({"filter", "sort", "facet"})
 """Capabilities that a question may use; the others say where a shown value stands."""
-KIND_FIELDS: Final = ("penalty_type", "licence_type", "honour_name", "case_nature")
+KIND_FIELDS: Final = ("penalty_type", "licence_type", "honour_name", "case_nature", "commitment_type", "scheme", "reason")
 """Fields that name what kind of act a record is: the second word of the summary of a held text."""
 
 

@@ -9,6 +9,7 @@ import rfc8785
 from gateway.core.disclosure.masking import DROPPED, nothing
 from gateway.core.disclosure.plans import digest
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
+from gateway.core.disclosure.row_rules import Attributes, allows
 from gateway.core.disclosure.treatments import CLEAR, DROP, Keep, Redact, Surname, leq
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS
@@ -45,11 +46,41 @@ DATASETS = (
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 
-def test_every_dataset_is_ruled_for_the_three_tiers() -> None:
-    """Public, department and partner each have a plan set for all ten datasets; legal persons have a plan in each."""
+def test_every_dataset_is_ruled_for_every_tier_and_purpose() -> None:
+    """Each tier has, for each purpose open to it, a plan set of all ten datasets; organisations have a plan in each."""
     policies = shipped()
-    assert set(policies.plan_sets) == {(dataset, *who) for dataset in DATASETS for who in (PUBLIC, DEPARTMENT, PARTNER)}
+    asked = {(tier, purpose) for purpose, info in policies.purposes.items() for tier in info.tiers}
+    assert {tier for tier, _ in asked} == set(policies.tiers) - {"developer"}
+    assert set(policies.plan_sets) == {(dataset, *who) for dataset in DATASETS for who in asked}
     assert all("legal" in held.plans for held in policies.plan_sets.values())
+
+
+def test_who_has_nothing_of_households_and_persons() -> None:
+    """Partners and the central bank get organisations only; the central bank sees of them what the public sees, and no more."""
+    for (dataset, tier, _), held in shipped().plan_sets.items():
+        if tier in ("partner", "pboc"):
+            assert set(held.plans) == {"legal"}, dataset
+    for dataset in DATASETS:
+        public = plan_of(dataset, *PUBLIC, "legal")
+        bank = plan_of(dataset, "pboc", "pboc.report", "legal")
+        assert bank.steps == public.steps
+        assert not bank.personal
+
+
+def test_what_is_said_to_be_for_few_is_for_few() -> None:
+    """Every rule of a dataset whose records say how far they may go keeps to it, but for the subject itself."""
+    reach = {"public": ("public",), "partner": ("public",), "pboc": ("public",), "department": ("public", "shared")}
+    reach["supervisor"] = reach["department"]
+    for dataset in ("commitments", "assessments"):
+        for (of, tier, _), held in shipped().plan_sets.items():
+            if of == dataset and tier != "subject":
+                for plan in held.plans.values():
+                    assert plan.rows is not None
+                    attributes = Attributes(org_id="11220500XXT0001181", grant_regions=("220500",))
+                    row = {"region": "220502", "owner_org": "11220500XXT0001181"}
+                    reaches = ("public", "shared", "authorised")
+                    seen = tuple(each for each in reaches if allows(plan.rows, row | {"disclosure": each}, attributes))
+                    assert seen == reach[tier], (dataset, tier)
 
 
 def test_natural_persons_leave_by_no_open_exit() -> None:
@@ -199,7 +230,8 @@ def test_a_plan_hash_tells_every_change_of_what_is_shown() -> None:
     assert moved(bent(FILE, ('field.facts = { allow = ["export", "delta"] }', 'field.facts = { allow = ["export"] }'))) == {
         (PENALTIES, *PUBLIC)
     }
-    assert moved(bent(FILE, ('profile = "third_parties"', 'profile = "strict"'))) == {(PENALTIES, *DEPARTMENT)}
+    supervision = {(PENALTIES, tier, "dept.supervision") for tier in ("department", "supervisor")}
+    assert moved(bent(FILE, ('profile = "third_parties"', 'profile = "strict"'))) == supervision
     assert moved(bent(FILE, ('basis = ["cf48", "xxgk20"]', 'basis = ["cf48"]'))) == {(PENALTIES, *PUBLIC)}
     assert moved(bent("periods.toml", ('max = "P1Y", start = "first_publication"', 'max = "P11M", start = "first_publication"'))) == set(
         before
@@ -262,7 +294,7 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { audit = "all"', 'audit = "all"'),
         ("policy-parse", 'obligations = { audit = "count"', 'obligations = { watermark = true, audit = "count"', "watermark"),
         ("policy-parse", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf48", "xxgk20"]\nobligations = { audit = "count" }', "rate_class"),
-        ("policy-S10", _ROWS, "", 'tiers = ["department"]'),
+        ("policy-S10", _ROWS, "", 'tiers = ["department", "supervisor"]'),
         ("policy-S10", '"$grant.regions"] }, {', '"$grant.lands"] }, {', "$grant.lands"),
         ("policy-S10", 'eq = ["owner_org"', 'eq = ["owner"', 'eq = ["owner"'),
         ("policy-parse", _ROWS, "rows = { all = [] }", "rows = { all = [] }"),
@@ -308,9 +340,9 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ),
         (
             "policy-S4",
-            'tiers = ["department"], purposes = ["dept.supervision"]',
-            'tiers = ["department"], purposes = ["dept.supervision", "open.read"]',
-            '"dept.supervision", "open.read"',
+            'tiers = ["department"], purposes = ["dept.licensing"]',
+            'tiers = ["department"], purposes = ["dept.licensing", "open.read"]',
+            '"dept.licensing", "open.read"',
         ),
         ("policy-S4", 'field.uscc = { treatment = "clear" }', 'field.uscc = { treatment = { do = "keep", first = 4 } }', "first = 4"),
         # texts
@@ -356,9 +388,9 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ),
         (
             "policy-S10",
-            'tiers = ["department"], purposes = ["dept.supervision"]',
-            'tiers = ["supervisor"], purposes = ["dept.supervision"]',
-            '"supervisor"',
+            'tiers = ["department"], purposes = ["dept.licensing"]',
+            'tiers = ["supervisor"], purposes = ["dept.licensing"]',
+            '"supervisor"], purposes = ["dept.licensing"]',
         ),
         ("policy-S10", 'field.conduct_end = { treatment = "drop" }', 'field.conduct_ende = { treatment = "drop" }', "conduct_ende"),
         ("policy-S10", 'basis = ["cf48", "xxgk20"]', 'basis = ["cf49"]', '["cf49"]'),
@@ -403,7 +435,8 @@ def test_what_is_not_shared_has_no_rule_for_those_who_share() -> None:
     name = "datasets/honours.toml"
     files[name] = files[name].replace(b'share = "conditional"', b'share = "none"', 1)
     found = check_policies(files, version=1, today=TODAY)
-    told = {("policy-S10", "honours-supervision"), ("policy-S10", "honours-exchange")}
+    shared = ("supervision", "licensing", "procurement", "exchange", "mutual", "province", "pboc")
+    told = {("policy-S10", f"honours-{rule}") for rule in shared}
     assert {(error.code, error.rule) for error in found.errors} == told
 
 
@@ -495,7 +528,7 @@ def test_red_lines_lower_every_rule() -> None:
     """A ceiling on a class or a field is met with whatever the rules say, and explains itself."""
     line = (
         '\n[[redlines]]\nid = "no-amounts"\nwhen = { field = "administrative-penalties.fine_amount" }\n'
-        'except = ["department"]\nmax = "exists"\n'
+        'except = ["department", "supervisor"]\nmax = "exists"\n'
         'basis = [{ law = "试验法", from = 2020-01-01 }]\n'
     )
     policies = compile_policies(added("redlines.toml", line), version=1, today=TODAY)

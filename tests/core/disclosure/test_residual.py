@@ -66,7 +66,7 @@ def test_a_birthday_leaves_a_thousand_and_a_sex_beside_it_too_few() -> None:
     assert {each.code for each in found.errors} == {"policy-S6"}
     error = next(each for each in found.errors if each.file == FILE)
     assert (error.code, error.file, error.rule, error.field) == ("policy-S6", FILE, "penalties-supervision", "id_no")
-    assert error.line == line_of(files, FILE, 'field.id_no = { treatment = { do = "keep", first = 6 } }')
+    assert error.line == line_of(files, FILE, 'field.id_no = { treatment = { do = "keep", first = 6 }, allow')
     assert "500 candidates" in error.detail
     assert f"{PENALTIES}.birth_date" in error.detail
     assert f"{PENALTIES}.sex" in error.detail
@@ -90,7 +90,7 @@ def test_a_fact_tells_only_of_what_it_is_derived_from() -> None:
     files = planted(other, SEX)
     lines = """field.legal_representative_id_no = { treatment = { do = "keep", first = 6 } }
 field.operator_born = { treatment = { do = "generalise", to = "year" } }
-field.id_no = { treatment = { do = "keep", first = 6 } }"""
+field.id_no = { treatment = { do = "keep", first = 6 }, allow = ["lookup"], budget = "200/day" }"""
     files[FILE] = files[FILE].replace(lines.splitlines()[-1].encode(), lines.encode(), 1)
     found = {each.field: each for each in check_policies(files, version=1, today=TODAY).residual if each.tier == "department"}
     assert found[f"{PENALTIES}.legal_representative_id_no"].candidates == 365_000 // 2
@@ -116,6 +116,6 @@ def test_few_bearers_of_a_name_are_a_warning() -> None:
     found = check_policies(files, version=1, today=TODAY)
     assert found.errors == ()
     warnings: list[PolicyError] = [each for each in found.warnings if each.code == "policy-S6"]
-    assert {each.field for each in warnings} == {"legal_representative"}
+    assert {each.field for each in warnings} == {"legal_representative", "responsible_person"}
     assert FILE in {each.file for each in warnings}
     assert all(each.line and each.rule and each.hint for each in warnings)
