@@ -10,10 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.core.disclosure.explain import Explanation, explain
-from gateway.core.disclosure.policy import Policies, check_policies, compile_policies, files_digest
+from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
 from gateway.core.errors import PolicyError
-from gateway.core.records.model import SUBJECT_KINDS, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.services import Services
 from gateway.store import audit
@@ -173,25 +171,6 @@ async def status(services: Services) -> PolicyStatus:
         lists=tuple(policies.catalogue.lists),
         plans=len(policies.plan_sets),
     )
-
-
-def explain_cells(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: str | None, field: str | None) -> list[Explanation]:
-    """Why each field is shown as it is to this tier and purpose; it shows rules, never values.
-
-    Raises PolicyError for a dataset, tier, purpose, kind or field that stands nowhere in the policies.
-    """
-    held = policies.catalogue.datasets.get(DatasetId(dataset))
-    if held is None:
-        raise PolicyError(
-            "there is no such dataset", code="policy-S10", field=dataset, hint=f"one of {', '.join(policies.catalogue.datasets)}"
-        )
-    if field is not None and field not in held.fields:
-        raise PolicyError("the dataset has no such field", code="policy-S10", field=field, hint=f"one of {', '.join(held.fields)}")
-    kinds = [known for known in SUBJECT_KINDS if kind in (None, known)]
-    if not kinds:
-        raise PolicyError("there is no such subject kind", code="policy-S10", field=kind, hint=f"one of {', '.join(SUBJECT_KINDS)}")
-    names = [field] if field is not None else list(held.fields)
-    return [explain(policies, dataset=dataset, tier=tier, purpose=purpose, kind=one, field=name) for one in kinds for name in names]
 
 
 def _finding(error: PolicyError) -> Finding:

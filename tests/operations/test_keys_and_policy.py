@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import GatewayError, PolicyError, SettingsError
-from gateway.operations.change_policy import FILE_LIMIT, check_folder, explain_cells, read_folder, status
+from gateway.operations.change_policy import FILE_LIMIT, check_folder, read_folder, status
+from gateway.operations.explain_policy import explain_cells
 from gateway.operations.manage_keys import create_keys, issue_token, list_keys, new_key
 from gateway.operations.set_up import set_up, shipped_policies
 from gateway.services import load_signers, open_services

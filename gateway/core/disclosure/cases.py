@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from gateway.core.disclosure.plans import FieldInfo, Plan, PlanSet, Policies
 from gateway.core.disclosure.query import plan_query
-from gateway.core.disclosure.synthetic import RecordFlag, noon, synthetic_record
+from gateway.core.disclosure.synthetic import SAMPLE_KEY, RecordFlag, noon, synthetic_record
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import InvalidParameter, PolicyError, UnknownParameter
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind, Value
@@ -194,7 +194,7 @@ def _shown(policies: Policies, case: Case, plan: Plan | None, day: date) -> tupl
     values = plain_values(fixture.values)
     record = synthetic_record(dataset, case.kind, values, at=day, name=case.text.fixture, flags=fixture.subject.flags)
     now = noon(day)
-    made = view(record, plan, policies, now)
+    made = view(record, plan, policies, now, keyed=SAMPLE_KEY)
     return (made.fields, None) if made is not None else ({}, closed_gate(record, plan, policies, now) or "failed")
 
 

@@ -4,9 +4,14 @@ Rules: it shows rules, never values; an unclassified field is named to administr
 concerned says in plain Chinese what is withheld and by which law. This room must not look at a record.
 """
 
+from collections.abc import Callable
+from typing import Literal
+
 from msgspec import Struct
 
-from gateway.core.disclosure.plans import Plan, Policies, Reasons
+from gateway.core.disclosure.alterations import said
+from gateway.core.disclosure.obligations import Obligations
+from gateway.core.disclosure.plans import Plan, PlanSet, Policies, Reasons
 from gateway.core.disclosure.tiers import TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import (
     DROP,
@@ -26,9 +31,14 @@ from gateway.core.disclosure.treatments import (
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind
 
+Narrow = Callable[[PlanSet], PlanSet]
+"""How the grants of an organisation narrow a plan set."""
+
 
 class Reveal(Struct, frozen=True, kw_only=True):
-    """A change of tier or purpose under which the cell shows more."""
+    """A change of grant, purpose or tier under which the cell shows more."""
+
+    change: Literal["grant", "purpose", "tier"]
 
     tier: str
     tier_label: str
@@ -54,6 +64,10 @@ class Explanation(Struct, frozen=True, kw_only=True, rename={"class_": "class"})
     steps: tuple[str, ...]
     treatment: str
     capabilities: tuple[Capability, ...]
+    obligations: Obligations | None
+    """What is owed for seeing it; None: no rule shows anything."""
+    rows: str | None
+    """Which rows the plan reaches, in the words of the gate language; None: all that its gates leave open."""
     basis: tuple[str, ...]
     reveals: tuple[Reveal, ...]
     """What would show more, the smallest change first; empty: nothing in this policy does."""
@@ -72,8 +86,12 @@ class HiddenField(Struct, frozen=True, kw_only=True, rename={"class_": "class"})
     basis: tuple[str, ...]
 
 
-def explain(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: str, field: str) -> Explanation:
+def explain(
+    policies: Policies, *, dataset: str, tier: str, purpose: str, kind: str, field: str, narrow: Narrow | None = None
+) -> Explanation:
     """Why this field of this kind of subject is shown to this tier and purpose as it is; a cell without a rule is dropped.
+
+    `narrow` gives the plans as an organisation's grants narrow them.
 
     Raises PolicyError policy-S10 for a dataset, tier, purpose, kind or field that stands nowhere.
     """
@@ -89,8 +107,12 @@ def explain(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: 
             raise PolicyError(f"there is no {what} {name}", code="policy-S10", hint="`chengxin policy explain --help` tells what to name")
     subject: SubjectKind = next(each for each in SUBJECT_KINDS if each == kind)
     plan_set = policies.plan_set(dataset, tier, purpose)
-    plan = plan_set.plans.get(subject) if plan_set is not None else None
+    ruled = plan_set.plans.get(subject) if plan_set is not None else None
+    plan = narrow(plan_set).plans.get(subject) if plan_set is not None and narrow is not None else ruled
     cell = plan.reasons[field] if plan is not None else _no_rule(policies, dataset, field, subject)
+    reveals = _reveals(policies, dataset, subject, field, cell.treatment, tier)
+    if ruled is not None and ruled.reasons[field].treatment != cell.treatment:
+        reveals = (_without_grant(policies, tier, purpose, ruled.reasons[field].treatment), *reveals)
     return Explanation(
         dataset=dataset,
         field=field,
@@ -106,9 +128,11 @@ def explain(policies: Policies, *, dataset: str, tier: str, purpose: str, kind: 
         steps=cell.steps,
         treatment=describe(cell.treatment),
         capabilities=cell.capabilities,
+        obligations=plan.obligations if plan is not None else None,
+        rows=None if plan is None or plan.rows is None else said(plan.rows),
         basis=cell.basis,
-        reveals=_reveals(policies, dataset, subject, field, cell.treatment, tier),
-        reason=_sentence(cell),
+        reveals=reveals,
+        reason=sentence(cell),
     )
 
 
@@ -120,7 +144,7 @@ def hidden_fields(plan: Plan, *, administrator: bool = False) -> dict[str, Hidde
             label=cell.label,
             class_=cell.class_,
             treatment=describe(cell.treatment),
-            reason=_sentence(cell),
+            reason=sentence(cell),
             basis=cell.withheld_basis,
         )
         for name, cell in plan.reasons.items()
@@ -148,7 +172,7 @@ def _no_rule(policies: Policies, dataset: str, field: str, kind: SubjectKind) ->
     )
 
 
-def _done(treatment: Treatment) -> str:
+def done(treatment: Treatment) -> str:
     """What a treatment does, in Chinese."""
     if isinstance(treatment, Drop):
         return "不提供"
@@ -169,12 +193,13 @@ def _done(treatment: Treatment) -> str:
     return "明文显示"
 
 
-def _sentence(cell: Reasons) -> str:
+def sentence(cell: Reasons) -> str:
+    """Why a cell is as it is, in one Chinese sentence."""
     if isinstance(cell.treatment, Clear):
         return f"{cell.label}：明文显示。依据{'、'.join(cell.basis)}。" if cell.basis else f"{cell.label}：明文显示。"
     law = f"（{'、'.join(cell.withheld_basis)}）" if cell.withheld_basis else ""
     rule = f"规则 {cell.rule}。" if cell.rule is not None else "没有规则允许显示。"
-    return f"{cell.label}：{_done(cell.treatment)}。{cell.class_label}：{cell.withheld}{law}。{rule}"
+    return f"{cell.label}：{done(cell.treatment)}。{cell.class_label}：{cell.withheld}{law}。{rule}"
 
 
 def _reveals(policies: Policies, dataset: str, kind: SubjectKind, field: str, now: Treatment, tier: str) -> tuple[Reveal, ...]:
@@ -192,6 +217,7 @@ def _reveals(policies: Policies, dataset: str, kind: SubjectKind, field: str, no
                     rank(there),
                     TIERS.index(other),
                     Reveal(
+                        change="purpose" if other == tier else "tier",
                         tier=other,
                         tier_label=policies.tiers[other].label,
                         purpose=purpose,
@@ -201,3 +227,15 @@ def _reveals(policies: Policies, dataset: str, kind: SubjectKind, field: str, no
                 )
             )
     return tuple(reveal for *_, reveal in sorted(found, key=lambda each: each[:3]))
+
+
+def _without_grant(policies: Policies, tier: str, purpose: str, treatment: Treatment) -> Reveal:
+    """What the rule would show if no grant narrowed it."""
+    return Reveal(
+        change="grant",
+        tier=tier,
+        tier_label=policies.tiers[tier].label,
+        purpose=purpose,
+        purpose_label=policies.purposes[purpose].label,
+        treatment=describe(treatment),
+    )

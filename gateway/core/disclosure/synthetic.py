@@ -12,6 +12,9 @@ from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
+from msgspec import structs
+
+from gateway.core.disclosure.pseudonyms import keyed
 from gateway.core.disclosure.views import redacted_texts
 from gateway.core.records.columns import CLOCKS, SEPARATOR
 from gateway.core.records.model import (
@@ -36,6 +39,10 @@ _STATES: Final[Mapping[str, RecordState]] = {"repaired": "repaired", "expired": 
 _NO_END: Final = "2099-12-31"
 
 
+SAMPLE_KEY: Final = keyed(b"synthetic records only")
+"""Pseudonyms of a recipient that does not exist, so that cases and the twin show what they look like."""
+
+
 def noon(day: date) -> datetime:
     """The middle of a legal day: what a case or preview takes for now."""
     return datetime.combine(day, time(12), tzinfo=LEGAL_ZONE)
@@ -45,14 +52,11 @@ def synthetic_record(
     dataset: Dataset, kind: SubjectKind, values: Mapping[str, Value], *, at: date, name: str, flags: Collection[RecordFlag] = ()
 ) -> Record:
     """A record of nobody with these values, as it would stand in the store on a day; `name` makes its ids."""
-    dates = _life(dataset, values)
+    dates = life_dates(dataset, values)
     came = min(at, dates.decision or dates.listing or at)
-    if dates.first_publication_here is None:
-        dates = LifeDates(**{each: getattr(dates, each) for each in LifeDates.__struct_fields__} | {"first_publication_here": came})
-    if "repaired" in flags:
-        dates = LifeDates(**{each: getattr(dates, each) for each in LifeDates.__struct_fields__} | {"repair_approved": at})
+    dates = structs.replace(dates, first_publication_here=came, repair_approved=at if "repaired" in flags else None)
     received = noon(came)
-    severity = _severity(dataset, values)
+    severity = severity_of(dataset, values)
     code, authority = values.get("authority_code"), values.get("authority")
     admitted = Admitted(
         dataset=dataset.id,
@@ -96,7 +100,7 @@ def _id(what: str, name: str) -> str:
     return b32encode(hashlib.sha256(f"synthetic {what} {name}".encode()).digest())[:26].decode().lower()
 
 
-def _life(dataset: Dataset, values: Mapping[str, Value]) -> LifeDates:
+def life_dates(dataset: Dataset, values: Mapping[str, Value]) -> LifeDates:
     """The days from which clocks run, as intake takes them from the fields; what is no day starts no clock."""
     days: dict[str, date] = {}
     for field, clock in CLOCKS.items():
@@ -109,7 +113,7 @@ def _life(dataset: Dataset, values: Mapping[str, Value]) -> LifeDates:
     return LifeDates(**days)
 
 
-def _severity(dataset: Dataset, values: Mapping[str, Value]) -> str | None:
+def severity_of(dataset: Dataset, values: Mapping[str, Value]) -> str | None:
     """As stated, else as it follows from the kinds of penalty; a serious list is serious by law."""
     if dataset.category == "blacklist":
         return "serious"

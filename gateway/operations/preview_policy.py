@@ -1,0 +1,85 @@
+"""Look at a policy without looking at anybody: the synthetic twin through real views (policy.md §10).
+
+Rules: records are made from the definitions of the fields, never read from the store; what is shown has passed a plan of the policy in
+force. Where an organisation is named, its grants narrow the plans. This story must not open a record.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from msgspec import Struct
+
+from gateway.core.disclosure.explain import Narrow
+from gateway.core.disclosure.plans import Plan, PlanSet, Policies
+from gateway.core.disclosure.synthetic import SAMPLE_KEY, noon
+from gateway.core.disclosure.twin import Twin, TwinCase, twins
+from gateway.core.disclosure.views import closed_gate, view
+from gateway.core.errors import PolicyError
+from gateway.core.records.model import DatasetId, SubjectKind, Value
+
+
+class Previewed(Struct, frozen=True, kw_only=True):
+    """One synthetic record as a tier would see it."""
+
+    dataset: str
+    tier: str
+    purpose: str
+    kind: SubjectKind
+    case: TwinCase
+    closed: str | None
+    """The gate that is closed; None: it is shown."""
+    fields: Mapping[str, Value]
+    treatments: Mapping[str, str]
+    marks: tuple[str, ...]
+    publish_until: date | None
+
+
+def preview(
+    policies: Policies, *, tier: str, dataset: str | None, purpose: str | None, at: date, narrow: Narrow | None = None
+) -> list[Previewed]:
+    """The twin of a dataset (None: of each) as a tier sees it for a purpose (None: for each of its own).
+
+    Raises PolicyError policy-S10 for a tier, dataset or purpose that stands nowhere.
+    """
+    for known, name, what in (
+        (tier in policies.tiers, tier, "tier"),
+        (dataset is None or DatasetId(dataset) in policies.catalogue.datasets, dataset, "dataset"),
+        (purpose is None or purpose in policies.purposes, purpose, "purpose"),
+    ):
+        if not known:
+            raise PolicyError(
+                f"there is no such {what}", code="policy-S10", field=name, hint="`chengxin policy status` names what there is"
+            )
+    asked = "public" if tier == "developer" else tier
+    held = [
+        found
+        for (of, whose, why), found in policies.plan_sets.items()
+        if whose == asked and dataset in (None, of) and purpose in (None, why)
+    ]
+    return [shown for found in held for shown in _previewed(policies, found if narrow is None else narrow(found), at)]
+
+
+def _previewed(policies: Policies, plan_set: PlanSet, at: date) -> Sequence[Previewed]:
+    return [
+        seen_by(policies, twin, plan, at)
+        for kind, plan in plan_set.plans.items()
+        for twin in twins(policies, plan_set.dataset, kind, at, "sharing" if plan.gate.period == "sharing" else "publication")
+    ]
+
+
+def seen_by(policies: Policies, twin: Twin, plan: Plan, at: date) -> Previewed:
+    """A synthetic record through a plan."""
+    now = noon(at)
+    made = view(twin.record, plan, policies, now, keyed=SAMPLE_KEY)
+    return Previewed(
+        dataset=twin.dataset,
+        tier=plan.tier,
+        purpose=plan.purpose,
+        kind=twin.kind,
+        case=twin.case,
+        closed=None if made is not None else closed_gate(twin.record, plan, policies, now) or "failed",
+        fields=made.fields if made is not None else {},
+        treatments=made.treatments if made is not None else {},
+        marks=tuple(mark.code for mark in made.marks) if made is not None else (),
+        publish_until=made.publish_until if made is not None else None,
+    )
