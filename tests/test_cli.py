@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -338,6 +339,34 @@ def test_policy_commands(city: Path, tmp_path: Path) -> None:
         1,
         "policy-S10 at x" if " at x" in unknown.stderr else "policy-S10",
     )
+
+
+def test_policy_tools(city: Path, tmp_path: Path) -> None:
+    """test, diff and preview by command, as text and as JSON; what does not hold is exit 1, wrong usage 2."""
+    folder = json.loads(chengxin(city, "policy", "status", "--json").stdout)["folder"]
+    checked = json.loads(chengxin(tmp_path, "policy", "check", folder, "--at", "2026-06-01", "--json").stdout)
+    assert list(checked) == ["ok", "errors", "warnings", "residual"]
+    shutil.copytree(folder, tmp_path / "rules")
+    rules = tmp_path / "rules" / "datasets" / "administrative-penalties.toml"
+    text = rules.read_text(encoding="utf-8")
+    rules.write_text(text.replace('class = { O = "clear" }', 'class = { O = "exists" }', 1), encoding="utf-8")
+    same = chengxin(tmp_path, "policy", "diff", folder, folder)
+    assert (same.returncode, same.stdout.startswith("no effect")) == (0, True)
+    compared = json.loads(chengxin(city, "policy", "diff", folder, str(tmp_path / "rules"), "--json").stdout)
+    assert (compared["widens"], compared["empty"], compared["b"]["version"]) == (False, False, None)
+    told = chengxin(city, "policy", "diff", str(tmp_path / "rules"), "active")
+    assert (told.returncode, told.stdout.startswith("widens: needs a second person")) == (0, True)
+    assert chengxin(tmp_path, "policy", "diff", "active", folder).stderr.startswith("error: policy-")
+    shown = json.loads(chengxin(city, "policy", "preview", "--tier", "public", "--dataset", "registrations", "--json").stdout)
+    assert {one["case"] for one in shown} >= {"ordinary", "one_character", "odd_shapes", "leap_day"}
+    assert chengxin(city, "policy", "preview", "--tier", "king").returncode == 1
+    assert chengxin(city, "policy", "preview").returncode == 2
+    (tmp_path / "rules" / "tests").mkdir(exist_ok=True)
+    (tmp_path / "rules" / "tests" / "empty.toml").write_text("cases = []", encoding="utf-8")
+    tested = chengxin(tmp_path, "policy", "test", str(tmp_path / "rules"), "--json")
+    report = json.loads(tested.stdout)
+    assert tested.returncode == (0 if report["ok"] else 1)
+    assert set(report) == {"ok", "digest", "cases", "failed", "coverage"}
 
 
 def test_a_token_opens_the_departments_view(city: Path, files: list[SampleFile]) -> None:
