@@ -105,6 +105,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Test mode, on loopback only: sample data, test people (division 220599), a settable clock and seed."""
     now: str | None = None
     """Test mode: an instant = fixed clock, or `+P1D` = offset. From CHENGXIN_NOW."""
+    quota_factor: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    """Test mode: every quota times this, for fuzzers, link checkers and load."""
     seed: str | None = None
     """Test mode: random ids and salts follow from it. From CHENGXIN_SEED."""
 
@@ -213,6 +215,8 @@ def _refuse_insecure(settings: Settings) -> None:
                 place=f"CHENGXIN_{name.upper()}",
                 hint="unset the variable",
             )
+    if settings.quota_factor != 1 and not settings.demo:
+        raise SettingsError("quotas are widened with demo = true on loopback only", place="quota_factor", hint="leave it out")
     if settings.now is not None:
         clock_of(settings)
     if settings.metrics_port and not (_loopback(settings.metrics_host) or ip_address(settings.metrics_host).is_private):

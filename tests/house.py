@@ -23,6 +23,7 @@ database = "{database}"
 public_origin = "http://127.0.0.1:{port}"
 port = {port}
 demo = true
+quota_factor = 100000
 {more}
 """
 

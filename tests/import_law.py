@@ -65,6 +65,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "sqlite3": ("gateway.store",),
     "litestar": ("gateway.web",),
     "authlib": ("gateway.web",),
+    "valkey": ("gateway.web.shared_buckets", "gateway.store"),
     "prometheus_client": ("gateway.web",),
     "structlog": ("gateway",),
     "stamina": ("gateway.operations", "adapters"),

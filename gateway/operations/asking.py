@@ -51,6 +51,15 @@ class Ask(Struct, frozen=True, kw_only=True):
     pages: Pages
 
 
+class Tally:
+    """Rows of an answer that is made while it is sent: counted by the story, read by the limits when it has ended."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """A ready answer: bytes or a stream of bytes, and what its headers say."""
 
@@ -70,14 +79,16 @@ class Answer(Struct, frozen=True, kw_only=True):
     """(relation, absolute URL) for the `Link` header: next, prev, first, canonical …"""
     rows: int | None = None
     """Rows of a page, for cost and metrics; None for a single document."""
+    tally: Tally | None = None
+    """Of a stream: how many rows it has sent so far."""
     sample: bool = False
     """Demo data: the web adds a header to formats whose body has no room for the notice."""
     file_name: str | None = None
     """For Content-Disposition of file answers."""
 
-    def streaming(self, parts: AsyncIterator[bytes]) -> "Answer":
-        """The same answer with a stream for its body."""
-        return structs.replace(self, stream=parts)
+    def streaming(self, parts: AsyncIterator[bytes], tally: Tally) -> "Answer":
+        """The same answer with a stream for its body, and the count of its rows."""
+        return structs.replace(self, stream=parts, tally=tally)
 
     def unstored(self) -> "Answer":
         """The same answer, kept by nobody."""

@@ -16,7 +16,7 @@ from gateway.core.publication import flat
 from gateway.core.publication.documents import localise
 from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
-from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position
+from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position, Tally
 
 Document = dict[str, Any]
 
@@ -207,7 +207,8 @@ def export_answer(
     """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines)."""
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)
-    parts = _stream(scene, ask, form, steps, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
+    tally = Tally()
+    parts = _stream(scene, ask, form, steps, tally, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
     extension = "excel.csv" if ask.excel else ask.format
     state = (scene.forms.tag, scene.caller.plan_set, version, scene.now_text[:10], own, ask.format, str(ask.excel), ask.language)
     return answer(
@@ -217,7 +218,7 @@ def export_answer(
         dataset_version=version,
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"{name}-{version}.{extension}",
-    ).streaming(parts)
+    ).streaming(parts, tally)
 
 
 async def _stream(
@@ -225,6 +226,7 @@ async def _stream(
     ask: Ask,
     form: Form,
     steps: AsyncIterator[Sequence[bytes]],
+    tally: Tally,
     *,
     ready: bool,
     version: str,
@@ -232,26 +234,26 @@ async def _stream(
     notice: Mapping[str, Any] | None,
     truncated: bool,
 ) -> AsyncIterator[bytes]:
-    rows = 0
     if ask.format == "csv":
         yield (flat.BOM if ask.excel else b"") + flat.line(form.columns)
         async for step in steps:
+            tally.rows += len(step)
             yield b"".join(step if ready else [csv_line(scene, form, body, excel=ask.excel) for body in step])
         return
     if ask.format == "ndjson":
         async for step in steps:
-            rows += len(step)
+            tally.rows += len(step)
             if step:
                 yield b"\n".join(step if ready else [shaped(scene, form, body) for body in step]) + b"\n"
         if form.trailer:
-            end: dict[str, Any] = {"rows": rows, "dataset_version": version}
+            end: dict[str, Any] = {"rows": tally.rows, "dataset_version": version}
             yield ENCODER.encode({"_end": {**end, "truncated": True} if truncated else end}) + b"\n"
         return
     yield b'{"items":['
     async for step in steps:
         if step:
-            yield (b"," if rows else b"") + b",".join(step if ready else [shaped(scene, form, body) for body in step])
-            rows += len(step)
+            yield (b"," if tally.rows else b"") + b",".join(step if ready else [shaped(scene, form, body) for body in step])
+            tally.rows += len(step)
     tail = ENCODER.encode(
         {
             "next": None,

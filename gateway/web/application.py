@@ -141,7 +141,7 @@ def build(
                 yield
             finally:
                 door.lane = None
-                house.close()
+                await house.close()
 
     framework = Litestar(
         [*ROUTES, *more],
@@ -153,5 +153,12 @@ def build(
         state=State({"house": house}),
     )
     house.documents = Documents(ROUTES)
-    door = FrontDoor(Straight(framework), routes=_routes(framework), origin=house.origin, meter=house.meter)
+    door = FrontDoor(
+        Straight(framework),
+        routes=_routes(framework),
+        origin=house.origin,
+        meter=house.meter,
+        limits=house.limits,
+        proxies=settings.trusted_proxies,
+    )
     return door

@@ -20,6 +20,7 @@ from gateway.web.callers import caller_of
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
+from gateway.web.limits import Charge, enter
 from gateway.web.negotiation import CSV, JSON, NDJSON, Language, language_of, media_type_of
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header, Reply, compressed, conditional, data_headers
@@ -111,6 +112,20 @@ class Asked:
         """What stories use."""
         return self.house.services
 
+    @property
+    def charge(self) -> Charge:
+        """What this request pays."""
+        charge: Charge = self.scope["state"]["charge"]
+        return charge
+
+    async def also_costs(self, fifths: int) -> None:
+        """Take a known cost beyond the request itself: a personal look-up, the items of a match.
+
+        Raises Refusal `quota-exceeded`.
+        """
+        await self.house.limits.admit(self.charge, fifths)
+        self.charge.extra += fifths
+
     def ask(self) -> Ask:
         """The request as a story takes it.
 
@@ -159,6 +174,9 @@ class Asked:
         if answer.sample:
             headers.append(replies.SAMPLE)
         reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
+        if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
+            self.charge.tally = answer.tally
+            self.house.limits.begin_export(self.charge)
         if not self.caller.shared:  # the length of a compressed answer would tell what a personal plan hides beside reflected input
             return reply
         return compressed(reply, self.field(b"accept-encoding"))
@@ -182,6 +200,7 @@ async def begin(request: AnyRequest, described: Described) -> Asked:
     asked.params = params
     asked.path, asked.format = _format(request.scope["path"], asked.field(b"accept"), described)
     asked.caller = await caller_of(asked.services, asked.scope)
+    await enter(asked.house.limits, asked.scope, asked.caller)
     asked.language = language_of(asked.field(b"accept-language"))
     return asked
 

@@ -1,9 +1,9 @@
 """The front door: an ASGI application around everything else.
 
-A request passes here first, in this order: limits of URL and header fields → broken encodings → odd paths → OPTIONS → the
-public lane → the framework (HEAD as GET without a body). Every answer leaves with the common header fields and a request id,
-and is counted under its route template. Whatever raises before the first byte becomes a problem here; after it the connection
-breaks off visibly.
+A request passes here first, in this order: the public lane → limits of URL and header fields → broken encodings → odd paths → what an
+anonymous request is known to cost → OPTIONS → the framework (HEAD as GET without a body). Every answer leaves with the common header
+fields, a request id and the state of its caller's quota, and is counted under its route template. Whatever raises before the first
+byte becomes a problem here; after it the connection breaks off visibly.
 
 Rules: nothing of a request is logged but its id; a path that is not written the one right way is 404, never repaired.
 """
@@ -18,7 +18,9 @@ from urllib.parse import unquote_to_bytes
 from gateway.core.errors import BadRequest, NotFound
 from gateway.web import problems, telemetry
 from gateway.web.asgi import App, Message, Receive, Scope, Send
+from gateway.web.limits import Charge, Limiter, known_cost
 from gateway.web.negotiation import PROBLEM, Language, header, language_of
+from gateway.web.networks import network_of
 from gateway.web.problems import Refusal
 from gateway.web.replies import COMMON, NO_STORE, Header, Reply
 
@@ -35,6 +37,12 @@ _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
+FREE: Final = frozenset({"/healthz", "/readyz"})
+"""Paths that cost nothing and say nothing of quotas."""
+_PARTNERS: Final = "/x/v1/"
+"""Cities are bound by their agreements, not by the quota of their network."""
+_TOKENS: Final = "/oauth/"
+"""Paths that learn from the body who asks: the story names the payer."""
 
 
 def request_ids() -> Iterator[bytes]:
@@ -107,8 +115,9 @@ def _check_target(scope: Scope) -> None:
         raise NotFound
 
 
-Lane = Callable[[Scope, Send], Awaitable[int]]
-"""Answers a request by itself and returns its status, or returns 0 and has sent nothing."""
+Lane = Callable[[Scope, Send, Callable[[Scope, int], Awaitable[list[Header] | None]]], Awaitable[int]]
+"""Answers a request by itself and returns its status, or returns 0 and has sent nothing; the third takes what an anonymous answer
+costs and gives the header fields that say so, or None when the quota is spent."""
 
 
 class AnswerTornError(Exception):
@@ -118,9 +127,21 @@ class AnswerTornError(Exception):
 class FrontDoor:
     """The ASGI application that a server runs."""
 
-    def __init__(self, inner: App, *, routes: Routes, origin: str, meter: telemetry.Meter, lane: Lane | None = None) -> None:
+    def __init__(
+        self,
+        inner: App,
+        *,
+        routes: Routes,
+        origin: str,
+        meter: telemetry.Meter,
+        limits: Limiter,
+        proxies: int = 0,
+        lane: Lane | None = None,
+    ) -> None:
         self.inner = inner
         self.lane = lane
+        self.limits = limits
+        self._proxies = proxies
         self._routes = routes
         self._origin = origin
         self._meter = meter
@@ -133,7 +154,7 @@ class FrontDoor:
             return
         if self.lane is not None and scope["path"].startswith("/v1/subjects/"):
             began = perf_counter()
-            status = await self.lane(scope, send)
+            status = await self.lane(scope, send, self._here)
             if status:
                 self._meter.count(telemetry.LANE, scope["method"], status, perf_counter() - began)
                 return
@@ -149,14 +170,18 @@ class FrontDoor:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = perf_counter()
         request_id = next(self._ids)
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
         method, seen = scope["method"], 0
+        counted = method != "OPTIONS" and scope["path"] not in FREE and not scope["path"].startswith(_PARTNERS)
 
         async def sending(message: Message) -> None:
             nonlocal seen
             if message["type"] == "http.response.start":
                 seen = message["status"]
                 message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id)]
+                if counted:
+                    message["headers"] += await self._settled(scope, method, seen)
             elif method == "HEAD" and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
@@ -164,6 +189,8 @@ class FrontDoor:
         try:
             try:
                 _check_target(scope)
+                if counted:
+                    await self._admit(scope)
                 await self._dispatch(scope, receive, sending)
             except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
                 if seen:
@@ -175,7 +202,47 @@ class FrontDoor:
                     raise AnswerTornError from None
                 await self.problem(error, scope)(scope, receive, sending)
         finally:
+            charge: Charge | None = state.get("charge")
+            if charge is not None and charge.tally is not None:
+                self.limits.end_export(charge)
+                await self.limits.settle_stream(charge, perf_counter() - began)
             self._meter.count(scope.get("path_template") or self._routes.name(scope["path"]), method, seen, perf_counter() - began)
+
+    async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
+        """Take what an anonymous answer of the lane costs; its header fields, or None when the quota is spent."""
+        charge = self.limits.anonymous(network_of(scope, self._proxies))
+        if self.limits.shared is None:
+            return self.limits.fields(charge) if self.limits.admit_here(charge, cost) else None
+        try:
+            await self.limits.admit(charge, cost)
+        except Refusal:
+            return None
+        return self.limits.fields(charge)
+
+    async def _admit(self, scope: Scope) -> None:
+        """Take what a request without a credential is known to cost; with one, its story names the payer.
+
+        Raises Refusal `quota-exceeded`.
+        """
+        state = scope["state"]
+        state["network"] = network = network_of(scope, self._proxies)
+        if scope["path"].startswith(_TOKENS) or header(scope["headers"], b"authorization"):
+            self.limits.may_try(network)
+            return
+        state["charge"] = charge = self.limits.anonymous(network)
+        await self.limits.admit(charge, known_cost(charge, scope))
+
+    async def _settled(self, scope: Scope, method: str, status: int) -> list[Header]:
+        """What the answer costs in all, taken; the header fields that say so."""
+        state = scope["state"]
+        network = state.get("network") or network_of(scope, self._proxies)
+        if status == 401 and not state.get("nonce_asked"):
+            self.limits.failed(network)
+        charge: Charge = state.get("charge") or self.limits.anonymous(network)
+        costs = charge.costs
+        cost = 0 if status == 429 else costs.head if method == "HEAD" else costs.not_modified if status == 304 else costs.request
+        await self.limits.settle(charge, cost + charge.extra if status != 429 else 0)
+        return self.limits.fields(charge)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]

@@ -6,12 +6,15 @@ request.
 
 from typing import Any
 
-from gateway.core.errors import Unavailable
+from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import NoActivePolicy, Unavailable
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.cursors import Cursors
 from gateway.web.documents import Documents
+from gateway.web.limits import Limiter
 from gateway.web.replies import Validators
+from gateway.web.shared_buckets import SharedBuckets
 from gateway.web.telemetry import Meter
 
 
@@ -27,6 +30,14 @@ class House:
         self._services: Services | None = None
         self._cursors: Cursors | None = None
         self._validators: Validators | None = None
+        shared = SharedBuckets(settings.limits_url) if settings.limits_url != "memory" else None
+        self.limits = Limiter(self._policies, meter=meter, shared=shared, factor=settings.quota_factor)
+
+    def _policies(self) -> Policies | None:
+        try:
+            return self._services.policies.current() if self._services is not None else None
+        except NoActivePolicy:
+            return None
 
     def open(self, services: Services) -> None:
         """Give the handlers what was opened at start."""
@@ -35,8 +46,10 @@ class House:
         self._cursors = Cursors(vault.key("cursor"))
         self._validators = Validators(vault.key("validator"))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take it away again."""
+        if self.limits.shared is not None:
+            await self.limits.shared.close()
         self._services = self._cursors = self._validators = None
 
     @property

@@ -10,7 +10,7 @@ store: the look-up is given.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -91,7 +91,7 @@ class PublicLane:
         self._version = 0
         self._common: list[Header] = []
 
-    async def __call__(self, scope: Scope, send: Send) -> int:
+    async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
         """Answer and return the status, or send nothing and return 0."""
         code = scope["path"][len(PREFIX) :]
         method = scope["method"]
@@ -137,7 +137,13 @@ class PublicLane:
             (b"dataset-version", rendered.version.encode()),
             (b"request-id", next(self._ids)),
         ]
-        if wanted and matches(wanted, etag):
+        same = bool(wanted) and matches(wanted, etag)
+        costs = self._policies.costs if self._policies is not None else None
+        paid = await pay(scope, 0 if costs is None else costs.head if method == "HEAD" else costs.not_modified if same else costs.request)
+        if paid is None:  # the quota is spent: the framework's way says so
+            return 0
+        headers += paid
+        if same:
             status, body = 304, b""
         else:
             status = 200

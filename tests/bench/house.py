@@ -21,6 +21,7 @@ policies = "policies"
 public_origin = "http://127.0.0.1:{port}"
 port = {port}
 demo = true
+quota_factor = 100000
 ingest_chunk = 2000
 authorities = [{{ uscc = "{authority}", name = "{name}", region = "220500" }}]
 """

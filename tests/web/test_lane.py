@@ -11,7 +11,7 @@ import pytest
 from gateway.store.lane import LaneReads
 from tests.web.city import City, Server, served
 
-UNREPEATABLE = {"date", "request-id"}
+UNREPEATABLE = {"date", "request-id", "ratelimit"}
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:

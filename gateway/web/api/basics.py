@@ -53,11 +53,13 @@ ME = Described(
     operation_id="getMe",
     tag="接口",
     summary="当前调用方",
-    description="Tier and purposes of the caller; works without a credential.",
+    description="Tier, purposes and quotas of the caller; works without a credential.",
     gives=shapes.Me,
     takes=(PURPOSE,),
     problems=("purpose-missing",),
-    example={"tier": "public", "purpose": "open.read", "purposes": ["open.read"], "app": None, "org": None, "credential": "none"},
+    example={"tier": "public", "purpose": "open.read", "purposes": ["open.read"], "app": None, "org": None, "credential": "none",
+        "quotas": [{"name": "burst", "quota": 60, "window_s": 60, "remaining": 59, "full_in_s": 1}],
+    },
 )
 
 
@@ -74,6 +76,7 @@ async def me(request: AnyRequest) -> Reply:
             "app": caller.app or None,
             "org": caller.org,
             "credential": caller.credential_kind,
+            "quotas": asked.house.limits.state(asked.charge),
         }
     )
     return Reply(200, [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE], body)

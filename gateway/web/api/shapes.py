@@ -287,6 +287,16 @@ class Root(Struct, kw_only=True):
     links: dict[str, Uri]
 
 
+class QuotaState(Struct, kw_only=True):
+    """One quota of the caller, and what is left of it."""
+
+    name: str
+    quota: int
+    window_s: int
+    remaining: int
+    full_in_s: int
+
+
 class Me(Struct, kw_only=True):
     """Who the gateway takes the caller for."""
 
@@ -296,6 +306,7 @@ class Me(Struct, kw_only=True):
     app: str | None
     org: str | None
     credential: str
+    quotas: list[QuotaState]
 
 
 class VerifierKey(Struct, kw_only=True, rename={"from_": "from"}):

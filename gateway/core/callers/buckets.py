@@ -1,0 +1,85 @@
+"""Token buckets with cost: how much of its quota a caller still has (policy.md §16).
+
+Rules: costs are counted in fifths of a request, so that 0.2 is exact; a bucket holds at most its quota and fills evenly; in any time t
+it lets through at most q + q·t/w. What is known of a cost is taken beforehand and refused when it is not there; the rest is owed
+afterwards and may bring the bucket below nothing, so that a large answer delays the next call. This room knows no clock and no store.
+"""
+
+from collections.abc import Sequence
+from math import ceil, floor
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+FIFTHS: Final = 5
+"""Fifths of one request."""
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """So many requests in so many seconds."""
+
+    name: str
+    """As the header fields call it: `burst`, `day`."""
+    q: int
+    w: int
+
+    @property
+    def capacity(self) -> int:
+        """Of a full bucket, in fifths."""
+        return self.q * FIFTHS
+
+    @property
+    def rate(self) -> float:
+        """Fifths that flow in a second."""
+        return self.q * FIFTHS / self.w
+
+
+class Level(NamedTuple):
+    """What a bucket held at a moment: fifths (below zero: owed), and seconds of whatever clock counts."""
+
+    fifths: float
+    at: float
+
+
+def level_at(level: Level | None, quota: Quota, now: float) -> float:
+    """Fifths in a bucket now; one that nobody has used is full, and a clock that was set back fills nothing."""
+    if level is None:
+        return quota.capacity
+    return min(float(quota.capacity), level.fifths + max(0.0, now - level.at) * quota.rate)
+
+
+def take(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[bool, tuple[Level, ...]]:
+    """Take a known cost from every bucket, or from none; whether it was there, and the levels after it.
+
+    What costs more than a bucket can hold needs a full one, and leaves a debt.
+    """
+    held = [level_at(level, quota, now) for level, quota in zip(levels, quotas, strict=True)]
+    enough = all(there >= min(fifths, quota.capacity) for there, quota in zip(held, quotas, strict=True))
+    return enough, tuple(Level(there - fifths if enough else there, now) for there in held)
+
+
+def owe(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[Level, ...]:
+    """Take a cost that became known afterwards, whether it is there or not."""
+    return tuple(Level(level_at(level, quota, now) - fifths, now) for level, quota in zip(levels, quotas, strict=True))
+
+
+def remaining(level: Level, quota: Quota, now: float) -> int:
+    """Whole requests that are left, rounded down; never below nothing."""
+    return max(0, floor(level_at(level, quota, now) / FIFTHS))
+
+
+def seconds_until(level: Level, quota: Quota, now: float, fifths: int) -> int:
+    """Whole seconds until a bucket holds so much (at most its capacity)."""
+    missing = min(fifths, quota.capacity) - level_at(level, quota, now)
+    return ceil(missing / quota.rate) if missing > 0 else 0
+
+
+def is_full(level: Level, quota: Quota, now: float) -> bool:
+    """Whether forgetting the bucket would change nothing."""
+    return level_at(level, quota, now) >= quota.capacity
+
+
+def decimal(fifths: int) -> str:
+    """A cost as `Request-Cost` writes it: 1, 0.2, 1.4."""
+    whole, part = divmod(fifths, FIFTHS)
+    return f"{whole}.{part * 2}" if part else str(whole)

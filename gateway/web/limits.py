@@ -1,0 +1,361 @@
+"""Rate limits: who pays for a request, how much, and what the header fields say of it (policy.md §16, api.md §2.2).
+
+Rules: a caller has one set of buckets, never one a route, version, key or process: (organisation, app, rate class), or the network of an
+anonymous caller. The known part of a cost is taken before the request is served, the rest is owed when the answer is known; an answer
+429 costs nothing, any other error what an answer costs. Failed credentials are counted by network, never by app: nobody can lock
+another's app out. Buckets stand in memory, or in Valkey by setting; when that cannot be reached, each process counts alone and says
+so. This room keeps no address beyond its bucket, and must not read the store.
+"""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
+
+from gateway.core.callers import buckets
+from gateway.core.callers.buckets import FIFTHS, Level, Quota
+from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.tiers import Costs
+from gateway.operations.asking import Tally
+from gateway.web import telemetry
+from gateway.web.asgi import Scope
+from gateway.web.problems import Refusal
+from gateway.web.replies import Header
+from gateway.web.shared_buckets import SharedBuckets, Unreachable, levels_of
+
+TABLE: Final = 100_000
+"""Callers whose buckets are remembered; beyond it newcomers share one."""
+SWEEP: Final = 32
+"""Remembered callers that a newcomer looks through for full buckets, when the table is full."""
+DAY: Final = 86_400
+OVERFLOW: Final = "overflow"
+FAILURES: Final = (Quota(name="failures", q=60, w=60),)
+"""Wrong credentials that one network may show (policy.md §14.8)."""
+ALARM_EVERY_S: Final = 60.0
+EXPORTS: Final = 1
+"""Exports that one caller may run at a time (api.md §2.2)."""
+
+_UNRULED: Final = (Quota(name="burst", q=60, w=60), Quota(name="day", q=5000, w=DAY))
+_UNPRICED: Final = Costs(request=5, head=1, not_modified=1, range=1, match_item=5, export=5, lookup=25, export_rows=1000, stream_s=30)
+"""What counts while no policy is in force: then there is nothing to ask for but problems."""
+
+Payer = tuple[str, str]
+"""Who pays: a key that nobody else has, and the rate class."""
+
+
+class Charge:
+    """What one request pays: its caller, what was taken so far, and what the buckets held then."""
+
+    __slots__ = ("at", "costs", "extra", "key", "levels", "payer", "policy_field", "quotas", "running", "taken", "tally")
+
+    def __init__(self, payer: Payer, quotas: Sequence[Quota], costs: Costs, policy_field: bytes) -> None:
+        self.payer = payer
+        self.key = "|".join(payer)
+        self.quotas = quotas
+        self.costs = costs
+        self.policy_field = policy_field
+        self.taken = 0
+        self.extra = 0
+        """Beyond the request itself, in fifths: items of a match, a personal look-up."""
+        self.tally: Tally | None = None
+        """Rows of an export, counted while they are sent."""
+        self.levels: tuple[Level, ...] = ()
+        self.at = 0.0
+        self.running = False
+        """Whether it holds its caller's place for an export."""
+
+
+class Remembered:
+    """Levels by payer, in memory: a bounded table that forgets full buckets only."""
+
+    __slots__ = ("_levels", "_size", "_sweep")
+
+    def __init__(self, size: int = TABLE) -> None:
+        self._levels: dict[str, tuple[tuple[Level, ...], Sequence[Quota]]] = {}
+        self._size = size
+        self._sweep: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def of(self, key: str, quotas: Sequence[Quota]) -> tuple[Level | None, ...]:
+        """What is remembered of a payer; nothing: full buckets, and after a change of the quotas at most what was left."""
+        found = self._levels.get(key)
+        if found is None:
+            return (None,) * len(quotas)
+        levels, before = found
+        return levels if before is quotas or len(levels) == len(quotas) else (None,) * len(quotas)
+
+    def place(self, key: str, quotas: Sequence[Quota], now: float) -> bool:
+        """Whether there is room for this payer: it is there, or a full bucket was forgotten for it."""
+        if key in self._levels or len(self._levels) < self._size:
+            return True
+        if not self._sweep:
+            self._sweep = list(self._levels)
+        for _ in range(min(SWEEP, len(self._sweep))):
+            old = self._sweep.pop()
+            held = self._levels.get(old)
+            if held is not None and all(buckets.is_full(level, quota, now) for level, quota in zip(held[0], held[1], strict=True)):
+                del self._levels[old]
+        return len(self._levels) < self._size
+
+    def keep(self, key: str, levels: tuple[Level, ...], quotas: Sequence[Quota]) -> None:
+        """Remember the levels of a payer."""
+        self._levels[key] = (levels, quotas)
+
+
+class Limiter:
+    """The limits of one process, and through `shared` of all of them.
+
+    `policies` gives what is in force, or None; `factor` widens every quota (test mode only).
+    """
+
+    def __init__(
+        self,
+        policies: Callable[[], Policies | None],
+        *,
+        meter: telemetry.Meter,
+        shared: SharedBuckets | None = None,
+        factor: int = 1,
+        clock: Callable[[], float] = monotonic,
+        table: int = TABLE,
+    ) -> None:
+        self._policies = policies
+        self._meter = meter
+        self.shared = shared
+        self._factor = factor
+        self._clock = clock
+        self._held = Remembered(table)
+        self._failed = Remembered(table)
+        self._exports: dict[str, int] = {}
+        self._known: Policies | None = None
+        self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
+        self._costs = _UNPRICED
+        self._alarmed = -ALARM_EVERY_S
+
+    # --- who pays, and from which buckets ------------------------------------------------------------------------------
+
+    def anonymous(self, network: str) -> Charge:
+        """The charge of a request without a credential."""
+        return self._charge((f"net:{network}", self._class_of_tier("public")))
+
+    def known(self, caller: Caller) -> Charge:
+        """The charge of a caller whose credential was believed."""
+        return self._charge((f"app:{caller.org or ''}:{caller.app}", self.class_of(caller)))
+
+    def class_of(self, caller: Caller) -> str:
+        """The rate class of a caller: its tier's, or the narrowest that a plan of its tier and purpose obliges to."""
+        own = self._class_of_tier(caller.tier)
+        policies = self._known
+        if policies is None or caller.plan_tier == "public":  # developer reads public's plans with more quota of its own
+            return own
+        owed = {
+            plan.obligations.rate_class
+            for held in policies.sets_of(caller.plan_tier, caller.purpose)
+            for plan in held.plans.values()
+            if plan.obligations.rate_class in policies.rate_classes
+        }
+        named = [name for name in (own, *sorted(each for each in owed if each is not None)) if name in policies.rate_classes]
+        return min(named, key=lambda name: policies.rate_classes[name].burst.q / policies.rate_classes[name].burst.w, default=own)
+
+    def _class_of_tier(self, tier: str) -> str:
+        self._look()
+        return self._known.tiers[tier].rate_class if self._known is not None else "open"
+
+    def _look(self) -> None:
+        """Take over quotas and costs when another policy is in force."""
+        policies = self._policies()
+        if policies is self._known:
+            return
+        self._known = policies
+        self._costs = policies.costs if policies is not None else _UNPRICED
+        classes = {} if policies is None else policies.rate_classes
+        made = {
+            name: (
+                Quota(name="burst", q=each.burst.q * self._factor, w=each.burst.w),
+                Quota(name="day", q=each.day * self._factor, w=DAY),
+            )
+            for name, each in classes.items()
+        }
+        self._quotas = {name: (quotas, _policy_field(quotas)) for name, quotas in made.items()}
+
+    def _charge(self, payer: Payer) -> Charge:
+        quotas, said = self._quotas.get(payer[1], (_UNRULED, _UNRULED_FIELD))
+        return Charge(payer, quotas, self._costs, said)
+
+    # --- taking --------------------------------------------------------------------------------------------------------
+
+    def admit_here(self, charge: Charge, fifths: int) -> bool:
+        """Take the known part of a cost from the buckets of this process; whether it was there."""
+        now = self._clock()
+        key = self._placed(self._held, charge.key, charge.quotas, now, charge.payer[1])
+        enough, levels = buckets.take(self._held.of(key, charge.quotas), charge.quotas, fifths, now)
+        if enough:
+            self._held.keep(key, levels, charge.quotas)
+            charge.taken += fifths
+        charge.levels, charge.at = levels, now
+        return enough
+
+    async def admit(self, charge: Charge, fifths: int) -> None:
+        """Take the known part of a cost.
+
+        Raises Refusal `quota-exceeded`, with `Retry-After` and the caller's own state, when it is not there.
+        """
+        enough = await self._take(charge, fifths, owed=False)
+        if not enough:
+            self._meter.event("quota-exceeded")
+            raise Refusal("quota-exceeded", headers={"Retry-After": str(self.retry_after(charge))})
+
+    async def settle(self, charge: Charge, fifths: int) -> None:
+        """Make the charge so much in all: the rest is owed, what was too much is given back."""
+        if fifths != charge.taken:
+            await self._take(charge, fifths - charge.taken, owed=True)
+        elif not charge.levels:
+            await self._take(charge, 0, owed=False)
+
+    async def settle_stream(self, charge: Charge, seconds: float) -> None:
+        """What a streamed answer cost beyond its request: its rows, or the time it stood open, whichever is more."""
+        costs = charge.costs
+        rows = charge.tally.rows if charge.tally is not None else 0
+        more = max(rows * FIFTHS // costs.export_rows, int(seconds // costs.stream_s) * FIFTHS)
+        if more:
+            await self._take(charge, more, owed=True)
+
+    async def _take(self, charge: Charge, fifths: int, *, owed: bool) -> bool:
+        if self.shared is not None:
+            try:
+                enough, left = await self.shared.take(charge.key, charge.quotas, fifths, owed=owed)
+            except Unreachable as error:
+                self._alarm(error)
+            else:
+                charge.at = self._clock()
+                charge.levels = levels_of(left, charge.at)
+                charge.taken += fifths if enough or owed else 0
+                return enough
+        if not owed:
+            return self.admit_here(charge, fifths)
+        now = self._clock()
+        key = self._placed(self._held, charge.key, charge.quotas, now, charge.payer[1])
+        charge.levels, charge.at = buckets.owe(self._held.of(key, charge.quotas), charge.quotas, fifths, now), now
+        self._held.keep(key, charge.levels, charge.quotas)
+        charge.taken += fifths
+        return True
+
+    def _placed(self, table: Remembered, key: str, quotas: Sequence[Quota], now: float, of: str) -> str:
+        if table.place(key, quotas, now):
+            return key
+        self._meter.event("limits-table-full")
+        return f"{OVERFLOW}|{of}"
+
+    def _alarm(self, error: Unreachable) -> None:
+        self._meter.event("limits-unreachable")
+        now = self._clock()
+        if now - self._alarmed >= ALARM_EVERY_S:
+            self._alarmed = now
+            telemetry.log.error("limits-unreachable", error=str(error))
+
+    # --- credentials that fail -----------------------------------------------------------------------------------------
+
+    def may_try(self, network: str) -> None:
+        """Whether a network may show another credential.
+
+        Raises Refusal `quota-exceeded` after sixty failures in a minute.
+        """
+        now = self._clock()
+        key = self._placed(self._failed, network, FAILURES, now, FAILURES[0].name)
+        held = self._failed.of(key, FAILURES)
+        if buckets.level_at(held[0], FAILURES[0], now) < FIFTHS:
+            self._meter.event("failures-exceeded")
+            wait = buckets.seconds_until(held[0] or Level(0.0, now), FAILURES[0], now, FIFTHS)
+            raise Refusal("quota-exceeded", headers={"Retry-After": str(max(1, wait))})
+
+    def failed(self, network: str) -> None:
+        """A credential failed: counted against its network alone."""
+        now = self._clock()
+        key = self._placed(self._failed, network, FAILURES, now, FAILURES[0].name)
+        self._failed.keep(key, buckets.owe(self._failed.of(key, FAILURES), FAILURES, FIFTHS, now), FAILURES)
+
+    # --- one export at a time ------------------------------------------------------------------------------------------
+
+    def begin_export(self, charge: Charge) -> None:
+        """Take the caller's place for an export.
+
+        Raises Refusal `too-many-exports` while it runs another one.
+        """
+        if self._exports.get(charge.key, 0) >= EXPORTS * self._factor:
+            raise Refusal("too-many-exports", headers={"Retry-After": "5"})
+        self._exports[charge.key] = self._exports.get(charge.key, 0) + 1
+        charge.running = True
+
+    def end_export(self, charge: Charge) -> None:
+        """Give the place back."""
+        if charge.running:
+            charge.running = False
+            left = self._exports[charge.key] - 1
+            if left:
+                self._exports[charge.key] = left
+            else:
+                del self._exports[charge.key]
+
+    # --- what is said of it --------------------------------------------------------------------------------------------
+
+    def retry_after(self, charge: Charge) -> int:
+        """Seconds until one whole request is possible again; at least one."""
+        waits = (
+            buckets.seconds_until(level, quota, charge.at, FIFTHS) for level, quota in zip(charge.levels, charge.quotas, strict=True)
+        )
+        return max(1, *waits)
+
+    @staticmethod
+    def state(charge: Charge) -> list[dict[str, object]]:
+        """The caller's own quotas as data: how much, in how long, what is left, and when it is whole again."""
+        return [
+            {
+                "name": quota.name,
+                "quota": quota.q,
+                "window_s": quota.w,
+                "remaining": buckets.remaining(level, quota, charge.at),
+                "full_in_s": buckets.seconds_until(level, quota, charge.at, quota.capacity),
+            }
+            for level, quota in zip(charge.levels, charge.quotas, strict=True)
+        ]
+
+    @staticmethod
+    def fields(charge: Charge) -> list[Header]:
+        """`RateLimit-Policy`, `RateLimit` and `Request-Cost` of an answer: the caller's own state, nothing else."""
+        at = charge.at
+        state = ", ".join(
+            f'"{quota.name}";r={buckets.remaining(level, quota, at)};t={buckets.seconds_until(level, quota, at, quota.capacity)}'
+            for level, quota in zip(charge.levels, charge.quotas, strict=True)
+        )
+        return [
+            (b"ratelimit-policy", charge.policy_field),
+            (b"ratelimit", state.encode()),
+            (b"request-cost", buckets.decimal(charge.taken).encode()),
+        ]
+
+
+def known_cost(charge: Charge, scope: Scope) -> int:
+    """What a request costs at least, before it is answered: little where the answer may be short."""
+    if scope["state"].get("head") or scope["method"] == "HEAD":
+        return charge.costs.head
+    conditional = any(name == b"if-none-match" for name, _ in scope["headers"])
+    return charge.costs.not_modified if conditional else charge.costs.request
+
+
+async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
+    """Name the caller of a request as its payer, and take what the request is known to cost.
+
+    An anonymous request has paid at the front door. Raises Refusal `quota-exceeded`.
+    """
+    if caller.shared:
+        return
+    scope["state"]["charge"] = charge = limits.known(caller)
+    await limits.admit(charge, known_cost(charge, scope))
+
+
+def _policy_field(quotas: Sequence[Quota]) -> bytes:
+    return ", ".join(f'"{quota.name}";q={quota.q};w={quota.w}' for quota in quotas).encode()
+
+
+_UNRULED_FIELD: Final = _policy_field(_UNRULED)

@@ -1,0 +1,86 @@
+"""Token buckets that several processes share, in Valkey or Redis: one atomic script on the server's own time.
+
+Rules: all buckets of a caller change in one script, or none; the arithmetic is that of `core/callers/buckets`; the server's clock is
+the only one, so processes with wrong clocks share a quota all the same; a key is a digest, for it would name an organisation or a
+network; when the server cannot be reached, `Unreachable` is raised and the limiter counts alone. This room must not decide who pays.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import valkey.asyncio as valkey
+from valkey.exceptions import ValkeyError
+
+from gateway.core.callers.buckets import Level, Quota
+
+PREFIX: Final = "chengxin:bucket:"
+PATIENCE_S: Final = 0.25
+"""How long a request waits for the server before it is counted here alone."""
+
+SCRIPT: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local cost = tonumber(ARGV[1])
+local owed = ARGV[2] == '1'
+local held, enough = {}, true
+for i = 1, #KEYS do
+  local capacity, rate = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  local there = capacity
+  local said = redis.call('HMGET', KEYS[i], 'f', 't')
+  if said[1] then
+    there = math.min(capacity, tonumber(said[1]) + math.max(0, now - tonumber(said[2])) * rate)
+  end
+  held[i] = there
+  if there < math.min(cost, capacity) then enough = false end
+end
+local taken = (owed or enough) and cost or 0
+local answer = { enough and 1 or 0 }
+for i = 1, #KEYS do
+  local capacity, rate = tonumber(ARGV[2 * i + 1]), tonumber(ARGV[2 * i + 2])
+  local left = held[i] - taken
+  if taken ~= 0 then
+    redis.call('HSET', KEYS[i], 'f', string.format('%.17g', left), 't', string.format('%.17g', now))
+    redis.call('PEXPIRE', KEYS[i], math.ceil((capacity - left) / rate * 1000) + 1000)
+  end
+  answer[i + 1] = string.format('%.17g', left)
+end
+return answer
+"""
+
+
+class Unreachable(Exception):
+    """The server of shared buckets does not answer, or answers what nobody understands."""
+
+
+class SharedBuckets:
+    """The buckets of all processes of a gateway."""
+
+    def __init__(self, url: str) -> None:
+        self._client = valkey.Valkey.from_url(
+            url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, decode_responses=True, retry_on_timeout=False
+        )
+        self._script = self._client.register_script(SCRIPT)
+
+    async def take(self, key: str, quotas: Sequence[Quota], fifths: int, *, owed: bool = False) -> tuple[bool, tuple[float, ...]]:
+        """Take a cost from every bucket of a caller, or from none; with `owed` whether it is there or not. Fifths left in each.
+
+        Raises Unreachable.
+        """
+        tag = hashlib.sha256(key.encode()).hexdigest()[:32]
+        keys = [f"{PREFIX}{{{tag}}}:{quota.name}" for quota in quotas]  # one hash slot, so that a cluster runs the script too
+        arguments = [fifths, int(owed), *(number for quota in quotas for number in (quota.capacity, repr(quota.rate)))]
+        try:
+            said = await self._script(keys=keys, args=arguments)
+            return bool(said[0]), tuple(float(left) for left in said[1:])
+        except (ValkeyError, OSError, TimeoutError, ValueError, IndexError) as error:
+            raise Unreachable(type(error).__name__) from None
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.aclose()
+
+
+def levels_of(left: Sequence[float], now: float) -> tuple[Level, ...]:
+    """What the server said, as levels of this moment."""
+    return tuple(Level(fifths, now) for fifths in left)

