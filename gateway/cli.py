@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admins, exchange, keys, policies, records, running
+from gateway.commands import admins, audits, exchange, keys, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -73,6 +73,8 @@ for _command in (
     keys.key,
     exchange.agreement,
     exchange.exchange,
+    audits.audit,
+    audits.verify,
     running.settle,
     running.openapi,
 ):

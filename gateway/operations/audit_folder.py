@@ -62,7 +62,7 @@ class Exported(Struct, frozen=True, kw_only=True):
     checkpoints: int
 
 
-async def export_audit(services: Services, out: Path, *, from_day: str, to_day: str) -> Exported:
+async def write_folder(services: Services, out: Path, *, from_day: str, to_day: str) -> Exported:
     """Write the rows of these days with everything that vouches for them into a new folder.
 
     Raises SettingsError `audit-folder` when there is something in the folder already.

@@ -137,13 +137,16 @@ async def _partition(work: _Work, check: PartitionCheck, entries: Sequence[Entry
     return check.end()
 
 
-async def verify_folder(path: Path, *, vkeys: Sequence[str] = (), from_day: str = NEVER, to_day: str = ALWAYS) -> Verified:
+async def verify_folder(
+    path: Path, *, vkeys: Sequence[str] = (), from_day: str = NEVER, to_day: str = ALWAYS, known_notes: Sequence[str] = ()
+) -> Verified:
     """An exported folder. Without verifier keys those are believed that stand in the folder itself.
 
     Raises SettingsError `audit-folder` when it is none.
     """
     folder = Folder.open(path)
-    work = _Work(ring_of(folder.about.party, vkeys or folder.about.keys), ())
+    ring = ring_of(folder.about.party, vkeys or folder.about.keys)
+    work = _Work(ring, _known(known_notes, ring))
     entries: dict[str, list[Entry]] = {}
     leaves = folder.leaves()
     for head in folder.heads():
@@ -159,6 +162,8 @@ async def verify_folder(path: Path, *, vkeys: Sequence[str] = (), from_day: str 
             return work.result(fault)
     if next(leaves, None) is not None:
         return work.result(Fault(place="log", index=work.log.size, what="no checkpoint covers the entry"))
+    if (cut := work.log.end()) is not None:
+        return work.result(cut)
     first, last = max(from_day, folder.about.from_day), min(to_day, folder.about.to_day)
     by_partition = folder.rows()
     for partition in sorted({*by_partition, *(each.partition for some in entries.values() for each in some)}):

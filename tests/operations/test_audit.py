@@ -1,6 +1,10 @@
 """The audit trail: what is written, that nothing in it can be changed unseen, and what an auditor takes home; on both databases."""
 
 import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +16,11 @@ import sqlalchemy as sa
 
 from gateway import settings as settings_room
 from gateway.core.audit.chain import COLUMNS
-from gateway.core.errors import AuditUnavailable, SettingsError, StoreError
-from gateway.operations.audit_folder import export_audit
+from gateway.core.errors import RoleMissing, SettingsError, StoreError
+from gateway.operations.audit_folder import write_folder
 from gateway.operations.keep_audit import checkpoint, head_path, retire
 from gateway.operations.manage_keys import write_key
+from gateway.operations.read_audit import export_audit, read_audit
 from gateway.operations.record_access import audit_refusal
 from gateway.operations.verify_audit import Verified, verify_folder, verify_store
 from gateway.services import Services, open_services
@@ -24,7 +29,8 @@ from gateway.store.audit import Said, Wanted, subject_hmacs
 from gateway.store.tables import audit as rows_table
 from gateway.store.tables import audit_checkpoints, audit_partitions
 from gateway.store.tables import audit_log as log_table
-from tests.house import a_gateway
+from tests.administrators import enrolled
+from tests.house import a_gateway, write_settings
 
 NOW = "2026-06-01T02:30:00Z"
 DAY = "2026-06-01"
@@ -243,7 +249,7 @@ async def test_an_auditor_takes_the_trail_home(house: Services, tmp_path: Path) 
     await fill(house)
     assert await checkpoint(house) is not None
     folder = tmp_path / "audit"
-    done = await export_audit(house, folder, from_day=DAY, to_day=DAY)
+    done = await write_folder(house, folder, from_day=DAY, to_day=DAY)
     found = await verify_folder(folder)
     assert (found.ok, found.rows, found.checkpoints, found.unsealed) == (True, done.rows, 3, 0), found
     assert b"\xe9\x80\x9a\xe6\xa1\x88" not in (folder / "rows.ndjson").read_bytes()
@@ -267,7 +273,7 @@ async def test_an_auditor_takes_the_trail_home(house: Services, tmp_path: Path) 
     path.write_bytes(b"".join([*path.read_bytes().splitlines(keepends=True)[:-1], msgspec.json.encode(row), b"\n"]))
     assert not (await verify_folder(folder)).ok
     with pytest.raises(SettingsError, match="audit-folder"):
-        await export_audit(house, folder, from_day=DAY, to_day=DAY)
+        await write_folder(house, folder, from_day=DAY, to_day=DAY)
     (folder / "about.json").unlink()
     with pytest.raises(SettingsError, match="audit-folder"):
         await verify_folder(folder)
@@ -332,6 +338,59 @@ async def test_refusals_are_counted_not_listed(house: Services) -> None:
     assert ("203.0.113.0/24", 2) in {(row.target, row.row_count) for row in rows}
 
 
-def test_unavailable_is_a_problem() -> None:
-    """The code is published."""
-    assert AuditUnavailable.code == "audit-unavailable"
+async def test_only_an_auditor_reads_and_reading_is_written(house: Services, tmp_path: Path) -> None:
+    """Another role is refused; an auditor reads in pages, with case references and details, and each reading is a row."""
+    await fill(house)
+    auditor, operator = await enrolled(house, "lin", "auditor"), await enrolled(house, "zhou", "operator")
+    with pytest.raises(RoleMissing):
+        await read_audit(house, Wanted(), by=await operator.acts("audit.read"))
+    with pytest.raises(RoleMissing):
+        await export_audit(house, tmp_path / "x", from_day=DAY, to_day=DAY, by=await operator.acts("audit.export"))
+    found, place = [], None
+    while True:
+        page = await read_audit(house, Wanted(kind="access"), after=place, limit=2, by=await auditor.acts("audit.read"))
+        found += page.rows
+        place = page.next
+        if place is None:
+            break
+    assert [row.case_ref for row in found] == ["通案-1", "通案-2", "通案-2", "通案-3", "通案-9"]
+    read = await audit.rows(house.store.reads, Wanted(act="audit.read"))
+    assert [(row.actor, (row.detail or {})["filters"]) for row in read] == [("admin:lin", ["kind"])] * 3
+    done = await export_audit(house, tmp_path / "x", from_day=DAY, to_day=DAY, by=await auditor.acts("audit.export"))
+    assert done.rows > 10
+    assert (await verify_folder(tmp_path / "x")).ok
+
+
+def test_the_commands_verify_list_and_export(tmp_path: Path) -> None:
+    """`verify audit` is 0 on a whole trail and 1 with the place on a broken one; an auditor lists and exports, nobody else."""
+    settings_file = write_settings(tmp_path)
+
+    async def work() -> Path:
+        async with a_gateway(tmp_path, CHENGXIN_NOW=NOW) as services:
+            await fill(services)
+            auditor = await enrolled(services, "lin", "auditor")
+            return auditor.key_file(tmp_path)
+
+    key = asyncio.run(work())
+
+    def chengxin(*words: str, code: int = 0) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "--settings", str(settings_file), *words],
+            env={**environment, "CHENGXIN_NOW": NOW},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    assert "under 2 checkpoints" in chengxin("verify", "audit")
+    hand = ("--as", "lin", "--key", str(key))
+    assert "data.read" in chengxin("audit", "list", "--kind", "access", "--from", DAY, *hand)
+    chengxin("audit", "list", code=2)
+    out = tmp_path / "out"
+    chengxin("audit", "export", "--from", DAY, "--to", DAY, "--out", str(out), *hand)
+    assert msgspec.json.decode(chengxin("verify", "audit", str(out), "--json"))["ok"]
+    with sqlite3.connect(tmp_path / "data" / "gateway.db") as connection:
+        connection.execute("UPDATE audit SET org = 'x' WHERE kind = 'access' AND n = 3")
+    assert "audit-broken at 2026-06-01/p" in chengxin("verify", "audit", code=1)

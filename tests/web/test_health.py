@@ -16,7 +16,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.app import create_app
+from gateway.core.audit.verify import read_kept
+from gateway.core.exchange.wire import b64
 from gateway.operations.report_health import Health, report_health
+from gateway.operations.verify_audit import ring_of
 from tests.web import serving
 from tests.web.city import NOW, City, Server, served
 
@@ -165,3 +168,15 @@ async def test_granian_answers_as_uvicorn_does(granian: str, sqlite_city: City) 
             }
             if here.status < 400:
                 assert here.decoded == there.decoded
+
+
+def test_audit_checkpoints_are_published(fresh_city: City) -> None:
+    """When a server ends it signs what was written; the next one shows the head, which verifies with the published key."""
+    with served(fresh_city):
+        pass
+    with served(fresh_city) as server:
+        (item,) = server.get("/v1/audit/checkpoints").json()["items"]
+        keys = [each["vkey"] for each in server.get("/v1/keys").json()["items"] if each["use"] == "audit"]
+        found = read_kept(item["note"], ring_of("credit.tonghua.example", keys))
+        assert (found.size, b64(found.root), item["number"]) == (item["size"], item["root"], 1)
+        assert server.get("/v1/audit/checkpoints?limit=0").status_code == 400

@@ -326,6 +326,22 @@ class Keys(Struct, kw_only=True):
     items: list[VerifierKey]
 
 
+class AuditCheckpoint(Struct, kw_only=True):
+    """A signed head of the audit log."""
+
+    number: Count
+    at: Instant
+    size: Count
+    root: str
+    note: str
+
+
+class AuditCheckpoints(Struct, kw_only=True):
+    """Signed heads of the audit log, newest first."""
+
+    items: list[AuditCheckpoint]
+
+
 class ProblemEntry(Struct, kw_only=True):
     """One code of the table."""
 

@@ -1,0 +1,167 @@
+"""Commands about the audit trail: `verify audit`, `audit list`, `audit export`."""
+
+from datetime import date, datetime
+from pathlib import Path
+
+import rich_click as click
+
+from gateway.commands.office import FILE, FOLDER, Hand, Office, as_json, office, signed
+from gateway.console import show, table
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def _day(value: datetime | None) -> str | None:
+    return None if value is None else date(value.year, value.month, value.day).isoformat()
+
+
+@click.group()
+def verify() -> None:
+    """Verify what this gateway has written down or signed."""
+
+
+@verify.command("audit")
+@click.argument("folder", type=FOLDER, required=False)
+@click.option("--from", "from_", type=DAY, metavar="DAY", help="First day whose rows are checked; the log is always checked whole.")
+@click.option("--to", type=DAY, metavar="DAY", help="Last day.")
+@click.option("--checkpoint", "kept", type=FILE, multiple=True, help="A checkpoint that was kept: shows what was cut off.")
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="For a folder: the verifier key to believe, from `/v1/keys`.")
+@as_json
+@office
+def verify_audit(
+    office: Office,
+    folder: Path | None,
+    from_: datetime | None,
+    to: datetime | None,
+    kept: tuple[Path, ...],
+    vkeys: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check every row, entry and checkpoint of the trail, or of an exported folder; names the first bad index."""
+    import asyncio
+
+    from gateway.core.errors import StoreError
+    from gateway.operations import verify_audit as story
+
+    first, last = _day(from_) or story.NEVER, _day(to) or story.ALWAYS
+    notes = [path.read_text(encoding="utf-8") for path in kept]
+    if folder is not None:
+        done = asyncio.run(story.verify_folder(folder, vkeys=vkeys, known_notes=notes, from_day=first, to_day=last))
+    else:
+        done = office.run(lambda services: story.verify_store(services, known_notes=notes, from_day=first, to_day=last))
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [
+            f"{done.rows} rows in {done.partitions} partitions, {done.unsealed} of them not sealed yet",
+            f"{done.entries} entries of the log under {done.checkpoints} checkpoints",
+        ],
+    )
+    if done.fault is not None:
+        raise StoreError(done.fault.what, code="audit-broken", place=f"{done.fault.place}#{done.fault.index}")
+
+
+@click.group()
+def audit() -> None:
+    """The audit trail, for auditors."""
+
+
+@audit.command("list")
+@click.option("--from", "from_", type=DAY, metavar="DAY", help="First day.")
+@click.option("--to", type=DAY, metavar="DAY", help="Last day.")
+@click.option("--kind", type=click.Choice(["act", "access", "refusal"]))
+@click.option("--actor", "who", help="Who acted, for example app/APP or admin:NAME.")
+@click.option("--act", "what", help="For example data.read or policy.activate.")
+@click.option("--target")
+@click.option("--org", metavar="USCC")
+@click.option("--app")
+@click.option("--purpose")
+@click.option("--dataset")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--after", metavar="DAY/WRITER/N", help="Go on after this row.")
+@signed
+@as_json
+@office
+def audit_list(
+    office: Office,
+    hand: Hand,
+    from_: datetime | None,
+    to: datetime | None,
+    kind: str | None,
+    who: str | None,
+    what: str | None,
+    target: str | None,
+    org: str | None,
+    app: str | None,
+    purpose: str | None,
+    dataset: str | None,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+) -> None:
+    """Rows of the trail in order, with who, what and for which purpose; the reading is a row itself."""
+    from gateway.operations.read_audit import read_audit
+    from gateway.store.audit import Wanted
+
+    wanted = Wanted(
+        from_day=_day(from_),
+        to_day=_day(to),
+        kind=kind,
+        actor=who,
+        act=what,
+        target=target,
+        org=org,
+        app=app,
+        purpose=purpose,
+        dataset=dataset,
+    )
+    done = office.act(
+        hand,
+        "audit.read",
+        {"filters": {name: getattr(wanted, name) for name in wanted.__struct_fields__}, "limit": limit, "after": after},
+        lambda services, by: read_audit(services, wanted, after=_place(after), limit=limit, by=by),
+    )
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: table(
+            [
+                (f"{row.day}/{row.writer}/{row.n}", row.at, row.actor, row.act, row.target, row.purpose, row.dataset, row.row_count)
+                for row in done.rows
+            ],
+            ("row", "at", "actor", "act", "target", "purpose", "dataset", "rows"),
+        ),
+    )
+
+
+def _place(text: str | None) -> tuple[str, str, int] | None:
+    if text is None:
+        return None
+    day, _, rest = text.partition("/")
+    writer, _, number = rest.partition("/")
+    if not number.isdigit():
+        raise click.UsageError("--after is DAY/WRITER/N, as `audit list` shows it")
+    return day, writer, int(number)
+
+
+@audit.command("export")
+@click.option("--from", "from_", type=DAY, required=True, metavar="DAY", help="First day.")
+@click.option("--to", type=DAY, required=True, metavar="DAY", help="Last day.")
+@click.option("--out", type=NEW_FOLDER, required=True, metavar="FOLDER", help="A new folder.")
+@signed
+@as_json
+@office
+def audit_export(office: Office, hand: Hand, from_: datetime, to: datetime, out: Path, as_json: bool) -> None:
+    """Rows, tree and checkpoints of some days in a folder that verifies by itself."""
+    from gateway.operations.read_audit import export_audit
+
+    days = {"from_day": _day(from_) or "", "to_day": _day(to) or ""}
+    done = office.act(hand, "audit.export", days, lambda services, by: export_audit(services, out, by=by, **days))
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [f"{done.folder}: {done.rows} rows, {done.entries} entries, {done.checkpoints} checkpoints"],
+    )
+
+

@@ -1,0 +1,56 @@
+"""Read the audit trail, as an auditor: rows by day, kind, organisation, purpose and dataset, and the folder to take home.
+
+Rules: auditors only, and their reading is a row of the trail itself; subjects stay HMACs, so nobody is looked up by name here. An auditor
+reads the trail and nothing else: no value of a record passes this story.
+"""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.core.callers.administrators import Administrator
+from gateway.operations.audit_folder import Exported, write_folder
+from gateway.services import Services
+from gateway.store import audit
+from gateway.store.audit import AuditRow, Wanted
+
+MAX_ROWS = 1000
+
+Place = tuple[str, str, int]
+
+
+class AuditPage(Struct, frozen=True, kw_only=True):
+    """Some rows, and where to go on."""
+
+    rows: tuple[AuditRow, ...]
+    next: Place | None
+    """Day, writer and number of the last row, when there may be more."""
+
+
+async def read_audit(
+    services: Services, wanted: Wanted, *, after: Place | None = None, limit: int = 100, by: Administrator
+) -> AuditPage:
+    """The rows that an auditor wants, in order of day, writer and number.
+
+    Raises RoleMissing.
+    """
+    by.require("auditor")
+    limit = max(1, min(limit, MAX_ROWS))
+    rows = await audit.rows(services.store.reads, wanted, after=after, limit=limit)
+    async with services.store.transaction() as tx:
+        asked = {name: value for name in wanted.__struct_fields__ if (value := getattr(wanted, name)) is not None}
+        await audit.write(tx, f"admin:{by.name}", "audit.read", "audit", {"filters": sorted(asked), "rows": len(rows)})
+    last = rows[-1] if len(rows) == limit else None
+    return AuditPage(rows=tuple(rows), next=(last.day, last.writer, last.n) if last is not None else None)
+
+
+async def export_audit(services: Services, out: Path, *, from_day: str, to_day: str, by: Administrator) -> Exported:
+    """Write the rows of these days with everything that vouches for them into a new folder.
+
+    Raises RoleMissing, SettingsError `audit-folder`.
+    """
+    by.require("auditor")
+    done = await write_folder(services, out, from_day=from_day, to_day=to_day)
+    async with services.store.transaction() as tx:
+        await audit.write(tx, f"admin:{by.name}", "audit.export", "audit", {"from": from_day, "to": to_day, "rows": done.rows})
+    return done
