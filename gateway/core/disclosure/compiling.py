@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from gateway.core.disclosure import checks
-from gateway.core.disclosure.deciding import decide
+from gateway.core.disclosure.deciding import Decider
 from gateway.core.disclosure.fitting import misfit
 from gateway.core.disclosure.masking import nothing, treat_function, unchanged
 from gateway.core.disclosure.obligations import Obligations
@@ -37,8 +37,21 @@ from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule
 from gateway.core.disclosure.schemas import field_schema, plan_schema
 from gateway.core.disclosure.tiers import PurposeInfo
-from gateway.core.disclosure.treatments import Clear, Drop, Generalise, Keep, Pseudonym, Redact, Surname, describe, leq, treatment_of, word
-from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId, SubjectKind
+from gateway.core.disclosure.treatments import (
+    Clear,
+    Drop,
+    Generalise,
+    Keep,
+    Pseudonym,
+    Redact,
+    Surname,
+    Treatment,
+    describe,
+    leq,
+    treatment_of,
+    word,
+)
+from gateway.core.records.model import BasisRef, Capability, Dataset, DatasetId, Field, SubjectKind
 from gateway.core.records.periods import end_instant
 
 DEFAULT_BANDS: Final = ("1", "5", "10", "50", "100", "500")
@@ -49,42 +62,116 @@ KIND_FIELDS: Final = ("penalty_type", "licence_type", "honour_name", "case_natur
 """Fields that name what kind of act a record is: the second word of the summary of a held text."""
 
 
-def plan_set(dataset: Dataset, tier: str, purpose: str, kinds: Mapping[SubjectKind, Plan]) -> PlanSet:
-    """What a request uses: the plans of its kinds of subject together."""
-    seen = {step.field for plan in kinds.values() for step in plan.steps}
-    shown = tuple(name for name in dataset.fields if name in seen)
-    return PlanSet(
-        dataset=dataset.id,
-        tier=tier,
-        purpose=purpose,
-        plans=MappingProxyType(dict(sorted(kinds.items()))),
-        hash=digest(sorted(plan.plan_hash for plan in kinds.values())),
-        columns=frozenset(name for plan in kinds.values() for name in plan.columns),
-        shown=shown,
-        asked=MappingProxyType(
-            {
-                name: FieldInfo(
-                    type=dataset.fields[name].type,
-                    query=frozenset(
-                        right for plan in kinds.values() for right in plan.capabilities.get(name, frozenset()) if right in ASKED
-                    ),
-                    values=tuple(dataset.fields[name].values),
-                    kinds=tuple(kind for kind, plan in sorted(kinds.items()) if plan.can(name, "filter")),
-                )
-                for name in shown
-            }
-        ),
-        described=dataset.fields,
-    )
+class Compiler:
+    """Makes the plans of one policy folder; `law` names what the gates are computed from."""
+
+    __slots__ = ("_asked", "_decider", "_law", "_schemas", "_steps", "_texts")
+
+    def __init__(self, texts: DisclosureFiles, law: str) -> None:
+        self._texts = texts
+        self._law = law
+        self._decider = Decider(texts)
+        self._steps: dict[object, Step] = {}
+        self._schemas: dict[object, Mapping[str, Any]] = {}
+        self._asked: dict[object, FieldInfo] = {}
+
+    def plan(self, dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Rule) -> Plan:
+        """All cells of one kind of subject, compiled."""
+        texts = self._texts
+        cells = {name: self._decider.cell(dataset, name, tier, kind, rule) for name in dataset.fields}
+        shown = {name: cell for name, cell in cells.items() if not isinstance(cell.treatment, Drop)}
+        steps = tuple(self._step(dataset, name, kind, cells) for name in shown)
+        clear = frozenset(step.field for step in steps if step.mode == Mode.CLEAR)
+        exceptions = [found for name, cell in shown.items() for found in checks.exceptions(dataset.id, name, kind, cell, tier, texts)]
+        grounds = [dataset.bases[name] for name in rule.basis]
+        columns = tuple(step.field for step in steps if step.mode != Mode.TEXT)
+        held_texts = tuple(step.field for step in steps if step.mode == Mode.TEXT)
+        schemas = {name: self._schema(dataset, name, cell.treatment) for name, cell in shown.items()}
+        body: dict[str, Any] = {
+            "dataset": dataset.id,
+            "tier": tier,
+            "purpose": purpose,
+            "kind": kind,
+            "columns": columns,
+            "texts": held_texts,
+            "treatments": MappingProxyType(
+                {name: word(cell.treatment) for name, cell in shown.items() if not isinstance(cell.treatment, Clear)}
+            ),
+            "gate": _gate(dataset, tier, shown, texts),
+            "envelope": _envelope(dataset, clear),
+            "summary": _summary(dataset, clear) if held_texts else None,
+            "capabilities": MappingProxyType({name: frozenset(cell.capabilities) for name, cell in cells.items() if cell.capabilities}),
+            "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
+            "obligations": _obligations(tier, purpose, rule, texts),
+            "budgets": MappingProxyType({name: int(line.budget.partition("/")[0]) for name, line in rule.fields.items() if line.budget}),
+            "rows": _rows(dataset, tier, rule),
+            "schema": plan_schema(schemas, summary=bool(held_texts)),
+            "basis": tuple(grounds),
+            "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
+        }
+        decides = {
+            **body,
+            "capabilities": {name: sorted(cell.capabilities) for name, cell in cells.items() if cell.capabilities},
+            "steps": [(name, dataset.fields[name].type, describe(cell.treatment)) for name, cell in shown.items()],
+            "bases": dataset.bases,
+            "publish": dataset.publish,
+            "catalogue": dataset.catalogue,
+            "redactor": REDACTOR,
+            "law": self._law,
+        }
+        return Plan(**body, steps=steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))
+
+    def plan_set(self, dataset: Dataset, tier: str, purpose: str, kinds: Mapping[SubjectKind, Plan]) -> PlanSet:
+        """What a request uses: the plans of its kinds of subject together."""
+        plans = dict(sorted(kinds.items()))
+        seen = {step.field for plan in plans.values() for step in plan.steps}
+        shown = tuple(name for name in dataset.fields if name in seen)
+        return PlanSet(
+            dataset=dataset.id,
+            tier=tier,
+            purpose=purpose,
+            plans=MappingProxyType(plans),
+            hash=digest(sorted(plan.plan_hash for plan in plans.values())),
+            columns=frozenset(name for plan in plans.values() for name in plan.columns),
+            shown=shown,
+            asked=MappingProxyType({name: self._info(dataset, name, plans) for name in shown}),
+            described=dataset.fields,
+        )
+
+    def _info(self, dataset: Dataset, name: str, plans: Mapping[SubjectKind, Plan]) -> FieldInfo:
+        """What may be asked of a field, by the kinds of subject whose plans allow it."""
+        key = (dataset.id, name, *((kind, plan.reasons[name].capabilities) for kind, plan in plans.items()))
+        known = self._asked.get(key)
+        if known is None:
+            described = dataset.fields[name]
+            known = self._asked[key] = FieldInfo(
+                type=described.type,
+                query=frozenset(right for plan in plans.values() for right in plan.reasons[name].capabilities if right in ASKED),
+                values=tuple(described.values),
+                kinds=tuple(kind for kind, plan in plans.items() if plan.can(name, "filter")),
+            )
+        return known
+
+    def _schema(self, dataset: Dataset, name: str, treatment: Treatment) -> Mapping[str, Any]:
+        key = (dataset.id, name, treatment)
+        known = self._schemas.get(key)
+        if known is None:
+            known = self._schemas[key] = MappingProxyType(field_schema(dataset.fields[name], treatment))
+        return known
+
+    def _step(self, dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Reasons]) -> Step:
+        treatment = cells[name].treatment
+        by_code = isinstance(treatment, Surname) and _shows_division("uscc", cells)
+        key = (dataset.id, name, kind, treatment, by_code)
+        known = self._steps.get(key)
+        if known is None:
+            known = self._steps[key] = _step(dataset.fields[name], kind, treatment, by_code=by_code)
+        return known
 
 
-def plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles, law: str) -> Plan:
-    """All cells of one kind of subject, compiled; `law` names what the gates are computed from."""
-    cells = {name: decide(dataset, name, tier, kind, rule, texts) for name in dataset.fields}
-    shown = {name: cell for name, cell in cells.items() if not isinstance(cell.treatment, Drop)}
-    steps = tuple(_step(dataset, name, kind, cells) for name in shown)
-    clear = frozenset(step.field for step in steps if step.mode == Mode.CLEAR)
-    gate = Gate(
+def _gate(dataset: Dataset, tier: str, shown: Mapping[str, Reasons], texts: DisclosureFiles) -> Gate:
+    """The table of policy.md §6, by tier."""
+    return Gate(
         period="none" if tier == "subject" else "sharing" if tier in SHARING_TIERS else "publication",
         legality="held" if tier == "subject" else "closed",
         minors=tier == "subject",
@@ -93,45 +180,6 @@ def plan(dataset: Dataset, tier: str, purpose: str, kind: SubjectKind, rule: Rul
         flags=tuple(sorted(line.when.flag for line in texts.redlines.redlines if line.when.flag is not None and tier not in line.except_)),
         requires=tuple(name for name in dataset.publish.requires if name in shown) if tier == "public" else (),
     )
-    exceptions = [found for name, cell in shown.items() for found in checks.exceptions(dataset.id, name, kind, cell, tier, texts)]
-    grounds = [dataset.bases[name] for name in rule.basis]
-    columns = tuple(step.field for step in steps if step.mode != Mode.TEXT)
-    held_texts = tuple(step.field for step in steps if step.mode == Mode.TEXT)
-    body: dict[str, Any] = {
-        "dataset": dataset.id,
-        "tier": tier,
-        "purpose": purpose,
-        "kind": kind,
-        "columns": columns,
-        "texts": held_texts,
-        "treatments": MappingProxyType(
-            {name: word(cell.treatment) for name, cell in shown.items() if not isinstance(cell.treatment, Clear)}
-        ),
-        "gate": gate,
-        "envelope": _envelope(dataset, clear),
-        "summary": _summary(dataset, clear) if held_texts else None,
-        "capabilities": MappingProxyType({name: frozenset(cell.capabilities) for name, cell in cells.items() if cell.capabilities}),
-        "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
-        "schema": plan_schema(
-            {name: field_schema(dataset.fields[name], cell.treatment) for name, cell in shown.items()}, summary=bool(held_texts)
-        ),
-        "obligations": _obligations(tier, purpose, rule, texts),
-        "budgets": MappingProxyType({name: int(line.budget.partition("/")[0]) for name, line in rule.fields.items() if line.budget}),
-        "rows": _rows(dataset, tier, rule),
-        "basis": tuple(grounds),
-        "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
-    }
-    decides = {
-        **body,
-        "capabilities": {name: sorted(cell.capabilities) for name, cell in cells.items() if cell.capabilities},
-        "steps": [(name, dataset.fields[name].type, describe(cell.treatment)) for name, cell in shown.items()],
-        "bases": dataset.bases,
-        "publish": dataset.publish,
-        "catalogue": dataset.catalogue,
-        "redactor": REDACTOR,
-        "law": law,
-    }
-    return Plan(**body, steps=steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))
 
 
 _OWN: Final = read_row_rule({"eq": ["subject", "$subject.key"]}, {})
@@ -155,12 +203,12 @@ def _obligations(tier: str, purpose: str, rule: Rule, texts: DisclosureFiles) ->
     )
 
 
-def _step(dataset: Dataset, name: str, kind: SubjectKind, cells: Mapping[str, Reasons]) -> Step:
-    described, treatment = dataset.fields[name], cells[name].treatment
+def _step(described: Field, kind: SubjectKind, treatment: Treatment, *, by_code: bool) -> Step:
+    name = described.name
     if isinstance(treatment, Redact):
         return Step(name, Mode.TEXT, unchanged, treatment.profile == "strict", treatment.hold)
     if isinstance(treatment, Surname) and described.type == "subject_name" and kind == "individual_business":
-        return Step(name, Mode.HOUSEHOLD, unchanged, _shows_division("uscc", cells), hold=False)
+        return Step(name, Mode.HOUSEHOLD, unchanged, by_code, hold=False)
     if isinstance(treatment, Clear):
         return Step(name, Mode.CLEAR, unchanged, option=False, hold=False)
     if misfit(treatment, described, kind):

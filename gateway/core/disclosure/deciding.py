@@ -5,14 +5,64 @@ whatever a rule says (S2); capabilities are a field's `query` where it is shown 
 never filtered, sorted, counted or searched by anybody. No step raises. This room must not see a record.
 """
 
+from msgspec import Struct
+
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Reasons
 from gateway.core.disclosure.rules import DisclosureFiles, Rule
 from gateway.core.disclosure.treatments import DROP, Clear, Drop, Redact, Treatment, describe, meet, treatment_of
 from gateway.core.records.model import BasisRef, Capability, Dataset, FieldClass, SubjectKind
 
 
-def decide(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles) -> Reasons:
-    """One cell: the meet of what the rule says and of every red line that reaches it, with each step; the default is `drop`."""
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What is decided of a cell, whichever rule says so: the same words give the same verdict."""
+
+    steps: tuple[str, ...]
+    treatment: Treatment
+    capabilities: tuple[Capability, ...]
+    withheld: str
+    withheld_basis: tuple[str, ...]
+
+
+class Decider:
+    """Decides the cells of one policy folder; remembers verdicts, for a folder says few different things many times."""
+
+    __slots__ = ("_grounds", "_texts", "_verdicts")
+
+    def __init__(self, texts: DisclosureFiles) -> None:
+        self._texts = texts
+        self._verdicts: dict[object, Verdict] = {}
+        self._grounds: dict[object, tuple[str, ...]] = {}
+
+    def cell(self, dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule) -> Reasons:
+        """One cell: the meet of what the rule says and of every red line that reaches it, with each step; the default is `drop`."""
+        described = dataset.fields[name]
+        class_ = described.classes.get(kind, "U")
+        line = rule.fields.get(name)
+        key = (dataset.id, name, tier, kind, rule.classes.get(class_), rule.text if described.text else None, line)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            verdict = self._verdicts[key] = _verdict(dataset, name, tier, kind, rule, self._texts)
+        grounds = (dataset.id, rule.basis, line.basis if line is not None else ())
+        basis = self._grounds.get(grounds)
+        if basis is None:
+            basis = self._grounds[grounds] = tuple(dataset.bases[ground].text for ground in (*grounds[1], *grounds[2]))
+        return Reasons(
+            label=described.label,
+            class_=class_,
+            class_label=self._texts.classes[class_].label,
+            withheld=verdict.withheld,
+            withheld_basis=verdict.withheld_basis,
+            rule=rule.id,
+            file=rule.file,
+            line=rule.line_of(name, text=described.text),
+            steps=verdict.steps,
+            treatment=verdict.treatment,
+            capabilities=verdict.capabilities,
+            basis=basis,
+        )
+
+
+def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles) -> Verdict:
     described = dataset.fields[name]
     class_ = described.classes.get(kind, "U")
     line = rule.fields.get(name)
@@ -49,20 +99,12 @@ def decide(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule
         if class_ in PERSONAL_CLASSES:
             allowed -= GUESSABLE
     withheld, law = _withheld(class_, kind, treatment, texts)
-    grounds = (*rule.basis, *(line.basis if line is not None else ()))
-    return Reasons(
-        label=described.label,
-        class_=class_,
-        class_label=texts.classes[class_].label,
-        withheld=withheld,
-        withheld_basis=tuple(basis.text for basis in law),
-        rule=rule.id,
-        file=rule.file,
-        line=rule.line_of(name, text=described.text),
+    return Verdict(
         steps=tuple(steps),
         treatment=treatment,
         capabilities=tuple(sorted(allowed)),
-        basis=tuple(dataset.bases[ground].text for ground in grounds),
+        withheld=withheld,
+        withheld_basis=tuple(basis.text for basis in law),
     )
 
 

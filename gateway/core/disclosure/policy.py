@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure import checks, naming
 from gateway.core.disclosure.cases import check_cases, read_cases
-from gateway.core.disclosure.compiling import plan, plan_set
+from gateway.core.disclosure.compiling import Compiler
 from gateway.core.disclosure.plans import (
     Gate,
     Plan,
@@ -98,11 +98,11 @@ def check_policies(
     errors += overlaps
     if errors:
         return Checked(policies=None, errors=tuple(errors), warnings=())
-    law = _law_digest(files)
+    compiler = Compiler(texts, _law_digest(files))
     plans: dict[tuple[DatasetId, str, str], dict[SubjectKind, Plan]] = {}
     for (name, tier, purpose, kind), rule in cells.items():
-        made = plan(catalogue.datasets[name], tier, purpose, kind, rule, texts, law)
-        plans.setdefault((name, tier, purpose), {})[kind] = made
+        plan = compiler.plan(catalogue.datasets[name], tier, purpose, kind, rule)
+        plans.setdefault((name, tier, purpose), {})[kind] = plan
     by_dataset = {name: [plan for (of, _, _), kinds in plans.items() if of == name for plan in kinds.values()] for name in rules}
     for name, of_dataset in by_dataset.items():
         errors += checks.plans(catalogue.datasets[name], of_dataset, {rule.id: rule for rule in rules[name]}, texts)
@@ -118,7 +118,7 @@ def check_policies(
         catalogue=catalogue,
         plan_sets=MappingProxyType(
             {
-                (name, tier, purpose): plan_set(catalogue.datasets[name], tier, purpose, kinds)
+                (name, tier, purpose): compiler.plan_set(catalogue.datasets[name], tier, purpose, kinds)
                 for (name, tier, purpose), kinds in sorted(plans.items())
             }
         ),

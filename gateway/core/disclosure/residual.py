@@ -130,30 +130,38 @@ def _reachable(datasets: Mapping[DatasetId, Dataset], plans: Sequence[Plan]) -> 
             if link is not None and isinstance(treatment, Clear | Pseudonym):
                 parent[root(number)] = root(link if isinstance(treatment, Clear) else f"{link}/{step.field}")
     groups: dict[object, tuple[_Known, list[Plan]]] = {}
+    memo: dict[object, tuple[_Fact, ...]] = {}
     for number, plan in enumerate(plans):
         known, members = groups.setdefault(root(number), ({}, []))
         members.append(plan)
-        for fact in _facts(datasets[plan.dataset], plan):
+        for fact in _facts(datasets[plan.dataset], plan, memo):
             key = (fact.about, fact.what)
             if key not in known or known[key][0] < fact.level:
                 known[key] = (fact.level, fact.source)
     yield from groups.values()
 
 
-def _facts(dataset: Dataset, plan: Plan) -> Iterator[_Fact]:
+def _facts(dataset: Dataset, plan: Plan, memo: dict[object, tuple[_Fact, ...]]) -> Iterator[_Fact]:
     for step in plan.steps:
-        name = step.field
-        described, cell = dataset.fields[name], plan.reasons[name]
-        source = f"{dataset.id}.{name}"
-        if _identifies(described, cell):
-            if isinstance(cell.treatment, Clear):
-                yield _Fact(name, "whole", 1, source)
-            elif isinstance(cell.treatment, Keep):
-                yield _Fact(name, "first", cell.treatment.first, source)
-                yield _Fact(name, "last", cell.treatment.last, source)
-        for what, level in _told(described, cell):
-            for about in described.derived_from or ("",):
-                yield _Fact(about, what, level, source)
+        cell = plan.reasons[step.field]
+        key = (dataset.id, step.field, cell.class_, cell.treatment)
+        told = memo.get(key)
+        if told is None:
+            told = memo[key] = tuple(_facts_of(dataset, dataset.fields[step.field], cell))
+        yield from told
+
+
+def _facts_of(dataset: Dataset, described: Field, cell: Reasons) -> Iterator[_Fact]:
+    name, source = described.name, f"{dataset.id}.{described.name}"
+    if _identifies(described, cell):
+        if isinstance(cell.treatment, Clear):
+            yield _Fact(name, "whole", 1, source)
+        elif isinstance(cell.treatment, Keep):
+            yield _Fact(name, "first", cell.treatment.first, source)
+            yield _Fact(name, "last", cell.treatment.last, source)
+    for what, level in _told(described, cell):
+        for about in described.derived_from or ("",):
+            yield _Fact(about, what, level, source)
 
 
 def _told(described: Field, cell: Reasons) -> Iterator[tuple[str, int]]:

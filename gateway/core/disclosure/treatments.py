@@ -5,6 +5,7 @@ text drop ⊏ redact(strict) ⊏ redact(third_parties) ⊏ clear, and `hold` is 
 does not parse. This room must not touch a value.
 """
 
+from functools import lru_cache
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -77,6 +78,7 @@ def word(treatment: Treatment) -> str:
     return str(treatment.__struct_config__.tag)
 
 
+@lru_cache(maxsize=4096)
 def describe(treatment: Treatment) -> str:
     """Name and parameters, as twins and `explain` write them: `keep(4,0)`, `generalise(month)`."""
     if isinstance(treatment, Keep):
