@@ -1,6 +1,6 @@
 """Pieces of the core, in one process: a View of a 30-field mixed record against its encoding; compiling and checking the shipped policies.
 
-`python -m tests.bench.pieces` prints {"view_us": …, "encode_us": …, "compile_s": …}.
+`python -m tests.bench.pieces` prints {"view_us": …, "encode_us": …, "compile_s": …, "bulk_s": …}.
 """
 
 import json
@@ -12,13 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.policy import check_policies, compile_policies
 from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
 from gateway.core.records.model import DatasetId, LifeDates, Record, RecordId, SubjectId, Unpublished, Value
 from tests.bench import register
+from tests.core.disclosure.bulk import bulk
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
+LAST = "datasets/bulk-19.toml"
 TEXT = "经查，当事人于2026年3月在经营场所销售商品未按规定标明价格，涉及商品12种，货值金额12000元，事后已主动改正并退还价款。"
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -49,6 +51,17 @@ def _microseconds(call: Callable[[], object], rounds: int = 20_000) -> float:
             call()
         taken.append((time.perf_counter() - started) / (rounds // 5) * 1e6)
     return statistics.median(taken)
+
+
+def _bulk() -> float:
+    """Seconds of processor time to check a folder at the limit of rules: the fault is in the last rule, so nothing is left out."""
+    files = bulk()
+    files[LAST] = files[LAST].replace(b"first = 6", b"first = 10")
+    started = time.process_time()
+    found = check_policies(files, version=1, today=date(2026, 11, 23))
+    if {error.code for error in found.errors} != {"policy-S10"}:
+        raise SystemExit("the planted fault was not found: the figure would mean nothing")
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -89,6 +102,7 @@ def main() -> None:
         "view_us": _microseconds(lambda: view(record, plan, policies, NOW)),
         "encode_us": _microseconds(lambda: encode(shown)),
         "compile_s": statistics.median(compiled),
+        "bulk_s": _bulk(),
         "redact_us": _microseconds(lambda: redact(TEXT, ["测试甲某"])),
         "redact_hostile_s": _microseconds(lambda: redact("王小明1" * 5000, ["测试甲某"]), rounds=5) / 1e6,
         "fields": len(shown.fields),

@@ -237,6 +237,7 @@ def uncovered(
                 f"no rule covers {', '.join(bare)}: nothing of them is shown",
                 code="policy-S3",
                 file=paths[dataset.id],
+                line=rules[dataset.id][0].line,
                 hint="a warning; add a rule if they are meant to be seen",
             )
 

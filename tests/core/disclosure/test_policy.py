@@ -13,6 +13,7 @@ from gateway.core.disclosure.row_rules import Attributes, allows
 from gateway.core.disclosure.treatments import CLEAR, DROP, Keep, Redact, Surname, leq
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS
+from tests.core.disclosure.bulk import LIMIT, bulk
 from tests.core.disclosure.making import (
     DEPARTMENT,
     PARTNER,
@@ -580,19 +581,20 @@ def test_duplicate_keys_and_missing_files_are_refused() -> None:
 
 
 def test_ten_thousand_rules_are_the_limit() -> None:
-    """A folder of more rules is refused, quickly and by name."""
-    purposes = "".join(
-        f'\n[purposes."p{number}"]\nlabel = "p"\nsubject_label = "p"\ncase_ref = "none"\nassurance = "bound"\n'
-        f'retention = "audit.count"\nbasis = [{{ law = "法", from = 2020-01-01 }}]\ntiers = ["department"]\n'
-        for number in range(10_001)
-    )
-    rules = "".join(
-        f'\n[[rules]]\nid = "r{number}"\nfor = {{ tiers = ["department"], purposes = ["p{number}"], kinds = ["legal"] }}\n'
-        'basis = ["gx"]\nobligations = {}\n'
-        for number in range(10_001)
-    )
-    files = dict(shipped_files())
-    files["purposes.toml"] += purposes.encode()
-    files["datasets/honours.toml"] += rules.encode()
-    with pytest.raises(PolicyError, match="at most 10000"):
-        compile_policies(files, version=1, today=TODAY)
+    """A folder of more rules is refused by name before anything is compiled."""
+    error = refused(bulk(LIMIT + 1))
+    assert (error.code, error.line) == ("policy-parse", 1)
+    assert "at most 10000" in error.detail
+    assert error.hint
+
+
+def test_one_fault_among_ten_thousand_rules_is_found() -> None:
+    """A folder at the limit is checked whole, and what is wrong is named with file, line and rule."""
+    files = bulk()
+    path = "datasets/bulk-17.toml"
+    *whole, last = files[path].decode().split("\n[[rules]]\n")
+    files[path] = "\n[[rules]]\n".join((*whole, last.replace("first = 6", "first = 10"))).encode()
+    found = check_policies(files, version=1, today=TODAY)
+    assert {(error.code, error.file, error.field) for error in found.errors} == {("policy-S10", path, "id_no")}
+    assert found.errors[0].line == line_of(files, path, "first = 10")
+    assert found.errors[0].rule == last.partition('"')[2].partition('"')[0]
