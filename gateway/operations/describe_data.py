@@ -4,9 +4,11 @@ Rules: only fields whose existence is public are named, with the capabilities of
 `limit=all` would return, and never counts persons. This story must not read a record.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.schemas import DIALECT
 from gateway.core.errors import NotFound
 from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import Dataset, DatasetId, Field
@@ -58,6 +60,37 @@ async def dictionary(services: Services, dataset_id: str, caller: Caller, langua
     shown = scene.forms.plan_sets[held.id].shown
     fields = [_field_document(scene, held, held.fields[name]) for name in shown]
     return document_answer(scene, {"dataset": held.id, "fields": fields, "policy_version": scene.forms.version}, reads_data=False)
+
+
+async def schema(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
+    """The JSON Schema of `fields` of a dataset's records, as the caller's plans show them: one alternative a kind of subject.
+
+    Raises NotFound.
+    """
+    scene = await begin(services, caller, language)
+    held = _dataset(scene, dataset_id)
+    address = f"{scene.origin}/v1/datasets/{held.id}/schema"
+    return document_answer(scene, {"$id": address, **_fields_schema(scene, held)}, reads_data=False)
+
+
+async def schemas(services: Services, caller: Caller, language: Language) -> tuple[str, dict[str, dict[str, Any]]]:
+    """A name for what this caller may know of shapes, and the schema of each dataset's fields."""
+    scene = await begin(services, caller, language)
+    known = scene.policies.catalogue.datasets
+    return scene.forms.tag, {name: _fields_schema(scene, known[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)}
+
+
+def _fields_schema(scene: Scene, held: Dataset) -> dict[str, Any]:
+    kinds = [
+        {"title": plan.kind, "type": "object", "properties": _plain(plan.schema["properties"]), "additionalProperties": False}
+        for plan in scene.forms.plan_sets[held.id].plans.values()
+    ]
+    title = (held.label_en or held.label) if scene.language == "en" else held.label
+    return {"$schema": DIALECT, "title": title, "anyOf": kinds}
+
+
+def _plain(value: Any) -> Any:
+    return {name: _plain(inner) for name, inner in value.items()} if isinstance(value, Mapping) else value
 
 
 def _dataset(scene: Scene, dataset_id: str) -> Dataset:

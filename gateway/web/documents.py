@@ -1,4 +1,4 @@
-"""Documents that do not change while a process runs: OpenAPI as JSON and YAML, its page for people, the problems in words.
+"""Documents that change with the policy in force at most: OpenAPI as JSON and YAML, its page for people, the problems in words.
 
 Rules: made once at start; pages are complete HTML without script, from our own host only, under a strict content policy. This
 room must not read the store.
@@ -15,20 +15,36 @@ from gateway.web import openapi
 from gateway.web.problems import KINDS, ProblemKind
 
 STYLE_PATH: Final = "/docs/style.css"
+REMEMBERED: Final = 32
+"""Documents of callers that a process keeps."""
 CONTENT_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 class Documents:
     """The fixed documents of one process."""
 
-    __slots__ = ("json", "page", "style", "yaml")
+    __slots__ = ("_base", "_by_plans", "json", "page", "style", "yaml")
 
     def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
-        value = openapi.document(handlers)
+        self._base = value = openapi.document(handlers)
+        self._by_plans: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         self.json = openapi.encoded(value)
         self.yaml = openapi.as_yaml(value)
         self.page = _api_page(value)
         self.style = (resources.files("gateway.web") / "static" / "style.css").read_bytes()
+
+
+    def under(self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, bytes]:
+        """The API document of a caller under these plans, as JSON and as YAML; made once a plan set."""
+        key = (plans, language)
+        made = self._by_plans.get(key)
+        if made is None:
+            value = openapi.specialised(self._base, schemas)
+            made = openapi.encoded(value), openapi.as_yaml(value)
+            if len(self._by_plans) >= REMEMBERED:
+                self._by_plans.clear()
+            self._by_plans[key] = made
+        return made
 
 
 def _html(title: str, body: str, *, language: str = "zh-CN") -> bytes:

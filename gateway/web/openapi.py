@@ -191,6 +191,23 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
     }
 
 
+def specialised(base: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The document as one caller gets it: the fields of records are those that its plans show, and no other is named."""
+    components = dict(base["components"]["schemas"])
+    names = {dataset: f"Fields.{dataset}" for dataset in schemas}
+    for dataset, shape in schemas.items():
+        components[names[dataset]] = {key: value for key, value in shape.items() if not key.startswith("$")}
+    alternatives = [{"$ref": _REFERENCE.format(name=name)} for name in names.values()]
+    for name in _ENVELOPES:
+        if name in components and alternatives:
+            properties = {**components[name]["properties"], "fields": {"anyOf": alternatives}}
+            components[name] = {**components[name], "properties": properties}
+    return {**base, "components": {**base["components"], "schemas": dict(sorted(components.items()))}}
+
+
+_ENVELOPES: Final = ("Record", "Listing")
+"""Shapes whose `fields` a plan decides."""
+
 TAGS: Final[Mapping[str, str]] = {
     "主体": "Subjects: organisations by name, code or id",
     "记录": "Records of every dataset, in one envelope",

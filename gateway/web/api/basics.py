@@ -1,5 +1,6 @@
 """The API about itself: root, caller, keys, problems, its document and page, health."""
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from gateway import __version__
-from gateway.core.errors import NotFound
+from gateway.core.errors import NoActivePolicy, NotFound
 from gateway.operations import answer_query
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.report_health import report_health
@@ -20,7 +21,7 @@ from gateway.web.describe import AnyRequest, Described, path
 from gateway.web.house import house_of
 from gateway.web.negotiation import HTML, JSON, OPENAPI, YAML, header, language_of, media_type_of
 from gateway.web.problems import Refusal
-from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PROBLEMS_CACHE, Header, Reply, conditional
+from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PRIVATE, PROBLEMS_CACHE, Header, Reply, conditional
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -192,16 +193,39 @@ def _page(request: AnyRequest, page: bytes) -> Reply:
 
 @get("/openapi.json", include_in_schema=False)
 async def openapi_json(request: AnyRequest) -> Reply:
-    """The OpenAPI document, byte for byte the committed one."""
-    _plain_request(request, (JSON, OPENAPI))
-    return _document(request, house_of(request).documents.json, b"application/json", DOCUMENT_CACHE)
+    """The OpenAPI document: the committed one, with the fields that the caller's plans show."""
+    return (await _api_document(request, (JSON, OPENAPI)))(b"application/json", 0)
 
 
 @get("/openapi.yaml", include_in_schema=False)
 async def openapi_yaml(request: AnyRequest) -> Reply:
     """The same document as YAML."""
-    _plain_request(request, (YAML, "application/x-yaml", "text/yaml"))
-    return _document(request, house_of(request).documents.yaml, b"application/yaml", DOCUMENT_CACHE)
+    return (await _api_document(request, (YAML, "application/x-yaml", "text/yaml")))(b"application/yaml", 1)
+
+
+async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callable[[bytes, int], Reply]:
+    """The API document of this caller; without a policy in force, what the paths alone say."""
+    _plain_request(request, offers)
+    asked = await begin(request, _ANY_DOCUMENT)
+    held = asked.house.documents
+    try:
+        plans, schemas = await answer_query.schemas(asked.services, asked.caller, asked.language)
+        made = held.under(plans, asked.language, schemas)
+    except NoActivePolicy:
+        made = held.json, held.yaml
+    cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
+    return lambda kind, which: _document(request, made[which], kind, cache)
+
+
+_ANY_DOCUMENT = Described(
+    operation_id="getDocument",
+    tag="接口",
+    summary="接口文档",
+    description="The document itself.",
+    takes=(PURPOSE,),
+    media=(JSON, OPENAPI, YAML),
+    example={},
+)
 
 
 def _plain_request(request: AnyRequest, offers: tuple[str, ...]) -> None:

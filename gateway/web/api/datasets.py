@@ -92,4 +92,26 @@ async def dictionary(request: AnyRequest, dataset: FromPath[str]) -> Reply:
     return asked.reply(await answer_query.dictionary(asked.services, dataset, asked.caller, asked.language), names_subjects=False)
 
 
-HANDLERS: Final = (datasets, one, dictionary)
+SCHEMA = Described(
+    operation_id="getSchema",
+    tag="数据集",
+    summary="字段的 JSON Schema",
+    description="JSON Schema of the fields of a dataset's records as this caller's plans show them; one alternative a kind of subject.",
+    takes=(DATASET_ID, PURPOSE),
+    example={
+        "$id": "https://h/v1/datasets/administrative-penalties/schema",
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "行政处罚",
+        "anyOf": [{"title": "legal", "type": "object", "properties": {}, "additionalProperties": False}],
+    },
+)
+
+
+@path("/v1/datasets/{dataset:str}/schema", SCHEMA)
+async def schema(request: AnyRequest, dataset: FromPath[str]) -> Reply:
+    """The JSON Schema of a dataset's fields, as the caller sees them."""
+    asked = await begin(request, SCHEMA)
+    return asked.reply(await answer_query.schema(asked.services, dataset, asked.caller, asked.language), names_subjects=False)
+
+
+HANDLERS: Final = (datasets, one, dictionary, schema)
