@@ -7,7 +7,7 @@ story must not decide whether a row is good: that was intake's.
 
 from collections.abc import Mapping, Sequence
 
-from gateway.core.disclosure.views import redacted_texts
+from gateway.core.disclosure.views import case_of, persons_of, redacted_texts
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
 from gateway.core.records.periods import publication
 from gateway.services import Services
@@ -19,10 +19,24 @@ Texts = Mapping[str, Redaction]
 
 
 def redactions(admitted: Sequence[Admitted], dataset: Dataset) -> list[Texts]:
-    """The redacted texts of each statement, in order; what is withdrawn or erased keeps none."""
+    """The redacted texts of each statement, in order; what is withdrawn or erased keeps none.
+
+    Whoever is known from one record of a case (the same number of a decision, in one chunk) is known in the others' texts.
+    """
     if not any(field.text for field in dataset.fields.values()):
         return [{}] * len(admitted)
-    return [redacted_texts(each, dataset) if each.op == "upsert" else {} for each in admitted]
+    persons = _persons_by_case(admitted, dataset)
+    return [redacted_texts(each, dataset, persons.get(case_of(each) or "", ())) if each.op == "upsert" else {} for each in admitted]
+
+
+def _persons_by_case(admitted: Sequence[Admitted], dataset: Dataset) -> dict[str, set[str]]:
+    """Values of persons by the number of the decision, where several statements bear it."""
+    cases: dict[str, list[Admitted]] = {}
+    for each in admitted:
+        case = case_of(each)
+        if case is not None and each.op == "upsert":
+            cases.setdefault(case, []).append(each)
+    return {case: {value for each in some for value in persons_of(each, dataset)} for case, some in cases.items() if len(some) > 1}
 
 
 async def accept_records(

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,19 @@ POLICIES = Path(__file__).resolve().parents[2] / "policies"
 LAST = "datasets/bulk-19.toml"
 TEXT = "经查，当事人于2026年3月在经营场所销售商品未按规定标明价格，涉及商品12种，货值金额12000元，事后已主动改正并退还价款。"
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+DECISION = TEXT * 50
+HOSTILE = ("王小明1", "微信", "1 ", "李·王·", "账号1234567 ", "住址：")
+
+
+def _growth() -> float:
+    """How much longer a megabyte takes than a tenth of it, at worst: ten where time is linear."""
+    worst = 0.0
+    for unit in HOSTILE:
+        small, large = (_microseconds(partial(redact, unit * (size // len(unit)), ["测试甲某"]), rounds=5) for size in (100_000, 1_000_000))
+        worst = max(worst, large / small)
+    return worst
 
 
 def _sample_value(kind: str, name: str) -> Value:
@@ -105,6 +119,8 @@ def main() -> None:
         "bulk_s": _bulk(),
         "redact_us": _microseconds(lambda: redact(TEXT, ["测试甲某"])),
         "redact_hostile_s": _microseconds(lambda: redact("王小明1" * 5000, ["测试甲某"]), rounds=5) / 1e6,
+        "redact_chars_s": len(DECISION) / (_microseconds(lambda: redact(DECISION, ["测试甲某"]), rounds=5) / 1e6),
+        "redact_ratio": _growth(),
         "fields": len(shown.fields),
     }
     print(json.dumps(figures))

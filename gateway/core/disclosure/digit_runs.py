@@ -23,6 +23,10 @@ class Span(NamedTuple):
     own: bool = False
 
 
+Place = tuple[int, int]
+"""From where to where; of a doubt."""
+
+
 def mask_of(length: int, places: Iterable[tuple[int, int]]) -> bytearray:
     """One byte a character, 1 where a place covers it; empty when there is no place, so that nothing is asked of it."""
     mask = bytearray()
@@ -103,8 +107,8 @@ class _Group(NamedTuple):
     digits: str
 
 
-def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[Span], int]:
-    """Numbers in a run of digit groups: what a single group is, what groups read together are, and whether anything is left over."""
+def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[Span], list[Place]]:
+    """Numbers in a run of digit groups: what a single group is, what groups read together are, and what is left over."""
     groups = [_Group(found.start(), found.end(), found[0]) for found in _GROUP.finditer(copy, start, end)]
     if end > groups[-1].end and copy[end - 1] == "X":
         last = groups.pop()
@@ -122,12 +126,12 @@ def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[
     lettered = _local_mask(copy, _LETTERED, low, high)
     if explained:
         rest = [None if group is None or all(explained[group.start - low : group.end - low]) else group for group in rest]
-    residual = 0
+    left: list[Place] = []
     for chain in _chains(rest):
         found, doubts = _chain(copy, chain, lettered, low)
         spans += found
-        residual += doubts
-    return spans, residual
+        left += doubts
+    return spans, left
 
 
 def _local_mask(copy: str, patterns: Iterable[re.Pattern[str]], low: int, high: int) -> bytearray:
@@ -223,10 +227,10 @@ _LENGTHS: Final = (18, 15, 13, 12, 11, 10, 14, 19, 17, 16)
 """Lengths at which groups read together may be a number: citizen numbers first."""
 
 
-def _chain(copy: str, chain: list[_Group], lettered: bytearray, low: int) -> tuple[list[Span], int]:
-    """Numbers that several groups spell together, and whether seven or more digits remain unexplained."""
+def _chain(copy: str, chain: list[_Group], lettered: bytearray, low: int) -> tuple[list[Span], list[Place]]:
+    """Numbers that several groups spell together, and where seven or more digits remain unexplained."""
     spans: list[Span] = []
-    doubts = 0
+    doubts: list[Place] = []
     left: list[_Group] = []
     for groups, kind in _readings(chain):
         if kind is None:
@@ -276,21 +280,21 @@ def _grouped_card(groups: list[_Group]) -> str | None:
     return None
 
 
-def _doubt(copy: str, groups: list[_Group], spans: list[Span], lettered: bytearray, low: int) -> int:
-    """1 when so many digits remain that they may be somebody's; a cue before them decides what they are."""
+def _doubt(copy: str, groups: list[_Group], spans: list[Span], lettered: bytearray, low: int) -> list[Place]:
+    """Where so many digits remain that they may be somebody's; a cue before them decides what they are."""
     digits = sum(len(group.digits) for group in groups)
     if digits < 5:
-        return 0
+        return []
     start, end = groups[0].start, groups[-1].end
     said = "".join(group.digits for group in groups)
     cued = _cued(copy, start, end, said)
     if cued is not None:
         spans.append(Span(start, end, cued, said))
-        return 0
+        return []
     if digits < 7 or LICENCE_CUE.search(copy, max(0, start - CUE_REACH), start):
-        return 0
+        return []
     plain = sum(len(group.digits) for group in groups if not (lettered and all(lettered[group.start - low : group.end - low])))
-    return 1 if plain >= 7 else 0
+    return [(start, end)] if plain >= 7 else []
 
 
 def _luhn(digits: str) -> bool:

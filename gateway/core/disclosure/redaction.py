@@ -18,12 +18,15 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Span, exact_number, mask_of, read_run
-from gateway.core.disclosure.named import dwellings, named
+from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Place, Span, exact_number, mask_of, read_run
+from gateway.core.disclosure.homes import dwellings
+from gateway.core.disclosure.named import named
+from gateway.core.disclosure.shapes import uscc_holds
 from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places_of, squeeze, squeezed
+from gateway.core.disclosure.told import told
 from gateway.core.records.model import Redaction
 
-REDACTOR: Final = "1"
+REDACTOR: Final = "2"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 PERSONAL_TYPES: Final = frozenset(
@@ -64,8 +67,8 @@ _TOKENS: Final = (
     (
         "社交账号",
         re.compile(
-            r"(?:Q[ ]?Q|微[ ]{0,2}信|WECHAT|WEIXIN|支付宝|VX)"
-            r"(?!公众|小程序|支付|平台|商城|群发)(?:号码?|ID|群|账号|帐号)?[:为是\"“ ]{0,3}[A-Z0-9_\-]{5,30}"
+            r"(?:Q[ ]?Q|扣扣|[微威薇][ ]{0,2}信|V信|加V|WECHAT|WEIXIN|支付宝|抖音|快手|VX)"
+            r"(?!公众|小程序|支付|平台|商城|群发)[ ]{0,2}(?:号码?|ID|群|账号|帐号)?[:为是\"“ ]{0,3}[A-Z0-9_\-]{5,30}"
         ),
     ),
     ("证件号", re.compile(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])")),
@@ -77,6 +80,8 @@ _MAIL_HOST: Final = re.compile(
     r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)"
 )
 _PASSPORT: Final = re.compile(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
+_LOOKALIKE: Final = re.compile(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])")
+_LOOKS_LIKE: Final = str.maketrans("OQILZSB", "0011258")
 _CONTACT_CUE: Final = re.compile(
     r"(?:联系电话|联系方式|电话号码|手机号码?|身份证号码?|公民身份号码|证件号码?|银行账号|银行卡号|账号|帐号|卡号|车牌号码?|邮箱|电子邮件|微信号?|QQ号?|"
     r"尾号|[前后末][两0-9]位(?:数字?)?)"
@@ -85,9 +90,9 @@ _CONTACT_CUE: Final = re.compile(
 _HOME_CUE: Final = re.compile(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
 _DOUBT: Final = re.compile(
-    rf"[0-9](?:{GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|微[ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
+    rf"[0-9](?:{GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|扣扣|抖音|快手|[微威薇][ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
     rf"|尾号|[前后末][0-9两]位|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
-    r"|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱|(?:[0-9][,;、][ ]?){9}|[0-9]{3}[,;、][ ]?[0-9]{4}[,;、]"
+    r"|[0-9OILZSBQ]{11}|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱|(?:[0-9][,;、][ ]?){9}|[0-9]{3}[,;、][ ]?[0-9]{4}[,;、]"
 )
 """Without one of these a text holds no number, address or account worth a look."""
 
@@ -107,24 +112,44 @@ def redact(
     if len(copy) != len(text):
         raise ValueError("the copy must have the length of the text")
     spans = [*_valued(copy, known, own=False), *_valued(copy, own, own=True)]
-    residual = 0
+    doubts: list[Place] = []
     if _DOUBT.search(copy) is not None:
-        found, residual = _structured(copy)
+        found, doubts = _structured(copy)
         spans += found
     public = mask_of(len(copy), [place for name in keep if len(name) > 1 for place in places_of(copy, copy_of(name))])
+    spans += told(copy)
     spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
-    residual += named(text, covered, public) + dwellings(copy, covered, public)
-    if not spans:
-        return Redaction(strict=text, third_parties=text, residual=residual, redactor=REDACTOR)
+    sure, seeming = named(text, covered, public)
+    doubts += [*seeming, *dwellings(copy, covered, public)]
+    if sure:
+        spans = _merge([*spans, *(Span(start, end, "姓名", squeeze(copy[start:end])) for start, end in sure)])
+    if not spans and not doubts:
+        return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
     numbering = numbering if numbering is not None else Numbering()
     labels = [(span, numbering.label(span.kind, span.said)) for span in spans]
     return Redaction(
         strict=_replace(text, labels),
         third_parties=_replace(text, [(span, label) for span, label in labels if not span.own]),
-        residual=residual,
+        residual=len(doubts),
         redactor=REDACTOR,
+        doubts=_moved(doubts, labels),
     )
+
+
+def _moved(doubts: Iterable[Place], labels: list[tuple[Span, str]]) -> tuple[Place, ...]:
+    """Where doubts stand once the spans are replaced: in order, none in a placeholder, none twice."""
+    moved: list[Place] = []
+    shift = at = 0
+    for start, end in sorted(set(doubts)):
+        while at < len(labels) and labels[at][0].end <= start:
+            shift += len(labels[at][1]) - (labels[at][0].end - labels[at][0].start)
+            at += 1
+        if at < len(labels) and labels[at][0].start < end:
+            end = labels[at][0].start
+        if start < end and not (moved and start + shift < moved[-1][1]):
+            moved.append((start + shift, end + shift))
+    return tuple(moved)
 
 
 def _replace(text: str, labels: list[tuple[Span, str]]) -> str:
@@ -180,13 +205,14 @@ def _valued(copy: str, values: Iterable[str], *, own: bool) -> Iterator[Span]:
 # --- structured detectors ---------------------------------------------------------------------------------------------
 
 
-def _structured(copy: str) -> tuple[list[Span], int]:
+def _structured(copy: str) -> tuple[list[Span], list[Place]]:
     spans: list[Span] = []
-    residual = 0
+    doubts: list[Place] = []
     for kind, pattern in _TOKENS:
         spans += (Span(found.start(), found.end(), kind, squeeze(found[0])) for found in pattern.finditer(copy))
     spans += (Span(found.start(), found.end(), "电话", squeeze(found[0])) for found in _BRACKET_LINE.finditer(copy))
-    residual += _mails(copy, spans)
+    _mails(copy, spans, doubts)
+    _misread(copy, spans)
     for listed in _COMMA_RUN.finditer(copy):
         if _THOUSANDS.match(copy, listed.start()):
             continue
@@ -195,12 +221,12 @@ def _structured(copy: str) -> tuple[list[Span], int]:
         if reads is not None:
             spans.append(Span(listed.start(), listed.end(), reads, digits))
         elif len(digits) >= 10 and len(listed[0].replace(" ", "")) == 2 * len(digits) - 1:
-            residual += 1
+            doubts.append(listed.span())
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     for run in RUN.finditer(copy):
         found, unexplained = read_run(copy, run.start(), run.end(), covered)
         spans += found
-        residual += unexplained
+        doubts += unexplained
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST):
         for cue in pattern.finditer(copy):
@@ -208,13 +234,23 @@ def _structured(copy: str) -> tuple[list[Span], int]:
                 continue
             if pattern is _PASSPORT and LICENCE_CUE.search(copy, max(0, cue.start() - CUE_REACH), cue.start()):
                 continue
-            residual += 1
-    return spans, residual
+            doubts.append((cue.start(), min(len(copy), cue.end() + (4 if pattern is _CONTACT_CUE else 0))))
+    return spans, doubts
 
 
-def _mails(copy: str, spans: list[Span]) -> int:
+def _misread(copy: str, spans: list[Span]) -> None:
+    """Numbers of persons in which letters stand for the digits that they look like."""
+    for found in _LOOKALIKE.finditer(copy):
+        said = found[0].translate(_LOOKS_LIKE)
+        if said == found[0] or sum(map(str.isdigit, found[0])) < len(said) // 3 or uscc_holds(found[0]):
+            continue
+        reads = exact_number(said)
+        if reads is not None:
+            spans.append(Span(found.start(), found.end(), reads, said))
+
+
+def _mails(copy: str, spans: list[Span], doubts: list[Place]) -> None:
     """E-mail addresses around each @; an @ without one is a doubt."""
-    doubts = 0
     at = copy.find("@")
     while at >= 0:
         found = _EMAIL.search(copy, max(0, at - 66), min(len(copy), at + 260))
@@ -222,6 +258,5 @@ def _mails(copy: str, spans: list[Span]) -> int:
             spans.append(Span(found.start(), found.end(), "邮箱", squeeze(found[0])))
             at = copy.find("@", found.end())
         else:
-            doubts += 1
+            doubts.append((at, at + 1))
             at = copy.find("@", at + 1)
-    return doubts

@@ -9,7 +9,7 @@ masked. Free text leaves as it was redacted at intake (`redacted_texts`), never 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final
 
@@ -34,7 +34,7 @@ from gateway.core.records.model import (
     Value,
 )
 
-__all__ = ["FAILED", "HELD", "SUMMARY", "Mark", "View", "closed_gate", "redacted_texts", "view"]
+__all__ = ["FAILED", "HELD", "SUMMARY", "Mark", "View", "case_of", "closed_gate", "persons_of", "redacted_texts", "view"]
 
 HELD: Final = "held"
 FAILED: Final = "failed"
@@ -262,15 +262,53 @@ _NOBODY: Final = frozenset(
 """What departments write where a name or number should stand; it would be found all over the texts."""
 
 
-def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]:
+class Told(Struct, frozen=True, kw_only=True):
+    """What a record says of persons outside its texts."""
+
+    known: tuple[str, ...]
+    """Values of persons; `own`: those that name the record's own subject; `public`: names of organisations."""
+    own: tuple[str, ...]
+    public: tuple[str, ...]
+
+
+def case_of(admitted: Admitted) -> str | None:
+    """What tells that two records are of one case: the number of the decision. None: the record names none, or has no text."""
+    raw = admitted.values.open()
+    number = raw.get("document_number")
+    return number if isinstance(number, str) and number else None
+
+
+def persons_of(admitted: Admitted, dataset: Dataset) -> tuple[str, ...]:
+    """The values of persons in a record: looked for in the texts of the other records of its case too."""
+    told = _told(admitted.values.open(), admitted.kind, dataset)
+    return (*told.known, *told.own)
+
+
+def redacted_texts(admitted: Admitted, dataset: Dataset, case: Collection[str] = ()) -> dict[str, Redaction]:
     """Every free text of a record as it may leave, redacted once at intake with what the record itself says of persons.
 
-    The personal values of the record's fields are found in its texts too; placeholders are numbered through the whole record; the
-    name of an organisation is left in, also where it holds the name of a person.
+    The personal values of the record's fields are found in its texts too, and so are those of the other records of its `case`;
+    placeholders are numbered through the whole record; the name of an organisation is left in, also where it holds a person's.
     """
     raw = admitted.values.open()
+    return texts_of(raw, admitted.kind, dataset, case)
+
+
+def texts_of(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset, case: Collection[str] = ()) -> dict[str, Redaction]:
+    """The same of values that somebody has opened already."""
     if not any(described.text and raw.get(name) for name, described in dataset.fields.items()):
         return {}
+    told = _told(raw, kind, dataset)
+    known = (*told.known, *(value for value in case if value not in told.own))
+    numbering = Numbering()
+    return {
+        name: redact(value, known, told.own, keep=told.public, numbering=numbering)
+        for name, described in dataset.fields.items()
+        if described.text and isinstance(value := raw.get(name), str) and value
+    }
+
+
+def _told(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset) -> Told:
     known: list[str] = []
     own: list[str] = []
     public: list[str] = []
@@ -278,17 +316,12 @@ def redacted_texts(admitted: Admitted, dataset: Dataset) -> dict[str, Redaction]
         value = raw.get(name)
         if not isinstance(value, str) or described.text or not value:
             continue
-        personal = described.classes.get(admitted.kind, "U") in PERSONAL_CLASSES
+        personal = described.classes.get(kind, "U") in PERSONAL_CLASSES
         if name in _OWN:
             (own if personal else public).extend(_several(value))
         elif personal and described.type in PERSONAL_TYPES:
             known.extend(_several(value) if described.type == "person_name" else [value])
-    numbering = Numbering()
-    return {
-        name: redact(value, known, own, keep=public, numbering=numbering)
-        for name, described in dataset.fields.items()
-        if described.text and isinstance(value := raw.get(name), str) and value
-    }
+    return Told(known=tuple(known), own=tuple(own), public=tuple(public))
 
 
 def _several(value: str) -> list[str]:

@@ -162,6 +162,8 @@ class Redaction(Struct, frozen=True, kw_only=True):
     residual: int
     redactor: str
     """Version of the redactor; a new one scores again."""
+    doubts: tuple[tuple[int, int], ...] = ()
+    """Where in `strict` the doubts stand, for whoever reviews it."""
 
     @property
     def held(self) -> bool:

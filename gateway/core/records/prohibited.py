@@ -18,7 +18,7 @@ _BY_CONSENT = re.compile(
     r"^(?:个人|年|月|家庭)?(?:收入|存款)(?:金额|数额|余额|情况)?$|银行存款|有价证券|商业保险|不动产|房产信息|纳税(?:数额|金额)"
     r"|^(?:INCOME|DEPOSITS?|SECURITIES|INSURANCE|REAL_?ESTATE|TAX_?AMOUNT)$"
 )
-_CUES = ("血型", "型血", "性血", "信仰", "信奉", "皈依", "教徒", "基因", "指纹", "病史", "DNA", "dna")
+_CUES = ("收入", "存款", "纳税", "名下", "血型", "型血", "性血", "信仰", "信奉", "皈依", "教徒", "基因", "指纹", "病史", "DNA", "dna")
 _UNFOLDED = re.compile("[ \n\u2e80-\u2fdf\uf900-\ufaff\uff21-\uff5a]")
 """What may hide a cue: blanks between its characters, radicals and compatibility forms, full-width letters."""
 _VALUES = re.compile(
@@ -26,7 +26,10 @@ _VALUES = re.compile(
     r"|(?:信仰|信奉|皈依).{0,6}教(?![育学师材练职授训室养程具唆])|宗教信仰[为是:]|(?:佛|道|回|基督|天主|伊斯兰|东正)教徒"
     r"|(?:基因|DNA)(?:型|信息|数据|序列|检测|鉴定|比对|结果|结论|报告){0,3}:|(?:基因型|DNA序列|(?:基因|DNA)(?:检测|鉴定|比对)(?:结果|结论))[为是]"
     r"|指纹(?:信息|编号|数据|特征|号)?:|指纹(?:编号|特征|号)[为是]"
-    r"|病史"
+    r"|病史(?!采集|书写|记录|资料)"
+    r"|(?:个人|本人|家庭)(?:年|月)?(?:均)?(?:总|纯)?收入[为是约共计:]{0,3}[0-9一二三四五六七八九十百千万两]"
+    r"|(?:个人|本人|家庭|名下)(?:银行)?存款(?:余额)?[为是有约共计:]{0,3}[0-9一二三四五六七八九十百千万两]"
+    r"|(?:个人|本人)纳税(?:数额|金额|额)[为是约共计:]{0,3}[0-9]|名下(?:有|持有)?(?:有价证券|股票|基金|商业保险|不动产)[^,。;]{0,6}[0-9]"
 )
 
 
@@ -37,7 +40,7 @@ def prohibited_name(text: str, *, persons: bool = True) -> bool:
 
 
 def prohibited_text(text: str) -> bool:
-    """Whether a text tells religion, genes, fingerprints, blood type or medical history of somebody: a cue with its value."""
+    """Whether a text tells religion, genes, fingerprints, blood type, medical history or property of somebody: a cue with its value."""
     if not any(cue in text for cue in _CUES) and _UNFOLDED.search(text) is None:
         return False
     return _VALUES.search("".join(unicodedata.normalize("NFKC", text).split()).upper()) is not None

@@ -14,12 +14,21 @@ from gateway.core.records.model import Redaction
 from tests.core.disclosure.making import PERSON
 
 CORPORA = Path(__file__).parent / "corpora"
-HARMLESS = [line for line in (CORPORA / "harmless.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-PLANTED = [
-    (line.split("\t")[0], tuple(line.split("\t")[1].split("|")))
-    for line in (CORPORA / "planted.tsv").read_text(encoding="utf-8").splitlines()
-    if line
-]
+
+
+def lines(name: str) -> list[str]:
+    """The sentences of a corpus."""
+    return [line for line in (CORPORA / name).read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def secrets_of(name: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The sentences of a corpus with what must not come out of each; line ends and tabs are written with a backslash."""
+    pairs = [line.split("\t") for line in lines(name)]
+    return [(text.replace("\\n", "\n").replace("\\t", "\t"), tuple(said.split("|"))) for text, said in pairs]
+
+
+HARMLESS = lines("harmless.txt")
+PLANTED = secrets_of("planted.tsv")
 
 
 def squeezed(text: str) -> str:
@@ -35,10 +44,36 @@ def leaks(result: Redaction, secrets: tuple[str, ...]) -> bool:
 # --- corpora ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "secrets"), PLANTED, ids=[str(number) for number in range(len(PLANTED))])
-def test_planted_secrets_do_not_come_out(text: str, secrets: tuple[str, ...]) -> None:
+def test_planted_secrets_do_not_come_out() -> None:
     """Each is replaced, or the text is held."""
-    assert not leaks(redact(text, []), secrets)
+    leaked = [text for text, secrets in PLANTED if leaks(redact(text, []), secrets)]
+    held = sum(redact(text, []).held for text, _ in PLANTED)
+    print(f"planted: {len(PLANTED)} sentences, {len(leaked)} leak, {held} held, {len(PLANTED) - held - len(leaked)} replaced")
+    assert len(PLANTED) >= 600
+    assert leaked == []
+
+
+def test_of_a_name_not_half_comes_out() -> None:
+    """Where a name was replaced and the text published, no two characters of it stand beside the placeholder."""
+    for text, secrets in PLANTED:
+        result = redact(text, [])
+        for secret in secrets:
+            if result.held or len(secret) not in (3, 4) or any(sign.isascii() or not sign.isalpha() for sign in secret):
+                continue
+            rest = re.split(r"〔[^〕]*〕", result.strict)
+            assert not any(secret[:2] in piece[-2:] or secret[-2:] in piece[:2] for piece in rest), text
+
+
+def test_sentences_never_tuned_to() -> None:
+    """How the rules do on sentences that they were not made from: as told in the README, apart from the others."""
+    hostile, harmless = secrets_of("unseen_planted.tsv"), lines("unseen_harmless.txt")
+    leaked = [text for text, secrets in hostile if leaks(redact(text, []), secrets)]
+    held = [text for text in harmless if redact(text, []).held]
+    altered = [text for text in harmless if redact(text, []).strict != text]
+    print(f"unseen: {len(leaked)} of {len(hostile)} leak; of {len(harmless)} harmless {len(held)} held, {len(altered)} altered")
+    assert len(leaked) <= 5
+    assert len(held) <= len(harmless) / 10
+    assert not altered
 
 
 @pytest.mark.parametrize("around", ["当事人销售过期食品，{}。罚款5000元。", "{}", "（{}）", "1、{}；2、没收违法所得2418.65元。"])
@@ -55,7 +90,8 @@ def test_harmless_sentences_are_left_alone() -> None:
     """At most one in a hundred altered, one in ten held: what a review costs."""
     altered = [text for text in HARMLESS if redact(text, []).strict != text]
     held = [text for text in HARMLESS if redact(text, []).held]
-    assert len(HARMLESS) >= 100
+    print(f"harmless: {len(HARMLESS)} sentences, {len(altered)} altered, {len(held)} held")
+    assert len(HARMLESS) >= 600
     assert len(altered) <= len(HARMLESS) / 100, altered
     assert len(held) <= len(HARMLESS) / 10, held
 
@@ -78,6 +114,59 @@ def test_real_decisions_mostly_come_out(shared_data: Path) -> None:
     assert sum(result.strict != text for text, result in results) <= len(results) / 100
     amount = re.compile(r"[0-9][0-9,.]*(?:元|万元|（万元)")
     assert all(amount.findall(text) == amount.findall(result.strict) for text, result in results)
+
+
+# --- names, and what is told of somebody -------------------------------------------------------------------------------
+
+
+def test_a_name_behind_a_cue_is_replaced_where_it_ends_for_certain() -> None:
+    """The text stays readable and is not held; without certainty it is held, and nothing is guessed away."""
+    clear = redact("法定代表人：王建国，联系人李桂芳。", [])
+    assert clear.strict == "法定代表人：〔姓名1〕，联系人〔姓名2〕。"
+    assert not clear.held
+    unclear = redact("经查王建国未取得许可。", [])
+    assert unclear.held
+    assert unclear.strict == "经查王建国未取得许可。"
+
+
+def test_doubts_say_where_they_stand() -> None:
+    """In the redacted text, after whatever was replaced before them."""
+    result = redact(f"身份证{PERSON}，经查王建国未取得许可，号码12345678待核", [])
+    assert [result.strict[start:end] for start, end in result.doubts] == ["王建国", "12345678"]
+    assert result.residual == 2
+
+
+def test_names_in_every_script_and_order() -> None:
+    """Traditional characters, signs between characters, a dot, an alias, Latin letters, somebody beside somebody."""
+    for text in (
+        "張國強未經許可擅自營業",
+        "王\u200b建\u200b国签收",
+        "热合曼•伊明销售切糕",
+        "绰号“黑皮”的男子",
+        "收款人Wang Jianguo",
+        "由张三丰、李四光、王五常分工",
+    ):
+        assert redact(text, []).held or "〔姓名1〕" in redact(text, []).strict, text
+
+
+def test_firms_laws_and_places_are_nobody() -> None:
+    """Names of firms, laws, document numbers and villages stay, also where they begin like a person's."""
+    for text in (
+        "通化市王建国餐饮管理有限公司未公示价格",
+        "通化县赵家屯村未按规定公示",
+        "违反《马德里协定》的规定",
+        "通交罚字〔2025〕12号",
+        "东昌区李记饭店消毒不合格",
+    ):
+        assert redact(text, []) == Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR), text
+
+
+def test_illness_childhood_and_homes_are_spans_like_any_other() -> None:
+    """Told of somebody they are replaced; as the subject of a law or of an advertisement they stay."""
+    assert redact("其患有精神分裂症，现住二道江区铁厂镇一街5委3组", []).strict == "其〔健康1〕，现住〔地址1〕"
+    assert redact("被害人年仅9岁", []).strict == "被害人〔未成年1〕"
+    for text in ("该产品宣称可以预防高血压、糖尿病", "造成1人死亡、2人受伤", "患有有碍食品安全疾病的人员", "向未成年人销售烟草制品"):
+        assert redact(text, []).strict == text
 
 
 # --- profiles, numbering, values of the record ------------------------------------------------------------------------
@@ -142,7 +231,7 @@ def test_the_redactor_names_its_version() -> None:
 
 def test_doubt_holds() -> None:
     """Digits that nothing explains, a cue without a number behind it that was found, somebody named."""
-    for text in ("号码12345678待核", "联系 7654321", "账号:abcdef", "负责人王小明在场", "@微博"):
+    for text in ("号码12345678待核", "联系 7654321", "账号:abcdef", "王小明在场", "@微博"):
         assert redact(text, []).held, text
 
 
@@ -206,11 +295,18 @@ HOSTILE = [
     "·",
     "一",
     "1234567号",
+    "王小明",
+    "李·王·",
+    "住址：",
+    "有限公司",
+    "患",
+    "Wang Li ",
+    "22O599l98OO1O1OO13",
 ]
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_texts_come_to_an_end(unit: str) -> None:
-    """A quarter of a million characters of anything are read; worse than linear time would not end. The bench measures."""
-    text = unit * (250_000 // len(unit))
+    """A hundred thousand characters of anything are read; worse than linear time would not end. The bench measures."""
+    text = unit * (100_000 // len(unit))
     assert redact(text, ["王小明", PERSON]).redactor == REDACTOR

@@ -64,6 +64,9 @@ def test_ordinary_columns(name: str) -> None:
         "基因检测结果：阳性",
         "dna：abc",
         "ＤＮＡ信息：xyz",
+        "个人年收入约12万元",
+        "其名下存款余额为35000元",
+        "个人纳税额：4800元",
     ],
 )
 def test_cues_with_their_value(text: str) -> None:
@@ -86,6 +89,10 @@ def test_cues_with_their_value(text: str) -> None:
         "生产B型血浆分离机",
         "DNA提取仪器销售",
         "当事人患有疾病",
+        "营业收入500万元，违法收入3000元",
+        "当事人银行账户余额为12345678.90元",
+        "应扣未扣个人所得税12345.67元",
+        "病史采集不完整",
     ],
 )
 def test_texts_about_something_else(text: str) -> None:

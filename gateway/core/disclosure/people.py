@@ -1,0 +1,347 @@
+"""Who is named in a text, also where no cue stands beside the name.
+
+Rules: a stretch of Chinese is read twice: as the cheapest row of ordinary words (`lexicon`), and with a name at each place where a
+surname stands. Where the second reading is nearly as cheap as the first somebody is named; cues, deeds, titles and the ends of a
+clause make it likelier, the rest of a place's or a firm's name makes it impossible. Beside a name in an enumeration less is needed,
+and what is a name once is one wherever it stands. Every step is linear. This room must not replace anything.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, Lexicon, lexicon
+from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
+from gateway.core.disclosure.surnames import COMMON
+
+
+class Person(NamedTuple):
+    """A place where somebody seems to be named."""
+
+    start: int
+    end: int
+    weight: float
+    """How much likelier than ordinary words; it counts from zero on."""
+    sure: bool
+    """Behind a cue, and certain in where it ends."""
+
+
+_STRETCH: Final = re.compile("[\u3400-\u9fff]+")
+_NAME: Final = -1.0
+"""Cost of there being a name: below zero, for a name that is not seen is dearer than a word that is taken for one."""
+_GIVEN: Final = {1: 1.8, 2: 0.2}
+"""Cost of a given name of so many characters."""
+_NICK: Final = 4.5
+_NO_WORD: Final = 9.0
+"""A surname that costs more alone is hardly a word."""
+_WORDLIKE: Final = 7.8
+_CUE: Final = 7.5
+_CUE_OF_WORD: Final = 5.5
+"""What a cue adds, and what where the surname is a word too: 经营者向…, 消费者付…"""
+_NEAR: Final = -10.0
+"""From here on it is worth to look at what stands around."""
+_NEIGHBOUR: Final = -5.0
+"""What is enough for somebody who stands in a row with others."""
+_SURE: Final = 5.0
+_PIECE: Final = 500
+"""A longer stretch without any mark is read in pieces that overlap."""
+_MANY: Final = 2000
+"""A text that may name more is held as a whole, and not read to its end."""
+_NOBODY: Final = frozenset("某")
+_HOUSES: Final = frozenset("记")
+"""What firms are called after a surname: 李记饭店."""
+_NICKS: Final = frozenset("小老阿大")
+_NUMERALS: Final = frozenset("一二三四五六七八九十两几数")
+_OFFICIAL: Final = 4.0
+"""What a word of official texts costs more as a name."""
+_BRAND: Final = 8.2
+"""What a character costs at least that may be of a brand, and is no word beside a name."""
+_LISTED: Final = re.compile("(?:[、,，;； ]|以及|和|及|与|跟|同){1,2}")
+_AGED: Final = re.compile(
+    "[，,、（( ]{1,2}(?:性别)?(?:[男女]|[汉满回壮藏]族|朝鲜族|蒙古族|现年|年龄|[0-9]{1,3}周?岁|生于|身份证|公民身份"
+    "|[0-9]{4}年[^，,]{0,8}(?:出生|生))"
+)
+_NAMED_GOODS: Final = re.compile(
+    '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪])'
+)
+_DATED: Final = re.compile("于(?:[0-9二〇当次同]|上午|下午|凌晨)")
+_NUMBERED: Final = re.compile(
+    "[\u3400-\u9fff]{1,10}(?:[〔【\\[](?:19|20)[0-9]{2}年?[〕】\\]]|[(（](?:19|20)[0-9]{2}[)）](?=第?[0-9]))"
+    "|[\u3400-\u9fff]{1,7}[^签文数汉写名]字第?[0-9A-Z]{3}"
+    "|[(（](?:19|20)[0-9]{2}[)）][\u3400-\u9fff]{1,2}[0-9]{2,4}[行民刑执破财申初终]"
+)
+_FORM: Final = re.compile(
+    "有限公司|有限责任公司|股份公司|集团公司|分公司|支公司|合作社|支行|分行|营业部|营业厅|营业所|支局|分理处|经销处|药房"
+)
+_TRADES: Final = frozenset(
+    ["加工", "生产", "销售", "投资", "经营", "运输", "制作", "种植", "饲养", "屠宰", "租赁", "承包", "治疗", "捕捞", "通信", "手机", "贸易"]
+)
+"""What somebody may do, and a firm may be called after."""
+_STOP: Final = re.compile("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
+_FIRM_REACH: Final = 28
+_FOREIGN: Final = re.compile(f"[{TRANSLITERATED}]{{3,10}}")
+_DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺剂液")
+
+
+def people(text: str, public: bytearray) -> list[Person]:
+    """Everybody who seems to be named, in order, none overlapping another; `public` covers names of organisations and of laws."""
+    table = lexicon()
+    firms = list(_firms(text, table))
+    if firms:
+        public = bytearray(public) if public else bytearray(len(text))
+        for start, end in firms:
+            public[start:end] = b"\x01" * (end - start)
+    near: list[Person] = []
+    for start, end in _pieces(text):
+        if not public or not all(public[start:end]):
+            near += _Reading(text, start, end, table).persons(public)
+            if len(near) > _MANY:
+                near.append(Person(end, len(text), 0.0, False))
+                break
+    return _settled(text, near)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches of Chinese; a very long one in pieces that overlap."""
+    for stretch in _STRETCH.finditer(text):
+        start, end = stretch.span()
+        for at in range(start, end - 1, _PIECE):
+            yield at, min(end, at + _PIECE + 4)
+
+
+def _firms(text: str, table: Lexicon) -> Iterator[tuple[int, int]]:
+    """Where firms are named, from the name of their region to their legal form, and where document numbers stand."""
+    for found in _NUMBERED.finditer(text):
+        yield found.span()
+    deeds = signs().deeds
+    last = 0
+    for form in _FORM.finditer(text):
+        low = max(last, form.start() - _FIRM_REACH)
+        for stop in _STOP.finditer(text, low, form.start()):
+            low = stop.end()
+        last = form.end()
+        for at in range(low, form.start() - 1):  # what somebody does is no part of a firm's name
+            pair = text[at : at + 2]
+            if pair in deeds and pair not in _TRADES:
+                low = at + 2
+        for at in range(low, form.start() - 1):
+            if any(text[at : at + length] in table.regions for length in (2, 3, 4)):
+                yield at, form.end()
+                break
+
+
+def _settled(text: str, near: Sequence[Person]) -> list[Person]:
+    """Those that count, the likeliest first where two overlap; then their neighbours in a row."""
+    if not near:
+        return []
+    taken = bytearray(len(text) + 1)
+    chosen: list[Person] = []
+    for person in sorted(near, key=lambda each: (-each.weight, each.start)):
+        if person.weight < 0:
+            break
+        if not any(taken[person.start : person.end]):
+            taken[person.start : person.end] = b"\x01" * (person.end - person.start)
+            chosen.append(person)
+    if chosen and len(chosen) < len(near):
+        beside = [person for person in near if _NEIGHBOUR <= person.weight < 0 and not any(taken[person.start : person.end])]
+        starts = {person.start for person in chosen}
+        ends = {person.end for person in chosen}
+        for person in sorted(beside, key=lambda each: each.start):
+            if any(taken[person.start : person.end]) or not _in_a_row(text, person, starts, ends):
+                continue
+            taken[person.start : person.end] = b"\x01" * (person.end - person.start)
+            chosen.append(person._replace(sure=False))
+            starts.add(person.start)
+            ends.add(person.end)
+    return sorted(chosen)
+
+
+def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bool:
+    """Whether nothing but a comma or an "and" stands between this and somebody who counts."""
+    after = _LISTED.match(text, person.end)
+    if after is not None and after.end() in starts:
+        return True
+    return any(person.start - size in ends and _LISTED.fullmatch(text, person.start - size, person.start) for size in (1, 2))
+
+
+class _Reading:
+    """One stretch of Chinese, read as ordinary words from both ends."""
+
+    __slots__ = ("_back", "_end", "_forth", "_run", "_signs", "_start", "_table", "_text")
+
+    def __init__(self, text: str, start: int, end: int, table: Lexicon) -> None:
+        self._text, self._start, self._end, self._table = text, start, end, table
+        self._signs = signs()
+        self._run = text[start:end]
+
+    def persons(self, public: bytearray) -> Iterator[Person]:
+        """Whoever is worth a look."""
+        run, surnames, size = self._run, self._table.surnames, self._end - self._start
+        places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
+        foreign = _FOREIGN.search(run) is not None
+        if not places and not foreign:
+            return
+        self._read()
+        for at in places:
+            if not (public and public[self._start + at]):
+                yield from self._at(at, size)
+        if foreign:
+            yield from self._transliterated()
+
+    def _read(self) -> None:
+        """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
+        run, words, heads, alone = self._run, self._table.words, self._table.heads, self._table.alone
+        size = len(run)
+        forth = [1e9] * (size + 1)
+        forth[0] = 0.0
+        steps: list[list[tuple[int, float]]] = []
+        for at in range(size):
+            here = forth[at]
+            cost = alone.get(run[at], RARE)
+            step = [(at + 1, cost)]
+            if here + cost < forth[at + 1]:
+                forth[at + 1] = here + cost
+            head = heads.get(run[at : at + 2])
+            if head is not None:
+                for length in head:
+                    word = words.get(run[at : at + length])
+                    if word is not None and at + length <= size:
+                        step.append((at + length, word))
+                        if here + word < forth[at + length]:
+                            forth[at + length] = here + word
+            steps.append(step)
+        back = [0.0] * (size + 1)
+        for at in range(size - 1, -1, -1):
+            back[at] = min([back[to] + cost for to, cost in steps[at]])
+        self._forth, self._back = forth, back
+
+    def _at(self, at: int, size: int) -> Iterator[Person]:
+        """The names that may begin here: a surname of one or two characters, a given name of one or two, or a nickname."""
+        run, given = self._run, self._table.given
+        total = self._forth[size]
+        before = self._forth[at]
+        best: list[tuple[int, int, float]] = []
+        for family in (1, 2):
+            surname = self._table.surnames.get(run[at : at + family])
+            first = at + family
+            if surname is None or first > size or run[first : first + 1] in _HOUSES:
+                continue
+            if family == 1 and run[at : at + 2] in self._table.official:
+                surname += _OFFICIAL
+            if first < size and run[first] not in _NOBODY:
+                cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
+                best.append((at, first + 1, total - cost - _GIVEN[1] - self._back[first + 1]))
+                if first + 1 < size and run[first + 1] not in _NOBODY:
+                    cost += given.get(run[first + 1], RARE_GIVEN)
+                    best.append((at, first + 2, total - cost - _GIVEN[2] - self._back[first + 2]))
+            if (
+                at
+                and run[at - 1] in _NICKS
+                and (run[at] in COMMON or self._table.alone.get(run[at], RARE) > _NO_WORD)
+                and not (first < size and run[first] in _NOBODY)
+            ):
+                cost = self._forth[at - 1] + _NAME + _NICK + surname
+                best.append((at - 1, first, total - cost - self._back[first]))
+        if not best or max(likely for _, _, likely in best) < _NEAR:
+            return
+        weighed = [(start, end, *self._around(start, end, likely)) for start, end, likely in best if likely >= _NEAR - 6]
+        for start, end, weight, cued in weighed:
+            rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
+            ends = self._start + end
+            clear = ends >= len(self._text) or not "\u3400" <= self._text[ends] <= "\u9fff" or weight - rival >= _SURE
+            yield Person(self._start + start, ends, weight, cued and clear and weight >= _SURE)
+
+    def _transliterated(self) -> Iterator[Person]:
+        """Names of other languages without a dot: a row of such characters that are no words, with somebody's sign beside it."""
+        for found in _FOREIGN.finditer(self._run):
+            start, end = found.span()
+            if self._forth[end] - self._forth[start] < 6.0 * (end - start) or self._run[end : end + 1] in _DRUG:
+                continue
+            weight, cued = self._around(start, end, -0.8 if end - start < 4 else 2.5)
+            yield Person(self._start + start, self._start + end, weight, cued and end == len(self._run))
+
+    # --- what stands around --------------------------------------------------------------------------------------------
+
+    def _around(self, start: int, end: int, likely: float) -> tuple[float, bool]:
+        """How likely it is with what stands around it, and whether a cue stands before it."""
+        text = self._text
+        start, end = self._start + start, self._start + end
+        cued = self._cued(start)
+        if cued:
+            weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
+        else:
+            weight = likely + self._before(start)
+        return weight + self._after(start, end), cued
+
+    def _cued(self, start: int) -> bool:
+        text = self._text
+        for stop in range(start, max(-1, start - 5), -1):
+            for length in (2, 3, 4, 5, 6):
+                if text[max(0, stop - length) : stop] in self._signs.cues:
+                    return True
+            if text[stop - 1 : stop] not in MARKS:
+                return False
+        return False
+
+    def _before(self, start: int) -> float:
+        text, regions = self._text, self._table.regions
+        if text[start : start + 2] in regions or (start and text[start - 1 : start + 1] in regions):
+            return -3.0
+        if start == 0 or not "\u4e00" <= text[start - 1] <= "\u9fff":
+            return 1.0
+        for length in (4, 3, 2):
+            if text[max(0, start - length) : start] in self._signs.preludes:
+                return 2.0
+        return 1.3 if text[start - 1] in self._signs.preludes else 0.0
+
+    def _after(self, start: int, end: int) -> float:
+        text = self._text
+        if end >= len(text):
+            return 0.5
+        following = text[end]
+        if not "\u4e00" <= following <= "\u9fff":
+            if _AGED.match(text, end):
+                return 5.0
+            if _NAMED_GOODS.match(text, end):
+                return -8.0
+            return 0.5
+        if _DATED.match(text, end):
+            return 3.5
+        for length in (3, 2):
+            word = text[end : end + length]
+            if word in self._signs.titles:
+                return 4.5
+            if word in self._signs.deeds:
+                return 2.5
+        ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
+        if ending[0] in "家各" and ending[1] in PLACE_ENDS:
+            return -20.0
+        if following in PLACE_ENDS or self._firm(end):
+            return -9.0
+        return 0.7 if following in self._signs.deeds else 0.0
+
+    def _firm(self, at: int) -> bool:
+        """Whether what follows makes this the name of a firm: the rest of its brand, goods and trades, up to what firms are called."""
+        text, table, known, last = self._text, self._table, self._signs, self._end
+        first = at
+        stray = 0
+        while at < last and at - first <= 16:
+            for length in (6, 5, 4, 3, 2, 1):
+                if at + length <= last and text[at : at + length] in (known.firms_alone if at == first else known.firms):
+                    return not stray or text[at : at + length] in known.forms
+            for length in (4, 3, 2):
+                if at + length <= last and text[at : at + length] in table.nouns:
+                    at += length
+                    break
+            else:
+                if (
+                    stray == 2
+                    or at - first > 1
+                    or table.alone.get(text[at], RARE) < _BRAND
+                    or text[at] in known.deeds
+                    or text[at] in BEFORE
+                ):
+                    return False
+                stray += 1
+                at += 1
+        return False
