@@ -278,6 +278,22 @@ def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> 
             decoder.decode(answer.content)
 
 
+def test_a_caller_reads_his_rows_of_the_matrix(server: Server) -> None:
+    """Field by field what the public may see, linked from `/v1/me`; a dataset unknown or unseen is refused alike, a parameter too."""
+    link = server.get("/v1/me").json()["links"]["effective_fields"]
+    assert link == "http://127.0.0.1:8000/v1/me/fields"
+    answer = server.get("/v1/me/fields?dataset=administrative-penalties")
+    assert answer.headers["cache-control"] == "no-store"
+    rows = answer.json()["items"]
+    assert {row["tier"] for row in rows} == {"public"}
+    code = next(row for row in rows if (row["field"], row["subject_kind"]) == ("uscc", "individual_business"))
+    assert (code["treatment"], code["capabilities"]) == ("keep(8,0)", ["lookup"])
+    assert code["basis"]
+    assert "remark" not in {row["field"] for row in rows}
+    problem(server.get("/v1/me/fields?dataset=secrets"), 400, "invalid-parameter")
+    problem(server.get("/v1/me/fields?tier=department"), 400, "unknown-parameter")
+
+
 # --- header fields and validators -----------------------------------------------------------------------------------------
 
 

@@ -58,7 +58,14 @@ ME = Described(
     gives=shapes.Me,
     takes=(PURPOSE,),
     problems=("purpose-missing",),
-    example={"tier": "public", "purpose": "open.read", "purposes": ["open.read"], "app": None, "org": None, "credential": "none",
+    example={
+        "tier": "public",
+        "purpose": "open.read",
+        "purposes": ["open.read"],
+        "app": None,
+        "org": None,
+        "credential": "none",
+        "links": {"effective_fields": "https://h/v1/me/fields"},
         "quotas": [{"name": "burst", "quota": 60, "window_s": 60, "remaining": 59, "full_in_s": 1}],
     },
 )
@@ -78,6 +85,7 @@ async def me(request: AnyRequest) -> Reply:
             "org": caller.org,
             "credential": caller.credential_kind,
             "quotas": asked.house.limits.state(asked.charge),
+            "links": {"effective_fields": f"{asked.house.origin}/v1/me/fields"},
         }
     )
     return Reply(200, [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE], body)

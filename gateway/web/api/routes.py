@@ -4,11 +4,12 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, lists, records, subjects
+from gateway.web.api import audit, basics, datasets, effective, lists, records, subjects
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
     *audit.HANDLERS,
+    *effective.HANDLERS,
     *subjects.HANDLERS,
     *records.HANDLERS,
     *lists.HANDLERS,

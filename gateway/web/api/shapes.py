@@ -297,6 +297,27 @@ class QuotaState(Struct, kw_only=True):
     full_in_s: int
 
 
+class EffectiveField(Struct, kw_only=True):
+    """One cell of the policy matrix, as it governs the caller."""
+
+    dataset: str
+    field: str
+    label: str
+    subject_kind: str
+    tier: str
+    purpose: str
+    treatment: str
+    capabilities: list[str]
+    basis: list[dict[str, str | None]]
+
+
+class EffectiveFields(Struct, kw_only=True):
+    """What the caller may see, for the purpose of the request."""
+
+    items: list[EffectiveField]
+    policy_version: Count
+
+
 class Me(Struct, kw_only=True):
     """Who the gateway takes the caller for."""
 
@@ -307,6 +328,7 @@ class Me(Struct, kw_only=True):
     org: str | None
     credential: str
     quotas: list[QuotaState]
+    links: dict[str, Uri]
 
 
 class VerifierKey(Struct, kw_only=True, rename={"from_": "from"}):
