@@ -113,8 +113,8 @@ def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: R
             wrong = "the field is dropped"
         elif capability not in dataset.fields[name].query:
             wrong = "the field's own `query` does not offer it"
-        elif capability == "lookup" and (plan.tier, plan.kind) == ("public", "natural"):
-            wrong = "the public looks up no natural person"
+        elif capability == "lookup" and plan.kind == "natural" and plan.tier not in SHARING_TIERS:
+            wrong = f"{plan.tier} looks up no natural person: that takes a duty or an agreement"
         elif cell.class_ in PERSONAL_CLASSES and capability in GUESSABLE:
             wrong = "a field about persons is only looked up whole"
         elif (

@@ -144,12 +144,31 @@ def read_disclosure_files(files: Mapping[str, bytes]) -> DisclosureFiles:
     file = _file(files, "redlines.toml")
     redlines = file.convert(file.values, Redlines)
     for number, redline in enumerate(redlines.redlines):
+        if any(other.id == redline.id for other in redlines.redlines[:number]):
+            raise file.error(f"red line {redline.id} stands twice", "redlines", number, hint="give it an id of its own")
         when = redline.when
         named = [name for name, value in (("flag", when.flag), ("class", when.class_), ("field", when.field)) if value is not None]
         if len(named) != 1:
-            raise file.error(f"red line {redline.id}: `when` names exactly one of flag, class, field", "redlines", number)
+            raise file.error(
+                f"red line {redline.id}: `when` names exactly one of flag, class, field",
+                "redlines",
+                number,
+                hint='for example when = { class = "P3" }',
+            )
         if (redline.max == "drop-row") != (when.flag is not None):
-            raise file.error(f'red line {redline.id}: a flag takes max = "drop-row", a class or a field a treatment', "redlines", number)
+            raise file.error(
+                f'red line {redline.id}: a flag takes max = "drop-row", a class or a field a treatment',
+                "redlines",
+                number,
+                hint="a flag is about the whole record",
+            )
+    seen: set[tuple[str, SubjectKind]] = set()
+    for number, exception in enumerate(redlines.exceptions):
+        for kind in exception.kinds:
+            if (exception.field, kind) in seen:
+                detail = f"the exception of {exception.field} stands twice for {kind}"
+                raise file.error(detail, "exceptions", number, hint="one exception a field and kind, so that its end is plain")
+            seen.add((exception.field, kind))
     return DisclosureFiles(
         tiers=tiers.tiers,
         classes=tiers.classes,

@@ -78,7 +78,8 @@ class PolicyFile:
     def error(self, detail: str, *path: str | int, code: str = "policy-parse", field: str | None = None, rule: str | None = None,
               hint: str | None = None) -> PolicyError:
         """An error about the value at a path."""
-        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path) or 1, field=field, rule=rule, hint=hint)
+        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path) or 1, field=field, rule=rule,
+                           hint=hint or "every key and its values stand in policies/README.md")
 
     def only(self, allowed: Iterable[str]) -> None:
         """Refuse top-level keys other than these."""

@@ -1,18 +1,27 @@
 """Policies: the shipped ones compile to the plans they describe, and every fault is refused with file, line and what to do."""
 
 import hashlib
+import json
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from itertools import product
 
+import msgspec
 import pytest
 import rfc8785
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gateway.core.disclosure.deciding import Decider
 from gateway.core.disclosure.masking import DROPPED, nothing
 from gateway.core.disclosure.plans import digest
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
 from gateway.core.disclosure.row_rules import Attributes, allows
+from gateway.core.disclosure.rules import DisclosureFiles, Rule, read_disclosure_files, read_rules
 from gateway.core.disclosure.treatments import CLEAR, DROP, Keep, Redact, Surname, leq
 from gateway.core.errors import PolicyError
-from gateway.core.records.model import SUBJECT_KINDS
+from gateway.core.records.catalogue import Catalogue, read_catalogue
+from gateway.core.records.model import SUBJECT_KINDS, DatasetId
 from tests.core.disclosure.bulk import LIMIT, bulk
 from tests.core.disclosure.making import (
     DEPARTMENT,
@@ -558,6 +567,18 @@ def test_red_lines_lower_every_rule() -> None:
         ("redlines.toml", f'field = "{PENALTIES}.uscc"', 'field = "penalties.uscc"', "policy-S10"),
         ("redlines.toml", "until = 2027-12-31", "", "policy-parse"),
         ("redlines.toml", "from = 2021-06-01", "from = 2021-06-01, until = 2025-01-01", "policy-S10"),
+        ("redlines.toml", 'id = "sensitive"', 'id = "minor"', "policy-parse"),
+        ("redlines.toml", 'when = { flag = "minor" }', 'when = { flag = "young" }', "policy-parse"),
+        ("tiers.toml", 'rate_class = "office"', 'rate_class = "offices"', "policy-S10"),
+        ("tiers.toml", 'rate_class = "office"', "rate_class = 1", "policy-parse"),
+        ("tiers.toml", "head = 0.2", "head = 0.3", "policy-parse"),
+        ("tiers.toml", "head = 0.2", "head = 0", "policy-parse"),
+        ("tiers.toml", "stream_s = 30", "stream_s = 0", "policy-parse"),
+        ("tiers.toml", "lookup = 5", "lookup = 5\nlookups = 5", "policy-parse"),
+        ("tiers.toml", "{ q = 60, w = 60 }", "{ q = 0, w = 60 }", "policy-parse"),
+        ("purposes.toml", 'retention = "audit.personal"', 'retention = "audit.personnel"', "policy-S10"),
+        ("purposes.toml", 'assurance = "bound"', 'assurance = "weak"', "policy-parse"),
+        ("purposes.toml", 'case_ref = "required"', 'case_ref = "maybe"', "policy-parse"),
     ],
 )
 def test_faults_of_the_other_files(path: str, old: str, new: str, code: str) -> None:
@@ -568,7 +589,7 @@ def test_faults_of_the_other_files(path: str, old: str, new: str, code: str) -> 
     except PolicyError as error:
         errors = (error,)
     assert (code, path) in [(error.code, error.file) for error in errors]
-    assert all(error.line is not None for error in errors)
+    assert all(error.line is not None and error.hint for error in errors)
 
 
 def test_duplicate_keys_and_missing_files_are_refused() -> None:
@@ -578,6 +599,75 @@ def test_duplicate_keys_and_missing_files_are_refused() -> None:
     files = dict(shipped_files())
     del files["redlines.toml"]
     assert refused(files).file == "redlines.toml"
+
+
+def test_costs_are_counted_in_fifths() -> None:
+    """As the buckets count; what a unit goes how far stays as it is written."""
+    costs = shipped().costs
+    assert (costs.request, costs.head, costs.lookup, costs.export_rows, costs.stream_s) == (5, 1, 25, 1000, 30)
+    assert {info.rate_class for info in shipped().tiers.values()} <= set(shipped().rate_classes)
+
+
+def test_a_plan_owes_what_its_rule_and_its_purpose_demand() -> None:
+    """A case where either asks for one; the class of the tier where the rule names none."""
+    files = bent(FILE, ('case_ref = "required", rate_class = "office"', 'case_ref = "none"'))
+    owed = plan_of(PENALTIES, *DEPARTMENT, "legal", compile_policies(files, version=1, today=TODAY)).obligations
+    assert (owed.case_ref, owed.rate_class) == ("required", "office")
+
+
+def test_schemas_mention_only_what_is_shown() -> None:
+    """Of every plan: its shown fields and the summary, nothing of a hidden one, neither name nor label nor wire name."""
+    for (name, _, _), held in shipped().plan_sets.items():
+        described = shipped().catalogue.datasets[name].fields  # type: ignore[index]  # ids are text here
+        for plan in held.plans.values():
+            shown = {step.field for step in plan.steps}
+            assert set(plan.schema["properties"]) == shown | ({"summary"} if plan.texts else set())
+            assert plan.schema["additionalProperties"] is False
+            told = str({key: dict(value) for key, value in plan.schema["properties"].items()})
+            labels = {described[field].label for field in shown}
+            assert not any(
+                f"'{field.label}'" in told for hidden, field in described.items() if hidden not in shown and field.label not in labels
+            )
+            assert json.loads(msgspec.json.encode(plan.schema, enc_hook=dict))["type"] == "object"
+
+
+_CEILINGS = st.sampled_from(
+    ["drop", "exists", "surname", "pseudonym", '{ do = "keep", first = 4 }', '{ do = "generalise", to = "year" }', "clear"]
+)
+_TARGETS = st.one_of(
+    st.sampled_from(["O", "B1", "P1", "P2", "P3"]).map(lambda name: f'class = "{name}"'),
+    st.sampled_from(["name", "uscc", "id_no", "facts", "decision_date", "fine_amount"]).map(lambda name: f'field = "{PENALTIES}.{name}"'),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(_TARGETS, _CEILINGS, st.sets(st.sampled_from(["public", "subject", "department", "partner"]), max_size=2))
+def test_a_red_line_never_widens(target: str, ceiling: str, spared: set[str]) -> None:
+    """Whatever it is about, and whomever it spares: no cell shows more with it, and no right is gained."""
+    maximum = ceiling if ceiling.startswith("{") else f'"{ceiling}"'
+    line = f"""[[redlines]]
+id = "drawn"
+when = {{ {target} }}
+max = {maximum}
+except = [{", ".join(f'"{tier}"' for tier in sorted(spared))}]
+basis = [{{ law = "法", from = 2020-01-01 }}]
+
+[[exceptions]]"""
+    catalogue, texts, rules = _read(bent("redlines.toml", ("[[exceptions]]", line)))
+    dataset = catalogue.datasets[DatasetId(PENALTIES)]
+    drawn, plain = Decider(texts), Decider(_read(shipped_files())[1])
+    for rule in rules:
+        for tier, kind, name in product(rule.tiers, rule.kinds, dataset.fields):
+            narrow, wide = (decider.cell(dataset, name, tier, kind, rule) for decider in (drawn, plain))
+            assert leq(narrow.treatment, wide.treatment)
+            assert set(narrow.capabilities) <= set(wide.capabilities)
+            assert tier not in spared or narrow == wide
+
+
+def _read(files: Mapping[str, bytes]) -> tuple[Catalogue, DisclosureFiles, tuple[Rule, ...]]:
+    catalogue = read_catalogue(files)
+    tables = catalogue.rules[DatasetId(PENALTIES)]
+    return catalogue, read_disclosure_files(files), read_rules(DatasetId(PENALTIES), tables, FILE, files[FILE])
 
 
 def test_ten_thousand_rules_are_the_limit() -> None:
