@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.errors import StoreError
 from gateway.core.records.model import Admitted, LifeDates, Period, Redaction
 from gateway.settings import Clock
@@ -46,7 +47,7 @@ async def the_record(store: Store, outcome: Outcome, fields: frozenset[str] | No
 
 async def test_statement_becomes_record(store: Store, accept: Any) -> None:
     """What was said is what is loaded: values, dates, texts, envelope; and one row of the log says so."""
-    texts = [{"facts": Redaction(strict="当事人〔姓名1〕", third_parties="当事人", residual=0, redactor="1")}]
+    texts = [{"facts": Redaction(strict="当事人〔姓名1〕", third_parties="当事人", residual=0, redactor=REDACTOR)}]
     said = penalty()
     (outcome,) = await accept(said, texts=texts)
     assert (outcome.result, outcome.version, outcome.seq, outcome.place) == ("accepted", 1, 1, "f.csv!R2")

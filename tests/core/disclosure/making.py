@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.core.disclosure.plans import Plan, Policies
 from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.errors import PolicyError
 from gateway.core.records.identifiers import uscc_check_character
 from gateway.core.records.model import LifeDates, Record, Redaction, SubjectKind, Unpublished, Value
@@ -82,7 +83,7 @@ TEXT_FIELDS = ("violation_type", "facts", "legal_basis", "content")
 
 def clean(text: str) -> Redaction:
     """A text in which the redactor found nothing."""
-    return Redaction(strict=text, third_parties=text, residual=0, redactor="1")
+    return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
 
 
 def penalty(kind: SubjectKind = "legal", values: Mapping[str, Value] | None = None, **changes: Any) -> Record:

@@ -14,6 +14,7 @@ from gateway.core.disclosure.masking import unchanged
 from gateway.core.disclosure.plans import Mode, Policies, Step
 from gateway.core.disclosure.policy import compile_policies
 from gateway.core.disclosure.pseudonyms import keyed, pseudonym
+from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.disclosure.row_language import Attributes, allows
 from gateway.core.disclosure.views import Mark, View, closed_gate, redacted_texts, view
 from gateway.core.records.model import (
@@ -107,7 +108,9 @@ def test_a_natural_person_has_no_public_view() -> None:
 
 def test_the_department_sees_the_same_record_otherwise() -> None:
     """Name and code of the household, the citizen number of a person to its sixth digit, the text without third persons."""
-    household = penalty("individual_business", texts={"facts": Redaction(strict="〔姓名1〕", third_parties="乙", residual=3, redactor="1")})
+    household = penalty(
+        "individual_business", texts={"facts": Redaction(strict="〔姓名1〕", third_parties="乙", residual=3, redactor=REDACTOR)}
+    )
     made = seen(household, DEPARTMENT)
     assert made.fields["name"] == "东昌区甲乙小吃店"
     assert made.fields["uscc"] == HOUSEHOLD
@@ -146,7 +149,7 @@ def test_what_is_not_there_is_null_where_it_may_be_shown() -> None:
 
 def test_a_held_text_is_said_to_be_held() -> None:
     """The field is absent, `treatments` says so, and a summary of what is shown anyway stands in its place."""
-    doubtful = Redaction(strict="联系人〔电话1〕", third_parties="x", residual=1, redactor="1")
+    doubtful = Redaction(strict="联系人〔电话1〕", third_parties="x", residual=1, redactor=REDACTOR)
     made = seen(
         penalty(texts={"facts": doubtful, "content": clean("罚款12000元。"), "violation_type": clean("x"), "legal_basis": clean("y")})
     )
