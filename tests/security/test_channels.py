@@ -1,0 +1,391 @@
+"""The thirty inference channels of policy.md §17, each closed: one test a row, named after it.
+
+Strategy: the sample city is asked over a real socket as its attackers would ask it: the public, a developer's guess, a department
+that may see more. What is proven by enumeration or over two stores elsewhere is tried here by hand once more.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from gateway.core.disclosure.plans import PERSONAL_CLASSES
+from gateway.core.disclosure.policy import check_policies
+from gateway.operations.change_policy import read_folder
+from gateway.operations.set_up import shipped_policies
+from tests.web.city import City, Server
+
+PENALTIES = "dataset=administrative-penalties"
+CITIZEN = "220599198001010013"
+HIDDEN = ("id_no", "legal_representative", "legal_representative_id_no", "remark", "conduct_end", "publish_until_hint")
+NEVER = "no_such_field"
+
+
+def problem(answer: Any, *, without: str = "") -> dict[str, Any]:
+    """A problem without what differs each time, and without the name that was sent."""
+    document = json.loads(answer.text.replace(without, "…") if without else answer.text)
+    return {name: value for name, value in document.items() if name not in ("instance", "trace_id")}
+
+
+def records(server: Server, query: str = PENALTIES, **headers: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = server.get(f"/v1/records?{query}&limit=100", **headers).json()["items"]
+    return items
+
+
+def of_kind(items: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    return next(item for item in items if item["subject"]["kind"] == kind)
+
+
+@pytest.fixture(scope="session")
+def person(server: Server, office: Mapping[str, str]) -> dict[str, Any]:
+    """A record about a natural person, as the department sees it."""
+    return of_kind(records(server, **office), "person")
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("how", ["{}=1", "{}__gte=1", "{}__prefix=1", "{}__in=1,2"])
+def test_channel_01_filter_on_a_masked_field(server: Server, name: str, how: str) -> None:
+    """A hidden field and one that never was give the same 400, but for the name that was sent."""
+    hidden = server.get(f"/v1/records?{PENALTIES}&{how.format(name)}")
+    never = server.get(f"/v1/records?{PENALTIES}&{how.format(NEVER)}")
+    assert hidden.status_code == never.status_code == 400
+    assert problem(hidden, without=name) == problem(never, without=NEVER)
+    assert problem(hidden)["code"] == "unknown-parameter"
+
+
+def test_channel_01_masked_is_not_filterable_for_the_department_either(server: Server, office: Mapping[str, str]) -> None:
+    """The department sees six digits of an identity number: it cannot filter by them."""
+    assert server.get(f"/v1/records?{PENALTIES}&id_no=220599", **office).json()["code"] == "unknown-parameter"
+
+
+def test_channel_02_equality_lookup(server: Server, person: dict[str, Any]) -> None:
+    """Whether a person has a penalty cannot be asked by the public: not by number, not by name, on no path."""
+    for query in (f"q={CITIZEN}", f"q={person['subject']['name']}"):
+        assert server.get(f"/v1/subjects?{query}").json()["items"] == []
+        assert server.get(f"/v1/suggest?{query}").json()["items"] == []
+    refused = server.client.post("/v1/lookups", json={"id_no": CITIZEN, "name": "测试人甲"})
+    absent = server.client.post("/v1/lookups", json={"id_no": "220599198001010021", "name": "测试人乙"})
+    assert refused.status_code == absent.status_code
+    assert refused.status_code in (401, 403, 404)
+    assert problem(refused) == problem(absent)
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_channel_03_sort_by_a_masked_field(server: Server, name: str) -> None:
+    """Sort keys are clear fields; a hidden one and one that never was read alike."""
+    hidden, never = (server.get(f"/v1/records?{PENALTIES}&sort={each}") for each in (name, NEVER))
+    assert hidden.status_code == never.status_code == 400
+    assert problem(hidden, without=name) == problem(never, without=NEVER)
+
+
+def test_channel_04_default_order(server: Server) -> None:
+    """Without a sort the order is that of random ids: neither time nor alphabet."""
+    items = records(server)
+    assert [item["id"] for item in items] == sorted(item["id"] for item in items)
+    for key in ("seq", "decision_date"):
+        told = [item[key] for item in items]
+        assert told != sorted(told)
+        assert told != sorted(told, reverse=True)
+
+
+def test_channel_05_facets_and_suggestions(server: Server, office: Mapping[str, str], person: dict[str, Any]) -> None:
+    """Facets of hidden fields are unknown; suggestions name organisations only; no facet tells fewer than k persons."""
+    assert server.get(f"/v1/records?{PENALTIES}&facet=id_no").status_code == 400
+    for caller in ({}, office):
+        told = server.get(f"/v1/suggest?q={person['subject']['name'][:1]}", **caller).text
+        assert person["subject"]["name"] not in told
+    facets = server.get(f"/v1/records?{PENALTIES}&facet=severity", **office)
+    for facet in (facets.json().get("facets") or {}).values():
+        assert all(value["count"] is None or value["count"] >= 5 for value in facet["values"])
+
+
+def test_channel_06_full_text_search(server: Server, sqlite_city: City) -> None:
+    """What was redacted out of a text is not found by it; an answer has no scores."""
+    answer = server.get("/v1/subjects?q=电话")
+    assert "score" not in answer.text
+    assert "〔" not in json.dumps([item.get("highlight") for item in answer.json()["items"]], ensure_ascii=False)
+    assert server.get("/v1/subjects?q=13900000000").json()["items"] == []
+
+
+def test_channel_07_cursors(server: Server, office: Mapping[str, str]) -> None:
+    """A cursor tells nothing, and is good for its own query and caller only."""
+    url = server.get(f"/v1/records?{PENALTIES}&limit=5&sort=-decision_date").json()["next"]
+    cursor = url.rpartition("cursor=")[2]
+    assert "rec_" not in cursor
+    assert not re.search(r"20[0-9]{2}-", cursor)
+    for query, headers in ((f"{PENALTIES}&limit=5&sort=decision_date", {}), (f"{PENALTIES}&limit=5&sort=-decision_date", dict(office))):
+        answer = server.get(f"/v1/records?{query}&cursor={cursor}", **headers)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad-cursor")
+
+
+def test_channel_08_counts(server: Server, office: Mapping[str, str]) -> None:
+    """The public's counts and `rows` hold no natural person; the department's are rounded, below k suppressed."""
+    public = server.get(f"/v1/records?{PENALTIES}&count=exact&limit=100").json()
+    rows = next(each["rows"] for each in server.get("/v1/datasets").json()["items"] if each["id"] == "administrative-penalties")
+    exported = server.get(f"/v1/records.ndjson?{PENALTIES}&limit=all").text.count("\n")
+    assert rows == exported
+    assert public["count"]["value"] <= len(records(server)) + 1000
+    count = server.get(f"/v1/records?{PENALTIES}&count=exact", **office).json()["count"]
+    assert count["kind"] in ("rounded", "suppressed")
+    assert count["value"] is None or count["value"] % 5 == 0
+
+
+def test_channel_09_aggregates(server: Server, office: Mapping[str, str]) -> None:
+    """There is no aggregate to subtract: two counts that differ by one person are told alike."""
+    whole = server.get(f"/v1/records?{PENALTIES}&count=exact", **office).json()["count"]
+    persons = [item for item in records(server, **office) if item["subject"]["kind"] == "person"]
+    one = persons[0]["decision_date"]
+    less = server.get(f"/v1/records?{PENALTIES}&count=exact&decision_date__gt={one}", **office).json()["count"]
+    assert whole["kind"] != "exact"
+    assert less["kind"] != "exact"
+
+
+def test_channel_10_validators(server: Server, office: Mapping[str, str]) -> None:
+    """A validator belongs to a plan: the department's and the public's of one record differ, and say nothing of a version."""
+    item = of_kind(records(server), "enterprise")
+    here, there = server.get(f"/v1/records/{item['id']}"), server.get(f"/v1/records/{item['id']}", **office)
+    assert here.headers["etag"] != there.headers["etag"]
+    assert "last-modified" not in here.headers
+    assert "version" not in here.json()
+    assert here.json()["seq"] != 0
+
+
+def test_channel_11_conditional_requests(server: Server, office: Mapping[str, str]) -> None:
+    """A validator of another view never gives 304."""
+    item = of_kind(records(server), "enterprise")
+    tag = server.get(f"/v1/records/{item['id']}").headers["etag"]
+    assert server.get(f"/v1/records/{item['id']}", if_none_match=tag).status_code == 304
+    assert server.get(f"/v1/records/{item['id']}", if_none_match=tag, **office).status_code == 200
+
+
+def test_channel_12_length_and_compression(server: Server, office: Mapping[str, str]) -> None:
+    """Masks have one length; what a personal plan answers is never compressed."""
+    numbers = {item["fields"]["id_no"] for item in records(server, **office) if item["fields"].get("id_no")}
+    assert numbers
+    assert {len(number) for number in numbers} == {10}
+    assert "content-encoding" not in server.get(f"/v1/records?{PENALTIES}&limit=100", accept_encoding="gzip", **office).headers
+    assert server.get(f"/v1/records?{PENALTIES}&limit=100", accept_encoding="gzip").headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("path", ["/v1/records?dataset={}", "/v1/subjects/{}", "/v1/records/{}", "/v1/validate/uscc/{}", "/v1/lists/{}"])
+def test_channel_13_error_texts(server: Server, path: str) -> None:
+    """No error repeats a citizen number that was sent, and none offers one."""
+    answer = server.get(path.format(CITIZEN))
+    assert CITIZEN not in answer.text
+    assert CITIZEN[6:14] not in answer.text
+
+
+def test_channel_14_absent_and_hidden(server: Server, person: dict[str, Any]) -> None:
+    """A record that the public may not see and one that never was are the same 404: bytes and header fields."""
+    hidden, absent = f"/v1/records/{person['id']}", "/v1/records/rec_" + "a" * 26
+    assert problem(server.get(hidden)) == problem(server.get(absent))
+    assert server.get(hidden).headers.keys() == server.get(absent).headers.keys()
+    subject = f"/v1/subjects/{person['subject']['id']}"
+    assert problem(server.get(subject)) == problem(server.get("/v1/subjects/sub_" + "a" * 26))
+
+
+def test_channel_15_change_feed(server: Server, office: Mapping[str, str], person: dict[str, Any]) -> None:
+    """The public's feed has no item of a record it may not see; its numbers have gaps only where a removal took an earlier item away."""
+    items = server.get("/v1/changes?since=0&limit=1000").json()["items"]
+    assert person["id"] not in {item.get("record") for item in items}
+    removals = sum(item["op"] == "del" for item in items)
+    assert items[-1]["seq"] - len(items) <= removals
+    for item in items:
+        if item["op"] == "del":
+            assert set(item) <= {"seq", "op", "at", "dataset", "list", "record", "reason", "reason_label"}
+            assert item["reason"] in ("expired", "corrected", "removed")
+
+
+def test_channel_16_exports(server: Server, person: dict[str, Any]) -> None:
+    """An export is the same plan as the page: same rows, same fields, no person; the plan is named in its header."""
+    page = {item["id"]: item for item in records(server)}
+    answer = server.get(f"/v1/records.ndjson?{PENALTIES}&limit=all")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert answer.headers["policy-plan"] == server.get(f"/v1/records?{PENALTIES}").headers["policy-plan"]
+    assert person["id"] not in {line["id"] for line in lines}
+    for line in lines:
+        if line["id"] in page:
+            assert set(line["fields"]) <= set(page[line["id"]]["fields"])
+    guarded = server.get(f"/v1/records.csv?{PENALTIES}&limit=all&excel=1").text
+    assert not re.search(r'(?:^|,)"?[=+@]', guarded, re.MULTILINE)
+
+
+def test_channel_17_children(server: Server, office: Mapping[str, str], person: dict[str, Any]) -> None:
+    """Records under a subject come through their own plan: a person's subject shows the public none of them."""
+    assert server.get(f"/v1/subjects/{person['subject']['id']}/records").status_code == 404
+    assert server.get(f"/v1/subjects/{person['subject']['id']}/records", **office).status_code == 200
+    for name in ("include", "expand", "embed"):
+        assert server.get(f"/v1/records?{PENALTIES}&{name}=subject").json()["code"] == "unknown-parameter"
+
+
+def test_channel_18_history(server: Server) -> None:
+    """No old snapshot is served beside the plan in force."""
+    item = of_kind(records(server), "enterprise")
+    for path in (f"/v1/records/{item['id']}/versions", f"/v1/records/{item['id']}/history", f"/v1/records/{item['id']}/attachments"):
+        assert server.get(path).status_code == 404
+    assert server.get(f"/v1/records/{item['id']}?version=1").json()["code"] == "unknown-parameter"
+
+
+def plans() -> list[Any]:
+    """Every plan of the shipped policies."""
+    found = check_policies(read_folder(shipped_policies()), version=1, today=date(2026, 6, 1))
+    assert found.policies is not None
+    return [plan for held in found.policies.plan_sets.values() for plan in held.plans.values()]
+
+
+def test_channel_19_derived_fields(server: Server) -> None:
+    """No plan shows a field that is made of a hidden one better than that one (S7)."""
+    order = {"drop": 0, "exists": 1, "clear": 3}
+    found = check_policies(read_folder(shipped_policies()), version=1, today=date(2026, 6, 1)).policies
+    assert found is not None
+    for plan in plans():
+        for name, described in found.catalogue.datasets[plan.dataset].fields.items():
+            for source in described.derived_from:
+                here, there = plan.treatments.get(name, "clear"), plan.treatments.get(source, "clear")
+                here = here if name in plan.schema["properties"] else "drop"
+                there = there if source in plan.schema["properties"] else "drop"
+                assert order.get(here, 2) <= order.get(there, 2), (plan.dataset, plan.tier, name)
+
+
+def test_channel_20_windows_across_tiers(server: Server) -> None:
+    """Over all plans of all tiers the shown windows of a field lie within each other (S5): nothing adds up."""
+    windows: dict[tuple[str, str], set[tuple[int, int]]] = {}
+    for plan in plans():
+        for name, cell in plan.reasons.items():
+            if type(cell.treatment).__name__ == "Keep":
+                windows.setdefault((plan.dataset, name), set()).add((cell.treatment.first, cell.treatment.last))
+    assert windows
+    for field, found in windows.items():
+        chain = sorted(found)
+        assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(chain)), (field, chain)
+
+
+def test_channel_21_union_of_purposes(server: Server) -> None:
+    """Two purposes of one tier show together no more than the wider of both: all windows of all plans are one chain."""
+    by_tier: dict[tuple[str, str, str, str], list[Any]] = {}
+    for plan in plans():
+        for name, cell in plan.reasons.items():
+            by_tier.setdefault((plan.dataset, plan.tier, plan.kind, name), []).append(cell.treatment)
+    for cells in by_tier.values():
+        keeps = [cell for cell in cells if type(cell).__name__ == "Keep"]
+        for one in keeps:
+            for other in keeps:
+                assert (one.first <= other.first and one.last <= other.last) or (other.first <= one.first and other.last <= one.last)
+
+
+def test_channel_22_join_across_datasets(server: Server) -> None:
+    """A household's decision number stands nowhere in the public's answers: it would lead to the operator (`link_key`)."""
+    numbers = 0
+    for dataset in ("administrative-penalties", "administrative-licences"):
+        for item in records(server, f"dataset={dataset}"):
+            if item["subject"]["kind"] == "household":
+                numbers += 1
+                assert item.get("document_number") is None
+    household = ("administrative-penalties", "public", "individual_business")
+    shown = [plan for plan in plans() if (plan.dataset, plan.tier, plan.kind) == household]
+    assert shown
+    assert all("document_number" not in plan.schema["properties"] for plan in shown)
+
+
+def test_channel_23_pseudonyms(server: Server) -> None:
+    """No plan gives a recipient a pseudonym beside a part of the same value."""
+    for plan in plans():
+        kinds = {name: type(cell.treatment).__name__ for name, cell in plan.reasons.items()}
+        assert not {name for name, kind in kinds.items() if kind == "Pseudonym"} & {name for name, kind in kinds.items() if kind == "Keep"}
+
+
+def test_channel_24_shared_caches(server: Server, office: Mapping[str, str]) -> None:
+    """Personal plans are kept nowhere; every answer varies by credential and names its plan."""
+    for path in (f"/v1/records?{PENALTIES}", "/v1/changes?since=0", "/v1/datasets"):
+        public, bound = server.get(path), server.get(path, **office)
+        assert "public" in public.headers["cache-control"]
+        assert bound.headers["cache-control"] in ("no-store", "private, max-age=0, must-revalidate")
+        assert "Authorization" in public.headers["vary"]
+        assert public.headers["policy-plan"] != bound.headers["policy-plan"]
+        assert public.headers["etag"] != bound.headers.get("etag")
+
+
+def test_channel_25_schemas(server: Server) -> None:
+    """No document that the public gets names a field that it may not know of."""
+    documents = ["/openapi.json", "/openapi.yaml", "/v1/datasets", "/v1/lists"]
+    datasets = [each["id"] for each in server.get("/v1/datasets").json()["items"]]
+    documents += [f"/v1/datasets/{each}/{what}" for each in datasets for what in ("dictionary", "schema")]
+    for path in documents:
+        told = server.get(path).text
+        assert not [name for name in ("id_no", "legal_representative", "remark") if f'"{name}"' in told], path
+    header = server.get(f"/v1/records.csv?{PENALTIES}&limit=1").text.splitlines()[0]
+    assert "id_no" not in header
+    assert "remark" not in header
+
+
+def test_channel_26_write_paths(server: Server) -> None:
+    """What takes a body answers wrong and right credentials of strangers alike: one body, one status."""
+    answers = [
+        server.client.post("/oauth/token", data={"grant_type": "client_credentials", "client_assertion": text, "client_id": client})
+        for text, client in (("x", "app_known"), ("x.y.z", "app_unknown"), ("", ""))
+    ]
+    assert len({answer.status_code for answer in answers}) == 1
+    assert len({answer.json().get("error", answer.json().get("code")) for answer in answers}) == 1
+
+
+def test_channel_27_administrators_see_no_values(server: Server, office: Mapping[str, str], sqlite_city: City) -> None:
+    """Previewing a policy shows a synthetic twin: not one value of a real record stands in it."""
+    from gateway.operations.preview_policy import preview
+
+    async def told(services: Any) -> str:
+        policies = services.policies.current()
+        return repr(preview(policies, tier="department", dataset="administrative-penalties", purpose=None, at=date(2026, 6, 1)))
+
+    text = sqlite_city.run(told)
+    items = records(server, **office)
+    for item in items:
+        for value in (item["subject"]["name"], item["subject"]["uscc"], item["document_number"], item["fields"].get("facts")):
+            assert value is None or value not in text
+    assert len(items) > 20
+
+
+def test_channel_28_telemetry(server: Server, capsys: pytest.CaptureFixture[str], office: Mapping[str, str]) -> None:
+    """Neither logs nor labels hold what was asked: route templates and ids only."""
+    server.get(f"/v1/subjects/{CITIZEN}")
+    server.get(f"/v1/records?{PENALTIES}&{NEVER}={CITIZEN}", **office)
+    told = capsys.readouterr()
+    assert CITIZEN not in told.out + told.err
+    labels = [value for family in server.app._meter.collect() for sample in family.samples for value in sample.labels.values()]
+    assert CITIZEN not in "".join(labels)
+    assert not [label for label in labels if "?" in label or "rec_" in label or "9122" in label]
+
+
+def test_channel_29_rate_headers(server: Server, office: Mapping[str, str]) -> None:
+    """The state of a quota is the caller's own: what others ask about a subject moves nothing of it."""
+    code = of_kind(records(server), "enterprise")["subject"]["uscc"]
+    before = server.get(f"/v1/subjects/{code}", **office).headers["ratelimit-policy"]
+    for _ in range(20):
+        server.get(f"/v1/subjects/{code}")
+    after = server.get(f"/v1/subjects/{code}", **office)
+    assert after.headers["ratelimit-policy"] == before
+    assert code not in after.headers["ratelimit"]
+
+
+def test_channel_30_absent_null_and_empty(server: Server, office: Mapping[str, str]) -> None:
+    """A dropped field is absent in every record, whatever its value; what is shown is there, null or not."""
+    items = [item for item in records(server) if item["subject"]["kind"] == "enterprise"]
+    assert not {name for item in items for name in item["fields"]} & set(HIDDEN)
+    shapes = {frozenset(item["fields"]) - {"facts", "content", "violation_type", "legal_basis"} for item in items}
+    assert len(shapes) == 1, "which fields are there does not depend on their values"
+    assert "" not in {value for item in items for value in item["fields"].values()}
+
+
+def test_what_the_rows_rest_on_is_classified() -> None:
+    """The shipped policies show the public no personal cell but by an exception of redlines.toml."""
+    for plan in plans():
+        if plan.tier == "public":
+            for name, cell in plan.reasons.items():
+                shown = type(cell.treatment).__name__
+                if cell.class_ in PERSONAL_CLASSES and shown not in ("Drop", "Surname", "Generalise", "Exists"):
+                    assert name == "uscc", (plan.dataset, name, shown)
+
+
