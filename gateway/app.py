@@ -18,7 +18,8 @@ from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
-from gateway.operations import report_health
+from gateway.operations import alarms, report_health
+from gateway.operations.activate_policy import keep_policies
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
@@ -38,6 +39,8 @@ READER_STEP = 500
 BACK_OFF_S = 5.0
 AUDIT_LOOK_S = 0.5
 """How often it is looked whether a checkpoint of the audit log is due."""
+POLICY_POLL_S = 1.0
+"""How often scheduled versions, open confirmations and alarms are looked at."""
 PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -65,6 +68,7 @@ def create_app(settings: Settings) -> App:
                 lane = PublicLane(services, reads.by_code)
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter)))
+            tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
@@ -145,6 +149,29 @@ async def _keep_audit(services: Services, meter: Meter) -> None:
         except Exception as error:  # noqa: BLE001 - the trail goes on whatever fails here; the metrics and the log show it
             meter.event("audit-failed")
             log.error("audit-failed", error=type(error).__name__, at=telemetry.where(error))
+
+
+async def _keep_policies(services: Services, meter: Meter) -> None:
+    """Activate what is scheduled, alarm about what waits too long, and tell of every alarm once: in the log and as a figure."""
+    told = 0
+    count = 0
+    meter.gauge("chengxin_alarms", "Alarms that stand", lambda: float(count))
+    while True:
+        try:
+            await keep_policies(services)
+            standing = await alarms.standing(services)
+            count = len(standing)
+            for alarm in standing:
+                if alarm.seq > told:
+                    told = alarm.seq
+                    meter.event(f"alarm-{alarm.kind}")
+                    log.error("alarm", kind=alarm.kind, target=alarm.target, raised_at=alarm.raised_at.isoformat())
+        except GatewayError as error:  # locked, or another process was faster: the next round tries again
+            meter.event(f"policies-{error.code}")
+        except Exception as error:  # noqa: BLE001 - the watch must outlive any fault of one version; the metrics show it
+            meter.event("policies-failed")
+            log.error("policies-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(POLICY_POLL_S)
 
 
 async def _exchange(services: Services, meter: Meter) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admins, audits, exchange, keys, policies, records, running
+from gateway.commands import admins, audits, exchange, keys, lifecycle, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -83,6 +83,8 @@ for _command in (
 
 for _command in admins.COMMANDS:
     keys.key.add_command(_command)
+for _command in lifecycle.COMMANDS:
+    policies.policy.add_command(_command)
 
 
 def main() -> None:

@@ -57,6 +57,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "chinese_calendar": ("gateway.core.records",),
     "cryptography": ("gateway.core.signing", "gateway.store.vault", "gateway.web.cursors"),
     "joserfc": ("gateway.core.signing",),
+    "http_message_signatures": ("gateway.core.message_signing",),
     "gmssl_pyx": ("gateway.core.signing",),
     "sqlalchemy": ("gateway.store",),
     "alembic": ("gateway.store",),

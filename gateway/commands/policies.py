@@ -1,11 +1,10 @@
-"""Commands about which policy is in force: `policy activate`, `status`; those that only read stand in `policy_tools`."""
+"""Commands about which policy is in force: `policy status`; those that only read: `policy_tools`; those that change it: `lifecycle`."""
 
-from pathlib import Path
 
 import rich_click as click
 
 from gateway.commands import policy_tools
-from gateway.commands.office import FOLDER, Office, as_json, office
+from gateway.commands.office import Office, as_json, office
 from gateway.console import show
 
 
@@ -16,25 +15,6 @@ def policy() -> None:
 
 for tool in policy_tools.COMMANDS:
     policy.add_command(tool)
-
-
-@policy.command("activate")
-@click.argument("folder", type=FOLDER)
-@click.option("--initial", is_flag=True, help="The first activation of an empty store.")
-@as_json
-@office
-def policy_activate(office: Office, folder: Path, initial: bool, as_json: bool) -> None:
-    """Put a folder into force in a store that has no policy yet."""
-    from gateway.operations.change_policy import activate_initial
-
-    if not initial:
-        raise click.UsageError("only --initial activates a folder; a later change needs a proposal and a second person's approval")
-    done = office.run(lambda services: activate_initial(services, folder, by=office.actor))
-    show(
-        done,
-        as_json=as_json,
-        text=lambda: [f"policy version {done.version}: {'activated' if done.first else 'in force already'} ({done.digest})"],
-    )
 
 
 @policy.command("status")
@@ -56,5 +36,12 @@ def policy_status(office: Office, as_json: bool) -> None:
             f"datasets  {', '.join(found.datasets) or '-'}",
             f"lists     {', '.join(found.lists) or '-'}",
             f"plan sets {found.plans}",
+            *(
+                f"{one.state:9} proposal {one.proposal}: version {one.version} by {one.author}"
+                + (f", at {one.activate_at:%Y-%m-%dT%H:%M:%SZ}" if one.activate_at else "")
+                + (f", unconfirmed since {one.unconfirmed_since:%Y-%m-%dT%H:%M:%SZ}" if one.unconfirmed_since else "")
+                for one in found.proposals
+            ),
+            *(f"ALARM     {one.kind} {one.target} since {one.raised_at:%Y-%m-%dT%H:%M:%SZ}" for one in found.alarms),
         ],
     )

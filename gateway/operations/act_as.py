@@ -8,7 +8,7 @@ cause. A private key is read from a file that its owner alone can read. This sto
 import os
 import stat
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -21,7 +21,8 @@ from gateway.core.callers.administrators import (
     refuse_stale,
     statement,
 )
-from gateway.core.errors import AdminError, SettingsError
+from gateway.core.errors import AdminError, ExchangeError, SettingsError
+from gateway.core.message_signing import Message, verify_body, verify_request
 from gateway.core.signing import Ed25519Signer, Ed25519Verifier, parse_private_key, seed_of_pem
 from gateway.services import Services
 from gateway.store import administrators as rows
@@ -30,7 +31,10 @@ from gateway.store.administrators import AdminRow
 
 KEY_FILE_LIMIT = 8192
 PEM = b"-----BEGIN "
+PRIVATE = "PRIVATE+KEY+"
 NONCE_BYTES = 16
+TAG = "cx-admin"
+"""Tag of an administrator's signed request."""
 NONCE_KEPT = 4 * ACT_SKEW
 """Longer than any statement or request could still be believed."""
 
@@ -104,6 +108,31 @@ async def by_statement(services: Services, signed: SignedAct, *, act: str, argum
         raise
 
 
+async def by_request(services: Services, message: Message, read_body: Callable[[], Awaitable[bytes]]) -> tuple[Administrator, bytes]:
+    """The administrator who signed this request, and its body, read only when the signature is believed; the nonce is spent.
+
+    Raises AdminError admin-signature, and whatever reading the body raises.
+    """
+    everybody = {row.admin.key_id: row for row in await rows.everybody(services.store.reads)}
+    keys = {key_id: Ed25519Verifier(key_id.rpartition("+")[0], row.admin.public) for key_id, row in everybody.items()}
+    row: AdminRow | None = None
+    try:
+        try:
+            believed = verify_request(message, keys=keys, tag=TAG, now=services.clock())
+            row = everybody[believed.key_id]
+            if not row.live:
+                raise not_believed("retired")
+            body = await read_body()
+            verify_body(message, believed, body)
+        except ExchangeError as error:
+            raise not_believed(error.code.lower().replace("_", "-")) from error
+        evidence = Evidence(kind="http", signed=believed.base, signature=believed.signature, key_id=believed.key_id)
+        return await spend(services, row.admin, believed.nonce, evidence), body
+    except AdminError as error:
+        await refused(services, "http", row, error)
+        raise
+
+
 def refuse_unsigned(row: AdminRow | None, signed: bytes, signature: bytes) -> Administrator:
     """The administrator of the row, if this signature is by its key and it is not retired.
 
@@ -145,3 +174,20 @@ async def refused(services: Services, act: str, row: AdminRow | None, error: Adm
     name = row.admin.name if row is not None else "unknown"
     async with services.store.transaction() as tx:
         await audit.write(tx, f"admin:{name}", "admin.refused", act, {"code": error.code, "cause": error.cause or error.code})
+
+
+def read_own_key(path: Path, name: str) -> Ed25519Signer:
+    """An administrator's key on a machine that has no settings: the key file says for which gateway and name it is.
+
+    Raises SettingsError as `read_key_file` does; a key in PEM does not say it.
+    """
+    try:
+        text = path.read_bytes()[:KEY_FILE_LIMIT]
+    except OSError as error:
+        raise SettingsError(f"cannot read the key: {error.strerror}", code="key-missing", place=str(path)) from error
+    named = text.decode("ascii", "replace").removeprefix(PRIVATE).partition("+")[0]
+    if not text.startswith(PRIVATE.encode()) or not named.endswith(f"/admin/{name}"):
+        raise SettingsError(
+            "the key file does not say that it is this administrator's", code="key-use", place=str(path), hint="give what enrol-admin wrote"
+        )
+    return read_key_file(path, named)

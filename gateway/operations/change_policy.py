@@ -5,16 +5,18 @@ store, by whoever holds the data directory, and is audited; nothing is activated
 not decide what a rule means: that is `core/disclosure`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.core.disclosure.effect import effect
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
 from gateway.core.errors import PolicyError
 from gateway.core.records.periods import legal_day
 from gateway.services import Services
-from gateway.store import audit
+from gateway.store import alarms, audit, proposals
 from gateway.store import policies as policy_rows
 
 FILE_LIMIT = 2 * 2**20
@@ -55,6 +57,27 @@ class CheckReport(Struct, frozen=True, kw_only=True):
     """Of every partially shown identifier the fewest candidates that any purpose or kind of subject leaves a tier."""
 
 
+class OpenProposal(Struct, frozen=True, kw_only=True):
+    """A proposal that somebody still has to do something about."""
+
+    proposal: int
+    version: int
+    kind: str
+    author: str
+    state: str
+    activate_at: datetime | None
+    unconfirmed_since: datetime | None
+
+
+class StandingAlarm(Struct, frozen=True, kw_only=True):
+    """An alarm that stands, of whatever room."""
+
+    kind: str
+    target: str
+    raised_at: datetime
+    detail: Mapping[str, object]
+
+
 class PolicyStatus(Struct, frozen=True, kw_only=True):
     """What is in force, and whether the folder says something else."""
 
@@ -65,6 +88,9 @@ class PolicyStatus(Struct, frozen=True, kw_only=True):
     datasets: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     plans: int = 0
+    proposals: tuple[OpenProposal, ...] = ()
+    """What waits: for approvals, for an instant, or for a confirmation."""
+    alarms: tuple[StandingAlarm, ...] = ()
 
 
 class Activated(Struct, frozen=True, kw_only=True):
@@ -126,7 +152,7 @@ async def activate_initial(services: Services, folder: Path, *, by: str) -> Acti
     """
     files = read_folder(folder)
     digest = files_digest(files)
-    compile_policies(files, version=1, today=legal_day(services.clock()), residual_k=services.settings.residual_k)
+    compiled = compile_policies(files, version=1, today=legal_day(services.clock()), residual_k=services.settings.residual_k)
     async with services.store.transaction() as tx:
         active = await policy_rows.active(tx)
         if active is not None:
@@ -139,7 +165,11 @@ async def activate_initial(services: Services, folder: Path, *, by: str) -> Acti
                 )
             return Activated(version=version, digest=digest, files=len(files), first=False)
         version = await policy_rows.propose(tx, files, digest, by)
-        await policy_rows.activate(tx, version, by, "initial")
+        proposal = await proposals.add(
+            tx, version=version, parent=None, author=by, kind="initial", effect=effect(None, compiled).digest, detail={}, evidence=None
+        )
+        await policy_rows.activate(tx, version, by, "initial", proposal=proposal)
+        await proposals.tell(tx, proposal, "activated", by, {"reason": "initial"}, state="active", unconfirmed_since=tx.now)
         await audit.write(
             tx,
             by,
@@ -162,6 +192,8 @@ async def status(services: Services) -> PolicyStatus:
     if active is None:
         return PolicyStatus(version=0, digest=None, folder=str(folder), folder_digest=folder_digest)
     policies = await services.policies.fresh()
+    reads = services.store.reads
+    waiting = {one.id: one for one in (*await proposals.open_ones(reads), *await proposals.pending(reads))}
     return PolicyStatus(
         version=policies.version,
         digest=policies.digest,
@@ -170,6 +202,22 @@ async def status(services: Services) -> PolicyStatus:
         datasets=tuple(policies.catalogue.datasets),
         lists=tuple(policies.catalogue.lists),
         plans=len(policies.plan_sets),
+        proposals=tuple(
+            OpenProposal(
+                proposal=one.id,
+                version=one.version,
+                kind=one.kind,
+                author=one.author,
+                state=one.state,
+                activate_at=one.activate_at,
+                unconfirmed_since=one.unconfirmed_since,
+            )
+            for _, one in sorted(waiting.items())
+        ),
+        alarms=tuple(
+            StandingAlarm(kind=one.kind, target=one.target, raised_at=one.raised_at, detail=one.detail)
+            for one in await alarms.standing(reads)
+        ),
     )
 
 

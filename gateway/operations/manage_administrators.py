@@ -117,8 +117,8 @@ async def enrol_admin(services: Services, *, code: str, public: bytes, proof: Si
         raise not_believed("signature")
     everybody = await rows.everybody(services.store.reads)
     _refuse_conflict(invitation.roles, invitation.person, invitation.name, everybody)
-    ours = {one.signer.vkey.rpartition("+")[2] for one in services.signers.keys}
-    if any(row.admin.public == public for row in everybody) or key.vkey.rpartition("+")[2] in ours:
+    ours = {one.signer.vkey.split("+", 2)[2] for one in services.signers.keys}
+    if any(row.admin.public == public for row in everybody) or key.vkey.split("+", 2)[2] in ours:
         raise AdminError(
             "this key is in use already",
             code="key-taken",

@@ -17,6 +17,7 @@ from gateway.core.publication.documents import localise
 from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position, Tally
+from gateway.operations.pinned import while_permitted
 
 Document = dict[str, Any]
 
@@ -218,7 +219,7 @@ def export_answer(
         dataset_version=version,
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"{name}-{version}.{extension}",
-    ).streaming(parts, tally)
+    ).streaming(while_permitted(scene, parts), tally)
 
 
 async def _stream(

@@ -4,6 +4,7 @@ Rules: needs no store; a folder that does not compile is not tested. A policy is
 whole. This story must not change the folder.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -39,7 +40,14 @@ def run_cases(folder: Path, at: datetime) -> TestReport:
 
     Raises PolicyError when the folder does not compile on that day.
     """
-    files = read_folder(folder)
+    return run_cases_of(read_folder(folder), at)
+
+
+def run_cases_of(files: Mapping[str, bytes], at: datetime) -> TestReport:
+    """The same of files that were read.
+
+    Raises PolicyError when they do not compile on that day.
+    """
     day = legal_day(at)
     policies = compile_policies(files, version=0, today=day)
     cases = read_cases(files)

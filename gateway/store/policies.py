@@ -4,7 +4,7 @@ Rules: a version is a whole `policies/` folder under one digest and never change
 The newest activation is in force. This room must not read the files: what they say is the business of `core/disclosure/policy.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -29,6 +29,9 @@ class Activation(Struct, frozen=True, kw_only=True):
     at: datetime
     by: str
     reason: str
+    from_version: int | None = None
+    proposal: int | None = None
+    approvals: tuple[str, ...] = ()
 
 
 _BY_DIGEST = sa.select(policy_versions.c.version).where(policy_versions.c.digest == sa.bindparam("digest"))
@@ -67,8 +70,10 @@ async def propose(tx: Transaction, files: Mapping[str, bytes], digest: str, by: 
     return version
 
 
-async def activate(tx: Transaction, version: int, by: str, reason: str) -> int:
-    """Put a version in force; the number of the activation.
+async def activate(
+    tx: Transaction, version: int, by: str, reason: str, *, proposal: int | None = None, approvals: Sequence[str] = ()
+) -> int:
+    """Put a version in force, by whose approvals; the number of the activation.
 
     Raises StoreError `policy-unknown` when there is no such version.
     """
@@ -76,8 +81,20 @@ async def activate(tx: Transaction, version: int, by: str, reason: str) -> int:
         raise StoreError(
             "there is no such policy version", code="policy-unknown", place=str(version), hint="`chengxin policy status` names them"
         )
+    before = await tx.one(_NEWEST)
     seq = await tx.number("policy_activations")
-    await tx.execute(sa.insert(policy_activations).values(seq=seq, version=version, at=tx.now_text, by=by, reason=reason))
+    await tx.execute(
+        sa.insert(policy_activations).values(
+            seq=seq,
+            version=version,
+            at=tx.now_text,
+            by=by,
+            reason=reason,
+            from_version=None if before is None else before.version,
+            proposal=proposal,
+            approvals=" ".join(approvals),
+        )
+    )
     return seq
 
 
@@ -107,6 +124,16 @@ async def files_of(source: Reads | Transaction, version: int) -> dict[str, bytes
 async def activations(source: Reads | Transaction) -> list[Activation]:
     """Every activation there ever was, oldest first."""
     return [
-        Activation(seq=row.seq, version=row.version, digest=row.digest, at=moment(row.at), by=row.by, reason=row.reason)
+        Activation(
+            seq=row.seq,
+            version=row.version,
+            digest=row.digest,
+            at=moment(row.at),
+            by=row.by,
+            reason=row.reason,
+            from_version=row.from_version,
+            proposal=row.proposal,
+            approvals=tuple((row.approvals or "").split()),
+        )
         for row in await source.all(_HISTORY)
     ]

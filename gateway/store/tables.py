@@ -271,6 +271,47 @@ policy_activations = Table(
     Column("at", String(32), nullable=False),
     Column("by", Text, nullable=False),
     Column("reason", String(64), nullable=False),
+    Column("from_version", Integer),                   # what was in force before; null: nothing
+    Column("proposal", Integer),
+    Column("approvals", Text),                         # names of those whose approvals counted, separated by spaces
+)
+
+policy_proposals = Table(
+    "policy_proposals", metadata,
+    Column("proposal", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, ForeignKey("policy_versions.version"), nullable=False),
+    Column("parent", Integer),                         # version in force when it was proposed
+    Column("author", Text, nullable=False),
+    Column("kind", String(16), nullable=False),        # propose rollback initial
+    Column("effect", String(64), nullable=False),      # digest
+    Column("proposed_at", String(32), nullable=False),
+    Column("state", String(16), nullable=False),       # of its newest event: proposed approved scheduled active superseded …
+    Column("activate_at", String(32)),
+    Column("narrow_only", Boolean, nullable=False),
+    Column("unconfirmed_since", String(32)),
+)
+
+policy_events = Table(
+    "policy_events", metadata,
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("proposal", Integer, ForeignKey("policy_proposals.proposal"), nullable=False, index=True),
+    Column("event", String(24), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("detail", LargeBinary, nullable=False),     # JSON: ids, counts, codes, and the text of a basis or reason
+    Column("evidence", LargeBinary),                   # msgpack {kind, signed bytes, signature, key id}
+)
+"""Append-only: what happened to each proposal, with what was signed for it."""
+
+alarms = Table(
+    "alarms", metadata,
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("kind", String(48), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("raised_at", String(32), nullable=False),
+    Column("detail", LargeBinary, nullable=False),
+    Column("cleared_at", String(32), index=True),
+    Column("cleared_by", Text),
 )
 
 # --- administrators ----------------------------------------------------------------------------------------------------

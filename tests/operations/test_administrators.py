@@ -194,8 +194,8 @@ def admin(name: str, **words: object) -> Administrator:
         (admin("a", key_id="k"), admin("b", key_id="k"), "same key"),
         (admin("a", public=b"k"), admin("b", public=b"k"), "same key"),
         (admin("a", unit="审批科"), admin("b", unit=" 审批科。"), "same unit"),
-        (admin("a", brought_in_by=frozenset({"b"})), admin("b"), "brought in"),
-        (admin("a"), admin("b", brought_in_by=frozenset({"c", "a"})), "brought in"),
+        (admin("a", brought_in_by=frozenset({"b"})), admin("b"), "brought the other in"),
+        (admin("a"), admin("b", brought_in_by=frozenset({"c", "a"})), "brought the other in"),
         (admin("a"), admin("b"), None),
     ],
 )

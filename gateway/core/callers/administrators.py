@@ -102,15 +102,15 @@ def _folded(text: str) -> str:
 def dependence(one: Administrator, other: Administrator) -> str | None:
     """Why two administrators are not two pairs of eyes; None: they are."""
     if one.name == other.name:
-        return "is the same account"
+        return "the same account"
     if one.person == other.person:
-        return "is the same person under another account"
+        return "the same person under another account"
     if one.key_id == other.key_id or (one.public and one.public == other.public):
-        return "signs with the same key"
+        return "the same key"
     if same_unit(one.unit, other.unit):
-        return "is of the same unit"
+        return "the same unit"
     if one.name in other.brought_in_by or other.name in one.brought_in_by:
-        return "was brought in by the other"
+        return "one brought the other in"
     return None
 
 

@@ -68,6 +68,17 @@ def upgrade() -> None:
         sa.Column("since", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("agreement_id", "version", name=op.f("pk_agreements")),
     )
+    op.create_table("alarms",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=48), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("raised_at", sa.String(length=32), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.Column("cleared_at", sa.String(length=32), nullable=True),
+        sa.Column("cleared_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_alarms")),
+    )
+    op.create_index(op.f("ix_alarms_cleared_at"), "alarms", ["cleared_at"], unique=False)
     op.create_table("audit",
         sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("writer", sa.String(length=32), nullable=False),
@@ -518,8 +529,26 @@ def upgrade() -> None:
         sa.Column("at", sa.String(length=32), nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("reason", sa.String(length=64), nullable=False),
+        sa.Column("from_version", sa.Integer(), nullable=True),
+        sa.Column("proposal", sa.Integer(), nullable=True),
+        sa.Column("approvals", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["version"], ["policy_versions.version"], name=op.f("fk_policy_activations_version")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_policy_activations")),
+    )
+    op.create_table("policy_proposals",
+        sa.Column("proposal", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("parent", sa.Integer(), nullable=True),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("effect", sa.String(length=64), nullable=False),
+        sa.Column("proposed_at", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("activate_at", sa.String(length=32), nullable=True),
+        sa.Column("narrow_only", sa.Boolean(), nullable=False),
+        sa.Column("unconfirmed_since", sa.String(length=32), nullable=True),
+        sa.ForeignKeyConstraint(["version"], ["policy_versions.version"], name=op.f("fk_policy_proposals_version")),
+        sa.PrimaryKeyConstraint("proposal", name=op.f("pk_policy_proposals")),
     )
     op.create_table("records",
         sa.Column("record_id", sa.String(length=30), nullable=False),
@@ -581,6 +610,18 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_subject_names_subject_id"), "subject_names", ["subject_id"], unique=False)
+    op.create_table("policy_events",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("proposal", sa.Integer(), nullable=False),
+        sa.Column("event", sa.String(length=24), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("detail", sa.LargeBinary(), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(["proposal"], ["policy_proposals.proposal"], name=op.f("fk_policy_events_proposal")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_policy_events")),
+    )
+    op.create_index(op.f("ix_policy_events_proposal"), "policy_events", ["proposal"], unique=False)
 
     # the token index of `names` differs by dialect and is kept by whoever writes `names`
     if op.get_bind().dialect.name == "sqlite":

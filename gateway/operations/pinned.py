@@ -1,0 +1,53 @@
+"""Long answers when the policy changes under them: an export or stream stands under the plan set that it began with.
+
+Rules: at each chunk it is asked what is in force; after a change that hides anything from this caller the answer breaks off, to be cut
+again under the new plans; after one that only shows more it goes on as it began. One answer, one plan set. This story must not
+choose rows.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+from gateway.core.disclosure.effect import PLAN_AREAS, effect
+from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import Unavailable
+from gateway.operations.answering import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+async def while_permitted(scene: Scene, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same parts, as long as no policy came into force that hides something of them.
+
+    Raises Unavailable, which before the first byte is a problem and after it a torn connection.
+    """
+    async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
+        async for part in made:
+            policies = await scene.services.policies.fresh()
+            if policies.version != scene.policies.version and hides(scene.policies, policies, scene.caller.plan_tier, scene.caller.purpose):
+                raise Unavailable("策略已变更，请重新导出。")
+            yield part
+
+
+def hides(old: Policies, new: Policies, tier: str, purpose: str) -> bool:
+    """Whether anything that this tier saw for this purpose is not provably still to be seen; answered once for two versions."""
+    if old.hash_of(tier, purpose) == new.hash_of(tier, purpose):
+        return False
+    key = ("hides", new.version, tier, purpose)
+    known: bool | None = old.memo.get(key)
+    if known is None:
+        known = old.memo[key] = _hides(old, new, tier, purpose)
+    return known
+
+
+def _hides(old: Policies, new: Policies, tier: str, purpose: str) -> bool:
+    """Going back would widen what this caller sees: then the new version hides something."""
+    back = effect(new, old)
+    if any(cell.widens for cell in back.cells if (cell.tier, cell.purpose) == (tier, purpose)):
+        return True
+    if any(right.gained for right in back.rights if (right.tier, right.purpose) == (tier, purpose)):
+        return True
+    part = f"/{tier}/{purpose}/"
+    return any(other.direction == "widens" for other in back.others if other.area not in PLAN_AREAS or part in other.place)
