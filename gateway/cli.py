@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admins, audits, exchange, keys, lifecycle, policies, records, running
+from gateway.commands import admins, audits, callers, exchange, keys, lifecycle, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -71,6 +71,8 @@ for _command in (
     records.dispute,
     policies.policy,
     keys.key,
+    callers.grant,
+    callers.call,
     exchange.agreement,
     exchange.exchange,
     audits.audit,
@@ -81,7 +83,7 @@ for _command in (
     cli.add_command(_command)
 
 
-for _command in admins.COMMANDS:
+for _command in (*admins.COMMANDS, *callers.KEY_COMMANDS):
     keys.key.add_command(_command)
 for _command in lifecycle.COMMANDS:
     policies.policy.add_command(_command)

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,8 @@ from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_pri
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
 from gateway.store.audit_trail import AuditTrail
+from gateway.store.credentials import Credentials
+from gateway.store.replay import Replay, open_replay
 from gateway.store.store import Reads, Store, Transaction
 from gateway.store.vault import Vault, load_kek
 
@@ -122,6 +124,19 @@ class PoliciesInForce:
         return self.current()
 
 
+class Doors(Struct, frozen=True, kw_only=True):
+    """What the stories at the doors need: credentials lately seen, ids used once, and the keys of their own labels."""
+
+    credentials: Credentials
+    replay: Replay
+    pepper: bytes
+    """Of the secrets of API keys."""
+    nonce_key: bytes
+    """Of the server's DPoP nonces: the same in every process."""
+    noted: dict[str, date] = {}
+    """Days on which this process saw API keys used."""
+
+
 class Services(Struct, frozen=True, kw_only=True):
     """All that a story may use, and nothing else."""
 
@@ -133,6 +148,7 @@ class Services(Struct, frozen=True, kw_only=True):
     signers: Signers
     adapters: Adapters
     trail: AuditTrail
+    doors: Doors
 
 
 def read_key(path: Path, party: str) -> OwnKey:
@@ -209,12 +225,19 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     store = await Store.open(
         settings.database_url, vault=vault, clock=clock, random=random, party=settings.party, region=settings.region, migrate=migrate
     )
+    replay = open_replay(settings.replay_url, store)
     try:
         if seeded is not None:
             async with store.transaction() as tx:
                 seeded.start(await tx.number("seed-openings"))
         policies = PoliciesInForce(store)
         await policies.refresh()
+        doors = Doors(
+            credentials=Credentials(store.reads, settings.credential_cache_s),
+            replay=replay,
+            pepper=vault.key("api-key-pepper"),
+            nonce_key=vault.key("dpop-nonce"),
+        )
         trail = AuditTrail(store)
         try:
             yield Services(
@@ -226,8 +249,10 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
                 signers=signers,
                 adapters=adapters,
                 trail=trail,
+                doors=doors,
             )
         finally:
             await trail.close()
     finally:
+        await replay.close()
         await store.close()

@@ -206,6 +206,9 @@ def _refuse_insecure(settings: Settings) -> None:
         )
     if origin.scheme == "http" and not _loopback(origin.hostname):
         raise SettingsError("an http origin is allowed on loopback only", place="public_origin", hint="use https://")
+    issuer = urlsplit(settings.token_issuer)
+    if issuer.query or issuer.fragment or not (issuer.scheme == "https" or (issuer.scheme == "http" and _loopback(issuer.hostname))):
+        raise SettingsError("the issuer is an https address without query", place="issuer", hint="leave it empty: then it is public_origin")
     if settings.demo and not (_loopback(settings.host) and _loopback(origin.hostname)):
         raise SettingsError("demo = true is allowed on loopback only", place="demo", hint='set demo = false, or host = "127.0.0.1"')
     for name in ("now", "seed"):

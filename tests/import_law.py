@@ -55,7 +55,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "pypinyin": ("gateway.core",),
     "opencc": ("gateway.core",),
     "chinese_calendar": ("gateway.core.records",),
-    "cryptography": ("gateway.core.signing", "gateway.store.vault", "gateway.web.cursors"),
+    "cryptography": ("gateway.core.signing", "gateway.store.vault", "gateway.web.cursors", "gateway.reference_client"),
     "joserfc": ("gateway.core.signing",),
     "http_message_signatures": ("gateway.core.message_signing",),
     "gmssl_pyx": ("gateway.core.signing",),
@@ -73,7 +73,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "granian": ("gateway.commands",),
     "rich_click": ("gateway.cli", "gateway.commands", "gateway.console"),
     "rich": ("gateway.console", "gateway.demo"),
-    "httpx": ("gateway.demo",),
+    "httpx": ("gateway.demo", "gateway.reference_client"),
     "openpyxl": (),
     "xlsxwriter": ("gateway.sample",),
 }

@@ -1,22 +1,35 @@
 """Who sent a request: from its credential, proof, purpose and case reference, as texts, to a `Caller`.
 
-Rules: no credential is the public; a credential that is malformed, unknown or expired is refused and never becomes the public;
-an unknown and an expired token read alike. This story must not look at what is asked for.
+Rules: no credential is the public; a credential that fails never becomes the public, and every failure reads alike. What a kind of
+credential may be at most is written here, not in a policy: an API key is a developer, a token with its proof what its app is registered
+as. A token counts for what it was issued for, what its app is granted today and what the policies in force know. This story must
+not look at what is asked for.
 """
 
 import re
+from contextlib import suppress
+from datetime import date
 from typing import Final, cast
 
 from msgspec import Struct
 
-from gateway.core.callers.caller import BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
-from gateway.core.callers.refusals import CredentialRefused
-from gateway.core.errors import NotPermitted
+from gateway.core.callers import api_keys
+from gateway.core.callers.caller import ASSURANCES, BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
+from gateway.core.callers.grants import Grant
+from gateway.core.callers.proof import check_proof
+from gateway.core.callers.refusals import CredentialRefused, ProofRefused
+from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import BadRequest, NotPermitted, StoreError
+from gateway.core.records.periods import legal_day
 from gateway.services import Services
-from gateway.store import clients
+from gateway.store import clients, developer_keys
+from gateway.store.credentials import HeldToken
+from gateway.store.replay import Use
 
-_BEARER: Final = re.compile(r"Bearer +([A-Za-z0-9._~+/-]{16,256}=*)", re.IGNORECASE)
-_PURPOSE: Final = re.compile(r"[a-z0-9][a-z0-9.\-]{0,62}")
+_CREDENTIAL: Final = re.compile(r"(Bearer|DPoP) +([A-Za-z0-9._~+/-]{16,256}=*)", re.IGNORECASE | re.ASCII)
+_PURPOSE: Final = re.compile(r"[a-z][a-z0-9_.\-]{0,62}")
+_CASE_REF: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+"""As the bytes came; most are Chinese file numbers in UTF-8."""
 
 
 class Presented(Struct, frozen=True, kw_only=True):
@@ -44,11 +57,13 @@ class Presented(Struct, frozen=True, kw_only=True):
 async def identify_caller(services: Services, presented: Presented) -> Caller:
     """The caller behind what a request shows.
 
-    Raises CredentialRefused, PurposeMissing, NotPermitted.
+    Raises CredentialRefused, NonceWanted, PurposeMissing, NotPermitted, BadRequest.
     """
     purpose = presented.purpose
     if purpose is not None and _PURPOSE.fullmatch(purpose) is None:
         raise NotPermitted
+    if presented.case_ref is not None and _CASE_REF.fullmatch(presented.case_ref) is None:
+        raise BadRequest("Case-Ref 请求头应为 1 至 256 字节的文本。")
     if not presented.authorization:
         if presented.proofs:
             raise CredentialRefused("proof-alone")
@@ -57,18 +72,167 @@ async def identify_caller(services: Services, presented: Presented) -> Caller:
         return PUBLIC
     if len(presented.authorization) > 1:
         raise CredentialRefused("authorization-twice")
-    match = _BEARER.fullmatch(presented.authorization[0].strip())
+    match = _CREDENTIAL.fullmatch(presented.authorization[0])
     if match is None:
         raise CredentialRefused("authorization-form")
-    token = await clients.find(services.store.reads, match[1], services.clock())
-    if token is None or token.tier not in BOUND_TIERS:
+    if match[1].lower() == "dpop":
+        return await _by_token(services, presented, match[2])
+    if presented.proofs:
+        raise CredentialRefused("proof-with-bearer")
+    if match[2].startswith(api_keys.PREFIX):
+        return await _by_key(services, presented, match[2])
+    return await _by_trial_token(services, presented, match[2])
+
+
+# --- API keys ---------------------------------------------------------------------------------------------------------
+
+
+async def _by_key(services: Services, presented: Presented, text: str) -> Caller:
+    key = api_keys.read_key(text)
+    held = await services.doors.credentials.api_key(key.key_id)
+    api_keys.check_secret(services.doors.pepper, key, None if held is None else held.key.mac)
+    if held is None:
+        raise CredentialRefused("key-unknown")
+    today = legal_day(services.clock())
+    if not held.key.live(today) or key.mode != held.key.mode or (key.mode == "test") != services.settings.demo:
+        raise CredentialRefused("key-ended")
+    if not held.app.live or held.app.tier != "developer":
+        raise CredentialRefused("app-suspended")
+    api_keys.check_network(presented.address, held.key.networks)
+    purposes = (OPEN_PURPOSE,)
+    stated = stated_purpose(presented.purpose, purposes)
+    await _note_use(services, held.key, today)
+    return Caller(
+        tier="developer",
+        purpose=stated,
+        purposes=purposes,
+        credential_kind="key",
+        app=held.app.app,
+        org=held.app.org,
+        unit=held.app.unit,
+        assurance="key",
+        credential_id=key.key_id,
+        case_ref=presented.case_ref,
+        scopes=held.key.scopes,
+        exposed=held.key.exposed_at is not None,
+    )
+
+
+async def _note_use(services: Services, key: developer_keys.DeveloperKey, today: date) -> None:
+    """Write down the day, once; that it could not be written is no reason to refuse."""
+    noted = services.doors.noted
+    if key.last_used == today or noted.get(key.key_id) == today:
+        return
+    noted[key.key_id] = today
+    with suppress(StoreError):
+        async with services.store.transaction() as tx:
+            await developer_keys.use(tx, key.key_id, today)
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+async def _by_token(services: Services, presented: Presented, text: str) -> Caller:
+    now, settings = services.clock(), services.settings
+    held = await services.doors.credentials.token(text, now)
+    if held is None or held.app is None or held.token.jkt is None or held.token.expires_at <= now:
         raise CredentialRefused("token-unknown")
+    app = held.app
+    if not app.live or app.tier != held.token.tier or app.tier not in BOUND_TIERS:
+        raise CredentialRefused("app-suspended")
+    policies = services.policies.current()
+    live = _live(policies, held, legal_day(now))
+    personal = any(reaches_persons(policies, app.tier, grant.dataset, grant.purposes) for grant in live)
+    proof = check_proof(
+        presented.proofs,
+        method=presented.method,
+        url=settings.public_origin.rstrip("/") + presented.path,
+        now=now,
+        window_s=settings.dpop_window_s,
+        token=text,
+        jkt=held.token.jkt,
+        nonce_key=services.doors.nonce_key if personal else None,
+    )
+    replay = services.doors.replay
+    if replay.since is not None and proof.issued_at < replay.since:
+        raise ProofRefused("proof-before-start")
+    if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
+        raise ProofRefused("proof-replayed")
+    purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
+    if not purposes and presented.purpose is None:
+        raise NotPermitted("nothing is granted to this app today", place="Purpose")
+    stated = _fit(policies, stated_purpose(presented.purpose, purposes))
+    return Caller(
+        tier=cast(Tier, app.tier),
+        purpose=stated,
+        purposes=purposes,
+        credential_kind="token",
+        app=app.app,
+        org=app.org,
+        unit=app.unit,
+        assurance="bound",
+        credential_id=held.token.jkt,
+        grants=tuple(grant for grant in live if stated in grant.purposes),
+        case_ref=presented.case_ref,
+    )
+
+
+def _live(policies: Policies, held: HeldToken, day: date) -> tuple[Grant, ...]:
+    """What the token may still be used for: its grants of today, with the purposes that it was issued for and that are in force."""
+    access = frozenset(held.token.access)
+    found = []
+    for grant in held.grants:
+        if grant.live(day):
+            purposes = tuple(
+                purpose
+                for purpose in grant.purposes
+                if (grant.dataset, purpose) in access and purpose_open(policies, held.token.tier, purpose)
+            )
+            if purposes:
+                found.append(grant.keeping(purposes))
+    return tuple(found)
+
+
+def purpose_open(policies: Policies, tier: str, purpose: str) -> bool:
+    """Whether the policies in force let a tier use a purpose."""
+    known = policies.purposes.get(purpose)
+    return known is not None and tier in known.tiers
+
+
+def reaches_persons(policies: Policies, tier: str, dataset: str, purposes: tuple[str, ...]) -> bool:
+    """Whether some plan behind these purposes is a personal one."""
+    sets = (policies.plan_sets.get((dataset, tier, purpose)) for purpose in purposes)
+    return any(held is not None and held.personal for held in sets)
+
+
+def _fit(policies: Policies, purpose: str) -> str:
+    """A purpose that a bound token may use.
+
+    Raises NotPermitted where the policy wants more of the caller.
+    """
+    known = policies.purposes.get(purpose)
+    if known is None or ASSURANCES.index(known.assurance) > ASSURANCES.index("bound"):
+        raise NotPermitted("this purpose needs another kind of credential", place="Purpose")
+    return purpose
+
+
+async def _by_trial_token(services: Services, presented: Presented, text: str) -> Caller:
+    """Test mode: a token that the office made to try things, without a key behind it. A bound token never comes this way."""
+    now = services.clock()
+    held = await services.doors.credentials.token(text, now)
+    if held is None or held.token.jkt is not None or not services.settings.demo or held.token.expires_at <= now:
+        raise CredentialRefused("token-bearer" if held is not None else "token-unknown")
+    token = held.token
+    if token.tier not in BOUND_TIERS:
+        raise CredentialRefused("token-tier")
     return Caller(
         tier=cast(Tier, token.tier),
-        purpose=stated_purpose(purpose, (token.purpose,)),
-        purposes=(token.purpose,),
+        purpose=stated_purpose(presented.purpose, token.purposes),
+        purposes=token.purposes,
         credential_kind="token",
         app=token.app,
         org=token.org,
+        assurance="bound",
+        credential_id=clients.digest_of(text)[:16],
         case_ref=presented.case_ref,
     )

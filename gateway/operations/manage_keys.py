@@ -1,4 +1,4 @@
-"""Make and show keys: the key-encryption key, our signing keys, and short tokens for departments.
+"""Make and show keys: the key-encryption key, our signing keys, and in test mode short tokens to try things with.
 
 Rules: a key file is created once, mode 0400, and never overwritten; a new signing key is published a day before it signs; a
 token is printed once and stored as a digest only, bound to one app, organisation, tier and purpose. This story must not hand
@@ -130,10 +130,18 @@ def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:
 
 
 async def issue_token(services: Services, *, app: str, org: str, tier: str, purpose: str, by: str) -> IssuedToken:
-    """An opaque token for one app of one department, for one purpose; it lives as long as the settings say, ten minutes at most.
+    """Test mode: an opaque token to try things with, for one app of one department and one purpose, without a key behind it.
 
-    Raises PolicyError for a tier or purpose that the policies do not join, RowFault for a wrong organisation code.
+    Raises SettingsError outside test mode, PolicyError for a tier or purpose that the policies do not join, RowFault for a wrong
+    organisation code.
     """
+    if not services.settings.demo:
+        raise SettingsError(
+            "tokens without a key exist with demo = true on loopback only",
+            code="test-mode-only",
+            place="issue-token",
+            hint="register the app and its key (`chengxin key new-app`, `key add`) and call with `chengxin call`",
+        )
     policies = await services.policies.fresh()
     known = policies.purposes.get(purpose)
     if known is None:
@@ -145,7 +153,8 @@ async def issue_token(services: Services, *, app: str, org: str, tier: str, purp
     org = parse_uscc(org)
     lifetime = timedelta(seconds=services.settings.token_lifetime_s)
     async with services.store.transaction() as tx:
-        token = await clients.issue(tx, app, org, tier, purpose, lifetime)
+        token = clients.draw(services.random)
+        await clients.keep(tx, token, app=app, org=org, tier=tier, access=[(clients.EVERY_DATASET, purpose)], lifetime=lifetime)
         await audit.write(
             tx,
             by,

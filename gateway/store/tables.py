@@ -351,16 +351,101 @@ admin_nonces = Table(
 )
 """Single use of an administrator's signatures, for all processes; kept only as long as one would be believed."""
 
+# --- callers: organisations, apps, credentials, grants, tokens (policy.md §12, §14) --------------------------------------
+
+organisations = Table(
+    "organisations", metadata,
+    Column("org", String(18), primary_key=True),       # USCC
+    Column("name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),        # decides which tiers its apps may have
+    Column("region", String(6), nullable=False),       # grants of its apps stay inside it
+    Column("registered_at", String(32), nullable=False),
+    Column("registered_by", Text, nullable=False),
+)
+
+apps = Table(
+    "apps", metadata,
+    Column("app", String(30), primary_key=True),
+    Column("org", String(18), ForeignKey("organisations.org"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("unit", Text),
+    Column("tier", String(16), nullable=False),        # fixed at registration
+    Column("introspects", Boolean, nullable=False),    # a resource server that may ask about tokens of others
+    Column("state", String(12), nullable=False),       # active suspended
+    Column("registered_at", String(32), nullable=False),
+    Column("registered_by", Text, nullable=False),
+)
+
+app_keys = Table(
+    "app_keys", metadata,
+    Column("thumbprint", String(43), primary_key=True),  # unique over all apps, also after its end
+    Column("app", String(30), ForeignKey("apps.app"), nullable=False, index=True),
+    Column("kid", String(64), nullable=False),
+    Column("alg", String(8), nullable=False),          # pinned: PS256 ES256 Ed25519
+    Column("members", LargeBinary, nullable=False),    # JSON of the public members
+    Column("state", String(12), nullable=False),       # proposed active revoked
+    Column("added_at", String(32), nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("approved_at", String(32)),
+    Column("approved_by", Text),
+    Column("ended_at", String(32)),
+    UniqueConstraint("app", "kid"),
+)
+
+api_keys = Table(
+    "api_keys", metadata,
+    Column("key_id", String(8), primary_key=True),
+    Column("app", String(30), ForeignKey("apps.app"), nullable=False, index=True),
+    Column("mode", String(4), nullable=False),         # live test
+    Column("mac", LargeBinary, nullable=False),        # HMAC of the secret under a pepper
+    Column("scopes", Text, nullable=False),            # separated by spaces; empty: all
+    Column("networks", Text, nullable=False),
+    Column("expires_on", String(10), nullable=False),  # last day
+    Column("state", String(12), nullable=False),       # active revoked
+    Column("issued_at", String(32), nullable=False),
+    Column("issued_by", Text, nullable=False),
+    Column("exposed_at", String(32)),                  # when it was first seen in a URL
+    Column("last_used", String(10)),
+    Column("ended_at", String(32)),
+)
+
+grants = Table(
+    "grants", metadata,
+    Column("grant_id", String(63), primary_key=True),
+    Column("app", String(30), ForeignKey("apps.app"), nullable=False, index=True),
+    Column("dataset", String(63), nullable=False),
+    Column("body", LargeBinary, nullable=False),       # JSON of the grant as its file says it
+    Column("digest", String(64), nullable=False),      # SHA-256 of the body: what is approved
+    Column("personal", Boolean, nullable=False),       # reached a personal plan when it was proposed: four eyes
+    Column("state", String(12), nullable=False),       # proposed active revoked
+    Column("proposed_at", String(32), nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("approved_at", String(32)),
+    Column("approved_by", Text),
+    Column("ended_at", String(32)),
+    Column("ended_by", Text),
+)
+
 tokens = Table(
     "tokens", metadata,
     Column("token_sha256", String(64), primary_key=True),
-    Column("app", String(64), nullable=False),
+    Column("app", String(64), nullable=False, index=True),
     Column("org", String(18), nullable=False),
     Column("tier", String(16), nullable=False),
-    Column("purpose", String(63), nullable=False),
+    Column("jkt", String(43)),                         # the key that must prove itself with it; null: a trial token of test mode
+    Column("credential", String(43)),                  # thumbprint of the client key that it was obtained with
+    Column("access", LargeBinary, nullable=False),     # JSON [[dataset, purpose]]; dataset `*` in trial tokens
     Column("issued_at", String(32), nullable=False),
-    Column("expires_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False, index=True),
 )
+
+used_ids = Table(
+    "used_ids", metadata,
+    Column("digest", String(64), primary_key=True),    # SHA-256 of kind, owner and `jti`
+    Column("until", String(32), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+"""Ids of assertions and proofs that were used once, until none could be believed any more; only with `replay_url = "database"`."""
 
 # --- the public read model: renderings of the door, never another door -------------------------------------------------
 

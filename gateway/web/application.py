@@ -8,6 +8,7 @@ room is given an opened house; it opens nothing itself.
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from inspect import signature
 from typing import Any, Final, NamedTuple, cast
 
@@ -17,6 +18,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from gateway.operations.manage_apps import mark_exposed
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.api.routes import ROUTES
@@ -137,10 +139,11 @@ def build(
         async with opening() as opened:
             house.open(opened.services)
             door.lane = opened.lane
+            door.exposed = partial(mark_exposed, opened.services)
             try:
                 yield
             finally:
-                door.lane = None
+                door.lane = door.exposed = None
                 await house.close()
 
     framework = Litestar(

@@ -10,8 +10,9 @@ from datetime import date
 from typing import cast
 from urllib.parse import quote
 
+from gateway.core.callers.api_keys import SCOPES
 from gateway.core.callers.caller import Caller
-from gateway.core.errors import ErrorItem, InvalidParameter, NotFound
+from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
 from gateway.web import parameters, replies
@@ -25,6 +26,7 @@ from gateway.web.negotiation import CSV, JSON, NDJSON, Language, language_of, me
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header, Reply, compressed, conditional, data_headers
 
+_SCOPED: Mapping[str, str] = {tag: scope for scope, tag in SCOPES.items()}
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 
 _READ = frozenset({b"accept", b"accept-language", b"accept-encoding", b"if-none-match"})
@@ -201,6 +203,8 @@ async def begin(request: AnyRequest, described: Described) -> Asked:
     asked.path, asked.format = _format(request.scope["path"], asked.field(b"accept"), described)
     asked.caller = await caller_of(asked.services, asked.scope)
     await enter(asked.house.limits, asked.scope, asked.caller)
+    if asked.caller.scopes and described.tag in _SCOPED and _SCOPED[described.tag] not in asked.caller.scopes:
+        raise NotPermitted
     asked.language = language_of(asked.field(b"accept-language"))
     return asked
 

@@ -5,10 +5,13 @@ broken request. The path is the one that was sent, never one that was rebuilt. T
 """
 
 from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.core.callers.refusals import CredentialRefused, NonceWanted
 from gateway.core.errors import BadRequest
 from gateway.operations.identify_caller import Presented, identify_caller
+from gateway.operations.record_access import audit_refusal
 from gateway.services import Services
 from gateway.web.asgi import Scope
+from gateway.web.networks import address_of
 
 
 async def caller_of(services: Services, scope: Scope) -> Caller:
@@ -16,11 +19,20 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
 
     Raises CredentialsInvalid, PurposeMissing, NotPermitted, BadRequest.
     """
-    presented = presented_by(scope)
-    return PUBLIC if presented.nobody else await identify_caller(services, presented)
+    presented = presented_by(scope, services.settings.trusted_proxies)
+    if presented.nobody:
+        return PUBLIC
+    try:
+        return await identify_caller(services, presented)
+    except NonceWanted:
+        scope["state"]["nonce_asked"] = True  # no failure
+        raise
+    except CredentialRefused as error:
+        await audit_refusal(services, "api", error.cause, presented.address)
+        raise
 
 
-def presented_by(scope: Scope) -> Presented:
+def presented_by(scope: Scope, trusted_proxies: int = 0) -> Presented:
     """What a request shows of its sender.
 
     Raises BadRequest for a purpose or case reference given twice.
@@ -37,7 +49,6 @@ def presented_by(scope: Scope) -> Presented:
             if name in once:
                 raise BadRequest(f"{'Purpose' if name == b'purpose' else 'Case-Ref'} 请求头只能出现一次。")
             once[name] = value.decode("latin-1").strip()
-    peer = scope.get("client")
     return Presented(
         method="HEAD" if scope["state"].get("head") else scope["method"],
         path=(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1"),
@@ -45,5 +56,6 @@ def presented_by(scope: Scope) -> Presented:
         proofs=tuple(proofs),
         purpose=once.get(b"purpose"),
         case_ref=once.get(b"case-ref"),
-        address=str(peer[0]) if peer else "",
+        address=address_of(scope, trusted_proxies),
     )
+

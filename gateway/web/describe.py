@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from litestar import Request, get
+from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
@@ -52,6 +52,9 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     media: tuple[str, ...] = (JSON,)
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
+    method: Literal["get", "post"] = "get"
+    form: Schema | None = None
+    """Of the form that a POST takes; its refusals are told in the words of RFC 6749."""
     example: Any
     """The answer to the example parameters, shortened."""
 
@@ -73,6 +76,18 @@ def path(template: str, described: Described, *, suffixes: bool = False) -> Call
     return get(paths, operation_id=described.operation_id, opt={"described": described, "template": template}, include_in_schema=False)
 
 
+def posted(template: str, described: Described) -> Callable[[Handler], HTTPRouteHandler]:
+    """Register a POST handler that reads, and bounds, its body itself."""
+    return post(
+        template,
+        operation_id=described.operation_id,
+        opt={"described": described, "template": template},
+        include_in_schema=False,
+        status_code=200,
+        request_max_body_size=None,
+    )
+
+
 AnyRequest = Request[Any, Any, Any]
 
-__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Described", "Handler", "Parameter", "Reply", "path"]
+__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Described", "Handler", "Parameter", "Reply", "path", "posted"]

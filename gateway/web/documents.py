@@ -80,7 +80,7 @@ def _shape(schema: Mapping[str, Any]) -> str:
     return escape(" ".join([kind, *bounds]))
 
 
-def _operation(path: str, operation: Mapping[str, Any]) -> str:
+def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(each['name'])}</code></td><td>{escape(each['in'])}{' · 必填' if each['required'] else ''}</td>"
         f"<td>{_shape(each['schema'])}</td><td>{escape(each['description'])}</td></tr>"
@@ -100,7 +100,7 @@ def _operation(path: str, operation: Mapping[str, Any]) -> str:
     problems = ", ".join(
         f'<a href="/problems/{escape(code)}"><code>{escape(code)}</code></a>'
         for status, response in operation["responses"].items()
-        if int(status) >= 400
+        if int(status) >= 400 and "application/problem+json" in response["content"]
         for code in response["description"].split(", ")
     )
     extra = (
@@ -109,7 +109,8 @@ def _operation(path: str, operation: Mapping[str, Any]) -> str:
         else ""
     )
     return (
-        f'<section id="{escape(operation["operationId"])}"><h3><span class="method">GET</span> <code>{escape(path)}</code></h3>'
+        f'<section id="{escape(operation["operationId"])}">'
+        f'<h3><span class="method">{method.upper()}</span> <code>{escape(path)}</code></h3>'
         f'<p>{escape(operation["summary"])}</p><p lang="en">{escape(operation["description"])}</p>'
         f"{table}{extra}<h4>回答</h4><ul>{answers}</ul>{shown}"
         f"<details><summary>可能的错误</summary><p>{problems}</p></details></section>"
@@ -128,18 +129,19 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 
 def _api_page(value: Mapping[str, Any]) -> bytes:
-    groups: dict[str, list[tuple[str, Mapping[str, Any]]]] = {tag["name"]: [] for tag in value["tags"]}
+    groups: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {tag["name"]: [] for tag in value["tags"]}
     for path, item in value["paths"].items():
-        groups[item["get"]["tags"][0]].append((path, item["get"]))
+        for method, each in item.items():
+            groups[each["tags"][0]].append((path, method, each))
     menu = "".join(
         f"<li>{escape(tag)}<ul>"
-        + "".join(f'<li><a href="#{escape(each["operationId"])}">{escape(each["summary"])}</a></li>' for _, each in operations)
+        + "".join(f'<li><a href="#{escape(each["operationId"])}">{escape(each["summary"])}</a></li>' for _, _, each in operations)
         + "</ul></li>"
         for tag, operations in groups.items()
         if operations
     )
     body = "".join(
-        f"<h2>{escape(tag)}</h2>" + "".join(_operation(path, each) for path, each in operations)
+        f"<h2>{escape(tag)}</h2>" + "".join(_operation(path, method, each) for path, method, each in operations)
         for tag, operations in groups.items()
         if operations
     )

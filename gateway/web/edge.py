@@ -15,12 +15,14 @@ from time import perf_counter
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from gateway.core.errors import BadRequest, NotFound
+from gateway.core.callers.api_keys import IN_TEXT, PREFIX
+from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParameter
 from gateway.web import problems, telemetry
 from gateway.web.asgi import App, Message, Receive, Scope, Send
 from gateway.web.limits import Charge, Limiter, known_cost
 from gateway.web.negotiation import PROBLEM, Language, header, language_of
 from gateway.web.networks import network_of
+from gateway.web.parameters import echo
 from gateway.web.problems import Refusal
 from gateway.web.replies import COMMON, NO_STORE, Header, Reply
 
@@ -37,6 +39,7 @@ _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
+_KEY_MARK: Final = PREFIX.encode()
 FREE: Final = frozenset({"/healthz", "/readyz"})
 """Paths that cost nothing and say nothing of quotas."""
 _PARTNERS: Final = "/x/v1/"
@@ -146,6 +149,8 @@ class FrontDoor:
         self._origin = origin
         self._meter = meter
         self._ids = request_ids()
+        self.exposed: Callable[[bytes], Awaitable[bool]] | None = None
+        """Told of what looks like an API key in a URL."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -189,6 +194,7 @@ class FrontDoor:
         try:
             try:
                 _check_target(scope)
+                await self._refuse_key(scope)
                 if counted:
                     await self._admit(scope)
                 await self._dispatch(scope, receive, sending)
@@ -207,6 +213,23 @@ class FrontDoor:
                 self.limits.end_export(charge)
                 await self.limits.settle_stream(charge, perf_counter() - began)
             self._meter.count(scope.get("path_template") or self._routes.name(scope["path"]), method, seen, perf_counter() - began)
+
+    async def _refuse_key(self, scope: Scope) -> None:
+        """A key in a URL is known to whoever keeps logs on the way: it is marked, and its parameter is one that nobody knows.
+
+        Raises UnknownParameter.
+        """
+        query: bytes = scope["query_string"]
+        target = scope["path"].encode("utf-8", "surrogateescape") + b"?" + query
+        if _KEY_MARK not in target or IN_TEXT.search(target) is None:
+            return
+        if self.exposed is not None and await self.exposed(target):
+            self._meter.event("api-key-exposed")
+            telemetry.log.warning("api-key-exposed", request_id=scope["state"]["request_id"])
+        for piece in query.split(b"&"):
+            name, _, value = piece.partition(b"=")
+            if IN_TEXT.search(value) is not None:
+                raise UnknownParameter(errors=(ErrorItem("unknown", "未知参数", parameter=echo(name.decode("latin-1"))),))
 
     async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
         """Take what an anonymous answer of the lane costs; its header fields, or None when the quota is spent."""
@@ -287,7 +310,7 @@ class FrontDoor:
                 trace_id=trace_id,
             )
         headers: list[Header] = [(b"content-type", PROBLEM.encode()), (b"content-language", language.encode()), NO_STORE]
-        for name, value in problems.headers_of(error, document.code, document.status).items():
+        for name, value in problems.headers_of(error, document.code, document.status, origin=self._origin).items():
             headers.append((name.lower().encode(), value.encode()))
         if document.status == 405 and (found := self._routes.find(scope["path"])):
             headers = [field for field in headers if field[0] != b"allow"] + [(b"allow", ", ".join(sorted(found[1])).encode())]

@@ -13,6 +13,7 @@ from gateway.settings import Settings
 from gateway.web.cursors import Cursors
 from gateway.web.documents import Documents
 from gateway.web.limits import Limiter
+from gateway.web.oauth import Authority, resource_metadata, server_metadata
 from gateway.web.replies import Validators
 from gateway.web.shared_buckets import SharedBuckets
 from gateway.web.telemetry import Meter
@@ -25,6 +26,9 @@ class House:
         self.settings = settings
         self.meter = meter
         self.origin = settings.public_origin.rstrip("/")
+        self.authority = Authority(settings.token_lifetime_s)
+        self.server_metadata = server_metadata(settings.token_issuer, self.origin)
+        self.resource_metadata = resource_metadata(settings.token_issuer, self.origin)
         self.documents: Documents
         """Made from the routes, right after them."""
         self._services: Services | None = None

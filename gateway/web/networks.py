@@ -34,8 +34,13 @@ def network(address: str) -> str | None:
 
 def network_of(scope: Scope, trusted_proxies: int = 0) -> str:
     """The network of a request."""
+    return network(address_of(scope, trusted_proxies)) or NOWHERE
+
+
+def address_of(scope: Scope, trusted_proxies: int = 0) -> str:
+    """The address of whoever sent a request, behind our own proxies; empty where there is none."""
     peer = scope.get("client")
-    own = (network(str(peer[0])) if peer else None) or NOWHERE
+    own = str(peer[0]) if peer else ""
     if not trusted_proxies:
         return own
     joined = b",".join(value for name, value in scope["headers"] if name == _FORWARDED)
@@ -44,4 +49,5 @@ def network_of(scope: Scope, trusted_proxies: int = 0) -> str:
         return own
     said = hops[-trusted_proxies].strip().decode("latin-1")
     match = _WITH_PORT.fullmatch(said)
-    return network(match[1] or match[2] if match else said) or own
+    found = match[1] or match[2] if match else said
+    return found if network(found) is not None else own

@@ -12,7 +12,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from gateway import __version__
-from gateway.web.describe import Described, Parameter
+from gateway.web.describe import Described, Parameter, Schema
 from gateway.web.negotiation import CSV, JSON, NDJSON, PROBLEM
 from gateway.web.problems import KINDS, Problem, ProblemKind
 
@@ -32,6 +32,23 @@ COMMON_PROBLEMS: Final = (
 )
 """What every described path may answer."""
 
+FORM_PROBLEMS: Final = ("uri-too-long", "quota-exceeded", "headers-too-large", "internal", "unavailable")
+"""What a path for apps may answer beside RFC 6749's errors."""
+
+_OAUTH_ERROR: Final[Mapping[str, Any]] = {
+    "description": "invalid_client, invalid_request, invalid_dpop_proof, use_dpop_nonce …",
+    "headers": {"DPoP-Nonce": {"description": "下一个证明要带的 nonce: what the next proof must bear", "schema": {"type": "string"}}},
+    "content": {
+        JSON: {
+            "schema": {
+                "type": "object",
+                "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
+                "required": ["error"],
+            },
+            "example": {"error": "invalid_client"},
+        }
+    },
+}
 _SPARSE: Final = "SparseRow"
 _REFERENCE: Final = "#/components/schemas/{name}"
 _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -69,6 +86,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return shown
 
 
+def _form(schema: Schema) -> dict[str, Any]:
+    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": dict(schema)}}}
+
+
 def _line_schema(name: str, components: Mapping[str, Any]) -> dict[str, Any]:
     items = components[name]["properties"].get("items", {})
     return dict(items.get("items", {}))
@@ -103,8 +124,10 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
         "200": {"description": described.summary, "headers": headers, "content": _content(described, components)},
         "304": {"description": "与 If-None-Match 相同，没有正文"},
     }
+    if described.form is not None:
+        responses = {"200": {"description": described.summary, "content": _content(described, components)}, "400": _OAUTH_ERROR}
     by_status: dict[int, list[str]] = {}
-    for code in (*COMMON_PROBLEMS, *described.problems):
+    for code in (*(FORM_PROBLEMS if described.form is not None else COMMON_PROBLEMS), *described.problems):
         by_status.setdefault(KINDS[code].status, []).append(code)
     for status, codes in sorted(by_status.items()):
         codes = list(dict.fromkeys(codes))
@@ -150,12 +173,13 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for template, described in operations:
         paths[template] = {
-            "get": {
+            described.method: {
                 "operationId": described.operation_id,
                 "tags": [described.tag],
                 "summary": described.summary,
                 "description": described.description,
                 "parameters": [_parameter(parameter) for parameter in described.takes],
+                **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
                 "responses": _responses(described, components),
                 **({"x-open-filters": True} if described.open_filters else {}),
             }
@@ -174,18 +198,32 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "security": [{}, {"token": []}],
+        "security": [{}, {"key": []}, {"token": []}],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
             "headers": {name: {"description": f"{zh}: {en}", "schema": {"type": "string"}} for name, (zh, en) in _HEADERS.items()},
             "examples": {code: {"value": _problem_example(kind)} for code, kind in KINDS.items()},
             "securitySchemes": {
-                "token": {
+                "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "部门访问令牌：十分钟有效，绑定应用与使用目的。Opaque access token of a department.",
-                }
+                    "bearerFormat": "cxk_live_…",
+                    "description": "开发者密钥：只在 Authorization 请求头中。A developer's key: the public view with more quota.",
+                },
+                "token": {
+                    "type": "http",
+                    "scheme": "DPoP",
+                    "description": (
+                        "部门访问令牌：十分钟有效，绑定应用、密钥、数据集与使用目的；每个请求另带 DPoP 证明（RFC 9449）。"
+                        "Opaque access token of an app with a DPoP proof for each request; obtained at /oauth/token."
+                    ),
+                },
+                "assertion": {
+                    "type": "oauth2",
+                    "description": "private_key_jwt (RFC 7523): PS256, ES256, Ed25519; typ client-authentication+jwt.",
+                    "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": {}}},
+                },
             },
         },
     }
@@ -216,6 +254,7 @@ TAGS: Final[Mapping[str, str]] = {
     "数据集": "Datasets and their dictionaries",
     "校验": "Checks that need no data",
     "接口": "The API itself: root, caller, keys, problems",
+    "凭证": "Tokens for apps of departments, partners, the province and the PBoC",
 }
 
 

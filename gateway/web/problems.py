@@ -20,6 +20,8 @@ from litestar.exceptions import (
 from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE
 from msgspec import Struct
 
+from gateway.core.callers.proof import ALGORITHMS
+from gateway.core.callers.refusals import NonceWanted
 from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, StoreError
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
@@ -351,7 +353,14 @@ def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str,
     )
 
 
-def headers_of(error: Exception, kind_code: str, status: int) -> dict[str, str]:
+def _challenges(error: Exception, origin: str) -> str:
+    """`WWW-Authenticate`: which schemes there are, and where to read about them; one wording for every cause but the nonce."""
+    where = f'resource_metadata="{origin}/.well-known/oauth-protected-resource"'
+    told = "use_dpop_nonce" if isinstance(error, NonceWanted) else "invalid_token"
+    return f'DPoP realm="chengxin", error="{told}", algs="{" ".join(ALGORITHMS)}", {where}, Bearer realm="chengxin", {where}'
+
+
+def headers_of(error: Exception, kind_code: str, status: int, *, origin: str) -> dict[str, str]:
     """Header fields that belong to a problem besides the common ones."""
     headers: dict[str, str] = {}
     if isinstance(error, Refusal):
@@ -359,7 +368,9 @@ def headers_of(error: Exception, kind_code: str, status: int) -> dict[str, str]:
     if isinstance(error, HTTPException) and status == 405:
         headers.update({name.title(): value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
     if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="chengxin"'
+        headers["WWW-Authenticate"] = _challenges(error, origin)
+    if isinstance(error, NonceWanted):
+        headers["DPoP-Nonce"] = error.nonce
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER.get(kind_code, "5")
     return headers

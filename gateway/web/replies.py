@@ -25,7 +25,7 @@ Chunks = AsyncIterator[bytes]
 
 EXPOSED: Final = (
     "Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
-    "Dataset-Version, Repr-Digest, Deprecation, Sunset"
+    "Dataset-Version, Repr-Digest, Deprecation, Sunset, DPoP-Nonce, WWW-Authenticate"
 )
 
 COMMON: Final[tuple[Header, ...]] = (

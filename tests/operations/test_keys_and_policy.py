@@ -68,7 +68,8 @@ async def test_a_token_is_bound_and_short(tmp_path: Path) -> None:
         issued = await issue_token(services, app="try", org=CENTRE.lower(), tier="department", purpose="dept.supervision", by="test")
         held = await clients.find(services.store.reads, issued.token, NOW)
         assert held is not None
-        assert (held.app, held.org, held.tier, held.purpose) == ("try", CENTRE, "department", "dept.supervision")
+        assert (held.app, held.org, held.tier, held.purposes) == ("try", CENTRE, "department", ("dept.supervision",))
+        assert held.jkt is None
         assert issued.expires_at == NOW + timedelta(minutes=10)
         assert await clients.find(services.store.reads, issued.token, issued.expires_at) is None
         rows = await audit.after(services.store.reads, 0, 100)

@@ -113,15 +113,24 @@ async def test_policy_comes_into_force(store: Store) -> None:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
+async def _issued(tx: Any, app: str, lifetime: timedelta, **words: Any) -> str:
+    token = clients.draw(tx.store.random)
+    await clients.keep(
+        tx, token, app=app, org="11220502XXT0000001", tier="department", access=[("d", "dept.supervision")], lifetime=lifetime, **words
+    )
+    return token
+
+
 async def test_token_lives_ten_minutes_at_most_and_is_kept_as_a_hash(store: Store, fixed_clock: Clock) -> None:
     """A token is found until it ends, an unknown one never; the table does not hold it; dead ones go with the next issue."""
     now = fixed_clock()
     async with store.transaction() as tx:
-        token = await clients.issue(tx, "app", "11220502XXT0000001", "department", "dept.supervision", timedelta(minutes=10))
-        short = await clients.issue(tx, "app2", "11220502XXT0000001", "department", "dept.supervision", timedelta(seconds=1))
+        token = await _issued(tx, "app", timedelta(minutes=10), jkt="k" * 43, credential="c" * 43)
+        short = await _issued(tx, "app2", timedelta(seconds=1))
     found = await clients.find(store.reads, token, now)
     assert found is not None
-    assert (found.app, found.org, found.tier, found.purpose) == ("app", "11220502XXT0000001", "department", "dept.supervision")
+    assert (found.app, found.org, found.tier, found.purposes) == ("app", "11220502XXT0000001", "department", ("dept.supervision",))
+    assert (found.jkt, found.credential, found.access) == ("k" * 43, "c" * 43, (("d", "dept.supervision"),))
     assert found.expires_at - found.issued_at == timedelta(minutes=10)
     assert len(token) == 4 + 43
     assert await clients.find(store.reads, token, now + timedelta(minutes=9, seconds=59)) is not None
@@ -133,9 +142,12 @@ async def test_token_lives_ten_minutes_at_most_and_is_kept_as_a_hash(store: Stor
     for lifetime in (timedelta(0), timedelta(minutes=10, seconds=1), timedelta(days=-1)):
         with pytest.raises(StoreError, match="token-lifetime"):
             async with store.transaction() as tx:
-                await clients.issue(tx, "app", "o", "department", "p", lifetime)
+                await _issued(tx, "app", lifetime)
     async with store.transaction() as tx:
-        assert await clients.revoke_app(tx, "app") == 1
+        assert await clients.revoke(tx, token, "app2") == 0
+        assert await clients.revoke(tx, short, "app2") == 1
+        assert await clients.revoke_key(tx, "c" * 43) == 1
+        assert await clients.revoke_app(tx, "app") == 0
     assert await clients.find(store.reads, token, now) is None
 
 
@@ -145,7 +157,7 @@ async def test_dead_tokens_are_cleared(store_url: str, open_store: Callable[...,
     store = await open_store(store_url, clock=lambda: next(times))
     for app in ("a", "b"):
         async with store.transaction() as tx:
-            await clients.issue(tx, app, "o", "department", "p", timedelta(minutes=1))
+            await _issued(tx, app, timedelta(minutes=1))
     assert [row.app for row in await store.reads.all(sa.select(tokens))] == ["b"]
 
 

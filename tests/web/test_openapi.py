@@ -17,7 +17,8 @@ from gateway.web.problems import KINDS
 
 COMMITTED = Path(__file__).resolve().parents[2] / "openapi" / "gateway.json"
 DOCUMENT: dict[str, Any] = json.loads(openapi_document())
-OPERATIONS = [(path, item["get"]) for path, item in DOCUMENT["paths"].items()]
+OPERATIONS = [(path, item["get"]) for path, item in DOCUMENT["paths"].items() if "get" in item]
+POSTS = [(path, item["post"]) for path, item in DOCUMENT["paths"].items() if "post" in item]
 
 
 def test_the_committed_document_is_the_served_one() -> None:
@@ -62,7 +63,7 @@ def test_every_operation_is_told_whole(path: str, operation: dict[str, Any]) -> 
 
 def test_operation_ids_are_unique() -> None:
     """Clients are generated from them."""
-    ids = [operation["operationId"] for _, operation in OPERATIONS]
+    ids = [operation["operationId"] for _, operation in OPERATIONS + POSTS]
     assert len(set(ids)) == len(ids)
 
 
@@ -97,7 +98,19 @@ def test_examples_keep_their_shapes() -> None:
 def test_every_described_handler_stands_in_the_document() -> None:
     """And none stands there twice."""
     described = [handler.opt["described"] for handler in ROUTES if isinstance(handler.opt.get("described"), Described)]
-    assert len({each.operation_id for each in described}) == len(described) == len(OPERATIONS)
+    assert len({each.operation_id for each in described}) == len(described) == len(OPERATIONS + POSTS)
+
+
+@pytest.mark.parametrize(("path", "operation"), POSTS, ids=[path for path, _ in POSTS])
+def test_every_form_is_told_whole(path: str, operation: dict[str, Any]) -> None:
+    """An id, words in both languages, the form with what it requires, an example, and the errors of RFC 6749."""
+    assert path.startswith("/oauth/")
+    assert re.search("[\u4e00-\u9fff]", operation["summary"])
+    assert operation["description"].isascii()
+    form = operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+    assert set(form["required"]) <= set(form["properties"])
+    assert "example" in operation["responses"]["200"]["content"]["application/json"]
+    assert "error" in operation["responses"]["400"]["content"]["application/json"]["schema"]["required"]
 
 
 def test_pages_load_nothing_from_elsewhere() -> None:

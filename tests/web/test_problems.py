@@ -153,6 +153,12 @@ def test_problems_leave_out_what_is_not_there() -> None:
 
 def test_headers_that_belong_to_a_status() -> None:
     """401 names the scheme, 503 says when to come back, 405 says what is allowed."""
-    assert headers_of(errors.CredentialsInvalid(), "credentials-invalid", 401)["WWW-Authenticate"].startswith("Bearer")
-    assert all("Retry-After" in headers_of(errors.Unavailable(), code, 503) for code, kind in KINDS.items() if kind.status == 503)
-    assert headers_of(MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed", 405)["Allow"] == "GET"
+    assert headers_of(errors.CredentialsInvalid(), "credentials-invalid", 401, origin="https://h")["WWW-Authenticate"].startswith(
+        'DPoP realm="chengxin", error="invalid_token"'
+    )
+    assert all(
+        "Retry-After" in headers_of(errors.Unavailable(), code, 503, origin="https://h")
+        for code, kind in KINDS.items()
+        if kind.status == 503
+    )
+    assert headers_of(MethodNotAllowedException(headers={"allow": "GET"}), "method-not-allowed", 405, origin="https://h")["Allow"] == "GET"

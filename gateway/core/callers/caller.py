@@ -49,6 +49,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Tier `subject`: the subject whose own records may be seen."""
     scopes: tuple[str, ...] = ()
     """Parts of the API that an API key is kept to; empty: no narrowing of its own."""
+    exposed: bool = False
+    """An API key that has stood in a URL: its owner is warned with every look at `/v1/me`."""
 
     @property
     def plan_tier(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from gateway.core.disclosure.treatments import TreatmentSpec
 
@@ -41,3 +41,7 @@ class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
     def live(self, day: date) -> bool:
         """Whether it holds on this legal day."""
         return self.from_ <= day <= self.until
+
+    def keeping(self, purposes: tuple[str, ...]) -> "Grant":
+        """The same grant for some of its purposes only."""
+        return self if purposes == self.purposes else structs.replace(self, purposes=purposes)

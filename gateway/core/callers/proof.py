@@ -104,7 +104,7 @@ def _checked(
     if nonce_key is not None:
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not nonce_holds(nonce_key, now, nonce):
-            raise NonceWanted
+            raise NonceWanted(nonce_of(nonce_key, now))
     return Proof(
         jkt=key.thumbprint,
         jti=jti,

@@ -27,5 +27,6 @@ class ProofRefused(CredentialRefused):
 class NonceWanted(ProofRefused):
     """A proof that is right but for the server's nonce: the sender is given one and tries again. No failure is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, nonce: str) -> None:
         super().__init__("nonce-wanted")
+        self.nonce = nonce

@@ -85,6 +85,7 @@ async def me(request: AnyRequest) -> Reply:
             "org": caller.org,
             "credential": caller.credential_kind,
             "quotas": asked.house.limits.state(asked.charge),
+            **({"warning": "credential-exposed"} if caller.exposed else {}),
             "links": {"effective_fields": f"{asked.house.origin}/v1/me/fields"},
         }
     )
@@ -128,7 +129,7 @@ async def keys(request: AnyRequest) -> Reply:
         }
         for line in list_keys(services.settings, services.clock())
     ]
-    return _document(request, _ENCODER.encode({"items": items}), b"application/json", DOCUMENT_CACHE)
+    return document(request, _ENCODER.encode({"items": items}), b"application/json", DOCUMENT_CACHE)
 
 
 PROBLEMS = Described(
@@ -158,10 +159,10 @@ async def problem_list(request: AnyRequest) -> Reply:
     """All codes as data."""
     asked = await begin(request, PROBLEMS)
     body = problems.catalogue(asked.house.origin, asked.language)
-    return _document(request, body, b"application/json", PROBLEMS_CACHE)
+    return document(request, body, b"application/json", PROBLEMS_CACHE)
 
 
-def _document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header) -> Reply:
+def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header) -> Reply:
     """A fixed document with its validator."""
     scope: Any = request.scope
     language = language_of(header(scope["headers"], b"accept-language"))
@@ -191,12 +192,12 @@ async def docs(request: AnyRequest) -> Reply:
 async def style(request: AnyRequest) -> Reply:
     """The style sheet of the pages."""
     _plain_request(request, ("text/css",))
-    return _document(request, house_of(request).documents.style, b"text/css; charset=utf-8", DOCUMENT_CACHE)
+    return document(request, house_of(request).documents.style, b"text/css; charset=utf-8", DOCUMENT_CACHE)
 
 
 def _page(request: AnyRequest, page: bytes) -> Reply:
     policy = (b"content-security-policy", documents.CONTENT_POLICY.encode())
-    return _document(request, page, b"text/html; charset=utf-8", DOCUMENT_CACHE, policy)
+    return document(request, page, b"text/html; charset=utf-8", DOCUMENT_CACHE, policy)
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -222,7 +223,7 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
     except NoActivePolicy:
         made = held.json, held.yaml
     cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
-    return lambda kind, which: _document(request, made[which], kind, cache)
+    return lambda kind, which: document(request, made[which], kind, cache)
 
 
 _ANY_DOCUMENT = Described(

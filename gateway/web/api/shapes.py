@@ -329,6 +329,8 @@ class Me(Struct, kw_only=True):
     credential: str
     quotas: list[QuotaState]
     links: dict[str, Uri]
+    warning: Literal["credential-exposed"] | UnsetType = UNSET
+    """The key has stood in a URL, where logs keep it: replace it."""
 
 
 class VerifierKey(Struct, kw_only=True, rename={"from_": "from"}):
@@ -387,3 +389,54 @@ class Health(Struct, kw_only=True):
 
     ready: bool
     checks: dict[str, str]
+
+
+class CreditDataDetail(Struct, kw_only=True):
+    """What a token may be used for (RFC 9396)."""
+
+    type: Literal["credit-data"]
+    dataset: str
+    purpose: str
+
+
+class IssuedToken(Struct, kw_only=True):
+    """An access token, opaque and bound to the key of the proof."""
+
+    access_token: str
+    token_type: Literal["DPoP"]
+    expires_in: Annotated[int, Meta(ge=1, le=600)]
+    authorization_details: list[CreditDataDetail]
+
+
+class Introspected(Struct, kw_only=True):
+    """What a registered resource server may know of a token (RFC 7662); to all others every token is inactive."""
+
+    active: bool
+    client_id: str | UnsetType = UNSET
+    token_type: Literal["DPoP"] | UnsetType = UNSET
+    iat: int | UnsetType = UNSET
+    exp: int | UnsetType = UNSET
+    cnf: dict[str, str] | UnsetType = UNSET
+    authorization_details: list[CreditDataDetail] | UnsetType = UNSET
+
+
+class ServerMetadata(Struct, kw_only=True):
+    """RFC 8414."""
+
+    issuer: Uri
+    token_endpoint: Uri
+    revocation_endpoint: Uri
+    introspection_endpoint: Uri
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
+
+
+class ResourceMetadata(Struct, kw_only=True):
+    """RFC 9728."""
+
+    resource: Uri
+    authorization_servers: list[Uri]
+    bearer_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]

@@ -1,0 +1,247 @@
+"""Commands about those who call us: apps and their keys (in the group `key`), grants, and the reference client `call`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from gateway.commands.office import FILE, Hand, Office, as_json, office, signed
+from gateway.console import show, table
+from gateway.core.callers.administrators import digest_of
+
+if TYPE_CHECKING:
+    from gateway.operations.manage_apps import AppLine, KeyLine
+    from gateway.operations.manage_grants import GrantLine
+
+
+@click.command("new-app")
+@click.option("--org", required=True, metavar="USCC", help="Organisation behind it.")
+@click.option("--org-name", required=True, help="Its name.")
+@click.option("--kind", required=True, help="department district partner supervisor pboc company: which tiers its apps may have.")
+@click.option("--region", required=True, help="Its division; grants of a department stay inside it.")
+@click.option("--name", required=True, help="Name of the application.")
+@click.option("--unit", default=None, help="Office that runs it.")
+@click.option("--tier", required=True, help="department, partner, supervisor, pboc or developer; never changes.")
+@click.option("--introspects", is_flag=True, help="A resource server that may ask about tokens.")
+@signed
+@as_json
+@office
+def key_new_app(office: Office, /, hand: Hand, as_json: bool, **said: Any) -> None:
+    """Register an application of an organisation."""
+    from gateway.operations.manage_apps import new_app
+
+    done = office.act(hand, "app.register", said, lambda services, by: new_app(services, **said, by=by))
+    show(done, as_json=as_json, text=lambda: [done.app, f"{done.tier} of {done.org_name}; next: `chengxin key add {done.app} FILE`"])
+
+
+@click.command("add")
+@click.argument("app")
+@click.argument("file", type=FILE)
+@click.option("--kid", default=None, help="Id of the key; else its thumbprint.")
+@signed
+@as_json
+@office
+def key_add(office: Office, app: str, file: Path, kid: str | None, hand: Hand, as_json: bool) -> None:
+    """Register the public key (PEM or JWK) of an application."""
+    from gateway.operations.manage_apps import add_key
+
+    given = file.read_bytes()
+    said = {"app": app, "key": digest_of(given.hex()), "kid": kid}
+    done = office.act(hand, "app.key.add", said, lambda services, by: add_key(services, app, given, kid=kid, by=by))
+    show(done, as_json=as_json, text=lambda: _told_key(done))
+
+
+def _told_key(done: "KeyLine") -> list[str]:
+    waits = f"; a second person must approve it: `chengxin key approve {done.thumbprint}`" if done.state == "proposed" else ""
+    return [done.thumbprint, f"kid {done.kid}, {done.alg}, {done.state}{waits}"]
+
+
+@click.command("approve")
+@click.argument("thumbprint")
+@signed
+@as_json
+@office
+def key_approve(office: Office, thumbprint: str, hand: Hand, as_json: bool) -> None:
+    """The second person's yes to a key, after its owner has confirmed the thumbprint."""
+    from gateway.operations.manage_apps import approve_key
+
+    done = office.act(hand, "app.key.approve", {"key": thumbprint}, lambda services, by: approve_key(services, thumbprint, by=by))
+    show(done, as_json=as_json, text=lambda: _told_key(done))
+
+
+@click.command("issue")
+@click.argument("app")
+@click.option("--days", type=int, default=365, show_default=True, help="Life, a year at most.")
+@click.option("--scope", "scopes", multiple=True, help="Keep it to a part of the API: subjects records lists changes datasets checks.")
+@click.option("--cidr", "networks", multiple=True, help="Keep it to a network.")
+@signed
+@as_json
+@office
+def key_issue(office: Office, app: str, days: int, scopes: tuple[str, ...], networks: tuple[str, ...], hand: Hand, as_json: bool) -> None:
+    """An API key for a developer's application; shown once."""
+    from gateway.operations.manage_apps import issue_key
+
+    said: dict[str, object] = {"app": app, "days": days, "scopes": sorted(scopes), "networks": sorted(networks)}
+    done = office.act(
+        hand, "api-key.issue", said, lambda services, by: issue_key(services, app, scopes=scopes, networks=networks, days=days, by=by)
+    )
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [done.key, f"until {done.line.expires_on}; send it as `Authorization: Bearer …`, never in a URL"],
+    )
+
+
+@click.command("revoke")
+@click.argument("key")
+@signed
+@as_json
+@office
+def key_revoke(office: Office, key: str, hand: Hand, as_json: bool) -> None:
+    """End a client key (by thumbprint) with its tokens, or an API key (by its eight characters)."""
+    from gateway.operations.manage_apps import revoke
+
+    done = office.act(hand, "app.key.revoke", {"key": key}, lambda services, by: revoke(services, key, by=by))
+    show({"revoked": done, "key": key}, as_json=as_json, text=lambda: [f"{done} {key}: revoked"])
+
+
+@click.command("suspend")
+@click.argument("app")
+@signed
+@as_json
+@office
+def key_suspend(office: Office, app: str, hand: Hand, as_json: bool) -> None:
+    """Stop an application and end its tokens."""
+    from gateway.operations.manage_apps import suspend_app
+
+    done = office.act(hand, "app.suspend", {"app": app}, lambda services, by: suspend_app(services, app, by=by))
+    show(done, as_json=as_json, text=lambda: [f"{done.app}: {done.state}"])
+
+
+@click.command("resume")
+@click.argument("app")
+@signed
+@as_json
+@office
+def key_resume(office: Office, app: str, hand: Hand, as_json: bool) -> None:
+    """Let a suspended application in again."""
+    from gateway.operations.manage_apps import resume_app
+
+    done = office.act(hand, "app.resume", {"app": app}, lambda services, by: resume_app(services, app, by=by))
+    show(done, as_json=as_json, text=lambda: [f"{done.app}: {done.state}"])
+
+
+@click.command("list-apps")
+@as_json
+@office
+def key_list_apps(office: Office, as_json: bool) -> None:
+    """Applications with their keys; a key that stood in a URL is marked exposed."""
+    from gateway.operations.manage_apps import list_apps
+
+    lines = office.run(list_apps)
+    show(lines, as_json=as_json, text=lambda: table([row for line in lines for row in _rows(line)], ("app", "what", "state", "detail")))
+
+
+def _rows(line: "AppLine") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [(line.app, line.tier, line.state, f"{line.org} {line.org_name}: {line.name}")]
+    rows += [("", f"key {one.alg}", one.state, one.thumbprint) for one in line.keys]
+    for one in line.api_keys:
+        warning = f", EXPOSED in a URL {one.exposed_at:%Y-%m-%d}: replace it" if one.exposed_at is not None else ""
+        rows.append(("", "api key", one.state, f"{one.key_id} until {one.expires_on}{warning}"))
+    return rows
+
+
+# --- grants -----------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def grant() -> None:
+    """What applications may use datasets for."""
+
+
+def _told(line: "GrantLine") -> list[str]:
+    waits = ": a second person must approve it" if line.state == "proposed" else ""
+    return [line.digest, f"{line.id}: {line.dataset} for {', '.join(line.purposes)} until {line.until}, {line.state}{waits}"]
+
+
+@grant.command("propose")
+@click.argument("file", type=FILE)
+@signed
+@as_json
+@office
+def grant_propose(office: Office, file: Path, hand: Hand, as_json: bool) -> None:
+    """Take a grant in from its file; one that reaches no person is active at once."""
+    from gateway.operations.manage_grants import propose_grant, read_grant_file
+
+    text = read_grant_file(file)
+    done = office.act(hand, "grant.propose", {"grant": digest_of(text.hex())}, lambda services, by: propose_grant(services, text, by=by))
+    show(done, as_json=as_json, text=lambda: _told(done))
+
+
+@grant.command("approve")
+@click.argument("grant_id", metavar="ID")
+@click.option("--digest", required=True, metavar="SHA256", help="Of the text that is approved, as `grant list` shows it.")
+@signed
+@as_json
+@office
+def grant_approve(office: Office, grant_id: str, digest: str, hand: Hand, as_json: bool) -> None:
+    """The second person's yes to this very grant."""
+    from gateway.operations.manage_grants import approve_grant
+
+    said = {"grant": grant_id, "digest": digest}
+    done = office.act(hand, "grant.approve", said, lambda services, by: approve_grant(services, grant_id, digest=digest, by=by))
+    show(done, as_json=as_json, text=lambda: _told(done))
+
+
+@grant.command("revoke")
+@click.argument("grant_id", metavar="ID")
+@signed
+@as_json
+@office
+def grant_revoke(office: Office, grant_id: str, hand: Hand, as_json: bool) -> None:
+    """End a grant."""
+    from gateway.operations.manage_grants import revoke_grant
+
+    done = office.act(hand, "grant.revoke", {"grant": grant_id}, lambda services, by: revoke_grant(services, grant_id, by=by))
+    show(done, as_json=as_json, text=lambda: _told(done))
+
+
+@grant.command("list")
+@as_json
+@office
+def grant_list(office: Office, as_json: bool) -> None:
+    """Every grant and how it stands."""
+    from gateway.operations.manage_grants import list_grants
+
+    lines = office.run(list_grants)
+    show(
+        lines,
+        as_json=as_json,
+        text=lambda: table(
+            [(one.id, one.state, one.app, one.dataset, " ".join(one.purposes), one.until, one.digest) for one in lines],
+            ("grant", "state", "app", "dataset", "purposes", "until", "digest"),
+        ),
+    )
+
+
+# --- the reference client ---------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("method")
+@click.argument("url")
+@click.option("--app", required=True, help="Id of the application.")
+@click.option("--key", "key_file", required=True, type=FILE, metavar="FILE", help="Its private key, PEM.")
+@click.option("--kid", default=None, help="Id of the key; else its thumbprint.")
+@click.option("--purpose", default=None)
+@click.option("--case-ref", default=None)
+@click.option("--body", type=FILE, default=None, help="JSON to send.")
+@click.option("--headers", "headers_only", is_flag=True, help="Print ready header fields for one call instead of making it.")
+def call(**said: Any) -> None:
+    """Call a gateway as an application does: assertion, proof, token, request. Needs no settings: `gateway/reference_client.py` alone."""
+    from gateway.reference_client import run
+
+    raise SystemExit(run(**said))
+
+
+KEY_COMMANDS = (key_new_app, key_add, key_approve, key_issue, key_revoke, key_suspend, key_resume, key_list_apps)

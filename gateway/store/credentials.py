@@ -1,0 +1,102 @@
+"""What a credential says, as this process may believe it for some seconds: tokens and API keys with their app and its grants.
+
+Rules: an entry is believed for `credential_cache_s` at most (five), so that suspension, revocation and a new grant are effective within
+it in every process; that somebody is unknown is never remembered; the table is bounded. This room must not decide what a credential
+may do.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+from msgspec import Struct
+
+from gateway.core.callers.grants import Grant
+from gateway.store import apps, clients, developer_keys
+from gateway.store import grants as grant_rows
+from gateway.store.apps import App
+from gateway.store.clients import TokenRow
+from gateway.store.developer_keys import DeveloperKey
+from gateway.store.reads import Reads
+
+KEPT: Final = 10_000
+T = TypeVar("T")
+
+
+class HeldToken(Struct, frozen=True, kw_only=True):
+    """A token, its app and what the app was granted; no app: a trial token of test mode."""
+
+    token: TokenRow
+    app: App | None
+    grants: tuple[Grant, ...] = ()
+
+
+class HeldKey(Struct, frozen=True, kw_only=True):
+    """An API key and its app."""
+
+    key: DeveloperKey
+    app: App
+
+
+class _Table(Generic[T]):
+    """Entries with the time when they were read; the oldest go when it is full."""
+
+    def __init__(self, life: float) -> None:
+        self._life = life
+        self._held: OrderedDict[str, tuple[float, T]] = OrderedDict()
+
+    async def get(self, name: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
+        began = monotonic()  # before the reading, so that an entry is never believed longer than it is old
+        found = self._held.get(name)
+        if found is not None and began - found[0] < self._life:
+            return found[1]
+        value = await load()
+        self._held.pop(name, None)
+        if value is not None:
+            self._held[name] = (began, value)
+            if len(self._held) > KEPT:
+                self._held.popitem(last=False)
+        return value
+
+    def clear(self) -> None:
+        self._held.clear()
+
+
+class Credentials:
+    """The credentials that one process has lately seen."""
+
+    def __init__(self, reads: Reads, life: float) -> None:
+        self._reads = reads
+        self._tokens: _Table[HeldToken] = _Table(life)
+        self._keys: _Table[HeldKey] = _Table(life)
+
+    async def token(self, token: str, now: datetime) -> HeldToken | None:
+        """What stands behind a token; whether its app is live and its time has come is looked at by whoever asks."""
+
+        async def load() -> HeldToken | None:
+            row = await clients.find(self._reads, token, now)
+            if row is None:
+                return None
+            if row.jkt is None:
+                return HeldToken(token=row, app=None)
+            app = await apps.find(self._reads, row.app)
+            return None if app is None else HeldToken(token=row, app=app, grants=await grant_rows.active(self._reads, row.app))
+
+        return await self._tokens.get(clients.digest_of(token), load)
+
+    async def api_key(self, key_id: str) -> HeldKey | None:
+        """What stands behind the id of an API key; its secret is checked by whoever asks."""
+
+        async def load() -> HeldKey | None:
+            key = await developer_keys.find(self._reads, key_id)
+            app = None if key is None else await apps.find(self._reads, key.app)
+            return None if key is None or app is None else HeldKey(key=key, app=app)
+
+        return await self._keys.get(key_id, load)
+
+    def forget(self) -> None:
+        """Read everything anew: this process has just changed something."""
+        self._tokens.clear()
+        self._keys.clear()
