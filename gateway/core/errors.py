@@ -224,6 +224,18 @@ class BodyInvalid(RequestError):
     code = "body-invalid"
 
 
+class BodyTooLarge(RequestError):
+    """A request body beyond the bound of its path."""
+
+    code = "body-too-large"
+
+
+class FileUnfit(RequestError):
+    """An uploaded file that is refused as a whole: the item names the code (FILE_*, SCOPE_AUTHORITY, dataset-unknown) and the place."""
+
+    code = "file-refused"
+
+
 class PurposeMissing(RequestError):
     """A bound token for several purposes, and no `Purpose` header."""
 

@@ -15,6 +15,7 @@ Rules:
 Readers of the change log follow after each chunk; this story must not wait for them with a transaction open.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
@@ -29,7 +30,7 @@ from gateway.core.records.identifiers import parse_uscc
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map, intake
 from gateway.core.records.model import Admitted, Dataset, DatasetId
 from gateway.core.records.periods import legal_day
-from gateway.operations.accept_records import accept_records, redactions
+from gateway.operations.accept_records import Texts, accept_records, redactions
 from gateway.operations.ingest_receipt import Chunk, IngestReceipt, begun, grown, head_of, receipt_json, receipt_of, rows_done, summed
 from gateway.operations.render_public import render_public
 from gateway.services import Services
@@ -216,14 +217,19 @@ async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress
 async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[Ingest, Chunk]:
     """Store one page: everything that needs no database before the transaction, the rest within it."""
     services = job.services
-    admitted, faults = _admitted(job, page)
-    texts = redactions(admitted, job.dataset)
+    admitted, faults, texts = await asyncio.to_thread(_judged, job, page)  # long work: a server answers others meanwhile
     async with services.store.transaction() as tx:
         outcomes = await accept_records(services, tx, admitted, job.dataset, actor=actor, texts=texts, once=True)
         chunk = summed(admitted, outcomes, faults, key_field=job.key_field)
         receipt = grown(ingested.receipt, chunk)
         await ingests.advance(tx, ingested.ingest_id, cursor=page.cursor, receipt=receipt, expected=ingested.cursor)
     return msgspec.structs.replace(ingested, cursor=page.cursor, receipt=receipt), chunk
+
+
+def _judged(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault], list[Texts]]:
+    """What intake says of a page, and the texts of what it lets in."""
+    admitted, faults = _admitted(job, page)
+    return admitted, faults, redactions(admitted, job.dataset)
 
 
 def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault]]:

@@ -140,6 +140,9 @@ _TABLE = """
 416 range-not-satisfiable  请求范围无效               Range not satisfiable
     请求的字节范围不存在。
     There are no such bytes.
+422 file-refused           文件未被接收               File refused
+    文件整体未被接收，没有任何一行入库；原因见 errors。
+    The file was refused as a whole, no row of it was stored; see errors.
 429 quota-exceeded         超出配额                   Quota exceeded
     请求过多，请按 Retry-After 等待后再试。
     Too many requests; wait as Retry-After says.

@@ -287,6 +287,30 @@ class Root(Struct, kw_only=True):
     links: dict[str, Uri]
 
 
+class ReceiptLine(Struct, kw_only=True):
+    """One row of an uploaded file that was not plainly accepted."""
+
+    line: int
+    code: str
+    field: str | None
+
+
+class Receipt(Struct, kw_only=True):
+    """What became of an uploaded file: places and codes, never values."""
+
+    dataset: str
+    file_sha256: str
+    trust: str
+    accepted: int
+    unchanged: int
+    held: int
+    withdrawn: int
+    rejected: dict[str, int]
+    noted: dict[str, int]
+    rows: list[ReceiptLine]
+    notes: list[ReceiptLine]
+
+
 class QuotaState(Struct, kw_only=True):
     """One quota of the caller, and what is left of it."""
 
