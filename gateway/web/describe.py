@@ -53,6 +53,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
     method: Literal["get", "post"] = "get"
+    files: tuple[str, ...] = ()
+    """Media types of a file that is the body of a POST."""
     form: Schema | None = None
     """Of the form that a POST takes; its refusals are told in the words of RFC 6749."""
     example: Any

@@ -86,6 +86,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return shown
 
 
+def _file(media: Iterable[str]) -> dict[str, Any]:
+    return {"required": True, "content": {each: {"schema": {"type": "string", "format": "binary"}} for each in media}}
+
+
 def _form(schema: Schema) -> dict[str, Any]:
     return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": dict(schema)}}}
 
@@ -179,6 +183,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 "summary": described.summary,
                 "description": described.description,
                 "parameters": [_parameter(parameter) for parameter in described.takes],
+                **({"requestBody": _file(described.files)} if described.files else {}),
                 **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
                 "responses": _responses(described, components),
                 **({"x-open-filters": True} if described.open_filters else {}),
@@ -254,6 +259,7 @@ TAGS: Final[Mapping[str, str]] = {
     "数据集": "Datasets and their dictionaries",
     "校验": "Checks that need no data",
     "接口": "The API itself: root, caller, keys, problems",
+    "报送": "Files of departments and districts",
     "凭证": "Tokens for apps of departments, partners, the province and the PBoC",
 }
 

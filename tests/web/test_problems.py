@@ -35,6 +35,7 @@ API = {
     414: ("uri-too-long",),
     415: ("unsupported-media-type",),
     416: ("range-not-satisfiable",),
+    422: ("file-refused",),
     429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
     431: ("headers-too-large",),
     500: ("internal",),

@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, oauth, records, subjects
+from gateway.web.api import audit, basics, datasets, effective, lists, oauth, records, subjects, uploads
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
@@ -14,5 +14,6 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *records.HANDLERS,
     *lists.HANDLERS,
     *datasets.HANDLERS,
+    *uploads.HANDLERS,
     *oauth.HANDLERS,
 )

@@ -1,0 +1,99 @@
+"""Files of departments and districts over HTTP: the body is the file, the answer its receipt."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+from gateway.core.errors import BadRequest, ErrorItem, InvalidParameter, NotPermitted
+from gateway.operations.ingest_receipt import receipt_json
+from gateway.operations.take_upload import ENCODINGS, SUFFIXES, take_upload
+from gateway.web.api import shapes
+from gateway.web.api.common import PURPOSE
+from gateway.web.asked import begin
+from gateway.web.describe import AnyRequest, Described, Parameter, posted
+from gateway.web.negotiation import header
+from gateway.web.problems import Refusal
+from gateway.web.replies import NO_STORE, Reply
+
+UPLOADS = Described(
+    operation_id="takeUpload",
+    method="post",
+    tag="报送",
+    summary="报送文件",
+    description="A department's or district's file, CSV or XLSX, as its own statement; the answer is the receipt, row by row.",
+    files=tuple(SUFFIXES),
+    gives=shapes.Receipt,
+    takes=(
+        Parameter(name="dataset", text="数据集。Dataset id.", required=True, example="administrative-penalties"),
+        Parameter(
+            name="encoding",
+            text="CSV 的编码，须写明，不猜测；默认 utf-8。Of a CSV file; declared, never guessed.",
+            schema={"type": "string", "enum": list(ENCODINGS), "default": "utf-8"},
+        ),
+        Parameter(
+            name="Officer",
+            where="header",
+            text="经办人，UTF-8 百分号编码。Who of the authority answers for it, percent-encoded UTF-8.",
+            schema={"type": "string", "maxLength": 300},
+            required=True,
+            example="%E6%B5%8B%E8%AF%95%E5%91%98%E7%94%B2",
+        ),
+        PURPOSE,
+    ),
+    problems=("body-invalid", "body-too-large", "file-refused", "invalid-parameter", "purpose-missing", "unsupported-media-type"),
+    example={
+        "dataset": "administrative-penalties",
+        "file_sha256": "0" * 64,
+        "trust": "signed",
+        "accepted": 118,
+        "unchanged": 0,
+        "held": 1,
+        "withdrawn": 0,
+        "rejected": {"SUBJ_USCC": 1},
+        "noted": {},
+        "rows": [{"line": 17, "code": "SUBJ_USCC", "field": "CF_XDR_SHXYM"}],
+        "notes": [],
+    },
+)
+
+
+@posted("/v1/uploads", UPLOADS)
+async def uploads(request: AnyRequest) -> Reply:
+    """Take in a file."""
+    asked = await begin(request, UPLOADS)
+    if asked.caller.shared:
+        raise NotPermitted
+    dataset, encoding = asked.params.get("dataset"), asked.params.get("encoding")
+    if dataset is None or (encoding is not None and encoding not in ENCODINGS):
+        name = "dataset" if dataset is None else "encoding"
+        raise InvalidParameter(errors=(ErrorItem("required" if dataset is None else "enum", "", parameter=name),))
+    fields = list(asked.scope["headers"])
+    media = header(fields, b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+    if media not in SUFFIXES or header(fields, b"content-encoding"):
+        raise Refusal("unsupported-media-type", acceptable=tuple(SUFFIXES))
+    receipt = await take_upload(
+        asked.services,
+        asked.caller,
+        dataset=dataset,
+        officer=_officer(header(fields, b"officer")),
+        media_type=media,
+        encoding=encoding,
+        body=_chunks(request),
+    )
+    headers = [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE]
+    return Reply(200, headers, receipt_json(receipt))
+
+
+def _officer(field: bytes) -> str:
+    try:
+        return unquote(field.decode("ascii"), errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadRequest("Officer 请求头须为 UTF-8 的百分号编码。") from error
+
+
+async def _chunks(request: Any) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        yield chunk
+
+
+HANDLERS: Final = (uploads,)
