@@ -23,6 +23,8 @@ from gateway.operations.activate_policy import keep_policies
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
+from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.waiting_texts import measure
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store.lane import LaneReads
@@ -41,6 +43,7 @@ AUDIT_LOOK_S = 0.5
 """How often it is looked whether a checkpoint of the audit log is due."""
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
+REVIEWS_LOOK_S = 60.0
 PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -69,6 +72,8 @@ def create_app(settings: Settings) -> App:
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter)))
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
+            if settings.metrics_port:
+                tasks.append(asyncio.create_task(_measure_reviews(services, meter)))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
@@ -114,6 +119,9 @@ async def _read_changes(services: Services, meter: Meter) -> None:
         pause = services.settings.reader_poll_s
         try:
             await services.policies.refresh()
+            while await rescore_texts(services, limit=READER_STEP):
+                meter.event("texts-rescored")
+                await asyncio.sleep(0)
             while await render_public(services, limit=READER_STEP):
                 meter.event("reader-step")
                 await asyncio.sleep(0)
@@ -187,6 +195,16 @@ async def _exchange(services: Services, meter: Meter) -> None:
             meter.event("exchange-failed")
             log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
         await asyncio.sleep(services.settings.exchange_poll_s)
+
+
+async def _measure_reviews(services: Services, meter: Meter) -> None:
+    """How many texts wait for reviewers, how long, and how many are overdue: once a minute."""
+    while True:
+        try:
+            meter.queue([(each.dataset, each.records, each.oldest_s, each.overdue) for each in await measure(services)])
+        except GatewayError as error:  # the store does not answer, or no policy is in force: readiness tells
+            meter.event(f"reviews-{error.code}")
+        await asyncio.sleep(REVIEWS_LOOK_S)
 
 
 def _measure(services: Services, meter: Meter) -> None:

@@ -266,6 +266,12 @@ class MethodNotAllowed(RequestError):
     code = "method-not-allowed"
 
 
+class Conflict(RequestError):
+    """What was decided about is not there any more as it was shown."""
+
+    code = "conflict"
+
+
 class NotAcceptable(RequestError):
     """No acceptable representation."""
 

@@ -23,7 +23,7 @@ from gateway.store.reads import Row
 from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction, stamp
 from gateway.store.subjects import forget_keys, subject_by_id
-from gateway.store.tables import changes, deks, recognitions, record_versions, records
+from gateway.store.tables import changes, deks, recognitions, record_versions, records, text_decisions
 from gateway.store.vault import Vault
 
 TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
@@ -49,6 +49,7 @@ _ERASED_COLUMNS = (
     "hold_code", "authority_code", "authority_name", "sender", "officer", "decided_on", "severity", "publish_from", "publish_until",
     "period_rule", "dispute_since", "corrected_since", "secret", "texts",
 )
+_ERASED_HERE = ("held_since",)
 # fmt: on
 _FOLLOW = ("version", "changed_at", "changed_seq")
 
@@ -65,7 +66,8 @@ KEEP_VERSIONS = sa.insert(record_versions).from_select(
 _HEAD_OF_SUBJECT = sa.text("UPDATE subjects SET head_seq = :seq WHERE subject_id = :subject")
 _NOTHING = {**dict.fromkeys(_ERASED_COLUMNS), "dates": b"{}", "clear": b"{}", "minor": False, "sealed_flag": False, "trust": "vouched"}
 _BARE_VERSIONS = sa.update(record_versions).where(record_versions.c.record_id == sa.bindparam("record")).values(_NOTHING)
-_BARE_RECORD = sa.update(records).where(records.c.record_id == sa.bindparam("record")).values(_NOTHING)
+_BARE_RECORD = sa.update(records).where(records.c.record_id == sa.bindparam("record")).values(_NOTHING | dict.fromkeys(_ERASED_HERE))
+_DROP_DECISIONS = sa.delete(text_decisions).where(text_decisions.c.record_id == sa.bindparam("record"))
 _DROP_RECOGNITION = sa.delete(recognitions).where(recognitions.c.record_id == sa.bindparam("record"))
 _ALL_LEFT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state != "erased")
 _WHAT_IS_LEFT = _ALL_LEFT.limit(1)
@@ -188,6 +190,7 @@ async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:
     if row.state == "erased":
         raise StoreError("the record is erased already", code="record-state", place=record_id)
     await tx.execute(_DROP_RECOGNITION, {"record": record_id})  # its inputs may repeat what the record said
+    await tx.execute(_DROP_DECISIONS, {"record": record_id})
     await tx.execute(_BARE_VERSIONS, {"record": record_id})
     await tx.execute(_BARE_RECORD, {"record": record_id})  # before its present version is kept
     values = {"state": "erased", "business_key": retired_key(tx.vault, row.business_key, record_id), "content_digest": b""}

@@ -176,6 +176,7 @@ records = Table(
     Column("clear", LargeBinary, nullable=False),        # JSON {field: value} of what needs no encryption
     Column("secret", LargeBinary),                       # msgpack {field: ciphertext}
     Column("texts", LargeBinary),                        # JSON {field: Redaction}: redacted text only
+    Column("held_since", String(32)),                    # since when a text of it waits for a reviewer; null = none does
     Column("content_digest", LargeBinary, nullable=False),  # keyed digest of all values: tells unchanged from amended
     Column("received_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
@@ -183,6 +184,8 @@ records = Table(
     UniqueConstraint("dataset", "business_key", "issuer"),
     Index("ix_records_subject_id_dataset", "subject_id", "dataset"),
     Index("ix_records_dataset_record_id_state", "dataset", "record_id", "state"),
+    Index("ix_records_authority_code_held_since", "authority_code", "held_since",
+          sqlite_where=text("held_since IS NOT NULL"), postgresql_where=text("held_since IS NOT NULL")),
     Index("ix_records_state_publish_until", "state", "publish_until",
           sqlite_where=text("publish_until IS NOT NULL"), postgresql_where=text("publish_until IS NOT NULL")),
 )
@@ -251,6 +254,22 @@ ingests = Table(
     Column("finished_at", String(32)),
     UniqueConstraint("dataset", "file_sha256", "statement"),
 )
+
+# --- texts and their reviewers ----------------------------------------------------------------------------------------
+
+text_decisions = Table(
+    "text_decisions", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("field", String(63), primary_key=True),
+    Column("candidate", String(64), primary_key=True),  # keyed digest of text, redactor version and redacted text
+    Column("decided", String(12), nullable=False),      # released refused
+    Column("result", LargeBinary, nullable=False),      # JSON Redaction: redacted text only, as the reviewer left it
+    Column("reason", Text),
+    Column("at", String(32), nullable=False),
+    Column("actor", Text, nullable=False),
+)
+"""What reviewers decided about redacted texts. A decision is about one text as one redactor left it, and ends with either; when the same
+is said again it holds again."""
 
 # --- policies and callers ---------------------------------------------------------------------------------------------
 

@@ -4,17 +4,18 @@ Rules: a chunk costs a handful of statements however many rows it has; the numbe
 bear it. This room decides nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, RecordId, RecordState, SubjectId
+from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, RecordId, RecordState, Redaction, SubjectId
 from gateway.core.records.periods import legal_day
 from gateway.store.changes import COUNTER
 from gateway.store.reads import Row
+from gateway.store.reviews import texts_of
 from gateway.store.sealing import TABLE, encode_value, scope_of
 from gateway.store.statements import Outcome, Statement
 from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE, decode_dates, period_columns
@@ -30,7 +31,7 @@ _FIXED_COLUMNS = ("record_id", "subject_id", "dataset", "category", "kind", "bus
 _CONTENT_COLUMNS = (
     "version", "state", "hold_code", "trust", "region", "authority_code", "authority_name", "sender", "officer", "decided_on",
     "severity", "dates", "publish_from", "publish_until", "period_rule", "minor", "sealed_flag", "dispute_since", "corrected_since",
-    "clear", "secret", "texts", "content_digest", "received_at", "changed_at", "changed_seq",
+    "clear", "secret", "texts", "held_since", "content_digest", "received_at", "changed_at", "changed_seq",
 )
 _STATE_COLUMNS = ("version", "state", "hold_code", "content_digest", "changed_at", "changed_seq")
 # fmt: on
@@ -84,7 +85,9 @@ class Writer:
         drawn = iter(new_ids("rec_", sum(write.statement.admitted.record_id is None for write in fresh), tx.store.random))
         for write in fresh:
             write.record_id = write.statement.admitted.record_id or RecordId(next(drawn))
-        sealed = await self._seal([write for write in writes if write.state in LIVE])
+        live = [write for write in writes if write.state in LIVE]
+        sealed = await self._seal(live)
+        texts = await texts_of(self._tx, live)
         if len(fresh) < len(writes):
             await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
         heads: dict[SubjectId, int] = {}
@@ -103,7 +106,7 @@ class Writer:
                 withdrawn.append((write.version, write.state, None, b"", now, seq, record_id))
                 continue
             admitted = statement.admitted
-            row = self._content(write, sealed.get(statement.index), seq)
+            row = self._content(write, sealed.get(statement.index), texts.get(statement.index), seq)
             if write.found is None:
                 fixed = (record_id, write.subject_id, dataset_id, admitted.category, admitted.kind, write.business_key, statement.issuer)
                 inserted.append(fixed + row)
@@ -133,7 +136,7 @@ class Writer:
         ciphertexts = iter(vault.seal_many(TABLE, plain))
         return {write.statement.index: pack({name: next(ciphertexts) for name in write.statement.secret}) for write in secret}
 
-    def _content(self, write: Write, secret: bytes | None, seq: int) -> tuple[object, ...]:
+    def _content(self, write: Write, secret: bytes | None, texts: Mapping[str, Redaction] | None, seq: int) -> tuple[object, ...]:
         """The values of `_CONTENT_COLUMNS`."""
         statement, admitted, found = write.statement, write.statement.admitted, write.found
         dates = self._dates(write)
@@ -147,7 +150,8 @@ class Writer:
             admitted.sender, self._officer(admitted.officer), None if dates.decision is None else dates.decision.isoformat(),
             admitted.severity, _encode(dates), *self._period(admitted, dates), admitted.minor,
             found is not None and bool(found.sealed_flag), dispute, write.corrected_since, statement.clear, secret,
-            _encode(statement.texts) if statement.texts else None, statement.content, self._stamp(admitted.received_at),
+            _encode(texts) if texts else None, self._tx.now_text if texts and any(each.waiting for each in texts.values()) else None,
+            statement.content, self._stamp(admitted.received_at),
             self._tx.now_text, seq,
         )
         # fmt: on

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class Meter(Collector):
         self._sums: dict[str, float] = {}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._events: dict[str, int] = {}
+        self._queue: Sequence[tuple[str, int, float, int]] = ()
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answer."""
@@ -55,6 +56,10 @@ class Meter(Collector):
         """A value that is asked for when it is scraped."""
         self._gauges[name] = (text, read)
 
+    def queue(self, waiting: Sequence[tuple[str, int, float, int]]) -> None:
+        """Texts that wait for reviewers: dataset, records, age of the oldest in seconds, overdue ones."""
+        self._queue = waiting
+
     def collect(self) -> Iterable[Metric]:
         """The present state, for a scrape."""
         answers = CounterMetricFamily("chengxin_answers", "Answers by route, method and status", labels=("route", "method", "status"))
@@ -73,6 +78,15 @@ class Meter(Collector):
         for event, value in sorted(self._events.items()):
             events.add_metric((event,), value)
         yield events
+        families = (
+            GaugeMetricFamily("chengxin_reviews_waiting", "Records whose texts wait for a reviewer", labels=("dataset",)),
+            GaugeMetricFamily("chengxin_reviews_oldest_seconds", "How long the oldest of them waits", labels=("dataset",)),
+            GaugeMetricFamily("chengxin_reviews_overdue", "How many of them wait too long", labels=("dataset",)),
+        )
+        for dataset, *figures in self._queue:
+            for family, figure in zip(families, figures, strict=True):
+                family.add_metric((dataset,), figure)
+        yield from families
         for name, (text, read) in sorted(self._gauges.items()):
             yield GaugeMetricFamily(name, text, value=read())
 

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, household_name
@@ -34,7 +35,20 @@ from gateway.core.records.model import (
     Value,
 )
 
-__all__ = ["FAILED", "HELD", "SUMMARY", "Mark", "View", "case_of", "closed_gate", "persons_of", "redacted_texts", "view"]
+__all__ = [
+    "FAILED",
+    "HELD",
+    "SUMMARY",
+    "Mark",
+    "View",
+    "again_redacted",
+    "case_of",
+    "closed_gate",
+    "persons_of",
+    "redacted_texts",
+    "texts_of",
+    "view",
+]
 
 HELD: Final = "held"
 FAILED: Final = "failed"
@@ -124,7 +138,7 @@ def _made(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: 
             text = texts.get(name)
             if text is None:
                 fields[name] = None
-            elif hold and (text.residual > 0 or text.redactor != REDACTOR):
+            elif hold and (text.held or text.redactor != REDACTOR):
                 changed = changed if changed is not None else dict(treatments)
                 changed[name] = HELD
                 withheld = True
@@ -255,6 +269,7 @@ def _summary(summary: Summary, raw: Mapping[str, Value]) -> str:
 
 _OWN: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
 """Fields that name the record's own subject; the profile `third_parties` leaves them in."""
+_PLACEHOLDER: Final = re.compile("〔[^〔〕]{1,6}[0-9]{1,4}〕")
 _LISTED: Final = re.compile("[、，,;；]+")
 _NOBODY: Final = frozenset(
     {"不详", "暂无", "未知", "同上", "本人", "其他", "法人", "经营者", "负责人", "法定代表人", "身份证", "居民身份证"}
@@ -306,6 +321,20 @@ def texts_of(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset, case
         for name, described in dataset.fields.items()
         if described.text and isinstance(value := raw.get(name), str) and value
     }
+
+
+def again_redacted(record: Record, dataset: Dataset) -> dict[str, Redaction]:
+    """The texts of a stored record as today's redactor leaves them: nobody has decided about these yet.
+
+    What was replaced before and is not any more (a person known from another record of the case) is a doubt.
+    """
+    made = texts_of(record.raw.open(), record.kind, dataset)
+    for name, text in made.items():
+        was = record.texts.get(name)
+        if was is not None:
+            fewer = len(_PLACEHOLDER.findall(text.strict)) < len(_PLACEHOLDER.findall(was.strict))
+            made[name] = replace(text, of=was.of, residual=text.residual + fewer)
+    return made
 
 
 def _told(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset) -> Told:

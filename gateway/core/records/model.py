@@ -164,11 +164,20 @@ class Redaction(Struct, frozen=True, kw_only=True):
     """Version of the redactor; a new one scores again."""
     doubts: tuple[tuple[int, int], ...] = ()
     """Where in `strict` the doubts stand, for whoever reviews it."""
+    of: str = ""
+    """Keyed digest of the text that this was made from: a decision of a reviewer ends when it changes."""
+    decided: Literal["", "released", "refused"] = ""
+    """What a reviewer decided about exactly this."""
 
     @property
     def held(self) -> bool:
         """Not shown to a profile that holds, until a person has approved it."""
-        return self.residual > 0
+        return self.residual > 0 and self.decided != "released"
+
+    @property
+    def waiting(self) -> bool:
+        """Held, and nobody has decided yet."""
+        return self.residual > 0 and not self.decided
 
 
 class LifeDates(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -522,6 +522,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("subject_id", name=op.f("pk_subjects")),
         sqlite_with_rowid=False,
     )
+    op.create_table("text_decisions",
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("field", sa.String(length=63), nullable=False),
+        sa.Column("candidate", sa.String(length=64), nullable=False),
+        sa.Column("decided", sa.String(length=12), nullable=False),
+        sa.Column("result", sa.LargeBinary(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("record_id", "field", "candidate", name=op.f("pk_text_decisions")),
+    )
     op.create_table("tokens",
         sa.Column("token_sha256", sa.String(length=64), nullable=False),
         sa.Column("app", sa.String(length=64), nullable=False),
@@ -613,6 +624,7 @@ def upgrade() -> None:
         sa.Column("clear", sa.LargeBinary(), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=True),
         sa.Column("texts", sa.LargeBinary(), nullable=True),
+        sa.Column("held_since", sa.String(length=32), nullable=True),
         sa.Column("content_digest", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", sa.String(length=32), nullable=False),
         sa.Column("changed_at", sa.String(length=32), nullable=False),
@@ -620,6 +632,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["subject_id"], ["subjects.subject_id"], name=op.f("fk_records_subject_id")),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_records")),
         sa.UniqueConstraint("dataset", "business_key", "issuer", name=op.f("uq_records_dataset_business_key_issuer")),
+    )
+    op.create_index(
+        "ix_records_authority_code_held_since", "records", ["authority_code", "held_since"], unique=False,
+        sqlite_where=sa.text("held_since IS NOT NULL"), postgresql_where=sa.text("held_since IS NOT NULL"),
     )
     op.create_index("ix_records_dataset_record_id_state", "records", ["dataset", "record_id", "state"], unique=False)
     op.create_index(

@@ -1,0 +1,279 @@
+"""Texts that wait for a reviewer, what reviewers decided, and texts put in place of others.
+
+Rules:
+- a decision is about one text as one redactor left it (`candidate`); when exactly that is said again it holds again, else it has ended.
+- changing a text is a change of its record: a version is kept, the log says so, and every exit follows.
+- what is stored here is redacted text and keyed digests, never a raw text.
+This room must not redact, and must not decide who may review.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.core.records.model import Redaction
+from gateway.store.changes import COUNTER
+from gateway.store.dialects import among
+from gateway.store.reads import Reads, Row
+from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE
+from gateway.store.store import Transaction
+from gateway.store.tables import changes, meta, records, subjects, text_decisions
+from gateway.store.vault import Vault
+
+_encode = msgspec.json.Encoder().encode
+_decode_texts = msgspec.json.Decoder(dict[str, Redaction]).decode
+_decode_text = msgspec.json.Decoder(Redaction).decode
+_BY_RECORD: Final = sa.select(text_decisions).where(among(text_decisions.c.record_id, "wanted"))
+
+_CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq).where(among(records.c.record_id, "wanted"))
+_SAID: Final = sa.select(meta.c.value).where(meta.c.name == sa.bindparam("name"))
+_SAY: Final = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+
+# fmt: off
+_COLUMNS = (
+    records.c.record_id, records.c.subject_id, records.c.dataset, records.c.kind, records.c.version, records.c.state, records.c.issuer,
+    records.c.authority_code, records.c.sender, records.c.region, records.c.texts, records.c.held_since, records.c.changed_seq,
+)
+# fmt: on
+
+_OURS = sa.and_(records.c.issuer == "", sa.or_(*(records.c.state == state for state in sorted(LIVE))))
+_QUEUE = sa.and_(records.c.held_since.is_not(None), _OURS, among(records.c.dataset + "/" + records.c.kind, "kinds"))
+_SINCE, _LAST = sa.bindparam("since", type_=sa.Text), sa.bindparam("last", type_=sa.Text)
+_WAITING = (
+    sa.select(*_COLUMNS)
+    .where(
+        _QUEUE,
+        sa.or_(records.c.authority_code == sa.bindparam("org"), records.c.sender == sa.bindparam("org")),
+        records.c.held_since < sa.bindparam("before"),
+        sa.or_(records.c.held_since > _SINCE, sa.and_(records.c.held_since == _SINCE, records.c.record_id > _LAST)),
+    )
+    .order_by(records.c.held_since, records.c.record_id)
+    .limit(sa.bindparam("n", type_=sa.Integer))
+)
+_ONE = sa.select(*_COLUMNS).where(records.c.record_id == sa.bindparam("record"), _OURS)
+_LATE = sa.func.sum(sa.case((records.c.held_since < sa.bindparam("before", type_=sa.Text), 1), else_=0))
+_COUNTS = (
+    sa.select(records.c.dataset, sa.func.count().label("waiting"), sa.func.min(records.c.held_since).label("oldest"), _LATE.label("late"))
+    .where(_QUEUE)
+    .group_by(records.c.dataset)
+)
+_TEXTS = (
+    sa.select(*_COLUMNS)
+    .where(records.c.texts.is_not(None), records.c.record_id > sa.bindparam("after"), records.c.state != "erased")
+    .order_by(records.c.record_id)
+    .limit(sa.bindparam("n", type_=sa.Integer))
+)
+_NEVER: Final = "9999"
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A record with texts, as the queue sees it."""
+
+    record_id: str
+    subject_id: str
+    dataset: str
+    kind: str
+    version: int
+    authority: str | None
+    sender: str | None
+    region: str
+    texts: Mapping[str, Redaction]
+    since: str | None
+    changed_seq: int
+
+
+class _Written(Protocol):
+    """What `writing` knows of a statement; named here so that neither room imports the other twice."""
+
+    @property
+    def record_id(self) -> str: ...
+
+    @property
+    def found(self) -> Any: ...
+
+    @property
+    def statement(self) -> Any: ...
+
+
+# --- digests ----------------------------------------------------------------------------------------------------------
+
+
+def text_digest(vault: Vault, text: str) -> str:
+    """What tells one raw text from another, and nothing else."""
+    return vault.digest("text", text.encode())[:16].hex()
+
+
+def candidate_of(vault: Vault, text: Redaction) -> str:
+    """What a decision is about: the raw text, the redactor, and what it left."""
+    return vault.digest("text-candidate", _encode((text.of, text.redactor, text.strict, text.third_parties)))[:16].hex()
+
+
+# --- intake -----------------------------------------------------------------------------------------------------------
+
+
+async def texts_of(tx: Transaction, writes: Sequence[_Written]) -> dict[int, Mapping[str, Redaction]]:
+    """The texts of statements with the digest of what they were made from, and with what was decided about exactly them."""
+    made: dict[int, dict[str, Redaction]] = {}
+    again: list[_Written] = []
+    for write in writes:
+        statement = write.statement
+        if not statement.texts:
+            continue
+        made[statement.index] = {
+            name: replace(text, of=text_digest(tx.vault, raw) if isinstance(raw := statement.secret.get(name), str) else "")
+            for name, text in statement.texts.items()
+        }
+        if write.found is not None and any(text.residual for text in made[statement.index].values()):
+            again.append(write)
+    decided = await _decided(tx, [write.record_id for write in again])
+    if decided:
+        for write in again:
+            texts = made[write.statement.index]
+            for name, text in texts.items():
+                texts[name] = decided.get((write.record_id, name, candidate_of(tx.vault, text)), text)
+    return dict(made)
+
+
+async def _decided(source: Reads | Transaction, record_ids: Sequence[str]) -> dict[tuple[str, str, str], Redaction]:
+    if not record_ids:
+        return {}
+    rows = await source.all(_BY_RECORD, {"wanted": list(record_ids)})
+    return {(row.record_id, row.field, row.candidate): _decode_text(row.result) for row in rows}
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def _held(row: Row) -> Held:
+    return Held(
+        record_id=row.record_id,
+        subject_id=row.subject_id,
+        dataset=row.dataset,
+        kind=row.kind,
+        version=row.version,
+        authority=row.authority_code,
+        sender=row.sender,
+        region=row.region,
+        texts={} if row.texts is None else _decode_texts(row.texts),
+        since=row.held_since,
+        changed_seq=row.changed_seq,
+    )
+
+
+def _members(kinds: Mapping[str, frozenset[str]]) -> list[str]:
+    return sorted(f"{dataset}/{kind}" for dataset, some in kinds.items() for kind in some)
+
+
+async def waiting(
+    source: Reads | Transaction,
+    kinds: Mapping[str, frozenset[str]],
+    org: str,
+    *,
+    before: str | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int,
+) -> list[Held]:
+    """Records with waiting texts that an organisation decided or sent, the oldest first; `before` keeps those held since earlier.
+
+    `kinds`: by dataset the kinds of subject whose texts are shown to somebody. `after` is (since, record) of the last one seen.
+    """
+    since, record_id = after or ("", "")
+    found = {"kinds": _members(kinds), "org": org, "before": before or _NEVER, "since": since, "last": record_id, "n": limit}
+    return [_held(row) for row in await source.all(_WAITING, found)]
+
+
+async def one(source: Reads | Transaction, record_id: str) -> Held | None:
+    """One of our own live records with its texts."""
+    row = await source.one(_ONE, {"record": record_id})
+    return None if row is None else _held(row)
+
+
+async def counts(source: Reads | Transaction, kinds: Mapping[str, frozenset[str]], before: str) -> dict[str, tuple[int, str, int]]:
+    """By dataset: how many records wait, since when the oldest does, and how many are overdue (held since before that instant)."""
+    rows = await source.all(_COUNTS, {"kinds": _members(kinds), "before": before})
+    return {row.dataset: (int(row.waiting), row.oldest, int(row.late)) for row in rows}
+
+
+# --- texts in place of others -----------------------------------------------------------------------------------------
+
+
+class Put(Struct, frozen=True, kw_only=True):
+    """The texts of one record as they shall stand from now on."""
+
+    held: Held
+    """The record as it was read: nothing is done when it was changed since."""
+    texts: Mapping[str, Redaction]
+
+
+async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor: str) -> dict[str, int]:
+    """Put texts in place of others, each a change of its record; the numbers of the changes, by record.
+
+    Records that changed since they were read are left alone, and missing in the answer.
+    """
+    rows_now = await tx.all(_CHANGED, {"wanted": [put.held.record_id for put in puts]})
+    present = {row.record_id: row.changed_seq for row in rows_now}
+    fresh = [put for put in puts if present.get(put.held.record_id) == put.held.changed_seq]
+    if not fresh:
+        return {}
+    await tx.execute(KEEP_VERSIONS, {"wanted": [put.held.record_id for put in fresh]})
+    first = await tx.number(COUNTER, len(fresh))
+    rows: list[tuple[object, ...]] = []
+    for seq, put in enumerate(fresh, first):
+        since = (put.held.since or tx.now_text) if any(text.waiting for text in put.texts.values()) else None
+        rows.append((put.held.version + 1, _encode(put.texts), since, tx.now_text, seq, put.held.record_id))
+    await tx.update(records, ("version", "texts", "held_since", "changed_at", "changed_seq"), "record_id", rows)
+    heads = {put.held.subject_id: seq for seq, put in enumerate(fresh, first)}
+    await tx.execute(
+        sa.update(subjects).where(subjects.c.subject_id == sa.bindparam("subject")).values(head_seq=sa.bindparam("seq")),
+        [{"seq": seq, "subject": subject} for subject, seq in heads.items()],
+    )
+    await tx.insert(
+        changes,
+        CHANGE_COLUMNS,
+        [
+            (seq, tx.now_text, put.held.record_id, put.held.subject_id, put.held.dataset, put.held.version + 1, "amend", reason, actor)
+            for seq, put in enumerate(fresh, first)
+        ],
+    )
+    return {put.held.record_id: seq for seq, put in enumerate(fresh, first)}
+
+
+async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction, Redaction]], *, reason: str | None, actor: str) -> None:
+    """Keep decisions: (record, field, the text as it was, the text as it was decided)."""
+    rows = [
+        (record_id, field, candidate_of(tx.vault, was), now.decided, _encode(now), reason, tx.now_text, actor)
+        for record_id, field, was, now in decisions
+    ]
+    for row in rows:
+        await tx.execute(
+            sa.delete(text_decisions).where(
+                text_decisions.c.record_id == row[0], text_decisions.c.field == row[1], text_decisions.c.candidate == row[2]
+            )
+        )
+    await tx.insert(text_decisions, ("record_id", "field", "candidate", "decided", "result", "reason", "at", "actor"), rows)
+
+
+# --- a word that outlives the process ---------------------------------------------------------------------------------
+
+
+async def said(source: Reads | Transaction, name: str) -> str | None:
+    """What was remembered under a name."""
+    row = await source.one(_SAID, {"name": name})
+    return None if row is None else str(row.value)
+
+
+async def say(tx: Transaction, name: str, value: str) -> None:
+    """Remember a word under a name."""
+    await tx.execute(_SAY, {"name": name, "value": value})
+
+
+# --- another redactor -------------------------------------------------------------------------------------------------
+
+
+async def outdated(source: Reads | Transaction, after: str, limit: int) -> list[Held]:
+    """Live records with texts, from a record id on; whether a text is outdated stands in it."""
+    return [_held(row) for row in await source.all(_TEXTS, {"after": after, "n": limit})]
