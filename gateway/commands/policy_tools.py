@@ -171,6 +171,8 @@ def diff_lines(found: "Compared") -> list[str]:
             "rows of the store", [(row.dataset, row.tier, row.purpose, f"+{row.newly_visible}", f"-{row.newly_hidden}") for row in rows]
         )
         lines += [] if rows else ["", "rows: none becomes visible or hidden"]
+    apps = [(app.app, app.name, app.org, app.tier, ", ".join(app.datasets), f"{app.calls_30d} calls") for app in found.apps or ()]
+    lines += _block("apps concerned, with their calls of thirty days", apps)
     for sample in found.samples:
         lines += ["", f"synthetic ({sample.case}): {sample.dataset}, {sample.kind}, {sample.tier} for {sample.purpose}"]
         for name in dict.fromkeys((*sample.before, *sample.after)):

@@ -1,4 +1,4 @@
-"""Compare two policy versions: the effect cell by cell, rows of the store newly visible or hidden, the twin before and after.
+"""Compare two policy versions: the effect cell by cell, rows and apps of the store concerned, the twin before and after.
 
 Rules: each side is a folder, the number of a version, or `active`; the effect alone decides what widens (`core/disclosure/effect`);
 rows are counted, never shown; what is shown of records is synthetic. Without a store the effect stands by itself. This story must
@@ -20,6 +20,7 @@ from gateway.core.disclosure.twin import twins
 from gateway.core.disclosure.views import closed_gate
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import DatasetId, Record, RecordId, RecordState, SubjectKind, Value
+from gateway.operations.apps_concerned import AppConcerned, SetKey, apps_concerned
 from gateway.operations.change_policy import read_folder
 from gateway.operations.preview_policy import Previewed, seen_by
 from gateway.services import Services
@@ -29,8 +30,6 @@ from gateway.store import records
 ACTIVE: Final = "active"
 PAGE: Final = 2000
 _STATES: Final[tuple[RecordState, ...]] = ("in_force", "expired")
-SetKey = tuple[str, str, str]
-"""Dataset, tier, purpose."""
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -85,6 +84,8 @@ class Compared(Struct, frozen=True, kw_only=True):
     others: tuple[Alteration, ...]
     rows: tuple[RowCount, ...] | None
     """None: there was no store to count in."""
+    apps: tuple[AppConcerned, ...] | None
+    """Apps that read a plan set concerned; None: there was no store to look into."""
     samples: tuple[Sample, ...]
 
 
@@ -111,6 +112,7 @@ async def compare(services: Services | None, a: str, b: str, *, today: date) -> 
         capabilities=found.rights,
         others=found.others,
         rows=None if services is None else await count_rows(services, old, new, found),
+        apps=None if services is None else await apps_concerned(services, {key for key, _, _ in concerned(old, new, found)}),
         samples=tuple(samples(old, new, found, today)),
     )
 
@@ -136,7 +138,7 @@ async def _resolve(services: Services | None, name: str, today: date) -> tuple[S
 # --- rows of the store ------------------------------------------------------------------------------------------------
 
 
-def _concerned(old: Policies | None, new: Policies, found: Effect) -> Iterator[tuple[SetKey, PlanSet | None, PlanSet | None]]:
+def concerned(old: Policies | None, new: Policies, found: Effect) -> Iterator[tuple[SetKey, PlanSet | None, PlanSet | None]]:
     """Plan sets that either version has and the effect touches; what the texts say of law touches all."""
     named = {key: key[0] in found.datasets for key in {*(old.plan_sets if old is not None else {}), *new.plan_sets}}
     everywhere = any("/" not in other.place or other.area in ("item", "measure") for other in found.others)
@@ -149,7 +151,7 @@ def _concerned(old: Policies | None, new: Policies, found: Effect) -> Iterator[t
 async def count_rows(services: Services, old: Policies | None, new: Policies, found: Effect) -> tuple[RowCount, ...]:
     """Records of the store that a plan set begins or ceases to show, one walk over each dataset concerned."""
     sets: dict[str, list[tuple[SetKey, PlanSet | None, PlanSet | None]]] = {}
-    for key, before, after in _concerned(old, new, found):
+    for key, before, after in concerned(old, new, found):
         sets.setdefault(key[0], []).append((key, before, after))
     counted: list[RowCount] = []
     for dataset, held in sets.items():
@@ -199,7 +201,7 @@ async def _walk(services: Services, dataset: DatasetId, fields: frozenset[str]) 
 
 def samples(old: Policies | None, new: Policies, found: Effect, at: date) -> Iterator[Sample]:
     """Of each plan that shows a synthetic record otherwise, the first such record with the fields that differ."""
-    for _, before, after in _concerned(old, new, found):
+    for _, before, after in concerned(old, new, found):
         was: Mapping[SubjectKind, Plan] = before.plans if before is not None else {}
         now: Mapping[SubjectKind, Plan] = after.plans if after is not None else {}
         for kind in sorted({*was, *now}):

@@ -193,3 +193,15 @@ def _at(statement: sa.Update, partition: Partition) -> sa.Update:
 
 
 __all__ = ["Fault", "HeadRow", "Standing"]
+
+
+_CALLS = (
+    sa.select(audit.c.app, audit.c.dataset, audit.c.purpose, sa.func.count().label("calls"))
+    .where(audit.c.kind == "access", audit.c.day >= sa.bindparam("since"), audit.c.app.is_not(None))
+    .group_by(audit.c.app, audit.c.dataset, audit.c.purpose)
+)
+
+
+async def calls_of_apps(source: Reads, since_day: str) -> dict[tuple[str, str, str], int]:
+    """(app, dataset, purpose) → calls that the trail holds since a legal day; the dataset is empty for answers over several."""
+    return {(row.app, row.dataset or "", row.purpose or ""): int(row.calls) for row in await source.slow(_CALLS, {"since": since_day})}

@@ -7,19 +7,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.core.callers.caller import PUBLIC
+from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.core.callers.grants import Grant
 from gateway.core.errors import GatewayError, InvalidParameter, PolicyError
+from gateway.operations.apps_concerned import apps_concerned
 from gateway.operations.change_policy import read_folder
 from gateway.operations.compare_policies import compare
 from gateway.operations.explain_policy import explain_cells, matrix_for, who_may_see
 from gateway.operations.ingest import ingest
 from gateway.operations.preview_policy import preview
+from gateway.operations.record_access import record_access
 from gateway.operations.run_cases import run_cases
 from gateway.operations.set_up import shipped_policies
 from gateway.sample.generate import write_sample
 from gateway.services import Services
+from gateway.store import apps, grants
 from tests.core.disclosure.small import small, small_files
-from tests.house import a_gateway
+from tests.house import CENTRE, a_gateway
 
 NOW = datetime(2026, 6, 1, 4, tzinfo=UTC)
 TODAY = date(2026, 6, 1)
@@ -169,3 +173,41 @@ def test_an_administrator_reads_obligations_and_what_would_show_more() -> None:
     (office,) = explain_cells(small(), dataset="notices", tier="department", purpose="dept.supervision", kind="natural", field="id_no")
     assert office.rows is not None
     assert "$grant.regions" in office.rows
+
+
+async def test_apps_concerned_are_named_with_their_calls(town: Services) -> None:
+    """A department's app by its live grant and a developer's by the public plans; calls come from the trail."""
+    grant = msgspec.convert(
+        {
+            "id": "market-2026",
+            "org": CENTRE,
+            "app": "app_of_nobody",
+            "dataset": PENALTIES,
+            "purposes": ["dept.supervision"],
+            "regions": ["220500"],
+            "from": date(2026, 1, 1),
+            "until": date(2026, 12, 31),
+            "basis": {"document": "测试函〔2026〕3号", "sha256": "0" * 64},
+        },
+        Grant,
+    )
+    async with town.store.transaction() as tx:
+        await apps.add_organisation(tx, apps.Organisation(org=CENTRE, name="测试局", kind="department", region="220500"), "test")
+        office = await apps.add_app(tx, org=CENTRE, name="监管平台", unit=None, tier="department", introspects=False, by="test")
+        reader = await apps.add_app(tx, org=CENTRE, name="开放应用", unit=None, tier="developer", introspects=False, by="test")
+        await apps.add_app(tx, org=CENTRE, name="无授权", unit=None, tier="department", introspects=False, by="test")
+        await grants.propose(tx, msgspec.structs.replace(grant, app=office), personal=False, by="test")
+    policies = town.policies.current()
+    why = "dept.supervision"
+    caller = Caller(tier="department", purpose=why, purposes=(why,), credential_kind="token", app=office, org=CENTRE)
+    held = policies.plan_set(PENALTIES, "department", "dept.supervision")
+    assert held is not None
+    for _ in range(3):
+        await record_access(town, caller, [held], "", 0, [])
+    changed = {(PENALTIES, "department", "dept.supervision"), (PENALTIES, "public", "open.read")}
+    found = await apps_concerned(town, changed)
+    assert [(one.app, one.tier, one.datasets, one.calls_30d) for one in found] == [
+        (office, "department", (PENALTIES,), 3),
+        (reader, "developer", (PENALTIES,), 0),
+    ]
+    assert await apps_concerned(town, {("honours", "department", "dept.supervision")}) == ()
