@@ -16,6 +16,7 @@ import rich_click as click
 
 from gateway import settings
 from gateway.core.errors import SettingsError
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.core.callers.administrators import Administrator
@@ -54,6 +55,14 @@ class Office:
                 "no settings are given", place="--settings", hint=f"write {DEFAULT_SETTINGS}, or give --settings FILE; README.md shows one"
             )
         return settings.load(self.path)
+
+    def given_settings(self) -> Settings | None:
+        """The settings where some are given; None for commands that do without.
+
+        Raises SettingsError when what is given does not hold.
+        """
+        given = self.path is not None or any(name.startswith(settings.ENVIRONMENT_PREFIX) for name in os.environ)
+        return self.settings() if given else None
 
     @asynccontextmanager
     async def services(self) -> "AsyncIterator[Services]":

@@ -5,7 +5,6 @@ and synthetic records, never a value of the store.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +14,6 @@ import rich_click as click
 
 from gateway.commands.office import FOLDER, Office, as_json, office
 from gateway.console import say, show, table
-from gateway.settings import ENVIRONMENT_PREFIX
 
 if TYPE_CHECKING:
     from gateway.core.disclosure.audiences import SubjectField
@@ -34,15 +32,24 @@ def _moment(at: datetime | None) -> datetime:
     return at.replace(hour=4, tzinfo=UTC) if at is not None else datetime.now(UTC)
 
 
+def _fewest(office: Office) -> int:
+    """How many candidates must remain: by the settings where some are given, else as they are by default."""
+    from gateway.core.disclosure.residual import DEFAULT_K
+
+    held = office.given_settings()
+    return DEFAULT_K if held is None else held.residual_k
+
+
 @click.command("check")
 @click.argument("folder", type=FOLDER)
 @at_day
 @as_json
-def check(folder: Path, at: datetime | None, as_json: bool) -> None:
+@office
+def check(office: Office, folder: Path, at: datetime | None, as_json: bool) -> None:
     """Compile a policy folder and tell what is wrong with it; needs no store."""
     from gateway.operations.change_policy import check_folder
 
-    report = check_folder(folder, _moment(at))
+    report = check_folder(folder, _moment(at), residual_k=_fewest(office))
     if as_json:
         members = ("ok", "errors", "warnings", "residual")  # policy.md §9 names these and no others
         show({name: getattr(report, name) for name in members}, as_json=True, text=list)
@@ -75,11 +82,12 @@ def check_lines(folder: Path, report: "CheckReport") -> list[str]:
 @click.argument("folder", type=FOLDER)
 @at_day
 @as_json
-def test(folder: Path, at: datetime | None, as_json: bool) -> None:
+@office
+def test(office: Office, folder: Path, at: datetime | None, as_json: bool) -> None:
     """Run the cases of a policy folder, and tell what no case looks at; needs no store."""
     from gateway.operations.run_cases import run_cases
 
-    report = run_cases(folder, _moment(at))
+    report = run_cases(folder, _moment(at), residual_k=_fewest(office))
     show(report, as_json=as_json, text=lambda: test_lines(report))
     if not report.ok:
         raise SystemExit(1)
@@ -115,8 +123,8 @@ def diff(office: Office, a: str, b: str, as_json: bool) -> None:
 
 def _with_or_without_store(office: Office, story: "Callable[[Services | None], Awaitable[Compared]]") -> "Compared":
     """Tell a story in the house where there is one; two folders are compared without."""
-    given = office.path is not None or any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ)
-    if given and office.settings().data_path.is_dir():
+    held = office.given_settings()
+    if held is not None and held.data_path.is_dir():
         return office.run(story)
     return asyncio.run(_alone(story))
 

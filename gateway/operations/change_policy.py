@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure.effect import effect
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
+from gateway.core.disclosure.residual import DEFAULT_K
 from gateway.core.errors import PolicyError
 from gateway.core.records.periods import legal_day
 from gateway.services import Services
@@ -130,11 +131,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def check_folder(folder: Path, at: datetime) -> CheckReport:
+def check_folder(folder: Path, at: datetime, *, residual_k: int = DEFAULT_K) -> CheckReport:
     """What the static checks say of a folder on that day; needs no store."""
     try:
         files = read_folder(folder)
-        found = check_policies(files, version=0, today=legal_day(at))
+        found = check_policies(files, version=0, today=legal_day(at), residual_k=residual_k)
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
     errors, warnings = (tuple(_finding(one) for one in part) for part in (found.errors, found.warnings))

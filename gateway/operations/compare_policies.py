@@ -16,6 +16,7 @@ from gateway.core.disclosure.alterations import Alteration
 from gateway.core.disclosure.effect import CellChange, Effect, RightChange, effect
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.residual import DEFAULT_K
 from gateway.core.disclosure.twin import twins
 from gateway.core.disclosure.views import closed_gate
 from gateway.core.errors import PolicyError
@@ -120,7 +121,8 @@ async def compare(services: Services | None, a: str, b: str, *, today: date) -> 
 async def _resolve(services: Services | None, name: str, today: date) -> tuple[Side, Policies | None]:
     """A side by its name: `active`, a number, else a folder."""
     if name != ACTIVE and not name.isdecimal():
-        policies = compile_policies(read_folder(Path(name)), version=0, today=today)
+        few = DEFAULT_K if services is None else services.settings.residual_k
+        policies = compile_policies(read_folder(Path(name)), version=0, today=today, residual_k=few)
         return Side(name=name, version=None, digest=policies.digest), policies
     if services is None:
         raise PolicyError("versions stand in the store, and no settings are given", field=name, hint="give --settings, or two folders")

@@ -81,8 +81,9 @@ async def propose(services: Services, files: Mapping[str, bytes], *, by: Adminis
 
 def _refuse_faulty(services: Services, files: Mapping[str, bytes]) -> None:
     """Every check passes today, every policy test holds, and the tests look at every rule."""
-    compile_policies(files, version=0, today=legal_day(services.clock()), residual_k=services.settings.residual_k)
-    report = run_cases_of(files, services.clock())
+    few = services.settings.residual_k
+    compile_policies(files, version=0, today=legal_day(services.clock()), residual_k=few)
+    report = run_cases_of(files, services.clock(), residual_k=few)
     if not report.ok:
         first = report.failed[0] if report.failed else None
         raise PolicyError(

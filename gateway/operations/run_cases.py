@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure.cases import Coverage, coverage, read_cases, run_case
 from gateway.core.disclosure.policy import compile_policies, files_digest
+from gateway.core.disclosure.residual import DEFAULT_K
 from gateway.core.records.periods import legal_day
 from gateway.operations.change_policy import read_folder
 
@@ -35,21 +36,21 @@ class TestReport(Struct, frozen=True, kw_only=True):
     coverage: Coverage
 
 
-def run_cases(folder: Path, at: datetime) -> TestReport:
+def run_cases(folder: Path, at: datetime, *, residual_k: int = DEFAULT_K) -> TestReport:
     """Every case of a folder; a case without a day of its own is looked at on the day of `at`.
 
     Raises PolicyError when the folder does not compile on that day.
     """
-    return run_cases_of(read_folder(folder), at)
+    return run_cases_of(read_folder(folder), at, residual_k=residual_k)
 
 
-def run_cases_of(files: Mapping[str, bytes], at: datetime) -> TestReport:
+def run_cases_of(files: Mapping[str, bytes], at: datetime, *, residual_k: int = DEFAULT_K) -> TestReport:
     """The same of files that were read.
 
     Raises PolicyError when they do not compile on that day.
     """
     day = legal_day(at)
-    policies = compile_policies(files, version=0, today=day)
+    policies = compile_policies(files, version=0, today=day, residual_k=residual_k)
     cases = read_cases(files)
     results = [run_case(policies, case, day) for case in cases]
     covered = coverage(policies, cases)

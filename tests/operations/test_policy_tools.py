@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from gateway.cli import cli
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.grants import Grant
 from gateway.core.errors import GatewayError, InvalidParameter, PolicyError
 from gateway.operations.apps_concerned import apps_concerned
-from gateway.operations.change_policy import read_folder
+from gateway.operations.change_policy import check_folder, read_folder
 from gateway.operations.compare_policies import compare
 from gateway.operations.explain_policy import explain_cells, matrix_for, who_may_see
 from gateway.operations.ingest import ingest
@@ -90,6 +92,28 @@ async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
             progress=None,
         )
         yield services
+
+
+async def test_how_many_candidates_must_remain_is_a_setting(town: Services, tmp_path: Path) -> None:
+    """A house that asks for more than the shipped windows leave is told so by check, cases and comparison alike."""
+    folder, few = shipped_policies(), 30_000_000
+    assert check_folder(folder, NOW).ok
+    assert {error.code for error in check_folder(folder, NOW, residual_k=few).errors} == {"policy-S6"}
+    strict = msgspec.structs.replace(town, settings=msgspec.structs.replace(town.settings, residual_k=few))
+    with pytest.raises(PolicyError) as refused:
+        run_cases(folder, NOW, residual_k=few)
+    assert refused.value.code == "policy-S6"
+    with pytest.raises(PolicyError) as refused:
+        await compare(strict, "active", str(folder), today=TODAY)
+    assert refused.value.code == "policy-S6"
+    set_up = ["--settings", str(tmp_path / "house.toml")]
+    (tmp_path / "house.toml").write_text(
+        f'party = "a.example"\nregion = "220500"\norg = "{town.settings.org}"\nresidual_k = {few}\n', encoding="utf-8"
+    )
+    for command in ("check", "test"):
+        told = CliRunner().invoke(cli, [*set_up, "policy", command, str(folder), "--at", "2026-06-01"])
+        assert (told.exit_code, "policy-S6" in f"{told.output}{told.exception}") == (1, True)
+        assert "policy-S6" not in CliRunner().invoke(cli, ["policy", command, str(folder), "--at", "2026-06-01"]).output
 
 
 async def test_rows_of_the_store_are_counted(town: Services, tmp_path: Path) -> None:
