@@ -294,3 +294,28 @@ class AuditUnavailable(RequestError):
     """What must be written down before it is shown cannot be written: no data."""
 
     code = "audit-unavailable"
+
+
+class CaseRefMissing(RequestError):
+    """A plan or a purpose asks for a case reference, and the request has none."""
+
+    code = "case-ref-missing"
+
+
+class RowBudgetSpent(RequestError):
+    """An organisation has read as many rows today as its plans allow; `retry_after` says in how many seconds a new day begins."""
+
+    code = "quota-exceeded"
+    retry_after: int = 60
+
+
+class LookupBudgetSpent(RowBudgetSpent):
+    """An organisation has looked as many persons up today as its plans allow."""
+
+    code = "lookup-budget-spent"
+
+
+class ObligationFailed(RequestError):
+    """What a plan obliges to could not be done: no data."""
+
+    code = "obligation-failed"

@@ -14,6 +14,7 @@ from gateway.core.records.catalogue import ListDef
 from gateway.operations.answering import Scene, begin, document_answer
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.walk_records import walk_records
+from gateway.operations.walking import told_rows
 from gateway.services import Services
 from gateway.store import walks
 from gateway.store.conditions import Condition
@@ -21,7 +22,7 @@ from gateway.store.conditions import Condition
 
 async def lists(services: Services, caller: Caller, language: Language) -> Answer:
     """All lists, red and black alike, by id."""
-    scene = await begin(services, caller, language)
+    scene = await begin(services, caller, language, reads_records=False)
     items = [
         await _list_document(scene, each)
         for _, each in sorted(scene.policies.catalogue.lists.items())
@@ -35,7 +36,7 @@ async def one_list(services: Services, list_id: str, caller: Caller, language: L
 
     Raises NotFound.
     """
-    scene = await begin(services, caller, language)
+    scene = await begin(services, caller, language, reads_records=False)
     return document_answer(scene, await _list_document(scene, _list(scene, list_id)))
 
 
@@ -49,11 +50,11 @@ def _list(scene: Scene, list_id: str) -> ListDef:
 async def _list_document(scene: Scene, listing: ListDef) -> dict[str, Any]:
     reads = scene.services.store.reads
     on_list = (Condition(column="list", op="eq", values=(listing.id,)),)
+    rows: int | None
     if scene.public:
         rows = await walks.count(reads, on_list, plan=scene.forms.tag, now=scene.now_text)
     else:
-        rows = await walks.told_count(reads, scene.forms.name, on_list)
-        rows -= rows % 5
+        rows = await told_rows(scene, *on_list)
     return localise(list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin), scene.language)
 
 

@@ -25,7 +25,8 @@ from gateway.operations.describe_data import dataset, datasets, dictionary, root
 from gateway.operations.find_subjects import find_subjects
 from gateway.operations.live_records import live, live_subject
 from gateway.operations.look_up import is_public_organisation, kind_of_code
-from gateway.operations.record_access import record_shown
+from gateway.operations.owing import pay
+from gateway.operations.reaching import owed_of
 from gateway.operations.suggest import suggest
 from gateway.operations.walk_records import walk_records
 from gateway.services import Services
@@ -73,7 +74,7 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
     if made is None:
         raise NotFound
     body, valid_until = made
-    await record_shown(scene, "subject", [body])
+    await pay(scene, owed_of(scene.forms), "subject", [body])
     return _subject_answer(scene, subject, body, None, valid_until)
 
 
@@ -180,7 +181,7 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
         body = (await live(scene, [record_id])).get(record_id)
     if body is None:
         raise NotFound
-    await record_shown(scene, "record", [body])
+    await pay(scene, owed_of(scene.forms), "record", [body])
     if scene.language != "zh-CN":
         body = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language))
     return answer(scene, marked(scene, body), valid_until=until)

@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import CaseRefMissing
 from gateway.core.publication.documents import etag, notice, with_notice
-from gateway.core.publication.forms import Forms, forms_of
+from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.operations.asking import Answer, Language
+from gateway.operations.reaching import Gates, gates_of, owed_of
 from gateway.services import Services
 from gateway.store import feed
 from gateway.store.feed import FIRST_VERSION, Head
@@ -40,6 +42,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     now: datetime
     now_text: str
     language: Language
+    gates: Gates = ()
+    """What the caller reaches, as the store asks it; of no meaning for the public."""
 
     @property
     def origin(self) -> str:
@@ -69,10 +73,10 @@ def instant_of_version(version: str) -> str | None:
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
 
 
-async def begin(services: Services, caller: Caller, language: Language) -> Scene:
+async def begin(services: Services, caller: Caller, language: Language, *, reads_records: bool = True) -> Scene:
     """Everything that one answer stands under, read once; again only when something was committed since.
 
-    Raises NoActivePolicy.
+    Raises NoActivePolicy; CaseRefMissing where a plan asks for a case reference, unless no record is read.
     """
     moment = moment_of(services.store.reads)
     key = (services.policies, caller.plan_tier, caller.purpose)
@@ -84,6 +88,12 @@ async def begin(services: Services, caller: Caller, language: Language) -> Scene
         if moment is not None:
             moment.known[key] = held
     policies, forms, head = held
+    gates: Gates = ()
+    if not caller.open:
+        forms = forms_for(policies, caller)
+        gates = gates_of(forms)
+        if reads_records and caller.case_ref is None and owed_of(forms).case_ref == "required":
+            raise CaseRefMissing
     now = services.clock()
     return Scene(
         services=services,
@@ -94,6 +104,7 @@ async def begin(services: Services, caller: Caller, language: Language) -> Scene
         now=now,
         now_text=now.astimezone(UTC).isoformat()[:19] + "Z",
         language=language,
+        gates=gates,
     )
 
 
@@ -131,7 +142,7 @@ def answer(
         media_type=media_type,
         etag=validator or scene.etag(scene.caller.plan_set.encode(), media_type.encode(), body),
         max_age=max_age(scene.now, valid_until),
-        no_store=not scene.public and scene.no_store,
+        no_store=not scene.public and (scene.no_store or owed_of(forms).cache == "no-store"),
         dataset_version=(dataset_version or scene.head.version) if reads_data else None,
         policy_version=forms.version,
         policy_plan=forms.plan_hash,

@@ -14,6 +14,7 @@ from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.operations.answering import Scene, begin, document_answer
 from gateway.operations.asking import Answer, Ask, Language
+from gateway.operations.walking import told_rows
 from gateway.services import Services
 from gateway.store import walks
 from gateway.store.conditions import Condition
@@ -21,7 +22,7 @@ from gateway.store.conditions import Condition
 
 async def root(services: Services, caller: Caller, ask: Ask, *, version: str) -> Answer:
     """Version, present state and where to go."""
-    scene = await begin(services, caller, ask.language)
+    scene = await begin(services, caller, ask.language, reads_records=False)
     address = f"{scene.origin}/v1"
     return document_answer(scene, {
         "version": version, "seq": scene.head.seq, "dataset_version": scene.head.version,
@@ -36,7 +37,7 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
 
 async def datasets(services: Services, caller: Caller, language: Language) -> Answer:
     """All datasets of which the caller may see something."""
-    scene = await begin(services, caller, language)
+    scene = await begin(services, caller, language, reads_records=False)
     items = [await _dataset_document(scene, scene.policies.catalogue.datasets[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)]
     return document_answer(scene, {"items": items, "dataset_version": scene.head.version, "policy_version": scene.forms.version})
 
@@ -46,7 +47,7 @@ async def dataset(services: Services, dataset_id: str, caller: Caller, language:
 
     Raises NotFound.
     """
-    scene = await begin(services, caller, language)
+    scene = await begin(services, caller, language, reads_records=False)
     return document_answer(scene, await _dataset_document(scene, _dataset(scene, dataset_id)))
 
 
@@ -55,7 +56,7 @@ async def dictionary(services: Services, dataset_id: str, caller: Caller, langua
 
     Raises NotFound.
     """
-    scene = await begin(services, caller, language)
+    scene = await begin(services, caller, language, reads_records=False)
     held = _dataset(scene, dataset_id)
     shown = scene.forms.plan_sets[held.id].shown
     fields = [_field_document(scene, held, held.fields[name]) for name in shown]
@@ -102,11 +103,11 @@ def _dataset(scene: Scene, dataset_id: str) -> Dataset:
 async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
     reads = scene.services.store.reads
     of_it = Condition(column="dataset", op="eq", values=(held.id,))
+    rows: int | None
     if scene.public:
         rows = await walks.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
     else:
-        rows = await walks.told_count(reads, scene.forms.name, (of_it,))
-        rows -= rows % 5
+        rows = await told_rows(scene, of_it)
     address = f"{scene.origin}/v1/datasets/{held.id}"
     english = scene.language == "en"
     return {

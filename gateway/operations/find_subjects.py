@@ -13,14 +13,15 @@ from gateway.core.disclosure.query import Query, plan_query
 from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
-from gateway.operations import pages
+from gateway.operations import owing, pages
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Predicate, condition_of, predicate
 from gateway.operations.live_records import live_subject
 from gateway.operations.look_up import Found, look_up, meant_names, shown_subject
 from gateway.operations.planning import subject_envelope
-from gateway.operations.record_access import record_shown, recorded, shape_of
+from gateway.operations.reaching import owed_of
+from gateway.operations.record_access import shape_of
 from gateway.services import Services
 from gateway.store import renderings, walks
 from gateway.store.conditions import Condition
@@ -71,14 +72,14 @@ def _conditions(query: Query) -> tuple[tuple[Condition, ...], tuple[Predicate, .
 async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
     reads = scene.services.store.reads
     if query.limit is None:
-        steps = await recorded(scene, shape_of(query), _everything(scene, query))
-        return pages.export_answer(scene, ask, form, steps, ready=ask.format != "csv" and _as_is(scene, form), name="subjects")
+        ready = ask.format != "csv" and _as_is(scene, form)
+        return pages.export_answer(scene, ask, form, await _exported(scene, query, _everything(scene, query)), ready=ready, name="subjects")
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, key, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
         snapshot, version, key, back = position.snapshot, str(position.keys[0]), str(position.keys[-1]), position.back
-    rows, more = await _browse_step(scene, query, snapshot=snapshot, key=key, back=back, limit=query.limit or pages.DEFAULT_LIMIT)
-    await record_shown(scene, shape_of(query), [body for _, body in rows])
+    limit = owing.most_of_a_page(owed_of(scene.forms), query.limit or pages.DEFAULT_LIMIT)
+    rows, more = await _browse_step(scene, query, snapshot=snapshot, key=key, back=back, limit=limit)
     ahead, behind = more, key is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -102,11 +103,13 @@ async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
                 }
                 for name in form.facets
             }
+    bodies = [body for _, body in rows]
+    await owing.pay(scene, owed_of(scene.forms), shape_of(query), bodies)
     return pages.page_answer(
         scene,
         ask,
         form,
-        [body for _, body in rows],
+        bodies,
         version=version,
         snapshot=snapshot,
         first=(rows[0][0],) if rows and behind else None,
@@ -114,6 +117,11 @@ async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
         count=count,
         facets=facets,
     )
+
+
+async def _exported(scene: Scene, query: Query, steps: AsyncIterator[list[bytes]]) -> AsyncIterator[Sequence[bytes]]:
+    """The steps of an export; of a bound caller at most as many rows as its plans give at once, and paid for."""
+    return await owing.paid(scene, owed_of(scene.forms), shape_of(query), steps)
 
 
 def _as_is(scene: Scene, form: pages.Form) -> bool:
@@ -142,7 +150,7 @@ async def _browse_step(
                 back=back,
             )
         else:
-            rows = await walks.all_subjects(scene.services.store.reads, limit=size, key=key, back=back)
+            rows = await walks.all_subjects(scene.services.store.reads, gates=scene.gates, limit=size, key=key, back=back)
         for subject_id, body in await _bodies(scene, rows, query, predicates):
             if len(found) == limit:
                 return found, True
@@ -225,7 +233,8 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
     back = position is not None and position.back
     if after is not None:
         hits = [hit for hit in hits if hit.order < after][::-1] if back else [hit for hit in hits if hit.order > after]
-    limit = MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT
+    owed = owed_of(scene.forms)
+    limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
     rows, more = await shown_hits(scene, found, hits, query, limit)
     ahead, behind = more, after is not None
     if back:
@@ -236,13 +245,13 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
     elif not rows and position is None:
         notice = {"code": "no-results", "suggestions": await meant_names(scene, query.q or "")}
     bodies = [body for _, body in rows]
-    await record_shown(scene, shape_of(query), bodies)
+    await owing.pay(scene, owed, shape_of(query), bodies)
     if query.limit is None:
         return pages.export_answer(
             scene,
             ask,
             form,
-            _one_step(bodies),
+            owing.at_once([bodies]),
             ready=ask.format != "csv" and _as_is(scene, form),
             name="subjects",
             notice=notice,
@@ -264,10 +273,6 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
         count=count,
         notice=notice,
     )
-
-
-async def _one_step(bodies: list[bytes]) -> AsyncIterator[list[bytes]]:
-    yield bodies
 
 
 async def shown_hits(scene: Scene, found: Found, hits: Sequence[Hit], query: Query, limit: int) -> tuple[list[tuple[Hit, bytes]], bool]:

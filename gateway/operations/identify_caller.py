@@ -21,6 +21,7 @@ from gateway.core.callers.refusals import CredentialRefused, ProofRefused
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadRequest, NotPermitted, StoreError
 from gateway.core.records.periods import legal_day
+from gateway.operations.wide_grants import wide_grants
 from gateway.services import Services
 from gateway.store import clients, developer_keys
 from gateway.store.credentials import HeldToken
@@ -225,14 +226,16 @@ async def _by_trial_token(services: Services, presented: Presented, text: str) -
     token = held.token
     if token.tier not in BOUND_TIERS:
         raise CredentialRefused("token-tier")
+    stated = stated_purpose(presented.purpose, token.purposes)
     return Caller(
         tier=cast(Tier, token.tier),
-        purpose=stated_purpose(presented.purpose, token.purposes),
+        purpose=stated,
         purposes=token.purposes,
         credential_kind="token",
         app=token.app,
         org=token.org,
         assurance="bound",
         credential_id=clients.digest_of(text)[:16],
+        grants=wide_grants(services, org=token.org, app=token.app, purpose=stated),
         case_ref=presented.case_ref,
     )

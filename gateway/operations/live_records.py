@@ -1,23 +1,26 @@
 """Records and subjects made at this moment: for bound tiers, and for the public where a rendering is stale.
 
-Rules: every record is decrypted only as far as the caller's plans need, and shown only through its View, with the receipt and
+Rules: every record is decrypted only as far as the caller's plans need; the gates of a bound caller stand in the statement that loads
+it and are asked again in its View, through which alone it is shown, with the receipt and
 correction that its plan set may know; nothing is written. The bytes are those that a rendering of the same state would have. This
 room must not be asked for many subjects at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
 
 from gateway.core.disclosure.views import View, view
-from gateway.core.publication.changes import Digests, settled
+from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
+from gateway.core.publication.forms import forms_of
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.publication.rendering import public_digest
 from gateway.core.publication.subjects import statement_of, subject_bytes, subject_page
 from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
+from gateway.operations.reaching import Gates, columns_of
 from gateway.store import feed, renderings
 from gateway.store.records import load
 from gateway.store.store import Row
@@ -34,8 +37,7 @@ async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
     """These records as the caller may see them at this moment, with the receipt and correction that its plan set may know."""
     views: list[tuple[Record, View]] = []
     for record in records:
-        plan = scene.forms.plan(record.dataset, record.kind)
-        seen = view(record, plan, scene.policies, scene.now) if plan is not None else None
+        seen = _seen(scene, record)
         if seen is not None and until(seen.valid_until) > scene.now_text:
             views.append((record, seen))
     if not views:
@@ -46,14 +48,35 @@ async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
     digests = Digests(scene.services.store.vault.key("feed-digest"))
     found: dict[str, Seen] = {}
     for record, seen in views:
-        form = scene.forms.by_dataset[record.dataset]
-        if scene.public:
-            digest = public_digest(digests, form, record.kind, scene.origin)
-        else:
-            digest = partial(digests.view, silent=form.silent[record.kind])
-        shown = settled(seen, record.corrected_since, before.get(record.record_id), digest).view
+        told = before.get(record.record_id)
+        shown = settled(seen, record.corrected_since, told, _digest(scene, digests, seen, record, told)).view
         found[record.record_id] = Seen(shown, record_head(shown, scene.origin))
     return found
+
+
+def _seen(scene: Scene, record: Record) -> View | None:
+    """The record as the caller sees it: of several grants the first by id that reaches it shows it."""
+    if scene.public:
+        plan = scene.forms.plan(record.dataset, record.kind)
+        return view(record, plan, scene.policies, scene.now) if plan is not None else None
+    for reach in scene.forms.reaches.get(record.dataset, ()):
+        plan = reach.plan_set.plans.get(record.kind)
+        seen = view(record, plan, scene.policies, scene.now, reach.attributes) if plan is not None else None
+        if seen is not None:
+            return seen
+    return None
+
+
+def _digest(scene: Scene, digests: Digests, seen: View, record: Record, told: Told | None) -> Callable[[View], bytes]:
+    """What tells whether the plan set sees other words than it was told last."""
+    forms = forms_of(scene.policies, scene.forms.tier, scene.forms.purpose)
+    form = forms.by_dataset[record.dataset]
+    if scene.public:
+        return public_digest(digests, form, record.kind, scene.origin)
+    plan = forms.plan(record.dataset, record.kind)
+    if told is not None and plan is not None and plan.plan_hash != seen.plan_hash:
+        return lambda _: told.digest  # narrower than what the digest is of: the reader decides, as soon as it has seen the change
+    return partial(digests.view, silent=form.silent[record.kind])
 
 
 async def live(
@@ -64,7 +87,7 @@ async def live(
         return {}
     reads = scene.services.store.reads
     known = await feed.latest_of(reads, scene.forms.name, record_ids) if seqs is None else seqs
-    records = await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene))
+    records = await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene), gates=gates_in(scene))
     found: dict[str, bytes] = {}
     for record_id, seen in (await seen_now(scene, records)).items():
         document = seen.head.document
@@ -79,17 +102,39 @@ async def live(
     return found
 
 
+async def shown(scene: Scene, records: Sequence[Record]) -> list[bytes]:
+    """The documents of loaded records of a bound caller, by id; as many statements for none as for some."""
+    seen = await seen_now(scene, records) if records else {}
+    ids: list[str] = [record.record_id for record in records] or [""]
+    if not records:
+        await renderings.told(scene.services.store.reads, scene.forms.name, ids)
+    known = await feed.latest_of(scene.services.store.reads, scene.forms.name, ids)
+    return [
+        record_bytes(
+            head_bytes(each.head.document),
+            seq=known.get(record_id, 0),
+            policy_version=scene.forms.version,
+            origin=scene.origin,
+            record_id=record_id,
+        )
+        for record_id, each in sorted(seen.items())
+    ]
+
+
 def fields_of(scene: Scene, dataset: str | None = None) -> frozenset[str]:
-    """What the caller's plans select; nothing else leaves the database, nor is it decrypted."""
-    forms = scene.forms
-    plan_sets = forms.plan_sets.values() if dataset is None else [forms.plan_sets[dataset]] if dataset in forms.plan_sets else []
-    return frozenset(name for held in plan_sets for plan in held.plans.values() for name in plan.columns)
+    """What the caller's plans and gates ask for; nothing else leaves the database, nor is it decrypted."""
+    return columns_of(scene.forms, dataset)
+
+
+def gates_in(scene: Scene) -> Gates | None:
+    """What a caller reaches, for the statements that load records; the public reaches whatever its Views show."""
+    return None if scene.public else scene.gates
 
 
 async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
     reads = scene.services.store.reads
-    records = await load(reads, subject=SubjectId(row.subject_id), fields=fields_of(scene))
+    records = await load(reads, subject=SubjectId(row.subject_id), fields=fields_of(scene), gates=gates_in(scene))
     seen = await seen_now(scene, records)
     statements = [statement_of(each.head) for each in seen.values()]
     latest = await feed.latest_of(reads, scene.forms.name, list(seen))

@@ -70,7 +70,7 @@ def _previewed(policies: Policies, plan_set: PlanSet, at: date) -> Sequence[Prev
 def seen_by(policies: Policies, twin: Twin, plan: Plan, at: date) -> Previewed:
     """A synthetic record through a plan."""
     now = noon(at)
-    made = view(twin.record, plan, policies, now, keyed=SAMPLE_KEY)
+    made = view(twin.record, plan, policies, now, None, keyed=SAMPLE_KEY)
     return Previewed(
         dataset=twin.dataset,
         tier=plan.tier,

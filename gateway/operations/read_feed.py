@@ -2,15 +2,18 @@
 
 Rules: a position is a stored number, no cursor; items name records and never contain them. A filter keeps policy changes and the
 removal of every record whose last item passed it. A position below the window is gone, one beyond the head never was. Waiting
-holds no transaction and ends with the first visible thing. There is no filter by subject, on purpose.
+holds no transaction and ends with the first visible thing. There is no filter by subject, on purpose. Of what a
+bound plan set was told, a caller gets what its grants reach, under the same numbers.
 """
 
 import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec import structs
+
 from gateway.core.callers.caller import Caller
-from gateway.core.errors import ErrorItem, InvalidParameter, SinceTooOld, UnknownParameter
+from gateway.core.errors import ErrorItem, InvalidParameter, NotPermitted, SinceTooOld, UnknownParameter
 from gateway.core.publication.documents import FOREVER
 from gateway.core.publication.labels import label
 from gateway.operations.answering import ENCODER, Scene, answer, begin, marked
@@ -33,7 +36,8 @@ _KNOWN = frozenset({"since", "limit", "wait", *_FILTERS})
 async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     """The items after `since`.
 
-    Raises InvalidParameter, UnknownParameter, SinceTooOld with the URL of the present state.
+    Raises InvalidParameter, UnknownParameter, NotPermitted for a tier without a sequence of changes, SinceTooOld with the URL of the
+    present state.
     """
     unknown = [name for name in ask.params if name not in _KNOWN]
     if unknown:
@@ -43,6 +47,8 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     wait = _number(ask, "wait", 0, 0, MAX_WAIT_S)
     filters = {name: _values(ask, name) for name in _FILTERS}
     scene = await begin(services, caller, ask.language)
+    if not scene.forms.fed:
+        raise NotPermitted
     if since > scene.head.seq:
         raise invalid("since", "超出当前位置")
     floor = await feed.floor(services.store.reads, scene.forms.name)
@@ -77,6 +83,28 @@ def _values(ask: Ask, name: str) -> tuple[str, ...]:
 
 
 async def _after(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
+    """The next items that the caller may know of; what names only fields that its own plans hide is left out."""
+    found: list[Item] = []
+    while True:
+        items = await _items(scene, since, limit - len(found), filters)
+        found += [known for item in items if (known := _known_item(scene, item)) is not None]
+        if len(found) >= limit or not items or scene.public:
+            return found
+        since = items[-1].seq
+
+
+def _known_item(scene: Scene, item: Item) -> Item | None:
+    """An item with those changed fields alone that some plan of the caller shows; None: nothing of it is left."""
+    if scene.public or item.op != "mod" or item.dataset is None or not item.fields_changed:
+        return item
+    reaches = scene.forms.reaches.get(item.dataset, ())
+    hidden = {name for reach in reaches for name in reach.plan_set.described} - {name for reach in reaches for name in reach.plan_set.shown}
+    paths = item.fields_changed.split(",")
+    shown = [path for path in paths if path.rpartition(".")[2] not in hidden]
+    return item if len(shown) == len(paths) else structs.replace(item, fields_changed=",".join(shown)) if shown else None
+
+
+async def _items(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
     return await feed.items(
         scene.services.store.reads,
         scene.forms.name,
@@ -85,6 +113,7 @@ async def _after(scene: Scene, since: int, limit: int, filters: dict[str, tuple[
         datasets=filters["dataset"],
         categories=filters["kind"],
         lists=filters["list"],
+        gates=None if scene.public else scene.gates,
     )
 
 

@@ -23,7 +23,7 @@ from msgspec import Struct
 from gateway.core.disclosure.plans import Policies
 from gateway.core.publication.changes import WINDOW, telling
 from gateway.core.publication.documents import instant
-from gateway.core.publication.forms import Forms, forms_of
+from gateway.core.publication.forms import FED_TIERS, Forms, forms_of
 from gateway.core.publication.rendering import Made, Maker, Name, name_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of_body
 from gateway.core.records.model import Record, RecordId
@@ -38,8 +38,6 @@ from gateway.store.renderings import ReaderState
 from gateway.store.store import Row
 
 PUBLIC = ("public", "open.read")
-FED_TIERS = frozenset({"public", "department"})
-"""Tiers that have a sequence of changes of their own; `developer` reads public's, partners have signed streams."""
 CHUNK = 2000
 """Records a transaction: long enough to be cheap, short enough that no writer waits long."""
 IN_LOOP = 32

@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError, Part, PartnerAdapter, SealedBatch
-from gateway.core.disclosure.plans import PlanSet, Policies
+from gateway.core.disclosure.plans import Plan, PlanSet, Policies
+from gateway.core.disclosure.row_rules import Attributes, fields_of_rule
 from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback, notes
@@ -274,7 +275,7 @@ class _Sealing:
     async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
         reads = self.services.store.reads
         ids = [RecordId(record_id) for record_id in touched]
-        columns = self.plans.columns if self.plans is not None else frozenset()
+        columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
         held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=columns)} if ids else {}
         sent = await ledger.sent_records(reads, self.stream.name, ids)
         seeds = self.services.random(SEED_BYTES * len(touched))
@@ -338,7 +339,8 @@ class _Sealing:
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
         """What the agreement lets us say of a record today; None when nothing."""
         plan = self.plans.plans.get(record.kind) if self.plans is not None else None
-        seen = view(record, plan, self.policies, self.now) if plan is not None else None
+        reach = Attributes(grant_regions=self.rules.terms.scope.regions)  # the agreement in force is the grant
+        seen = view(record, plan, self.policies, self.now, reach) if plan is not None else None
         if seen is None:
             return None
         said = _statement(self.rules, seen)
@@ -580,6 +582,11 @@ async def _stop(services: Services, batch: OutBatch, code: str) -> str:
 
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
+
+
+def _gated(plan: Plan) -> frozenset[str]:
+    """What the territory of a plan asks of a record."""
+    return frozenset() if plan.rows is None else fields_of_rule(plan.rows)
 
 
 class _Reply(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,8 @@ from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.find_subjects import shown_hits
 from gateway.operations.look_up import look_up
-from gateway.operations.record_access import record_shown
+from gateway.operations.owing import pay
+from gateway.operations.reaching import owed_of
 from gateway.services import Services
 
 MAX_OFFERS = 10
@@ -52,7 +53,7 @@ async def _subject_offers(scene: Scene, text: str, limit: int) -> list[dict[str,
     if found.alone:  # a household is never offered
         return []
     rows, _ = await shown_hits(scene, found, found.hits, Query(), limit)
-    await record_shown(scene, "suggest", [body for _, body in rows])
+    await pay(scene, owed_of(scene.forms), "suggest", [body for _, body in rows])
     offers = []
     for hit, body in rows:
         document = DOCUMENT.decode(body)

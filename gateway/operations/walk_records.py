@@ -11,17 +11,20 @@ from typing import Any
 
 from msgspec import structs
 
+from gateway.core.disclosure.counts import told_count, told_facet
+from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.query import Query, plan_query
 from gateway.core.publication.forms import bulk_document
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
-from gateway.operations import pages, walking
+from gateway.operations import owing, pages, walking
 from gateway.operations.answering import Scene
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, plan_walk
 from gateway.operations.pages import Form, form_of, own_parameters
 from gateway.operations.planning import envelope_of, types_of
-from gateway.operations.record_access import record_shown, recorded, shape_of
+from gateway.operations.reaching import owed_of
+from gateway.operations.record_access import shape_of
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 
@@ -49,30 +52,35 @@ async def walk_records(
         listing=listing is not None,
     )
     source = walking.source_of(scene, subject)
+    owed = owed_of(scene.forms, tuple(chosen))
+    shape = shape_of(query)
     if bulk:
-        return await _export(scene, ask, form, plan, source, chosen, name=name, shape=shape_of(query))
+        return await _export(scene, ask, form, plan, source, chosen, owed=owed, shape=shape, name=name)
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
         snapshot, back = position.snapshot, position.back
         version, keys = str(position.keys[0]), tuple(str(key) for key in position.keys[1:])
-    limit = query.limit or pages.DEFAULT_LIMIT
+    limit = owing.most_of_a_page(owed, query.limit or pages.DEFAULT_LIMIT)
     rows, more = await walking.walk(source, plan, keys=keys, back=back, limit=limit, snapshot=snapshot)
-    await record_shown(scene, shape_of(query), [row.body for row in rows if row.body is not None], datasets=chosen)
     ahead, behind = more, keys is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
+    count = await _count(scene, form, plan, source, snapshot, owed)
+    facets = await _facets(scene, form, plan, owed)
+    bodies = [row.body for row in rows if row.body is not None]
+    await owing.pay(scene, owed, shape, bodies, datasets=chosen)
     return pages.page_answer(
         scene,
         ask,
         form,
-        [row.body for row in rows if row.body is not None],
+        bodies,
         version=version,
         snapshot=snapshot,
         first=rows[0].keys if rows and behind else None,
         last=rows[-1].keys if rows and ahead else None,
-        count=await _count(scene, form, plan, source, snapshot),
-        facets=await _facets(scene, form, plan),
+        count=count,
+        facets=facets,
     )
 
 
@@ -87,9 +95,21 @@ def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[st
 
 
 async def _export(
-    scene: Scene, ask: Ask, form: Form, plan: Plan, source: walking.Source, chosen: Sequence[str], *, name: str, shape: str
+    scene: Scene,
+    ask: Ask,
+    form: Form,
+    plan: Plan,
+    source: walking.Source,
+    chosen: Sequence[str],
+    *,
+    owed: Obligations,
+    shape: str,
+    name: str,
 ) -> Answer:
-    """All rows: the rendered bytes themselves where nothing has to be done to them."""
+    """All rows: the rendered bytes themselves where nothing has to be done to them.
+
+    A bound caller gets at most as many as its plans give at once, and each step is paid for before it leaves.
+    """
     as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
     kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
@@ -97,7 +117,8 @@ async def _export(
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
         return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
-    steps = await recorded(scene, shape, walking.everything(source, plan, snapshot=scene.head.seq), datasets=chosen)
+    steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=scene.head.seq)
+    steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name)
 
 
@@ -126,7 +147,9 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterat
         yield [body for row in rows if (body := row.payload if row.fresh else anew.get(row.record_id)) is not None]
 
 
-async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int) -> dict[str, Any] | None:
+async def _count(
+    scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations
+) -> dict[str, Any] | None:
     """How many rows the walk has, where the caller asked and may know."""
     if form.count == "none":
         return None
@@ -139,10 +162,9 @@ async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, s
             number += len(step)
             if number > pages.COUNT_STOP:
                 break
-    if not scene.public:  # persons may be among them: nothing below k, nothing exact
-        if number < scene.services.settings.min_k:
-            return {"value": None, "kind": "suppressed"}
-        return {"value": number - number % 5, "kind": "rounded"}
+    k = _least(scene, plan, owed)
+    if k is not None:  # persons may be among them: nothing below k, nothing exact
+        return told_count(number, k)
     if number > pages.COUNT_STOP:
         return {"value": pages.COUNT_STOP, "kind": "at_least"}
     return {"value": number, "kind": "exact"}
@@ -152,7 +174,14 @@ def _unsorted(plan: Plan) -> Plan:
     return Plan(conditions=plan.conditions, predicates=plan.predicates, order=(), sorting=(), listing=plan.listing)
 
 
-async def _facets(scene: Scene, form: Form, plan: Plan) -> dict[str, Any] | None:
+def _least(scene: Scene, plan: Plan, owed: Obligations) -> int | None:
+    """Below which number nothing is counted: for bound callers always, for the public where households may be among the rows."""
+    if not scene.public:
+        return max(owed.min_k or 0, scene.services.settings.min_k)
+    return None if any(each.column in ("bulk", "subject_id") for each in plan.conditions) else owed.min_k
+
+
+async def _facets(scene: Scene, form: Form, plan: Plan, owed: Obligations) -> dict[str, Any] | None:
     """Distinct values with counts, of columns of the read model."""
     if not form.facets:
         return None
@@ -163,8 +192,9 @@ async def _facets(scene: Scene, form: Form, plan: Plan) -> dict[str, Any] | None
         rows = await walks.facet(
             scene.services.store.reads, plan.conditions, _RECORD_FACETS[name], plan=scene.forms.tag, now=scene.now_text
         )
-        found[name] = {
-            "values": [pages.facet_value(scene, name, value, number) for value, number in rows if value][:30],
-            "timed_out": False,
-        }
+        k = _least(scene, plan, owed)
+        told = [(value, number) for value, number in rows if value]
+        if k is not None:
+            told = told_facet(told, k)
+        found[name] = {"values": [pages.facet_value(scene, name, value, number) for value, number in told][:30], "timed_out": False}
     return found

@@ -23,6 +23,7 @@ from gateway.operations.answering import DOCUMENT, Scene
 from gateway.operations.filtering import Plan, Sorting, meets, passes, path_value
 from gateway.operations.live_records import live
 from gateway.store import walks
+from gateway.store.conditions import Condition
 
 SCAN = 500
 """Rows looked at in one step when a condition is decided on the document."""
@@ -104,7 +105,7 @@ def _still(plan: Plan, body: bytes | None) -> bytes | None:
 
 
 class Live:
-    """A bound tier's rows: what its plan set was told of, each made live; by id."""
+    """A bound tier's rows: what its plan set was told of and its grants reach, each made live; by id."""
 
     def __init__(self, scene: Scene, subject_id: str | None = None) -> None:
         self._scene = scene
@@ -117,6 +118,7 @@ class Live:
             scene.services.store.reads,
             scene.forms.name,
             plan.conditions,
+            gates=scene.gates,
             snapshot=snapshot,
             limit=size,
             subject_id=self._subject_id,
@@ -127,9 +129,32 @@ class Live:
         return [Row((record_id,), made.get(record_id)) for record_id in ids]
 
 
+class Reached:
+    """Rows of who has no sequence of changes: whatever the gates reach, each made live; by id. Every page is of its own moment."""
+
+    def __init__(self, scene: Scene, subject_id: str | None = None) -> None:
+        self._scene = scene
+        self._subject_id = subject_id
+
+    async def batch(self, plan: Plan, *, keys: Sequence[str] | None, back: bool, size: int, snapshot: int) -> list[Row]:
+        """The next rows in order."""
+        scene = self._scene
+        conditions = [each for each in plan.conditions if each.column != "list"]  # the document decides: one that is no listing is absent
+        if self._subject_id is not None:
+            conditions.append(Condition(column="subject_id", op="eq", values=(self._subject_id,)))
+        ids = await walks.reached_page(
+            scene.services.store.reads, conditions, gates=scene.gates, limit=size, key=keys[-1] if keys else None, back=back
+        )
+        made = await live(scene, ids, listing=plan.listing)
+        found = {record_id: body for record_id, body in made.items() if _still(plan, body) is not None}
+        return [Row((record_id,), found.get(record_id)) for record_id in ids]
+
+
 def source_of(scene: Scene, subject: SubjectId | None = None) -> Source:
     """Where this caller's rows come from."""
-    return Rendered(scene) if scene.public else Live(scene, subject)
+    if scene.public:
+        return Rendered(scene)
+    return Live(scene, subject) if scene.forms.fed else Reached(scene, subject)
 
 
 # --- walking -----------------------------------------------------------------------------------------------------------
@@ -241,3 +266,11 @@ async def everything(source: Source, plan: Plan, *, snapshot: int) -> AsyncItera
         if len(rows) < EXPORT:
             return
         at = rows[-1].keys
+
+
+async def told_rows(scene: Scene, *conditions: Condition) -> int | None:
+    """About how many rows a bound caller would get, for a description: rounded down to fives; None where only a walk could tell."""
+    if not scene.forms.fed:
+        return None
+    rows = await walks.told_count(scene.services.store.reads, scene.forms.name, conditions, gates=scene.gates)
+    return rows - rows % 5

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.store.dialects import among
+from gateway.store.row_gates import Reach, reached
 from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import counters, feed, feed_pending
+from gateway.store.tables import counters, feed, feed_pending, records
 
 FEED_COLUMNS = ("plan_set", "seq", "op", "at", "record_id", "dataset", "category", "list", "reason", "fields_changed")
 PENDING_COLUMNS = ("plan_set", "record_id", "tell_at", "dataset", "category", "list", "reason")
@@ -96,11 +97,14 @@ async def latest_of(source: Reads | Transaction, plan_set: str, ids: Sequence[st
     return {row.record_id: int(row.seq) for row in await source.all(_LATEST_OF, {"plan_set": plan_set, "ids": list(ids)})}
 
 
-@lru_cache(maxsize=128)
-def _items(datasets: int, categories: int, lists: int) -> sa.Select[Any]:
+@lru_cache(maxsize=256)
+def _items(datasets: int, categories: int, lists: int, gates: tuple[Reach, ...] | None) -> sa.Select[Any]:
     statement = sa.select(_f.seq, _f.op, _f.at, _f.record_id, _f.dataset, _f.category, _f.list, _f.reason, _f.fields_changed).where(
         _f.plan_set == sa.bindparam("plan_set"), _f.seq > sa.bindparam("since")
     )
+    if gates is not None:
+        here = sa.exists().where(records.c.record_id == _f.record_id, reached(gates))
+        statement = statement.where(sa.or_(_f.op == "policy", here))
     for column, name, count in ((_f.dataset, "dataset", datasets), (_f.category, "kind", categories), (_f.list, "list", lists)):
         if count:  # a policy change concerns every filter
             statement = statement.where(
@@ -118,12 +122,16 @@ async def items(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     lists: Sequence[str] = (),
+    gates: tuple[Reach, ...] | None = None,
 ) -> list[Item]:
-    """The items after a position, in order; filters keep what equals any of their values, and policy changes."""
+    """The items after a position, in order; filters keep what equals any of their values, and policy changes.
+
+    Of one caller (`gates`) only those whose record it reaches now; None: everybody's. The numbers stay as they are.
+    """
     params: dict[str, Any] = {"plan_set": plan_set, "since": since, "limit": limit}
     for name, values in (("dataset", datasets), ("kind", categories), ("list", lists)):
         params.update({f"{name}{n}": value for n, value in enumerate(values)})
-    rows = await source.all(_items(len(datasets), len(categories), len(lists)), params)
+    rows = await source.all(_items(len(datasets), len(categories), len(lists), gates), params)
     return [Item(**row._asdict()) for row in rows]
 
 

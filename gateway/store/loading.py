@@ -28,6 +28,7 @@ from gateway.core.records.model import (
 )
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
+from gateway.store.row_gates import Reach, reached
 from gateway.store.sealing import clear_values, keys_of, open_secrets, redactions, wanted_secrets
 from gateway.store.store import Transaction, moment
 from gateway.store.tables import recognitions, records
@@ -67,10 +68,12 @@ _VALUES = (records.c.clear, records.c.secret, records.c.texts)
 _JOINED = records.outerjoin(recognitions, recognitions.c.record_id == records.c.record_id)
 
 
-@lru_cache(maxsize=256)
-def _select(conditions: frozenset[str], values: bool, erased: bool) -> sa.Select[Any]:
+@lru_cache(maxsize=512)
+def _select(conditions: frozenset[str], values: bool, erased: bool, gates: tuple[Reach, ...] | None) -> sa.Select[Any]:
     """The statement for these conditions; one object for each combination, so that it is compiled once."""
     statement = sa.select(*_ENVELOPE, *(_VALUES if values else ())).select_from(_JOINED)
+    if gates is not None:
+        statement = statement.where(reached(gates))
     for name, condition in _CONDITIONS.items():
         if name in conditions:
             statement = statement.where(condition)
@@ -103,10 +106,12 @@ async def load(
     after: RecordId | None = None,
     limit: int | None = None,
     states: Collection[RecordState] | None = None,
+    gates: tuple[Reach, ...] | None = None,
 ) -> list[Record]:
     """Records by id, subject or dataset, in order of record id, with the values of `fields` alone (None: all of them).
 
-    `states` None is every state but erased. Raises StoreError, also when a stored value was altered.
+    `states` None is every state but erased. `gates` are what one caller reaches, asked in the same statement; None: nobody is named,
+    for nothing is shown to anybody yet, or the View alone decides. Raises StoreError, also when a stored value was altered.
     """
     parameters: dict[str, object] = {}
     if ids is not None:
@@ -121,7 +126,7 @@ async def load(
         parameters["states"] = sorted(states)
     if after is not None:
         parameters["after"] = after
-    return await _read(source, parameters, fields, limit, erased=states is not None and "erased" in states)
+    return await _read(source, parameters, fields, limit, erased=states is not None and "erased" in states, gates=gates)
 
 
 async def period_candidates(
@@ -137,14 +142,20 @@ async def period_candidates(
 
 
 async def _read(
-    source: Reads | Transaction, parameters: dict[str, object], fields: frozenset[str] | None, limit: int | None, *, erased: bool
+    source: Reads | Transaction,
+    parameters: dict[str, object],
+    fields: frozenset[str] | None,
+    limit: int | None,
+    *,
+    erased: bool,
+    gates: tuple[Reach, ...] | None = None,
 ) -> list[Record]:
     conditions = {_CONDITION_OF.get(name, name) for name in parameters}
     if limit is not None:
         conditions.add("limit")
         parameters["n"] = limit
     values = fields is None or bool(fields)
-    rows = await source.all(_select(frozenset(conditions), values, erased), parameters)
+    rows = await source.all(_select(frozenset(conditions), values, erased, gates), parameters)
     if "ids" in conditions:
         rows.sort(key=_record_id)
         rows = rows[:limit]

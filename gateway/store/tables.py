@@ -116,6 +116,17 @@ audit_checkpoints = Table(
     Column("note", Text, nullable=False),
 )
 """Signed heads of the log; the newest are published."""
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+budgets = Table(
+    "budgets", metadata,
+    Column("org", String(64), primary_key=True),       # USCC
+    Column("what", String(32), primary_key=True),      # lookups, rows
+    Column("day", String(10), primary_key=True),       # legal day
+    Column("used", Seq, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What an organisation has spent of its daily budgets."""
 
 # --- subjects and records ---------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from gateway.store.conditions import Column, Condition, Op, Order, Payload, bound, keyset, parameters, shape_of
 from gateway.store.dialects import among
 from gateway.store.renderings import SUBJECT, log_position
+from gateway.store.row_gates import Reach, reached
 from gateway.store.store import Reads, Row
 from gateway.store.tables import changes, feed_rows, records, rendered_records, rendered_subjects, subjects
 
@@ -161,11 +162,14 @@ async def facet(source: Reads, conditions: Sequence[Condition], column: str, *, 
 
 
 @lru_cache(maxsize=256)
-def _told_page(conditions: tuple[tuple[Column, Op, int], ...], of_subject: bool, after: bool, back: bool) -> sa.Select[Any]:
+def _told_page(
+    conditions: tuple[tuple[Column, Op, int], ...], gates: tuple[Reach, ...], of_subject: bool, after: bool, back: bool
+) -> sa.Select[Any]:
     t = feed_rows.c
     statement = sa.select(t.record_id).where(t.plan_set == sa.bindparam("plan_set"), t.added_seq <= sa.bindparam("snapshot"))
+    statement = statement.join(records, _x.record_id == t.record_id).where(reached(gates))
     if of_subject:
-        statement = statement.join(records, _x.record_id == t.record_id).where(_x.subject_id == sa.bindparam("subject_id"))
+        statement = statement.where(_x.subject_id == sa.bindparam("subject_id"))
     for place, (column, op, count) in enumerate(conditions):
         statement = statement.where(bound(t[column], op, place, count))
     if after:
@@ -179,38 +183,62 @@ async def told_page(
     plan_set: str,
     conditions: Sequence[Condition],
     *,
+    gates: tuple[Reach, ...],
     snapshot: int,
     limit: int,
     subject_id: str | None = None,
     key: str | None = None,
     back: bool = False,
 ) -> list[str]:
-    """Records that a bound plan set was told of by a moment of its sequence, in order of id."""
+    """Records that a bound plan set was told of by a moment of its sequence and that one caller reaches, in order of id."""
     shape = shape_of(conditions)
     params: dict[str, Any] = {**parameters(conditions), "plan_set": plan_set, "snapshot": snapshot, "limit": limit}
     if subject_id is not None:
         params["subject_id"] = subject_id
     if key is not None:
         params["k0"] = key
-    statement = _told_page(shape, subject_id is not None, key is not None, back)
-    rows = await (source.slow(statement, params) if conditions else source.all(statement, params))
+    statement = _told_page(shape, gates, subject_id is not None, key is not None, back)
+    rows = await source.slow(statement, params)  # gates may look far for the next row
     return [row.record_id for row in rows]
 
 
-@lru_cache(maxsize=64)
-def _told_count(conditions: tuple[tuple[Column, Op, int], ...]) -> sa.Select[Any]:
+@lru_cache(maxsize=256)
+def _told_count(conditions: tuple[tuple[Column, Op, int], ...], gates: tuple[Reach, ...]) -> sa.Select[Any]:
     t = feed_rows.c
     statement = sa.select(sa.func.count().label("n")).where(t.plan_set == sa.bindparam("plan_set"))
+    statement = statement.join_from(feed_rows, records, _x.record_id == t.record_id).where(reached(gates))
     for place, (column, op, count) in enumerate(conditions):
         statement = statement.where(bound(t[column], op, place, count))
     return statement
 
 
-async def told_count(source: Reads, plan_set: str, conditions: Sequence[Condition]) -> int:
-    """How many records a bound plan set was told of; off the loop."""
+async def told_count(source: Reads, plan_set: str, conditions: Sequence[Condition], *, gates: tuple[Reach, ...]) -> int:
+    """How many records a bound plan set was told of and one caller reaches; off the loop."""
     shape = shape_of(conditions)
-    rows = await source.slow(_told_count(shape), {**parameters(conditions), "plan_set": plan_set})
+    rows = await source.slow(_told_count(shape, gates), {**parameters(conditions), "plan_set": plan_set})
     return int(rows[0].n)
+
+
+@lru_cache(maxsize=256)
+def _reached_page(conditions: tuple[tuple[Column, Op, int], ...], gates: tuple[Reach, ...], after: bool, back: bool) -> sa.Select[Any]:
+    statement = sa.select(_x.record_id).where(_x.state != "erased", reached(gates))
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(_x[column], op, place, count))
+    if after:
+        beyond = sa.bindparam("k0", type_=sa.Text())
+        statement = statement.where(_x.record_id < beyond if back else _x.record_id > beyond)
+    return statement.order_by(_x.record_id.desc() if back else _x.record_id.asc()).limit(sa.bindparam("limit"))
+
+
+async def reached_page(
+    source: Reads, conditions: Sequence[Condition], *, gates: tuple[Reach, ...], limit: int, key: str | None = None, back: bool = False
+) -> list[str]:
+    """Records that one caller reaches, in order of id: for who has no sequence of changes, the subject."""
+    params: dict[str, Any] = {**parameters(conditions), "limit": limit}
+    if key is not None:
+        params["k0"] = key
+    rows = await source.slow(_reached_page(shape_of(conditions), gates, key is not None, back), params)
+    return [row.record_id for row in rows]
 
 
 # --- subjects in bulk --------------------------------------------------------------------------------------------------
@@ -341,16 +369,17 @@ async def listed(source: Reads, ids: Sequence[str], lists: Sequence[str], *, pla
     return {row.subject_id for row in rows}
 
 
-@lru_cache(maxsize=4)
-def _all_subjects(after: bool, back: bool) -> sa.Select[Any]:
-    statement = SUBJECT.where(_s.kind != "natural")
+@lru_cache(maxsize=256)
+def _all_subjects(gates: tuple[Reach, ...], after: bool, back: bool) -> sa.Select[Any]:
+    seen = sa.exists().where(_x.subject_id == _s.subject_id, _x.state != "erased", reached(gates))
+    statement = SUBJECT.where(_s.kind != "natural", seen)
     if after:
         beyond = sa.bindparam("k0", type_=sa.Text())
         statement = statement.where(_s.subject_id < beyond if back else _s.subject_id > beyond)
     return statement.order_by(_s.subject_id.desc() if back else _s.subject_id.asc()).limit(sa.bindparam("limit"))
 
 
-async def all_subjects(source: Reads, *, limit: int, key: str | None, back: bool = False) -> list[Row]:
-    """Organisations and households, public or not, in order of id: for bound tiers, who see each live."""
+async def all_subjects(source: Reads, *, gates: tuple[Reach, ...], limit: int, key: str | None, back: bool = False) -> list[Row]:
+    """Organisations and households with a record that one caller reaches, in order of id: for bound tiers, who see each live."""
     params: dict[str, Any] = {"limit": limit} if key is None else {"limit": limit, "k0": key}
-    return await source.all(_all_subjects(key is not None, back), params)
+    return await source.slow(_all_subjects(gates, key is not None, back), params)

@@ -63,7 +63,9 @@ _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
 
 def _operations(handlers: Iterable[HTTPRouteHandler]) -> list[tuple[str, Described]]:
     found: dict[str, Described] = {
-        handler.opt["template"]: handler.opt["described"] for handler in handlers if isinstance(handler.opt.get("described"), Described)
+        handler.opt["template"]: described
+        for handler in handlers
+        if isinstance(described := handler.opt.get("described"), Described) and described.public
     }
     return [(_plain(template), described) for template, described in sorted(found.items())]
 
@@ -122,6 +124,13 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
     return content
 
 
+def _request_body(described: Described) -> dict[str, Any]:
+    if described.body is None:
+        return {}
+    schema = {"$ref": _REFERENCE.format(name=described.body.__name__)}
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
 def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
     responses: dict[str, Any] = {
@@ -162,7 +171,7 @@ def _problem_example(kind: ProblemKind) -> dict[str, Any]:
 def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
     """The document of these handlers, as plain values."""
     operations = _operations(handlers)
-    shapes = [described.gives for _, described in operations if described.gives is not None]
+    shapes = [shape for _, described in operations for shape in (described.gives, described.body) if shape is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
     for shape in dict.fromkeys(described.gives for _, described in operations if described.items and described.gives is not None):
         rows = components[shape.__name__]["properties"]["items"]
@@ -185,6 +194,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 "parameters": [_parameter(parameter) for parameter in described.takes],
                 **({"requestBody": _file(described.files)} if described.files else {}),
                 **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
+                **_request_body(described),
                 "responses": _responses(described, components),
                 **({"x-open-filters": True} if described.open_filters else {}),
             }

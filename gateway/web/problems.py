@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gateway.core.callers.proof import ALGORITHMS
 from gateway.core.callers.refusals import NonceWanted
-from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, StoreError
+from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, RowBudgetSpent, StoreError
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
 
@@ -146,6 +146,9 @@ _TABLE = """
 429 quota-exceeded         超出配额                   Quota exceeded
     请求过多，请按 Retry-After 等待后再试。
     Too many requests; wait as Retry-After says.
+429 lookup-budget-spent    查询额度已用完             Look-up budget spent
+    本机构今日的个人查询额度已用完，次日零时（UTC+8）重新计算。
+    The organisation's look-ups of persons are spent for today; counted anew at midnight, UTC+8.
 429 too-many-exports       导出过多                   Too many exports
     同一调用方同时只能有一个导出。
     A caller may run one export at a time.
@@ -170,6 +173,9 @@ _TABLE = """
 503 audit-unavailable      无法留痕                   Audit unavailable
     查询留痕暂时无法写入，因此不提供数据；请稍后再试。
     The audit trail cannot be written now, so no data is given; try again later.
+503 obligation-failed      义务未能履行               Obligation failed
+    策略规定的义务未能履行，因此不提供数据；请稍后再试。
+    What the policy obliges to could not be done, so no data is given; try again later.
 503 policy-expired         策略已过期                 Policy expired
     策略的依据已过期，在更新前不能显示。
     A basis of the policy has ended; nothing is shown until it is renewed.
@@ -374,6 +380,8 @@ def headers_of(error: Exception, kind_code: str, status: int, *, origin: str) ->
         headers["WWW-Authenticate"] = _challenges(error, origin)
     if isinstance(error, NonceWanted):
         headers["DPoP-Nonce"] = error.nonce
+    if isinstance(error, RowBudgetSpent):
+        headers["Retry-After"] = str(error.retry_after)
     if status == 503:
         headers["Retry-After"] = RETRY_AFTER.get(kind_code, "5")
     return headers

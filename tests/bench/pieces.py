@@ -108,12 +108,12 @@ def main() -> None:
         changed_seq=1,
         raw=Unpublished({name: _sample_value(field.type, name) for name, field in dataset.fields.items() if not field.text}),
     )
-    shown = view(record, plan, policies, NOW)
+    shown = view(record, plan, policies, NOW, None)
     if shown is None or len(shown.fields) < 20:
         raise SystemExit("the sample record has no view: the figure would mean nothing")
     encode = msgspec.json.Encoder().encode
     figures = {
-        "view_us": _microseconds(lambda: view(record, plan, policies, NOW)),
+        "view_us": _microseconds(lambda: view(record, plan, policies, NOW, None)),
         "encode_us": _microseconds(lambda: encode(shown)),
         "compile_s": statistics.median(compiled),
         "bulk_s": _bulk(),

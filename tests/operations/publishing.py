@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.core.callers.grants import Grant, GrantBasis
 from gateway.core.errors import BadCursor
 from gateway.core.records.identifiers import citizen_check_character, org_code_check_character, uscc_check_character
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
@@ -24,9 +26,24 @@ from tests.house import a_gateway
 
 NOW = "2026-06-02T02:30:00Z"
 MARKET = "11220500XXT0001181"
-DEPARTMENT = Caller(
-    tier="department", purpose="dept.supervision", purposes=("dept.supervision",), credential_kind="token", app="app_test", org=MARKET
-)
+SUPERVISION = "dept.supervision"
+
+
+def granted(dataset: str, *, regions: tuple[str, ...] = ("220500",), themes: tuple[str, ...] = (), **more: Any) -> Grant:
+    """A grant of the market supervision bureau's app for one dataset."""
+    said = {"id": f"test.{dataset}", "org": MARKET, "app": "app_test", "purposes": (SUPERVISION,), "from_": date(2026, 1, 1)} | more
+    basis = GrantBasis(document="通市监函〔2026〕3号", sha256="0" * 64)
+    return Grant(**{"dataset": dataset, "regions": regions, "themes": themes, "until": date(2027, 12, 31), "basis": basis} | said)
+
+
+def department(*grants: Grant, **more: Any) -> Caller:
+    """The market supervision bureau, with these grants."""
+    said = {"tier": "department", "purpose": SUPERVISION, "purposes": (SUPERVISION,), "org": MARKET, "app": "app_test"} | more
+    return Caller(**{"credential_kind": "token", "assurance": "bound", "grants": grants, "case_ref": "案-2026-1"} | said)
+
+
+GRANTED = ("administrative-licences", "administrative-penalties", "honours", "registrations", "tax-violations")
+DEPARTMENT = department(*map(granted, GRANTED))
 
 REGISTRATIONS, PENALTIES, TAX, HONOURS = "registrations", "administrative-penalties", "tax-violations", "honours"
 

@@ -36,10 +36,10 @@ API = {
     415: ("unsupported-media-type",),
     416: ("range-not-satisfiable",),
     422: ("file-refused",),
-    429: ("quota-exceeded", "too-many-exports", "too-many-streams"),
+    429: ("quota-exceeded", "lookup-budget-spent", "too-many-exports", "too-many-streams"),
     431: ("headers-too-large",),
     500: ("internal",),
-    503: ("unavailable", "overloaded", "query-timeout", "audit-unavailable", "policy-expired", "no-active-policy"),
+    503: ("unavailable", "overloaded", "query-timeout", "audit-unavailable", "obligation-failed", "policy-expired", "no-active-policy"),
 }
 
 

@@ -194,7 +194,7 @@ def _shown(policies: Policies, case: Case, plan: Plan | None, day: date) -> tupl
     values = plain_values(fixture.values)
     record = synthetic_record(dataset, case.kind, values, at=day, name=case.text.fixture, flags=fixture.subject.flags)
     now = noon(day)
-    made = view(record, plan, policies, now, keyed=SAMPLE_KEY)
+    made = view(record, plan, policies, now, None, keyed=SAMPLE_KEY)
     return (made.fields, None) if made is not None else ({}, closed_gate(record, plan, policies, now) or "failed")
 
 

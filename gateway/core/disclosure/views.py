@@ -1,14 +1,16 @@
 """The only door out: a Record becomes readable as a View, and only here.
 
-Rules: a row whose gate is closed gives no view; a field without a rule is not there; a view is one pass over the steps of a
-compiled plan; a treatment that fails drops its field and says `failed`, and the raw value never takes its place; nothing raises past
-`view`. Values beside the fields (source, severity, decision date) show only what the plan's fields show in clear; marks are never
-masked. Free text leaves as it was redacted at intake (`redacted_texts`), never redacted on request.
+Rules: a row whose gate is closed gives no view, nor one outside the territory that the plan has for its caller; a field without a rule
+is not there; a view is one pass over the steps of a compiled plan; a treatment that fails drops its field and says `failed`, and the
+raw value never takes its place; nothing raises past `view`. Values beside the fields (source, severity, decision date) show only what
+the plan's fields show in clear; marks are never masked. Free text leaves as it was redacted at intake (`redacted_texts`), never
+redacted on request.
 
 `Unpublished.open()` may stand here, in `core/publication/listings.py` and in `store/records.py`, nowhere else.
 """
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Final
@@ -18,9 +20,11 @@ from msgspec.structs import replace
 
 from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, household_name
+from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
+from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
 from gateway.core.records.model import (
     Admitted,
     BasisRef,
@@ -44,6 +48,7 @@ __all__ = [
     "again_redacted",
     "case_of",
     "closed_gate",
+    "is_about",
     "persons_of",
     "redacted_texts",
     "texts_of",
@@ -96,24 +101,33 @@ class View(Struct, frozen=True, kw_only=True):
     """Until when this view stays true as it is: period, own validity, grounds; None: until something changes."""
 
 
-def view(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: Keyed | None = None) -> View | None:
+def view(
+    record: Record, plan: Plan, policies: Policies, now: datetime, attributes: Attributes | None = NOBODY, *, keyed: Keyed | None = None
+) -> View | None:
     """The record as this plan shows it, or None when a row gate is closed; it raises nothing.
 
-    `keyed` makes the recipient's pseudonyms; without it they are dropped and marked `failed`.
+    `attributes` are the caller's, for the plan's territory; without them a plan that has one shows nothing. None: nobody reads this
+    yet (what a plan set is told of), and whoever does is asked then. `keyed` makes the recipient's pseudonyms; without it they are
+    dropped and marked `failed`.
     """
     try:
-        return _made(record, plan, policies, now, keyed)
+        return _made(record, plan, policies, now, attributes, keyed)
     except Exception:  # noqa: BLE001  # whatever broke is not shown; `closed_gate` calls it `failed`
         return None
 
 
-def _made(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: Keyed | None) -> View | None:
+def _made(
+    record: Record, plan: Plan, policies: Policies, now: datetime, attributes: Attributes | None, keyed: Keyed | None
+) -> View | None:
     if row_gate(record, plan, now) is not None:
         return None
     held = standing(record, plan, policies, now)
     if held.closed is not None:
         return None
     raw = record.raw.open()
+    bounded = attributes is not None and (plan.tier != "public" or plan.rows is not None)
+    if bounded and attributes is not None and not _reached(record, raw, plan, policies, attributes):
+        return None
     texts = record.texts
     if plan.gate.requires and not _complete(record, plan):
         return None
@@ -168,16 +182,54 @@ def _pseudonym(keyed: Keyed | None, field: str, normalise: Treat, value: Value) 
         return None
 
 
-def closed_gate(record: Record, plan: Plan, policies: Policies, now: datetime) -> str | None:
+def closed_gate(
+    record: Record, plan: Plan, policies: Policies, now: datetime, attributes: Attributes | None = None
+) -> str | None:
     """The name of the first gate that is closed for this record, or None: it may be seen.
 
-    The record must have been loaded with the columns of the plan.
+    The record must have been loaded with the columns of the plan. Without attributes the territory is not asked.
     """
     try:
         closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
+        if closed is None and attributes is not None and not _reached(record, record.raw.open(), plan, policies, attributes):
+            return "territory"
         return closed or (None if _complete(record, plan) else "incomplete")
     except Exception:  # noqa: BLE001  # a gate that cannot be asked is closed
         return "failed"
+
+
+def _reached(record: Record, raw: Mapping[str, Value], plan: Plan, policies: Policies, attributes: Attributes) -> bool:
+    """Whether the record lies in the territory that a plan has for a caller."""
+    key = ("territory", plan.plan_hash, attributes)
+    memo = policies.memo
+    if key not in memo:
+        rule = territory(plan)
+        memo[key] = None if rule is None else predicate(rule, attributes)
+    holds: Holds | None = memo[key]
+    return holds is None or holds({**raw, **envelope_values(record)})
+
+
+def envelope_values(record: Record) -> dict[str, Value]:
+    """The names that the gate language has beside a dataset's own fields; they win over a field of the same name."""
+    owner = record.authority_code if record.authority_code is not None else record.sender
+    return {"region": record.region, "owner_org": owner, "subject": record.subject_id}
+
+
+def is_about(record: Record, id_no: str, name: str) -> bool:
+    """Whether a record is about the person with this number and this full name; both must have been loaded."""
+    raw = record.raw.open()
+    return record.kind == "natural" and raw.get("id_no") == id_no and folded_name(raw.get("name")) == folded_name(name)
+
+
+def folded_name(name: Value) -> str | None:
+    """A person's name without spaces and in one spelling of its dot and letters; None for what is no text."""
+    if not isinstance(name, str):
+        return None
+    folded = unicodedata.normalize("NFKC", name)
+    return "".join(_DOTS.get(letter, letter) for letter in folded if not letter.isspace()).upper()
+
+
+_DOTS: Final = dict.fromkeys("•∙⋅・･‧.", "·")
 
 
 def _complete(record: Record, plan: Plan) -> bool:

@@ -1,22 +1,30 @@
 """What the documents of one dataset look like under one plan set: columns, what bulk output leaves out, what makes a change.
 
-Rules: a form follows from plans alone and is computed once a policy version; two callers of one plan set get one form. A field
+Rules: a form follows from plans alone and is computed once a policy version; two callers of one plan set get one form, and so do two
+with equal grants. What one caller reaches by several grants is asked under all their ceilings together and shown under each. A field
 without `export` stands in no bulk output, one without `delta` makes no change entry; one without `search` is not in the index.
 This room must not see a record.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from msgspec import Struct, field
 
-from gateway.core.disclosure.plans import Plan, PlanSet, Policies
+from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.gates import MEMO_LIMIT
+from gateway.core.disclosure.narrowing import Reach, granted, narrowed, reaches_of
+from gateway.core.disclosure.plans import Plan, PlanSet, Policies, digest
 from gateway.core.publication import flat
 from gateway.core.publication.documents import ENVELOPE_FIELDS, HOUSEHOLD
 from gateway.core.publication.listings import LISTED_FIELDS
-from gateway.core.records.model import SubjectKind
+from gateway.core.records.model import Capability, SubjectKind
 
 TAG_DIGITS = 40
+FED_TIERS = frozenset({"public", "department"})
+"""Tiers that have a sequence of changes of their own; `developer` reads public's, partners have signed streams."""
 
 
 class Form(Struct, frozen=True, kw_only=True):
@@ -52,6 +60,11 @@ class Forms(Struct, frozen=True, kw_only=True):
     version: int
     plan_hash: str
     plan_sets: Mapping[str, PlanSet]
+    """Dataset → the plans under which it may be asked."""
+    reaches: Mapping[str, tuple[Reach, ...]] = MappingProxyType({})
+    """Of one caller: dataset → what it sees of it, the first that reaches a record first. Empty where everybody of the tier is meant."""
+    reach: str = ""
+    """Of one caller: the name of its reaches; empty as above."""
     by_dataset: Mapping[str, Form]
     categories: tuple[str, ...]
     """Categories of its datasets, in the order in which `record_counts` names them."""
@@ -64,9 +77,15 @@ class Forms(Struct, frozen=True, kw_only=True):
         return f"{self.tier}/{self.purpose}"
 
     @property
+    def fed(self) -> bool:
+        """Whether it has a sequence of changes; the other tiers ask for records as they stand."""
+        return self.tier in FED_TIERS
+
+    @property
     def tag(self) -> str:
-        """What a rendering is filed under: plans and policy version."""
-        return f"{self.plan_hash[:TAG_DIGITS]}@{self.version}"
+        """What a rendering is filed under: plans and policy version; of one caller also what it reaches."""
+        tag = f"{self.plan_hash[:TAG_DIGITS]}@{self.version}"
+        return f"{tag}.{self.reach[:TAG_DIGITS]}" if self.reach else tag
 
     def plan(self, dataset: str, kind: SubjectKind) -> Plan | None:
         """The plan for records of a dataset and kind; None shows nothing."""
@@ -110,7 +129,6 @@ def forms_of(policies: Policies, tier: str, purpose: str) -> Forms:
         return known
     plan_sets: dict[str, PlanSet] = {held.dataset: held for held in policies.sets_of(tier, purpose)}
     by_dataset: dict[str, Form] = {name: _form(held, policies) for name, held in sorted(plan_sets.items())}
-    present = {form.category for form in by_dataset.values()}
     forms = Forms(
         tier=tier,
         purpose=purpose,
@@ -118,26 +136,71 @@ def forms_of(policies: Policies, tier: str, purpose: str) -> Forms:
         plan_hash=policies.hash_of(tier, purpose),
         plan_sets=plan_sets,
         by_dataset=by_dataset,
-        categories=tuple(category for category in _ORDER if category in present),
+        categories=_categories(by_dataset),
     )
     policies.memo["forms", tier, purpose] = forms
     return forms
 
 
-def _form(held: PlanSet, policies: Policies) -> Form:
-    shown = list(held.shown)
-    if any(plan.summary is not None for plan in held.plans.values()):
+def _categories(by_dataset: Mapping[str, Form]) -> tuple[str, ...]:
+    present = {form.category for form in by_dataset.values()}
+    return tuple(category for category in _ORDER if category in present)
+
+
+def forms_for(policies: Policies, caller: Caller) -> Forms:
+    """The forms of one caller: those of its tier and purpose, as its grants narrow them; remembered with the policy version."""
+    if caller.open:
+        return forms_of(policies, caller.plan_tier, caller.purpose)
+    about = (caller.org, caller.app, caller.unit, caller.subject_key, _ENCODER.encode(caller.grants))
+    key = ("forms-for", caller.plan_tier, caller.purpose, about)
+    known = policies.memo.get(key)
+    if isinstance(known, Forms):
+        return known
+    reaches: dict[str, tuple[Reach, ...]] = {}
+    plan_sets: dict[str, PlanSet] = {}
+    for held in policies.sets_of(caller.plan_tier, caller.purpose):
+        found = reaches_of(policies, caller, held)
+        if found:
+            reaches[held.dataset] = found
+            plan_sets[held.dataset] = found[0].plan_set if len(found) == 1 else narrowed(policies, held, granted(caller, held.dataset))
+    by_dataset = {name: _form(plan_sets[name], policies, [each.plan_set for each in found]) for name, found in reaches.items()}
+    hashes = {name: list(dict.fromkeys(each.plan_set.hash for each in found)) for name, found in reaches.items()}
+    forms = Forms(
+        tier=caller.plan_tier,
+        purpose=caller.purpose,
+        version=policies.version,
+        plan_hash=digest([each for held in hashes.values() for each in held]),
+        plan_sets=plan_sets,
+        reaches=MappingProxyType(reaches),
+        reach=digest([(name, each.plan_set.hash, each.attributes) for name, found in reaches.items() for each in found]),
+        by_dataset=by_dataset,
+        categories=_categories(by_dataset),
+    )
+    if len(policies.memo) >= MEMO_LIMIT:
+        policies.memo.clear()
+    policies.memo[key] = forms
+    return forms
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def _form(held: PlanSet, policies: Policies, seen: Sequence[PlanSet] = ()) -> Form:
+    """The form of a plan set; `seen`: the several under which one caller sees it."""
+    ways = seen or (held,)
+    plans = [plan for each in ways for plan in each.plans.values()]
+    names = {name for each in ways for name in each.shown}
+    shown = [name for name in held.described if name in names]
+    if any(plan.summary is not None for plan in plans):
         shown.append("summary")
-    treated = [name for name in shown if any(name in plan.treatments for plan in held.plans.values())]
-    exported = {name for name in shown if name == "summary" or any(plan.can(name, "export") for plan in held.plans.values())}
+    treated = [name for name in shown if any(name in plan.treatments for plan in plans)]
+    withheld = _without_right(ways, "export")
+    exported = {name for name in shown if name == "summary" or any(plan.can(name, "export") for plan in plans)}
     bulk = [name for name in shown if name in exported]
     bulk_treated = [name for name in treated if name in exported]
-    withheld = {
-        kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "export")) for kind, plan in held.plans.items()
-    }
     bulk_columns = flat.record_columns(shown=bulk, treated=bulk_treated)
     bulk_listing_columns = flat.record_columns(shown=bulk, treated=bulk_treated, listing=True, promoted=LISTED_FIELDS)
-    silent = {kind: frozenset(step.field for step in plan.steps if not plan.can(step.field, "delta")) for kind, plan in held.plans.items()}
+    silent = _without_right(ways, "delta")
     return Form(
         dataset=held.dataset,
         category=policies.catalogue.datasets[held.dataset].category,
@@ -152,6 +215,16 @@ def _form(held: PlanSet, policies: Policies) -> Form:
         silent=silent,
         searched=frozenset(kind for kind, plan in held.plans.items() if plan.can("name", "search")),
     )
+
+
+def _without_right(ways: Sequence[PlanSet], right: Capability) -> dict[SubjectKind, frozenset[str]]:
+    """For each kind what is shown without a right; where a caller sees a kind in several ways, what lacks it in one of them."""
+    found: dict[SubjectKind, frozenset[str]] = {}
+    for each in ways:
+        for kind, plan in each.plans.items():
+            here = frozenset(step.field for step in plan.steps if not plan.can(step.field, right))
+            found[kind] = found.get(kind, frozenset()) | here
+    return found
 
 
 def kind_of_form(form: str) -> SubjectKind:

@@ -57,7 +57,7 @@ def measures_of(view: View, catalogue: Catalogue) -> list[Document]:
     return [{"text": measure.text, "basis": [basis_document(basis) for basis in measure.basis]}]
 
 
-def list_document(listing: ListDef, *, rows: int, seq: int, origin: str) -> Document:
+def list_document(listing: ListDef, *, rows: int | None, seq: int, origin: str) -> Document:
     """What a list is: basis, authority, conditions, and how many rows the caller would get."""
     address = f"{origin}/v1/lists/{listing.id}"
     return {

@@ -135,7 +135,7 @@ class Maker:
 
     def _view(self, forms: Forms, record: Record) -> View | None:
         plan = forms.plan(record.dataset, record.kind)
-        seen = view(record, plan, self._policies, self._now) if plan is not None else None
+        seen = view(record, plan, self._policies, self._now, None) if plan is not None else None
         return seen if seen is not None and until(seen.valid_until) > self._now_text else None
 
     def _show(self, seen: View, record: Record, before: Told | None) -> tuple[Shown, Statement]:

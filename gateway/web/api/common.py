@@ -55,8 +55,16 @@ PURPOSE: Final = Parameter(
     name="Purpose", where="header", text="使用目的，凭证有多个目的时必填。Purpose of use.", schema={"type": "string", "maxLength": 63}
 )
 
-PAGING: Final = (LIMIT, CURSOR, SORT, FIELDS, COUNT, FACET, SHAPE, TRAILER, EXCEL, PURPOSE)
-PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired", "purpose-missing")
+CASE_REF: Final = Parameter(
+    name="Case-Ref",
+    where="header",
+    text="案件编号，4 至 64 个字符，加密保存。Case reference; kept encrypted.",
+    schema={"type": "string", "minLength": 4, "maxLength": 64},
+    example="2026-0123",
+)
+
+PAGING: Final = (LIMIT, CURSOR, SORT, FIELDS, COUNT, FACET, SHAPE, TRAILER, EXCEL, PURPOSE, CASE_REF)
+PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired", "purpose-missing", "case-ref-missing")
 EXAMPLE_PAGE: Final = {
     "next": None,
     "prev": None,

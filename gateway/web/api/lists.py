@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import answer_query, read_feed
 from gateway.web.api import shapes
-from gateway.web.api.common import EXAMPLE_PAGE, LIST, PAGE_PROBLEMS, PAGING, PURPOSE, REGION
+from gateway.web.api.common import CASE_REF, EXAMPLE_PAGE, LIST, PAGE_PROBLEMS, PAGING, PURPOSE, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
@@ -130,6 +130,7 @@ CHANGES = Described(
             schema={"type": "integer", "minimum": 0, "maximum": 30, "default": 0},
         ),
         PURPOSE,
+        CASE_REF,
     ),
     gives=shapes.Changes,
     problems=("invalid-parameter", "since-too-old", "purpose-missing"),

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import answer_query
 from gateway.web.api import shapes
-from gateway.web.api.common import DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, RECORD, REGION
+from gateway.web.api.common import CASE_REF, DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, RECORD, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
@@ -51,9 +51,9 @@ RECORD_ONE = Described(
     tag="记录",
     summary="一条记录",
     description="One record by its id; a removed one is 404.",
-    takes=(RECORD, PURPOSE),
+    takes=(RECORD, PURPOSE, CASE_REF),
     gives=shapes.Record,
-    problems=("purpose-missing",),
+    problems=("purpose-missing", "case-ref-missing"),
     example=EXAMPLE_RECORD,
 )
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, oauth, records, subjects, uploads
+from gateway.web.api import audit, basics, datasets, effective, lists, lookups, oauth, records, subjects, uploads
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
@@ -13,6 +13,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *subjects.HANDLERS,
     *records.HANDLERS,
     *lists.HANDLERS,
+    *lookups.HANDLERS,
     *datasets.HANDLERS,
     *uploads.HANDLERS,
     *oauth.HANDLERS,

@@ -154,6 +154,15 @@ class RecordPage(Envelope, kw_only=True):
     items: list[Record]
 
 
+class Matches(Struct, kw_only=True):
+    """What a personal look-up finds; empty: nothing to be shown."""
+
+    matches: list[Record]
+    dataset_version: str
+    policy_version: int
+    notice: dict[str, Any] | None = None
+
+
 class ListingPage(Envelope, kw_only=True):
     """A page of listings."""
 
@@ -172,7 +181,7 @@ class CreditList(Struct, kw_only=True):
     entry_conditions: str | None
     removal_conditions: str | None
     period_rule: str | None
-    rows: Count
+    rows: Count | None
     seq: Seq
     authority_lookup_uri: Uri | None
     links: dict[str, Uri]

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import answer_query
 from gateway.web.api import shapes
-from gateway.web.api.common import DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, REGION, SUBJECT, Q
+from gateway.web.api.common import CASE_REF, DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, REGION, SUBJECT, Q
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
 from gateway.web.replies import Reply
@@ -103,7 +103,7 @@ SUBJECT_ONE = Described(
     tag="主体",
     summary="一个主体",
     description="An organisation or household by code or id. Case, width and blanks are folded; the canonical address stands in Link.",
-    takes=(SUBJECT, PURPOSE),
+    takes=(SUBJECT, PURPOSE, CASE_REF),
     gives=shapes.Subject,
     problems=("uscc-invalid", "purpose-missing"),
     example=_SUBJECT,
@@ -155,6 +155,7 @@ SUGGEST = Described(
         Parameter(name="kind", text="提示的种类。Kind of offers.", schema={"type": "string", "enum": ["subject", "field", "dataset"]}),
         Parameter(name="limit", text="条数 1–10。", schema={"type": "integer", "minimum": 1, "maximum": 10, "default": 10}),
         PURPOSE,
+        CASE_REF,
     ),
     gives=shapes.Suggestions,
     problems=("invalid-parameter",),

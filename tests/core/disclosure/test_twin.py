@@ -59,7 +59,7 @@ def test_the_worst_values_show_nothing_more() -> None:
     """One character gives stars or nothing, an odd shape nothing, and no treatment breaks."""
     plan = plan_of(PENALTIES, *PUBLIC, "individual_business")
     for twin in twins(shipped(), PENALTIES, "individual_business", TODAY, "publication"):
-        made = view(twin.record, plan, shipped(), noon(TODAY))
+        made = view(twin.record, plan, shipped(), noon(TODAY), None)
         if made is None:
             assert twin.case in ("day_after", "leap_day")
             continue

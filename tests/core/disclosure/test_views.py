@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.disclosure import views
 from gateway.core.disclosure.gates import standing
 from gateway.core.disclosure.masking import unchanged
-from gateway.core.disclosure.plans import Mode, Policies, Step
+from gateway.core.disclosure.plans import Mode, Plan, Policies, Step
 from gateway.core.disclosure.policy import compile_policies
-from gateway.core.disclosure.pseudonyms import keyed, pseudonym
+from gateway.core.disclosure.pseudonyms import Keyed, keyed, pseudonym
 from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.disclosure.row_language import Attributes, allows
-from gateway.core.disclosure.views import Mark, View, closed_gate, redacted_texts, view
+from gateway.core.disclosure.views import Mark, View, closed_gate, redacted_texts
 from gateway.core.records.model import (
     Admitted,
     LifeDates,
@@ -52,6 +53,11 @@ from tests.core.disclosure.making import (
 
 DAY = timedelta(days=1)
 ENCODER = msgspec.json.Encoder()
+
+
+def view(record: Record, plan: Plan, policies: Policies, now: datetime, keyed: Keyed | None = None) -> View | None:
+    """The view of whoever reaches the record: territories have tests of their own."""
+    return views.view(record, plan, policies, now, None, keyed=keyed)
 
 
 def seen(record: Record, who: tuple[str, str] = PUBLIC, now: datetime = NOW) -> View:

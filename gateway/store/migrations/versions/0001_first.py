@@ -132,6 +132,14 @@ def upgrade() -> None:
         sa.Column("retired", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("day", "writer", name=op.f("pk_audit_partitions")),
     )
+    op.create_table("budgets",
+        sa.Column("org", sa.String(length=64), nullable=False),
+        sa.Column("what", sa.String(length=32), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("used", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("org", "what", "day", name=op.f("pk_budgets")),
+        sqlite_with_rowid=False,
+    )
     op.create_table("changes",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at", sa.String(length=32), nullable=False),
