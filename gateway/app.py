@@ -29,6 +29,7 @@ from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store.lane import LaneReads
 from gateway.web import application, openapi, telemetry
+from gateway.web.admin import application as admin
 from gateway.web.api import exchange
 from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
@@ -91,15 +92,34 @@ def create_app(settings: Settings) -> App:
     return application.build(settings, opening, meter=meter, more=(exchange.router,))
 
 
+def create_admin_app(settings: Settings) -> App:
+    """The administrators' API of one process, for a listener of its own."""
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Services]:
+        async with open_services(settings) as services:
+            yield services
+
+    return admin.build(settings, opening)
+
+
+def create_admin() -> App:
+    """The administrators' API of its worker, with the settings that its environment names."""
+    end_with_supervisor()
+    telemetry.set_up_logs()
+    file = os.environ.get("CHENGXIN_SETTINGS")
+    return create_admin_app(settings_room.load(Path(file) if file else None))
+
+
 def create() -> App:
     """The application of a worker, with the settings that its environment names."""
-    _end_with_supervisor()
+    end_with_supervisor()
     telemetry.set_up_logs()
     file = os.environ.get("CHENGXIN_SETTINGS")
     return create_app(settings_room.load(Path(file) if file else None))
 
 
-def _end_with_supervisor() -> None:
+def end_with_supervisor() -> None:
     """A worker whose supervisor was killed must not keep the port and serve on unseen (Linux; elsewhere the service manager ends it)."""
     if sys.platform != "linux" or multiprocessing.parent_process() is None:
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admins, audits, callers, exchange, keys, lifecycle, policies, records, running
+from gateway.commands import admin_call, admins, audits, callers, exchange, keys, lifecycle, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -71,6 +71,7 @@ for _command in (
     records.dispute,
     policies.policy,
     keys.key,
+    admin_call.admin,
     callers.grant,
     callers.call,
     exchange.agreement,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,12 @@ from gateway.console import say, show
 from gateway.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from gateway.sample.files import SampleFile
     from gateway.services import Services
+    from gateway.settings import Settings
+    from gateway.web.asgi import App
 
 SAMPLE_SEED = 20260401
 
@@ -45,10 +50,6 @@ def init(office: Office, as_json: bool) -> None:
 @office
 def serve(office: Office) -> None:
     """Serve the gateway over HTTP: the production entry."""
-    from granian import Granian
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
-
     import gateway.app  # workers are forked from here: what is imported now is imported once
     from gateway.services import open_services
 
@@ -63,6 +64,15 @@ def serve(office: Office) -> None:
     asyncio.run(check())
     _port_is_free(config.host, config.port)
     factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
+    with _admin_listener(config, gateway.app.create_admin):
+        _serve(config, factory)
+
+
+def _serve(config: "Settings", factory: str) -> None:
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
     # a TERM that comes before a worker is ready is lost on it; after ten seconds the worker is ended
     Granian(
         factory,
@@ -71,6 +81,47 @@ def serve(office: Office) -> None:
         interface=Interfaces.ASGI,
         factory=True,
         workers=config.workers,
+        log_access=False,
+        log_level=LogLevels.warning,
+        workers_kill_timeout=10,
+        respawn_failed_workers=True,
+    ).serve()
+
+
+@contextmanager
+def _admin_listener(config: "Settings", factory: "Callable[[], App]") -> "Iterator[None]":
+    """The administrators' API beside the public one, in processes of its own: neither slows the other, and they share no path."""
+    if not config.admin_port:
+        yield
+        return
+    import multiprocessing
+
+    _port_is_free(config.admin_host, config.admin_port)
+    listener = multiprocessing.Process(
+        target=_serve_admin, args=(config.admin_host, config.admin_port, f"{factory.__module__}:{factory.__name__}"), name="admin"
+    )
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.terminate()
+        listener.join(15)
+
+
+def _serve_admin(host: str, port: int, factory: str) -> None:
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    from gateway.app import end_with_supervisor
+
+    end_with_supervisor()
+    Granian(
+        factory,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        factory=True,
         log_access=False,
         log_level=LogLevels.warning,
         workers_kill_timeout=10,

@@ -56,10 +56,11 @@ class StoreError(GatewayError):
 class AdminError(GatewayError):
     """An act of an administrator that is not believed or not allowed.
 
-    `cause` tells the audit why a signature was refused; whoever sent it learns the code alone.
+    `cause` tells the audit why a signature was refused and `admin` whose name it bore; whoever sent it learns the code alone.
     """
 
     code = "admin-signature"
+    admin: str | None = None
 
     def __init__(
         self, detail: str = "", *, place: str | None = None, hint: str | None = None, code: str | None = None, cause: str | None = None

@@ -104,33 +104,32 @@ async def by_statement(services: Services, signed: SignedAct, *, act: str, argum
         evidence = Evidence(kind="statement", signed=said.bytes_signed(), signature=signed.signature, key_id=admin.key_id)
         return await spend(services, admin, said.nonce, evidence)
     except AdminError as error:
-        await refused(services, act, row, error)
+        error.admin = row.admin.name if row is not None else None
+        await refused(services, act, error)
         raise
 
 
 async def by_request(services: Services, message: Message, read_body: Callable[[], Awaitable[bytes]]) -> tuple[Administrator, bytes]:
     """The administrator who signed this request, and its body, read only when the signature is believed; the nonce is spent.
 
+    Whoever asks writes refusals down, with `refused`.
     Raises AdminError admin-signature, and whatever reading the body raises.
     """
     everybody = {row.admin.key_id: row for row in await rows.everybody(services.store.reads)}
     keys = {key_id: Ed25519Verifier(key_id.rpartition("+")[0], row.admin.public) for key_id, row in everybody.items()}
-    row: AdminRow | None = None
+    name = None
     try:
-        try:
-            believed = verify_request(message, keys=keys, tag=TAG, now=services.clock())
-            row = everybody[believed.key_id]
-            if not row.live:
-                raise not_believed("retired")
-            body = await read_body()
-            verify_body(message, believed, body)
-        except ExchangeError as error:
-            raise not_believed(error.code.lower().replace("_", "-")) from error
-        evidence = Evidence(kind="http", signed=believed.base, signature=believed.signature, key_id=believed.key_id)
-        return await spend(services, row.admin, believed.nonce, evidence), body
-    except AdminError as error:
-        await refused(services, "http", row, error)
-        raise
+        believed = verify_request(message, keys=keys, tag=TAG, now=services.clock())
+        row = everybody[believed.key_id]
+        name = row.admin.name
+        if not row.live:
+            raise not_believed("retired", name)
+        body = await read_body()
+        verify_body(message, believed, body)
+    except ExchangeError as error:
+        raise not_believed(error.code.lower().replace("_", "-"), name) from error
+    evidence = Evidence(kind="http", signed=believed.base, signature=believed.signature, key_id=believed.key_id)
+    return await spend(services, row.admin, believed.nonce, evidence), body
 
 
 def refuse_unsigned(row: AdminRow | None, signed: bytes, signature: bytes) -> Administrator:
@@ -155,25 +154,29 @@ async def spend(services: Services, admin: Administrator, nonce: str, evidence: 
     async with services.store.transaction() as tx:
         fresh = await rows.use_nonce(tx, admin.key_id, nonce, NONCE_KEPT)
     if not fresh:
-        raise not_believed("replayed")
+        raise not_believed("replayed", admin.name)
     return structs.replace(admin, evidence=evidence)
 
 
-def not_believed(cause: str) -> AdminError:
-    """The one wording of every refusal; the cause goes to the audit only."""
-    return AdminError(
+def not_believed(cause: str, name: str | None = None) -> AdminError:
+    """The one wording of every refusal; the cause, and whose key it was, go to the audit only."""
+    error = AdminError(
         "the signature does not prove a live administrator for this act",
         place="--as",
         hint="`chengxin key list-admins` shows who is enrolled; sign with the enrolled key",
         cause=cause,
     )
+    error.admin = name
+    return error
 
 
-async def refused(services: Services, act: str, row: AdminRow | None, error: AdminError) -> None:
-    """Write down that an act was refused: whose name it bore, if that is one of ours, and why."""
-    name = row.admin.name if row is not None else "unknown"
+async def refused(services: Services, act: str, error: AdminError, *, left_out: int = 0) -> None:
+    """Write down that an act was refused: whose name it bore, if that is one of ours, and why; and how many lines were left out."""
+    detail: dict[str, object] = {"code": error.code, "cause": error.cause or error.code}
+    if left_out:
+        detail["left_out"] = left_out
     async with services.store.transaction() as tx:
-        await audit.write(tx, f"admin:{name}", "admin.refused", act, {"code": error.code, "cause": error.cause or error.code})
+        await audit.write(tx, f"admin:{error.admin or 'unknown'}", "admin.refused", act, detail)
 
 
 def read_own_key(path: Path, name: str) -> Ed25519Signer:

@@ -5,6 +5,7 @@ store, by whoever holds the data directory, and is audited; nothing is activated
 not decide what a rule means: that is `core/disclosure`.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.services import Services
 from gateway.store import alarms, audit, proposals
 from gateway.store import policies as policy_rows
 
+PIECES = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100}){0,3}")
 FILE_LIMIT = 2 * 2**20
 FOLDER_LIMIT = 16 * 2**20
 
@@ -131,10 +133,34 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return files
 
 
+def read_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The policy files of a folder that was sent, by the same rules as those of a folder here.
+
+    Raises PolicyError.
+    """
+    kept: dict[str, bytes] = {}
+    for name, content in sorted(files.items()):
+        pieces = name.split("/")
+        if PIECES.fullmatch(name) is None or ".." in pieces or not name.endswith(".toml"):
+            raise PolicyError("a policy file is named as in the folder: words, dots and dashes, ending in .toml", hint="datasets/x.toml")
+        if pieces[0] not in OUTSIDE:
+            kept[name] = content
+    if not kept or max(map(len, kept.values())) > FILE_LIMIT or sum(map(len, kept.values())) > FOLDER_LIMIT:
+        raise PolicyError("no policy file, or too large", hint="at most 2 MiB a file and 16 MiB in all")
+    return kept
+
+
 def check_folder(folder: Path, at: datetime, *, residual_k: int = DEFAULT_K) -> CheckReport:
     """What the static checks say of a folder on that day; needs no store."""
     try:
-        files = read_folder(folder)
+        return check_files(read_folder(folder), at, residual_k=residual_k)
+    except PolicyError as error:
+        return CheckReport(ok=False, digest=None, errors=(_finding(error),))
+
+
+def check_files(files: Mapping[str, bytes], at: datetime, *, residual_k: int = DEFAULT_K) -> CheckReport:
+    """What the static checks say of these files on that day."""
+    try:
         found = check_policies(files, version=0, today=legal_day(at), residual_k=residual_k)
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))

@@ -14,6 +14,8 @@ from gateway.services import Services
 from gateway.store import audit
 from gateway.store.audit import AuditRow, Wanted
 
+__all__ = ["AuditPage", "Place", "Wanted", "export_audit", "read_audit"]
+
 MAX_ROWS = 1000
 
 Place = tuple[str, str, int]

@@ -91,7 +91,7 @@ class Routes:
         return found[0] if found is not None else telemetry.UNMATCHED
 
 
-def _check_target(scope: Scope) -> None:
+def check_target(scope: Scope) -> None:
     """Refuses URLs and header fields that are too large, undecodable, or not written the one right way."""
     raw_path = (scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0]
     if len(raw_path) + len(scope["query_string"]) >= MAX_URI:
@@ -193,7 +193,7 @@ class FrontDoor:
 
         try:
             try:
-                _check_target(scope)
+                check_target(scope)
                 await self._refuse_key(scope)
                 if counted:
                     await self._admit(scope)

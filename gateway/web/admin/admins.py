@@ -1,0 +1,43 @@
+"""Administrators over the administrators' API: what `chengxin key …-admin` does. Enrolling is done where the code was given."""
+
+from msgspec import Struct
+
+from gateway.operations import manage_administrators
+from gateway.web.admin.desk import Act, Route
+
+
+class InviteBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom to invite."""
+
+    name: str
+    unit: str
+    roles: tuple[str, ...]
+    person: str | None = None
+
+
+async def invite(act: Act) -> object:
+    """A one-time code for a person."""
+    body: InviteBody = act.body
+    return await manage_administrators.invite_admin(
+        act.services, name=body.name, unit=body.unit, roles=body.roles, person=body.person, by=act.by
+    )
+
+
+async def listed(act: Act) -> object:
+    """Every administrator there ever was."""
+    return await manage_administrators.list_admins(act.services)
+
+
+async def retire(act: Act) -> object:
+    """An administrator's signatures count no more."""
+    return await manage_administrators.retire_admin(act.services, act.path["name"], by=act.by)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(method="GET", path="/admin/v1/administrators", command="key list-admins", summary="Administrators", handler=listed,
+          gives=list[manage_administrators.AdminLine]),
+    Route(method="POST", path="/admin/v1/administrators/invite", command="key invite-admin", summary="A one-time code for a person",
+          handler=invite, takes=InviteBody, gives=manage_administrators.Invited),
+    Route(method="POST", path="/admin/v1/administrators/{name}/retire", command="key retire-admin", summary="Signatures count no more",
+          handler=retire, gives=manage_administrators.AdminLine),
+)  # fmt: skip

@@ -1,0 +1,199 @@
+"""The desk of the administrators' API: one signed request, one story, one JSON answer.
+
+Rules: nothing is looked at before the signature is believed, not even whether the path exists; every refusal of a signature is one and
+the same 401 and leaves an audit line; paths are matched on the decoded path, the target URI that was signed is made from the configured
+origin, never from Host or forwarded headers. A desk knows no data path. This room must not decide who may do what: stories do.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.callers.administrators import ROLES, Administrator, Role
+from gateway.core.errors import AdminError, BodyInvalid, MethodNotAllowed, NotFound, Unavailable
+from gateway.core.message_signing import Message
+from gateway.operations import act_as
+from gateway.services import Services
+from gateway.web.asgi import Receive, Scope, Send
+from gateway.web.parameters import read_query, refuse_unknown
+from gateway.web.problems import Refusal
+from gateway.web.replies import NO_STORE, Reply
+from gateway.web.telemetry import Meter
+
+MAX_BODY: Final = 24 * 2**20
+"""A whole policy folder as JSON; anything else is far smaller."""
+REFUSALS_A_MINUTE: Final = 60
+"""Audit lines about refused signatures: an attacker must not fill the trail."""
+JSON: Final = "application/json"
+
+
+WORKING: Final[tuple[Role, ...]] = tuple(role for role in ROLES if role != "auditor")
+
+
+class Act(Struct, frozen=True, kw_only=True):
+    """What a handler gets: who acts, and the parsed request."""
+
+    services: Services
+    by: Administrator
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    """Of the type that the route takes; None where it takes none."""
+
+    def number(self, name: str) -> int:
+        """A number of the path. Raises NotFound for anything else."""
+        text = self.path[name]
+        if not text.isascii() or not text.isdigit() or len(text) > 9:
+            raise NotFound
+        return int(text)
+
+
+Handler = Callable[[Act], Awaitable[object]]
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """One operation of the administrators' API."""
+
+    method: str
+    path: str
+    """`/admin/v1/policy/proposals/{proposal}`: a piece in braces matches one segment."""
+    command: str
+    """The command of `chengxin` that it mirrors."""
+    summary: str
+    handler: Handler
+    takes: type[Struct] | None = None
+    gives: Any = None
+    """Type of the answer, for the document."""
+    query: tuple[str, ...] = ()
+    """Parameters that the query may hold."""
+    roles: tuple[Role, ...] = WORKING
+    """Who may ask at all; the story asks again for what it does. An auditor reads the audit and nothing else."""
+
+
+class Desk:
+    """The ASGI application behind the front door of the administrators' listener."""
+
+    def __init__(
+        self, routes: tuple[Route, ...], opening: Callable[[], AbstractAsyncContextManager[Services]], *, origin: str, meter: Meter
+    ) -> None:
+        self._routes = [(_pattern(route.path), route) for route in routes]
+        self._opening = opening
+        self._origin = origin.rstrip("/")
+        self._meter = meter
+        self._services: Services | None = None
+        self._minute = self._written = self._unwritten = 0
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._services is None:
+            raise Unavailable
+        by, body = await self._believe(self._services, scope, receive)
+        route, path = self._find(scope)
+        scope["path_template"] = route.path
+        by.require(*route.roles)
+        query = read_query(scope["query_string"])
+        refuse_unknown(query, frozenset(route.query))
+        act = Act(services=self._services, by=by, path=path, query=query, body=_decoded(route, scope, body))
+        answer = msgspec.json.encode(await route.handler(act))
+        self._meter.event(f"admin-{route.command.replace(' ', '-')}")
+        await Reply(200, [(b"content-type", JSON.encode()), NO_STORE, (b"content-length", b"%d" % len(answer))], answer)(
+            scope, receive, send
+        )
+
+    async def _believe(self, services: Services, scope: Scope, receive: Receive) -> tuple[Administrator, bytes]:
+        raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+        query = scope["query_string"].decode("ascii", "replace")
+        target = self._origin + raw.decode("ascii", "replace") + (f"?{query}" if query else "")
+        message = Message(
+            method=scope["method"],
+            url=target,
+            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+        )
+
+        async def read() -> bytes:
+            return await _body(receive)
+
+        try:
+            return await act_as.by_request(services, message, read)
+        except AdminError as error:
+            self._meter.event(f"admin-refused-{error.cause or error.code}")
+            await self._write_down(services, error)
+            raise
+
+    async def _write_down(self, services: Services, error: AdminError) -> None:
+        """An audit line for a refusal; of a flood sixty a minute, and how many were left out with the next."""
+        minute = int(monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._written = minute, 0
+        if self._written >= REFUSALS_A_MINUTE:
+            self._unwritten += 1
+            return
+        self._written += 1
+        left_out, self._unwritten = self._unwritten, 0
+        await act_as.refused(services, "http", error, left_out=left_out)
+
+    def _find(self, scope: Scope) -> tuple[Route, dict[str, str]]:
+        allowed = []
+        for pattern, route in self._routes:
+            match = pattern.fullmatch(scope["path"])
+            if match is not None and route.method == scope["method"]:
+                return route, match.groupdict()
+            if match is not None:
+                allowed.append(route.method)
+        if allowed:
+            raise MethodNotAllowed(f"this path has {', '.join(sorted(allowed))}")
+        raise NotFound
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        """The lifespan: open the house, and close it at the end."""
+        async with AsyncExitStack() as stack:
+            while True:
+                message = await receive()
+                if message["type"] == "lifespan.startup":
+                    self._services = await stack.enter_async_context(self._opening())
+                    await send({"type": "lifespan.startup.complete"})
+                elif message["type"] == "lifespan.shutdown":
+                    self._services = None
+                    break
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile("/".join(f"(?P<{piece[1:-1]}>[^/]+)" if piece.startswith("{") else re.escape(piece) for piece in path.split("/")))
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises Refusal body-too-large."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal("bad-request")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise Refusal("body-too-large")
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _decoded(route: Route, scope: Scope, body: bytes) -> Any:
+    if route.takes is None:
+        if body:
+            raise BodyInvalid("this path takes no body")
+        return None
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != JSON.encode():
+        raise Refusal("unsupported-media-type")
+    try:
+        return msgspec.json.decode(body, type=route.takes)
+    except msgspec.ValidationError as error:
+        raise BodyInvalid(str(error).partition(" - at ")[2] or "the body is not what this path takes") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BodyInvalid("the body is no JSON") from None

@@ -1,0 +1,347 @@
+"""The administrators' API: a listener of its own, every request signed once for itself, and one answer to whoever is not believed."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.app import create_admin_app, create_app
+from gateway.core.disclosure.approval import read_approval
+from gateway.core.signing import Ed25519Signer
+from gateway.operations.manage_administrators import retire_admin
+from gateway.operations.set_up import set_up
+from gateway.services import Services, open_services
+from gateway.store import audit
+from gateway.web.admin.routes import ROUTES, document
+from tests.administrators import Admin, enrolled
+from tests.house import settings_of, write_settings
+from tests.operations.changing import BASE, NARROW, write_folder
+from tests.web.serving import raw, serving
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+BASE_URL = "https://admin.tonghua.example"
+STATUS = "/admin/v1/policy/status"
+_COVERED = ("@method", "@target-uri")
+_WITH_BODY = (*_COVERED, "content-type", "content-digest")
+
+
+def crafted(
+    signer: Ed25519Signer,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    components: tuple[str, ...] | None = None,
+    origin: str = BASE_URL,
+    at: int = 0,
+    lives: int = 60,
+    label: str = "cx",
+    digest: str | None = None,
+    **changed: object,
+) -> dict[str, str]:
+    """Signed header fields, made by hand as RFC 9421 says, with whatever a test spoils."""
+    components = (_WITH_BODY if body else _COVERED) if components is None else components
+    headers = {}
+    if body:
+        headers["content-type"] = "application/json"
+        headers["content-digest"] = digest or f"sha-256=:{b64encode(hashlib.sha256(body).digest()).decode()}:"
+    created = int(NOW.timestamp()) + at
+    parameters: dict[str, object] = {
+        "created": created,
+        "expires": created + lives,
+        "nonce": urlsafe_b64encode(os.urandom(16)).decode().rstrip("="),
+        "keyid": f"{signer.name}+{signer.key_id.hex()}",
+        "alg": "ed25519",
+        "tag": "cx-admin",
+    } | changed
+    said = "".join(
+        f";{name}={value}" if isinstance(value, int) else f';{name}="{value}"' for name, value in parameters.items() if value is not None
+    )
+    input_ = "(" + " ".join(f'"{name}"' for name in components) + ")" + said
+    values = {"@method": method, "@target-uri": origin + path, "@authority": "x", **headers}
+    base = "\n".join([*(f'"{name}": {values[name]}' for name in components), f'"@signature-params": {input_}'])
+    headers["signature-input"] = f"{label}={input_}"
+    headers["signature"] = f"{label}=:{b64encode(signer.sign(base.encode())).decode()}:"
+    return headers
+
+
+class AdminHouse:
+    """A served administrators' API with everybody enrolled, on the small policy."""
+
+    def __init__(self, services: Services, client: httpx.AsyncClient, admins: dict[str, Admin]) -> None:
+        self.services = services
+        self.client = client
+        self.admins = admins
+
+    async def call(self, name: str, method: str, path: str, value: object = None, **spoilt: Any) -> httpx.Response:
+        """A request signed by hand."""
+        body = b"" if value is None else json.dumps(value).encode()
+        headers = crafted(self.admins[name].signer, method, path, body, **spoilt)
+        return await self.client.request(method, path, content=body or None, headers=headers)
+
+    async def causes(self) -> list[tuple[str, object]]:
+        """Whose requests were refused, and why, as the audit has it."""
+        rows = await audit.after(self.services.store.reads, 0, 10_000)
+        return [(row.actor, (row.detail or {})["cause"]) for row in rows if row.act == "admin.refused"]
+
+
+@pytest.fixture
+async def house(store_url: str, tmp_path: Path) -> AsyncIterator[AdminHouse]:
+    """The API on each database."""
+    more = f'admin_port = 9443\nadmin_origin = "{BASE_URL}"'
+    path = write_settings(tmp_path, database=store_url, policies=write_folder(tmp_path / "rules", NARROW), more=more)
+    settings = settings_of(path, CHENGXIN_NOW="2026-06-01T00:00:00Z")
+    await set_up(settings, by="test")
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(open_services(settings))
+        names = ("author", "approver", "auditor", "operator", "privacy-officer")
+        admins = {name: await enrolled(services, name, name) for name in names if name != "operator"}
+        admins["operator"] = await enrolled(services, "operator", "operator")
+        origin = await stack.enter_async_context(serving(create_admin_app(settings)))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=origin, timeout=20))
+        yield AdminHouse(services, client, admins)
+
+
+async def test_a_policy_changes_over_the_api(house: AdminHouse) -> None:
+    """check, propose, approve, activate, rollback, confirm: as on the command line, each signed."""
+    folder = {"files": {path: text.decode() for path, text in BASE.items()}}
+    assert (await house.call("author", "POST", "/admin/v1/policy/check", folder)).json()["ok"]
+    assert (await house.call("author", "POST", "/admin/v1/policy/test", folder)).json()["ok"]
+    made = (await house.call("author", "POST", "/admin/v1/policy/proposals", folder)).json()
+    assert (made["proposal"], made["effect"]["needs"]) == (2, ["approver"])
+    one = f"/admin/v1/policy/proposals/{made['proposal']}"
+    assert (await house.call("author", "POST", one + "/activate", {})).json()["code"] == "approval-missing"
+    found = (await house.call("approver", "GET", one + "/approval")).json()
+    said = read_approval(json.dumps(found["approval"]).encode())
+    assert said.digest().hex() == found["sign"]
+    signature = b64encode(house.admins["approver"].signer.sign(said.digest())).decode()
+    body = {"approval": found["approval"], "signature": signature, "public_fields": ["notices.fine"]}
+    wrong = await house.call("approver", "POST", one + "/approve", body | {"public_fields": []})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "approval-fields")
+    assert (await house.call("approver", "POST", one + "/approve", body)).json()["state"] == "approved"
+    assert (await house.call("author", "POST", one + "/activate", {})).json()["state"] == "active"
+    back = (await house.call("author", "POST", "/admin/v1/policy/rollback", {"version": 1})).json()
+    assert (back["state"], back["confirmation"]) == ("active", True)
+    confirmed = await house.call("approver", "POST", f"/admin/v1/policy/proposals/{back['proposal']}/confirm")
+    assert confirmed.json()["unconfirmed_since"] is None
+    status = (await house.call("privacy-officer", "GET", STATUS)).json()
+    assert (status["version"], [row["proposal"] for row in status["proposals"]]) == (1, [])
+    assert (await house.call("author", "GET", "/admin/v1/policy/diff?a=2&b=active")).json()["widens"] is False
+    explained = await house.call("author", "GET", "/admin/v1/policy/explain?dataset=notices&tier=public&field=fine")
+    assert explained.json()[0]["field"] == "fine"
+    assert (await house.call("author", "GET", "/admin/v1/policy/preview?tier=public")).status_code == 200
+    history = (await house.call("author", "GET", one)).json()["events"]
+    assert [event["event"] for event in history][:4] == ["checked", "proposed", "approval", "approved"]
+
+
+async def test_whoever_is_not_believed_gets_one_answer(house: AdminHouse) -> None:
+    """Unsigned, replayed, altered, too old, of the future, wrong tag, label, algorithm, origin, path or key: the same 401, each audited."""
+    key, other = house.admins["author"].signer, house.admins["approver"].signer
+    body = b'{"version": 1}'
+    post = "/admin/v1/policy/rollback"
+    good = crafted(key, "GET", STATUS)
+    assert (await house.client.get(STATUS, headers=good)).status_code == 200
+    stranger = Ed25519Signer(key.name, os.urandom(32))
+    twice = crafted(key, "GET", STATUS)
+    second = crafted(key, "GET", STATUS, label="other")
+    cases: list[tuple[str, str, bytes, dict[str, str], str]] = [
+        ("GET", STATUS, b"", {}, "sig-http"),
+        ("GET", STATUS, b"", good, "replayed"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, tag="cx-read"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, tag=None), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, label="sig1"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, components=("@method",)), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, components=("@target-uri",)), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, components=("@method", "@authority")), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, at=-121), "time-expired"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, at=61), "time-expired"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, at=-70, lives=5), "time-expired"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, lives=3600), "time-expired"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, expires=None), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, created=None), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, nonce=None), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, nonce="short"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, alg=None), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, alg="hmac-sha256"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, keyid=f"{other.name}+{other.key_id.hex()}"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, keyid="nobody+00000000"), "sig-unknown-key"),
+        ("GET", STATUS, b"", crafted(stranger, "GET", STATUS), "sig-unknown-key"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS, origin="https://other.example"), "sig-http"),
+        ("GET", STATUS, b"", crafted(key, "GET", STATUS + "?x=1"), "sig-http"),
+        ("GET", STATUS + "?x=1", b"", crafted(key, "GET", STATUS), "sig-http"),
+        ("POST", STATUS, b"", crafted(key, "GET", STATUS), "sig-http"),
+        ("GET", STATUS, b"", {name: f"{twice[name]}, {second[name]}" for name in twice}, "sig-http"),
+        ("GET", "/v1/nowhere", b"", {}, "sig-http"),
+        ("POST", post, b'{"version": 2}', crafted(key, "POST", post, body), "sig-content-digest"),
+        ("POST", post, body, crafted(key, "POST", post), "sig-content-digest"),
+        ("POST", post, body, crafted(key, "POST", post, body, components=_COVERED), "sig-content-digest"),
+        ("POST", post, body, crafted(key, "POST", post, body, components=(*_COVERED, "content-digest")), "sig-content-digest"),
+        ("POST", post, body, crafted(key, "POST", post, body, digest="sha-512=:AAAA:"), "sig-content-digest"),
+        ("POST", post, body, crafted(key, "POST", post, body) | {"content-type": "text/plain"}, "sig-http"),
+    ]  # fmt: skip
+    bodies = set()
+    for method, path, content, headers, _ in cases:
+        answer = await house.client.request(method, path, content=content or None, headers=headers)
+        assert answer.status_code == 401, (method, path, headers)
+        assert answer.headers["accept-signature"].startswith('cx=("@method"')
+        bodies.add(json.dumps({name: value for name, value in answer.json().items() if name != "instance"}))
+    assert len(bodies) == 1
+    assert "credentials-invalid" in bodies.pop()
+    assert [cause for _, cause in await house.causes()] == [cause for *_, cause in cases]
+
+
+async def test_a_retired_administrator_is_nobody(house: AdminHouse) -> None:
+    """From the next request on."""
+    assert (await house.call("author", "GET", STATUS)).status_code == 200
+    await retire_admin(house.services, "author", by="office:test")
+    assert (await house.call("author", "GET", STATUS)).status_code == 401
+    assert await house.causes() == [("admin:author", "retired")]
+
+
+async def test_roles_are_asked(house: AdminHouse) -> None:
+    """An auditor reads the audit and nothing else, nobody else reads it; who has no role for an act is 403 and changes nothing."""
+    paths = [(route.method, route.path) for route in ROUTES if route.takes is None and "{" not in route.path]
+    for method, path in paths:
+        answer = await house.call("auditor", method, path)
+        assert (answer.status_code == 200) == (path in ("/admin/v1/audit", "/admin/v1/openapi.json")), path
+    rows = (await house.call("auditor", "GET", "/admin/v1/audit?act=policy.activate&limit=5")).json()["rows"]
+    assert [row["act"] for row in rows] == ["policy.activate"]
+    assert (await house.call("author", "GET", "/admin/v1/audit")).json()["code"] == "role-missing"
+    for name in ("author", "approver", "privacy-officer"):
+        answer = await house.call(name, "POST", "/admin/v1/administrators/invite", {"name": "x.y", "unit": "u", "roles": ["approver"]})
+        assert (answer.status_code, answer.json()["code"]) == (403, "role-missing")
+    invited = await house.call("operator", "POST", "/admin/v1/administrators/invite", {"name": "x.y", "unit": "u", "roles": ["approver"]})
+    assert len(invited.json()["code"]) == 32
+    refused = await house.call(
+        "operator", "POST", "/admin/v1/administrators/invite", {"name": "x.z", "unit": "u", "roles": ["auditor", "author"]}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (409, "role-conflict")
+    assert (await house.call("operator", "POST", "/admin/v1/administrators/author/retire")).json()["retired_at"] is not None
+    folder = {"files": {path: text.decode() for path, text in BASE.items()}}
+    assert (await house.call("operator", "POST", "/admin/v1/policy/proposals", folder)).status_code == 403
+
+
+async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
+    """Signed requests to no path, with another method, unknown parameters, wrong bodies: coded problems, and no 5xx."""
+    cases: list[tuple[str, str, object, int, str]] = [
+        ("GET", "/admin/v1/nowhere", None, 404, "not-found"),
+        ("GET", "/v1/subjects", None, 404, "not-found"),
+        ("GET", "/metrics", None, 404, "not-found"),
+        ("POST", STATUS, None, 405, "method-not-allowed"),
+        ("GET", STATUS + "?x=1", None, 400, "unknown-parameter"),
+        ("GET", "/admin/v1/policy/proposals/99", None, 404, "proposal-unknown"),
+        ("GET", "/admin/v1/policy/proposals/x", None, 404, "not-found"),
+        ("GET", "/admin/v1/policy/proposals/99999999999999999999", None, 404, "not-found"),
+        ("POST", "/admin/v1/policy/rollback", {"version": "one"}, 400, "body-invalid"),
+        ("POST", "/admin/v1/policy/rollback", {"version": 1, "more": 2}, 400, "body-invalid"),
+        ("POST", "/admin/v1/policy/rollback", {"version": 99}, 404, "policy-unknown"),
+        ("POST", "/admin/v1/policy/check", {"files": {"../x.toml": ""}}, 422, "policy-parse"),
+        ("GET", "/admin/v1/policy/diff?a=../../rules&b=active", None, 400, "invalid-parameter"),
+        ("GET", "/admin/v1/policy/explain?dataset=none", None, 422, "policy-S10"),
+        ("GET", "/admin/v1/policy/proposals/1/approval?activate_at=today", None, 400, "invalid-parameter"),
+    ]
+    for method, path, value, status, code in cases:
+        answer = await house.call("author", method, path, value)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+        assert answer.headers["content-type"] == "application/problem+json"
+    big = b'{"version": %s}' % (b"1" * 100)
+    answer = await house.client.post(
+        "/admin/v1/policy/rollback", content=big, headers=crafted(house.admins["author"].signer, "POST", "/admin/v1/policy/rollback", big)
+    )
+    assert answer.status_code == 400
+
+
+async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -> None:
+    """Sixty lines a minute; the rest is counted."""
+    for _ in range(70):
+        assert (await house.client.get(STATUS)).status_code == 401
+    assert 60 <= len(await house.causes()) <= 62
+
+
+async def test_the_listeners_share_no_path(house: AdminHouse) -> None:
+    """The public listener answers every administrators' path as one that does not exist, signed or not."""
+    async with serving(create_app(house.services.settings)) as origin, httpx.AsyncClient(base_url=origin, timeout=20) as client:
+        for route in ROUTES:
+            path = route.path.replace("{proposal}", "1").replace("{name}", "author")
+            headers = crafted(house.admins["author"].signer, route.method, path)
+            assert (await client.request(route.method, path, headers=headers)).status_code == 404, path
+        assert (await raw(origin, b"GET /admin/v1/../v1/problems HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).status == 404
+
+
+def test_the_document_tells_every_operation() -> None:
+    """Each route stands in the document with its body, its answer and the command that it mirrors."""
+    made = document()
+    operations = {(method.upper(), path) for path, held in made["paths"].items() for method in held}
+    assert operations == {(route.method, route.path) for route in ROUTES}
+    names = [operation["operationId"] for held in made["paths"].values() for operation in held.values()]
+    assert len(set(names)) == len(names)
+    assert json.loads(msgspec.json.encode(made))["openapi"] == "3.1.0"
+
+
+def test_serve_and_call(tmp_path: Path) -> None:
+    """`chengxin serve` opens both listeners, `admin call` signs; both processes end together."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        port, admin_port = one.getsockname()[1], two.getsockname()[1]
+    settings = write_settings(tmp_path, port=port, policies=write_folder(tmp_path / "rules", NARROW), more=f"admin_port = {admin_port}")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")}
+
+    def run(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run([sys.executable, "-m", "gateway", *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    house = ["--settings", str(settings)]
+    run(*house, "init")
+    for name in ("author", "approver"):
+        invited = json.loads(run(*house, "key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--json"))
+        run(*house, "key", "enrol-admin", "--code", invited["code"], "--key", f"{name}.key")
+    server = subprocess.Popen([sys.executable, "-m", "gateway", *house, "serve"], cwd=tmp_path, env=environment)
+    try:
+        base = f"http://127.0.0.1:{admin_port}/admin/v1/policy"
+        for _ in range(300):
+            try:
+                httpx.get(base)
+                break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        settings.rename(tmp_path / "elsewhere.toml")  # the client needs no settings
+        author, approver = (["--as", name, "--key", f"{name}.key"] for name in ("author", "approver"))
+        assert json.loads(run("admin", "call", "GET", f"{base}/status", *author))["version"] == 1
+        (tmp_path / "files.json").write_text(json.dumps({"files": {path: text.decode() for path, text in BASE.items()}}))
+        assert json.loads(run("admin", "call", "POST", f"{base}/proposals", "--body", "files.json", *author))["proposal"] == 2
+        (tmp_path / "approval.json").write_text(run("admin", "call", "GET", f"{base}/proposals/2/approval", *approver))
+        signing = ["--body", "approval.json", "--sign-approval", "--public-fields", "notices.fine"]
+        assert json.loads(run("admin", "call", "POST", f"{base}/proposals/2/approve", *signing, *approver))["state"] == "approved"
+        (tmp_path / "now.json").write_text("{}")
+        run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author)
+        run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author, code=1)
+        began = time.monotonic()
+        while httpx.get(f"http://127.0.0.1:{port}/v1/datasets").headers["policy-version"] != "2":
+            assert time.monotonic() - began < 5
+            time.sleep(0.1)
+    finally:
+        server.terminate()
+        server.wait(30)
+    for _ in range(100):
+        try:
+            httpx.get(base)
+            time.sleep(0.1)
+        except httpx.TransportError:
+            break
+    else:
+        raise AssertionError("the administrators' listener lives on")
