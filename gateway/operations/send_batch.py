@@ -222,6 +222,8 @@ class _Sealing:
         # without a plan nothing may be shown any more: everything that was sent is withdrawn
         self.plan = digest_text(f"{plans.hash if plans is not None else None}|{stream.governing.agreement.digest}".encode())
         self.not_sent: dict[str, int] = {}
+        self.people: dict[str, str] = {}
+        """Record → subject, of those about persons and households: whom the audit names."""
 
     @property
     def head(self) -> Head:
@@ -356,6 +358,8 @@ class _Sealing:
         if code is not None or said is None:
             self._leave_out(code or "SCHEMA_MISSING")
             return None
+        if record.kind != "legal":
+            self.people[record.record_id] = record.subject_id
         return said, values, seen.valid_until
 
     def _leave_out(self, code: str) -> None:
@@ -409,6 +413,7 @@ class _Sealing:
                     "digest": sealed.digest,
                     "policy_version": self.policies.version,
                 },
+                subjects=[self.people[line.rid] for line, _ in lines if line.rid in self.people] or None,
             )
         return Pass(sealed=1, lines=len(lines), not_sent=self.not_sent, more=more)
 
