@@ -26,9 +26,10 @@ from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
 from gateway.store.audit_trail import AuditTrail
 from gateway.store.credentials import Credentials
+from gateway.store.kek import load_keks, old_path, take_next
 from gateway.store.replay import Replay, open_replay
 from gateway.store.store import Reads, Store, Transaction
-from gateway.store.vault import Vault, load_kek
+from gateway.store.vault import Vault
 
 PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit")
 """What a gateway needs keys for from its first day (exchange.md §2.5): one key pair never serves two uses."""
@@ -219,7 +220,8 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     clock = clock_of(settings)
     seeded = None if settings.seed is None else SeededRandom(settings.seed)
     random: Callable[[int], bytes] = seeded or os.urandom
-    vault = Vault(load_kek(settings.kek_path), random)
+    kek, next_kek = load_keks(settings.kek_path)
+    vault = Vault(kek, random, suite=settings.crypto_suite, next_kek=next_kek, reload=lambda: load_keks(settings.kek_path))
     signers = load_signers(settings)
     adapters = installed_adapters()
     store = await Store.open(
@@ -227,6 +229,8 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     )
     replay = open_replay(settings.replay_url, store)
     try:
+        if vault.ring.took_next:  # a rotation was cut off between the database and the file
+            take_next(settings.kek_path, keep=old_path(settings.kek_path, vault.version - 1))
         if seeded is not None:
             async with store.transaction() as tx:
                 seeded.start(await tx.number("seed-openings"))

@@ -17,7 +17,7 @@ from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse
 from gateway.services import PARTY_KEY_USES, Services, load_signers
 from gateway.settings import Settings, clock_of
 from gateway.store import audit, clients
-from gateway.store.vault import create_kek
+from gateway.store.kek import create_kek
 
 KEY_LIFE = timedelta(days=730)
 """A signing key lasts two years; a successor is made with `chengxin key new` in good time."""

@@ -25,7 +25,7 @@ from gateway.store.reads import Reads, Row
 from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction
 from gateway.store.tables import audit, audit_partitions
-from gateway.store.vault import Dek, Vault, dek_id_of
+from gateway.store.vault import Dek, Vault, dek_id_of, key_version_of
 
 OFFICE: Final = "office"
 LABEL: Final = "audit-detail"
@@ -169,7 +169,7 @@ def row_of(vault: Vault, said: Said, partition: Partition, number: int, at: str)
 def subject_hmacs(vault: Vault, subjects: Iterable[str]) -> bytes:
     """Subjects as the trail names them: the version of the key, then 16 bytes each, sorted, each once."""
     found = sorted({vault.digest(SUBJECT_LABEL, subject.encode())[:SUBJECT_BYTES] for subject in subjects})
-    return vault.version.to_bytes(1, "big") + b"".join(found)
+    return vault.ring.current(SUBJECT_LABEL).version.to_bytes(1, "big") + b"".join(found)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -216,18 +216,25 @@ async def after(source: Reads | Transaction, position: int, limit: int) -> list[
 async def _shown(source: Reads | Transaction, found: Sequence[Row]) -> list[AuditRow]:
     vault = source.vault
     wanted = {dek_id_of(bytes(row.detail)) for row in found if row.detail is not None} - {0}
-    deks = {0: vault.house_dek(LABEL), **await vault.deks_by_id(source, wanted)}
+    deks = await vault.deks_by_id(source, wanted)
     return [_row(vault, deks, row) for row in found]
+
+
+def _dek_of(vault: Vault, deks: Mapping[int, Dek], sealed: bytes) -> Dek | None:
+    dek_id = dek_id_of(sealed)
+    return deks.get(dek_id) if dek_id else vault.house_dek(LABEL, key_version_of(sealed))
 
 
 def _row(vault: Vault, deks: Mapping[int, Dek], row: Row) -> AuditRow:
     values = {name: getattr(row, name) for name in COLUMNS}
     place = f"{row.day}/{row.writer}/{row.n}"
     detail, case_ref, subjects = values["detail"], values["case_ref"], values["subjects"]
-    dek = None if detail is None else deks.get(dek_id_of(bytes(detail)))
+    dek = None if detail is None else _dek_of(vault, deks, bytes(detail))
     values["detail"] = None if dek is None else _decoder.decode(vault.open(dek, "audit", "detail", place, bytes(detail)))
     if case_ref is not None:
-        values["case_ref"] = vault.open(deks[0], "audit", "case_ref", place, bytes(case_ref)).decode()
+        values["case_ref"] = vault.open(
+            vault.house_dek(LABEL, key_version_of(bytes(case_ref))), "audit", "case_ref", place, bytes(case_ref)
+        ).decode()
     hmacs = b"" if subjects is None else bytes(subjects)[1:]
     values["subjects"] = tuple(hmacs[at : at + SUBJECT_BYTES].hex() for at in range(0, len(hmacs), SUBJECT_BYTES))
     return AuditRow(**values)

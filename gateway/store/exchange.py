@@ -48,6 +48,7 @@ from gateway.store.tables import (
     recognitions,
     records,
 )
+from gateway.store.vault import dek_id_of
 
 Source = Reads | Transaction
 
@@ -592,7 +593,10 @@ async def out_part(source: Source, stream: str, epoch: int, name: str) -> bytes 
 
 
 async def _open_part(source: Source, table: str, stream: str, row: Row) -> bytes:
-    dek = await source.vault.dek(source, _parts_scope(stream))
+    dek_id = dek_id_of(row.data)
+    dek = (await source.vault.deks_by_id(source, (dek_id,))).get(dek_id)
+    if dek is None:
+        raise StoreError("the data key of a part is gone", code="key-missing", place=f"{table}:{stream}/{row.name}")
     return source.vault.open(dek, table, "data", f"{stream}/{row.name}", row.data)
 
 

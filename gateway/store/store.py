@@ -14,8 +14,7 @@ This is the only room with SQL; it decides nothing about what anybody may see.
 
 import asyncio
 import contextlib
-import hmac
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,12 +28,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.core.errors import StoreError
 from gateway.store import migrations
 from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
+from gateway.store.keyring import LabelVersion, WrappedRoot
 from gateway.store.reads import Parameters, PostgresReads, Reads, Row, SqliteReads, Statement
-from gateway.store.tables import meta
+from gateway.store.tables import counters, key_labels, key_roots, meta
 from gateway.store.vault import Vault
 
 __all__ = ["Reads", "Row", "Store", "Transaction", "moment", "new_id", "new_ids", "stamp"]
 
+KEYS_CHANGED = "keys"
+"""Counter of changes of the key tables."""
 WAIT_S = 5.0
 """How long a writer waits for another before it gives up with `store-locked`."""
 
@@ -72,6 +74,8 @@ def new_ids(prefix: str, count: int, random: Callable[[int], bytes]) -> list[str
 
 # --- transaction ------------------------------------------------------------------------------------------------------
 
+_META = sa.select(meta.c.name, meta.c.value)
+_KEYS_EPOCH = sa.select(counters.c.value).where(counters.c.name == KEYS_CHANGED)
 _COUNT = sa.text(
     "INSERT INTO counters (name, value) VALUES (:name, :n) ON CONFLICT (name) DO UPDATE SET value = counters.value + :n RETURNING value"
 )
@@ -156,6 +160,7 @@ class Store:
         self._engine: AsyncEngine = write_engine(url, wait_s=wait_s)
         self._reads: Reads | None = None
         self._old_pages = False
+        vault.refresh = self._refresh
 
     def __repr__(self) -> str:
         return f"<Store {self.dialect}>"  # no address: it may carry a password
@@ -215,6 +220,8 @@ class Store:
             async with self._engine.begin() as connection:
                 if self.dialect == "postgresql":
                     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+                if ((await connection.execute(_KEYS_EPOCH)).scalar() or 0) != self.vault.ring.epoch:
+                    await self._load_keys(_rows_of(connection))
                 transaction = Transaction(self, connection, self.clock())
                 yield transaction
         except DRIVER_ERRORS as error:
@@ -301,9 +308,9 @@ class Store:
 
     async def _claim(self, connection: AsyncConnection, party: str | None, region: str | None) -> None:
         """Ours if it says so; a fresh store learns whose it is."""
-        held = {row.name: row.value for row in (await connection.execute(sa.select(meta.c.name, meta.c.value))).all()}
-        key_check = self.vault.digest("key-check", b"").hex()
-        if not hmac.compare_digest(held.get("key_check", key_check), key_check):
+        held = {row.name: row.value for row in (await connection.execute(_META)).all()}
+        ring = self.vault.ring
+        if not ring.choose(held.get("key_check", ring.key_check)):
             raise StoreError(
                 "this database was written under another key-encryption key",
                 code="key-wrong",
@@ -318,9 +325,50 @@ class Store:
                     place=name,
                     hint="give each gateway its own data_dir or database",
                 )
-        for name, value in (("party", party), ("region", region), ("key_check", key_check)):
+        fresh = {"party": party, "region": region, "key_check": ring.key_check, "label_suite": str(self.vault.suite)}
+        for name, value in fresh.items():
             if value is not None and name not in held:
                 await connection.execute(sa.insert(meta).values(name=name, value=value))
+        await self._load_keys(_rows_of(connection))
+
+    async def _load_keys(self, rows: Callable[[sa.Executable], Awaitable[Sequence[Any]]]) -> None:
+        """What the key tables say now, and the key file that belongs to them.
+
+        Raises StoreError `key-wrong` when the key was exchanged and its new file is not here yet.
+        """
+        held = {row.name: row.value for row in await rows(_META)}
+        ring, check = self.vault.ring, held.get("key_check")
+        if check is not None and check != ring.key_check:
+            ring.offer(check, *(self.vault.reload() if self.vault.reload is not None else ()))
+            if check != ring.key_check:
+                raise StoreError(
+                    "the key-encryption key was exchanged; this process has the old one",
+                    code="key-wrong",
+                    place="kek_file",
+                    hint="put the new KEK file in its place on this machine",
+                )
+        epoch = await rows(_KEYS_EPOCH)
+        roots = await rows(sa.select(key_roots))
+        labels = await rows(sa.select(key_labels))
+        ring.load(
+            int(held.get("kek_version", "1")),
+            int(held.get("label_suite", "1")),
+            [WrappedRoot(version=row.version, kek_version=row.kek_version, wrapped=bytes(row.wrapped)) for row in roots],
+            [LabelVersion(label=row.label, version=row.version, root=row.root, suite=row.suite, state=row.state) for row in labels],
+            epoch[0].value if epoch else 0,
+        )
+        self.vault.forget_shared()
+
+    async def refresh_keys(self) -> bool:
+        """Read the key tables again if they have changed; every process does so at each of its transactions, and between them."""
+        row = await self.reads.one(_KEYS_EPOCH)
+        if row is None or row.value == self.vault.ring.epoch:
+            return False
+        await self._load_keys(self.reads.all)
+        return True
+
+    async def _refresh(self) -> None:
+        await self.refresh_keys()
 
     async def _forget(self) -> None:
         """After an erasure: no old page may stay in SQLite's write-ahead log. A reader in the way only delays it to the next transaction.
@@ -338,6 +386,13 @@ class Store:
         if self._reads is not None:
             await self._reads.close()
         await asyncio.shield(self._engine.dispose())
+
+
+def _rows_of(connection: AsyncConnection) -> Callable[[sa.Executable], Awaitable[Sequence[Any]]]:
+    async def rows(statement: sa.Executable) -> Sequence[Any]:
+        return (await connection.execute(statement)).all()
+
+    return rows
 
 
 def _unmigrated() -> StoreError:

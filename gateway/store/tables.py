@@ -49,11 +49,33 @@ readers = Table("readers", metadata, Column("name", String(96), primary_key=True
 deks = Table(
     "deks", metadata,
     Column("dek_id", Seq, primary_key=True, autoincrement=False),  # from counters: never given twice, also after shredding
-    Column("scope", String(128), nullable=False, unique=True),  # subject:<subject_id>, org:<dataset>:<year>, or house:<what>
-    Column("key_version", Integer, nullable=False),
+    Column("scope", String(128), nullable=False),       # subject:<subject_id>, org:<dataset>:<year>, or house:<what>
+    Column("key_version", Integer, nullable=False),     # of the key-encryption key that wraps it
     Column("wrapped", LargeBinary, nullable=False),
+    Column("retired", Boolean, nullable=False),         # renewed: still reads, never writes
+    Index("ix_deks_scope", "scope"),
+    Index("uq_deks_scope_present", "scope", unique=True, sqlite_where=text("retired = 0"), postgresql_where=text("NOT retired")),
 )
 """Data keys wrapped under the KEK; deleting a row shreds whatever it encrypted. Kept out of data backups."""
+
+key_roots = Table(
+    "key_roots", metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("kek_version", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""Older key-encryption keys, wrapped under the newest: what labels and data keys of their time follow from. Kept out of data backups."""
+
+key_labels = Table(
+    "key_labels", metadata,
+    Column("label", String(96), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("root", Integer, nullable=False),
+    Column("suite", Integer, nullable=False),
+    Column("state", String(8), nullable=False),  # next current old
+    Column("at", String(32), nullable=False),
+)
+"""Labels that were rotated; one that is not here has its first version under the first root."""
 
 # --- audit: chains of rows, the log above them, its signed heads ------------------------------------------------------
 

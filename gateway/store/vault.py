@@ -12,30 +12,25 @@ This room must not know what the values mean, nor keep a person's data key in me
 """
 
 import hashlib
-import hmac
 import os
-import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.core.errors import SettingsError, StoreError
+from gateway.core.errors import StoreError
 from gateway.store.dialects import among
+from gateway.store.keyring import Keyring
+from gateway.store.suites import KEY_BYTES as KEK_BYTES
+from gateway.store.suites import NONCE, SUITES, TAG, Aead
 from gateway.store.tables import deks
 
-SUITE_AES = 1  # AES-256-GCM, SHA-256, HMAC-SHA256
+SUITE_AES = 1
 _HEADER = struct.Struct(">BHQ")  # suite, key version, dek id
-_NONCE = 12
-_TAG = 16
-KEK_BYTES = 32
+_WRAP = "dek-wrap"
 
 
 class Source(Protocol):
@@ -65,19 +60,24 @@ class Writing(Source, Protocol):
 class Dek:
     """A data key, ready to use; no repr, not pickled."""
 
-    __slots__ = ("_aead", "dek_id", "key_version", "prefix", "suffix")
+    __slots__ = ("_aeads", "_key", "aead", "dek_id", "key_version", "prefix", "suffix")
 
-    def __init__(self, dek_id: int, key_version: int, key: bytes) -> None:
+    def __init__(self, dek_id: int, key_version: int, key: bytes, suite: int = SUITE_AES) -> None:
         self.dek_id = dek_id
         self.key_version = key_version
-        self.prefix = _HEADER.pack(SUITE_AES, key_version, dek_id)
+        self.prefix = _HEADER.pack(suite, key_version, dek_id)
         self.suffix = f"|{key_version}"
-        self._aead = AESGCM(key)
+        self._key = key
+        self.aead: Aead = SUITES[suite].aead(key)
+        """The cipher of what is newly written; for the vault alone."""
+        self._aeads = {suite: self.aead}
 
-    @property
-    def aead(self) -> AESGCM:
-        """The cipher; for the vault alone."""
-        return self._aead
+    def opener(self, suite: int) -> Aead | None:
+        """The cipher of a suite; None for one that this version does not know."""
+        found = self._aeads.get(suite)
+        if found is None and suite in SUITES:
+            found = self._aeads[suite] = SUITES[suite].aead(self._key)
+        return found
 
     def __repr__(self) -> str:
         return f"<Dek {self.dek_id}>"
@@ -87,17 +87,27 @@ class Dek:
 
 
 class Vault:
-    """The key-encryption key and what follows from it. `random` makes data keys; nonces always come from the operating system."""
+    """The keys and what follows from them. `random` makes data keys; nonces always come from the operating system."""
 
-    def __init__(self, kek: bytes, random: Callable[[int], bytes] = os.urandom, *, version: int = 1) -> None:
-        if len(kek) != KEK_BYTES:
-            raise SettingsError("the key-encryption key must have 32 bytes", code="key-invalid", hint="`chengxin init` makes one")
-        self._kek = kek
+    def __init__(
+        self,
+        kek: bytes,
+        random: Callable[[int], bytes] = os.urandom,
+        *,
+        suite: int = SUITE_AES,
+        next_kek: bytes | None = None,
+        reload: Callable[[], tuple[bytes, bytes | None]] | None = None,
+    ) -> None:
+        self.ring = Keyring(kek, next_kek)
+        self.reload = reload
+        """Reads the key files again: another process may have exchanged them."""
+        self.suite = suite
+        """Of what is newly written; whatever is read names its own."""
+        self.refresh: Callable[[], Awaitable[None]] | None = None
+        """What a store gives its vault: read the key tables again, when a row names a key that another process has made."""
         self._random = random
-        self._keys: dict[str, bytes] = {}
         self._shared: dict[int, Dek] = {}  # of organisations only: a person's key is looked up each time, so that shredding is at once
         self._shared_by_scope: dict[str, Dek] = {}
-        self.version = version
 
     def __repr__(self) -> str:
         return "<Vault>"
@@ -105,34 +115,43 @@ class Vault:
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a vault is neither pickled nor copied")
 
+    def forget_shared(self) -> None:
+        """Data keys of organisations are read again: somebody has renewed them."""
+        self._shared, self._shared_by_scope = {}, {}
+
     # --- derived keys ------------------------------------------------------------------------------------------------
 
+    @property
+    def version(self) -> int:
+        """Of the key-encryption key."""
+        return self.ring.version
+
     def key(self, label: str) -> bytes:
-        """32 bytes for one end, by HKDF-SHA256 (RFC 5869) of the key-encryption key with the label as `info`."""
-        key = self._keys.get(label)
-        if key is None:
-            key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=label.encode()).derive(self._kek)
-            self._keys[label] = key
-        return key
+        """32 bytes for one end: the present key of a label."""
+        return self.ring.key(label)
 
     def digest(self, label: str, data: bytes) -> bytes:
-        """HMAC-SHA256 of the data under the key of this label."""
-        return hmac.digest(self.key(label), data, "sha256")
+        """HMAC of the data under the present key of this label."""
+        return self.ring.mac(label)(data)
+
+    def digests(self, label: str, data: bytes) -> list[bytes]:
+        """The same under every key that the label ever had, the present one first: what was stored under an older one is still found."""
+        present = self.ring.current(label).version
+        versions = [present, *(each for each in self.ring.versions(label) if each != present)]
+        return [self.ring.mac(label, version)(data) for version in versions]
 
     def digester(self, label: str) -> Callable[[bytes], bytes]:
         """`digest` for many values under one label."""
-        start = hmac.new(self.key(label), digestmod="sha256")
+        return self.ring.mac(label)
 
-        def digest(data: bytes) -> bytes:
-            state = start.copy()
-            state.update(data)
-            return state.digest()
-
-        return digest
-
-    def blind(self, scope: str, field: str, value: str) -> str:
+    def blind(self, scope: str, field: str, value: str, version: int | None = None) -> str:
         """The blind index of a value: equality within (scope, field), nothing else. Hex of 16 bytes."""
-        return hmac.digest(self.key(f"blind/{scope}/{field}"), value.encode(), "sha256")[:16].hex()
+        return self.ring.mac(f"blind/{scope}/{field}", version)(value.encode())[:16].hex()
+
+    def blind_twin(self, scope: str, field: str, value: str) -> str | None:
+        """Its blind index under the key that is to come, while the index is being rotated; None when it is not."""
+        coming = self.ring.coming(f"blind/{scope}/{field}")
+        return None if coming is None else self.blind(scope, field, value, coming.version)
 
     # --- data keys ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +176,9 @@ class Vault:
             else:
                 found[scope] = shared
         if wanted:
-            for row in await source.all(_DEKS_BY_SCOPE, {"scopes": wanted}):
+            rows = await source.all(_DEKS_BY_SCOPE, {"scopes": wanted})
+            await self._know(rows)
+            for row in rows:
                 found[row.scope] = self._unwrap(row, remember=not source.fresh_keys)
         missing = [scope for scope in wanted if scope not in found]
         if missing and create:
@@ -175,7 +196,9 @@ class Vault:
             else:
                 found[dek_id] = shared
         if wanted:
-            for row in await source.all(_DEKS_BY_ID, {"ids": wanted}):
+            rows = await source.all(_DEKS_BY_ID, {"ids": wanted})
+            await self._know(rows)
+            for row in rows:
                 found[row.dek_id] = self._unwrap(row, remember=not source.fresh_keys)
         return found
 
@@ -188,26 +211,36 @@ class Vault:
         rows: list[tuple[object, ...]] = []
         for index, scope in enumerate(scopes):
             key = material[KEK_BYTES * index : KEK_BYTES * (index + 1)]
-            dek = Dek(first + index, self.version, key)
-            rows.append((dek.dek_id, scope, self.version, self._wrap(dek.dek_id, scope, key)))
+            dek = Dek(first + index, self.version, key, self.suite)
+            rows.append((dek.dek_id, scope, self.version, self._wrap(dek.dek_id, scope, key), False))
             made[scope] = dek
-        await source.insert(deks, ("dek_id", "scope", "key_version", "wrapped"), rows)
+        await source.insert(deks, ("dek_id", "scope", "key_version", "wrapped", "retired"), rows)
         source.fresh_keys = True  # not remembered yet: the transaction may still roll back
         return made
 
-    def _wrap(self, dek_id: int, scope: str, key: bytes) -> bytes:
-        nonce = os.urandom(_NONCE)
-        return bytes((SUITE_AES,)) + nonce + AESGCM(self.key("dek-wrap")).encrypt(nonce, key, f"{dek_id}|{scope}|{self.version}".encode())
+    async def _know(self, rows: Sequence[Any]) -> None:
+        """Read the key tables again when a row was wrapped by a key that this process has not seen."""
+        if self.refresh is not None and any(row.key_version > self.version for row in rows):
+            await self.refresh()
 
-    def _unwrap(self, row: Any, *, remember: bool) -> Dek:
-        dek_id, scope, key_version, wrapped = row
-        if not wrapped or wrapped[0] != SUITE_AES:
+    def _wrap(self, dek_id: int, scope: str, key: bytes) -> bytes:
+        nonce = os.urandom(NONCE)
+        wrapped = self.ring.wrapper(_WRAP, self.version, self.suite).encrypt(nonce, key, f"{dek_id}|{scope}|{self.version}".encode())
+        return bytes((self.suite,)) + nonce + wrapped
+
+    def rewrap(self, row: Any) -> bytes:
+        """The wrapped form of a data key under the present key-encryption key."""
+        return self._wrap(row.dek_id, row.scope, self._material(row))
+
+    def _material(self, row: Any) -> bytes:
+        dek_id, scope, key_version, wrapped = row.dek_id, row.scope, row.key_version, bytes(row.wrapped)
+        if not wrapped or wrapped[0] not in SUITES:
             raise StoreError(
                 "a data key is wrapped in a suite that this version does not know", code="key-unknown-suite", place=f"deks:{dek_id}"
             )
         try:
-            key = AESGCM(self.key("dek-wrap")).decrypt(
-                wrapped[1 : 1 + _NONCE], wrapped[1 + _NONCE :], f"{dek_id}|{scope}|{key_version}".encode()
+            return self.ring.wrapper(_WRAP, key_version, wrapped[0]).decrypt(
+                wrapped[1 : 1 + NONCE], wrapped[1 + NONCE :], f"{dek_id}|{scope}|{key_version}".encode()
             )
         except InvalidTag:
             raise StoreError(
@@ -216,26 +249,30 @@ class Vault:
                 place=f"deks:{dek_id}",
                 hint="put back the KEK file that belongs to this database",
             ) from None
-        dek = Dek(dek_id, key_version, key)
-        if remember and not scope.startswith("subject:"):
-            self._shared[dek_id] = self._shared_by_scope[scope] = dek
+
+    def _unwrap(self, row: Any, *, remember: bool) -> Dek:
+        dek = Dek(row.dek_id, row.key_version, self._material(row), self.suite)
+        if remember and not row.scope.startswith("subject:"):
+            self._shared[dek.dek_id] = dek
+            if not row.retired:
+                self._shared_by_scope[row.scope] = dek
         return dek
 
     # --- values ------------------------------------------------------------------------------------------------------
 
     def seal(self, dek: Dek, table: str, field: str, record_id: str, value: bytes) -> bytes:
         """The ciphertext of a value, bound to its place."""
-        nonce = os.urandom(_NONCE)
+        nonce = os.urandom(NONCE)
         return dek.prefix + nonce + dek.aead.encrypt(nonce, value, f"{table}|{field}|{record_id}{dek.suffix}".encode())
 
     def seal_many(self, table: str, values: Sequence[tuple[Dek, str, str, bytes]]) -> list[bytes]:
         """The ciphertexts of many (data key, field, record id, value), in order."""
-        nonces = os.urandom(_NONCE * len(values))
+        nonces = os.urandom(NONCE * len(values))
         sealed = []
         at = 0
         for dek, field, record_id, value in values:
-            nonce = nonces[at : at + _NONCE]
-            at += _NONCE
+            nonce = nonces[at : at + NONCE]
+            at += NONCE
             sealed.append(dek.prefix + nonce + dek.aead.encrypt(nonce, value, f"{table}|{field}|{record_id}{dek.suffix}".encode()))
         return sealed
 
@@ -245,12 +282,13 @@ class Vault:
         Raises StoreError `value-altered` when it was changed, or moved from another row or column.
         """
         suite, key_version, dek_id = _header(sealed)
-        if suite != SUITE_AES or dek_id != dek.dek_id:
+        aead = dek.opener(suite)
+        if aead is None or dek_id != dek.dek_id:
             raise StoreError("a stored value names another suite or data key", code="value-altered", place=f"{table}:{record_id}:{field}")
         start = _HEADER.size
         try:
-            return dek.aead.decrypt(
-                sealed[start : start + _NONCE], sealed[start + _NONCE :], f"{table}|{field}|{record_id}|{key_version}".encode()
+            return aead.decrypt(
+                sealed[start : start + NONCE], sealed[start + NONCE :], f"{table}|{field}|{record_id}|{key_version}".encode()
             )
         except InvalidTag:
             raise StoreError(
@@ -259,9 +297,10 @@ class Vault:
                 place=f"{table}:{record_id}:{field}",
             ) from None
 
-    def house_dek(self, label: str) -> Dek:
+    def house_dek(self, label: str, version: int | None = None) -> Dek:
         """A key that is derived instead of stored, for what belongs to nobody in particular (audit details); its number is 0."""
-        return Dek(0, self.version, self.key(label))
+        version = self.ring.current(label).version if version is None else version
+        return Dek(0, version, self.ring.key(label, version), self.suite)
 
 
 def dek_id_of(sealed: bytes) -> int:
@@ -269,15 +308,25 @@ def dek_id_of(sealed: bytes) -> int:
     return _header(sealed)[2]
 
 
+def key_version_of(sealed: bytes) -> int:
+    """Which version of its key a ciphertext names."""
+    return _header(sealed)[1]
+
+
+def suite_of(sealed: bytes) -> int:
+    """Which suite a ciphertext names."""
+    return _header(sealed)[0]
+
+
 def _header(sealed: bytes) -> tuple[int, int, int]:
-    if len(sealed) < _HEADER.size + _NONCE + _TAG:
+    if len(sealed) < _HEADER.size + NONCE + TAG:
         raise StoreError("a stored value is shorter than any ciphertext", code="value-altered")
     suite, key_version, dek_id = _HEADER.unpack_from(sealed)
     return suite, key_version, dek_id
 
 
-_DEKS_BY_SCOPE = sa.select(deks.c.dek_id, deks.c.scope, deks.c.key_version, deks.c.wrapped).where(among(deks.c.scope, "scopes"))
-_DEKS_BY_ID = sa.select(deks.c.dek_id, deks.c.scope, deks.c.key_version, deks.c.wrapped).where(among(deks.c.dek_id, "ids"))
+_DEKS_BY_SCOPE = sa.select(deks).where(among(deks.c.scope, "scopes"), deks.c.retired.is_(False))
+_DEKS_BY_ID = sa.select(deks).where(among(deks.c.dek_id, "ids"))
 
 _packer = msgspec.msgpack.Encoder()
 _unpacker = msgspec.msgpack.Decoder(dict[str, bytes])
@@ -296,66 +345,3 @@ def unpack(column: bytes) -> dict[str, bytes]:
 def file_digest(data: bytes) -> str:
     """SHA-256 in hex: the digest of things that are no secret."""
     return hashlib.sha256(data).hexdigest()
-
-
-# --- the key file -----------------------------------------------------------------------------------------------------
-
-
-def create_kek(path: Path) -> bytes:
-    """Make a key-encryption key in a new file of mode 0400.
-
-    Raises SettingsError when the file exists: overwriting it would make everything personal unreadable.
-    """
-    key = os.urandom(KEK_BYTES)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
-    except FileExistsError:
-        raise SettingsError("there is a key-encryption key already; it is never overwritten", code="key-exists", place=str(path)) from None
-    except OSError as error:
-        raise SettingsError(f"cannot write the key-encryption key: {error.strerror}", code="key-invalid", place=str(path)) from error
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # a database without its key is worthless: the name must survive a power failure too
-    finally:
-        os.close(folder)
-    return key
-
-
-def load_kek(path: Path) -> bytes:
-    """The key-encryption key: 32 raw bytes in a regular file of mode 0400 or 0600.
-
-    Raises SettingsError that says how to mend it.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe that somebody put there
-    except FileNotFoundError:
-        raise SettingsError(
-            "there is no key-encryption key",
-            code="key-missing",
-            place=str(path),
-            hint="`chengxin init` makes one; for an existing database put back its own",
-        ) from None
-    except OSError as error:
-        raise SettingsError(f"cannot read the key-encryption key: {error.strerror}", code="key-invalid", place=str(path)) from error
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or stat.S_IMODE(about.st_mode) not in (0o400, 0o600):
-            raise SettingsError(
-                "the key-encryption key must be a file of mode 0400 or 0600", code="key-mode", place=str(path), hint=f"chmod 0400 {path}"
-            )
-        key = os.read(handle, KEK_BYTES + 1)
-    finally:
-        os.close(handle)
-    if len(key) != KEK_BYTES:
-        raise SettingsError(
-            "the key-encryption key must have exactly 32 bytes",
-            code="key-invalid",
-            place=str(path),
-            hint="put back the file that `chengxin init` made",
-        )
-    return key

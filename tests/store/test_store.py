@@ -93,7 +93,7 @@ async def test_file_that_is_no_database_is_refused(tmp_path: Path, open_store: C
 
 async def test_store_of_another_gateway_is_refused(store: Store, store_url: str, open_store: Callable[..., Any]) -> None:
     """The first gateway to open a store claims it; another party, region or key file does not get in, and changes nothing."""
-    assert {row.name for row in await store.reads.all(sa.select(meta))} == {"party", "region", "key_check"}
+    assert {row.name for row in await store.reads.all(sa.select(meta))} == {"party", "region", "key_check", "label_suite"}
     for words, code in (
         ({"party": "credit.baishan.example"}, "store-foreign"),
         ({"region": "220600"}, "store-foreign"),

@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.errors import SettingsError, StoreError
+from gateway.store.kek import create_kek, load_kek
 from gateway.store.store import Store
 from gateway.store.tables import deks
-from gateway.store.vault import SUITE_AES, Vault, create_kek, dek_id_of, load_kek
+from gateway.store.vault import SUITE_AES, Vault, dek_id_of
 
 
 def test_key_file_is_made_once_and_read_back(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_key_file_missing_damaged_or_no_file(tmp_path: Path) -> None:
 
 def test_derived_keys_differ_by_label(vault: Vault) -> None:
     """Each label has its own key, the same each time; blind indexes differ by scope and field."""
-    assert vault.key("etag") == Vault(vault._kek).key("etag") != vault.key("cursor")
+    assert vault.key("etag") == Vault(vault.ring._kek).key("etag") != vault.key("cursor")
     assert vault.digest("etag", b"x") == vault.digester("etag")(b"x") != vault.digest("cursor", b"x")
     blinds = {vault.blind(scope, field, "v") for scope in ("a", "b") for field in ("x", "y")}
     assert len(blinds) == 4

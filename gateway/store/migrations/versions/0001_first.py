@@ -170,8 +170,13 @@ def upgrade() -> None:
         sa.Column("scope", sa.String(length=128), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("retired", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("dek_id", name=op.f("pk_deks")),
-        sa.UniqueConstraint("scope", name=op.f("uq_deks_scope")),
+    )
+    op.create_index("ix_deks_scope", "deks", ["scope"], unique=False)
+    op.create_index(
+        "uq_deks_scope_present", "deks", ["scope"], unique=True, sqlite_where=sa.text("retired = 0"),
+        postgresql_where=sa.text("NOT retired"),
     )
     op.create_table("feed",
         sa.Column("plan_set", sa.String(length=80), nullable=False),
@@ -282,6 +287,21 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("ingest_id", name=op.f("pk_ingests")),
         sa.UniqueConstraint("dataset", "file_sha256", "statement", name=op.f("uq_ingests_dataset_file_sha256_statement")),
+    )
+    op.create_table("key_labels",
+        sa.Column("label", sa.String(length=96), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.Integer(), nullable=False),
+        sa.Column("suite", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("label", "version", name=op.f("pk_key_labels")),
+    )
+    op.create_table("key_roots",
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kek_version", sa.Integer(), nullable=False),
+        sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("version", name=op.f("pk_key_roots")),
     )
     op.create_table("meta",
         sa.Column("name", sa.String(length=64), nullable=False),
