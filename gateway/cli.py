@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admin_call, admins, audits, callers, exchange, keys, lifecycle, policies, records, running
+from gateway.commands import admin_call, admins, audits, callers, custody, exchange, keys, lifecycle, policies, records, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -78,13 +78,14 @@ for _command in (
     exchange.exchange,
     audits.audit,
     audits.verify,
+    custody.shred,
     running.settle,
     running.openapi,
 ):
     cli.add_command(_command)
 
 
-for _command in (*admins.COMMANDS, *callers.KEY_COMMANDS):
+for _command in (*admins.COMMANDS, *callers.KEY_COMMANDS, *custody.COMMANDS):
     keys.key.add_command(_command)
 for _command in lifecycle.COMMANDS:
     policies.policy.add_command(_command)

@@ -95,8 +95,10 @@ class Keyring:
         opened = {version: self._kek}
         for root in roots:
             try:
-                opened[root.version] = SUITES[1].aead(SUITES[1].derive(self._kek, ROOT_WRAP)).decrypt(
-                    root.wrapped[:NONCE], root.wrapped[NONCE:], str(root.version).encode()
+                opened[root.version] = (
+                    SUITES[1]
+                    .aead(SUITES[1].derive(self._kek, ROOT_WRAP))
+                    .decrypt(root.wrapped[:NONCE], root.wrapped[NONCE:], str(root.version).encode())
                 )
             except InvalidTag:
                 continue

@@ -54,7 +54,13 @@ _NAME_IS_KNOWN = sa.text("INSERT INTO subject_names (name_blind, subject_id) VAL
 
 def stored_value(vault: Vault, key_type: str, value: str, kind: SubjectKind) -> str:
     """A key as the tables hold it: an organisation's in clear, anybody else's as blind index."""
-    return value if kind == "legal" else vault.blind("subject", key_type, value)
+    if kind == "legal":
+        return value
+    stored = vault.blind("subject", key_type, value)
+    twin = vault.blind_twin("subject", key_type, value)
+    if twin is not None:
+        vault.remember_twin(key_type, stored, twin)
+    return stored
 
 
 async def subject_by_id(source: Reads | Transaction, subject_id: SubjectId) -> Subject | None:
@@ -80,7 +86,8 @@ async def subjects_by_name(source: Reads | Transaction, name: str) -> list[Subje
 
 async def keys_of_subject(source: Reads | Transaction, subject_id: SubjectId) -> list[Key]:
     """The keys of a subject as they are stored."""
-    return [key for row in await source.all(_KEYS_OF, {"wanted": [subject_id]}) for key in _decode(row.known_by).items()]
+    rows = await source.all(_KEYS_OF, {"wanted": [subject_id]})
+    return [(key_type.partition("#")[0], value) for row in rows for key_type, value in _decode(row.known_by).items()]
 
 
 async def forget_keys(tx: Transaction, subject_id: SubjectId) -> None:
@@ -160,6 +167,10 @@ class Linker:
                 self._values[subject_id][key[0]] = key[1]  # known: somebody who lacks a key was looked up
                 self.new_keys.append((key[0], key[1], subject_id))
                 self._grown.add(subject_id)
+                twin = self._tx.vault.twin_of(*key)
+                if twin is not None:  # its index is being rotated: findable under both keys
+                    self._values[subject_id][f"{key[0]}#{twin[0]}"] = twin[1]
+                    self.new_keys.append((key[0], twin[1], subject_id))
 
     async def write(self, heads: dict[SubjectId, int]) -> None:
         """Insert the new subjects and keys, move the heads of all."""
@@ -181,6 +192,10 @@ class Linker:
 
 async def add_names(tx: Transaction, names: Iterable[tuple[str, SubjectId]]) -> None:
     """Make individual businesses findable by (normalised trade name, subject)."""
-    rows = [{"name_blind": stored_value(tx.vault, NAME, name, "individual_business"), "subject": subject_id} for name, subject_id in names]
+    rows = []
+    for name, subject_id in names:
+        stored = stored_value(tx.vault, NAME, name, "individual_business")
+        twin = tx.vault.twin_of(NAME, stored)
+        rows += [{"name_blind": blind, "subject": subject_id} for blind in (stored, *(twin[1:] if twin else ()))]
     if rows:
         await tx.execute(_NAME_IS_KNOWN, rows)

@@ -31,6 +31,7 @@ from gateway.store.tables import deks
 SUITE_AES = 1
 _HEADER = struct.Struct(">BHQ")  # suite, key version, dek id
 _WRAP = "dek-wrap"
+_TWINS = 100_000
 
 
 class Source(Protocol):
@@ -108,6 +109,7 @@ class Vault:
         self._random = random
         self._shared: dict[int, Dek] = {}  # of organisations only: a person's key is looked up each time, so that shredding is at once
         self._shared_by_scope: dict[str, Dek] = {}
+        self._twins: dict[tuple[str, str], tuple[int, str]] = {}
 
     def __repr__(self) -> str:
         return "<Vault>"
@@ -117,7 +119,7 @@ class Vault:
 
     def forget_shared(self) -> None:
         """Data keys of organisations are read again: somebody has renewed them."""
-        self._shared, self._shared_by_scope = {}, {}
+        self._shared, self._shared_by_scope, self._twins = {}, {}, {}
 
     # --- derived keys ------------------------------------------------------------------------------------------------
 
@@ -152,6 +154,18 @@ class Vault:
         """Its blind index under the key that is to come, while the index is being rotated; None when it is not."""
         coming = self.ring.coming(f"blind/{scope}/{field}")
         return None if coming is None else self.blind(scope, field, value, coming.version)
+
+    def remember_twin(self, field: str, stored: str, twin: str) -> None:
+        """What a value is to be found by later, for whoever writes its present index. A forgotten one is made up for at the cut-over."""
+        if len(self._twins) >= _TWINS:
+            self._twins = {}
+        coming = self.ring.coming(f"blind/subject/{field}")
+        if coming is not None:
+            self._twins[field, stored] = coming.version, twin
+
+    def twin_of(self, field: str, stored: str) -> tuple[int, str] | None:
+        """(version, index under it) of a value whose present index was just made; None when no rotation is under way."""
+        return self._twins.get((field, stored)) if self._twins else None
 
     # --- data keys ---------------------------------------------------------------------------------------------------
 
