@@ -130,12 +130,24 @@ class Doors(Struct, frozen=True, kw_only=True):
 
     credentials: Credentials
     replay: Replay
-    pepper: bytes
-    """Of the secrets of API keys."""
-    nonce_key: bytes
-    """Of the server's DPoP nonces: the same in every process."""
+    vault: Vault
     noted: dict[str, date] = {}
     """Days on which this process saw API keys used."""
+
+    @property
+    def pepper(self) -> bytes:
+        """Of the secrets of new API keys."""
+        return self.vault.key("api-key-pepper")
+
+    @property
+    def peppers(self) -> list[bytes]:
+        """Of the secrets of API keys, the newest first: one that was issued under an older pepper is good until it ends."""
+        return self.vault.every_key("api-key-pepper")
+
+    @property
+    def nonce_key(self) -> bytes:
+        """Of the server's DPoP nonces: the same in every process."""
+        return self.vault.key("dpop-nonce")
 
 
 class Services(Struct, frozen=True, kw_only=True):
@@ -239,8 +251,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
         doors = Doors(
             credentials=Credentials(store.reads, settings.credential_cache_s),
             replay=replay,
-            pepper=vault.key("api-key-pepper"),
-            nonce_key=vault.key("dpop-nonce"),
+            vault=vault,
         )
         trail = AuditTrail(store)
         try:

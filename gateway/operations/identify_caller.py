@@ -91,7 +91,7 @@ async def identify_caller(services: Services, presented: Presented) -> Caller:
 async def _by_key(services: Services, presented: Presented, text: str) -> Caller:
     key = api_keys.read_key(text)
     held = await services.doors.credentials.api_key(key.key_id)
-    api_keys.check_secret(services.doors.pepper, key, None if held is None else held.key.mac)
+    api_keys.check_secret(services.doors.peppers, key, None if held is None else held.key.mac)
     if held is None:
         raise CredentialRefused("key-unknown")
     today = legal_day(services.clock())

@@ -332,7 +332,7 @@ async def mark_exposed(services: Services, seen: bytes) -> bool:
         try:
             key = api_keys.read_key(match[0].decode("ascii"))
             held = await services.doors.credentials.api_key(key.key_id)
-            api_keys.check_secret(services.doors.pepper, key, None if held is None else held.key.mac)
+            api_keys.check_secret(services.doors.peppers, key, None if held is None else held.key.mac)
         except CredentialRefused:
             continue
         if held is None or held.key.exposed_at is not None:

@@ -136,6 +136,10 @@ class Keyring:
         """Every version there ever was."""
         return sorted({1, *self._labels.get(label, {})})
 
+    def has(self, label: str, version: int) -> bool:
+        """Whether this version can still be derived."""
+        return self._version(label, version).root in self._roots
+
     def _first(self, label: str) -> LabelVersion:
         return LabelVersion(label=label, version=1, root=1, suite=self.label_suite, state="current")
 

@@ -24,8 +24,8 @@ from gateway.store.vault import unpack
 
 SUBJECT: Final = "blind/subject/"
 OFFICER: Final = "blind/officer/name"
-PLAIN: Final = frozenset({"etag", "cursor", "validator", "audit-detail", "audit-subject"})
-"""Labels whose next key is at once the present one: what they made is short-lived, or names its version."""
+PLAIN: Final = frozenset({"etag", "cursor", "validator", "dpop-nonce", "api-key-pepper", "audit-detail", "audit-subject"})
+"""Labels whose next key is at once the present one: what they made is short-lived, names its version, or is tried under every one."""
 
 
 def refuse_unknown(label: str) -> None:

@@ -132,6 +132,12 @@ class Vault:
         """32 bytes for one end: the present key of a label."""
         return self.ring.key(label)
 
+    def every_key(self, label: str) -> list[bytes]:
+        """Every key that a label ever had and that is still at hand, the present one first."""
+        present = self.ring.current(label).version
+        older = [each for each in self.ring.versions(label) if each != present and self.ring.has(label, each)]
+        return [self.ring.key(label, version) for version in (present, *older)]
+
     def digest(self, label: str, data: bytes) -> bytes:
         """HMAC of the data under the present key of this label."""
         return self.ring.mac(label)(data)
@@ -139,8 +145,8 @@ class Vault:
     def digests(self, label: str, data: bytes) -> list[bytes]:
         """The same under every key that the label ever had, the present one first: what was stored under an older one is still found."""
         present = self.ring.current(label).version
-        versions = [present, *(each for each in self.ring.versions(label) if each != present)]
-        return [self.ring.mac(label, version)(data) for version in versions]
+        older = [each for each in self.ring.versions(label) if each != present and self.ring.has(label, each)]
+        return [self.ring.mac(label, version)(data) for version in (present, *older)]
 
     def digester(self, label: str) -> Callable[[bytes], bytes]:
         """`digest` for many values under one label."""

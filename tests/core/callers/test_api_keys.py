@@ -62,10 +62,10 @@ def test_the_secret_is_compared_whole() -> None:
     """The right one passes; another secret, another pepper and an id that nobody has do not."""
     key = api_keys.read_key(KEY)
     kept = api_keys.mac_of(PEPPER, key)
-    api_keys.check_secret(PEPPER, key, kept)
+    api_keys.check_secret([PEPPER], key, kept)
     for pepper, other, cause in ((b"q" * 32, kept, "key-secret"), (PEPPER, kept[::-1], "key-secret"), (PEPPER, None, "key-unknown")):
         with pytest.raises(CredentialRefused) as refused:
-            api_keys.check_secret(pepper, key, other)
+            api_keys.check_secret([pepper], key, other)
         assert refused.value.cause == cause
     assert kept != api_keys.mac_of(PEPPER, api_keys.read_key(api_keys.make_key("live", bytes(6) + bytes(range(6, 38)))))
 
