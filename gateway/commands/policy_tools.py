@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.services import Services
 
 at_day = click.option("--at", type=click.DateTime(["%Y-%m-%d"]), default=None, metavar="DATE", help="As of that day; else today.")
+of_org = click.option("--org", default=None, metavar="USCC", help="As the live grants of this organisation narrow it.")
 
 
 def _moment(at: datetime | None) -> datetime:
@@ -205,19 +206,23 @@ def _short(text: str | None) -> str:
 @click.option("--purpose", default=None, help="Else open.read for public, the tier's first purpose otherwise.")
 @click.option("--kind", default=None, help="legal, individual_business or natural; else all three.")
 @click.option("--field", default=None, help="One field; else all.")
+@of_org
 @as_json
 @office
-def explain(office: Office, dataset: str, tier: str, purpose: str | None, kind: str | None, field: str | None, as_json: bool) -> None:
+def explain(
+    office: Office, dataset: str, tier: str, purpose: str | None, kind: str | None, field: str | None, org: str | None, as_json: bool
+) -> None:
     """Why a tier sees a field as it does: class, rule, each step, treatment, basis, what would show more; never a value.
 
     With `--tier subject` also who may see it about the person concerned, in the words meant for that person.
     """
-    from gateway.operations.explain_policy import explain_cells, purpose_of, who_may_see
+    from gateway.operations.explain_policy import explain_cells, grants_of, purpose_of, who_may_see
 
     async def told(services: "Services") -> "tuple[list[Explanation], list[SubjectField]]":
         policies = await services.policies.fresh()
         why = purpose_of(policies, tier, purpose)
-        cells = explain_cells(policies, dataset=dataset, tier=tier, purpose=why, kind=kind, field=field)
+        granted = await grants_of(services, org, tier) if org is not None else None
+        cells = explain_cells(policies, dataset=dataset, tier=tier, purpose=why, kind=kind, field=field, granted=granted)
         kinds = dict.fromkeys(cell.kind for cell in cells) if tier == "subject" else {}
         told = [one for each in kinds for one in who_may_see(policies, dataset=dataset, kind=each) if field in (None, one.field)]
         return cells, told
@@ -238,7 +243,7 @@ def explain_lines(cells: "Sequence[Explanation]") -> list[str]:
     if len({cell.field for cell in cells}) > 1:
         return lines
     for cell in cells:
-        lines += ["", f"{cell.kind}: {cell.reason}", *(f"  {step}" for step in cell.steps)]
+        lines += ["", f"{cell.kind}{f', grant {cell.grant}' if cell.grant else ''}: {cell.reason}", *(f"  {step}" for step in cell.steps)]
         lines.append(f"  capabilities: {', '.join(cell.capabilities) or 'none'}")
         if cell.obligations is not None:
             lines.append(f"  obligations: {', '.join(_owed(cell.obligations)) or 'none'}")
@@ -275,18 +280,23 @@ def _place(cell: "Explanation") -> str:
 @click.option("--tier", required=True)
 @click.option("--dataset", default=None, help="One dataset; else all.")
 @click.option("--purpose", default=None, help="One purpose; else each of the tier.")
+@of_org
 @at_day
 @as_json
 @office
-def preview(office: Office, tier: str, dataset: str | None, purpose: str | None, at: datetime | None, as_json: bool) -> None:
+def preview(
+    office: Office, tier: str, dataset: str | None, purpose: str | None, org: str | None, at: datetime | None, as_json: bool
+) -> None:
     """Synthetic records, worst cases too, as a tier would see them under the policy in force."""
     from gateway.core.records.periods import legal_day
+    from gateway.operations.explain_policy import grants_of
     from gateway.operations.preview_policy import preview as previewed
 
     async def told(services: "Services") -> "list[Previewed]":
         policies = await services.policies.fresh()
         day: date = legal_day(_moment(at) if at is not None else services.clock())
-        return previewed(policies, tier=tier, dataset=dataset, purpose=purpose, at=day)
+        granted = await grants_of(services, org, tier) if org is not None else None
+        return previewed(policies, tier=tier, dataset=dataset, purpose=purpose, at=day, granted=granted)
 
     found = office.run(told)
     show(found, as_json=as_json, text=lambda: preview_lines(found))
@@ -296,7 +306,7 @@ def preview_lines(found: "Sequence[Previewed]") -> list[str]:
     """Each synthetic record with what is shown of it."""
     lines: list[str] = []
     for one in found:
-        head = f"{one.dataset}, {one.kind}, {one.case}: {one.tier} for {one.purpose}"
+        head = f"{one.dataset}, {one.kind}, {one.case}: {one.tier} for {one.purpose}{f', grant {one.grant}' if one.grant else ''}"
         lines += ["", head if one.closed is None else f"{head}: closed ({one.closed})"]
         for name, value in one.fields.items():
             how = f"  [{one.treatments[name]}]" if name in one.treatments else ""

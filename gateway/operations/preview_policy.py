@@ -7,15 +7,17 @@ force. Where an organisation is named, its grants narrow the plans. This story m
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from gateway.core.disclosure.explain import Narrow
+from gateway.core.callers.caller import BOUND_TIERS
+from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.synthetic import SAMPLE_KEY, noon
 from gateway.core.disclosure.twin import Twin, TwinCase, twins
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import DatasetId, SubjectKind, Value
+from gateway.operations.explain_policy import narrowings
 
 
 class Previewed(Struct, frozen=True, kw_only=True):
@@ -24,6 +26,8 @@ class Previewed(Struct, frozen=True, kw_only=True):
     dataset: str
     tier: str
     purpose: str
+    grant: str | None = None
+    """The grant under which an organisation would see it."""
     kind: SubjectKind
     case: TwinCase
     closed: str | None
@@ -35,7 +39,7 @@ class Previewed(Struct, frozen=True, kw_only=True):
 
 
 def preview(
-    policies: Policies, *, tier: str, dataset: str | None, purpose: str | None, at: date, narrow: Narrow | None = None
+    policies: Policies, *, tier: str, dataset: str | None, purpose: str | None, at: date, granted: Sequence[Grant] | None = None
 ) -> list[Previewed]:
     """The twin of a dataset (None: of each) as a tier sees it for a purpose (None: for each of its own).
 
@@ -56,12 +60,20 @@ def preview(
         for (of, whose, why), found in policies.plan_sets.items()
         if whose == asked and dataset in (None, of) and purpose in (None, why)
     ]
-    return [shown for found in held for shown in _previewed(policies, found if narrow is None else narrow(found), at)]
-
-
-def _previewed(policies: Policies, plan_set: PlanSet, at: date) -> Sequence[Previewed]:
+    if granted is not None and tier in BOUND_TIERS:  # what an organisation has no grant for it does not see
+        mine = {(grant.dataset, why) for grant in granted for why in grant.purposes}
+        held = [found for found in held if (found.dataset, found.purpose) in mine]
     return [
-        seen_by(policies, twin, plan, at)
+        shown
+        for found in held
+        for grant, narrow in narrowings(policies, granted, dataset=found.dataset, tier=tier, purpose=found.purpose)
+        for shown in _previewed(policies, found if narrow is None else narrow(found), at, grant)
+    ]
+
+
+def _previewed(policies: Policies, plan_set: PlanSet, at: date, grant: str | None) -> Sequence[Previewed]:
+    return [
+        structs.replace(seen_by(policies, twin, plan, at), grant=grant)
         for kind, plan in plan_set.plans.items()
         for twin in twins(policies, plan_set.dataset, kind, at, "sharing" if plan.gate.period == "sharing" else "publication")
     ]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from gateway.cli import cli
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.grants import Grant
-from gateway.core.errors import GatewayError, InvalidParameter, PolicyError
+from gateway.core.errors import AdminError, GatewayError, InvalidParameter, PolicyError
 from gateway.operations.apps_concerned import apps_concerned
 from gateway.operations.change_policy import check_folder, read_folder
 from gateway.operations.compare_policies import compare
@@ -160,7 +160,8 @@ def test_the_preview_is_synthetic() -> None:
 
 def test_a_caller_reads_his_own_rows() -> None:
     """Only fields that he is shown, under the treatments of his plans; a dataset he cannot see is as one that is not there."""
-    rows = matrix_for(small(), PUBLIC, None)
+    rows, plan = matrix_for(small(), PUBLIC, None)
+    assert plan == small().hash_of("public", "open.read")
     assert {row.tier for row in rows} == {"public"}
     assert not {"id_no", "remark", "phone"} & {row.field for row in rows}
     region = next(row for row in rows if (row.field, row.subject_kind) == ("region", "legal"))
@@ -235,3 +236,50 @@ async def test_apps_concerned_are_named_with_their_calls(town: Services) -> None
         (reader, "developer", (PENALTIES,), 0),
     ]
     assert await apps_concerned(town, {("honours", "department", "dept.supervision")}) == ()
+
+
+CEILED = msgspec.convert(
+    {
+        "id": "narrow-2026",
+        "org": CENTRE,
+        "app": "app_of_nobody",
+        "dataset": "notices",
+        "purposes": ["dept.supervision"],
+        "regions": ["220500"],
+        "from": date(2026, 1, 1),
+        "until": date(2026, 12, 31),
+        "basis": {"document": "测试函〔2026〕4号", "sha256": "1" * 64},
+        "ceilings": {"name": "surname"},
+    },
+    Grant,
+)
+
+
+def test_a_grant_narrows_what_is_explained_and_previewed() -> None:
+    """The ceiling stands among the steps, and that another grant would show more is said; without a grant nothing is seen."""
+    where = {"dataset": "notices", "tier": "department", "purpose": "dept.supervision", "kind": "natural", "field": "name"}
+    (cell,) = explain_cells(small(), **where, granted=[CEILED])  # type: ignore[arg-type]  # words of the names above
+    assert (cell.grant, cell.treatment) == ("narrow-2026", "surname")
+    assert "narrow-2026" in cell.steps[-1]
+    assert (cell.reveals[0].change, cell.reveals[0].treatment) == ("grant", "clear")
+    other = msgspec.structs.replace(CEILED, purposes=("dept.licensing",))
+    with pytest.raises(AdminError, match="grant-unknown"):
+        explain_cells(small(), **where, granted=[other])  # type: ignore[arg-type]  # the same
+    (public,) = explain_cells(small(), **(where | {"tier": "public", "purpose": "open.read"}), granted=[])  # type: ignore[arg-type]
+    assert public.grant is None
+    shown = preview(small(), tier="department", dataset=None, purpose=None, at=TODAY, granted=[CEILED])
+    ordinary = next(one for one in shown if (one.kind, one.case) == ("natural", "ordinary"))
+    assert (ordinary.grant, ordinary.fields["name"]) == ("narrow-2026", "欧阳某某")
+    assert preview(small(), tier="department", dataset=None, purpose=None, at=TODAY, granted=[]) == []
+
+
+def test_a_granted_caller_reads_his_narrowed_rows() -> None:
+    """Each grant's rows, as its ceilings leave them; a bound caller without a grant reads nothing."""
+    why = "dept.supervision"
+    caller = Caller(tier="department", purpose=why, purposes=(why,), credential_kind="token", app=CEILED.app, org=CENTRE, grants=(CEILED,))
+    rows, plan = matrix_for(small(), caller, "notices")
+    name = next(row for row in rows if (row.field, row.subject_kind) == ("name", "natural"))
+    assert name.treatment == "surname"
+    assert plan != small().hash_of("department", why)
+    with pytest.raises(InvalidParameter):
+        matrix_for(small(), msgspec.structs.replace(caller, grants=()), "notices")

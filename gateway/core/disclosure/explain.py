@@ -32,7 +32,7 @@ from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind
 
 Narrow = Callable[[PlanSet], PlanSet]
-"""How the grants of an organisation narrow a plan set."""
+"""How a grant narrows a plan set."""
 
 
 class Reveal(Struct, frozen=True, kw_only=True):
@@ -56,6 +56,8 @@ class Explanation(Struct, frozen=True, kw_only=True, rename={"class_": "class"})
     tier: str
     purpose: str
     kind: str
+    grant: str | None
+    """The grant under which an organisation would see it; None: as the rules stand."""
     class_: FieldClass
     class_label: str
     rule: str | None
@@ -87,11 +89,19 @@ class HiddenField(Struct, frozen=True, kw_only=True, rename={"class_": "class"})
 
 
 def explain(
-    policies: Policies, *, dataset: str, tier: str, purpose: str, kind: str, field: str, narrow: Narrow | None = None
+    policies: Policies,
+    *,
+    dataset: str,
+    tier: str,
+    purpose: str,
+    kind: str,
+    field: str,
+    narrow: Narrow | None = None,
+    grant: str | None = None,
 ) -> Explanation:
     """Why this field of this kind of subject is shown to this tier and purpose as it is; a cell without a rule is dropped.
 
-    `narrow` gives the plans as an organisation's grants narrow them.
+    `narrow` gives the plans as the grant of that id narrows them.
 
     Raises PolicyError policy-S10 for a dataset, tier, purpose, kind or field that stands nowhere.
     """
@@ -120,6 +130,7 @@ def explain(
         tier=tier,
         purpose=purpose,
         kind=kind,
+        grant=grant,
         class_=cell.class_,
         class_label=cell.class_label,
         rule=cell.rule,

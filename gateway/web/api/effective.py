@@ -46,10 +46,8 @@ async def my_fields(request: AnyRequest) -> Reply:
     """The caller's own rows of the matrix."""
     asked = await begin(request, MY_FIELDS)
     policies = asked.services.policies.current()
-    caller = asked.caller
-    rows = matrix_for(policies, caller, asked.params.get("dataset"))
+    rows, plan = matrix_for(policies, asked.caller, asked.params.get("dataset"))
     body = _ENCODER.encode({"items": rows, "policy_version": policies.version})
-    plan = policies.hash_of(caller.plan_tier, caller.purpose)
     return asked.reply(Answer(body=body, no_store=True, policy_version=policies.version, policy_plan=plan), names_subjects=False)
 
 
