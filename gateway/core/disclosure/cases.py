@@ -1,7 +1,8 @@
 """Policy tests: cases of `policies/tests/*.toml`, each a synthetic record, what a tier must see of it, and what it must not ask.
 
 Rules: read strictly, every error with file and line; a case runs through the real views and the real query planner; `ABSENT` means that
-the key is not there; a case whose row gate is closed sees every field ABSENT. A policy is proposable only if every case holds and
+the key is not there; a case whose row gate is closed sees every field ABSENT; a bound caller has a grant for the whole city and every
+theme, the subject asks for itself. A policy is proposable only if every case holds and
 `coverage` is whole: each rule decides a case, and of each tier each class of field is expected by one. This room must not mend a case.
 """
 
@@ -13,7 +14,8 @@ from msgspec import Meta, Struct
 
 from gateway.core.disclosure.plans import FieldInfo, Plan, PlanSet, Policies
 from gateway.core.disclosure.query import plan_query
-from gateway.core.disclosure.synthetic import SAMPLE_KEY, RecordFlag, noon, synthetic_record
+from gateway.core.disclosure.row_language import Attributes
+from gateway.core.disclosure.synthetic import CITY, SAMPLE_KEY, RecordFlag, noon, synthetic_record
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import InvalidParameter, PolicyError, UnknownParameter
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind, Value
@@ -194,8 +196,10 @@ def _shown(policies: Policies, case: Case, plan: Plan | None, day: date) -> tupl
     values = plain_values(fixture.values)
     record = synthetic_record(dataset, case.kind, values, at=day, name=case.text.fixture, flags=fixture.subject.flags)
     now = noon(day)
-    made = view(record, plan, policies, now, None, keyed=SAMPLE_KEY)
-    return (made.fields, None) if made is not None else ({}, closed_gate(record, plan, policies, now) or "failed")
+    themes = dataset.fields["theme"].values if "theme" in dataset.fields else ()
+    asking = Attributes(grant_regions=(CITY,), grant_themes=tuple(themes), subject_key=record.subject_id)
+    made = view(record, plan, policies, now, asking, keyed=SAMPLE_KEY)
+    return (made.fields, None) if made is not None else ({}, closed_gate(record, plan, policies, now, asking) or "failed")
 
 
 _VALUES: Final[Mapping[str, str]] = {"date": "2026-06-01", "instant": "2026-06-01T00:00:00Z", "decimal": "1", "int": "1"} | {

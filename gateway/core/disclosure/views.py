@@ -125,8 +125,9 @@ def _made(
     if held.closed is not None:
         return None
     raw = record.raw.open()
-    bounded = attributes is not None and (plan.tier != "public" or plan.rows is not None)
-    if bounded and attributes is not None and not _reached(record, raw, plan, policies, attributes):
+    if plan.tier == "public":  # the public brings nothing, whoever makes its view
+        attributes = NOBODY if plan.rows is not None else None
+    if attributes is not None and not _reached(record, raw, plan, policies, attributes):
         return None
     texts = record.texts
     if plan.gate.requires and not _complete(record, plan):
@@ -191,6 +192,8 @@ def closed_gate(
     """
     try:
         closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
+        if plan.tier == "public":
+            attributes = NOBODY if plan.rows is not None else None
         if closed is None and attributes is not None and not _reached(record, record.raw.open(), plan, policies, attributes):
             return "territory"
         return closed or (None if _complete(record, plan) else "incomplete")
