@@ -112,7 +112,9 @@ class Client:
         return self.proof_key.sign({"typ": "dpop+jwt", "alg": self.proof_key.alg, "jwk": self.proof_key.jwk}, claims)
 
     def _once(self, method: str, url: str, headers: dict[str, str], token: str | None, **body: Any) -> httpx.Response:
-        answer = self.http.request(method, url, headers={**headers, "DPoP": self.proof(method, url, token)}, **body)
+        said = {**headers, "DPoP": self.proof(method, url, token)}
+        # as bytes: a case reference may be Chinese
+        answer = self.http.request(method, url, headers={name.encode(): value.encode() for name, value in said.items()}, **body)
         self.nonce = answer.headers.get("dpop-nonce", self.nonce)
         return answer
 
@@ -166,7 +168,7 @@ def run(
     if purpose is not None:
         headers["Purpose"] = purpose
     if case_ref is not None:
-        headers["Case-Ref"] = case_ref  # httpx sends other than ASCII as UTF-8
+        headers["Case-Ref"] = case_ref
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
@@ -178,6 +180,8 @@ def run(
     except (PermissionError, httpx.HTTPError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    finally:
+        client.http.close()
     sys.stdout.write(answer.text if answer.text.endswith("\n") else answer.text + "\n")
     if answer.is_error:
         sys.stderr.write(f"{answer.status_code}\n")
