@@ -9,7 +9,7 @@ not look at what is asked for.
 import re
 from contextlib import suppress
 from datetime import date
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
@@ -142,8 +142,7 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
     if not app.live or app.tier != held.token.tier or app.tier not in BOUND_TIERS:
         raise CredentialRefused("app-suspended")
     policies = services.policies.current()
-    live = _live(policies, held, legal_day(now))
-    personal = any(reaches_persons(policies, app.tier, grant.dataset, grant.purposes) for grant in live)
+    standing = _standing(policies, held, legal_day(now))
     proof = check_proof(
         presented.proofs,
         method=presented.method,
@@ -152,14 +151,14 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
         window_s=settings.dpop_window_s,
         token=text,
         jkt=held.token.jkt,
-        nonce_key=services.doors.nonce_key if personal else None,
+        nonce_key=services.doors.nonce_key if standing.personal else None,
     )
     replay = services.doors.replay
     if replay.since is not None and proof.issued_at < replay.since:
         raise ProofRefused("proof-before-start")
     if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
         raise ProofRefused("proof-replayed")
-    purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
+    purposes = standing.purposes
     if not purposes and presented.purpose is None:
         raise NotPermitted("nothing is granted to this app today", place="Purpose")
     stated = _fit(policies, stated_purpose(presented.purpose, purposes))
@@ -173,9 +172,28 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
         unit=app.unit,
         assurance="bound",
         credential_id=held.token.jkt,
-        grants=tuple(grant for grant in live if stated in grant.purposes),
+        grants=tuple(grant for grant in standing.grants if stated in grant.purposes),
         case_ref=presented.case_ref,
     )
+
+
+class _Standing(NamedTuple):
+    """What a token may be used for under one policy on one day."""
+
+    grants: tuple[Grant, ...]
+    purposes: tuple[str, ...]
+    personal: bool
+
+
+def _standing(policies: Policies, held: HeldToken, day: date) -> _Standing:
+    key = (policies.version, policies.digest, day)
+    known: _Standing | None = held.memo.get(key)
+    if known is None:
+        live = _live(policies, held, day)
+        purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
+        personal = any(reaches_persons(policies, held.token.tier, grant.dataset, grant.purposes) for grant in live)
+        known = held.memo[key] = _Standing(live, purposes, personal)
+    return known
 
 
 def _live(policies: Policies, held: HeldToken, day: date) -> tuple[Grant, ...]:

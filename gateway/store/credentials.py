@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from time import monotonic
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -31,6 +31,8 @@ class HeldToken(Struct, frozen=True, kw_only=True):
     token: TokenRow
     app: App | None
     grants: tuple[Grant, ...] = ()
+    memo: dict[Any, Any] = {}
+    """What follows from all this under one policy on one day; it goes with the entry."""
 
 
 class HeldKey(Struct, frozen=True, kw_only=True):

@@ -350,6 +350,22 @@ class Bench:
         self.row("policy: compile and check the shipped set", f"{done['compile_s']:.3f} s", None, "–", "< 2 s", done["compile_s"] < 2)
         self.row("policy: check 10,000 rules", f"{done['bulk_s']:.1f} s", None, "fault in the last rule", "< 30 s", done["bulk_s"] < 30)
 
+    def doors(self) -> None:
+        """Look-ups of an app with token and proof against anonymous ones outside the lane; needs the register of `writing`."""
+        done = in_child("tests.bench.doors", str(self.house.settings), str(self.subjects))
+        self.raw["doors"] = done
+        ratio, office = done["open"] / done["office"], f"anonymous office lane {done['office']:,.0f}/s, in one process"
+        self.row("DPoP-authenticated look-up, same view", f"{done['open']:,.0f}/s", ratio, office, "≥ 0.5", ratio >= 0.5)
+        self.row(
+            "DPoP-authenticated look-up, department's view, audited",
+            f"{done['department']:,.0f}/s",
+            done["department"] / done["office"],
+            office,
+            "–",
+            None,
+        )
+        self.row("check of one DPoP proof (ES256)", f"{done['proof_us']:.0f} µs", None, "–", "300–600 µs", None)
+
     def starting(self) -> None:
         """Cold start to the first answer, and memory when idle."""
         import time
@@ -388,7 +404,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(f"bench-{dt.datetime.now(dt.UTC).date()}.json"))
-    parser.add_argument("--only", nargs="*", default=["writing", "core", "starting", "reading", "exporting", "exchanging"])
+    parser.add_argument("--only", nargs="*", default=["writing", "core", "doors", "starting", "reading", "exporting", "exchanging"])
     parser.add_argument("--folder", type=Path, help="keep the data here instead of a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

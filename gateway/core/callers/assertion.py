@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from gateway.core.callers.compact import Malformed, read_compact, single_use_id, split, whole_second
+from gateway.core.callers.compact import Malformed, read_compact, single_use_id, whole_second
 from gateway.core.callers.refusals import AssertionRefused
 from gateway.core.signing import JoseKey
 
@@ -64,9 +64,7 @@ def check_assertion(
 def _checked(
     text: str, *, issuer: str, keys: Callable[[str], JoseKey | None], client_id: str | None, now: datetime, max_s: int
 ) -> Assertion:
-    compact = read_compact(text)
-    split(text)
-    header, claims = compact
+    header, claims = read_compact(text)
     _require(set(header) == HEADER, "header")
     _require(header["typ"] == TYP, "typ")
     kid, alg = header["kid"], header["alg"]

@@ -95,12 +95,11 @@ def _segments(text: str) -> list[str]:
 
 
 def split(text: str) -> tuple[str, str]:
-    """Header and payload segments; the third one is the key's business, but it must be there, in its one spelling.
+    """Header and payload segments; the third one is the key's business, but it must be there.
 
     Raises Malformed.
     """
-    header, payload, signature = _segments(text)
-    decoded(signature)
+    header, payload, _ = _segments(text)
     return header, payload
 
 

@@ -1,0 +1,123 @@
+"""What a door costs: look-ups of an app with token and proof against anonymous ones that take the same way, in one process.
+
+`python -m tests.bench.doors SETTINGS SUBJECTS` prints {"office": …, "open": …, "department": …, "proof_us": …}: look-ups a second of the
+anonymous office lane, of a DPoP caller for open.read (the same view: the door alone), of a DPoP caller with its own plans and audit.
+No socket and no server: they would only hide the difference.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gateway import settings as settings_room
+from gateway.app import create_app
+from gateway.core.callers.proof import check_proof
+from gateway.services import open_services
+from gateway.settings import Settings, clock_of
+from tests.bench import register
+from tests.callers import Key, proof
+from tests.doors import PENALTIES, REGISTRATIONS, a_token
+from tests.doors import register as register_app
+
+ROUND = 320
+TOGETHER = 32
+"""Requests under way at once: what is written down is committed for many of them."""
+ROUNDS = 7
+ALG = "ES256"
+
+
+async def _lifespan(app: Any, inbox: "asyncio.Queue[dict[str, Any]]", outbox: "asyncio.Queue[dict[str, Any]]") -> None:
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put)
+
+
+async def _ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    status = 0
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": path,
+        "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [(b"host", b"h"), *headers],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return status
+
+
+async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
+    """The rates, interleaved, medians of the rounds after the first."""
+    key, now = Key(ALG, seed=time.time_ns()), clock_of(settings)
+    async with open_services(settings) as services:
+        app_id = await register_app(services, key, datasets=(PENALTIES, REGISTRATIONS, "administrative-licences"))
+        token = await a_token(services, app_id, key)
+        nonce_key = services.doors.nonce_key
+    app = create_app(settings)
+    inbox, outbox = asyncio.Queue[dict[str, Any]](), asyncio.Queue[dict[str, Any]]()
+    life = asyncio.create_task(_lifespan(app, inbox, outbox))
+    await inbox.put({"type": "lifespan.startup"})
+    assert (await outbox.get())["type"] == "lifespan.startup.complete"
+    origin = settings.public_origin
+
+    def bound(path: str, purpose: str) -> list[tuple[bytes, bytes]]:
+        from gateway.core.callers.proof import nonce_of
+
+        made = proof(key, "GET", origin + path, now(), token, nonce=nonce_of(nonce_key, now()))
+        said = {"authorization": f"DPoP {token}", "dpop": made, "purpose": purpose, "case-ref": "1", "accept-language": "en"}
+        return [(name.encode(), value.encode()) for name, value in said.items()]
+
+    rates: dict[str, list[float]] = {"office": [], "open": [], "department": []}
+    for turn in range(ROUNDS):
+        for name, taken in rates.items():
+            asked = []
+            for number in range(ROUND):
+                path = f"/v1/subjects/{codes[(turn * ROUND + number) % len(codes)]}"
+                purpose = {"open": "open.read", "department": "dept.supervision"}.get(name)
+                asked.append((path, [(b"accept-language", b"en")] if purpose is None else bound(path, purpose)))
+            began = time.perf_counter()
+            statuses = set[int]()
+            for first in range(0, ROUND, TOGETHER):
+                statuses |= set(await asyncio.gather(*(_ask(app, path, headers) for path, headers in asked[first : first + TOGETHER])))
+            spent = time.perf_counter() - began
+            if statuses != {200}:
+                raise RuntimeError(f"{name}: {statuses}")
+            if turn:
+                taken.append(ROUND / spent)
+    await inbox.put({"type": "lifespan.shutdown"})
+    await outbox.get()
+    await life
+    return {name: statistics.median(found) for name, found in rates.items()} | {"proof_us": _proof_us(key, token)}
+
+
+def _proof_us(key: Key, token: str) -> float:
+    """Microseconds of checking one proof."""
+    from datetime import UTC, datetime
+
+    at = datetime.now(UTC)
+    text = proof(key, "GET", "https://h/v1/x", at, token)
+    took = []
+    for _ in range(7):
+        began = time.perf_counter()
+        for _ in range(ROUND):
+            check_proof([text], method="GET", url="https://h/v1/x", now=at, window_s=30, token=token, jkt=key.thumbprint)
+        took.append((time.perf_counter() - began) / ROUND * 1e6)
+    return min(took)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    settings = settings_room.load(Path(sys.argv[1]), {})
+    print(json.dumps(asyncio.run(measure(settings, list(register.codes(int(sys.argv[2])))))))
+
+
+if __name__ == "__main__":
+    main()
