@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,6 +60,11 @@ class Key:
             raise ValueError("the key is none of P-256, Ed25519, RSA")
 
     @classmethod
+    def new(cls) -> "Key":
+        """A fresh P-256 key."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
     def read(cls, path: Path) -> "Key":
         """The key of a PEM file without a password."""
         return cls(load_pem_private_key(path.read_bytes(), None))
@@ -85,12 +91,22 @@ class Key:
 class Client:
     """An application at one gateway: keeps its token while it lives, and the gateway's last nonce."""
 
-    def __init__(self, origin: str, app: str, key: Key, *, kid: str | None = None, http: httpx.Client | None = None) -> None:
+    def __init__(
+        self,
+        origin: str,
+        app: str,
+        key: Key,
+        *,
+        kid: str | None = None,
+        http: httpx.Client | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.origin = origin.rstrip("/")
         self.app = app
         self.key = key
         self.kid = kid or key.thumbprint
-        self.proof_key = Key(ec.generate_private_key(ec.SECP256R1()))  # of this run alone: a stolen token is worth nothing without it
+        self.proof_key = Key.new()  # of this run alone: a stolen token is worth nothing without it
+        self.clock = clock
         self.http = http or httpx.Client(timeout=30)
         self.nonce: str | None = None
         self.token = ""
@@ -98,13 +114,13 @@ class Client:
 
     def assertion(self) -> str:
         """Who we are: RFC 7523, for the issuer alone."""
-        now = int(time.time())
+        now = int(self.clock())
         claims = {"iss": self.app, "sub": self.app, "aud": self.origin, "iat": now, "exp": now + SECONDS, "jti": new_id()}
         return self.key.sign({"alg": self.key.alg, "kid": self.kid, "typ": "client-authentication+jwt"}, claims)
 
     def proof(self, method: str, url: str, token: str | None = None) -> str:
         """That we hold the key: RFC 9449, for this method and address (without its query), with the nonce and the token's digest."""
-        claims: dict[str, Any] = {"htm": method, "htu": url.partition("?")[0], "iat": int(time.time()), "jti": new_id()}
+        claims: dict[str, Any] = {"htm": method, "htu": url.partition("?")[0], "iat": int(self.clock()), "jti": new_id()}
         if self.nonce is not None:
             claims["nonce"] = self.nonce
         if token is not None:
@@ -129,13 +145,13 @@ class Client:
 
     def access_token(self) -> str:
         """A token for everything that is granted to us; a new one when the last is about to end."""
-        if time.time() < self.ends - 30:
+        if self.clock() < self.ends - 30:
             return self.token
         form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": self.assertion()}
         answer = self._send("POST", self.origin + "/oauth/token", {}, None, data=form)
         if answer.status_code != httpx.codes.OK:
             raise PermissionError(f"no token: {answer.status_code} {answer.text}")
-        self.token, self.ends = answer.json()["access_token"], time.time() + answer.json()["expires_in"]
+        self.token, self.ends = answer.json()["access_token"], self.clock() + answer.json()["expires_in"]
         return self.token
 
     def request(self, method: str, url: str, headers: dict[str, str], body: bytes | None = None) -> httpx.Response:

@@ -4,6 +4,7 @@ Rules: both answers are fetched from the running gateway; reasons come from the 
 room must not open a record.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ from gateway.console import table
 from gateway.core.disclosure.explain import hidden_fields
 from gateway.core.errors import GatewayError
 from gateway.core.records.model import DatasetId
+from gateway.demo import department
 from gateway.demo.cities import City
-from gateway.operations.manage_keys import issue_token
 from gateway.sample.generate import Showcase
 from gateway.services import Services
 
@@ -51,12 +52,16 @@ async def records_of(client: httpx.AsyncClient, uscc: str, dataset: str) -> list
 
 async def side_by_side(services: Services, city: City, sample: Showcase) -> list[str]:
     """A household's penalty, both views beside each other, and why they differ."""
-    token = await issue_token(services, app="demo", org=city.authorities[0].uscc, tier="department", purpose=PURPOSE, by="demo")
+    program = await department.program(services, city, PENALTIES, PURPOSE)
     async with httpx.AsyncClient(base_url=city.origin, timeout=30) as client:
         penalty = (await records_of(client, sample.household.uscc, PENALTIES))[0]
         path = f"/v1/records/{penalty['id']}"
         public = await ask(client, path)
-        office = await ask(client, path, Authorization=f"Bearer {token.token}", Purpose=PURPOSE, **{"Case-Ref": "demo-1"})
+        answer = await asyncio.to_thread(program.request, "GET", f"{city.origin}{path}", {"Purpose": PURPOSE, "Case-Ref": "demo-1"})
+        if answer.status_code != httpx.codes.OK:
+            raise DemoFailed(f"{answer.status_code} {answer.reason_phrase}", place=f"GET {path}")
+        office = answer.json()
+        program.http.close()
     policies = services.policies.current()
     dataset = policies.catalogue.datasets[DatasetId(PENALTIES)]
     plans = policies.public(DatasetId(PENALTIES))
@@ -75,6 +80,7 @@ async def side_by_side(services: Services, city: City, sample: Showcase) -> list
     return [
         f"GET {city.origin}{path}",
         f"a penalty of an individual household, as everybody gets it, and as a department gets it for {PURPOSE}",
+        f"(app {program.app}: registered, key and grant approved by a second person, token with DPoP by the reference client)",
         "",
         *table(rows, ("", "public", "department", "treatment")),
         "",
