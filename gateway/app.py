@@ -187,6 +187,9 @@ async def _keep_policies(services: Services, meter: Meter) -> None:
     while True:
         try:
             await keep_policies(services)
+            failed = await alarms.tell_failures(services)
+            if failed:
+                meter.event("treatment-failed", failed)
             standing = await alarms.standing(services)
             count = len(standing)
             for alarm in standing:

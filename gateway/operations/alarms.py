@@ -5,6 +5,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
 
     policy-unconfirmed     a version that one person put into force is not confirmed after 24 hours; it stays in force
     policy-schedule-failed a scheduled version did not come into force; the old one stays
+    treatment-failed       a treatment of one field of a plan breaks (field `*`: whole records); the field is left out until it is mended
     audit-unavailable, …   of other rooms
 
 This story must not stop anything.
@@ -16,7 +17,7 @@ from gateway.services import Services
 from gateway.store import alarms as rows
 from gateway.store.alarms import Alarm, clear, sound
 
-__all__ = ["Alarm", "clear", "clear_alarm", "raise_alarm", "sound", "standing"]
+__all__ = ["Alarm", "clear", "clear_alarm", "raise_alarm", "sound", "standing", "tell_failures"]
 
 
 async def standing(services: Services) -> list[Alarm]:
@@ -28,6 +29,23 @@ async def raise_alarm(services: Services, kind: str, target: str, detail: Mappin
     """Raise an alarm in a transaction of its own; false when it stands already."""
     async with services.store.transaction() as tx:
         return await sound(tx, kind, target, detail)
+
+
+async def tell_failures(services: Services) -> int:
+    """An alarm for each plan and field whose treatment broke since this was last asked; how often any did."""
+    if services.policies.version == 0:
+        return 0
+    failures = services.policies.current().failures
+    total = 0
+    for key, times in list(failures.items()):
+        dataset, tier, purpose, kind, field = key
+        detail = {"policy_version": services.policies.version, "times": times}
+        await raise_alarm(services, "treatment-failed", f"{dataset}/{tier}/{purpose}/{kind}/{field}", detail)
+        failures[key] -= times
+        if not failures[key]:
+            del failures[key]
+        total += times
+    return total
 
 
 async def clear_alarm(services: Services, kind: str, target: str, by: str) -> bool:

@@ -9,8 +9,10 @@ room must not be asked for many subjects at once.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from gateway.core.disclosure.plans import Mode
+from gateway.core.disclosure.pseudonyms import Keyed, keyed
 from gateway.core.disclosure.views import View, view
 from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
@@ -20,6 +22,7 @@ from gateway.core.publication.rendering import public_digest
 from gateway.core.publication.subjects import statement_of, subject_bytes, subject_page
 from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
+from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.reaching import Gates, columns_of
 from gateway.store import feed, renderings
 from gateway.store.records import load
@@ -36,8 +39,9 @@ class Seen(Struct, frozen=True):
 async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
     """These records as the caller may see them at this moment, with the receipt and correction that its plan set may know."""
     views: list[tuple[Record, View]] = []
+    names = None if scene.public else pseudonyms_for(scene.services.store.vault, scene.caller.org, scene.caller.purpose, scene.now)
     for record in records:
-        seen = _seen(scene, record)
+        seen = _seen(scene, record, names)
         if seen is not None and until(seen.valid_until) > scene.now_text:
             views.append((record, seen))
     if not views:
@@ -54,14 +58,14 @@ async def seen_now(scene: Scene, records: Sequence[Record]) -> dict[str, Seen]:
     return found
 
 
-def _seen(scene: Scene, record: Record) -> View | None:
+def _seen(scene: Scene, record: Record, names: Keyed | None) -> View | None:
     """The record as the caller sees it: of several grants the first by id that reaches it shows it."""
     if scene.public:
         plan = scene.forms.plan(record.dataset, record.kind)
         return view(record, plan, scene.policies, scene.now) if plan is not None else None
     for reach in scene.forms.reaches.get(record.dataset, ()):
         plan = reach.plan_set.plans.get(record.kind)
-        seen = view(record, plan, scene.policies, scene.now, reach.attributes) if plan is not None else None
+        seen = view(record, plan, scene.policies, scene.now, reach.attributes, keyed=names) if plan is not None else None
         if seen is not None:
             return seen
     return None
@@ -76,7 +80,17 @@ def _digest(scene: Scene, digests: Digests, seen: View, record: Record, told: To
     plan = forms.plan(record.dataset, record.kind)
     if told is not None and plan is not None and plan.plan_hash != seen.plan_hash:
         return lambda _: told.digest  # narrower than what the digest is of: the reader decides, as soon as it has seen the change
-    return partial(digests.view, silent=form.silent[record.kind])
+    silent = form.silent[record.kind]
+    if plan is None or not any(step.mode == Mode.PSEUDONYM for step in plan.steps):
+        return partial(digests.view, silent=silent)
+
+    def nobodys(shown: View) -> bytes:
+        """What is remembered has the pseudonyms of no recipient."""
+        key = scene.services.store.vault.key("feed-digest")
+        same = view(record, plan, scene.policies, scene.now, None, keyed=keyed(key))
+        return digests.view(shown if same is None else structs.replace(shown, fields=same.fields, treatments=same.treatments), silent)
+
+    return nobodys
 
 
 async def live(

@@ -46,6 +46,7 @@ from gateway.core.exchange.records import (
 from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, strict_json
 from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
+from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
 from gateway.store import audit, changes, records
 from gateway.store import exchange as ledger
@@ -342,7 +343,8 @@ class _Sealing:
         """What the agreement lets us say of a record today; None when nothing."""
         plan = self.plans.plans.get(record.kind) if self.plans is not None else None
         reach = Attributes(grant_regions=self.rules.terms.scope.regions)  # the agreement in force is the grant
-        seen = view(record, plan, self.policies, self.now, reach) if plan is not None else None
+        names = pseudonyms_for(self.services.store.vault, self.rules.terms.to, self.rules.terms.purpose, self.now)
+        seen = view(record, plan, self.policies, self.now, reach, keyed=names) if plan is not None else None
         if seen is None:
             return None
         said = _statement(self.rules, seen)

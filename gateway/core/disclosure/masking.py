@@ -38,10 +38,15 @@ def _exists(value: Value) -> Shown:
     return value is not None and value != ""
 
 
+_ASCII_CODES: Final = frozenset({"uscc", "id_no", "reg_no", "org_code", "mobile", "phone"})
+"""Types whose shape leaves nothing but ASCII: every character is a grapheme."""
+
+
 def _keep(first: int, last: int, kind: str) -> Treat:
     shape = SHAPES[kind]
     stars = USCC_STARS if kind == "uscc" else STARS
     enough = first + last + 2
+    plain = kind in _ASCII_CODES
 
     def treat(value: Value) -> Shown:
         if value is None:
@@ -49,7 +54,7 @@ def _keep(first: int, last: int, kind: str) -> Treat:
         text = shape(value) if isinstance(value, str) else None
         if not text:
             return DROPPED
-        if SIMPLE.fullmatch(text):
+        if plain or SIMPLE.fullmatch(text):
             return f"{text[:first]}{stars}{text[len(text) - last :]}" if len(text) >= enough else stars
         signs = graphemes(text)
         if len(signs) < enough:

@@ -219,6 +219,9 @@ class Policies(Struct, frozen=True, kw_only=True):
     memo: dict[Any, Any] = field(default_factory=dict)
     """Answers of pure functions of this very version (legality and periods of a day); a convenience, bounded by `gates`."""
 
+    failures: dict[tuple[str, str, str, str, str], int] = field(default_factory=dict)
+    """(dataset, tier, purpose, kind, field) → how often its treatment broke, since somebody was last told; no values."""
+
     def plan_set(self, dataset: str, tier: str, purpose: str) -> PlanSet | None:
         """The plans under which this tier reads a dataset for a purpose; None: nothing of it is shown. `developer` reads public's."""
         return self.plan_sets.get((dataset, "public" if tier == "developer" else tier, purpose))

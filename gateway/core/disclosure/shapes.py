@@ -67,15 +67,22 @@ _DAYS: Final = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 def citizen_id(text: str) -> str | None:
     """The 18 characters of a citizen number however it is written (15 digits, full width, spaced, spelled), if it is one."""
-    code = text if _ID18.fullmatch(text) else plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
-    whole = f"{code[:6]}19{code[6:]}0" if _ID15.fullmatch(code) else code
-    found = _ID18.fullmatch(whole)
-    if found is None or not day_exists(int(found[1]), int(found[2]), int(found[3])):
+    whole, long = text, True
+    found = _ID18.fullmatch(text)
+    if found is None:
+        whole = plain_code(text.translate(_LOOKALIKE_X)).translate(_SPELLED)
+        if _ID15.fullmatch(whole):
+            whole, long = f"{whole[:6]}19{whole[6:]}0", False
+        found = _ID18.fullmatch(whole)
+        if found is None:
+            return None
+    year, month, day = found.groups()
+    if not ("01" <= day <= "28" and "01" <= month <= "12") and not day_exists(int(year), int(month), int(day)):
         return None
     check = "10X98765432"[(sum(map(mul, _ID_WEIGHTS, whole.encode())) - _ID_ZERO) % 11]
-    if whole is not code:
+    if not long:
         return whole[:17] + check
-    return code if check == code[17] else None
+    return whole if check == whole[17] else None
 
 
 def uscc_shape(text: str) -> str | None:

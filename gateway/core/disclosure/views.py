@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, household_name
 from gateway.core.disclosure.narrowing import territory
-from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Summary
+from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
 from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
@@ -43,6 +43,7 @@ __all__ = [
     "FAILED",
     "HELD",
     "SUMMARY",
+    "WHOLE",
     "Mark",
     "View",
     "again_redacted",
@@ -57,6 +58,8 @@ __all__ = [
 
 HELD: Final = "held"
 FAILED: Final = "failed"
+WHOLE: Final = "*"
+"""What is counted as broken where a record could not be shown at all."""
 SUMMARY: Final = "summary"
 
 
@@ -113,6 +116,7 @@ def view(
     try:
         return _made(record, plan, policies, now, attributes, keyed)
     except Exception:  # noqa: BLE001  # whatever broke is not shown; `closed_gate` calls it `failed`
+        _count_failure(plan, policies, WHOLE)
         return None
 
 
@@ -132,46 +136,93 @@ def _made(
     texts = record.texts
     if plan.gate.requires and not _complete(record, plan):
         return None
-    fields: dict[str, Value] = {}
-    treatments = plan.treatments
+    get = raw.get
+    layout: _Layout | None = policies.memo.get(("layout", plan.plan_hash))
+    if layout is None or layout.steps is not plan.steps:
+        layout = _layout_of(plan, policies)
+    _, names, clear, treated, treatments = layout
+    fields: dict[str, Value] = dict(zip(names, map(get, clear), strict=True))
     changed: dict[str, str] | None = None
     withheld = False
-    get = raw.get
-    for name, mode, treat, option, hold in plan.steps:
-        if mode == Mode.CLEAR:
-            fields[name] = get(name)
-        elif mode == Mode.VALUE:
+    for name, mode, treat, option, hold in treated:
+        if mode == _VALUE:
             try:
                 shown = treat(get(name))
             except Exception:  # noqa: BLE001  # whatever broke: the field is dropped and marked, its value never shown
-                changed = changed if changed is not None else dict(treatments)
-                changed[name] = FAILED
+                del fields[name]
+                changed = _failed(plan, policies, name, treatments if changed is None else changed)
             else:
-                if shown is not DROPPED:
+                if shown is DROPPED:
+                    del fields[name]
+                else:
                     fields[name] = shown
-        elif mode == Mode.TEXT:
+        elif mode == _TEXT:
             text = texts.get(name)
             if text is None:
-                fields[name] = None
-            elif hold and (text.held or text.redactor != REDACTOR):
-                changed = changed if changed is not None else dict(treatments)
+                continue
+            if hold and (text.held or text.redactor != REDACTOR):
+                del fields[name]
+                changed = dict(treatments) if changed is None else changed
                 changed[name] = HELD
                 withheld = True
             else:
                 fields[name] = text.strict if option else text.third_parties
-        elif mode == Mode.PSEUDONYM:
+        elif mode == _PSEUDONYM:
             value = get(name)
-            shown = _pseudonym(keyed, name, treat, value) if value is not None else None
-            if shown is None and value is not None:
-                changed = changed if changed is not None else dict(treatments)
-                changed[name] = FAILED
-            elif shown is not DROPPED:
+            if value is None:
+                continue
+            shown = _pseudonym(keyed, name, treat, value)
+            if shown is None or shown is DROPPED:
+                del fields[name]
+                changed = _failed(plan, policies, name, treatments if changed is None else changed) if shown is None else changed
+            else:
                 fields[name] = shown
         else:
             fields[name] = _household(raw, record.region, option)
     if plan.summary is not None:
         fields[SUMMARY] = _summary(plan.summary, raw) if withheld else None
-    return _view(record, plan, policies, held, fields, dict(treatments) if changed is None else changed)
+    return _view(record, plan, policies, held, fields, treatments.copy() if changed is None else changed)
+
+
+class _Layout(NamedTuple):
+    """The steps of a plan as one pass takes them: all clear values at once, then each treated field in its place."""
+
+    steps: tuple[Step, ...]
+    names: tuple[str, ...]
+    clear: tuple[str, ...]
+    """Of each name where its value stands as it is; of a treated field a name that no record has, so that what stands is null."""
+    treated: tuple[Step, ...]
+    treatments: dict[str, str]
+    """What nearly every view of the plan says; each gets its own copy."""
+
+
+_NOWHERE: Final = ""
+_VALUE: Final = Mode.VALUE
+_TEXT: Final = Mode.TEXT
+_PSEUDONYM: Final = Mode.PSEUDONYM
+
+
+def _layout_of(plan: Plan, policies: Policies) -> _Layout:
+    layout = _Layout(
+        steps=plan.steps,
+        names=tuple(step.field for step in plan.steps),
+        clear=tuple(step.field if step.mode == Mode.CLEAR else _NOWHERE for step in plan.steps),
+        treated=tuple(step for step in plan.steps if step.mode != Mode.CLEAR),
+        treatments=dict(plan.treatments),
+    )
+    policies.memo["layout", plan.plan_hash] = layout
+    return layout
+
+
+def _failed(plan: Plan, policies: Policies, name: str, treatments: dict[str, str]) -> dict[str, str]:
+    """The treatments of a view of which one field broke, which is counted."""
+    _count_failure(plan, policies, name)
+    return {**treatments, name: FAILED}
+
+
+def _count_failure(plan: Plan, policies: Policies, name: str) -> None:
+    key = (plan.dataset, plan.tier, plan.purpose, plan.kind, name)
+    policies.failures[key] = policies.failures.get(key, 0) + 1
 
 
 def _pseudonym(keyed: Keyed | None, field: str, normalise: Treat, value: Value) -> Shown:

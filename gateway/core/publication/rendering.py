@@ -12,6 +12,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.pseudonyms import keyed
 from gateway.core.disclosure.views import View, view
 from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import head_bytes, instant, record_head, until
@@ -97,6 +98,7 @@ class Maker:
         self._now = now
         self._now_text = instant(now)
         self._digests = Digests(key)
+        self._names = keyed(key)  # of no recipient: what is made of them here are digests alone
         self._origin = origin
 
     def make(
@@ -135,7 +137,7 @@ class Maker:
 
     def _view(self, forms: Forms, record: Record) -> View | None:
         plan = forms.plan(record.dataset, record.kind)
-        seen = view(record, plan, self._policies, self._now, None) if plan is not None else None
+        seen = view(record, plan, self._policies, self._now, None, keyed=self._names) if plan is not None else None
         return seen if seen is not None and until(seen.valid_until) > self._now_text else None
 
     def _show(self, seen: View, record: Record, before: Told | None) -> tuple[Shown, Statement]:

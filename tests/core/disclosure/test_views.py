@@ -194,8 +194,10 @@ def test_a_failing_treatment_drops_the_field_and_says_so() -> None:
         Step("legal_representative", Mode.VALUE, broken, option=False, hold=False) if step.field == "legal_representative" else step
         for step in plan.steps
     )
-    made = view(penalty(), msgspec.structs.replace(plan, steps=steps), shipped(), NOW)
+    policies = msgspec.structs.replace(shipped(), failures={})
+    made = view(penalty(), msgspec.structs.replace(plan, steps=steps), policies, NOW)
     assert made is not None
+    assert policies.failures == {(PENALTIES, *PARTNER, "legal", "legal_representative"): 1}
     assert "legal_representative" not in made.fields
     assert made.treatments["legal_representative"] == "failed"
     assert made.fields["name"] == "通化市示例药业有限公司"
