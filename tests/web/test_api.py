@@ -239,7 +239,7 @@ def test_head_options_and_slash_everywhere(server: Server, path: str) -> None:
     full, head = server.get(path), server.client.head(path)
     assert head.status_code == full.status_code == 200
     assert head.content == b""
-    differing = {"date", "request-id", "ratelimit"}
+    differing = {"date", "request-id", "ratelimit", "request-cost"}
     assert {k: v for k, v in head.headers.items() if k not in differing} == {k: v for k, v in full.headers.items() if k not in differing}
     base = path.partition("?")[0]
     options = server.client.options(base)
@@ -327,7 +327,7 @@ def test_conditional_requests(server: Server, path: str) -> None:
     for wanted in (etag, etag.removeprefix("W/"), f'"x", {etag}', "*"):
         same = server.get(path, if_none_match=wanted)
         assert (same.status_code, same.content) == (304, b"")
-        differing = {"date", "request-id", "ratelimit", "content-length"}
+        differing = {"date", "request-id", "ratelimit", "request-cost", "content-length"}
         assert {k: v for k, v in same.headers.items() if k not in differing} == {
             k: v for k, v in full.headers.items() if k not in differing
         }
