@@ -14,7 +14,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admin_call, admins, audits, callers, custody, exchange, keys, lifecycle, policies, records, running
+from gateway.commands import admin_call, admins, audits, callers, custody, exchange, keys, lifecycle, policies, records, reviews, running
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -74,6 +74,7 @@ for _command in (
     admin_call.admin,
     callers.grant,
     callers.call,
+    reviews.review,
     exchange.agreement,
     exchange.exchange,
     audits.audit,

@@ -29,6 +29,9 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 SECONDS = 50
 """Life of an assertion; a gateway takes sixty at most."""
 
+Unreachable = httpx.HTTPError
+"""What a call raises when nobody answers."""
+
 
 def b64(data: bytes) -> str:
     """Base64url without padding."""

@@ -59,6 +59,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     method: Literal["get", "post"] = "get"
     files: tuple[str, ...] = ()
     """Media types of a file that is the body of a POST."""
+    body: type[Struct] | None = None
+    """Shape of the JSON body that a POST takes."""
     form: Schema | None = None
     """Of the form that a POST takes; its refusals are told in the words of RFC 6749."""
     example: Any

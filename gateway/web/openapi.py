@@ -96,6 +96,13 @@ def _form(schema: Schema) -> dict[str, Any]:
     return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": dict(schema)}}}
 
 
+def _request_body(described: Described) -> dict[str, Any]:
+    if described.body is None:
+        return {}
+    schema = {"$ref": _REFERENCE.format(name=described.body.__name__)}
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
 def _line_schema(name: str, components: Mapping[str, Any]) -> dict[str, Any]:
     items = components[name]["properties"].get("items", {})
     return dict(items.get("items", {}))
@@ -192,6 +199,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 "summary": described.summary,
                 "description": described.description,
                 "parameters": [_parameter(parameter) for parameter in described.takes],
+                **_request_body(described),
                 **({"requestBody": _file(described.files)} if described.files else {}),
                 **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
                 **_request_body(described),
@@ -269,6 +277,7 @@ TAGS: Final[Mapping[str, str]] = {
     "数据集": "Datasets and their dictionaries",
     "校验": "Checks that need no data",
     "接口": "The API itself: root, caller, keys, problems",
+    "审核": "Held texts and their reviewers, for departments",
     "报送": "Files of departments and districts",
     "凭证": "Tokens for apps of departments, partners, the province and the PBoC",
 }

@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, lookups, oauth, records, subjects, uploads
+from gateway.web.api import audit, basics, datasets, effective, lists, lookups, oauth, records, reviews, subjects, uploads
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
@@ -15,6 +15,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *lists.HANDLERS,
     *lookups.HANDLERS,
     *datasets.HANDLERS,
+    *reviews.HANDLERS,
     *uploads.HANDLERS,
     *oauth.HANDLERS,
 )
