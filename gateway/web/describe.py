@@ -47,8 +47,6 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     """Also takes `field=…`, `field__gte=…` for the filterable fields of one dataset."""
     public: bool = True
     """Whether everybody's document tells of it: what it takes may name fields that only some callers know of."""
-    body: type[Struct] | None = None
-    """Shape of the JSON body that a POST takes."""
     gives: type[Struct] | None = None
     """Shape of the JSON answer; None: what `media` says, as text."""
     items: bool = False

@@ -131,13 +131,6 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
     return content
 
 
-def _request_body(described: Described) -> dict[str, Any]:
-    if described.body is None:
-        return {}
-    schema = {"$ref": _REFERENCE.format(name=described.body.__name__)}
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
-
-
 def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
     responses: dict[str, Any] = {
@@ -199,7 +192,6 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 "summary": described.summary,
                 "description": described.description,
                 "parameters": [_parameter(parameter) for parameter in described.takes],
-                **_request_body(described),
                 **({"requestBody": _file(described.files)} if described.files else {}),
                 **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
                 **_request_body(described),
