@@ -72,7 +72,7 @@ async def look_up_person(services: Services, caller: Caller, asked: PersonAsked,
     held = scene.forms.plan_sets[asked.dataset]
     about = [number, *dict.fromkeys(record.subject_id for record in found)]
     bodies = await shown(scene, found)
-    await record_access(services, caller, (held,), SHAPE, len(bodies), about)
+    await record_access(services, scene.policies, caller, (held,), SHAPE, len(bodies), about)
     items: list[Any] = [localise(DOCUMENT.decode(body), language) if language != "zh-CN" else msgspec.Raw(body) for body in bodies]
     document = {"matches": items, "dataset_version": scene.head.version, "policy_version": scene.forms.version}
     made = answer(scene, marked(scene, ENCODER.encode(document)), rows=len(bodies)).unstored()

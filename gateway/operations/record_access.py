@@ -51,17 +51,24 @@ def shape_of(query: Query) -> str:
 
 
 async def record_access(
-    services: Services, caller: Caller, plan_sets: Iterable[PlanSet], shape: str, rows: int, subjects: Iterable[str]
+    services: Services,
+    policies: Policies,
+    caller: Caller,
+    plan_sets: Iterable[PlanSet],
+    shape: str,
+    rows: int,
+    subjects: Iterable[str],
 ) -> None:
     """One call of a bound caller, committed when this returns.
 
+    `policies` are those that the answer was made under, whatever is in force by now.
     `subjects` are opaque ids of subjects, or for a look-up that may miss the identifier asked for; they are kept as HMACs only.
     Raises AuditUnavailable: then nothing may be shown.
     """
     held: dict[str, PlanSet] = {each.dataset: each for each in plan_sets}
     names = sorted(held)
     dataset = names[0] if len(names) == 1 else ""
-    await _record(services, services.policies.current(), caller, held, shape, {dataset: rows}, {dataset: set(subjects)})
+    await _record(services, policies, caller, held, shape, {dataset: rows}, {dataset: set(subjects)})
 
 
 async def record_shown(scene: Scene, shape: str, bodies: Sequence[bytes], *, datasets: Iterable[str] | None = None) -> None:

@@ -265,4 +265,4 @@ async def _accessed(services: Services, caller: Caller, policies: Policies, shap
     for dataset, some in by_dataset.items():
         plan_set = policies.plan_sets.get((dataset, caller.tier, caller.purpose))
         if plan_set is not None:
-            await record_access(services, caller, [plan_set], shape, len(some), [held.subject_id for held in some])
+            await record_access(services, policies, caller, [plan_set], shape, len(some), [held.subject_id for held in some])

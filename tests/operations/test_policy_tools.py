@@ -228,7 +228,7 @@ async def test_apps_concerned_are_named_with_their_calls(town: Services) -> None
     held = policies.plan_set(PENALTIES, "department", "dept.supervision")
     assert held is not None
     for _ in range(3):
-        await record_access(town, caller, [held], "", 0, [])
+        await record_access(town, town.policies.current(), caller, [held], "", 0, [])
     changed = {(PENALTIES, "department", "dept.supervision"), (PENALTIES, "public", "open.read")}
     found = await apps_concerned(town, changed)
     assert [(one.app, one.tier, one.datasets, one.calls_30d) for one in found] == [

@@ -127,7 +127,7 @@ async def test_a_look_up_is_written_hit_or_miss(town: Services) -> None:
     held = town.policies.current().plan_set(PENALTIES, "department", "dept.supervision")
     assert held is not None
     for rows in (1, 0):
-        await record_access(town, OFFICER, [held], "lookup id_no name", rows, [person_number(1)])
+        await record_access(town, town.policies.current(), OFFICER, [held], "lookup id_no name", rows, [person_number(1)])
     hit, miss = await seen(town)
     assert (hit.row_count, miss.row_count) == (1, 0)
     assert hit.subjects == miss.subjects

@@ -63,7 +63,7 @@ class City(Struct, kw_only=True):
         return token
 
 
-def fill(folder: Path, database: str = "") -> City:
+def fill(folder: Path, database: str = "", subjects: int = SUBJECTS) -> City:
     """A gateway of Tonghua with the sample, everything rendered."""
     more = "".join(
         f'\n[[authorities]]\nuscc = "{each.uscc}"\nname = "{each.name}"\nregion = "{each.region}"\ncovers = {list(each.covers)}\n'.replace(
@@ -79,7 +79,7 @@ def fill(folder: Path, database: str = "") -> City:
         settings = city.settings()
         await set_up(settings, by="test")
         async with open_services(settings) as services:
-            for file in write_sample(folder / "sample", seed=7, subjects=SUBJECTS):
+            for file in write_sample(folder / "sample", seed=7, subjects=subjects):
                 await ingest(
                     services,
                     dataset=file.dataset,
