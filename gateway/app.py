@@ -41,7 +41,7 @@ READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
 AUDIT_LOOK_S = 0.5
-"""How often it is looked whether a checkpoint of the audit log is due."""
+"""How often it is looked whether a checkpoint of the audit log is due, and whether keys were exchanged."""
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
@@ -160,6 +160,8 @@ async def _keep_audit(services: Services, meter: Meter) -> None:
     due, retired_on = loop.time() + services.settings.audit_checkpoint_s, None
     while True:
         await asyncio.sleep(AUDIT_LOOK_S)
+        with suppress(GatewayError):  # told by the next transaction, which reads the key tables too
+            await services.store.refresh_keys()
         if loop.time() < due and services.trail.unsealed < ROWS_A_CHECKPOINT:
             continue
         due = loop.time() + services.settings.audit_checkpoint_s

@@ -19,6 +19,7 @@ from gateway.core.records.model import Redaction
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
+from gateway.store.sealing import scope_of
 from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE
 from gateway.store.store import Transaction
 from gateway.store.tables import changes, meta, records, subjects, text_decisions
@@ -243,10 +244,14 @@ async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor:
 
 
 async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction, Redaction]], *, reason: str | None, actor: str) -> None:
-    """Keep decisions: (record, field, the text as it was, the text as it was decided)."""
+    """Keep decisions: (record, field, the text as it was, the text as it was decided).
+
+    A reviewer's words may name somebody: they stand as ciphertext under the key of the record's subject.
+    """
+    sealed = await _sealed_reason(tx, decisions, reason)
     rows = [
-        (record_id, field, candidate_of(tx.vault, was), now.decided, _encode(now), reason, tx.now_text, actor)
-        for record_id, field, was, now in decisions
+        (record_id, field, candidate_of(tx.vault, was), now.decided, _encode(now), words, tx.now_text, actor)
+        for (record_id, field, was, now), words in zip(decisions, sealed, strict=True)
     ]
     for row in rows:
         await tx.execute(
@@ -255,6 +260,25 @@ async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction,
             )
         )
     await tx.insert(text_decisions, ("record_id", "field", "candidate", "decided", "result", "reason", "at", "actor"), rows)
+
+
+_OF_RECORDS = sa.select(records.c.record_id, records.c.subject_id, records.c.kind, records.c.dataset).where(
+    among(records.c.record_id, "wanted")
+)
+
+
+async def _sealed_reason(
+    tx: Transaction, decisions: Sequence[tuple[str, str, Redaction, Redaction]], reason: str | None
+) -> list[bytes | None]:
+    if reason is None:
+        return [None] * len(decisions)
+    ids = [record_id for record_id, *_ in decisions]
+    scopes = {
+        row.record_id: scope_of(row.kind, row.subject_id, row.dataset, tx.now.year) for row in await tx.all(_OF_RECORDS, {"wanted": ids})
+    }
+    deks = await tx.vault.deks(tx, scopes.values(), create=True)
+    places = [(record_id, f"{record_id}/{field}/{candidate_of(tx.vault, was)}") for record_id, field, was, _ in decisions]
+    return [tx.vault.seal(deks[scopes[record_id]], "text_decisions", "reason", place, reason.encode()) for record_id, place in places]
 
 
 # --- a word that outlives the process ---------------------------------------------------------------------------------

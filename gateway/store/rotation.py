@@ -20,7 +20,7 @@ from gateway.core.errors import StoreError
 from gateway.store.dialects import among
 from gateway.store.sealing import TABLE
 from gateway.store.store import KEYS_CHANGED, Row, Transaction
-from gateway.store.tables import audit, deks, in_parts, ingests, key_roots, meta, out_parts, record_versions, records
+from gateway.store.tables import audit, deks, in_parts, ingests, key_roots, meta, out_parts, record_versions, records, text_decisions
 from gateway.store.vault import dek_id_of, pack, suite_of, unpack
 
 _JOB: Final = "reencrypt"
@@ -46,6 +46,12 @@ PLACES: Final = (
         keys=("stream", "epoch", "name"),
         column="data",
         bound=lambda row: ("out_parts", "data", f"{row.stream}/{row.name}"),
+    ),
+    Place(
+        table=text_decisions,
+        keys=("record_id", "field", "candidate"),
+        column="reason",
+        bound=lambda row: ("text_decisions", "reason", f"{row.record_id}/{row.field}/{row.candidate}"),
     ),
     Place(
         table=in_parts,

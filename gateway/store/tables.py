@@ -297,7 +297,7 @@ text_decisions = Table(
     Column("candidate", String(64), primary_key=True),  # keyed digest of text, redactor version and redacted text
     Column("decided", String(12), nullable=False),      # released refused
     Column("result", LargeBinary, nullable=False),      # JSON Redaction: redacted text only, as the reviewer left it
-    Column("reason", Text),
+    Column("reason", LargeBinary),                      # ciphertext: a reviewer's words may name somebody
     Column("at", String(32), nullable=False),
     Column("actor", Text, nullable=False),
 )

@@ -556,7 +556,7 @@ def upgrade() -> None:
         sa.Column("candidate", sa.String(length=64), nullable=False),
         sa.Column("decided", sa.String(length=12), nullable=False),
         sa.Column("result", sa.LargeBinary(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("reason", sa.LargeBinary(), nullable=True),
         sa.Column("at", sa.String(length=32), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("record_id", "field", "candidate", name=op.f("pk_text_decisions")),
