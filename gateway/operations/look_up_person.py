@@ -42,6 +42,7 @@ SHAPE: Final = "lookup id_no:eq name:eq"
 LONGEST_NAME: Final = 50
 _NOT_IN_NAMES: Final = frozenset("*＊?？%％_＿×某0123456789０１２３４５６７８９[]()（）<>^$|\\")
 """Signs that stand for others, or are in no name."""
+_NO_KEY: Final = 0
 _NOBODY: Final = SubjectId("sub_")
 """Asked for when nobody has the number, so that a miss runs the statements of a hit."""
 
@@ -149,4 +150,6 @@ async def _find(scene: Scene, asked: PersonAsked, number: str) -> Sequence[Recor
         fields=columns_of(scene.forms) | {NUMBER, NAME},
         gates=scene.gates,
     )
+    if not records:
+        await reads.vault.deks_by_id(reads, (_NO_KEY,))  # where there is somebody, a data key is read
     return [record for record in records if is_about(record, number, asked.name)]

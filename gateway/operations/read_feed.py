@@ -101,7 +101,13 @@ def _known_item(scene: Scene, item: Item) -> Item | None:
     hidden = {name for reach in reaches for name in reach.plan_set.described} - {name for reach in reaches for name in reach.plan_set.shown}
     paths = item.fields_changed.split(",")
     shown = [path for path in paths if path.rpartition(".")[2] not in hidden]
-    return item if len(shown) == len(paths) else structs.replace(item, fields_changed=",".join(shown)) if shown else None
+    if len(shown) == len(paths):
+        return item
+    return structs.replace(item, fields_changed=",".join(shown)) if set(shown) - _MARKED else None
+
+
+_MARKED = frozenset({"marks"})
+"""What changes with any other field: alone it would tell of a hidden one."""
 
 
 async def _items(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
