@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from gateway.services import Services, open_services
 from gateway.store import audit
 from gateway.web.admin.routes import ROUTES, document
 from tests.administrators import Admin, enrolled
-from tests.house import settings_of, write_settings
+from tests.callers import Key
+from tests.house import CENTRE, settings_of, write_settings
 from tests.operations.changing import BASE, NARROW, write_folder
 from tests.web.serving import raw, serving
 
@@ -264,6 +266,36 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
     assert answer.status_code == 400
 
 
+async def test_apps_and_keys_over_the_api(house: AdminHouse) -> None:
+    """Register, issue, suspend, resume, revoke: as on the command line; a second person may not be the first, and a role is asked."""
+    developer = {"org": CENTRE, "org_name": "测试局", "kind": "department", "region": "220500", "name": "试", "tier": "developer"}
+    assert (await house.call("author", "POST", "/admin/v1/apps", developer)).json()["code"] == "role-missing"
+    made = (await house.call("operator", "POST", "/admin/v1/apps", developer)).json()
+    one = f"/admin/v1/apps/{made['app']}"
+    issued = (await house.call("operator", "POST", one + "/api-keys", {"days": 30})).json()
+    assert issued["key"].startswith("cxk_")
+    assert issued["key"] not in (await house.call("operator", "GET", one)).text
+    assert [each["app"] for each in (await house.call("operator", "GET", "/admin/v1/apps")).json()] == [made["app"]]
+    assert (await house.call("operator", "POST", one + "/suspend")).json()["state"] == "suspended"
+    assert (await house.call("operator", "POST", one + "/resume")).json()["state"] == "active"
+    key_id = issued["key"].split("_")[2]
+    assert (await house.call("operator", "POST", f"/admin/v1/credentials/{key_id}/revoke")).json()["revoked"]
+    office = (await house.call("operator", "POST", "/admin/v1/apps", developer | {"tier": "department", "name": "办"})).json()
+    key = Key("ES256", seed=9)
+    added = await house.call("operator", "POST", f"/admin/v1/apps/{office['app']}/keys", {"key": key.public_pem.decode()})
+    assert added.status_code == 200, added.text
+    for name, path, value, status in (
+        ("operator", "/admin/v1/apps/app_nobody/suspend", None, 404),
+        ("operator", "/admin/v1/apps", developer | {"more": 1}, 400),
+        ("operator", "/admin/v1/grants", {"text": "id = 1"}, 422),
+        ("approver", "/admin/v1/grants/nothing/approve", {"digest": "0" * 64}, 404),
+        ("operator", "/admin/v1/grants/nothing/revoke", None, 404),
+    ):
+        answer = await house.call(name, "POST", path, value)
+        assert answer.status_code == status, (path, answer.text)
+    assert (await house.call("operator", "GET", "/admin/v1/grants")).json() == []
+
+
 async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -> None:
     """Sixty lines a minute; the rest is counted."""
     for _ in range(70):
@@ -275,7 +307,7 @@ async def test_the_listeners_share_no_path(house: AdminHouse) -> None:
     """The public listener answers every administrators' path as one that does not exist, signed or not."""
     async with serving(create_app(house.services.settings)) as origin, httpx.AsyncClient(base_url=origin, timeout=20) as client:
         for route in ROUTES:
-            path = route.path.replace("{proposal}", "1").replace("{name}", "author")
+            path = re.sub(r"{[a-z]+}", "1", route.path)
             headers = crafted(house.admins["author"].signer, route.method, path)
             assert (await client.request(route.method, path, headers=headers)).status_code == 404, path
         assert (await raw(origin, b"GET /admin/v1/../v1/problems HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).status == 404
