@@ -31,6 +31,9 @@ STATUS: Final = {
     "proposal-unknown": 404,
     "policy-unknown": 404,
     "admin-unknown": 404,
+    "app-unknown": 404,
+    "key-unknown": 404,
+    "grant-unknown": 404,
     "approval-conflict": 409,
     "approval-stale": 409,
     "approval-missing": 409,
@@ -38,6 +41,10 @@ STATUS: Final = {
     "not-narrow-only": 409,
     "store-conflict": 409,
     "key-taken": 409,
+    "key-twice": 409,
+    "key-state": 409,
+    "grant-twice": 409,
+    "grant-state": 409,
     "role-conflict": 409,
 }
 """Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503."""
