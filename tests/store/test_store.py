@@ -281,7 +281,7 @@ async def test_server_that_goes_away_is_told(pg_database: str, pg_server: str, o
 
 async def test_broken_rule_of_the_tables_repeats_no_value(store: Store) -> None:
     """An error names a code and a constraint, never what was bound: not in its text, not in its cause."""
-    row = {"token_sha256": "geheim", "app": "geheim", "org": "o", "tier": "t", "purpose": "p", "issued_at": "i", "expires_at": "e"}
+    row = {"token_sha256": "geheim", "app": "geheim", "org": "o", "tier": "t", "access": b"[]", "issued_at": "i", "expires_at": "e"}
     with pytest.raises(StoreError) as refused:
         async with store.transaction() as tx:
             await tx.execute(sa.insert(tokens), [row, row])

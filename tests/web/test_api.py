@@ -255,6 +255,8 @@ def test_every_path_of_the_document_exists(server: Server) -> None:
     for handler in ROUTES:
         described = handler.opt.get("described")
         if isinstance(described, Described) and described.method == "get" and "{" not in handler.opt["template"]:
+            if described.tag == "审核":  # for reviewers alone: test_reviews
+                continue
             query = "&".join(f"{each.name}={each.example}" for each in described.takes if each.required)
             assert server.get(f"{handler.opt['template']}?{query}").status_code == 200, handler.opt["template"]
 
@@ -268,6 +270,8 @@ def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> 
     for handler in ROUTES:
         described = handler.opt.get("described")
         if not isinstance(described, Described) or described.gives is None or described.method != "get":
+            continue
+        if described.tag == "审核":  # for reviewers alone: test_reviews
             continue
         path = re.sub(r"{(\w+):str}", lambda match: examples[match[1]], handler.opt["template"])
         query = "&".join(f"{each.name}={each.example}" for each in described.takes if each.required)
@@ -564,7 +568,7 @@ def test_a_bad_credential_never_becomes_the_public(server: Server, authorization
     for path in ("/v1/me", f"/v1/subjects/{code}", "/v1/records?limit=1"):
         answer = server.get(path, authorization=authorization)
         problem(answer, 401, "credentials-invalid")
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert "Bearer realm=" in answer.headers["www-authenticate"]
 
 
 def test_two_credentials_are_none(server: Server, city: City) -> None:

@@ -1,7 +1,7 @@
 """What the detector of names knows of Chinese: ordinary words, single characters and given names, each with a cost.
 
 A cost is the negative natural logarithm of a frequency, so that the costs of a reading are added; the table is `words.txt`, whose
-head names its sources and licences (decision 0020). It is read once, when first asked for. This room must not judge a text.
+head names its sources and licences (decision 0013). It is read once, when first asked for. This room must not judge a text.
 """
 
 from collections.abc import Mapping

@@ -707,7 +707,7 @@ cells = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(data=st.data())
 def test_any_row_is_admitted_or_told(admit: Admit, catalogue: Catalogue, data: st.DataObject) -> None:
     """Whatever stands in the cells, the row is admitted or rejected with a published code, and the fault repeats no cell."""
