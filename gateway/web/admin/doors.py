@@ -148,7 +148,8 @@ _KEYS = "/admin/v1/credentials"
 _GRANTS = "/admin/v1/grants"
 
 ROUTES: tuple[Route, ...] = (
-    Route(method="GET", path=_APPS, command="key list-apps", summary="Apps with their keys", handler=listed, gives=list[manage_apps.AppLine]),
+    Route(method="GET", path=_APPS, command="key list-apps", summary="Apps with their keys", handler=listed,
+          gives=list[manage_apps.AppLine]),
     Route(method="POST", path=_APPS, command="key new-app", summary="Register an app", handler=new_app, takes=AppBody,
           gives=manage_apps.AppLine),
     Route(method="GET", path=f"{_APPS}/{{app}}", command="key list-apps", summary="One app", handler=shown, gives=manage_apps.AppLine),
