@@ -138,7 +138,7 @@ def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
         ).fetchone()[0]
         before = reads.by_code(code)
         connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
-        connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test')")
+        connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test', 1, NULL, NULL)")
         connection.commit()
         after = reads.by_code(code)
     connection.close()

@@ -60,6 +60,7 @@ async def look_up(request: AnyRequest) -> Reply:
     """Look a person up."""
     asked = await begin(request, LOOKUP)
     may_ask(asked.caller)
+    await asked.also_costs(asked.charge.costs.lookup - asked.charge.costs.request)  # beyond the request itself
     person = await _person(request)
     return asked.reply(await look_up_person(asked.services, asked.caller, person, asked.language))
 

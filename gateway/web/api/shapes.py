@@ -136,7 +136,7 @@ class Envelope(Struct, kw_only=True):
     self: Uri
     count: dict[str, Any] | None
     facets: dict[str, Any] | None
-    as_of: Instant
+    as_of: Instant | None
     dataset_version: Version
     policy_version: Count
     notice: dict[str, Any] | None
