@@ -80,7 +80,7 @@ async def record_shown(scene: Scene, shape: str, bodies: Sequence[bytes], *, dat
         return
     held = scene.forms.plan_sets
     asked = held if datasets is None else {name: held[name] for name in datasets if name in held}
-    if _owed(asked) < _CALL:
+    if _owed(scene.policies, asked) < _CALL:
         _count(scene.services, scene.caller, asked)
         return
     counts: Counter[str] = Counter()
@@ -140,9 +140,14 @@ def _obligations(held: PlanSet) -> Obligations:
     return strictest(plan.obligations for plan in held.plans.values())
 
 
-def _owed(held: Mapping[str, PlanSet]) -> int:
+def _owed(policies: Policies, held: Mapping[str, PlanSet]) -> int:
     """How strict the strictest of these plan sets is."""
-    return max((AUDITS.index(_obligations(each).audit) for each in held.values()), default=0)
+    key = ("audit-owed", *(each.hash for each in held.values()))
+    known: int | None = policies.memo.get(key)
+    if known is None:
+        known = max((AUDITS.index(_obligations(each).audit) for each in held.values()), default=0)
+        policies.memo[key] = known
+    return known
 
 
 def _count(services: Services, caller: Caller, held: Mapping[str, PlanSet]) -> None:
@@ -158,7 +163,7 @@ async def _record(
     counts: Mapping[str, int],
     subjects: Mapping[str, set[str]],
 ) -> None:
-    owed = _owed(held)
+    owed = _owed(policies, held)
     if owed < _CALL:
         _count(services, caller, held)
         return

@@ -130,6 +130,7 @@ class Limiter:
         self._exports: dict[str, int] = {}
         self._known: Policies | None = None
         self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
+        self._classes: dict[tuple[str, str], str] = {}
         self._costs = _UNPRICED
         self._alarmed = -ALARM_EVERY_S
 
@@ -149,9 +150,17 @@ class Limiter:
         policies = self._known
         if policies is None or caller.plan_tier == "public":  # developer reads public's plans with more quota of its own
             return own
+        asked = caller.plan_tier, caller.purpose
+        if asked not in self._classes:
+            self._classes[asked] = self._narrowest(policies, own, *asked)
+        return self._classes[asked]
+
+    @staticmethod
+    def _narrowest(policies: Policies, own: str, tier: str, purpose: str) -> str:
+        """Of a tier's own rate class and those that plans of this purpose oblige to, the one that fills slowest."""
         owed = {
             plan.obligations.rate_class
-            for held in policies.sets_of(caller.plan_tier, caller.purpose)
+            for held in policies.sets_of(tier, purpose)
             for plan in held.plans.values()
             if plan.obligations.rate_class in policies.rate_classes
         }
@@ -167,7 +176,7 @@ class Limiter:
         policies = self._policies()
         if policies is self._known:
             return
-        self._known = policies
+        self._known, self._classes = policies, {}
         self._costs = policies.costs if policies is not None else _UNPRICED
         classes = {} if policies is None else policies.rate_classes
         made = {

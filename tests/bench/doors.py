@@ -72,7 +72,7 @@ async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
         from gateway.core.callers.proof import nonce_of
 
         made = proof(key, "GET", origin + path, now(), token, nonce=nonce_of(nonce_key, now()))
-        said = {"authorization": f"DPoP {token}", "dpop": made, "purpose": purpose, "case-ref": "1", "accept-language": "en"}
+        said = {"authorization": f"DPoP {token}", "dpop": made, "purpose": purpose, "case-ref": "BENCH-1", "accept-language": "en"}
         return [(name.encode(), value.encode()) for name, value in said.items()]
 
     rates: dict[str, list[float]] = {"office": [], "open": [], "department": []}
