@@ -258,6 +258,10 @@ class Clock:
         """The instant that counts as now."""
         return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
 
+    def ahead_s(self) -> float:
+        """By how many seconds this clock is ahead of the machine's at this moment; behind it: negative."""
+        return self._offset.total_seconds() if self._fixed is None else (self._fixed - datetime.now(UTC)).total_seconds()
+
 
 _DURATION = msgspec.json.Decoder(timedelta)
 

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy, Unavailable
 from gateway.services import Services
-from gateway.settings import Settings
+from gateway.settings import Settings, clock_of
 from gateway.web.cursors import Cursors
 from gateway.web.documents import Documents
 from gateway.web.limits import Limiter
@@ -34,7 +34,7 @@ class House:
         self._services: Services | None = None
         self._cursors: Cursors | None = None
         self._validators: Validators | None = None
-        shared = SharedBuckets(settings.limits_url) if settings.limits_url != "memory" else None
+        shared = SharedBuckets(settings.limits_url, ahead_s=clock_of(settings).ahead_s()) if settings.limits_url != "memory" else None
         self.limits = Limiter(self._policies, meter=meter, shared=shared, factor=settings.quota_factor)
 
     def _policies(self) -> Policies | None:

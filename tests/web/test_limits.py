@@ -276,6 +276,17 @@ async def test_shared_buckets_count_like_those_in_memory(valkey_url: str) -> Non
     await shared.close()
 
 
+async def test_the_day_of_a_quota_is_the_offices(valkey_url: str) -> None:
+    """A test mode a day ahead (CHENGXIN_NOW=+P1D) finds a spent day quota full again, in the shared buckets too."""
+    quotas = (Quota(name="day", q=10, w=86_400),)
+    today, tomorrow = SharedBuckets(valkey_url), SharedBuckets(valkey_url, ahead_s=86_400)
+    assert await today.take("day-ahead", quotas, 50) == (True, (0.0,))
+    assert not (await today.take("day-ahead", quotas, 5))[0]
+    assert (await tomorrow.take("day-ahead", quotas, 5)) == (True, (45.0,))
+    await today.close()
+    await tomorrow.close()
+
+
 async def test_a_key_names_nobody(valkey_url: str) -> None:
     """What stands in Valkey is a digest and two numbers: no organisation, app or address."""
     shared = SharedBuckets(valkey_url)
