@@ -107,7 +107,16 @@ class Server:
     def __init__(self, app: FrontDoor) -> None:
         self.app = app
         self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, proxy_headers=False, lifespan="on")
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=0,
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                lifespan="on",
+                timeout_graceful_shutdown=5,
+            )
         )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.origin = ""
