@@ -26,7 +26,7 @@ from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places
 from gateway.core.disclosure.told import told
 from gateway.core.records.model import Redaction
 
-REDACTOR: Final = "2"
+REDACTOR: Final = "3"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 PERSONAL_TYPES: Final = frozenset(

@@ -13,7 +13,7 @@ from gateway.core.disclosure.digit_runs import Span
 
 _TELLING: Final = re.compile(
     "患|携带者|感染者|病人|孕|娠|截肢|断裂|坏死|家住|现住|现居|居住|住处|住在|住于|租住|残|诊断|确诊|查出|罹|骨折|流产|抑郁|阳性|癌|瘤|岁|年级"
-    "|幼儿园|住址|户籍|暂住|家庭地址|出生地"
+    "|幼儿园|住址|户籍|暂住|家庭地址|出生地|住[^所宿房建院户宅址]"
 )
 """Without one of these nothing is told."""
 _STOP: Final = "^，。；、,.;：:（）()\\n“”"
@@ -59,6 +59,11 @@ _LIVES: Final = re.compile(
     "(?:家住|现住|现居|租住[在于]?|居住[在于]|暂住[在于]?|住在|住于|住处[是为在:]{1,2})"
     f"([{_STOP}]{{2,30}}?(?:[号组室栋幢楼村屯委]|小区|单元)[{_STOP}]{{0,12}})"
 )
+_RESIDES: Final = re.compile(
+    f"住(?![所宿房建院户宅址处改店持进在于])(?=[{_STOP}]{{1,12}}(?:[省市县区旗州乡镇街路巷弄屯村社道]|胡同))"
+    f"([{_STOP}]{{2,30}}?(?:[0-9零〇一二三四五六七八九十百]{{1,6}}(?:号楼?|[组室栋幢户委队]|单元)|[屯村沟])[{_STOP}]{{0,12}})"
+)
+"""The plain word of decisions, 张某，男，住某区某街九号, behind no cue."""
 
 
 def told(copy: str) -> Iterator[Span]:
@@ -71,7 +76,8 @@ def told(copy: str) -> Iterator[Span]:
     for pattern in _MINOR:
         for found in pattern.finditer(copy):
             yield Span(found.start(), found.end(), "未成年", found[0])
-    for lives in _LIVES.finditer(copy):
-        yield Span(lives.start(1), lives.end(1), "地址", lives[1])
+    for pattern in (_LIVES, _RESIDES):
+        for lives in pattern.finditer(copy):
+            yield Span(lives.start(1), lives.end(1), "地址", lives[1])
     for home in _HOME.finditer(copy):
         yield Span(home.start(2), home.end(2), "地址", home[2])
