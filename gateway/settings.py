@@ -74,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest life of a client assertion, seconds."""
     dpop_window_s: Annotated[int, Meta(ge=5, le=30)] = 30
     """How far the `iat` of a DPoP proof may lie from now, seconds."""
+    query_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    """How long the rows of one page may be looked for, seconds; then 503 `query-timeout`."""
     credential_cache_s: Annotated[int, Meta(ge=0, le=5)] = 5
     """How long a process may believe what it last read of apps, keys, tokens and grants, seconds: revocation is effective within it."""
     replay_url: str = "memory"
@@ -258,9 +260,10 @@ class Clock:
         """The instant that counts as now."""
         return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
 
-    def ahead_s(self) -> float:
-        """By how many seconds this clock is ahead of the machine's at this moment; behind it: negative."""
-        return self._offset.total_seconds() if self._fixed is None else (self._fixed - datetime.now(UTC)).total_seconds()
+    def days_ahead(self) -> int:
+        """By how many whole days this clock is ahead of the machine's; behind it: negative. Processes of one office say the same."""
+        ahead = self._offset if self._fixed is None else self._fixed - datetime.now(UTC)
+        return round(ahead / timedelta(days=1))
 
 
 _DURATION = msgspec.json.Decoder(timedelta)

@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_two_packages_and_the_rules(wheel: Path) -> None:
     ):
         assert needed in names
     assert any(name.startswith("gateway/web/static/") for name in names)
-    assert not any(name.endswith((".pyc", ".db")) or "/tests/" in name.removeprefix("gateway/shipped_policies") for name in names)
+    assert not any(name.endswith((".pyc", ".db")) or "/tests/" in name.removeprefix("gateway/shipped_policies/") for name in names)
 
 
 def test_the_program_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:

@@ -285,6 +285,12 @@ class Unavailable(RequestError):
     code = "unavailable"
 
 
+class QueryTimeout(RequestError):
+    """A page took longer than the gateway gives one; narrower conditions help, or `limit=all`."""
+
+    code = "query-timeout"
+
+
 class NoActivePolicy(RequestError):
     """No policy has been activated in this store."""
 

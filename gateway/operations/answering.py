@@ -18,6 +18,7 @@ from gateway.core.errors import CaseRefMissing
 from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.operations.asking import Answer, Language
+from gateway.operations.effort import Effort
 from gateway.operations.reaching import Gates, gates_of, owed_of
 from gateway.services import Services
 from gateway.store import feed
@@ -42,6 +43,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     now: datetime
     now_text: str
     language: Language
+    effort: Effort
     gates: Gates = ()
     """What the caller reaches, as the store asks it; of no meaning for the public."""
 
@@ -104,6 +106,7 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         now=now,
         now_text=now.astimezone(UTC).isoformat()[:19] + "Z",
         language=language,
+        effort=Effort(services.settings.query_timeout_s),
         gates=gates,
     )
 
@@ -148,6 +151,7 @@ def answer(
         policy_plan=forms.plan_hash,
         links=links,
         rows=rows,
+        looked_at=scene.effort.rows,
         sample=scene.services.settings.demo,
         file_name=file_name,
     )

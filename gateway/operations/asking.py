@@ -79,6 +79,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """(relation, absolute URL) for the `Link` header: next, prev, first, canonical …"""
     rows: int | None = None
     """Rows of a page, for cost and metrics; None for a single document."""
+    looked_at: int = 0
+    """Rows that were looked at for it: what is paid beside the request."""
     tally: Tally | None = None
     """Of a stream: how many rows it has sent so far."""
     sample: bool = False

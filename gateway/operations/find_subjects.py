@@ -16,6 +16,7 @@ from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
 from gateway.operations import owing, pages
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin
 from gateway.operations.asking import Answer, Ask
+from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
 from gateway.operations.live_records import live_subject
 from gateway.operations.look_up import Found, look_up, meant_names, shown_subject
@@ -72,6 +73,7 @@ def _conditions(query: Query) -> tuple[tuple[Condition, ...], tuple[Predicate, .
 async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
     reads = scene.services.store.reads
     if query.limit is None:
+        scene.effort.take_your_time()
         ready = ask.format != "csv" and _as_is(scene, form)
         return pages.export_answer(scene, ask, form, await _exported(scene, query, _everything(scene, query)), ready=ready, name="subjects")
     position = ask.pages.position(scene.forms.tag)
@@ -151,6 +153,7 @@ async def _browse_step(
             )
         else:
             rows = await walks.all_subjects(scene.services.store.reads, gates=scene.gates, limit=size, key=key, back=back)
+        await scene.effort.looked_at(len(rows))
         for subject_id, body in await _bodies(scene, rows, query, predicates):
             if len(found) == limit:
                 return found, True
@@ -169,6 +172,7 @@ async def _bodies(scene: Scene, rows: Sequence[Row], query: Query, predicates: S
         body: bytes | None = row.payload if true else None
         if not true:
             subject = await renderings.subject_by_id(scene.services.store.reads, row.subject_id)
+            await scene.effort.looked_at(MADE_ANEW)
             made = await live_subject(scene, subject) if subject is not None else None
             body = made[0] if made is not None else None
         if body is None:

@@ -181,6 +181,9 @@ def _check(policies: Policies, app: App, grant: Grant) -> None:
             raise _invalid("there is no such division", "regions")
         if app.kind in HOME_KINDS and not covers(app.region, region):
             raise _invalid("a division outside the organisation's own", "regions")
+    theme = dataset.fields.get("theme")
+    if set(grant.themes) - set(theme.values if theme is not None else ()):
+        raise _invalid("a theme that the dataset does not have (the code, not its label)", "themes")
     if set(grant.ceilings) - set(dataset.fields):
         raise _invalid("a ceiling for a field that the dataset does not have", "ceilings")
 

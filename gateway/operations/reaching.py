@@ -29,7 +29,7 @@ def _gates(forms: Forms) -> list[Reach]:
     for dataset, reaches in forms.reaches.items():
         for reach in reaches:
             for kind, plan in reach.plan_set.plans.items():
-                found.setdefault((dataset, territory(plan), reach.attributes), []).append(kind)
+                found.setdefault((dataset, territory(plan, reach.attributes), reach.attributes), []).append(kind)
     return [
         Reach(dataset=dataset, kinds=tuple(kinds), rule=rule, attributes=attributes)  # type: ignore[arg-type]  # as put in above
         for (dataset, rule, attributes), kinds in found.items()

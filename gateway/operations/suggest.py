@@ -26,7 +26,7 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
     scene = await begin(services, caller, ask.language)
     text = ask.params.get("q", "")
     limit = ask.params.get("limit", str(MAX_OFFERS))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_OFFERS):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_OFFERS):
         raise pages.invalid("limit", "应为 1 至 10 的整数")
     kinds = (ask.params["kind"],) if "kind" in ask.params else ("subject", "dataset", "field")
     if not 1 <= len(normalise(text)) <= MAX_QUERY:

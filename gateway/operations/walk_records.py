@@ -55,6 +55,7 @@ async def walk_records(
     owed = owed_of(scene.forms, tuple(chosen))
     shape = shape_of(query)
     if bulk:
+        scene.effort.take_your_time()
         return await _export(scene, ask, form, plan, source, chosen, owed=owed, shape=shape, name=name)
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False

@@ -87,6 +87,7 @@ class Rendered:
             back=back,
             payload=payload,
         )
+        await scene.effort.looked_at(len(rows))
         stale = [row.record_id for row in rows if not row.fresh]
         anew = await live(scene, stale, listing=plan.listing, seqs={row.record_id: row.seq for row in rows}) if stale else {}
         count = len(plan.order) + 1
@@ -125,6 +126,7 @@ class Live:
             key=keys[-1] if keys else None,
             back=back,
         )
+        await scene.effort.looked_at(len(ids))
         made = await live(scene, ids, listing=plan.listing)
         return [Row((record_id,), made.get(record_id)) for record_id in ids]
 
@@ -145,6 +147,7 @@ class Reached:
         ids = await walks.reached_page(
             scene.services.store.reads, conditions, gates=scene.gates, limit=size, key=keys[-1] if keys else None, back=back
         )
+        await scene.effort.looked_at(len(ids))
         made = await live(scene, ids, listing=plan.listing)
         found = {record_id: body for record_id, body in made.items() if _still(plan, body) is not None}
         return [Row((record_id,), found.get(record_id)) for record_id in ids]

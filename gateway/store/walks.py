@@ -82,6 +82,8 @@ def _page(shape: Shape) -> sa.Select[Any]:
 
 _NULLABLE = frozenset({"severity", "source", "list"})
 _INDEXED = frozenset({"dataset", "list", "subject_id", "bulk"})
+_SHORT = 101
+"""Rows of the largest page, and the one that tells of more."""
 
 
 def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bool, back: bool, payload: Payload, probe: bool) -> Shape:
@@ -110,12 +112,12 @@ async def page(
 ) -> list[Row]:
     """At most `limit` rows after the keys, each with `fresh`, `payload`, `seq` and its own keys k0, k1, … (the id last).
 
-    Short when only indexed columns are asked for in order of id; else off the loop.
+    In the loop when it is short: a page's rows by indexed columns in order of id; else off it.
     """
     statement = _page(_shape(conditions, order, after=keys is not None, back=back, payload=payload, probe=True))
     params: dict[str, Any] = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot, "limit": limit}
     params.update({f"k{place}": key for place, key in enumerate(keys or ())})
-    if not order and all(each.column in _INDEXED for each in conditions):
+    if not order and limit <= _SHORT and all(each.column in _INDEXED for each in conditions):
         return await source.all(statement, params)
     return await source.slow(statement, params)
 

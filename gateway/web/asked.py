@@ -11,6 +11,7 @@ from typing import cast
 from urllib.parse import quote
 
 from gateway.core.callers.api_keys import SCOPES
+from gateway.core.callers.buckets import FIFTHS
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
@@ -175,6 +176,8 @@ class Asked:
             headers.append((b"content-disposition", disposition(answer.file_name)))
         if answer.sample:
             headers.append(replies.SAMPLE)
+        if answer.looked_at:
+            self.charge.extra += answer.looked_at * FIFTHS // self.charge.costs.export_rows
         reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
         if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
             self.charge.tally = answer.tally

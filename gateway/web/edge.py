@@ -1,7 +1,7 @@
 """The front door: an ASGI application around everything else.
 
-A request passes here first, in this order: the public lane → limits of URL and header fields → broken encodings → odd paths → what an
-anonymous request is known to cost → OPTIONS → the framework (HEAD as GET without a body). Every answer leaves with the common header
+A request passes here first, in this order: the public lane → what an anonymous request is known to cost → limits of URL and header
+fields → broken encodings → odd paths → OPTIONS → the framework (HEAD as GET without a body). Every answer leaves with the common header
 fields, a request id and the state of its caller's quota, and is counted under its route template. Whatever raises before the first
 byte becomes a problem here; after it the connection breaks off visibly.
 
@@ -193,10 +193,10 @@ class FrontDoor:
 
         try:
             try:
-                check_target(scope)
-                await self._refuse_key(scope)
                 if counted:
                     await self._admit(scope)
+                check_target(scope)
+                await self._refuse_key(scope)
                 await self._dispatch(scope, receive, sending)
             except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
                 if seen:
@@ -221,6 +221,8 @@ class FrontDoor:
         """
         query: bytes = scope["query_string"]
         target = scope["path"].encode("utf-8", "surrogateescape") + b"?" + query
+        if b"%" in target:
+            target = unquote_to_bytes(target)
         if _KEY_MARK not in target or IN_TEXT.search(target) is None:
             return
         if self.exposed is not None and await self.exposed(target):
@@ -228,7 +230,7 @@ class FrontDoor:
             telemetry.log.warning("api-key-exposed", request_id=scope["state"]["request_id"])
         for piece in query.split(b"&"):
             name, _, value = piece.partition(b"=")
-            if IN_TEXT.search(value) is not None:
+            if IN_TEXT.search(unquote_to_bytes(value)) is not None:
                 raise UnknownParameter(errors=(ErrorItem("unknown", "未知参数", parameter=echo(name.decode("latin-1"))),))
 
     async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
@@ -243,7 +245,7 @@ class FrontDoor:
         return self.limits.fields(charge)
 
     async def _admit(self, scope: Scope) -> None:
-        """Take what a request without a credential is known to cost; with one, its story names the payer.
+        """Take what a request without a credential is known to cost; with one, its story names the payer, and unnamed it has failed.
 
         Raises Refusal `quota-exceeded`.
         """
@@ -259,9 +261,13 @@ class FrontDoor:
         """What the answer costs in all, taken; the header fields that say so."""
         state = scope["state"]
         network = state.get("network") or network_of(scope, self._proxies)
-        if status == 401 and not state.get("nonce_asked"):
-            self.limits.failed(network)
-        charge: Charge = state.get("charge") or self.limits.anonymous(network)
+        charge: Charge | None = state.get("charge")
+        if charge is None:  # a credential that nobody believed, or that nothing asked for: no neighbour pays for it
+            if not state.get("nonce_asked"):
+                self.limits.failed(network)
+            charge = self.limits.anonymous(network)
+            await self.limits.settle(charge, 0)
+            return self.limits.fields(charge)
         costs = charge.costs
         cost = 0 if status == 429 else costs.head if method == "HEAD" else costs.not_modified if status == 304 else costs.request
         await self.limits.settle(charge, cost + charge.extra if status != 429 else 0)

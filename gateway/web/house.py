@@ -34,7 +34,7 @@ class House:
         self._services: Services | None = None
         self._cursors: Cursors | None = None
         self._validators: Validators | None = None
-        shared = SharedBuckets(settings.limits_url, ahead_s=clock_of(settings).ahead_s()) if settings.limits_url != "memory" else None
+        shared = SharedBuckets(settings.limits_url, days_ahead=clock_of(settings).days_ahead()) if settings.limits_url != "memory" else None
         self.limits = Limiter(self._policies, meter=meter, shared=shared, factor=settings.quota_factor)
 
     def _policies(self) -> Policies | None:

@@ -345,11 +345,8 @@ class Limiter:
 
 
 def known_cost(charge: Charge, scope: Scope) -> int:
-    """What a request costs at least, before it is answered: little where the answer may be short."""
-    if scope["state"].get("head") or scope["method"] == "HEAD":
-        return charge.costs.head
-    conditional = any(name == b"if-none-match" for name, _ in scope["headers"])
-    return charge.costs.not_modified if conditional else charge.costs.request
+    """What must be there before a request is answered; what a 304 did not need is given back."""
+    return charge.costs.head if scope["state"].get("head") or scope["method"] == "HEAD" else charge.costs.request
 
 
 async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:

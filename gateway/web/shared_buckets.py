@@ -56,11 +56,11 @@ class Unreachable(Exception):
 class SharedBuckets:
     """The buckets of all processes of a gateway.
 
-    `ahead_s`: seconds by which the office's clock is ahead of the server's; other than 0 in test mode only.
+    `days_ahead`: by how many days the office's clock is ahead of the server's; other than 0 in test mode only.
     """
 
-    def __init__(self, url: str, *, ahead_s: float = 0) -> None:
-        self._ahead = repr(ahead_s)
+    def __init__(self, url: str, *, days_ahead: int = 0) -> None:
+        self._ahead = days_ahead * 86_400
         self._client = valkey.Valkey.from_url(
             url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, decode_responses=True, retry_on_timeout=False
         )

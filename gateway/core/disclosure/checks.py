@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.core.disclosure.fitting import misfit
 from gateway.core.disclosure.naming import fault_at
-from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
+from gateway.core.disclosure.plans import GUESSABLE, OWN_FIELDS, PERSONAL_CLASSES, SHARING_TIERS, Plan, Reasons
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import (
@@ -39,6 +39,7 @@ _FREE_TO_ALLOW: Final = frozenset({"lookup", "export", "delta"})
 """Capabilities that a field may have without being shown clear (§6)."""
 _FULL_TEXT_TIERS: Final = frozenset({"department", "supervisor"})
 _PUBLIC_TEXT: Final = Redact(profile="strict", hold=True)
+_STRICT: Final = Redact(profile="strict")
 _DEVELOPER: Final = "developer"
 _ABOVE: Final = {tier: frozenset(wide for narrow, wide in TIER_ORDER if narrow == tier) for tier in TIERS}
 
@@ -99,6 +100,16 @@ def _cell_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, texts: 
         elif plan.tier == "public" and not leq(cell.treatment, _PUBLIC_TEXT):
             hint = 'text = { do = "redact", profile = "strict", hold = true }'
             yield _fault(cell, "policy-S8", name, f"the public text {name} needs profile strict with hold", hint)
+        told = next((own for own in sorted(OWN_FIELDS) if _hides(plan, own)), None)
+        if told is not None and not leq(cell.treatment, _STRICT):
+            detail = f"the text {name} would name the subject to {where}, whose {told} is not shown clear"
+            yield _fault(cell, "policy-S8", name, detail, "profile strict, or the name clear")
+
+
+def _hides(plan: Plan, own: str) -> bool:
+    """Whether the plan shows a name or number of the subject, where that is personal, less than clear."""
+    cell = plan.reasons.get(own)
+    return cell is not None and cell.class_ in PERSONAL_CLASSES and not isinstance(cell.treatment, Clear)
 
 
 def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: Rule) -> Iterator[PolicyError]:

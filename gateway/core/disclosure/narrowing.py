@@ -18,12 +18,13 @@ from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.assembling import Assembler
 from gateway.core.disclosure.fitting import misfit
 from gateway.core.disclosure.gates import MEMO_LIMIT
-from gateway.core.disclosure.plans import Plan, PlanSet, Policies, Reasons, digest
-from gateway.core.disclosure.row_language import NOBODY, All, Attribute, Attributes, RowRule, Within
-from gateway.core.disclosure.treatments import DROP, Clear, Drop, Treatment, describe, meet, rank, treatment_of
+from gateway.core.disclosure.plans import OWN_FIELDS, Plan, PlanSet, Policies, Reasons, digest
+from gateway.core.disclosure.row_language import NOBODY, All, Attribute, Attributes, Member, RowRule, Within
+from gateway.core.disclosure.treatments import DROP, Clear, Drop, Redact, Treatment, describe, meet, rank, treatment_of
 from gateway.core.records.model import Capability, Dataset, Field, SubjectKind
 
 _GRANTED: Final = Within("region", Attribute("$grant.regions"))
+_THEMED: Final = Member("theme", "text", Attribute("$grant.themes"))
 
 
 class Reach(Struct, frozen=True, kw_only=True):
@@ -34,11 +35,16 @@ class Reach(Struct, frozen=True, kw_only=True):
     attributes: Attributes
 
 
-def territory(plan: Plan) -> RowRule | None:
-    """Which rows a plan may show to its caller: its `rows`, and for bound tiers what lies in the grant's regions; None: all."""
+def territory(plan: Plan, attributes: Attributes) -> RowRule | None:
+    """Which rows a plan may show to its caller; None: all.
+
+    Its `rows`, and for bound tiers what lies in the grant's regions and, where the grant names themes, on one of them: a dataset without
+    themes then shows nothing.
+    """
     if plan.tier not in BOUND_TIERS:
         return plan.rows
-    return _GRANTED if plan.rows is None else All((_GRANTED, plan.rows))
+    parts = [_GRANTED, *([_THEMED] if attributes.grant_themes else []), *([] if plan.rows is None else [plan.rows])]
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
 def grant_digest(grants: Iterable[Grant]) -> str:
@@ -80,7 +86,7 @@ def _ceilings(grants: Iterable[Grant]) -> dict[str, list[str]]:
 
 def _narrowed_plan(dataset: Dataset, kind: SubjectKind, plan: Plan, ceilings: Mapping[str, list[tuple[str, Treatment]]]) -> Plan:
     cells = {name: _narrowed_cell(dataset.fields[name], kind, cell, ceilings.get(name, ())) for name, cell in plan.reasons.items()}
-    cells = _without_better_twins(dataset, cells)
+    cells = _without_telling_texts(dataset, plan.reasons, _without_better_twins(dataset, cells))
     if all(cells[name].treatment == cell.treatment for name, cell in plan.reasons.items()):
         return plan
     parts = Assembler().parts(dataset, kind, cells)
@@ -130,6 +136,22 @@ def _without_better_twins(dataset: Dataset, cells: Mapping[str, Reasons]) -> dic
                 said = "derived from a field that is shown less: drop"
                 found[name] = structs.replace(cell, treatment=DROP, capabilities=(), steps=(*cell.steps, said))
                 changed = True
+    return found
+
+
+def _without_telling_texts(dataset: Dataset, before: Mapping[str, Reasons], cells: Mapping[str, Reasons]) -> dict[str, Reasons]:
+    """A text that would still name the subject is shown as strictly as the field that no longer does (channel 19)."""
+    found = dict(cells)
+    hidden = next((name for name in sorted(OWN_FIELDS & set(found)) if found[name].treatment != before[name].treatment), None)
+    if hidden is None:
+        return found
+    for name, cell in found.items():
+        if not dataset.fields[name].text:
+            continue
+        strict = meet(cell.treatment, Redact(profile="strict", hold=isinstance(cell.treatment, Redact) and cell.treatment.hold))
+        if strict != cell.treatment:
+            said = f"the subject's {hidden} is shown less: {describe(strict)}"
+            found[name] = structs.replace(cell, treatment=strict, capabilities=_rights(cell, strict), steps=(*cell.steps, said))
     return found
 
 

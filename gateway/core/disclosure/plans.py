@@ -105,6 +105,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     date_field: str | None
 
 
+OWN_FIELDS: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
+"""Fields that name the record's own subject; the text profile `third_parties` leaves them in."""
+
+
 class Reasons(Struct, frozen=True, kw_only=True):
     """Why a cell is as it is; what `explain` prints."""
 

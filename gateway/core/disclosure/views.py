@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from gateway.core.disclosure.gates import Standing, ending, row_gate, standing
 from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, household_name
 from gateway.core.disclosure.narrowing import territory
-from gateway.core.disclosure.plans import PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
+from gateway.core.disclosure.plans import OWN_FIELDS, PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
 from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
@@ -257,7 +257,7 @@ def _reached(record: Record, raw: Mapping[str, Value], plan: Plan, policies: Pol
     key = ("territory", plan.plan_hash, attributes)
     memo = policies.memo
     if key not in memo:
-        rule = territory(plan)
+        rule = territory(plan, attributes)
         memo[key] = None if rule is None else predicate(rule, attributes)
     holds: Holds | None = memo[key]
     return holds is None or holds({**raw, **envelope_values(record)})
@@ -373,8 +373,6 @@ def _summary(summary: Summary, raw: Mapping[str, Value]) -> str:
 
 # --- the texts of a record, as it comes in ----------------------------------------------------------------------------
 
-_OWN: Final = frozenset({"name", "former_names", "uscc", "reg_no", "org_code", "tax_no", "institution_no", "society_no"})
-"""Fields that name the record's own subject; the profile `third_parties` leaves them in."""
 _PLACEHOLDER: Final = re.compile("〔[^〔〕]{1,6}[0-9]{1,4}〕")
 _LISTED: Final = re.compile("[、，,;；]+")
 _NOBODY: Final = frozenset(
@@ -452,7 +450,7 @@ def _told(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset) -> Told
         if not isinstance(value, str) or described.text or not value:
             continue
         personal = described.classes.get(kind, "U") in PERSONAL_CLASSES
-        if name in _OWN:
+        if name in OWN_FIELDS:
             (own if personal else public).extend(_several(value))
         elif personal and described.type in PERSONAL_TYPES:
             known.extend(_several(value) if described.type == "person_name" else [value])

@@ -143,7 +143,7 @@ async def queue(request: AnyRequest) -> Reply:
     asked = await begin(request, QUEUE)
     params = dict(asked.params)
     limit = params.get("limit", str(waiting_texts.PAGE))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= waiting_texts.PAGE):
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= waiting_texts.PAGE):
         raise InvalidParameter(errors=(ErrorItem("range", "", parameter="limit"),))
     page = await waiting_texts.waiting(
         asked.services,

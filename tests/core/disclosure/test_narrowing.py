@@ -11,10 +11,12 @@ from gateway.core.callers.caller import Caller
 from gateway.core.callers.grants import Grant, GrantBasis
 from gateway.core.disclosure.narrowing import narrowed, reaches_of, territory
 from gateway.core.disclosure.plans import Plan, PlanSet
+from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.disclosure.row_rules import NOBODY, Attributes
 from gateway.core.disclosure.treatments import Drop, Exists, Generalise, Keep, Redact, Surname, leq
 from gateway.core.disclosure.views import view
 from gateway.core.publication.forms import forms_for, forms_of
+from gateway.core.records.model import Redaction
 from tests.core.disclosure.making import DEPARTMENT, NOW, PENALTIES, penalty, shipped
 
 ORG = "11220500XXT0001181"
@@ -22,7 +24,7 @@ ORG = "11220500XXT0001181"
 
 def grant(name: str = "one", *, regions: tuple[str, ...] = ("220500",), **more: Any) -> Grant:
     """A grant of penalties for supervision."""
-    said = {"org": ORG, "app": "app_a", "dataset": PENALTIES, "purposes": ("dept.supervision",), "themes": ("food",)} | more
+    said = {"org": ORG, "app": "app_a", "dataset": PENALTIES, "purposes": ("dept.supervision",)} | more
     basis = GrantBasis(document="通市监函〔2026〕3号", sha256="0" * 64)
     return Grant(**{"id": name, "regions": regions, "from_": date(2026, 1, 1), "until": date(2026, 12, 31), "basis": basis} | said)
 
@@ -99,7 +101,7 @@ def test_who_reaches_what() -> None:
     assert reaches_of(policies, caller(), base) == ()
     for foreign in ({"org": "11220502XXT0001189"}, {"app": "app_b"}, {"dataset": "honours"}, {"purposes": ("dept.licensing",)}):
         assert reaches_of(policies, caller(grant(**foreign)), base) == ()
-    found = reaches_of(policies, caller(grant("two"), grant("one", regions=("220502",))), base)
+    found = reaches_of(policies, caller(grant("two"), grant("one", regions=("220502",), themes=("food",))), base)
     assert [each.grant for each in found] == ["one", "two"]
     assert found[0].attributes == Attributes(org_id=ORG, grant_regions=("220502",), grant_themes=("food",))
 
@@ -126,10 +128,39 @@ def test_regions_of_the_grant_bind_whatever_the_rule_says() -> None:
     """An own record outside the regions of the grant stays unseen."""
     policies, base = shipped(), supervision()
     plan = base.plans["legal"]
-    assert territory(plan) is not None
+    assert territory(plan, NOBODY) is not None
     outside = penalty(region="220602", authority_code=ORG)
     assert view(outside, plan, policies, NOW, Attributes(org_id=ORG, grant_regions=("220500",))) is None
     assert view(outside, plan, policies, NOW, Attributes(org_id=ORG, grant_regions=("220600",))) is not None
+
+
+def test_themes_of_the_grant_bind_whatever_the_rule_says() -> None:
+    """A grant for one theme shows no other and nothing without a theme, not even of its own; one without themes shows all."""
+    policies, plan = shipped(), supervision().plans["legal"]
+    food = Attributes(org_id=ORG, grant_regions=("220500",), grant_themes=("food",))
+    every = Attributes(org_id=ORG, grant_regions=("220500",))
+    for theme, reached in (("food", True), ("market", False), (None, False)):
+        record = penalty(values={"theme": theme}, authority_code=ORG)
+        assert (view(record, plan, policies, NOW, food) is not None) == reached, theme
+        assert view(record, plan, policies, NOW, every) is not None, theme
+
+
+@pytest.mark.parametrize("ceiling", ["surname", "drop", Keep(first=2)])
+def test_a_text_does_not_name_whom_the_ceiling_hides(ceiling: Any) -> None:
+    """Where a grant shows the subject's name less than clear, every text is the one in which the subject is covered too."""
+    policies, base = shipped(), supervision()
+    plan = narrowed(policies, base, (grant(ceilings={"name": ceiling}),)).plans["natural"]
+    texts = {name: cell.treatment for name, cell in plan.reasons.items() if base.described[name].text and name in shown(plan)}
+    assert texts
+    assert all(isinstance(each, Redact) and each.profile == "strict" for each in texts.values())
+    named = Redaction(strict="〔姓名1〕在室内储存烟花爆竹。", third_parties="某某乙在室内储存烟花爆竹。", residual=0, redactor=REDACTOR)
+    record = penalty(kind="natural", texts={"facts": named})
+    office = Attributes(org_id=ORG, grant_regions=("220500",))
+    seen, before = view(record, plan, policies, NOW, office), view(record, base.plans["natural"], policies, NOW, office)
+    assert before is not None
+    assert before.fields["facts"] == named.third_parties
+    assert seen is not None
+    assert seen.fields["facts"] == named.strict
 
 
 def test_forms_of_a_caller() -> None:
