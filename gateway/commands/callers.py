@@ -12,6 +12,7 @@ from gateway.core.callers.administrators import digest_of
 if TYPE_CHECKING:
     from gateway.operations.manage_apps import AppLine, KeyLine
     from gateway.operations.manage_grants import GrantLine
+    from gateway.services import Services
 
 
 @click.command("new-app")
@@ -132,13 +133,17 @@ def key_resume(office: Office, app: str, hand: Hand, as_json: bool) -> None:
 
 
 @click.command("list-apps")
+@click.argument("app", required=False)
 @as_json
 @office
-def key_list_apps(office: Office, as_json: bool) -> None:
-    """Applications with their keys; a key that stood in a URL is marked exposed."""
-    from gateway.operations.manage_apps import list_apps
+def key_list_apps(office: Office, app: str | None, as_json: bool) -> None:
+    """Applications, or one, with their keys; a key that stood in a URL is marked exposed."""
+    from gateway.operations.manage_apps import list_apps, show_app
 
-    lines = office.run(list_apps)
+    async def told(services: "Services") -> "list[AppLine]":
+        return await list_apps(services) if app is None else [await show_app(services, app)]
+
+    lines = office.run(told)
     show(lines, as_json=as_json, text=lambda: table([row for line in lines for row in _rows(line)], ("app", "what", "state", "detail")))
 
 
@@ -207,13 +212,14 @@ def grant_revoke(office: Office, grant_id: str, hand: Hand, as_json: bool) -> No
 
 
 @grant.command("list")
+@click.option("--org", default=None, metavar="USCC", help="Those of one organisation.")
 @as_json
 @office
-def grant_list(office: Office, as_json: bool) -> None:
+def grant_list(office: Office, org: str | None, as_json: bool) -> None:
     """Every grant and how it stands."""
     from gateway.operations.manage_grants import list_grants
 
-    lines = office.run(list_grants)
+    lines = office.run(lambda services: list_grants(services, org=org))
     show(
         lines,
         as_json=as_json,

@@ -6,7 +6,7 @@ and synthetic records, never a value of the store.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -216,22 +216,15 @@ def explain(
 
     With `--tier subject` also who may see it about the person concerned, in the words meant for that person.
     """
-    from gateway.operations.explain_policy import explain_cells, grants_of, purpose_of, who_may_see
+    from gateway.operations.explain_policy import explained
 
-    async def told(services: "Services") -> "tuple[list[Explanation], list[SubjectField]]":
-        policies = await services.policies.fresh()
-        why = purpose_of(policies, tier, purpose)
-        granted = await grants_of(services, org, tier) if org is not None else None
-        cells = explain_cells(policies, dataset=dataset, tier=tier, purpose=why, kind=kind, field=field, granted=granted)
-        kinds = dict.fromkeys(cell.kind for cell in cells) if tier == "subject" else {}
-        told = [one for each in kinds for one in who_may_see(policies, dataset=dataset, kind=each) if field in (None, one.field)]
-        return cells, told
-
-    cells, seen = office.run(told)
-    if tier == "subject":
-        show({"cells": cells, "who_may_see": seen}, as_json=as_json, text=lambda: [*explain_lines(cells), *subject_lines(seen)])
+    found = office.run(
+        lambda services: explained(services, dataset=dataset, tier=tier, purpose=purpose, kind=kind, field=field, org=org)
+    )
+    if isinstance(found, list):
+        show(found, as_json=as_json, text=lambda: explain_lines(found))
     else:
-        show(cells, as_json=as_json, text=lambda: explain_lines(cells))
+        show(found, as_json=as_json, text=lambda: [*explain_lines(found.cells), *subject_lines(found.who_may_see)])
 
 
 def explain_lines(cells: "Sequence[Explanation]") -> list[str]:
@@ -288,17 +281,10 @@ def preview(
     office: Office, tier: str, dataset: str | None, purpose: str | None, org: str | None, at: datetime | None, as_json: bool
 ) -> None:
     """Synthetic records, worst cases too, as a tier would see them under the policy in force."""
-    from gateway.core.records.periods import legal_day
-    from gateway.operations.explain_policy import grants_of
-    from gateway.operations.preview_policy import preview as previewed
+    from gateway.operations.preview_policy import previewed
 
-    async def told(services: "Services") -> "list[Previewed]":
-        policies = await services.policies.fresh()
-        day: date = legal_day(_moment(at) if at is not None else services.clock())
-        granted = await grants_of(services, org, tier) if org is not None else None
-        return previewed(policies, tier=tier, dataset=dataset, purpose=purpose, at=day, granted=granted)
-
-    found = office.run(told)
+    day = at.date() if at is not None else None
+    found = office.run(lambda services: previewed(services, tier=tier, dataset=dataset, purpose=purpose, org=org, at=day))
     show(found, as_json=as_json, text=lambda: preview_lines(found))
 
 

@@ -2,12 +2,18 @@
 
 `about.json` (party, days, verifier keys, column names), `rows.ndjson` (a row a line as it is hashed, bytes in base64, its link last),
 `log.ndjson` (the entries of those days whole, of the others the leaf hash), `checkpoints.ndjson`. Rules: what is sealed stays sealed: case
-references and details leave as ciphertext, so a folder is no copy of anything about a person. This room must not judge what it reads.
+references and details leave as ciphertext, so a folder is no copy of anything about a person. As an archive (tar) it is sent piece by piece
+from files that have no name any more: nothing of it stays here. This room must not judge what it reads.
 """
 
-from collections.abc import Iterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from tarfile import BLOCKSIZE, PAX_FORMAT, TarInfo
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Final
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +31,8 @@ ABOUT: Final = "about.json"
 ROWS: Final = "rows.ndjson"
 LOG: Final = "log.ndjson"
 HEADS: Final = "checkpoints.ndjson"
+
+PIECE: Final = 256 * 1024
 
 _BYTES: Final = tuple(COLUMNS.index(name) for name in ("subjects", "case_ref", "detail"))
 _encode = msgspec.json.Encoder().encode
@@ -90,6 +98,40 @@ async def write_folder(services: Services, out: Path, *, from_day: str, to_day: 
                 file.write(_encode(found.head) + b"\n")
                 heads += 1
     return Exported(folder=str(out), rows=count, entries=entries, checkpoints=heads)
+
+
+class Archived(Struct, frozen=True, kw_only=True):
+    """The same folder as one tar file, still to be read."""
+
+    name: str
+    """Of the folder in it."""
+    chunks: AsyncIterator[bytes]
+    rows: int
+
+
+async def archive_folder(services: Services, *, from_day: str, to_day: str) -> Archived:
+    """The folder of these days as one archive; it is written beside the data first, so that what is sent is whole."""
+    with TemporaryDirectory(prefix="audit-export-", dir=services.settings.data_path) as place:
+        folder = Path(place) / "folder"
+        done = await write_folder(services, folder, from_day=from_day, to_day=to_day)
+        files = {name: (folder / name).open("rb") for name in (ABOUT, ROWS, LOG, HEADS)}
+    name = f"audit-{from_day}-{to_day}"
+    return Archived(name=name, chunks=_packed(name, files, services.clock()), rows=done.rows)
+
+
+async def _packed(folder: str, files: Mapping[str, BinaryIO], at: datetime) -> AsyncIterator[bytes]:
+    try:
+        for name, file in files.items():
+            head = TarInfo(f"{folder}/{name}")
+            head.size, head.mtime, head.mode = os.fstat(file.fileno()).st_size, int(at.timestamp()), 0o400
+            yield head.tobuf(PAX_FORMAT)
+            while piece := await asyncio.to_thread(file.read, PIECE):
+                yield piece
+            yield bytes(-head.size % BLOCKSIZE)
+        yield bytes(2 * BLOCKSIZE)
+    finally:
+        for file in files.values():
+            file.close()
 
 
 def _make(out: Path) -> None:

@@ -1,8 +1,8 @@
 """Compare two policy versions: the effect cell by cell, rows and apps of the store concerned, the twin before and after.
 
-Rules: each side is a folder, the number of a version, or `active`; the effect alone decides what widens (`core/disclosure/effect`);
-rows are counted, never shown; what is shown of records is synthetic. Without a store the effect stands by itself. This story must
-not change anything.
+Rules: each side is a folder (here, or as it was sent), the number of a version, or `active`; the effect alone decides what widens
+(`core/disclosure/effect`); rows are counted, never shown; what is shown of records is synthetic. Without a store the effect stands by
+itself. This story must not change anything.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -29,8 +29,13 @@ from gateway.store import policies as policy_rows
 from gateway.store import records
 
 ACTIVE: Final = "active"
+SENT: Final = "files"
 PAGE: Final = 2000
 _STATES: Final[tuple[RecordState, ...]] = ("in_force", "expired")
+
+
+Named = str | Mapping[str, bytes]
+"""How a side is given: its name, or the files of a folder."""
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -90,14 +95,14 @@ class Compared(Struct, frozen=True, kw_only=True):
     samples: tuple[Sample, ...]
 
 
-async def compare(services: Services | None, a: str, b: str, *, today: date) -> Compared:
+async def compare(services: Services | None, a: Named, b: Named, *, today: date) -> Compared:
     """What changes from `a` to `b`.
 
     Raises PolicyError for a folder that does not compile, a version that is not there, or a version named without a store.
     """
     (side, old), (other, new) = [await _resolve(services, name, today) for name in (a, b)]
     if new is None:
-        raise PolicyError("nothing is in force to compare with", code="policy-S10", field=b, hint="name a folder or a version")
+        raise PolicyError("nothing is in force to compare with", code="policy-S10", field=other.name, hint="name a folder or a version")
     found = effect(old, new)
     return Compared(
         a=side,
@@ -118,12 +123,13 @@ async def compare(services: Services | None, a: str, b: str, *, today: date) -> 
     )
 
 
-async def _resolve(services: Services | None, name: str, today: date) -> tuple[Side, Policies | None]:
-    """A side by its name: `active`, a number, else a folder."""
-    if name != ACTIVE and not name.isdecimal():
+async def _resolve(services: Services | None, name: Named, today: date) -> tuple[Side, Policies | None]:
+    """A side by its name: `active`, a number, else a folder; or the files of a folder that was sent."""
+    if not isinstance(name, str) or (name != ACTIVE and not name.isdecimal()):
         few = DEFAULT_K if services is None else services.settings.residual_k
-        policies = compile_policies(read_folder(Path(name)), version=0, today=today, residual_k=few)
-        return Side(name=name, version=None, digest=policies.digest), policies
+        files = read_folder(Path(name)) if isinstance(name, str) else name
+        policies = compile_policies(files, version=0, today=today, residual_k=few)
+        return Side(name=name if isinstance(name, str) else SENT, version=None, digest=policies.digest), policies
     if services is None:
         raise PolicyError("versions stand in the store, and no settings are given", field=name, hint="give --settings, or two folders")
     if name == ACTIVE:

@@ -7,6 +7,8 @@ reads a record.
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from gateway.core.callers.caller import BOUND_TIERS, Caller
 from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.audiences import MatrixRow, SubjectField, matrix_of, who_may_see
@@ -19,7 +21,7 @@ from gateway.core.records.periods import legal_day
 from gateway.services import Services
 from gateway.store import apps, grants
 
-__all__ = ["MatrixRow", "SubjectField", "explain_cells", "grants_of", "matrix_for", "narrowings", "purpose_of", "who_may_see"]
+__all__ = ["MatrixRow", "SubjectField", "ToldSubject", "explain_cells", "explained", "grants_of", "matrix_for", "narrowings", "who_may_see"]
 
 
 def explain_cells(
@@ -54,6 +56,31 @@ def explain_cells(
         for one in kinds
         for name in names
     ]
+
+
+class ToldSubject(Struct, frozen=True, kw_only=True):
+    """Of the subject's own tier: the cells, and who else may see what, in the words meant for the person concerned."""
+
+    cells: list[Explanation]
+    who_may_see: list[SubjectField]
+
+
+async def explained(
+    services: Services, *, dataset: str, tier: str, purpose: str | None, kind: str | None, field: str | None, org: str | None
+) -> list[Explanation] | ToldSubject:
+    """The whole answer of `policy explain`, for whichever audience the tier names, as the grants of an organisation narrow it.
+
+    Raises PolicyError, AdminError grant-unknown.
+    """
+    policies = await services.policies.fresh()
+    why = purpose_of(policies, tier, purpose)
+    granted = await grants_of(services, org, tier) if org is not None else None
+    cells = explain_cells(policies, dataset=dataset, tier=tier, purpose=why, kind=kind, field=field, granted=granted)
+    if tier != "subject":
+        return cells
+    kinds = dict.fromkeys(cell.kind for cell in cells)
+    told = [one for each in kinds for one in who_may_see(policies, dataset=dataset, kind=each) if field in (None, one.field)]
+    return ToldSubject(cells=cells, who_may_see=told)
 
 
 def purpose_of(policies: Policies, tier: str, purpose: str | None) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.core.callers.administrators import NAME, Administrator, Role, read_roles, refuse_stale
-from gateway.core.errors import AdminError, SettingsError
-from gateway.core.signing import Ed25519Signer, Ed25519Verifier
-from gateway.operations.act_as import SignedAct, key_name, not_believed, read_key_file
+from gateway.core.errors import AdminError, ExchangeError, SettingsError
+from gateway.core.message_signing import Message, key_id_of, verify_body, verify_request
+from gateway.core.signing import Ed25519Signer, Ed25519Verifier, parse_vkey
+from gateway.operations.act_as import TAG, SignedAct, key_name, not_believed, read_key_file
 from gateway.services import Services
 from gateway.store import administrators as rows
 from gateway.store import audit
@@ -34,6 +35,8 @@ class Invited(Struct, frozen=True, kw_only=True):
 
     code: str
     name: str
+    key_name: str
+    """What the key is named for, so that it serves no other gateway or account."""
     unit: str
     roles: tuple[str, ...]
     expires_at: datetime
@@ -87,7 +90,14 @@ async def invite_admin(
             Invitation(name=name, unit=unit.strip(), person=blind, roles=asked, invited_by=inviter, expires_at=expires_at),
         )
         await audit.write(tx, _actor(by), "admin.invite", f"admin/{name}", {"roles": sorted(asked), **_proof(by)})
-    return Invited(code=code, name=name, unit=unit.strip(), roles=tuple(sorted(asked)), expires_at=expires_at)
+    return Invited(
+        code=code,
+        name=name,
+        key_name=key_name(services.settings.party, name),
+        unit=unit.strip(),
+        roles=tuple(sorted(asked)),
+        expires_at=expires_at,
+    )
 
 
 async def enrol_admin(services: Services, *, code: str, public: bytes, proof: SignedAct) -> Enrolled:
@@ -115,10 +125,42 @@ async def enrol_admin(services: Services, *, code: str, public: bytes, proof: Si
     )
     if not key.verify(proof.statement.bytes_signed(), proof.signature):
         raise not_believed("signature")
+    return await _enrol(services, code, invitation, key, proof.signature)
+
+
+async def enrol_by_request(services: Services, message: Message, body: bytes, *, code: str, vkey: str) -> Enrolled:
+    """The same over HTTP: the request that brings code and verifier key is signed with the very key.
+
+    The signature is looked at first, the code only then; whoever asks writes refusals down.
+    Raises AdminError admin-signature in one wording, whatever is wrong with signature, key or code; role-conflict, key-taken.
+    """
+    now = services.clock()
+    try:
+        key = parse_vkey(vkey)
+        if not isinstance(key, Ed25519Verifier):
+            raise not_believed("key-kind")
+        believed = verify_request(message, keys={key_id_of(key): key}, tag=TAG, now=now)
+        verify_body(message, believed, body)
+    except ExchangeError as error:
+        raise not_believed(error.code.lower().replace("_", "-")) from error
+    invitation = await rows.invitation_of(services.store.reads, code, now)
+    if invitation is None:
+        raise not_believed("invitation-invalid")
+    if key.name != key_name(services.settings.party, invitation.name):
+        raise not_believed("key-name")
+    try:
+        return await _enrol(services, code, invitation, key, believed.signature)
+    except AdminError as error:
+        if error.code == "invitation-invalid":  # another request was faster
+            raise not_believed("invitation-invalid") from error
+        raise
+
+
+async def _enrol(services: Services, code: str, invitation: Invitation, key: Ed25519Verifier, signature: bytes) -> Enrolled:
     everybody = await rows.everybody(services.store.reads)
     _refuse_conflict(invitation.roles, invitation.person, invitation.name, everybody)
     ours = {one.signer.vkey.split("+", 2)[2] for one in services.signers.keys}
-    if any(row.admin.public == public for row in everybody) or key.vkey.split("+", 2)[2] in ours:
+    if any(row.admin.public == key.public for row in everybody) or key.vkey.split("+", 2)[2] in ours:
         raise AdminError(
             "this key is in use already",
             code="key-taken",
@@ -127,10 +169,9 @@ async def enrol_admin(services: Services, *, code: str, public: bytes, proof: Si
         )
     async with services.store.transaction() as tx:
         await rows.enrol(tx, code, invitation, key)
-        key_id = f"{key.name}+{key.key_id.hex()}"
-        await audit.write(
-            tx, f"admin:{invitation.name}", ENROL, f"admin/{invitation.name}", {"key": key_id, "roles": sorted(invitation.roles)}
-        )
+        key_id = key_id_of(key)
+        said = {"key": key_id, "roles": sorted(invitation.roles), "signature": signature.hex()}
+        await audit.write(tx, f"admin:{invitation.name}", ENROL, f"admin/{invitation.name}", said)
     return Enrolled(name=invitation.name, unit=invitation.unit, roles=tuple(sorted(invitation.roles)), key_id=key_id)
 
 

@@ -123,9 +123,9 @@ async def revoke_grant(services: Services, grant_id: str, *, by: Administrator) 
     return await show_grant(services, grant_id)
 
 
-async def list_grants(services: Services) -> list[GrantLine]:
-    """All grants, also those that are over."""
-    return [_line(services, found) for found in await rows.everything(services.store.reads)]
+async def list_grants(services: Services, *, org: str | None = None) -> list[GrantLine]:
+    """All grants (or those of one organisation), also those that are over."""
+    return [_line(services, found) for found in await rows.everything(services.store.reads) if org in (None, found.grant.org)]
 
 
 async def show_grant(services: Services, grant_id: str) -> GrantLine:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import PolicyError, SettingsError
 from gateway.core.records.identifiers import parse_uscc
 from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse
+from gateway.operations.four_eyes import actor, proof
 from gateway.services import PARTY_KEY_USES, Services, load_signers
 from gateway.settings import Settings, clock_of
 from gateway.store import audit, clients
@@ -85,11 +87,14 @@ def create_keys(settings: Settings) -> Created:
     return Created(folder=str(settings.keys_path), files=tuple(made))
 
 
-async def new_key(services: Services, use: KeyUse, *, by: str) -> KeyLine:
-    """A successor key of one use, good from tomorrow on, so that partners learn of it first.
+async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -> KeyLine:
+    """A successor key of one use, good from tomorrow on, so that partners learn of it first; from the next start on it is known.
 
-    Raises SettingsError for a use that has no key of its own here.
+    `by` is a text for whoever holds the data directory.
+    Raises RoleMissing, SettingsError for a use that has no key of its own here.
     """
+    if isinstance(by, Administrator):
+        by.require("key-custodian")
     settings = services.settings
     if use not in PARTY_KEY_USES or use == "agreement":
         raise SettingsError(
@@ -102,7 +107,8 @@ async def new_key(services: Services, use: KeyUse, *, by: str) -> KeyLine:
     not_before = (services.clock() + NOTICE).replace(microsecond=0)
     path = write_key(settings, use, number=number, not_before=not_before)
     async with services.store.transaction() as tx:
-        await audit.write(tx, by, "key.new", path.name, {"use": use, "not_before": not_before.isoformat()})
+        who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
+        await audit.write(tx, who, "key.new", path.name, {"use": use, "not_before": not_before.isoformat(), **shown})
     return next(line for line in list_keys(settings, services.clock()) if line.use == use and line.not_before == not_before)
 
 

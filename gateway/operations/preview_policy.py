@@ -17,7 +17,9 @@ from gateway.core.disclosure.twin import Twin, TwinCase, twins
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import DatasetId, SubjectKind, Value
-from gateway.operations.explain_policy import narrowings
+from gateway.core.records.periods import legal_day
+from gateway.operations.explain_policy import grants_of, narrowings
+from gateway.services import Services
 
 
 class Previewed(Struct, frozen=True, kw_only=True):
@@ -36,6 +38,19 @@ class Previewed(Struct, frozen=True, kw_only=True):
     treatments: Mapping[str, str]
     marks: tuple[str, ...]
     publish_until: date | None
+
+
+async def previewed(
+    services: Services, *, tier: str, dataset: str | None, purpose: str | None, org: str | None, at: date | None
+) -> list[Previewed]:
+    """The whole answer of `policy preview`, on that day (else today), as the grants of an organisation narrow it.
+
+    Raises PolicyError policy-S10, AdminError grant-unknown.
+    """
+    policies = await services.policies.fresh()
+    granted = await grants_of(services, org, tier) if org is not None else None
+    day = legal_day(services.clock()) if at is None else at
+    return preview(policies, tier=tier, dataset=dataset, purpose=purpose, at=day, granted=granted)
 
 
 def preview(

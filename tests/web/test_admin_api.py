@@ -1,12 +1,14 @@
 """The administrators' API: a listener of its own, every request signed once for itself, and one answer to whoever is not believed."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator
@@ -22,8 +24,10 @@ import pytest
 from gateway.app import create_admin_app, create_app
 from gateway.core.disclosure.approval import read_approval
 from gateway.core.signing import Ed25519Signer
+from gateway.operations.keep_audit import checkpoint, head_path
 from gateway.operations.manage_administrators import retire_admin
 from gateway.operations.set_up import set_up
+from gateway.operations.verify_audit import verify_folder
 from gateway.services import Services, open_services
 from gateway.store import audit
 from gateway.web.admin.routes import ROUTES, document
@@ -109,7 +113,7 @@ async def house(store_url: str, tmp_path: Path) -> AsyncIterator[AdminHouse]:
     await set_up(settings, by="test")
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(open_services(settings))
-        names = ("author", "approver", "auditor", "operator", "privacy-officer")
+        names = ("author", "approver", "auditor", "operator", "privacy-officer", "key-custodian")
         admins = {name: await enrolled(services, name, name) for name in names if name != "operator"}
         admins["operator"] = await enrolled(services, "operator", "operator")
         origin = await stack.enter_async_context(serving(create_admin_app(settings)))
@@ -296,6 +300,147 @@ async def test_apps_and_keys_over_the_api(house: AdminHouse) -> None:
     assert (await house.call("operator", "GET", "/admin/v1/grants")).json() == []
 
 
+async def test_policies_that_are_sent_are_looked_at(house: AdminHouse) -> None:
+    """check, test and diff of files in the body, on a day of one's choice; explain and preview by grant, day and audience."""
+    wide = {path: text.decode() for path, text in BASE.items()}
+    sent = {"files": wide, "at": "2001-01-01"}
+    assert not (await house.call("author", "POST", "/admin/v1/policy/check", sent)).json()["ok"]
+    assert (await house.call("author", "POST", "/admin/v1/policy/test", sent)).json()["code"] == "policy-S10"
+    found = (await house.call("author", "POST", "/admin/v1/policy/diff", {"a": "active", "b": wide})).json()
+    assert (found["widens"], found["b"]["name"], found["public_fields"]) == (True, "files", ["notices.fine"])
+    assert (await house.call("author", "POST", "/admin/v1/policy/diff", {"a": wide, "b": 1})).json()["widens"] is False
+    for value, code in (({"b": "../rules"}, "invalid-parameter"), ({"b": {"../x.toml": ""}}, "policy-parse"), ({"c": 1}, "body-invalid")):
+        assert (await house.call("author", "POST", "/admin/v1/policy/diff", value)).json()["code"] == code
+    where = "/admin/v1/policy/explain?dataset=notices"
+    mine = (await house.call("author", "GET", where + "&tier=subject")).json()
+    assert sorted(mine) == ["cells", "who_may_see"]
+    nothing = await house.call("author", "GET", where + f"&tier=department&purpose=dept.supervision&org={CENTRE}")
+    assert (nothing.status_code, nothing.json()["code"]) == (404, "grant-unknown")
+    assert (await house.call("author", "GET", f"/admin/v1/policy/preview?tier=department&org={CENTRE}")).json() == []
+    twins = (await house.call("author", "GET", "/admin/v1/policy/preview?tier=public&dataset=notices&at=2026-06-01")).json()
+    assert {twin["dataset"] for twin in twins} == {"notices"}
+    later = (await house.call("author", "GET", "/admin/v1/policy/preview?tier=public&dataset=notices&at=2027-06-01")).json()
+    assert later != twins
+    assert (await house.call("author", "GET", "/admin/v1/policy/preview?tier=public&at=today")).json()["code"] == "invalid-parameter"
+
+
+async def test_signing_keys_over_the_api(house: AdminHouse) -> None:
+    """Whoever works here sees public halves; a key custodian makes a successor, which waits a day."""
+    before = (await house.call("author", "GET", "/admin/v1/keys")).json()
+    assert {line["use"] for line in before} >= {"exchange", "http", "audit"}
+    assert "PRIVATE" not in json.dumps(before)
+    assert (await house.call("operator", "POST", "/admin/v1/keys", {"use": "http"})).json()["code"] == "role-missing"
+    made = (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "http"})).json()
+    assert (made["use"], made["state"]) == ("http", "waiting")
+    assert len((await house.call("author", "GET", "/admin/v1/keys")).json()) == len(before) + 1
+    assert (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "agreement"})).json()["code"] == "body-invalid"
+    rows = await audit.after(house.services.store.reads, 0, 10_000)
+    assert [row.actor for row in rows if row.act == "key.new"] == ["admin:key-custodian"]
+
+
+async def test_the_trail_leaves_as_one_archive(house: AdminHouse, tmp_path: Path) -> None:
+    """An auditor takes the folder home as a tar file that verifies by itself; that it left is a row, and nothing of it stays here."""
+    await checkpoint(house.services)
+    days = {"from_day": "2026-06-01", "to_day": "2026-06-01"}
+    answer = await house.call("auditor", "POST", "/admin/v1/audit/export", days)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-tar")
+    assert answer.headers["content-disposition"] == 'attachment; filename="audit-2026-06-01-2026-06-01.tar"'
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    checked = await verify_folder(tmp_path / "audit-2026-06-01-2026-06-01")
+    assert checked.ok
+    assert checked.rows > 5
+    text = (tmp_path / "audit-2026-06-01-2026-06-01" / "rows.ndjson").read_bytes()
+    (tmp_path / "audit-2026-06-01-2026-06-01" / "rows.ndjson").write_bytes(text.replace(b"admin.enrol", b"admin.other", 1))
+    assert not (await verify_folder(tmp_path / "audit-2026-06-01-2026-06-01")).ok
+    rows = (await house.call("auditor", "GET", "/admin/v1/audit?act=audit.export")).json()["rows"]
+    assert [row["actor"] for row in rows] == ["admin:auditor"]
+    assert not list(house.services.settings.data_path.glob("audit-export-*"))
+    assert (await house.call("author", "POST", "/admin/v1/audit/export", days)).json()["code"] == "role-missing"
+    assert (await house.call("auditor", "POST", "/admin/v1/audit/export", {"from_day": "June"})).json()["code"] == "body-invalid"
+
+
+async def test_the_trail_is_verified_over_the_api(house: AdminHouse) -> None:
+    """Whole or for some days, and against a checkpoint that was kept."""
+    await checkpoint(house.services)
+    kept = head_path(house.services).read_text()
+    whole = (await house.call("auditor", "POST", "/admin/v1/audit/verify", {"checkpoint": [kept]})).json()
+    assert (whole["ok"], whole["checkpoints"]) == (True, 1)
+    none = (await house.call("auditor", "POST", "/admin/v1/audit/verify", {"from_day": "2030-01-01", "to_day": "2030-01-02"})).json()
+    assert (none["ok"], none["rows"]) == (True, 0)
+    wrong = await house.call("auditor", "POST", "/admin/v1/audit/verify", {"checkpoint": ["nothing"]})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "audit-checkpoint")
+    assert (await house.call("operator", "POST", "/admin/v1/audit/verify", {})).json()["code"] == "role-missing"
+
+
+ENROL = "/admin/v1/administrators/enrol"
+
+
+async def test_a_person_enrols_over_the_api(house: AdminHouse) -> None:
+    """With the code of an invitation, signed with the key that is enrolled; the code works once."""
+    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"]}
+    invited = (await house.call("operator", "POST", "/admin/v1/administrators/invite", invitation)).json()
+    mine = Ed25519Signer(invited["key_name"], os.urandom(32))
+    body = json.dumps({"code": invited["code"], "key": mine.vkey}).encode()
+    done = await house.client.post(ENROL, content=body, headers=crafted(mine, "POST", ENROL, body))
+    assert done.status_code == 200, done.text
+    assert (done.json()["name"], done.json()["roles"]) == ("zhao", ["author"])
+    assert (await house.client.get(STATUS, headers=crafted(mine, "GET", STATUS))).status_code == 200
+    again = await house.client.post(ENROL, content=body, headers=crafted(mine, "POST", ENROL, body))
+    assert again.status_code == 401
+    rows = await audit.after(house.services.store.reads, 0, 10_000)
+    row = next(row for row in rows if row.actor == "admin:zhao" and row.act == "admin.enrol")
+    assert sorted(row.detail or {}) == ["key", "roles", "signature"]
+    assert await house.causes() == [("admin:unknown", "invitation-invalid")]
+
+
+async def test_an_enrolment_that_is_not_believed_is_told_like_any_other(house: AdminHouse) -> None:
+    """Another code, key, name, signature, body or no body: the one 401, audited, and counted against the network."""
+    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"]}
+    invited = (await house.call("operator", "POST", "/admin/v1/administrators/invite", invitation)).json()
+    mine, other = (Ed25519Signer(invited["key_name"], os.urandom(32)) for _ in range(2))
+    misnamed = Ed25519Signer(invited["key_name"] + "2", os.urandom(32))
+    known = house.admins["author"].signer
+
+    def said(key: str, code: str = invited["code"], **more: object) -> bytes:
+        return json.dumps({"code": code, "key": key, **more}).encode()
+
+    good = said(mine.vkey)
+    cases: list[tuple[bytes, dict[str, str], str]] = [
+        (good, {}, "sig-http"),
+        (b"", crafted(mine, "POST", ENROL), "first-words"),
+        (b"{", crafted(mine, "POST", ENROL, b"{"), "first-words"),
+        (said(mine.vkey, more=1), crafted(mine, "POST", ENROL, said(mine.vkey, more=1)), "first-words"),
+        (said("x" * 256, "y" * 64) + b" " * 4096, {}, "first-words"),
+        (good, crafted(other, "POST", ENROL, good), "sig-unknown-key"),
+        (said(other.vkey), crafted(mine, "POST", ENROL, said(other.vkey)), "sig-unknown-key"),
+        (said("no key"), crafted(mine, "POST", ENROL, said("no key")), "sig-format"),
+        (good, crafted(mine, "POST", ENROL, good, tag="cx-read"), "sig-http"),
+        (good, crafted(mine, "POST", ENROL, good, at=-130), "time-expired"),
+        (good, crafted(mine, "POST", ENROL, good, components=_COVERED), "sig-content-digest"),
+        (good, crafted(mine, "POST", ENROL, good, origin="https://other.example"), "sig-http"),
+        (said(mine.vkey, "a" * 32), crafted(mine, "POST", ENROL, said(mine.vkey, "a" * 32)), "invitation-invalid"),
+        (said(misnamed.vkey), crafted(misnamed, "POST", ENROL, said(misnamed.vkey)), "key-name"),
+        (said(known.vkey), crafted(known, "POST", ENROL, said(known.vkey)), "key-name"),
+    ]
+    strange = (await house.client.post("/admin/v1/nowhere")).json()
+    bodies = {json.dumps({name: value for name, value in strange.items() if name != "instance"})}
+    for content, headers, _ in cases:
+        answer = await house.client.post(ENROL, content=content or None, headers={"content-type": "application/json", **headers})
+        assert (answer.status_code, "accept-signature" in answer.headers) == (401, True), headers
+        bodies.add(json.dumps({name: value for name, value in answer.json().items() if name != "instance"}))
+    assert len(bodies) == 1
+    assert [cause for _, cause in await house.causes()] == ["sig-http", *(cause for *_, cause in cases)]
+    for _ in range(300):  # one a second is forgotten meanwhile
+        answer = await house.client.post(ENROL, content=good, headers={"content-type": "application/json"})
+        if answer.status_code == 429:
+            break
+    tired = await house.client.post(ENROL, content=good, headers=crafted(mine, "POST", ENROL, good))
+    assert (tired.status_code, tired.json()["code"]) == (429, "quota-exceeded")
+    assert int(tired.headers["retry-after"]) >= 1
+    assert (await house.call("author", "GET", STATUS)).status_code == 200  # nobody else is kept out
+
+
 async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -> None:
     """Sixty lines a minute; the rest is counted."""
     for _ in range(70):
@@ -339,9 +484,13 @@ def test_serve_and_call(tmp_path: Path) -> None:
 
     house = ["--settings", str(settings)]
     run(*house, "init")
+    def invited(name: str) -> dict[str, str]:
+        told: dict[str, str] = json.loads(run(*house, "key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--json"))
+        return told
+
     for name in ("author", "approver"):
-        invited = json.loads(run(*house, "key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--json"))
-        run(*house, "key", "enrol-admin", "--code", invited["code"], "--key", f"{name}.key")
+        run(*house, "key", "enrol-admin", "--code", invited(name)["code"], "--key", f"{name}.key")
+    guest = invited("auditor")
     server = subprocess.Popen([sys.executable, "-m", "gateway", *house, "serve"], cwd=tmp_path, env=environment)
     try:
         base = f"http://127.0.0.1:{admin_port}/admin/v1/policy"
@@ -359,6 +508,15 @@ def test_serve_and_call(tmp_path: Path) -> None:
         (tmp_path / "approval.json").write_text(run("admin", "call", "GET", f"{base}/proposals/2/approval", *approver))
         signing = ["--body", "approval.json", "--sign-approval", "--public-fields", "notices.fine"]
         assert json.loads(run("admin", "call", "POST", f"{base}/proposals/2/approve", *signing, *approver))["state"] == "approved"
+        enrol = ["admin", "enrol", f"http://127.0.0.1:{admin_port}", "--name", guest["key_name"], "--code", guest["code"]]
+        assert json.loads(run(*enrol, "--key", "auditor.key"))["name"] == "auditor"
+        run(*enrol, "--key", "auditor.key", code=1)
+        (tmp_path / "days.json").write_text('{"from_day": "2020-01-01", "to_day": "2099-12-31"}')
+        auditor = ["--body", "days.json", "--as", "auditor", "--key", "auditor.key", "--out", "trail.tar"]
+        run("admin", "call", "POST", f"http://127.0.0.1:{admin_port}/admin/v1/audit/export", *auditor)
+        with tarfile.open(tmp_path / "trail.tar") as archive:
+            archive.extractall(tmp_path, filter="data")
+        assert "rows in" in run("verify", "audit", "audit-2020-01-01-2099-12-31")
         (tmp_path / "now.json").write_text("{}")
         run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author)
         run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author, code=1)

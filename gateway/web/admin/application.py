@@ -20,7 +20,7 @@ from gateway.web.admin.routes import ROUTES
 from gateway.web.asgi import Message, Receive, Scope, Send
 from gateway.web.edge import AnswerTornError, check_target, request_ids
 from gateway.web.negotiation import PROBLEM
-from gateway.web.problems import problem_of
+from gateway.web.problems import Refusal, headers_of, problem_of
 from gateway.web.replies import NO_STORE, Header, Reply
 from gateway.web.telemetry import UNMATCHED, Meter, log, where
 
@@ -109,7 +109,9 @@ class AdminDoor:
                 self._meter.event(f"problem-{plain.code}")
                 log.error("problem", code=plain.code, error=type(error).__name__, at=where(error), request_id=request_id)
             said = error.detail if isinstance(error, RequestError) and error.detail.isascii() and error.detail else plain.detail
-            return _reply(plain.status, _document(plain.status, plain.code, said, request_id))
+            more = headers_of(error, plain.code, plain.status, origin=self._origin) if isinstance(error, Refusal) else {}
+            fields = [(name.lower().encode(), value.encode()) for name, value in more.items()]
+            return _reply(plain.status, _document(plain.status, plain.code, said, request_id), *fields)
         status = STATUS.get(error.code) or (503 if isinstance(error, StoreError) else 422)
         document = _document(status, error.code, error.detail, request_id)
         document |= {name: value for name, value in (("hint", error.hint), ("place", error.place)) if value}
@@ -135,4 +137,5 @@ def build(settings: Settings, opening: Callable[[], AbstractAsyncContextManager[
     """The ASGI application of the administrators' listener; `opening` runs in its lifespan."""
     meter = meter or Meter()
     origin = settings.admin_base.rstrip("/")
-    return AdminDoor(Desk(ROUTES, opening, origin=origin, meter=meter), origin=origin, meter=meter)
+    desk = Desk(ROUTES, opening, origin=origin, meter=meter, trusted_proxies=settings.trusted_proxies)
+    return AdminDoor(desk, origin=origin, meter=meter)

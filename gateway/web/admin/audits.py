@@ -1,9 +1,32 @@
-"""The audit trail over the administrators' API, for auditors: what `chengxin audit list` does."""
+"""The audit trail over the administrators' API, for auditors: what `chengxin audit …` and `chengxin verify audit` do."""
+
+from datetime import date
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
 
 from gateway.core.errors import InvalidParameter
-from gateway.operations import read_audit
+from gateway.operations import read_audit, verify_audit
 from gateway.operations.read_audit import Place, Wanted
-from gateway.web.admin.desk import Act, Route
+from gateway.web.admin.desk import Act, Download, Route
+
+TAR: Final = "application/x-tar"
+
+
+class Days(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """First and last day of an export."""
+
+    from_day: date
+    to_day: date
+
+
+class Verification(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose rows are checked (none: all), and checkpoints that were kept elsewhere."""
+
+    from_day: date | None = None
+    to_day: date | None = None
+    checkpoint: Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max_length=100)] = ()
+
 
 FILTERS = tuple(name for name in Wanted.__struct_fields__)
 
@@ -15,6 +38,25 @@ async def listed(act: Act) -> object:
         raise InvalidParameter("limit is a number")
     wanted = Wanted(**{name: act.query[name] for name in FILTERS if name in act.query})
     return await read_audit.read_audit(act.services, wanted, after=_place(act.query.get("after")), limit=int(limit), by=act.by)
+
+
+async def exported(act: Act) -> object:
+    """The folder that `verify audit` reads, as one tar file."""
+    body: Days = act.body
+    made = await read_audit.archive_audit(act.services, from_day=body.from_day.isoformat(), to_day=body.to_day.isoformat(), by=act.by)
+    return Download(media_type=TAR, file_name=f"{made.name}.tar", chunks=made.chunks)
+
+
+async def verified(act: Act) -> object:
+    """Check every row, entry and checkpoint of the trail."""
+    act.by.require("auditor")
+    body: Verification = act.body
+    return await verify_audit.verify_store(
+        act.services,
+        known_notes=body.checkpoint,
+        from_day=verify_audit.NEVER if body.from_day is None else body.from_day.isoformat(),
+        to_day=verify_audit.ALWAYS if body.to_day is None else body.to_day.isoformat(),
+    )
 
 
 def _place(text: str | None) -> Place | None:
@@ -30,4 +72,8 @@ def _place(text: str | None) -> Place | None:
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", path="/admin/v1/audit", command="audit list", summary="Rows of the audit trail", handler=listed,
           query=(*FILTERS, "limit", "after"), gives=read_audit.AuditPage, roles=("auditor",)),
+    Route(method="POST", path="/admin/v1/audit/export", command="audit export", summary="Rows, tree and checkpoints of some days",
+          handler=exported, takes=Days, media_type=TAR, roles=("auditor",)),
+    Route(method="POST", path="/admin/v1/audit/verify", command="verify audit", summary="Verify the trail", handler=verified,
+          takes=Verification, gives=verify_audit.Verified, roles=("auditor",)),
 )  # fmt: skip

@@ -1,10 +1,11 @@
-"""Keys and shredding over the administrators' API, for key custodians: what `chengxin key rotate-…`, `renew-deks` and `shred` do."""
+"""Keys and shredding over the administrators' API, for key custodians: what `chengxin key list`, `new`, `rotate-…`, `shred` … do."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.operations import rotate_keys, shred, verify_audit
+from gateway.operations import manage_keys, rotate_keys, shred
 from gateway.web.admin.desk import Act, Route
 
 
@@ -27,8 +28,24 @@ class Person(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: shred.Why
 
 
+class Use(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the key is for."""
+
+    use: Literal["exchange", "http", "audit"]
+
+
 class NoWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say."""
+
+
+async def listed(act: Act) -> object:
+    """Our signing keys, public halves."""
+    return await asyncio.to_thread(manage_keys.list_keys, act.services.settings, act.services.clock())
+
+
+async def new(act: Act) -> object:
+    """A successor of a signing key."""
+    return await manage_keys.new_key(act.services, act.body.use, by=act.by)
 
 
 async def kek(act: Act) -> object:
@@ -56,14 +73,11 @@ async def shredded(act: Act) -> object:
     return await shred.shred(act.services, act.body.subject, reason=act.body.reason, by=act.by)
 
 
-async def verified(act: Act) -> object:
-    """Check every row, entry and checkpoint of the trail."""
-    act.by.require("auditor")
-    return await verify_audit.verify_store(act.services)
-
-
 _KEYS = "/admin/v1/keys"
 ROUTES: tuple[Route, ...] = (
+    Route(method="GET", path=_KEYS, command="key list", summary="Our signing keys", handler=listed, gives=list[manage_keys.KeyLine]),
+    Route(method="POST", path=_KEYS, command="key new", summary="A successor of a signing key", handler=new, takes=Use,
+          gives=manage_keys.KeyLine, roles=("key-custodian",)),
     Route(method="POST", path=f"{_KEYS}/rotate-kek", command="key rotate-kek", summary="A new key-encryption key", handler=kek,
           takes=NoWords, gives=rotate_keys.Rotated, roles=("key-custodian",)),
     Route(method="POST", path=f"{_KEYS}/renew-deks", command="key renew-deks", summary="New data keys", handler=deks,
@@ -74,6 +88,4 @@ ROUTES: tuple[Route, ...] = (
           takes=Label, gives=rotate_keys.Rotated, roles=("key-custodian",)),
     Route(method="POST", path="/admin/v1/subjects/shred", command="shred", summary="Shred a person or household", handler=shredded,
           takes=Person, gives=shred.Shredded, roles=("key-custodian",)),
-    Route(method="POST", path="/admin/v1/audit/verify", command="verify audit", summary="Verify the trail", handler=verified,
-          takes=NoWords, gives=verify_audit.Verified, roles=("auditor",)),
 )  # fmt: skip

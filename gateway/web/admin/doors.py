@@ -118,12 +118,12 @@ async def approve_key(act: Act) -> object:
 
 async def revoke(act: Act) -> object:
     """End a client key or an API key."""
-    return Revoked(revoked=await manage_apps.revoke(act.services, act.path["credential"], by=act.by))
+    return Revoked(revoked=await manage_apps.revoke(act.services, act.path["key"], by=act.by))
 
 
 async def grants(act: Act) -> object:
-    """All grants, also those that are over."""
-    return await manage_grants.list_grants(act.services)
+    """All grants, or those of an organisation, also those that are over."""
+    return await manage_grants.list_grants(act.services, org=act.query.get("org"))
 
 
 async def propose_grant(act: Act) -> object:
@@ -163,9 +163,10 @@ ROUTES: tuple[Route, ...] = (
           takes=ApiKeyBody, gives=manage_apps.IssuedKey),
     Route(method="POST", path=f"{_KEYS}/{{thumbprint}}/approve", command="key approve", summary="The second yes to a client key",
           handler=approve_key, gives=manage_apps.KeyLine),
-    Route(method="POST", path=f"{_KEYS}/{{credential}}/revoke", command="key revoke", summary="End a credential", handler=revoke,
+    Route(method="POST", path=f"{_KEYS}/{{key}}/revoke", command="key revoke", summary="End a credential", handler=revoke,
           gives=Revoked),
-    Route(method="GET", path=_GRANTS, command="grant list", summary="Grants", handler=grants, gives=list[manage_grants.GrantLine]),
+    Route(method="GET", path=_GRANTS, command="grant list", summary="Grants", handler=grants, query=("org",),
+          gives=list[manage_grants.GrantLine]),
     Route(method="POST", path=_GRANTS, command="grant propose", summary="Take a grant in", handler=propose_grant, takes=GrantBody,
           gives=manage_grants.GrantLine),
     Route(method="POST", path=f"{_GRANTS}/{{grant}}/approve", command="grant approve", summary="The second yes to a grant",

@@ -1,9 +1,11 @@
 """Policies over the administrators' API: what `chengxin policy …` does, one to one."""
 
 import asyncio
+import re
 from base64 import b64decode
 from binascii import Error as BinasciiError
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
 from typing import Annotated
 
 import msgspec
@@ -31,6 +33,20 @@ class FilesBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A policy folder: the text of each file by its path."""
 
     files: dict[str, str]
+
+
+class DatedFiles(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A policy folder, as of a day; else today."""
+
+    files: dict[str, str]
+    at: date | None = None
+
+
+class Sides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two versions, each `active`, the number of a version, or a folder as the text of each file by its path."""
+
+    a: str | int | dict[str, str] = compare_policies.ACTIVE
+    b: str | int | dict[str, str] = compare_policies.ACTIVE
 
 
 class ApproveBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +80,8 @@ class ReasonBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 async def check(act: Act) -> object:
     """Every fault of these files."""
-    return change_policy.check_files(_files(act.body), act.services.clock(), residual_k=act.services.settings.residual_k)
+    few = act.services.settings.residual_k
+    return await asyncio.to_thread(change_policy.check_files, _files(act.body), _moment(act), residual_k=few)
 
 
 async def status(act: Act) -> object:
@@ -73,40 +90,57 @@ async def status(act: Act) -> object:
 
 
 async def explain(act: Act) -> object:
-    """Why a tier sees a field as it does."""
-    policies = await act.services.policies.fresh()
-    tier = act.query.get("tier", "public")
-    return explain_policy.explain_cells(
-        policies,
+    """Why a tier sees a field as it does; of the subject's own tier also who may see what."""
+    return await explain_policy.explained(
+        act.services,
         dataset=act.query.get("dataset", ""),
-        tier=tier,
-        purpose=explain_policy.purpose_of(policies, tier, act.query.get("purpose")),
+        tier=act.query.get("tier", "public"),
+        purpose=act.query.get("purpose"),
         kind=act.query.get("kind"),
         field=act.query.get("field"),
+        org=act.query.get("org"),
     )
 
 
 async def test(act: Act) -> object:
     """The cases of these files."""
-    return await asyncio.to_thread(run_cases.run_cases_of, _files(act.body), act.services.clock())
+    few = act.services.settings.residual_k
+    return await asyncio.to_thread(run_cases.run_cases_of, _files(act.body), _moment(act), residual_k=few)
 
 
 async def diff(act: Act) -> object:
-    """What changes between two versions; a folder of this machine is never a side."""
-    sides = [act.query.get(name, "active") for name in ("a", "b")]
-    if any(side != "active" and not (side.isascii() and side.isdecimal() and len(side) < 10) for side in sides):
-        raise InvalidParameter("a and b are each `active` or the number of a version")
-    return await compare_policies.compare(act.services, *sides, today=legal_day(act.services.clock()))
+    """What changes between two versions in force here, now or once."""
+    return await _compared(act, *(act.query.get(name, compare_policies.ACTIVE) for name in ("a", "b")))
+
+
+async def diff_sent(act: Act) -> object:
+    """What changes between two versions, each of which may be a folder that was sent."""
+    body: Sides = act.body
+    return await _compared(act, body.a, body.b)
+
+
+async def _compared(act: Act, *given: str | int | dict[str, str]) -> object:
+    """A folder of this machine is never a side."""
+    sides: list[compare_policies.Named] = []
+    for side in given:
+        if isinstance(side, dict):
+            sides.append(_read(side))
+        elif re.fullmatch(r"active|[0-9]{1,9}", str(side)):
+            sides.append(str(side))
+        else:
+            raise InvalidParameter("a and b are each `active` or the number of a version")
+    return await compare_policies.compare(act.services, sides[0], sides[1], today=legal_day(act.services.clock()))
 
 
 async def preview(act: Act) -> object:
     """The synthetic twin as a tier sees it."""
-    return preview_policy.preview(
-        await act.services.policies.fresh(),
+    return await preview_policy.previewed(
+        act.services,
         tier=act.query.get("tier", "public"),
         dataset=act.query.get("dataset"),
         purpose=act.query.get("purpose"),
-        at=legal_day(act.services.clock()),
+        org=act.query.get("org"),
+        at=_day(act.query.get("at")),
     )
 
 
@@ -179,25 +213,44 @@ async def refuse(act: Act) -> object:
     return await propose_policy.refuse(act.services, act.number("proposal"), reason=act.body.reason, by=act.by)
 
 
-def _files(body: FilesBody) -> dict[str, bytes]:
-    return change_policy.read_files({path: text.encode() for path, text in body.files.items()})
+def _files(body: FilesBody | DatedFiles) -> dict[str, bytes]:
+    return _read(body.files)
+
+
+def _read(files: Mapping[str, str]) -> dict[str, bytes]:
+    return change_policy.read_files({path: text.encode() for path, text in files.items()})
+
+
+def _moment(act: Act) -> datetime:
+    """The middle of the day that the body names, else now."""
+    body: DatedFiles = act.body
+    return act.services.clock() if body.at is None else datetime.combine(body.at, time(4), UTC)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else msgspec.convert(text, date)
+    except msgspec.ValidationError:
+        raise InvalidParameter("at is a day: 2026-07-01") from None
 
 
 _ONE = "/admin/v1/policy/proposals/{proposal}"
 _LINE = propose_policy.ProposalLine
 ROUTES: tuple[Route, ...] = (
     Route(method="POST", path="/admin/v1/policy/check", command="policy check", summary="Every fault of a folder", handler=check,
-          takes=FilesBody, gives=change_policy.CheckReport),
+          takes=DatedFiles, gives=change_policy.CheckReport),
     Route(method="GET", path="/admin/v1/policy/status", command="policy status", summary="What is in force, what waits, alarms",
           handler=status, gives=change_policy.PolicyStatus),
     Route(method="GET", path="/admin/v1/policy/explain", command="policy explain", summary="Why a field is shown so; never a value",
-          handler=explain, query=("dataset", "tier", "purpose", "kind", "field")),
+          handler=explain, query=("dataset", "tier", "purpose", "kind", "field", "org")),
     Route(method="POST", path="/admin/v1/policy/test", command="policy test", summary="The cases of a folder", handler=test,
-          takes=FilesBody, gives=run_cases.TestReport),
+          takes=DatedFiles, gives=run_cases.TestReport),
     Route(method="GET", path="/admin/v1/policy/diff", command="policy diff", summary="What changes between two versions", handler=diff,
-          query=("a", "b")),
+          query=("a", "b"), gives=compare_policies.Compared),
+    Route(method="POST", path="/admin/v1/policy/diff", command="policy diff", summary="The same with folders that are sent",
+          handler=diff_sent, takes=Sides, gives=compare_policies.Compared),
     Route(method="GET", path="/admin/v1/policy/preview", command="policy preview", summary="The synthetic twin as a tier sees it",
-          handler=preview, query=("tier", "dataset", "purpose")),
+          handler=preview, query=("tier", "dataset", "purpose", "org", "at"), gives=list[preview_policy.Previewed]),
     Route(method="GET", path="/admin/v1/policy/proposals", command="policy proposals", summary="Proposals with their history",
           handler=proposals, gives=list[_LINE]),
     Route(method="POST", path="/admin/v1/policy/proposals", command="policy propose", summary="Check and propose a folder",

@@ -1,8 +1,9 @@
 """Every operation of the administrators' API, and its OpenAPI document.
 
 To add one: write `gateway/web/admin/<room>.py` with handlers `async def name(act: Act) -> object` that call one story each with
-`by=act.by`, and a tuple `ROUTES` of `Route`; name it here. The story checks the role, the desk everything before it; the answer is
-encoded as JSON, errors become problems by their code (`application.STATUS` where it is not 422).
+`by=act.by`, and a tuple `ROUTES` of `Route`; name it here. It says what the command says, word for word
+(`tests/web/test_admin_mirror.py`). The story checks the role, the desk everything before it; the answer is encoded as JSON, errors become
+problems by their code (`application.STATUS` where it is not 422).
 """
 
 from typing import Any
@@ -48,7 +49,7 @@ def document() -> dict[str, Any]:
                 *({"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in route.query),
             ],
             "responses": {
-                "200": {"description": route.summary, "content": {"application/json": {"schema": gives}}},
+                "200": {"description": route.summary, "content": {route.media_type: {"schema": gives}}},
                 "default": {"description": "a problem (RFC 9457)", "content": {"application/problem+json": {"schema": {"type": "object"}}}},
             },
         }
@@ -60,7 +61,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "诚信网关 管理接口",
             "version": __version__,
-            "description": "Every request is signed by RFC 9421 with the administrator's enrolled Ed25519 key, tag `cx-admin`.",
+            "description": "Every request is signed by RFC 9421 with the administrator's enrolled Ed25519 key, tag `cx-admin`; "
+            "an enrolment with the key that it brings.",
         },
         "servers": [{"url": "/"}],
         "paths": paths,
