@@ -13,6 +13,9 @@ No story here returns a Record, or anything that did not pass a View.
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, UsccInvalid
 from gateway.core.publication.documents import FOREVER, etag, localise, notice
@@ -149,6 +152,13 @@ async def subject_records(services: Services, subject: str, caller: Caller, ask:
 # --- records -----------------------------------------------------------------------------------------------------------
 
 
+class _Of(Struct):
+    dataset: str
+
+
+_DATASET = msgspec.json.Decoder(_Of)
+
+
 async def record(services: Services, record_id: str, caller: Caller, language: Language) -> Answer:
     """One record by its id.
 
@@ -184,7 +194,7 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
     await pay(scene, owed_of(scene.forms), "record", [body])
     if scene.language != "zh-CN":
         body = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language))
-    return answer(scene, marked(scene, body), valid_until=until)
+    return answer(scene, marked(scene, body), valid_until=until, datasets=(_DATASET.decode(body).dataset,))
 
 
 async def records_page(services: Services, caller: Caller, ask: Ask) -> Answer:

@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import CaseRefMissing
 from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.operations.asking import Answer, Language
 from gateway.operations.effort import Effort
-from gateway.operations.reaching import Gates, gates_of, owed_of
+from gateway.operations.reaching import Gates, gates_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.store import feed
 from gateway.store.feed import FIRST_VERSION, Head
@@ -137,15 +138,22 @@ def answer(
     media_type: str = "application/json",
     file_name: str | None = None,
     reads_data: bool = True,
+    datasets: tuple[str, ...] | None = None,
 ) -> Answer:
-    """A ready answer with what its headers say."""
+    """A ready answer with what its headers say; of data also its licence, and who may keep it (`datasets`: which it may hold; else all)."""
     forms = scene.forms
+    cache: Cache = "public"
+    if reads_data:
+        cache = owed_of(forms, datasets).cache
+        licence = licence_of(forms, datasets)
+        links = links if licence is None else (*links, ("license", licence))
     return Answer(
         body=body,
         media_type=media_type,
         etag=validator or scene.etag(scene.caller.plan_set.encode(), media_type.encode(), body),
         max_age=max_age(scene.now, valid_until),
-        no_store=not scene.public and (scene.no_store or owed_of(forms).cache == "no-store"),
+        private=cache == "private",
+        no_store=cache == "no-store" if scene.public else scene.no_store or owed_of(forms).cache == "no-store",
         dataset_version=(dataset_version or scene.head.version) if reads_data else None,
         policy_version=forms.version,
         policy_plan=forms.plan_hash,
@@ -170,6 +178,8 @@ def notice_of(scene: Scene, own: Mapping[str, Any] | None = None) -> dict[str, A
     return {**own, "also": [sample]} if sample is not None else dict(own)
 
 
-def document_answer(scene: Scene, document: Mapping[str, Any], *, reads_data: bool = True) -> Answer:
+def document_answer(
+    scene: Scene, document: Mapping[str, Any], *, reads_data: bool = True, datasets: tuple[str, ...] | None = None
+) -> Answer:
     """One document as an answer."""
-    return answer(scene, marked(scene, ENCODER.encode(document)), reads_data=reads_data)
+    return answer(scene, marked(scene, ENCODER.encode(document)), reads_data=reads_data, datasets=datasets)

@@ -71,6 +71,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """The opaque part of a weak ETag, without quotes."""
     max_age: int = 0
     """Seconds a shared cache may keep it; never past a period end or the next legal midnight. 0 with `no_store`."""
+    private: bool = False
+    """Kept by the caller alone, whoever may see it."""
     no_store: bool = False
     dataset_version: str | None = None
     policy_version: int

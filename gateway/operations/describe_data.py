@@ -14,6 +14,7 @@ from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.operations.answering import Scene, begin, document_answer
 from gateway.operations.asking import Answer, Ask, Language
+from gateway.operations.reaching import licence_of
 from gateway.operations.walking import told_rows
 from gateway.services import Services
 from gateway.store import walks
@@ -26,7 +27,7 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
     address = f"{scene.origin}/v1"
     return document_answer(scene, {
         "version": version, "seq": scene.head.seq, "dataset_version": scene.head.version,
-        "policy_version": scene.forms.version, "licence": None,
+        "policy_version": scene.forms.version, "licence": licence_of(scene.forms),
         "city": services.settings.city, "region": services.settings.region,
         "links": {
             "self": address, "subjects": f"{address}/subjects", "records": f"{address}/records", "lists": f"{address}/lists",
@@ -48,7 +49,8 @@ async def dataset(services: Services, dataset_id: str, caller: Caller, language:
     Raises NotFound.
     """
     scene = await begin(services, caller, language, reads_records=False)
-    return document_answer(scene, await _dataset_document(scene, _dataset(scene, dataset_id)))
+    held = _dataset(scene, dataset_id)
+    return document_answer(scene, await _dataset_document(scene, held), datasets=(held.id,))
 
 
 async def dictionary(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
@@ -114,7 +116,7 @@ async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
         "id": held.id, "title": (held.label_en or held.label) if english else held.label, "kind": held.category,
         "kind_label": label("kind", held.category, scene.language) if held.category in KINDS else held.category,
         "openness": held.open, "openness_label": _OPENNESS[held.open][english],
-        "rows": rows, "dataset_version": scene.head.version,
+        "rows": rows, "dataset_version": scene.head.version, "licence": licence_of(scene.forms, (held.id,)),
         "links": {"self": address, "dictionary": f"{address}/dictionary", "records": f"{scene.origin}/v1/records?dataset={held.id}"},
     }  # fmt: skip
 

@@ -149,6 +149,7 @@ def page_answer(
     last: Sequence[Any] | None,
     count: Mapping[str, Any] | None = None,
     facets: Mapping[str, Any] | None = None,
+    datasets: tuple[str, ...] | None = None,
     notice: Mapping[str, Any] | None = None,
 ) -> Answer:
     """One page. `first` and `last` are the keys of its edges where the walk goes on beyond them, None where it does not."""
@@ -188,6 +189,7 @@ def page_answer(
         links=tuple(links),
         rows=len(items),
         media_type=MEDIA_TYPES[ask.format],
+        datasets=datasets,
     )
 
 
@@ -204,6 +206,7 @@ def export_answer(
     name: str,
     notice: Mapping[str, Any] | None = None,
     truncated: bool = False,
+    datasets: tuple[str, ...] | None = None,
 ) -> Answer:
     """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines)."""
     version = scene.head.version
@@ -219,6 +222,7 @@ def export_answer(
         dataset_version=version,
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"{name}-{version}.{extension}",
+        datasets=datasets,
     ).streaming(while_permitted(scene, parts), tally)
 
 

@@ -9,6 +9,7 @@ from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.obligations import Obligations, strictest
 from gateway.core.disclosure.plans import Plan
 from gateway.core.disclosure.row_rules import RowRule, fields_of_rule
+from gateway.core.errors import ObligationFailed
 from gateway.core.publication.forms import Forms
 from gateway.core.records.model import SubjectKind
 from gateway.store.row_gates import Reach
@@ -64,5 +65,19 @@ def owed_of(forms: Forms, datasets: tuple[str, ...] | None = None, kinds: tuple[
     known: Obligations | None = forms.remembered.get(key)
     if known is None:
         plans = [plan for plan in plans_of(forms) if datasets is None or plan.dataset in datasets]
-        known = forms.remembered[key] = strictest(plan.obligations for plan in plans if kinds is None or plan.kind in kinds)
+        owed = (plan.obligations for plan in plans if kinds is None or plan.kind in kinds)
+        known = forms.remembered[key] = strictest(owed, tuple(forms.licences))
     return known
+
+
+def licence_of(forms: Forms, datasets: tuple[str, ...] | None = None) -> str | None:
+    """Address of the licence under which an answer over these datasets (None: all) stands.
+
+    Raises ObligationFailed for one that stands nowhere: then nothing may be shown.
+    """
+    named = owed_of(forms, datasets).license
+    if named is None:
+        return None
+    if named not in forms.licences:
+        raise ObligationFailed
+    return forms.licences[named].url

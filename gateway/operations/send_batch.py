@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError, Part, PartnerAdapter, SealedBatch
+from gateway.core.disclosure.obligations import strictest
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.row_rules import Attributes, fields_of_rule
 from gateway.core.disclosure.views import View, view
@@ -151,6 +152,15 @@ def _suite(stream: Stream) -> Suite:
     return SUITES[stream.rules.terms.wire.suite]
 
 
+def _licence(policies: Policies, plans: PlanSet | None) -> str | None:
+    """Address of the licence of what a stream sends."""
+    if plans is None:
+        return None
+    licences = policies.catalogue.licences
+    named = strictest((plan.obligations for plan in plans.plans.values()), tuple(licences)).license
+    return None if named is None else licences[named].url
+
+
 # --- sealing ----------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +232,7 @@ class _Sealing:
         self.wires = {field.wire_name: name for name, field in dataset.fields.items()} if dataset is not None else {}
         # without a plan nothing may be shown any more: everything that was sent is withdrawn
         self.plan = digest_text(f"{plans.hash if plans is not None else None}|{stream.governing.agreement.digest}".encode())
+        self.licence = _licence(policies, plans)
         self.not_sent: dict[str, int] = {}
         self.people: dict[str, str] = {}
         """Record → subject, of those about persons and households: whom the audit names."""
@@ -390,6 +401,7 @@ class _Sealing:
             exchange_signers(self.services, self.now),
             policy_version=self.policies.version,
             created=self.now,
+            licence=self.licence,
         )
         withdrawals = sum(line.op not in ("assert", "amend") for line, _ in lines)
         async with self.services.store.transaction() as tx:

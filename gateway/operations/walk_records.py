@@ -82,6 +82,7 @@ async def walk_records(
         last=rows[-1].keys if rows and ahead else None,
         count=count,
         facets=facets,
+        datasets=tuple(chosen),
     )
 
 
@@ -117,10 +118,11 @@ async def _export(
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
-        return pages.export_answer(scene, ask, form, _rendered_steps(scene, plan, csv=csv_ready), ready=True, name=name)
+        rendered = _rendered_steps(scene, plan, csv=csv_ready)
+        return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen))
     steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=scene.head.seq)
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
-    return pages.export_answer(scene, ask, form, steps, ready=False, name=name)
+    return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen))
 
 
 async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:

@@ -157,7 +157,7 @@ class Asked:
         cache: Header
         if answer.no_store:
             cache = replies.NO_STORE
-        elif self.caller.shared:
+        elif self.caller.shared and not answer.private:
             cache = replies.public_for(answer.max_age)
         else:
             cache = replies.PRIVATE

@@ -19,6 +19,7 @@ from gateway.core.errors import NoActivePolicy
 from gateway.core.publication.documents import notice, with_notice
 from gateway.core.publication.forms import forms_of
 from gateway.operations.answering import max_age
+from gateway.operations.reaching import licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
@@ -78,7 +79,7 @@ LookUp = Callable[[str], Rendered | None]
 class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
-    __slots__ = ("_common", "_demo", "_ids", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
+    __slots__ = ("_common", "_demo", "_ids", "_kept", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
 
     def __init__(self, services: Services, lookup: LookUp) -> None:
         self._services = services
@@ -90,6 +91,8 @@ class PublicLane:
         self._tag = ""
         self._version = 0
         self._common: list[Header] = []
+        self._kept: Header | None = None
+        """How long an answer is kept, where that does not follow from the clock."""
 
     async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
         """Answer and return the status, or send nothing and return 0."""
@@ -132,7 +135,7 @@ class PublicLane:
         etag = b'W/"%b"' % rendered.etag.encode()
         headers = [
             *self._common,
-            self._cache(now, rendered.valid_until),
+            self._kept or self._cache(now, rendered.valid_until),
             (b"etag", etag),
             (b"dataset-version", rendered.version.encode()),
             (b"request-id", next(self._ids)),
@@ -188,8 +191,11 @@ class PublicLane:
             NO_INDEX,
             *COMMON,
         ]
+        if (licence := licence_of(forms)) is not None:
+            self._common.append(replies.link(("license", licence)))
         if self._demo:
             self._common.append(replies.SAMPLE)
+        self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]
 
     @staticmethod
     def _cache(now: datetime, valid_until: str) -> Header:

@@ -29,7 +29,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.store import exchange as ledger
 from gateway.store import policies as policy_rows
 from gateway.store import records
-from gateway.store.tables import out_parts
+from gateway.store.tables import out_batches, out_parts
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
@@ -631,6 +631,28 @@ async def test_a_dataset_that_nobody_may_see_any_more(cities: Cities, tmp_path: 
     assert (sent.lines, sent.state) == (1, "acked")
     assert await states(cities.baishan, record_id) == ["retracted"]
     assert await states(cities.tonghua, record_id) == ["in_force"]
+
+
+async def test_a_batch_names_the_licence_of_its_records(cities: Cities, tmp_path: Path):
+    """Where the plan for partners has a licence, the signed manifest names it, and the partner takes it in as before."""
+    folder = tmp_path / "policies"
+    shutil.copytree(shipped_policies(), folder, ignore=shutil.ignore_patterns("tests", "agreements"))
+    file = folder / "datasets" / f"{DATASET}.toml"
+    text = file.read_text(encoding="utf-8")
+    start = text.index('[[rules]]\nid = "penalties-exchange"')
+    ruled = text[start:].replace('rate_class = "partner"', 'rate_class = "partner", license = "by"', 1)
+    file.write_text(text[:start] + ruled, encoding="utf-8")
+    with (folder / "catalogue.toml").open("a", encoding="utf-8") as catalogue:
+        catalogue.write('\n[licences.by]\ntitle = "A"\nurl = "https://example.cn/by"\nstrictness = 1\n')
+    files = read_folder(folder)
+    async with cities.tonghua.store.transaction() as tx:
+        version = await policy_rows.propose(tx, files, files_digest(files), "test")
+        await policy_rows.activate(tx, version, "test", "licence")
+    record_id = await penalise(cities, 1)
+    assert (await told(cities)).state == "acked"
+    assert await states(cities.baishan, record_id) == ["in_force"]
+    rows = await cities.tonghua.store.reads.all(sa.select(out_batches.c.manifest))
+    assert {json.loads(row.manifest).get("license") for row in rows} == {"https://example.cn/by"}
 
 
 async def test_what_fits_into_no_line(tmp_path: Path):

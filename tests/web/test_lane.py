@@ -8,6 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.core.disclosure.policy import files_digest
+from gateway.operations.render_public import settle
+from gateway.store import policies as policy_rows
 from gateway.store.lane import LaneReads
 from tests.web.city import City, Server, served
 
@@ -100,6 +103,72 @@ def test_the_lane_steps_aside(lane: Server, codes: list[str], path: str, headers
 def test_other_methods_are_not_the_lanes(office: Server, codes: list[str]) -> None:
     """POST to a subject is 405 as everywhere."""
     assert office.client.post(f"/v1/subjects/{codes[0]}").status_code == 405
+
+
+LICENCES = b"""
+[licences.by]
+title = "A"
+url = "https://example.cn/by"
+strictness = 2
+
+[licences.free]
+title = "B"
+url = "https://example.cn/free"
+strictness = 1
+"""
+
+
+@pytest.mark.parametrize(("cache", "kept"), [("private", "private, max-age=0, must-revalidate"), ("no-store", "no-store")])
+def test_licence_and_cache_are_told_alike(fresh_city: City, cache: str, kept: str) -> None:
+    """What public rules owe stands in header fields of both lanes: who may keep an answer, and under which licence its data are."""
+
+    async def another(services: Any) -> None:
+        files = dict(await policy_rows.files_of(services.store.reads, 1))
+        for name, text in files.items():
+            if name.startswith("datasets/"):
+                named = b"by" if name == "datasets/honours.toml" else b"free"
+                owed = b'cache = "%s", license = "%s"' % (cache.encode(), named)
+                files[name] = text.replace(b'cache = "public"', owed)
+        files["catalogue.toml"] += LICENCES
+        async with services.store.transaction() as tx:
+            version = await policy_rows.propose(tx, files, files_digest(files), "test")
+            await policy_rows.activate(tx, version, "test", "licences")
+        await services.policies.refresh()
+        await settle(services)
+
+    fresh_city.run(another)
+    with served(fresh_city) as lane, served(fresh_city) as office:
+        office.app.lane = None
+        subject = office.get("/v1/records?dataset=honours&limit=1").json()["items"][0]["subject"]["uscc"]
+        framework = lane.app.inner
+        lane.app.inner = refuse
+        path = f"/v1/subjects/{subject}"
+        etag = office.get(path).headers["etag"]
+        for method, headers, status in (("GET", {}, 200), ("HEAD", {}, 200), ("GET", {"If-None-Match": etag}, 304)):
+            here, there = (each.client.request(method, path, headers=headers) for each in (lane, office))
+            assert shown(here) == shown(there)
+            assert (here.status_code, here.headers["cache-control"]) == (status, kept)
+            assert here.headers["link"] == '<https://example.cn/by>; rel="license"'  # all datasets: the strictest
+        lane.app.inner = framework
+        free, by = ('<https://example.cn/free>; rel="license"', '<https://example.cn/by>; rel="license"')
+        record = office.get("/v1/records?dataset=administrative-penalties&limit=1").json()["items"][0]["id"]
+        for path, licence in (
+            ("/v1/records?dataset=administrative-penalties&limit=1", free),
+            ("/v1/records.csv?dataset=administrative-penalties&limit=all", free),
+            ("/v1/records.ndjson?dataset=honours&limit=all", by),
+            ("/v1/lists/tax-violations/listings", free),
+            (f"/v1/records/{record}", free),
+            ("/v1/datasets/honours", by),
+            ("/v1/subjects?limit=1", by),
+            ("/v1/changes?since=0", by),
+        ):
+            answer = office.get(path)
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, kept), path
+            assert answer.headers["link"].endswith(licence), path
+        assert office.get("/v1").json()["licence"] == "https://example.cn/by"
+        assert office.get("/v1/datasets/administrative-penalties").json()["licence"] == "https://example.cn/free"
+        dictionary = office.get("/v1/datasets/honours/dictionary").headers  # about rules, no data
+        assert ("link" in dictionary, dictionary["cache-control"].partition(",")[0]) == (False, "public")
 
 
 def test_a_change_is_seen_before_it_is_rendered(fresh_city: City) -> None:

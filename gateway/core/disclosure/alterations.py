@@ -78,6 +78,7 @@ _TABLES: Final = {
         _Table(area="ceiling", added="narrows", removed="widens", members={"max": directions.shorter}),
         _Table(area="edition", added="widens", removed="narrows", members={"title": _NEUTRAL}),
         _Table(area="item", added="widens", removed="narrows", members={"basis": any_ground}),
+        _Table(area="licence", added="neutral", removed="neutral", members={"title": _NEUTRAL}),
         _Table(area="measure", added="widens", removed="narrows", members={"basis": any_ground}),
         _Table(
             area="list",
@@ -126,6 +127,7 @@ def altered(old: Policies | None, new: Policies) -> Iterator[Alteration]:
     yield from _entries("edition", was.editions if was else {}, now.editions)
     yield from _entries("item", _joined(was.items) if was else {}, _joined(now.items))
     yield from _entries("measure", _joined(was.measures) if was else {}, _joined(now.measures))
+    yield from _entries("licence", was.licences if was else {}, now.licences)
     yield from _entries("list", was.lists if was else {}, now.lists)
     yield from _redlines(old, new)
     datasets = was.datasets if was else {}

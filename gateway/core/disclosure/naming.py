@@ -15,7 +15,7 @@ from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, Rule, line_naming
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIERS
 from gateway.core.errors import PolicyError
-from gateway.core.records.catalogue import Catalogue
+from gateway.core.records.catalogue import Catalogue, Licence
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
 from gateway.core.records.policy_file import line_of
 
@@ -44,7 +44,7 @@ def names(
                     hint="give it an id of its own",
                 )
             seen.setdefault(rule.id, rule)
-            yield from _rule_names(dataset, rule, texts, day)
+            yield from _rule_names(dataset, rule, texts, day, catalogue.licences)
             yield from _rule_fields(dataset, rule, day)
     yield from _file_names(catalogue, texts, files, day)
 
@@ -62,7 +62,9 @@ def _dataset_names(dataset: Dataset, files: Mapping[str, bytes]) -> Iterator[Pol
             yield PolicyError(f"{name}: {wrong}", code="policy-S10", file=path, line=line, field=name, hint="mend the field")
 
 
-def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date | None) -> Iterator[PolicyError]:
+def _rule_names(
+    dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date | None, licences: Mapping[str, Licence]
+) -> Iterator[PolicyError]:
     for tier in rule.tiers:
         if tier not in TIERS:
             yield fault_at(rule, "policy-S10", f"there is no tier {tier}", key="for", hint=f"one of {', '.join(sorted(RULED_TIERS))}")
@@ -98,6 +100,10 @@ def _rule_names(dataset: Dataset, rule: Rule, texts: DisclosureFiles, day: date 
     if named is not None and named not in texts.rate_classes:
         known = ", ".join(sorted(texts.rate_classes))
         yield fault_at(rule, "policy-S10", f"there is no rate class {named}", key="obligations", hint=f"one of {known}")
+    licence = rule.obligations.license
+    if licence is not None and licence not in licences:
+        known = f"one of {', '.join(licences)}" if licences else "declare it in [licences] of catalogue.toml"
+        yield fault_at(rule, "policy-S10", f"there is no licence {licence}", key="obligations", hint=known)
 
 
 def _rows(dataset: Dataset, rule: Rule) -> Iterator[PolicyError]:

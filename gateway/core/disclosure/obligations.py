@@ -4,7 +4,7 @@ Rules: a closed list; an unknown name or argument does not parse; of an answer o
 that fails at run time means no data. This room says what is owed; the stories do it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -29,11 +29,13 @@ class Obligations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     min_k: Annotated[int, Meta(ge=5, le=1000)] | None = None
     """Counts below it are not told, others rounded to fives."""
     cache: Cache = "private"
+    """public: shared caches may keep an answer, a minute at most; private: the caller's own alone; no-store: nobody."""
     license: Annotated[str, Meta(min_length=1, max_length=63)] | None = None
+    """Id of the licence that answers and manifests name; None: nobody is given leave for more than the law gives."""
 
 
-def strictest(owed: Iterable[Obligations]) -> Obligations:
-    """What an answer over several plans owes: of each obligation the strictest."""
+def strictest(owed: Iterable[Obligations], licences: Sequence[str] = ()) -> Obligations:
+    """What an answer over several plans owes: of each obligation the strictest; `licences` are all that there are, the strictest last."""
     every = tuple(owed)
     if not every:
         return Obligations()
@@ -48,5 +50,13 @@ def strictest(owed: Iterable[Obligations]) -> Obligations:
         max_rows_day=min(days, default=None),
         min_k=max(ks, default=None),
         cache=max((each.cache for each in every), key=CACHES.index),
-        license=next((each.license for each in every if each.license is not None), None),
+        license=_licence([each.license for each in every], licences),
     )
+
+
+def _licence(named: Sequence[str | None], licences: Sequence[str]) -> str | None:
+    """The strictest of some licences; none is stricter than any."""
+    known = [name for name in named if name is not None]
+    if len(known) < len(named):
+        return None
+    return max(known, key=lambda name: (licences.index(name) if name in licences else len(licences), name))

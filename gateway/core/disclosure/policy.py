@@ -139,7 +139,9 @@ def check_policies(
 def _law_digest(files: Mapping[str, bytes]) -> str:
     """What the gates are computed from beside the plan: periods, catalogue, lists and red lines, without their comments and layout."""
     paths = ["periods.toml", "catalogue.toml", "redlines.toml", *(path for path in sorted(files) if path.startswith("lists/"))]
-    return digest({path: PolicyFile(path, files[path]).values for path in paths})
+    texts = {path: dict(PolicyFile(path, files[path]).values) for path in paths}
+    texts["catalogue.toml"].pop("licences", None)  # they decide nothing of what is shown; a plan has the id of its own
+    return digest(texts)
 
 
 __all__ = [

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
@@ -144,6 +144,8 @@ class Manifest(Struct, frozen=True, kw_only=True, rename={"type_": "type", "sche
     policy_version: Count
     created: InstantText
     valid_until: InstantText
+    license: Annotated[str, Meta(max_length=508)] | UnsetType = UNSET
+    """Address of the licence of its records, where the sender's plans name one."""
 
     @property
     def id(self) -> str:
@@ -209,6 +211,7 @@ def seal(
     created: datetime,
     snapshot: Literal["none", "part", "last"] = "none",
     replaces: Replaced | None = None,
+    licence: str | None = None,
     compress: bool = True,
     lines_a_part: int = LINES_A_PART,
 ) -> Sealed:
@@ -248,6 +251,7 @@ def seal(
         policy_version=policy_version,
         created=instant(created),
         valid_until=instant(created + LIFETIME),
+        license=UNSET if licence is None else licence,
     )
     body = encode(manifest)
     checkpoint = Checkpoint(origin=origin(terms.from_, head.stream, head.epoch), size=tree.size, root=root)

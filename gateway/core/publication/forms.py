@@ -20,6 +20,7 @@ from gateway.core.disclosure.plans import Plan, PlanSet, Policies, digest
 from gateway.core.publication import flat
 from gateway.core.publication.documents import ENVELOPE_FIELDS, HOUSEHOLD
 from gateway.core.publication.listings import LISTED_FIELDS
+from gateway.core.records.catalogue import Licence
 from gateway.core.records.model import Capability, SubjectKind
 
 TAG_DIGITS = 40
@@ -68,6 +69,8 @@ class Forms(Struct, frozen=True, kw_only=True):
     by_dataset: Mapping[str, Form]
     categories: tuple[str, ...]
     """Categories of its datasets, in the order in which `record_counts` names them."""
+    licences: Mapping[str, Licence] = MappingProxyType({})
+    """Every licence there is, the strictest last."""
     remembered: dict[Any, Any] = field(default_factory=dict)
     """What follows from plans alone and is asked for at every request; filled as it is asked."""
 
@@ -137,6 +140,7 @@ def forms_of(policies: Policies, tier: str, purpose: str) -> Forms:
         plan_sets=plan_sets,
         by_dataset=by_dataset,
         categories=_categories(by_dataset),
+        licences=policies.catalogue.licences,
     )
     policies.memo["forms", tier, purpose] = forms
     return forms
@@ -175,6 +179,7 @@ def forms_for(policies: Policies, caller: Caller) -> Forms:
         reach=digest([(name, each.plan_set.hash, each.attributes) for name, found in reaches.items() for each in found]),
         by_dataset=by_dataset,
         categories=_categories(by_dataset),
+        licences=policies.catalogue.licences,
     )
     if len(policies.memo) >= MEMO_LIMIT:
         policies.memo.clear()

@@ -40,7 +40,8 @@ __all__ = ["Catalogue", "CatalogueItem", "Edition", "ListAuthority", "ListDef", 
 MAX_FIELDS = 54
 SUBJECT = "$subject"
 """In a business key: whichever key the subject is known by."""
-IdText = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$", max_length=63)]
+_ID = "^[a-z][a-z0-9_.-]{0,62}$"
+IdText = Annotated[str, Meta(pattern=_ID, max_length=63)]
 FieldName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", max_length=63)]
 FIELD_TYPE = re.compile(
     r"string|enum|bool|int|date|instant|division|uri|reg_no|org_code|subject_name|person_name|uscc|id_no|mobile|phone|email|plate|account|address"
@@ -79,6 +80,15 @@ class Measure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text: str
     polarity: Literal["black", "red"]
     basis: tuple[BasisRef, ...]
+
+
+class Licence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What whoever takes the data may do with it; a rule names it by id in `obligations`."""
+
+    title: str
+    url: Annotated[str, Meta(pattern=r"^https://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,500}$", max_length=508)]
+    strictness: Annotated[int, Meta(ge=0, le=1000)]
+    """An answer over data under several names the one with the highest."""
 
 
 class ListAuthority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,6 +134,8 @@ class Catalogue(Struct, frozen=True, kw_only=True):
     """(edition, item) → item."""
     measures: Mapping[tuple[str, str], Measure]
     """(edition, id) → measure."""
+    licences: Mapping[str, Licence] = MappingProxyType({})
+    """Id → licence, the strictest last."""
     periods: PeriodTable
     retention: Mapping[str, str]
 
@@ -178,6 +190,7 @@ def read_catalogue(files: Mapping[str, bytes]) -> Catalogue:
     """
     check_folder(files)
     editions, items, measures = _read_editions(files)
+    licences = _read_licences(files)
     periods = _read_periods(files)
     datasets: dict[DatasetId, Dataset] = {}
     rules: dict[DatasetId, tuple[dict[str, Any], ...]] = {}
@@ -191,7 +204,7 @@ def read_catalogue(files: Mapping[str, bytes]) -> Catalogue:
     return Catalogue(
         datasets=MappingProxyType(datasets), rules=MappingProxyType(rules), lists=MappingProxyType(lists),
         editions=MappingProxyType(editions), items=MappingProxyType(items), measures=MappingProxyType(measures),
-        periods=periods, retention=periods.retention,
+        licences=MappingProxyType(licences), periods=periods, retention=periods.retention,
     )
 
 
@@ -214,7 +227,7 @@ def _read_editions(
     files: Mapping[str, bytes],
 ) -> tuple[dict[str, Edition], dict[tuple[str, str], CatalogueItem], dict[tuple[str, str], Measure]]:
     file = _file(files, "catalogue.toml")
-    file.only(("editions", "items", "measures"))
+    file.only(("editions", "items", "measures", "licences"))
     editions = {key: file.convert(value, Edition, "editions", key) for key, value in file.table("editions").items()}
     items: dict[tuple[str, str], CatalogueItem] = {}
     for index, value in enumerate(file.tables("items")):
@@ -231,6 +244,16 @@ def _read_editions(
         if measures.setdefault((measure.edition, measure.id), measure) is not measure:
             raise file.error(f"measure `{measure.id}` stands twice in its edition", "measures", index)
     return editions, items, measures
+
+
+def _read_licences(files: Mapping[str, bytes]) -> dict[str, Licence]:
+    file = _file(files, "catalogue.toml")
+    found: dict[str, Licence] = {}
+    for key, value in file.table("licences").items():
+        if re.fullmatch(_ID, key) is None:
+            raise file.error(f"`{key}` is no id", "licences", key, hint="a-z, then a-z 0-9 . _ -")
+        found[key] = file.convert(value, Licence, "licences", key)
+    return dict(sorted(found.items(), key=lambda each: (each[1].strictness, each[0])))
 
 
 def _in_edition(file: PolicyFile, editions: Mapping[str, Edition], edition: str, *path: str | int) -> None:

@@ -255,6 +255,7 @@ class Dataset(Struct, kw_only=True):
     openness_label: str | UnsetType = UNSET
     kind: KINDS | UnsetType = UNSET
     rows: Count | None
+    licence: Uri | UnsetType | None = UNSET
     links: dict[str, Uri]
 
 

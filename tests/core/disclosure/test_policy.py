@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.disclosure.deciding import Decider
+from gateway.core.disclosure.effect import effect
 from gateway.core.disclosure.masking import DROPPED, nothing
+from gateway.core.disclosure.obligations import Obligations, strictest
 from gateway.core.disclosure.plans import digest
 from gateway.core.disclosure.policy import check_policies, compile_policies, files_digest
 from gateway.core.disclosure.row_rules import Attributes, allows
@@ -310,6 +312,7 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
         ("policy-parse", _ROWS, "rows = { all = [] }", "rows = { all = [] }"),
         ("policy-parse", 'eq = ["owner_org", "$org.id"]', 'eq = ["facts", "a"]', 'eq = ["facts"'),
         ("policy-S10", 'rate_class = "open"', 'rate_class = "nowhere"', '"nowhere"'),
+        ("policy-S10", 'rate_class = "open"', 'rate_class = "open", license = "nowhere"', '"nowhere"'),
         ("policy-parse", 'allow = ["lookup"] }  # 县区', 'allow = ["lookup"], budget = "many" }  # 县区', '"many"'),
         ("policy-parse", 'basis = ["cf48", "xxgk20"]', "basis = []", "basis = []"),
         ("policy-parse", 'kinds = ["legal"] }\nclass', 'kinds = ["company"] }\nclass', '["company"]'),
@@ -428,6 +431,73 @@ def test_faults_are_refused_with_code_file_and_line(code: str, old: str, new: st
     assert error.hint
     if at is not None:
         assert error.line == line_of(files, FILE, at), (error.line, str(error))
+
+
+LICENCES = b"""
+[licences.by]
+title = "A"
+url = "https://example.cn/by"
+strictness = 2
+
+[licences.free]
+title = "B"
+url = "https://example.cn/free?version=1"
+strictness = 1
+"""
+
+
+def licensed(text: bytes = LICENCES, id_: str = "by") -> dict[str, bytes]:
+    """The shipped files with licences, one of them on the public rule for organisations."""
+    files = bent(FILE, ('rate_class = "open"', f'rate_class = "open", license = "{id_}"'))
+    return files | {"catalogue.toml": files["catalogue.toml"] + text}
+
+
+def test_a_plan_names_a_licence_of_the_catalogue() -> None:
+    """A rule names it by id; licences stand from the freest to the strictest."""
+    policies = compile_policies(licensed(), version=1, today=TODAY)
+    assert plan_of(PENALTIES, *PUBLIC, "legal", policies).obligations.license == "by"
+    assert plan_of(PENALTIES, *PUBLIC, "individual_business", policies).obligations.license is None
+    assert list(policies.catalogue.licences) == ["free", "by"]
+    assert plan_of(PENALTIES, *PUBLIC, "legal", policies).plan_hash != plan_of(PENALTIES, *PUBLIC, "legal").plan_hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"https://example.cn/by", b"http://example.cn/by"),
+        (b"https://example.cn/by", b'https://example.cn/by>; rel=\\"x'),
+        (b"https://example.cn/by", b"https://example.cn/\xe8\xae\xb8"),
+        (b"strictness = 2", b""),
+        (b"strictness = 2", b"strictness = 2\nmore = 1"),
+        (b"[licences.by]", b"[licences.By]"),
+    ],
+)
+def test_a_licence_that_cannot_stand_in_a_header_is_refused(old: bytes, new: bytes) -> None:
+    """An address over https in plain ASCII, an id, a strictness, and nothing else."""
+    error = refused(licensed(LICENCES.replace(old, new, 1)))
+    assert (error.code, error.file) == ("policy-parse", "catalogue.toml")
+
+
+def test_of_several_obligations_the_strictest_wins() -> None:
+    """The licence of the highest strictness, none where a plan names none; of caches the one that keeps least."""
+    free, by, none = Obligations(license="free", cache="public"), Obligations(license="by", cache="private"), Obligations(cache="no-store")
+    order = ("free", "by")
+    assert strictest([free, free], order).license == "free"
+    assert (strictest([free, by], order).license, strictest([free, by], order).cache) == ("by", "private")
+    assert strictest([by, free], order) == strictest([free, by], order)
+    assert (strictest([free, by, none], order).license, strictest([free, by, none], order).cache) == (None, "no-store")
+
+
+def test_another_licence_is_no_narrower() -> None:
+    """Another licence, or another address of one, is told and widens; another title is nothing."""
+    old = compile_policies(licensed(), version=1, today=TODAY)
+    for files, area, direction in (
+        (licensed(id_="free"), "obligation", "widens"),
+        (licensed(LICENCES.replace(b"/by", b"/other")), "licence", "widens"),
+        (licensed(LICENCES.replace(b'"A"', b'"C"')), "licence", "neutral"),
+    ):
+        others = effect(old, compile_policies(files, version=2, today=TODAY)).others
+        assert {(each.area, each.direction) for each in others} == {(area, direction)}
 
 
 def test_an_overlap_names_both_rules_and_what_they_share() -> None:

@@ -155,6 +155,17 @@ def test_seal(rules: agreements.StreamRules) -> None:
     assert merkle.root_from_proof(sealed.leaves[0], 0, 2, proof) == sealed.head.tree.root()
 
 
+def test_a_manifest_names_the_licence(rules: agreements.StreamRules) -> None:
+    """Where the plans name one it is a member of the signed manifest; where not, there is no such member."""
+    head = batches.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+    address = "https://example.cn/by"
+    sealed = batches.seal(
+        head, sealed_lines(rules), rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, licence=address, compress=False
+    )
+    assert batches.read_manifest(sealed.document.body).license == address
+    assert b"license" not in VECTORS["manifest"]["body"].encode()
+
+
 def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, ring: KeyRing) -> None:
     """The batch of the specification passes every step, and its lines come out as a record and its repair."""
     lines = sealed_lines(rules)
