@@ -37,7 +37,8 @@ async def one_list(services: Services, list_id: str, caller: Caller, language: L
     Raises NotFound.
     """
     scene = await begin(services, caller, language, reads_records=False)
-    return document_answer(scene, await _list_document(scene, _list(scene, list_id)))
+    held = _list(scene, list_id)
+    return document_answer(scene, await _list_document(scene, held), datasets=(held.dataset,))
 
 
 def _list(scene: Scene, list_id: str) -> ListDef:

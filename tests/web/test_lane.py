@@ -157,6 +157,7 @@ def test_licence_and_cache_are_told_alike(fresh_city: City, cache: str, kept: st
             ("/v1/records.csv?dataset=administrative-penalties&limit=all", free),
             ("/v1/records.ndjson?dataset=honours&limit=all", by),
             ("/v1/lists/tax-violations/listings", free),
+            ("/v1/lists/tax-violations", free),
             (f"/v1/records/{record}", free),
             ("/v1/datasets/honours", by),
             ("/v1/subjects?limit=1", by),
