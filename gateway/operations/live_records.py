@@ -23,7 +23,7 @@ from gateway.core.publication.subjects import statement_of, subject_bytes, subje
 from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
 from gateway.operations.pseudonym_keys import pseudonyms_for
-from gateway.operations.reaching import Gates, columns_of
+from gateway.operations.reaching import Gates, columns_of, texts_of
 from gateway.store import feed, renderings
 from gateway.store.records import load
 from gateway.store.store import Row
@@ -101,7 +101,8 @@ async def live(
         return {}
     reads = scene.services.store.reads
     known = await feed.latest_of(reads, scene.forms.name, record_ids) if seqs is None else seqs
-    records = await load(reads, ids=[RecordId(each) for each in record_ids], fields=fields_of(scene), gates=gates_in(scene))
+    ids = [RecordId(each) for each in record_ids]
+    records = await load(reads, ids=ids, fields=fields_of(scene), texts=texts_of(scene.forms), gates=gates_in(scene))
     found: dict[str, bytes] = {}
     for record_id, seen in (await seen_now(scene, records)).items():
         document = seen.head.document
@@ -148,7 +149,8 @@ def gates_in(scene: Scene) -> Gates | None:
 async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
     reads = scene.services.store.reads
-    records = await load(reads, subject=SubjectId(row.subject_id), fields=fields_of(scene), gates=gates_in(scene))
+    subject = SubjectId(row.subject_id)
+    records = await load(reads, subject=subject, fields=fields_of(scene), texts=texts_of(scene.forms), gates=gates_in(scene))
     seen = await seen_now(scene, records)
     statements = [statement_of(each.head) for each in seen.values()]
     latest = await feed.latest_of(reads, scene.forms.name, list(seen))

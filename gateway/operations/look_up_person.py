@@ -25,7 +25,7 @@ from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin
 from gateway.operations.asking import Answer, Language
 from gateway.operations.live_records import shown
 from gateway.operations.owing import spend_lookup
-from gateway.operations.reaching import columns_of, gates_of
+from gateway.operations.reaching import columns_of, gates_of, texts_of
 from gateway.operations.record_access import record_access
 from gateway.services import Services
 from gateway.store import renderings
@@ -148,6 +148,7 @@ async def _find(scene: Scene, asked: PersonAsked, number: str) -> Sequence[Recor
         subject=_NOBODY if row is None else SubjectId(row.subject_id),
         dataset=DatasetId(asked.dataset),
         fields=columns_of(scene.forms) | {NUMBER, NAME},
+        texts=texts_of(scene.forms),
         gates=scene.gates,
     )
     if not records:

@@ -59,6 +59,14 @@ def columns_of(forms: Forms, dataset: str | None = None) -> frozenset[str]:
     return known
 
 
+def texts_of(forms: Forms) -> frozenset[str]:
+    """The texts that are opened for a caller: those of which its plans show more than what is publishable."""
+    known: frozenset[str] | None = forms.remembered.get("texts-of")
+    if known is None:
+        known = forms.remembered["texts-of"] = frozenset(name for plan in plans_of(forms) for name in plan.whole_texts)
+    return known
+
+
 def owed_of(forms: Forms, datasets: tuple[str, ...] | None = None, kinds: tuple[SubjectKind, ...] | None = None) -> Obligations:
     """What an answer over these datasets (None: all) and kinds owes: of each obligation the strictest."""
     key = ("owed", datasets, kinds)

@@ -285,13 +285,13 @@ async def _find(source: Reads, forms: Sequence[Forms], state: ReaderState, work:
     if len(ids) > len(work.causes):
         held = await renderings.held(source, ids)
     told = {each.name: await renderings.told(source, each.name, ids) for each in forms[1:]}
-    columns = frozenset(
-        name for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values() for name in plan.columns
-    )
+    plans = [plan for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values()]
+    columns = frozenset(name for plan in plans for name in plan.columns)
+    texts = frozenset(name for plan in plans for name in plan.whole_texts)
     return _Found(
         causes=causes,
         indexed=await search.held(source, subject_ids),
-        records=await load(source, ids=[RecordId(record_id) for record_id in ids], fields=columns),
+        records=await load(source, ids=[RecordId(record_id) for record_id in ids], fields=columns, texts=texts),
         before=Before(held=held, told=told, subjects=subjects, sibling_seq=sibling_seq),
         siblings=siblings,
     )

@@ -99,10 +99,10 @@ async def _decide(
             chosen = _together(chosen + await same_texts(tx, policies, org, held, field, text))
         puts: list[Put] = []
         decided: list[tuple[str, str, Redaction, Redaction]] = []
-        for each, fields in chosen:
-            now = {name: change(each.texts[name]) for name in fields}
+        for (each, _), was in zip(chosen, await reviews.whole(tx, chosen), strict=True):
+            now = {name: change(text) for name, text in was.items()}
             puts.append(Put(held=each, texts={**each.texts, **now}))
-            decided += [(each.record_id, name, each.texts[name], text) for name, text in now.items()]
+            decided += [(each.record_id, name, was[name], text) for name, text in now.items()]
         done = await reviews.put_texts(tx, puts, reason=f"text-{act}", actor=actor)
         if len(done) < len(puts):
             raise Conflict("the record changed meanwhile", hint="look at the text again")

@@ -290,7 +290,9 @@ class _Sealing:
         reads = self.services.store.reads
         ids = [RecordId(record_id) for record_id in touched]
         columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
-        held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=columns)} if ids else {}
+        texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
+        loaded = await records.load(reads, ids=ids, fields=columns, texts=texts) if ids else []
+        held = {record.record_id: record for record in loaded}
         sent = await ledger.sent_records(reads, self.stream.name, ids)
         seeds = self.services.random(SEED_BYTES * len(touched))
         # long work: others are served meanwhile

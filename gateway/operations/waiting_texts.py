@@ -1,7 +1,8 @@
 """Texts that wait for a reviewer: the queue of an organisation, one text with its suspicious places, and how long the queue is.
 
 Rules: who may look is who may decide (`review_text`); only texts wait that some plan shows on condition of hold; what is shown is the
-redacted candidate, and that it was shown is written down first. No raw text is read here, and nothing is redacted.
+redacted candidate, and that it was shown is written down first; of a queue no text is opened, and those that read alike are told by
+their digests. No raw text is read here, and nothing is redacted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.plans import Mode, Policies
 from gateway.core.errors import InvalidParameter, NotFound, NotPermitted
-from gateway.core.records.model import Redaction
+from gateway.core.records.model import Text
 from gateway.operations.record_access import record_access
 from gateway.services import Services
 from gateway.store import reviews
@@ -118,9 +119,10 @@ async def show(services: Services, caller: Caller, review: str) -> ReviewCandida
     org = reviewer(caller)
     policies = await services.policies.fresh()
     record_id, field = split(review)
-    held, text = waiting_text(policies, org, await reviews.one(services.store.reads, record_id), field)
+    held, waits = waiting_text(policies, org, await reviews.one(services.store.reads, record_id), field)
+    ((text,),) = [each.values() for each in await reviews.whole(services.store.reads, [(held, (field,))])]
     item = next(each for each in _items(policies, held, services.clock()) if each.field == field)
-    same = await same_texts(services.store.reads, policies, org, held, field, text)
+    same = await same_texts(services.store.reads, policies, org, held, field, waits)
     await _accessed(services, caller, policies, "review", [held])
     return ReviewCandidate(
         id=item.id,
@@ -197,7 +199,7 @@ def split(review: str) -> tuple[str, str]:
     return record_id, field
 
 
-def waiting_text(policies: Policies, org: str, held: Held | None, field: str) -> tuple[Held, Redaction]:
+def waiting_text(policies: Policies, org: str, held: Held | None, field: str) -> tuple[Held, Text]:
     """The text of an item, if it waits for this organisation.
 
     Raises NotFound.
@@ -211,17 +213,16 @@ def waiting_text(policies: Policies, org: str, held: Held | None, field: str) ->
 
 
 async def same_texts(
-    source: Reads | Transaction, policies: Policies, org: str, held: Held, field: str, text: Redaction
+    source: Reads | Transaction, policies: Policies, org: str, held: Held, field: str, text: Text
 ) -> list[tuple[Held, list[str]]]:
     """Other waiting texts of this organisation that read exactly so, in the first records of its queue."""
     same: list[tuple[Held, list[str]]] = []
-    said = (text.strict, text.third_parties, text.redactor)
     for other in await reviews.waiting(source, kinds_of(policies), org, limit=MANY):
         fields = [
             name
             for name, each in other.texts.items()
             if each.waiting
-            and (each.strict, each.third_parties, each.redactor) == said
+            and each.alike == text.alike
             and (other.record_id, name) != (held.record_id, field)
             and name in fields_of(policies).get((other.dataset, other.kind), ())
         ]

@@ -21,17 +21,18 @@ from gateway.core.records.model import (
     Record,
     RecordId,
     RecordState,
-    Redaction,
     SubjectId,
+    Text,
     Unpublished,
     Value,
 )
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
 from gateway.store.row_gates import Reach, reached
-from gateway.store.sealing import clear_values, keys_of, open_secrets, redactions, wanted_secrets
+from gateway.store.sealing import clear_values, keys_of, open_secrets, wanted_secrets
 from gateway.store.store import Transaction, moment
 from gateway.store.tables import recognitions, records
+from gateway.store.texts import opened, seals_in, texts_in
 
 _decode_dates = msgspec.json.Decoder(LifeDates).decode
 
@@ -65,13 +66,14 @@ _ENVELOPE = (
     recognitions.c.decided_at,
 )
 _VALUES = (records.c.clear, records.c.secret, records.c.texts)
+_SEALS = (records.c.sealed_texts,)
 _JOINED = records.outerjoin(recognitions, recognitions.c.record_id == records.c.record_id)
 
 
 @lru_cache(maxsize=512)
-def _select(conditions: frozenset[str], values: bool, erased: bool, gates: tuple[Reach, ...] | None) -> sa.Select[Any]:
+def _select(conditions: frozenset[str], values: bool, seals: bool, erased: bool, gates: tuple[Reach, ...] | None) -> sa.Select[Any]:
     """The statement for these conditions; one object for each combination, so that it is compiled once."""
-    statement = sa.select(*_ENVELOPE, *(_VALUES if values else ())).select_from(_JOINED)
+    statement = sa.select(*_ENVELOPE, *(_VALUES if values else ()), *(_SEALS if seals else ())).select_from(_JOINED)
     if gates is not None:
         statement = statement.where(reached(gates))
     for name, condition in _CONDITIONS.items():
@@ -103,6 +105,7 @@ async def load(
     subject: SubjectId | None = None,
     dataset: DatasetId | None = None,
     fields: frozenset[str] | None = None,
+    texts: frozenset[str] = frozenset(),
     after: RecordId | None = None,
     limit: int | None = None,
     states: Collection[RecordState] | None = None,
@@ -110,6 +113,7 @@ async def load(
 ) -> list[Record]:
     """Records by id, subject or dataset, in order of record id, with the values of `fields` alone (None: all of them).
 
+    Texts come as far as they stand in clear wherever any value is wanted; those of `texts` are opened, all of them without `fields`.
     `states` None is every state but erased. `gates` are what one caller reaches, asked in the same statement; None: nobody is named,
     for nothing is shown to anybody yet, or the View alone decides. Raises StoreError, also when a stored value was altered.
     """
@@ -126,7 +130,8 @@ async def load(
         parameters["states"] = sorted(states)
     if after is not None:
         parameters["after"] = after
-    return await _read(source, parameters, fields, limit, erased=states is not None and "erased" in states, gates=gates)
+    erased = states is not None and "erased" in states
+    return await _read(source, parameters, fields, limit, texts=None if fields is None else texts, erased=erased, gates=gates)
 
 
 async def period_candidates(
@@ -138,7 +143,7 @@ async def period_candidates(
         parameters["over_on"] = over_on.isoformat()
     if after is not None:
         parameters["after"] = after
-    return await _read(source, parameters, frozenset(), limit, erased=False)
+    return await _read(source, parameters, frozenset(), limit, texts=frozenset(), erased=False)
 
 
 async def _read(
@@ -147,6 +152,7 @@ async def _read(
     fields: frozenset[str] | None,
     limit: int | None,
     *,
+    texts: frozenset[str] | None,
     erased: bool,
     gates: tuple[Reach, ...] | None = None,
 ) -> list[Record]:
@@ -154,18 +160,30 @@ async def _read(
     if limit is not None:
         conditions.add("limit")
         parameters["n"] = limit
-    values = fields is None or bool(fields)
-    rows = await source.all(_select(frozenset(conditions), values, erased, gates), parameters)
+    seals = texts is None or bool(texts)
+    values = fields is None or bool(fields) or seals
+    rows = await source.all(_select(frozenset(conditions), values, seals, erased, gates), parameters)
     if "ids" in conditions:
         rows.sort(key=_record_id)
         rows = rows[:limit]
     if not values:
         return [_record(row, {}, {}) for row in rows]
     secrets = wanted_secrets(rows, fields)
-    deks = await keys_of(source, secrets)
+    if not seals:
+        deks = await keys_of(source, secrets)
+        return [
+            _record(row, clear_values(row, fields) | open_secrets(source, deks, row.record_id, sealed), texts_in(row.texts))
+            for row, sealed in zip(rows, secrets, strict=True)
+        ]
+    kept = [seals_in(row.sealed_texts, texts) for row in rows]
+    deks = await keys_of(source, [*secrets, *kept])
     return [
-        _record(row, clear_values(row, fields) | open_secrets(source, deks, row.record_id, sealed), redactions(row, fields))
-        for row, sealed in zip(rows, secrets, strict=True)
+        _record(
+            row,
+            clear_values(row, fields) | open_secrets(source, deks, row.record_id, sealed),
+            opened(source.vault, deks, row.record_id, texts_in(row.texts), each, texts),
+        )
+        for row, sealed, each in zip(rows, secrets, kept, strict=True)
     ]
 
 
@@ -173,7 +191,7 @@ _record_id = attrgetter("record_id")
 _CONDITION_OF = {"of_dataset": "dataset", "of_state": "state"}
 
 
-def _record(row: Row, values: dict[str, Value], texts: Mapping[str, Redaction]) -> Record:
+def _record(row: Row, values: dict[str, Value], texts: Mapping[str, Text]) -> Record:
     return Record(
         record_id=row.record_id,
         subject_id=row.subject_id,

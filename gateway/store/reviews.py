@@ -3,11 +3,12 @@
 Rules:
 - a decision is about one text as one redactor left it (`candidate`); when exactly that is said again it holds again, else it has ended.
 - changing a text is a change of its record: a version is kept, the log says so, and every exit follows.
-- what is stored here is redacted text and keyed digests, never a raw text.
+- what is stored here is redacted text and keyed digests, never a raw text; what is not publishable stands under seal (`texts`), and
+  listing or comparing texts opens none.
 This room must not redact, and must not decide who may review.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -15,29 +16,31 @@ import sqlalchemy as sa
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.core.records.model import Redaction
+from gateway.core.errors import StoreError
+from gateway.core.records.model import Redaction, SubjectId, SubjectKind, Text
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
-from gateway.store.sealing import scope_of
+from gateway.store.sealing import keys_of, scope_of
 from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE
 from gateway.store.store import Transaction
 from gateway.store.tables import changes, meta, records, subjects, text_decisions
-from gateway.store.vault import Vault
+from gateway.store.texts import clear_column, opened, seal_column, seals_in, texts_in
+from gateway.store.vault import Vault, dek_id_of
 
 _encode = msgspec.json.Encoder().encode
-_decode_texts = msgspec.json.Decoder(dict[str, Redaction]).decode
 _decode_text = msgspec.json.Decoder(Redaction).decode
 _BY_RECORD: Final = sa.select(text_decisions).where(among(text_decisions.c.record_id, "wanted"))
 
-_CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq).where(among(records.c.record_id, "wanted"))
+_CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq, records.c.sealed_texts).where(among(records.c.record_id, "wanted"))
 _SAID: Final = sa.select(meta.c.value).where(meta.c.name == sa.bindparam("name"))
 _SAY: Final = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 
 # fmt: off
 _COLUMNS = (
     records.c.record_id, records.c.subject_id, records.c.dataset, records.c.kind, records.c.version, records.c.state, records.c.issuer,
-    records.c.authority_code, records.c.sender, records.c.region, records.c.texts, records.c.held_since, records.c.changed_seq,
+    records.c.authority_code, records.c.sender, records.c.region, records.c.texts, records.c.sealed_texts, records.c.held_since,
+    records.c.changed_seq,
 )
 # fmt: on
 
@@ -69,6 +72,7 @@ _TEXTS = (
     .limit(sa.bindparam("n", type_=sa.Integer))
 )
 _NEVER: Final = "9999"
+_DECISIONS: Final = "text_decisions"
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -77,12 +81,14 @@ class Held(Struct, frozen=True, kw_only=True):
     record_id: str
     subject_id: str
     dataset: str
-    kind: str
+    kind: SubjectKind
     version: int
     authority: str | None
     sender: str | None
     region: str
-    texts: Mapping[str, Redaction]
+    texts: Mapping[str, Text]
+    """As they stand in clear; `whole` opens them."""
+    seals: bytes | None
     since: str | None
     changed_seq: int
 
@@ -143,7 +149,19 @@ async def _decided(source: Reads | Transaction, record_ids: Sequence[str]) -> di
     if not record_ids:
         return {}
     rows = await source.all(_BY_RECORD, {"wanted": list(record_ids)})
-    return {(row.record_id, row.field, row.candidate): _decode_text(row.result) for row in rows}
+    deks = await source.vault.deks_by_id(source, {dek_id_of(bytes(row.result)) for row in rows})
+    found: dict[tuple[str, str, str], Redaction] = {}
+    for row in rows:
+        sealed = bytes(row.result)
+        place = _place(row.record_id, row.field, row.candidate)
+        if (dek := deks.get(dek_id_of(sealed))) is None:
+            raise StoreError("the data key of a stored text is gone", code="key-missing", place=f"{_DECISIONS}:{place}:result")
+        found[row.record_id, row.field, row.candidate] = _decode_text(source.vault.open(dek, _DECISIONS, "result", place, sealed))
+    return found
+
+
+def _place(record_id: str, field: str, candidate: str) -> str:
+    return f"{record_id}/{field}/{candidate}"
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------
@@ -159,7 +177,8 @@ def _held(row: Row) -> Held:
         authority=row.authority_code,
         sender=row.sender,
         region=row.region,
-        texts={} if row.texts is None else _decode_texts(row.texts),
+        texts=texts_in(row.texts),
+        seals=row.sealed_texts,
         since=row.held_since,
         changed_seq=row.changed_seq,
     )
@@ -193,6 +212,23 @@ async def one(source: Reads | Transaction, record_id: str) -> Held | None:
     return None if row is None else _held(row)
 
 
+async def whole(source: Reads | Transaction, wanted: Sequence[tuple[Held, Collection[str]]]) -> list[dict[str, Redaction]]:
+    """Some texts of each record as the redactor left them, opened.
+
+    Raises StoreError.
+    """
+    seals = [seals_in(held.seals, names) for held, names in wanted]
+    deks = await keys_of(source, seals)
+    return [
+        {
+            name: text
+            for name, text in opened(source.vault, deks, held.record_id, held.texts, sealed, names).items()
+            if isinstance(text, Redaction) and name in names
+        }
+        for (held, names), sealed in zip(wanted, seals, strict=True)
+    ]
+
+
 async def counts(source: Reads | Transaction, kinds: Mapping[str, frozenset[str]], before: str) -> dict[str, tuple[int, str, int]]:
     """By dataset: how many records wait, since when the oldest does, and how many are overdue (held since before that instant)."""
     rows = await source.all(_COUNTS, {"kinds": _members(kinds), "before": before})
@@ -207,7 +243,8 @@ class Put(Struct, frozen=True, kw_only=True):
 
     held: Held
     """The record as it was read: nothing is done when it was changed since."""
-    texts: Mapping[str, Redaction]
+    texts: Mapping[str, Text]
+    """Whole ones are written anew; one that nobody opened stays as it stands."""
 
 
 async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor: str) -> dict[str, int]:
@@ -216,17 +253,21 @@ async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor:
     Records that changed since they were read are left alone, and missing in the answer.
     """
     rows_now = await tx.all(_CHANGED, {"wanted": [put.held.record_id for put in puts]})
-    present = {row.record_id: row.changed_seq for row in rows_now}
-    fresh = [put for put in puts if present.get(put.held.record_id) == put.held.changed_seq]
+    present = {row.record_id: row for row in rows_now}
+    fresh = [put for put in puts if put.held.record_id in present and present[put.held.record_id].changed_seq == put.held.changed_seq]
     if not fresh:
         return {}
+    scopes = [scope_of(put.held.kind, SubjectId(put.held.subject_id), put.held.dataset, tx.now.year) for put in fresh]
+    deks = await tx.vault.deks(tx, scopes, create=True)
     await tx.execute(KEEP_VERSIONS, {"wanted": [put.held.record_id for put in fresh]})
     first = await tx.number(COUNTER, len(fresh))
     rows: list[tuple[object, ...]] = []
-    for seq, put in enumerate(fresh, first):
+    for seq, (put, scope) in enumerate(zip(fresh, scopes, strict=True), first):
+        record_id = put.held.record_id
+        seals = seal_column(tx.vault, deks[scope], record_id, put.texts, present[record_id].sealed_texts)
         since = (put.held.since or tx.now_text) if any(text.waiting for text in put.texts.values()) else None
-        rows.append((put.held.version + 1, _encode(put.texts), since, tx.now_text, seq, put.held.record_id))
-    await tx.update(records, ("version", "texts", "held_since", "changed_at", "changed_seq"), "record_id", rows)
+        rows.append((put.held.version + 1, clear_column(tx.vault, put.texts), seals, since, tx.now_text, seq, record_id))
+    await tx.update(records, ("version", "texts", "sealed_texts", "held_since", "changed_at", "changed_seq"), "record_id", rows)
     heads = {put.held.subject_id: seq for seq, put in enumerate(fresh, first)}
     await tx.execute(
         sa.update(subjects).where(subjects.c.subject_id == sa.bindparam("subject")).values(head_seq=sa.bindparam("seq")),
@@ -246,17 +287,22 @@ async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor:
 async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction, Redaction]], *, reason: str | None, actor: str) -> None:
     """Keep decisions: (record, field, the text as it was, the text as it was decided).
 
-    A reviewer's words may name somebody: they stand as ciphertext under the key of the record's subject.
+    The text and a reviewer's words may name somebody: both stand as ciphertext under the key of the record's subject.
     """
-    sealed = await _sealed_reason(tx, decisions, reason)
-    rows = [
-        (record_id, field, candidate_of(tx.vault, was), now.decided, _encode(now), words, tx.now_text, actor)
-        for (record_id, field, was, now), words in zip(decisions, sealed, strict=True)
-    ]
-    for row in rows:
+    found = await tx.all(_OF_RECORDS, {"wanted": [record_id for record_id, *_ in decisions]})
+    scopes = {row.record_id: scope_of(row.kind, row.subject_id, row.dataset, tx.now.year) for row in found}
+    deks = await tx.vault.deks(tx, scopes.values(), create=True)
+    rows: list[tuple[object, ...]] = []
+    for record_id, field, was, now in decisions:
+        candidate = candidate_of(tx.vault, was)
+        place = _place(record_id, field, candidate)
+        dek = deks[scopes[record_id]]
+        result = tx.vault.seal(dek, _DECISIONS, "result", place, _encode(now))
+        words = None if reason is None else tx.vault.seal(dek, _DECISIONS, "reason", place, reason.encode())
+        rows.append((record_id, field, candidate, now.decided, result, words, tx.now_text, actor))
         await tx.execute(
             sa.delete(text_decisions).where(
-                text_decisions.c.record_id == row[0], text_decisions.c.field == row[1], text_decisions.c.candidate == row[2]
+                text_decisions.c.record_id == record_id, text_decisions.c.field == field, text_decisions.c.candidate == candidate
             )
         )
     await tx.insert(text_decisions, ("record_id", "field", "candidate", "decided", "result", "reason", "at", "actor"), rows)
@@ -265,20 +311,6 @@ async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction,
 _OF_RECORDS = sa.select(records.c.record_id, records.c.subject_id, records.c.kind, records.c.dataset).where(
     among(records.c.record_id, "wanted")
 )
-
-
-async def _sealed_reason(
-    tx: Transaction, decisions: Sequence[tuple[str, str, Redaction, Redaction]], reason: str | None
-) -> list[bytes | None]:
-    if reason is None:
-        return [None] * len(decisions)
-    ids = [record_id for record_id, *_ in decisions]
-    scopes = {
-        row.record_id: scope_of(row.kind, row.subject_id, row.dataset, tx.now.year) for row in await tx.all(_OF_RECORDS, {"wanted": ids})
-    }
-    deks = await tx.vault.deks(tx, scopes.values(), create=True)
-    places = [(record_id, f"{record_id}/{field}/{candidate_of(tx.vault, was)}") for record_id, field, was, _ in decisions]
-    return [tx.vault.seal(deks[scopes[record_id]], "text_decisions", "reason", place, reason.encode()) for record_id, place in places]
 
 
 # --- a word that outlives the process ---------------------------------------------------------------------------------

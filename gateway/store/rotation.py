@@ -21,6 +21,7 @@ from gateway.store.dialects import among
 from gateway.store.sealing import TABLE
 from gateway.store.store import KEYS_CHANGED, Row, Transaction
 from gateway.store.tables import audit, deks, in_parts, ingests, key_roots, meta, out_parts, record_versions, records, text_decisions
+from gateway.store.texts import TEXTS
 from gateway.store.vault import dek_id_of, pack, suite_of, unpack
 
 _JOB: Final = "reencrypt"
@@ -58,6 +59,20 @@ PLACES: Final = (
         keys=("sender", "stream", "epoch", "name"),
         column="data",
         bound=lambda row: ("in_parts", "data", f"{row.stream}/{row.name}"),
+    ),
+    Place(table=records, keys=("record_id",), column="sealed_texts", packed=True, bound=lambda row: (TEXTS, "", row.record_id)),
+    Place(
+        table=record_versions,
+        keys=("record_id", "version"),
+        column="sealed_texts",
+        packed=True,
+        bound=lambda row: (TEXTS, "", row.record_id),
+    ),
+    Place(
+        table=text_decisions,
+        keys=("record_id", "field", "candidate"),
+        column="result",
+        bound=lambda row: ("text_decisions", "result", f"{row.record_id}/{row.field}/{row.candidate}"),
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gateway.core.errors import StoreError
-from gateway.core.records.model import Dataset, Redaction, SubjectId, SubjectKind, Value
+from gateway.core.records.model import Dataset, SubjectId, SubjectKind, Value
 from gateway.core.records.sealed import is_sealed
 from gateway.store.reads import Reads, Row
 from gateway.store.store import Transaction
@@ -23,7 +23,6 @@ TABLE: Final = "records"
 encode_value = msgspec.json.Encoder().encode
 decode_value = msgspec.json.Decoder(str | int | bool | None).decode
 _decode_clear = msgspec.json.Decoder(dict[str, str | int | bool | None]).decode
-_decode_texts = msgspec.json.Decoder(dict[str, Redaction]).decode
 
 
 def clear_fields(dataset: Dataset, kind: SubjectKind) -> frozenset[str]:
@@ -45,13 +44,6 @@ def clear_values(row: Row, fields: frozenset[str] | None) -> dict[str, Value]:
     """The wanted values that stand in clear."""
     values: dict[str, Value] = _decode_clear(row.clear)
     return values if fields is None else {name: value for name, value in values.items() if name in fields}
-
-
-def redactions(row: Row, fields: frozenset[str] | None) -> dict[str, Redaction]:
-    """The texts as the redactor left them: all of them wherever any value is wanted, for they are no raw values."""
-    if row.texts is None or (fields is not None and not fields):
-        return {}
-    return _decode_texts(row.texts)
 
 
 def wanted_secrets(rows: Iterable[Row], fields: frozenset[str] | None) -> list[dict[str, bytes]]:

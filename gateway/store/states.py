@@ -48,6 +48,7 @@ CHANGE_COLUMNS = ("seq", "at", "record_id", "subject_id", "dataset", "version", 
 _ERASED_COLUMNS = (
     "hold_code", "authority_code", "authority_name", "sender", "officer", "decided_on", "severity", "publish_from", "publish_until",
     "period_rule", "dispute_since", "corrected_since", "secret", "texts",
+    "sealed_texts",
 )
 _ERASED_HERE = ("held_since",)
 # fmt: on

@@ -208,7 +208,8 @@ records = Table(
     Column("corrected_since", String(32)),
     Column("clear", LargeBinary, nullable=False),        # JSON {field: value} of what needs no encryption
     Column("secret", LargeBinary),                       # msgpack {field: ciphertext}
-    Column("texts", LargeBinary),                        # JSON {field: Redaction}: redacted text only
+    Column("texts", LargeBinary),                        # JSON {field: Text}: publishable text, scores, digests; see `texts.py`
+    Column("sealed_texts", LargeBinary),                 # msgpack {field: ciphertext}: what is held, and names of the own subject
     Column("held_since", String(32)),                    # since when a text of it waits for a reviewer; null = none does
     Column("content_digest", LargeBinary, nullable=False),  # keyed digest of all values: tells unchanged from amended
     Column("received_at", String(32), nullable=False),
@@ -248,6 +249,7 @@ record_versions = Table(
     Column("clear", LargeBinary, nullable=False),
     Column("secret", LargeBinary),
     Column("texts", LargeBinary),
+    Column("sealed_texts", LargeBinary),
     Column("received_at", String(32), nullable=False),
     Column("op", String(16), nullable=False),
     Column("reason", String(32)),
@@ -296,7 +298,7 @@ text_decisions = Table(
     Column("field", String(63), primary_key=True),
     Column("candidate", String(64), primary_key=True),  # keyed digest of text, redactor version and redacted text
     Column("decided", String(12), nullable=False),      # released refused
-    Column("result", LargeBinary, nullable=False),      # JSON Redaction: redacted text only, as the reviewer left it
+    Column("result", LargeBinary, nullable=False),      # ciphertext of JSON Redaction: the redacted text as the reviewer left it
     Column("reason", LargeBinary),                      # ciphertext: a reviewer's words may name somebody
     Column("at", String(32), nullable=False),
     Column("actor", Text, nullable=False),

@@ -22,6 +22,7 @@ from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE, decode_dat
 from gateway.store.store import Transaction, new_ids, stamp
 from gateway.store.subjects import NAME, Linker, add_names
 from gateway.store.tables import changes, records
+from gateway.store.texts import clear_column, seal_column
 from gateway.store.vault import pack
 
 PeriodOf = Callable[[Admitted, LifeDates], Period]
@@ -31,13 +32,14 @@ _FIXED_COLUMNS = ("record_id", "subject_id", "dataset", "category", "kind", "bus
 _CONTENT_COLUMNS = (
     "version", "state", "hold_code", "trust", "region", "authority_code", "authority_name", "sender", "officer", "decided_on",
     "severity", "dates", "publish_from", "publish_until", "period_rule", "minor", "sealed_flag", "dispute_since", "corrected_since",
-    "clear", "secret", "texts", "held_since", "content_digest", "received_at", "changed_at", "changed_seq",
+    "clear", "secret", "texts", "sealed_texts", "held_since", "content_digest", "received_at", "changed_at", "changed_seq",
 )
 _STATE_COLUMNS = ("version", "state", "hold_code", "content_digest", "changed_at", "changed_seq")
 # fmt: on
 
 _encode = msgspec.json.Encoder().encode
 _NO_DATES: Final = LifeDates()
+_NOTHING: Final = (None, None)
 
 
 class Write:
@@ -86,8 +88,8 @@ class Writer:
         for write in fresh:
             write.record_id = write.statement.admitted.record_id or RecordId(next(drawn))
         live = [write for write in writes if write.state in LIVE]
-        sealed = await self._seal(live)
-        texts = await texts_of(self._tx, live)
+        texts = await texts_of(tx, live)
+        sealed = await self._seal(live, texts)
         if len(fresh) < len(writes):
             await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
         heads: dict[SubjectId, int] = {}
@@ -106,7 +108,7 @@ class Writer:
                 withdrawn.append((write.version, write.state, None, b"", now, seq, record_id))
                 continue
             admitted = statement.admitted
-            row = self._content(write, sealed.get(statement.index), texts.get(statement.index), seq)
+            row = self._content(write, *sealed.get(statement.index, _NOTHING), texts.get(statement.index), seq)
             if write.found is None:
                 fixed = (record_id, write.subject_id, dataset_id, admitted.category, admitted.kind, write.business_key, statement.issuer)
                 inserted.append(fixed + row)
@@ -122,10 +124,12 @@ class Writer:
         await tx.update(records, _STATE_COLUMNS, "record_id", withdrawn)
         await tx.insert(changes, CHANGE_COLUMNS, log)
 
-    async def _seal(self, writes: Sequence[Write]) -> dict[int, bytes]:
-        """For each statement with something secret its ciphertexts as one column, by index."""
+    async def _seal(
+        self, writes: Sequence[Write], texts: Mapping[int, Mapping[str, Redaction]]
+    ) -> dict[int, tuple[bytes | None, bytes | None]]:
+        """For each statement with something secret its ciphertexts as one column, and those of its texts as another, by index."""
         year, dataset_id, vault = self._tx.now.year, self._dataset.id, self._tx.vault
-        secret = [write for write in writes if write.statement.secret]
+        secret = [write for write in writes if write.statement.secret or write.statement.index in texts]
         scopes = [scope_of(write.statement.admitted.kind, write.subject_id, dataset_id, year) for write in secret]
         deks_of = await vault.deks(self._tx, scopes, create=True)
         plain = [
@@ -134,9 +138,17 @@ class Writer:
             for name, value in write.statement.secret.items()
         ]
         ciphertexts = iter(vault.seal_many(TABLE, plain))
-        return {write.statement.index: pack({name: next(ciphertexts) for name in write.statement.secret}) for write in secret}
+        return {
+            write.statement.index: (
+                pack({name: next(ciphertexts) for name in write.statement.secret}) if write.statement.secret else None,
+                seal_column(vault, deks_of[scope], write.record_id, texts.get(write.statement.index, {})),
+            )
+            for scope, write in zip(scopes, secret, strict=True)
+        }
 
-    def _content(self, write: Write, secret: bytes | None, texts: Mapping[str, Redaction] | None, seq: int) -> tuple[object, ...]:
+    def _content(
+        self, write: Write, secret: bytes | None, sealed_texts: bytes | None, texts: Mapping[str, Redaction] | None, seq: int
+    ) -> tuple[object, ...]:
         """The values of `_CONTENT_COLUMNS`."""
         statement, admitted, found = write.statement, write.statement.admitted, write.found
         dates = self._dates(write)
@@ -150,7 +162,8 @@ class Writer:
             admitted.sender, self._officer(admitted.officer), None if dates.decision is None else dates.decision.isoformat(),
             admitted.severity, _encode(dates), *self._period(admitted, dates), admitted.minor,
             found is not None and bool(found.sealed_flag), dispute, write.corrected_since, statement.clear, secret,
-            _encode(texts) if texts else None, self._tx.now_text if texts and any(each.waiting for each in texts.values()) else None,
+            clear_column(self._tx.vault, texts) if texts else None, sealed_texts,
+            self._tx.now_text if texts and any(each.waiting for each in texts.values()) else None,
             statement.content, self._stamp(admitted.received_at),
             self._tx.now_text, seq,
         )

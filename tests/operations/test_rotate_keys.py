@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import RoleMissing, StoreError
@@ -18,12 +19,12 @@ from gateway.operations.rotate_keys import reencrypt, renew_deks, rotate_kek, ro
 from gateway.operations.shred import shred
 from gateway.operations.verify_audit import verify_store
 from gateway.services import Services, open_services
-from gateway.store import audit, reindexing, rotation
+from gateway.store import audit, reindexing, reviews, rotation
 from gateway.store.audit import Wanted
 from gateway.store.kek import next_path
 from gateway.store.records import load
 from gateway.store.subjects import subject_by_key, subjects_by_name
-from gateway.store.tables import deks, key_roots, record_versions, records, subject_keys
+from gateway.store.tables import deks, key_roots, record_versions, records, subject_keys, text_decisions
 from gateway.store.vault import suite_of, unpack
 from tests.administrators import Admin, enrolled
 from tests.house import settings_of
@@ -36,6 +37,7 @@ from tests.operations.publishing import (
     code,
     household_code,
     ids,
+    penalty,
     person_number,
     person_penalty,
     put,
@@ -50,7 +52,27 @@ async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
     """A small rendered town, on SQLite and on PostgreSQL."""
     async with a_house(tmp_path, store_url) as services:
         await stocked(services)
+        await texts(services)
         yield services
+
+
+HELD = "孙测丙与王建国未取得许可。"
+
+
+async def texts(services: Services) -> None:
+    """A held text of a person and of a firm, and what a reviewer decided about each."""
+    rows = [
+        person_penalty("孙测丙", person_number(3), "通示罚〔2026〕31号", 违法事实=HELD),
+        penalty(code(31), "通化市测试药业有限公司", "通示罚〔2026〕32号", 违法事实=HELD),
+    ]
+    found = ids(await put(services, PENALTIES, *rows))
+    for record_id in found:
+        async with services.store.transaction() as tx:
+            held = await reviews.one(tx, record_id)
+            assert held is not None
+            assert held.texts["facts"].held
+            (was,) = (each["facts"] for each in await reviews.whole(tx, [(held, ("facts",))]))
+            await reviews.decide(tx, [(record_id, "facts", was, replace(was, decided="refused"))], reason="王建国", actor="test")
 
 
 async def custodian(services: Services) -> Admin:
@@ -67,7 +89,9 @@ async def everything(services: Services) -> list[Any]:
     """Every value of every record, and who is found by what."""
     found: list[Any] = []
     for dataset in (PENALTIES, REGISTRATIONS):
-        found += [(each.record_id, dict(each.raw.open())) for each in await load(services.store.reads, dataset=dataset)]  # type: ignore[arg-type]
+        for each in await load(services.store.reads, dataset=dataset):  # type: ignore[arg-type]
+            decided = await reviews._decided(services.store.reads, [each.record_id])
+            found.append((each.record_id, dict(each.raw.open()), dict(each.texts), decided))
     person = await subject_by_key(services.store.reads, "id_no", person_number(1), "natural")
     shop_found = await subject_by_key(services.store.reads, "uscc", household_code(7), "individual_business")
     named = await subjects_by_name(services.store.reads, "东昌区甲某某小吃店")
@@ -215,8 +239,10 @@ async def test_another_suite_is_written_and_either_is_read(town: Services, tmp_p
 async def _suites(services: Services) -> set[int]:
     found = set()
     for table in (records, record_versions):
-        for row in await services.store.reads.all(sa.select(table.c.secret).where(table.c.secret.is_not(None))):
-            found |= {suite_of(sealed) for sealed in unpack(bytes(row.secret)).values()}
+        for row in await services.store.reads.all(sa.select(table.c.secret, table.c.sealed_texts)):
+            found |= {suite_of(sealed) for column in row if column is not None for sealed in unpack(bytes(column)).values()}
+    for row in await services.store.reads.all(sa.select(text_decisions.c.result, text_decisions.c.reason)):
+        found |= {suite_of(bytes(sealed)) for sealed in row}
     return found
 
 
@@ -262,9 +288,9 @@ async def test_labels_of_the_trail_rotate_alone(town: Services) -> None:
     assert held is not None
     officer = msgspec.structs.replace(DEPARTMENT, case_ref="通案-1")
     for label in ("audit-detail", "audit-subject"):
-        await record_access(town, officer, [held], "record", 1, ["sub_1"])
+        await record_access(town, town.policies.current(), officer, [held], "record", 1, ["sub_1"])
         await rotate_label(town, label, by=await acts(admin), notice_s=0)
-    await record_access(town, officer, [held], "record", 1, ["sub_1"])
+    await record_access(town, town.policies.current(), officer, [held], "record", 1, ["sub_1"])
     rows = await audit.rows(town.store.reads, Wanted(kind="access"))
     assert [row.case_ref for row in rows] == ["通案-1"] * 3
     assert rows[0].subjects == rows[1].subjects != rows[2].subjects

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from gateway.store import audit_log
 from gateway.store.store import Store
 from gateway.store.tables import changes, counters, deks, record_versions, records, subject_keys, subject_names, subjects
+from gateway.store.texts import texts_in
 from gateway.store.vault import dek_id_of, unpack
 
 
@@ -36,7 +37,7 @@ async def check_store(store: Store) -> None:
         assert sorted(kept[row.record_id]) == list(range(1, row.version)), "a past version is missing"
         if row.state == "erased":
             for bare in (row, *kept[row.record_id].values()):
-                assert (bare.secret, bare.texts, bare.clear, bare.dates) == (None, None, b"{}", b"{}")
+                assert (bare.secret, bare.texts, bare.sealed_texts, bare.clear, bare.dates) == (None, None, None, b"{}", b"{}")
                 assert (bare.officer, bare.sender, bare.authority_code, bare.decided_on) == (None, None, None, None)
             continue
         left[row.subject_id] += 1
@@ -44,9 +45,12 @@ async def check_store(store: Store) -> None:
             change = own[version - 1]
             assert (old.seq, old.op, old.reason, old.actor, old.at) == (change.seq, change.op, change.reason, change.actor, change.at)
         for holder in (row, *kept[row.record_id].values()):
-            for sealed in unpack(holder.secret).values() if holder.secret else ():
+            for sealed in (sealed for column in (holder.secret, holder.sealed_texts) if column for sealed in unpack(column).values()):
                 scope = known[dek_id_of(sealed)]
                 assert scope.startswith("org:" if row.kind == "legal" else f"subject:{row.subject_id}"), "a value under somebody else's key"
+            for text in texts_in(holder.texts).values():
+                assert text.third_parties is None, "a text with its own subject in clear"
+                assert not text.held or (text.strict is None and text.doubts == ()), "a held text in clear"
     all_keys = await store.reads.all(sa.select(subject_keys))
     for row in await store.reads.all(sa.select(subjects)):
         keys = {key.key_type: key.key_value for key in all_keys if key.subject_id == row.subject_id}

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
-from gateway.core.records.model import SUBJECT_KINDS, Field
+from gateway.core.disclosure.redaction import REDACTOR
+from gateway.core.errors import StoreError
+from gateway.core.records.model import SUBJECT_KINDS, Field, Redaction
 from gateway.core.records.sealed import is_sealed
 from gateway.settings import Clock
 from gateway.store import audit, audit_log, ingests, records
@@ -15,7 +18,7 @@ from gateway.store.sealing import clear_fields
 from gateway.store.store import Store
 from gateway.store.tables import deks, record_versions, subject_keys
 from gateway.store.tables import records as record_rows
-from gateway.store.vault import unpack
+from gateway.store.vault import pack, unpack
 from tests.store.checks import check_store, everything_in
 from tests.store.samples import PENALTIES, field, forever, no_texts, penalty
 
@@ -228,11 +231,80 @@ def test_field_that_the_dataset_does_not_know_is_sealed() -> None:
 
 async def test_value_of_a_lost_key_is_told_by_place(store: Store, fixed_clock: Clock) -> None:
     """A data key that vanished without erasure is an error that names the place, not the value."""
-    from gateway.core.errors import StoreError
-
     await fill(store)
     async with store.transaction() as tx:
         await tx.execute(sa.delete(deks).where(deks.c.scope.like("subject:%")))
     with pytest.raises(StoreError, match="key-missing"):
         await records.load(store.reads, dataset=PENALTIES.id)
     assert len(await records.load(store.reads, dataset=PENALTIES.id, fields=frozenset({"document_number"}))) == 3
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+HELD = Redaction(strict="经王建国同意", third_parties="孙某丙经王建国同意", residual=1, redactor=REDACTOR, doubts=((1, 4),))
+SHOWN = Redaction(strict="〔姓名1〕到场", third_parties="孙某丙到场", residual=0, redactor=REDACTOR)
+PLAIN = Redaction(strict="责令改正", third_parties="责令改正", residual=0, redactor=REDACTOR)
+TOLD = {"facts": HELD, "content": SHOWN, "remark": PLAIN}
+
+
+async def with_texts(store: Store, number: int = 1, **texts: Redaction) -> Any:
+    """The row of a person's record with texts."""
+    said = [penalty(number, kind="natural", keys=(("id_no", "220599199001010011"),), **PERSON)]
+    async with store.transaction() as tx:
+        (outcome,) = await records.accept(tx, said, [TOLD | texts], PENALTIES, actor="ingest", period_of=forever)
+    return await store.reads.one(sa.select(record_rows).where(record_rows.c.record_id == outcome.record_id))
+
+
+async def test_of_a_text_stands_in_clear_what_is_publishable(store: Store) -> None:
+    """A held text and the names of the own subject stand under seal, also in past versions; what reads the same has no seal."""
+    row = await with_texts(store)
+    assert unpack(row.sealed_texts).keys() == {"facts", "content"}
+    await with_texts(store, remark=replace(PLAIN, strict="责令改正。", third_parties="责令改正。"))
+    held = await everything_in(store)
+    assert "〔姓名1〕到场".encode() in held
+    for word in ("王建国", "孙某丙"):
+        assert word.encode() not in held
+    await check_store(store)
+
+
+async def test_a_seal_is_opened_for_who_asks(store: Store) -> None:
+    """Without being asked for a held text has nothing to say, and nobody is told the own subject; asked for, each is whole."""
+    row = await with_texts(store)
+    (bare,) = await records.load(store.reads, ids=[row.record_id], fields=frozenset({"name"}))
+    assert [(bare.texts[name].strict, bare.texts[name].third_parties) for name in ("facts", "content", "remark")] == [
+        (None, None),
+        ("〔姓名1〕到场", None),
+        ("责令改正", None),
+    ]
+    assert (bare.texts["facts"].held, bare.texts["facts"].doubts) == (True, ())
+    (one,) = await records.load(store.reads, ids=[row.record_id], fields=frozenset({"name"}), texts=frozenset({"content", "remark"}))
+    assert (one.texts["content"].third_parties, one.texts["remark"].third_parties) == ("孙某丙到场", "责令改正")
+    assert one.texts["facts"].strict is None
+    (whole,) = await records.load(store.reads, ids=[row.record_id])
+    assert {name: (text.strict, text.third_parties, text.doubts) for name, text in whole.texts.items()} == {
+        name: (text.strict, text.third_parties, text.doubts) for name, text in TOLD.items()
+    }
+
+
+@pytest.mark.parametrize("how", ["raw value", "other field", "other record", "lost", "no key"])
+async def test_a_seal_is_bound_to_its_place(store: Store, how: str) -> None:
+    """Moved from a raw value, another field or record, taken away or without its key: an error that names the place."""
+    row, other = await with_texts(store), await with_texts(store, 2)
+    seals = unpack(row.sealed_texts)
+    if how == "raw value":
+        seals["facts"] = unpack(row.secret)["facts"]
+    elif how == "other field":
+        seals["facts"] = seals["content"]
+    elif how == "other record":
+        seals["facts"] = unpack(other.sealed_texts)["facts"]
+    elif how == "lost":
+        del seals["facts"]
+    async with store.transaction() as tx:
+        await tx.execute(sa.update(record_rows).where(record_rows.c.record_id == row.record_id).values(sealed_texts=pack(seals)))
+        if how == "no key":
+            await tx.execute(sa.delete(deks).where(deks.c.scope.like("subject:%")))
+    fields = frozenset({"document_number"})
+    with pytest.raises(StoreError, match="key-missing" if how == "no key" else "value-altered") as told:
+        await records.load(store.reads, ids=[row.record_id], fields=fields, texts=frozenset({"facts"}))
+    assert told.value.place == f"texts:{row.record_id}:facts"
+    assert len(await records.load(store.reads, ids=[row.record_id], fields=fields)) == 1

@@ -160,6 +160,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     valid_until: datetime | None
     plan_hash: str
 
+    @property
+    def whole_texts(self) -> frozenset[str]:
+        """Texts of which it shows more than what is publishable of them: those are opened for it."""
+        return frozenset(step.field for step in self.steps if step.mode == Mode.TEXT and not (step.option and step.hold))
+
     def can(self, name: str, capability: Capability) -> bool:
         """Whether this plan's caller may use a field so."""
         return capability in self.capabilities.get(name, frozenset())

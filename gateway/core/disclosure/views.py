@@ -166,7 +166,12 @@ def _made(
                 changed[name] = HELD
                 withheld = True
             else:
-                fields[name] = text.strict if option else text.third_parties
+                told = text.strict if option else text.third_parties
+                if told is None:  # its seal was not opened
+                    del fields[name]
+                    changed = _failed(plan, policies, name, treatments if changed is None else changed)
+                else:
+                    fields[name] = told
         elif mode == _PSEUDONYM:
             value = get(name)
             if value is None:
@@ -436,7 +441,7 @@ def again_redacted(record: Record, dataset: Dataset) -> dict[str, Redaction]:
     for name, text in made.items():
         was = record.texts.get(name)
         if was is not None:
-            fewer = len(_PLACEHOLDER.findall(text.strict)) < len(_PLACEHOLDER.findall(was.strict))
+            fewer = was.strict is None or len(_PLACEHOLDER.findall(text.strict)) < len(_PLACEHOLDER.findall(was.strict))
             made[name] = replace(text, of=was.of, residual=text.residual + fewer)
     return made
 

@@ -152,13 +152,13 @@ class Unpublished:
         raise TypeError("Unpublished values are neither pickled nor deep-copied")
 
 
-class Redaction(Struct, frozen=True, kw_only=True):
-    """One text field as the redactor left it (policy.md §13); `residual` > 0 holds the text, not the record."""
+class Text(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One text field of a stored record, as much of it as somebody needs (policy.md §13); `residual` > 0 holds the text, not the record."""
 
-    strict: str
-    """For the public: everything found is a placeholder."""
-    third_parties: str
-    """The record's own subject is left in."""
+    strict: str | None = None
+    """For the public: everything found is a placeholder. None: it is held, and was not opened."""
+    third_parties: str | None = None
+    """The record's own subject is left in. None: it was not opened."""
     residual: int
     redactor: str
     """Version of the redactor; a new one scores again."""
@@ -166,6 +166,8 @@ class Redaction(Struct, frozen=True, kw_only=True):
     """Where in `strict` the doubts stand, for whoever reviews it."""
     of: str = ""
     """Keyed digest of the text that this was made from: a decision of a reviewer ends when it changes."""
+    alike: str = ""
+    """Of a waiting text the keyed digest of redactor and both profiles: equal where two read exactly the same."""
     decided: Literal["", "released", "refused"] = ""
     """What a reviewer decided about exactly this."""
 
@@ -178,6 +180,13 @@ class Redaction(Struct, frozen=True, kw_only=True):
     def waiting(self) -> bool:
         """Held, and nobody has decided yet."""
         return self.residual > 0 and not self.decided
+
+
+class Redaction(Text, frozen=True, kw_only=True):
+    """One text field as the redactor left it: whole."""
+
+    strict: str
+    third_parties: str
 
 
 class LifeDates(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -238,7 +247,8 @@ class Record(Struct, frozen=True, kw_only=True):
     received_at: datetime
     changed_seq: int
     raw: Unpublished
-    texts: Mapping[str, Redaction] = MappingProxyType({})
+    texts: Mapping[str, Text] = MappingProxyType({})
+    """Only those are whole (`Redaction`) whose seal somebody asked to open."""
 
 
 class Subject(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from gateway.core.records.model import (
     Record,
     Redaction,
     SubjectKind,
+    Text,
     Unpublished,
     Value,
 )
@@ -171,6 +172,29 @@ def test_a_text_of_another_redactor_is_held() -> None:
     """What an older redactor let through counts as not looked at."""
     made = seen(penalty(texts={"facts": Redaction(strict="x", third_parties="x", residual=0, redactor="0"), "legal_basis": clean("y")}))
     assert made.treatments["facts"] == "held"
+
+
+def test_a_text_whose_seal_was_not_opened_is_not_shown() -> None:
+    """Who reads texts without third persons gets `failed` where nobody opened it; the public needs no seal to read or to be told `held`."""
+    shown = Text(strict="〔姓名1〕到场", residual=0, redactor=REDACTOR)
+    held = Text(residual=2, redactor=REDACTOR)
+    record = penalty(texts={"facts": shown, "content": held, "legal_basis": clean("y")})
+    made = seen(record, DEPARTMENT)
+    assert {name: made.treatments[name] for name in ("facts", "content")} == {"facts": "failed", "content": "failed"}
+    assert not {"facts", "content"} & set(made.fields)
+    public = seen(record)
+    assert public.fields["facts"] == "〔姓名1〕到场"
+    assert public.treatments["content"] == "held"
+
+
+def test_only_who_reads_more_than_the_public_has_seals_opened() -> None:
+    """No plan of the public opens one; a department's opens every text that it shows."""
+    for (dataset, tier, _), held in shipped().plan_sets.items():
+        for plan in held.plans.values():
+            if tier == "public":
+                assert plan.whole_texts == frozenset(), dataset
+            assert plan.whole_texts == {step.field for step in plan.steps if step.mode == Mode.TEXT and not (step.option and step.hold)}
+    assert shipped().plan_sets[PENALTIES, *DEPARTMENT].plans["natural"].whole_texts >= {"facts", "content"}
 
 
 def test_a_text_that_was_never_redacted_is_not_shown() -> None:
