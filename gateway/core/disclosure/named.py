@@ -29,6 +29,8 @@ _CALLED: Final = re.compile(
 _DOTTED: Final = re.compile(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
 _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]")
 _LATIN: Final = re.compile(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-z'’-]{1,15})(?:[ ][A-Z][A-Za-z]{1,15})?(?![A-Za-z])")
+_LATIN_ALONE: Final = re.compile(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
+_PINYIN: Final = re.compile(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
 _FAMILIES: Final = """
     wang li zhang liu chen yang huang zhao wu zhou xu sun ma zhu hu guo he gao lin luo zheng liang xie song tang han feng deng cao
     peng zeng xiao tian dong yuan pan yu jiang cai du ye cheng su wei lv lu ding ren shen yao cui zhong tan wang fan jin shi liao jia
@@ -103,6 +105,10 @@ def _signed(text: str) -> Iterator[Place]:
             left, right = found[1], found[2]
             if not any(left[-size:] in words for size in (2, 3, 4)) or not any(right[:size] in words for size in (2, 3, 4)):
                 yield found.span()
+    for pattern, parts in ((_LATIN_ALONE, 1), (_PINYIN, 2)):
+        for latin in pattern.finditer(text):
+            if (parts == 1 or _is_latin_name(latin[1], latin[2])) and _cued(text, latin.start()):
+                yield latin.span()
     for latin in _LATIN.finditer(text):
         plain_words = latin[1][1:].islower() and latin[2][1:].islower()
         if plain_words or _is_latin_name(latin[1], latin[2]) or _cued(text, latin.start()):
@@ -111,7 +117,7 @@ def _signed(text: str) -> Iterator[Place]:
 
 def _is_latin_name(first: str, second: str) -> bool:
     """Whether two words are a name in pinyin, in either order."""
-    first, second = first.lower(), second.lower()
+    first, second = first.lower(), second.lower().replace(" ", "-")
     return (first in _FAMILY_LATIN and _GIVEN_LATIN.fullmatch(second) is not None) or (
         second in _FAMILY_LATIN and _GIVEN_LATIN.fullmatch(first) is not None
     )

@@ -190,29 +190,34 @@ class _Reading:
 
     def _read(self) -> None:
         """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
-        run, words, heads, alone = self._run, self._table.words, self._table.heads, self._table.alone
+        run, words, heads = self._run, self._table.words, self._table.heads
         size = len(run)
+        singles = [self._table.alone.get(sign, RARE) for sign in run]
         forth = [1e9] * (size + 1)
         forth[0] = 0.0
-        steps: list[list[tuple[int, float]]] = []
-        for at in range(size):
+        steps: list[list[tuple[int, float]]] = [[]] * size
+        for at, cost in enumerate(singles):
             here = forth[at]
-            cost = alone.get(run[at], RARE)
-            step = [(at + 1, cost)]
             if here + cost < forth[at + 1]:
                 forth[at + 1] = here + cost
             head = heads.get(run[at : at + 2])
-            if head is not None:
-                for length in head:
-                    word = words.get(run[at : at + length])
-                    if word is not None and at + length <= size:
-                        step.append((at + length, word))
-                        if here + word < forth[at + length]:
-                            forth[at + length] = here + word
-            steps.append(step)
+            if head is None:
+                continue
+            step = []
+            for length in head:
+                word = words.get(run[at : at + length])
+                if word is not None and at + length <= size:
+                    step.append((at + length, word))
+                    if here + word < forth[at + length]:
+                        forth[at + length] = here + word
+            steps[at] = step
         back = [0.0] * (size + 1)
         for at in range(size - 1, -1, -1):
-            back[at] = min([back[to] + cost for to, cost in steps[at]])
+            best = back[at + 1] + singles[at]
+            for to, cost in steps[at]:
+                if back[to] + cost < best:
+                    best = back[to] + cost
+            back[at] = best
         self._forth, self._back = forth, back
 
     def _at(self, at: int, size: int) -> Iterator[Person]:
@@ -255,7 +260,8 @@ class _Reading:
         """Names of other languages without a dot: a row of such characters that are no words, with somebody's sign beside it."""
         for found in _FOREIGN.finditer(self._run):
             start, end = found.span()
-            if self._forth[end] - self._forth[start] < 6.0 * (end - start) or self._run[end : end + 1] in _DRUG:
+            known = end - start > 3 and self._run[start : start + 3] in self._table.words  # 买买提江: a word of three that is a name
+            if (self._forth[end] - self._forth[start] < 6.0 * (end - start) and not known) or self._run[end : end + 1] in _DRUG:
                 continue
             weight, cued = self._around(start, end, -0.8 if end - start < 4 else 2.5)
             yield Person(self._start + start, self._start + end, weight, cued and end == len(self._run))

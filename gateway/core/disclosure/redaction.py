@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Place, Span, exact_number, mask_of, read_run
+from gateway.core.disclosure.hinted import hinted
 from gateway.core.disclosure.homes import dwellings
 from gateway.core.disclosure.named import named
 from gateway.core.disclosure.shapes import uscc_holds
@@ -26,7 +27,7 @@ from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places
 from gateway.core.disclosure.told import told
 from gateway.core.records.model import Redaction
 
-REDACTOR: Final = "3"
+REDACTOR: Final = "4"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 PERSONAL_TYPES: Final = frozenset(
@@ -54,7 +55,7 @@ class Numbering:
 _COMMA_RUN: Final = re.compile(r"(?<![0-9.,])[0-9]{1,4}(?:[,;、][ ]?[0-9]{1,4}(?![0-9])){2,19}(?![0-9])")
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,6})?[ ]?(?:元|圆|万|亿|美元|港元|欧元|人民币|[^0-9,]|$)")
 _BRACKET_LINE: Final = re.compile(r"[(\[【〔]0[1-9][0-9]{1,2}[)\]】〕][ ]?-?[ ]?[1-9][0-9]{6,7}(?![0-9])")
-_PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z]"
+_PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][·•. ]{0,2}[A-HJ-NP-Z]"
 _TOKENS: Final = (
     # plates: province, letter, five or six signs with a digit among them; not the numbers of lifts and boilers, 梯11吉E…
     (
@@ -71,10 +72,16 @@ _TOKENS: Final = (
             r"(?!公众|小程序|支付|平台|商城|群发)[ ]{0,2}(?:号码?|ID|群|账号|帐号)?[:为是\"“ ]{0,3}[A-Z0-9_\-]{5,30}"
         ),
     ),
+    # numbers of which a part is masked
+    ("电话", re.compile(r"(?<![A-Z0-9])1[3-9][0-9][X*]{3,5}[0-9]{2,4}(?![A-Z0-9])")),
+    ("证件号", re.compile(r"(?<![A-Z0-9])[1-8][0-9]{2,9}[X*]{4,12}[0-9]{1,4}[0-9X](?![A-Z0-9])")),
+    ("账号", re.compile(r"(?<![A-Z0-9])[1-9][0-9]{3}[ ]?(?:[0-9]{2}[*]{2}|[*]{4})[ ]?(?:[0-9*]{4}[ ]?){0,2}[0-9]{3,4}(?![A-Z0-9])")),
     ("证件号", re.compile(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])")),
 )
-_EMAIL: Final = re.compile(
-    rf"[A-Z0-9._%+\-]{{1,64}}[{HIDDEN}]{{0,2}}@[{HIDDEN}]{{0,2}}[A-Z0-9\-]{{1,63}}(?:[{HIDDEN}]?\.[{HIDDEN}]?[A-Z0-9\-]{{1,63}}){{1,5}}"
+_MAIL_LOCAL: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
+_HIDDEN_SIGN: Final = re.compile(f"[{HIDDEN}]")
+_MAIL_AT: Final = re.compile(
+    rf"@[{HIDDEN}]{{0,2}}[A-Z0-9\-]{{1,63}}(?:[{HIDDEN}]?\.[{HIDDEN}]?[A-Z0-9\-]{{1,63}}){{1,5}}"
 )
 _MAIL_HOST: Final = re.compile(
     r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)"
@@ -84,14 +91,25 @@ _LOOKALIKE: Final = re.compile(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])"
 _LOOKS_LIKE: Final = str.maketrans("OQILZSB", "0011258")
 _CONTACT_CUE: Final = re.compile(
     r"(?:联系电话|联系方式|电话号码|手机号码?|身份证号码?|公民身份号码|证件号码?|银行账号|银行卡号|账号|帐号|卡号|车牌号码?|邮箱|电子邮件|微信号?|QQ号?|"
-    r"尾号|[前后末][两0-9]位(?:数字?)?)"
-    r"[:为是系 ]{0,3}(?=[A-Z0-9]{4})"
+    r"尾[号数]|[前后末][两0-9]位(?:数字?)?)"
+    r"[:为是系 ]{0,3}(?=[A-Z0-9]{4}(?!元|[0-9.]{0,4}元))"
+)
+_HANDLE: Final = re.compile(
+    r"(?:[微薇威][ ]?[信讯]|泡泡|主页|私人|个人|V[^A-Z0-9]{1,2}|V信|(?<![A-Z])(?:WX|VX)(?=号|ID|[:搜])|钉钉|陌陌|探探"
+    r"|小红书|旺旺|闲鱼|微博|B站|知乎|快手|抖音|视频号|淘宝|飞书|企鹅|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|(?<![A-Z])LINE|SKYPE|电报|飞机|纸飞机)"
+    r"(?!公众|小程序|支付|平台|商城)(?:号码?|ID|群|账[号户]|帐号|昵称|搜索?|添加|加|用户名?|名|联系)?[:为是\"“ +]{0,3}(?=@?[A-Z0-9_\-]{5})"
+    r"|(?:[微薇]信|闲鱼|快手|抖音|小红书|淘宝|陌陌|QQ)(?:号|ID|账[号户]|昵称|名|网名)[:为是]{0,2}[\"“](?![^”\"]{0,12}(?:店|公司|旗舰|官方|药|厂|馆|堂|中心|医院|学校|超市))[^”\"]{2,14}[”\"]"
+)
+_VEHICLE: Final = re.compile(
+    "(?:吉林|辽宁|黑龙江|河北|山西|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|四川|贵州|云南|陕西|甘肃|青海|内蒙古|北京|天津|上海|重庆)"
+    "(?:省|市)?[ ]?[A-HJ-NP-Z][· ]?牌?[A-Z0-9]{5,6}(?![A-Z0-9])|(?:车架号?|发动机号|车辆识别代号|VIN码?)[:为是 ]{0,3}[A-Z0-9]{6,17}"
 )
 _HOME_CUE: Final = re.compile(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
 _DOUBT: Final = re.compile(
     rf"[0-9](?:{GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|扣扣|抖音|快手|[微威薇][ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
-    rf"|尾号|[前后末][0-9两]位|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
+    rf"|尾[号数]|[*X]{{3}}|泡泡|主页ID|微讯|V[^A-Z0-9]{{1,2}}号|钉钉|陌陌|探探|小红书|旺旺|闲鱼|微博|B站|知乎|视频号|淘宝|飞书|企鹅|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|LINE|SKYPE|电报|飞机|WX"
+    rf"|[A-HJ-NP-Z]牌?[A-Z0-9]{{5}}|车架|发动机号|识别代号|VIN|[前后末][0-9两]位|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
     r"|[0-9OILZSBQ]{11}|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱|(?:[0-9][,;、][ ]?){9}|[0-9]{3}[,;、][ ]?[0-9]{4}[,;、]"
 )
 """Without one of these a text holds no number, address or account worth a look."""
@@ -121,7 +139,7 @@ def redact(
     spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     sure, seeming = named(text, covered, public)
-    doubts += [*seeming, *dwellings(copy, covered, public)]
+    doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public)]
     if sure:
         spans = _merge([*spans, *(Span(start, end, "姓名", squeeze(copy[start:end])) for start, end in sure)])
     if not spans and not doubts:
@@ -228,7 +246,7 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
         spans += found
         doubts += unexplained
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
-    for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST):
+    for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST, _HANDLE, _VEHICLE):
         for cue in pattern.finditer(copy):
             if any(covered[cue.start() : cue.end() + 4]):
                 continue
@@ -250,13 +268,19 @@ def _misread(copy: str, spans: list[Span]) -> None:
 
 
 def _mails(copy: str, spans: list[Span], doubts: list[Place]) -> None:
-    """E-mail addresses around each @; an @ without one is a doubt."""
+    """E-mail addresses around each @, read from the @ to both sides; an @ without one is a doubt."""
     at = copy.find("@")
     while at >= 0:
-        found = _EMAIL.search(copy, max(0, at - 66), min(len(copy), at + 260))
-        if found is not None and found.start() <= at < found.end():
-            spans.append(Span(found.start(), found.end(), "邮箱", squeeze(found[0])))
-            at = copy.find("@", found.end())
+        host = _MAIL_AT.match(copy, at, min(len(copy), at + 260))
+        end = at
+        while host is not None and end > max(0, at - 2) and _HIDDEN_SIGN.match(copy, end - 1):
+            end -= 1
+        start = end
+        while host is not None and start > max(0, end - 64) and copy[start - 1] in _MAIL_LOCAL:
+            start -= 1
+        if host is not None and start < end:
+            spans.append(Span(start, host.end(), "邮箱", squeeze(copy[start : host.end()])))
+            at = copy.find("@", host.end())
         else:
             doubts.append((at, at + 1))
             at = copy.find("@", at + 1)

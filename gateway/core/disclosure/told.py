@@ -1,8 +1,9 @@
-"""What a text tells of somebody besides name and numbers: illness and injury, that somebody is a child, where somebody lives.
+"""What a text tells of somebody besides name and numbers: illness and injury, that somebody is a child, a birthday, where somebody lives.
 
 Rules: an illness, pregnancy, disability or injury counts with the word that gives it to somebody (患有…, 怀孕…, 二级残疾), so that what a
-drug is for, what a law forbids and how many were hurt stays; an age counts below eighteen, and a school with its class; a home counts
-behind its cue. All are replaced. Prohibited categories are intake's (`records/prohibited`). This room must not look at names.
+drug is for, what a law forbids and how many were hurt stays; an age counts below eighteen, and a school with its class; a day of
+birth counts with its word, a home behind its cue. All are replaced; what is less certain is `hinted`'s. Prohibited categories are
+intake's (`records/prohibited`). This room must not look at names.
 """
 
 import re
@@ -13,7 +14,7 @@ from gateway.core.disclosure.digit_runs import Span
 
 _TELLING: Final = re.compile(
     "患|携带者|感染者|病人|孕|娠|截肢|断裂|坏死|家住|现住|现居|居住|住处|住在|住于|租住|残|诊断|确诊|查出|罹|骨折|流产|抑郁|阳性|癌|瘤|岁|年级"
-    "|幼儿园|住址|户籍|暂住|家庭地址|出生地|住[^所宿房建院户宅址]"
+    "|幼儿园|住址|户籍|暂住|家庭地址|出生|生于|生日|[0-9年月日]生|住[^所宿房建院户宅址]"
 )
 """Without one of these nothing is told."""
 _STOP: Final = "^，。；、,.;：:（）()\\n“”"
@@ -43,7 +44,7 @@ _HEALTH: Final = (
 _CHILD: Final = "(?:男|女|孩|童|少年|少女|儿子|女儿|学生|$|[，。；、,.;)）])"
 _MINOR: Final = (
     re.compile(
-        "(?:年仅|时年|现年|年龄|年满|刚满|不满|未满|年)?[为:约]?(?<![0-9])(?:1[0-7]|[1-9])周?岁"
+        "(?:年仅|时年|现年|年龄|年满|刚满|不满|未满|年)?[为:约]?(?<![0-9十百])(?:1[0-7]|[1-9])周?岁"
         f"(?=[^，。；、,.;的以至到之]{{0,6}}{_CHILD}|的?(?:少年|少女|儿子|女儿|孩子|男孩|女孩|男童|女童|学生|外甥|侄|孙|弟|妹))"
     ),
     re.compile(
@@ -51,6 +52,18 @@ _MINOR: Final = (
         "(?:[1-9](?:年级)?[(（]?[0-9]{0,2}[)）]?班|[1-9]年级|[大中小]班)"
     ),
 )
+_DATE: Final = (
+    "(?:(?:(?:18|19|20)?[0-9]{2}年)(?:[0-9十腊正冬元]{1,3}月(?:初?[0-9十廿]{1,3}[日号]?)?)?|(?:19|20)[0-9]{2}[-./][0-9]{1,2}(?:[-./][0-9]{1,2})?"
+    "|(?:19|20)[0-9]{6})"
+)
+_BORN: Final = (
+    re.compile(
+        f"(?:出生(?:日期|年月日?|时间)?|(?<![产发诞派滋衍再新养])生于|生日)[:：为是系在于 ]{{0,3}}"
+        f"({_DATE}|[0-9十腊正]{{1,3}}月[0-9十初廿]{{1,3}}[日号]?)"
+    ),
+    re.compile(f"({_DATE})[ ]?(?:出生(?!医|证|率|缺)|生(?=[，。；、,.;)）人]))"),
+)
+"""A day of birth, also of years or months alone."""
 _HOME: Final = re.compile(
     "(家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地址?|暂住地址?|住址|现居住?于?|现住于?|居住于|出生地)[:：为是在于 ]{1,3}"
     "([^，。；、,;（(\\n]{4,40})"
@@ -79,5 +92,8 @@ def told(copy: str) -> Iterator[Span]:
     for pattern in (_LIVES, _RESIDES):
         for lives in pattern.finditer(copy):
             yield Span(lives.start(1), lives.end(1), "地址", lives[1])
+    for pattern in _BORN:
+        for found in pattern.finditer(copy):
+            yield Span(found.start(1), found.end(1), "出生日期", found[1])
     for home in _HOME.finditer(copy):
         yield Span(home.start(2), home.end(2), "地址", home[2])

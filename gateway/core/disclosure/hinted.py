@@ -1,0 +1,186 @@
+"""What a text seems to tell of somebody besides name, number and home: for the residual score, nothing is replaced by it.
+
+Health, pregnancy, drugs, welfare, a criminal record, an age, a child by its given name, and the maker of a signature whose name is an
+ordinary word. Rules: a word counts where it is said of somebody; what a law forbids, a drug is for, an institution is called or a
+benefit's funds are for does not. What is certain is `told`'s. Every quantifier is bounded. This room must not look for homes.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gateway.core.disclosure.digit_runs import Place
+from gateway.core.disclosure.lexicon import RARE_GIVEN, lexicon
+from gateway.core.disclosure.name_signs import BEFORE, signs
+
+_HAN: Final = "\u3400-\u9fff"
+_BEFORE: Final = 30
+_AFTER: Final = 12
+_SOMEBODY: Final = re.compile(
+    "其(?!产|经|销|生产|所|中|他|行为)|[他她]|(?<!基)本人|自己|自述|自称|坦言|该(?:名|女|男|员|职|店[员主]|学|孕|患|老|工人|顾客|消费者|司机)|妻|丈夫|爱人|老[伴婆公]|女儿|儿子|[长次幼独小]子(?!公)"
+    "|[父母]亲?|爷爷|奶奶|子女|员工|职工|女工|工人|店员|店主|司机|驾驶[员人]|男[子孩童士]|女[子孩童士]|学[生员徒]|老人|老[汉太]|死者|伤者|老板|经营者|业主|负责人|操作[工员]"
+    "|申请人|投诉人|举报人|受害人|被害人|嫌疑人|当事人(?:系|为|是|属|有|称|主张|提出|自述|因|患|曾|已|领取|的?[父母妻子儿女])|服务员|乘客|顾客|患者|消费者|[一-鿿]某|〔姓名|某[甲乙丙丁]"
+    "|同事|户主|村民|居民[一-鿿]某|孩子|幼儿|儿童|少年|少女|租户|房东|护工|护士|保安|厨师|会计|主播|骑手|快递员|名叫|家属|亲属|[男女][,，]|姓名"
+)
+_PARTY: Final = re.compile("当事人[^，。；,产销售]{0,4}$")
+_GENERAL: Final = re.compile(
+    "宣称|宣传|广告|声称可|治疗(?!期)|预防|防治|适[应用]|功效|功能|疗效|缓解|改善|药品|器械|保健|规定|禁止|不得|制度|疫苗|[猪牛羊鸡鸭鹅禽畜犬]|动物|资金|保障金|优惠|企业|机构(?!诊断)|医院(?!诊断|确诊|住院|治疗)"
+    "|标准|条例|办法|对象|人群|群体|权益|设施|食用|标签|用品|产品|项目|开展|从事|提供|服务(?!员)|指标|率|病例|报告制度|筛查|未按|备案|收费|培训|宣教|骗取|套取|虚报|冒领|发放|审核|名义|容留"
+)
+_INSTITUTION: Final = re.compile(
+    "(?:症|病|者|人|儿童)?(?:按摩|医院|学校|协会|联合会|保障|就业|服务|机构|用品|设施|出行|通行|辅助|专用|车位|证明?管理|康复中心|病房|门诊|病区|防治|筛查|疫苗|试剂|药|检测|监测|患者权益|人员不得|期间不得"
+    "|妇女|女职工|的女职工|者不|者禁|禁用|慎用|奶粉|服装|装|手术[,，、。]?(?:药品|器械|室)|机?构?病例|监管|管理|宣传|检疫|疫情)"
+)
+
+# said of somebody or not: hardly ever anything else
+_PLAIN: Final = (
+    "毒驾|溜冰(?!场|鞋|馆|项)[^，。；]{0,2}[年次过]|坐[过了]?[^，。；牢]{0,4}牢|缓刑考验|[吃领][五5]保|低收入(?:户|家庭)|[生怀有][了完过]?[二三23]胎|宫外孕|孕吐|装有?假肢|耳背|小儿麻痹|怀孕|怀有身孕|身孕|有孕在身|怀上|小产|刚?流产[后过]|[做刚]{1,2}[^，。；]{0,3}人流|堕胎|哺乳期|坐月子|孕[0-9]{1,2}周|保胎"
+    "|(?:因|曾|系|有|其|于?[一-鿿]某)(?:多次)?(?:吸毒|吸食|注射(?:海洛因|冰毒|毒品|吗啡))|吸毒(?:人员|前科|史|成瘾|被)|(?:社区|强制隔离|强制)戒毒(?!所|医院|场所|机构|药)|复吸|毒瘾|尿检[^，。；]{0,16}阳性"
+    "|澳抗阳性|刑满释放|有[^，。；]{0,4}前科|前科人员|(?:曾|被|因)[^，。；]{0,12}(?:入狱|判刑|服刑|劳教|劳改)|社区矫正(?:对象|人员|期)|[缓减]刑期?[内间]|聋哑人(?!学|协|联|用)|肢残人|植物人|瘫痪|偏瘫|侏儒|智力障碍|智障|精神[失异]常(?!人员)"
+    "|(?:系|为|是|属|享受|靠|吃|领取)[^，。；]{0,6}(?:低保|[五5]保户?|特困(?:供养)?人员|贫困户|救济金?|残疾补贴|残疾人补贴)(?!资金|发放|政策|工作|审)|建档立卡贫困|低保金|(?:系|为|是|属)[^，。；对象适]{0,4}(?:残疾人|残疾|盲人|残障|孕妇|精神病人|癌症患者)"
+)
+# said of somebody where somebody stands in the same sentence
+_OF_SOMEBODY: Final = (
+    "抗精神病药|抗抑郁药|拄拐|临时救助|[二2]胎|假肢|孕期|孕妇|产假|待产|分娩|产后|早产|人流|流产|怀胎|不孕|生育史|[吸贩]毒|戒毒|冰毒|海洛因|甲基|聋|哑(?!铃)|盲人|失明|失聪|残疾|肢残|残障|痴呆|抑郁|躁郁|焦虑症|精神(?:失常|异常|病|障碍|分裂|问题)|自闭|孤独症"
+    "|癫痫|艾滋|HIV|梅毒|性病|乙肝|丙肝|肝炎|结核|尿毒症|透析|[化放]疗|心脏病|支架|搭桥|心梗|心肌|猝死|脑梗|脑出血|中风|癌|肿瘤|白血病|糖尿病|高血压|尘肺|骨折|截肢|[绞切截砸压][断掉]|粉碎性|昏迷|重伤|轻伤|烧伤|烫伤|失能|病危|绝症|重病|疾患"
+    "|[做接]{1}[过了受][^，。；]{0,8}手术|术后|低保|[五5]保户|特困|贫困户|救助金|伤残|前科|服刑|入狱|判刑|取保候审|[一-鿿]{1,3}(?:综合征|症|炎(?!热)|癌|瘤)|病休|病假|患病|重疾|发病|卧床|不能自理|无劳动能力|丧失劳动"
+)
+_WORD: Final = re.compile(f"({_PLAIN})|({_OF_SOMEBODY})")
+_SUSPECT: Final = re.compile(
+    "毒|溜冰|牢|低收入|[二三23]胎|假肢|耳背|拄拐|麻痹|救助|孕|流产|小产|人流|堕胎|哺乳|月子|保胎|胎|产[假后]|待产|分娩|早产|毒|吸食|复吸|尿检|澳抗|刑|前科|入狱|劳[教改]|矫正|聋|哑|残|植物人|瘫|侏儒|智[力障]|低保|[五5]保|特困|贫困|救[济助]|盲|失[明聪能]|痴呆|抑郁|躁郁|焦虑|精神|自闭|孤独症"
+    "|癫痫|艾滋|HIV|性病|肝|结核|透析|[化放]疗|支架|搭桥|心[脏梗肌]|猝死|脑|中风|癌|瘤|白血病|糖尿|高血压|尘肺|骨折|[绞切截砸压][断掉]|粉碎|昏迷|[重轻烧烫]伤|病|绝症|疾|手术|术后|伤残|取保|综合征|症|炎|卧床|自理|劳动能力|甲基|海洛因"
+)
+"""Without one of these nothing is hinted at health, drugs, welfare or crime."""
+
+# --- ages and children --------------------------------------------------------------------------------------------------
+
+_AGED: Final = re.compile(
+    "[男女][,，、 (（]{0,2}(?:现年|年龄)?[0-9十]{1,3}周?岁"
+    "|(?:现年|今年|时年|享年|终年|年近|年过)[约为]?[0-9十]{1,3}(?:周?岁|旬)?"
+)
+_CHILD: Final = re.compile(
+    f"(?:未成年(?:人|学生|顾客|女孩|男孩)?|童工|[男女](?:童|孩|生|婴)|幼[童儿]|孩子|少年|少女|儿童|婴儿|儿子|女儿|学生|[初高][一二三123]?[学]?生|学童|暑期工|[孙侄]子|孙女|侄女|外甥|小朋友|被害女?童|养[子女])"
+    f"[(（,，]?(?:名叫|小名|乳名|化名|叫|名)?[“\"(（]?([小阿](?![学组区店厂班时型车])[{_HAN}]|([{_HAN}])\\2)(?![{_HAN}]{{0,1}}(?:学|组|区|店|厂))"
+)
+_CHILDLIKE: Final = re.compile(
+    "未成年|童|[男女][孩生婴]|幼儿|孩|少[年女]|婴儿|儿子|女儿|学生|[初高][一二三123]|暑期|[孙侄]|外甥|小朋友|养[子女]"
+)
+
+_DOES: Final = frozenset("被把因误说称在向由用")
+_NICKNAME: Final = re.compile(f"[小阿](?![学组区店厂班时型车])[{_HAN}]")
+_QUOTES: Final = frozenset("“\"‘「（(")
+_QUOTED: Final = frozenset("”\"’」，,、）)")
+
+# --- names that are words, before what only somebody does ---------------------------------------------------------------
+
+_ACT: Final = re.compile(
+    "(?:当场|本人|亲笔|核对|均|已|也|又|则|其后|随后|后来|当日|当时|事后|再次|主动|自愿|如实|代为|逐页|逐一|无异议|在[^，。；,]{1,10}上){0,2}"
+    "(?:签名|签字|签收|签认|签署|签订|捺印|按手印|按了手印|按印|摁|确认|陈述|承认|供述|供认|供称|交代|招认|自述|自称|辩称|申辩|称(?![为号重职量呼])|声称|反映|举报|检举|投诉|作证|指认|辨认|证实|出具|表示|表明|说(?!明书)|答复|代[领签收]|核对|清点"
+    "|领取|拒签|拒绝|转账|付款|收款|签|到场|在场|未?回避|坦白|认可|否认|驾驶|操作|值班|带[队领]|经手|承租|租用|看管|保管)"
+)
+_OPENS: Final = frozenset("由经据被向让请托与和问对给有因随同及即系是叫名为时")
+_NO_NAME: Final = frozenset(
+    "方人民户长员主家士师厂店部局所院委司会关商生者企客行府站队校区市县省镇村国机业庭警局台"
+    "上下中内外前后时来日月年次件事理等均也即其之此该各用应证书函文单据票约同表式法称告诉求请"
+)
+_CLAUSE_END: Final = re.compile(f"([{_HAN}]{{2}})(?=[，。；、）)]|$)")
+_GIVEN_ALONE: Final = 7.0
+_WORD_WEIGHT: Final = 26.5
+"""What surname and given name of a word may cost together, that may be a name."""
+
+
+def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
+    """Where a copy, or the text as it is written, seems to tell something of somebody."""
+
+    def free(start: int, end: int) -> bool:
+        return not any(covered[start:end]) and not (public and all(public[start:end]))
+
+    aged = (found.span() for found in _AGED.finditer(copy))
+    for places in (_conditions(copy), aged, _children(copy), _nicknames(text), _signers(text), _given_alone(text)):
+        yield from (place for place in places if free(*place))
+
+
+def _conditions(copy: str) -> Iterator[Place]:
+    if _SUSPECT.search(copy) is None or _WORD.search(copy) is None:
+        return
+    general = [found.start() for found in _GENERAL.finditer(copy)]
+    somebody = [found.start() for found in _SOMEBODY.finditer(copy)]
+    for found in _WORD.finditer(copy):
+        start, end = found.span()
+        low = max(copy.rfind(mark, max(0, start - _BEFORE), start) for mark in "。；;\n") + 1 or max(0, start - _BEFORE)
+        high = min(len(copy), end + _AFTER)
+        if _INSTITUTION.match(copy, end, high):
+            continue
+        if found[1] is not None:
+            if not _between(general, max(low, start - 12), start):
+                yield start, end
+            continue
+        clause = next((at for at in range(end, high) if copy[at] in ",，。;；\n"), high)
+        if not _between(general, low, clause) and (_between(somebody, low, high) or _PARTY.search(copy, max(low, start - 8), start)):
+            yield start, end
+
+
+def _between(places: Sequence[int], low: int, high: int) -> bool:
+    """Whether one of these places lies there."""
+    at = bisect_left(places, low)
+    return at < len(places) and places[at] < high
+
+
+def _children(copy: str) -> Iterator[Place]:
+    if _CHILDLIKE.search(copy) is None:
+        return
+    words = lexicon().words
+    for child in _CHILD.finditer(copy):
+        start, end = child.span(1)
+        if (child[1] not in words or copy[end : end + 1] in _DOES) and copy[start : end + 1] not in words:
+            yield start, end
+
+
+def _nicknames(text: str) -> Iterator[Place]:
+    """小芳, 阿豪: behind a cue, or alone between quotation marks."""
+    table, known = lexicon(), signs()
+    for found in _NICKNAME.finditer(text):
+        start, end = found.span()
+        if found[0] in table.words or text[start : end + 1] in table.words:
+            continue
+        quoted = text[start - 1 : start] in _QUOTES and text[end : end + 1] in _QUOTED
+        if quoted or any(text[max(0, start - length) : start] in known.cues for length in (2, 3, 4, 5)):
+            yield start, end
+
+
+def _signers(text: str) -> Iterator[Place]:
+    """Words that may be names, where a clause or what stands before somebody begins, before a personal deed."""
+    table, known = lexicon(), signs()
+    for act in _ACT.finditer(text):
+        end = act.start()
+        start = end - 2
+        if start < 0 or not "\u3400" <= text[end - 1] <= "\u9fff":
+            continue
+        word = text[start:end]
+        surname = table.surnames.get(word[0])
+        if surname is None or word not in table.words or word[1] in _NO_NAME or _ACT.fullmatch(word):
+            continue
+        if surname + table.given.get(word[1], RARE_GIVEN) > _WORD_WEIGHT:
+            continue
+        if _opens(text, start, known.cues):
+            yield start, end
+
+
+def _given_alone(text: str) -> Iterator[Place]:
+    """A given name without a surname, between a cue and the end of a clause."""
+    table, known = lexicon(), signs()
+    for found in _CLAUSE_END.finditer(text):
+        start, end = found.span(1)
+        if text[start:end] in table.words or any(table.given.get(sign, RARE_GIVEN) > _GIVEN_ALONE for sign in found[1]):
+            continue
+        if any(text[max(0, start - length) : start] in known.cues for length in (2, 3, 4, 5)):
+            yield start, end
+
+
+def _opens(text: str, start: int, cues: frozenset[str]) -> bool:
+    """Whether somebody may begin here: at the head of a clause, after a cue or a preposition."""
+    if start == 0 or not "\u3400" <= text[start - 1] <= "\u9fff":
+        return True
+    before = text[start - 1]
+    return before in _OPENS or before in BEFORE or any(text[max(0, start - length) : start] in cues for length in (2, 3, 4, 5))
