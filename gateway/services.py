@@ -5,6 +5,7 @@ value that is swapped as a whole, never edited. Key files that others can read s
 This room tells no story of its own and knows no framework.
 """
 
+import asyncio
 import hmac
 import os
 import stat
@@ -28,7 +29,7 @@ from gateway.store.audit_trail import AuditTrail
 from gateway.store.credentials import Credentials
 from gateway.store.kek import load_keks, old_path, take_next
 from gateway.store.replay import Replay, open_replay
-from gateway.store.store import Reads, Store, Transaction
+from gateway.store.store import Store
 from gateway.store.vault import Vault
 
 PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit")
@@ -77,14 +78,20 @@ class SeededRandom:
 
 
 class PoliciesInForce:
-    """The compiled policies of this moment: one immutable value, replaced as a whole when an activation is seen."""
+    """The compiled policies of this moment: one immutable value, replaced as a whole when an activation is seen.
 
-    __slots__ = ("_seen", "_store", "_value")
+    Rules: a version is compiled once in a process, in a thread: requests that began before the activation go on under the value that they
+    were given. Whoever asks for `fresh` policies after it waits for that one compilation and is never answered under the version before,
+    for the new one may hide what that one shows. A request that is given up does not end the work that others wait for.
+    """
+
+    __slots__ = ("_adopting", "_seen", "_store", "_value")
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen = 0
         self._value: Policies | None = None
+        self._adopting: asyncio.Task[bool] | None = None
 
     @property
     def version(self) -> int:
@@ -100,21 +107,30 @@ class PoliciesInForce:
             raise NoActivePolicy("no policy has been activated in this store", hint="chengxin policy activate --initial FOLDER")
         return self._value
 
-    async def refresh(self, source: "Reads | Transaction | None" = None) -> bool:
+    async def refresh(self) -> bool:
         """Swap in what is in force by now; true when it changed. One short indexed statement when it did not."""
-        source = self._store.reads if source is None else source
-        newest = await policy_rows.latest_activation(source)
-        if newest == self._seen:
-            return False
-        active = await policy_rows.active(source)
-        if active is None:
-            return False
-        version, files = active
-        changed = self._value is None or self._value.version != version
-        if changed:
-            self._value = compile_policies(files, version=version, today=legal_day(self._store.clock()), in_force=True)
+        changed = False
+        while (newest := await policy_rows.latest_activation(self._store.reads)) != self._seen:
+            if self._adopting is None:
+                self._adopting = asyncio.create_task(self._adopt(newest))
+                self._adopting.add_done_callback(self._adopted)
+            changed = await asyncio.shield(self._adopting) or changed
+        return changed
+
+    async def _adopt(self, newest: int) -> bool:
+        active = await policy_rows.active(self._store.reads)
+        changed = active is not None and (self._value is None or self._value.version != active[0])
+        if active is not None and changed:
+            version, files = active
+            today = legal_day(self._store.clock())
+            self._value = await asyncio.to_thread(compile_policies, files, version=version, today=today, in_force=True)
         self._seen = newest
         return changed
+
+    def _adopted(self, done: "asyncio.Task[bool]") -> None:
+        self._adopting = None
+        if not done.cancelled():
+            done.exception()  # told to whoever waits; nobody may wait any more
 
     async def fresh(self) -> Policies:
         """The policies in force now, also when another process has just activated them.

@@ -133,7 +133,7 @@ async def _consume(services: Services, assertion: Assertion, proof: Proof | None
 async def _access(services: Services, app: App) -> Access:
     """What is granted to an app today, as far as the policies in force know it."""
     try:
-        policies = services.policies.current()
+        policies = await services.policies.fresh()
     except NoActivePolicy:
         return ()
     held = granted(await grant_rows.active(services.store.reads, app.app), legal_day(services.clock()))

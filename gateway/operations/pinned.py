@@ -5,11 +5,12 @@ again under the new plans; after one that only shows more it goes on as it began
 choose rows.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
-from gateway.core.disclosure.effect import PLAN_AREAS, effect
+from gateway.core.disclosure.effect import PLAN_AREAS, Effect, effect
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import Unavailable
 from gateway.operations.answering import Scene
@@ -26,25 +27,35 @@ async def while_permitted(scene: Scene, parts: AsyncIterator[bytes]) -> AsyncIte
     async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
         async for part in made:
             policies = await scene.services.policies.fresh()
-            if policies.version != scene.policies.version and hides(scene.policies, policies, scene.caller.plan_tier, scene.caller.purpose):
+            if policies.version != scene.policies.version and await hides(
+                scene.policies, policies, scene.caller.plan_tier, scene.caller.purpose
+            ):
                 raise Unavailable("策略已变更，请重新导出。")
             yield part
 
 
-def hides(old: Policies, new: Policies, tier: str, purpose: str) -> bool:
-    """Whether anything that this tier saw for this purpose is not provably still to be seen; answered once for two versions."""
+async def hides(old: Policies, new: Policies, tier: str, purpose: str) -> bool:
+    """Whether anything that this tier saw for this purpose is not provably still to be seen; compared once for two versions."""
     if old.hash_of(tier, purpose) == new.hash_of(tier, purpose):
         return False
-    key = ("hides", new.version, tier, purpose)
-    known: bool | None = old.memo.get(key)
-    if known is None:
-        known = old.memo[key] = _hides(old, new, tier, purpose)
-    return known
+    return _hides(await _back(old, new), tier, purpose)
 
 
-def _hides(old: Policies, new: Policies, tier: str, purpose: str) -> bool:
+async def _back(old: Policies, new: Policies) -> Effect:
+    """What going back from one version to another would change: long work, so in a thread, and one for all who ask at once."""
+    key = ("back", new.version)
+    comparing: asyncio.Task[Effect] | None = old.memo.get(key)
+    if comparing is None:
+        comparing = old.memo[key] = asyncio.create_task(asyncio.to_thread(effect, new, old))
+    try:
+        return await asyncio.shield(comparing)
+    finally:
+        if comparing.done() and (comparing.cancelled() or comparing.exception() is not None):
+            old.memo.pop(key, None)  # the next who asks tries again
+
+
+def _hides(back: Effect, tier: str, purpose: str) -> bool:
     """Going back would widen what this caller sees: then the new version hides something."""
-    back = effect(new, old)
     if any(cell.widens for cell in back.cells if (cell.tier, cell.purpose) == (tier, purpose)):
         return True
     if any(right.gained for right in back.rights if (right.tier, right.purpose) == (tier, purpose)):

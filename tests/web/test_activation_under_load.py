@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import Unavailable
 from gateway.operations.answering import begin
 from gateway.operations.pinned import hides, while_permitted
+from gateway.operations.set_up import set_up
 from gateway.services import Services, open_services
 from gateway.store import policies as policy_rows
 from tests.house import settings_of, write_settings
@@ -118,7 +120,6 @@ async def services(store_url: str, tmp_path: Path) -> AsyncIterator[Services]:
     """A gateway with the small policy in force, on each database."""
     folder = write_folder(tmp_path / "rules", BASE)
     settings = settings_of(write_settings(tmp_path, database=store_url, policies=folder), CHENGXIN_NOW="2026-06-01T00:00:00Z")
-    from gateway.operations.set_up import set_up
 
     await set_up(settings, by="test")
     async with open_services(settings) as opened:
@@ -159,6 +160,31 @@ async def test_what_is_hidden_from_others_tears_nobody(services: Services) -> No
     wide = services.policies.current()
     await put_in_force(services, NARROW, "narrow")
     narrow = await services.policies.fresh()
-    assert hides(wide, narrow, "public", "open.read")
-    assert not hides(wide, narrow, "department", "dept.supervision")
-    assert not hides(narrow, wide, "public", "open.read")
+    assert await hides(wide, narrow, "public", "open.read")
+    assert not await hides(wide, narrow, "department", "dept.supervision")
+    assert not await hides(narrow, wide, "public", "open.read")
+
+
+async def test_a_version_is_compiled_once_and_off_the_loop(tmp_path: Path, sqlite_url: str) -> None:
+    """Twenty who ask after a narrowing wait for one compilation and get its value; who asks for nothing new is answered meanwhile."""
+    path = write_settings(tmp_path, database=sqlite_url)
+    settings = settings_of(path, CHENGXIN_NOW="2026-06-01T00:00:00Z")
+    await set_up(settings, by="test")
+    async with open_services(settings) as services:
+        before = services.policies.current()
+        await put_in_force(services, narrowed(await policy_rows.files_of(services.store.reads, 1)), "narrow")
+        asked = [asyncio.create_task(services.policies.fresh()) for _ in range(20)]
+        given_up = asyncio.create_task(services.policies.fresh())
+        turns, longest, last = 0, 0.0, perf_counter()
+        while not all(task.done() for task in asked):
+            if turns == 5:
+                given_up.cancel()
+                assert services.policies.current() is before, "whoever has a value goes on under it"
+            await asyncio.sleep(0.01)
+            turns, longest, last = turns + 1, max(longest, perf_counter() - last), perf_counter()
+        values = {id(task.result()) for task in asked}
+        assert values == {id(services.policies.current())}, "one value: compiled once"
+        assert services.policies.version == 2
+        assert turns > 20, "the loop went on"
+        assert longest < 0.5
+        assert await hides(before, services.policies.current(), "public", "open.read")

@@ -45,7 +45,7 @@ MY_FIELDS = Described(
 async def my_fields(request: AnyRequest) -> Reply:
     """The caller's own rows of the matrix."""
     asked = await begin(request, MY_FIELDS)
-    policies = asked.services.policies.current()
+    policies = await asked.services.policies.fresh()
     rows, plan = matrix_for(policies, asked.caller, asked.params.get("dataset"))
     body = _ENCODER.encode({"items": rows, "policy_version": policies.version})
     return asked.reply(Answer(body=body, no_store=True, policy_version=policies.version, policy_plan=plan), names_subjects=False)
