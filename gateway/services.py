@@ -29,7 +29,7 @@ from gateway.store.audit_trail import AuditTrail
 from gateway.store.credentials import Credentials
 from gateway.store.kek import load_keks, old_path, take_next
 from gateway.store.replay import Replay, open_replay
-from gateway.store.store import Store
+from gateway.store.store import Store, Transaction
 from gateway.store.vault import Vault
 
 PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit")
@@ -116,6 +116,13 @@ class PoliciesInForce:
                 self._adopting.add_done_callback(self._adopted)
             changed = await asyncio.shield(self._adopting) or changed
         return changed
+
+    async def overtaken(self, tx: Transaction) -> bool:
+        """Whether another version is in force as this transaction sees it; whoever asks next compiles it, never the one writer."""
+        if await policy_rows.latest_activation(tx) == self._seen:
+            return False
+        active = await policy_rows.active(tx)
+        return active is not None and active[0] != self.version
 
     async def _adopt(self, newest: int) -> bool:
         active = await policy_rows.active(self._store.reads)

@@ -124,7 +124,7 @@ async def _new_policy(services: Services, forms: Sequence[Forms]) -> bool:
         return False
     async with services.store.transaction() as tx:
         state = await renderings.reader_state(tx)
-        if state.plan == word or await services.policies.refresh(tx):
+        if state.plan == word or await services.policies.overtaken(tx):
             return True
         before = dict(pair.split("=") for pair in (state.plan or "").split())
         for each in forms:
@@ -249,7 +249,7 @@ async def _prepare_and_commit(
     made, gone, new = await asyncio.to_thread(_make, maker, found) if big else _make(maker, found)
     try:
         async with services.store.transaction() as tx:
-            if not await renderings.next_generation(tx, state.generation) or await services.policies.refresh(tx):
+            if not await renderings.next_generation(tx, state.generation) or await services.policies.overtaken(tx):
                 raise _Overtaken
             await keep(services, tx, forms, found.causes, made, found.before, upto=work.upto)
             await search.change(tx, gone, new)
