@@ -112,7 +112,9 @@ class ExcelCsv:
         """What the operation says about one file."""
 
         path: str
-        """The file; its ending says what it is."""
+        """The file; its ending says what it is, where `name` does not."""
+        name: str = ""
+        """What the file is called; for one that has no name in any folder."""
         dataset: str
         headers: dict[str, str]
         """Header text → wire name; labels, wire names and synonyms of the dataset."""
@@ -132,6 +134,7 @@ class ExcelCsv:
         del tools  # a file needs neither signatures nor transport encryption
         self._config = config
         self._path = Path(config.path)
+        self._name = Path(config.name or self._path.name)
         self._file: BinaryIO | None = None
         self._survey: _Survey | None = None
 
@@ -194,10 +197,10 @@ class ExcelCsv:
         if found.st_size > MAX_BYTES:
             raise self._refused("SIZE_BYTES", f"文件超过 {MAX_BYTES // 1024 // 1024} MiB；请分成几个文件")
         table: CsvFile | XlsxFile
-        if self._path.suffix.lower() == ".csv":
-            table = CsvFile(file.fileno(), self._path.name, self._config.encoding)
+        if self._name.suffix.lower() == ".csv":
+            table = CsvFile(file.fileno(), self._name.name, self._config.encoding)
         else:
-            table = XlsxFile(file, self._path.name, found.st_size)
+            table = XlsxFile(file, self._name.name, found.st_size)
         digest = table.survey()
         columns: tuple[_Column | None, ...] = ()
         operation: int | None = None
@@ -218,7 +221,7 @@ class ExcelCsv:
         return _Survey(digest, header_row, columns, operation, last_row, rows, table, (found.st_size, found.st_mtime_ns))
 
     def _open(self) -> BinaryIO:
-        ending = self._path.suffix.lower()
+        ending = self._name.suffix.lower()
         if ending in _OLD_FORMATS:
             code, what = _OLD_FORMATS[ending]
             raise self._refused(code, f"不接受{what}；请另存为 .xlsx 或 CSV")
@@ -230,7 +233,7 @@ class ExcelCsv:
             raise self._refused("FILE_MISSING", f"文件无法打开（{error.strerror}）") from None
 
     def _refused(self, code: str, message: str) -> AdapterError:
-        return refused(code, message, self._path.name)
+        return refused(code, message, self._name.name)
 
     def _header(self, table: CsvFile | XlsxFile, row: int, cells: Sequence[Cell]) -> tuple[tuple[_Column | None, ...], int | None]:
         known = {_plain(text): name for text, name in self._config.headers.items()}
@@ -300,7 +303,7 @@ class ExcelCsv:
             raise self._refused("FILE_MISSING", "文件已关闭")
         found = os.fstat(self._file.fileno())
         if (found.st_size, found.st_mtime_ns) != survey.stamp:
-            raise AdapterError("FILE_CHANGED", "文件在读取时被改动；请勿改动后重新上传", transient=True, place=self._path.name)
+            raise AdapterError("FILE_CHANGED", "文件在读取时被改动；请勿改动后重新上传", transient=True, place=self._name.name)
 
     def _reader(self, survey: _Survey) -> Callable[[int, Sequence[Cell]], SourceRecord | RowResult]:
         """The function that turns one row into a record or a fault; what can be known beforehand is worked out here."""

@@ -57,6 +57,8 @@ class _Job(NamedTuple):
     authority: str | None
     officer: str | None
     actor: str
+    sent_by: str
+    """The app that sent the file; empty at the command line."""
     file_name: str
     rules: str
     key_field: str
@@ -73,14 +75,18 @@ async def ingest(
     encoding: str | None = None,
     progress: Progress | None = None,
     follow: bool = True,
+    name: str = "",
+    sender: str = "",
 ) -> IngestReceipt:
     """Take in one file and give its receipt.
+
+    `name` is what a file is called that lies in no folder; `sender` is the app that sent it, which is written down before any row is.
 
     With `follow` the readers of the change log read along, so that what is public can be asked for when the receipt is there; without
     it that is left to whoever serves.
     Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, NoActivePolicy, StoreError.
     """
-    job = await _job(services, dataset, path, authority, officer)
+    job = await _job(services, dataset, name or path.name, authority, officer, sender)
     async with _opened(job, path, encoding) as adapter:
         first = await _first_page(adapter)
         digest = first.cursor.partition(":")[0]
@@ -97,7 +103,7 @@ async def ingest(
 # --- before the first row -------------------------------------------------------------------------------------------------
 
 
-async def _job(services: Services, dataset: str, path: Path, authority: str | None, officer: str | None) -> _Job:
+async def _job(services: Services, dataset: str, name: str, authority: str | None, officer: str | None, sent_by: str) -> _Job:
     """The request checked: a dataset that there is, an authority that may send.
 
     Raises FileRefused, NoActivePolicy.
@@ -134,7 +140,8 @@ async def _job(services: Services, dataset: str, path: Path, authority: str | No
         authority=sender,
         officer=officer,
         actor=f"authority:{sender}" if sender else "vouched",
-        file_name=path.name,
+        sent_by=sent_by,
+        file_name=name,
         key_field=described.fields[next((name for name in described.business_key if name in described.fields), "uscc")].wire_name,
         rules=sha256(msgspec.json.encode(rules)).hexdigest()[:32],
     )
@@ -147,6 +154,7 @@ async def _opened(job: _Job, path: Path, encoding: str | None) -> AsyncIterator[
     headers = {text: fields[name].wire_name for text, name in header_map(job.dataset).items()}
     config: dict[str, object] = {
         "path": str(path),
+        "name": job.file_name,
         "dataset": job.dataset.id,
         "headers": headers,
         "as_of": job.services.clock(),
@@ -191,6 +199,8 @@ async def _begin(job: _Job, digest: str) -> Ingest:
         )
         if ingested.done and head_of(ingested.receipt).rules != job.rules:
             ingested = await ingests.reopen(tx, ingested.ingest_id, receipt=head)
+        if job.sent_by:
+            await audit.write(tx, job.sent_by, "upload.take", f"ingest/{ingested.ingest_id}", {"dataset": job.dataset.id, "sha256": digest})
         return ingested
 
 

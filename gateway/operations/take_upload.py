@@ -1,23 +1,23 @@
 """Take in a file that a department or a district sends over HTTP: the same story as at the command line, under the caller's own word.
 
 Rules: only a bound caller of tier department whose organisation stands among `authorities` may send, and only as itself: its region
-and whom it may speak for are what the settings say. The file lies in the data directory, readable by nobody else, for as long as it is
-read, bounded while it arrives, and is gone afterwards, whatever happens. The same file again gives the same receipt. Who sent it by
-which app is in the audit. This story must not read a record.
+and whom it may speak for are what the settings say. The file is bounded while it arrives and never has a name: it lies on the disk of the
+data directory for as long as this process holds it open, so that a power cut or a kill leaves nothing to be found. The same file again
+gives the same receipt. Who sent it by which app is written down before its first row is. This story must not read a record.
 """
 
-import os
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from time import time
+from typing import IO, Final
 
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import BodyInvalid, BodyTooLarge, ErrorItem, FileRefused, FileUnfit, NotPermitted
 from gateway.operations.ingest import ingest
 from gateway.operations.ingest_receipt import IngestReceipt
 from gateway.services import Services
-from gateway.store import audit
 
 MAX_BYTES: Final = 32 * 2**20
 """Larger files come in at the command line."""
@@ -25,6 +25,8 @@ SUFFIXES: Final = {
     "text/csv": ".csv",
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
 }
+OPEN_FILES: Final = Path("/proc/self/fd" if Path("/proc/self/fd").is_dir() else "/dev/fd")
+"""Where a process finds the files that it holds open."""
 ENCODINGS: Final = ("utf-8", "gb18030")
 _OFFICER: Final = re.compile(r"[^\x00-\x1f\x7f]{1,32}")
 
@@ -48,45 +50,53 @@ async def take_upload(
         raise NotPermitted("此机构不是本市登记的报送机关。")
     if _OFFICER.fullmatch(officer) is None:
         raise BodyInvalid("请用 Officer 请求头写明经办人。", errors=(ErrorItem("required", "Officer 为 1–32 个字符", parameter="Officer"),))
-    path = _draft(services, SUFFIXES[media_type])
-    try:
-        await _receive(path, body)
-        receipt = await ingest(
-            services, dataset=dataset, path=path, authority=caller.org, officer=officer, encoding=encoding, progress=None, follow=False
-        )
-    except FileRefused as error:
-        item = ErrorItem(error.code, error.detail, pointer=_place(error.place))
-        raise FileUnfit("文件未被接收。", errors=(item,)) from error
-    finally:
-        path.unlink(missing_ok=True)
-    async with services.store.transaction() as tx:
-        counts = {"accepted": receipt.accepted, "held": receipt.held, "rejected": sum(receipt.rejected.values())}
-        await audit.write(tx, f"app/{caller.app}", "upload.take", f"dataset/{receipt.dataset}", {"sha256": receipt.file_sha256, **counts})
-    return receipt
+    name = f"{services.random(16).hex()}{SUFFIXES[media_type]}"
+    with tempfile.TemporaryFile(dir=_folder(services)) as file:
+        await _receive(file, body)
+        try:
+            return await ingest(
+                services,
+                dataset=dataset,
+                path=OPEN_FILES / str(file.fileno()),
+                name=name,
+                sender=f"app/{caller.app}",
+                authority=caller.org,
+                officer=officer,
+                encoding=encoding,
+                progress=None,
+                follow=False,
+            )
+        except FileRefused as error:
+            item = ErrorItem(error.code, error.detail, pointer=_pointer(error.place))
+            raise FileUnfit("文件未被接收。", errors=(item,)) from error
 
 
-def _draft(services: Services, suffix: str) -> Path:
+def _folder(services: Services) -> Path:
+    """Where files without a name lie; one with a name was left by a version that gave names."""
     folder = services.settings.data_path / "uploads"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{services.random(16).hex()}{suffix}"
+    for left in folder.iterdir():
+        if left.stat().st_mtime < time() - 3600:
+            left.unlink(missing_ok=True)
+    return folder
 
 
-async def _receive(path: Path, body: AsyncIterator[bytes]) -> None:
-    """The body as a file that nobody else can read.
+async def _receive(file: IO[bytes], body: AsyncIterator[bytes]) -> None:
+    """The body as a file.
 
     Raises BodyTooLarge while it arrives, BodyInvalid when nothing came.
     """
     size = 0
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        async for chunk in body:
-            size += len(chunk)
-            if size > MAX_BYTES:
-                raise BodyTooLarge(f"文件不得超过 {MAX_BYTES >> 20} MiB；更大的文件请在命令行导入。")
-            file.write(chunk)
+    async for chunk in body:
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise BodyTooLarge(f"文件不得超过 {MAX_BYTES >> 20} MiB；更大的文件请在命令行导入。")
+        file.write(chunk)
+    file.flush()
     if not size:
         raise BodyInvalid("没有收到文件。")
 
 
-def _place(place: str | None) -> str | None:
+def _pointer(place: str | None) -> str | None:
     """Where in the file, without its path here."""
     return None if place is None or "/" in place else place

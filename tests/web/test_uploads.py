@@ -1,5 +1,8 @@
 """Files over HTTP: a department sends as itself, and gets its receipt; nobody else sends, and nothing stays behind."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -7,7 +10,9 @@ import httpx
 import pytest
 
 from gateway.operations.take_upload import MAX_BYTES
-from tests.house import CENTRE
+from gateway.store import audit
+from gateway.store.audit import Wanted
+from tests.house import CENTRE, a_gateway
 from tests.web.city import City, Server, served
 
 HEADER = (
@@ -51,6 +56,63 @@ def test_a_department_sends_a_file_and_gets_its_receipt(running: Any) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert list((city.folder / "data" / "uploads").iterdir()) == []
     assert oct((city.folder / "data" / "uploads").stat().st_mode)[-3:] == "700"
+
+
+SENDS = """
+import asyncio, sys
+from gateway.core.callers.caller import Caller
+from gateway.operations.take_upload import take_upload
+from gateway.services import open_services
+from tests.house import CENTRE, settings_of
+from pathlib import Path
+
+async def body():
+    yield open(sys.argv[2], "rb").read()
+    print("arrived", flush=True)
+    await asyncio.sleep(600)
+
+async def work():
+    async with open_services(settings_of(Path(sys.argv[1]))) as services:
+        caller = Caller(tier="department", purpose="dept.supervision", purposes=("dept.supervision",), credential_kind="token",
+                        app="app-1", org=CENTRE, assurance="bound")
+        await take_upload(services, caller, dataset="administrative-penalties", officer="a", media_type="text/csv", encoding=None,
+                          body=body())
+
+asyncio.run(work())
+"""
+
+
+async def test_a_kill_leaves_nothing_of_a_file(tmp_path: Path) -> None:
+    """Killed while it arrives, no file of the data directory holds a byte of it."""
+    async with a_gateway(tmp_path):
+        pass
+    planted = "行政相对人名称：测试员" * 20_000
+    (tmp_path / "body").write_text(planted, encoding="utf-8")
+    sender = subprocess.Popen(
+        [sys.executable, "-c", SENDS, str(tmp_path / "chengxin.toml"), str(tmp_path / "body")], stdout=subprocess.PIPE, text=True
+    )
+    assert sender.stdout is not None
+    assert sender.stdout.readline() == "arrived\n"
+    sender.kill()
+    sender.communicate()
+    assert (tmp_path / "data" / "uploads").is_dir()
+    found = [path for path in (tmp_path / "data").rglob("*") if path.is_file() and "测试员".encode() in path.read_bytes()]
+    assert found == []
+
+
+def test_who_sent_is_written_before_the_first_row(running: Any) -> None:
+    """The row that names the app stands in the transaction with which the ingest begins, and leads to it."""
+    server, headers, city = running
+    receipt = send(server, a_file(server, 9011), headers).json()
+
+    async def acts(services: Any) -> list[Any]:
+        return [row for row in await audit.rows(services.store.reads, Wanted(kind="act"), limit=1000) if row.target.startswith("ingest/")]
+
+    last = city.run(acts)[-2:]
+    assert [row.act for row in last] == ["upload.take", "ingest.file"]
+    assert last[0].target == last[1].target
+    assert last[0].actor.startswith("app/")
+    assert last[0].detail["sha256"] == receipt["file_sha256"]
 
 
 def test_a_bad_row_is_told_by_line_and_code_without_its_value(running: Any) -> None:
