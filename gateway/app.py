@@ -98,7 +98,11 @@ def create_admin_app(settings: Settings) -> App:
     @asynccontextmanager
     async def opening() -> AsyncIterator[Services]:
         async with open_services(settings) as services:
-            yield services
+            try:
+                yield services
+            finally:
+                with suppress(GatewayError):
+                    await checkpoint(services)
 
     return admin.build(settings, opening)
 

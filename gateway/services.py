@@ -25,6 +25,7 @@ from gateway.core.records.periods import legal_day
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_private_key
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
+from gateway.store.audit_seals import Sealer, watch
 from gateway.store.audit_trail import AuditTrail
 from gateway.store.credentials import Credentials
 from gateway.store.kek import load_keks, old_path, take_next
@@ -34,6 +35,10 @@ from gateway.store.vault import Vault
 
 PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit")
 """What a gateway needs keys for from its first day (exchange.md §2.5): one key pair never serves two uses."""
+
+
+HEAD_FILE = "audit-checkpoint"
+"""In the data directory: the newest checkpoint of the audit trail that a process of this machine made."""
 
 
 class KeyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,6 +189,7 @@ class Services(Struct, frozen=True, kw_only=True):
     signers: Signers
     adapters: Adapters
     trail: AuditTrail
+    sealer: Sealer
     doors: Doors
 
 
@@ -277,6 +283,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
             vault=vault,
         )
         trail = AuditTrail(store)
+        sealer = watch(store, signers, settings.data_path / HEAD_FILE)
         try:
             yield Services(
                 settings=settings,
@@ -287,6 +294,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
                 signers=signers,
                 adapters=adapters,
                 trail=trail,
+                sealer=sealer,
                 doors=doors,
             )
         finally:

@@ -7,7 +7,7 @@ know any command.
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import rich_click as click
 
 from gateway import settings
-from gateway.core.errors import SettingsError
+from gateway.core.errors import GatewayError, SettingsError
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,11 +66,17 @@ class Office:
 
     @asynccontextmanager
     async def services(self) -> "AsyncIterator[Services]":
-        """The open house."""
+        """The open house. What was done in it is under a signed checkpoint when it closes: no server may run for days."""
+        from gateway.operations.keep_audit import checkpoint
         from gateway.services import open_services
 
         async with open_services(self.settings()) as services:
-            yield services
+            try:
+                yield services
+            finally:
+                if services.sealer.owes:
+                    with suppress(GatewayError):  # an alarm tells
+                        await checkpoint(services)
 
     def run(self, story: "Callable[[Services], Awaitable[T]]") -> T:
         """Open the house, tell one story, close the house."""

@@ -19,10 +19,9 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.audit.chain import COLUMNS, Partition
-from gateway.core.audit.verify import SignedHead
+from gateway.core.audit.verify import SignedHead, key_ring
 from gateway.core.errors import SettingsError
 from gateway.core.exchange.merkle import leaf_hash
-from gateway.operations.keep_audit import key_ring
 from gateway.services import Services
 from gateway.store import audit_log
 from gateway.store.audit_log import Line

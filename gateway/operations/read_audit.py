@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gateway.core.callers.administrators import Administrator
 from gateway.operations.audit_folder import Archived, Exported, archive_folder, write_folder
+from gateway.operations.keep_audit import checkpoint
 from gateway.services import Services
 from gateway.store import audit
 from gateway.store.audit import AuditRow, Wanted
@@ -29,9 +30,7 @@ class AuditPage(Struct, frozen=True, kw_only=True):
     """Day, writer and number of the last row, when there may be more."""
 
 
-async def read_audit(
-    services: Services, wanted: Wanted, *, after: Place | None = None, limit: int = 100, by: Administrator
-) -> AuditPage:
+async def read_audit(services: Services, wanted: Wanted, *, after: Place | None = None, limit: int = 100, by: Administrator) -> AuditPage:
     """The rows that an auditor wants, in order of day, writer and number.
 
     Raises RoleMissing.
@@ -47,11 +46,12 @@ async def read_audit(
 
 
 async def export_audit(services: Services, out: Path, *, from_day: str, to_day: str, by: Administrator) -> Exported:
-    """Write the rows of these days with everything that vouches for them into a new folder.
+    """Write the rows of these days with everything that vouches for them into a new folder; what was not sealed yet is sealed first.
 
-    Raises RoleMissing, SettingsError `audit-folder`.
+    Raises RoleMissing, SettingsError `audit-folder`, StoreError `audit-broken`.
     """
     by.require("auditor")
+    await checkpoint(services)
     done = await write_folder(services, out, from_day=from_day, to_day=to_day)
     await _tell(services, by, from_day, to_day, done.rows)
     return done
@@ -63,6 +63,7 @@ async def archive_audit(services: Services, *, from_day: str, to_day: str, by: A
     Raises RoleMissing.
     """
     by.require("auditor")
+    await checkpoint(services)
     done = await archive_folder(services, from_day=from_day, to_day=to_day)
     await _tell(services, by, from_day, to_day, done.rows)
     return done

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.core.audit.chain import Partition
 from gateway.core.audit.log import Entry, read_entry
-from gateway.core.audit.verify import Fault, LogCheck, PartitionCheck, read_kept
+from gateway.core.audit.verify import Fault, LogCheck, PartitionCheck, Standing, key_ring, read_kept
 from gateway.core.errors import ExchangeError, SettingsError
 from gateway.core.exchange.notes import Checkpoint, KeyRing, KnownKey
 from gateway.core.signing import parse_vkey
 from gateway.operations.audit_folder import Folder
-from gateway.operations.keep_audit import head_path, key_ring
+from gateway.operations.keep_audit import head_path
 from gateway.services import Services
 from gateway.store import audit_log
 
@@ -85,11 +86,20 @@ async def verify_store(
         return work.result(fault)
     for partition in await audit_log.partitions(source, from_day, to_day):
         entries = [entry for body in await audit_log.entries_of(source, partition) if (entry := read_entry(body)) is not None]
-        check = PartitionCheck(partition, entries, work.log.last_at)
+        check = PartitionCheck(partition, entries, work.log.last_at, await _said(services, source, partition))
         fault = await _partition(work, check, entries, audit_log.lines(source, partition))
+        if fault is None:
+            said = await _said(services, source, partition)
+            fault = check.unsaid() if said is None else check.end(said)
         if fault is not None:
             break
     return work.result(fault)
+
+
+async def _said(services: Services, source: audit_log.Source, partition: Partition) -> Standing | None:
+    """Where a partition is said to end at this moment."""
+    found = await audit_log.standing_of(source, partition)
+    return None if found is None else Standing(found.size, found.link, found.ours(services.store.vault))
 
 
 def _known(notes: Sequence[str], ring: KeyRing) -> list[Checkpoint]:

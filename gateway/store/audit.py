@@ -1,15 +1,18 @@
 """The audit trail: who did what to which object, who saw what and why, who was turned away; append-only, each row chained to the last.
 
 Rules:
-- an *act* is written in the transaction of the act; `actor` is an account or a unit that acts for the gateway, `target` an id.
+- an *act* is written in the transaction of the act; `actor` is an account or a unit that acts for the gateway, `target` an id. What is not
+  among ROUTINE is an act of administration, and sealed in that same transaction.
 - an *access* is what a bound caller was shown: no value, no question but its shape; subjects are HMACs of the label `audit-subject`,
   the case reference is ciphertext. A *refusal* is a credential that was turned away, counted by door, cause and network.
 - details are ids, counts and codes, never values, and stand as ciphertext: under the subject's data key when they are about a person,
   else under the key of the label `audit-detail`. The chain runs over what is stored, so that shredding a key never breaks it.
-- a partition has one writer: `office` is written under the writer's turn of the store, every other name belongs to one process.
+- a partition has one writer: `office` is written under the writer's turn of the store, every other name belongs to one process. Where it
+  ends stands beside it under a MAC: whoever can only write to the database cannot move an end back but to one that was there.
 This room must not read what it was given.
 """
 
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -31,6 +34,11 @@ OFFICE: Final = "office"
 LABEL: Final = "audit-detail"
 SUBJECT_LABEL: Final = "audit-subject"
 SUBJECT_BYTES: Final = 16
+HEAD_LABEL: Final = "audit-head"
+ROUTINE: Final = frozenset({"admin", "alarm", "batch", "ingest", "record", "stream", "token", "upload"})
+"""First words of acts that a gateway does all day: the next checkpoint covers them."""
+AT_ONCE: Final = frozenset({"admin.invite", "admin.enrol", "admin.retire", "record.confirm"})
+"""Of those words, what an administrator decides all the same."""
 Kind = Literal["act", "access", "refusal"]
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -105,9 +113,23 @@ _HEAD = sa.select(audit_partitions.c.size, audit_partitions.c.link).where(
     audit_partitions.c.day == sa.bindparam("day"), audit_partitions.c.writer == sa.bindparam("writer")
 )
 _MOVE = sa.text(
-    "INSERT INTO audit_partitions (day, writer, size, link, sealed, tree, retired) VALUES (:day, :writer, :size, :link, 0, :tree, :no) "
-    "ON CONFLICT (day, writer) DO UPDATE SET size = excluded.size, link = excluded.link"
-).bindparams(sa.bindparam("no", type_=sa.Boolean), sa.bindparam("link", type_=sa.LargeBinary), sa.bindparam("tree", type_=sa.LargeBinary))
+    "INSERT INTO audit_partitions (day, writer, size, link, mac, sealed, tree, retired) "
+    "VALUES (:day, :writer, :size, :link, :mac, 0, :tree, :no) "
+    "ON CONFLICT (day, writer) DO UPDATE SET size = excluded.size, link = excluded.link, mac = excluded.mac"
+).bindparams(
+    sa.bindparam("no", type_=sa.Boolean),
+    *(sa.bindparam(name, type_=sa.LargeBinary) for name in ("link", "mac", "tree")),
+)
+
+
+def mac_of(vault: Vault, partition: Partition, size: int, link: bytes) -> bytes:
+    """What shows that a process of ours moved the end of a partition there."""
+    return vault.digest(HEAD_LABEL, f"{partition}/{size}/".encode() + link)
+
+
+def written_by_us(vault: Vault, partition: Partition, head: Head, mac: bytes) -> bool:
+    """Whether a process of ours moved the end there, some time."""
+    return hmac.compare_digest(mac, mac_of(vault, partition, head.size, head.link))
 
 
 async def head_of(tx: Transaction, partition: Partition) -> Head:
@@ -126,7 +148,11 @@ async def append(tx: Transaction, partition: Partition, head: Head, rows: Sequen
         link = chain.link(link, line)
         values.append((*line, link))
     await tx.insert(audit, (*COLUMNS, "link"), values)
-    await tx.execute(_MOVE, {"day": partition.day, "writer": partition.writer, "size": number, "link": link, "tree": b"", "no": False})
+    place = {"day": partition.day, "writer": partition.writer}
+    mac = mac_of(tx.vault, partition, number, link)
+    await tx.execute(_MOVE, {**place, "size": number, "link": link, "mac": mac, "tree": b"", "no": False})
+    before, _ = tx.audited.get(partition, ((head.size, head.link), None))
+    tx.audited[partition] = before, (number, link)
     return Head(number, link)
 
 
@@ -154,6 +180,7 @@ async def write(
         "subjects": None if subjects is None else subject_hmacs(vault, subjects),
         "detail": vault.seal(dek, "audit", "detail", f"{partition}/{head.size + 1}", _encoder.encode(detail)),
     }  # fmt: skip
+    tx.at_once = tx.at_once or act in AT_ONCE or act.partition(".")[0] not in ROUTINE
     return (await append(tx, partition, head, [row])).size
 
 

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 from gateway.core.audit.chain import COLUMNS, Partition
 from gateway.core.audit.verify import Fault, PartitionCheck, SignedHead
+from gateway.store.audit import Head, written_by_us
 from gateway.store.reads import Reads, Row
 from gateway.store.store import Transaction
 from gateway.store.tables import audit, audit_checkpoints, audit_log, audit_partitions
+from gateway.store.vault import Vault
 
 Source = Reads | Transaction
 PAGE = 1000
@@ -29,9 +31,15 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     partition: Partition
     size: int
+    link: bytes
+    mac: bytes
     sealed: int
     tree: bytes
     retired: bool
+
+    def ours(self, vault: Vault) -> bool:
+        """Whether a process of ours moved its end there, some time."""
+        return written_by_us(vault, self.partition, Head(self.size, self.link), self.mac)
 
 
 class HeadRow(Struct, frozen=True, kw_only=True):
@@ -52,10 +60,18 @@ _LINES = (
 )
 _LINKS = (
     sa.select(audit.c.n, audit.c.link)
-    .where(audit.c.day == sa.bindparam("day"), audit.c.writer == sa.bindparam("writer"), audit.c.n > sa.bindparam("n"))
+    .where(
+        audit.c.day == sa.bindparam("day"),
+        audit.c.writer == sa.bindparam("writer"),
+        audit.c.n > sa.bindparam("n"),
+        audit.c.n <= sa.bindparam("last"),
+    )
     .order_by(audit.c.n)
 )
 _STANDING = sa.select(audit_partitions).order_by(audit_partitions.c.day, audit_partitions.c.writer)
+_STANDING_OF = sa.select(audit_partitions).where(
+    audit_partitions.c.day == sa.bindparam("day"), audit_partitions.c.writer == sa.bindparam("writer")
+)
 
 
 def _line(row: Row) -> Line:
@@ -84,18 +100,37 @@ async def partitions(source: Source, from_day: str = "", to_day: str = "9999") -
 async def standings(source: Source, *, unsealed: bool) -> list[Standing]:
     """Where partitions stand; with `unsealed` only those that have grown since they were sealed."""
     statement = _STANDING.where(audit_partitions.c.size > audit_partitions.c.sealed) if unsealed else _STANDING
-    return [
-        Standing(
-            partition=Partition(row.day, row.writer), size=row.size, sealed=row.sealed, tree=bytes(row.tree), retired=bool(row.retired)
-        )
-        for row in await source.all(statement)
-    ]
+    return [_standing(row) for row in await source.all(statement)]
 
 
-async def links_after(tx: Transaction, partition: Partition, number: int) -> list[tuple[int, bytes]]:
-    """Numbers and links of the rows after one."""
-    found = await tx.all(_LINKS, {"day": partition.day, "writer": partition.writer, "n": number})
+async def standing_of(source: Source, partition: Partition) -> Standing | None:
+    """Where one partition stands."""
+    row = await source.one(_STANDING_OF, {"day": partition.day, "writer": partition.writer})
+    return None if row is None else _standing(row)
+
+
+def _standing(row: Row) -> Standing:
+    return Standing(
+        partition=Partition(row.day, row.writer),
+        size=row.size,
+        link=bytes(row.link),
+        mac=bytes(row.mac),
+        sealed=row.sealed,
+        tree=bytes(row.tree),
+        retired=bool(row.retired),
+    )
+
+
+async def links_after(tx: Transaction, partition: Partition, number: int, last: int) -> list[tuple[int, bytes]]:
+    """Numbers and links of the rows after one, up to another: on PostgreSQL a process may write on meanwhile."""
+    found = await tx.all(_LINKS, {"day": partition.day, "writer": partition.writer, "n": number, "last": last})
     return [(row.n, bytes(row.link)) for row in found]
+
+
+async def link_at(tx: Transaction, partition: Partition, number: int) -> bytes | None:
+    """The link of one row; None when there is none."""
+    found = await links_after(tx, partition, number - 1, number)
+    return found[0][1] if found else None
 
 
 async def first_broken(source: Source) -> str | None:
@@ -122,6 +157,13 @@ _OF_PARTITION = (
     .where(audit_log.c.day == sa.bindparam("day"), audit_log.c.writer == sa.bindparam("writer"))
     .order_by(audit_log.c.idx)
 )
+_LAST_OF_PARTITION = (
+    sa.select(audit_log.c.body)
+    .where(audit_log.c.day == sa.bindparam("day"), audit_log.c.writer == sa.bindparam("writer"))
+    .order_by(audit_log.c.idx.desc())
+    .limit(1)
+)
+_NOTE_OF_SIZE = sa.select(audit_checkpoints.c.note).where(audit_checkpoints.c.size == sa.bindparam("size"))
 _HEADS = (
     sa.select(audit_checkpoints)
     .where(audit_checkpoints.c.number > sa.bindparam("number"))
@@ -138,6 +180,12 @@ def _head(row: Row) -> HeadRow:
 async def newest(source: Source, limit: int = 1) -> list[HeadRow]:
     """The newest checkpoints, newest first."""
     return [_head(row) for row in await source.all(_NEWEST, {"limit": limit})]
+
+
+async def note_of_size(source: Source, size: int) -> str | None:
+    """The note of the checkpoint over so many entries."""
+    row = await source.one(_NOTE_OF_SIZE, {"size": size})
+    return None if row is None else str(row.note)
 
 
 async def heads(source: Source) -> AsyncIterator[HeadRow]:
@@ -165,8 +213,8 @@ async def entries_of(source: Source, partition: Partition) -> list[bytes]:
 
 async def last_entry(source: Source, partition: Partition) -> bytes | None:
     """The newest entry about a partition."""
-    found = await entries_of(source, partition)
-    return found[-1] if found else None
+    row = await source.one(_LAST_OF_PARTITION, {"day": partition.day, "writer": partition.writer})
+    return None if row is None else bytes(row.body)
 
 
 async def add(tx: Transaction, first: int, made: Sequence[tuple[Partition, bytes]], head: HeadRow) -> None:

@@ -19,12 +19,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, CursorResult, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from gateway.core.audit.chain import Partition
 from gateway.core.errors import StoreError
 from gateway.store import migrations
 from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
@@ -105,6 +106,14 @@ class Transaction:
         self.fresh_keys = False
         self.shredded = False
         """Something was erased: after the commit the write-ahead log is emptied too."""
+        self.audited: dict[Partition, tuple[tuple[int, bytes], tuple[int, bytes]]] = {}
+        """Partitions of the audit trail that were written: where each ended before, and ends now."""
+        self.at_once = False
+        """An act was written that is to be sealed before the commit."""
+        self.head: Any = None
+        """The checkpoint that was made, a HeadRow."""
+        self.sealed: dict[Partition, int] = {}
+        """How far it covers each partition."""
 
     async def execute(self, statement: Statement, params: Parameters | Sequence[Parameters] | None = None) -> CursorResult[Any]:
         """Execute a statement; with a list of parameters once for each. Raises StoreError."""
@@ -146,6 +155,16 @@ class Transaction:
 # --- store ------------------------------------------------------------------------------------------------------------
 
 
+class Watch(Protocol):
+    """Who looks at every transaction when it ends: the audit trail's seals."""
+
+    async def before_commit(self, tx: Transaction) -> None:
+        """The last chance to write."""
+
+    def after_commit(self, tx: Transaction) -> None:
+        """What it wrote stands."""
+
+
 class Store:
     """An open database of this gateway."""
 
@@ -160,6 +179,7 @@ class Store:
         self._engine: AsyncEngine = write_engine(url, wait_s=wait_s)
         self._reads: Reads | None = None
         self._old_pages = False
+        self.watch: Watch | None = None
         vault.refresh = self._refresh
 
     def __repr__(self) -> str:
@@ -224,8 +244,12 @@ class Store:
                     await self._load_keys(_rows_of(connection))
                 transaction = Transaction(self, connection, self.clock())
                 yield transaction
+                if self.watch is not None:
+                    await self.watch.before_commit(transaction)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
+        if self.watch is not None:
+            self.watch.after_commit(transaction)
         self._old_pages = self._old_pages or transaction.shredded
         if self._old_pages:
             await self._forget()
@@ -249,9 +273,12 @@ class Store:
             return
         try:
             async with self._engine.begin() as connection:
-                yield Transaction(self, connection, self.clock())
+                transaction = Transaction(self, connection, self.clock())
+                yield transaction
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
+        if self.watch is not None:
+            self.watch.after_commit(transaction)
 
     async def migrate(self) -> None:
         """Bring the tables to the present form; several processes may do so at once.

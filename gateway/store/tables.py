@@ -113,6 +113,7 @@ audit_partitions = Table(
     Column("writer", String(32), primary_key=True),
     Column("size", Seq, nullable=False),
     Column("link", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),      # of place, size and link: only a process with our keys moves the end
     Column("sealed", Seq, nullable=False, default=0),
     Column("tree", LargeBinary, nullable=False, default=b""),  # right edge of the tree over the sealed rows
     Column("retired", Boolean, nullable=False, default=False),
@@ -132,7 +133,7 @@ audit_log = Table(
 audit_checkpoints = Table(
     "audit_checkpoints", metadata,
     Column("number", Seq, primary_key=True, autoincrement=False),
-    Column("size", Seq, nullable=False),
+    Column("size", Seq, nullable=False, index=True),
     Column("at", String(32), nullable=False),
     Column("tree", LargeBinary, nullable=False),
     Column("note", Text, nullable=False),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway import settings as settings_room
+from gateway.commands.office import Office
 from gateway.core.audit.chain import COLUMNS
 from gateway.core.errors import RoleMissing, SettingsError, StoreError
+from gateway.operations.alarms import raise_alarm, standing
 from gateway.operations.audit_folder import write_folder
 from gateway.operations.keep_audit import checkpoint, head_path, retire
 from gateway.operations.manage_keys import write_key
@@ -74,8 +77,12 @@ def access(services: Services, number: int = 1) -> Said:
     )
 
 
-async def fill(services: Services) -> None:
-    """Acts, accesses and a refusal over two checkpoints, and a young row."""
+async def fill(services: Services) -> list[dict[str, Any]]:
+    """Acts, accesses and a refusal over two checkpoints (the first activation has one of its own), and a young row.
+
+    Where the partitions ended at the first of the two is given back: who reads the database may have kept it.
+    """
+    ends: list[dict[str, Any]] = []
     for number in (1, 2):
         async with services.store.transaction() as tx:
             for _ in range(3):
@@ -84,7 +91,9 @@ async def fill(services: Services) -> None:
         await audit_refusal(services, "api", "unknown", "192.0.2.77")
         await services.trail.flush()
         assert await checkpoint(services) is not None
+        ends = ends or [row._asdict() for row in await services.store.reads.all(sa.select(audit_partitions))]
     await services.trail.append([access(services, 9)])
+    return ends
 
 
 async def test_rows_say_who_saw_what(house: Services) -> None:
@@ -127,7 +136,7 @@ async def test_no_column_of_no_row_can_be_changed(house: Services) -> None:
     """An altered value in any column of a sealed, or a young, row is found at that row; so is an altered link."""
     await fill(house)
     whole = await verify_store(house)
-    assert (whole.ok, whole.checkpoints, whole.unsealed) == (True, 2, 1), whole
+    assert (whole.ok, whole.checkpoints, whole.unsealed) == (True, 3, 1), whole
     writer = f"p{house.trail.process}"
     for number in (2, 5):
         at = sa.and_(rows_table.c.day == DAY, rows_table.c.writer == writer, rows_table.c.n == number)
@@ -152,34 +161,45 @@ async def test_nothing_can_be_cut_added_or_moved(house: Services) -> None:
     def renumber(old: int, new: int) -> sa.Update:
         return sa.update(rows_table).where(own, rows_table.c.n == old).values(n=new)
 
+    def moved(**values: Any) -> sa.Update:
+        return sa.update(audit_partitions).where(audit_partitions.c.day == DAY, audit_partitions.c.writer == writer).values(**values)
+
     copied = (await house.store.reads.all(sa.select(rows_table).where(own, rows_table.c.n == 1)))[0]._asdict()
-    second = audit_checkpoints.c.number == 2
+    third = audit_checkpoints.c.number == 3
+    unsaid = sa.delete(audit_partitions).where(audit_partitions.c.writer == writer)
+    gone = sa.delete(rows_table).where(own, rows_table.c.n == 5)
+    fourth = sa.select(rows_table.c.link).where(own, rows_table.c.n == 4).scalar_subquery()
     cases = {
         "a row is gone": ((sa.delete(rows_table).where(own, rows_table.c.n == 3),), f"{DAY}/{writer}", 3),
         "the last sealed row is gone": ((sa.delete(rows_table).where(own, rows_table.c.n >= 4),), f"{DAY}/{writer}", 4),
         "two rows are exchanged": ((renumber(2, 77), renumber(3, 2), renumber(77, 3)), f"{DAY}/{writer}", 2),
-        "a partition is gone": ((sa.delete(rows_table).where(own), sa.delete(audit_partitions)), f"{DAY}/{writer}", 1),
+        "a partition is gone": ((sa.delete(rows_table).where(own), unsaid), f"{DAY}/{writer}", 1),
+        "the young end is gone": ((sa.delete(rows_table).where(own, rows_table.c.n == 5),), f"{DAY}/{writer}", 5),
+        "its end was moved back too": ((gone, moved(size=4, link=fourth)), f"{DAY}/{writer}", 4),
+        "the end was moved on": ((moved(size=6),), f"{DAY}/{writer}", 6),
+        "the end is another": ((moved(link=b"y" * 32),), f"{DAY}/{writer}", 5),
+        "nothing says where the end is": ((unsaid,), f"{DAY}/{writer}", 1),
         "a row before the first": ((sa.insert(rows_table).values({**copied, "n": 0}),), f"{DAY}/{writer}", 1),
         "a row in another's place": ((sa.insert(rows_table).values({**copied, "writer": "q", "n": 1}),), f"{DAY}/q", 1),
         "an entry is altered": ((sa.update(log_table).where(log_table.c.idx == 2).values(body=b"{}"),), "log", 2),
         "an entry is gone": ((sa.delete(log_table).where(log_table.c.idx == 1),), "log", 1),
         "an entry is filed elsewhere": ((sa.update(log_table).where(log_table.c.idx == 1).values(writer="q"),), "log", 1),
         "entries are cut off": ((sa.delete(log_table).where(log_table.c.idx >= 4),), "log", 4),
-        "a checkpoint is forged": ((sa.update(audit_checkpoints).where(second).values(note="x"),), "checkpoints", 2),
-        "a checkpoint is missing": ((sa.delete(audit_checkpoints).where(~second),), "checkpoints", 1),
+        "a checkpoint is forged": ((sa.update(audit_checkpoints).where(third).values(note="x"),), "checkpoints", 3),
+        "a checkpoint is missing": ((sa.delete(audit_checkpoints).where(~third),), "checkpoints", 1),
         "the end is cut off": (
             (
-                sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),
-                sa.delete(log_table).where(log_table.c.idx >= 3),
+                sa.delete(audit_checkpoints).where(third),
+                sa.delete(log_table).where(log_table.c.idx >= 4),
                 sa.delete(rows_table).where(own, rows_table.c.n > 2),
             ),
             "log",
-            3,
+            4,
         ),
         "an entry without a checkpoint": (
-            (sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),),
+            (sa.delete(audit_checkpoints).where(third),),
             "log",
-            3,
+            4,
         ),
     }  # fmt: skip
     for name, (statements, place, index) in cases.items():
@@ -191,12 +211,14 @@ async def test_nothing_can_be_cut_added_or_moved(house: Services) -> None:
 @sqlite
 async def test_a_rewritten_tail_is_found_by_a_kept_checkpoint(house: Services) -> None:
     """Whoever cuts rows, entries and checkpoints alike, and the file beside them, is found by a copy of a published checkpoint."""
-    await fill(house)
+    ends = await fill(house)
     newest = (await audit_log.newest(house.store.reads))[0].head
     head_path(house).unlink()
     cut = (
-        sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 2),
-        sa.delete(log_table).where(log_table.c.idx >= 3),
+        sa.delete(audit_checkpoints).where(audit_checkpoints.c.number == 3),
+        sa.delete(log_table).where(log_table.c.idx >= 4),
+        sa.delete(audit_partitions),
+        sa.insert(audit_partitions).values(ends),
         sa.delete(rows_table).where(rows_table.c.writer.like("p%"), rows_table.c.n > 2),
         sa.delete(rows_table).where(rows_table.c.writer.like("n%"), rows_table.c.n > 1),
         sa.delete(rows_table).where(rows_table.c.writer == "office", rows_table.c.act == "record.withdraw", rows_table.c.target == "rec_2"),
@@ -204,7 +226,7 @@ async def test_a_rewritten_tail_is_found_by_a_kept_checkpoint(house: Services) -
     assert (await _found(house, *cut)).ok, "nothing inside the database tells"
     bad = await _found(house, *cut, known=(newest.note,))
     assert bad.fault is not None
-    assert (bad.fault.place, bad.fault.index) == ("log", 3)
+    assert (bad.fault.place, bad.fault.index) == ("log", 4)
     with pytest.raises(SettingsError, match="audit-checkpoint"):
         await verify_store(house, known_notes=("no note",))
 
@@ -212,13 +234,14 @@ async def test_a_rewritten_tail_is_found_by_a_kept_checkpoint(house: Services) -
 async def test_nothing_is_signed_over_a_broken_trail(house: Services) -> None:
     """After a sealed part was changed no further checkpoint is made, and the place is told."""
     await fill(house)
+    await raise_alarm(house, "audit-broken", "audit", {})  # stands already: each damage is undone with every row written since
     writer = f"p{house.trail.process}"
     own = audit_partitions.c.writer == writer
     for damage in (
         sa.update(audit_partitions).where(own).values(tree=b"\0" * 32),
         sa.update(audit_partitions).where(own).values(sealed=0, tree=b""),
-        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 2).values(tree=b"\0" * 64),
-        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 2).values(note="x"),
+        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 3).values(tree=b"\0" * 64),
+        sa.update(audit_checkpoints).where(audit_checkpoints.c.number == 3).values(note="x"),
         sa.delete(rows_table).where(rows_table.c.writer == writer, rows_table.c.n == 5),
     ):
         before = await _dump(house)
@@ -244,6 +267,93 @@ async def _restore(services: Services, dumped: list[list[dict[str, Any]]]) -> No
             await tx.execute(sa.insert(table), rows)
 
 
+async def _refused(services: Services) -> str:
+    """Where the trail is said to be broken by a round that signs nothing; an alarm stands then."""
+    with pytest.raises(StoreError) as told:
+        await checkpoint(services)
+    assert told.value.code == "audit-broken"
+    assert [(each.kind, each.target) for each in await standing(services)] == [("audit-broken", "audit")]
+    return told.value.place or ""
+
+
+async def _put(services: Services, *statements: sa.Executable) -> None:
+    async with services.store.transaction() as tx:
+        for statement in statements:
+            await tx.execute(statement)
+
+
+async def test_a_shortened_trail_is_not_signed(house: Services) -> None:
+    """Rows and end cut alike to a state that was once there: who wrote more does not sign it, nor does who once signed more."""
+    await raise_alarm(house, "audit-broken", "audit", {})  # stands already: the rows written since are exchanged below
+    writer = f"p{house.trail.process}"
+    own = sa.and_(rows_table.c.day == DAY, rows_table.c.writer == writer)
+    await house.trail.append([access(house)])
+    kept = await _dump(house)
+    await house.trail.append([access(house, 2)])
+    whole = await _dump(house)
+    await _restore(house, kept)
+    assert (await verify_store(house)).ok, "nothing inside the database tells"
+    assert await _refused(house) == f"{DAY}/{writer}#2"
+    await _put(house, sa.delete(rows_table).where(own), sa.delete(audit_partitions).where(audit_partitions.c.writer == writer))
+    assert await _refused(house) == f"{DAY}/{writer}#1", "the partition is gone without a trace"
+    await _restore(house, whole)
+    assert await checkpoint(house) is not None
+    assert await standing(house) == [], "the alarm is over with its cause"
+
+    longer = await _dump(house)
+    await _restore(house, whole)
+    assert (await _refused(house)).startswith("log#"), "this process signed more"
+    async with open_services(house.settings) as later:
+        assert (await _refused(later)).startswith("log#"), "the head beside the database says more"
+        head_path(later).unlink()
+    await _restore(house, longer)
+    async with open_services(house.settings) as later:
+        await later.trail.append([access(later, 3)])
+        assert await checkpoint(later) is not None
+        assert (await verify_store(later)).ok
+
+
+async def test_a_forked_head_is_not_signed_on(house: Services) -> None:
+    """The log was taken back and went on otherwise under another process: the one that knows better says so."""
+    await checkpoint(house)
+    kept = await _dump(house)
+    await house.trail.append([access(house)])
+    await checkpoint(house)
+    await _restore(house, kept)
+    head_path(house).unlink()
+    async with open_services(house.settings) as other:
+        await other.trail.append([access(other, 2), access(other, 3)])
+        assert await checkpoint(other) is not None
+        async with other.store.transaction() as tx:
+            await audit.write(tx, "clerk", "grant.revoke", "grant/x", {})
+    head_path(house).unlink()
+    assert (await _refused(house)).startswith("log#")
+
+
+async def test_an_act_of_administration_is_never_unsealed(house: Services) -> None:
+    """It is under a checkpoint when its transaction ends; daily work is not; over a broken trail it stands, with an alarm."""
+    before = (await audit_log.newest(house.store.reads))[0].head.number
+    async with house.store.transaction() as tx:
+        await audit.write(tx, "gateway", "record.expire", "records", {"count": 1})
+    assert (await verify_store(house)).unsealed == 1
+    for number, act in enumerate(("policy.activate", "app.suspend", "grant.revoke", "key.new", "subject.shred", "audit.read"), before + 1):
+        async with house.store.transaction() as tx:
+            await audit.write(tx, "admin:lin", act, "x", {})
+        found = await verify_store(house)
+        assert (found.ok, found.unsealed, found.checkpoints) == (True, 0, number), act
+    with pytest.raises(ZeroDivisionError):
+        async with house.store.transaction() as tx:
+            await audit.write(tx, "admin:lin", "grant.revoke", "x", {})
+            raise ZeroDivisionError
+    assert (await audit_log.newest(house.store.reads))[0].head.number == number
+    assert head_path(house).read_text() == (await audit_log.newest(house.store.reads))[0].head.note
+    await _put(house, sa.update(audit_checkpoints).where(audit_checkpoints.c.number == number).values(note="x"))
+    async with house.store.transaction() as tx:
+        await audit.write(tx, "admin:lin", "policy.activate", "x", {})
+    assert (await audit.rows(house.store.reads, Wanted(act="policy.activate", actor="admin:lin")))[-1].target == "x"
+    assert [each.kind for each in await standing(house)] == ["audit-broken"]
+
+
 async def test_an_auditor_takes_the_trail_home(house: Services, tmp_path: Path) -> None:
     """An exported folder verifies without the gateway; each of its lines is needed, and none holds a clear value."""
     await fill(house)
@@ -251,7 +361,7 @@ async def test_an_auditor_takes_the_trail_home(house: Services, tmp_path: Path) 
     folder = tmp_path / "audit"
     done = await write_folder(house, folder, from_day=DAY, to_day=DAY)
     found = await verify_folder(folder)
-    assert (found.ok, found.rows, found.checkpoints, found.unsealed) == (True, done.rows, 3, 0), found
+    assert (found.ok, found.rows, found.checkpoints, found.unsealed) == (True, done.rows, 4, 0), found
     assert b"\xe9\x80\x9a\xe6\xa1\x88" not in (folder / "rows.ndjson").read_bytes()
     keys = [key.signer.vkey for key in house.signers.keys]
     assert (await verify_folder(folder, vkeys=[each for each in keys if "/audit+" in each])).ok
@@ -384,10 +494,18 @@ def test_the_commands_verify_list_and_export(tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    assert "under 2 checkpoints" in chengxin("verify", "audit")
+    assert re.search(r"under [3-9] checkpoints", chengxin("verify", "audit"))
     hand = ("--as", "lin", "--key", str(key))
     assert "data.read" in chengxin("audit", "list", "--kind", "access", "--from", DAY, *hand)
     chengxin("audit", "list", code=2)
+    assert " 1 of them not sealed yet" in chengxin("verify", "audit"), "the access of a process that is gone; no act of ours"
+
+    async def daily(services: Services) -> None:
+        async with services.store.transaction() as tx:
+            await audit.write(tx, "clerk", "record.expire", "records", {"count": 1})
+
+    Office(settings_file, "clerk").run(daily)
+    assert " 0 of them not sealed yet" in chengxin("verify", "audit"), "what a command did is sealed when it ends"
     out = tmp_path / "out"
     chengxin("audit", "export", "--from", DAY, "--to", DAY, "--out", str(out), *hand)
     assert msgspec.json.decode(chengxin("verify", "audit", str(out), "--json"))["ok"]

@@ -6,6 +6,7 @@ Rules:
 - a partition counts if its rows are numbered from 1 without a gap, each has the link that follows from the one before, and every
   seal has the size, root and last link of the rows. A retired partition has no rows left.
 - rows after the last seal are young: written a minute before the last checkpoint at most. An older one was put in later.
+- a partition ends where it is said to end (`Standing`): no row is missing there, none stands beyond, and the last has the link said.
 Both checks read their rows once, in order, and stop at the first fault, which names place and index. This room must not read anything.
 """
 
@@ -22,6 +23,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.notes import Checkpoint, KeyRing, KnownKey, read_checkpoint, verify
 from gateway.core.exchange.wire import b64
+from gateway.core.signing import Signers, parse_vkey
 
 YOUNG: Final = timedelta(minutes=1)
 """How long before a checkpoint a row may have been begun that it does not cover yet."""
@@ -40,12 +42,39 @@ class Fault(Struct, frozen=True, kw_only=True):
         return f"{self.place}#{self.index}: {self.what}"
 
 
+class Standing(Struct, frozen=True):
+    """Where a partition is said to end."""
+
+    size: int
+    link: bytes
+    ours: bool
+    """Whether its MAC shows that a process of ours wrote so."""
+
+
 class SignedHead(Struct, frozen=True, kw_only=True):
     """A checkpoint as kept: its number, when it was made, its note."""
 
     number: int
     at: str
     note: str
+
+
+def key_ring(signers: Signers) -> KeyRing:
+    """Our own public keys: what the checkpoints of this gateway are verified with."""
+    return KeyRing.of(
+        signers.party,
+        [
+            KnownKey(
+                verifier=parse_vkey(key.signer.vkey),
+                use=key.use,
+                not_before=key.not_before,
+                not_after=key.not_after,
+                revoked_at=key.revoked_at,
+            )
+            for key in signers.keys
+            if key.use == "audit"
+        ],
+    )
 
 
 def read_head(head: SignedHead, ring: KeyRing) -> Checkpoint:
@@ -136,10 +165,14 @@ class LogCheck:
 
 
 class PartitionCheck:
-    """Checks one partition: its entries of the log first, then its rows in order, then `end`."""
+    """Checks one partition: its entries of the log first, then its rows in order, then `end`.
 
-    def __init__(self, partition: Partition, entries: Sequence[Entry], last_at: str) -> None:
+    `said` is where it was said to end before its rows were read: a process may write on meanwhile.
+    """
+
+    def __init__(self, partition: Partition, entries: Sequence[Entry], last_at: str, said: Standing | None = None) -> None:
         self.partition = partition
+        self._said = said
         self._seals = [entry for entry in entries if entry.op == "seal"]
         self._retired = any(entry.op == "retire" for entry in entries)
         self._sealed = self._seals[-1].size if self._seals else 0
@@ -162,6 +195,8 @@ class PartitionCheck:
             return self._fault(number, "the row was altered: its link does not follow")
         if number > self._sealed and self._young is not None and datetime.fromisoformat(row[3]) < self._young:
             return self._fault(number, "the row is older than the last checkpoint, which does not cover it")
+        if self._said is not None and number == self._said.size and link != self._said.link:
+            return self._fault(number, "the row is not the one with which the partition is said to end")
         self._tree.append(leaf_hash(link))
         while self._seals and self._seals[0].size == number:
             sealed = self._seals.pop(0)
@@ -169,8 +204,22 @@ class PartitionCheck:
                 return self._fault(number, "a row up to here was exchanged: the sealed root differs")
         return None
 
-    def end(self) -> Fault | None:
-        """After the last row."""
-        if self._seals and not self._retired:
-            return self._fault(self._tree.size + 1, "rows are missing that were sealed")
+    def end(self, said: Standing | None = None) -> Fault | None:
+        """After the last row; `said` is where the partition is said to end now."""
+        if self._retired:
+            return None
+        count = self._tree.size
+        if self._seals:
+            return self._fault(count + 1, "rows are missing that were sealed")
+        for each in (self._said, said):
+            if each is not None and not each.ours:
+                return self._fault(each.size, "who moved the end of the partition here had no key of ours")
+        if self._said is not None and count < self._said.size:
+            return self._fault(count + 1, "the row is missing: the partition is said to go on")
+        if said is not None and (count > said.size or (count == said.size and self._link != said.link)):
+            return self._fault(min(count, said.size + 1), "the partition is said to end otherwise")
         return None
+
+    def unsaid(self) -> Fault | None:
+        """Rows of a partition of which nobody says where it ends."""
+        return self._fault(1, "nothing says where the partition ends") if self._tree.size and not self._retired else None
