@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 
 from gateway import settings as settings_room
@@ -20,6 +21,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
 from gateway.operations import alarms, report_health
 from gateway.operations.activate_policy import keep_policies
+from gateway.operations.alarms import Condition
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
@@ -34,6 +36,7 @@ from gateway.web.api import exchange
 from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
 from gateway.web.asgi import App
+from gateway.web.edge import FrontDoor
 from gateway.web.lane import PublicLane
 from gateway.web.telemetry import Meter, log
 
@@ -72,9 +75,10 @@ def create_app(settings: Settings) -> App:
                 lane = PublicLane(services, reads.by_code)
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter)))
+            overdue: dict[str, int] = {}
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
-            if settings.metrics_port:
-                tasks.append(asyncio.create_task(_measure_reviews(services, meter)))
+            tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
+            tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, overdue))))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
@@ -89,7 +93,8 @@ def create_app(settings: Settings) -> App:
                     await services.trail.flush()
                     await checkpoint(services)
 
-    return application.build(settings, opening, meter=meter, more=(exchange.router,))
+    door = application.build(settings, opening, meter=meter, more=(exchange.router,))
+    return door
 
 
 def create_admin_app(settings: Settings) -> App:
@@ -178,36 +183,70 @@ async def _keep_audit(services: Services, meter: Meter) -> None:
                 retired_on = today
         except GatewayError as error:
             meter.event(f"audit-{error.code}")
-            if error.code == "audit-broken":
-                log.error("audit-broken", place=error.place)
+            log.error("audit-unsealed", code=error.code, place=error.place)
         except Exception as error:  # noqa: BLE001 - the trail goes on whatever fails here; the metrics and the log show it
             meter.event("audit-failed")
             log.error("audit-failed", error=type(error).__name__, at=telemetry.where(error))
 
 
 async def _keep_policies(services: Services, meter: Meter) -> None:
-    """Activate what is scheduled, alarm about what waits too long, and tell of every alarm once: in the log and as a figure."""
-    told = 0
-    count = 0
-    meter.gauge("chengxin_alarms", "Alarms that stand", lambda: float(count))
+    """Activate what is scheduled, and alarm about what waits too long and about treatments that broke."""
     while True:
         try:
             await keep_policies(services)
             failed = await alarms.tell_failures(services)
             if failed:
                 meter.event("treatment-failed", failed)
-            standing = await alarms.standing(services)
-            count = len(standing)
-            for alarm in standing:
-                if alarm.seq > told:
-                    told = alarm.seq
-                    meter.event(f"alarm-{alarm.kind}")
-                    log.error("alarm", kind=alarm.kind, target=alarm.target, raised_at=alarm.raised_at.isoformat())
         except GatewayError as error:  # locked, or another process was faster: the next round tries again
             meter.event(f"policies-{error.code}")
         except Exception as error:  # noqa: BLE001 - the watch must outlive any fault of one version; the metrics show it
             meter.event("policies-failed")
             log.error("policies-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(POLICY_POLL_S)
+
+
+def _conditions(services: Services, door: FrontDoor, overdue: Mapping[str, int]) -> list[Condition]:
+    """What this process sees that is an alarm as long as it is so."""
+    limits = door.limits
+    return [
+        Condition(kind="limits-unreachable", target="limits", bad=limits.alone),
+        Condition(kind="audit-unavailable", target="audit", bad=services.trail.failing),
+        *(Condition(kind="texts-overdue", target=name, bad=late > 0, detail={"records": late}) for name, late in overdue.items()),
+    ]
+
+
+async def _keep_alarms(services: Services, meter: Meter, conditions: Callable[[], list[Condition]]) -> None:
+    """Raise and end the alarms of this process, and tell of every alarm once: in the log and as figures.
+
+    What cannot be written into the store now is told all the same.
+    """
+    told = 0
+    standing: Sequence[alarms.Alarm] = ()
+    said: dict[tuple[str, str], bool] = {}
+    unwritten: set[tuple[str, str]] = set()
+    meter.gauge("chengxin_alarms", "Alarms that stand", lambda: float(len(standing) + len(unwritten)))
+    while True:
+        now = conditions()
+        bad = {(each.kind, each.target) for each in now if each.bad}
+        try:
+            await alarms.keep(services, now, said)
+            unwritten.clear()
+            standing = await alarms.standing(services)
+            for alarm in standing:
+                if alarm.seq > told:
+                    told = alarm.seq
+                    meter.event(f"alarm-{alarm.kind}")
+                    log.error("alarm", kind=alarm.kind, target=alarm.target, raised_at=alarm.raised_at.isoformat())
+        except GatewayError as error:  # locked, or gone: the next round tries again
+            meter.event(f"alarms-{error.code}")
+            bad -= {key for key, raised in said.items() if raised}
+            for kind, target in sorted(bad - unwritten):
+                meter.event(f"alarm-{kind}")
+                log.error("alarm", kind=kind, target=target, written=False)
+            unwritten = bad
+        except Exception as error:  # noqa: BLE001 - the watch must outlive any fault; the metrics show it
+            meter.event("alarms-failed")
+            log.error("alarms-failed", error=type(error).__name__, at=telemetry.where(error))
         await asyncio.sleep(POLICY_POLL_S)
 
 
@@ -226,11 +265,13 @@ async def _exchange(services: Services, meter: Meter) -> None:
         await asyncio.sleep(services.settings.exchange_poll_s)
 
 
-async def _measure_reviews(services: Services, meter: Meter) -> None:
+async def _measure_reviews(services: Services, meter: Meter, overdue: dict[str, int]) -> None:
     """How many texts wait for reviewers, how long, and how many are overdue: once a minute."""
     while True:
         try:
-            meter.queue([(each.dataset, each.records, each.oldest_s, each.overdue) for each in await measure(services)])
+            found = await measure(services)
+            meter.queue([(each.dataset, each.records, each.oldest_s, each.overdue) for each in found])
+            overdue.update(dict.fromkeys(overdue, 0) | {each.dataset: each.overdue for each in found})
         except GatewayError as error:  # the store does not answer, or no policy is in force: readiness tells
             meter.event(f"reviews-{error.code}")
         await asyncio.sleep(REVIEWS_LOOK_S)

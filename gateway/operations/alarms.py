@@ -6,18 +6,54 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     policy-unconfirmed     a version that one person put into force is not confirmed after 24 hours; it stays in force
     policy-schedule-failed a scheduled version did not come into force; the old one stays
     treatment-failed       a treatment of one field of a plan breaks (field `*`: whole records); the field is left out until it is mended
-    audit-unavailable, …   of other rooms
+    texts-overdue          held texts of a dataset wait too long for their reviewer
+    audit-broken           the trail is not what was signed, or lacks what was written; no further checkpoint is made
+    audit-unsealed         no key of ours may sign a checkpoint
+    audit-unavailable      an access could not be written down, so nothing was shown; over with the next that can
+    limits-unreachable     the shared buckets do not answer, so each process counts alone; over when they answer
 
+The last two are conditions of a process: it keeps them in mind (`Condition`) while the store cannot be written, and tells later.
 This story must not stop anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
 
 from gateway.services import Services
 from gateway.store import alarms as rows
 from gateway.store.alarms import Alarm, clear, sound
 
-__all__ = ["Alarm", "clear", "clear_alarm", "raise_alarm", "sound", "standing", "tell_failures"]
+__all__ = ["Alarm", "Condition", "clear", "clear_alarm", "keep", "raise_alarm", "sound", "standing", "tell_failures"]
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """Something that is so or is not, as this process sees it now."""
+
+    kind: str
+    target: str
+    bad: bool | None
+    """None as long as there is no news of it."""
+    detail: Mapping[str, object] = {}
+
+
+async def keep(services: Services, conditions: Iterable[Condition], told: dict[tuple[str, str], bool]) -> None:
+    """An alarm for each condition that is bad, until it is good again; one read when nothing changed.
+
+    `told` is what this process last said of each: what it raised it ends, and once what stood before it began.
+    Raises StoreError; then the next call tries again.
+    """
+    there = {(each.kind, each.target) for each in await standing(services)}
+    for each in conditions:
+        key = each.kind, each.target
+        if each.bad:
+            if key not in there:
+                await raise_alarm(services, *key, each.detail)
+            told[key] = True
+        elif each.bad is False and told.get(key) is not False:
+            if key in there:
+                await clear_alarm(services, *key, "gateway")
+            told[key] = False
 
 
 async def standing(services: Services) -> list[Alarm]:

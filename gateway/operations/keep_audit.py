@@ -15,13 +15,13 @@ from typing import Final
 from gateway.core.audit import log
 from gateway.core.audit.chain import Partition
 from gateway.core.audit.verify import SignedHead, key_ring, read_head
-from gateway.core.errors import StoreError
+from gateway.core.errors import SettingsError, StoreError
 from gateway.core.exchange.notes import Checkpoint
 from gateway.core.records.periods import add_duration, legal_day
 from gateway.operations.alarms import raise_alarm
 from gateway.services import Services
 from gateway.store import audit, audit_log
-from gateway.store.audit_seals import BROKEN, TRAIL, Sealed, broken
+from gateway.store.audit_seals import BROKEN, TRAIL, UNSEALED, Sealed, broken
 from gateway.store.audit_trail import NETWORK
 
 __all__ = ["Sealed", "checkpoint", "head_path", "is_over", "published_heads", "retire"]
@@ -34,7 +34,8 @@ NETWORK_LOG: Final = "P6M"
 async def checkpoint(services: Services) -> Sealed | None:
     """Seal every partition that has grown and sign the new head; None when nothing was written since the last one.
 
-    Raises StoreError `audit-broken` when what is stored is not what was signed, or lacks what this process wrote; an alarm stands then.
+    Raises StoreError `audit-broken` when what is stored is not what was signed, or lacks what this process wrote, SettingsError when no
+    key may sign; an alarm stands then.
     """
     services.trail.unsealed = 0
     try:
@@ -45,6 +46,9 @@ async def checkpoint(services: Services) -> Sealed | None:
     except StoreError as error:
         if error.code == BROKEN:
             await raise_alarm(services, BROKEN, TRAIL, {"place": error.place or ""})
+        raise
+    except SettingsError as error:
+        await raise_alarm(services, UNSEALED, TRAIL, {"code": error.code})
         raise
 
 

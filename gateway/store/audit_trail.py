@@ -44,6 +44,8 @@ class AuditTrail:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.unsealed = 0
         """Rows written since the last checkpoint that this process made."""
+        self.failing: bool | None = None
+        """Whether what was last to be written could not be; None before."""
         self._store = store
         self._waiting: list[Waiting] = []
         self._refused: Counter[tuple[str, str, str]] = Counter()
@@ -117,10 +119,11 @@ class AuditTrail:
                 try:
                     await self._commit([row for rows, _ in batch for row in rows])
                 except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure: without a row there is no data
-                    self._heads = {}
+                    self._heads, self.failing = {}, True
                     _settle(batch, error)
                 else:
                     self.unsealed += count
+                    self.failing = False
                     _settle(batch, None)
         finally:
             self._task = None

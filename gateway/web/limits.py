@@ -4,7 +4,7 @@ Rules: a caller has one set of buckets, never one a route, version, key or proce
 anonymous caller. The known part of a cost is taken before the request is served, the rest is owed when the answer is known; an answer
 429 costs nothing, any other error what an answer costs. Failed credentials are counted by network, never by app: nobody can lock
 another's app out. Buckets stand in memory, or in Valkey by setting; when that cannot be reached, each process counts alone and says
-so. This room keeps no address beyond its bucket, and must not read the store.
+so (`alone`: an alarm). This room keeps no address beyond its bucket, and must not read the store.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,6 +133,8 @@ class Limiter:
         self._classes: dict[tuple[str, str], str] = {}
         self._costs = _UNPRICED
         self._alarmed = -ALARM_EVERY_S
+        self.alone: bool | None = None
+        """Whether the shared buckets did not answer when they were last asked; None before."""
 
     # --- who pays, and from which buckets ------------------------------------------------------------------------------
 
@@ -237,6 +239,7 @@ class Limiter:
             except Unreachable as error:
                 self._alarm(error)
             else:
+                self.alone = False
                 charge.at = self._clock()
                 charge.levels = levels_of(left, charge.at)
                 charge.taken += fifths if enough or owed else 0
@@ -257,6 +260,7 @@ class Limiter:
         return f"{OVERFLOW}|{of}"
 
     def _alarm(self, error: Unreachable) -> None:
+        self.alone = True
         self._meter.event("limits-unreachable")
         now = self._clock()
         if now - self._alarmed >= ALARM_EVERY_S:

@@ -19,7 +19,7 @@ from gateway import settings as settings_room
 from gateway.commands.office import Office
 from gateway.core.audit.chain import COLUMNS
 from gateway.core.errors import RoleMissing, SettingsError, StoreError
-from gateway.operations.alarms import raise_alarm, standing
+from gateway.operations.alarms import Condition, keep, raise_alarm, standing
 from gateway.operations.audit_folder import write_folder
 from gateway.operations.keep_audit import checkpoint, head_path, retire
 from gateway.operations.manage_keys import write_key
@@ -426,12 +426,51 @@ async def test_calls_share_a_commit_and_a_failure_reaches_each(house: Services) 
         await tx.execute(sa.text("ALTER TABLE audit RENAME TO audit_away"))
     failed = await asyncio.gather(*(house.trail.append([access(house, number)]) for number in range(5)), return_exceptions=True)
     assert {type(each) for each in failed} == {StoreError}
+    assert house.trail.failing
     async with house.store.transaction() as tx:
         await tx.execute(sa.text("ALTER TABLE audit_away RENAME TO audit"))
     await house.trail.append([access(house)])
+    assert house.trail.failing is False
     rows = await audit.rows(house.store.reads, Wanted(kind="access"))
     assert [row.n for row in rows] == list(range(1, 52))
     assert (await verify_store(house)).ok
+
+
+@sqlite
+async def test_a_condition_is_an_alarm_while_it_lasts(house: Services) -> None:
+    """Raised once, ended by who raised it, and once by who finds it good that stood before it began; no news changes nothing."""
+
+    def so(bad: bool | None) -> list[Condition]:
+        return [Condition(kind="audit-unavailable", target="audit", bad=bad, detail={"n": 1})]
+
+    one: dict[tuple[str, str], bool] = {}
+    other: dict[tuple[str, str], bool] = {}
+    for bad, told, there in ((None, one, 0), (True, one, 1), (True, one, 1), (None, other, 1), (False, one, 0), (True, other, 1)):
+        await keep(house, so(bad), told)
+        assert len(await standing(house)) == there
+    await keep(house, so(False), one)
+    assert len(await standing(house)) == 1, "the other's to end"
+    await keep(house, so(False), {})
+    assert await standing(house) == [], "who begins now and finds it good"
+
+
+async def test_without_a_key_there_is_an_alarm_and_the_act_stands(tmp_path: Path) -> None:
+    """When no key may sign, what an administrator does is not stopped; that it is unsealed is an alarm, and over with a new key."""
+    async with a_gateway(tmp_path, CHENGXIN_NOW=NOW):
+        pass
+    path = tmp_path / "chengxin.toml"
+    config = settings_room.load(path, {"CHENGXIN_NOW": "2040-01-01T00:00:00Z"})
+    async with open_services(config) as services:
+        async with services.store.transaction() as tx:
+            await audit.write(tx, "admin:lin", "grant.revoke", "x", {})
+        assert [each.kind for each in await standing(services)] == ["audit-unsealed"]
+        with pytest.raises(SettingsError, match="key-missing"):
+            await checkpoint(services)
+    write_key(config, "audit", number=2040, not_before=datetime.fromisoformat("2040-01-01T00:00:00Z"))
+    async with open_services(config) as services:
+        assert await checkpoint(services) is not None
+        assert await standing(services) == []
+        assert (await verify_store(services)).ok
 
 
 @sqlite

