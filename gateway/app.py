@@ -31,7 +31,9 @@ from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store.lane import LaneReads
 from gateway.web import application, openapi, telemetry
+from gateway.web.access_log import AccessLog
 from gateway.web.admin import application as admin
+from gateway.web.admin.application import AdminDoor
 from gateway.web.api import exchange
 from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
@@ -73,12 +75,13 @@ def create_app(settings: Settings) -> App:
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
                 reads = stack.enter_context(closing(LaneReads(services.store)))
                 lane = PublicLane(services, reads.by_code)
+            access = await stack.enter_async_context(_access_log(settings, door))
             tasks = [asyncio.create_task(_read_changes(services, meter))]
-            tasks.append(asyncio.create_task(_keep_audit(services, meter)))
+            tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
             overdue: dict[str, int] = {}
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
-            tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, overdue))))
+            tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             try:
@@ -102,14 +105,30 @@ def create_admin_app(settings: Settings) -> App:
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Services]:
-        async with open_services(settings) as services:
+        async with open_services(settings) as services, _access_log(settings, door):
             try:
                 yield services
             finally:
                 with suppress(GatewayError):
                     await checkpoint(services)
 
-    return admin.build(settings, opening)
+    door = admin.build(settings, opening)
+    return door
+
+
+@asynccontextmanager
+async def _access_log(settings: Settings, door: FrontDoor | AdminDoor) -> AsyncIterator[AccessLog | None]:
+    """The access log of a door, while it is open."""
+    if settings.access_log == "off":
+        yield None
+        return
+    access = AccessLog(settings)
+    async with access.running():
+        door.noting = access.note
+        try:
+            yield access
+        finally:
+            door.noting = None
 
 
 def create_admin() -> App:
@@ -163,8 +182,8 @@ async def _read_changes(services: Services, meter: Meter) -> None:
         await asyncio.sleep(pause)
 
 
-async def _keep_audit(services: Services, meter: Meter) -> None:
-    """Sign the head of the audit log when it is time or enough was written, and delete what has had its time."""
+async def _keep_audit(services: Services, meter: Meter, access: AccessLog | None) -> None:
+    """Sign the head of the audit log when it is time or enough was written, and delete what has had its time; of the access log too."""
     loop = asyncio.get_running_loop()
     due, retired_on = loop.time() + services.settings.audit_checkpoint_s, None
     while True:
@@ -180,6 +199,8 @@ async def _keep_audit(services: Services, meter: Meter) -> None:
             today = legal_day(services.clock())
             if retired_on != today:
                 meter.event("audit-retired", await retire(services, by="gateway"))
+                if access is not None:
+                    meter.event("access-log-retired", access.drop_old(services.policies.current().catalogue.retention, today))
                 retired_on = today
         except GatewayError as error:
             meter.event(f"audit-{error.code}")
@@ -205,12 +226,13 @@ async def _keep_policies(services: Services, meter: Meter) -> None:
         await asyncio.sleep(POLICY_POLL_S)
 
 
-def _conditions(services: Services, door: FrontDoor, overdue: Mapping[str, int]) -> list[Condition]:
+def _conditions(services: Services, door: FrontDoor, access: AccessLog | None, overdue: Mapping[str, int]) -> list[Condition]:
     """What this process sees that is an alarm as long as it is so."""
     limits = door.limits
     return [
         Condition(kind="limits-unreachable", target="limits", bad=limits.alone),
         Condition(kind="audit-unavailable", target="audit", bad=services.trail.failing),
+        Condition(kind="access-log-failed", target="access-log", bad=access.failing if access is not None else None),
         *(Condition(kind="texts-overdue", target=name, bad=late > 0, detail={"records": late}) for name, late in overdue.items()),
     ]
 

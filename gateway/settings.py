@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -88,6 +88,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Suite of new ciphertexts: 1 = AES-256-GCM, SHA-256; 2 = SM4-GCM, SM3. Either stays readable."""
     audit_checkpoint_s: Annotated[int, Meta(ge=1, le=3600)] = 300
     """Longest time between signed checkpoints of the audit trail, seconds; a thousand rows make one earlier."""
+    access_log: Literal["file", "stdout", "off"] = "file"
+    """Where the access log goes: `<data_dir>/logs/access-DAY.ndjson`, standard output, or nowhere. It holds no value and no address."""
     admin_host: str = "127.0.0.1"
     admin_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """Listener of the administrators' API `/admin/v1`, apart from the public one; 0 = none."""

@@ -11,8 +11,9 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     audit-unsealed         no key of ours may sign a checkpoint
     audit-unavailable      an access could not be written down, so nothing was shown; over with the next that can
     limits-unreachable     the shared buckets do not answer, so each process counts alone; over when they answer
+    access-log-failed      lines of the access log could not be written: the disk is full, or not ours; over with the next that can
 
-The last two are conditions of a process: it keeps them in mind (`Condition`) while the store cannot be written, and tells later.
+The last three are conditions of a process: it keeps them in mind (`Condition`) while the store cannot be written, and tells later.
 This story must not stop anything.
 """
 

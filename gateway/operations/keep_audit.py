@@ -24,7 +24,7 @@ from gateway.store import audit, audit_log
 from gateway.store.audit_seals import BROKEN, TRAIL, UNSEALED, Sealed, broken
 from gateway.store.audit_trail import NETWORK
 
-__all__ = ["Sealed", "checkpoint", "head_path", "is_over", "published_heads", "retire"]
+__all__ = ["Sealed", "checkpoint", "head_path", "is_over", "network_log_over", "published_heads", "retire"]
 
 LONGEST: Final = "P10Y"
 NETWORK_LOG: Final = "P6M"
@@ -70,10 +70,14 @@ async def published_heads(services: Services, limit: int) -> tuple[list[SignedHe
 def is_over(partition: Partition, retention: Mapping[str, str], today: date) -> bool:
     """Whether a partition has had its time: the longest of the periods that may concern one of its rows."""
     if partition.writer.startswith(NETWORK):
-        periods = [retention.get("audit.network", retention.get("audit.count", NETWORK_LOG))]
-    else:
-        periods = [period for name, period in retention.items() if name.startswith(("audit.", "disclosure."))] or [LONGEST]
+        return network_log_over(date.fromisoformat(partition.day), retention, today)
+    periods = [period for name, period in retention.items() if name.startswith(("audit.", "disclosure."))] or [LONGEST]
     return all(add_duration(date.fromisoformat(partition.day), period) < today for period in periods)
+
+
+def network_log_over(day: date, retention: Mapping[str, str], today: date) -> bool:
+    """Whether a day of a network log has had its time: refusals, and the access log."""
+    return add_duration(day, retention.get("audit.network", retention.get("audit.count", NETWORK_LOG))) < today
 
 
 async def retire(services: Services, *, by: str) -> int:

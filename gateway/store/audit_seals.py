@@ -63,13 +63,12 @@ class Sealer:
     # --- when a transaction ends ----------------------------------------------------------------------------------------
 
     async def before_commit(self, tx: Transaction) -> None:
-        """Seal the acts of an administrator together with everything before them in their partition."""
+        """Seal the acts of an administrator, and everything before them: a checkpoint covers all that is older."""
         if not tx.at_once:
             return
         ends = self._written()
-        grown = [each for partition in tx.audited if (each := await audit_log.standing_of(tx, partition)) is not None]
         try:
-            await self._seal(tx, grown, ends)
+            await self._seal(tx, await audit_log.standings(tx, unsealed=True), ends)
         except StoreError as error:
             if error.code != BROKEN:
                 raise
@@ -256,7 +255,8 @@ class Sealer:
         tree.extend(leaf_hash(body) for _, body in made)
         number = 1 if last is None else last.head.number + 1
         note = log.signed_head(self._signers.party, tree, signer)
-        head = HeadRow(head=SignedHead(number=number, at=tx.now_text, note=note), size=tree.size, tree=tree.dump())
+        at = tx.now_text if last is None else max(tx.now_text, last.head.at)  # clocks of several machines are not one
+        head = HeadRow(head=SignedHead(number=number, at=at, note=note), size=tree.size, tree=tree.dump())
         await audit_log.add(tx, first, made, head)
         tx.head = head
         return head

@@ -5,7 +5,8 @@ fields → broken encodings → odd paths → OPTIONS → the framework (HEAD as
 fields, a request id and the state of its caller's quota, and is counted under its route template. Whatever raises before the first
 byte becomes a problem here; after it the connection breaks off visibly.
 
-Rules: nothing of a request is logged but its id; a path that is not written the one right way is 404, never repaired.
+Rules: nothing of a request is logged but its id, method and route template; a path that is not written the one right way is 404, never
+repaired.
 """
 
 import os
@@ -18,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 from gateway.core.callers.api_keys import IN_TEXT, PREFIX
 from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParameter
 from gateway.web import problems, telemetry
+from gateway.web.access_log import Noting
 from gateway.web.asgi import App, Message, Receive, Scope, Send
 from gateway.web.limits import Charge, Limiter, known_cost
 from gateway.web.negotiation import PROBLEM, Language, header, language_of
@@ -119,8 +121,8 @@ def check_target(scope: Scope) -> None:
 
 
 Lane = Callable[[Scope, Send, Callable[[Scope, int], Awaitable[list[Header] | None]]], Awaitable[int]]
-"""Answers a request by itself and returns its status, or returns 0 and has sent nothing; the third takes what an anonymous answer
-costs and gives the header fields that say so, or None when the quota is spent."""
+"""Answers a request by itself and returns its status (size and request id stand in `scope["answered"]`), or returns 0 and has sent
+nothing; the third takes what an anonymous answer costs and gives the header fields that say so, or None when the quota is spent."""
 
 
 class AnswerTornError(Exception):
@@ -151,6 +153,8 @@ class FrontDoor:
         self._ids = request_ids()
         self.exposed: Callable[[bytes], Awaitable[bool]] | None = None
         """Told of what looks like an API key in a URL."""
+        self.noting: Noting | None = None
+        """Told of every answer, for the access log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -161,7 +165,11 @@ class FrontDoor:
             began = perf_counter()
             status = await self.lane(scope, send, self._here)
             if status:
-                self._meter.count(telemetry.LANE, scope["method"], status, perf_counter() - began)
+                took = perf_counter() - began
+                self._meter.count(telemetry.LANE, scope["method"], status, took)
+                if self.noting is not None:
+                    size, request_id = scope["answered"]
+                    self.noting(scope["method"], telemetry.LANE, status, size, request_id, took)
                 return
         await self._serve(scope, receive, send)
 
@@ -177,18 +185,20 @@ class FrontDoor:
         request_id = next(self._ids)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
-        method, seen = scope["method"], 0
+        method, seen, size = scope["method"], 0, 0
         counted = method != "OPTIONS" and scope["path"] not in FREE and not scope["path"].startswith(_PARTNERS)
 
         async def sending(message: Message) -> None:
-            nonlocal seen
+            nonlocal seen, size
             if message["type"] == "http.response.start":
                 seen = message["status"]
                 message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id)]
                 if counted:
                     message["headers"] += await self._settled(scope, method, seen)
-            elif method == "HEAD" and message["type"] == "http.response.body":
-                message["body"] = b""
+            elif message["type"] == "http.response.body":
+                if method == "HEAD":
+                    message["body"] = b""
+                size += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -212,7 +222,10 @@ class FrontDoor:
             if charge is not None and charge.tally is not None:
                 self.limits.end_export(charge)
                 await self.limits.settle_stream(charge, perf_counter() - began)
-            self._meter.count(scope.get("path_template") or self._routes.name(scope["path"]), method, seen, perf_counter() - began)
+            route, took = scope.get("path_template") or self._routes.name(scope["path"]), perf_counter() - began
+            self._meter.count(route, method, seen, took)
+            if self.noting is not None:
+                self.noting(method, route, seen, size, request_id, took)
 
     async def _refuse_key(self, scope: Scope) -> None:
         """A key in a URL is known to whoever keeps logs on the way: it is marked, and its parameter is one that nobody knows.

@@ -133,12 +133,13 @@ class PublicLane:
         if len(body) >= MIN_COMPRESSED and coding and accepts_coding(coding, "gzip"):
             return 0
         etag = b'W/"%b"' % rendered.etag.encode()
+        request_id = next(self._ids)
         headers = [
             *self._common,
             self._kept or self._cache(now, rendered.valid_until),
             (b"etag", etag),
             (b"dataset-version", rendered.version.encode()),
-            (b"request-id", next(self._ids)),
+            (b"request-id", request_id),
         ]
         same = bool(wanted) and matches(wanted, etag)
         costs = self._policies.costs if self._policies is not None else None
@@ -153,6 +154,7 @@ class PublicLane:
             headers.append((b"content-length", b"%d" % len(body)))
             if method == "HEAD":
                 body = b""
+        scope["answered"] = len(body), request_id
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return status

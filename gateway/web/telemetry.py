@@ -23,7 +23,7 @@ BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 UNMATCHED: Final = "(unmatched)"
 LANE: Final = "/v1/subjects/{subject}"
 
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Meter(Collector):
@@ -39,7 +39,7 @@ class Meter(Collector):
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answer."""
-        key = (route, method if method in _METHODS else "OTHER", status)
+        key = (route, method if method in METHODS else "OTHER", status)
         self._answers[key] = self._answers.get(key, 0) + 1
         times = self._times.get(route)
         if times is None:

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateway.operations.read_audit import export_audit, read_audit
 from gateway.operations.record_access import audit_refusal
 from gateway.operations.verify_audit import Verified, verify_folder, verify_store
 from gateway.services import Services, open_services
+from gateway.settings import Clock
 from gateway.store import audit, audit_log
 from gateway.store.audit import Said, Wanted, subject_hmacs
 from gateway.store.tables import audit as rows_table
@@ -335,7 +336,9 @@ async def test_an_act_of_administration_is_never_unsealed(house: Services) -> No
     before = (await audit_log.newest(house.store.reads))[0].head.number
     async with house.store.transaction() as tx:
         await audit.write(tx, "gateway", "record.expire", "records", {"count": 1})
-    assert (await verify_store(house)).unsealed == 1
+    await house.trail.append([access(house)])
+    assert (await verify_store(house)).unsealed == 2
+    house.store.clock = Clock(fixed=datetime.fromisoformat(NOW) + timedelta(minutes=4))
     for number, act in enumerate(("policy.activate", "app.suspend", "grant.revoke", "key.new", "subject.shred", "audit.read"), before + 1):
         async with house.store.transaction() as tx:
             await audit.write(tx, "admin:lin", act, "x", {})
@@ -510,7 +513,7 @@ async def test_only_an_auditor_reads_and_reading_is_written(house: Services, tmp
     assert (await verify_folder(tmp_path / "x")).ok
 
 
-def test_the_commands_verify_list_and_export(tmp_path: Path) -> None:
+def test_the_commands_verify_list_and_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`verify audit` is 0 on a whole trail and 1 with the place on a broken one; an auditor lists and exports, nobody else."""
     settings_file = write_settings(tmp_path)
 
@@ -543,6 +546,7 @@ def test_the_commands_verify_list_and_export(tmp_path: Path) -> None:
         async with services.store.transaction() as tx:
             await audit.write(tx, "clerk", "record.expire", "records", {"count": 1})
 
+    monkeypatch.setenv("CHENGXIN_NOW", NOW)
     Office(settings_file, "clerk").run(daily)
     assert " 0 of them not sealed yet" in chengxin("verify", "audit"), "what a command did is sealed when it ends"
     out = tmp_path / "out"

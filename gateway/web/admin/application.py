@@ -15,6 +15,7 @@ import msgspec
 from gateway.core.errors import AdminError, GatewayError, RequestError, StoreError
 from gateway.services import Services
 from gateway.settings import Settings
+from gateway.web.access_log import Noting
 from gateway.web.admin.desk import Desk
 from gateway.web.admin.routes import ROUTES
 from gateway.web.asgi import Message, Receive, Scope, Send
@@ -68,6 +69,8 @@ class AdminDoor:
         self._origin = origin
         self._meter = meter
         self._ids = request_ids()
+        self.noting: Noting | None = None
+        """Told of every answer, for the access log."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -79,13 +82,15 @@ class AdminDoor:
             await send({"type": "websocket.close", "code": 1000, "reason": ""})
             return
         request_id = next(self._ids)
-        began, seen = perf_counter(), 0
+        began, seen, size = perf_counter(), 0, 0
 
         async def sending(message: Message) -> None:
-            nonlocal seen
+            nonlocal seen, size
             if message["type"] == "http.response.start":
                 seen = message["status"]
                 message["headers"] = [*message["headers"], *FIELDS, (b"request-id", request_id)]
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
             await send(message)
 
         try:
@@ -96,7 +101,10 @@ class AdminDoor:
                 raise AnswerTornError from None
             await self._problem(error, request_id.decode())(scope, receive, sending)
         finally:
-            self._meter.count(scope.get("path_template") or UNMATCHED, scope["method"], seen, perf_counter() - began)
+            route, took = scope.get("path_template") or UNMATCHED, perf_counter() - began
+            self._meter.count(route, scope["method"], seen, took)
+            if self.noting is not None:
+                self.noting(scope["method"], route, seen, size, request_id, took)
 
     def _problem(self, error: Exception, request_id: str) -> Reply:
         """The problem answer of an exception: the story's own code and sentence, which name no value."""
