@@ -20,6 +20,7 @@ from gateway.core.exchange.batches import read_manifest, split_lines
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
+from gateway.operations.keep_audit import published_heads
 from gateway.operations.manage_agreements import own_keys, take, take_notice
 from gateway.services import Services
 from gateway.store import exchange as ledger
@@ -265,7 +266,10 @@ async def feedback(services: Services, stream: str, no: int) -> Shown:
 
 
 async def status(services: Services) -> Shown:
-    """Clock, agreements, streams, what is overdue; and whether we can sign and verify, by doing both."""
+    """Clock, agreements, streams, what is overdue; whether we can sign and verify, by doing both; and the head of our audit log, to keep.
+
+    Whoever supervises us and asks now and then can show later that something was cut off.
+    """
     now = services.clock()
     reads = services.store.reads
     overdue: list[dict[str, Any]] = []
@@ -277,6 +281,7 @@ async def status(services: Services) -> Shown:
             if late is not None:
                 overdue.append({"stream": late.stream, "lines": late.lines, "since": instant(late.since)})
     held = await ledger.held_agreements(reads)
+    heads, _ = await published_heads(services, 1)
     return _json(
         {
             "party": services.signers.party,
@@ -287,6 +292,7 @@ async def status(services: Services) -> Shown:
             "last_batch": _last([row.created for row in await ledger.in_streams_all(reads) if row.created]),
             "overdue": overdue,
             "able_to_sign_and_verify": _signs(services, now),
+            "audit_checkpoint": {"number": heads[0].number, "at": heads[0].at, "note": heads[0].note} if heads else None,
         }
     )
 

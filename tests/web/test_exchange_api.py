@@ -257,6 +257,9 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert problem(client.get(f"/records/{record_id}/2?stream={PENALTIES}")) == (404, "not-found")
     status = client.get("/status").json()
     assert (status["party"], status["able_to_sign_and_verify"]) == (TONGHUA, True)
+    head = status["audit_checkpoint"]["note"]
+    assert head.startswith(f"{TONGHUA}/audit\n")
+    assert head == client.get("/status").json()["audit_checkpoint"]["note"], "nothing was done meanwhile"
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
 
 
