@@ -90,11 +90,12 @@ async def believe(services: Services, posted: Posted, *, bound: bool) -> Believe
 async def _app_of(services: Services, form: Mapping[str, str]) -> tuple[App, Assertion]:
     text = form["client_assertion"]
     reads = services.store.reads
-    app = await apps.find(reads, claimed_app(text))
+    claimed = claimed_app(text)
+    app = await apps.find(reads, claimed)
+    keys = {key.kid: key for key in await apps.keys_of(reads, claimed) if key.state == "active"}  # asked of an unknown app too
     if app is None:
         _NOBODY.verify(text)
         raise AssertionRefused("app-unknown")
-    keys = {key.kid: key for key in await apps.keys_of(reads, app.app) if key.state == "active"}
 
     def known(kid: str) -> JoseKey | None:
         key = keys.get(kid)

@@ -122,14 +122,18 @@ _MOVE = sa.text(
 )
 
 
-def mac_of(vault: Vault, partition: Partition, size: int, link: bytes) -> bytes:
+def mac_of(vault: Vault, partition: Partition, head: Head) -> bytes:
     """What shows that a process of ours moved the end of a partition there."""
-    return vault.digest(HEAD_LABEL, f"{partition}/{size}/".encode() + link)
+    return vault.digest(HEAD_LABEL, _end(partition, head))
 
 
 def written_by_us(vault: Vault, partition: Partition, head: Head, mac: bytes) -> bool:
     """Whether a process of ours moved the end there, some time."""
-    return hmac.compare_digest(mac, mac_of(vault, partition, head.size, head.link))
+    return any(hmac.compare_digest(mac, each) for each in vault.digests(HEAD_LABEL, _end(partition, head)))
+
+
+def _end(partition: Partition, head: Head) -> bytes:
+    return f"{partition}/{head.size}/".encode() + head.link
 
 
 async def head_of(tx: Transaction, partition: Partition) -> Head:
@@ -149,7 +153,7 @@ async def append(tx: Transaction, partition: Partition, head: Head, rows: Sequen
         values.append((*line, link))
     await tx.insert(audit, (*COLUMNS, "link"), values)
     place = {"day": partition.day, "writer": partition.writer}
-    mac = mac_of(tx.vault, partition, number, link)
+    mac = mac_of(tx.vault, partition, Head(number, link))
     await tx.execute(_MOVE, {**place, "size": number, "link": link, "mac": mac, "tree": b"", "no": False})
     before, _ = tx.audited.get(partition, ((head.size, head.link), None))
     tx.audited[partition] = before, (number, link)

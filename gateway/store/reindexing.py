@@ -24,7 +24,7 @@ from gateway.store.vault import unpack
 
 SUBJECT: Final = "blind/subject/"
 OFFICER: Final = "blind/officer/name"
-PLAIN: Final = frozenset({"etag", "cursor", "validator", "dpop-nonce", "api-key-pepper", "audit-detail", "audit-subject"})
+PLAIN: Final = frozenset({"etag", "cursor", "validator", "dpop-nonce", "api-key-pepper", "audit-detail", "audit-head", "audit-subject"})
 """Labels whose next key is at once the present one: what they made is short-lived, names its version, or is tried under every one."""
 
 

@@ -102,7 +102,7 @@ async def test_bounded_in_memory_and_dropped_by_day(tmp_path: Path) -> None:
     (log.folder / "access-2025-12-01.ndjson").touch()
     (log.folder / "access-notes.ndjson").touch()
     assert log.drop_old({}, date(2026, 6, 1)) == 1
-    assert log.drop_old({"audit.network": "P1Y"}, date(2026, 12, 2)) == 0
+    assert log.drop_old({"audit.network": "P1Y"}, date(2026, 12, 1)) == 0
     assert log.drop_old({"audit.count": "P6M"}, date(2026, 12, 2)) == 2
     assert {path.name for path in log.folder.iterdir()} == {"access-notes.ndjson"}
     for path in log.folder.iterdir():
