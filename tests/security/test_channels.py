@@ -156,7 +156,8 @@ def test_channel_06_full_text_search(server: Server, sqlite_city: City, tmp_path
             shown = server.get(f"/v1/records/{record}", **caller)
             assert shown.status_code == 200, "the record itself is to be seen"
             assert not [value for value in hidden[:2] if value in shown.text]
-            assert record in server.get(f"/v1/records?{PENALTIES}&q={firm['name']}&limit=100", **caller).text, "the index knows the record"
+            found = server.get(f"/v1/subjects?q={firm['name']}", **caller).json()["items"]
+            assert firm["uscc"] in [each["uscc"] for each in found], "the index knows whom the record is about"
             for value in hidden:
                 for path in (f"/v1/records?{PENALTIES}&q={{}}", "/v1/subjects?q={}", "/v1/suggest?q={}"):
                     answer = server.get(path.format(value), **caller)
