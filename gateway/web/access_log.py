@@ -45,7 +45,7 @@ class AccessLog:
         self.failing: bool | None = None
         """Whether what was last to be written could not be; None before."""
         self._stdout = settings.access_log == "stdout"
-        self._ahead = clock_of(settings).ahead_s()
+        self._ahead = clock_of(settings)().timestamp() - time()
         self._lines: list[Noted] = []
 
     def note(self, method: str, route: str, status: int, size: int, request_id: bytes, seconds: float) -> None:
