@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.adapter_loading import Adapters, installed_adapters
-from gateway.core.disclosure.policy import Policies, compile_policies
+from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.policy import compile_policies
 from gateway.core.errors import NoActivePolicy, SettingsError
 from gateway.core.records.periods import legal_day
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_private_key

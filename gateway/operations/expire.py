@@ -9,7 +9,7 @@ from datetime import date
 
 from msgspec import Struct
 
-from gateway.core.disclosure.policy import Policies
+from gateway.core.disclosure.plans import Policies
 from gateway.core.records.model import Period, Record, RecordId
 from gateway.core.records.periods import legal_day, publication
 from gateway.services import Services

@@ -21,8 +21,6 @@ from gateway.core.records.periods import legal_day
 from gateway.services import Services
 from gateway.store import apps, grants
 
-__all__ = ["MatrixRow", "SubjectField", "ToldSubject", "explain_cells", "explained", "grants_of", "matrix_for", "narrowings", "who_may_see"]
-
 
 def explain_cells(
     policies: Policies,

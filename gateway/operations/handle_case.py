@@ -10,7 +10,7 @@ from datetime import date, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.core.disclosure.policy import Policies
+from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import StoreError
 from gateway.core.records.model import NEGATIVE_CATEGORIES, Record, RecordId, SubjectId
 from gateway.core.records.periods import earliest_repair, legal_day

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.core.callers.caller import BOUND_TIERS, Caller
+from gateway.core.disclosure.obligations import LOOKED_UP
 from gateway.core.disclosure.views import is_about
 from gateway.core.errors import CaseRefMissing, ErrorItem, InvalidParameter, NotPermitted, RowFault
 from gateway.core.publication.documents import localise
@@ -32,10 +33,8 @@ from gateway.store import renderings
 from gateway.store.records import load
 from gateway.store.subjects import stored_value
 
-NUMBER: Final = "id_no"
+NUMBER: Final = LOOKED_UP
 NAME: Final = "name"
-BUDGET: Final = 200
-"""Look-ups a day for an organisation where the rule names no number."""
 FLOOR_S: Final = 0.1
 """A hit and a miss are answered after the same time: no sooner than this."""
 SHAPE: Final = "lookup id_no:eq name:eq"
@@ -136,7 +135,7 @@ def _narrowed(scene: Scene, dataset: str) -> Scene:
 def _budget(forms: Forms) -> int:
     """Look-ups a day: the least of what the plans allow."""
     plans = [reach.plan_set.plans["natural"] for reaches in forms.reaches.values() for reach in reaches]
-    return min(plan.budgets.get(NUMBER, BUDGET) for plan in plans)
+    return min(plan.budgets[NUMBER] for plan in plans)
 
 
 async def _find(scene: Scene, asked: PersonAsked, number: str) -> Sequence[Record]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.core.disclosure.policy import Policies
+from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import documents, notes

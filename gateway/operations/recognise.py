@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.core.disclosure.policy import Policies
+from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange.recognition import (
     POSITIVE_CATEGORIES,

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from gateway.cli import cli
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.grants import Grant
+from gateway.core.disclosure.audiences import who_may_see
 from gateway.core.errors import AdminError, GatewayError, InvalidParameter, PolicyError
 from gateway.operations.apps_concerned import apps_concerned
 from gateway.operations.change_policy import check_folder, read_folder
 from gateway.operations.compare_policies import compare
-from gateway.operations.explain_policy import explain_cells, matrix_for, who_may_see
+from gateway.operations.explain_policy import explain_cells, matrix_for
 from gateway.operations.ingest import ingest
 from gateway.operations.preview_policy import preview
 from gateway.operations.record_access import record_access

@@ -2,7 +2,9 @@
 
 Rules: an alteration `narrows` only where that can be proven from the two texts alone (a ground that begins later or ends earlier, a
 shorter clock, a red line more, an exception less); it is `neutral` where nothing is shown or decided by it (a label); everything
-else `widens`, also what nobody thought of, for the default of every comparison is `widens`. This room must not look at a cell.
+else `widens`, also what nobody thought of, for the default of every comparison is `widens`. A field is more than its cells: intake reads
+clocks, kinds of subject and persons' names out of it, so one that intake looks at is not simply less when it goes, and a header that it
+gains may be another field's column. This room must not look at a cell.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,19 +14,36 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure import directions
-from gateway.core.disclosure.directions import Compare, Direction, always, any_ground, at_least, at_most, every_ground, fewer, more, scale
+from gateway.core.disclosure.directions import (
+    Compare,
+    Direction,
+    always,
+    any_ground,
+    at_least,
+    at_most,
+    every_ground,
+    fewer,
+    more,
+    scale,
+    when,
+)
+from gateway.core.disclosure.personal import least_class
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.rules import ExceptionText
 from gateway.core.disclosure.tiers import Costs
 from gateway.core.disclosure.treatments import leq, treatment_of
-from gateway.core.records.model import BasisRef
+from gateway.core.disclosure.wording import said
+from gateway.core.records.catalogue import COUNTED, Catalogue
+from gateway.core.records.columns import CLOCKS, ORGANISATION_KEYS
+from gateway.core.records.headers import normalise_header
+from gateway.core.records.model import SUBJECT_KINDS, BasisRef, Field
 
 
 class Alteration(Struct, frozen=True, kw_only=True):
     """One thing that is otherwise: what it is, where it stands, how it was and is, and which way it goes."""
 
     area: str
-    """Of plans: `plan`, `gate`, `rows`, `obligation`, `budget`, `basis`, `end`, `other`; of texts: the names of the tables below."""
+    """Of plans: those of `surroundings`; of texts: the names of the tables below, `retention`, `ground`, and `other`."""
     place: str
     what: str
     before: str | None
@@ -83,11 +102,11 @@ _TABLES: Final = {
         _Table(
             area="list",
             added="widens",
-            removed="narrows",
+            removed="widens",  # its legal basis was asked for; without it nobody asks
             members={"label": _NEUTRAL, "legal_basis": any_ground, "households": directions.allowed, "persons": directions.allowed},
         ),
         _Table(area="redline", added="narrows", removed="widens", members={"except_": fewer}),
-        _Table(area="exception", added="widens", removed="narrows", members={"basis": any_ground, "until": at_most}),
+        _Table(area="exception", added="widens", removed="narrows", members={"basis": every_ground, "until": at_most}),
         _Table(
             area="dataset",
             added="neutral",
@@ -105,11 +124,12 @@ _TABLES: Final = {
             area="field",
             added="neutral",
             removed="narrows",
-            members={"label": _NEUTRAL, "label_en": _NEUTRAL, "query": _NEUTRAL, "length": at_most, "required": scale(True, False)},
+            members={"label_en": _NEUTRAL, "query": _NEUTRAL, "length": at_most, "required": scale(True, False), "synonyms": fewer},
         ),
     )
 }
-"""`bases` and `query` are compared where they count: in the plans and the capabilities of the cells."""
+"""`bases` and `query` are compared where they count: in the plans and the capabilities of the cells. What becomes of whole fields, and of
+their labels, `_fields` says."""
 
 
 def altered(old: Policies | None, new: Policies) -> Iterator[Alteration]:
@@ -128,15 +148,63 @@ def altered(old: Policies | None, new: Policies) -> Iterator[Alteration]:
     yield from _entries("item", _joined(was.items) if was else {}, _joined(now.items))
     yield from _entries("measure", _joined(was.measures) if was else {}, _joined(now.measures))
     yield from _entries("licence", was.licences if was else {}, now.licences)
-    yield from _entries("list", was.lists if was else {}, now.lists)
+    for found in _entries("list", was.lists if was else {}, now.lists):
+        yield msgspec.structs.replace(found, personal=found.direction == "widens" and _names_persons(found.place, was, now))
     yield from _redlines(old, new)
     datasets = was.datasets if was else {}
     yield from _entries("dataset", datasets, now.datasets)
     for name, held in now.datasets.items():
-        before = datasets[name].fields if name in datasets else {}
         yield from _bases(name, datasets[name].bases if name in datasets else {}, held.bases)
-        for found in _entries("field", before, held.fields, f"{name}."):
-            yield msgspec.structs.replace(found, personal=_about_persons(before, held.fields, found.place.removeprefix(f"{name}.")))
+        yield from _fields(name, datasets[name].fields if name in datasets else {}, held.fields)
+    if old is not None:
+        yield from _unforeseen(old, new)
+
+
+def _unforeseen(old: Policies, new: Policies) -> Iterator[Alteration]:
+    """What a version holds that nothing above compares: a member that somebody adds some day."""
+    pairs = ((old, new), (old.catalogue, new.catalogue), (old.catalogue.periods, new.catalogue.periods), (old.redlines, new.redlines))
+    for was, now in pairs:
+        for member in was.__struct_fields__:
+            if member not in _COMPARED and getattr(was, member) != getattr(now, member):
+                yield Alteration(area="other", place=member, what=member, before=None, after=None, direction="widens", personal=True)
+
+
+_COMPARED: Final = frozenset(
+    {"purposes", "tiers", "rate_classes", "costs", "classes", "catalogue", "redlines", "exceptions"}
+    | {"datasets", "lists", "editions", "items", "measures", "licences", "periods", "rules", "ceilings", "retention"}
+    | {"plan_sets"}  # compared cell by cell
+    | {"version", "digest", "warnings", "memo", "failures"}  # nothing is shown by them
+)
+
+
+def _names_persons(name: str, was: Catalogue | None, now: Catalogue) -> bool:
+    """Whether a list takes, or took, persons or households."""
+    held = (was.lists.get(name) if was is not None else None, now.lists.get(name))
+    return any(bool(each.persons or each.households) for each in held if each is not None)
+
+
+def _fields(dataset: str, before: Mapping[str, Field], after: Mapping[str, Field]) -> Iterator[Alteration]:
+    for found in _entries("field", before, after, f"{dataset}."):
+        name, direction = found.place.removeprefix(f"{dataset}."), found.direction
+        if found.what == "added" and name in _READ:
+            direction = "widens"
+        elif found.what == "removed":
+            direction = when(name not in _READ and not _about_persons(before, after, name))
+        elif found.what == "label":
+            direction = "neutral" if _headers(after[name]) <= _headers(before[name]) else "widens"
+        yield msgspec.structs.replace(found, direction=direction, personal=_about_persons(before, after, name))
+
+
+_READ: Final = frozenset(
+    {*CLOCKS, *ORGANISATION_KEYS, "name", "category", "id_type", "id_no", "penalty_type", "authority", "authority_code"}
+)
+"""Fields that intake looks at beside taking them in: clocks, whom a record is about, who decided, how grave it is."""
+
+
+def _headers(described: Field) -> frozenset[str]:
+    """The headers under which departments may send a field."""
+    named = (described.label, described.name, described.wire_name, *described.synonyms)
+    return frozenset(normalise_header(text) for text in named)
 
 
 def _by_id(entries: Iterable[Any]) -> dict[str, Any]:
@@ -157,18 +225,23 @@ def _joined(entries: Mapping[tuple[str, str], Any]) -> dict[str, Any]:
     return {"/".join(key): value for key, value in entries.items()}
 
 
-def _about_persons(before: Mapping[str, Any], after: Mapping[str, Any], name: str) -> bool:
-    """Whether a field is, or was, about persons for some kind of subject; an unclassified one may be."""
-    classes = [class_ for held in (before, after) if name in held for class_ in held[name].classes.values()]
-    return any(class_ == "U" or class_.startswith("P") for class_ in classes)
+def _about_persons(before: Mapping[str, Field], after: Mapping[str, Field], name: str) -> bool:
+    """Whether a field is, or was, about persons for some kind of subject, by its class or by its type; an unclassified one may be."""
+    held = [fields[name] for fields in (before, after) if name in fields]
+    classes = {class_ for field in held for class_ in field.classes.values()}
+    return any(class_ == "U" or class_.startswith("P") for class_ in classes) or any(
+        least_class(field, kind) is not None for field in held for kind in SUBJECT_KINDS
+    )
 
 
 def _retention(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Alteration]:
+    """Who asked about persons is kept neither shorter nor longer by one person alone; counters may be kept longer."""
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
         if was != now:
-            direction = "neutral" if was is None else "widens" if now is None else directions.longer_kept(was, now)
-            yield Alteration(area="retention", place=name, what="kept", before=was, after=now, direction=direction)
+            counted = name in COUNTED
+            direction = directions.longer_kept(was, now) if counted and was is not None and now is not None else "widens"
+            yield Alteration(area="retention", place=name, what="kept", before=was, after=now, direction=direction, personal=not counted)
 
 
 def _redlines(old: Policies | None, new: Policies) -> Iterator[Alteration]:
@@ -208,17 +281,3 @@ def _members(table: _Table, place: str, before: Any, after: Any) -> Iterator[Alt
         if was != now and not (table.area == "dataset" and member in ("bases", "fields")):
             direction = table.members.get(member, always("widens"))(was, now)
             yield Alteration(area=table.area, place=place, what=member.rstrip("_"), before=said(was), after=said(now), direction=direction)
-
-
-def said(value: object) -> str:
-    """A value of a policy file as one line of text, the same for the same value."""
-    plain = msgspec.to_builtins(value, enc_hook=_plain, order="sorted")
-    return plain if isinstance(plain, str) else msgspec.json.encode(plain, order="sorted").decode()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, frozenset):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no canonical form")

@@ -136,13 +136,11 @@ def _shows_division(code: str, cells: Mapping[str, Reasons]) -> bool:
 
 
 def _envelope(dataset: Dataset, clear: frozenset[str]) -> Envelope:
-    def open_(name: str) -> bool:
-        return name in clear or name not in dataset.fields
-
+    """What no field shows clear stays closed, also where the dataset has no such field (any more)."""
     return Envelope(
         severity=dataset.publish.severity is None or dataset.publish.severity in clear,
-        authority=open_("authority"),
-        authority_code=open_("authority_code"),
+        authority="authority" in clear,
+        authority_code="authority_code" in clear,
         source="source_unit" in clear,
         source_code="source_unit_code" in clear,
         decision_date="decision_date" in clear,

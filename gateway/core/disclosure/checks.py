@@ -114,6 +114,9 @@ def _hides(plan: Plan, own: str) -> bool:
 
 def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: Rule) -> Iterator[PolicyError]:
     line, key = rule.fields[name], f"field.{name}"
+    if line.budget is not None and plan.kind == "natural" and name not in plan.budgets:
+        detail = f"a budget on {name}, by which {plan.tier} looks nobody up"
+        yield fault_at(rule, "policy-S10", detail, key=key, field=name, hint='take `budget` out, or allow = ["lookup"]')
     shown = line.treatment is not None and not isinstance(treatment_of(line.treatment), Drop)
     if cell.class_ == "U" and (shown or line.allow):
         detail = f"{name} is unclassified for {plan.kind}: a rule may only drop it"
@@ -136,6 +139,32 @@ def _line_faults(dataset: Dataset, plan: Plan, name: str, cell: Reasons, rule: R
             wrong = "the field is not shown clear"
         if wrong:
             yield fault_at(rule, "policy-S9", f"{capability} on {name}: {wrong}", key=key, field=name, hint="take it out of `allow`")
+
+
+def owed(compiled: Sequence[Plan], rules: Mapping[str, Rule]) -> Iterator[PolicyError]:
+    """S10: what every plan owes that shows a person to somebody who is known.
+
+    That is a row in the trail before the data, no copy anywhere, and where a case is asked about a bound to what one organisation takes.
+    A purpose that asks for no case is bulk by duty (batches, reports): its bound is the agreement or the law. The public is counted only.
+    """
+    told: set[tuple[str, str]] = set()
+    for plan in compiled:
+        if not plan.personal or plan.tier == "public":
+            continue
+        held = plan.obligations
+        bound = plan.tier in SHARING_TIERS and held.case_ref == "required"
+        wrong = (
+            (held.audit != "subject", 'audit = "subject"'),
+            (held.cache != "no-store", 'cache = "no-store"'),
+            (bound and held.max_rows is None, "max_rows"),
+            (bound and held.max_rows_day is None, "max_rows_day"),
+        )
+        rule = next(rules[cell.rule] for cell in plan.reasons.values() if cell.rule is not None)
+        for missing, what in wrong:
+            if missing and (rule.id, what) not in told:
+                told.add((rule.id, what))
+                detail = f"it shows persons to ({plan.tier}, {plan.purpose}, {plan.kind}) and does not owe {what}"
+                yield fault_at(rule, "policy-S10", detail, key="obligations", hint="say it in `obligations` of the rule")
 
 
 def _derived(dataset: Dataset, plan: Plan) -> Iterator[PolicyError]:

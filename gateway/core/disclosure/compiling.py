@@ -8,14 +8,14 @@ the redactor, the red lines and the periods it stands under. This room must not 
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import structs
 
 from gateway.core.disclosure import checks
 from gateway.core.disclosure.assembling import Assembler
 from gateway.core.disclosure.deciding import Decider
-from gateway.core.disclosure.obligations import Obligations
+from gateway.core.disclosure.obligations import LOOKED_UP, LOOKUPS_A_DAY, Obligations
 from gateway.core.disclosure.plans import (
     PERSONAL_CLASSES,
     SHARING_TIERS,
@@ -28,7 +28,7 @@ from gateway.core.disclosure.plans import (
 from gateway.core.disclosure.redaction import REDACTOR
 from gateway.core.disclosure.row_language import All, RowRule
 from gateway.core.disclosure.row_rules import read_row_rule
-from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Rule
+from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Redline, Rule
 from gateway.core.disclosure.tiers import PurposeInfo
 from gateway.core.disclosure.treatments import (
     Drop,
@@ -38,17 +38,20 @@ from gateway.core.disclosure.treatments import (
     leq,
     treatment_of,
 )
-from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
+from gateway.core.records.basis import last_day
+from gateway.core.records.catalogue import Catalogue
+from gateway.core.records.model import Dataset, DatasetId, SubjectKind
 from gateway.core.records.periods import end_instant
 
 
 class Compiler:
     """Makes the plans of one policy folder; `law` names what the gates are computed from."""
 
-    __slots__ = ("_assembler", "_decider", "_law", "_texts")
+    __slots__ = ("_assembler", "_catalogue", "_decider", "_law", "_texts")
 
-    def __init__(self, texts: DisclosureFiles, law: str) -> None:
+    def __init__(self, texts: DisclosureFiles, catalogue: Catalogue, law: str) -> None:
         self._texts = texts
+        self._catalogue = catalogue
         self._law = law
         self._decider = Decider(texts)
         self._assembler = Assembler()
@@ -75,11 +78,11 @@ class Compiler:
             "capabilities": parts.capabilities,
             "personal": any(_is_personal(dataset.id, name, kind, cell, texts) for name, cell in shown.items()),
             "obligations": _obligations(tier, purpose, rule, texts),
-            "budgets": MappingProxyType({name: int(line.budget.partition("/")[0]) for name, line in rule.fields.items() if line.budget}),
+            "budgets": MappingProxyType(_budgets(tier, kind, rule, cells)),
             "rows": _rows(dataset, tier, rule),
             "schema": parts.schema,
             "basis": tuple(grounds),
-            "valid_until": _valid_until(rule, dataset, grounds, texts.purposes[purpose], exceptions),
+            "valid_until": self._valid_until(dataset, tier, texts.purposes[purpose], rule, cells, exceptions),
         }
         decides = {
             **body,
@@ -97,12 +100,59 @@ class Compiler:
         """What a request uses: the plans of its kinds of subject together."""
         return self._assembler.plan_set(dataset, tier, purpose, kinds)
 
+    def _valid_until(
+        self,
+        dataset: Dataset,
+        tier: str,
+        purpose: PurposeInfo,
+        rule: Rule,
+        cells: Mapping[str, Reasons],
+        exceptions: list[ExceptionText],
+    ) -> datetime | None:
+        """The first end of everything that the plan stands on.
+
+        Rule and lines, purpose, exceptions, red lines that reach it, and the law of its catalogue item and list, unless it shows without
+        one (to the subject, as held).
+        """
+        own = [dataset.bases[name] for line in rule.fields.values() for name in line.basis]
+        grounds = [*(dataset.bases[name] for name in rule.basis), *own, *purpose.basis]
+        grounds += [basis for found in exceptions for basis in found.basis]
+        grounds += [basis for line in self._texts.redlines.redlines if reaches(line, dataset, tier, cells) for basis in line.basis]
+        days = [basis.until for basis in grounds] + [found.until for found in exceptions]
+        if _legality(tier) == "closed":
+            days.append(last_day(dataset, self._catalogue))
+        ends = [day for day in days if day is not None]
+        return end_instant(min(ends)) if ends else None
+
+
+def reaches(line: Redline, dataset: Dataset, tier: str, cells: Mapping[str, Reasons]) -> bool:
+    """Whether a red line stands over a plan: over its rows, or over one of its fields."""
+    if tier in line.except_:
+        return False
+    if line.when.flag is not None:
+        return True
+    named = line.when.field
+    return any(named == f"{dataset.id}.{name}" if named is not None else line.when.class_ == cell.class_ for name, cell in cells.items())
+
+
+def _budgets(tier: str, kind: SubjectKind, rule: Rule, cells: Mapping[str, Reasons]) -> dict[str, int]:
+    """What an organisation may spend a day, the default written out: only where the plan lets a person be looked up."""
+    cell = cells.get(LOOKED_UP)
+    if tier not in SHARING_TIERS or kind != "natural" or cell is None or "lookup" not in cell.capabilities:
+        return {}
+    line = rule.fields.get(LOOKED_UP)
+    return {LOOKED_UP: int(line.budget.partition("/")[0]) if line is not None and line.budget is not None else LOOKUPS_A_DAY}
+
+
+def _legality(tier: str) -> Literal["closed", "held"]:
+    return "held" if tier == "subject" else "closed"
+
 
 def _gate(dataset: Dataset, tier: str, shown: Mapping[str, Reasons], texts: DisclosureFiles) -> Gate:
     """The table of policy.md §6, by tier."""
     return Gate(
         period="none" if tier == "subject" else "sharing" if tier in SHARING_TIERS else "publication",
-        legality="held" if tier == "subject" else "closed",
+        legality=_legality(tier),
         minors=tier == "subject",
         vouched_negative=tier != "public",
         onward=tier not in ("partner", "supervisor", "pboc"),
@@ -139,12 +189,3 @@ def _is_personal(dataset: DatasetId, name: str, kind: SubjectKind, cell: Reasons
         found.field == f"{dataset}.{name}" and kind in found.kinds and leq(cell.treatment, treatment_of(found.max))
         for found in texts.redlines.exceptions
     )
-
-
-def _valid_until(
-    rule: Rule, dataset: Dataset, grounds: list[BasisRef], purpose: PurposeInfo, exceptions: list[ExceptionText]
-) -> datetime | None:
-    own = [dataset.bases[name] for line in rule.fields.values() for name in line.basis]
-    days = [basis.until for basis in (*grounds, *own, *purpose.basis) if basis.until is not None]
-    days += [found.until for found in exceptions]
-    return end_instant(min(days)) if days else None

@@ -1,26 +1,26 @@
 """What a policy version changes against another, over every cell: the thing that a second person approves (policy.md §9).
 
 Rules: the domain is finite, so every cell is compared; a cell that is absent on one side counts as `drop` without rights. Whatever is
-not provably narrower is a widening: a treatment not below the old one, a right more, a plan more, a gate that is not the old one AND
-something, a weaker obligation, another ground, a later end. What changed a plan's hash and is named by nothing else is told as `other`
+not provably narrower is a widening: a treatment not below the old one, a right more, a plan more, any member of a plan that is not the
+old one or provably less of it (`surroundings`). What changed a plan's hash and is named by nothing else is told as `other`
 and widens. The digest binds an approval to exactly this effect. This room must not read the store: how many records are concerned is
 counted elsewhere.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from gateway.core.disclosure.alterations import Alteration, altered, said
-from gateway.core.disclosure.directions import Compare, Direction, at_least, at_most, every_ground, more, scale, when
-from gateway.core.disclosure.obligations import AUDITS, CACHES
+from gateway.core.disclosure.alterations import Alteration, altered
+from gateway.core.disclosure.directions import Direction, when
+from gateway.core.disclosure.personal import least_class
 from gateway.core.disclosure.plans import PERSONAL_CLASSES, Plan, Policies, Reasons, digest
-from gateway.core.disclosure.treatments import DROP, Drop, Exists, describe, leq
-from gateway.core.records.model import Capability, FieldClass, SubjectKind
+from gateway.core.disclosure.surroundings import surroundings
+from gateway.core.disclosure.treatments import DROP, Exists, describe, leq
+from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind
 
 Key = tuple[str, str, str, SubjectKind]
 """Of a plan: dataset, tier, purpose, kind."""
@@ -40,11 +40,13 @@ class CellChange(Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
     before: str
     after: str
     widens: bool
+    identifies: bool = False
+    """By its type the field is, or was, about persons, whatever its class says."""
 
     @property
     def personal(self) -> bool:
         """Whether the field is, or was, about persons; an unclassified one may be."""
-        return bool({self.class_, self.was_class} & _PERSONAL)
+        return self.identifies or bool({self.class_, self.was_class} & _PERSONAL)
 
 
 class RightChange(Struct, frozen=True, kw_only=True, rename={"class_": "class"}):
@@ -58,11 +60,13 @@ class RightChange(Struct, frozen=True, kw_only=True, rename={"class_": "class"})
     class_: FieldClass
     capability: Capability
     gained: bool
+    identifies: bool = False
+    """By its type the field is, or was, about persons, whatever its class says."""
 
     @property
     def personal(self) -> bool:
         """Whether the field is about persons."""
-        return self.class_ in _PERSONAL
+        return self.identifies or self.class_ in _PERSONAL
 
 
 _PERSONAL: Final[frozenset[FieldClass | None]] = frozenset({*PERSONAL_CLASSES, "U"})
@@ -125,7 +129,7 @@ class Effect(Struct, frozen=True, kw_only=True):
         }
 
 
-PLAN_AREAS: Final = frozenset({"plan", "gate", "rows", "obligation", "budget", "basis", "end", "other"})
+PLAN_AREAS: Final = frozenset({"plan", "gate", "envelope", "summary", "shape", "rows", "obligation", "budget", "basis", "end", "other"})
 
 
 def effect(old: Policies | None, new: Policies) -> Effect:
@@ -138,10 +142,11 @@ def effect(old: Policies | None, new: Policies) -> Effect:
     for key in sorted({*before, *after}):
         was, now = before.get(key), after.get(key)
         if was is not None and now is not None and was.plan_hash == now.plan_hash and was.reasons.keys() == now.reasons.keys():
-            others += _surroundings(key, was, now)
+            others += _around(key, was, now)
             continue
-        found, changed = list(_cells(key, was, now)), list(_rights(key, was, now))
-        around = list(_surroundings(key, was, now))
+        about = _about(key, old, new)
+        found, changed = list(_cells(key, was, now, about)), list(_rights(key, was, now, about))
+        around = list(_around(key, was, now))
         if not (found or changed or around or any(_concerns(text, key[0]) for text in texts)):
             around.append(_other(key, "other", "compiled otherwise", None, None, "widens", personal=True))
         cells += found
@@ -167,7 +172,15 @@ def plans_of(policies: Policies | None) -> dict[Key, Plan]:
     return {(*name, kind): plan for name, held in policies.plan_sets.items() for kind, plan in held.plans.items()}
 
 
-def _cells(key: Key, was: Plan | None, now: Plan | None) -> Iterator[CellChange]:
+def _about(key: Key, *versions: Policies | None) -> frozenset[str]:
+    """The fields of a plan that are about persons by their type, in one of two versions."""
+    held = [version.catalogue.datasets.get(DatasetId(key[0])) for version in versions if version is not None]
+    return frozenset(
+        name for one in held if one is not None for name, field in one.fields.items() if least_class(field, key[3]) is not None
+    )
+
+
+def _cells(key: Key, was: Plan | None, now: Plan | None, about: frozenset[str]) -> Iterator[CellChange]:
     dataset, tier, purpose, kind = key
     for name, one, other in _both(was, now):
         before, after = (cell.treatment if cell is not None else DROP for cell in (one, other))
@@ -183,10 +196,11 @@ def _cells(key: Key, was: Plan | None, now: Plan | None) -> Iterator[CellChange]
                 before=describe(before),
                 after=describe(after),
                 widens=not leq(after, before),
+                identifies=name in about,
             )
 
 
-def _rights(key: Key, was: Plan | None, now: Plan | None) -> Iterator[RightChange]:
+def _rights(key: Key, was: Plan | None, now: Plan | None, about: frozenset[str]) -> Iterator[RightChange]:
     dataset, tier, purpose, kind = key
     for name, one, other in _both(was, now):
         before, after = (frozenset(cell.capabilities) if cell is not None else frozenset() for cell in (one, other))
@@ -200,6 +214,7 @@ def _rights(key: Key, was: Plan | None, now: Plan | None) -> Iterator[RightChang
                 class_=_class(one, other),
                 capability=capability,
                 gained=capability in after,
+                identifies=name in about,
             )
 
 
@@ -218,88 +233,18 @@ def _class(one: Reasons | None, other: Reasons | None) -> FieldClass:
 
 # --- around the cells -------------------------------------------------------------------------------------------------
 
-_GATE: Final[Mapping[str, Compare]] = {
-    "minors": scale(False, True),
-    "vouched_negative": scale(False, True),
-    "onward": scale(False, True),
-    "flags": more,
-    "requires": more,
-}
-_OWED: Final[Mapping[str, Compare]] = {
-    "audit": scale(*reversed(AUDITS)),
-    "case_ref": scale("required", "none"),
-    "max_rows": at_most,
-    "max_rows_day": at_most,
-    "min_k": at_least,
-    "cache": scale(*reversed(CACHES)),
-}
-"""What is not named here (another rate class, another licence) is not provably stricter."""
 
-
-def _surroundings(key: Key, was: Plan | None, now: Plan | None) -> Iterator[Alteration]:
-    """How a plan's gate, rows, obligations, budgets, grounds and end differ."""
+def _around(key: Key, was: Plan | None, now: Plan | None) -> Iterator[Alteration]:
+    """A plan more or less, or how its members differ."""
     if was is None or now is None:
         held = now if now is not None else was
         personal = held is not None and held.personal
         yield _other(key, "plan", "removed" if now is None else "added", None, None, when(now is None), personal=personal)
         return
     personal = was.personal or now.personal
-    for area, one, other, known in (("gate", was.gate, now.gate, _GATE), ("obligation", was.obligations, now.obligations, _OWED)):
-        for member in one.__struct_fields__:
-            before, after = getattr(one, member), getattr(other, member)
-            if before != after:
-                compare = known.get(member)
-                direction = compare(before, after) if compare is not None else "widens"
-                yield _other(key, area, member, said(before), said(after), direction, personal=personal)
-    if was.rows != now.rows:
-        narrows = narrower_rows(msgspec.to_builtins(was.rows), msgspec.to_builtins(now.rows))
-        yield _other(key, "rows", "rows", said(was.rows), said(now.rows), when(narrows), personal=personal)
-    for name in sorted({*was.budgets, *now.budgets}):
-        before, after = was.budgets.get(name), now.budgets.get(name)
-        if before != after:
-            yield _other(key, "budget", name, said(before), said(after), at_most(before, after), personal=personal)
-    if was.basis != now.basis:
-        grounds, grounds_now = ("、".join(said(ground) for ground in plan.basis) for plan in (was, now))
-        yield _other(key, "basis", "rule", grounds, grounds_now, every_ground(was.basis, now.basis), personal=personal)
-    for name, own, own_now in _grounds(was, now):
-        yield _other(key, "basis", name, "、".join(own), "、".join(own_now), when(set(own) <= set(own_now)), personal=personal)
-    if was.valid_until != now.valid_until:
-        direction = at_most(was.valid_until, now.valid_until)
-        yield _other(key, "end", "valid until", _moment(was.valid_until), _moment(now.valid_until), direction, personal=personal)
-
-
-def _grounds(was: Plan, now: Plan) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Of each field shown on both sides the grounds of its own line, beside those of the rule."""
-    rule, rule_now = ({basis.text for basis in plan.basis} for plan in (was, now))
-    for name, one, other in _both(was, now):
-        if one is None or other is None or isinstance(one.treatment, Drop) or isinstance(other.treatment, Drop):
-            continue
-        own = tuple(text for text in one.basis if text not in rule)
-        own_now = tuple(text for text in other.basis if text not in rule_now)
-        if own != own_now:
-            yield name, own, own_now
-
-
-def narrower_rows(before: object, after: object) -> bool:
-    """Whether a row rule is, as it is written, the old one AND something: each of its conditions still stands. None: all rows."""
-    return _conjuncts(before) <= _conjuncts(after)
-
-
-def _conjuncts(rule: object) -> frozenset[str]:
-    """The conditions that must all hold, each as canonical text."""
-    if rule is None:
-        return frozenset()
-    members = rule.get("parts") if isinstance(rule, dict) and rule.get("type") == "all" else None
-    if members is None and isinstance(rule, dict) and len(rule) == 1:
-        members = rule.get("all")
-    if isinstance(members, list | tuple):
-        return frozenset().union(*(_conjuncts(member) for member in members))
-    return frozenset({said(rule)})
+    for found in surroundings(was, now):
+        yield _other(key, *found, personal=personal)
 
 
 def _other(key: Key, area: str, what: str, before: str | None, after: str | None, direction: Direction, *, personal: bool) -> Alteration:
     return Alteration(area=area, place="/".join(key), what=what, before=before, after=after, direction=direction, personal=personal)
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -9,7 +9,6 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.core.disclosure.alterations import said
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies, Reasons
 from gateway.core.disclosure.tiers import TIER_ORDER, TIERS
@@ -28,6 +27,7 @@ from gateway.core.disclosure.treatments import (
     leq,
     rank,
 )
+from gateway.core.disclosure.wording import said
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind
 

@@ -10,12 +10,16 @@ from itertools import product
 from typing import Final
 
 from gateway.core.disclosure.fitting import bands_ascend
+from gateway.core.disclosure.obligations import LOOKED_UP
+from gateway.core.disclosure.personal import misclassed
 from gateway.core.disclosure.plans import SHARING_TIERS
 from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, Rule, line_naming
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIERS
+from gateway.core.disclosure.treatments import DROP, Drop
 from gateway.core.errors import PolicyError
-from gateway.core.records.catalogue import Catalogue, Licence
+from gateway.core.records.basis import in_force
+from gateway.core.records.catalogue import COUNTED, Catalogue, Licence
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
 from gateway.core.records.policy_file import line_of
 
@@ -33,7 +37,7 @@ def names(
     """
     seen: dict[str, Rule] = {}
     for dataset in catalogue.datasets.values():
-        yield from _dataset_names(dataset, files)
+        yield from _dataset_names(catalogue, dataset, files)
         for rule in rules[dataset.id]:
             if rule.id in seen:
                 yield fault_at(
@@ -49,14 +53,20 @@ def names(
     yield from _file_names(catalogue, texts, files, day)
 
 
-def _dataset_names(dataset: Dataset, files: Mapping[str, bytes]) -> Iterator[PolicyError]:
+def _dataset_names(catalogue: Catalogue, dataset: Dataset, files: Mapping[str, bytes]) -> Iterator[PolicyError]:
     path = f"datasets/{dataset.id}.toml"
+    if dataset.category == "blacklist" and catalogue.list_of(dataset.id) is None:
+        detail = f"{dataset.id} burdens its subjects by a list, and no list is built from it"
+        line = line_of(files[path], ("dataset", "category"))
+        yield PolicyError(detail, code="policy-S10", file=path, line=line, hint="write lists/*.toml with its legal basis")
     for name, described in dataset.fields.items():
         wrong = None
         if name == "summary":
             wrong = "the name `summary` is taken by what stands for a held text"
         elif described.bands and not bands_ascend(described.bands):
             wrong = "`bands` are numbers, each above the one before it"
+        else:
+            wrong = misclassed(described, dataset.subject_kinds)
         if wrong:
             line = line_of(files[path], ("fields", name))
             yield PolicyError(f"{name}: {wrong}", code="policy-S10", file=path, line=line, field=name, hint="mend the field")
@@ -95,6 +105,9 @@ def _rule_names(
             )
     for name in rule.basis:
         yield from _ground(dataset, rule, name, "basis", None, day)
+    if not isinstance(rule.classes.get("U", DROP), Drop):
+        hint = "give its fields a class; what has none is dropped"
+        yield fault_at(rule, "policy-S2", "a rule shows unclassified fields: it may only drop them", key="class", hint=hint)
     yield from _rows(dataset, rule)
     named = rule.obligations.rate_class
     if named is not None and named not in texts.rate_classes:
@@ -128,6 +141,9 @@ def _rule_fields(dataset: Dataset, rule: Rule, day: date | None) -> Iterator[Pol
         if described is None:
             yield fault_at(rule, "policy-S10", f"{dataset.id} has no field {name}", key=key, field=name, hint="see [fields] of the dataset")
             continue
+        if line.budget is not None and (name != LOOKED_UP or "natural" not in rule.kinds):
+            detail = f"a budget on {name}: only look-ups of natural persons by {LOOKED_UP} are counted"
+            yield fault_at(rule, "policy-S10", detail, key=key, field=name, hint="take `budget` out")
         for ground in line.basis:
             yield from _ground(dataset, rule, ground, key, name, day)
         if line.treatment is None and not (line.allow or line.deny):
@@ -173,6 +189,16 @@ def _file_names(catalogue: Catalogue, texts: DisclosureFiles, files: Mapping[str
         for basis in purpose.basis:
             if wrong := dead(basis, day):
                 yield fault("purposes.toml", name, f"purpose {name}: its basis is {wrong}", "name a ground in force")
+        if purpose.retention in COUNTED and set(purpose.tiers) - {"public"}:
+            detail = f"purpose {name}: {purpose.retention} is for what nobody is known by"
+            yield fault("purposes.toml", name, detail, "name a retention of what is personal")
+    for each in catalogue.lists.values():
+        path = f"lists/{each.id}.toml"
+        if day is not None and not in_force(each.legal_basis, day):
+            yield fault(path, "legal_basis", f"list {each.id}: no law of its legal basis is in force", "name a ground in force")
+        for member, grounds in (("households", each.households), ("persons", each.persons)):
+            if day is not None and grounds and not in_force(grounds, day):
+                yield fault(path, member, f"list {each.id}: no ground of `{member}` is in force", "name a ground in force, or false")
     for redline in texts.redlines.redlines:
         for tier in redline.except_:
             if tier not in TIERS:

@@ -13,6 +13,10 @@ Audit = Literal["none", "count", "call", "subject"]
 AUDITS: Final[tuple[Audit, ...]] = ("none", "count", "call", "subject")
 Cache = Literal["public", "private", "no-store"]
 CACHES: Final[tuple[Cache, ...]] = ("public", "private", "no-store")
+LOOKED_UP: Final = "id_no"
+"""The field by which a natural person is looked up: the only one that a budget is spent for."""
+LOOKUPS_A_DAY: Final = 200
+"""Look-ups a day for an organisation where the rule names no number."""
 
 
 class Obligations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,15 +23,7 @@ from msgspec import Struct
 from gateway.core.disclosure import checks, naming
 from gateway.core.disclosure.cases import check_cases, read_cases
 from gateway.core.disclosure.compiling import Compiler
-from gateway.core.disclosure.plans import (
-    Gate,
-    Plan,
-    PlanSet,
-    Policies,
-    Reasons,
-    Step,
-    digest,
-)
+from gateway.core.disclosure.plans import Plan, Policies, digest
 from gateway.core.disclosure.residual import DEFAULT_K, Residual, residuals
 from gateway.core.disclosure.rules import (
     read_disclosure_files,
@@ -98,14 +90,16 @@ def check_policies(
     errors += overlaps
     if errors:
         return Checked(policies=None, errors=tuple(errors), warnings=())
-    compiler = Compiler(texts, _law_digest(files))
+    compiler = Compiler(texts, catalogue, _law_digest(files))
     plans: dict[tuple[DatasetId, str, str], dict[SubjectKind, Plan]] = {}
     for (name, tier, purpose, kind), rule in cells.items():
         plan = compiler.plan(catalogue.datasets[name], tier, purpose, kind, rule)
         plans.setdefault((name, tier, purpose), {})[kind] = plan
     by_dataset = {name: [plan for (of, _, _), kinds in plans.items() if of == name for plan in kinds.values()] for name in rules}
     for name, of_dataset in by_dataset.items():
-        errors += checks.plans(catalogue.datasets[name], of_dataset, {rule.id: rule for rule in rules[name]}, texts)
+        by_id = {rule.id: rule for rule in rules[name]}
+        errors += checks.plans(catalogue.datasets[name], of_dataset, by_id, texts)
+        errors += () if in_force else checks.owed(of_dataset, by_id)
     figures, few, doubtful = residuals(catalogue.datasets, [plan for kinds in plans.values() for plan in kinds.values()], residual_k)
     errors += () if in_force else few
     warnings = (*naming.uncovered(catalogue, rules, texts, cells, paths), *doubtful)
@@ -142,17 +136,3 @@ def _law_digest(files: Mapping[str, bytes]) -> str:
     texts = {path: dict(PolicyFile(path, files[path]).values) for path in paths}
     texts["catalogue.toml"].pop("licences", None)  # they decide nothing of what is shown; a plan has the id of its own
     return digest(texts)
-
-
-__all__ = [
-    "Checked",
-    "Gate",
-    "Plan",
-    "PlanSet",
-    "Policies",
-    "Reasons",
-    "Step",
-    "check_policies",
-    "compile_policies",
-    "files_digest",
-]

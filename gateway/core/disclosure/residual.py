@@ -3,8 +3,9 @@
 Rules: callers put together what their tier shows: the other fields of a plan, and plans of the same tier that share a clear `link_key`.
 Counted is one city, for that is what an attacker knows: eight divisions, 24,000 days of birth of the living adults, a thousand numbers a
 day, one value of the check character in eleven. Exact for citizen numbers and phones, so that too few is an error; for names, addresses
-and codes a typical figure. A fact that says what it is derived from tells only of that; any other tells of everybody in the record. The
-figures are of the policy alone: this room must not see a value.
+and codes a typical figure. A fact that says what it is derived from tells only of that; any other tells of everybody in the record. A date
+or whole number about persons may be a birthday, a truth or short word a sex, unless the field says what it `tells`; labels decide
+nothing, for they can change without anybody's asking. The figures are of the policy alone: this room must not see a value.
 """
 
 import re
@@ -33,8 +34,13 @@ BLOCKS: Final = 10
 _DAYS: Final = {"none": BIRTHDAYS, "decade": 3652, "year": 365, "month": 30, "date": 1}
 _SCALE: Final = ("none", "decade", "year", "month", "date")
 _EXACT: Final = frozenset({"id_no", "mobile", "phone"})
-_BIRTH: Final = re.compile("birth|出生|年龄|(?:^|_)age(?:$|_)")
-_SEX: Final = re.compile("(?:^|_)sex(?:$|_)|gender|性别")
+_BIRTH: Final = re.compile("birth|(?:^|_)(?:age|born|dob)(?:$|_)")
+_SEX: Final = re.compile("(?:^|_)sex(?:$|_)|gender")
+"""Names of fields, which cannot change unseen."""
+_FEW: Final = 3
+"""Values of an enumeration that may be the sexes, `unknown` among them."""
+_WORD: Final = 8
+"""Characters of a text that may be no more than one word."""
 
 
 class Residual(Struct, frozen=True, kw_only=True):
@@ -167,32 +173,48 @@ def _facts_of(dataset: Dataset, described: Field, cell: Reasons) -> Iterator[_Fa
 def _told(described: Field, cell: Reasons) -> Iterator[tuple[str, int]]:
     """What a shown value says of a person: when it was born, which sex it has, where it belongs."""
     base = described.type.partition("(")[0]
-    words = f"{described.name} {described.label}"
-    treatment = cell.treatment
-    derived = bool(described.derived_from)
-    if base in ("date", "int") and (derived or _BIRTH.search(described.name) or _BIRTH.search(described.label)):
+    treatment, personal = cell.treatment, cell.class_ in PERSONAL_CLASSES
+    derived, clear = bool(described.derived_from), isinstance(cell.treatment, Clear)
+    if _may_tell_birth(described, base, personal=personal):
         level = _birth(base, treatment)
         if level:
             yield "birth", level
-    elif (_SEX.search(words) or _SEX.search(described.label)) and isinstance(treatment, Clear):
+    elif _may_tell_sex(described, base, personal=personal) and clear:
         yield "sex", 1
-    elif base in ("division", "address") and cell.class_ in PERSONAL_CLASSES:
-        if isinstance(treatment, Clear):
+    elif base in ("division", "address") and personal:
+        if clear:
             yield "division", 6
         elif isinstance(treatment, Generalise) and isinstance(treatment.to, int):
             yield "division", treatment.to
-    elif derived and isinstance(treatment, Clear):
+    elif derived and clear:
         if described.values:
             yield f"split {described.name}", len(described.values)
         elif base == "bool":
             yield f"split {described.name}", 2
         elif base not in ("decimal", "division", "address"):
             yield "whole", 1
+    elif described.values and personal and clear and described.tells is None:
+        yield f"split {described.name}", len(described.values)
+
+
+def _may_tell_birth(described: Field, base: str, *, personal: bool) -> bool:
+    if described.tells is not None:
+        return described.tells == "birth"
+    return base in ("date", "instant", "int") and (personal or bool(described.derived_from) or _BIRTH.search(described.name) is not None)
+
+
+def _may_tell_sex(described: Field, base: str, *, personal: bool) -> bool:
+    if described.tells is not None or described.derived_from:
+        return described.tells == "sex" or (described.tells is None and _SEX.search(described.name) is not None)
+    if _SEX.search(described.name):
+        return True
+    word = base == "string" and described.link_key is None and described.length is not None and described.length <= _WORD
+    return personal and (base == "bool" or word or 0 < len(described.values) <= _FEW)
 
 
 def _birth(base: str, treatment: Treatment) -> int:
     if isinstance(treatment, Clear):
-        return _SCALE.index("date" if base == "date" else "year")
+        return _SCALE.index("year" if base == "int" else "date")
     if isinstance(treatment, Generalise):
         return _SCALE.index(str(treatment.to)) if axis(treatment) == "date" else _SCALE.index("decade")
     return 0
@@ -237,7 +259,7 @@ def _candidates(described: Field, plan: Plan, treatment: Treatment, known: _Know
         return 1, sources
     splits = 1
     for (about, what), (level, source) in known.items():
-        if what.startswith("split ") and about == described.name:
+        if what.startswith("split ") and about in (described.name, "") and source != own:
             splits *= level
             sources.append(source)
     birth, sex, division = most("birth"), most("sex"), most("division")

@@ -247,7 +247,10 @@ def closed_gate(
     The record must have been loaded with the columns of the plan. Without attributes the territory is not asked.
     """
     try:
-        closed = row_gate(record, plan, now) or standing(record, plan, policies, now).closed
+        closed = row_gate(record, plan, now)
+        if closed is None or closed == "policy-expired":  # where it is the catalogue's law that has ended, that is said
+            lawful = standing(record, plan, policies, now).closed
+            closed = lawful if closed is None or lawful == "legality" else closed
         if plan.tier == "public":
             attributes = NOBODY if plan.rows is not None else None
         if closed is None and attributes is not None and not _reached(record, record.raw.open(), plan, policies, attributes):

@@ -50,6 +50,16 @@ FIELD_TYPE = re.compile(
 """The closed list of policy.md §4."""
 
 
+RETENTION: Mapping[str, str] = MappingProxyType(
+    {"audit.personal": "P5Y", "audit.count": "P6M", "audit.network": "P6M", "disclosure.personal": "P3Y"}
+)
+"""What the house keeps about itself, and for how long at least: who asked about persons (provincial credit regulations), counters and
+network log (Cybersecurity Law, article 21), what was given to others (Personal Information Protection Law, article 56)."""
+COUNTED: frozenset[str] = frozenset({"audit.count", "audit.network"})
+"""Kept without anybody's name: too short for a purpose under which persons are asked about."""
+_LONGEST_MONTH = 31
+
+
 class Edition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """An edition of the national catalogue; `until` is its last day, once superseded."""
 
@@ -178,6 +188,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     synonyms: tuple[str, ...] = ()
     link_key: str | None = None
     derived_from: tuple[str, ...] = ()
+    tells: Literal["birth", "sex", "nothing"] | None = None
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
@@ -287,7 +298,19 @@ def _read_periods(files: Mapping[str, bytes]) -> PeriodTable:
         if not ceiling.start or not ceiling.categories:
             raise file.error("a ceiling without start or category", "ceilings", index)
     retention = file.convert(file.table("retention"), dict[IdText, DurationText], "retention")
+    for name, kept in retention.items():
+        _check_retention(file, name, kept)
     return PeriodTable(rules=tuple(rules.values()), ceilings=tuple(ceilings.values()), retention=MappingProxyType(retention))
+
+
+def _check_retention(file: PolicyFile, name: str, kept: str) -> None:
+    """No audit data is kept for less than the law asks; what nobody reads is refused."""
+    least = RETENTION.get(name)
+    if least is None:
+        raise file.error(f"nothing is kept under the name `{name}`", "retention", name, hint=f"one of {', '.join(RETENTION)}")
+    (months, days), (needed, _) = duration_parts(kept), duration_parts(least)
+    if months + days // _LONGEST_MONTH < needed:
+        raise file.error(f"`{name}` is kept for at least {least}", "retention", name, hint="policies/README.md names the laws")
 
 
 def _check_clock(file: PolicyFile, clock: Clock, rule: str, *path: str | int) -> None:
@@ -362,7 +385,7 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
         name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
         unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text,
         values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail,
-        bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from,
+        bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from, tells=text.tells,
     )
 
 

@@ -89,6 +89,8 @@ class Field(Struct, frozen=True, kw_only=True):
     """Further headers under which departments send this column."""
     link_key: str | None = None
     derived_from: tuple[str, ...] = ()
+    tells: Literal["birth", "sex", "nothing"] | None = None
+    """What a value says of its person beside itself; None: as its class and type suggest (`core/disclosure/residual`)."""
     label_en: str | None = None
 
     @property

@@ -23,7 +23,7 @@ field.uscc = {{ treatment = "clear" }}
 field.id_no = {{ treatment = {{ do = "keep", first = 6 }} }}
 rows = {{ within = ["region", "$grant.regions"] }}
 basis = ["gx"]
-obligations = {{ audit = "call", cache = "no-store" }}
+obligations = {{ audit = "subject", cache = "no-store" }}
 """
 
 

@@ -6,8 +6,9 @@ from itertools import product
 
 import pytest
 
-from gateway.core.disclosure.effect import Effect, effect, narrower_rows
+from gateway.core.disclosure.effect import Effect, effect
 from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.surroundings import narrower_rows
 from tests.core.disclosure.making import shipped
 from tests.core.disclosure.small import NOTICES, REDLINES, small, small_files
 

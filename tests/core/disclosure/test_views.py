@@ -523,6 +523,7 @@ def test_a_pseudonym_is_made_by_the_key_of_the_recipient() -> None:
     files = bent(
         f"datasets/{PENALTIES}.toml",
         ('field.legal_representative = { treatment = "surname" }', 'field.legal_representative = { treatment = "pseudonym" }'),
+        ('obligations = { audit = "call", rate_class = "partner"', 'obligations = { audit = "subject", rate_class = "partner"'),
     )
     policies = compile_policies(files, version=1, today=TODAY)
     plan = plan_of(PENALTIES, *PARTNER, "legal", policies)
