@@ -52,6 +52,7 @@ def folder(dataset: str) -> Folder:
         of = tree.get("dataset") if path.startswith("lists/") else path[9:-5] if path.startswith("datasets/") else dataset
         if of == dataset:
             kept[path] = tree
+    kept["catalogue.toml"]["licences"] = {"open-data": {"title": "开放数据", "url": "https://credit.example/licence", "strictness": 1}}
     ways = kept["redlines.toml"]["exceptions"]
     kept["redlines.toml"]["exceptions"] = [way for way in ways if way["field"].startswith(f"{dataset}.")]
     return kept

@@ -59,6 +59,7 @@ ENTRIES: Final[dict[str, tuple[str, tuple[str | int, ...]]]] = {
     "edition": ("catalogue.toml", ("editions", "2024")),
     "item": ("catalogue.toml", ("items", 4)),
     "measure": ("catalogue.toml", ("measures", 0)),
+    "licence": ("catalogue.toml", ("licences", "open-data")),
     "list": ("lists/honours.toml", ()),
     "redline": ("redlines.toml", ("redlines", 1)),
     "exception": ("redlines.toml", ("exceptions", 0)),
