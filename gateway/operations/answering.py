@@ -22,7 +22,7 @@ from gateway.operations.asking import Answer, Language
 from gateway.operations.effort import Effort
 from gateway.operations.reaching import Gates, gates_of, licence_of, owed_of
 from gateway.services import Services
-from gateway.store import feed
+from gateway.store import feed, renderings
 from gateway.store.feed import FIRST_VERSION, Head
 from gateway.store.reads import moment_of
 
@@ -47,6 +47,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     effort: Effort
     gates: Gates = ()
     """What the caller reaches, as the store asks it; of no meaning for the public."""
+    whole: bool = True
+    """What the caller's plan set was told is everything that it is shown; else its feed has not begun, or its first walk goes on."""
 
     @property
     def origin(self) -> str:
@@ -83,14 +85,15 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
     """
     moment = moment_of(services.store.reads)
     key = (services.policies, caller.plan_tier, caller.purpose)
-    held: tuple[Policies, Forms, Head] | None = moment.known.get(key) if moment is not None else None
+    held: tuple[Policies, Forms, Head, bool] | None = moment.known.get(key) if moment is not None else None
     if held is None:
         policies = await services.policies.fresh()
         forms = forms_of(policies, caller.plan_tier, caller.purpose)
-        held = policies, forms, await feed.head(services.store.reads, forms.name)
+        head = await feed.head(services.store.reads, forms.name)
+        held = policies, forms, head, caller.open or await renderings.is_whole(services.store.reads, forms.name)
         if moment is not None:
             moment.known[key] = held
-    policies, forms, head = held
+    policies, forms, head, whole = held
     gates: Gates = ()
     if not caller.open:
         forms = forms_for(policies, caller)
@@ -109,6 +112,7 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         language=language,
         effort=Effort(services.settings.query_timeout_s),
         gates=gates,
+        whole=whole,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.core.disclosure.seats import Seat, moved, unpacked
 from gateway.core.publication import changes as telling
 from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes
 from gateway.core.publication.flat import Table
@@ -36,6 +37,8 @@ class Cause(Struct, frozen=True, gc=False):
 
 CLOCK = Cause()
 POLICY = Cause("policy")
+_REMOVED = "removed"
+"""What is told of a record that left a caller's reach alone."""
 
 
 class Before(Struct, frozen=True, kw_only=True):
@@ -69,8 +72,10 @@ class _Feeding:
         self._now = instant(now)
         self._tell_at = instant(telling.telling(now))
         self._items: list[tuple[str, str, Cause, Shown | ToBeTold, str | None]] = []
-        self._left: list[tuple[str, str, str, str, str | None, str]] = []
+        self._left: list[tuple[str, str, str, str, str, str | None, str]] = []
         self._silent: list[str] = []
+        self._moved: dict[str, Row] = {}
+        self._seats: list[tuple[str, Seat, int]] = []
 
     def come(self, record_id: str, cause: Cause, made: Shown | ToBeTold) -> None:
         """A record is shown for the first time."""
@@ -80,20 +85,42 @@ class _Feeding:
         """Parts of a record are shown otherwise."""
         self._items.append(("mod", record_id, cause, made, ",".join(paths) or None))
 
+    def move(self, record_id: str, cause: Cause, made: ToBeTold, before: Row, *, told: bool) -> None:
+        """A record lies elsewhere: who reached it there and does not here is told that it left; `told`: others hear of a change."""
+        self._moved[record_id] = before
+        if not told:
+            self._items.append(("move", record_id, cause, made, None))
+
     def keep_silent(self, record_id: str) -> None:
         """A record that this plan set shows to whoever asks for it, and tells nobody of: it has the number of the latest item."""
         self._silent.append(record_id)
 
     def leave(self, record_id: str, cause: Cause, row: Row) -> None:
         """A record that was shown is not any more."""
-        self._left.append((record_id, self._tell_at, row.dataset, row.category, row.list, telling.removal_reason(cause.op, cause.reason)))
+        reason = telling.removal_reason(cause.op, cause.reason)
+        self._left.append((record_id, "del", self._tell_at, row.dataset, row.category, row.list, reason))
+        if "seat" in row._fields:
+            self._seats.append((record_id, unpacked(row.seat), 0))
 
     async def write(self, tx: Transaction) -> dict[str, int]:
         """Put the items in; the number that each record has now."""
         left = [row[0] for row in self._left]
         await feed.forget(tx, self._plan_set, left)
-        await feed.wait_no_more(tx, self._plan_set, left + [record_id for op, record_id, *_ in self._items if op == "add"])
+        await feed.tell_again(tx, self._plan_set, left)
+        await feed.wait_no_more(tx, self._plan_set, left)
+        await feed.come_back(tx, self._plan_set, [record_id for op, record_id, *_ in self._items if op == "add"])
         await feed.await_telling(tx, self._plan_set, self._left)
+        numbers = await self._write_items(tx)
+        moved = [(record_id, unpacked(row.seat), numbers[record_id]) for record_id, row in self._moved.items()]
+        await feed.leave(tx, self._plan_set, self._seats + moved)
+        await feed.await_leaving(
+            tx,
+            self._plan_set,
+            [(record_id, "left", self._tell_at, row.dataset, row.category, row.list, _REMOVED) for record_id, row in self._moved.items()],
+        )
+        return numbers
+
+    async def _write_items(self, tx: Transaction) -> dict[str, int]:
         if not self._items and not self._silent:
             return {}
         head = await feed.head(tx, self._plan_set)
@@ -161,14 +188,14 @@ def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, a
 
 
 async def _keep_told(
-    tx: Transaction, form: Forms, causes: Mapping[str, Cause], now_told: Mapping[str, ToBeTold], told: Mapping[str, Row]
+    tx: Transaction, form: Forms, causes: Mapping[str, Cause], now_told: Mapping[str, ToBeTold], known: Mapping[str, Row]
 ) -> None:
     """The feed of a bound plan set, and what it was told."""
     feeding = _Feeding(form.name, tx.now)
     gone: list[str] = []
     kept: dict[str, ToBeTold] = {}
     for record_id, cause in causes.items():
-        made, before = now_told.get(record_id), told.get(record_id)
+        made, before = now_told.get(record_id), known.get(record_id)
         if made is None:
             if before is not None:
                 gone.append(record_id)
@@ -177,18 +204,22 @@ async def _keep_told(
         if before is None:
             feeding.come(record_id, cause, made)
         else:
-            if before.digest != made.digest or before.list != made.list:
+            told = before.digest != made.digest or before.list != made.list
+            if told:
                 paths = telling.changed_parts(before.digest, made.digest)
                 feeding.change(record_id, cause, made, sorted({*paths, "marks"}) if before.corrected != made.corrected else paths)
-            elif before.valid_until == made.valid_until and before.amended == made.amended:
+            elif (before.valid_until, before.amended, before.seat) == (made.valid_until, made.amended, made.seat):
                 continue
+            if before.seat != made.seat and moved(unpacked(before.seat), unpacked(made.seat)):
+                feeding.move(record_id, cause, made, before, told=told)
             gone.append(record_id)
         kept[record_id] = made
     numbers = await feeding.write(tx)
     rows = [
         (
             form.name, record_id, made.dataset, made.category, made.list, made.digest, made.valid_until,
-            told[record_id].added_seq if record_id in told else numbers[record_id], made.amended, made.corrected, made.received_at,
+            known[record_id].added_seq if record_id in known else numbers[record_id], made.amended, made.corrected, made.received_at,
+            made.seat,
         )
         for record_id, made in kept.items()
     ]  # fmt: skip

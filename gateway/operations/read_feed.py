@@ -3,7 +3,8 @@
 Rules: a position is a stored number, no cursor; items name records and never contain them. A filter keeps policy changes and the
 removal of every record whose last item passed it. A position below the window is gone, one beyond the head never was. Waiting
 holds no transaction and ends with the first visible thing. There is no filter by subject, on purpose. Of what a
-bound plan set was told, a caller gets what its grants reach, under the same numbers.
+bound plan set was told, a caller gets what its grants reach, under the same numbers; a record that came within its reach
+is an `add` to it, one that left a `del`. Where a feed has only begun there is less, and nothing wrong.
 """
 
 import asyncio

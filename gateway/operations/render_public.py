@@ -2,13 +2,14 @@
 
 For each record that changed: its public View → rendered record, listing, CSV line; its subject's document; the names index; and one
 item in the feed of every plan set that was shown something new. The same for records whose time ran out, whose time came, and,
-after another policy, for all of them again, piece by piece.
+after another policy or when somebody new may read a feed (`feeding`), for all of them again, piece by piece.
 
 Rules:
 - a pass is prepared without a lock, off the event loop, and committed in one transaction only if no other pass was committed since
   (`generation`): any number of processes may run this. The reader moves in that transaction.
 - a subject is marked true only up to the change that its pass has read; what is committed meanwhile makes it stale, not wrong.
-- a removal takes away rendering, names and earlier items at once; its tombstone is told at the next full 30 seconds, in order of id.
+- a removal takes away rendering, names and earlier items at once; its tombstone is told at the next full 30 seconds, in order of id;
+  so is, to who reached it before, that a record moved.
 What is made stands in `core/publication/rendering`, how it is kept in `keep_renderings`. This story must not push anything to anybody.
 """
 
@@ -21,13 +22,15 @@ from datetime import datetime
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.seats import moved, unpacked
 from gateway.core.publication.changes import WINDOW, telling
 from gateway.core.publication.documents import instant
-from gateway.core.publication.forms import FED_TIERS, Forms, forms_of
+from gateway.core.publication.forms import Forms
 from gateway.core.publication.rendering import Made, Maker, Name, name_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of_body
 from gateway.core.records.model import Record, RecordId
 from gateway.core.records.periods import legal_day
+from gateway.operations.feeding import fed, in_use
 from gateway.operations.keep_renderings import CLOCK, POLICY, Before, Cause, keep
 from gateway.services import Services
 from gateway.store import changes as log
@@ -35,9 +38,8 @@ from gateway.store import feed, renderings, search
 from gateway.store.reads import Reads
 from gateway.store.records import load
 from gateway.store.renderings import ReaderState
-from gateway.store.store import Row
+from gateway.store.store import Row, Transaction
 
-PUBLIC = ("public", "open.read")
 CHUNK = 2000
 """Records a transaction: long enough to be cheap, short enough that no writer waits long."""
 IN_LOOP = 32
@@ -74,17 +76,11 @@ class _Found(Struct, frozen=True, kw_only=True):
     """Names in the index, by subject."""
 
 
-def fed(policies: Policies) -> tuple[Forms, ...]:
-    """The plan sets that have a sequence of changes: the public's first."""
-    pairs = {(tier, purpose) for _, tier, purpose in policies.plan_sets if tier in FED_TIERS}
-    return tuple(forms_of(policies, *pair) for pair in (PUBLIC, *sorted(pairs - {PUBLIC})))
-
-
 async def render_public(services: Services, *, limit: int = 5000) -> int:
     """Read at most `limit` changes and do what follows from them and from the clock; how much was done, 0 = nothing is left."""
     policies = await services.policies.fresh()
-    forms = fed(policies)
-    if await _new_policy(services, forms):
+    forms = await fed(services, policies)
+    if await _new_policy(services, policies, forms):
         return 1
     done = await tell(services, forms, until=services.clock())
     done += await _new_day(services, policies, forms)
@@ -105,7 +101,7 @@ async def settle(services: Services) -> None:
     """Read everything to its end, with due period ends; removals are told at once, under the next full 30 seconds (test mode)."""
     while await render_public(services):
         pass
-    await tell(services, fed(services.policies.current()), until=telling(services.clock()))
+    await tell(services, await fed(services, services.policies.current()), until=telling(services.clock()))
 
 
 async def lag(services: Services) -> int:
@@ -117,25 +113,40 @@ async def lag(services: Services) -> int:
 # --- policy, day, removals ---------------------------------------------------------------------------------------------
 
 
-async def _new_policy(services: Services, forms: Sequence[Forms]) -> bool:
-    """When another policy is in force: say so in the feeds it concerns, and begin to render everything again."""
+async def _new_policy(services: Services, policies: Policies, forms: Sequence[Forms]) -> bool:
+    """When another policy is in force, or feeds begin or end: say so in those it concerns, and begin to render everything again."""
     word = " ".join(f"{each.name}={each.tag}" for each in forms)
     if (await renderings.reader_state(services.store.reads)).plan == word:
         return False
+    using = await in_use(services, policies)
     async with services.store.transaction() as tx:
         state = await renderings.reader_state(tx)
         if state.plan == word or await services.policies.overtaken(tx):
             return True
-        before = dict(pair.split("=") for pair in (state.plan or "").split())
+        before = state.known
         for each in forms:
             if before.get(each.name, "").partition("@")[0] != each.tag.partition("@")[0]:
                 at = max((await feed.head(tx, each.name)).at, instant(tx.now))
                 seq = await tx.number(feed.counter(each.name))
                 await feed.add(tx, each.name, [(seq, "policy", at, None, None, None, None, None, str(each.version))])
+        names = {each.name for each in forms}
+        for name in sorted(before.keys() - names):
+            at = max((await feed.head(tx, name)).at, instant(tx.now))
+            await feed.close(tx, name, at, str(policies.version))
         await renderings.say(tx, renderings.PLAN_META, word)
-        await renderings.put_reader(tx, renderings.RERENDER, 0 if state.position else None)
+        await _say_used(tx, state, using)
+        again = 0 if state.position else None
+        new = names - before.keys() if again is not None else set()
+        await renderings.say(tx, renderings.BEGUN_META, " ".join(sorted(new | (state.begun & names))))
+        await renderings.put_reader(tx, renderings.RERENDER, again)
         await renderings.next_generation(tx, state.generation)
     return True
+
+
+async def _say_used(tx: Transaction, state: ReaderState, using: Iterable[tuple[str, str]]) -> None:
+    """Remember today as the last day of every feed that somebody may read."""
+    used = {**state.used, **dict.fromkeys(("/".join(pair) for pair in using), legal_day(tx.now).isoformat())}
+    await renderings.say(tx, renderings.USED_META, " ".join(f"{name}={day}" for name, day in sorted(used.items())))
 
 
 async def _new_day(services: Services, policies: Policies, forms: Sequence[Forms]) -> int:
@@ -154,9 +165,11 @@ async def _new_day(services: Services, policies: Policies, forms: Sequence[Forms
         work = _Work(causes=causes, subject_of=subject_of, upto=state.position, again=state.again, read=len(some))
         if not await _pass(services, policies, forms, state, work):
             return 1  # begun anew at the next call: the day is not yet done
+    using = await in_use(services, policies)
     async with services.store.transaction() as tx:
         for each in forms:
             await feed.prune(tx, each.name, instant(now - WINDOW))
+        await _say_used(tx, await renderings.reader_state(tx), using)
         await renderings.say(tx, renderings.DAY_META, today)
     return len(rows)
 
@@ -170,23 +183,35 @@ async def tell(services: Services, forms: Sequence[Forms], *, until: datetime) -
     async with services.store.transaction() as tx:
         for each in forms:
             waiting = await feed.pending(tx, each.name, instant(until))
-            if not waiting:
-                continue
-            at = (await feed.head(tx, each.name)).at
-            seq = await tx.number(feed.counter(each.name), len(waiting))
-            gone = [row.record_id for row in waiting]
-            await feed.forget(tx, each.name, gone)
-            await feed.wait_no_more(tx, each.name, gone)
-            await feed.add(
-                tx,
-                each.name,
-                [
-                    (number, "del", max(at, row.tell_at), row.record_id, row.dataset, row.category, row.list, row.reason, None)
-                    for number, row in enumerate(waiting, seq)
-                ],
-            )
-            told += len(waiting)
+            if waiting:
+                told += len(waiting)
+                await _tell(tx, each.name, waiting)
     return told
+
+
+async def _tell(tx: Transaction, plan_set: str, waiting: Sequence[Row]) -> None:
+    """Tell these removals of one plan set; that a record moved only if it lies elsewhere than who reached it knows."""
+    moves = [row.record_id for row in waiting if row.op == "left"]
+    seats = await feed.waiting_seats(tx, plan_set, moves)
+    now = {record_id: unpacked(row.seat) for record_id, row in (await renderings.told(tx, plan_set, moves)).items()} if moves else {}
+    nobody = [each for each in moves if each not in now or not any(moved(seat, now[each]) for seat in seats.get(each, ()))]
+    telling_now = [row for row in waiting if row.record_id not in set(nobody)]
+    await feed.forget(tx, plan_set, [row.record_id for row in telling_now if row.op == "del"])
+    await feed.wait_no_more(tx, plan_set, [row.record_id for row in waiting])
+    numbers: dict[str, int] = {}
+    if telling_now:
+        at = (await feed.head(tx, plan_set)).at
+        seq = await tx.number(feed.counter(plan_set), len(telling_now))
+        numbers = {row.record_id: number for number, row in enumerate(telling_now, seq)}
+        await feed.add(
+            tx,
+            plan_set,
+            [
+                (numbers[row.record_id], row.op, max(at, row.tell_at), row.record_id, row.dataset, row.category, row.list, row.reason, None)
+                for row in telling_now
+            ],
+        )
+    await feed.tell_left(tx, plan_set, list(numbers.items()), nobody)
 
 
 # --- one pass ----------------------------------------------------------------------------------------------------------
@@ -256,6 +281,8 @@ async def _prepare_and_commit(
             await renderings.put_reader(tx, renderings.READER, work.upto)
             if work.again != state.again:
                 await renderings.put_reader(tx, renderings.RERENDER, work.again)
+                if work.again is None and state.begun:
+                    await renderings.say(tx, renderings.BEGUN_META, "")
     except _Overtaken:
         return False
     return True
@@ -286,7 +313,8 @@ async def _find(source: Reads, forms: Sequence[Forms], state: ReaderState, work:
         held = await renderings.held(source, ids)
     told = {each.name: await renderings.told(source, each.name, ids) for each in forms[1:]}
     plans = [plan for each in forms for plan_set in each.plan_sets.values() for plan in plan_set.plans.values()]
-    columns = frozenset(name for plan in plans for name in plan.columns)
+    asked = frozenset(name for each in forms[1:] for form in each.by_dataset.values() for name in form.asked)
+    columns = asked.union(name for plan in plans for name in plan.columns)
     texts = frozenset(name for plan in plans for name in plan.whole_texts)
     return _Found(
         causes=causes,

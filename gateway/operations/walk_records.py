@@ -58,7 +58,7 @@ async def walk_records(
         scene.effort.take_your_time()
         return await _export(scene, ask, form, plan, source, chosen, owed=owed, shape=shape, name=name)
     position = ask.pages.position(scene.forms.tag)
-    snapshot, version, keys, back = scene.head.seq, scene.head.version, None, False
+    snapshot, version, keys, back = walking.snapshot_of(scene), scene.head.version, None, False
     if position is not None:
         snapshot, back = position.snapshot, position.back
         version, keys = str(position.keys[0]), tuple(str(key) for key in position.keys[1:])
@@ -120,7 +120,7 @@ async def _export(
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
         rendered = _rendered_steps(scene, plan, csv=csv_ready)
         return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen))
-    steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=scene.head.seq)
+    steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen))
 

@@ -27,6 +27,8 @@ from gateway.store.conditions import Condition
 
 SCAN = 500
 """Rows looked at in one step when a condition is decided on the document."""
+EVERYTHING = 2**53 - 1
+"""No number of a sequence is beyond it."""
 EXPORT = 1000
 """Rows in one step of an export."""
 
@@ -132,7 +134,7 @@ class Live:
 
 
 class Reached:
-    """Rows of who has no sequence of changes: whatever the gates reach, each made live; by id. Every page is of its own moment."""
+    """Rows of who has no (whole) sequence of changes: whatever the gates reach, each made live; by id. Every page is of its own moment."""
 
     def __init__(self, scene: Scene, subject_id: str | None = None) -> None:
         self._scene = scene
@@ -157,7 +159,12 @@ def source_of(scene: Scene, subject: SubjectId | None = None) -> Source:
     """Where this caller's rows come from."""
     if scene.public:
         return Rendered(scene)
-    return Live(scene, subject) if scene.forms.fed else Reached(scene, subject)
+    return Live(scene, subject) if scene.forms.fed and scene.whole else Reached(scene, subject)
+
+
+def snapshot_of(scene: Scene) -> int:
+    """The state that a walk begins in: rows that came later stay out, where that can be told."""
+    return scene.head.seq if scene.whole else EVERYTHING
 
 
 # --- walking -----------------------------------------------------------------------------------------------------------
@@ -273,7 +280,7 @@ async def everything(source: Source, plan: Plan, *, snapshot: int) -> AsyncItera
 
 async def told_rows(scene: Scene, *conditions: Condition) -> int | None:
     """About how many rows a bound caller would get, for a description: rounded down to fives; None where only a walk could tell."""
-    if not scene.forms.fed:
+    if not (scene.forms.fed and scene.whole):
         return None
     rows = await walks.told_count(scene.services.store.reads, scene.forms.name, conditions, gates=scene.gates)
     return rows - rows % 5

@@ -47,6 +47,7 @@ class TokenRow(Struct, frozen=True, kw_only=True):
 
 
 _FIND = sa.select(tokens).where(tokens.c.token_sha256 == sa.bindparam("token_sha256"), tokens.c.expires_at > sa.bindparam("at"))
+_TRIALS = sa.select(tokens.c.tier, tokens.c.access).where(tokens.c.jkt.is_(None), tokens.c.expires_at > sa.bindparam("at"))
 _DROP = sa.delete(tokens).where(tokens.c.expires_at <= sa.bindparam("at"))
 _REVOKE = sa.delete(tokens).where(tokens.c.app == sa.bindparam("of_app"))
 _REVOKE_ONE = sa.delete(tokens).where(tokens.c.token_sha256 == sa.bindparam("digest"), tokens.c.app == sa.bindparam("of_app"))
@@ -112,6 +113,11 @@ async def find(source: Reads | Transaction, token: str, now: datetime) -> TokenR
         issued_at=moment(row.issued_at),
         expires_at=moment(row.expires_at),
     )
+
+
+async def trials(source: Reads | Transaction, now: datetime) -> list[tuple[str, Access]]:
+    """Tier and access of every trial token that lives."""
+    return [(row.tier, _access.decode(row.access)) for row in await source.all(_TRIALS, {"at": stamp(now)})]
 
 
 async def revoke(tx: Transaction, token: str, app: str) -> int:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.core.callers.grants import Grant
 from gateway.store.reads import Reads, Row
 from gateway.store.store import Transaction, moment
-from gateway.store.tables import grants
+from gateway.store.tables import apps, grants
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Grant)
@@ -38,6 +38,12 @@ class GrantRow(Struct, frozen=True, kw_only=True):
 _ONE = sa.select(grants).where(grants.c.grant_id == sa.bindparam("which"))
 _ALL = sa.select(grants).order_by(grants.c.proposed_at, grants.c.grant_id)
 _ACTIVE = sa.select(grants).where(grants.c.app == sa.bindparam("which"), grants.c.state == "active").order_by(grants.c.grant_id)
+_IN_FORCE = (
+    sa.select(apps.c.tier, grants.c.body)
+    .select_from(grants.join(apps, apps.c.app == grants.c.app))
+    .where(grants.c.state == "active", apps.c.state == "active")
+    .order_by(grants.c.grant_id)
+)
 
 
 def digest_of(grant: Grant) -> str:
@@ -59,6 +65,11 @@ async def everything(source: Reads | Transaction) -> list[GrantRow]:
 async def active(source: Reads | Transaction, app: str) -> tuple[Grant, ...]:
     """What an app was granted and nobody ended; whether today lies in it is the grant's own business."""
     return tuple(_decoder.decode(row.body) for row in await source.all(_ACTIVE, {"which": app}))
+
+
+async def in_force(source: Reads | Transaction) -> list[tuple[str, Grant]]:
+    """Every grant that nobody ended, of every app that is not suspended, with the tier of its app."""
+    return [(row.tier, _decoder.decode(row.body)) for row in await source.all(_IN_FORCE)]
 
 
 async def propose(tx: Transaction, grant: Grant, *, personal: bool, by: str) -> str:

@@ -33,6 +33,10 @@ RERENDER = "renderings-policy"
 """Reader that walks the log again from its start after another policy came into force."""
 PLAN_META = "rendered-plan"
 DAY_META = "rendered-day"
+USED_META = "rendered-used"
+"""Plan set → last legal day on which somebody could read its feed, as `name=day name=day`."""
+BEGUN_META = "rendered-begun"
+"""Plan sets whose first walk is still under way, with blanks between."""
 GENERATION = "renderings"
 
 SUBJECT_COLUMNS = (
@@ -90,6 +94,7 @@ FEED_ROW_COLUMNS = (
     "amended",
     "corrected",
     "received_at",
+    "seat",
 )
 
 # --- one subject, one record -------------------------------------------------------------------------------------------
@@ -184,6 +189,7 @@ _TOLD = sa.select(
     feed_rows.c.amended,
     feed_rows.c.corrected,
     feed_rows.c.received_at,
+    feed_rows.c.seat,
 ).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
 _SIBLINGS = sa.select(
     _d.record_id,
@@ -223,7 +229,8 @@ _OPENING = (
 _DROP_RECORDS = sa.delete(rendered_records).where(among(_d.record_id, "ids"))
 _DROP_SUBJECTS = sa.delete(rendered_subjects).where(among(_r.subject_id, "ids"))
 _DROP_TOLD = sa.delete(feed_rows).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
-_META = sa.select(meta.c.name, meta.c.value).where(sa.or_(meta.c.name == PLAN_META, meta.c.name == DAY_META))
+_META = sa.select(meta.c.name, meta.c.value).where(among(meta.c.name, "names"))
+_WORDS = (PLAN_META, DAY_META, USED_META, BEGUN_META)
 _SET_META = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 _GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
 _POSITIONS = sa.select(readers.c.name, readers.c.position).where(sa.or_(readers.c.name == READER, readers.c.name == RERENDER))
@@ -308,20 +315,47 @@ class ReaderState(Struct, frozen=True, kw_only=True):
     """Last legal day whose opening records were looked at."""
     generation: int
     """Counts the committed passes: whoever prepared one on another count begins again."""
+    used: Mapping[str, str]
+    """Plan set → last legal day on which somebody could read its feed."""
+    begun: frozenset[str]
+    """Plan sets whose first walk is still under way."""
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The plan sets that have a feed, with the tag that the reader knows."""
+        return dict(pair.split("=") for pair in (self.plan or "").split())
 
 
 async def reader_state(source: Reads | Transaction) -> ReaderState:
     """Where the reader stands, in three short statements."""
     counted = await source.one(_GENERATION)
     positions = {row.name: int(row.position) for row in await source.all(_POSITIONS)}
-    said = {row.name: row.value for row in await source.all(_META)}
+    said = await _said(source)
     return ReaderState(
         position=positions.get(READER, 0),
         again=positions.get(RERENDER),
         plan=said.get(PLAN_META),
         day=said.get(DAY_META),
         generation=0 if counted is None else int(counted.value),
+        used=dict(pair.split("=") for pair in said.get(USED_META, "").split()),
+        begun=frozenset(said.get(BEGUN_META, "").split()),
     )
+
+
+async def _said(source: Reads | Transaction) -> dict[str, str]:
+    return {row.name: row.value for row in await source.all(_META, {"names": list(_WORDS)})}
+
+
+async def days_used(source: Reads | Transaction) -> dict[str, str]:
+    """Plan set → last legal day on which somebody could read its feed."""
+    return dict(pair.split("=") for pair in (await _said(source)).get(USED_META, "").split())
+
+
+async def is_whole(source: Reads | Transaction, plan_set: str) -> bool:
+    """Whether what this plan set was told is everything that it is shown: its feed has begun, and its first walk has ended."""
+    said = await _said(source)
+    known = {pair.partition("=")[0] for pair in said.get(PLAN_META, "").split()}
+    return plan_set in known and plan_set not in said.get(BEGUN_META, "").split()
 
 
 async def next_generation(tx: Transaction, expected: int) -> bool:

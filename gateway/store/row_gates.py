@@ -35,9 +35,9 @@ from gateway.core.disclosure.row_language import (
     value_of,
 )
 from gateway.core.records.model import SubjectKind
-from gateway.store.tables import records
+from gateway.store.tables import feed_left, records
 
-_x = records.c
+_x, _l = records.c, feed_left.c
 
 
 class Reach(Struct, frozen=True, kw_only=True):
@@ -50,14 +50,14 @@ class Reach(Struct, frozen=True, kw_only=True):
 
 
 class _Json(FunctionElement[Any]):
-    """A member of the JSON object in `clear`, as text; NULL where it is of another JSON type than the wanted one."""
+    """A member of the JSON object in a column, as text; NULL where it is of another JSON type than the wanted one."""
 
     inherit_cache = False
     name = "json_member"
     type = sa.Text()
 
-    def __init__(self, member: str, kind: Kind) -> None:
-        super().__init__(_x.clear)
+    def __init__(self, document: sa.ColumnElement[Any], member: str, kind: Kind) -> None:
+        super().__init__(document)
         self.member = member
         self.kind = kind
 
@@ -107,37 +107,67 @@ def _bytewise_postgresql(element: _Bytewise, compiler: SQLCompiler, **words: Any
     return f'({compiler.process(element.clauses, **words)} COLLATE "C")'
 
 
-_COLUMNS: Final[Mapping[str, sa.ColumnElement[Any]]] = {
-    "region": _Bytewise(_x.region),
-    "owner_org": _Bytewise(sa.func.coalesce(_x.authority_code, _x.sender)),
-    "subject": _Bytewise(_x.subject_id),
-}
+class Place:
+    """Where a gate finds what it asks for: in a row of `records`, or in what is kept of how a record lay."""
+
+    __slots__ = ("columns", "dataset", "document", "kind")
+
+    def __init__(
+        self,
+        *,
+        dataset: sa.ColumnElement[Any],
+        kind: sa.ColumnElement[Any],
+        document: sa.ColumnElement[Any],
+        columns: Mapping[str, sa.ColumnElement[Any]],
+    ) -> None:
+        self.dataset = dataset
+        self.kind = kind
+        self.document = document
+        """JSON object of the values in clear."""
+        self.columns = {name: _Bytewise(column) for name, column in columns.items()}
+        """Names that are no fields of a dataset."""
+
+
+RECORDS: Final = Place(
+    dataset=_x.dataset,
+    kind=_x.kind,
+    document=_x.clear,
+    columns={"region": _x.region, "owner_org": sa.func.coalesce(_x.authority_code, _x.sender), "subject": _x.subject_id},
+)
+"""A record as it stands."""
+LEFT: Final = Place(
+    dataset=_l.dataset,
+    kind=_l.kind,
+    document=_l.gated,
+    columns={"region": _l.region, "owner_org": _l.owner, "subject": sa.cast(sa.null(), sa.Text())},
+)
+"""A record as it lay before; the subject, who alone is asked for, has no feed."""
 
 
 @lru_cache(maxsize=512)
-def expression(rule: RowRule, attributes: Attributes) -> sa.ColumnElement[bool]:
-    """A rule as a condition on `records`; never NULL."""
+def expression(rule: RowRule, attributes: Attributes, at: Place = RECORDS) -> sa.ColumnElement[bool]:
+    """A rule as a condition on a place; never NULL."""
     if isinstance(rule, All):
-        return sa.and_(*(expression(part, attributes) for part in rule.parts))
+        return sa.and_(*(expression(part, attributes, at) for part in rule.parts))
     if isinstance(rule, AnyOf):
-        return sa.or_(sa.false(), *(expression(part, attributes) for part in rule.parts))
+        return sa.or_(sa.false(), *(expression(part, attributes, at) for part in rule.parts))
     if isinstance(rule, Not):
         if not is_open_for(rule.atom, attributes):
             return sa.false()
-        return sa.and_(sa.not_(_is_null(rule.atom.field)), sa.not_(_atom(rule.atom, attributes)))
-    return _atom(rule, attributes)
+        return sa.and_(sa.not_(_is_null(rule.atom.field, at)), sa.not_(_atom(rule.atom, attributes, at)))
+    return _atom(rule, attributes, at)
 
 
 @lru_cache(maxsize=512)
-def reached(reaches: tuple[Reach, ...]) -> sa.ColumnElement[bool]:
+def reached(reaches: tuple[Reach, ...], at: Place = RECORDS) -> sa.ColumnElement[bool]:
     """Whether a row lies in one of these parts; FALSE for none."""
-    return sa.or_(sa.false(), *(_part(each) for each in reaches))
+    return sa.or_(sa.false(), *(_part(each, at) for each in reaches))
 
 
-def _part(reach: Reach) -> sa.ColumnElement[bool]:
-    here: list[sa.ColumnElement[bool]] = [_x.dataset == reach.dataset, sa.or_(*(_x.kind == kind for kind in reach.kinds))]
+def _part(reach: Reach, at: Place) -> sa.ColumnElement[bool]:
+    here: list[sa.ColumnElement[bool]] = [at.dataset == reach.dataset, sa.or_(*(at.kind == kind for kind in reach.kinds))]
     if reach.rule is not None:
-        here.append(expression(reach.rule, reach.attributes))
+        here.append(expression(reach.rule, reach.attributes, at))
     return sa.and_(*here)
 
 
@@ -145,16 +175,16 @@ def _kind_of(atom: Atom) -> Kind:
     return atom.kind if isinstance(atom, Compare | Between | Member) else "text"
 
 
-def _column(name: str, kind: Kind) -> sa.ColumnElement[Any]:
-    return _COLUMNS[name] if name in _COLUMNS else _Json(name, kind)
+def _column(name: str, kind: Kind, at: Place) -> sa.ColumnElement[Any]:
+    return at.columns[name] if name in at.columns else _Json(at.document, name, kind)
 
 
-def _atom(atom: Atom, attributes: Attributes) -> sa.ColumnElement[bool]:
+def _atom(atom: Atom, attributes: Attributes, at: Place) -> sa.ColumnElement[bool]:
     if isinstance(atom, IsNull):
-        return _is_null(atom.field)
+        return _is_null(atom.field, at)
     if not is_open_for(atom, attributes):
         return sa.false()
-    column = _column(atom.field, _kind_of(atom))
+    column = _column(atom.field, _kind_of(atom), at)
     if isinstance(atom, Between):
         return _sure(sa.and_(column >= _bound(atom.low), column <= _bound(atom.high)))
     if isinstance(atom, Compare):
@@ -173,11 +203,11 @@ def _within(atom: Within, column: sa.ColumnElement[Any], of: Sequence[Any]) -> s
     return _sure(sa.and_(sa.func.length(column) == 6, lies))
 
 
-def _is_null(name: str) -> sa.ColumnElement[bool]:
+def _is_null(name: str, at: Place) -> sa.ColumnElement[bool]:
     """Whether a name has no value of any type."""
-    if name in _COLUMNS:
-        return _COLUMNS[name].is_(None)
-    return sa.and_(*(_Json(name, kind).is_(None) for kind in _SQLITE_TYPES))
+    if name in at.columns:
+        return at.columns[name].is_(None)
+    return sa.and_(*(_Json(at.document, name, kind).is_(None) for kind in _SQLITE_TYPES))
 
 
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], sa.ColumnElement[bool]]]] = {

@@ -561,7 +561,7 @@ feed = Table(
     "feed", metadata,
     Column("plan_set", String(80), primary_key=True),  # tier/purpose
     Column("seq", Seq, primary_key=True, autoincrement=False),
-    Column("op", String(8), nullable=False),           # add mod del policy
+    Column("op", String(8), nullable=False),           # add mod del policy; for who is concerned alone: move left
     Column("at", String(32), nullable=False),
     Column("record_id", String(30)),
     Column("dataset", String(63)),
@@ -587,6 +587,7 @@ feed_rows = Table(
     Column("amended", String(32)),                      # as in `rendered_records`, for this plan set
     Column("corrected", String(32)),
     Column("received_at", String(32), nullable=False),
+    Column("seat", LargeBinary, nullable=False),        # msgpack: where the record lies, as the plan set's row gates ask it
     Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until",
           sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
     sqlite_with_rowid=False,
@@ -597,6 +598,7 @@ feed_pending = Table(
     "feed_pending", metadata,
     Column("plan_set", String(80), primary_key=True),
     Column("record_id", String(30), primary_key=True),
+    Column("op", String(8), nullable=False),           # del left
     Column("tell_at", String(32), nullable=False),     # the next full 30 seconds
     Column("dataset", String(63), nullable=False),
     Column("category", String(20), nullable=False),
@@ -604,6 +606,23 @@ feed_pending = Table(
     Column("reason", String(12), nullable=False),
     sqlite_with_rowid=False,
 )
+
+feed_left = Table(
+    "feed_left", metadata,
+    Column("plan_set", String(80), primary_key=True),
+    Column("number", Seq, primary_key=True, autoincrement=False),
+    Column("record_id", String(30), nullable=False),
+    Column("dataset", String(63), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("owner", String(18)),
+    Column("gated", LargeBinary, nullable=False),      # JSON of the fields that row rules ask for; none is stored as ciphertext
+    Column("moved", Seq, nullable=False),              # number of the item that moved the record; 0: it left the plan set
+    Column("told", Seq, nullable=False),               # number of the item that tells who saw it there; 0: it waits
+    Index("ix_feed_left_plan_set_record_id", "plan_set", "record_id"),
+    sqlite_with_rowid=False,
+)
+"""Where records lay when a bound plan set was told of them, and lie no more: who reached them there hears that they left."""
 
 names = Table(
     "names", metadata,

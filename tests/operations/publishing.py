@@ -85,13 +85,15 @@ async def at(services: Services, moment: str) -> AsyncIterator[Services]:
         services.store.clock = before
 
 
-async def put(services: Services, dataset: str, *rows: Mapping[str, Any], signed: bool = True) -> list[Outcome]:
-    """Take rows in as a department would send them, under the headers of its table."""
+async def put(
+    services: Services, dataset: str, *rows: Mapping[str, Any], signed: bool = True, region: str = "220500"
+) -> list[Outcome]:
+    """Take rows in as a department of a region would send them, under the headers of its table."""
     catalogue = services.policies.current().catalogue
     described = catalogue.datasets[DatasetId(dataset)]
     context = IntakeContext(
         dataset=described,
-        authorities={MARKET: AuthorityInfo(uscc=MARKET, name="通化市市场监督管理局（示例）", region="220500", covers=("*",))},
+        authorities={MARKET: AuthorityInfo(uscc=MARKET, name="通化市市场监督管理局（示例）", region=region, covers=("*",))},
         sender=MARKET if signed else None,
         officer="测试员甲" if signed else None,
         demo=True,

@@ -11,7 +11,7 @@ redacted on request.
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Final, NamedTuple
 
@@ -25,6 +25,7 @@ from gateway.core.disclosure.plans import OWN_FIELDS, PERSONAL_CLASSES, Mode, Pl
 from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
 from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
+from gateway.core.disclosure.seats import Seat, values_of
 from gateway.core.records.model import (
     Admitted,
     BasisRef,
@@ -52,6 +53,7 @@ __all__ = [
     "is_about",
     "persons_of",
     "redacted_texts",
+    "seat_of",
     "texts_of",
     "view",
 ]
@@ -275,6 +277,13 @@ def envelope_values(record: Record) -> dict[str, Value]:
     """The names that the gate language has beside a dataset's own fields; they win over a field of the same name."""
     owner = record.authority_code if record.authority_code is not None else record.sender
     return {"region": record.region, "owner_org": owner, "subject": record.subject_id}
+
+
+def seat_of(record: Record, names: Iterable[str]) -> Seat:
+    """Where the record lies, with the values of the fields that row rules ask for; it must have been loaded with them."""
+    owner = record.authority_code if record.authority_code is not None else record.sender
+    values = values_of(record.raw.open(), names)
+    return Seat(dataset=record.dataset, kind=record.kind, region=record.region, owner=owner, values=values)
 
 
 def is_about(record: Record, id_no: str, name: str) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from gateway.core.callers.caller import Caller
+from gateway.core.callers.caller import BOUND_TIERS, Caller
 from gateway.core.disclosure.gates import MEMO_LIMIT
 from gateway.core.disclosure.narrowing import Reach, granted, narrowed, reaches_of
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies, digest
+from gateway.core.disclosure.seats import asked_of
 from gateway.core.publication import flat
 from gateway.core.publication.documents import ENVELOPE_FIELDS, HOUSEHOLD
 from gateway.core.publication.listings import LISTED_FIELDS
@@ -24,8 +25,8 @@ from gateway.core.records.catalogue import Licence
 from gateway.core.records.model import Capability, SubjectKind
 
 TAG_DIGITS = 40
-FED_TIERS = frozenset({"public", "department"})
-"""Tiers that have a sequence of changes of their own; `developer` reads public's, partners have signed streams."""
+FED_TIERS = BOUND_TIERS | {"public"}
+"""Tiers that may have a sequence of changes of their own; `developer` reads public's, and the subject has none."""
 
 
 class Form(Struct, frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ class Form(Struct, frozen=True, kw_only=True):
     """Of those the ones that have a bulk column all the same, for another kind of subject."""
     silent: Mapping[SubjectKind, frozenset[str]]
     """Shown, but a change of them is not told."""
+    asked: frozenset[str]
+    """What the row rules of its plans ask for beside region and owner."""
     searched: frozenset[SubjectKind]
     """Kinds whose shown name is in the names index."""
 
@@ -81,7 +84,7 @@ class Forms(Struct, frozen=True, kw_only=True):
 
     @property
     def fed(self) -> bool:
-        """Whether it has a sequence of changes; the other tiers ask for records as they stand."""
+        """Whether it may have a sequence of changes; the subject asks for records as they stand."""
         return self.tier in FED_TIERS
 
     @property
@@ -218,6 +221,7 @@ def _form(held: PlanSet, policies: Policies, seen: Sequence[PlanSet] = ()) -> Fo
         withheld=withheld,
         unfit={kind: names & exported for kind, names in withheld.items()},
         silent=silent,
+        asked=asked_of(ways),
         searched=frozenset(kind for kind, plan in held.plans.items() if plan.can("name", "search")),
     )
 

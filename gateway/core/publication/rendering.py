@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.pseudonyms import keyed
-from gateway.core.disclosure.views import View, view
+from gateway.core.disclosure.seats import packed
+from gateway.core.disclosure.views import View, seat_of, view
 from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import head_bytes, instant, record_head, until
 from gateway.core.publication.forms import Form, Forms, without
@@ -60,6 +61,8 @@ class ToBeTold(Struct, frozen=True, kw_only=True, gc=False):
     category: str
     list: str | None
     digest: bytes
+    seat: bytes
+    """Where it lies, as the plan set's row gates ask it."""
     valid_until: str
     amended: str | None
     corrected: str | None
@@ -178,13 +181,15 @@ class Maker:
 
     def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None) -> ToBeTold:
         listing = list_for(seen, self._policies.catalogue)
-        digest = self._digests.view(seen, forms.by_dataset[record.dataset].silent[record.kind])
+        form = forms.by_dataset[record.dataset]
+        digest = self._digests.view(seen, form.silent[record.kind])
         state = settled(seen, record.corrected_since, before, lambda _: digest)
         return ToBeTold(
             dataset=record.dataset,
             category=record.category,
             list=None if listing is None else listing.id,
             digest=digest,
+            seat=packed(seat_of(record, form.asked)),
             valid_until=until(seen.valid_until),
             amended=state.amended,
             corrected=state.corrected,

@@ -195,9 +195,25 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_feed_plan_set_record_id", "feed", ["plan_set", "record_id"], unique=False)
+    op.create_table("feed_left",
+        sa.Column("plan_set", sa.String(length=80), nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("dataset", sa.String(length=63), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("region", sa.String(length=6), nullable=False),
+        sa.Column("owner", sa.String(length=18), nullable=True),
+        sa.Column("gated", sa.LargeBinary(), nullable=False),
+        sa.Column("moved", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("told", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("plan_set", "number", name=op.f("pk_feed_left")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_feed_left_plan_set_record_id", "feed_left", ["plan_set", "record_id"], unique=False)
     op.create_table("feed_pending",
         sa.Column("plan_set", sa.String(length=80), nullable=False),
         sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("op", sa.String(length=8), nullable=False),
         sa.Column("tell_at", sa.String(length=32), nullable=False),
         sa.Column("dataset", sa.String(length=63), nullable=False),
         sa.Column("category", sa.String(length=20), nullable=False),
@@ -218,6 +234,7 @@ def upgrade() -> None:
         sa.Column("amended", sa.String(length=32), nullable=True),
         sa.Column("corrected", sa.String(length=32), nullable=True),
         sa.Column("received_at", sa.String(length=32), nullable=False),
+        sa.Column("seat", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("plan_set", "record_id", name=op.f("pk_feed_rows")),
         sqlite_with_rowid=False,
     )
