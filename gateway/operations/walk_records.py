@@ -5,6 +5,7 @@ rendered bytes themselves wherever nothing has to be done to them. Counts over w
 not widen what its caller fixed.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,14 +14,14 @@ from msgspec import structs
 
 from gateway.core.disclosure.counts import told_count, told_facet
 from gateway.core.disclosure.obligations import Obligations
-from gateway.core.disclosure.query import Query, plan_query
-from gateway.core.publication.forms import bulk_document
+from gateway.core.disclosure.query import FieldInfo, Query, facets_of, plan_query
+from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
 from gateway.operations import owing, pages, walking
-from gateway.operations.answering import Scene
+from gateway.operations.answering import DOCUMENT, Scene
 from gateway.operations.asking import Answer, Ask
-from gateway.operations.filtering import Plan, passes, plan_walk
+from gateway.operations.filtering import Plan, passes, path_value, plan_walk
 from gateway.operations.pages import Form, form_of, own_parameters
 from gateway.operations.planning import envelope_of, types_of
 from gateway.operations.reaching import owed_of
@@ -31,6 +32,10 @@ from gateway.store.conditions import Condition, Payload
 _RECORD_FACETS: Mapping[str, str] = {
     "kind": "category", "dataset": "dataset", "region": "region", "severity": "severity", "source": "source",
 }  # fmt: skip
+
+FACET_ROWS = 5000
+"""A facet of a bound caller looks at so many of its rows; where there are more, nothing is told. A number of rows and no time,
+so that equal questions get equal answers."""
 
 
 async def walk_records(
@@ -43,7 +48,8 @@ async def walk_records(
     chosen = _datasets_of(query, scene, listing)
     bulk = query.limit is None
     columns = scene.forms.columns(chosen, listing=listing is not None, bulk=bulk)
-    form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else ())
+    may = {} if scene.public else facets_of(params, plan_sets, envelope_of(scene, listing=listing is not None))
+    form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else may)
     plan = plan_walk(
         scene,
         query,
@@ -68,7 +74,7 @@ async def walk_records(
     if back:
         rows, ahead, behind = rows[::-1], True, more
     count = await _count(scene, form, plan, source, snapshot, owed)
-    facets = await _facets(scene, form, plan, owed)
+    facets = await (_facets(scene, form, plan, owed) if scene.public else _live_facets(scene, form, plan, source, snapshot, owed, may))
     bodies = [row.body for row in rows if row.body is not None]
     await owing.pay(scene, owed, shape, bodies, datasets=chosen)
     return pages.page_answer(
@@ -201,3 +207,31 @@ async def _facets(scene: Scene, form: Form, plan: Plan, owed: Obligations) -> di
             told = told_facet(told, k)
         found[name] = {"values": [pages.facet_value(scene, name, value, number) for value, number in told][:30], "timed_out": False}
     return found
+
+
+async def _live_facets(
+    scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations, may: Mapping[str, FieldInfo]
+) -> dict[str, Any] | None:
+    """The same for a bound caller: of the documents that it may walk over now, and of the kinds whose plan allows it."""
+    if not form.facets:
+        return None
+    counted: dict[str, Counter[str]] = {name: Counter() for name in form.facets}
+    looked = 0
+    async for step in walking.everything(source, _unsorted(plan), snapshot=snapshot):
+        looked += len(step)
+        if looked > FACET_ROWS:
+            return {name: {"values": [], "timed_out": True} for name in form.facets}
+        for document in map(DOCUMENT.decode, step):
+            kind = kind_of_form(document["subject"]["kind"])
+            for name, numbers in counted.items():
+                found = path_value(document, name) if kind in may[name].kinds else None
+                if found is not None and found != "":
+                    numbers.update(set(str(found).split(";")) if may[name].type == "enum" else (str(found),))
+    k = _least(scene, plan, owed) or 0
+    return {
+        name: {
+            "values": [pages.facet_value(scene, name, value, number) for value, number in told_facet(list(numbers.items()), k)][:30],
+            "timed_out": False,
+        }
+        for name, numbers in counted.items()
+    }

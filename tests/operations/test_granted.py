@@ -236,6 +236,32 @@ async def test_no_more_rows_at_once_than_a_plan_gives(town: tuple[Services, dict
         await records_page(services, department(granted(PENALTIES)), ask(limit="all"))
 
 
+async def test_facets_tell_no_few(town: tuple[Services, dict[str, str]]) -> None:
+    """Of fields with the right, over what the grants reach, in fives; hidden and unknown fields are refused alike."""
+    services, _ = town
+    here, elsewhere = department(granted(PENALTIES)), department(granted(PENALTIES, regions=("220600",)))
+    rows = [penalty(code(number), f"通化市示例{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in range(20, 31)]
+    rows += [penalty(code(40), "通化市示例40商贸有限公司", "通示罚〔2026〕40号", 失信严重程度="严重")]
+    await put(services, PENALTIES, *rows)
+    await settle(services)
+    names = "region,severity,penalty_type,authority_code,dataset"
+    facets = read(await records_page(services, here, ask(dataset=PENALTIES, facet=names)))["facets"]
+    assert [(each["value"], each["count"]) for each in facets["penalty_type"]["values"]] == [("fine", 15)]
+    assert [(each["value"], each["count"]) for each in facets["authority_code"]["values"]] == [(MARKET, 15)]
+    assert facets["severity"]["values"] == [], "one of a single other would follow from the total"
+    none = read(await records_page(services, elsewhere, ask(dataset=PENALTIES, facet=names)))["facets"]
+    assert all(each == {"values": [], "timed_out": False} for each in none.values())
+    refused = set()
+    for name in ("id_no", "legal_representative", "nothing", "penalty_type"):
+        with pytest.raises(InvalidParameter) as caught:  # of several datasets no field can be named
+            await records_page(services, here, ask(facet=name, **({} if name == "penalty_type" else {"dataset": PENALTIES})))
+        refused.add(str(caught.value))
+    assert len(refused) == 1
+    narrow = department(granted(PENALTIES, ceilings={"severity": "drop"}))
+    with pytest.raises(InvalidParameter):
+        await records_page(services, narrow, ask(dataset=PENALTIES, facet="severity"))
+
+
 def test_counts_and_facets_below_k() -> None:
     """Nothing below k, everything in fives, and no single gap that a total would fill."""
     assert told_count(4, 5) == {"value": None, "kind": "suppressed"}

@@ -23,7 +23,7 @@ from gateway.core.disclosure.plans import FieldInfo, PlanSet
 from gateway.core.errors import ErrorItem, InvalidParameter, UnknownParameter
 from gateway.core.records.model import SUBJECT_KINDS, SubjectKind, Value
 
-__all__ = ["FieldInfo", "Filter", "Op", "Query", "plan_query"]
+__all__ = ["FieldInfo", "Filter", "Op", "Query", "facets_of", "plan_query"]
 
 MAX_FILTERS: Final = 20
 MAX_VALUES: Final = 50
@@ -103,6 +103,11 @@ def plan_query(params: Mapping[str, str], plan_sets: Sequence[PlanSet], envelope
         q=q,
         kinds=kinds,
     )
+
+
+def facets_of(params: Mapping[str, str], plan_sets: Sequence[PlanSet], envelope: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
+    """What may be counted by distinct values in the answer to these parameters: of the kinds for which a plan allows it."""
+    return {name: info for name, info in _infos(_scope(params, plan_sets), envelope).items() if "facet" in info.query}
 
 
 _RESERVED: Final = frozenset({"limit", "sort", "fields", "q"})
