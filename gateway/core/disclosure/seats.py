@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.plans import PlanSet
-from gateway.core.disclosure.row_language import fields_of_rule
+from gateway.core.disclosure.row_language import Attributes, fields_of_rule
 from gateway.core.records.model import SubjectKind, Value
 
 BESIDE: Final = frozenset({"region", "owner_org", "subject"})
 """Names of the gate language that are no fields."""
+_WHOEVER: Final = Attributes(grant_themes=("any",))
+"""A caller of whose grants everything is asked that may be."""
 
 
 class Seat(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -38,8 +41,8 @@ _UNPACK: Final = msgspec.msgpack.Decoder(Seat)
 
 
 def asked_of(ways: Iterable[PlanSet]) -> frozenset[str]:
-    """The fields that the rules of some plan sets ask for."""
-    rules = [plan.rows for each in ways for plan in each.plans.values() if plan.rows is not None]
+    """The fields that the territories of some plan sets ask for, whoever the caller is."""
+    rules = [rule for each in ways for plan in each.plans.values() if (rule := territory(plan, _WHOEVER)) is not None]
     return frozenset(name for rule in rules for name in fields_of_rule(rule)) - BESIDE
 
 
