@@ -59,7 +59,7 @@ SEED = "twins"
 TODAY = date.fromisoformat(NOW[:10])
 COPIES = 3
 """Statements of each dataset and kind; the hidden fields are dealt out to them."""
-SINGLE = 4
+SINGLE = 2
 """Records of a dataset that are asked for one by one; pages and exports have them all."""
 OWN = ("date", "request-id", "ratelimit")
 """Header fields that differ between two answers of one server."""
@@ -410,7 +410,7 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
 
 
 BULK = ((".ndjson", ""), (".csv", "&excel=1"), (".json", ""), (".csv", ""), (".ndjson", "&shape=flat&trailer=1"))
-EACH = 3
+EACH = 2
 """Filters, orders and facets that are tried of a dataset, and formats of its exports: over all datasets each comes up."""
 
 
