@@ -9,7 +9,6 @@ from datetime import timedelta
 from hashlib import sha256
 
 from gateway.core.callers.grants import Grant, GrantBasis
-from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy
 from gateway.core.records.periods import legal_day
 from gateway.services import Services
@@ -39,7 +38,6 @@ def wide_grants(services: Services, *, org: str, app: str, purpose: str) -> tupl
                 dataset=dataset,
                 purposes=(purpose,),
                 regions=(region,),
-                themes=_themes(policies, dataset),
                 from_=day - timedelta(days=1),
                 until=day + timedelta(days=1),
                 basis=basis,
@@ -47,8 +45,3 @@ def wide_grants(services: Services, *, org: str, app: str, purpose: str) -> tupl
             for dataset in sorted(policies.catalogue.datasets)
         )
     return known
-
-
-def _themes(policies: Policies, dataset: str) -> tuple[str, ...]:
-    described = next(each for name, each in policies.catalogue.datasets.items() if name == dataset).fields.get("theme")
-    return tuple(described.values) if described is not None else ()
