@@ -390,12 +390,16 @@ def test_a_token_opens_the_departments_view(city: Path, files: list[SampleFile])
 
 
 def test_openapi_is_what_the_server_gives(city: Path) -> None:
-    """The printed document is byte for byte the served one."""
-    printed = subprocess.run(
-        [sys.executable, "-m", "gateway", "openapi"], cwd=city, env=environment(), capture_output=True, check=True
-    ).stdout
+    """The printed document is the served one, but for the fields that the public's plans show."""
+    done = subprocess.run([sys.executable, "-m", "gateway", "openapi"], cwd=city, env=environment(), capture_output=True, check=True)
+    printed = json.loads(done.stdout)
     with Serving(city) as client:
-        assert client.get("/openapi.json").content == printed
+        served = client.get("/openapi.json").json()
+    shapes = {name: shape for name, shape in served["components"]["schemas"].items() if not name.startswith("Fields.")}
+    assert len(shapes) < len(served["components"]["schemas"])
+    for name in ("Record", "Listing"):
+        shapes[name]["properties"]["fields"] = printed["components"]["schemas"][name]["properties"]["fields"]
+    assert served | {"components": served["components"] | {"schemas": shapes}} == printed
 
 
 def test_a_closed_pipe_is_no_fault(city: Path) -> None:

@@ -443,9 +443,10 @@ async def test_an_enrolment_that_is_not_believed_is_told_like_any_other(house: A
 
 async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -> None:
     """Sixty lines a minute; the rest is counted."""
+    began = time.monotonic() // 60
     for _ in range(70):
         assert (await house.client.get(STATUS)).status_code == 401
-    assert 60 <= len(await house.causes()) <= 62
+    assert 60 <= len(await house.causes()) <= (62 if time.monotonic() // 60 == began else 70)  # another minute has sixty of its own
 
 
 async def test_the_listeners_share_no_path(house: AdminHouse) -> None:
