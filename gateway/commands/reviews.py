@@ -27,13 +27,16 @@ def _as_app(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--url", default=None, help="Origin of the gateway; else `public_origin` of the settings."),
         click.option("--key", "key_file", required=True, type=FILE, metavar="FILE", help="The application's private key, PEM."),
+        click.option("--case-ref", default=None, metavar="REF", help="Case reference, which the policy asks of whoever looks at records."),
         click.option("--app", required=True, help="Id of an application of the department."),
     ):
         command = option(command)
     return command
 
 
-def _asked(office: Office, method: str, path: str, app: str, key_file: Path, url: str | None, body: object = None) -> dict[str, Any]:
+def _asked(
+    office: Office, method: str, path: str, app: str, key_file: Path, case_ref: str | None, url: str | None, body: object = None
+) -> dict[str, Any]:
     """The answer of the gateway.
 
     Raises ClickException with the problem's own words.
@@ -42,7 +45,11 @@ def _asked(office: Office, method: str, path: str, app: str, key_file: Path, url
 
     origin = url or office.settings().public_origin
     client = Client(origin, app, Key.read(key_file))
-    headers = {"Accept": "application/json", "Purpose": PURPOSE, **({} if body is None else {"Content-Type": "application/json"})}
+    headers = {"Accept": "application/json", "Purpose": PURPOSE}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    if case_ref is not None:
+        headers["Case-Ref"] = case_ref
     try:
         answer = client.request(method, f"{client.origin}{path}", headers, None if body is None else msgspec.json.encode(body))
     except (PermissionError, Unreachable) as error:
@@ -60,14 +67,16 @@ def _asked(office: Office, method: str, path: str, app: str, key_file: Path, url
 @_as_app
 @as_json
 @office
-def review_list(office: Office, dataset: str | None, overdue: bool, app: str, key_file: Path, url: str | None, as_json: bool) -> None:
+def review_list(
+    office: Office, dataset: str | None, overdue: bool, app: str, key_file: Path, case_ref: str | None, url: str | None, as_json: bool
+) -> None:
     """Texts that wait, the oldest first."""
     items: list[dict[str, Any]] = []
     after: str | None = None
     while True:
         said = {"dataset": dataset, "overdue": "1" if overdue else None, "after": after}
         query = urlencode({name: value for name, value in said.items() if value is not None})
-        page = _asked(office, "GET", f"/v1/reviews?{query}" if query else "/v1/reviews", app, key_file, url)
+        page = _asked(office, "GET", f"/v1/reviews?{query}" if query else "/v1/reviews", app, key_file, case_ref, url)
         items += page["items"]
         after = page["next"]
         if after is None:
@@ -87,9 +96,9 @@ def review_list(office: Office, dataset: str | None, overdue: bool, app: str, ke
 @_as_app
 @as_json
 @office
-def review_show(office: Office, text: str, app: str, key_file: Path, url: str | None, as_json: bool) -> None:
+def review_show(office: Office, text: str, app: str, key_file: Path, case_ref: str | None, url: str | None, as_json: bool) -> None:
     """One text as the redactor left it, with its suspicious places."""
-    one = _asked(office, "GET", f"/v1/reviews/{quote(text)}", app, key_file, url)
+    one = _asked(office, "GET", f"/v1/reviews/{quote(text)}", app, key_file, case_ref, url)
     places = [f"  {doubt['start']}-{doubt['end']}  {doubt['text']}" for doubt in one["doubts"]]
     show(one, as_json=as_json, text=lambda: [one["text"], *places, f"read exactly so: {one['same_text']} more"])
 
@@ -100,9 +109,11 @@ def review_show(office: Office, text: str, app: str, key_file: Path, url: str | 
 @_as_app
 @as_json
 @office
-def review_approve(office: Office, text: str, same_text: bool, app: str, key_file: Path, url: str | None, as_json: bool) -> None:
+def review_approve(
+    office: Office, text: str, same_text: bool, app: str, key_file: Path, case_ref: str | None, url: str | None, as_json: bool
+) -> None:
     """Release a text as it was shown."""
-    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/approve", app, key_file, url, {"same_text": same_text}), as_json)
+    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/approve", app, key_file, case_ref, url, {"same_text": same_text}), as_json)
 
 
 @review.command("edit")
@@ -111,13 +122,15 @@ def review_approve(office: Office, text: str, same_text: bool, app: str, key_fil
 @_as_app
 @as_json
 @office
-def review_edit(office: Office, text: str, spans: tuple[str, ...], app: str, key_file: Path, url: str | None, as_json: bool) -> None:
+def review_edit(
+    office: Office, text: str, spans: tuple[str, ...], app: str, key_file: Path, case_ref: str | None, url: str | None, as_json: bool
+) -> None:
     """Cover places of a text, and release what is left."""
     places = [span.partition("-") for span in spans]
     if not all(start.isdecimal() and end.isdecimal() for start, _, end in places):
         raise click.UsageError("--span takes two numbers, such as 3-6")
     body = {"spans": [{"start": int(start), "end": int(end)} for start, _, end in places]}
-    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/edit", app, key_file, url, body), as_json)
+    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/edit", app, key_file, case_ref, url, body), as_json)
 
 
 @review.command("refuse")
@@ -126,9 +139,11 @@ def review_edit(office: Office, text: str, spans: tuple[str, ...], app: str, key
 @_as_app
 @as_json
 @office
-def review_refuse(office: Office, text: str, reason: str, app: str, key_file: Path, url: str | None, as_json: bool) -> None:
+def review_refuse(
+    office: Office, text: str, reason: str, app: str, key_file: Path, case_ref: str | None, url: str | None, as_json: bool
+) -> None:
     """Keep a text held, and out of the queue."""
-    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/refuse", app, key_file, url, {"reason": reason}), as_json)
+    _decided(_asked(office, "POST", f"/v1/reviews/{quote(text)}/refuse", app, key_file, case_ref, url, {"reason": reason}), as_json)
 
 
 def _decided(done: dict[str, Any], as_json: bool) -> None:

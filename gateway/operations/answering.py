@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import CaseRefMissing
+from gateway.core.errors import CaseRefMissing, NoActivePolicy
 from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.operations.asking import Answer, Language
@@ -114,6 +114,16 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         gates=gates,
         whole=whole,
     )
+
+
+async def stands_under(services: Services, caller: Caller) -> tuple[int, str] | None:
+    """Policy version and plans under which an answer to this caller stands, for what is no `Answer`; None: no policy is in force."""
+    try:
+        policies = await services.policies.fresh()
+    except NoActivePolicy:
+        return None
+    forms = forms_of(policies, caller.plan_tier, caller.purpose) if caller.open else forms_for(policies, caller)
+    return forms.version, forms.plan_hash
 
 
 def seconds_to_midnight(now: datetime) -> int:

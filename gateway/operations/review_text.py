@@ -1,7 +1,8 @@
 """Review held texts: list, show, release, edit, refuse (policy.md §13).
 
-Rules: a reviewer is a department caller with the purpose of supervision, for records that its organisation decided or sent; an
-administrator is none, and a partner's record is reviewed where it was made. Only texts that some plan shows on condition of hold wait.
+Rules: a reviewer is a department caller with the purpose of supervision, for records that its organisation decided or sent and that
+its grants of today reach; a decision owes what a look at the record owes (case reference, rows, audit). An administrator is none, and
+a partner's record is reviewed where it was made. Only texts that some plan shows on condition of hold wait.
 A decision is about exactly the redacted text that was shown: when the record changed meanwhile, it is a conflict. Releasing widens one
 record: record, change row, decision and audit stand in one transaction, and every exit follows the change log. No raw text is read
 here, and nothing is redacted by a request: an edit puts placeholders over places of the redacted text.
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import Conflict, InvalidParameter
 from gateway.core.records.model import Redaction, SubjectId
-from gateway.operations.waiting_texts import reviewer, same_texts, split, waiting_text
+from gateway.operations.waiting_texts import desk, pay, reviewer, same_texts, split, waiting_text
 from gateway.services import Services
 from gateway.store import audit, reviews
 from gateway.store.reviews import Held, Put
@@ -40,7 +41,7 @@ class ReviewDecision(Struct, frozen=True, kw_only=True):
 async def approve(services: Services, caller: Caller, review: str, *, same_text: bool = False) -> ReviewDecision:
     """Release the text as it was shown; with `same_text` every text of this organisation that reads exactly so.
 
-    Raises NotPermitted, NotFound, Conflict.
+    Raises NotPermitted, CaseRefMissing, NotFound, RowBudgetSpent, AuditUnavailable, Conflict.
     """
     return await _decide(services, caller, review, lambda text: replace(text, decided="released"), act="approve", same_text=same_text)
 
@@ -48,7 +49,7 @@ async def approve(services: Services, caller: Caller, review: str, *, same_text:
 async def edit(services: Services, caller: Caller, review: str, spans: Sequence[tuple[int, int]]) -> ReviewDecision:
     """Put placeholders over places of the text, and release what is left.
 
-    Raises NotPermitted, NotFound, Conflict, InvalidParameter.
+    Raises NotPermitted, CaseRefMissing, NotFound, RowBudgetSpent, AuditUnavailable, Conflict, InvalidParameter.
     """
     places = sorted(spans)
     if not places or len(places) > _MAX_SPANS or any(first[1] > second[0] for first, second in pairwise(places)):
@@ -71,7 +72,7 @@ async def edit(services: Services, caller: Caller, review: str, spans: Sequence[
 async def refuse(services: Services, caller: Caller, review: str, reason: str) -> ReviewDecision:
     """The text stays held; it is out of the queue until it or the redactor changes.
 
-    Raises NotPermitted, NotFound, Conflict, InvalidParameter.
+    Raises NotPermitted, CaseRefMissing, NotFound, RowBudgetSpent, AuditUnavailable, Conflict, InvalidParameter.
     """
     if not reason.strip() or len(reason) > _MAX_REASON:
         raise InvalidParameter("a reason of at most 400 characters is needed", place="reason")
@@ -88,15 +89,19 @@ async def _decide(
     same_text: bool = False,
     reason: str | None = None,
 ) -> ReviewDecision:
+    scene = await desk(services, caller)
     org = reviewer(caller)
     record_id, field = split(review)
-    policies = await services.policies.fresh()
     actor = f"app:{caller.app}"
+    reads = services.store.reads
+    held, text = waiting_text(scene, await reviews.one(reads, record_id, gates=scene.gates), field)
+    others = await same_texts(reads, scene, held, field, text) if same_text else []
+    await pay(scene, f"review.{act}", [held, *(each for each, _ in others if each.record_id != record_id)])
     async with services.store.transaction() as tx:
-        held, text = waiting_text(policies, org, await reviews.one(tx, record_id), field)
+        held, text = waiting_text(scene, await reviews.one(tx, record_id, gates=scene.gates), field)
         chosen: list[tuple[Held, list[str]]] = [(held, [field])]
         if same_text:
-            chosen = _together(chosen + await same_texts(tx, policies, org, held, field, text))
+            chosen = _together(chosen + await same_texts(tx, scene, held, field, text))
         puts: list[Put] = []
         decided: list[tuple[str, str, Redaction, Redaction]] = []
         for (each, _), was in zip(chosen, await reviews.whole(tx, chosen), strict=True):

@@ -1,8 +1,9 @@
 """Texts that wait for a reviewer: the queue of an organisation, one text with its suspicious places, and how long the queue is.
 
-Rules: who may look is who may decide (`review_text`); only texts wait that some plan shows on condition of hold; what is shown is the
-redacted candidate, and that it was shown is written down first; of a queue no text is opened, and those that read alike are told by
-their digests. No raw text is read here, and nothing is redacted.
+Rules: who may look is who may decide (`review_text`), for records and fields that its grants of today reach, and whoever does pays
+what any look at those records owes; only texts wait that some plan shows on condition of hold; what is shown is the redacted
+candidate, and that it was shown is written down first; of a queue no text is opened, and those that read alike are told by their
+digests. No raw text is read here, and nothing is redacted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.plans import Mode, Policies
 from gateway.core.errors import InvalidParameter, NotFound, NotPermitted
 from gateway.core.records.model import Text
+from gateway.operations import owing
+from gateway.operations.answering import Scene, begin
+from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import record_access
 from gateway.services import Services
 from gateway.store import reviews
@@ -94,19 +98,24 @@ async def waiting(
 ) -> ReviewPage:
     """Texts that wait for this organisation, the oldest first.
 
-    Raises NotPermitted, InvalidParameter, AuditUnavailable.
+    Raises NotPermitted, CaseRefMissing, InvalidParameter, RowBudgetSpent, ObligationFailed, AuditUnavailable.
     """
-    org = reviewer(caller)
-    policies = await services.policies.fresh()
-    kinds = kinds_of(policies)
+    scene = await desk(services, caller)
+    kinds = reached_kinds(scene)
     if dataset is not None:
         kinds = {dataset: kinds.get(dataset, frozenset())}
-    now = services.clock()
+    limit = owing.most_of_a_page(owed_of(scene.forms, tuple(sorted(kinds))), limit)
     rows = await reviews.waiting(
-        services.store.reads, kinds, org, before=stamp(now - OVERDUE) if overdue else None, after=_after(after), limit=limit + 1
+        services.store.reads,
+        kinds,
+        reviewer(caller),
+        before=stamp(scene.now - OVERDUE) if overdue else None,
+        after=_after(after),
+        limit=limit + 1,
+        gates=scene.gates,
     )
-    items = tuple(item for held in rows[:limit] for item in _items(policies, held, now))
-    await _accessed(services, caller, policies, "reviews", rows[:limit])
+    items = tuple(item for held in rows[:limit] for item in _items(scene, held))
+    await pay(scene, "reviews", rows[:limit])
     last = rows[limit - 1] if len(rows) > limit else None
     return ReviewPage(items=items, next=None if last is None else f"{last.since}~{last.record_id}")
 
@@ -114,16 +123,15 @@ async def waiting(
 async def show(services: Services, caller: Caller, review: str) -> ReviewCandidate:
     """One text that waits, with its suspicious places.
 
-    Raises NotPermitted, NotFound, AuditUnavailable.
+    Raises NotPermitted, CaseRefMissing, NotFound, RowBudgetSpent, ObligationFailed, AuditUnavailable.
     """
-    org = reviewer(caller)
-    policies = await services.policies.fresh()
+    scene = await desk(services, caller)
     record_id, field = split(review)
-    held, waits = waiting_text(policies, org, await reviews.one(services.store.reads, record_id), field)
+    held, waits = waiting_text(scene, await reviews.one(services.store.reads, record_id, gates=scene.gates), field)
+    item = next(each for each in _items(scene, held) if each.field == field)
+    same = await same_texts(services.store.reads, scene, held, field, waits)
+    await pay(scene, "review", [held])
     ((text,),) = [each.values() for each in await reviews.whole(services.store.reads, [(held, (field,))])]
-    item = next(each for each in _items(policies, held, services.clock()) if each.field == field)
-    same = await same_texts(services.store.reads, policies, org, held, field, waits)
-    await _accessed(services, caller, policies, "review", [held])
     return ReviewCandidate(
         id=item.id,
         record=item.record,
@@ -163,27 +171,57 @@ def reviewer(caller: Caller) -> str:
     return caller.org
 
 
-_known: list[tuple[Policies, Mapping[tuple[str, str], frozenset[str]]]] = []
-"""What was found for the policies that were asked about last."""
+async def desk(services: Services, caller: Caller) -> Scene:
+    """What a reviewer reaches today, and under which plans: what any answer about those records stands under.
+
+    Raises NotPermitted, NoActivePolicy, CaseRefMissing.
+    """
+    reviewer(caller)
+    return await begin(services, caller, "zh-CN")
 
 
 def fields_of(policies: Policies) -> Mapping[tuple[str, str], frozenset[str]]:
     """By dataset and kind of subject the texts that some plan shows once they are not held."""
-    if not _known or _known[0][0] is not policies:
+    known: dict[tuple[str, str], frozenset[str]] | None = policies.memo.get("held-texts")
+    if known is None:
         found: dict[tuple[str, str], set[str]] = {}
         for (dataset, _, _), plan_set in policies.plan_sets.items():
             for kind, plan in plan_set.plans.items():
                 names = {name for name, mode, _, _, hold in plan.steps if mode == Mode.TEXT and hold}
                 if names:
                     found.setdefault((dataset, kind), set()).update(names)
-        _known[:] = [(policies, {key: frozenset(names) for key, names in found.items()})]
-    return _known[0][1]
+        known = policies.memo["held-texts"] = {key: frozenset(names) for key, names in found.items()}
+    return known
+
+
+def reached_fields(scene: Scene) -> Mapping[tuple[str, str], frozenset[str]]:
+    """The same, as far as the reviewer's plans show those fields under all its grants' ceilings together."""
+    known: dict[tuple[str, str], frozenset[str]] | None = scene.forms.remembered.get("held-texts")
+    if known is None:
+        known = {}
+        for (dataset, kind), names in fields_of(scene.policies).items():
+            held = scene.forms.plan_sets.get(dataset)
+            plan = None if held is None else held.plans.get(kind)  # type: ignore[call-overload]  # a SubjectKind is a str
+            shown = frozenset() if plan is None else names & {step.field for step in plan.steps}
+            if shown:
+                known[dataset, kind] = shown
+        scene.forms.remembered["held-texts"] = known
+    return known
+
+
+def reached_kinds(scene: Scene) -> dict[str, frozenset[str]]:
+    """By dataset the kinds of subject whose texts the reviewer may look at."""
+    return _by_dataset(reached_fields(scene))
 
 
 def kinds_of(policies: Policies) -> dict[str, frozenset[str]]:
     """By dataset the kinds of subject whose texts wait for reviewers."""
+    return _by_dataset(fields_of(policies))
+
+
+def _by_dataset(fields: Mapping[tuple[str, str], frozenset[str]]) -> dict[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
-    for dataset, kind in fields_of(policies):
+    for dataset, kind in fields:
         found.setdefault(dataset, set()).add(kind)
     return {dataset: frozenset(kinds) for dataset, kinds in found.items()}
 
@@ -199,40 +237,39 @@ def split(review: str) -> tuple[str, str]:
     return record_id, field
 
 
-def waiting_text(policies: Policies, org: str, held: Held | None, field: str) -> tuple[Held, Text]:
-    """The text of an item, if it waits for this organisation.
+def waiting_text(scene: Scene, held: Held | None, field: str) -> tuple[Held, Text]:
+    """The text of an item, if it waits for this reviewer: its organisation's, and within reach.
 
     Raises NotFound.
     """
-    if held is None or org not in (held.authority, held.sender):
+    if held is None or reviewer(scene.caller) not in (held.authority, held.sender):
         raise NotFound
     text = held.texts.get(field)
-    if text is None or not text.waiting or field not in fields_of(policies).get((held.dataset, held.kind), ()):
+    if text is None or not text.waiting or field not in reached_fields(scene).get((held.dataset, held.kind), ()):
         raise NotFound
     return held, text
 
 
-async def same_texts(
-    source: Reads | Transaction, policies: Policies, org: str, held: Held, field: str, text: Text
-) -> list[tuple[Held, list[str]]]:
-    """Other waiting texts of this organisation that read exactly so, in the first records of its queue."""
+async def same_texts(source: Reads | Transaction, scene: Scene, held: Held, field: str, text: Text) -> list[tuple[Held, list[str]]]:
+    """Other waiting texts within reach that read exactly so, in the first records of the organisation's queue."""
+    org, kinds = reviewer(scene.caller), reached_kinds(scene)
     same: list[tuple[Held, list[str]]] = []
-    for other in await reviews.waiting(source, kinds_of(policies), org, limit=MANY):
+    for other in await reviews.waiting(source, kinds, org, limit=MANY, gates=scene.gates):
         fields = [
             name
             for name, each in other.texts.items()
             if each.waiting
             and each.alike == text.alike
             and (other.record_id, name) != (held.record_id, field)
-            and name in fields_of(policies).get((other.dataset, other.kind), ())
+            and name in reached_fields(scene).get((other.dataset, other.kind), ())
         ]
         if fields:
             same.append((other, fields))
     return same
 
 
-def _items(policies: Policies, held: Held, now: datetime) -> list[ReviewItem]:
-    dataset = policies.catalogue.datasets.get(held.dataset)  # type: ignore[call-overload]
+def _items(scene: Scene, held: Held) -> list[ReviewItem]:
+    dataset = scene.policies.catalogue.datasets.get(held.dataset)  # type: ignore[call-overload]
     since = held.since or ""
     return [
         ReviewItem(
@@ -243,10 +280,10 @@ def _items(policies: Policies, held: Held, now: datetime) -> list[ReviewItem]:
             label=dataset.fields[name].label if dataset is not None and name in dataset.fields else name,
             residual=text.residual,
             since=since,
-            overdue=bool(since) and since < stamp(now - OVERDUE),
+            overdue=bool(since) and since < stamp(scene.now - OVERDUE),
         )
         for name, text in held.texts.items()
-        if text.waiting and name in fields_of(policies).get((held.dataset, held.kind), ())
+        if text.waiting and name in reached_fields(scene).get((held.dataset, held.kind), ())
     ]
 
 
@@ -259,11 +296,15 @@ def _after(after: str | None) -> tuple[str, str] | None:
     return since, record_id
 
 
-async def _accessed(services: Services, caller: Caller, policies: Policies, shape: str, rows: Sequence[Held]) -> None:
+async def pay(scene: Scene, shape: str, rows: Sequence[Held]) -> None:
+    """What a look at these records owes, before the first byte: rows of the organisation's day, and the audit trail.
+
+    Raises RowBudgetSpent, ObligationFailed, AuditUnavailable.
+    """
     by_dataset: dict[str, list[Held]] = {}
     for held in rows:
         by_dataset.setdefault(held.dataset, []).append(held)
+    await owing.spend_rows(scene, owed_of(scene.forms, tuple(sorted(by_dataset))), len(rows))
     for dataset, some in by_dataset.items():
-        plan_set = policies.plan_sets.get((dataset, caller.tier, caller.purpose))
-        if plan_set is not None:
-            await record_access(services, policies, caller, [plan_set], shape, len(some), [held.subject_id for held in some])
+        subjects = [held.subject_id for held in some]
+        await record_access(scene.services, scene.policies, scene.caller, [scene.forms.plan_sets[dataset]], shape, len(some), subjects)

@@ -9,6 +9,7 @@ This room must not redact, and must not decide who may review.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.core.records.model import Redaction, SubjectId, SubjectKind, Text
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
+from gateway.store.row_gates import Reach, reached
 from gateway.store.sealing import keys_of, scope_of
 from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE
 from gateway.store.store import Transaction
@@ -73,6 +75,12 @@ _TEXTS = (
 )
 _NEVER: Final = "9999"
 _DECISIONS: Final = "text_decisions"
+
+
+@lru_cache(maxsize=512)
+def _within(statement: sa.Select[Any], gates: tuple[Reach, ...]) -> sa.Select[Any]:
+    """The statement for what one caller reaches; one object for each, so that it is compiled once."""
+    return statement.where(reached(gates))
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -196,19 +204,21 @@ async def waiting(
     before: str | None = None,
     after: tuple[str, str] | None = None,
     limit: int,
+    gates: tuple[Reach, ...],
 ) -> list[Held]:
     """Records with waiting texts that an organisation decided or sent, the oldest first; `before` keeps those held since earlier.
 
     `kinds`: by dataset the kinds of subject whose texts are shown to somebody. `after` is (since, record) of the last one seen.
+    `gates` are what the reviewer reaches.
     """
     since, record_id = after or ("", "")
     found = {"kinds": _members(kinds), "org": org, "before": before or _NEVER, "since": since, "last": record_id, "n": limit}
-    return [_held(row) for row in await source.all(_WAITING, found)]
+    return [_held(row) for row in await source.all(_within(_WAITING, gates), found)]
 
 
-async def one(source: Reads | Transaction, record_id: str) -> Held | None:
-    """One of our own live records with its texts."""
-    row = await source.one(_ONE, {"record": record_id})
+async def one(source: Reads | Transaction, record_id: str, *, gates: tuple[Reach, ...] | None = None) -> Held | None:
+    """One of our own live records with its texts, if the reviewer reaches it; without `gates` nobody is named."""
+    row = await source.one(_ONE if gates is None else _within(_ONE, gates), {"record": record_id})
     return None if row is None else _held(row)
 
 

@@ -14,6 +14,7 @@ from gateway.core.callers.api_keys import SCOPES
 from gateway.core.callers.buckets import FIFTHS
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted
+from gateway.operations.answering import stands_under
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
 from gateway.web import parameters, replies
@@ -151,6 +152,14 @@ class Asked:
             today=replies.legal_date(self.services.clock()),
         )
         return Ask(params=asked, language=self.language, format=self.format, excel=excel, pages=walk)
+
+    async def kept_by_nobody(self, body: bytes) -> Reply:
+        """An answer in JSON that is about its caller alone, with the policy and plans that it stands under."""
+        headers = [(b"content-type", b"application/json"), (b"content-language", self.language.encode()), replies.NO_STORE]
+        under = await stands_under(self.services, self.caller)
+        if under is not None:
+            headers += replies.policy_headers(*under)
+        return Reply(200, headers, body)
 
     def reply(self, answer: Answer, *, names_subjects: bool = True) -> Reply:
         """The answer of a story with its header fields; 304 when the caller holds it already."""

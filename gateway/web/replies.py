@@ -208,6 +208,11 @@ def link(*targets: tuple[str, str]) -> Header:
     return (b"link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets).encode("ascii"))
 
 
+def policy_headers(policy_version: int, policy_plan: str) -> tuple[Header, Header]:
+    """Under which policy version and plans an answer was made."""
+    return (b"policy-version", b"%d" % policy_version), (b"policy-plan", b'"%s"' % policy_plan.encode())
+
+
 def data_headers(
     *,
     content_type: bytes,
@@ -225,8 +230,7 @@ def data_headers(
         (b"content-type", content_type),
         (b"content-language", language.encode()),
         cache,
-        (b"policy-version", b"%d" % policy_version),
-        (b"policy-plan", b'"%s"' % policy_plan.encode()),
+        *policy_headers(policy_version, policy_plan),
     ]
     if etag is not None:
         headers.append((b"etag", etag))

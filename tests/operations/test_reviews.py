@@ -7,11 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.core.callers.grants import Grant
 from gateway.core.disclosure import redaction
+from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.views import view
-from gateway.core.errors import Conflict, InvalidParameter, NotFound, NotPermitted
+from gateway.core.errors import CaseRefMissing, Conflict, InvalidParameter, NotFound, NotPermitted, RowBudgetSpent
 from gateway.core.records.model import DatasetId, Record, RecordId
 from gateway.operations import rescore_texts as rescoring
+from gateway.operations import waiting_texts
 from gateway.operations.ingest import ingest
 from gateway.operations.render_public import settle
 from gateway.operations.rescore_texts import rescore_texts
@@ -19,7 +22,8 @@ from gateway.operations.review_text import PLACEHOLDER, approve, edit, refuse
 from gateway.operations.waiting_texts import OVERDUE, measure, show, waiting
 from gateway.sample.generate import SampleFile, write_sample
 from gateway.services import Services
-from gateway.store import audit, changes, records, renderings, reviews
+from gateway.store import audit, budgets, changes, records, renderings, reviews
+from tests.doors import a_grant
 from tests.house import a_gateway
 
 PENALTIES = DatasetId("administrative-penalties")
@@ -49,8 +53,8 @@ async def load(services: Services, file: SampleFile) -> None:
     )
 
 
-def reviewer(file: SampleFile) -> Caller:
-    """An application of the authority whose file it is."""
+def reviewer(file: SampleFile, *grants: Grant) -> Caller:
+    """An application of the authority whose file it is, granted the penalties of the whole city unless said otherwise."""
     return Caller(
         tier="department",
         purpose="dept.supervision",
@@ -58,6 +62,8 @@ def reviewer(file: SampleFile) -> Caller:
         credential_kind="token",
         app="desk",
         org=file.authority,
+        grants=grants or (a_grant("desk", "g", org=file.authority),),
+        case_ref="通审〔2026〕1号",
     )
 
 
@@ -107,6 +113,75 @@ async def test_only_departments_see_their_own_queue(town: tuple[Services, Sample
     for wrong in ("rec_2222222222222222222222222a~facts", "x", f"{page.items[0].record}~name"):
         with pytest.raises(NotFound):
             await show(services, mine, wrong)
+
+
+async def test_the_queue_ends_where_the_grants_end(town: tuple[Services, SampleFile]) -> None:
+    """Another dataset, another region, a ceiling over the field, another app's grant: not listed, and the one 404 for every act."""
+    services, file = town
+    wide = reviewer(file)
+    items = (await waiting(services, wide)).items
+    review = items[0].id
+    out_of_reach = (
+        a_grant("desk", "g", "honours", org=file.authority, regions=("220581",)),
+        a_grant("desk", "g", org=file.authority, regions=("220600",)),
+        a_grant("desk", "g", org=file.authority, ceilings={"facts": "drop"}),
+        a_grant("desk", "g", org=file.authority, purposes=("dept.licensing",)),
+        a_grant("other", "g", org=file.authority),
+    )
+    for grant in out_of_reach:
+        narrow = reviewer(file, grant)
+        assert not [item for item in (await waiting(services, narrow)).items if item.field == "facts"], grant
+        for act in (
+            show(services, narrow, review),
+            approve(services, narrow, review),
+            approve(services, narrow, review, same_text=True),
+            edit(services, narrow, review, [(0, 1)]),
+            refuse(services, narrow, review, "x"),
+        ):
+            with pytest.raises(NotFound):
+                await act
+    region = (await the(services, items[0].record)).region
+    there = reviewer(file, a_grant("desk", "g", org=file.authority, regions=(region,)))
+    kept = [item.record for item in (await waiting(services, there)).items]
+    assert review in [item.id for item in (await waiting(services, there)).items]
+    assert {(await the(services, record)).region for record in kept} == {region}
+    first = [item.id for item in (await waiting(services, there, limit=1)).items]
+    assert first == [(await waiting(services, there)).items[0].id]  # a page is as long as what is reached, not as what waits
+
+
+async def test_reviewing_owes_what_reading_owes(town: tuple[Services, SampleFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case reference for every act, rows of the organisation's day, and a row of the audit with the subject before anything is done."""
+    services, file = town
+    mine = reviewer(file)
+    left = await first_item(services, mine)
+    review = next(item.id for item in (await waiting(services, mine)).items if item.id != left)
+    bare = replace(mine, case_ref=None)
+    for act in (
+        waiting(services, bare),
+        show(services, bare, review),
+        approve(services, bare, review),
+        refuse(services, bare, review, "x"),
+    ):
+        with pytest.raises(CaseRefMissing):
+            await act
+    await show(services, mine, review)
+    await refuse(services, mine, review, "涉及案外人")
+    rows = await audit.rows(services.store.reads, audit.Wanted(kind="access"), limit=1000)
+    assert [row.shape for row in rows][-2:] == ["review", "review.refuse"]
+    assert all(row.subjects and row.case_ref and row.dataset == PENALTIES for row in rows)
+
+    async def spent(*_: object, **__: object) -> bool:
+        return False
+
+    monkeypatch.setattr(budgets, "spend", spent)
+    monkeypatch.setattr(waiting_texts, "owed_of", lambda *_: Obligations(max_rows=1, max_rows_day=1))
+    for act in (waiting(services, mine), show(services, mine, left), approve(services, mine, left)):
+        with pytest.raises(RowBudgetSpent):
+            await act
+    monkeypatch.undo()
+    monkeypatch.setattr(waiting_texts, "owed_of", lambda *_: Obligations(max_rows=1))
+    assert len({item.record for item in (await waiting(services, mine)).items}) == 1
+    assert await public_facts(services, left.partition("~")[0]) == "held"
 
 
 async def test_a_candidate_says_what_is_suspicious(town: tuple[Services, SampleFile]) -> None:
@@ -228,8 +303,8 @@ async def test_a_record_that_changed_meanwhile_is_a_conflict(town: tuple[Service
     review = await first_item(services, reviewer(file))
     real = reviews.one
 
-    async def older(source: object, record_id: str) -> reviews.Held | None:
-        held = await real(source, record_id)  # type: ignore[arg-type]
+    async def older(source: object, record_id: str, **gates: object) -> reviews.Held | None:
+        held = await real(source, record_id, **gates)  # type: ignore[arg-type]
         return None if held is None else replace(held, changed_seq=held.changed_seq - 1)
 
     monkeypatch.setattr(reviews, "one", older)

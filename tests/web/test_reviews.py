@@ -47,7 +47,8 @@ def desk(town: Server, fresh_city: City) -> str:
 def say(server: Server, path: str, body: object, *, kind: str = "application/json", **headers: str) -> httpx.Response:
     """POST a body."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return server.client.post(path, content=content, headers={"content-type": kind, **headers})
+    case = {"case-ref": "2026-0001"} if "authorization" in headers else {}
+    return server.client.post(path, content=content, headers={"content-type": kind, **case, **headers})
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
@@ -59,6 +60,11 @@ def test_the_queue_is_for_reviewers_alone(town: Server, desk: str) -> None:
     """The public is told the same on every path, whether the text is there or not; nothing is kept by anybody."""
     answer = town.get("/v1/reviews?limit=1", authorization=desk)
     assert answer.headers["cache-control"] == "no-store"
+    plan = town.get("/v1/records?limit=1", authorization=desk).headers["policy-plan"]
+    assert (answer.headers["policy-version"], answer.headers["policy-plan"]) == ("1", plan)
+    assert code(town.client.get("/v1/reviews", headers={"authorization": desk})) == (400, "case-ref-missing")
+    assert town.get("/v1/me", authorization=desk).headers["policy-plan"] == plan
+    assert town.get("/v1/me").headers["policy-plan"] == town.get("/v1/records?limit=1").headers["policy-plan"]
     item = answer.json()["items"][0]
     paths = ["/v1/reviews", f"/v1/reviews/{item['id']}", "/v1/reviews/rec_2222222222222222222222222a~facts"]
     assert {code(town.get(path)) for path in paths} == {(403, "not-permitted")}

@@ -89,7 +89,7 @@ async def me(request: AnyRequest) -> Reply:
             "links": {"effective_fields": f"{asked.house.origin}/v1/me/fields"},
         }
     )
-    return Reply(200, [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE], body)
+    return await asked.kept_by_nobody(body)
 
 
 KEYS = Described(

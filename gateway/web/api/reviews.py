@@ -1,7 +1,7 @@
 """The review queue of held texts, for the department whose record it is (policy.md §13).
 
 Rules: a decision is a POST with a small strict JSON body; nothing of it is repeated in an error. Whoever is no reviewer gets the same
-403 on every path, before anything is looked up. Answers are kept by nobody.
+403 on every path, before anything is looked up; what no grant of today reaches is the one 404. Answers are kept by nobody.
 """
 
 from typing import Annotated, Any, Final, TypeVar
@@ -15,12 +15,12 @@ from gateway.core.callers.compact import Malformed, strict_json
 from gateway.core.errors import BodyInvalid, ErrorItem, InvalidParameter
 from gateway.operations import review_text, waiting_texts
 from gateway.web import parameters
-from gateway.web.api.common import PURPOSE
+from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import Asked, begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
 from gateway.web.negotiation import JSON, header
 from gateway.web.problems import Refusal
-from gateway.web.replies import NO_STORE, Reply
+from gateway.web.replies import Reply
 
 MAX_BODY: Final = 16 * 1024
 _ENCODER: Final = msgspec.json.Encoder()
@@ -41,7 +41,8 @@ _REVIEW: Final = Parameter(
     text="待审文本编号：记录~字段。Record and field, joined by ~.",
     example="rec_2222222222222222222222222a~facts",
 )
-_PROBLEMS: Final = ("purpose-missing", "body-invalid", "body-too-large", "unsupported-media-type", "conflict", "invalid-parameter")
+_LOOKING: Final = ("purpose-missing", "case-ref-missing", "quota-exceeded", "audit-unavailable", "obligation-failed")
+_PROBLEMS: Final = (*_LOOKING, "body-invalid", "body-too-large", "unsupported-media-type", "conflict", "invalid-parameter")
 
 Said = TypeVar("Said", bound=Struct)
 
@@ -84,9 +85,10 @@ QUEUE: Final = Described(
             name="limit", text="每页记录数。Records a page.", schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
         ),
         PURPOSE,
+        CASE_REF,
     ),
     gives=waiting_texts.ReviewPage,
-    problems=("invalid-parameter", "purpose-missing", "audit-unavailable"),
+    problems=("invalid-parameter", *_LOOKING),
     example={"items": [_ITEM], "next": None},
 )
 ONE: Final = Described(
@@ -94,9 +96,9 @@ ONE: Final = Described(
     tag="审核",
     summary="一条待审文本",
     description="The redacted candidate with its suspicious places, counted in characters.",
-    takes=(_REVIEW, PURPOSE),
+    takes=(_REVIEW, PURPOSE, CASE_REF),
     gives=waiting_texts.ReviewCandidate,
-    problems=("purpose-missing", "audit-unavailable"),
+    problems=_LOOKING,
     example={**_ITEM, "text": "经查，丁甲乙供述", "doubts": [{"start": 3, "end": 6, "text": "丁甲乙"}], "same_text": 0},
 )
 APPROVE: Final = Described(
@@ -105,7 +107,7 @@ APPROVE: Final = Described(
     tag="审核",
     summary="放行文本",
     description="Release the text as it was shown; with same_text every text of this department that reads exactly so.",
-    takes=(_REVIEW, PURPOSE),
+    takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewApproval,
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
@@ -117,7 +119,7 @@ EDIT: Final = Described(
     tag="审核",
     summary="遮盖后放行",
     description="Put placeholders over places of the text, and release what is left.",
-    takes=(_REVIEW, PURPOSE),
+    takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewEdit,
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
@@ -129,7 +131,7 @@ REFUSE: Final = Described(
     tag="审核",
     summary="不予放行",
     description="The text stays held and leaves the queue until it or the redactor changes.",
-    takes=(_REVIEW, PURPOSE),
+    takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewRefusal,
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
@@ -153,14 +155,14 @@ async def queue(request: AnyRequest) -> Reply:
         after=params.get("after"),
         limit=int(limit),
     )
-    return _reply(asked, page)
+    return await _reply(asked, page)
 
 
 @path("/v1/reviews/{review:str}", ONE)
 async def one(request: AnyRequest, review: FromPath[str]) -> Reply:
     """One text with its suspicious places."""
     asked = await begin(request, ONE)
-    return _reply(asked, await waiting_texts.show(asked.services, asked.caller, review))
+    return await _reply(asked, await waiting_texts.show(asked.services, asked.caller, review))
 
 
 @posted("/v1/reviews/{review:str}/approve", APPROVE)
@@ -168,7 +170,7 @@ async def approve(request: AnyRequest, review: FromPath[str]) -> Reply:
     """Release."""
     asked = await begin(request, APPROVE)
     said = await _body(request, asked, ReviewApproval)
-    return _reply(asked, await review_text.approve(asked.services, asked.caller, review, same_text=said.same_text))
+    return await _reply(asked, await review_text.approve(asked.services, asked.caller, review, same_text=said.same_text))
 
 
 @posted("/v1/reviews/{review:str}/edit", EDIT)
@@ -177,7 +179,7 @@ async def edit(request: AnyRequest, review: FromPath[str]) -> Reply:
     asked = await begin(request, EDIT)
     said = await _body(request, asked, ReviewEdit)
     spans = [(span.start, span.end) for span in said.spans]
-    return _reply(asked, await review_text.edit(asked.services, asked.caller, review, spans))
+    return await _reply(asked, await review_text.edit(asked.services, asked.caller, review, spans))
 
 
 @posted("/v1/reviews/{review:str}/refuse", REFUSE)
@@ -185,7 +187,7 @@ async def refuse(request: AnyRequest, review: FromPath[str]) -> Reply:
     """Keep held."""
     asked = await begin(request, REFUSE)
     said = await _body(request, asked, ReviewRefusal)
-    return _reply(asked, await review_text.refuse(asked.services, asked.caller, review, said.reason))
+    return await _reply(asked, await review_text.refuse(asked.services, asked.caller, review, said.reason))
 
 
 async def _body(request: AnyRequest, asked: Asked, kind: type[Said]) -> Said:
@@ -209,9 +211,8 @@ async def _body(request: AnyRequest, asked: Asked, kind: type[Said]) -> Said:
         raise BodyInvalid from None
 
 
-def _reply(asked: Asked, answer: Struct) -> Reply:
-    headers = [(b"content-type", b"application/json"), (b"content-language", asked.language.encode()), NO_STORE]
-    return Reply(200, headers, _ENCODER.encode(answer))
+async def _reply(asked: Asked, answer: Struct) -> Reply:
+    return await asked.kept_by_nobody(_ENCODER.encode(answer))
 
 
 HANDLERS: Final[tuple[HTTPRouteHandler, ...]] = (queue, one, approve, edit, refuse)
