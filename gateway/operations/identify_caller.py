@@ -2,13 +2,15 @@
 
 Rules: no credential is the public; a credential that fails never becomes the public, and every failure reads alike. What a kind of
 credential may be at most is written here, not in a policy: an API key is a developer, a token with its proof what its app is registered
-as. A token counts for what it was issued for, what its app is granted today and what the policies in force know. This story must
+as. A token counts for what it was issued for, what its app is granted today (a partner's, the province's, the bank's: under an
+agreement in force) and what the policies in force know. This story must
 not look at what is asked for.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
@@ -20,6 +22,7 @@ from gateway.core.callers.proof import check_proof
 from gateway.core.callers.refusals import CredentialRefused, ProofRefused
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadRequest, NotPermitted, StoreError
+from gateway.core.exchange.access import kept
 from gateway.core.records.periods import legal_day
 from gateway.operations.wide_grants import wide_grants
 from gateway.services import Services
@@ -142,7 +145,7 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
     if not app.live or app.tier != held.token.tier or app.tier not in BOUND_TIERS:
         raise CredentialRefused("app-suspended")
     policies = services.policies.current()
-    standing = _standing(policies, held, legal_day(now))
+    standing = _standing(services, policies, held, now)
     proof = check_proof(
         presented.proofs,
         method=presented.method,
@@ -185,22 +188,24 @@ class _Standing(NamedTuple):
     personal: bool
 
 
-def _standing(policies: Policies, held: HeldToken, day: date) -> _Standing:
+def _standing(services: Services, policies: Policies, held: HeldToken, now: datetime) -> _Standing:
+    day = legal_day(now)
     key = (policies.version, policies.digest, day)
     known: _Standing | None = held.memo.get(key)
     if known is None:
-        live = _live(policies, held, day)
+        under = kept(held.grants, held.agreements, tier=held.token.tier, ours=services.settings.party, at=now)
+        live = _live(policies, held, under, day)
         purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
         personal = any(reaches_persons(policies, held.token.tier, grant.dataset, grant.purposes) for grant in live)
         known = held.memo[key] = _Standing(live, purposes, personal)
     return known
 
 
-def _live(policies: Policies, held: HeldToken, day: date) -> tuple[Grant, ...]:
+def _live(policies: Policies, held: HeldToken, grants: Iterable[Grant], day: date) -> tuple[Grant, ...]:
     """What the token may still be used for: its grants of today, with the purposes that it was issued for and that are in force."""
     access = frozenset(held.token.access)
     found = []
-    for grant in held.grants:
+    for grant in grants:
         if grant.live(day):
             purposes = tuple(
                 purpose

@@ -20,6 +20,7 @@ from gateway.core.callers.caller import BOUND_TIERS, OPEN_PURPOSE, Caller, Tier
 from gateway.core.callers.proof import Proof, check_proof, nonce_of
 from gateway.core.callers.refusals import AssertionRefused, ProofRefused
 from gateway.core.errors import NoActivePolicy
+from gateway.core.exchange.access import kept
 from gateway.core.records.periods import legal_day
 from gateway.core.signing import JoseKey, jose_key
 from gateway.operations.identify_caller import purpose_open
@@ -27,6 +28,7 @@ from gateway.services import Services
 from gateway.store import apps, audit, clients
 from gateway.store import grants as grant_rows
 from gateway.store.apps import App
+from gateway.store.credentials import agreements_for
 from gateway.store.replay import Use
 
 _OTHER_METHODS: Final = frozenset({"client_secret", "code", "refresh_token", "username", "password", "assertion"})
@@ -132,12 +134,15 @@ async def _consume(services: Services, assertion: Assertion, proof: Proof | None
 
 
 async def _access(services: Services, app: App) -> Access:
-    """What is granted to an app today, as far as the policies in force know it."""
+    """What is granted to an app today, as far as agreements in force and the policies know it."""
     try:
         policies = await services.policies.fresh()
     except NoActivePolicy:
         return ()
-    held = granted(await grant_rows.active(services.store.reads, app.app), legal_day(services.clock()))
+    now, reads = services.clock(), services.store.reads
+    agreements = await agreements_for(reads, app.tier)
+    grants = kept(await grant_rows.active(reads, app.app), agreements, tier=app.tier, ours=services.settings.party, at=now)
+    held = granted(grants, legal_day(now))
     return tuple(pair for pair in held if purpose_open(policies, app.tier, pair[1]))
 
 

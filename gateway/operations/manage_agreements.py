@@ -260,6 +260,7 @@ async def change_state(
         await ledger.put_notice(tx, held.agreement, notice, document)
         await decide_under(services, tx, agreement_id)
         await audit.write(tx, by, f"agreement.{state}", f"agreement/{agreement_id}", {"serial": serial})
+    services.doors.credentials.forget()  # grants of the other side's apps are worth what this agreement says
     return document
 
 
@@ -277,6 +278,7 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
             await decide_under(services, tx, agreement_id)
             await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", {"by": notice.by, "serial": notice.serial})
         held = await _latest(tx, agreement_id)
+    services.doors.credentials.forget()
     return _status(held, services.signers.party, services.clock())
 
 

@@ -3,10 +3,12 @@
 policy.md §4 shows the file, §12 the rules.
 
 Rules: a grant names what exists: an app of its organisation, a dataset, purposes of its tier with plans behind them, divisions inside the
-organisation's own; it can only narrow. An approval names the digest of the very text. Ending one takes one person, and is effective within
+organisation's own; for a partner, the province and the bank it says no more than an agreement in force with that organisation, nor
+longer. It can only narrow. An approval names the digest of the very text. Ending one takes one person, and is effective within
 seconds. This story must not decide what a plan shows.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -15,10 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.callers.administrators import Administrator
-from gateway.core.callers.caller import BOUND_TIERS
+from gateway.core.callers.caller import AGREED_TIERS, BOUND_TIERS
 from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import AdminError
+from gateway.core.exchange.access import active_with, gives, kept, lasts
+from gateway.core.exchange.agreements import Held
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.model import DatasetId
 from gateway.core.records.periods import legal_day
@@ -29,7 +33,9 @@ from gateway.services import Services
 from gateway.store import apps, audit
 from gateway.store import grants as rows
 from gateway.store.apps import App
+from gateway.store.credentials import agreements_for
 from gateway.store.grants import GrantRow
+from gateway.store.store import Transaction
 
 FILE_LIMIT: Final = 64 * 1024
 HOME_KINDS: Final = frozenset({"department", "district"})
@@ -52,7 +58,8 @@ class GrantLine(Struct, frozen=True, kw_only=True):
     """What an approval names."""
     personal: bool
     state: str
-    """proposed (a second person must approve), active, over (its last day has passed), revoked."""
+    """proposed (a second person must approve), active, unagreed (no agreement in force says the same), over (its last day has passed),
+    revoked."""
     proposed_by: str
     approved_by: str | None
     ended_at: datetime | None
@@ -71,6 +78,7 @@ async def propose_grant(services: Services, text: bytes, *, by: Administrator) -
         if app is None:
             raise AdminError("there is no such app", code="app-unknown", place="app", hint="chengxin key list-apps")
         _check(policies, app, grant)
+        await _check_agreed(services, tx, app, grant)
         if grant.until < legal_day(tx.now):
             raise _invalid("its last day has passed", "until")
         if await rows.find(tx, grant.id) is not None:
@@ -102,7 +110,8 @@ async def approve_grant(services: Services, grant_id: str, *, digest: str, by: A
         app = await apps.find(tx, found.grant.app)
         if app is None:
             raise AdminError("there is no such app", code="app-unknown", place="app")
-        _check(policies, app, found.grant)  # the policies may have changed since
+        _check(policies, app, found.grant)  # the policies may have changed since, and the agreement
+        await _check_agreed(services, tx, app, found.grant)
         await rows.approve(tx, grant_id, by.name)
         await audit.write(tx, actor(by), "grant.approve", f"grant/{grant_id}", {"digest": digest, **proof(by)})
     services.doors.credentials.forget()
@@ -125,7 +134,11 @@ async def revoke_grant(services: Services, grant_id: str, *, by: Administrator) 
 
 async def list_grants(services: Services, *, org: str | None = None) -> list[GrantLine]:
     """All grants (or those of one organisation), also those that are over."""
-    return [_line(services, found) for found in await rows.everything(services.store.reads) if org in (None, found.grant.org)]
+    reads = services.store.reads
+    tiers = {app.app: app.tier for app in await apps.everyone(reads)}
+    found = [row for row in await rows.everything(reads) if org in (None, row.grant.org)]
+    agreed = {tier: await agreements_for(reads, tier) for tier in sorted({tiers[row.grant.app] for row in found})}
+    return [_line(services, row, tiers[row.grant.app], agreed[tiers[row.grant.app]]) for row in found]
 
 
 async def show_grant(services: Services, grant_id: str) -> GrantLine:
@@ -133,7 +146,10 @@ async def show_grant(services: Services, grant_id: str) -> GrantLine:
 
     Raises AdminError grant-unknown.
     """
-    return _line(services, await _known(services, grant_id))
+    found = await _known(services, grant_id)
+    app = await apps.find(services.store.reads, found.grant.app)
+    tier = "" if app is None else app.tier
+    return _line(services, found, tier, await agreements_for(services.store.reads, tier))
 
 
 def read_grant_file(path: Path) -> bytes:
@@ -188,6 +204,22 @@ def _check(policies: Policies, app: App, grant: Grant) -> None:
         raise _invalid("a ceiling for a field that the dataset does not have", "ceilings")
 
 
+async def _check_agreed(services: Services, tx: Transaction, app: App, grant: Grant) -> None:
+    """For these tiers the grant is the agreement in force: it says the same, or less."""
+    if app.tier not in AGREED_TIERS:
+        return
+    ours = services.settings.party
+    under = active_with(await agreements_for(tx, app.tier), org=grant.org, tier=app.tier, ours=ours, at=tx.now)
+    if not under:
+        raise _invalid("no agreement with this organisation is in force for apps of this tier", "org")
+    for purpose in grant.purposes:
+        giving = [one for one in under if gives(one, ours, grant, purpose)]
+        if not giving:
+            raise _invalid("no agreement in force gives this dataset in these regions for a purpose of the grant", "purposes")
+        if not any(lasts(one, grant) for one in giving):
+            raise _invalid("the grant begins before its agreement, or outlasts it", "until")
+
+
 def _invalid(what: str, place: str) -> AdminError:
     return AdminError(what, code="grant-invalid", place=place, hint="gateway/README.md shows a grant")
 
@@ -199,9 +231,12 @@ async def _known(services: Services, grant_id: str) -> GrantRow:
     return found
 
 
-def _line(services: Services, found: GrantRow) -> GrantLine:
-    grant = found.grant
-    over = found.state == "active" and grant.until < legal_day(services.clock())
+def _line(services: Services, found: GrantRow, tier: str, agreements: Sequence[Sequence[Held]]) -> GrantLine:
+    grant, now, state = found.grant, services.clock(), found.state
+    if state == "active" and grant.until < legal_day(now):
+        state = "over"
+    elif state == "active" and not kept((grant,), agreements, tier=tier, ours=services.settings.party, at=now):
+        state = "unagreed"
     return GrantLine(
         id=grant.id,
         app=grant.app,
@@ -214,7 +249,7 @@ def _line(services: Services, found: GrantRow) -> GrantLine:
         until=grant.until.isoformat(),
         digest=found.digest,
         personal=found.personal,
-        state="over" if over else found.state,
+        state=state,
         proposed_by=found.proposed_by,
         approved_by=found.approved_by,
         ended_at=found.ended_at,

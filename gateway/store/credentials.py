@@ -1,8 +1,8 @@
 """What a credential says, as this process may believe it for some seconds: tokens and API keys with their app and its grants.
 
-Rules: an entry is believed for `credential_cache_s` at most (five), so that suspension, revocation and a new grant are effective within
-it in every process; that somebody is unknown is never remembered; the table is bounded. This room must not decide what a credential
-may do.
+Rules: an entry is believed for `credential_cache_s` at most (five), so that suspension, revocation, a new grant and the end of an
+agreement are effective within it in every process; that somebody is unknown is never remembered; the table is bounded. This room must
+not decide what a credential may do.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,18 @@ from typing import Any, Final, Generic, TypeVar
 
 from msgspec import Struct
 
+from gateway.core.callers.caller import AGREED_TIERS
 from gateway.core.callers.grants import Grant
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange.agreements import Held
 from gateway.store import apps, clients, developer_keys
+from gateway.store import exchange as ledger
 from gateway.store import grants as grant_rows
 from gateway.store.apps import App
 from gateway.store.clients import TokenRow
 from gateway.store.developer_keys import DeveloperKey
 from gateway.store.reads import Reads
+from gateway.store.store import Transaction
 
 KEPT: Final = 10_000
 T = TypeVar("T")
@@ -31,6 +36,8 @@ class HeldToken(Struct, frozen=True, kw_only=True):
     token: TokenRow
     app: App | None
     grants: tuple[Grant, ...] = ()
+    agreements: tuple[tuple[Held, ...], ...] = ()
+    """Of a tier whose grants are worth what agreements say: every agreement with its versions."""
     memo: dict[Any, Any] = {}
     """What follows from all this under one policy on one day; it goes with the entry."""
 
@@ -84,7 +91,10 @@ class Credentials:
             if row.jkt is None:
                 return HeldToken(token=row, app=None)
             app = await apps.find(self._reads, row.app)
-            return None if app is None else HeldToken(token=row, app=app, grants=await grant_rows.active(self._reads, row.app))
+            if app is None:
+                return None
+            grants = await grant_rows.active(self._reads, row.app)
+            return HeldToken(token=row, app=app, grants=grants, agreements=await agreements_for(self._reads, app.tier))
 
         return await self._tokens.get(clients.digest_of(token), load)
 
@@ -102,3 +112,14 @@ class Credentials:
         """Read everything anew: this process has just changed something."""
         self._tokens.clear()
         self._keys.clear()
+
+
+async def agreements_for(source: Reads | Transaction, tier: str) -> tuple[tuple[Held, ...], ...]:
+    """The agreements on which grants of a tier rest, each with its versions; none where stored bytes no longer verify."""
+    if tier not in AGREED_TIERS:
+        return ()
+    try:
+        held = await ledger.held_agreements(source)
+    except ExchangeError:  # somebody changed them: nobody reads anything by them; the exchange itself says so aloud
+        return ()
+    return tuple(tuple(versions) for versions in held.values())

@@ -15,6 +15,8 @@ from gateway.core.errors import NotPermitted, PurposeMissing
 Tier = Literal["public", "developer", "subject", "department", "partner", "supervisor", "pboc"]
 BOUND_TIERS: frozenset[str] = frozenset({"department", "partner", "supervisor", "pboc"})
 """Tiers with a duty or an agreement behind them: they state a purpose, and their answers are never shared."""
+AGREED_TIERS: frozenset[str] = frozenset({"partner", "supervisor", "pboc"})
+"""Of these the tiers whose grants are worth what an agreement in force says, and no more (policy.md §3)."""
 
 OPEN_PURPOSE = "open.read"
 CredentialKind = Literal["none", "token", "key", "session"]
