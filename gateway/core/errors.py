@@ -297,6 +297,12 @@ class NoActivePolicy(RequestError):
     code = "no-active-policy"
 
 
+class PolicyExpired(RequestError):
+    """The legal grounds of plans that the question is about have ended: what they would show is neither shown nor said to be absent."""
+
+    code = "policy-expired"
+
+
 class AuditUnavailable(RequestError):
     """What must be written down before it is shown cannot be written: no data."""
 

@@ -11,7 +11,7 @@ from gateway.core.errors import NotFound
 from gateway.core.publication.documents import localise
 from gateway.core.publication.listings import list_document
 from gateway.core.records.catalogue import ListDef
-from gateway.operations.answering import Scene, begin, document_answer
+from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.walk_records import walk_records
 from gateway.operations.walking import told_rows
@@ -52,7 +52,9 @@ async def _list_document(scene: Scene, listing: ListDef) -> dict[str, Any]:
     reads = scene.services.store.reads
     on_list = (Condition(column="list", op="eq", values=(listing.id,)),)
     rows: int | None
-    if scene.public:
+    if ended(scene, (listing.dataset,)):
+        rows = None  # how many there are, no plan can say
+    elif scene.public:
         rows = await walks.count(reads, on_list, plan=scene.forms.tag, now=scene.now_text)
     else:
         rows = await told_rows(scene, *on_list)

@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, UsccInvalid
+from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, PolicyExpired, UsccInvalid
 from gateway.core.publication.documents import FOREVER, etag, localise, notice
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
-from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, marked
+from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, ended, marked, refuse_ended
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.describe_data import dataset, datasets, dictionary, root, schema, schemas
 from gateway.operations.find_subjects import find_subjects
@@ -65,7 +65,7 @@ __all__ = [
 async def subject_document(services: Services, subject: str, caller: Caller, language: Language) -> Answer:
     """One subject by code or id.
 
-    Raises UsccInvalid for what is neither, NotFound.
+    Raises UsccInvalid for what is neither, PolicyExpired, NotFound.
     """
     scene = await begin(services, caller, language)
     row = await _find(scene, subject)
@@ -99,15 +99,17 @@ def _true(scene: Scene, row: Row) -> bool:
 async def _find(scene: Scene, text: str) -> Row:
     """The subject behind a code or id.
 
-    Raises UsccInvalid, NotFound.
+    Raises UsccInvalid, PolicyExpired, NotFound.
     """
     reads = scene.services.store.reads
     if text.startswith("sub_"):
+        refuse_ended(scene)  # an id does not say of which kind it is
         row = await renderings.subject_by_id(reads, text)
     else:
         code = normalise_code(text)
         if not check_uscc(code).valid:
             raise await _uscc_invalid(scene, text, code)
+        refuse_ended(scene, kinds=(kind_of_code(code),))
         row = await renderings.subject_by_key(reads, "uscc", stored_value(scene.services.store.vault, "uscc", code, kind_of_code(code)))
     if row is None:
         raise NotFound
@@ -162,12 +164,13 @@ _DATASET = msgspec.json.Decoder(_Of)
 async def record(services: Services, record_id: str, caller: Caller, language: Language) -> Answer:
     """One record by its id.
 
-    Raises NotFound.
+    Raises NotFound; PolicyExpired instead, where it may lie behind a plan whose grounds have ended.
     """
     scene = await begin(services, caller, language)
     row = await renderings.record_by_id(services.store.reads, record_id)
+    nothing = PolicyExpired if ended(scene) else NotFound  # which dataset an id is of is nobody's to know
     if row is None and scene.public:
-        raise NotFound
+        raise nothing
     body: bytes | None
     until = FOREVER
     if (
@@ -190,7 +193,7 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
     else:  # made at this moment; periods end at legal midnights, past which no answer is kept
         body = (await live(scene, [record_id])).get(record_id)
     if body is None:
-        raise NotFound
+        raise nothing
     await pay(scene, owed_of(scene.forms), "record", [body])
     if scene.language != "zh-CN":
         body = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language))

@@ -1,11 +1,12 @@
 """What every answer has: the plan set it stands under, the state it shows, its notice, ETag, and how long it may be kept.
 
-Rules: one answer, one plan set, one state: they are read once, at the beginning (`Scene`). An ETag is a keyed hash of the very bytes
+Rules: one answer, one plan set, one state: they are read once, at the beginning (`Scene`). Over plans whose grounds have ended there is no
+answer (`refuse_ended`): an empty one would say that nothing is there. An ETag is a keyed hash of the very bytes
 (or, for an export, of everything that decides them), so it can neither be guessed nor match another view. Nothing is kept past
 the next legal midnight or the first end of what it shows. This room tells no story.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -15,12 +16,13 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import CaseRefMissing, NoActivePolicy
+from gateway.core.errors import CaseRefMissing, NoActivePolicy, PolicyExpired
 from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
+from gateway.core.records.model import SubjectKind
 from gateway.operations.asking import Answer, Language
 from gateway.operations.effort import Effort
-from gateway.operations.reaching import Gates, gates_of, licence_of, owed_of
+from gateway.operations.reaching import Gates, ends_of, gates_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.store import feed, renderings
 from gateway.store.feed import FIRST_VERSION, Head
@@ -114,6 +116,21 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         gates=gates,
         whole=whole,
     )
+
+
+def ended(scene: Scene, datasets: Iterable[str] | None = None, kinds: tuple[SubjectKind, ...] | None = None) -> bool:
+    """Whether a plan under which something of these datasets (None: all) and kinds might be shown has outlived its grounds."""
+    ends = ends_of(scene.forms, None if datasets is None else tuple(sorted(datasets)), kinds)
+    return bool(ends) and ends[0] <= scene.now
+
+
+def refuse_ended(scene: Scene, datasets: Iterable[str] | None = None, kinds: tuple[SubjectKind, ...] | None = None) -> None:
+    """Raises PolicyExpired where an answer would pass over what a plan without grounds does not show any more.
+
+    It depends on plans and clock alone, never on what is stored: that a record lies behind such a plan is told to nobody.
+    """
+    if ended(scene, datasets, kinds):
+        raise PolicyExpired
 
 
 async def stands_under(services: Services, caller: Caller) -> tuple[int, str] | None:

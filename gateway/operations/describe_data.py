@@ -12,7 +12,7 @@ from gateway.core.disclosure.schemas import DIALECT
 from gateway.core.errors import NotFound
 from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import Dataset, DatasetId, Field
-from gateway.operations.answering import Scene, begin, document_answer
+from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.reaching import licence_of
 from gateway.operations.walking import told_rows
@@ -106,7 +106,9 @@ async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
     reads = scene.services.store.reads
     of_it = Condition(column="dataset", op="eq", values=(held.id,))
     rows: int | None
-    if scene.public:
+    if ended(scene, (held.id,)):
+        rows = None  # how many there are, no plan can say
+    elif scene.public:
         rows = await walks.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
     else:
         rows = await told_rows(scene, of_it)

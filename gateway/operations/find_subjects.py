@@ -14,7 +14,7 @@ from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
 from gateway.operations import owing, pages
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
@@ -35,7 +35,7 @@ _STEP = 100
 async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     """Search subjects by `q`, or walk them.
 
-    Raises InvalidParameter, UnknownParameter, BadCursor, CursorExpired.
+    Raises InvalidParameter, UnknownParameter, BadCursor, CursorExpired, PolicyExpired.
     """
     scene = await begin(services, caller, ask.language)
     own, params = pages.own_parameters(ask)
@@ -45,6 +45,7 @@ async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     if query.q is not None:
         columns = (*columns, "matched_on", "highlight")
     form = pages.form_of(ask, query, own, columns, facets=facets)
+    refuse_ended(scene)
     if query.q is not None:
         return await _search(scene, ask, form, query)
     return await _browse(scene, ask, form, query)

@@ -22,7 +22,7 @@ from gateway.core.publication.forms import Forms
 from gateway.core.records.identifiers import parse_citizen_id
 from gateway.core.records.model import DatasetId, Record, SubjectId
 from gateway.core.records.periods import legal_day
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin, marked
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, begin, marked, refuse_ended
 from gateway.operations.asking import Answer, Language
 from gateway.operations.live_records import shown
 from gateway.operations.owing import spend_lookup
@@ -66,6 +66,7 @@ async def look_up_person(services: Services, caller: Caller, asked: PersonAsked,
     number = _number(services, asked.id_no)
     _check_name(asked.name)
     scene = _narrowed(await begin(services, caller, language), asked.dataset)
+    refuse_ended(scene, (asked.dataset,), ("natural",))
     started = asyncio.get_running_loop().time()
     await spend_lookup(scene, _budget(scene.forms))
     found = await _find(scene, asked, number)

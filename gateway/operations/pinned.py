@@ -1,8 +1,8 @@
 """Long answers when the policy changes under them: an export or stream stands under the plan set that it began with.
 
-Rules: at each chunk it is asked what is in force; after a change that hides anything from this caller the answer breaks off, to be cut
-again under the new plans; after one that only shows more it goes on as it began. One answer, one plan set. This story must not
-choose rows.
+Rules: at each chunk it is asked what is in force; after a change that hides anything from this caller, or when grounds of its plans have
+ended meanwhile, the answer breaks off, to be cut again under the new plans; after one that only shows more it goes on as it began. One
+answer, one plan set. This story must not choose rows.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.core.disclosure.effect import PLAN_AREAS, Effect, effect
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import Unavailable
+from gateway.core.errors import PolicyExpired, Unavailable
 from gateway.operations.answering import Scene
+from gateway.operations.reaching import ends_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 async def while_permitted(scene: Scene, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same parts, as long as no policy came into force that hides something of them.
 
-    Raises Unavailable, which before the first byte is a problem and after it a torn connection.
+    Raises Unavailable or PolicyExpired, which before the first byte is a problem and after it a torn connection.
     """
     async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
         async for part in made:
@@ -31,6 +32,8 @@ async def while_permitted(scene: Scene, parts: AsyncIterator[bytes]) -> AsyncIte
                 scene.policies, policies, scene.caller.plan_tier, scene.caller.purpose
             ):
                 raise Unavailable("策略已变更，请重新导出。")
+            if any(scene.now < end <= scene.services.clock() for end in ends_of(scene.forms)):
+                raise PolicyExpired
             yield part
 
 

@@ -5,6 +5,8 @@ rendered, and has no gates here. A gate asks for fields that the plans may not s
 must not decide what a plan shows.
 """
 
+from datetime import datetime
+
 from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.obligations import Obligations, strictest
 from gateway.core.disclosure.plans import Plan
@@ -64,6 +66,17 @@ def texts_of(forms: Forms) -> frozenset[str]:
     known: frozenset[str] | None = forms.remembered.get("texts-of")
     if known is None:
         known = forms.remembered["texts-of"] = frozenset(name for plan in plans_of(forms) for name in plan.whole_texts)
+    return known
+
+
+def ends_of(forms: Forms, datasets: tuple[str, ...] | None = None, kinds: tuple[SubjectKind, ...] | None = None) -> tuple[datetime, ...]:
+    """When the grounds of the plans over these datasets (None: all) and kinds end, the first one first."""
+    key = ("ends", datasets, kinds)
+    known: tuple[datetime, ...] | None = forms.remembered.get(key)
+    if known is None:
+        plans = [plan for plan in plans_of(forms) if datasets is None or plan.dataset in datasets]
+        ends = {plan.valid_until for plan in plans if plan.valid_until is not None and (kinds is None or plan.kind in kinds)}
+        known = forms.remembered[key] = tuple(sorted(ends))
     return known
 
 

@@ -8,6 +8,7 @@ is an `add` to it, one that left a `del`. Where a feed has only begun there is l
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +18,8 @@ from gateway.core.callers.caller import Caller
 from gateway.core.errors import ErrorItem, InvalidParameter, NotPermitted, SinceTooOld, UnknownParameter
 from gateway.core.publication.documents import FOREVER
 from gateway.core.publication.labels import label
-from gateway.operations.answering import ENCODER, Scene, answer, begin, marked
+from gateway.core.records.model import DatasetId
+from gateway.operations.answering import ENCODER, Scene, answer, begin, marked, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.pages import invalid
 from gateway.operations.record_access import record_feed
@@ -50,6 +52,7 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     scene = await begin(services, caller, ask.language)
     if not scene.forms.fed:
         raise NotPermitted
+    refuse_ended(scene, _about(scene, filters))
     if since > scene.head.seq:
         raise invalid("since", "超出当前位置")
     floor = await feed.floor(services.store.reads, scene.forms.name)
@@ -60,6 +63,19 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
         scene, found = await _wait(scene, since, limit + 1, filters, wait)
     await record_feed(scene, min(len(found), limit))
     return _answer(scene, ask, since, limit, found, filters, waited=wait > 0)
+
+
+def _about(scene: Scene, filters: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The datasets whose changes are asked for."""
+    held = scene.policies.catalogue.datasets
+    lists = {each.dataset for name, each in scene.policies.catalogue.lists.items() if name in filters["list"]}
+    return [
+        name
+        for name in scene.forms.plan_sets
+        if (not filters["dataset"] or name in filters["dataset"])
+        and (not filters["kind"] or held[DatasetId(name)].category in filters["kind"])
+        and (not filters["list"] or name in lists)
+    ]
 
 
 def _number(ask: Ask, name: str, default: int | None, low: int, high: int) -> int:
@@ -132,6 +148,7 @@ async def _wait(scene: Scene, since: int, limit: int, filters: dict[str, tuple[s
     while (left := deadline - loop.time()) > 0:
         await asyncio.sleep(min(LOOK_S, left))
         scene = await begin(scene.services, scene.caller, scene.language)
+        refuse_ended(scene, _about(scene, filters))
         if scene.head.seq > looked:
             looked = scene.head.seq
             found = await _after(scene, since, limit, filters)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import Conflict, InvalidParameter
 from gateway.core.records.model import Redaction, SubjectId
+from gateway.operations.answering import refuse_ended
 from gateway.operations.waiting_texts import desk, pay, reviewer, same_texts, split, waiting_text
 from gateway.services import Services
 from gateway.store import audit, reviews
@@ -95,6 +96,7 @@ async def _decide(
     actor = f"app:{caller.app}"
     reads = services.store.reads
     held, text = waiting_text(scene, await reviews.one(reads, record_id, gates=scene.gates), field)
+    refuse_ended(scene, (held.dataset,))
     others = await same_texts(reads, scene, held, field, text) if same_text else []
     await pay(scene, f"review.{act}", [held, *(each for each, _ in others if each.record_id != record_id)])
     async with services.store.transaction() as tx:

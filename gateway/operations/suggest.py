@@ -10,7 +10,7 @@ from gateway.core.disclosure.query import Query
 from gateway.core.publication.names import normalise
 from gateway.core.publication.searching import MAX_QUERY
 from gateway.operations import pages
-from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer
+from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.find_subjects import shown_hits
 from gateway.operations.look_up import look_up
@@ -33,6 +33,7 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
         raise pages.invalid("q", "应有 1 至 128 个字符")
     items: list[dict[str, Any]] = []
     if "subject" in kinds:
+        refuse_ended(scene)
         items.extend(await _subject_offers(scene, text, int(limit)))
     norm = normalise(text)
     for name, held in sorted(scene.forms.plan_sets.items()):

@@ -17,7 +17,7 @@ from gateway.core.disclosure.plans import Mode, Policies
 from gateway.core.errors import InvalidParameter, NotFound, NotPermitted
 from gateway.core.records.model import Text
 from gateway.operations import owing
-from gateway.operations.answering import Scene, begin
+from gateway.operations.answering import Scene, begin, refuse_ended
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import record_access
 from gateway.services import Services
@@ -104,6 +104,7 @@ async def waiting(
     kinds = reached_kinds(scene)
     if dataset is not None:
         kinds = {dataset: kinds.get(dataset, frozenset())}
+    refuse_ended(scene, kinds)
     limit = owing.most_of_a_page(owed_of(scene.forms, tuple(sorted(kinds))), limit)
     rows = await reviews.waiting(
         services.store.reads,
@@ -128,6 +129,7 @@ async def show(services: Services, caller: Caller, review: str) -> ReviewCandida
     scene = await desk(services, caller)
     record_id, field = split(review)
     held, waits = waiting_text(scene, await reviews.one(services.store.reads, record_id, gates=scene.gates), field)
+    refuse_ended(scene, (held.dataset,))
     item = next(each for each in _items(scene, held) if each.field == field)
     same = await same_texts(services.store.reads, scene, held, field, waits)
     await pay(scene, "review", [held])

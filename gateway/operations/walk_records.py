@@ -19,7 +19,7 @@ from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
 from gateway.operations import owing, pages, walking
-from gateway.operations.answering import DOCUMENT, Scene
+from gateway.operations.answering import DOCUMENT, Scene, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, path_value, plan_walk
 from gateway.operations.pages import Form, form_of, own_parameters
@@ -46,6 +46,7 @@ async def walk_records(
     plan_sets = tuple(scene.forms.plan_sets.values()) if listing is None else (scene.forms.plan_sets[listing.dataset],)
     query = plan_query(params, plan_sets, envelope_of(scene, listing=listing is not None))
     chosen = _datasets_of(query, scene, listing)
+    refuse_ended(scene, chosen, _kinds(fixed))
     bulk = query.limit is None
     columns = scene.forms.columns(chosen, listing=listing is not None, bulk=bulk)
     may = {} if scene.public else facets_of(params, plan_sets, envelope_of(scene, listing=listing is not None))
@@ -102,6 +103,11 @@ def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[st
     return sorted(scene.forms.plan_sets)
 
 
+def _kinds(fixed: Sequence[Condition]) -> tuple[SubjectKind, ...]:
+    """The kinds of subject among the rows: in bulk to everybody organisations alone."""
+    return ("legal",) if any(each.column == "bulk" for each in fixed) else SUBJECT_KINDS
+
+
 async def _export(
     scene: Scene,
     ask: Ask,
@@ -120,7 +126,7 @@ async def _export(
     """
     as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
-    kinds: tuple[SubjectKind, ...] = ("legal",) if any(each.column == "bulk" for each in plan.conditions) else SUBJECT_KINDS
+    kinds = _kinds(plan.conditions)
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):

@@ -19,7 +19,7 @@ from gateway.core.errors import NoActivePolicy
 from gateway.core.publication.documents import notice, with_notice
 from gateway.core.publication.forms import forms_of
 from gateway.operations.answering import max_age
-from gateway.operations.reaching import licence_of, owed_of
+from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
@@ -79,7 +79,7 @@ LookUp = Callable[[str], Rendered | None]
 class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
-    __slots__ = ("_common", "_demo", "_ids", "_kept", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
+    __slots__ = ("_common", "_demo", "_ends", "_ids", "_kept", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
 
     def __init__(self, services: Services, lookup: LookUp) -> None:
         self._services = services
@@ -90,6 +90,7 @@ class PublicLane:
         self._policies: Policies | None = None
         self._tag = ""
         self._version = 0
+        self._ends: tuple[datetime, ...] = ()
         self._common: list[Header] = []
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
@@ -177,6 +178,8 @@ class PublicLane:
         ):
             return None
         now = self._services.clock()
+        if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
+            return None
         if rendered.valid_until[:19] <= now.isoformat()[:19]:
             return None
         return rendered, now
@@ -185,6 +188,7 @@ class PublicLane:
         """Another policy is in force: renderings of the one before no longer count."""
         forms = forms_of(policies, "public", "open.read")
         self._policies, self._tag, self._version = policies, forms.tag, forms.version
+        self._ends = ends_of(forms, kinds=("legal",))
         self._common = [
             (b"content-type", JSON.encode()),
             (b"content-language", b"zh-CN"),

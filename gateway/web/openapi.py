@@ -29,6 +29,7 @@ COMMON_PROBLEMS: Final = (
     "internal",
     "unavailable",
     "no-active-policy",
+    "policy-expired",
 )
 """What every described path may answer."""
 
