@@ -35,7 +35,9 @@ async def enrolled(
     services: Services, name: str, *roles: str, unit: str | None = None, person: str | None = None, by: Administrator | str = "office:test"
 ) -> Admin:
     """A new administrator; each is of a unit of its own unless one is given."""
-    invited = await managing.invite_admin(services, name=name, unit=unit or f"unit of {name}", roles=roles, person=person, by=by)
+    invited = await managing.invite_admin(
+        services, name=name, unit=unit or f"unit of {name}", roles=roles, person=person or f"{name}-1", by=by
+    )
     signer = Ed25519Signer(act_as.key_name(services.settings.party, name), os.urandom(32))
     await managing.enrol_admin(
         services, code=invited.code, public=signer.verifier.public, proof=proof_of(services, signer, invited.code, name)

@@ -50,7 +50,9 @@ class Desk:
     def enrol(self, name: str, role: str) -> list[str]:
         """An administrator with a key of its own; the words that sign a command."""
         key = self.folder / f"{name}.key"
-        code = self.json("key", "invite-admin", "--name", name, "--unit", f"unit of {name}", "--role", role)["code"]
+        code = self.json("key", "invite-admin", "--name", name, "--unit", f"unit of {name}", "--role", role, "--person", f"{name}-1")[
+            "code"
+        ]
         self.json("key", "enrol-admin", "--code", code, "--key", str(key))
         return ["--as", name, "--key", str(key)]
 

@@ -21,7 +21,7 @@ def _hand(admin: str | None, key_file: Path | None) -> Hand | None:
 @click.option("--name", required=True, help="Name of the account: a-z 0-9 . _ -; told in the audit.")
 @click.option("--unit", required=True, help="Authority and office, for example 审批科; two of one unit are no two pairs of eyes.")
 @click.option("--role", "roles", multiple=True, required=True, help="May be given several times.")
-@click.option("--person", default=None, help="Number or name of the person, where --name does not say it; kept as a blind index only.")
+@click.option("--person", required=True, help="Personnel number of who it is, one for all accounts; never a name; kept as a blind index.")
 @_AS
 @_KEY
 @as_json
@@ -31,7 +31,7 @@ def key_invite_admin(
     name: str,
     unit: str,
     roles: tuple[str, ...],
-    person: str | None,
+    person: str,
     admin: str | None,
     key_file: Path | None,
     as_json: bool,

@@ -58,14 +58,19 @@ def _told_key(done: "KeyLine") -> list[str]:
 
 
 @click.command("approve")
-@click.argument("thumbprint")
+@click.argument("thumbprint", metavar="THUMBPRINT|APP")
 @signed
 @as_json
 @office
 def key_approve(office: Office, thumbprint: str, hand: Hand, as_json: bool) -> None:
-    """The second person's yes to a key, after its owner has confirmed the thumbprint."""
-    from gateway.operations.manage_apps import approve_key
+    """The second person's yes to a key, after its owner has confirmed the thumbprint; or to letting a suspended application in again."""
+    from gateway.operations.manage_apps import approve_key, approve_resume
 
+    if thumbprint.startswith("app_"):
+        app = thumbprint
+        let_in = office.act(hand, "app.resume.approve", {"app": app}, lambda services, by: approve_resume(services, app, by=by))
+        show(let_in, as_json=as_json, text=lambda: [f"{let_in.app}: {let_in.state}"])
+        return
     done = office.act(hand, "app.key.approve", {"key": thumbprint}, lambda services, by: approve_key(services, thumbprint, by=by))
     show(done, as_json=as_json, text=lambda: _told_key(done))
 
@@ -129,7 +134,8 @@ def key_resume(office: Office, app: str, hand: Hand, as_json: bool) -> None:
     from gateway.operations.manage_apps import resume_app
 
     done = office.act(hand, "app.resume", {"app": app}, lambda services, by: resume_app(services, app, by=by))
-    show(done, as_json=as_json, text=lambda: [f"{done.app}: {done.state}"])
+    waits = f"; a second person must agree: `chengxin key approve {done.app}`" if done.resume_by is not None else ""
+    show(done, as_json=as_json, text=lambda: [f"{done.app}: {done.state}{waits}"])
 
 
 @click.command("list-apps")

@@ -52,7 +52,7 @@ async def _hand(services: Services, city: City, name: str, role: str, unit: str)
     folder.mkdir(exist_ok=True, mode=0o700)
     signer = administrators.own_key(folder / f"{name}.key", act_as.key_name(services.settings.party, name))
     if all(line.name != name for line in await administrators.list_admins(services)):
-        invited = await administrators.invite_admin(services, name=name, unit=unit, roles=[role], person=None, by="demo")
+        invited = await administrators.invite_admin(services, name=name, unit=unit, roles=[role], person=f"demo-{name}-1", by="demo")
         proof = act_as.sign_act(services, signer, act=administrators.ENROL, arguments=administrators.enrol_arguments(invited.code), by=name)
         await administrators.enrol_admin(services, code=invited.code, public=signer.verifier.public, proof=proof)
     return Hand(services, name, signer)

@@ -32,8 +32,8 @@ from gateway.store.replay import Use
 
 _CREDENTIAL: Final = re.compile(r"(Bearer|DPoP) +([A-Za-z0-9._~+/-]{16,256}=*)", re.IGNORECASE | re.ASCII)
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9_.\-]{0,62}")
-_CASE_REF: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
-"""As the bytes came; most are Chinese file numbers in UTF-8."""
+_CASE_REF: Final = range(4, 65)
+"""Characters of a case reference (policy.md §6); most are Chinese file numbers."""
 
 
 class Presented(Struct, frozen=True, kw_only=True):
@@ -49,6 +49,7 @@ class Presented(Struct, frozen=True, kw_only=True):
     """Every `DPoP` field."""
     purpose: str | None = None
     case_ref: str | None = None
+    """In UTF-8; bytes that are none stand as lone surrogates, and are refused."""
     address: str = ""
     """Network address of the sender, behind our own proxies; only keys that are kept to networks look at it."""
 
@@ -66,8 +67,9 @@ async def identify_caller(services: Services, presented: Presented) -> Caller:
     purpose = presented.purpose
     if purpose is not None and _PURPOSE.fullmatch(purpose) is None:
         raise NotPermitted
-    if presented.case_ref is not None and _CASE_REF.fullmatch(presented.case_ref) is None:
-        raise BadRequest("Case-Ref 请求头应为 1 至 256 字节的文本。")
+    case_ref = presented.case_ref
+    if case_ref is not None and not (len(case_ref) in _CASE_REF and case_ref.isprintable()):
+        raise BadRequest("Case-Ref 请求头应为 4 至 64 个字符（UTF-8）。")
     if not presented.authorization:
         if presented.proofs:
             raise CredentialRefused("proof-alone")

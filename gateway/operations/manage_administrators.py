@@ -64,13 +64,13 @@ class AdminLine(Struct, frozen=True, kw_only=True):
 
 
 async def invite_admin(
-    services: Services, *, name: str, unit: str, roles: Iterable[str], person: str | None, by: Administrator | str
+    services: Services, *, name: str, unit: str, roles: Iterable[str], person: str, by: Administrator | str
 ) -> Invited:
     """A one-time code with which a person enrols an own key under this name.
 
-    `by` is a text only while there is no operator yet. `person` says who stands behind the account (number or name; kept as a blind
-    index only), where the name of the account does not.
-    Raises RoleMissing, AdminError role-conflict, role-unknown, admin-name, operator-needed.
+    `by` is a text only while there is no operator yet. `person` is the personnel reference of who stands behind the account,
+    the same for all accounts of a person and never a name; kept as a blind index only.
+    Raises RoleMissing, AdminError role-conflict, role-unknown, admin-name, admin-person, operator-needed.
     """
     asked = read_roles(roles)
     if NAME.fullmatch(name) is None:
@@ -79,7 +79,7 @@ async def invite_admin(
         raise AdminError("a unit is a line of at most 200 characters", code="admin-name", place="unit")
     everybody = await rows.everybody(services.store.reads)
     inviter = _inviter(by, everybody)
-    blind = rows.blind_person(services.store.vault, person or name)
+    blind = rows.blind_person(services.store.vault, person)
     _refuse_conflict(asked, blind, name, everybody)
     code = b32encode(services.random(CODE_BYTES)).decode().lower()
     async with services.store.transaction() as tx:

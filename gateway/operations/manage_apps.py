@@ -1,8 +1,9 @@
 """Register apps of organisations, their keys and API keys; suspend, resume and revoke them (policy.md §12, §14.1, §14.5).
 
 Rules: an app has one tier, fixed at registration and limited by what its organisation is; a client key of a tier that reaches persons
-counts only after a second person has approved its thumbprint; two live keys an app, for changing over; what ends takes its tokens along in
-the same transaction, and any one administrator may end it. An API key is shown once. This story must not see a private key.
+counts only after a second person has approved its thumbprint, and a suspended app of such a tier is let in again by two persons; two live
+keys an app, for changing over; what ends takes its tokens along in the same transaction, and any one administrator may end it. An API key
+is shown once. This story must not see a private key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ class AppLine(Struct, frozen=True, kw_only=True):
     tier: str
     introspects: bool
     state: str
+    resume_by: str | None = None
+    """Who asked to let it in again; it waits for a second person."""
     keys: tuple["KeyLine", ...] = ()
     api_keys: tuple["ApiKeyLine", ...] = ()
 
@@ -161,17 +164,44 @@ async def suspend_app(services: Services, app: str, *, by: Administrator) -> App
 
 
 async def resume_app(services: Services, app: str, *, by: Administrator) -> AppLine:
-    """Let an app in again, with the credentials that were not revoked.
+    """Let an app in again, with the credentials that were not revoked. Where its tier reaches persons, a second person must agree first.
 
-    Raises RoleMissing, AdminError app-unknown.
+    Raises RoleMissing, AdminError app-unknown, app-state.
     """
     by.require(*REGISTER)
+    policies = await services.policies.fresh()
     async with services.store.transaction() as tx:
-        await _known(tx, app)
-        await apps.set_state(tx, app, "active")
-        await audit.write(tx, actor(by), "app.resume", f"app/{app}", proof(by))
+        found = await _known(tx, app)
+        if found.live:
+            raise AdminError("the app is not suspended", code="app-state", place="app")
+        second = tier_reaches_persons(policies, found.tier)
+        await apps.set_state(tx, app, "suspended" if second else "active", resume_by=by.name if second else None)
+        await audit.write(tx, actor(by), "app.resume", f"app/{app}", {"second": second, **proof(by)})
     services.doors.credentials.forget()
     return await show_app(services, app)
+
+
+async def approve_resume(services: Services, app: str, *, by: Administrator) -> AppLine:
+    """The second person's yes to letting a suspended app in again.
+
+    Raises RoleMissing, AdminError app-unknown, app-state, approval-conflict.
+    """
+    by.require(*APPROVE)
+    asked_by = (await _known(services.store.reads, app)).resume_by
+    if asked_by is None:
+        raise _nothing_waits()
+    await refuse_dependent(services, by, asked_by)
+    async with services.store.transaction() as tx:
+        if (await _known(tx, app)).resume_by != asked_by:
+            raise _nothing_waits()
+        await apps.set_state(tx, app, "active")
+        await audit.write(tx, actor(by), "app.resume.approve", f"app/{app}", {"asked_by": asked_by, **proof(by)})
+    services.doors.credentials.forget()
+    return await show_app(services, app)
+
+
+def _nothing_waits() -> AdminError:
+    return AdminError("nobody has asked to let this app in again", code="app-state", place="app", hint="chengxin key resume APP")
 
 
 async def list_apps(services: Services) -> list[AppLine]:
@@ -368,6 +398,7 @@ async def _line(services: Services, app: App) -> AppLine:
         tier=app.tier,
         introspects=app.introspects,
         state=app.state,
+        resume_by=app.resume_by,
         keys=tuple(_key(one) for one in await apps.keys_of(reads, app.app)),
         api_keys=tuple(_api_line(one) for one in await developer_keys.of_app(reads, app.app)),
     )

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct
 
-from gateway.core.callers.administrators import Administrator, Role, person_text, read_roles
+from gateway.core.callers.administrators import Administrator, Role, read_person, read_roles
 from gateway.core.errors import AdminError
 from gateway.core.signing import Ed25519Verifier
 from gateway.store.reads import Reads
@@ -63,8 +63,11 @@ def code_digest(code: str) -> str:
 
 
 def blind_person(vault: Vault, person: str) -> str:
-    """The index of a person: enough to see that two accounts are one person's, not to tell whose."""
-    return vault.digest(PERSON_LABEL, person_text(person).encode()).hex()[:32]
+    """The index of a person: enough to see that two accounts are one person's, not to tell whose.
+
+    Raises AdminError admin-person.
+    """
+    return vault.digest(PERSON_LABEL, read_person(person).encode()).hex()[:32]
 
 
 async def everybody(source: Reads | Transaction) -> list[AdminRow]:

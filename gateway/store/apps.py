@@ -45,6 +45,8 @@ class App(Struct, frozen=True, kw_only=True):
     state: str
     registered_at: datetime
     registered_by: str
+    resume_by: str | None = None
+    """Who asked to let it in again; a second person must agree."""
 
     @property
     def live(self) -> bool:
@@ -74,7 +76,9 @@ _APP = sa.select(*APP_COLUMNS).select_from(_OF_ORG).where(apps.c.app == sa.bindp
 _APPS = sa.select(*APP_COLUMNS).select_from(_OF_ORG).order_by(apps.c.registered_at, apps.c.app)
 _KEYS = sa.select(app_keys).where(app_keys.c.app == sa.bindparam("which")).order_by(app_keys.c.added_at, app_keys.c.thumbprint)
 _KEY = sa.select(app_keys).where(app_keys.c.thumbprint == sa.bindparam("which"))
-_SET_STATE = sa.update(apps).where(apps.c.app == sa.bindparam("which")).values(state=sa.bindparam("becomes"))
+_SET_STATE = (
+    sa.update(apps).where(apps.c.app == sa.bindparam("which")).values(state=sa.bindparam("becomes"), resume_by=sa.bindparam("asked"))
+)
 
 
 async def organisation(source: Reads | Transaction, org: str) -> Organisation | None:
@@ -122,9 +126,9 @@ async def everyone(source: Reads | Transaction) -> list[App]:
     return [app_of(row) for row in await source.all(_APPS)]
 
 
-async def set_state(tx: Transaction, app: str, state: str) -> None:
-    """Suspend or resume an app."""
-    await tx.execute(_SET_STATE, {"which": app, "becomes": state})
+async def set_state(tx: Transaction, app: str, state: str, *, resume_by: str | None = None) -> None:
+    """Suspend or resume an app; `resume_by` has asked to let a suspended one in again."""
+    await tx.execute(_SET_STATE, {"which": app, "becomes": state, "asked": resume_by})
 
 
 def app_of(row: Row) -> App:
@@ -142,6 +146,7 @@ def app_of(row: Row) -> App:
         state=row.state,
         registered_at=moment(row.registered_at),
         registered_by=row.registered_by,
+        resume_by=row.resume_by,
     )
 
 

@@ -429,6 +429,7 @@ apps = Table(
     Column("state", String(12), nullable=False),       # active suspended
     Column("registered_at", String(32), nullable=False),
     Column("registered_by", Text, nullable=False),
+    Column("resume_by", Text),                         # who asked to let it in again, until a second person agrees
 )
 
 app_keys = Table(

@@ -202,12 +202,15 @@ def disposition(file_name: str) -> bytes:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}".encode("ascii")
 
 
-async def begin(request: AnyRequest, described: Described) -> Asked:
-    """Parse a request for a described path.
+async def begin(request: AnyRequest, described: Described, *, any_code: bool = False) -> Asked:
+    """Parse a request for a described path; `any_code`: the path has a code, of which its own story says what it is.
 
     Raises RequestError of all kinds, Refusal for a format that does not exist here.
     """
     asked = Asked(request)
+    if not any_code:
+        for piece in request.scope["path"].split("/"):
+            parameters.refuse_citizen_number(piece)
     params = parameters.read_query(request.scope["query_string"])
     if not described.open_filters:
         parameters.refuse_unknown(params, described.query_names)

@@ -1,7 +1,8 @@
 """The query string, strictly: percent-encoding and UTF-8 as they should be, no unknown and no repeated parameter (api.md §1.1).
 
-Rules: a hidden field and a name that never existed read alike, but for the echoed name; values are never echoed. What a filter
-means is the planner's business (`core/disclosure/query`); this room must not know datasets.
+Rules: a hidden field and a name that never existed read alike, but for the echoed name; values are never echoed, and a whole citizen
+number in a URL is refused, whatever it was meant for. What a filter means is the planner's business (`core/disclosure/query`); this room
+must not know datasets.
 """
 
 import re
@@ -10,12 +11,14 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote_to_bytes
 
 from gateway.core.errors import BadRequest, ErrorItem, InvalidParameter, RepeatedParameter, UnknownParameter
-from gateway.core.records.identifiers import looks_like_citizen_number
+from gateway.core.records.identifiers import holds_citizen_number, looks_like_citizen_number
 
 MAX_PARAMETERS = 64
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_UTF8 = "网址中的参数不是 UTF-8 编码；很可能是 GBK/GB18030，请改用 UTF-8 后再做百分号编码。"
+_SHORTEST_NUMBER = 15
+"""Characters of the shortest citizen number: what is shorter is none."""
 _ECHO = re.compile(r"^[A-Za-z0-9_.\-]{1,64}$")
 
 
@@ -36,10 +39,18 @@ def _text(raw: bytes) -> str:
     return text
 
 
+def refuse_citizen_number(text: str, name: str | None = None) -> None:
+    """Raises InvalidParameter where a whole citizen number stands in a piece of a URL (policy.md §17): it belongs in no log on the way."""
+    if len(text) >= _SHORTEST_NUMBER and holds_citizen_number(text):
+        raise InvalidParameter(
+            errors=(ErrorItem("citizen-number", "网址中不得出现公民身份号码", parameter=None if name is None else echo(name)),)
+        )
+
+
 def read_query(query_string: bytes) -> dict[str, str]:
     """The parameters of a query string, each once.
 
-    Raises BadRequest for broken encoding, RepeatedParameter for a name given twice.
+    Raises BadRequest for broken encoding, RepeatedParameter for a name given twice, InvalidParameter for a whole citizen number.
     """
     values: dict[str, str] = {}
     if not query_string:
@@ -52,7 +63,10 @@ def read_query(query_string: bytes) -> dict[str, str]:
         name = _text(raw_name)
         if name in values:
             raise RepeatedParameter(errors=(ErrorItem("repeated", "参数重复", parameter=echo(name)),))
-        values[name] = _text(raw_value)
+        value = _text(raw_value)
+        refuse_citizen_number(name, name)
+        refuse_citizen_number(value, name)
+        values[name] = value
     return values
 
 
@@ -86,10 +100,6 @@ def canonical_query(
     return "&".join(
         f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(values.items()) if name not in without and defaults.get(name) != value
     )
-
-
-_SHORTEST_NUMBER = 15
-"""Characters of the shortest citizen number: what is shorter is none."""
 
 
 def shown_query(values: Mapping[str, str]) -> str:

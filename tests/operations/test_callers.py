@@ -69,6 +69,11 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         yield Office(services, operator, approver, auditor)
 
 
+async def second(services: Services, operator: Admin) -> Admin:
+    """An approver whom the operator brought in: no second pair of eyes beside that one."""
+    return await enrolled(services, "otto", "approver", by=await operator.acts("admin.invite"))
+
+
 async def refused(code: str, waiting: Any) -> None:
     """The story refuses with this code."""
     with pytest.raises(GatewayError) as error:
@@ -163,9 +168,20 @@ async def test_four_eyes_on_a_grant_and_its_end(tmp_path: Path) -> None:
         token = await a_token(services, app, key)
         assert (await manage_apps.suspend_app(services, app, by=await approver.acts("j"))).state == "suspended"
         assert await clients.find(services.store.reads, token, services.clock()) is None
-        assert (await manage_apps.resume_app(services, app, by=await operator.acts("k"))).state == "active"
+        asked = await manage_apps.resume_app(services, app, by=await operator.acts("k"))
+        assert (asked.state, asked.resume_by) == ("suspended", "olga")
+        await refused("approval-conflict", manage_apps.approve_resume(services, app, by=await (await second(services, operator)).acts("l")))
+        assert (await manage_apps.suspend_app(services, app, by=await operator.acts("m"))).resume_by is None
+        await refused("app-state", manage_apps.approve_resume(services, app, by=await approver.acts("n")))
+        await manage_apps.resume_app(services, app, by=await operator.acts("o"))
+        assert (await manage_apps.approve_resume(services, app, by=await approver.acts("p"))).state == "active"
+        await refused("app-state", manage_apps.resume_app(services, app, by=await operator.acts("q")))
+        developers = (await office.app(tier="developer", name="开发")).app
+        await manage_apps.suspend_app(services, developers, by=await operator.acts("r"))
+        assert (await manage_apps.resume_app(services, developers, by=await operator.acts("s"))).state == "active"
         assert {
             "app.register", "app.key.add", "app.key.approve", "app.key.revoke", "app.suspend", "app.resume",
+            "app.resume.approve",
             "grant.propose", "grant.approve", "grant.revoke",
         } <= set(await office.acts())  # fmt: skip
 

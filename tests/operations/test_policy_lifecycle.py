@@ -417,7 +417,7 @@ def test_the_command_line_changes_a_policy(tmp_path: Path) -> None:
     run("init")
     signing = {}
     for name in ("author", "approver"):
-        invited = json.loads(run("key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--json"))
+        invited = json.loads(run("key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--person", f"{name}-1", "--json"))
         run("key", "enrol-admin", "--code", invited["code"], "--key", f"{name}.key")
         signing[name] = ["--as", name, "--key", f"{name}.key"]
     wide = str(write_folder(tmp_path / "wide", BASE))

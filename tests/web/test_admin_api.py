@@ -286,6 +286,11 @@ async def test_apps_and_keys_over_the_api(house: AdminHouse) -> None:
     assert (await house.call("operator", "POST", f"/admin/v1/credentials/{key_id}/revoke")).json()["revoked"]
     office = (await house.call("operator", "POST", "/admin/v1/apps", developer | {"tier": "department", "name": "办"})).json()
     key = Key("ES256", seed=9)
+    its = f"/admin/v1/apps/{office['app']}"
+    await house.call("operator", "POST", its + "/suspend")
+    asked = (await house.call("operator", "POST", its + "/resume")).json()
+    assert (asked["state"], asked["resume_by"]) == ("suspended", "operator")
+    assert (await house.call("approver", "POST", its + "/approve")).json()["state"] == "active"
     added = await house.call("operator", "POST", f"/admin/v1/apps/{office['app']}/keys", {"key": key.public_pem.decode()})
     assert added.status_code == 200, added.text
     for name, path, value, status in (
@@ -486,7 +491,9 @@ def test_serve_and_call(tmp_path: Path) -> None:
     house = ["--settings", str(settings)]
     run(*house, "init")
     def invited(name: str) -> dict[str, str]:
-        told: dict[str, str] = json.loads(run(*house, "key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--json"))
+        told: dict[str, str] = json.loads(
+            run(*house, "key", "invite-admin", "--name", name, "--unit", name, "--role", name, "--person", f"{name}-1", "--json")
+        )
         return told
 
     for name in ("author", "approver"):

@@ -425,6 +425,46 @@ def test_persons_are_nobody(server: Server, sqlite_city: City) -> None:
 
 
 @pytest.mark.parametrize(
+    "number", ["220599198001010013", "２２０５９９198001010013", "220599-19800101-0013", "220599800101001", "甲220599198001010013"]
+)
+def test_whole_citizen_numbers_are_refused(server: Server, number: str) -> None:
+    """In any query and any path but the check of codes: 400 with its own code, nothing echoed, whatever the parameter means."""
+    for path in (
+        f"/v1/subjects?q={number}",
+        f"/v1/suggest?q={number}",
+        f"/v1/records?document_number={number}",
+        f"/v1/records?fields={number}",
+        f"/v1/records?{number}=1",
+        f"/v1/lists?x={number}",
+        f"/v1/changes?since=0&list={number}",
+        f"/v1/me?who={number}",
+        f"/v1/validate/uscc/91220502XXT00002X2?q={number}",
+        f"/v1/records/{number}",
+        f"/v1/datasets/{number}",
+        f"/v1/lists/{number}/listings",
+        f"/openapi.json?x={number}",
+    ):
+        answer = server.get(path)
+        body = problem(answer, 400, "invalid-parameter")
+        assert [error["code"] for error in body["errors"]] == ["citizen-number"], path
+        assert number not in answer.text + str(answer.headers)
+    answer = server.get(f"/v1/subjects/{number}")
+    problem(answer, 400, "uscc-invalid")
+    assert number not in answer.text
+    checked = server.get(f"/v1/validate/uscc/{number}").json()
+    assert (checked["code"], checked["parts"], checked["suggestions"]) == (None, None, [])
+
+
+def test_what_is_no_citizen_number_is_answered(server: Server) -> None:
+    """Dates beside one another, a registration number, a wrong check character: no reason to refuse; the last is in no link."""
+    assert server.get("/v1/records?dataset=administrative-penalties&decision_date__between=2026-01-01,2026-06-30").status_code == 200
+    assert server.get("/v1/subjects?q=220500000012349").status_code == 200
+    answer = server.get("/v1/subjects?q=22059920000101001X")
+    assert answer.status_code == 200
+    assert "22059920000101001X" not in answer.text + str(answer.headers)
+
+
+@pytest.mark.parametrize(
     ("code", "valid"),
     [
         ("91350100M000100Y43", True),

@@ -1,6 +1,9 @@
 """The doors over a real socket: right credentials get in; whatever is wrong about one is one and the same refusal, and is written down."""
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -442,3 +445,62 @@ def test_a_suspended_app_is_out(server: Server, city: City) -> None:
     city.run(suspend)
     refused(program.get(ME))  # this process had not read it yet
     assert program.ask_token().json()["error"] == "invalid_client"
+
+
+_ELSEWHERE = """
+import sys
+from pathlib import Path
+from tests.web.city import City
+from gateway.store import apps, clients, grants
+
+city = City(folder=Path(sys.argv[1]), settings_file=Path(sys.argv[2]), database=sys.argv[3])
+suspended, key, ungranted = sys.argv[4:]
+
+
+async def act(services):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    async with services.store.transaction() as tx:
+        await apps.set_state(tx, suspended, "suspended")
+        await apps.end_key(tx, key)
+        await clients.revoke_key(tx, key)
+        for grant in await grants.active(tx, ungranted):
+            await grants.end(tx, grant.id, "test")
+    print("committed", flush=True)
+
+
+city.run(act)
+"""
+
+
+def test_what_another_process_ends_is_over_within_five_seconds(fresh_city: City) -> None:
+    """Tokens that a process has just believed are worth nothing five seconds after another one has ended what they rest on."""
+    city, keys = fresh_city, [Key("ES256", seed=seed) for seed in (82, 83, 84)]  # a city of its own: no other test reads its files
+    with served(city) as server:
+        programs = [Program(client=server.client, app=city.run(lambda s, k=k: register(s, k)), key=k, now=AT) for k in keys]
+        for program in programs:
+            program.ask_token()
+
+        def asked() -> list[int]:
+            return [program.get(ME, Purpose="dept.supervision").status_code for program in programs]
+
+        believed_s = city.settings().credential_cache_s
+        words = [str(city.folder), str(city.settings_file), city.database, programs[0].app, keys[1].thumbprint, programs[2].app]
+        command = [sys.executable, "-c", _ELSEWHERE, *words]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as elsewhere:
+            assert elsewhere.stdin is not None
+            assert elsewhere.stdout is not None
+            assert elsewhere.stdout.readline() == "ready\n"
+            assert asked() == [200, 200, 200]
+            time.sleep(believed_s + 0.1)
+            assert asked() == [200, 200, 200], "read anew: believed from this moment on"
+            elsewhere.stdin.write("now\n")
+            elsewhere.stdin.flush()
+            assert elsewhere.stdout.readline() == "committed\n"
+            committed, warm = time.monotonic(), 0
+            while 200 in (answers := asked()):
+                warm += answers == [200, 200, 200]
+                assert time.monotonic() - committed <= believed_s + 1, "believed too long"
+                time.sleep(0.1)
+        assert answers == [401, 401, 403], "suspended; key ended; grants ended"
+        assert warm > 0, "nothing was remembered, so nothing is shown"

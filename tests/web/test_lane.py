@@ -12,6 +12,7 @@ from gateway.core.disclosure.policy import files_digest
 from gateway.operations.render_public import settle
 from gateway.store import policies as policy_rows
 from gateway.store.lane import LaneReads
+from tests.operations.test_render_again import change_policy
 from tests.web.city import City, Server, served
 
 UNREPEATABLE = {"date", "request-id", "ratelimit"}
@@ -239,3 +240,29 @@ def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
     reads.close()
     assert reads.by_code("91220502XXT00002X2") is None
+
+
+def test_after_the_end_of_grounds_the_lane_steps_aside(fresh_city: City) -> None:
+    """A rendered organisation, whatever it has of the dataset whose grounds have ended: 503 like the framework, and when to ask."""
+
+    async def ends(services: Any) -> None:
+        await change_policy(
+            services,
+            "datasets/tax-violations.toml",
+            'article = "十一", from = 2022-02-01 }',
+            'article = "十一", from = 2022-02-01, until = 2026-06-01 }',
+        )
+        await settle(services)
+
+    fresh_city.run(ends)
+    with served(fresh_city) as server:
+        code = server.get("/v1/subjects.ndjson?limit=all&fields=uscc").text.split('"uscc":"')[1][:18]
+        framework, server.app.inner = server.app.inner, refuse
+        assert server.get(f"/v1/subjects/{code}").status_code == 200, "on the last day the lane answers by itself"
+        server.app.inner = framework
+    with served(fresh_city, now="2026-06-01T16:00:00Z") as server:
+        for path in (f"/v1/subjects/{code}", f"/v1/subjects/{code}/records", "/v1/records?dataset=tax-violations", "/v1/subjects"):
+            answer = server.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "policy-expired"), path
+            assert answer.headers["retry-after"] == "300"
+        assert server.get("/v1/records?dataset=honours").status_code == 200

@@ -17,11 +17,14 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import AdminError, RoleMissing
+from gateway.core.records.identifiers import looks_like_citizen_number
 
 Role = Literal["author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator"]
 ROLES: Final[tuple[Role, ...]] = ("author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator")
 NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,62}")
 """An account: ASCII, for it stands in key names and HTTP signatures. Never a person's full name: it is told in the audit."""
+PERSON: Final = re.compile(r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z._/-]{2,62}")
+"""The personnel reference of who stands behind an account: a number of the authority's own, never a name."""
 
 ACT_TYPE: Final = "chengxin-admin-act-v1"
 ACT_SKEW: Final = timedelta(seconds=60)
@@ -90,8 +93,18 @@ def same_unit(one: str, other: str) -> bool:
     return _folded(one) == _folded(other)
 
 
-def person_text(person: str) -> str:
-    """A person's name or number as it is compared: width, case, spaces and punctuation make no other person."""
+def read_person(person: str) -> str:
+    """A personnel reference as it is compared: case and punctuation make no other person.
+
+    Raises AdminError admin-person for a name, for a citizen number, and for nothing.
+    """
+    if PERSON.fullmatch(person) is None or looks_like_citizen_number(person):
+        raise AdminError(
+            "a person is named by a personnel reference: 3 to 63 of a-z 0-9 . _ / -, a digit among them",
+            code="admin-person",
+            place="person",
+            hint="the authority's own number for the person, such as TH-0417; neither a name nor a citizen number",
+        )
     return _folded(person)
 
 

@@ -47,6 +47,8 @@ _CITIZEN_SHAPE = re.compile(
     r"(?<![0-9])[1-9][0-9]{5}(?:(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9X]"
     r"|[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3})(?![0-9])"
 )
+_WITHIN_NUMBERS = re.compile(r"[\s\-–—−‐·]")
+"""What people put between the digits of one number; commas and slashes stand between several."""
 _SEPARATORS = re.compile(r"[\s\-–—−‐·.,_/]")
 
 
@@ -277,6 +279,31 @@ def looks_like_citizen_number(text: str) -> bool:
     if match is None:
         return False
     return match.group() != folded or not uscc_is_valid(folded) or citizen_check_character(folded[:17]) == folded[17]
+
+
+def holds_citizen_number(text: str) -> bool:
+    """Whether a whole citizen number stands in a text: its check character right, or, of 15 digits, dated and no registration number.
+
+    Narrower than its shape: what only looks like one may be something else.
+    """
+    if sum(character.isdigit() for character in text) < 14:
+        return False
+    folded = _WITHIN_NUMBERS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
+    return any(_is_citizen_number(match.group()) for match in _CITIZEN_SHAPE.finditer(folded))
+
+
+def _is_citizen_number(code: str) -> bool:
+    try:
+        parse_citizen_id(code, demo=True, today=date.max)
+    except RowFault:
+        return False
+    if len(code) == 18:
+        return True
+    try:
+        parse_reg_no(code)
+    except RowFault:
+        return True
+    return False
 
 
 def subject_kind(category: str | None, uscc: str | None, has_id: bool) -> tuple[SubjectKind, bool]:

@@ -17,7 +17,7 @@ class InviteBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     unit: str
     roles: tuple[str, ...]
-    person: str | None = None
+    person: str
 
 
 class EnrolBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -97,6 +97,11 @@ async def resume(act: Act) -> object:
     return await manage_apps.resume_app(act.services, act.path["app"], by=act.by)
 
 
+async def approve_resume(act: Act) -> object:
+    """The second person's yes to letting an app in again."""
+    return await manage_apps.approve_resume(act.services, act.path["app"], by=act.by)
+
+
 async def add_key(act: Act) -> object:
     """Register a client key."""
     body: KeyBody = act.body
@@ -157,6 +162,8 @@ ROUTES: tuple[Route, ...] = (
           gives=manage_apps.AppLine),
     Route(method="POST", path=f"{_APPS}/{{app}}/resume", command="key resume", summary="Let an app in again", handler=resume,
           gives=manage_apps.AppLine),
+    Route(method="POST", path=f"{_APPS}/{{app}}/approve", command="key approve", summary="The second yes to letting an app in again",
+          handler=approve_resume, gives=manage_apps.AppLine),
     Route(method="POST", path=f"{_APPS}/{{app}}/keys", command="key add", summary="Register a client key", handler=add_key, takes=KeyBody,
           gives=manage_apps.KeyLine),
     Route(method="POST", path=f"{_APPS}/{{app}}/api-keys", command="key issue", summary="An API key, shown once", handler=issue_key,

@@ -113,7 +113,7 @@ SUBJECT_ONE = Described(
 @path("/v1/subjects/{subject:str}", SUBJECT_ONE)
 async def one(request: AnyRequest, subject: FromPath[str]) -> Reply:
     """One subject; the public lane answers most of these before they come here."""
-    asked = await begin(request, SUBJECT_ONE)
+    asked = await begin(request, SUBJECT_ONE, any_code=True)
     return asked.reply(await answer_query.subject_document(asked.services, without_suffix(subject), asked.caller, asked.language))
 
 
@@ -135,7 +135,7 @@ SUBJECT_RECORDS = Described(
 @path("/v1/subjects/{subject:str}/records", SUBJECT_RECORDS, suffixes=True)
 async def records(request: AnyRequest, subject: FromPath[str]) -> Reply:
     """The records of one subject."""
-    asked = await begin(request, SUBJECT_RECORDS)
+    asked = await begin(request, SUBJECT_RECORDS, any_code=True)
     return asked.reply(await answer_query.subject_records(asked.services, subject, asked.caller, asked.ask()))
 
 
@@ -201,7 +201,7 @@ VALIDATE = Described(
 @path("/v1/validate/uscc/{code:str}", VALIDATE)
 async def validate(request: AnyRequest, code: FromPath[str]) -> Reply:
     """What arithmetic says of a code."""
-    asked = await begin(request, VALIDATE)
+    asked = await begin(request, VALIDATE, any_code=True)
     return asked.reply(await answer_query.validate_uscc(asked.services, code, asked.language))
 
 

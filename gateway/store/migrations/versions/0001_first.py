@@ -612,6 +612,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("registered_at", sa.String(length=32), nullable=False),
         sa.Column("registered_by", sa.Text(), nullable=False),
+        sa.Column("resume_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["org"], ["organisations.org"], name=op.f("fk_apps_org")),
         sa.PrimaryKeyConstraint("app", name=op.f("pk_apps")),
     )
