@@ -371,7 +371,12 @@ _HOUSEHOLD = 'kinds = ["individual_business"] }\nclass = { O = "clear", P1 = "su
             'profile = "strict" }',
         ),
         ("policy-S8", 'text = { do = "redact", profile = "strict", hold = true }', 'text = "clear"', 'text = "clear"'),
-        ("policy-S8", 'field.uscc = { treatment = "clear" }', 'field.uscc = { treatment = { do = "keep", first = 8 } }', "profile = \"third_parties\""),
+        (
+            "policy-S8",
+            'field.uscc = { treatment = "clear" }',
+            'field.uscc = { treatment = { do = "keep", first = 8 } }',
+            'profile = "third_parties"',
+        ),
         # rights without a clear field
         ("policy-S9", 'allow = ["lookup"] }  # 县区', 'allow = ["lookup", "filter"] }  # 县区', '"lookup", "filter"'),
         (
