@@ -97,8 +97,13 @@ def test_a_department_comes_in_and_is_stopped_everywhere(desk: Desk) -> None:
     private.write_bytes(key.pem)
     public.write_bytes(key.public_pem)
     about = ["--org", CENTRE, "--org-name", "测试局", "--kind", "department", "--region", "220500", "--name", "监管平台"]
-    app = desk.json("key", "new-app", *about, "--tier", "department", *operator)["app"]
-    assert desk.json("key", "add", app, str(public), *operator)["state"] == "proposed"
+    registered = desk.json("key", "new-app", *about, "--tier", "department", "--jwk", str(public), *operator)
+    app = registered["app"]
+    assert [each["state"] for each in registered["keys"]] == ["proposed"]
+    spare = desk.folder / "spare.pem"
+    spare.write_bytes(Key("ES256", seed=98).public_pem)
+    assert desk.json("key", "add", app, "--jwk", str(spare), *operator)["state"] == "proposed"
+    desk.run("key", "add", app, str(spare), "--jwk", str(spare), *operator, status=2)
     assert desk.json("key", "approve", key.thumbprint, *approver)["state"] == "active"
     file = desk.folder / "grant.toml"
     file.write_bytes(grant_text(app).replace(b"2026-12-31", b"2099-12-31").replace(b"2026-01-01", b"2020-01-01"))

@@ -1,5 +1,6 @@
 """Commands about those who call us: apps and their keys (in the group `key`), grants, and the reference client `call`."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,29 +25,37 @@ if TYPE_CHECKING:
 @click.option("--unit", default=None, help="Office that runs it.")
 @click.option("--tier", required=True, help="department, partner, supervisor, pboc or developer; never changes.")
 @click.option("--introspects", is_flag=True, help="A resource server that may ask about tokens.")
+@click.option("--jwk", type=FILE, default=None, help="Its public key too (PEM or JWK), as `key add` takes it.")
 @signed
 @as_json
 @office
-def key_new_app(office: Office, /, hand: Hand, as_json: bool, **said: Any) -> None:
+def key_new_app(office: Office, /, jwk: Path | None, hand: Hand, as_json: bool, **said: Any) -> None:
     """Register an application of an organisation."""
     from gateway.operations.manage_apps import new_app
 
-    done = office.act(hand, "app.register", said, lambda services, by: new_app(services, **said, by=by))
-    show(done, as_json=as_json, text=lambda: [done.app, f"{done.tier} of {done.org_name}; next: `chengxin key add {done.app} FILE`"])
+    given = None if jwk is None else jwk.read_bytes()
+    signed_words = said | ({} if given is None else {"key": digest_of(given.hex())})
+    done = office.act(hand, "app.register", signed_words, lambda services, by: new_app(services, **said, jwk=given, by=by))
+    following = f"; next: `chengxin key add {done.app} FILE`" if given is None else "".join(f"; key {one.state}" for one in done.keys)
+    show(done, as_json=as_json, text=lambda: [done.app, f"{done.tier} of {done.org_name}{following}"])
 
 
 @click.command("add")
 @click.argument("app")
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE, required=False)
+@click.option("--jwk", type=FILE, default=None, help="The same as FILE.")
 @click.option("--kid", default=None, help="Id of the key; else its thumbprint.")
 @signed
 @as_json
 @office
-def key_add(office: Office, app: str, file: Path, kid: str | None, hand: Hand, as_json: bool) -> None:
+def key_add(office: Office, app: str, file: Path | None, jwk: Path | None, kid: str | None, hand: Hand, as_json: bool) -> None:
     """Register the public key (PEM or JWK) of an application."""
     from gateway.operations.manage_apps import add_key
 
-    given = file.read_bytes()
+    path = jwk if file is None else file
+    if path is None or (file is not None and jwk is not None):
+        raise click.UsageError("give the public key once: FILE, or --jwk FILE")
+    given = path.read_bytes()
     said = {"app": app, "key": digest_of(given.hex()), "kid": kid}
     done = office.act(hand, "app.key.add", said, lambda services, by: add_key(services, app, given, kid=kid, by=by))
     show(done, as_json=as_json, text=lambda: _told_key(done))
@@ -77,19 +86,33 @@ def key_approve(office: Office, thumbprint: str, hand: Hand, as_json: bool) -> N
 
 @click.command("issue")
 @click.argument("app")
-@click.option("--days", type=int, default=365, show_default=True, help="Life, a year at most.")
+@click.option("--days", type=int, default=None, help="Life, a year at most; a year where nothing is said.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=None, metavar="DATE", help="Last day, instead of --days.")
 @click.option("--scope", "scopes", multiple=True, help="Keep it to a part of the API: subjects records lists changes datasets checks.")
 @click.option("--cidr", "networks", multiple=True, help="Keep it to a network.")
 @signed
 @as_json
 @office
-def key_issue(office: Office, app: str, days: int, scopes: tuple[str, ...], networks: tuple[str, ...], hand: Hand, as_json: bool) -> None:
+def key_issue(
+    office: Office,
+    app: str,
+    days: int | None,
+    until: datetime | None,
+    scopes: tuple[str, ...],
+    networks: tuple[str, ...],
+    hand: Hand,
+    as_json: bool,
+) -> None:
     """An API key for a developer's application; shown once."""
     from gateway.operations.manage_apps import issue_key
 
-    said: dict[str, object] = {"app": app, "days": days, "scopes": sorted(scopes), "networks": sorted(networks)}
+    last = None if until is None else until.date()
+    said: dict[str, object] = {"app": app, "days": days, "until": last, "scopes": sorted(scopes), "networks": sorted(networks)}
     done = office.act(
-        hand, "api-key.issue", said, lambda services, by: issue_key(services, app, scopes=scopes, networks=networks, days=days, by=by)
+        hand,
+        "api-key.issue",
+        said,
+        lambda services, by: issue_key(services, app, scopes=scopes, networks=networks, days=days, until=last, by=by),
     )
     show(
         done,

@@ -118,12 +118,19 @@ async def new_app(
     tier: str,
     introspects: bool,
     by: Administrator,
+    jwk: bytes | None = None,
 ) -> AppLine:
-    """Register an app, and its organisation the first time.
+    """Register an app, and its organisation the first time; with `jwk` its first key too, as `add_key` takes it.
 
-    Raises RoleMissing, RowFault for a wrong organisation code, AdminError app-tier, app-invalid.
+    Raises RoleMissing, RowFault for a wrong organisation code, AdminError app-tier, app-invalid, key-refused, key-twice.
     """
     by.require(*REGISTER)
+    if jwk is not None:
+        key = _read_key(jwk)
+        if tier not in BOUND_TIERS and not introspects:
+            raise AdminError("a developer's app has API keys", code="app-tier", place="jwk", hint="chengxin key issue")
+        if await apps.key(services.store.reads, key.thumbprint) is not None:
+            raise AdminError("this key has been registered before", code="key-twice", place="jwk", hint="make a new key pair")
     org = parse_uscc(org)
     allowed = TIERS_OF_KIND.get(kind)
     if allowed is None or tier not in allowed:
@@ -145,6 +152,8 @@ async def new_app(
             )
         app = await apps.add_app(tx, org=org, name=name, unit=unit, tier=tier, introspects=introspects, by=by.name)
         await audit.write(tx, actor(by), "app.register", f"app/{app}", {"org": org, "tier": tier, "introspects": introspects, **proof(by)})
+    if jwk is not None:
+        await add_key(services, app, jwk, kid=None, by=by)
     return await show_app(services, app)
 
 
@@ -317,16 +326,23 @@ def _read_key(given: bytes) -> JoseKey:
 
 
 async def issue_key(
-    services: Services, app: str, *, scopes: Sequence[str], networks: Sequence[str], days: int, by: Administrator
+    services: Services,
+    app: str,
+    *,
+    scopes: Sequence[str],
+    networks: Sequence[str],
+    by: Administrator,
+    days: int | None = None,
+    until: date | None = None,
 ) -> IssuedKey:
-    """An API key for a developer's app, shown once.
+    """An API key for a developer's app, shown once. It lives for so many days or until a day; a year where neither is said.
 
     Raises RoleMissing, BodyInvalid for wrong scopes, networks or days, AdminError app-unknown, app-tier, key-limit.
     """
     by.require(*REGISTER)
     kept_scopes, kept_networks = api_keys.read_scopes(scopes), api_keys.read_networks(networks)
     today = legal_day(services.clock())
-    expires_on = api_keys.read_days(days, today)
+    expires_on = api_keys.last_day(days, until, today)
     text = api_keys.make_key("test" if services.settings.demo else "live", services.random(api_keys.RANDOM_BYTES))
     key = api_keys.read_key(text)
     async with services.store.transaction() as tx:

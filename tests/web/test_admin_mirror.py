@@ -18,6 +18,7 @@ OWN_KEY = frozenset({"key enrol-admin"})
 CALLED = {
     "folder": "files",
     "file": {"key add": "key", "grant propose": "text"},
+    "jwk": {"key add": "key"},
     "at": {"policy approve": "activate_at"},
     "from": "from_day",
     "to": "to_day",
@@ -52,7 +53,7 @@ def words_of(name: str, command: click.Command) -> set[str]:
     said = set()
     for one in command.params:
         text = (one.make_metavar(click.Context(command)) if one.param_type_name == "argument" else one.opts[-1]).strip("-[]<>.").lower()
-        said.add(text.replace("-", "_") if not text.startswith("{") else str(one.name))
+        said |= set(text.replace("-", "_").split("|")) if not text.startswith("{") else {str(one.name)}
     return said - (SIGNING - {"key"} if name in OWN_KEY else SIGNING) | ({"key"} if name == "key revoke" else set())
 
 

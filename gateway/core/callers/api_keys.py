@@ -153,11 +153,14 @@ def read_scopes(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-def read_days(days: int, today: date) -> date:
-    """The last day of a key that is to live so many days.
+def last_day(days: int | None, until: date | None, today: date) -> date:
+    """The last day of a key that is to live so many days, or until a day; a year where neither is said.
 
-    Raises BodyInvalid for less than a day and for more than a year.
+    Raises BodyInvalid for both, for less than a day and for more than a year.
     """
-    if not 1 <= days <= LONGEST.days:
-        raise BodyInvalid("a key lives from one day to a year", place="days")
-    return today + timedelta(days=days)
+    if days is not None and until is not None:
+        raise BodyInvalid("a key lives so many days or until a day", place="until")
+    life = (until - today).days if until is not None else LONGEST.days if days is None else days
+    if not 1 <= life <= LONGEST.days:
+        raise BodyInvalid("a key lives from one day to a year", place="until" if until is not None else "days")
+    return today + timedelta(days=life)

@@ -4,6 +4,7 @@ An API key is in the answer once, as the command prints it once. A grant comes a
 approves the very bytes; which text that is, the digest says.
 """
 
+from datetime import date
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -25,6 +26,8 @@ class AppBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tier: _Text
     unit: str | None = None
     introspects: bool = False
+    jwk: Annotated[str, Meta(min_length=1, max_length=8192)] | None = None
+    """Its public key too, PEM or JWK as text."""
 
 
 class KeyBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +42,9 @@ class ApiKeyBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     scopes: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
-    days: Annotated[int, Meta(ge=1, le=366)] = 365
+    days: Annotated[int, Meta(ge=1, le=366)] | None = None
+    until: date | None = None
+    """Last day, instead of `days`; a year where neither is said."""
 
 
 class GrantBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +88,7 @@ async def new_app(act: Act) -> object:
         unit=body.unit,
         tier=body.tier,
         introspects=body.introspects,
+        jwk=None if body.jwk is None else body.jwk.encode(),
         by=act.by,
     )
 
@@ -112,7 +118,7 @@ async def issue_key(act: Act) -> object:
     """An API key, shown once."""
     body: ApiKeyBody = act.body
     return await manage_apps.issue_key(
-        act.services, act.path["app"], scopes=body.scopes, networks=body.networks, days=body.days, by=act.by
+        act.services, act.path["app"], scopes=body.scopes, networks=body.networks, days=body.days, until=body.until, by=act.by
     )
 
 

@@ -98,7 +98,8 @@ def test_what_an_office_may_ask_for() -> None:
     today = date(2026, 6, 1)
     assert api_keys.read_networks(["198.51.100.0/24"]) == ("198.51.100.0/24",)
     assert api_keys.read_scopes(["lists", "changes", "lists"]) == ("changes", "lists")
-    assert api_keys.read_days(365, today) == date(2027, 6, 1)
+    assert api_keys.last_day(365, None, today) == api_keys.last_day(None, None, today) == date(2027, 6, 1)
+    assert api_keys.last_day(None, date(2026, 6, 2), today) == date(2026, 6, 2)
     for wrong in (["198.51.100.1/24"], ["x"], ["10.0.0.0/8"] * 17):
         with pytest.raises(BodyInvalid, match="cidr"):
             api_keys.read_networks(wrong)
@@ -106,4 +107,9 @@ def test_what_an_office_may_ask_for() -> None:
         api_keys.read_scopes(["everything"])
     for days in (0, 366, -1):
         with pytest.raises(BodyInvalid, match="days"):
-            api_keys.read_days(days, today)
+            api_keys.last_day(days, None, today)
+    for until in (today, date(2027, 6, 2)):
+        with pytest.raises(BodyInvalid, match="until"):
+            api_keys.last_day(None, until, today)
+    with pytest.raises(BodyInvalid, match="until"):
+        api_keys.last_day(5, date(2026, 6, 5), today)
