@@ -370,7 +370,8 @@ async def test_the_trail_is_verified_over_the_api(house: AdminHouse) -> None:
     await checkpoint(house.services)
     kept = head_path(house.services).read_text()
     whole = (await house.call("auditor", "POST", "/admin/v1/audit/verify", {"checkpoint": [kept]})).json()
-    assert (whole["ok"], whole["checkpoints"]) == (True, 1)
+    assert (whole["ok"], whole["unsealed"]) == (True, 0)
+    assert whole["checkpoints"] > 1, "every act of administration so far has one"
     none = (await house.call("auditor", "POST", "/admin/v1/audit/verify", {"from_day": "2030-01-01", "to_day": "2030-01-02"})).json()
     assert (none["ok"], none["rows"]) == (True, 0)
     wrong = await house.call("auditor", "POST", "/admin/v1/audit/verify", {"checkpoint": ["nothing"]})
