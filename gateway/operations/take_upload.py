@@ -14,7 +14,7 @@ from time import time
 from typing import IO, Final
 
 from gateway.core.callers.caller import Caller
-from gateway.core.errors import BodyInvalid, BodyTooLarge, ErrorItem, FileRefused, FileUnfit, NotPermitted
+from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, FileRefused, FileUnfit, NotPermitted, StoreError
 from gateway.operations.ingest import ingest
 from gateway.operations.ingest_receipt import IngestReceipt
 from gateway.services import Services
@@ -43,8 +43,8 @@ async def take_upload(
 ) -> IngestReceipt:
     """The receipt of a file, row by row: places and codes, never values.
 
-    Raises NotPermitted for who may not send, BodyInvalid, BodyTooLarge, FileUnfit when the file is refused as a whole, NoActivePolicy,
-    StoreError.
+    Raises NotPermitted for who may not send, BodyInvalid, BodyTooLarge, FileUnfit when the file is refused as a whole, Conflict while the
+    same file comes in by another request, NoActivePolicy, StoreError.
     """
     if caller.tier != "department" or caller.org not in {each.uscc for each in services.settings.authorities}:
         raise NotPermitted("此机构不是本市登记的报送机关。")
@@ -69,6 +69,10 @@ async def take_upload(
         except FileRefused as error:
             item = ErrorItem(error.code, error.detail, pointer=_pointer(error.place))
             raise FileUnfit("文件未被接收。", errors=(item,)) from error
+        except StoreError as error:
+            if error.code != "ingest-moved":
+                raise
+            raise Conflict("同一文件正由另一请求接收，请稍后再发一次，即得其回执。") from None
 
 
 def _folder(services: Services) -> Path:

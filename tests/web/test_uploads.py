@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +57,19 @@ def test_a_department_sends_a_file_and_gets_its_receipt(running: Any) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert list((city.folder / "data" / "uploads").iterdir()) == []
     assert oct((city.folder / "data" / "uploads").stat().st_mode)[-3:] == "700"
+
+
+def test_one_file_by_several_requests_at_once(running: Any) -> None:
+    """Whoever comes while it is being taken in is told so with 409; nothing is doubled, and sent again it gives the one receipt."""
+    server, headers, _ = running
+    text = a_file(server, *range(9100, 9160))
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: send(server, text, headers), range(4)))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"conflict"}
+    receipt = send(server, text, headers).json()
+    assert receipt["accepted"] == 60
+    assert all(answer.json() == receipt for answer in answers if answer.status_code == 200)
 
 
 SENDS = """
