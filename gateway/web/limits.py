@@ -29,7 +29,7 @@ SWEEP: Final = 32
 """Remembered callers that a newcomer looks through for full buckets, when the table is full."""
 DAY: Final = 86_400
 OVERFLOW: Final = "overflow"
-FAILURES: Final = (Quota(name="failures", q=60, w=60),)
+FAILURES: Final = Quota(name="failures", q=60, w=60)
 """Wrong credentials that one network may show (policy.md §14.8)."""
 ALARM_EVERY_S: Final = 60.0
 EXPORTS: Final = 1
@@ -124,6 +124,7 @@ class Limiter:
         self._meter = meter
         self.shared = shared
         self._factor = factor
+        self._failures = (Quota(name=FAILURES.name, q=FAILURES.q * factor, w=FAILURES.w),)
         self._clock = clock
         self._held = Remembered(table)
         self._failed = Remembered(table)
@@ -275,18 +276,18 @@ class Limiter:
         Raises Refusal `quota-exceeded` after sixty failures in a minute.
         """
         now = self._clock()
-        key = self._placed(self._failed, network, FAILURES, now, FAILURES[0].name)
-        held = self._failed.of(key, FAILURES)
-        if buckets.level_at(held[0], FAILURES[0], now) < FIFTHS:
+        key = self._placed(self._failed, network, self._failures, now, self._failures[0].name)
+        held = self._failed.of(key, self._failures)
+        if buckets.level_at(held[0], self._failures[0], now) < FIFTHS:
             self._meter.event("failures-exceeded")
-            wait = buckets.seconds_until(held[0] or Level(0.0, now), FAILURES[0], now, FIFTHS)
+            wait = buckets.seconds_until(held[0] or Level(0.0, now), self._failures[0], now, FIFTHS)
             raise Refusal("quota-exceeded", headers={"Retry-After": str(max(1, wait))})
 
     def failed(self, network: str) -> None:
         """A credential failed: counted against its network alone."""
         now = self._clock()
-        key = self._placed(self._failed, network, FAILURES, now, FAILURES[0].name)
-        self._failed.keep(key, buckets.owe(self._failed.of(key, FAILURES), FAILURES, FIFTHS, now), FAILURES)
+        key = self._placed(self._failed, network, self._failures, now, self._failures[0].name)
+        self._failed.keep(key, buckets.owe(self._failed.of(key, self._failures), self._failures, FIFTHS, now), self._failures)
 
     # --- one export at a time ------------------------------------------------------------------------------------------
 

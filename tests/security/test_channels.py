@@ -90,9 +90,11 @@ def test_channel_01_masked_is_not_filterable_for_the_department_either(server: S
 
 def test_channel_02_equality_lookup(server: Server, person: dict[str, Any]) -> None:
     """Whether a person has a penalty cannot be asked by the public: not by number, not by name, on no path."""
-    for query in (f"q={CITIZEN}", f"q={person['subject']['name']}"):
-        assert server.get(f"/v1/subjects?{query}").json()["items"] == []
-        assert server.get(f"/v1/suggest?{query}").json()["items"] == []
+    for path in ("/v1/subjects", "/v1/suggest"):
+        assert server.get(f"{path}?q={person['subject']['name']}").json()["items"] == []
+        known, unknown = (server.get(f"{path}?q={number}") for number in (CITIZEN, "220599198001010021"))
+        assert known.status_code == unknown.status_code == 400
+        assert problem(known) == problem(unknown)
     refused = server.client.post("/v1/lookups", json={"id_no": CITIZEN, "name": "测试人甲"})
     absent = server.client.post("/v1/lookups", json={"id_no": "220599198001010021", "name": "测试人乙"})
     assert refused.status_code == absent.status_code
