@@ -92,7 +92,7 @@ async def test_nobody_approves_what_is_his_own(office: Office) -> None:
     await office.narrow()
     made = await office.propose(BASE)
     await office.add("both", "author", "approver")
-    await office.add("twin", "approver", person="AUTHOR ")
+    await office.add("twin", "approver", person="AUTHOR-1")
     await office.add("desk", "approver", unit="UNIT of author")
     op = await office.add("op", "operator", "author")
     await office.add("puppet", "approver", by=await op.acts("admin.invite"))
@@ -218,7 +218,7 @@ async def test_one_person_narrows_at_once_and_it_stays(office: Office) -> None:
     assert [one.unconfirmed_since for one in told.proposals] == [NOW]
     assert await office.in_force() == 2
     await refused("role-missing", activate_policy.confirm(office.services, 2, by=await office.by("author")))
-    await office.add("twin", "approver", person="author")
+    await office.add("twin", "approver", person="author-1")
     await refused("approval-conflict", activate_policy.confirm(office.services, 2, by=await office.by("twin")))
     await activate_policy.confirm(office.services, 2, by=await office.by("approver"))
     await refused("proposal-state", activate_policy.confirm(office.services, 2, by=await office.by("approver")))

@@ -18,7 +18,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.disclosure import checks, naming
 from gateway.core.disclosure.cases import check_cases, read_cases
@@ -62,10 +62,22 @@ def compile_policies(
 
     Raises PolicyError for the first fault: policy-parse, policy-S1 …; `check_policies` lists them all.
     """
-    found = check_policies(files, version=version, today=today, in_force=in_force, residual_k=residual_k)
-    if found.policies is None:
-        raise found.errors[0]
-    return found.policies
+    key = (files_digest(files), version, None if in_force else today, residual_k)
+    known = _compiled.get(key)
+    if known is None:
+        found = check_policies(files, version=version, today=today, in_force=in_force, residual_k=residual_k)
+        if found.policies is None:
+            raise found.errors[0]
+        known = _compiled[key] = found.policies
+        while len(_compiled) > _KEPT:
+            _compiled.pop(next(iter(_compiled)), None)
+    return structs.replace(known, memo={}, failures={})
+
+
+_KEPT: Final = 4
+_compiled: Final[dict[tuple[str, int, date | None, int], Policies]] = {}
+"""Folders that were compiled lately: proposing, approving and activating ask for the same two again and again. What a plan table remembers
+and counts belongs to who asked, so each is given its own."""
 
 
 def check_policies(
