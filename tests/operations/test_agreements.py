@@ -110,7 +110,7 @@ async def test_signatures_are_looked_at(cities: tuple[Services, Services]):
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
-        ('purpose = "exchange.batch"', 'purpose = "mutual.recognition"', "SCOPE_FIELD"),
+        ('purpose = "exchange.batch"', 'purpose = "mutual.query"', "SCHEMA_ENUM"),
         ('tier = "partner"', 'tier = "nobody"', "SCOPE_FIELD"),
         ('{ name = "CF_WSH"', '{ name = "CF_NOWHERE", type = "date", required = false },\n  { name = "CF_WSH"', "SCOPE_FIELD"),
         ('{ name = "CF_WSH"', '{ name = "CF_FR_ZJHM", type = "id_no", required = false },\n  { name = "CF_WSH"', "SCOPE_FIELD"),
@@ -119,7 +119,7 @@ async def test_signatures_are_looked_at(cities: tuple[Services, Services]):
     ],
 )
 async def test_our_policies_bound_what_we_offer(cities: tuple[Services, Services], old: str, new: str, code: str):
-    """Nothing is offered that the compiled plan of tier and purpose does not show, and no adapter or dataset that is not here."""
+    """Nothing is offered that the plan of tier and purpose does not show, no purpose beside the terms, no adapter or dataset not here."""
     ours, theirs = cities
     assert await code_of(offer(ours, edited(proposal(ours, theirs), old, new), by="test")) == code
     assert await agreements(ours) == []
