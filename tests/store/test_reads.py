@@ -201,7 +201,7 @@ async def test_literal_parameters_of_a_statement_count_too(store: Store) -> None
         changes._AFTER,
         changes._OF_RECORD,
         *(
-            loading._select(frozenset(conditions), True, False, None)
+            loading._select(frozenset(conditions), True, True, False, None)
             for conditions in (
                 {"ids"},
                 {"subject"},

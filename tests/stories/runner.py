@@ -19,6 +19,7 @@ A story that fails says file and line. Nothing here knows the inside of the gate
 import json
 import re
 import shlex
+import shutil
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -30,7 +31,7 @@ from gateway.app import create_app
 from gateway.operations import handle_case, manage_keys
 from gateway.operations.ingest import ingest
 from gateway.operations.render_public import settle
-from gateway.operations.set_up import set_up
+from gateway.operations.set_up import set_up, shipped_policies
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services, open_services
 from tests.house import settings_of, write_settings
@@ -38,6 +39,14 @@ from tests.web.serving import client_of
 
 CHINA = timezone(timedelta(hours=8))
 ORIGIN = "http://127.0.0.1:8000"
+
+
+def _renewed(folder: Path) -> Path:
+    """The shipped policies of a city that renews its exceptions in time: a story runs for years, and an ended plan answers 503."""
+    shutil.copytree(shipped_policies(), folder)
+    redlines = folder / "redlines.toml"
+    redlines.write_text(redlines.read_text(encoding="utf-8").replace("until = 2027-12-31", "until = 2037-12-31"), encoding="utf-8")
+    return folder
 
 
 class StoryFailedError(AssertionError):
@@ -50,7 +59,7 @@ class Story:
     def __init__(self, path: Path, folder: Path, database: str = "") -> None:
         self.path = path
         self.folder = folder
-        self.settings_file = write_settings(folder, database=database)
+        self.settings_file = write_settings(folder, database=database, policies=_renewed(folder / "policies"))
         self.now = "2026-06-01T02:30:00Z"
         self.kept: dict[str, str] = {}
         self.answer: httpx.Response | None = None
