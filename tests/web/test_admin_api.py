@@ -226,14 +226,14 @@ async def test_roles_are_asked(house: AdminHouse) -> None:
     rows = (await house.call("auditor", "GET", "/admin/v1/audit?act=policy.activate&limit=5")).json()["rows"]
     assert [row["act"] for row in rows] == ["policy.activate"]
     assert (await house.call("author", "GET", "/admin/v1/audit")).json()["code"] == "role-missing"
+    invitation = {"name": "x.y", "unit": "u", "roles": ["approver"], "person": "TH-0418"}
     for name in ("author", "approver", "privacy-officer"):
-        answer = await house.call(name, "POST", "/admin/v1/administrators/invite", {"name": "x.y", "unit": "u", "roles": ["approver"]})
+        answer = await house.call(name, "POST", "/admin/v1/administrators/invite", invitation)
         assert (answer.status_code, answer.json()["code"]) == (403, "role-missing")
-    invited = await house.call("operator", "POST", "/admin/v1/administrators/invite", {"name": "x.y", "unit": "u", "roles": ["approver"]})
+    invited = await house.call("operator", "POST", "/admin/v1/administrators/invite", invitation)
     assert len(invited.json()["code"]) == 32
-    refused = await house.call(
-        "operator", "POST", "/admin/v1/administrators/invite", {"name": "x.z", "unit": "u", "roles": ["auditor", "author"]}
-    )
+    both = {"name": "x.z", "unit": "u", "roles": ["auditor", "author"], "person": "TH-0419"}
+    refused = await house.call("operator", "POST", "/admin/v1/administrators/invite", both)
     assert (refused.status_code, refused.json()["code"]) == (409, "role-conflict")
     assert (await house.call("operator", "POST", "/admin/v1/administrators/author/retire")).json()["retired_at"] is not None
     folder = {"files": {path: text.decode() for path, text in BASE.items()}}
@@ -384,7 +384,7 @@ ENROL = "/admin/v1/administrators/enrol"
 
 async def test_a_person_enrols_over_the_api(house: AdminHouse) -> None:
     """With the code of an invitation, signed with the key that is enrolled; the code works once."""
-    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"]}
+    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"], "person": "TH-0417"}
     invited = (await house.call("operator", "POST", "/admin/v1/administrators/invite", invitation)).json()
     mine = Ed25519Signer(invited["key_name"], os.urandom(32))
     body = json.dumps({"code": invited["code"], "key": mine.vkey}).encode()
@@ -402,7 +402,7 @@ async def test_a_person_enrols_over_the_api(house: AdminHouse) -> None:
 
 async def test_an_enrolment_that_is_not_believed_is_told_like_any_other(house: AdminHouse) -> None:
     """Another code, key, name, signature, body or no body: the one 401, audited, and counted against the network."""
-    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"]}
+    invitation = {"name": "zhao", "unit": "another unit", "roles": ["author"], "person": "TH-0417"}
     invited = (await house.call("operator", "POST", "/admin/v1/administrators/invite", invitation)).json()
     mine, other = (Ed25519Signer(invited["key_name"], os.urandom(32)) for _ in range(2))
     misnamed = Ed25519Signer(invited["key_name"] + "2", os.urandom(32))
