@@ -271,7 +271,7 @@ async def same_texts(source: Reads | Transaction, scene: Scene, held: Held, fiel
 
 
 def _items(scene: Scene, held: Held) -> list[ReviewItem]:
-    dataset = scene.policies.catalogue.datasets.get(held.dataset)  # type: ignore[call-overload]
+    dataset = scene.policies.catalogue.datasets.get(held.dataset)  # type: ignore[call-overload]  # a DatasetId is a str
     since = held.since or ""
     return [
         ReviewItem(

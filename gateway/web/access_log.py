@@ -95,7 +95,7 @@ class AccessLog:
             for day, text in self._by_day(lines, dropped).items():
                 self._put(day, b"\n".join([*text, b""]))
             self.failing = False
-        except OSError:  # a full disk: an alarm tells, and answers go on
+        except (OSError, ValueError):  # a full disk, a closed output: an alarm tells, and answers go on
             self.failing = True
 
     def _by_day(self, lines: Sequence[Noted], dropped: int) -> dict[str, list[bytes]]:

@@ -304,7 +304,7 @@ async def test_a_record_that_changed_meanwhile_is_a_conflict(town: tuple[Service
     real = reviews.one
 
     async def older(source: object, record_id: str, **gates: object) -> reviews.Held | None:
-        held = await real(source, record_id, **gates)  # type: ignore[arg-type]
+        held = await real(source, record_id, **gates)  # type: ignore[arg-type]  # passed on as it came
         return None if held is None else replace(held, changed_seq=held.changed_seq - 1)
 
     monkeypatch.setattr(reviews, "one", older)

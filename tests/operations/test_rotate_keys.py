@@ -89,7 +89,7 @@ async def everything(services: Services) -> list[Any]:
     """Every value of every record, and who is found by what."""
     found: list[Any] = []
     for dataset in (PENALTIES, REGISTRATIONS):
-        for each in await load(services.store.reads, dataset=dataset):  # type: ignore[arg-type]
+        for each in await load(services.store.reads, dataset=dataset):  # type: ignore[arg-type]  # a test writes an id as text
             decided = await reviews._decided(services.store.reads, [each.record_id])
             found.append((each.record_id, dict(each.raw.open()), dict(each.texts), decided))
     person = await subject_by_key(services.store.reads, "id_no", person_number(1), "natural")

@@ -15,6 +15,7 @@ Everything is computed here, once; a request looks a plan up and evaluates nothi
 import hashlib
 from collections.abc import Mapping
 from datetime import date
+from threading import Lock
 from types import MappingProxyType
 from typing import Final
 
@@ -68,13 +69,16 @@ def compile_policies(
         found = check_policies(files, version=version, today=today, in_force=in_force, residual_k=residual_k)
         if found.policies is None:
             raise found.errors[0]
-        known = _compiled[key] = found.policies
-        while len(_compiled) > _KEPT:
-            _compiled.pop(next(iter(_compiled)), None)
+        known = found.policies
+        with _keeping:
+            _compiled[key] = known
+            while len(_compiled) > _KEPT:
+                del _compiled[next(iter(_compiled))]
     return structs.replace(known, memo={}, failures={})
 
 
 _KEPT: Final = 4
+_keeping: Final = Lock()  # versions are compiled in threads
 _compiled: Final[dict[tuple[str, int, date | None, int], Policies]] = {}
 """Folders that were compiled lately: proposing, approving and activating ask for the same two again and again. What a plan table remembers
 and counts belongs to who asked, so each is given its own."""

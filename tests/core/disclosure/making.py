@@ -117,9 +117,9 @@ def penalty(kind: SubjectKind = "legal", values: Mapping[str, Value] | None = No
     return msgspec.structs.replace(record, **changes)
 
 
-def bent(path: str, *changes: tuple[str, str]) -> dict[str, bytes]:
-    """The shipped files with some text of one of them replaced; the text must be there."""
-    files = dict(shipped_files())
+def bent(path: str, *changes: tuple[str, str], of: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """The shipped files (or these) with some text of one of them replaced; the text must be there."""
+    files = dict(shipped_files() if of is None else of)
     text = files[path].decode()
     for old, new in changes:
         assert old in text, old

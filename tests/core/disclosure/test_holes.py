@@ -14,6 +14,7 @@ from gateway.core.disclosure.plans import Plan, Policies
 from gateway.core.disclosure.policy import check_policies, compile_policies
 from gateway.core.errors import PolicyError
 from gateway.core.records.basis import legality
+from tests.core.disclosure import making
 from tests.core.disclosure.making import DEPARTMENT, PENALTIES, PUBLIC, TODAY, plan_of, refused
 from tests.core.disclosure.making import shipped as all_shipped
 from tests.core.disclosure.making import shipped_files as all_files
@@ -52,14 +53,8 @@ def shipped() -> Policies:
 
 
 def bent(path: str, *changes: tuple[str, str]) -> dict[str, bytes]:
-    """Its files with some text of one of them replaced; the text must be there."""
-    files = dict(shipped_files())
-    text = files[path].decode()
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new, 1)
-    files[path] = text.encode()
-    return files
+    """Its files with some text of one of them replaced."""
+    return making.bent(path, *changes, of=shipped_files())
 
 
 def changed(after: Mapping[str, bytes], before: Mapping[str, bytes] | None = None) -> Effect:
