@@ -96,8 +96,8 @@ def fill(folder: Path, database: str = "", subjects: int = SUBJECTS) -> City:
 
 
 def copied(city: City, folder: Path) -> City:
-    """The same city in a folder of its own; SQLite only."""
-    shutil.copytree(city.folder, folder)
+    """The same city in a folder of its own; SQLite only. What was asked of the other is not in its access log."""
+    shutil.copytree(city.folder, folder, ignore=shutil.ignore_patterns("logs"))
     return City(folder=folder, settings_file=folder / city.settings_file.name, database="")
 
 

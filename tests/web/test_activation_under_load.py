@@ -173,7 +173,7 @@ async def test_a_version_is_compiled_once_and_off_the_loop(tmp_path: Path, sqlit
     async with open_services(settings) as services:
         before = services.policies.current()
         await put_in_force(services, narrowed(await policy_rows.files_of(services.store.reads, 1)), "narrow")
-        policy._compiled.clear()  # as in a process that did not activate it
+        policy._compiled.cache_clear()  # as in a process that did not activate it
         asked = [asyncio.create_task(services.policies.fresh()) for _ in range(20)]
         given_up = asyncio.create_task(services.policies.fresh())
         turns = 0

@@ -15,7 +15,7 @@ Everything is computed here, once; a request looks a plan up and evaluates nothi
 import hashlib
 from collections.abc import Mapping
 from datetime import date
-from threading import Lock
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -63,25 +63,34 @@ def compile_policies(
 
     Raises PolicyError for the first fault: policy-parse, policy-S1 …; `check_policies` lists them all.
     """
-    key = (files_digest(files), version, None if in_force else today, residual_k)
-    known = _compiled.get(key)
-    if known is None:
-        found = check_policies(files, version=version, today=today, in_force=in_force, residual_k=residual_k)
-        if found.policies is None:
-            raise found.errors[0]
-        known = found.policies
-        with _keeping:
-            _compiled[key] = known
-            while len(_compiled) > _KEPT:
-                del _compiled[next(iter(_compiled))]
-    return structs.replace(known, memo={}, failures={})
+    asked = _Asked(files, version=version, today=today, in_force=in_force, residual_k=residual_k)
+    return structs.replace(_compiled(asked), memo={}, failures={})
 
 
-_KEPT: Final = 4
-_keeping: Final = Lock()  # versions are compiled in threads
-_compiled: Final[dict[tuple[str, int, date | None, int], Policies]] = {}
-"""Folders that were compiled lately: proposing, approving and activating ask for the same two again and again. What a plan table remembers
-and counts belongs to who asked, so each is given its own."""
+class _Asked:
+    """A folder to compile; two are the same when they have the same plans, whoever asks and on whatever day of a version in force."""
+
+    def __init__(self, files: Mapping[str, bytes], *, version: int, today: date, in_force: bool, residual_k: int) -> None:
+        self.files, self.version, self.today, self.in_force, self.residual_k = files, version, today, in_force, residual_k
+        self._key = (files_digest(files), version, None if in_force else today, residual_k)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+@lru_cache(maxsize=4)
+def _compiled(asked: _Asked) -> Policies:
+    """Folders that were compiled lately: proposing, approving and activating ask for the same two again and again, from threads too.
+    What a plan table remembers and counts belongs to who asked, so each is given its own."""
+    found = check_policies(
+        asked.files, version=asked.version, today=asked.today, in_force=asked.in_force, residual_k=asked.residual_k
+    )
+    if found.policies is None:
+        raise found.errors[0]
+    return found.policies
 
 
 def check_policies(
