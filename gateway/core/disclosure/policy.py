@@ -83,8 +83,10 @@ class _Asked:
 
 @lru_cache(maxsize=4)
 def _compiled(asked: _Asked) -> Policies:
-    """Folders that were compiled lately: proposing, approving and activating ask for the same two again and again, from threads too.
-    What a plan table remembers and counts belongs to who asked, so each is given its own."""
+    """The plans, or those of lately: proposing, approving and activating ask for the same two folders again and again, from threads too.
+
+    What a plan table remembers and counts belongs to who asked, so each is given its own.
+    """
     found = check_policies(
         asked.files, version=asked.version, today=asked.today, in_force=asked.in_force, residual_k=asked.residual_k
     )
