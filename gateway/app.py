@@ -233,6 +233,7 @@ def _conditions(services: Services, door: FrontDoor, access: AccessLog | None, o
         Condition(kind="limits-unreachable", target="limits", bad=limits.alone),
         Condition(kind="audit-unavailable", target="audit", bad=services.trail.failing),
         Condition(kind="access-log-failed", target="access-log", bad=access.failing if access is not None else None),
+        *alarms.endings(services),
         *(Condition(kind="texts-overdue", target=name, bad=late > 0, detail={"records": late}) for name, late in overdue.items()),
     ]
 

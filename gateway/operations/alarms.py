@@ -6,6 +6,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     policy-unconfirmed     a version that one person put into force is not confirmed after 24 hours; it stays in force
     policy-schedule-failed a scheduled version did not come into force; the old one stays
     treatment-failed       a treatment of one field of a plan breaks (field `*`: whole records); the field is left out until it is mended
+    grounds-ending         the legal grounds of a plan end within a month, or have ended: its answers will be 503
     texts-overdue          held texts of a dataset wait too long for their reviewer
     audit-broken           the trail is not what was signed, or lacks what was written; no further checkpoint is made
     audit-unsealed         no key of ours may sign a checkpoint
@@ -17,7 +18,9 @@ The last three are conditions of a process: it keeps them in mind (`Condition`) 
 This story must not stop anything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 from msgspec import Struct
 
@@ -25,7 +28,7 @@ from gateway.services import Services
 from gateway.store import alarms as rows
 from gateway.store.alarms import Alarm, clear, sound
 
-__all__ = ["Alarm", "Condition", "clear", "clear_alarm", "keep", "raise_alarm", "sound", "standing", "tell_failures"]
+__all__ = ["Alarm", "Condition", "clear", "clear_alarm", "endings", "keep", "raise_alarm", "sound", "standing", "tell_failures"]
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -66,6 +69,34 @@ async def raise_alarm(services: Services, kind: str, target: str, detail: Mappin
     """Raise an alarm in a transaction of its own; false when it stands already."""
     async with services.store.transaction() as tx:
         return await sound(tx, kind, target, detail)
+
+
+AHEAD: Final = timedelta(days=31)
+"""So long before its grounds end a plan is told of: time for another version with all its approvals."""
+
+
+def endings(services: Services) -> list[Condition]:
+    """Of every dataset whether a plan of it, for anybody, soon ends with its grounds."""
+    if services.policies.version == 0:
+        return []
+    by_dataset: dict[str, list[tuple[datetime, str]]] = {}
+    for (dataset, tier, purpose), held in services.policies.current().plan_sets.items():
+        plans = by_dataset.setdefault(dataset, [])
+        plans.extend(
+            (plan.valid_until, f"{tier}/{purpose}/{kind}") for kind, plan in held.plans.items() if plan.valid_until is not None
+        )
+    soon = services.clock() + AHEAD
+    return [
+        Condition(kind="grounds-ending", target=name, bad=bool(plans) and min(plans)[0] <= soon, detail=_first(plans))
+        for name, plans in sorted(by_dataset.items())
+    ]
+
+
+def _first(plans: Sequence[tuple[datetime, str]]) -> Mapping[str, object]:
+    if not plans:
+        return {}
+    end = min(plans)[0]
+    return {"end": end.isoformat(), "plans": sorted(name for until, name in plans if until == end)}
 
 
 async def tell_failures(services: Services) -> int:

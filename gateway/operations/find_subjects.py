@@ -45,7 +45,8 @@ async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     if query.q is not None:
         columns = (*columns, "matched_on", "highlight")
     form = pages.form_of(ask, query, own, columns, facets=facets)
-    refuse_ended(scene)
+    # the public browses organisations alone; by its whole name or code it may meet a household too
+    refuse_ended(scene, kinds=("legal",) if scene.public and query.q is None else None)
     if query.q is not None:
         return await _search(scene, ask, form, query)
     return await _browse(scene, ask, form, query)

@@ -33,7 +33,7 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
         raise pages.invalid("q", "应有 1 至 128 个字符")
     items: list[dict[str, Any]] = []
     if "subject" in kinds:
-        refuse_ended(scene)
+        refuse_ended(scene, kinds=("legal",))
         items.extend(await _subject_offers(scene, text, int(limit)))
     norm = normalise(text)
     for name, held in sorted(scene.forms.plan_sets.items()):

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import NotFound, PolicyExpired
-from gateway.operations import read_feed
+from gateway.operations import alarms, read_feed
 from gateway.operations.answer_query import (
     dataset,
     datasets,
@@ -162,3 +162,35 @@ async def test_a_long_answer_breaks_off_with_the_end(town: tuple[Services, dict[
         then.clock._fixed = datetime.fromisoformat(AFTER)
         with pytest.raises(PolicyExpired):
             await whole(answer)
+
+
+HOUSEHOLDS = "until = 2027-12-31"
+EXCEPTION = """field = "administrative-penalties.uscc"
+kinds = ["individual_business"]
+max = { do = "keep", first = 8 }
+basis = [{ law = "中华人民共和国行政处罚法", article = "四十八", from = 2021-07-15 }]
+"""
+
+
+async def test_an_ended_exception_for_households_leaves_what_never_names_one(tmp_path: Path) -> None:
+    """Walking organisations, suggestions and lists of records go on; what may meet a household says that grounds have ended."""
+    async with a_house(tmp_path, f"sqlite+aiosqlite:///{tmp_path}/gateway.db") as services:
+        await change_policy(services, "redlines.toml", EXCEPTION + HOUSEHOLDS, f"{EXCEPTION}until = {LAST_DAY}")
+        made = await stocked(services)
+        async with at(services, AFTER) as then:
+            assert read(await find_subjects(then, PUBLIC, ask()))["items"]
+            assert read(await suggest(then, PUBLIC, ask(q="药业")))["items"]
+            assert made["罚单"] in {item["id"] for item in await walked(records_page, then)}
+            await expired(find_subjects(then, PUBLIC, ask(q="药业")))
+
+
+async def test_an_end_within_a_month_is_an_alarm(town: tuple[Services, dict[str, str]]) -> None:
+    """A month ahead, not a day earlier; it names the plans, and other datasets are none."""
+    services, _ = town
+    for moment, bad in ("2026-05-20T15:59:59Z", set()), ("2026-05-20T16:00:00Z", {TAX}), (AFTER, {TAX}):
+        async with at(services, moment) as then:
+            found = {each.target: each for each in alarms.endings(then)}
+        assert {name for name, each in found.items() if each.bad} == bad, moment
+    assert found[TAX].detail["end"] == datetime.fromisoformat(AFTER).isoformat()
+    assert "public/open.read/legal" in str(found[TAX].detail["plans"])
+    assert len(found) > 1
