@@ -625,6 +625,78 @@ feed_left = Table(
 )
 """Where records lay when a bound plan set was told of them, and lie no more: who reached them there hears that they left."""
 
+# --- versions of lists and datasets: rows through time, so that a removal reaches every version at once ---------------
+
+list_states = Table(
+    "list_states", metadata,
+    Column("collection", String(80), primary_key=True),  # lists/ID or datasets/ID
+    Column("seq", Seq, nullable=False),                 # the public sequence up to which its rows are built
+    Column("tag", String(96), nullable=False),          # plans and policy version under which they were last looked at as a whole
+    Column("ground", String(64), nullable=False),       # plans of its dataset and definition of its list, under which they stand
+)
+
+list_versions = Table(
+    "list_versions", metadata,
+    Column("collection", String(80), primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("name", String(40), nullable=False),
+    Column("built_at", String(32), nullable=False),
+    Column("issue", Integer, nullable=False),
+    Column("withdrawn", Boolean, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("size", Integer, nullable=False),            # of the tree: with what was removed
+    Column("root", LargeBinary, nullable=False),
+    Column("policy_version", Integer, nullable=False),
+    Column("ground", String(64), nullable=False),
+    Column("columns", Text, nullable=False),            # of the flat form, with commas between
+    Column("valid_until", String(32), nullable=False),  # first end of a period among its rows
+    Index("ix_list_versions_collection_name", "collection", "name", unique=True),
+)
+
+list_issues = Table(
+    "list_issues", metadata,
+    Column("collection", String(80), primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("issue", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("cause", String(8), nullable=False),         # built removal policy
+    Column("removed", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+)
+
+list_rows = Table(
+    "list_rows", metadata,
+    Column("collection", String(80), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("first", Seq, primary_key=True, autoincrement=False),  # the version with which it came
+    Column("until", Seq, nullable=False),               # in no version from here on; 2^53 - 1: it still stands
+    Column("line", LargeBinary),                        # canonical JSON with salt; null = it left, and so did its salt
+    Column("commitment", LargeBinary),                  # stays in the trees; null = in no tree any more
+    Column("valid_until", String(32), nullable=False),
+    Column("leaving", String(32)),                      # when the versions are issued again without it: a full 30 seconds
+    Column("reason", String(12)),                       # expired corrected removed
+    Column("rewritten", Seq, nullable=False),           # newest version when a narrower policy changed the line; 0: never
+    Column("rewritten_fields", Text),
+    Index("ix_list_rows_record_id", "record_id"),
+    Index("ix_list_rows_leaving", "leaving", sqlite_where=text("leaving IS NOT NULL"), postgresql_where=text("leaving IS NOT NULL")),
+    Index("ix_list_rows_valid_until", "valid_until",
+          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
+)
+"""Each row once, whatever number of versions holds it. Of what left, id and reason stay for the deltas until its versions go."""
+
+list_files = Table(
+    "list_files", metadata,
+    Column("collection", String(80), primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("issue", Integer, primary_key=True, autoincrement=False),
+    Column("format", String(12), primary_key=True),
+    Column("bytes", Seq, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("sm3", String(64), nullable=False),
+)
+"""What a file of an issue is; its bytes follow from the rows and are made anew wherever they are wanted."""
+
 names = Table(
     "names", metadata,
     Column("name_id", Seq, primary_key=True, autoincrement=True),

@@ -55,6 +55,11 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "corrected": ("来源更正", "Corrected by the source"),
     "removed": ("已移出", "Removed"),
 }
+STATES: Mapping[str, tuple[str, str]] = {
+    "current": ("现行", "Current"),
+    "archived": ("已归档", "Archived"),
+    "withdrawn": ("已撤回", "Withdrawn"),
+}
 EVENTS: Mapping[str, tuple[str, str]] = {
     "published": ("公示", "Published"),
     "amended": ("更正", "Amended"),
@@ -70,6 +75,7 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "mark": MARKS,
     "reason": REASONS,
     "event": EVENTS,
+    "state": STATES,
 }
 _LEVELS = (
     ("自治州", "Prefecture"),

@@ -1,0 +1,255 @@
+"""Versions of a list or dataset: canonical rows, salted commitments, the tree over them, the manifest and what is signed (api.md §7.8).
+
+Rules: a row is its public document without `policy_version` (the manifest names it), as canonical JSON (RFC 8785) with its salt, and
+rows stand in order of id, so whoever has rows and salts can make every byte anew. A commitment is the hash of salt and row: when the row
+goes, its commitment stays in the tree and says nothing. Size and root stay through removals; a policy that narrows plants a new
+tree. This room must not choose what is shown.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.exchange.merkle import CompactRange, leaf_hash
+from gateway.core.exchange.wire import b64, b64u, unb64u_all
+from gateway.core.publication.labels import label
+
+SALT_BYTES = 16
+OPEN = 2**53 - 1
+"""End of a row that still stands: it is in every version that will be built."""
+NAME = re.compile(r"[0-9]{14}-[0-9]{1,16}\Z")
+DURATIONS: Mapping[str, int] = {"PT8H": 8 * 3600, "P1D": 86_400, "P7D": 7 * 86_400, "P31D": 31 * 86_400}
+"""What may stand for the version from which a delta goes, in seconds."""
+
+Cause = Literal["built", "removal", "policy"]
+State = Literal["current", "archived", "withdrawn"]
+Document = dict[str, Any]
+
+_CANONICAL = msgspec.json.Encoder(order="sorted")
+_PLAIN = msgspec.json.Encoder()
+_DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+_LEFT_OUT = ("policy_version", "notice")
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """RFC 8785: our documents hold texts, whole numbers, booleans and nulls, and their keys are ASCII."""
+    return _CANONICAL.encode(document)
+
+
+def row_line(document: Mapping[str, Any], salt: bytes) -> bytes:
+    """The row as it stands in a version, without its line end."""
+    row = {key: value for key, value in document.items() if key not in _LEFT_OUT}
+    row["salt"] = b64u(salt)
+    return canonical(row)
+
+
+def document_of(line: bytes) -> Document:
+    """The row behind a line."""
+    return _DOCUMENT.decode(line)
+
+
+def salt_of(document: Mapping[str, Any]) -> bytes:
+    """The salt of a row. Raises ExchangeError when it is none."""
+    return unb64u_all([document["salt"]], "SCHEMA_JSON")[0]
+
+
+def commitment(line: bytes) -> bytes:
+    """SHA-256 of the salt's bytes and of the canonical row without salt."""
+    document = document_of(line)
+    salt = salt_of(document)
+    del document["salt"]
+    return sha256(salt + canonical(document)).digest()
+
+
+def root_of(commitments: Iterable[bytes]) -> bytes:
+    """The root of the tree (RFC 6962) over commitments in file order; of the empty tree SHA-256 of nothing."""
+    tree = CompactRange()
+    tree.extend(leaf_hash(each) for each in commitments)
+    return tree.root()
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """One row through its time: it stands in every version from `first` on and before `until`.
+
+    What left has no line any more; its commitment stays where the trees that it stands in do.
+    """
+
+    record_id: str
+    first: int
+    until: int = OPEN
+    line: bytes | None
+    commitment: bytes | None
+    reason: str | None = None
+    """Why it left."""
+    rewritten: int = 0
+    """The newest version there was when a narrower policy last changed the line; 0: never."""
+    rewritten_fields: tuple[str, ...] = ()
+
+    def in_version(self, seq: int) -> bool:
+        """Whether a version holds, or held, it."""
+        return self.first <= seq < self.until
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """One file of an issue."""
+
+    format: str
+    size: int
+    sha256: str
+    sm3: str
+
+
+class Issue(Struct, frozen=True, kw_only=True):
+    """One issue of a version."""
+
+    issue: int
+    at: str
+    cause: Cause
+    removed: int
+    size: int
+    root: bytes
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """A version as the store keeps it."""
+
+    collection: str
+    """`lists/…` or `datasets/…`: its place below `/v1`."""
+    seq: int
+    name: str
+    built_at: str
+    issue: int
+    withdrawn: bool
+    rows: int
+    size: int
+    """Of its tree, removed rows included."""
+    root: bytes
+    policy_version: int
+    ground: str
+    """Plans, and definition of the list, that its rows have been held against last."""
+    columns: tuple[str, ...]
+    valid_until: str
+
+    def state(self, current: str | None) -> State:
+        """How it is told: `current` is the name of the newest one that is not withdrawn."""
+        return "withdrawn" if self.withdrawn else "current" if self.name == current else "archived"
+
+
+def item(version: Version, *, state: State, origin: str) -> Document:
+    """A version in the list of versions."""
+    address = f"{origin}/v1/{version.collection}/versions/{version.name}"
+    return {
+        "version": version.name, "issue": version.issue, "state": state, "state_label": label("state", state),
+        "built_at": version.built_at, "rows": version.rows, "policy_version": version.policy_version,
+        "links": {"self": address} if version.withdrawn else {"self": address, "checkpoint": f"{address}/checkpoint"},
+    }  # fmt: skip
+
+
+def removed_commitments(rows: Sequence[Kept]) -> list[Document]:
+    """Place and commitment of what left; `rows` of one version in order of id."""
+    leaves = [row.commitment for row in rows if row.commitment is not None]
+    gone = [row.line is None for row in rows if row.commitment is not None]
+    return [{"index": index, "commitment": leaf.hex()} for index, (leaf, left) in enumerate(zip(leaves, gone, strict=True)) if left]
+
+
+def manifest(
+    version: Version,
+    *,
+    state: State,
+    origin: str,
+    files: Sequence[File],
+    previous: str | None,
+    issues: Sequence[Issue],
+    removed: Sequence[Document],
+    notice: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The manifest as served: its bytes are what the checkpoint names."""
+    address = f"{origin}/v1/{version.collection}/versions/{version.name}"
+    document = {
+        **item(version, state=state, origin=origin),
+        "collection": version.collection,
+        "size": version.size,
+        "root": b64(version.root),
+        "files": [
+            {
+                "format": file.format, "uri": f"{address}.r{version.issue}.{file.format}", "bytes": file.size,
+                "sha256": file.sha256, "sm3": file.sm3,
+            }
+            for file in files
+        ],
+        "previous": previous,
+        "issues": [
+            {"issue": each.issue, "at": each.at, "cause": each.cause, "removed": each.removed, "size": each.size, "root": b64(each.root)}
+            for each in issues
+        ],
+        "removed_commitments": list(removed),
+        "checkpoint": f"{address}/checkpoint",
+        **({} if notice is None else {"notice": notice}),
+    }  # fmt: skip
+    return _PLAIN.encode(document)
+
+
+def checkpoint_text(version: Version, manifest_bytes: bytes, *, host: str) -> str:
+    """The four lines that are signed."""
+    digest = b64(sha256(manifest_bytes).digest())
+    return f"{host}/v1/{version.collection}/{version.name}\n{version.size}\n{b64(version.root)}\nmanifest sha-256:{digest}\n"
+
+
+def read_checkpoint_text(text: str) -> tuple[str, int, str, str] | None:
+    """Origin, size, root and manifest digest (both base64) of a checkpoint's text; None when it is none."""
+    lines = text.split("\n")
+    if len(lines) != 5 or lines[4] or not lines[1].isdigit() or not lines[3].startswith("manifest sha-256:"):
+        return None
+    return lines[0], int(lines[1]), lines[2], lines[3].removeprefix("manifest sha-256:")
+
+
+def root_with_removed(lines: Iterable[bytes], removed: Iterable[tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Size and root of the tree over the rows of a file and the commitments of what left: what a reader computes."""
+    gone = dict(removed)
+    leaves: list[bytes] = []
+    for line in lines:
+        while len(leaves) in gone:
+            leaves.append(gone[len(leaves)])
+        leaves.append(commitment(line))
+    while len(leaves) in gone:
+        leaves.append(gone[len(leaves)])
+    return len(leaves), root_of(leaves)
+
+
+_SUBJECT = frozenset({"name", "uscc"})
+_ENVELOPE = frozenset({"document_number", "decision_date", "severity"})
+
+
+def narrowed(line: bytes, shown: Mapping[str, str]) -> tuple[bytes, tuple[str, ...]] | None:
+    """A row of an old version under narrower plans, with the paths that changed; None: nothing is to be changed.
+
+    `shown`: the fields that its plan shows and gives away in bulk, each with its treatment. A field that is shown no more
+    goes; of one that is treated otherwise the old value cannot be treated after the fact, so it is not known (null). A plan
+    that shows more leaves the row as it was published. The salt stays what it was: the caller draws a new one.
+    """
+    document = document_of(line)
+    treatments: dict[str, str] = document["treatments"]
+    changed: list[str] = []
+    places: list[tuple[dict[str, Any], str, str, str]] = [(document["fields"], name, name, f"fields.{name}") for name in document["fields"]]
+    places += [(document["subject"], name, name, f"subject.{name}") for name in _SUBJECT & document["subject"].keys()]
+    places += [(document, name, name, name) for name in _ENVELOPE & document.keys()]
+    for part, key, name, path in places:
+        was, now = treatments.get(name, "clear"), shown.get(name)
+        if now is None:
+            del part[key]
+            treatments.pop(name, None)
+            if name == "severity":
+                document.pop("severity_label", None)
+        elif now in ("clear", was):
+            continue
+        else:
+            part[key] = None
+            treatments[name] = now
+            if name == "severity":
+                document["severity_label"] = None
+        changed.append(path)
+    return (canonical(document), tuple(sorted(changed))) if changed else None

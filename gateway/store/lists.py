@@ -1,0 +1,492 @@
+"""Versions of lists and datasets: each row once with the versions that hold it, issues, and what their files are (api.md §7.8).
+
+Rules: what a version holds is what its number says of the rows, so one statement takes a row out of every version and a
+build writes what changed alone. A row that left keeps id, reason and commitment, never line or salt. Everything follows from these
+tables: files are copies. This room must not know what a row says.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.publication.versions import OPEN, File, Issue, Kept, Version
+from gateway.store.dialects import among
+from gateway.store.renderings import GENERATION
+from gateway.store.store import Reads, Row, Transaction
+from gateway.store.tables import (
+    changes,
+    counters,
+    feed,
+    list_files,
+    list_issues,
+    list_rows,
+    list_states,
+    list_versions,
+    readers,
+    rendered_records,
+)
+
+READER = "lists"
+"""Reader of the change log that takes out of the versions what leaves."""
+VERSION_COLUMNS = (
+    "collection", "seq", "name", "built_at", "issue", "withdrawn", "rows", "size", "root", "policy_version", "ground", "columns",
+    "valid_until",
+)  # fmt: skip
+ROW_COLUMNS = ("collection", "record_id", "first", "until", "line", "commitment", "valid_until", "rewritten", "rewritten_fields")
+ISSUE_COLUMNS = ("collection", "seq", "issue", "at", "cause", "removed", "size", "root")
+FOREVER = "9999-12-31T00:00:00Z"
+_ENDING: sa.ColumnElement[str] = sa.literal_column("'9999'")
+
+_v, _r, _i, _f, _s = list_versions.c, list_rows.c, list_issues.c, list_files.c, list_states.c
+_d = rendered_records.c
+_of: sa.BindParameter[str] = sa.bindparam("of", type_=sa.Text())
+
+
+class Built(Struct, frozen=True, kw_only=True):
+    """How far a collection is built, and under what."""
+
+    seq: int
+    tag: str
+    ground: str
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """A row that still stands, as a build compares it."""
+
+    record_id: str
+    first: int
+    line: bytes | None
+    valid_until: str
+    leaving: str | None
+    rewritten: int
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------
+
+_VERSIONS = sa.select(list_versions).where(_v.collection == _of).order_by(_v.seq.desc())
+_VERSION = sa.select(list_versions).where(_v.collection == _of, _v.name == sa.bindparam("name"))
+_CURRENT = sa.select(list_versions).where(_v.collection == _of, _v.withdrawn.is_(sa.false())).order_by(_v.seq.desc()).limit(1)
+_NEWEST = sa.select(list_versions).where(_v.collection == _of).order_by(_v.seq.desc()).limit(1)
+_OLDEST = sa.select(list_versions).where(_v.collection == _of).order_by(_v.seq).limit(1)
+_BEFORE = sa.select(list_versions).where(_v.collection == _of, _v.seq < sa.bindparam("seq")).order_by(_v.seq.desc()).limit(1)
+_AS_OF = sa.select(list_versions).where(_v.collection == _of, _v.built_at <= sa.bindparam("at")).order_by(_v.seq.desc()).limit(1)
+_ISSUES = sa.select(list_issues).where(_i.collection == _of, _i.seq == sa.bindparam("seq")).order_by(_i.issue.desc())
+_FILES = sa.select(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("seq"), _f.issue == sa.bindparam("issue"))
+_KEPT = sa.select(
+    _r.record_id, _r.first, _r.until, _r.line, _r.commitment, _r.reason, _r.rewritten, _r.rewritten_fields, _r.leaving, _r.valid_until
+)
+_HOLDS = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("seq"))
+_ROWS_OF = _KEPT.where(_r.collection == _of, _HOLDS)
+_ROWS_OF_TWO = _KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
+_STANDING = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
+    _r.collection == _of, _r.until == OPEN
+)
+_STANDING_AMONG = _STANDING.where(among(_r.record_id, "ids"))
+_WITH_LINE = _KEPT.where(_r.collection == _of, _r.line.is_not(None))
+_STATE = sa.select(list_states).where(_s.collection == _of)
+_POSITION = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
+_UNREAD = (
+    sa.select(_r.record_id)
+    .distinct()
+    .select_from(changes.join(list_rows, _r.record_id == changes.c.record_id))
+    .where(changes.c.seq > sa.func.coalesce(_POSITION, 0), _r.collection == _of, _r.line.is_not(None), _HOLDS)
+    .limit(sa.bindparam("limit"))
+)
+_LEAVING_OF = sa.select(_r.record_id).where(_r.collection == _of, _r.leaving.is_not(None), _r.line.is_not(None), _HOLDS).limit(1)
+_FEED_HEAD = sa.select(sa.func.max(feed.c.seq).label("seq")).where(feed.c.plan_set == sa.bindparam("plan_set"))
+_TOUCHED = sa.select(feed.c.record_id, feed.c.op).where(
+    feed.c.plan_set == sa.bindparam("plan_set"), feed.c.seq > sa.bindparam("since"), feed.c.dataset == sa.bindparam("dataset")
+)
+_GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
+_SHOWN = sa.select(_d.record_id, _d.valid_until, _d.plan)
+_LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(_d.list == sa.bindparam("what"))
+_BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(_d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()))
+_PRESENT = sa.select(_d.record_id, _d.list, _d.dataset, _d.bulk, _d.valid_until).where(among(_d.record_id, "ids"))
+_HELD_AMONG = sa.select(_r.collection, _r.record_id, _r.valid_until).where(
+    among(_r.record_id, "ids"), _r.line.is_not(None), _r.leaving.is_(None)
+)
+_ENDED = (
+    sa.select(_r.collection, _r.record_id, _r.valid_until)
+    .where(_r.valid_until <= sa.bindparam("now"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
+    .limit(sa.bindparam("limit"))
+)
+_DUE = sa.select(_r.collection, _r.record_id, _r.first, _r.until).where(_r.leaving <= sa.bindparam("now"), _r.line.is_not(None))
+_COLLECTIONS = sa.select(_v.collection).distinct()
+
+
+def _version(row: Row) -> Version:
+    return Version(
+        collection=row.collection, seq=int(row.seq), name=row.name, built_at=row.built_at, issue=int(row.issue),
+        withdrawn=bool(row.withdrawn), rows=int(row.rows), size=int(row.size), root=bytes(row.root),
+        policy_version=int(row.policy_version), ground=row.ground, columns=tuple(row.columns.split(",")), valid_until=row.valid_until,
+    )  # fmt: skip
+
+
+def _kept(row: Row) -> Kept:
+    return Kept(
+        record_id=row.record_id,
+        first=int(row.first),
+        until=int(row.until),
+        line=None if row.line is None else bytes(row.line),
+        commitment=None if row.commitment is None else bytes(row.commitment),
+        reason=row.reason,
+        rewritten=int(row.rewritten),
+        rewritten_fields=tuple(row.rewritten_fields.split(",")) if row.rewritten_fields else (),
+    )
+
+
+def _in_order(rows: Iterable[Row]) -> list[Kept]:
+    """By id, whatever order the database has for text."""
+    return sorted((_kept(row) for row in rows), key=lambda row: (row.record_id, row.first))
+
+
+async def versions(source: Reads | Transaction, collection: str) -> list[Version]:
+    """All kept versions, newest first."""
+    return [_version(row) for row in await source.all(_VERSIONS, {"of": collection})]
+
+
+async def version(source: Reads | Transaction, collection: str, name: str) -> Version | None:
+    """One version by its name."""
+    row = await source.one(_VERSION, {"of": collection, "name": name})
+    return None if row is None else _version(row)
+
+
+async def current(source: Reads | Transaction, collection: str) -> Version | None:
+    """The newest version that is not withdrawn."""
+    row = await source.one(_CURRENT, {"of": collection})
+    return None if row is None else _version(row)
+
+
+async def newest(source: Reads | Transaction, collection: str) -> Version | None:
+    """The newest version, withdrawn or not."""
+    row = await source.one(_NEWEST, {"of": collection})
+    return None if row is None else _version(row)
+
+
+async def oldest(source: Reads | Transaction, collection: str) -> Version | None:
+    """The oldest version that is kept: where the window begins."""
+    row = await source.one(_OLDEST, {"of": collection})
+    return None if row is None else _version(row)
+
+
+async def before(source: Reads | Transaction, collection: str, seq: int) -> Version | None:
+    """The version before one."""
+    row = await source.one(_BEFORE, {"of": collection, "seq": seq})
+    return None if row is None else _version(row)
+
+
+async def as_of(source: Reads | Transaction, collection: str, at: str) -> Version | None:
+    """The version that was the newest at a moment."""
+    row = await source.one(_AS_OF, {"of": collection, "at": at})
+    return None if row is None else _version(row)
+
+
+async def issues(source: Reads | Transaction, version: Version) -> list[Issue]:
+    """The issues of a version, newest first."""
+    return [
+        Issue(issue=int(row.issue), at=row.at, cause=row.cause, removed=int(row.removed), size=int(row.size), root=bytes(row.root))
+        for row in await source.all(_ISSUES, {"of": version.collection, "seq": version.seq})
+    ]
+
+
+async def files(source: Reads | Transaction, version: Version) -> dict[str, File]:
+    """What is known of the files of the present issue, by format."""
+    rows = await source.all(_FILES, {"of": version.collection, "seq": version.seq, "issue": version.issue})
+    return {row.format: File(format=row.format, size=int(row.bytes), sha256=row.sha256, sm3=row.sm3) for row in rows}
+
+
+async def rows_of(source: Reads, version: Version) -> list[Kept]:
+    """Everything that a version holds or held, in order of id; off the loop."""
+    return _in_order(await source.slow(_ROWS_OF, {"of": version.collection, "seq": version.seq}))
+
+
+async def rows_of_in(tx: Transaction, collection: str, seq: int) -> list[Kept]:
+    """The same, with what this transaction has written."""
+    return _in_order(await tx.all(_ROWS_OF, {"of": collection, "seq": seq}))
+
+
+async def rows_of_two(source: Reads, collection: str, start: int, end: int) -> list[Kept]:
+    """Everything that one of two versions holds or held; off the loop."""
+    return _in_order(await source.slow(_ROWS_OF_TWO, {"of": collection, "seq": start, "end": end}))
+
+
+async def lines_left(tx: Transaction, collection: str) -> list[Kept]:
+    """Every row of any version that still has its line."""
+    return _in_order(await tx.all(_WITH_LINE, {"of": collection}))
+
+
+async def unread(source: Reads, version: Version, limit: int) -> list[str]:
+    """Records of a version that something happened to since the reader of lists looked last."""
+    rows = await source.all(_UNREAD, {"of": version.collection, "seq": version.seq, "limit": limit})
+    return [row.record_id for row in rows]
+
+
+async def is_leaving(source: Reads, version: Version) -> bool:
+    """Whether a row of this version is about to go."""
+    return await source.one(_LEAVING_OF, {"of": version.collection, "seq": version.seq}) is not None
+
+
+async def built(source: Reads | Transaction, collection: str) -> Built | None:
+    """How far a collection is built."""
+    row = await source.one(_STATE, {"of": collection})
+    return None if row is None else Built(seq=int(row.seq), tag=row.tag, ground=row.ground)
+
+
+async def touched(source: Reads | Transaction, plan_set: str, dataset: str, since: int) -> dict[str, str]:
+    """Records of a dataset that a plan set was told of since a position, with the last word about each."""
+    rows = await source.all(_TOUCHED.order_by(feed.c.seq), {"plan_set": plan_set, "dataset": dataset, "since": since})
+    return {row.record_id: row.op for row in rows}
+
+
+async def generation(source: Reads | Transaction) -> int:
+    """Counts the passes of the reader that renders."""
+    row = await source.one(_GENERATION)
+    return 0 if row is None else int(row.value)
+
+
+async def rendered(source: Reads, what: str, *, listing: bool, ids: Sequence[str] | None) -> list[Row]:
+    """The rendered rows of a list or dataset with what they say, all or among some; off the loop."""
+    statement = _LISTED if listing else _BULK
+    if ids is None:
+        return await source.slow(statement, {"what": what})
+    return await source.slow(_LISTED_AMONG if listing else _BULK_AMONG, {"what": what, "ids": list(ids)})
+
+
+_LISTED_AMONG = _LISTED.where(among(_d.record_id, "ids"))
+_BULK_AMONG = _BULK.where(among(_d.record_id, "ids"))
+
+
+async def present(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
+    """Which of these records are rendered now, where they stand and until when."""
+    return {row.record_id: row for row in await tx.all(_PRESENT, {"ids": list(ids)})}
+
+
+async def held_among(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
+    """Where these records stand in versions: collection, record, end."""
+    return await source.all(_HELD_AMONG, {"ids": list(ids)})
+
+
+async def ended(source: Reads | Transaction, now: str, limit: int) -> list[Row]:
+    """Rows of versions whose period is over."""
+    return await source.all(_ENDED, {"now": now, "limit": limit})
+
+
+async def due(source: Reads | Transaction, now: str) -> list[Row]:
+    """Rows whose moment to go has come."""
+    return await source.all(_DUE, {"now": now})
+
+
+async def collections(source: Reads | Transaction) -> list[str]:
+    """Every collection that has a version."""
+    return sorted(row.collection for row in await source.all(_COLLECTIONS))
+
+
+async def standing(source: Transaction, collection: str, ids: Sequence[str] | None) -> dict[str, Standing]:
+    """The rows that still stand, all or among some."""
+    rows = await (
+        source.all(_STANDING, {"of": collection}) if ids is None else source.all(_STANDING_AMONG, {"of": collection, "ids": list(ids)})
+    )
+    return {
+        row.record_id: Standing(
+            record_id=row.record_id,
+            first=int(row.first),
+            line=None if row.line is None else bytes(row.line),
+            valid_until=row.valid_until,
+            leaving=row.leaving,
+            rewritten=int(row.rewritten),
+        )
+        for row in rows
+    }
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------
+
+_MARK = (
+    sa.update(list_rows)
+    .values(leaving=sa.bindparam("at"), reason=sa.bindparam("why"))
+    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.line.is_not(None), _r.leaving.is_(None))
+)
+_MOVE_END = (
+    sa.update(list_rows)
+    .values(valid_until=sa.bindparam("end"))
+    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.line.is_not(None))
+)
+_ERASE = (
+    sa.update(list_rows)
+    .values(
+        line=None,
+        valid_until=FOREVER,
+        leaving=None,
+        until=sa.case((_r.until == OPEN, sa.bindparam("next")), else_=_r.until),
+    )
+    .where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
+)
+_CLOSE = sa.update(list_rows).values(until=sa.bindparam("next")).where(_r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids"))
+_UNPLANT = sa.update(list_rows).values(commitment=None).where(_r.collection == _of, _r.line.is_(None), _r.commitment.is_not(None))
+_REWRITE = (
+    sa.update(list_rows)
+    .values(
+        line=sa.bindparam("new_line"), commitment=sa.bindparam("new_leaf"), rewritten=sa.bindparam("newest"),
+        rewritten_fields=sa.bindparam("paths"),
+    )
+    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.first == sa.bindparam("came"))
+)  # fmt: skip
+_FIRST_END = sa.select(sa.func.min(_r.valid_until).label("at"), sa.func.count().label("n")).where(
+    _r.collection == _of, _r.line.is_not(None), _HOLDS
+)
+_RE_ISSUE = (
+    sa.update(list_versions)
+    .values(
+        issue=sa.bindparam("new_issue"), rows=sa.bindparam("new_rows"), size=sa.bindparam("new_size"), root=sa.bindparam("new_root"),
+        valid_until=sa.bindparam("end"), ground=sa.bindparam("new_ground"), columns=sa.bindparam("new_columns"),
+        policy_version=sa.bindparam("new_policy"),
+    )
+    .where(_v.collection == _of, _v.seq == sa.bindparam("which"))
+)  # fmt: skip
+_SET_VALID = sa.update(list_versions).values(valid_until=sa.bindparam("end")).where(_v.collection == _of, _v.seq == sa.bindparam("which"))
+_SET_GROUND = sa.update(list_versions).values(ground=sa.bindparam("new_ground")).where(_v.collection == _of)
+_WITHDRAW = sa.update(list_versions).values(withdrawn=True).where(_v.collection == _of, _v.seq == sa.bindparam("which"))
+_SET_STATE = sa.text(
+    "INSERT INTO list_states (collection, seq, tag, ground) VALUES (:collection, :seq, :tag, :ground)"
+    " ON CONFLICT (collection) DO UPDATE SET seq = excluded.seq, tag = excluded.tag, ground = excluded.ground"
+)
+_SET_FILE = sa.text(
+    "INSERT INTO list_files (collection, seq, issue, format, bytes, sha256, sm3)"
+    " VALUES (:collection, :seq, :issue, :format, :bytes, :sha256, :sm3) ON CONFLICT (collection, seq, issue, format) DO NOTHING"
+)
+_OLD_FILES = sa.delete(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("which"), _f.issue < sa.bindparam("issue"))
+
+
+async def put_built(tx: Transaction, collection: str, built: Built) -> None:
+    """Remember how far a collection is built."""
+    await tx.execute(_SET_STATE, {"collection": collection, "seq": built.seq, "tag": built.tag, "ground": built.ground})
+
+
+async def mark_leaving(tx: Transaction, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """(collection, record, moment, reason) of what leaves: until its moment the versions that hold it are not served."""
+    if rows:
+        await tx.execute(_MARK, [{"of": of, "which": which, "at": at, "why": why} for of, which, at, why in rows])
+
+
+async def move_ends(tx: Transaction, rows: Sequence[tuple[str, str, str]]) -> None:
+    """(collection, record, end) of what is shown for another time than before; the versions that hold it are asked again."""
+    if not rows:
+        return
+    await tx.execute(_MOVE_END, [{"of": of, "which": which, "end": end} for of, which, end in rows])
+    for collection in sorted({of for of, _, _ in rows}):
+        for each in await versions(tx, collection):
+            end, _ = await _first_end(tx, collection, each.seq)
+            if end != each.valid_until:
+                await tx.execute(_SET_VALID, {"of": collection, "which": each.seq, "end": end})
+
+
+async def _first_end(tx: Transaction, collection: str, seq: int) -> tuple[str, int]:
+    row = await tx.one(_FIRST_END, {"of": collection, "seq": seq})
+    return (FOREVER, 0) if row is None or row.at is None else (row.at, int(row.n))
+
+
+async def erase(tx: Transaction, collection: str, ids: Sequence[str], *, after: int) -> None:
+    """Take line and salt of these records away; `after` is the newest version: they stand in no later one."""
+    await tx.execute(_ERASE, {"of": collection, "ids": list(ids), "next": after + 1})
+    tx.shredded = True  # the write-ahead log holds the line too
+
+
+async def close(tx: Transaction, collection: str, ids: Sequence[str], seq: int) -> None:
+    """These rows stand in no version from `seq` on."""
+    if ids:
+        await tx.execute(_CLOSE, {"of": collection, "ids": list(ids), "next": seq})
+
+
+async def add_rows(tx: Transaction, collection: str, rows: Sequence[tuple[str, int, bytes, bytes, str]]) -> None:
+    """(record, first version, line, commitment, end) of new rows."""
+    await tx.insert(
+        list_rows,
+        ROW_COLUMNS,
+        [(collection, record_id, first, OPEN, line, leaf, end, 0, None) for record_id, first, line, leaf, end in rows],
+    )
+
+
+async def rewrite(tx: Transaction, collection: str, rows: Sequence[tuple[Kept, bytes, bytes, Sequence[str]]], *, newest: int) -> None:
+    """Narrower lines in place of others, under new commitments; what left before stands in no tree any more."""
+    await tx.execute(_UNPLANT, {"of": collection})
+    if rows:
+        await tx.execute(
+            _REWRITE,
+            [
+                {
+                    "of": collection, "which": row.record_id, "came": row.first, "new_line": line, "new_leaf": leaf, "newest": newest,
+                    "paths": ",".join(sorted({*row.rewritten_fields, *paths})),
+                }
+                for row, line, leaf, paths in rows
+            ],
+        )  # fmt: skip
+        tx.shredded = True
+
+
+async def add_version(tx: Transaction, version: Version) -> None:
+    """A new version, and its first issue."""
+    await tx.insert(
+        list_versions,
+        VERSION_COLUMNS,
+        [(
+            version.collection, version.seq, version.name, version.built_at, version.issue, version.withdrawn, version.rows, version.size,
+            version.root, version.policy_version, version.ground, ",".join(version.columns), version.valid_until,
+        )],
+    )  # fmt: skip
+    await _add_issue(tx, version, at=version.built_at, cause="built", removed=0)
+
+
+async def _add_issue(tx: Transaction, version: Version, *, at: str, cause: str, removed: int) -> None:
+    await tx.insert(
+        list_issues,
+        ISSUE_COLUMNS,
+        [(version.collection, version.seq, version.issue, at, cause, removed, version.size, version.root)],
+    )
+
+
+async def re_issue(tx: Transaction, version: Version, *, at: str, cause: str) -> None:
+    """The next issue of a version, of what its rows are now; `version` has its size, root, ground and columns."""
+    end, rows = await _first_end(tx, version.collection, version.seq)
+    removed = version.rows - rows
+    issue = version.issue + 1
+    await tx.execute(
+        _RE_ISSUE,
+        {
+            "of": version.collection, "which": version.seq, "new_issue": issue, "new_rows": rows, "new_size": version.size,
+            "new_root": version.root, "end": end, "new_ground": version.ground, "new_columns": ",".join(version.columns),
+            "new_policy": version.policy_version,
+        },
+    )  # fmt: skip
+    await tx.insert(list_issues, ISSUE_COLUMNS, [(version.collection, version.seq, issue, at, cause, removed, version.size, version.root)])
+    await tx.execute(_OLD_FILES, {"of": version.collection, "which": version.seq, "issue": issue})
+
+
+async def stand_under(tx: Transaction, collection: str, ground: str) -> None:
+    """All versions were held against these plans, and nothing had to go."""
+    await tx.execute(_SET_GROUND, {"of": collection, "new_ground": ground})
+
+
+async def withdraw(tx: Transaction, version: Version) -> None:
+    """A version that was published in error."""
+    await tx.execute(_WITHDRAW, {"of": version.collection, "which": version.seq})
+
+
+async def put_files(tx: Transaction, version: Version, made: Mapping[str, File]) -> None:
+    """Remember what the files of an issue are."""
+    for file in made.values():
+        await tx.execute(
+            _SET_FILE,
+            {
+                "collection": version.collection, "seq": version.seq, "issue": version.issue, "format": file.format, "bytes": file.size,
+                "sha256": file.sha256, "sm3": file.sm3,
+            },
+        )  # fmt: skip
+
+
+async def drop_before(tx: Transaction, collection: str, seq: int) -> None:
+    """Take away versions before one, and rows that stand in none any more."""
+    for table, column in ((list_versions, _v.seq), (list_issues, _i.seq), (list_files, _f.seq)):
+        await tx.execute(sa.delete(table).where(table.c.collection == collection, column < seq))
+    await tx.execute(sa.delete(list_rows).where(_r.collection == collection, _r.until <= seq))
+    tx.shredded = True
