@@ -97,7 +97,12 @@ _TABLES: Final = {
         _Table(area="ceiling", added="narrows", removed="widens", members={"max": directions.shorter}),
         _Table(area="edition", added="widens", removed="narrows", members={"title": _NEUTRAL}),
         _Table(area="item", added="widens", removed="narrows", members={"basis": any_ground}),
-        _Table(area="licence", added="neutral", removed="neutral", members={"title": _NEUTRAL}),
+        _Table(
+            area="licence",
+            added="neutral",
+            removed="neutral",
+            members={"title": _NEUTRAL, "attribution": _NEUTRAL, "carve_out": _NEUTRAL},
+        ),
         _Table(area="measure", added="widens", removed="narrows", members={"basis": any_ground}),
         _Table(
             area="list",
@@ -114,6 +119,7 @@ _TABLES: Final = {
             members={
                 "label": _NEUTRAL,
                 "label_en": _NEUTRAL,
+                "about": _NEUTRAL,
                 "subject_kinds": fewer,
                 "publish": directions.published,
                 "share": scale("none", "conditional", "unconditional"),
@@ -124,7 +130,14 @@ _TABLES: Final = {
             area="field",
             added="neutral",
             removed="narrows",
-            members={"label_en": _NEUTRAL, "query": _NEUTRAL, "length": at_most, "required": scale(True, False), "synonyms": fewer},
+            members={
+                "label_en": _NEUTRAL,
+                "query": _NEUTRAL,
+                "length": at_most,
+                "required": scale(True, False),
+                "synonyms": fewer,
+                "standard_element": _NEUTRAL,
+            },
         ),
     )
 }

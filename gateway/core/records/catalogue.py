@@ -20,6 +20,7 @@ from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import (
     NEGATIVE_CATEGORIES,
     SUBJECT_KINDS,
+    About,
     BasisRef,
     Capability,
     CatalogueRef,
@@ -99,6 +100,10 @@ class Licence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Annotated[str, Meta(pattern=r"^https://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,500}$", max_length=508)]
     strictness: Annotated[int, Meta(ge=0, le=1000)]
     """An answer over data under several names the one with the highest."""
+    attribution: str | None = None
+    """How the source is to be named."""
+    carve_out: str | None = None
+    """What the licence does not give: rights over personal data."""
 
 
 class ListAuthority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,6 +172,7 @@ class _DatasetHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     one_of: tuple[Annotated[tuple[str, ...], Meta(min_length=1)], ...] = ()
     subject_kinds: Annotated[tuple[SubjectKind, ...], Meta(min_length=1)] = SUBJECT_KINDS
     null_words: tuple[str, ...] = ()
+    about: About = About()
 
 
 class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -189,6 +195,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     link_key: str | None = None
     derived_from: tuple[str, ...] = ()
     tells: Literal["birth", "sex", "nothing"] | None = None
+    standard_element: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 # --- reading ------------------------------------------------------------------------------------------------------------
@@ -347,7 +354,7 @@ def _read_dataset(file: PolicyFile, editions: Mapping[str, Edition], periods: Pe
     return Dataset(
         id=DatasetId(head.id), label=head.label, label_en=head.label_en, category=head.category, catalogue=head.catalogue, share=head.share,
         open=head.open, publish=head.publish, business_key=head.business_key, one_of=head.one_of, subject_kinds=head.subject_kinds,
-        null_words=frozenset(head.null_words), bases=MappingProxyType(bases), fields=MappingProxyType(fields),
+        null_words=frozenset(head.null_words), about=head.about, bases=MappingProxyType(bases), fields=MappingProxyType(fields),
     )
 
 
@@ -386,6 +393,7 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
         unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text,
         values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail,
         bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from, tells=text.tells,
+        standard_element=text.standard_element,
     )
 
 

@@ -16,9 +16,9 @@ Field names that carry meaning for the envelope (api.md §6.1), the same in ever
 from collections.abc import Mapping
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Literal, NewType, NoReturn
+from typing import Annotated, Literal, NewType, NoReturn
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 RecordId = NewType("RecordId", str)
 SubjectId = NewType("SubjectId", str)
@@ -92,6 +92,8 @@ class Field(Struct, frozen=True, kw_only=True):
     tells: Literal["birth", "sex", "nothing"] | None = None
     """What a value says of its person beside itself; None: as its class and type suggest (`core/disclosure/residual`)."""
     label_en: str | None = None
+    standard_element: str | None = None
+    """The national standard that defines the value, and its element, as it is cited."""
 
     @property
     def wire_name(self) -> str:
@@ -114,6 +116,18 @@ class CatalogueRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     item: str
 
 
+class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the catalogue tells of a dataset beside its title; nothing here decides anything."""
+
+    zh: Annotated[str, Meta(max_length=500)] = ""
+    en: Annotated[str, Meta(max_length=1000)] = ""
+    keywords: tuple[str, ...] = ()
+    accrual: Literal["P1D", "P7D", "P1M", "P3M", "P1Y"] | None = None
+    """How often its sources are to deliver."""
+    fresh_within: Annotated[str, Meta(pattern="^P[1-9][0-9]{0,2}D$")] | None = None
+    """How old the latest delivery of a source may be."""
+
+
 class Dataset(Struct, frozen=True, kw_only=True):
     """A named collection of records with fields and rules; one file in `policies/datasets/`."""
 
@@ -130,6 +144,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
     subject_kinds: tuple[SubjectKind, ...] = SUBJECT_KINDS
     null_words: frozenset[str] = frozenset()
     """Cell texts that departments write for "no value"; matched whole."""
+    about: About = About()
     bases: Mapping[str, BasisRef] = MappingProxyType({})
     fields: Mapping[str, Field]
     """In dictionary order."""
