@@ -95,5 +95,5 @@ class Answer(Struct, frozen=True, kw_only=True):
         return structs.replace(self, stream=parts, tally=tally)
 
     def unstored(self) -> "Answer":
-        """The same answer, kept by nobody."""
-        return structs.replace(self, no_store=True, max_age=0)
+        """The same answer, kept by nobody: there is nothing to validate."""
+        return structs.replace(self, no_store=True, max_age=0, etag=None)

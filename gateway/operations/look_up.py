@@ -77,7 +77,7 @@ async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
     if query.route == "uscc" and not check_uscc(code).valid:
         return None
     kind: SubjectKind = "individual_business" if query.route == "uscc" and code.startswith("92") else "legal"
-    if not _may_look_up(scene, query.route, kind):
+    if not may_look_up(scene, query.route, kind):
         return None
     reads, vault = scene.services.store.reads, scene.services.store.vault
     row = await renderings.subject_by_key(reads, query.route, stored_value(vault, query.route, code, kind))
@@ -87,7 +87,7 @@ async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
     return Found(query=query, hits=(hit,), alone=kind == "individual_business")
 
 
-def _may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
+def may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
     """Whether some plan of the caller finds subjects of this kind by the whole value of a field."""
     plans = [plan for held in scene.forms.plan_sets.values() if (plan := held.plans.get(kind)) is not None]
     return any(plan.can(field, "lookup") or plan.can(field, "filter") for plan in plans)
@@ -95,7 +95,7 @@ def _may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
 
 async def _household(scene: Scene, norm: str) -> Hit | None:
     """The household whose whole name this is, if there is just one and a plan lets it be found so."""
-    if not _may_look_up(scene, "name", "individual_business"):
+    if not may_look_up(scene, "name", "individual_business"):
         return None
     found = await subjects_by_name(scene.services.store.reads, norm)
     if len(found) != 1:

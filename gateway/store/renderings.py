@@ -111,6 +111,9 @@ _SUBJECT_BY_KEY = (
     )
     .where(subject_keys.c.key_type == sa.bindparam("key_type"), subject_keys.c.key_value == sa.bindparam("key_value"))
 )
+_OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
+    subject_keys.c.key_type == sa.bindparam("key_type"), among(subject_keys.c.key_value, "values")
+)
 _SUBJECTS_BY_IDS = SUBJECT.where(among(_s.subject_id, "ids"))
 
 
@@ -127,6 +130,16 @@ async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | N
 async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
     """Subjects with their renderings."""
     return await source.all(_SUBJECTS_BY_IDS, {"ids": list(ids)})
+
+
+async def many_subjects(source: Reads, ids: Sequence[str]) -> list[Row]:
+    """Subjects with their renderings, off the loop."""
+    return await source.slow(_SUBJECTS_BY_IDS, {"ids": list(ids)})
+
+
+async def subjects_of_keys(source: Reads, key_type: str, values: Sequence[str]) -> dict[str, str]:
+    """Stored key → subject, of those that anybody has; off the loop."""
+    return {row.key_value: row.subject_id for row in await source.slow(_OF_KEYS, {"key_type": key_type, "values": list(values)})}
 
 
 _d, _x = rendered_records.c, records.c

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -22,6 +23,7 @@ _fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.C
 """SQLite's virtual table, made by the first migration; it is no part of the metadata."""
 _COLUMNS = ("name_id", "subject_id", "role", "shown", "name_norm", "core", "tokens")
 COUNTER = "names"
+_JSON = msgspec.json.Encoder()
 
 
 _n = names.c
@@ -97,3 +99,41 @@ async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, ever
 async def exact(source: Reads, text: str, *, limit: int) -> list[Row]:
     """Names that are the text."""
     return await source.all(_EXACT_PAGE, {"text": text, "limit": limit})
+
+
+# --- many at once ------------------------------------------------------------------------------------------------------
+
+_OF_TEXTS = sa.select(*_FOUND).select_from(_FROM).where(among(_n.name_norm, "texts")).order_by(_n.name_id)
+_GATHERED_BY_FTS = sa.text(
+    # one statement, each group with its own limit: SQLite has no LATERAL, but a list of row ids may depend on the group
+    "SELECT asked.key AS place, names.subject_id, names.role, names.shown, names.name_norm, names.core, names.tokens"
+    " FROM json_each(:groups) AS asked, json_each((SELECT json_group_array(held.rowid) FROM"
+    " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit"
+    " JOIN names ON names.name_id = hit.value ORDER BY asked.key, names.name_id"
+)
+_GATHERED_BY_ARRAY = sa.text(
+    "SELECT asked.place - 1 AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
+    " FROM unnest(CAST(:groups AS text[])) WITH ORDINALITY AS asked(tokens, place)"
+    " JOIN LATERAL (SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array(asked.tokens, ' ')"
+    " ORDER BY names.name_id LIMIT :most) AS held ON true ORDER BY asked.place, held.name_id"
+)
+
+
+async def exact_of(source: Reads, texts: Sequence[str]) -> list[Row]:
+    """Names that are one of the texts; off the loop."""
+    return await source.slow(_OF_TEXTS, {"texts": list(texts)})
+
+
+async def gathered(source: Reads, dialect: str, groups: Sequence[Sequence[str]], *, limit: int) -> list[list[Row]]:
+    """For each group of tokens the names that hold all of them, at most `limit`, in order of entry: one statement, off the loop."""
+    found: list[list[Row]] = [[] for _ in groups]
+    told = [(place, tokens) for place, tokens in enumerate(groups) if tokens and all(token.isalnum() for token in tokens)]
+    if dialect == "sqlite":
+        rows = await source.slow(
+            _GATHERED_BY_FTS, {"groups": _JSON.encode([_quoted(each, " AND ") for _, each in told]).decode(), "most": limit}
+        )
+    else:
+        rows = await source.slow(_GATHERED_BY_ARRAY, {"groups": [" ".join(each) for _, each in told], "most": limit})
+    for row in rows:
+        found[told[row.place][0]].append(row)
+    return found

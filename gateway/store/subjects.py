@@ -7,7 +7,7 @@ This room must not merge subjects.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -40,6 +40,7 @@ _BY_NAME = (
     .where(subject_names.c.name_blind == sa.bindparam("value"))
     .order_by(subjects.c.subject_id)
 )
+_OF_NAMES = sa.select(subject_names.c.name_blind, subject_names.c.subject_id).where(among(subject_names.c.name_blind, "names"))
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("type"), among(subject_keys.c.key_value, "wanted")
 )
@@ -82,6 +83,15 @@ async def subjects_by_name(source: Reads | Transaction, name: str) -> list[Subje
     """The individual businesses that bear exactly this normalised trade name."""
     rows = await source.all(_BY_NAME, {"value": stored_value(source.vault, NAME, name, "individual_business")})
     return [Subject(subject_id=row.subject_id, kind=row.kind, head_seq=row.head_seq) for row in rows]
+
+
+async def only_bearers(source: Reads, names: Collection[str]) -> dict[str, str]:
+    """Normalised trade name → the one individual business that bears it; off the loop."""
+    stored = {stored_value(source.vault, NAME, name, "individual_business"): name for name in names}
+    bearers: dict[str, list[str]] = {}
+    for row in await source.slow(_OF_NAMES, {"names": list(stored)}):
+        bearers.setdefault(stored[row.name_blind], []).append(row.subject_id)
+    return {name: ids[0] for name, ids in bearers.items() if len(ids) == 1}
 
 
 async def keys_of_subject(source: Reads | Transaction, subject_id: SubjectId) -> list[Key]:

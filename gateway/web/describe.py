@@ -82,15 +82,15 @@ def path(template: str, described: Described, *, suffixes: bool = False) -> Call
     return get(paths, operation_id=described.operation_id, opt={"described": described, "template": template}, include_in_schema=False)
 
 
-def posted(template: str, described: Described) -> Callable[[Handler], HTTPRouteHandler]:
-    """Register a POST handler that reads, and bounds, its body itself."""
+def posted(template: str, described: Described, *, most: int | None = None) -> Callable[[Handler], HTTPRouteHandler]:
+    """Register a POST handler whose body has at most so many bytes; None: it reads, and bounds, its body itself."""
     return post(
         template,
         operation_id=described.operation_id,
         opt={"described": described, "template": template},
         include_in_schema=False,
         status_code=200,
-        request_max_body_size=None,
+        request_max_body_size=most,
     )
 
 

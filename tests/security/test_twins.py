@@ -406,6 +406,11 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     person = {"dataset": "administrative-penalties", "id_no": citizen(300), "name": "欧阳示例甲"}
     yield Asked("/v1/lookups", "POST", json.dumps(person, ensure_ascii=False))
     yield Asked("/v1/lookups", "POST", json.dumps({**person, "id_no": citizen(401)}, ensure_ascii=False))
+    names = ["通化市示例甲号药业有限公司", "示例甲号药业", "欧阳示例甲", "王示例", "示例"]
+    queries = [{"id": f"n{number}", "name": text} for number, text in enumerate(names)]
+    queries += [{"id": f"c{number}", "uscc": code(number), "name": names[0]} for number in (100, 101, 999)]
+    queries += [{"id": "r", "registration_number": "220500000000017", "address": "吉林省通化市东昌区示例街1号"}]
+    yield Asked("/v1/match", "POST", json.dumps({"queries": queries, "explain": True, "limit": 10}, ensure_ascii=False))
     yield Asked("/v1/records/rec_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 
 

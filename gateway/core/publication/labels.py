@@ -50,6 +50,14 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "validity_ended": ("有效期已过", "Validity over"),
     "held": ("依据待核，暂不对外提供", "Basis under review, shown to nobody else"),
 }
+MATCH_STATUSES: Mapping[str, tuple[str, str]] = {
+    "exact": ("一致", "Exact"),
+    "match": ("相符", "Match"),
+    "ambiguous": ("有多个相符", "Ambiguous"),
+    "possible": ("可能", "Possible"),
+    "not_found": ("未找到", "Not found"),
+    "invalid": ("无法核对", "Invalid"),
+}
 REASONS: Mapping[str, tuple[str, str]] = {
     "expired": ("公示期届满", "Publication period over"),
     "corrected": ("来源更正", "Corrected by the source"),
@@ -76,6 +84,7 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "reason": REASONS,
     "event": EVENTS,
     "state": STATES,
+    "match_status": MATCH_STATUSES,
 }
 _LEVELS = (
     ("自治州", "Prefecture"),

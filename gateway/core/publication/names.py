@@ -236,6 +236,11 @@ def _spoken(brand: str, trade: str) -> list[str]:
     return found
 
 
+def spoken_tokens(name: Name) -> list[str]:
+    """Marked pinyin and initials tokens of a name's brand, and of its core."""
+    return _spoken(name.brand, name.trade)
+
+
 def index_tokens(name: Name) -> str:
     """Everything a name is found by, joined by blanks: the one text that both databases index."""
     found = pairs(name.norm) or [name.norm]

@@ -7,7 +7,7 @@ not read a residence out of a code: the division inside a USCC is that of the re
 
 import unicodedata
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from msgspec import Struct
@@ -84,21 +84,44 @@ def full_name(code: str, on: date | None = None) -> str | None:
 
 
 @cache
-def region_names() -> frozenset[str]:
-    """What a name may begin with to say where it is: all names, and provinces and cities also without their suffix."""
-    found: set[str] = set()
+def _named() -> dict[str, frozenset[str]]:
+    """What a name may begin with to say where it is → the divisions that are meant: provinces and cities also without their suffix."""
+    found: dict[str, set[str]] = {}
     for code, rows in _table().items():
         for row in rows:
             if row.name in PSEUDO_NAMES:
                 continue
-            found.add(row.name)
+            found.setdefault(row.name, set()).add(code)
             if code.endswith("00"):
                 short = row.name
                 for suffix in ("特别行政区", "壮族自治区", "回族自治区", "维吾尔自治区", "自治区", "自治州", "地区", "省", "市", "盟"):
                     short = short.removesuffix(suffix)
                 if len(short) >= 2:
-                    found.add(short)
-    return frozenset(found)
+                    found.setdefault(short, set()).add(code)
+    return {name: frozenset(codes) for name, codes in found.items()}
+
+
+@cache
+def region_names() -> frozenset[str]:
+    """What a name may begin with to say where it is: all names, and provinces and cities also without their suffix."""
+    return frozenset(_named())
+
+
+@lru_cache(10_000)
+def region_codes(text: str) -> frozenset[str]:
+    """The divisions that a region at the head of a name may mean, 吉林省通化市: the smallest it says, within those above it."""
+    named, longest = _named(), max(map(len, _named()))
+    meant: frozenset[str] = frozenset()
+    at = 0
+    while at < len(text):
+        step = next((size for size in range(min(longest, len(text) - at), 1, -1) if text[at : at + size] in named), 0)
+        if not step:
+            break
+        codes = named[text[at : at + step]]
+        within = frozenset(code for code in codes if any(covers(above, code) for above in meant))
+        meant = within or codes
+        at += step
+    return meant
 
 
 @cache

@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, lookups, oauth, records, reviews, subjects, uploads
+from gateway.web.api import audit, basics, datasets, effective, lists, lookups, match, oauth, records, reviews, subjects, uploads
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
@@ -14,6 +14,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *records.HANDLERS,
     *lists.HANDLERS,
     *lookups.HANDLERS,
+    *match.HANDLERS,
     *datasets.HANDLERS,
     *reviews.HANDLERS,
     *uploads.HANDLERS,

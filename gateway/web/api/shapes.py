@@ -163,6 +163,62 @@ class Matches(Struct, kw_only=True):
     notice: dict[str, Any] | None = None
 
 
+class MatchedSubject(Struct, kw_only=True):
+    """A subject that may be meant."""
+
+    id: SubjectId
+    uscc: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+
+
+class MatchFeatures(Struct, kw_only=True):
+    """Why a candidate has its score; what was not compared is left out."""
+
+    uscc_equal: bool | UnsetType = UNSET
+    registration_number_equal: bool | UnsetType = UNSET
+    name_equal: bool | UnsetType = UNSET
+    core_similarity: float | UnsetType = UNSET
+    pinyin_similarity: float | UnsetType = UNSET
+    region_conflict: bool | UnsetType = UNSET
+    form_conflict: bool | UnsetType = UNSET
+    former_name: bool | UnsetType = UNSET
+
+
+class MatchCandidate(Struct, kw_only=True):
+    """One subject with its score."""
+
+    subject: MatchedSubject
+    score: Annotated[float, Meta(ge=0, le=1)]
+    features: MatchFeatures | UnsetType = UNSET
+
+
+class MatchFault(Struct, kw_only=True):
+    """What is wrong with a query."""
+
+    code: str
+
+
+class MatchResult(Struct, kw_only=True):
+    """What one query comes to."""
+
+    id: str
+    status: Literal["exact", "match", "ambiguous", "possible", "not_found", "invalid"]
+    status_label: str
+    candidates: list[MatchCandidate] | UnsetType = UNSET
+    errors: list[MatchFault] | UnsetType = UNSET
+    suggestions: list[str] | UnsetType = UNSET
+
+
+class Matched(Struct, kw_only=True):
+    """The answer to a batch, in the order of its queries."""
+
+    results: list[MatchResult]
+    algorithm: str
+    dataset_version: Version
+    policy_version: int
+    notice: dict[str, Any] | None = None
+
+
 class ListingPage(Envelope, kw_only=True):
     """A page of listings."""
 

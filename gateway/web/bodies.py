@@ -1,0 +1,106 @@
+"""JSON bodies, strictly: what a path does not know is refused, nothing stands twice, and every fault is told with its place.
+
+Rules: a fault names a place of ours (RFC 6901) and never a name or value that was sent; who sends a member that is unknown learns in
+which object. This room must not know what a body is about.
+"""
+
+import json
+import re
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, Final, NoReturn, TypeVar, cast
+
+import msgspec
+
+from gateway.core.errors import BodyInvalid, ErrorItem
+from gateway.web.describe import AnyRequest
+from gateway.web.negotiation import JSON, header
+from gateway.web.problems import Refusal
+
+Shape = TypeVar("Shape")
+
+_PLACE: Final = re.compile(r" - at `\$(.*)`$")
+_STEP: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[([0-9]+)\]")
+_MISSING: Final = re.compile(r"^Object missing required field `([a-z_]+)`")
+_UNKNOWN: Final = "Object contains unknown field"
+
+
+class _Twice(dict[str, Any]):
+    """An object in which a name stood twice."""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    return found if len(found) == len(members) else _Twice(found)
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+
+
+async def json_body(request: AnyRequest, shape: type[Shape]) -> Shape:
+    """The body of a request as a shape of ours.
+
+    Raises Refusal unsupported-media-type, BodyInvalid with the place.
+    """
+    fields = list(request.scope["headers"])
+    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
+        raise Refusal("unsupported-media-type")
+    return read_json(await request.body(), shape)
+
+
+def read_json(raw: bytes, shape: type[Shape]) -> Shape:
+    """Bytes as a shape of ours.
+
+    Raises BodyInvalid with the place.
+    """
+    try:
+        found: Any = _DECODER.decode(raw.decode("utf-8"))
+    except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
+        raise _fault("json", "应为 UTF-8 的 JSON", "") from None
+    twice = _first_twice(found, _names(cast(Hashable, shape)))
+    if twice is not None:
+        raise _fault("repeated", "同一名称在对象中出现两次", twice)
+    try:
+        return msgspec.convert(found, shape)
+    except msgspec.ValidationError as error:
+        raise _told(str(error)) from None
+
+
+@cache
+def _names(shape: Any) -> frozenset[str]:
+    """Every name that stands in a shape or in what it holds."""
+    _, components = msgspec.json.schema_components([shape])
+    return frozenset(name for component in components.values() for name in component.get("properties", ()))
+
+
+def _first_twice(found: Any, known: frozenset[str]) -> str | None:
+    """Where the first object stands that has a name twice; a place ends before a name that is not ours."""
+    waiting: list[tuple[str, Any]] = [("", found)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, _Twice):
+            return place
+        if isinstance(value, list):
+            waiting += [(f"{place}/{index}", each) for index, each in reversed(list(enumerate(value)))]
+        elif isinstance(value, dict):
+            waiting += [(f"{place}/{name}" if name in known else place, each) for name, each in reversed(value.items())]
+    return None
+
+
+def _told(text: str) -> BodyInvalid:
+    place = _PLACE.search(text)
+    pointer = "".join(f"/{name or index}" for name, index in _STEP.findall(place.group(1))) if place else ""
+    missing = _MISSING.match(text)
+    if missing:
+        return _fault("required", "缺少必填项", f"{pointer}/{missing.group(1)}")
+    if text.startswith(_UNKNOWN):
+        return _fault("unknown", "含有不认识的名称", pointer)
+    return _fault("invalid", "类型或取值不符", pointer)
+
+
+def _fault(code: str, detail: str, pointer: str) -> BodyInvalid:
+    return BodyInvalid(detail, errors=(ErrorItem(code, detail, pointer=pointer),))
