@@ -89,7 +89,8 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     table = (
         f"<table><thead><tr><th>参数</th><th>位置</th><th>取值</th><th>说明</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
     )
-    content = operation["responses"]["200"]["content"]
+    responses = operation["responses"]
+    content = next(responses[status] for status in ("200", "201", "202") if status in responses)["content"]
     answers = "".join(f"<li><code>{escape(media)}</code>: {_shape(shown['schema'])}</li>" for media, shown in content.items())
     example = next((shown["example"] for shown in content.values() if "example" in shown), None)
     shown = (

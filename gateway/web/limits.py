@@ -36,6 +36,8 @@ EXPORTS: Final = 1
 """Exports that one caller may run at a time (api.md §2.2)."""
 
 _UNRULED: Final = (Quota(name="burst", q=60, w=60), Quota(name="day", q=5000, w=DAY))
+RANGES: Final = "/v1/range/"
+"""Look-ups by prefix, which are asked in numbers, have a price of their own."""
 _UNPRICED: Final = Costs(request=5, head=1, not_modified=1, range=1, match_item=5, export=5, lookup=25, export_rows=1000, stream_s=30)
 """What counts while no policy is in force: then there is nothing to ask for but problems."""
 
@@ -350,8 +352,10 @@ class Limiter:
 
 
 def known_cost(charge: Charge, scope: Scope) -> int:
-    """What must be there before a request is answered; what a 304 did not need is given back."""
-    return charge.costs.head if scope["state"].get("head") or scope["method"] == "HEAD" else charge.costs.request
+    """What must be there before a request is answered; what a 304 did not need is given back, what an error costs beside it is owed."""
+    if scope["state"].get("head") or scope["method"] == "HEAD":
+        return charge.costs.head
+    return charge.costs.range if scope["path"].startswith(RANGES) else charge.costs.request
 
 
 async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
@@ -359,7 +363,7 @@ async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
 
     An anonymous request has paid at the front door. Raises Refusal `quota-exceeded`.
     """
-    if caller.shared:
+    if caller.shared or "caller" in scope["state"]:  # a question inside another request: that one pays
         return
     scope["state"]["charge"] = charge = limits.known(caller)
     await limits.admit(charge, known_cost(charge, scope))
