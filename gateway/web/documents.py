@@ -33,7 +33,6 @@ class Documents:
         self.page = _api_page(value)
         self.style = (resources.files("gateway.web") / "static" / "style.css").read_bytes()
 
-
     def under(self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, bytes]:
         """The API document of a caller under these plans, as JSON and as YAML; made once a plan set."""
         key = (plans, language)

@@ -248,9 +248,10 @@ class FrontDoor:
 
     async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
         """Take what an anonymous answer of the lane costs; its header fields, or None when the quota is spent."""
-        charge = self.limits.anonymous(network_of(scope, self._proxies))
+        network = network_of(scope, self._proxies)
         if self.limits.shared is None:
-            return self.limits.fields(charge) if self.limits.admit_here(charge, cost) else None
+            return self.limits.pay_here(network, cost)
+        charge = self.limits.anonymous(network)
         try:
             await self.limits.admit(charge, cost)
         except Refusal:
