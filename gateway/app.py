@@ -6,7 +6,6 @@ files. The reader of the change log and the private listener live as long as the
 
 import asyncio
 import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -23,10 +22,12 @@ from gateway.core.records.periods import legal_day
 from gateway.operations import alarms, report_health
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
+from gateway.operations.build_lists import build, follow
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.version_files import clear_unfinished
 from gateway.operations.waiting_texts import measure
 from gateway.services import Services, open_services
 from gateway.settings import Settings
@@ -55,12 +56,8 @@ PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
 
-def create_app(settings: Settings, *, whole_process: bool = False) -> App:
-    """The application of one process; nothing is opened before its lifespan starts.
-
-    With `whole_process` nothing else lives in it: what stands at its start (plans, tables, libraries) is never looked through for garbage
-    again, for a full collection would hold every answer up for some tenths of a second.
-    """
+def create_app(settings: Settings) -> App:
+    """The application of one process; nothing is opened before its lifespan starts."""
     meter = Meter()
 
     @asynccontextmanager
@@ -83,15 +80,13 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             access = await stack.enter_async_context(_access_log(settings, door))
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
+            tasks.append(asyncio.create_task(_build_lists(services, meter)))
             overdue: dict[str, int] = {}
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
             tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
-            if whole_process:
-                gc.collect()
-                gc.freeze()
             try:
                 yield Opened(services=services, lane=lane)
             finally:
@@ -152,7 +147,7 @@ def create() -> App:
     end_with_supervisor()
     telemetry.set_up_logs()
     file = os.environ.get("CHENGXIN_SETTINGS")
-    return create_app(settings_room.load(Path(file) if file else None), whole_process=True)
+    return create_app(settings_room.load(Path(file) if file else None))
 
 
 def end_with_supervisor() -> None:
@@ -186,6 +181,30 @@ async def _read_changes(services: Services, meter: Meter) -> None:
         except Exception as error:  # noqa: BLE001 - the reader must outlive any fault of one change; readiness and metrics show that it stands
             meter.event("reader-failed")
             log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
+            pause = BACK_OFF_S
+        await asyncio.sleep(pause)
+
+
+async def _build_lists(services: Services, meter: Meter) -> None:
+    """Take what leaves out of all versions behind the reader above, and build new ones every `lists_build_s`."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    clear_unfinished(services)
+    while True:
+        pause = services.settings.reader_poll_s
+        try:
+            while await follow(services):
+                meter.event("lists-followed")
+                await asyncio.sleep(0)
+            if loop.time() >= due:
+                made = await build(services)
+                meter.event("lists-built", len(made))
+                due = loop.time() + services.settings.lists_build_s
+        except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
+            meter.event(f"lists-{error.code}")
+        except Exception as error:  # noqa: BLE001 - versions must go on whatever one of them meets; what may not be shown is not shown
+            meter.event("lists-failed")
+            log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
 

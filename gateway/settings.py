@@ -101,8 +101,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     exchange_poll_s: Annotated[float, Meta(ge=0, le=900)] = 60.0
     """How often streams to partners are looked at, seconds; 0 = only by `chengxin exchange send`. At most 15 minutes: a withdrawal does
     not wait longer."""
-    receipt_days: Annotated[int, Meta(ge=1, le=3650)] = 730
-    """How long a receipt of a query can be verified here, days; its signature verifies for ever."""
+    lists_build_s: Annotated[int, Meta(ge=1, le=900)] = 300
+    """How often versions of lists and datasets are built where something changed, seconds; at most 15 minutes."""
+    lists_keep_days: Annotated[int, Meta(ge=31, le=3660)] = 92
+    """How long versions are kept, days: the window of deltas."""
     ingest_chunk: Annotated[int, Meta(ge=1, le=50000)] = 2000
     """Rows a transaction of ingest."""
     authorities: tuple[AuthoritySetting, ...] = ()
@@ -140,6 +142,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def kek_path(self) -> Path:
         """Where the key-encryption key stands."""
         return Path(self.kek_file) if self.kek_file else self.keys_path / "kek"
+
+    @property
+    def lists_path(self) -> Path:
+        """Copies of the files of versions; whatever stands here can be made anew."""
+        return self.data_path / "lists"
 
     @property
     def keys_path(self) -> Path:

@@ -213,6 +213,36 @@ class SinceTooOld(RequestError):
     code = "since-too-old"
 
 
+class DeltaWindow(RequestError):
+    """A delta from or to a version that is not kept any more."""
+
+    code = "delta-window"
+
+
+class VersionReissued(RequestError):
+    """An issue of a version that another one has replaced."""
+
+    code = "version-reissued"
+
+
+class VersionWithdrawn(RequestError):
+    """A version that was published in error."""
+
+    code = "version-withdrawn"
+
+
+class VersionReissuing(RequestError):
+    """A version of which a row has just left: until it is issued again its files are not given."""
+
+    code = "version-reissuing"
+
+
+class RangeNotSatisfiable(RequestError):
+    """A range that begins behind the end of the file."""
+
+    code = "range-not-satisfiable"
+
+
 class UsccInvalid(RequestError):
     """A unified social credit code that is not one (GB 32100-2015)."""
 

@@ -8,7 +8,7 @@ tables: files are copies. This room must not know what a row says.
 from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.publication.versions import OPEN, File, Issue, Kept, Version
 from gateway.store.dialects import among
@@ -28,6 +28,8 @@ from gateway.store.tables import (
 )
 
 READER = "lists"
+TURNS = "lists"
+"""Counts what is written here: whoever prepared something on another count begins again."""
 """Reader of the change log that takes out of the versions what leaves."""
 VERSION_COLUMNS = (
     "collection", "seq", "name", "built_at", "issue", "withdrawn", "rows", "size", "root", "policy_version", "ground", "columns",
@@ -79,10 +81,10 @@ _KEPT = sa.select(
 _HOLDS = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("seq"))
 _ROWS_OF = _KEPT.where(_r.collection == _of, _HOLDS)
 _ROWS_OF_TWO = _KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
-_STANDING = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
-    _r.collection == _of, _r.until == OPEN
+_STANDING_IDS = sa.select(_r.record_id).where(_r.collection == _of, _r.until == OPEN)
+_STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
+    _r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids")
 )
-_STANDING_AMONG = _STANDING.where(among(_r.record_id, "ids"))
 _WITH_LINE = _KEPT.where(_r.collection == _of, _r.line.is_not(None))
 _STATE = sa.select(list_states).where(_s.collection == _of)
 _POSITION = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
@@ -93,15 +95,27 @@ _UNREAD = (
     .where(changes.c.seq > sa.func.coalesce(_POSITION, 0), _r.collection == _of, _r.line.is_not(None), _HOLDS)
     .limit(sa.bindparam("limit"))
 )
+_ANY_LEAVING = sa.select(_r.record_id).where(_r.collection == _of, _r.leaving.is_not(None), _r.line.is_not(None)).limit(1)
+_ENDED_OF = (
+    sa.select(_r.record_id)
+    .distinct()
+    .where(_r.collection == _of, _r.valid_until <= sa.bindparam("now"), _r.line.is_not(None), _HOLDS)
+    .limit(sa.bindparam("limit"))
+)
 _LEAVING_OF = sa.select(_r.record_id).where(_r.collection == _of, _r.leaving.is_not(None), _r.line.is_not(None), _HOLDS).limit(1)
-_FEED_HEAD = sa.select(sa.func.max(feed.c.seq).label("seq")).where(feed.c.plan_set == sa.bindparam("plan_set"))
 _TOUCHED = sa.select(feed.c.record_id, feed.c.op).where(
     feed.c.plan_set == sa.bindparam("plan_set"), feed.c.seq > sa.bindparam("since"), feed.c.dataset == sa.bindparam("dataset")
 )
 _GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
-_SHOWN = sa.select(_d.record_id, _d.valid_until, _d.plan)
-_LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(_d.list == sa.bindparam("what"))
-_BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(_d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()))
+_TURN = sa.select(counters.c.value).where(counters.c.name == TURNS)
+_LISTED_IDS = sa.select(_d.record_id).where(_d.list == sa.bindparam("what"))
+_BULK_IDS = sa.select(_d.record_id).where(_d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()))
+_LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(
+    _d.list == sa.bindparam("what"), among(_d.record_id, "ids")
+)
+_BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(
+    _d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()), among(_d.record_id, "ids")
+)
 _PRESENT = sa.select(_d.record_id, _d.list, _d.dataset, _d.bulk, _d.valid_until).where(among(_d.record_id, "ids"))
 _HELD_AMONG = sa.select(_r.collection, _r.record_id, _r.valid_until).where(
     among(_r.record_id, "ids"), _r.line.is_not(None), _r.leaving.is_(None)
@@ -111,7 +125,9 @@ _ENDED = (
     .where(_r.valid_until <= sa.bindparam("now"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
     .limit(sa.bindparam("limit"))
 )
-_DUE = sa.select(_r.collection, _r.record_id, _r.first, _r.until).where(_r.leaving <= sa.bindparam("now"), _r.line.is_not(None))
+_DUE = sa.select(_r.collection, _r.record_id, _r.first, _r.until, _r.leaving, _r.valid_until).where(
+    _r.leaving <= sa.bindparam("now"), _r.line.is_not(None)
+)
 _COLLECTIONS = sa.select(_v.collection).distinct()
 
 
@@ -222,15 +238,37 @@ async def unread(source: Reads, version: Version, limit: int) -> list[str]:
     return [row.record_id for row in rows]
 
 
+async def ended_of(source: Reads, version: Version, now: str, limit: int) -> list[str]:
+    """Records of a version that are to be asked again because of the time."""
+    rows = await source.all(_ENDED_OF, {"of": version.collection, "seq": version.seq, "now": now, "limit": limit})
+    return [row.record_id for row in rows]
+
+
 async def is_leaving(source: Reads, version: Version) -> bool:
     """Whether a row of this version is about to go."""
     return await source.one(_LEAVING_OF, {"of": version.collection, "seq": version.seq}) is not None
+
+
+async def any_leaving(source: Reads | Transaction, collection: str) -> bool:
+    """Whether a row of any version of a collection is about to go."""
+    return await source.one(_ANY_LEAVING, {"of": collection}) is not None
 
 
 async def built(source: Reads | Transaction, collection: str) -> Built | None:
     """How far a collection is built."""
     row = await source.one(_STATE, {"of": collection})
     return None if row is None else Built(seq=int(row.seq), tag=row.tag, ground=row.ground)
+
+
+async def turn(source: Reads | Transaction) -> int:
+    """How often something was written here."""
+    row = await source.one(_TURN)
+    return 0 if row is None else int(row.value)
+
+
+async def next_turn(tx: Transaction) -> int:
+    """Count what is written now."""
+    return await tx.number(TURNS)
 
 
 async def touched(source: Reads | Transaction, plan_set: str, dataset: str, since: int) -> dict[str, str]:
@@ -245,16 +283,14 @@ async def generation(source: Reads | Transaction) -> int:
     return 0 if row is None else int(row.value)
 
 
-async def rendered(source: Reads, what: str, *, listing: bool, ids: Sequence[str] | None) -> list[Row]:
-    """The rendered rows of a list or dataset with what they say, all or among some; off the loop."""
-    statement = _LISTED if listing else _BULK
-    if ids is None:
-        return await source.slow(statement, {"what": what})
-    return await source.slow(_LISTED_AMONG if listing else _BULK_AMONG, {"what": what, "ids": list(ids)})
+async def rendered_ids(source: Reads, what: str, *, listing: bool) -> list[str]:
+    """Records that are rendered on a list or in a dataset, in order; off the loop."""
+    return sorted(row.record_id for row in await source.slow(_LISTED_IDS if listing else _BULK_IDS, {"what": what}))
 
 
-_LISTED_AMONG = _LISTED.where(among(_d.record_id, "ids"))
-_BULK_AMONG = _BULK.where(among(_d.record_id, "ids"))
+async def rendered(source: Reads, what: str, *, listing: bool, ids: Sequence[str]) -> list[Row]:
+    """Those of these records that are rendered on a list or in a dataset, with what they say; off the loop."""
+    return await source.slow(_LISTED if listing else _BULK, {"what": what, "ids": list(ids)})
 
 
 async def present(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
@@ -268,7 +304,7 @@ async def held_among(source: Reads | Transaction, ids: Sequence[str]) -> list[Ro
 
 
 async def ended(source: Reads | Transaction, now: str, limit: int) -> list[Row]:
-    """Rows of versions whose period is over."""
+    """Rows of versions that are to be asked again because of the time."""
     return await source.all(_ENDED, {"now": now, "limit": limit})
 
 
@@ -282,11 +318,9 @@ async def collections(source: Reads | Transaction) -> list[str]:
     return sorted(row.collection for row in await source.all(_COLLECTIONS))
 
 
-async def standing(source: Transaction, collection: str, ids: Sequence[str] | None) -> dict[str, Standing]:
-    """The rows that still stand, all or among some."""
-    rows = await (
-        source.all(_STANDING, {"of": collection}) if ids is None else source.all(_STANDING_AMONG, {"of": collection, "ids": list(ids)})
-    )
+async def standing(source: Reads, collection: str, ids: Sequence[str]) -> dict[str, Standing]:
+    """Those of these records that still stand; off the loop."""
+    rows = await source.slow(_STANDING_AMONG, {"of": collection, "ids": list(ids)})
     return {
         row.record_id: Standing(
             record_id=row.record_id,
@@ -298,6 +332,11 @@ async def standing(source: Transaction, collection: str, ids: Sequence[str] | No
         )
         for row in rows
     }
+
+
+async def standing_ids(source: Reads, collection: str) -> list[str]:
+    """All records that still stand; off the loop."""
+    return [row.record_id for row in await source.slow(_STANDING_IDS, {"of": collection})]
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------
@@ -332,9 +371,7 @@ _REWRITE = (
     )
     .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.first == sa.bindparam("came"))
 )  # fmt: skip
-_FIRST_END = sa.select(sa.func.min(_r.valid_until).label("at"), sa.func.count().label("n")).where(
-    _r.collection == _of, _r.line.is_not(None), _HOLDS
-)
+_FIRST_END = sa.select(sa.func.min(_r.valid_until).label("at")).where(_r.collection == _of, _r.line.is_not(None), _HOLDS)
 _RE_ISSUE = (
     sa.update(list_versions)
     .values(
@@ -376,14 +413,15 @@ async def move_ends(tx: Transaction, rows: Sequence[tuple[str, str, str]]) -> No
     await tx.execute(_MOVE_END, [{"of": of, "which": which, "end": end} for of, which, end in rows])
     for collection in sorted({of for of, _, _ in rows}):
         for each in await versions(tx, collection):
-            end, _ = await _first_end(tx, collection, each.seq)
+            end = await first_end(tx, collection, each.seq)
             if end != each.valid_until:
                 await tx.execute(_SET_VALID, {"of": collection, "which": each.seq, "end": end})
 
 
-async def _first_end(tx: Transaction, collection: str, seq: int) -> tuple[str, int]:
+async def first_end(tx: Transaction, collection: str, seq: int) -> str:
+    """The first end of a period among the rows of a version."""
     row = await tx.one(_FIRST_END, {"of": collection, "seq": seq})
-    return (FOREVER, 0) if row is None or row.at is None else (row.at, int(row.n))
+    return FOREVER if row is None or row.at is None else str(row.at)
 
 
 async def erase(tx: Transaction, collection: str, ids: Sequence[str], *, after: int) -> None:
@@ -445,21 +483,19 @@ async def _add_issue(tx: Transaction, version: Version, *, at: str, cause: str, 
     )
 
 
-async def re_issue(tx: Transaction, version: Version, *, at: str, cause: str) -> None:
-    """The next issue of a version, of what its rows are now; `version` has its size, root, ground and columns."""
-    end, rows = await _first_end(tx, version.collection, version.seq)
-    removed = version.rows - rows
-    issue = version.issue + 1
+async def re_issue(tx: Transaction, version: Version, *, removed: int, at: str, cause: str) -> None:
+    """The next issue of a version; `version` is the old one with what is new about it."""
+    version = structs.replace(version, issue=version.issue + 1)
     await tx.execute(
         _RE_ISSUE,
         {
-            "of": version.collection, "which": version.seq, "new_issue": issue, "new_rows": rows, "new_size": version.size,
-            "new_root": version.root, "end": end, "new_ground": version.ground, "new_columns": ",".join(version.columns),
-            "new_policy": version.policy_version,
+            "of": version.collection, "which": version.seq, "new_issue": version.issue, "new_rows": version.rows, "new_size": version.size,
+            "new_root": version.root, "end": version.valid_until, "new_ground": version.ground,
+            "new_columns": ",".join(version.columns), "new_policy": version.policy_version,
         },
     )  # fmt: skip
-    await tx.insert(list_issues, ISSUE_COLUMNS, [(version.collection, version.seq, issue, at, cause, removed, version.size, version.root)])
-    await tx.execute(_OLD_FILES, {"of": version.collection, "which": version.seq, "issue": issue})
+    await _add_issue(tx, version, at=at, cause=cause, removed=removed)
+    await tx.execute(_OLD_FILES, {"of": version.collection, "which": version.seq, "issue": version.issue})
 
 
 async def stand_under(tx: Transaction, collection: str, ground: str) -> None:

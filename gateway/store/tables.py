@@ -649,7 +649,7 @@ list_versions = Table(
     Column("policy_version", Integer, nullable=False),
     Column("ground", String(64), nullable=False),
     Column("columns", Text, nullable=False),            # of the flat form, with commas between
-    Column("valid_until", String(32), nullable=False),  # first end of a period among its rows
+    Column("valid_until", String(32), nullable=False),  # when the first of its rows is to be asked again
     Index("ix_list_versions_collection_name", "collection", "name", unique=True),
 )
 
@@ -708,25 +708,6 @@ names = Table(
     Column("tokens", Text, nullable=False),            # joined by blanks; a contentless FTS table needs them to delete a row
 )
 """Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""
-
-range_rows = Table(
-    "range_rows", metadata,
-    Column("question", String(12), primary_key=True),  # algorithm/on: sha256/uscc …
-    Column("digest", String(64), primary_key=True),    # hexadecimal digits
-    Column("subject_id", String(30), primary_key=True, index=True),
-    Column("bits", Seq, nullable=False),               # bit n = the list whose `range_bit` is n
-    sqlite_with_rowid=False,
-)
-"""Codes and names of organisations that stand on a list, as range look-ups find them; true while the rendering of the subject is."""
-
-query_receipts = Table(
-    "query_receipts", metadata,
-    Column("receipt", String(64), primary_key=True),   # digest of its id: the id itself is nowhere here
-    Column("until", String(10), nullable=False, index=True),  # last day
-    Column("sealed", LargeBinary, nullable=False),     # under a key that follows from the id alone
-    sqlite_with_rowid=False,
-)
-"""Receipts of queries (api.md §7.17): without the id, which only the holder has, nothing of one can be read here."""
 
 # --- exchange ---------------------------------------------------------------------------------------------------------
 

@@ -55,8 +55,6 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
     method: Literal["get", "post"] = "get"
-    status: int = 200
-    """Of an answer that is no problem."""
     files: tuple[str, ...] = ()
     """Media types of a file that is the body of a POST."""
     body: type[Struct] | None = None
@@ -91,7 +89,7 @@ def posted(template: str, described: Described, *, most: int | None = None) -> C
         operation_id=described.operation_id,
         opt={"described": described, "template": template},
         include_in_schema=False,
-        status_code=described.status,
+        status_code=200,
         request_max_body_size=most,
     )
 

@@ -125,6 +125,15 @@ _TABLE = """
 410 since-too-old          变更位置过旧               Position too old
     变更记录只保留一段时间；请从 next 给出的快照重新开始。
     Changes are kept for a while only; start again from the snapshot in next.
+410 delta-window           增量已不再保留             Delta not kept
+    起点版本已不再保留；请从 next 给出的版本重新开始。
+    That version is not kept any more; start again from the version in next.
+410 version-reissued       版本已重发                 Version issued again
+    此版本已重新发布，内容有移出；请用 next 给出的文件。
+    This version was issued again without what has left; take the file in next.
+410 version-withdrawn      版本已撤回                 Version withdrawn
+    此版本发布有误，已撤回；请用 next 给出的版本。
+    This version was published in error and withdrawn; take the version in next.
 412 precondition-failed    前提条件不满足             Precondition failed
     资源已被更新。
     The resource has changed.
@@ -170,6 +179,9 @@ _TABLE = """
 503 query-timeout          查询超时                   Query timeout
     查询用时过长；请缩小范围后再试。
     The query took too long; narrow it.
+503 version-reissuing      版本正在重发               Version being issued again
+    此版本的内容刚有移出，正在重新发布；请稍后再试。
+    Something has just left this version; it is being issued again, try again shortly.
 503 audit-unavailable      无法留痕                   Audit unavailable
     查询留痕暂时无法写入，因此不提供数据；请稍后再试。
     The audit trail cannot be written now, so no data is given; try again later.
@@ -207,7 +219,14 @@ def _read(table: str) -> dict[str, ProblemKind]:
 KINDS: Mapping[str, ProblemKind] = _read(_TABLE)
 """Every code of the API, in order of status."""
 
-RETRY_AFTER: Final = {"overloaded": "2", "unavailable": "5", "query-timeout": "5", "no-active-policy": "60", "policy-expired": "300"}
+RETRY_AFTER: Final = {
+    "version-reissuing": "30",
+    "overloaded": "2",
+    "unavailable": "5",
+    "query-timeout": "5",
+    "no-active-policy": "60",
+    "policy-expired": "300",
+}
 
 EXCHANGE_STATUS: Final = (
     # what an exchange.md §8 code reads as over HTTP, by its longest prefix (exchange.md §10)

@@ -17,6 +17,7 @@ import uvicorn
 from msgspec import Struct
 
 from gateway.app import create_app
+from gateway.operations.build_lists import settle_lists
 from gateway.operations.ingest import ingest
 from gateway.operations.manage_keys import issue_token
 from gateway.operations.render_public import settle
@@ -90,6 +91,7 @@ def fill(folder: Path, database: str = "", subjects: int = SUBJECTS) -> City:
                     progress=None,
                 )
             await settle(services)
+            await settle_lists(services)
 
     asyncio.run(work())
     return city

@@ -29,7 +29,7 @@ API = {
     405: ("method-not-allowed",),
     406: ("not-acceptable",),
     409: ("conflict",),
-    410: ("cursor-expired", "since-too-old"),
+    410: ("cursor-expired", "since-too-old", "delta-window", "version-reissued", "version-withdrawn"),
     412: ("precondition-failed",),
     413: ("body-too-large",),
     414: ("uri-too-long",),
@@ -39,7 +39,16 @@ API = {
     429: ("quota-exceeded", "lookup-budget-spent", "too-many-exports", "too-many-streams"),
     431: ("headers-too-large",),
     500: ("internal",),
-    503: ("unavailable", "overloaded", "query-timeout", "audit-unavailable", "obligation-failed", "policy-expired", "no-active-policy"),
+    503: (
+        "unavailable",
+        "overloaded",
+        "query-timeout",
+        "version-reissuing",
+        "audit-unavailable",
+        "obligation-failed",
+        "policy-expired",
+        "no-active-policy",
+    ),
 }
 
 

@@ -64,7 +64,7 @@ def entities(row: Mapping[str, Any], *, program: str, source_url: str) -> tuple[
             "startDate": row.get("listed_on"),
             "endDate": row.get("publish_until"),
             "listingDate": row.get("listed_on"),
-            "reason": fields.get("reason_code") or fields.get("violation_type") or row.get("severity"),
+            "reason": fields.get("case_nature") or fields.get("violation_type") or row.get("severity"),
             "authorityId": row.get("document_number"),
             "sourceUrl": source_url,
         },

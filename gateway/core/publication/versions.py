@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import b64, b64u, unb64u_all
-from gateway.core.publication.labels import label
+from gateway.core.publication.labels import Language, label
 
 SALT_BYTES = 16
 OPEN = 2**53 - 1
@@ -139,11 +139,11 @@ class Version(Struct, frozen=True, kw_only=True):
         return "withdrawn" if self.withdrawn else "current" if self.name == current else "archived"
 
 
-def item(version: Version, *, state: State, origin: str) -> Document:
+def item(version: Version, *, state: State, origin: str, language: Language = "zh-CN") -> Document:
     """A version in the list of versions."""
     address = f"{origin}/v1/{version.collection}/versions/{version.name}"
     return {
-        "version": version.name, "issue": version.issue, "state": state, "state_label": label("state", state),
+        "version": version.name, "issue": version.issue, "state": state, "state_label": label("state", state, language),
         "built_at": version.built_at, "rows": version.rows, "policy_version": version.policy_version,
         "links": {"self": address} if version.withdrawn else {"self": address, "checkpoint": f"{address}/checkpoint"},
     }  # fmt: skip

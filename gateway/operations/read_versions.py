@@ -1,0 +1,410 @@
+"""Read versions, their files and deltas (api.md §7.8, §7.18, §12.13): what is public, whoever asks.
+
+Rules: before anything of a version is given, its rows are asked again, by this story's own clock and the state of the log:
+a period that has ended, a withdrawal that was committed a moment ago, another policy make the version `version-reissuing` until
+`build_lists` has issued it again. An issue that was replaced is gone, with the address of the next. This story must not give an old
+byte of what has left.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from gateway.core.callers.caller import PUBLIC
+from gateway.core.disclosure.obligations import Cache
+from gateway.core.errors import (
+    DeltaWindow,
+    ErrorItem,
+    InvalidParameter,
+    NotFound,
+    VersionReissued,
+    VersionReissuing,
+    VersionWithdrawn,
+)
+from gateway.core.exchange import notes
+from gateway.core.publication import ftm
+from gateway.core.publication.documents import instant, notice
+from gateway.core.publication.version_formats import FORMATS
+from gateway.core.publication.versions import (
+    DURATIONS,
+    NAME,
+    File,
+    Version,
+    checkpoint_text,
+    item,
+    manifest,
+    removed_commitments,
+)
+from gateway.core.signing import Signer
+from gateway.operations.answering import Scene, answer, begin, document_answer, max_age, refuse_ended
+from gateway.operations.asking import Answer, Language
+from gateway.operations.collected import Collection, collection_of, collections_of, ground_of
+from gateway.operations.live_records import live
+from gateway.operations.reaching import licence_of, owed_of
+from gateway.operations.version_files import chain_file, delta_file, files_of, version_file
+from gateway.services import Services
+from gateway.store import lists
+from gateway.store.store import Reads
+
+LATEST = "latest"
+DELTA_FORMATS = ("ndjson", "csv")
+_ASK = 200
+"""So many records that changed since the reader looked last are asked one by one; more, and it is the reader's turn."""
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """A file to be sent: its copy, and what its headers say."""
+
+    path: Path
+    size: int
+    sha256: str
+    media_type: str
+    modified: datetime
+    file_name: str
+    max_age: int
+    cache: Cache
+    version: str
+    policy_version: int
+    policy_plan: str
+    sample: bool
+    links: tuple[tuple[str, str], ...]
+
+
+class Elsewhere(Struct, frozen=True):
+    """What was asked for stands there now."""
+
+    url: str
+
+
+class _Room(Struct, frozen=True, kw_only=True):
+    """One collection as one request sees it."""
+
+    scene: Scene
+    collection: Collection
+    current: Version | None
+
+    @property
+    def address(self) -> str:
+        return f"{self.scene.origin}/v1/{self.collection.id}"
+
+
+async def _room(services: Services, collection_id: str, language: Language) -> _Room:
+    """Raises NotFound; PolicyExpired where plans have outlived their grounds."""
+    scene = await begin(services, PUBLIC, language)
+    collection = collection_of(scene.policies, scene.forms, collection_id)
+    refuse_ended(scene, (collection.dataset,))
+    return _Room(scene=scene, collection=collection, current=await lists.current(services.store.reads, collection.id))
+
+
+async def _find(room: _Room, name: str) -> Version:
+    """A version by its name, or the latest.
+
+    Raises NotFound, VersionWithdrawn.
+    """
+    found = room.current if name == LATEST else None
+    if name != LATEST and NAME.match(name):
+        found = await lists.version(room.scene.services.store.reads, room.collection.id, name)
+    if found is None:
+        raise NotFound
+    if found.withdrawn:
+        raise VersionWithdrawn(next_url=_latest(room))
+    return found
+
+
+def _latest(room: _Room) -> str | None:
+    return None if room.current is None else f"{room.address}/versions/{room.current.name}"
+
+
+async def _servable(room: _Room, version: Version) -> None:
+    """Raises VersionReissuing when a row of this version may not be shown as it stands."""
+    scene, reads = room.scene, room.scene.services.store.reads
+    if version.ground != ground_of(scene.forms, room.collection) or await lists.is_leaving(reads, version):
+        raise VersionReissuing
+    changed = await lists.unread(reads, version, _ASK + 1)
+    if version.valid_until <= scene.now_text:
+        changed = sorted({*changed, *await lists.ended_of(reads, version, scene.now_text, _ASK + 1)})
+    if not changed:
+        return
+    if len(changed) > _ASK or len(await live(scene, changed, listing=room.collection.listing is not None)) < len(changed):
+        raise VersionReissuing
+
+
+def _answer(room: _Room, body: bytes, version: Version | None, media_type: str = "application/json") -> Answer:
+    return answer(
+        room.scene,
+        body,
+        validator=None,
+        valid_until=None if version is None or version.valid_until <= room.scene.now_text else version.valid_until,
+        dataset_version=None if version is None else version.name,
+        media_type=media_type,
+        datasets=(room.collection.dataset,),
+    )
+
+
+# --- versions ----------------------------------------------------------------------------------------------------------
+
+
+async def versions(services: Services, collection_id: str, language: Language) -> Answer:
+    """All kept versions of a list or dataset, newest first.
+
+    Raises NotFound.
+    """
+    room = await _room(services, collection_id, language)
+    held = await lists.versions(services.store.reads, room.collection.id)
+    current = None if room.current is None else room.current.name
+    document = {
+        "items": [item(each, state=each.state(current), origin=room.scene.origin, language=language) for each in held],
+        "window_from": held[-1].name if held else None,
+        "dataset_version": room.scene.head.version,
+        "policy_version": room.scene.forms.version,
+    }
+    return document_answer(room.scene, document, datasets=(room.collection.dataset,))
+
+
+async def one_version(services: Services, collection_id: str, name: str) -> Answer:
+    """The manifest of a version, as its checkpoint names it: in one language.
+
+    Raises NotFound, VersionWithdrawn, VersionReissuing.
+    """
+    room = await _room(services, collection_id, "zh-CN")
+    version = await _find(room, name)
+    await _servable(room, version)
+    return _answer(room, await _manifest(room, version), version)
+
+
+async def _manifest(room: _Room, version: Version) -> bytes:
+    services = room.scene.services
+    reads = services.store.reads
+    made = await files_of(services, room.collection, version)
+    before = await lists.before(reads, version.collection, version.seq)
+    return manifest(
+        version,
+        state=version.state(None if room.current is None else room.current.name),
+        origin=room.scene.origin,
+        files=tuple(made.values()),
+        previous=None if before is None else before.name,
+        issues=await lists.issues(reads, version),
+        removed=removed_commitments(await lists.rows_of(reads, version)),
+        notice=notice("zh-CN") if services.settings.demo else None,
+    )
+
+
+async def checkpoint(services: Services, collection_id: str, name: str) -> Answer:
+    """The signed note over size, root and manifest of a version.
+
+    Raises NotFound, VersionWithdrawn, VersionReissuing.
+    """
+    room = await _room(services, collection_id, "zh-CN")
+    version = await _find(room, name)
+    await _servable(room, version)
+    host = urlsplit(room.scene.origin).netloc
+    text = checkpoint_text(version, await _manifest(room, version), host=host)
+    note = notes.sign(text, signers_of(services))
+    return _answer(room, note.encode(), version, "text/plain; charset=utf-8")
+
+
+def signers_of(services: Services) -> Sequence[Signer]:
+    """The keys that sign lists: the newest good one, and the newest of every other algorithm that is configured."""
+    now = services.clock()
+    first = services.signers.signing("export", now)
+    others: dict[str, Signer] = {}
+    for key in sorted(services.signers.keys, key=lambda each: each.not_before):
+        good = key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
+        if key.use == "export" and good and key.signer.algorithm != first.algorithm:
+            others[key.signer.algorithm] = key.signer
+    return (first, *others.values())
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+
+async def file(services: Services, collection_id: str, asked: str) -> Served | Elsewhere:
+    """A file by `{version|latest}.{format}`, which is elsewhere, or by `{version}.r{issue}.{format}`.
+
+    Raises NotFound, VersionWithdrawn, VersionReissued with the address of the present issue, VersionReissuing.
+    """
+    room = await _room(services, collection_id, "zh-CN")
+    name, _, rest = asked.partition(".")
+    issue: int | None = None
+    head, _, tail = rest.partition(".")
+    if len(head) > 1 and head[0] == "r" and head[1:].isascii() and head[1:].isdigit() and len(head) < 10 and tail:
+        issue, rest = int(head[1:]), tail
+    if rest not in room.collection.formats or (name == LATEST and issue is not None):
+        raise NotFound
+    version = await _find(room, name)
+    here = f"{room.address}/versions/{version.name}.r{version.issue}.{rest}"
+    if issue is None:
+        return Elsewhere(here)
+    if not 1 <= issue <= version.issue:
+        raise NotFound
+    if issue < version.issue:
+        raise VersionReissued(next_url=here)
+    await _servable(room, version)
+    path, made = await version_file(services, room.collection, version, rest)
+    issues = await lists.issues(services.store.reads, version)
+    return _served(
+        room, version, path, made, FORMATS[rest].media_type, issues[0].at, f"{room.collection.what}-{version.name}.r{issue}.{rest}"
+    )
+
+
+async def _issued(reads: Reads, *versions: Version) -> str:
+    """When the latest of the present issues was made."""
+    return max([(await lists.issues(reads, each))[0].at for each in versions])
+
+
+def _served(room: _Room, version: Version, path: Path, made: File, media_type: str, at: str, file_name: str) -> Served:
+    scene, datasets = room.scene, (room.collection.dataset,)
+    licence = licence_of(scene.forms, datasets)
+    links: list[tuple[str, str]] = [] if licence is None else [("license", licence)]
+    links.append(("describedby", f"{scene.origin}/v1/datasets/{room.collection.dataset}/dictionary"))
+    return Served(
+        path=path,
+        size=made.size,
+        sha256=made.sha256,
+        media_type=media_type,
+        modified=datetime.fromisoformat(at),
+        file_name=file_name,
+        max_age=max_age(scene.now, version.valid_until if version.valid_until > scene.now_text else None),
+        cache=owed_of(scene.forms, datasets).cache,
+        version=version.name,
+        policy_version=scene.forms.version,
+        policy_plan=scene.forms.plan_hash,
+        sample=scene.services.settings.demo,
+        links=tuple(links),
+    )
+
+
+# --- deltas ------------------------------------------------------------------------------------------------------------
+
+
+async def delta(services: Services, collection_id: str, start: str, asked: str) -> Served | Elsewhere:
+    """The delta `{from}/{to|latest}.{format}`; a duration or `latest` is elsewhere.
+
+    Raises NotFound, InvalidParameter for B before A, DeltaWindow, VersionWithdrawn, VersionReissuing.
+    """
+    room = await _room(services, collection_id, "zh-CN")
+    end, _, form = asked.partition(".")
+    if form not in DELTA_FORMATS:
+        raise NotFound
+    if start not in DURATIONS and not NAME.match(start):
+        raise NotFound
+    if end != LATEST and not NAME.match(end):
+        raise NotFound
+    reads = services.store.reads
+    oldest = await lists.oldest(reads, room.collection.id)
+    if oldest is None or room.current is None:
+        raise NotFound
+    for name in (start, end):
+        if NAME.match(name) and (name[:14], int(name[15:])) < (oldest.name[:14], oldest.seq):
+            raise DeltaWindow(next_url=f"{room.address}/versions/{room.current.name}")
+    later = room.current if end == LATEST else await _find(room, end)
+    if start in DURATIONS:
+        since = instant(room.scene.now - timedelta(seconds=DURATIONS[start]))
+        first = await lists.as_of(reads, room.collection.id, since) or oldest
+    else:
+        found = await lists.version(reads, room.collection.id, start)
+        if found is None:
+            raise NotFound
+        first = found
+    if first.seq > later.seq:
+        if start in DURATIONS:
+            first = later
+        else:
+            raise InvalidParameter(errors=(ErrorItem("range", "起点晚于终点", parameter="from"),))
+    if start in DURATIONS or end == LATEST:
+        return Elsewhere(f"{room.address}/deltas/{first.name}/{later.name}.{form}")
+    await _servable(room, later)
+    path, made = await delta_file(services, first, later, form)
+    at = await _issued(reads, first, later)
+    name = f"{room.collection.what}-{first.name}-{later.name}.delta.{form}"
+    return _served(room, later, path, made, FORMATS[form].media_type, at, name)
+
+
+# --- FollowTheMoney ----------------------------------------------------------------------------------------------------
+
+
+def _black(scene: Scene) -> list[Collection]:
+    return [each for each in collections_of(scene.policies, scene.forms) if "ftm.json" in each.formats]
+
+
+def _ftm_name(scene: Scene, collection: Collection) -> str:
+    host = scene.services.settings.party.split(".")
+    return ftm.dataset_name(host[1] if len(host) > 2 else host[0], collection.what)
+
+
+async def ftm_catalog(services: Services, language: Language) -> Answer:
+    """The black lists as datasets of FollowTheMoney."""
+    scene = await begin(services, PUBLIC, language)
+    refuse_ended(scene, [each.dataset for each in _black(scene)])
+    datasets: list[dict[str, Any]] = []
+    for each in _black(scene):
+        current = await lists.current(services.store.reads, each.id)
+        if current is None:
+            continue
+        name = _ftm_name(scene, each)
+        entities = f"{scene.origin}/v1/{each.id}/versions/{current.name}.ftm.json"
+        datasets.append(
+            {
+                "name": name, "title": each.title, "version": current.name, "entities_url": entities,
+                "delta_url": f"{scene.origin}/v1/ftm/{name}/delta.json", "updated_at": current.built_at,
+                "resources": [{"name": "entities.ftm.json", "url": entities, "mime_type": "application/json+ftm"}],
+            }
+        )  # fmt: skip
+    return document_answer(scene, {"datasets": datasets})
+
+
+async def _ftm_room(services: Services, name: str) -> _Room:
+    scene = await begin(services, PUBLIC, "zh-CN")
+    found = next((each for each in _black(scene) if _ftm_name(scene, each) == name), None)
+    if found is None:
+        raise NotFound
+    return await _room(services, found.id, "zh-CN")
+
+
+async def ftm_chain(services: Services, name: str) -> Answer:
+    """The chain of a dataset: each version with the address of the delta from the version before.
+
+    Raises NotFound.
+    """
+    room = await _ftm_room(services, name)
+    held = await lists.versions(services.store.reads, room.collection.id)
+    linked = {each.name: f"{room.scene.origin}/v1/ftm/{name}/deltas/{each.name}.json" for each in reversed(held[:-1])}
+    return document_answer(room.scene, {"versions": linked}, datasets=(room.collection.dataset,))
+
+
+async def ftm_link(services: Services, name: str, asked: str) -> Served:
+    """One link of the chain.
+
+    Raises NotFound, VersionReissuing.
+    """
+    room = await _ftm_room(services, name)
+    version_name, _, form = asked.partition(".")
+    if form != "json" or not NAME.match(version_name):
+        raise NotFound
+    reads = services.store.reads
+    version = await lists.version(reads, room.collection.id, version_name)
+    before = None if version is None else await lists.before(reads, room.collection.id, version.seq)
+    if version is None or before is None:
+        raise NotFound
+    await _servable(room, version)
+    path, made = await chain_file(services, room.collection, before, version)
+    at = await _issued(reads, before, version)
+    return _served(room, version, path, made, "application/x-ndjson", at, f"{name}-{version.name}.delta.json")
+
+
+# --- beside lists and datasets -----------------------------------------------------------------------------------------
+
+
+async def standing_of(scene: Scene, collection_id: str) -> dict[str, Any]:
+    """What the object of a list or dataset says of its versions."""
+    reads = scene.services.store.reads
+    current, oldest = await lists.current(reads, collection_id), await lists.oldest(reads, collection_id)
+    return {
+        "latest_version": None if current is None else current.name,
+        "issue": None if current is None else current.issue,
+        "window_from": None if oldest is None else oldest.name,
+    }

@@ -1,0 +1,337 @@
+"""Versions of lists: builds, removals that reach every version, period ends, another policy, copies of files."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from gateway.core.errors import DeltaWindow, InvalidParameter, NotFound, RequestError, VersionReissued, VersionReissuing, VersionWithdrawn
+from gateway.core.exchange.notes import parse
+from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
+from gateway.operations import read_versions
+from gateway.operations.build_lists import follow, settle_lists, withdraw_version
+from gateway.operations.read_versions import Elsewhere, Served
+from gateway.operations.render_public import settle
+from gateway.operations.withdraw import withdraw
+from gateway.services import Services
+from gateway.store import lists
+from gateway.store.tables import list_rows
+from tests.operations.publishing import REGISTRATIONS, TAX, a_house, at, code, firm, household_code, ids, put, shop, violation
+from tests.operations.test_render_again import change_policy
+
+BLACK = "lists/tax-violations"
+FIRST, SECOND, THIRD = "2026-06-02T03:00:00Z", "2026-06-03T03:00:00Z", "2026-06-04T03:00:00Z"
+GONE, STAYS = "通化市澄泉商贸有限公司", "通化市示例药业有限公司"
+
+
+@pytest.fixture
+async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
+    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
+    async with a_house(tmp_path, store_url) as services:
+        yield services
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[Services]:
+    """The same on SQLite alone."""
+    async with a_house(tmp_path, "") as services:
+        yield services
+
+
+async def listed(services: Services) -> dict[str, str]:
+    """Three firms on the black list, and a first version. Record ids by number."""
+    made = {}
+    rows = [violation(code(2), GONE, "通示税〔2026〕1号"), violation(code(3), "吉林省宝药药材有限公司", "通示税〔2026〕2号")]
+    made["gone"], made["stays"] = ids(await put(services, TAX, *rows))
+    await put(services, REGISTRATIONS, firm(1, STAYS), shop(7, "东昌区甲某某小吃店"))
+    await settle(services)
+    await settle_lists(services)
+    return made
+
+
+async def grown(services: Services, made: dict[str, str], moment: str = SECOND) -> None:
+    """One more firm, at a later moment, and a second version."""
+    async with at(services, moment) as later:
+        (made["new"],) = ids(await put(later, TAX, violation(code(4), "通化市第三示例有限公司", "通示税〔2026〕3号")))
+        await settle(later)
+        await settle_lists(later)
+
+
+async def named(services: Services) -> list[str]:
+    """Names of the versions of the black list, oldest first."""
+    return [each.name for each in reversed(await lists.versions(services.store.reads, BLACK))]
+
+
+async def fetched(services: Services, name: str, collection: str = BLACK) -> tuple[bytes, str]:
+    """A file as a client gets it, and where it stood in the end."""
+    found = await read_versions.file(services, collection, name)
+    if isinstance(found, Elsewhere):
+        where = found.url.rpartition("/")[2]
+        found = await read_versions.file(services, collection, where)
+        name = where
+    assert isinstance(found, Served)
+    body = found.path.read_bytes()
+    assert (len(body), sha256(body).hexdigest()) == (found.size, found.sha256)
+    return body, name
+
+
+async def change(services: Services, start: str, end: str = "latest", form: str = "ndjson") -> bytes:
+    """A delta as a client gets it."""
+    found = await read_versions.delta(services, BLACK, start, f"{end}.{form}")
+    if isinstance(found, Elsewhere):
+        *_, start, last = found.url.split("/")
+        found = await read_versions.delta(services, BLACK, start, last)
+    assert isinstance(found, Served)
+    return found.path.read_bytes()
+
+
+async def manifest(services: Services, name: str = "latest") -> dict[str, Any]:
+    """A manifest, held against its checkpoint."""
+    body = (await read_versions.one_version(services, BLACK, name)).body
+    said: dict[str, Any] = json.loads(body)
+    note = parse((await read_versions.checkpoint(services, BLACK, name)).body.decode())
+    origin, size, root, digest = read_checkpoint_text(note.text) or ("", 0, "", "")
+    assert origin == f"127.0.0.1:8000/v1/{BLACK}/{said['version']}"
+    assert (size, root) == (said["size"], said["root"])
+    assert bytes.fromhex(sha256(body).hexdigest()).hex() == __import__("base64").b64decode(digest).hex()
+    key = services.signers.signing("export", services.clock())
+    assert key.verifier.verify(note.text.encode(), note.lines[0].signature)
+    lines = (await fetched(services, f"{said['version']}.ndjson"))[0].splitlines()
+    gone = [(each["index"], bytes.fromhex(each["commitment"])) for each in said["removed_commitments"]]
+    assert root_with_removed(lines, gone)[0] == size
+    assert __import__("base64").b64encode(root_with_removed(lines, gone)[1]).decode() == root
+    return said
+
+
+async def test_a_version_follows_a_change_and_nothing_else(town: Services) -> None:
+    """One version of all there is; without a change none; after one the next, with the delta between them."""
+    made = await listed(town)
+    assert [(each["version"], each["rows"]) for each in json.loads((await read_versions.versions(town, BLACK, "zh-CN")).body)["items"]] == [
+        ((await named(town))[0], 2)
+    ]
+    assert await settle_lists(town) == []
+    await grown(town, made)
+    first, second = await named(town)
+    said = await manifest(town, "latest")
+    assert (said["version"], said["previous"], said["rows"], said["state"], said["issue"]) == (second, first, 3, "current", 1)
+    assert (await manifest(town, first))["state"] == "archived"
+    before, after = (await fetched(town, f"{first}.ndjson"))[0].splitlines(), (await fetched(town, "latest.ndjson"))[0].splitlines()
+    assert [json.loads(row)["id"] for row in after] == sorted(made.values())
+    told = [json.loads(each) for each in (await change(town, first)).splitlines()]
+    assert [(each["op"], each["row"]["id"]) for each in told] == [("add", made["new"])]
+    assert set(after) - set(before) == {row for row in after if made["new"].encode() in row}
+    assert "policy_version" not in document_of(after[0])
+    assert await change(town, second) == b""
+    assert (await change(town, second, form="csv")).startswith(b"op,id,reason,fields_changed,dataset")
+    assert (await change(town, second, form="csv")).count(b"\r\n") == 1
+
+
+async def test_who_leaves_is_gone_from_every_version(town: Services) -> None:
+    """From the commit on no old byte is given; then every version is issued again without the row, under the same root."""
+    made = await listed(town)
+    await grown(town, made)
+    first, second = await named(town)
+    roots = {name: (await manifest(town, name))["root"] for name in (first, second)}
+    old, where = await fetched(town, f"{first}.ndjson")
+    await fetched(town, "latest.csv")
+    await change(town, first)
+    async with at(town, THIRD) as later:
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        for ask in (
+            read_versions.file(later, BLACK, where),
+            read_versions.one_version(later, BLACK, "latest"),
+            read_versions.checkpoint(later, BLACK, first),
+            read_versions.delta(later, BLACK, first, f"{second}.ndjson"),
+        ):
+            with pytest.raises(VersionReissuing):
+                await ask
+        await settle(later)  # rendered without it, and still not issued again
+        with pytest.raises(VersionReissuing):
+            await fetched(later, "latest.ndjson")
+        await settle_lists(later)
+        with pytest.raises(VersionReissued) as raised:
+            await read_versions.file(later, BLACK, where)
+        assert (raised.value.next_url or "").endswith(f"{first}.r2.ndjson")
+        names = await named(later)
+        assert names[:2] == [first, second]
+        for name in (first, second):
+            said = await manifest(later, name)
+            assert (said["issue"], said["root"], len(said["removed_commitments"])) == (2, roots[name], 1)
+            assert [(each["issue"], each["cause"], each["removed"]) for each in said["issues"]] == [(2, "removal", 1), (1, "built", 0)]
+        new = (await fetched(later, f"{second}.ndjson"))[0].splitlines()
+        told = [json.loads(each) for each in (await change(later, first, second)).splitlines()]
+        assert told[[each["op"] for each in told].index("del")] == {"op": "del", "id": made["gone"], "reason": "removed"}
+        put_in = {each["row"]["id"]: each for each in told if each["op"] != "del"}
+        kept = [row for row in old.splitlines() if document_of(row)["id"] not in {each.get("id") for each in told}]
+        assert sorted([*(document_of(row)["id"] for row in kept), *put_in]) == [document_of(row)["id"] for row in new]
+        held = [path for path in later.settings.lists_path.rglob("*") if path.is_file()]
+        assert held
+        for path in held:
+            body = path.read_bytes().replace(b'{"op":"del","id":"%b","reason":"removed"}' % made["gone"].encode(), b"")
+            assert GONE.encode() not in body
+            assert made["gone"].encode() not in body.replace(f"del,{made['gone']},removed".encode(), b"")
+        rows = await later.store.reads.slow(sa.select(list_rows).where(list_rows.c.record_id == made["gone"]))
+        assert {(row.collection, row.line) for row in rows} == {(BLACK, None), ("datasets/tax-violations", None)}
+
+
+async def test_a_period_that_ends_is_seen_by_the_clock_alone(small: Services) -> None:
+    """At midnight after the last day nothing of an old version is given, whether or not anybody has written it down."""
+    (record,) = ids(await put(small, TAX, violation(code(2), GONE, "通示税〔2026〕1号", 公示截止期="2026-06-05")))
+    await settle(small)
+    await settle_lists(small)
+    _, where = await fetched(small, "latest.ndjson")
+    async with at(small, "2026-06-05T15:59:59Z") as last_day:
+        await fetched(last_day, where)  # asked again, for some days have passed, and still there
+    end = "2026-06-05T16:00:00Z"
+    async with at(small, end) as midnight:
+        with pytest.raises(VersionReissuing):
+            await read_versions.file(midnight, BLACK, where)
+        await settle(midnight)
+        while await follow(midnight):
+            pass
+        body, _ = await fetched(midnight, "latest.ndjson")
+        assert body == b""
+        told = [json.loads(each) for each in (await change(midnight, (await named(midnight))[0])).splitlines()]
+        assert told == [{"op": "del", "id": record, "reason": "expired"}]
+
+
+async def test_a_narrower_policy_issues_again_with_a_new_tree(small: Services) -> None:
+    """Until the rows are as narrow as the policy nothing is given; then each version has an issue of cause `policy`."""
+    made = await listed(small)
+    await grown(small, made)
+    first, second = await named(small)
+    before = await manifest(small, first)
+    _, where = await fetched(small, f"{first}.ndjson")
+    old = (await fetched(small, f"{first}.ndjson"))[0].splitlines()
+    async with at(small, THIRD) as later:
+        path = "datasets/tax-violations.toml"
+        text = dict(await active_files(later))[path].decode()
+        marker = next(line for line in text.splitlines() if line.startswith("field.") and "treatment" in line)
+        await change_policy(later, path, marker, marker + '\nfield.case_nature = { treatment = "drop" }')
+        with pytest.raises(VersionReissuing):
+            await read_versions.file(later, BLACK, where)
+        await settle(later)
+        await settle_lists(later)
+        with pytest.raises(VersionReissued):
+            await read_versions.file(later, BLACK, where)
+        said = await manifest(later, first)
+        assert (said["issue"], said["issues"][0]["cause"]) == (2, "policy")
+        assert said["root"] != before["root"]
+        assert [each["root"] for each in said["issues"]] == [said["root"], before["root"]]
+        lines = (await fetched(later, f"{first}.ndjson"))[0].splitlines()
+        assert all("case_nature" not in document_of(line)["fields"] for line in lines)
+        assert all("case_nature" in document_of(line)["fields"] for line in old)
+        delta = [json.loads(each) for each in (await change(later, first, second)).splitlines()]
+        assert {each["op"] for each in delta} == {"mod", "add"}
+        assert [each["fields_changed"] for each in delta if each["op"] == "mod"] == [["fields.case_nature"]] * 2
+
+
+async def active_files(services: Services) -> dict[str, bytes]:
+    """The policies in force."""
+    from gateway.store import policies
+
+    async with services.store.transaction() as tx:
+        found = await policies.active(tx)
+    assert found is not None
+    return dict(found[1])
+
+
+async def test_copies_are_made_again_and_strays_are_swept(small: Services) -> None:
+    """A kill leaves a copy too many or too few: one that lacks is made with the same bytes, one that nobody names goes."""
+    await listed(small)
+    body, where = await fetched(small, "latest.ndjson")
+    folder = small.settings.lists_path / BLACK
+    (folder / where).unlink()
+    (folder / where.replace(".r1.", ".r9.")).write_bytes(body)
+    (folder / "anything").write_bytes(body)
+    assert (await fetched(small, "latest.ndjson"))[0] == body
+    await settle_lists(small)
+    left = {path.name for path in folder.iterdir()}
+    assert where in left
+    assert not {each for each in left if ".r9." in each or each == "anything"}
+
+
+async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
+    """Formats, versions and issues that never were are not found; B before A is a bad parameter; a withdrawn version is gone."""
+    made = await listed(small)
+    await grown(small, made)
+    first, second = await named(small)
+    wrong: list[tuple[str, type[RequestError]]] = [
+        ("latest.exe", NotFound), ("latest.r1.ndjson", NotFound), (f"{first}.r0.ndjson", NotFound), (f"{first}.r2.ndjson", NotFound),
+        ("20260101000000-1.ndjson", NotFound), ("x.ndjson", NotFound), (f"{first}.", NotFound),
+    ]  # fmt: skip
+    for name, error in wrong:
+        with pytest.raises(error):
+            await read_versions.file(small, BLACK, name)
+    for start, end, error in (
+        (second, f"{first}.ndjson", InvalidParameter), (first, f"{second}.json", NotFound), ("P2D", "latest.ndjson", NotFound),
+        ("20250101000000-1", "latest.ndjson", DeltaWindow), (first, f"{second[:-1]}9.ndjson", NotFound),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            await read_versions.delta(small, BLACK, start, end)
+    await withdraw_version(small, BLACK, second, by="test")
+    with pytest.raises(VersionWithdrawn):
+        await fetched(small, f"{second}.ndjson")
+    assert (await manifest(small, "latest"))["version"] == first
+    with pytest.raises(NotFound):
+        await read_versions.versions(small, "lists/none", "zh-CN")
+
+
+async def test_deltas_of_durations_and_the_window(small: Services) -> None:
+    """A duration stands for the version of that time; versions go when the window has passed them, the one it begins in stays."""
+    made = await listed(small)
+    await grown(small, made)
+    first, second = await named(small)
+    async with at(small, "2026-06-03T12:00:00Z") as later:
+        found = await read_versions.delta(later, BLACK, "P1D", "latest.ndjson")
+        assert isinstance(found, Elsewhere)
+        assert found.url.endswith(f"/deltas/{first}/{second}.ndjson")
+        found = await read_versions.delta(later, BLACK, "PT8H", "latest.csv")
+        assert isinstance(found, Elsewhere)
+        assert found.url.endswith(f"/deltas/{second}/{second}.csv")
+    async with at(small, "2026-10-01T00:00:00Z") as much_later:
+        await put(much_later, TAX, violation(code(5), "通化市第五示例有限公司", "通示税〔2026〕5号"))
+        await settle(much_later)
+        await settle_lists(much_later)
+        assert (await named(much_later))[0] == second
+        with pytest.raises(DeltaWindow):
+            await read_versions.delta(much_later, BLACK, first, "latest.ndjson")
+
+
+async def test_pandas_applies_a_delta(small: Services) -> None:
+    """A version in CSV loads with no arguments; with a delta applied by id it is the next version, cell for cell."""
+    made = await listed(small)
+    first_csv = pd.read_csv(io.BytesIO((await fetched(small, "latest.csv"))[0]), dtype=str)
+    async with at(small, SECOND) as later:
+        await put(
+            later,
+            TAX,
+            violation(code(3), "吉林省宝药药材有限公司", "通示税〔2026〕2号", 税务处理处罚情况="追缴税款，并处罚款。"),
+            violation(code(4), "通化市第三示例有限公司", "通示税〔2026〕3号"),
+        )
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        await settle(later)
+        await settle_lists(later)
+        first, *_, last = await named(later)
+        steps = pd.read_csv(io.BytesIO(await change(later, first, last, "csv")), dtype=str)
+        wanted = pd.read_csv(io.BytesIO((await fetched(later, "latest.csv"))[0]), dtype=str)
+    assert steps.op.tolist().count("del") == 1
+    table = first_csv.set_index("id").drop(index=steps.id, errors="ignore")
+    put_in = steps[steps.op != "del"].set_index("id")[table.columns]
+    result = pd.concat([table, put_in]).sort_index()
+    pd.testing.assert_frame_equal(result, wanted.set_index("id"), check_dtype=False)
+
+
+async def test_no_household_or_person_stands_in_a_dataset_version(small: Services) -> None:
+    """The version of a register has its organisations and nobody else (api.md §3.4–3.5)."""
+    await listed(small)
+    body = (await fetched(small, "latest.ndjson", f"datasets/{REGISTRATIONS}"))[0].decode()
+    assert STAYS in body
+    assert "小吃店" not in body
+    assert household_code(7)[:14] not in body
