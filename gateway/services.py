@@ -34,7 +34,7 @@ from gateway.store.replay import Replay, open_replay
 from gateway.store.store import Store, Transaction
 from gateway.store.vault import Vault
 
-PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit", "export")
+PARTY_KEY_USES: tuple[KeyUse, ...] = ("exchange", "http", "agreement", "audit", "receipt", "export")
 """What a gateway needs keys for from its first day (exchange.md §2.5): one key pair never serves two uses."""
 
 

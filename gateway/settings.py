@@ -101,6 +101,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     exchange_poll_s: Annotated[float, Meta(ge=0, le=900)] = 60.0
     """How often streams to partners are looked at, seconds; 0 = only by `chengxin exchange send`. At most 15 minutes: a withdrawal does
     not wait longer."""
+    receipt_days: Annotated[int, Meta(ge=1, le=3650)] = 730
+    """How long a receipt of a query can be verified here, days; its signature verifies for ever."""
     lists_build_s: Annotated[int, Meta(ge=1, le=900)] = 300
     """How often versions of lists and datasets are built where something changed, seconds; at most 15 minutes."""
     lists_keep_days: Annotated[int, Meta(ge=31, le=3660)] = 92

@@ -74,6 +74,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "litestar": ("gateway.web",),
     "authlib": ("gateway.web",),
     "valkey": ("gateway.web.shared_buckets", "gateway.store"),
+    "jinja2": ("gateway.web",),
+    "segno": ("gateway.web",),
     "prometheus_client": ("gateway.web",),
     "structlog": ("gateway",),
     "stamina": ("gateway.operations", "adapters"),

@@ -29,10 +29,11 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, SettingsError
 
 Algorithm = Literal["ed25519", "sm2"]
-KeyUse = Literal["exchange", "http", "agreement", "log", "witness", "export", "audit"]
+KeyUse = Literal["exchange", "http", "agreement", "log", "witness", "export", "audit", "receipt"]
 
 NAME_OF_USE: dict[str, str] = {
     "exchange": "x", "http": "http", "agreement": "agreement", "witness": "witness", "export": "export", "audit": "audit",
+    "receipt": "receipt",
 }  # fmt: skip
 """Last part of a key's name: party `/` this. Log keys are named `/log/{year}`."""
 

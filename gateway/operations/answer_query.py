@@ -53,6 +53,7 @@ __all__ = [
     "root",
     "schema",
     "schemas",
+    "shown_subject",
     "subject_document",
     "subject_records",
     "suggest",
@@ -140,13 +141,22 @@ _CODE_FAULTS: Mapping[str, str] = {
 }
 
 
-async def subject_records(services: Services, subject: str, caller: Caller, ask: Ask) -> Answer:
-    """The records of one subject; an unknown subject is the same 404 as one of which nothing is shown."""
-    scene = await begin(services, caller, ask.language)
+async def shown_subject(scene: Scene, subject: str) -> Row:
+    """A subject of which something is shown.
+
+    Raises UsccInvalid, PolicyExpired, NotFound.
+    """
     row = await _find(scene, subject)
     hidden = row.body is None if scene.public and _true(scene, row) else await live_subject(scene, row) is None
     if hidden:
         raise NotFound
+    return row
+
+
+async def subject_records(services: Services, subject: str, caller: Caller, ask: Ask) -> Answer:
+    """The records of one subject; an unknown subject is the same 404 as one of which nothing is shown."""
+    scene = await begin(services, caller, ask.language)
+    row = await shown_subject(scene, subject)
     fixed = (Condition(column="subject_id", op="eq", values=(row.subject_id,)),) if scene.public else ()
     return await walk_records(scene, ask, fixed=fixed, subject=SubjectId(row.subject_id), name="records")
 

@@ -20,7 +20,7 @@ from gateway.core.publication.forms import Forms
 from gateway.core.publication.rendering import Made, Shown, ToBeTold
 from gateway.core.publication.subjects import subject_bytes
 from gateway.services import Services
-from gateway.store import feed, renderings
+from gateway.store import feed, ranges, renderings
 from gateway.store.store import Row, Transaction
 
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
@@ -253,4 +253,6 @@ async def _keep_subjects(
             subject_id, head_seq, form.tag, page.valid_until, etag(key, tag, body), seq, added, page.form, page.region, page.industry,
             page.status, body,
         ))  # fmt: skip
-    await renderings.replace_subjects(tx, [subject_id for subject_id in made.subjects if subject_id in before.subjects], rows)
+    known = [subject_id for subject_id in made.subjects if subject_id in before.subjects]
+    await renderings.replace_subjects(tx, known, rows)
+    await ranges.replace(tx, known, [row for row in made.ranges if row[2] in before.subjects])

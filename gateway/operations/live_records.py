@@ -6,7 +6,7 @@ correction that its plan set may know; nothing is written. The bytes are those t
 room must not be asked for many subjects at once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct, structs
@@ -18,8 +18,8 @@ from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.listings import list_for, listing_head, measures_of
-from gateway.core.publication.rendering import public_digest
-from gateway.core.publication.subjects import statement_of, subject_bytes, subject_page
+from gateway.core.publication.rendering import public_digest, searched_of
+from gateway.core.publication.subjects import SubjectPage, statement_of, subject_bytes, subject_page
 from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
 from gateway.operations.pseudonym_keys import pseudonyms_for
@@ -146,15 +146,33 @@ def gates_in(scene: Scene) -> Gates | None:
     return None if scene.public else scene.gates
 
 
+async def live_page(scene: Scene, subject_id: str) -> SubjectPage | None:
+    """A subject as the caller may see it at this moment, with its lists, and the names by which everybody may find it."""
+    page, _ = await _page_and_records(scene, subject_id, searched=searched_of(scene.forms))
+    return page
+
+
+async def _page_and_records(scene: Scene, subject_id: str, *, searched: Container[str] = ()) -> tuple[SubjectPage | None, list[str]]:
+    records = await load(
+        scene.services.store.reads,
+        subject=SubjectId(subject_id),
+        fields=fields_of(scene),
+        texts=texts_of(scene.forms),
+        gates=gates_in(scene),
+    )
+    seen = await seen_now(scene, records)
+    statements = []
+    for each in seen.values():
+        listing = list_for(each.view, scene.policies.catalogue)
+        statements.append(statement_of(each.head, None if listing is None else listing.id))
+    page = subject_page(subject_id, statements, categories=scene.forms.categories, searched=searched, origin=scene.origin)
+    return page, list(seen)
+
+
 async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
-    reads = scene.services.store.reads
-    subject = SubjectId(row.subject_id)
-    records = await load(reads, subject=subject, fields=fields_of(scene), texts=texts_of(scene.forms), gates=gates_in(scene))
-    seen = await seen_now(scene, records)
-    statements = [statement_of(each.head) for each in seen.values()]
-    latest = await feed.latest_of(reads, scene.forms.name, list(seen))
-    page = subject_page(row.subject_id, statements, categories=scene.forms.categories, origin=scene.origin)
+    page, seen = await _page_and_records(scene, row.subject_id)
+    latest = await feed.latest_of(scene.services.store.reads, scene.forms.name, seen)
     if page is None:
         return None
     seq = max(latest.values(), default=0)

@@ -330,7 +330,7 @@ def _make(maker: Maker, found: _Found) -> tuple[Made, list[Row], list[Name]]:
     before = found.before
     said: dict[str, list[Statement]] = {subject_id: [] for subject_id in before.sibling_seq}
     for row in found.siblings:
-        said[row.subject_id].append(statement_of_body(row.body, row.valid_until))
+        said[row.subject_id].append(statement_of_body(row.body, row.valid_until, row.list))
     made = maker.make(
         found.records,
         held=renderings.told_of(before.held),

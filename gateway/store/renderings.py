@@ -208,6 +208,7 @@ _SIBLINGS = sa.select(
     _d.record_id,
     _d.subject_id,
     _d.plan,
+    _d.list,
     _d.seq,
     _d.body,
     _d.valid_until,

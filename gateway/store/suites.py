@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -89,3 +90,11 @@ SUITES: Final = {
     1: Suite(number=1, aead=AESGCM, hash=hashes.SHA256),
     2: Suite(number=2, aead=Sm4Gcm, hash=hashes.SM3),
 }
+
+
+def opened(aead: Aead, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes | None:
+    """The plain bytes; None when they were changed, or sealed under another key."""
+    try:
+        return aead.decrypt(nonce, data, associated_data)
+    except InvalidTag:
+        return None

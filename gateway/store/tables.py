@@ -709,6 +709,25 @@ names = Table(
 )
 """Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""
 
+range_rows = Table(
+    "range_rows", metadata,
+    Column("question", String(12), primary_key=True),  # algorithm/on: sha256/uscc …
+    Column("digest", String(64), primary_key=True),    # hexadecimal digits
+    Column("subject_id", String(30), primary_key=True, index=True),
+    Column("bits", Seq, nullable=False),               # bit n = the list whose `range_bit` is n
+    sqlite_with_rowid=False,
+)
+"""Codes and names of organisations that stand on a list, as range look-ups find them; true while the rendering of the subject is."""
+
+query_receipts = Table(
+    "query_receipts", metadata,
+    Column("receipt", String(64), primary_key=True),   # digest of its id: the id itself is nowhere here
+    Column("until", String(10), nullable=False, index=True),  # last day
+    Column("sealed", LargeBinary, nullable=False),     # under a key that follows from the id alone
+    sqlite_with_rowid=False,
+)
+"""Receipts of queries (api.md §7.17): without the id, which only the holder has, nothing of one can be read here."""
+
 # --- exchange ---------------------------------------------------------------------------------------------------------
 
 agreements = Table(

@@ -161,8 +161,11 @@ class Asked:
             headers += replies.policy_headers(*under)
         return Reply(200, headers, body)
 
-    def reply(self, answer: Answer, *, names_subjects: bool = True) -> Reply:
-        """The answer of a story with its header fields; 304 when the caller holds it already."""
+    def reply(self, answer: Answer, *, names_subjects: bool = True, plain_length: bool = False) -> Reply:
+        """The answer of a story with its header fields; 304 when the caller holds it already.
+
+        `plain_length`: never compressed, so that its length on the wire tells nothing of what it says.
+        """
         cache: Header
         if answer.no_store:
             cache = replies.NO_STORE
@@ -191,7 +194,8 @@ class Asked:
         if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
             self.charge.tally = answer.tally
             self.house.limits.begin_export(self.charge)
-        if not self.caller.shared:  # the length of a compressed answer would tell what a personal plan hides beside reflected input
+        # the length of a compressed answer would tell what a personal plan hides beside reflected input
+        if plain_length or not self.caller.shared:
             return reply
         return compressed(reply, self.field(b"accept-encoding"))
 

@@ -15,10 +15,13 @@ from gateway.web.networks import address_of
 
 
 async def caller_of(services: Services, scope: Scope) -> Caller:
-    """The caller of a request.
+    """The caller of a request; of a question inside another request the one that is given with it.
 
     Raises CredentialsInvalid, PurposeMissing, NotPermitted, BadRequest.
     """
+    given: Caller | None = scope["state"].get("caller")
+    if given is not None:
+        return given
     presented = presented_by(scope, services.settings.trusted_proxies)
     if presented.nobody:
         return PUBLIC

@@ -55,6 +55,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
     method: Literal["get", "post"] = "get"
+    status: int = 200
+    """Of an answer that is no problem."""
     files: tuple[str, ...] = ()
     """Media types of a file that is the body of a POST."""
     body: type[Struct] | None = None
@@ -89,7 +91,7 @@ def posted(template: str, described: Described, *, most: int | None = None) -> C
         operation_id=described.operation_id,
         opt={"described": described, "template": template},
         include_in_schema=False,
-        status_code=200,
+        status_code=described.status,
         request_max_body_size=most,
     )
 

@@ -33,7 +33,6 @@ class Documents:
         self.page = _api_page(value)
         self.style = (resources.files("gateway.web") / "static" / "style.css").read_bytes()
 
-
     def under(self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, bytes]:
         """The API document of a caller under these plans, as JSON and as YAML; made once a plan set."""
         key = (plans, language)
@@ -89,7 +88,8 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> str:
     table = (
         f"<table><thead><tr><th>参数</th><th>位置</th><th>取值</th><th>说明</th></tr></thead><tbody>{rows}</tbody></table>" if rows else ""
     )
-    content = operation["responses"]["200"]["content"]
+    responses = operation["responses"]
+    content = next(responses[status] for status in ("200", "201", "202") if status in responses)["content"]
     answers = "".join(f"<li><code>{escape(media)}</code>: {_shape(shown['schema'])}</li>" for media, shown in content.items())
     example = next((shown["example"] for shown in content.values() if "example" in shown), None)
     shown = (

@@ -21,7 +21,7 @@ from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParamete
 from gateway.web import problems, telemetry
 from gateway.web.access_log import Noting
 from gateway.web.asgi import App, Message, Receive, Scope, Send
-from gateway.web.limits import Charge, Limiter, known_cost
+from gateway.web.limits import RANGES, Charge, Limiter, known_cost
 from gateway.web.negotiation import PROBLEM, Language, header, language_of
 from gateway.web.networks import network_of
 from gateway.web.parameters import echo
@@ -248,9 +248,10 @@ class FrontDoor:
 
     async def _here(self, scope: Scope, cost: int) -> list[Header] | None:
         """Take what an anonymous answer of the lane costs; its header fields, or None when the quota is spent."""
-        charge = self.limits.anonymous(network_of(scope, self._proxies))
+        network = network_of(scope, self._proxies)
         if self.limits.shared is None:
-            return self.limits.fields(charge) if self.limits.admit_here(charge, cost) else None
+            return self.limits.pay_here(network, cost)
+        charge = self.limits.anonymous(network)
         try:
             await self.limits.admit(charge, cost)
         except Refusal:
@@ -283,6 +284,8 @@ class FrontDoor:
             return self.limits.fields(charge)
         costs = charge.costs
         cost = 0 if status == 429 else costs.head if method == "HEAD" else costs.not_modified if status == 304 else costs.request
+        if status == 200 and scope["path"].startswith(RANGES):
+            cost = min(cost, costs.range)
         await self.limits.settle(charge, cost + charge.extra if status != 429 else 0)
         return self.limits.fields(charge)
 

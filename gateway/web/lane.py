@@ -11,7 +11,7 @@ store: the look-up is given.
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from gateway.core.disclosure.plans import Policies
@@ -32,6 +32,7 @@ _CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
 _OFFERS: Final = (JSON,)
 _LOOKED_AT: Final = frozenset({b"accept", b"accept-language", b"accept-encoding", b"authorization", b"purpose", b"if-none-match"})
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
+_ONE: Final = timedelta(seconds=1)
 
 
 class Rendered(Protocol):
@@ -79,7 +80,10 @@ LookUp = Callable[[str], Rendered | None]
 class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
-    __slots__ = ("_common", "_demo", "_ends", "_ids", "_kept", "_lookup", "_notice", "_policies", "_services", "_tag", "_version")
+    __slots__ = (
+        "_cached", "_common", "_demo", "_ends", "_ids", "_kept", "_lookup", "_notice", "_policies", "_second", "_services", "_soon", "_tag",
+        "_text", "_version",
+    )  # fmt: skip
 
     def __init__(self, services: Services, lookup: LookUp) -> None:
         self._services = services
@@ -94,6 +98,10 @@ class PublicLane:
         self._common: list[Header] = []
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
+        self._second = datetime.min.replace(tzinfo=UTC)
+        """Of this second the next three speak: what it is called, what the end of a minute from it is called, how long it lets be kept."""
+        self._text = self._soon = ""
+        self._cached: Header = replies.NO_STORE
 
     async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
         """Answer and return the status, or send nothing and return 0."""
@@ -137,7 +145,8 @@ class PublicLane:
         request_id = next(self._ids)
         headers = [
             *self._common,
-            self._kept or self._cache(now, rendered.valid_until),
+            self._kept
+            or (self._cached if rendered.valid_until[:19] >= self._soon else replies.public_for(max_age(now, rendered.valid_until))),
             (b"etag", etag),
             (b"dataset-version", rendered.version.encode()),
             (b"request-id", request_id),
@@ -180,9 +189,17 @@ class PublicLane:
         now = self._services.clock()
         if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
             return None
-        if rendered.valid_until[:19] <= now.isoformat()[:19]:
+        if not self._second <= now < self._second + _ONE:
+            self._tick(now)
+        if rendered.valid_until[:19] <= self._text:
             return None
         return rendered, now
+
+    def _tick(self, now: datetime) -> None:
+        """Another second: what follows from it alone is worked out once, not for each of some thousand answers."""
+        self._second = now.replace(microsecond=0)
+        self._text, self._soon = self._second.isoformat()[:19], (self._second + _SOON).isoformat()[:19]
+        self._cached = replies.public_cache(now)
 
     def _adopt(self, policies: Policies) -> None:
         """Another policy is in force: renderings of the one before no longer count."""
@@ -202,9 +219,3 @@ class PublicLane:
         if self._demo:
             self._common.append(replies.SAMPLE)
         self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]
-
-    @staticmethod
-    def _cache(now: datetime, valid_until: str) -> Header:
-        if valid_until[:19] < (now + _SOON).isoformat()[:19]:
-            return replies.public_for(max_age(now, valid_until))
-        return replies.public_cache(now)

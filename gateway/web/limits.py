@@ -36,6 +36,8 @@ EXPORTS: Final = 1
 """Exports that one caller may run at a time (api.md §2.2)."""
 
 _UNRULED: Final = (Quota(name="burst", q=60, w=60), Quota(name="day", q=5000, w=DAY))
+RANGES: Final = "/v1/range/"
+"""Look-ups by prefix, which are asked in numbers, have a price of their own."""
 _UNPRICED: Final = Costs(request=5, head=1, not_modified=1, range=1, match_item=5, export=5, lookup=25, export_rows=1000, stream_s=30)
 """What counts while no policy is in force: then there is nothing to ask for but problems."""
 
@@ -132,6 +134,8 @@ class Limiter:
         self._known: Policies | None = None
         self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
         self._classes: dict[tuple[str, str], str] = {}
+        self._open: tuple[str, tuple[Quota, ...], bytes] = ("open", _UNRULED, _UNRULED_FIELD)
+        """Rate class, quotas and `RateLimit-Policy` of anonymous callers."""
         self._costs = _UNPRICED
         self._alarmed = -ALARM_EVERY_S
         self.alone: bool | None = None
@@ -141,7 +145,8 @@ class Limiter:
 
     def anonymous(self, network: str) -> Charge:
         """The charge of a request without a credential."""
-        return self._charge((f"net:{network}", self._class_of_tier("public")))
+        self._look()
+        return Charge((f"net:{network}", self._open[0]), self._open[1], self._costs, self._open[2])
 
     def known(self, caller: Caller) -> Charge:
         """The charge of a caller whose credential was believed."""
@@ -190,12 +195,29 @@ class Limiter:
             for name, each in classes.items()
         }
         self._quotas = {name: (quotas, _policy_field(quotas)) for name, quotas in made.items()}
+        name = policies.tiers["public"].rate_class if policies is not None else "open"
+        self._open = (name, *self._quotas.get(name, (_UNRULED, _UNRULED_FIELD)))
 
     def _charge(self, payer: Payer) -> Charge:
         quotas, said = self._quotas.get(payer[1], (_UNRULED, _UNRULED_FIELD))
         return Charge(payer, quotas, self._costs, said)
 
     # --- taking --------------------------------------------------------------------------------------------------------
+
+    def pay_here(self, network: str, fifths: int) -> list[Header] | None:
+        """Take a whole cost of an anonymous answer from the buckets of this process; its header fields, or None where it is not there.
+
+        What `anonymous`, `admit_here` and `fields` do together, for answers that take less than they do.
+        """
+        self._look()
+        name, quotas, said = self._open
+        now = self._clock()
+        key = self._placed(self._held, f"net:{network}|{name}", quotas, now, name)
+        enough, levels = buckets.take(self._held.of(key, quotas), quotas, fifths, now)
+        if not enough:
+            return None
+        self._held.keep(key, levels, quotas)
+        return _fields(levels, quotas, now, said, fifths)
 
     def admit_here(self, charge: Charge, fifths: int) -> bool:
         """Take the known part of a cost from the buckets of this process; whether it was there."""
@@ -315,9 +337,7 @@ class Limiter:
 
     def retry_after(self, charge: Charge) -> int:
         """Seconds until one whole request is possible again; at least one."""
-        waits = (
-            buckets.seconds_until(level, quota, charge.at, FIFTHS) for level, quota in zip(charge.levels, charge.quotas, strict=True)
-        )
+        waits = (buckets.seconds_until(level, quota, charge.at, FIFTHS) for level, quota in zip(charge.levels, charge.quotas, strict=True))
         return max(1, *waits)
 
     @staticmethod
@@ -325,33 +345,31 @@ class Limiter:
         """The caller's own quotas as data: how much, in how long, what is left, and when it is whole again."""
         return [
             {
-                "name": quota.name,
+                "name": name,
                 "quota": quota.q,
                 "window_s": quota.w,
-                "remaining": buckets.remaining(level, quota, charge.at),
-                "full_in_s": buckets.seconds_until(level, quota, charge.at, quota.capacity),
+                "remaining": left,
+                "full_in_s": seconds,
             }
-            for level, quota in zip(charge.levels, charge.quotas, strict=True)
+            for quota, (name, left, seconds) in zip(charge.quotas, buckets.told(charge.levels, charge.quotas, charge.at), strict=True)
         ]
 
     @staticmethod
     def fields(charge: Charge) -> list[Header]:
         """`RateLimit-Policy`, `RateLimit` and `Request-Cost` of an answer: the caller's own state, nothing else."""
-        at = charge.at
-        state = ", ".join(
-            f'"{quota.name}";r={buckets.remaining(level, quota, at)};t={buckets.seconds_until(level, quota, at, quota.capacity)}'
-            for level, quota in zip(charge.levels, charge.quotas, strict=True)
-        )
-        return [
-            (b"ratelimit-policy", charge.policy_field),
-            (b"ratelimit", state.encode()),
-            (b"request-cost", buckets.decimal(charge.taken).encode()),
-        ]
+        return _fields(charge.levels, charge.quotas, charge.at, charge.policy_field, charge.taken)
+
+
+def _fields(levels: Sequence[Level], quotas: Sequence[Quota], now: float, said: bytes, taken: int) -> list[Header]:
+    state = ", ".join([f'"{name}";r={left};t={seconds}' for name, left, seconds in buckets.told(levels, quotas, now)])
+    return [(b"ratelimit-policy", said), (b"ratelimit", state.encode()), (b"request-cost", buckets.decimal(taken).encode())]
 
 
 def known_cost(charge: Charge, scope: Scope) -> int:
-    """What must be there before a request is answered; what a 304 did not need is given back."""
-    return charge.costs.head if scope["state"].get("head") or scope["method"] == "HEAD" else charge.costs.request
+    """What must be there before a request is answered; what a 304 did not need is given back, what an error costs beside it is owed."""
+    if scope["state"].get("head") or scope["method"] == "HEAD":
+        return charge.costs.head
+    return charge.costs.range if scope["path"].startswith(RANGES) else charge.costs.request
 
 
 async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
@@ -359,7 +377,7 @@ async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
 
     An anonymous request has paid at the front door. Raises Refusal `quota-exceeded`.
     """
-    if caller.shared:
+    if caller.shared or "caller" in scope["state"]:  # a question inside another request: that one pays
         return
     scope["state"]["charge"] = charge = limits.known(caller)
     await limits.admit(charge, known_cost(charge, scope))

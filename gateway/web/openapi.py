@@ -135,7 +135,7 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
 def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
     responses: dict[str, Any] = {
-        "200": {"description": described.summary, "headers": headers, "content": _content(described, components)},
+        str(described.status): {"description": described.summary, "headers": headers, "content": _content(described, components)},
         "304": {"description": "与 If-None-Match 相同，没有正文"},
     }
     if described.form is not None:
@@ -266,6 +266,7 @@ TAGS: Final[Mapping[str, str]] = {
     "主体": "Subjects: organisations by name, code or id",
     "记录": "Records of every dataset, in one envelope",
     "名单": "Lists and their listings",
+    "回执": "Receipts: proof of what was answered when",
     "变更": "Changes in order: what to follow instead of asking again",
     "数据集": "Datasets and their dictionaries",
     "校验": "Checks that need no data",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.disclosure.policy import check_policies, compile_policies
+from gateway.core.disclosure.policy import _compiled, check_policies, compile_policies
 from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
 from gateway.core.records.model import DatasetId, LifeDates, Record, RecordId, SubjectId, Unpublished, Value
@@ -84,6 +84,7 @@ def main() -> None:
     compiled = []
     for _ in range(3):
         started = time.perf_counter()
+        _compiled.cache_clear()  # as in a process that has not compiled them
         policies = compile_policies(files, version=1, today=date(2026, 11, 23))
         compiled.append(time.perf_counter() - started)
     dataset = policies.catalogue.datasets[DatasetId("administrative-penalties")]

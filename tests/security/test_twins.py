@@ -40,6 +40,8 @@ from gateway.core.disclosure.row_language import fields_of_rule
 from gateway.core.disclosure.seats import BESIDE
 from gateway.core.disclosure.twin import AUTHORITY, twins
 from gateway.core.errors import GatewayError
+from gateway.core.publication.names import normalise
+from gateway.core.publication.ranges import digest
 from gateway.core.records.columns import CLOCKS, ORGANISATION_KEYS
 from gateway.core.records.identifiers import citizen_check_character, org_code_check_character
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
@@ -388,6 +390,12 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     for text in ("示例", "欧阳", "通化市示例甲号药业有限公司", "栎", "王示例"):
         yield Asked(f"/v1/subjects?q={text}")
         yield Asked(f"/v1/suggest?q={text}")
+    yield Asked("/v1/range")
+    yield Asked("/v1/normaliser")
+    for number in (100, 101, 102, 999):
+        for on, text in (("uscc", code(number)), ("name", f"通化市示例{'甲乙丙丁'[number % 4]}号药业有限公司")):
+            yield Asked(f"/v1/range/sm3/{digest('sm3', normalise(text) if on == 'name' else text)[:2]}?on={on}")
+        yield Asked(f"/v1/subjects/{code(number)}/timeline")
     for number in (100, 101, 999):
         yield Asked(f"/v1/validate/uscc/{code(number)}")
         yield Asked(f"/v1/subjects/{code(number)}")

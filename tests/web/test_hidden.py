@@ -44,6 +44,8 @@ PATHS = (
     "/v1/suggest?q=测试",
     "/v1/subjects?count=exact&facet=kind",
     "/v1/keys",
+    "/v1/range",
+    "/v1/range/sha256/00?on=name",
     "/openapi.json",
     "/readyz",
 )

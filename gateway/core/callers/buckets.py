@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import ceil, floor
 from typing import Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 FIFTHS: Final = 5
 """Fifths of one request."""
@@ -22,16 +22,15 @@ class Quota(Struct, frozen=True, kw_only=True):
     """As the header fields call it: `burst`, `day`."""
     q: int
     w: int
+    capacity: int = 0
+    """Of a full bucket, in fifths; worked out once, for it is asked six times a request."""
+    rate: float = 0.0
+    """Fifths that flow in a second; worked out likewise."""
 
-    @property
-    def capacity(self) -> int:
-        """Of a full bucket, in fifths."""
-        return self.q * FIFTHS
-
-    @property
-    def rate(self) -> float:
-        """Fifths that flow in a second."""
-        return self.q * FIFTHS / self.w
+    def __post_init__(self) -> None:
+        """Work out what follows from quota and window."""
+        structs.force_setattr(self, "capacity", self.q * FIFTHS)
+        structs.force_setattr(self, "rate", self.q * FIFTHS / self.w)
 
 
 class Level(NamedTuple):
@@ -45,7 +44,10 @@ def level_at(level: Level | None, quota: Quota, now: float) -> float:
     """Fifths in a bucket now; one that nobody has used is full, and a clock that was set back fills nothing."""
     if level is None:
         return quota.capacity
-    return min(float(quota.capacity), level.fifths + max(0.0, now - level.at) * quota.rate)
+    fifths, at = level
+    if now > at:
+        fifths += (now - at) * quota.rate
+    return fifths if fifths < quota.capacity else float(quota.capacity)
 
 
 def take(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[bool, tuple[Level, ...]]:
@@ -53,9 +55,13 @@ def take(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, n
 
     What costs more than a bucket can hold needs a full one, and leaves a debt.
     """
-    held = [level_at(level, quota, now) for level, quota in zip(levels, quotas, strict=True)]
-    enough = all(there >= min(fifths, quota.capacity) for there, quota in zip(held, quotas, strict=True))
-    return enough, tuple(Level(there - fifths if enough else there, now) for there in held)
+    enough, held = True, []
+    for level, quota in zip(levels, quotas, strict=True):
+        there = level_at(level, quota, now)
+        enough = enough and (there >= fifths or there >= quota.capacity)
+        held.append(there)
+    taken = fifths if enough else 0
+    return enough, tuple([Level(there - taken, now) for there in held])
 
 
 def owe(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[Level, ...]:
@@ -66,6 +72,15 @@ def owe(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, no
 def remaining(level: Level, quota: Quota, now: float) -> int:
     """Whole requests that are left, rounded down; never below nothing."""
     return max(0, floor(level_at(level, quota, now) / FIFTHS))
+
+
+def told(levels: Sequence[Level | None], quotas: Sequence[Quota], now: float) -> list[tuple[str, int, int]]:
+    """Of each bucket its name, the whole requests that are left, and whole seconds until it is full: what every answer says."""
+    found = []
+    for level, quota in zip(levels, quotas, strict=True):
+        fifths = level_at(level, quota, now)
+        found.append((quota.name, int(fifths // FIFTHS) if fifths > 0 else 0, ceil((quota.capacity - fifths) / quota.rate)))
+    return found
 
 
 def seconds_until(level: Level, quota: Quota, now: float, fifths: int) -> int:

@@ -20,6 +20,7 @@ from gateway.core.publication.documents import head_bytes, instant, record_head,
 from gateway.core.publication.forms import Form, Forms, without
 from gateway.core.publication.listings import list_for, listed_on, listing_head, measures_of
 from gateway.core.publication.names import index_tokens, split
+from gateway.core.publication.ranges import bits_of, keys_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of, subject_page
 from gateway.core.records.model import Record, SubjectKind
 
@@ -80,6 +81,10 @@ class Name(Struct, frozen=True, kw_only=True, gc=False):
     tokens: str
 
 
+RangeRow = tuple[str, str, str, int]
+"""Question, digest, subject, and the bits of its lists."""
+
+
 class Made(Struct, frozen=True, kw_only=True):
     """What one pass made."""
 
@@ -89,6 +94,8 @@ class Made(Struct, frozen=True, kw_only=True):
     """By plan set and record."""
     subjects: Mapping[str, SubjectPage | None]
     """None: nothing of it is shown."""
+    ranges: Sequence[RangeRow]
+    """Of subjects that stand on a list: what range look-ups know them by."""
 
 
 class Maker:
@@ -131,12 +138,19 @@ class Maker:
                 seen = self._view(forms, record)
                 if seen is not None:
                     bound[forms.name][record.record_id] = self._tell(seen, record, forms, told[forms.name].get(record.record_id))
-        searched = frozenset(dataset for dataset, form in self._public.by_dataset.items() if "legal" in form.searched)
+        searched = searched_of(self._public)
         subjects = {
             subject_id: subject_page(subject_id, said, categories=self._public.categories, searched=searched, origin=self._origin)
             for subject_id, said in statements.items()
         }
-        return Made(shown=shown, told=bound, subjects=subjects)
+        lists = self._policies.catalogue.lists
+        ranges = [
+            (asked, digest, subject_id, bits)
+            for subject_id, page in subjects.items()
+            if page is not None and (bits := bits_of(page, lists))
+            for asked, digest in keys_of(page)
+        ]
+        return Made(shown=shown, told=bound, subjects=subjects, ranges=ranges)
 
     def _view(self, forms: Forms, record: Record) -> View | None:
         plan = forms.plan(record.dataset, record.kind)
@@ -177,7 +191,7 @@ class Maker:
             flat=form.table.halves(without(head.document, unfit)),
             listing_flat=None if listed is None else form.listing_table.halves(without(listed, unfit)),
         )
-        return made, statement_of(head)
+        return made, statement_of(head, made.list)
 
     def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None) -> ToBeTold:
         listing = list_for(seen, self._policies.catalogue)
@@ -195,6 +209,11 @@ class Maker:
             corrected=state.corrected,
             received_at=state.received_at,
         )
+
+
+def searched_of(forms: Forms) -> frozenset[str]:
+    """The datasets by whose names organisations may be found."""
+    return frozenset(dataset for dataset, form in forms.by_dataset.items() if "legal" in form.searched)
 
 
 def public_digest(digests: Digests, form: Form, kind: SubjectKind, origin: str) -> Callable[[View], bytes]:

@@ -35,9 +35,11 @@ class Statement(Struct, frozen=True, kw_only=True, gc=False):
     region: str
     marks: Sequence[Document]
     valid_until: str
+    list: str | None = None
+    """The list on which it puts its subject."""
 
 
-def statement_of(head: Head) -> Statement:
+def statement_of(head: Head, list_id: str | None = None) -> Statement:
     """What a record just shown says about its subject."""
     document = head.document
     subject, fields, treatments = document["subject"], document["fields"], document["treatments"]
@@ -54,6 +56,7 @@ def statement_of(head: Head) -> Statement:
         region=head.region,
         marks=document["marks"],
         valid_until=head.valid_until,
+        list=list_id,
     )
 
 
@@ -80,7 +83,7 @@ class _Stored(Struct):
 _STORED = msgspec.json.Decoder(_Stored)
 
 
-def statement_of_body(body: bytes, valid_until: str) -> Statement:
+def statement_of_body(body: bytes, valid_until: str, list_id: str | None = None) -> Statement:
     """What a rendered record says about its subject: the same as when it was rendered."""
     stored = _STORED.decode(body)
     shown = {name: stored.fields[name] for name in _REGISTERED if name in stored.fields}
@@ -99,6 +102,7 @@ def statement_of_body(body: bytes, valid_until: str) -> Statement:
         region=stored.region,
         marks=stored.marks,
         valid_until=valid_until,
+        list=list_id,
     )
 
 
@@ -113,6 +117,10 @@ class SubjectPage(Struct, frozen=True, kw_only=True, gc=False):
     status: str | None
     names: tuple[tuple[str, str], ...]
     """(role, shown name): what it may be found by; empty unless an organisation whose name is shown whole."""
+    code: str | None
+    """Its code, if it is an organisation whose code is shown whole."""
+    lists: frozenset[str]
+    """On which it stands."""
     valid_until: str
     uri: str
 
@@ -184,9 +192,17 @@ def subject_page(
         industry=_text(shown.get("industry")),
         status=_text(status),
         names=tuple(names),
+        code=_code(speaker),
+        lists=frozenset(each.list for each in stated if each.list is not None),
         valid_until=min(each.valid_until for each in stated),
         uri=subject_address(origin, subject_id, shown.get("uscc"), form),
     )
+
+
+def _code(speaker: Statement) -> str | None:
+    shown = _text(speaker.shown.get("uscc"))
+    organisation = speaker.form not in (HOUSEHOLD, "person") and "uscc" not in speaker.treatments
+    return shown if organisation and shown is not None and "*" not in shown else None
 
 
 def _text(value: Value) -> str | None:
@@ -196,5 +212,5 @@ def _text(value: Value) -> str | None:
 def subject_bytes(head: bytes, *, seq: int, policy_version: int, uri: str) -> bytes:
     """The whole subject document: its head, then the numbers and links."""
     address = uri.encode()
-    numbers = (head[:-1], seq, policy_version, address, address)
-    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records"}}' % numbers
+    numbers = (head[:-1], seq, policy_version, address, address, address)
+    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b","records":"%b/records","timeline":"%b/timeline"}}' % numbers

@@ -17,6 +17,12 @@ LIMIT: Final = Parameter(
     schema={"oneOf": [{"type": "integer", "minimum": 1, "maximum": 100}, {"const": "all"}], "default": 20},
     example="20",
 )
+PAGE_LIMIT: Final = Parameter(
+    name="limit",
+    text="每页条数 1–100，默认 20。Rows a page.",
+    schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    example="20",
+)
 CURSOR: Final = Parameter(
     name="cursor", text="上一页 next 中的游标，不可自造。As given in `next`.", schema={"type": "string", "maxLength": 2048}
 )

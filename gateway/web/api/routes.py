@@ -4,7 +4,7 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, lookups, match, oauth, records, reviews, subjects, uploads
+from gateway.web.api import audit, basics, datasets, effective, lists, lookups, match, oauth, ranges, records, reviews, subjects, uploads
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
@@ -13,6 +13,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *subjects.HANDLERS,
     *records.HANDLERS,
     *lists.HANDLERS,
+    *ranges.HANDLERS,
     *lookups.HANDLERS,
     *match.HANDLERS,
     *datasets.HANDLERS,

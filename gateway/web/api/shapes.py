@@ -154,6 +154,25 @@ class RecordPage(Envelope, kw_only=True):
     items: list[Record]
 
 
+class TimelineEvent(Struct, kw_only=True):
+    """Something that happened to a record which is public now."""
+
+    at: Instant
+    event: Literal["published", "amended", "objection_marked", "objection_closed"]
+    event_label: str
+    record: str
+    dataset: str
+    kind: KINDS
+    kind_label: str
+    uri: Uri
+
+
+class EventPage(Envelope, kw_only=True):
+    """A page of events."""
+
+    items: list[TimelineEvent]
+
+
 class Matches(Struct, kw_only=True):
     """What a personal look-up finds; empty: nothing to be shown."""
 
@@ -351,6 +370,96 @@ class Root(Struct, kw_only=True):
     policy_version: Count
     licence: Uri | None
     links: dict[str, Uri]
+
+
+class IssuedReceipt(Struct, kw_only=True):
+    """A signed receipt of an answer, as it is given once."""
+
+    id: Annotated[str, Meta(pattern="^rcpt_[a-z2-7]{26}$")]
+    issued_at: Instant
+    answer_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    dataset_version: Version
+    policy_version: Count
+    verify_uri: Uri
+    qr: Uri
+    note: str
+    answer_salt: str | None
+
+
+class QueryReceipt(Struct, kw_only=True):
+    """A receipt as whoever holds its id sees it."""
+
+    id: Annotated[str, Meta(pattern="^rcpt_[a-z2-7]{26}$")]
+    issued_at: Instant
+    answer_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    dataset_version: Version
+    policy_version: Count
+    verify_uri: Uri
+    qr: Uri
+    note: str
+    overtaken: bool | None
+
+
+class PrefixLength(Struct, kw_only=True):
+    """How many digits of a digest a range look-up may name, and how many still point at nobody in a register of this size."""
+
+    min: Count
+    max: Count
+    recommended: Count
+
+
+class RangeBit(Struct, kw_only=True):
+    """Which bit of a row stands for which list."""
+
+    bit: Count
+    list: str
+
+
+class RangeGuide(Struct, kw_only=True):
+    """How range look-ups are asked."""
+
+    algorithms: list[str]
+    on: list[str]
+    prefix_length: PrefixLength
+    register_size: Count
+    normaliser: str
+    lists: list[RangeBit]
+    links: dict[str, Uri]
+    dataset_version: Version
+    policy_version: Count
+
+
+class NormaliserStep(Struct, kw_only=True):
+    """One step of the normaliser."""
+
+    step: str
+    text: str
+
+
+class NormaliserTable(Struct, kw_only=True):
+    """The one-to-one table of variant characters."""
+
+    sha256: str
+    tsv: str
+
+
+class NormaliserVector(Struct, kw_only=True):
+    """What comes of one input."""
+
+    input: str
+    normalised: str
+    sha256: str
+    sm3: str
+
+
+class Normaliser(Struct, kw_only=True):
+    """How names are made comparable before they are digested."""
+
+    name: str
+    encoding: str
+    steps: list[NormaliserStep]
+    table: NormaliserTable
+    vectors: list[NormaliserVector]
 
 
 class ReceiptLine(Struct, kw_only=True):

@@ -5,8 +5,22 @@ from typing import Final
 from litestar.params import FromPath
 
 from gateway.operations import answer_query
+from gateway.operations.read_timeline import read_timeline
 from gateway.web.api import shapes
-from gateway.web.api.common import CASE_REF, DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, REGION, SUBJECT, Q
+from gateway.web.api.common import (
+    CASE_REF,
+    CURSOR,
+    DATASET,
+    EXAMPLE_PAGE,
+    KIND,
+    PAGE_LIMIT,
+    PAGE_PROBLEMS,
+    PAGING,
+    PURPOSE,
+    REGION,
+    SUBJECT,
+    Q,
+)
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
 from gateway.web.replies import Reply
@@ -139,6 +153,40 @@ async def records(request: AnyRequest, subject: FromPath[str]) -> Reply:
     return asked.reply(await answer_query.subject_records(asked.services, subject, asked.caller, asked.ask()))
 
 
+TIMELINE = Described(
+    operation_id="getSubjectTimeline",
+    tag="主体",
+    summary="一个主体的时间线",
+    description="What happened to those of its records that are public now, newest first: published, amended, objection_marked, "
+    "objection_closed.",
+    takes=(SUBJECT, PAGE_LIMIT, CURSOR, PURPOSE, CASE_REF),
+    gives=shapes.EventPage,
+    problems=(*PAGE_PROBLEMS, "uscc-invalid"),
+    example={
+        "items": [
+            {
+                "at": "2026-03-08T16:00:00Z",
+                "event": "published",
+                "event_label": "公示",
+                "record": "rec_2222222222222222222222222a",
+                "dataset": "administrative-penalties",
+                "kind": "penalty",
+                "kind_label": "行政处罚",
+                "uri": "https://h/v1/records/rec_2222222222222222222222222a",
+            }
+        ],
+        **EXAMPLE_PAGE,
+    },
+)
+
+
+@path("/v1/subjects/{subject:str}/timeline", TIMELINE)
+async def timeline(request: AnyRequest, subject: FromPath[str]) -> Reply:
+    """What happened to the records of one subject."""
+    asked = await begin(request, TIMELINE, any_code=True)
+    return asked.reply(await read_timeline(asked.services, subject, asked.caller, asked.ask()))
+
+
 SUGGEST = Described(
     operation_id="suggest",
     tag="主体",
@@ -205,4 +253,4 @@ async def validate(request: AnyRequest, code: FromPath[str]) -> Reply:
     return asked.reply(await answer_query.validate_uscc(asked.services, code, asked.language))
 
 
-HANDLERS: Final = (search, one, records, suggest, validate)
+HANDLERS: Final = (search, one, records, timeline, suggest, validate)

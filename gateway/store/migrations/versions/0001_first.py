@@ -510,6 +510,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("version", name=op.f("pk_policy_versions")),
         sa.UniqueConstraint("digest", name=op.f("uq_policy_versions_digest")),
     )
+    op.create_table("query_receipts",
+        sa.Column("receipt", sa.String(length=64), nullable=False),
+        sa.Column("until", sa.String(length=10), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("receipt", name=op.f("pk_query_receipts")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_query_receipts_until"), "query_receipts", ["until"], unique=False)
+    op.create_table("range_rows",
+        sa.Column("question", sa.String(length=12), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("subject_id", sa.String(length=30), nullable=False),
+        sa.Column("bits", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("question", "digest", "subject_id", name=op.f("pk_range_rows")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_range_rows_subject_id"), "range_rows", ["subject_id"], unique=False)
     op.create_table("readers",
         sa.Column("name", sa.String(length=96), nullable=False),
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

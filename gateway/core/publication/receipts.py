@@ -1,0 +1,106 @@
+"""Receipts of queries: what was answered, when and under which versions, signed so that it can be proven later (api.md §7.17).
+
+Rules:
+- a receipt names digest, time and versions of an answer; never what was asked, nor the answer.
+- the digest of an answer about organisations alone is the plain SHA-256 of its bytes. Where persons or households may stand in it, 16
+  random bytes come first, which only whoever made the receipt is given: nobody else can try answers against the digest. Which of the
+  two it is, a receipt does not say.
+- two answers say the same when their content is equal: all but the members that tell when, where and under which policy version.
+- the note has its own first line and its own key: it cannot pass for another artefact, nor another for it.
+This room must not run a query.
+"""
+
+import re
+from base64 import b32encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError
+
+FIRST_LINE: Final = "chengxin-receipt/1"
+ID: Final = re.compile(r"rcpt_[a-z2-7]{26}\Z")
+SALT_BYTES: Final = 16
+_PERSONAL: Final = frozenset({"household", "person"})
+_CIRCUMSTANCES: Final = frozenset({"self", "next", "prev", "as_of", "dataset_version", "policy_version"})
+_DOCUMENT: Final = msgspec.json.Decoder()
+_SORTED: Final = msgspec.json.Encoder(order="deterministic")
+_TEXT: Final = re.compile(
+    r"(?P<first>chengxin-receipt/\d+)\n(?P<party>\S+)\n(?P<id>rcpt_[a-z2-7]{26})\n"
+    r"issued (?P<issued_at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\n"
+    r"dataset-version (?P<dataset_version>[0-9]{14}-[0-9]+)\npolicy-version (?P<policy_version>\d+)\n"
+    r"answer sha-256:(?P<answer_sha256>[0-9a-f]{64})\n\Z"
+)
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What a receipt says."""
+
+    id: str
+    issued_at: str
+    answer_sha256: str
+    dataset_version: str
+    policy_version: int
+
+
+def receipt_id(drawn: bytes) -> str:
+    """An id out of 16 random bytes."""
+    return "rcpt_" + b32encode(drawn).decode().rstrip("=").lower()
+
+
+def note_text(receipt: Receipt, party: str) -> str:
+    """What is signed of a receipt."""
+    return (
+        f"{FIRST_LINE}\n{party}\n{receipt.id}\nissued {receipt.issued_at}\ndataset-version {receipt.dataset_version}\n"
+        f"policy-version {receipt.policy_version}\nanswer sha-256:{receipt.answer_sha256}\n"
+    )
+
+
+def read_text(text: str) -> tuple[Receipt, str]:
+    """The receipt in a signed text, and whose it is.
+
+    Raises ExchangeError SIG_CONTEXT for another artefact.
+    """
+    match = _TEXT.match(text)
+    if match is None or match["first"] != FIRST_LINE:
+        raise ExchangeError("the note is no receipt of a query", code="SIG_CONTEXT")
+    said = match.groupdict()
+    receipt = Receipt(
+        id=said["id"],
+        issued_at=said["issued_at"],
+        answer_sha256=said["answer_sha256"],
+        dataset_version=said["dataset_version"],
+        policy_version=int(said["policy_version"]),
+    )
+    return receipt, said["party"]
+
+
+def answer_digest(answer: bytes, salt: bytes = b"") -> str:
+    """SHA-256 of salt and answer, as hexadecimal digits."""
+    return sha256(salt + answer).hexdigest()
+
+
+def names_persons(answer: bytes) -> bool:
+    """Whether a person or household stands in an answer."""
+    return _personal(_DOCUMENT.decode(answer))
+
+
+def _personal(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return value.get("kind") in _PERSONAL or any(map(_personal, value.values()))
+    return isinstance(value, list) and any(map(_personal, value))
+
+
+def content_digest(answer: bytes) -> bytes:
+    """The digest of what an answer says, whenever and wherever it is given."""
+    return sha256(_SORTED.encode(_content(_DOCUMENT.decode(answer), outside=True))).digest()
+
+
+def _content(value: Any, *, outside: bool = False) -> Any:
+    if isinstance(value, Mapping):
+        left_out = _CIRCUMSTANCES if outside else ("policy_version",)
+        return {name: _content(each) for name, each in value.items() if name not in left_out}
+    return [_content(each) for each in value] if isinstance(value, list) else value
