@@ -62,6 +62,35 @@ def verify_audit(
         raise StoreError(done.fault.what, code="audit-broken", place=f"{done.fault.place}#{done.fault.index}")
 
 
+@verify.command("receipt")
+@click.argument("file", type=FILE)
+@click.option("--answer", type=FILE, help="The answer that was kept: shows whether the receipt is of this very one.")
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="The verifier key to believe, from `/v1/keys`; else our own.")
+@as_json
+@office
+def verify_receipt(office: Office, file: Path, answer: Path | None, vkeys: tuple[str, ...], as_json: bool) -> None:
+    """Check the signature of a receipt of a query, and whether an answer is the one that it is of; needs no store."""
+    from gateway.operations import verify_receipt as story
+    from gateway.services import load_signers
+
+    if vkeys:
+        ring = story.given_ring(vkeys)
+    else:
+        signers = load_signers(office.settings())
+        ring = story.own_ring(signers.party, signers.keys)
+    done = story.verify_receipt(file.read_bytes(), ring, answer=None if answer is None else answer.read_bytes())
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [
+            f"{done.id} was issued by {done.party} at {done.issued_at}",
+            f"dataset version {done.dataset_version}, policy version {done.policy_version}",
+            f"of an answer with SHA-256 {done.answer_sha256}",
+            "the answer is that one" if done.answer else "no answer was compared (--answer FILE)",
+        ],
+    )
+
+
 @click.group()
 def audit() -> None:
     """The audit trail, for auditors."""

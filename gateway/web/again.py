@@ -43,8 +43,7 @@ def _ways(handlers: Sequence[HTTPRouteHandler]) -> list[tuple[re.Pattern[str], H
     for handler in handlers:
         template: str = handler.opt["template"]
         pieces = (
-            f"(?P<{piece[1:].partition(':')[0]}>[^/.]+)" if piece.startswith("{") else re.escape(piece)
-            for piece in template.split("/")[1:]
+            f"(?P<{piece[1:].partition(':')[0]}>[^/.]+)" if piece.startswith("{") else re.escape(piece) for piece in template.split("/")[1:]
         )
         found.append((re.compile("/" + "/".join(pieces)), handler))
     return found

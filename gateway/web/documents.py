@@ -1,4 +1,4 @@
-"""Documents that change with the policy in force at most: OpenAPI as JSON and YAML, its page for people, the problems in words.
+"""Documents that change with the policy in force at most: OpenAPI as JSON and YAML, and its page for people.
 
 Rules: made once at start; pages are complete HTML without script, from our own host only, under a strict content policy. This
 room must not read the store.
@@ -12,9 +12,8 @@ from typing import Any, Final
 from litestar.handlers import HTTPRouteHandler
 
 from gateway.web import openapi
-from gateway.web.problems import KINDS, ProblemKind
+from gateway.web.pages import STYLE_PATH
 
-STYLE_PATH: Final = "/docs/style.css"
 REMEMBERED: Final = 32
 """Documents of callers that a process keeps."""
 CONTENT_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -153,17 +152,3 @@ def _api_page(value: Mapping[str, Any]) -> bytes:
         '<a href="/v1/problems">错误代码</a></p></header>'
     )
     return _html(info["title"], f'{head}<nav aria-label="目录"><ul>{menu}</ul></nav><main>{body}<h2>数据结构</h2>{schemas}</main>')
-
-
-def problem_page(kind: ProblemKind) -> bytes:
-    """A problem in both languages, on one page."""
-    return _html(
-        f"{kind.title['zh-CN']} · {kind.code}",
-        f"<main><h1>{escape(kind.title['zh-CN'])}</h1><p><code>{escape(kind.code)}</code> · HTTP {kind.status}</p>"
-        f"<p>{escape(kind.detail['zh-CN'])}</p>"
-        f'<section lang="en"><h2>{escape(kind.title["en"])}</h2><p>{escape(kind.detail["en"])}</p></section>'
-        '<p><a href="/v1/problems">所有错误代码 · All codes</a></p></main>',
-    )
-
-
-PROBLEM_PAGES: Final[Mapping[str, bytes]] = {code: problem_page(kind) for code, kind in KINDS.items()}

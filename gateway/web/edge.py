@@ -18,15 +18,15 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.core.callers.api_keys import IN_TEXT, PREFIX
 from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParameter
-from gateway.web import problems, telemetry
+from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
 from gateway.web.asgi import App, Message, Receive, Scope, Send
 from gateway.web.limits import RANGES, Charge, Limiter, known_cost
-from gateway.web.negotiation import PROBLEM, Language, header, language_of
+from gateway.web.negotiation import HTML, PROBLEM, Language, header, language_of, media_type_of
 from gateway.web.networks import network_of
 from gateway.web.parameters import echo
 from gateway.web.problems import Refusal
-from gateway.web.replies import COMMON, NO_STORE, Header, Reply
+from gateway.web.replies import COMMON, NO_INDEX, NO_STORE, Header, Reply
 
 MAX_URI: Final = 8192
 MAX_HEADERS: Final = 16_384
@@ -42,6 +42,8 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
 _KEY_MARK: Final = PREFIX.encode()
+PAGES: Final = ("/subjects/", "/verify/", "/problems/", "/docs")
+"""Where people look: a problem there is a page, where a page is wanted."""
 FREE: Final = frozenset({"/healthz", "/readyz"})
 """Paths that cost nothing and say nothing of quotas."""
 _PARTNERS: Final = "/x/v1/"
@@ -331,9 +333,13 @@ class FrontDoor:
                 request_id=request_id,
                 trace_id=trace_id,
             )
-        headers: list[Header] = [(b"content-type", PROBLEM.encode()), (b"content-language", language.encode()), NO_STORE]
+        page = scope["path"].startswith(PAGES) and media_type_of(header(scope["headers"], b"accept"), (PROBLEM, HTML)) == HTML
+        kind = b"text/html; charset=utf-8" if page else PROBLEM.encode()
+        headers: list[Header] = [(b"content-type", kind), (b"content-language", language.encode()), NO_STORE]
         for name, value in problems.headers_of(error, document.code, document.status, origin=self._origin).items():
             headers.append((name.lower().encode(), value.encode()))
         if document.status == 405 and (found := self._routes.find(scope["path"])):
             headers = [field for field in headers if field[0] != b"allow"] + [(b"allow", ", ".join(sorted(found[1])).encode())]
-        return Reply(document.status, headers, problems.encode(document))
+        if page:
+            headers += [pages.CONTENT_POLICY, NO_INDEX]
+        return Reply(document.status, headers, pages.problem(document, language) if page else problems.encode(document))

@@ -396,6 +396,7 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
         for on, text in (("uscc", code(number)), ("name", f"通化市示例{'甲乙丙丁'[number % 4]}号药业有限公司")):
             yield Asked(f"/v1/range/sm3/{digest('sm3', normalise(text) if on == 'name' else text)[:2]}?on={on}")
         yield Asked(f"/v1/subjects/{code(number)}/timeline")
+        yield Asked(f"/subjects/{code(number)}")
     for number in (100, 101, 999):
         yield Asked(f"/v1/validate/uscc/{code(number)}")
         yield Asked(f"/v1/subjects/{code(number)}")

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 from litestar import get
-from litestar.params import FromPath
 
 from gateway import __version__
-from gateway.core.errors import NoActivePolicy, NotFound
+from gateway.core.errors import NoActivePolicy
 from gateway.operations import answer_query
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.report_health import report_health
@@ -20,6 +19,7 @@ from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, path
 from gateway.web.house import house_of
 from gateway.web.negotiation import HTML, JSON, OPENAPI, YAML, header, language_of, media_type_of
+from gateway.web.pages import STYLE_PATH
 from gateway.web.problems import Refusal
 from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PRIVATE, PROBLEMS_CACHE, Header, Reply, conditional
 
@@ -171,27 +171,17 @@ def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more
     return conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
 
 
-@get("/problems/{code:str}", include_in_schema=False)
-async def problem_words(request: AnyRequest, code: FromPath[str]) -> Reply:
-    """What a problem type's URL leads to: a page in both languages."""
-    page = documents.PROBLEM_PAGES.get(code)
-    _plain_request(request, (HTML,))
-    if page is None:
-        raise NotFound
-    return _page(request, page)
-
-
 @get("/docs", include_in_schema=False)
 async def docs(request: AnyRequest) -> Reply:
     """The API document as a page."""
-    _plain_request(request, (HTML,))
+    plain_request(request, (HTML,))
     return _page(request, house_of(request).documents.page)
 
 
-@get(documents.STYLE_PATH, include_in_schema=False)
+@get(STYLE_PATH, include_in_schema=False)
 async def style(request: AnyRequest) -> Reply:
     """The style sheet of the pages."""
-    _plain_request(request, ("text/css",))
+    plain_request(request, ("text/css",))
     return document(request, house_of(request).documents.style, b"text/css; charset=utf-8", DOCUMENT_CACHE)
 
 
@@ -214,7 +204,7 @@ async def openapi_yaml(request: AnyRequest) -> Reply:
 
 async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callable[[bytes, int], Reply]:
     """The API document of this caller; without a policy in force, what the paths alone say."""
-    _plain_request(request, offers)
+    plain_request(request, offers)
     asked = await begin(request, _ANY_DOCUMENT)
     held = asked.house.documents
     try:
@@ -237,7 +227,8 @@ _ANY_DOCUMENT = Described(
 )
 
 
-def _plain_request(request: AnyRequest, offers: tuple[str, ...]) -> None:
+def plain_request(request: AnyRequest, offers: tuple[str, ...]) -> None:
+    """Raises UnknownParameter for any parameter, Refusal where none of these types is wanted."""
     scope: Any = request.scope
     parameters.refuse_unknown(parameters.read_query(scope["query_string"]), ())
     if media_type_of(header(scope["headers"], b"accept"), offers) is None:
@@ -259,4 +250,4 @@ async def readyz(request: AnyRequest) -> Reply:
     return Reply(status, headers if health.ready else [*headers, (b"retry-after", b"5")], _ENCODER.encode(health))
 
 
-HANDLERS: Final = (root, me, keys, problem_list, problem_words, docs, style, openapi_json, openapi_yaml, healthz, readyz)
+HANDLERS: Final = (root, me, keys, problem_list, docs, style, openapi_json, openapi_yaml, healthz, readyz)

@@ -10,8 +10,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from gateway.core.callers.caller import PUBLIC
-from gateway.core.callers.compact import Malformed, strict_json
-from gateway.core.errors import BodyInvalid, InvalidParameter, NotFound, UnknownParameter
+from gateway.core.errors import InvalidParameter, NotFound, UnknownParameter
 from gateway.core.exchange.wire import b64u
 from gateway.core.publication.receipts import Receipt
 from gateway.operations import query_receipts
@@ -21,9 +20,9 @@ from gateway.web import again
 from gateway.web.api import shapes
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import Asked, begin
+from gateway.web.bodies import json_body
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
-from gateway.web.negotiation import JSON, header
-from gateway.web.problems import Refusal
+from gateway.web.negotiation import JSON
 from gateway.web.replies import NO_STORE, Header, Reply
 
 MAX_BODY: Final = 4096
@@ -69,11 +68,11 @@ ISSUE = Described(
 )
 
 
-@posted("/v1/receipts", ISSUE)
+@posted("/v1/receipts", ISSUE, most=MAX_BODY)
 async def issue(request: AnyRequest) -> Reply:
     """Ask, and give a receipt of the answer."""
     asked = await begin(request, ISSUE)
-    url = (await _body(request)).url
+    url = (await json_body(request, ReceiptAsked)).url
     reply = await again.ask(request, url, asked.caller, asked.language)
     said = dict(reply.headers)
     given = Given(
@@ -88,23 +87,6 @@ async def issue(request: AnyRequest) -> Reply:
     document = {**_document(asked, receipt), "note": issued.note, "answer_salt": b64u(issued.salt) if issued.salt else None}
     headers = [*_headers(asked), (b"location", f"{asked.house.origin}/v1/receipts/{receipt.id}".encode())]
     return Reply(201, headers, _ENCODER.encode(document))
-
-
-async def _body(request: AnyRequest) -> ReceiptAsked:
-    """Raises Refusal unsupported-media-type, body-too-large; BodyInvalid."""
-    fields = list(request.scope["headers"])
-    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
-        raise Refusal("unsupported-media-type")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refusal("body-too-large")
-    try:
-        found: Any = strict_json(body)
-        return msgspec.convert(found, ReceiptAsked)
-    except (Malformed, msgspec.ValidationError):
-        raise BodyInvalid from None
 
 
 SHOW = Described(

@@ -4,16 +4,34 @@ from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.web.api import audit, basics, datasets, effective, lists, lookups, match, oauth, ranges, records, reviews, subjects, uploads
+from gateway.web.api import (
+    audit,
+    basics,
+    datasets,
+    effective,
+    lists,
+    lookups,
+    match,
+    oauth,
+    pages,
+    ranges,
+    receipts,
+    records,
+    reviews,
+    subjects,
+    uploads,
+)
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *basics.HANDLERS,
+    *pages.HANDLERS,
     *audit.HANDLERS,
     *effective.HANDLERS,
     *subjects.HANDLERS,
     *records.HANDLERS,
     *lists.HANDLERS,
     *ranges.HANDLERS,
+    *receipts.HANDLERS,
     *lookups.HANDLERS,
     *match.HANDLERS,
     *datasets.HANDLERS,
