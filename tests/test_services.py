@@ -172,17 +172,10 @@ def test_signers_are_read_once_for_each_use(tmp_path: Path) -> None:
     """Exchange, HTTP, agreement, audit, receipt and export keys are six keys."""
     settings = settings_of(write_settings(tmp_path))
     made = create_keys(settings)
-    assert set(made.files) == {
-        "kek",
-        "exchange-1.toml",
-        "http-1.toml",
-        "agreement-1.toml",
-        "audit-1.toml",
-        "receipt-1.toml",
-        "export-1.toml",
-    }
+    uses = ("exchange", "http", "agreement", "audit", "receipt", "export")
+    assert set(made.files) == {"kek", *(f"{use}-1.toml" for use in uses)}
     signers = load_signers(settings)
-    assert {key.use for key in signers.keys} == {"exchange", "http", "agreement", "audit", "receipt", "export"}
+    assert {key.use for key in signers.keys} == set(uses)
     assert len({key.signer.vkey for key in signers.keys}) == 6
     assert create_keys(settings).files == ()
     assert {oct(path.stat().st_mode & 0o777) for path in settings.keys_path.iterdir()} == {"0o400"}

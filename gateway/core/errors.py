@@ -237,12 +237,6 @@ class VersionReissuing(RequestError):
     code = "version-reissuing"
 
 
-class RangeNotSatisfiable(RequestError):
-    """A range that begins behind the end of the file."""
-
-    code = "range-not-satisfiable"
-
-
 class UsccInvalid(RequestError):
     """A unified social credit code that is not one (GB 32100-2015)."""
 

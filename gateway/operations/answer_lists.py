@@ -13,6 +13,7 @@ from gateway.core.publication.listings import list_document
 from gateway.core.records.catalogue import ListDef
 from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import Answer, Ask, Language
+from gateway.operations.read_versions import with_versions
 from gateway.operations.walk_records import walk_records
 from gateway.operations.walking import told_rows
 from gateway.services import Services
@@ -58,7 +59,8 @@ async def _list_document(scene: Scene, listing: ListDef) -> dict[str, Any]:
         rows = await walks.count(reads, on_list, plan=scene.forms.tag, now=scene.now_text)
     else:
         rows = await told_rows(scene, *on_list)
-    return localise(list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin), scene.language)
+    document = list_document(listing, rows=rows, seq=scene.head.seq, origin=scene.origin)
+    return localise(await with_versions(scene, f"lists/{listing.id}", document), scene.language)
 
 
 async def listings(services: Services, list_id: str, caller: Caller, ask: Ask) -> Answer:

@@ -15,6 +15,7 @@ from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.reaching import licence_of
+from gateway.operations.read_versions import with_versions
 from gateway.operations.walking import told_rows
 from gateway.services import Services
 from gateway.store import walks
@@ -114,13 +115,13 @@ async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
         rows = await told_rows(scene, of_it)
     address = f"{scene.origin}/v1/datasets/{held.id}"
     english = scene.language == "en"
-    return {
+    return await with_versions(scene, f"datasets/{held.id}", {
         "id": held.id, "title": (held.label_en or held.label) if english else held.label, "kind": held.category,
         "kind_label": label("kind", held.category, scene.language) if held.category in KINDS else held.category,
         "openness": held.open, "openness_label": _OPENNESS[held.open][english],
         "rows": rows, "dataset_version": scene.head.version, "licence": licence_of(scene.forms, (held.id,)),
         "links": {"self": address, "dictionary": f"{address}/dictionary", "records": f"{scene.origin}/v1/records?dataset={held.id}"},
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 _OPENNESS = {

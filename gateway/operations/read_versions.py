@@ -399,12 +399,22 @@ async def ftm_link(services: Services, name: str, asked: str) -> Served:
 # --- beside lists and datasets -----------------------------------------------------------------------------------------
 
 
-async def standing_of(scene: Scene, collection_id: str) -> dict[str, Any]:
-    """What the object of a list or dataset says of its versions."""
+async def with_versions(scene: Scene, collection_id: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The object of a list or dataset with what there is of its versions: their links stand there together with their targets."""
     reads = scene.services.store.reads
     current, oldest = await lists.current(reads, collection_id), await lists.oldest(reads, collection_id)
-    return {
+    said = {
         "latest_version": None if current is None else current.name,
         "issue": None if current is None else current.issue,
         "window_from": None if oldest is None else oldest.name,
     }
+    links = dict(document["links"])
+    if current is not None:
+        links["versions"] = f"{scene.origin}/v1/{collection_id}/versions"
+        links["latest"] = f"{links['versions']}/{LATEST}"
+    whole: dict[str, Any] = {}
+    for key, value in document.items():
+        whole[key] = links if key == "links" else value
+        if key == "rows":
+            whole |= said
+    return whole

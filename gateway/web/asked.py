@@ -31,7 +31,9 @@ from gateway.web.replies import Header, Reply, compressed, conditional, data_hea
 _SCOPED: Mapping[str, str] = {tag: scope for scope, tag in SCOPES.items()}
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
 
-_READ = frozenset({b"accept", b"accept-language", b"accept-encoding", b"if-none-match"})
+_READ = frozenset({
+    b"accept", b"accept-language", b"accept-encoding", b"if-none-match", b"if-modified-since", b"range", b"if-range",
+})  # fmt: skip
 _DEFAULTS: Mapping[str, str] = {"limit": "20", "count": "none", "shape": "nested", "trailer": "0", "excel": "0"}
 """Spelled out or left out, these are one query."""
 
@@ -206,8 +208,10 @@ def disposition(file_name: str) -> bytes:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}".encode("ascii")
 
 
-async def begin(request: AnyRequest, described: Described, *, any_code: bool = False) -> Asked:
+async def begin(request: AnyRequest, described: Described, *, any_code: bool = False, by_name: bool = False) -> Asked:
     """Parse a request for a described path; `any_code`: the path has a code, of which its own story says what it is.
+
+    `by_name`: the path names a file, so no format is negotiated.
 
     Raises RequestError of all kinds, Refusal for a format that does not exist here.
     """
@@ -219,7 +223,8 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
     if not described.open_filters:
         parameters.refuse_unknown(params, described.query_names)
     asked.params = params
-    asked.path, asked.format = _format(request.scope["path"], asked.field(b"accept"), described)
+    path = request.scope["path"]
+    asked.path, asked.format = (path, "json") if by_name else _format(path, asked.field(b"accept"), described)
     asked.caller = await caller_of(asked.services, asked.scope)
     await enter(asked.house.limits, asked.scope, asked.caller)
     if asked.caller.scopes and described.tag in _SCOPED and _SCOPED[described.tag] not in asked.caller.scopes:

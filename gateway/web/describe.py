@@ -52,6 +52,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     items: bool = False
     """`gives` is an envelope whose `items` are lines in NDJSON and CSV."""
     media: tuple[str, ...] = (JSON,)
+    moves: bool = False
+    """Some names stand for others: 307."""
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
     method: Literal["get", "post"] = "get"

@@ -138,6 +138,11 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
         str(described.status): {"description": described.summary, "headers": headers, "content": _content(described, components)},
         "304": {"description": "与 If-None-Match 相同，没有正文"},
     }
+    if described.moves:
+        responses["307"] = {
+            "description": "所指的内容在 Location",
+            "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+        }
     if described.form is not None:
         responses = {"200": {"description": described.summary, "content": _content(described, components)}, "400": _OAUTH_ERROR}
     by_status: dict[int, list[str]] = {}

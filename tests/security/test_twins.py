@@ -27,6 +27,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -47,6 +48,7 @@ from gateway.core.records.identifiers import citizen_check_character, org_code_c
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, Field, SubjectKind, Value
 from gateway.operations.accept_records import accept_records
+from gateway.operations.build_lists import settle_lists
 from gateway.operations.manage_keys import issue_token
 from gateway.operations.render_public import settle
 from gateway.operations.set_up import set_up
@@ -342,6 +344,7 @@ def fill(city: Twin, known: Sequence[Statement], changes: Mapping[Key, Mapping[s
                 outcomes = await accept_records(services, tx, [row for row in rows if row is not None], described, actor="test")
             assert {outcome.result for outcome in outcomes} == {"accepted"}, (dataset, outcomes)
         await settle(services)
+        await settle_lists(services)
         return callers
 
     made: dict[tuple[str, str], Headers] = city.run(work)
@@ -391,6 +394,7 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
         yield Asked(f"/v1/subjects?q={text}")
         yield Asked(f"/v1/suggest?q={text}")
     yield Asked("/v1/range")
+    yield Asked("/v1/ftm/catalog.json")
     yield Asked("/v1/normaliser")
     for number in (100, 101, 102, 999):
         for on, text in (("uscc", code(number)), ("name", f"通化市示例{'甲乙丙丁'[number % 4]}号药业有限公司")):
@@ -405,12 +409,14 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
         yield from _of_dataset(server, headers, described, place)
         for what in ("", "/dictionary", "/schema"):
             yield Asked(f"/v1/datasets/{described.id}{what}")
+        yield from _of_versions(server, f"/v1/datasets/{described.id}")
         if described.id in known:
             yield Asked(f"/v1/changes?since=0&dataset={described.id}")
     for each in server.get("/v1/lists", **headers).json()["items"]:
         yield Asked(f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/lists/{each['id']}/listings?limit=100")
         yield Asked(f"/v1/lists/{each['id']}/listings.csv?limit=all")
+        yield from _of_versions(server, f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/changes?since=0&list={each['id']}")
     person = {"dataset": "administrative-penalties", "id_no": citizen(300), "name": "欧阳示例甲"}
     yield Asked("/v1/lookups", "POST", json.dumps(person, ensure_ascii=False))
@@ -421,6 +427,20 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     queries += [{"id": "r", "registration_number": "220500000000017", "address": "吉林省通化市东昌区示例街1号"}]
     yield Asked("/v1/match", "POST", json.dumps({"queries": queries, "explain": True, "limit": 10}, ensure_ascii=False))
     yield Asked("/v1/records/rec_aaaaaaaaaaaaaaaaaaaaaaaaaa")
+
+
+def _of_versions(server: Server, place: str) -> Iterator[Asked]:
+    """Versions are of the public's plans, whoever asks for them: manifest, checkpoint, files, deltas."""
+    yield Asked(f"{place}/versions")
+    found = server.get(f"{place}/versions/latest")
+    yield Asked(f"{place}/versions/latest")
+    yield Asked(f"{place}/versions/latest/checkpoint")
+    for file in found.json()["files"] if found.status_code == 200 else ():
+        yield Asked(str(httpx.URL(file["uri"]).path))
+    if found.status_code == 200 and place.startswith("/v1/lists/"):
+        name = found.json()["version"]
+        yield Asked(f"{place}/deltas/{name}/{name}.csv")
+        yield Asked(f"{place}/deltas/P31D/latest.ndjson")
 
 
 BULK = ((".ndjson", ""), (".csv", "&excel=1"), (".json", ""), (".csv", ""), (".ndjson", "&shape=flat&trailer=1"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.operations import handle_case
+from gateway.operations.build_lists import settle_lists
 from gateway.operations.ingest import ingest
 from gateway.operations.render_public import settle
 from tests.house import CENTRE
@@ -35,6 +36,12 @@ PATHS = (
     "/v1/lists",
     "/v1/lists/honours/listings?limit=all",
     "/v1/lists/tax-violations/listings",
+    "/v1/lists/tax-violations/versions",
+    "/v1/lists/tax-violations/versions/latest",
+    "/v1/lists/tax-violations/versions/latest/checkpoint",
+    "/v1/datasets/administrative-penalties/versions/latest",
+    "/v1/ftm/catalog.json",
+    "/v1/ftm/tonghua_tax_violations/delta.json",
     "/v1/datasets",
     "/v1/datasets/administrative-penalties",
     "/v1/datasets/administrative-penalties/dictionary",
@@ -60,6 +67,7 @@ async def hide_things(services: Any, folder: Path) -> None:
     )
     assert receipt.accepted == 1
     await settle(services)
+    assert await settle_lists(services) == []
 
 
 @pytest.fixture
@@ -71,6 +79,7 @@ def twins(sqlite_city: City, tmp_path: Path) -> tuple[City, City]:
     async def dispute(services: Any) -> None:
         await handle_case.open_dispute(services, person, actor="test")
         await settle(services)
+        assert await settle_lists(services) == []
 
     with sqlite3.connect(twin.folder / "data" / "gateway.db") as connection:
         person = connection.execute("SELECT record_id FROM records WHERE kind = 'natural' ORDER BY changed_seq DESC").fetchone()[0]

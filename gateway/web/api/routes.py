@@ -20,6 +20,7 @@ from gateway.web.api import (
     reviews,
     subjects,
     uploads,
+    versions,
 )
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -30,6 +31,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *subjects.HANDLERS,
     *records.HANDLERS,
     *lists.HANDLERS,
+    *versions.HANDLERS,
     *ranges.HANDLERS,
     *receipts.HANDLERS,
     *lookups.HANDLERS,

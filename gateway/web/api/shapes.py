@@ -257,9 +257,112 @@ class CreditList(Struct, kw_only=True):
     removal_conditions: str | None
     period_rule: str | None
     rows: Count | None
+    latest_version: Version | UnsetType | None = UNSET
+    issue: Count | UnsetType | None = UNSET
+    window_from: Version | UnsetType | None = UNSET
+    range_bit: Count | UnsetType = UNSET
     seq: Seq
     authority_lookup_uri: Uri | None
     links: dict[str, Uri]
+
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+VersionState = Literal["current", "archived", "withdrawn"]
+
+
+class VersionItem(Struct, kw_only=True):
+    """A version of a list or dataset."""
+
+    version: Version
+    issue: Count
+    state: VersionState
+    state_label: str
+    built_at: Instant
+    rows: Count
+    policy_version: Count
+    links: dict[str, Uri]
+
+
+class Versions(Struct, kw_only=True):
+    """The kept versions, newest first."""
+
+    items: list[VersionItem]
+    window_from: Version | None
+    dataset_version: Version
+    policy_version: Count
+
+
+class VersionFile(Struct, kw_only=True):
+    """A file of the present issue."""
+
+    format: str
+    uri: Uri
+    bytes: Count
+    sha256: Sha256
+    sm3: Sha256
+
+
+class VersionIssue(Struct, kw_only=True):
+    """Why a version was issued again, and what its tree was then."""
+
+    issue: Count
+    at: Instant
+    cause: Literal["built", "removal", "policy"]
+    removed: Count
+    size: Count
+    root: str
+
+
+class RemovedCommitment(Struct, kw_only=True):
+    """The place in the tree of a row that left."""
+
+    index: Count
+    commitment: Sha256
+
+
+class VersionManifest(VersionItem, kw_only=True):
+    """A version whole: files, issues, what was removed (api.md §7.8)."""
+
+    collection: str
+    size: Count
+    root: str
+    files: list[VersionFile]
+    previous: Version | None
+    issues: list[VersionIssue]
+    removed_commitments: list[RemovedCommitment]
+    checkpoint: Uri
+
+
+class FtmResource(Struct, kw_only=True):
+    """A file of a dataset of FollowTheMoney."""
+
+    name: str
+    url: Uri
+    mime_type: str
+
+
+class FtmDataset(Struct, kw_only=True):
+    """A black list as a dataset of FollowTheMoney."""
+
+    name: str
+    title: str
+    version: Version
+    entities_url: Uri
+    delta_url: Uri
+    updated_at: Instant
+    resources: list[FtmResource]
+
+
+class FtmCatalogue(Struct, kw_only=True):
+    """What screening software may load."""
+
+    datasets: list[FtmDataset]
+
+
+class FtmChain(Struct, kw_only=True):
+    """Each version with the address of the delta from the version before."""
+
+    versions: dict[str, Uri]
 
 
 class Lists(Struct, kw_only=True):
@@ -330,6 +433,9 @@ class Dataset(Struct, kw_only=True):
     openness_label: str | UnsetType = UNSET
     kind: KINDS | UnsetType = UNSET
     rows: Count | None
+    latest_version: Version | UnsetType | None = UNSET
+    issue: Count | UnsetType | None = UNSET
+    window_from: Version | UnsetType | None = UNSET
     licence: Uri | UnsetType | None = UNSET
     links: dict[str, Uri]
 
