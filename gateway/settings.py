@@ -37,6 +37,9 @@ class PartnerSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     config: dict[str, object] = {}
 
 
+ContactUri = Annotated[str, Meta(pattern=r"^(mailto:[^\s@<>]+@[^\s@<>]+|https://[^\s<>]+)$", max_length=256)]
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that differs between two installations."""
 
@@ -49,6 +52,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     city: str = "通化市"
     """Short name of the city, for pages and answers."""
     portal: str = "诚信通化网"
+    contact: ContactUri | None = None
+    """Who answers questions about the data, named in the catalogue."""
+    security_contact: ContactUri | None = None
+    """Who is told of a weakness (RFC 9116); without it there is no security.txt."""
     data_dir: str = "data"
     """Folder of database, keys and files; everything of one gateway. Danger: whoever can write here can publish."""
     database: str = ""

@@ -79,6 +79,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("gateway.web",),
     "structlog": ("gateway",),
     "stamina": ("gateway.operations", "adapters"),
+    "rdflib": ("gateway.operations.spell_graphs",),
     "granian": ("gateway.commands",),
     "rich_click": ("gateway.cli", "gateway.commands", "gateway.console"),
     "rich": ("gateway.console", "gateway.demo"),

@@ -5,21 +5,25 @@ Rules: only fields whose existence is public are named, with the capabilities of
 """
 
 from collections.abc import Mapping
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.schemas import DIALECT
 from gateway.core.errors import NotFound
 from gateway.core.publication.labels import KINDS, label
+from gateway.core.publication.quality import day_of, freshness
 from gateway.core.records.model import Dataset, DatasetId, Field
+from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import Answer, Ask, Language
-from gateway.operations.reaching import licence_of
+from gateway.operations.reaching import licence_of, terms_of
 from gateway.operations.read_versions import with_versions
 from gateway.operations.walking import told_rows
 from gateway.services import Services
-from gateway.store import walks
+from gateway.store import published
 from gateway.store.conditions import Condition
+from gateway.store.reads import moment_of
 
 
 async def root(services: Services, caller: Caller, ask: Ask, *, version: str) -> Answer:
@@ -40,7 +44,7 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
 async def datasets(services: Services, caller: Caller, language: Language) -> Answer:
     """All datasets of which the caller may see something."""
     scene = await begin(services, caller, language, reads_records=False)
-    items = [await _dataset_document(scene, scene.policies.catalogue.datasets[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)]
+    items = [await dataset_document(scene, scene.policies.catalogue.datasets[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)]
     return document_answer(scene, {"items": items, "dataset_version": scene.head.version, "policy_version": scene.forms.version})
 
 
@@ -50,8 +54,8 @@ async def dataset(services: Services, dataset_id: str, caller: Caller, language:
     Raises NotFound.
     """
     scene = await begin(services, caller, language, reads_records=False)
-    held = _dataset(scene, dataset_id)
-    return document_answer(scene, await _dataset_document(scene, held), datasets=(held.id,))
+    held = held_dataset(scene, dataset_id)
+    return document_answer(scene, await dataset_document(scene, held), datasets=(held.id,))
 
 
 async def dictionary(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
@@ -60,7 +64,7 @@ async def dictionary(services: Services, dataset_id: str, caller: Caller, langua
     Raises NotFound.
     """
     scene = await begin(services, caller, language, reads_records=False)
-    held = _dataset(scene, dataset_id)
+    held = held_dataset(scene, dataset_id)
     shown = scene.forms.plan_sets[held.id].shown
     fields = [_field_document(scene, held, held.fields[name]) for name in shown]
     return document_answer(scene, {"dataset": held.id, "fields": fields, "policy_version": scene.forms.version}, reads_data=False)
@@ -72,7 +76,7 @@ async def schema(services: Services, dataset_id: str, caller: Caller, language: 
     Raises NotFound.
     """
     scene = await begin(services, caller, language)
-    held = _dataset(scene, dataset_id)
+    held = held_dataset(scene, dataset_id)
     address = f"{scene.origin}/v1/datasets/{held.id}/schema"
     return document_answer(scene, {"$id": address, **_fields_schema(scene, held)}, reads_data=False)
 
@@ -97,31 +101,106 @@ def _plain(value: Any) -> Any:
     return {name: _plain(inner) for name, inner in value.items()} if isinstance(value, Mapping) else value
 
 
-def _dataset(scene: Scene, dataset_id: str) -> Dataset:
+def held_dataset(scene: Scene, dataset_id: str) -> Dataset:
+    """A dataset of which the caller may see something. Raises NotFound."""
     if dataset_id not in scene.forms.plan_sets:
         raise NotFound
     return scene.policies.catalogue.datasets[DatasetId(dataset_id)]
 
 
-async def _dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
-    reads = scene.services.store.reads
-    of_it = Condition(column="dataset", op="eq", values=(held.id,))
-    rows: int | None
-    if ended(scene, (held.id,)):
-        rows = None  # how many there are, no plan can say
-    elif scene.public:
-        rows = await walks.count(reads, (of_it, Condition(column="bulk", op="eq")), plan=scene.forms.tag, now=scene.now_text)
-    else:
-        rows = await told_rows(scene, of_it)
+async def dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
+    """A dataset as JSON tells it; the catalogue in other spellings is made from the same facts."""
     address = f"{scene.origin}/v1/datasets/{held.id}"
     english = scene.language == "en"
+    seen = await _seen(scene, held)
+    received = seen.received if seen is not None else None
+    target = held.about.fresh_within
     return await with_versions(scene, f"datasets/{held.id}", {
-        "id": held.id, "title": (held.label_en or held.label) if english else held.label, "kind": held.category,
+        "id": held.id, "title": (held.label_en or held.label) if english else held.label,
+        "description": (held.about.en if english else held.about.zh) or None, "keywords": held.about.keywords, "kind": held.category,
         "kind_label": label("kind", held.category, scene.language) if held.category in KINDS else held.category,
+        "publisher": {"name": scene.services.settings.portal, "uscc": scene.services.settings.org},
         "openness": held.open, "openness_label": _OPENNESS[held.open][english],
-        "rows": rows, "dataset_version": scene.head.version, "licence": licence_of(scene.forms, (held.id,)),
-        "links": {"self": address, "dictionary": f"{address}/dictionary", "records": f"{scene.origin}/v1/records?dataset={held.id}"},
+        "rows": await _rows(scene, held, seen), "dataset_version": scene.head.version, "accrual_periodicity": held.about.accrual,
+        "last_received_at": received,
+        "fresh": None if received is None or target is None else not freshness(
+            day_of(received), today=legal_day(scene.now), target=target)["breached"],
+        "temporal": _temporal(seen),
+        "licence": licence_of(scene.forms, (held.id,)), "terms": terms_document(scene, held.id),
+        "distributions": [_distribution(scene, held.id, *each) for each in FORMATS],
+        "links": {
+            "self": address, "dictionary": f"{address}/dictionary", "schema": f"{address}/schema",
+            "records": f"{scene.origin}/v1/records?dataset={held.id}", "distributions": f"{address}/distributions",
+            "quality": f"{address}/quality", "datapackage": f"{address}/datapackage.json",
+            "csv_metadata": f"{address}/csv-metadata.json",
+        },
     })  # fmt: skip
+
+
+async def _seen(scene: Scene, held: Dataset) -> published.Overview | None:
+    """What everybody may take of it; None for a caller who sees it otherwise, or where no plan can say it any more."""
+    if not scene.public or ended(scene, (held.id,)):
+        return None
+    reads = scene.services.store.reads
+    moment, key = moment_of(reads), ("overview", held.id, scene.forms.tag, legal_day(scene.now))
+    if moment is not None and key in moment.known:
+        known: published.Overview = moment.known[key]
+        return known
+    seen = await published.overview(reads, held.id, plan=scene.forms.tag, now=scene.now_text)
+    if moment is not None:
+        moment.known[key] = seen
+    return seen
+
+
+def _temporal(seen: published.Overview | None) -> dict[str, str] | None:
+    """From the first to the last decision, where whole days are shown."""
+    if seen is None or seen.first is None or seen.last is None or len(seen.first) < _DAY or len(seen.last) < _DAY:
+        return None
+    return {"start": seen.first, "end": seen.last}
+
+
+_DAY: Final = len("2026-03-02")
+
+
+async def _rows(scene: Scene, held: Dataset, seen: published.Overview | None) -> int | None:
+    if ended(scene, (held.id,)):
+        return None  # how many there are, no plan can say
+    if seen is not None:
+        return seen.rows
+    return await told_rows(scene, Condition(column="dataset", op="eq", values=(held.id,)))
+
+
+def terms_document(scene: Scene, dataset: str) -> dict[str, Any] | None:
+    """What whoever takes a dataset may do with it: licence, how the source is named, and what is not given."""
+    terms = terms_of(scene.forms, (dataset,))
+    if terms is None:
+        return None
+    return {"title": terms.title, "uri": terms.url, "attribution": terms.attribution, "carve_out": terms.carve_out}
+
+
+FORMATS: Final = (("csv", "text/csv"), ("json", "application/json"), ("ndjson", "application/x-ndjson"))
+"""In which a dataset is taken as a whole."""
+
+
+def download_of(scene: Scene, dataset: str, suffix: str) -> str:
+    """Where a dataset is taken as a whole, as it stands."""
+    return f"{scene.origin}/v1/records.{suffix}?dataset={dataset}&limit=all"
+
+
+def _distribution(scene: Scene, dataset: str, suffix: str, media_type: str) -> dict[str, Any]:
+    return {"format": suffix, "media_type": media_type, "uri": download_of(scene, dataset, suffix), "bytes": None, "sha256": None}
+
+
+async def distributions(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
+    """The ways to take a dataset as a whole.
+
+    Raises NotFound.
+    """
+    scene = await begin(services, caller, language, reads_records=False)
+    held = held_dataset(scene, dataset_id)
+    items = [_distribution(scene, held.id, *each) for each in FORMATS]
+    document = {"dataset": held.id, "items": items, "terms": terms_document(scene, held.id), "policy_version": scene.forms.version}
+    return document_answer(scene, document, datasets=(held.id,))
 
 
 _OPENNESS = {
@@ -133,13 +212,32 @@ _OPENNESS = {
 def _field_document(scene: Scene, held: Dataset, field: Field) -> dict[str, Any]:
     plans = scene.forms.plan_sets[held.id].plans
     tier = scene.forms.tier
+    chinese = scene.language != "en"
     treatments = {
         kind: plan.treatments.get(field.name, "clear") for kind, plan in plans.items() if any(s.field == field.name for s in plan.steps)
     }
     can = sorted({capability for plan in plans.values() for capability in plan.capabilities.get(field.name, ())})
     return {
-        "name": field.name, "name_zh": field.label, "name_en": field.label_en, "type": field.type, "format": None, "unit": field.unit,
-        "required": field.required, "enum": dict(field.values) or None, "source_name": field.wire,
+        "name": field.name, "name_zh": field.label, "name_en": field.label_en, "type": field.type, "format": _SPELLED.get(field.type),
+        "unit": field.unit, "required": field.required, "enum": dict(field.values) or None,
+        "standard_element": field.standard_element, "source_name": field.wire, "example": example_of(field),
         "treatments": {tier: treatments.get("legal", next(iter(treatments.values()), "clear"))}, "treatments_by_kind": treatments,
-        "capabilities": {tier: can}, "null_meaning": "来源未提供" if scene.language != "en" else "not stated by the source",
+        "capabilities": {tier: can}, "null_meaning": "来源未提供" if chinese else "not stated by the source",
     }  # fmt: skip
+
+
+_SPELLED: Final = {"date": "YYYY-MM-DD", "instant": "RFC 3339, UTC", "division": "GB/T 2260", "uri": "RFC 3986"}
+_EXAMPLES: Final[Mapping[str, str | int | bool]] = {
+    "date": "2026-03-02", "instant": "2026-03-06T02:11:00Z", "bool": True, "int": 3, "division": "220502", "uscc": "91220502XXT00002X2",
+    "uri": "https://example.org/",
+}  # fmt: skip
+
+
+def example_of(field: Field) -> str | int | bool | None:
+    """An invented value of the field's type; None where a type alone gives none."""
+    if field.values:
+        return next(iter(field.values))
+    if field.type.startswith("decimal"):
+        places = int(field.type.rstrip(")").partition(",")[2] or 0)
+        return f"{Decimal('1.2'):.{places}f}"
+    return _EXAMPLES.get(field.type)

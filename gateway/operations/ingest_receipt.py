@@ -199,3 +199,10 @@ def _by_code(rows: Iterable[Line]) -> dict[str, int]:
 
 def _lines(rows: Iterable[Line]) -> tuple[RowLine, ...]:
     return tuple(RowLine(line=line, code=code, field=field) for line, code, field in _in_order(rows))
+
+
+def counted(ingested: Ingest) -> tuple[int, int]:
+    """How many rows of a file were taken in, and how many rejected."""
+    chunks = _chunks(ingested.receipt)
+    rejected = sum(len(chunk.rejected) for chunk in chunks)
+    return sum(chunk.rows for chunk in chunks) - rejected, rejected

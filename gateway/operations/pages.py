@@ -207,6 +207,7 @@ def export_answer(
     notice: Mapping[str, Any] | None = None,
     truncated: bool = False,
     datasets: tuple[str, ...] | None = None,
+    links: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
     """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines)."""
     version = scene.head.version
@@ -223,6 +224,7 @@ def export_answer(
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"{name}-{version}.{extension}",
         datasets=datasets,
+        links=links,
     ).streaming(while_permitted(scene, parts), tally)
 
 

@@ -13,6 +13,7 @@ from gateway.core.disclosure.plans import Plan
 from gateway.core.disclosure.row_rules import RowRule, fields_of_rule
 from gateway.core.errors import ObligationFailed
 from gateway.core.publication.forms import Forms
+from gateway.core.records.catalogue import Licence
 from gateway.core.records.model import SubjectKind
 from gateway.store.row_gates import Reach
 
@@ -91,8 +92,8 @@ def owed_of(forms: Forms, datasets: tuple[str, ...] | None = None, kinds: tuple[
     return known
 
 
-def licence_of(forms: Forms, datasets: tuple[str, ...] | None = None) -> str | None:
-    """Address of the licence under which an answer over these datasets (None: all) stands.
+def terms_of(forms: Forms, datasets: tuple[str, ...] | None = None) -> Licence | None:
+    """The licence under which an answer over these datasets (None: all) stands.
 
     Raises ObligationFailed for one that stands nowhere: then nothing may be shown.
     """
@@ -101,4 +102,13 @@ def licence_of(forms: Forms, datasets: tuple[str, ...] | None = None) -> str | N
         return None
     if named not in forms.licences:
         raise ObligationFailed
-    return forms.licences[named].url
+    return forms.licences[named]
+
+
+def licence_of(forms: Forms, datasets: tuple[str, ...] | None = None) -> str | None:
+    """Its address.
+
+    Raises ObligationFailed.
+    """
+    terms = terms_of(forms, datasets)
+    return None if terms is None else terms.url

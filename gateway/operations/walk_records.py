@@ -124,6 +124,9 @@ async def _export(
 
     A bound caller gets at most as many as its plans give at once, and each step is paid for before it leaves.
     """
+    links: tuple[tuple[str, str], ...] = ()
+    if ask.format == "csv" and len(chosen) == 1 and not (ask.excel or form.fields or plan.listing):  # the very columns that are described
+        links = (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
     as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
     kinds = _kinds(plan.conditions)
@@ -131,10 +134,10 @@ async def _export(
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
         rendered = _rendered_steps(scene, plan, csv=csv_ready)
-        return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen))
+        return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen), links=links)
     steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
-    return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen))
+    return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
 
 
 async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:

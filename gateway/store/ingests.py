@@ -65,12 +65,12 @@ def statement_of(vault: Vault, authority: str | None, officer: str | None) -> st
 async def find(source: Reads | Transaction, *, dataset: str, file_sha256: str, statement: str) -> Ingest | None:
     """The ingest of this file under this statement, running or done."""
     row = await source.one(_FIND, {"of_dataset": dataset, "sha256": file_sha256, "stated": statement})
-    return None if row is None else _ingest(row)
+    return None if row is None else ingest_of(row)
 
 
 async def latest(source: Reads | Transaction, limit: int = 50) -> list[Ingest]:
     """The newest ingests first."""
-    return [_ingest(row) for row in await source.all(_LATEST, {"n": limit})]
+    return [ingest_of(row) for row in await source.all(_LATEST, {"n": limit})]
 
 
 async def start(
@@ -141,7 +141,7 @@ async def reopen(tx: Transaction, ingest_id: str, *, receipt: bytes) -> Ingest:
         )
     values = {"cursor": None, "receipt": receipt, "state": "running", "started_at": tx.now_text, "finished_at": None}
     await tx.execute(sa.update(ingests).where(ingests.c.ingest_id == ingest_id).values(**values))
-    return replace(_ingest(row), cursor=None, receipt=receipt, done=False, started_at=tx.now, finished_at=None)
+    return replace(ingest_of(row), cursor=None, receipt=receipt, done=False, started_at=tx.now, finished_at=None)
 
 
 async def about(source: Reads | Transaction, ingest_id: str) -> About:
@@ -172,7 +172,8 @@ async def _put(tx: Transaction, ingest_id: str, expected: str | None, **values: 
     await tx.execute(sa.update(ingests).where(ingests.c.ingest_id == ingest_id).values(**values))
 
 
-def _ingest(row: Row) -> Ingest:
+def ingest_of(row: Row) -> Ingest:
+    """A row of the table as an ingest."""
     return Ingest(
         ingest_id=row.ingest_id,
         dataset=row.dataset,

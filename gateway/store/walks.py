@@ -42,20 +42,19 @@ def _dirty(probe: bool) -> sa.ColumnElement[bool]:
     return _d.record_id.in_(sa.select(changes.c.record_id).where(changes.c.seq > log_position))
 
 
+def fresh(*, probe: bool = False) -> sa.ColumnElement[bool]:
+    """Whether a rendering may be shown as it stands under `plan`, at `now`."""
+    return sa.and_(
+        _d.plan == sa.bindparam("plan"),
+        _d.valid_from <= sa.bindparam("now"),
+        _d.valid_until > sa.bindparam("now"),
+        sa.not_(_dirty(probe)),
+    )
+
+
 def _fresh_flag(probe: bool) -> sa.ColumnElement[int]:
     """1 when the rendering may be shown as it stands."""
-    return sa.case(
-        (
-            sa.and_(
-                _d.plan == sa.bindparam("plan"),
-                _d.valid_from <= sa.bindparam("now"),
-                _d.valid_until > sa.bindparam("now"),
-                sa.not_(_dirty(probe)),
-            ),
-            1,
-        ),
-        else_=0,
-    ).label("fresh")
+    return sa.case((fresh(probe=probe), 1), else_=0).label("fresh")
 
 
 @lru_cache(maxsize=512)

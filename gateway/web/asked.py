@@ -235,6 +235,8 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
 
 def _format(path: str, accept: bytes, described: Described) -> tuple[str, Format]:
     """Path without suffix, and the format: the suffix wins, else `Accept` decides."""
+    if described.one_format:
+        return path, "json"
     stem, dot, suffix = path.rpartition(".")
     name = SUFFIXES.get(f".{suffix}") if dot else None
     if name is not None:

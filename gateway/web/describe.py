@@ -54,6 +54,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     media: tuple[str, ...] = (JSON,)
     moves: bool = False
     """Some names stand for others: 307."""
+    one_format: bool = False
+    """Its path says what it is: `Accept` is not asked."""
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
     method: Literal["get", "post"] = "get"

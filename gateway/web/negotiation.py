@@ -19,6 +19,9 @@ CSV = "text/csv"
 PROBLEM = "application/problem+json"
 HTML = "text/html"
 YAML = "application/yaml"
+JSON_LD = "application/ld+json"
+TURTLE = "text/turtle"
+RDF_XML = "application/rdf+xml"
 OPENAPI = "application/vnd.oai.openapi+json"
 
 

@@ -113,7 +113,8 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
     content: dict[str, Any] = {}
     for media in described.media:
         if described.gives is None:
-            content[media] = {"schema": {"type": "string"} if media != JSON else {"type": "object"}, "example": described.example}
+            whole = media == JSON or media.endswith("+json")
+            content[media] = {"schema": {"type": "object"} if whole else {"type": "string"}, "example": described.example}
         elif media == JSON:
             content[media] = {"schema": {"$ref": _REFERENCE.format(name=described.gives.__name__)}, "example": described.example}
         elif media == NDJSON:
@@ -128,7 +129,7 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
         elif media == CSV:
             content[media] = {"schema": {"type": "string", "description": "RFC 4180, UTF-8, CRLF, one header line."}}
         else:
-            content[media] = {"schema": {"type": "string"}}
+            content[media] = {"schema": {"type": "object"} if media.endswith("+json") else {"type": "string"}}
     return content
 
 

@@ -4,8 +4,9 @@ from typing import Final
 
 from litestar.params import FromPath
 
-from gateway.operations import answer_query
+from gateway.operations import answer_query, describe_catalogue
 from gateway.web.api import shapes
+from gateway.web.api.catalogue import GRAPH_MEDIA, spelling_of
 from gateway.web.api.common import DATASET_ID, PURPOSE
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import AnyRequest, Described, path
@@ -26,9 +27,10 @@ DATASETS = Described(
     operation_id="listDatasets",
     tag="数据集",
     summary="数据集",
-    description="All datasets.",
+    description="All datasets; as JSON-LD, Turtle or RDF/XML the DCAT-AP 3.0.1 catalogue.",
     takes=(PURPOSE,),
     gives=shapes.Datasets,
+    media=GRAPH_MEDIA,
     example={"items": [_DATASET], "policy_version": 42},
 )
 
@@ -37,6 +39,10 @@ DATASETS = Described(
 async def datasets(request: AnyRequest) -> Reply:
     """All datasets."""
     asked = await begin(request, DATASETS)
+    spelling = spelling_of(asked, DATASETS)
+    if spelling is not None:
+        told = await describe_catalogue.catalogue(asked.services, asked.caller, asked.language, spelling)
+        return asked.reply(told, names_subjects=False)
     return asked.reply(await answer_query.datasets(asked.services, asked.caller, asked.language), names_subjects=False)
 
 
@@ -44,9 +50,10 @@ DATASET_ONE = Described(
     operation_id="getDataset",
     tag="数据集",
     summary="一个数据集",
-    description="A dataset of the catalogue.",
+    description="A dataset of the catalogue; as JSON-LD, Turtle or RDF/XML in the words of DCAT-AP 3.0.1 and schema.org.",
     takes=(DATASET_ID, PURPOSE),
     gives=shapes.Dataset,
+    media=GRAPH_MEDIA,
     example=_DATASET,
 )
 
@@ -55,9 +62,12 @@ DATASET_ONE = Described(
 async def one(request: AnyRequest, dataset: FromPath[str]) -> Reply:
     """One dataset."""
     asked = await begin(request, DATASET_ONE)
-    return asked.reply(
-        await answer_query.dataset(asked.services, without_suffix(dataset), asked.caller, asked.language), names_subjects=False
-    )
+    spelling = spelling_of(asked, DATASET_ONE)
+    if spelling is not None:
+        told = await describe_catalogue.dataset_in(asked.services, dataset, asked.caller, asked.language, spelling)
+    else:
+        told = await answer_query.dataset(asked.services, without_suffix(dataset), asked.caller, asked.language)
+    return asked.reply(told, names_subjects=False)
 
 
 DICTIONARY = Described(

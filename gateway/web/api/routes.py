@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from gateway.web.api import (
     audit,
     basics,
+    catalogue,
     datasets,
     effective,
     lists,
@@ -37,6 +38,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *lookups.HANDLERS,
     *match.HANDLERS,
     *datasets.HANDLERS,
+    *catalogue.HANDLERS,
     *reviews.HANDLERS,
     *uploads.HANDLERS,
     *oauth.HANDLERS,

@@ -424,11 +424,33 @@ class CodeCheck(Struct, kw_only=True):
     suggestions: list[dict[str, str]]
 
 
+class Terms(Struct, kw_only=True):
+    """What whoever takes data may do with them."""
+
+    title: str
+    uri: Uri
+    attribution: str | None
+    carve_out: str | None
+
+
+class Distribution(Struct, kw_only=True):
+    """A way to take a dataset as a whole; `bytes` and `sha256` where it is a file that stays as it is."""
+
+    format: str
+    media_type: str
+    uri: Uri
+    bytes: Count | None
+    sha256: str | None
+
+
 class Dataset(Struct, kw_only=True):
     """A dataset of the catalogue."""
 
     id: str
     title: str
+    description: str | UnsetType | None = UNSET
+    keywords: list[str] | UnsetType = UNSET
+    publisher: dict[str, str] | UnsetType = UNSET
     openness: Literal["unconditional", "conditional", "closed"]
     openness_label: str | UnsetType = UNSET
     kind: KINDS | UnsetType = UNSET
@@ -436,8 +458,50 @@ class Dataset(Struct, kw_only=True):
     latest_version: Version | UnsetType | None = UNSET
     issue: Count | UnsetType | None = UNSET
     window_from: Version | UnsetType | None = UNSET
+    accrual_periodicity: str | UnsetType | None = UNSET
+    last_received_at: Instant | UnsetType | None = UNSET
+    fresh: bool | UnsetType | None = UNSET
+    temporal: dict[str, Day] | UnsetType | None = UNSET
     licence: Uri | UnsetType | None = UNSET
+    terms: Terms | UnsetType | None = UNSET
+    distributions: list[Distribution] | UnsetType = UNSET
     links: dict[str, Uri]
+
+
+class Distributions(Struct, kw_only=True):
+    """The ways to take a dataset as a whole."""
+
+    dataset: str
+    items: list[Distribution]
+    terms: Terms | None
+    policy_version: Count
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class SourceQuality(Struct, kw_only=True):
+    """How good the data of one source are; null: not known, or too few to be told."""
+
+    source: dict[str, str | None]
+    rows: Count
+    freshness: dict[str, str | bool | None]
+    completeness: dict[str, Share | None]
+    validity: Share | None
+    timeliness: dict[str, Share | None]
+    late_removals: Count | None
+    open_objections: Count
+    rows_rejected: Count | None
+
+
+class Quality(Struct, kw_only=True):
+    """Quality per source department: of organisations' rows alone; shares are of at most `sample` rows and the newest `files`."""
+
+    dataset: str
+    items: list[SourceQuality]
+    sample: Count
+    files: Count
+    policy_version: Count
 
 
 class Datasets(Struct, kw_only=True):
@@ -454,8 +518,14 @@ class DictionaryField(Struct, kw_only=True):
     name_zh: str
     name_en: str | None
     type: str
+    format: str | UnsetType | None = UNSET
     unit: str | None
     required: bool
+    enum: dict[str, str] | UnsetType | None = UNSET
+    standard_element: str | UnsetType | None = UNSET
+    source_name: str | UnsetType | None = UNSET
+    example: str | int | bool | UnsetType | None = UNSET
+    null_meaning: str | UnsetType = UNSET
     treatments: dict[str, Any]
     capabilities: dict[str, list[str]]
 

@@ -1,0 +1,154 @@
+"""The catalogue as other houses read it: rdflib and pyshacl, Frictionless, CSV on the Web, over a real socket.
+
+The published shapes stand beside the project (`../shared/schemas`); where they are not, the test says so.
+"""
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import rdflib
+from csvw import CSVW
+from frictionless import Package, Resource, system
+from pyshacl import validate
+from rdflib.compare import isomorphic
+
+from tests.web.city import City, Server, served
+
+SHAPES = Path(os.environ.get("SHARED_SCHEMAS") or Path(__file__).resolve().parents[3] / "shared" / "schemas") / "dcat-ap-3.0.1"
+pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")  # rdflib's own reader of JSON-LD
+DATASETS = ("administrative-penalties", "honours", "registrations")
+SPELLINGS = {"application/ld+json": "json-ld", "text/turtle": "turtle", "application/rdf+xml": "xml"}
+DCAT = rdflib.Namespace("http://www.w3.org/ns/dcat#")
+SCHEMA = rdflib.Namespace("http://schema.org/")
+
+
+@pytest.fixture(scope="module")
+def open_city(sqlite_city: City) -> Iterator[Server]:
+    """A server of the sample city."""
+    with served(sqlite_city) as running:
+        yield running
+
+
+def here(server: Server, answer: httpx.Response) -> str:
+    """A description with its addresses as this server has them: it listens elsewhere than its settings say."""
+    return answer.text.replace("http://127.0.0.1:8000", server.origin)
+
+
+def read(answer: httpx.Response) -> rdflib.Graph:
+    """An answer as a graph, by its own content type."""
+    assert answer.status_code == 200, answer.text
+    return rdflib.Graph().parse(data=answer.content, format=SPELLINGS[answer.headers["content-type"]])
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", *(f"/v1/datasets/{each}" for each in DATASETS)])
+def test_three_spellings_are_one_graph(open_city: Server, path: str) -> None:
+    """Whichever spelling `Accept` chooses, it is the same graph, with a validator of its own."""
+    answers = [open_city.get(path, Accept=media) for media in SPELLINGS]
+    graphs = [read(answer) for answer in answers]
+    assert len(graphs[0]) > 80
+    assert isomorphic(graphs[0], graphs[1])
+    assert isomorphic(graphs[1], graphs[2])
+    assert len({answer.headers["etag"] for answer in answers}) == len(answers)
+
+
+def test_the_whole_catalogue_is_a_file_of_each_spelling(open_city: Server) -> None:
+    """`/catalog.*` answers by its suffix, whatever is accepted, and says what `/v1/datasets` says."""
+    for suffix, media in (("jsonld", "application/ld+json"), ("ttl", "text/turtle"), ("rdf", "application/rdf+xml")):
+        answer = open_city.get(f"/catalog.{suffix}", Accept="text/html")
+        assert isomorphic(read(answer), read(open_city.get("/v1/datasets", Accept=media)))
+        assert answer.headers["cache-control"].startswith("public, max-age=60, must-revalidate")
+        again = open_city.get(f"/catalog.{suffix}", **{"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        head = open_city.client.head(f"/catalog.{suffix}")
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
+
+
+@pytest.mark.parametrize("path", ["/v1/datasets", "/v1/datasets/honours"])
+def test_the_graph_keeps_the_published_shapes(open_city: Server, path: str) -> None:
+    """The catalogue, and a dataset alone, keep the SHACL shapes of DCAT-AP 3.0.1, without network."""
+    if not SHAPES.is_dir():
+        pytest.skip("the shapes of DCAT-AP are not beside the project")
+    graph = read(open_city.get(path, Accept="text/turtle"))
+    must, may = rdflib.Graph(), rdflib.Graph()
+    for shapes, names in ((must, ("shapes.ttl", "range.ttl")), (may, ("shapes_recommended.ttl", "mdr-vocabularies.shape.ttl"))):
+        for name in names:
+            shapes.parse(SHAPES / name)
+    good, _, words = validate(graph, shacl_graph=must, do_owl_imports=False)
+    assert good, words
+    good, _, words = validate(graph, shacl_graph=may, do_owl_imports=False, allow_warnings=True)  # our publisher is no body of the EU
+    assert good, words
+    graph.remove((None, rdflib.DCTERMS.title, None))
+    assert not validate(graph, shacl_graph=must, do_owl_imports=False)[0]
+
+
+def test_the_graph_says_what_json_says(open_city: Server) -> None:
+    """Datasets, downloads and rights of the graph are those of the JSON answer, in DCAT and in schema.org."""
+    graph = read(open_city.get("/v1/datasets", Accept="text/turtle"))
+    items = open_city.get("/v1/datasets").json()["items"]
+    assert {str(each) for each in graph.objects(None, DCAT.dataset)} == {each["links"]["self"] for each in items}
+    for item in items:
+        node = rdflib.URIRef(item["links"]["self"])
+        assert (node, rdflib.RDF.type, SCHEMA.Dataset) in graph
+        assert rdflib.Literal(item["title"], lang="zh") in set(graph.objects(node, SCHEMA.name))
+        downloads = {str(url) for each in graph.objects(node, DCAT.distribution) for url in graph.objects(each, DCAT.downloadURL)}
+        assert downloads == {each["uri"] for each in item["distributions"]}
+        assert open_city.get(str(node), Accept="text/turtle").status_code == 200
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_frictionless_accepts_description_and_data(open_city: Server, dataset: str, tmp_path: Path) -> None:
+    """The data package and every row of the live CSV pass Frictionless, and a row that breaks it does not."""
+    with system.use_context(trusted=True):
+        (tmp_path / "datapackage.json").write_text(here(open_city, open_city.get(f"/v1/datasets/{dataset}/datapackage.json")))
+        package = Package(str(tmp_path / "datapackage.json"))
+        report = package.validate()
+        assert report.valid, report.flatten(["rowNumber", "fieldName", "type", "note"])[:5]
+        rows = open_city.get("/v1/datasets/" + dataset).json()["rows"]
+        resource = package.resources[0]
+        assert report.tasks[0].stats["rows"] == rows > 0
+        broken = open_city.get(f"/v1/records.csv?dataset={dataset}&limit=all").text.replace("rec_", "REC_", 1)
+        wrong = Resource(data=broken.encode(), format="csv", schema=resource.schema)
+        assert not wrong.validate().valid
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_csvw_accepts_description_and_data(open_city: Server, dataset: str, tmp_path: Path) -> None:
+    """A CSVW processor follows the description to the live CSV, and finds every row as it is described."""
+    description = open_city.get(f"/v1/datasets/{dataset}/csv-metadata.json")
+    data = open_city.get(f"/v1/records.csv?dataset={dataset}&limit=all")
+    assert f'<{description.json()["@id"]}>; rel="describedby"' in data.headers["link"]
+    told = json.loads(here(open_city, description))
+    assert told["url"] == str(data.url)
+    (tmp_path / "data.csv").write_bytes(data.content)
+    (tmp_path / "data.csv-metadata.json").write_text(json.dumps({**told, "url": "data.csv"}), encoding="utf-8")
+    table = CSVW(str(tmp_path / "data.csv"), md_url=str(tmp_path / "data.csv-metadata.json"), validate=True)
+    assert table.is_valid, table.warnings
+    items = open_city.get(f"/v1/records?dataset={dataset}&limit=all").json()["items"]
+    rows = list(table.tables[0])
+    assert [row["id"] for row in rows] == [each["id"] for each in items]
+    (tmp_path / "data.csv").write_bytes(data.content.replace(b"rec_", b"REC_", 1))
+    wrong = CSVW(str(tmp_path / "data.csv"), md_url=str(tmp_path / "data.csv-metadata.json"), validate=True)
+    with warnings.catch_warnings():  # it warns of what it then says
+        warnings.simplefilter("always")
+        assert not wrong.is_valid
+
+
+def test_quality_is_what_anybody_can_count(open_city: Server) -> None:
+    """Rows, completeness and objections per source are those of the download, and every source of it is told."""
+    told = open_city.get("/v1/datasets/administrative-penalties/quality").json()
+    rows = open_city.get("/v1/records?dataset=administrative-penalties&limit=all").json()["items"]
+    assert {each["source"]["uscc"] for each in told["items"]} == {row["source"]["uscc"] for row in rows}
+    for each in told["items"]:
+        of_it = [row for row in rows if row["source"]["uscc"] == each["source"]["uscc"]]
+        assert each["rows"] == len(of_it)
+        amounts = [row["fields"].get("fine_amount") is not None for row in of_it]
+        assert each["completeness"]["fields.fine_amount"] == round(sum(amounts) / len(amounts), 3)
+        marked = [row for row in of_it if any(mark["code"] == "objection_in_progress" for mark in row["marks"])]
+        assert each["open_objections"] == len(marked)
+        assert each["freshness"] == {"target": "P7D", "age": each["freshness"]["age"], "breached": False}
+        assert each["rows_rejected"] is None or each["rows_rejected"] % 5 == 0
