@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.names import pairs
-from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, Candidate, Hit, NameQuery, likeness, rank, read_query
+from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, SOUNDS, Candidate, Hit, NameQuery, likeness, rank, read_query
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectKind
 from gateway.operations import pages
@@ -25,6 +25,8 @@ from gateway.store.subjects import stored_value, subjects_by_name
 _MEANT = 3
 """Names offered where nothing is found."""
 _LIKE_ENOUGH = 500
+_NEAR = 200
+"""Names that one group of a text typed wrong may bring."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -130,8 +132,11 @@ async def _by_name(scene: Scene, query: NameQuery) -> Found:
         hits = rank(query, map(_candidate, rows), capped=truncated)
         if hits and query.route not in ("character", "spoken"):
             break
-    if not hits and query.loose:
-        rows = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=5 * MAX_CANDIDATES)
+    if not hits and query.near:
+        rows = [row for held in await search.gathered(store.reads, store.dialect, query.near, limit=_NEAR) for row in held]
+        hits = rank(query, map(_candidate, rows))
+    if query.loose and (not hits or hits[0].order[0] > SOUNDS):
+        rows += await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)
         hits = rank(query, map(_candidate, rows))
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
 

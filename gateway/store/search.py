@@ -106,16 +106,18 @@ async def exact(source: Reads, text: str, *, limit: int) -> list[Row]:
 _OF_TEXTS = sa.select(*_FOUND).select_from(_FROM).where(among(_n.name_norm, "texts")).order_by(_n.name_id)
 _GATHERED_BY_FTS = sa.text(
     # one statement, each group with its own limit: SQLite has no LATERAL, but a list of row ids may depend on the group
-    "SELECT asked.key AS place, names.subject_id, names.role, names.shown, names.name_norm, names.core, names.tokens"
+    "SELECT asked.key AS place, names.subject_id, names.role, names.shown, names.name_norm, names.core, names.tokens, shown_as.status"
     " FROM json_each(:groups) AS asked, json_each((SELECT json_group_array(held.rowid) FROM"
     " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit"
-    " JOIN names ON names.name_id = hit.value ORDER BY asked.key, names.name_id"
+    " JOIN names ON names.name_id = hit.value LEFT JOIN rendered_subjects AS shown_as ON shown_as.subject_id = names.subject_id"
+    " ORDER BY asked.key, names.name_id"
 )
 _GATHERED_BY_ARRAY = sa.text(
-    "SELECT asked.place - 1 AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
+    "SELECT asked.place - 1 AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens, shown_as.status"
     " FROM unnest(CAST(:groups AS text[])) WITH ORDINALITY AS asked(tokens, place)"
     " JOIN LATERAL (SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array(asked.tokens, ' ')"
-    " ORDER BY names.name_id LIMIT :most) AS held ON true ORDER BY asked.place, held.name_id"
+    " ORDER BY names.name_id LIMIT :most) AS held ON true LEFT JOIN rendered_subjects AS shown_as ON shown_as.subject_id = held.subject_id"
+    " ORDER BY asked.place, held.name_id"
 )
 
 

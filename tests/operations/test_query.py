@@ -281,6 +281,13 @@ async def test_names_are_found_whole_in_part_and_by_one_or_two_characters(town: 
     assert (await found(town, "通化"))[:1] != []
 
 
+async def test_what_is_typed_wrong_is_found_where_nothing_else_is(town: Services) -> None:
+    """A homophone, swapped characters, a look-alike, a region written shorter; not beside what is found as typed."""
+    for q in ("视力药业", "通化市试例药业有限公司", "例示药业", "示例要业", "示列药业", "通化示例药业"):
+        assert (await found(town, q))[:1] == ["通化市示例药业有限公司"], q
+    assert await found(town, "澄泉商贸") == ["通化市澄泉商贸有限公司"]
+
+
 async def test_a_former_name_finds_its_subject(town: Services) -> None:
     """The item says what matched and where."""
     item = read(await find_subjects(town, PUBLIC, ask(q="通化县示例制药厂")))["items"][0]

@@ -82,3 +82,13 @@ async def test_a_whole_name_is_found_by_itself(stocked: Store) -> None:
     """The exact look-up needs no token."""
     assert [each.shown for each in await search.exact(stocked.reads, "通化市示例药业有限公司", limit=5)] == [SHOWN[0]]
     assert await search.exact(stocked.reads, "示例", limit=5) == []
+
+
+async def test_many_groups_are_asked_at_once(stocked: Store) -> None:
+    """Each group's names by themselves, with a limit of its own; what is no token finds nothing and moves no other group."""
+    groups = [("示例",), ("示例", "药业"), (), ('示例" OR "商贸',), ("宝药",), ("示例", "无此")]
+    held = await search.gathered(stocked.reads, stocked.dialect, groups, limit=2)
+    assert [[row.shown for row in rows] for rows in held] == [list(SHOWN[:2]), [SHOWN[0], SHOWN[3]], [], [], [SHOWN[4]], []]
+    assert await search.gathered(stocked.reads, stocked.dialect, [], limit=2) == []
+    whole = await search.exact_of(stocked.reads, [split(SHOWN[0]).norm, split(SHOWN[5]).norm, "无此"])
+    assert [row.shown for row in whole] == [SHOWN[0], SHOWN[5]]

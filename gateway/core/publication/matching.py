@@ -17,8 +17,8 @@ from typing import Literal, Protocol
 from msgspec import Struct
 from rapidfuzz.distance import Indel
 
-from gateway.core.publication.names import PINYIN_MARK, Name, pairs, readings, split, spoken_tokens, units
-from gateway.core.records.divisions import covers, region_codes
+from gateway.core.publication.names import PINYIN_MARK, Name, pairs, readings, region_codes, split, spoken_tokens, units
+from gateway.core.records.divisions import covers
 
 ALGORITHM = "cx-match/1"
 DEFAULT_THRESHOLD = 0.85
@@ -176,7 +176,7 @@ def _beside(wanted: Wanted, asked: Name, name: Name, region: str | None, *, form
         score = _MOST_OTHER_CORE * (0.5 * brand + 0.35 * core + 0.15 * sound) if asked.brand and name.brand else 0.0
     if not equal:
         score = max(0.0, score - _FORM_COST * forms - _FORMER_COST * former)
-        if here and there and here.isdisjoint(there):
+        if here and there and here != there:
             score = min(score, _MOST_OTHER_LEVEL)
     if elsewhere:
         score = min(score, _MOST_ELSEWHERE)

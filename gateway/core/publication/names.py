@@ -19,7 +19,7 @@ from unicodedata import category, normalize
 
 from msgspec import Struct
 
-from gateway.core.records.divisions import region_names
+from gateway.core.records.divisions import covers, regions
 
 NORMALISER = "cx-name/1"
 
@@ -94,25 +94,44 @@ class Name(Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _regions() -> tuple[frozenset[str], Mapping[str, tuple[int, ...]]]:
-    """Every region name, and by their first two characters the lengths they have, longest first."""
-    known = frozenset(normalise(name) for name in region_names())
+def _regions() -> tuple[Mapping[str, frozenset[str]], Mapping[str, tuple[int, ...]]]:
+    """Every region name with the divisions that it may mean, and by their first two characters the lengths they have, longest first."""
+    known: dict[str, frozenset[str]] = {}
+    for name, codes in regions().items():
+        known[normalise(name)] = known.get(normalise(name), frozenset()) | codes
     lengths: dict[str, set[int]] = {}
     for name in known:
         lengths.setdefault(name[:2], set()).add(len(name))
     return known, {start: tuple(sorted(each, reverse=True)) for start, each in lengths.items()}
 
 
+@lru_cache(10_000)
+def _read_region(text: str) -> tuple[int, frozenset[str]]:
+    """How far a text says where it is, 吉林省通化市…, and the divisions that it may mean: the smallest, within those above it."""
+    known, lengths = _regions()
+    meant: frozenset[str] = frozenset()
+    at = 0
+    while name := next((text[at : at + size] for size in lengths.get(text[at : at + 2], ()) if text[at : at + size] in known), ""):
+        codes = known[name]
+        meant = frozenset(code for code in codes if any(covers(above, code) for above in meant)) or codes
+        at += len(name)
+    return at, meant
+
+
+def region_codes(region: str) -> frozenset[str]:
+    """The divisions that the region of a name may mean."""
+    return _read_region(region)[1]
+
+
 def _bracketed_region(text: str) -> tuple[str, str]:
     """The text without brackets that hold nothing but a region, and that region."""
-    known, _ = _regions()
     found = ""
     for opening, closing in _BRACKETS.items():
         start = text.find(opening)
         end = text.find(closing, start + 1)
         if start > 0 and end > start + 1:
             inside = normalise(text[start + 1 : end])
-            if inside in known:
+            if inside and _read_region(inside)[0] == len(inside):
                 text, found = text[:start] + text[end + 1 :], found + inside
     return text, found
 
@@ -239,6 +258,11 @@ def _spoken(brand: str, trade: str) -> list[str]:
 def spoken_tokens(name: Name) -> list[str]:
     """Marked pinyin and initials tokens of a name's brand, and of its core."""
     return _spoken(name.brand, name.trade)
+
+
+def sounding(core: str) -> list[str]:
+    """Marked tokens that find who sounds like this whole text, without tones; of an indexed name its brand, or brand and trade."""
+    return [token for token in _spoken(core, "") if token.startswith(PINYIN_MARK)]
 
 
 def index_tokens(name: Name) -> str:

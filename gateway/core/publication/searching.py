@@ -1,8 +1,9 @@
 """How a typed text is looked for among names, and which names fit how well (api.md §8.4–§8.6).
 
 Rules: what a query's tokens find is only a candidate: `matched` looks at the text again, so no engine decides an answer. Rank: exact
-name, exact core, prefix, phrase, all pairs, 60 % of the pairs; then likeness of the core; then not cancelled; then the opaque id.
-Nothing else: a subject is found by what it is called. This room must not see anything but shown names.
+name, exact core, prefix, phrase, all pairs, same sound or same characters, 60 % of the pairs, one character apart; then likeness of the
+core; then not cancelled; then the opaque id. What is typed wrong is looked for only where nothing is found as typed. Nothing else: a
+subject is found by what it is called. This room must not see anything but shown names.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +16,14 @@ from rapidfuzz.distance import Indel
 from gateway.core.publication.names import (
     BRAND_MARK,
     CORE_MARK,
+    FORMS,
     INITIALS_MARK,
     PINYIN_MARK,
     Name,
     is_single,
     normalise,
     pairs,
+    sounding,
     split,
     units,
 )
@@ -49,6 +52,10 @@ class NameQuery(Struct, frozen=True, kw_only=True):
     """Any one of these finds the candidates for "at least 60 % of the pairs"."""
     needed: tuple[str, ...] = ()
     """The pairs of which 60 % must be there for a loose hit."""
+    sounds: frozenset[str] = frozenset()
+    """Tokens of who sounds like the core."""
+    near: tuple[tuple[str, ...], ...] = ()
+    """Groups of tokens that find a core with a wrong homophone, two characters swapped, or one character wrong."""
 
 
 def route(text: str) -> Route:
@@ -92,15 +99,46 @@ def read_query(text: str) -> NameQuery:
         # A name that holds 60 % of n pairs misses at most n − needed of them: among any (n − needed + 1) it holds one.
         enough = -(-len(every) * 3 // 5)
         loose = tuple((telling + [token for token in every if token in common])[: len(every) - enough + 1])
-    return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(telling),), loose=loose, needed=tuple(every))
+    asked = [tuple(telling)]
+    if name.region and (core := tuple(token for token in pairs(name.core) if token not in common)):
+        asked.append(core)  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
+    sounds = sounding(name.core) if len(name.core) > 1 else []
+    return NameQuery(
+        route=way,
+        text=norm,
+        core=name.core,
+        asked=tuple(dict.fromkeys(asked)),
+        loose=loose,
+        needed=tuple(every),
+        sounds=frozenset(sounds),
+        near=((*((token,) for token in sounds), *_one_wrong(name.core))) if len(name.core) > 1 else (),
+    )
+
+
+_LONGEST_MENDED = 12
+_SHORTEST_MENDED = 4
+
+
+def _one_wrong(core: str) -> list[tuple[str, ...]]:
+    """Groups of marked characters: all of a core, in whatever order, and of a longer one all but each."""
+    marked = list(dict.fromkeys(CORE_MARK + character for character in core if is_single(character)))
+    if len(marked) < 3 or len(marked) > _LONGEST_MENDED:
+        return []
+    groups = [tuple(marked)]
+    if len(marked) >= _SHORTEST_MENDED:
+        groups += [tuple(marked[:place] + marked[place + 1 :]) for place in range(len(marked))]
+    return groups
 
 
 def _everyday_pairs(name: Name) -> frozenset[str]:
-    """Pairs of the region and the form of a query: they tell little."""
-    return frozenset(pairs(name.region)) | frozenset(pairs(name.form))
+    """Pairs of the region and the form of a query, and of any form: they tell little."""
+    return _FORM_PAIRS | frozenset(pairs(name.region)) | frozenset(pairs(name.form))
 
 
-EXACT_NAME, EXACT_CORE, PREFIX, PHRASE, ALL_PAIRS, MOST_PAIRS = range(6)
+_FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
+
+EXACT_NAME, EXACT_CORE, PREFIX, PHRASE, ALL_PAIRS, SOUNDS, MOST_PAIRS, NEAR = range(8)
+_NEAR_ENOUGH = 0.7
 
 
 def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | None:
@@ -123,13 +161,16 @@ def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | N
         return PREFIX
     if text in name_norm:
         return PHRASE
-    if query.loose:
-        held_pairs = set(tokens.split(" "))
-        share = sum(token in held_pairs for token in query.needed)
-        if share == len(query.needed):
-            return ALL_PAIRS
-        if share * 5 >= len(query.needed) * 3:
-            return MOST_PAIRS
+    held_tokens = set(tokens.split(" "))
+    share = sum(token in held_tokens for token in query.needed) if query.loose else 0
+    if share and share == len(query.needed):
+        return ALL_PAIRS
+    if not query.sounds.isdisjoint(held_tokens) or (len(core) > 2 and sorted(core) == sorted(query.core)):
+        return SOUNDS
+    if share * 5 >= len(query.needed) * 3 and query.loose:
+        return MOST_PAIRS
+    if len(query.core) >= _SHORTEST_MENDED and Indel.normalized_similarity(query.core, core) >= _NEAR_ENOUGH:
+        return NEAR
     return None
 
 

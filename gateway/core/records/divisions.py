@@ -6,8 +6,9 @@ not read a residence out of a code: the division inside a USCC is that of the re
 """
 
 import unicodedata
+from collections.abc import Mapping
 from datetime import date
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 
 from msgspec import Struct
@@ -84,7 +85,7 @@ def full_name(code: str, on: date | None = None) -> str | None:
 
 
 @cache
-def _named() -> dict[str, frozenset[str]]:
+def regions() -> Mapping[str, frozenset[str]]:
     """What a name may begin with to say where it is → the divisions that are meant: provinces and cities also without their suffix."""
     found: dict[str, set[str]] = {}
     for code, rows in _table().items():
@@ -101,27 +102,9 @@ def _named() -> dict[str, frozenset[str]]:
     return {name: frozenset(codes) for name, codes in found.items()}
 
 
-@cache
 def region_names() -> frozenset[str]:
-    """What a name may begin with to say where it is: all names, and provinces and cities also without their suffix."""
-    return frozenset(_named())
-
-
-@lru_cache(10_000)
-def region_codes(text: str) -> frozenset[str]:
-    """The divisions that a region at the head of a name may mean, 吉林省通化市: the smallest it says, within those above it."""
-    named, longest = _named(), max(map(len, _named()))
-    meant: frozenset[str] = frozenset()
-    at = 0
-    while at < len(text):
-        step = next((size for size in range(min(longest, len(text) - at), 1, -1) if text[at : at + size] in named), 0)
-        if not step:
-            break
-        codes = named[text[at : at + step]]
-        within = frozenset(code for code in codes if any(covers(above, code) for above in meant))
-        meant = within or codes
-        at += step
-    return meant
+    """The names of all of them."""
+    return frozenset(regions())
 
 
 @cache

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.publication.matching import LOWEST, Features, Offered, Wanted, judge, score, shortlist, sounds_alike, token_groups
-from gateway.core.publication.names import index_tokens, split
+from gateway.core.publication.names import index_tokens, readings, split
 from gateway.core.publication.searching import Candidate
+
+readings("长")  # the table of readings is read once, in no test's time
 
 FIRM = "通化市示例药业有限公司"
 CODE, OTHER_CODE = "91220502XXT00002X2", "91220501XXT0016390"

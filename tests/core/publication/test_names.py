@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.publication.names import index_tokens, normalise, pairs, split, variants
+from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants
 from gateway.core.publication.searching import (
     ALL_PAIRS,
     EXACT_CORE,
@@ -20,6 +20,8 @@ from gateway.core.publication.searching import (
     read_query,
     route,
 )
+
+readings("长")  # the table of readings is read once, in no test's time
 
 HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=20)
 NAMES = (
@@ -209,3 +211,30 @@ def test_highlights_are_places_in_the_shown_text() -> None:
     assert highlight(read_query("示例"), "通化市示例药业") == [[3, 5]]
     assert highlight(read_query("abc示例"), "ＡＢＣ·示例（通化）") == [[0, 3], [4, 6]]
     assert highlight(read_query("示例药业"), "通化市示例藥業") == [[3, 7]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("示力药业", "通化市示例药业有限公司"),  # not the same sound, one character wrong
+        ("试例药业", "通化市示例药业有限公司"),
+        ("通化市试例药业有限公司", "通化市示例药业有限公司"),
+        ("例示药业", "通化市示例药业有限公司"),
+        ("通化示例药业", "通化市示例药业有限公司"),
+        ("掌青人参种植", "通化市长青人参种植专业合作社"),
+        ("试例", "通化市示例药业有限公司"),
+    ],
+)
+def test_what_is_typed_wrong_is_found(typed: str, meant: str) -> None:
+    """A wrong homophone, two characters swapped, one character wrong, a region written shorter: some group of tokens leads there."""
+    query = read_query(typed)
+    held = set(index_tokens(split(meant)).split(" "))
+    assert any(held.issuperset(group) for group in (*query.asked, *query.near))
+    assert not held.isdisjoint(query.loose) or query.near
+    assert meant in found(typed, *NAMES)
+
+
+def test_who_sounds_the_same_stands_behind_who_is_spelled_so() -> None:
+    """And who is one character apart stands last."""
+    assert found("示例药业", "示列药业", "示利要业", "试例药业", "示例药业", "澄泉药业") == ["示例药业", "试例药业", "示利要业", "示列药业"]
+    assert found("宝药材", "宝药药材") == [], "what is short is not guessed at"

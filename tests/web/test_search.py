@@ -1,0 +1,60 @@
+"""Searching over a real socket: whatever is typed, the answer is a page or a plain refusal (api.md §8)."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.bench.searching import HOSTILE
+from tests.web.city import City, Server, served
+
+
+@pytest.fixture(scope="module")
+def one_server(sqlite_city: City) -> Iterator[Server]:
+    """A server of the sample city on SQLite."""
+    with served(sqlite_city) as running:
+        yield running
+
+
+def answered(server: Server, text: str) -> None:
+    """A search, an offer and a match for a text are answered, or refused for what it is."""
+    for path in ("/v1/subjects", "/v1/suggest"):
+        answer = server.client.get(path, params={"q": text})
+        assert answer.status_code in (200, 400), (path, text, answer.text)
+    answer = server.client.post("/v1/match", json={"queries": [{"id": "a", "name": text[:200]}]})
+    assert answer.status_code == 200, (text, answer.text)
+
+
+def test_every_nasty_class_is_answered(server: Server) -> None:
+    """Operators of both engines, controls, joiners, marks, characters beyond the plane, bounds: on both databases."""
+    for text in HOSTILE:
+        answered(server, text)
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_breaks_a_search(one_server: Server, text: str) -> None:
+    """Never a 500."""
+    answered(one_server, text)
+
+
+def test_a_wrong_code_is_told_with_what_is_known(one_server: Server) -> None:
+    """`known` marks those suggestions that are public organisations here."""
+    firm = next(each for each in one_server.get("/v1/subjects?kind=enterprise&limit=5").json()["items"] if "uscc" in each)
+    code = firm["uscc"]
+    wrong = code[:17] + ("2" if code[17] != "2" else "3")
+    told = one_server.get(f"/v1/subjects/{wrong}").json()
+    assert told["code"] == "uscc-invalid"
+    assert {"code": code, "reason": "substitution", "known": True} in told["suggestions"]
+    assert all(not each["known"] for each in told["suggestions"] if each["code"] != code)
+
+
+def test_nothing_found_offers_names_of_organisations(one_server: Server) -> None:
+    """A notice with names of whom everybody may see; the same text as an offer finds what it names."""
+    name = next(each["name"] for each in one_server.get("/v1/subjects?kind=enterprise&limit=5").json()["items"])
+    page = one_server.client.get("/v1/subjects", params={"q": f"甲乙丙丁{name[3:7]}戊己庚辛"}).json()
+    assert page["items"] == []
+    assert page["notice"]["code"] == "no-results"
+    for offered in page["notice"]["suggestions"]:
+        assert one_server.client.get("/v1/subjects", params={"q": offered}).json()["items"][0]["name"] == offered
