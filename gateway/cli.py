@@ -14,7 +14,21 @@ from pathlib import Path
 import rich_click as click
 
 from gateway import __version__
-from gateway.commands import admin_call, admins, audits, callers, custody, exchange, keys, lifecycle, policies, records, reviews, running
+from gateway.commands import (
+    admin_call,
+    admins,
+    audits,
+    callers,
+    custody,
+    exchange,
+    keys,
+    lifecycle,
+    lists,
+    policies,
+    records,
+    reviews,
+    running,
+)
 from gateway.commands.office import DEFAULT_SETTINGS, FILE, Office
 from gateway.console import tell_error
 
@@ -77,6 +91,7 @@ for _command in (
     reviews.review,
     exchange.agreement,
     exchange.exchange,
+    lists.lists,
     audits.audit,
     audits.verify,
     custody.shred,

@@ -208,12 +208,14 @@ def ingest_arguments(file: "SampleFile") -> list[str]:
 @office
 def settle(office: Office) -> None:
     """Test mode: run all readers of the change log to the end."""
+    from gateway.operations.build_lists import settle_lists
     from gateway.operations.render_public import settle as story
 
     async def told(services: "Services") -> None:
         if not services.settings.demo:
             raise SettingsError("`settle` exists with demo = true on loopback only", code="test-mode-only", place="settle")
         await story(services)
+        await settle_lists(services)
 
     office.run(told)
     say("settled")

@@ -373,6 +373,46 @@ async def withdraw_version(services: Services, collection_id: str, name: str, *,
     await sweep(services)
 
 
+class KeptVersion(Struct, frozen=True, kw_only=True):
+    """A version as the office sees it."""
+
+    collection: str
+    version: str
+    issue: int
+    state: str
+    rows: int
+    removed: int
+    built_at: str
+
+
+async def kept_versions(services: Services, only: str | None) -> list[KeptVersion]:
+    """The versions of every collection, or of one, newest first.
+
+    Raises NotFound for a collection that has none.
+    """
+    reads = services.store.reads
+    found: list[KeptVersion] = []
+    for collection in await lists.collections(reads):
+        if only is not None and collection != only:
+            continue
+        current = await lists.current(reads, collection)
+        found += [
+            KeptVersion(
+                collection=collection,
+                version=each.name,
+                issue=each.issue,
+                state=each.state(None if current is None else current.name),
+                rows=each.rows,
+                removed=each.size - each.rows,
+                built_at=each.built_at,
+            )
+            for each in await lists.versions(reads, collection)
+        ]
+    if only is not None and not found:
+        raise NotFound
+    return found
+
+
 async def settle_lists(services: Services) -> list[Made]:
     """Everything that follows from what is rendered, without waiting for any moment (test mode, and `chengxin lists build`)."""
     clear_unfinished(services)

@@ -11,13 +11,24 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from gateway.core.errors import DeltaWindow, InvalidParameter, NotFound, RequestError, VersionReissued, VersionReissuing, VersionWithdrawn
-from gateway.core.exchange.notes import parse
+from gateway.core.errors import (
+    DeltaWindow,
+    ExchangeError,
+    InvalidParameter,
+    NotFound,
+    RequestError,
+    VersionReissued,
+    VersionReissuing,
+    VersionWithdrawn,
+)
+from gateway.core.exchange.notes import KeyRing, KnownKey, parse
 from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
+from gateway.core.signing import parse_vkey
 from gateway.operations import read_versions
 from gateway.operations.build_lists import follow, settle_lists, withdraw_version
 from gateway.operations.read_versions import Elsewhere, Served
 from gateway.operations.render_public import settle
+from gateway.operations.verify_list import verify_list
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists
@@ -335,3 +346,34 @@ async def test_no_household_or_person_stands_in_a_dataset_version(small: Service
     assert STAYS in body
     assert "小吃店" not in body
     assert household_code(7)[:14] not in body
+
+
+async def test_a_file_is_verified_without_us(small: Services) -> None:
+    """File, checkpoint and manifest prove each other; another row, key, manifest or a missing commitment is noticed."""
+    made = await listed(small)
+    await grown(small, made)
+    async with at(small, THIRD) as later:
+        await withdraw(later, made["gone"], reason="revoked", actor="test")
+        await settle(later)
+        await settle_lists(later)
+        name = (await named(later))[1]
+        file, _ = await fetched(later, f"{name}.ndjson")
+        said = (await read_versions.one_version(later, BLACK, name)).body
+        note = (await read_versions.checkpoint(later, BLACK, name)).body.decode()
+        keys = [KnownKey(verifier=parse_vkey(each.signer.vkey), use="export") for each in later.signers.keys if each.use == "export"]
+    ring = KeyRing.of("", keys)
+    done = verify_list(file, note, ring, manifest=said)
+    assert (done.rows, done.size, done.removed, done.manifest) == (2, 3, 1, True)
+    wrong: list[tuple[bytes, str, KeyRing, bytes | None, str]] = [
+        (file, note, ring, None, "SEQ_ROOT"),
+        (file.splitlines(keepends=True)[0], note, ring, None, "SEQ_ROOT"),
+        (file.replace("追缴".encode(), "免予".encode()), note, ring, said, "SIG_PART_DIGEST"),
+        (file, note, ring, said.replace(b'"rows":2', b'"rows":3'), "SIG_PART_DIGEST"),
+        (file, note.replace("\n3\n", "\n4\n"), ring, said, "SIG_INVALID"),
+        (file, note, KeyRing.of("", []), said, "SIG_UNKNOWN_KEY"),
+        (b"nothing\n", note, ring, None, "SCHEMA_LINE"),
+    ]
+    for body, text, known, manifest_given, code_ in wrong:
+        with pytest.raises(ExchangeError) as raised:
+            verify_list(body, text, known, manifest=manifest_given)
+        assert raised.value.code == code_

@@ -31,7 +31,7 @@ class Person(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Use(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the key is for."""
 
-    use: Literal["exchange", "http", "audit", "receipt"]
+    use: Literal["exchange", "http", "audit", "receipt", "export"]
 
 
 class NoWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
