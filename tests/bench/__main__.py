@@ -7,6 +7,7 @@ answers is checked. A row says so where a tool (wrk, nginx) is absent.
 import argparse
 import datetime as dt
 import importlib.metadata
+import itertools
 import json
 import logging
 import platform
@@ -23,12 +24,13 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from tests.bench import register
+from tests.bench import register, searching
 from tests.bench.house import House, in_child
 from tests.bench.limits import copy_documents
 from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
 
 LICENCES_EACH = 2
+CASES = ("writing", "core", "doors", "starting", "reading", "matching", "exporting", "exchanging", "searching")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -263,10 +265,10 @@ class Bench:
                 _rate(search),
                 search.rate / static.rate,
                 f"nginx static {static.rate:,.0f}/s",
-                "≥ 0.04 (API issue)",
-                None,
+                "≥ 0.04",
+                search.rate >= 0.04 * static.rate,
             )
-        self.row("name search, p99", f"{search.p99_ms:.1f} ms", None, "–", "≤ 20 ms (API issue)", None)
+        self.row("name search, p99", f"{search.p99_ms:.1f} ms", None, "–", "≤ 20 ms", search.p99_ms <= 20)
 
     def check(self, client: httpx.Client) -> None:
         """A sample of the bytes under measurement is what it should be."""
@@ -274,6 +276,54 @@ class Bench:
             answer = client.get(f"/v1/subjects/{register.code(number)}").json()
             if answer["name"] != register.name(number) or answer["record_counts"]["licence"] != LICENCES_EACH:
                 raise RuntimeError(f"firm {number} is not answered as it was ingested")
+
+    def searching(self) -> None:
+        """How well names are found and matched: golden queries over a register of its own; a sample over HTTP."""
+        house = House(self.folder / "names")
+        held = searching.firms(10_000)
+        searching.write_register(house.folder / "names.csv", held)
+        house.command("init")
+        in_child("tests.bench.ingesting", str(house.settings), "registrations", str(house.folder / "names.csv"))
+        done: dict[str, Any] = in_child("tests.bench.searching", str(house.settings))
+        self.raw["searching"] = done
+        where = f"{done['queries']:,} queries, {done['register']:,} {'real' if done['real'] else 'invented'} names"
+        for kind, told in done["kinds"].items():
+            measure, bar = searching.BARS.get(kind, ("MRR@10", None))
+            goal, met = (f"≥ {bar:.2f}", told[measure] >= bar) if bar is not None else ("–", None)
+            self.row(f"search: {kind}", f"{told[measure]:.3f} {measure}", None, where, goal, met)
+        match = done["match"]
+        wrong, found = match["false_positives"], match["found"]
+        self.row(
+            "match: false positives", f"{wrong:.2%}", None, f"{match['negatives']:,} firms that do not exist", "≤ 0.5 %", wrong <= 0.005
+        )
+        self.row(
+            "match: found as exact or match",
+            f"{found:.2%}",
+            None,
+            f"{match['positives']:,} names of firms, form or region left out",
+            "–",
+            None,
+        )
+        broken = done["hostile"]
+        with house.serving(), httpx.Client(base_url=house.origin, timeout=60) as client:
+            for text in searching.HOSTILE:
+                broken += client.get("/v1/subjects", params={"q": text}).status_code >= 500
+            for kind, text, firm in itertools.islice(searching.golden(held), 0, None, 40):
+                names = [each["name"] for each in client.get("/v1/subjects", params={"q": text, "limit": "10"}).json()["items"]]
+                if kind == "exact" and firm.name not in names[:1]:
+                    raise RuntimeError("a whole name is not first over HTTP")
+        self.row("hostile queries that break", f"{broken}", None, "stories and HTTP", "0", broken == 0)
+
+    def matching(self) -> None:
+        """Names matched a second over the register of `writing`; recall of exact substrings there."""
+        done = in_child("tests.bench.matching", str(self.house.settings), str(self.subjects))
+        self.raw["matching"] = done
+        self.row(
+            "match, batches of 100", f"{done['names_s']:,.0f} names/s", None, f"{self.subjects:,} subjects", "≥ 150", done["names_s"] >= 150
+        )
+        self.row(
+            "name search, recall of substrings", f"{done['recall']:.3f}", None, f"{done['asked']:,.0f} queries", "1.0", done["recall"] == 1
+        )
 
     def exporting(self) -> None:
         """A live export against its rows, over HTTP."""
@@ -404,7 +454,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(f"bench-{dt.datetime.now(dt.UTC).date()}.json"))
-    parser.add_argument("--only", nargs="*", default=["writing", "core", "doors", "starting", "reading", "exporting", "exchanging"])
+    parser.add_argument("--only", nargs="*", default=CASES)
     parser.add_argument("--folder", type=Path, help="keep the data here instead of a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

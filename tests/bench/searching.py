@@ -1,9 +1,9 @@
 """How well names are found and matched, and how fast: golden queries by kind of disturbance, made at run time (api.md §8).
 
-`python -m tests.bench.searching SETTINGS NAMES.csv` asks the product's own stories over its real store and prints one JSON object: for
-each kind of disturbance MRR@10 and recall@10, false positives of the match, names matched a second. The names are those of real
-companies where the folder of shared data stands (`CHENGXIN_SHARED_DATA`, else `../shared/data`), invented ones elsewhere; queries
-and names are written down nowhere but in the folder of the run.
+`python -m tests.bench.searching SETTINGS` asks the product's own stories over its real store and prints one JSON object: for each kind of
+disturbance MRR@10 and recall@10, false positives of the match, names matched a second. The names are those of real companies where the
+folder of shared data stands (`SHARED_DATA`, else `../shared/data` beside the checkout), invented ones elsewhere; queries and names are
+written down nowhere but in the folder of the run.
 
 Who counts as found: the firm whose name was disturbed, or another of the very same name. Of a brand alone all that bear it count, as many
 as there are or ten.
@@ -66,7 +66,7 @@ class Firm(Struct, frozen=True, kw_only=True):
 
 def shared_data() -> Path | None:
     """The folder of real company names, where there is one."""
-    folder = Path(os.environ.get("CHENGXIN_SHARED_DATA", "../shared/data"))
+    folder = Path(os.environ.get("SHARED_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
     return folder if (folder / "enterprises_tonghua.csv").is_file() else None
 
 
