@@ -13,9 +13,9 @@ import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -284,6 +284,15 @@ def sm3(data: bytes) -> bytes:
     digest = hashes.Hash(hashes.SM3())
     digest.update(data)
     return digest.finalize()
+
+
+def sm3_of_chunks(chunks: Iterable[bytes]) -> bytes:
+    """SM3 of bytes that come in pieces."""
+    digest: Any = hashlib.new("sm3") if "sm3" in hashlib.algorithms_available else hashes.Hash(hashes.SM3())
+    for chunk in chunks:
+        digest.update(chunk)
+    done: bytes = digest.digest() if hasattr(digest, "digest") else digest.finalize()
+    return done
 
 
 INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))

@@ -12,6 +12,7 @@ Rules:
 This story must not make a View: rows are what the reader has rendered.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ from gateway.core.publication.versions import (
     row_line,
     salt_of,
 )
+from gateway.core.records.model import SubjectKind
 from gateway.operations.collected import Collection, collection_of, collections_of, columns_of, given, ground_of, left_out, row_of
 from gateway.operations.feeding import PUBLIC
 from gateway.operations.version_files import clear_unfinished, files_of, sweep
@@ -151,22 +153,27 @@ async def _issue_without(tx: Transaction, collection: str, rows: Sequence[Row], 
 # --- builds ------------------------------------------------------------------------------------------------------------
 
 
-class _Plan(Struct, frozen=True, kw_only=True):
-    """What a build of one collection would write."""
+class _Plan(Struct, kw_only=True):
+    """What a build of one collection will write; its new rows lie ready in the store already."""
 
     collection: Collection
-    state: Built | None
     turn: int
     generation: int
     head: feed.Head
-    whole: bool
-    """Every row was looked at: plans are others than at the last build, or there was none."""
     touched: Mapping[str, str]
-    new: Sequence[tuple[str, bytes, str]]
-    """(record, line, end)."""
+    """What the public was told since the last build, by record."""
+    new: int = 0
+    closed: list[str] = []
+    missing: list[str] = []
+    """Stand in the last version and are shown no more, by another policy."""
+
+
+class _Compared(Struct, frozen=True, kw_only=True):
+    """What one piece of a collection has come to."""
+
+    ready: Sequence[tuple[str, int, bytes, bytes, str]]
     closed: Sequence[str]
     missing: Sequence[str]
-    """Stand in the last version and are shown no more, by another policy."""
 
 
 async def build(services: Services, *, only: str | None = None) -> list[Made]:
@@ -210,45 +217,75 @@ async def _build(services: Services, policies: Policies, forms: Forms, collectio
 
 
 async def _prepare(services: Services, forms: Forms, collection: Collection, state: Built | None) -> _Plan | None:
-    """Compare what is rendered with what stands; None: there is nothing to build."""
+    """Compare what is rendered with what stands, piece by piece, and lay new rows ready; None: there is nothing to build, or not yet."""
     reads = services.store.reads
-    turn, generation = await lists.turn(reads), await lists.generation(reads)
-    head = await feed.head(reads, forms.name)
-    if not head.seq:
-        return None
+    plan = _Plan(
+        collection=collection,
+        turn=await lists.turn(reads),
+        generation=await lists.generation(reads),
+        head=await feed.head(reads, forms.name),
+        touched={} if state is None else await lists.touched(reads, forms.name, collection.dataset, state.seq),
+    )
     whole = state is None or state.tag != forms.tag
-    touched = {} if state is None else await lists.touched(reads, forms.name, collection.dataset, state.seq)
-    if not whole and not touched:
+    if not plan.head.seq or not (whole or plan.touched):
         return None
+    newest = await lists.newest(reads, collection.id)
+    if newest is not None and (newest.seq >= plan.head.seq or newest.name[:14] >= plan.head.version[:14]):
+        return None  # at most one version a second: the next change brings it
     listing = collection.listing is not None
-    standing_ids = await lists.standing_ids(reads, collection.id) if whole else []
-    ids = sorted({*standing_ids, *await lists.rendered_ids(reads, collection.what, listing=listing)}) if whole else sorted(touched)
-    out = left_out(forms, collection.dataset)
-    now = instant(services.clock())
-    new: list[tuple[str, bytes, str]] = []
-    closed: list[str] = []
-    missing: list[str] = []
-    for at in range(0, len(ids), CHUNK):
-        some = ids[at : at + CHUNK]
+    ids = set(plan.touched)
+    if whole:
+        ids |= {*await lists.standing_ids(reads, collection.id), *await lists.rendered_ids(reads, collection.what, listing=listing)}
+    out, now = left_out(forms, collection.dataset), instant(services.clock())
+    ordered = sorted(ids)
+    await _clear(services, collection)
+    for at in range(0, len(ordered), CHUNK):
+        some = ordered[at : at + CHUNK]
         standing = await lists.standing(reads, collection.id, some)
-        for row in await lists.rendered(reads, collection.what, listing=listing, ids=some):
-            was = standing.pop(row.record_id, None)
-            document = row_of(_DOCUMENT.decode(row.body), out)
-            if row.plan != forms.tag or row.valid_until <= now:
-                return None  # the reader has to render it again first
-            if document is None:
+        rendered = await lists.rendered(reads, collection.what, listing=listing, ids=some)
+        if any(row.plan != forms.tag or row.valid_until <= now for row in rendered):
+            return None  # the reader has to render it again first
+        salts = services.random(SALT_BYTES * len(rendered))
+        found = await asyncio.to_thread(_compare, rendered, standing, out, salts, plan.head.seq)
+        plan.new += len(found.ready)
+        plan.closed += found.closed
+        plan.missing += found.missing if whole else ()
+        if found.ready:
+            async with services.store.transaction() as tx:
+                await lists.lay_ready(tx, collection.id, found.ready)
+    return plan
+
+
+async def _clear(services: Services, collection: Collection) -> None:
+    """What a killed build laid ready is nobody's."""
+    async with services.store.transaction() as tx:
+        await lists.clear_ready(tx, collection.id)
+
+
+def _compare(
+    rendered: Sequence[Row],
+    standing: Mapping[str, lists.Standing],
+    out: Mapping[SubjectKind, frozenset[str]],
+    salts: bytes,
+    seq: int,
+) -> _Compared:
+    """Which rendered rows are new or others than they stand, each with a salt; and which are not rendered any more."""
+    ready: list[tuple[str, int, bytes, bytes, str]] = []
+    closed: list[str] = []
+    missing = set(standing)
+    for place, row in enumerate(rendered):
+        was = standing.get(row.record_id)
+        missing.discard(row.record_id)
+        document = row_of(_DOCUMENT.decode(row.body), out)
+        if document is None:
+            continue
+        if was is not None and was.line is not None:
+            if not was.rewritten and row_line(document, salt_of(document_of(was.line))) == was.line:
                 continue
-            if was is not None and was.line is not None:
-                salt = salt_of(document_of(was.line))
-                if row_line(document, salt) == was.line and not was.rewritten:
-                    continue
-                closed.append(row.record_id)
-            new.append((row.record_id, row_line(document, services.random(SALT_BYTES)), row.valid_until))
-        missing += sorted(standing)
-    return _Plan(
-        collection=collection, state=state, turn=turn, generation=generation, head=head, whole=whole, touched=touched, new=new,
-        closed=closed, missing=missing if whole else (),
-    )  # fmt: skip
+            closed.append(row.record_id)
+        line = row_line(document, salts[place * SALT_BYTES : (place + 1) * SALT_BYTES])
+        ready.append((row.record_id, seq, line, commitment(line), row.valid_until))
+    return _Compared(ready=ready, closed=closed, missing=sorted(missing))
 
 
 async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan, ground: str) -> Made | None:
@@ -262,11 +299,11 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
     if newest is not None and not plan.new and "del" not in plan.touched.values():
         await lists.put_built(tx, collection, done)
         return None
-    if newest is not None and (newest.seq >= head.seq or newest.name[:14] >= head.version[:14]):
-        return None  # at most one version a second: the next change brings it
+    if await lists.count_ready(tx, collection) != plan.new:
+        return None  # another process is building it too
     await lists.close(tx, collection, plan.closed, head.seq)
-    await lists.add_rows(tx, collection, [(record_id, head.seq, line, commitment(line), end) for record_id, line, end in plan.new])
-    rows = await lists.rows_of_in(tx, collection, head.seq)
+    await lists.take_in(tx, collection, head.seq)
+    leaves = await lists.leaves_of_in(tx, collection, head.seq)
     version = Version(
         collection=collection,
         seq=head.seq,
@@ -274,9 +311,9 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
         built_at=instant(tx.now),
         issue=1,
         withdrawn=False,
-        rows=len(rows),
-        size=len(rows),
-        root=root_of(row.commitment for row in rows if row.commitment is not None),
+        rows=len(leaves),
+        size=len(leaves),
+        root=root_of(leaf.commitment for leaf in leaves),
         policy_version=forms.version,
         ground=ground,
         columns=columns_of(forms, plan.collection),
@@ -287,9 +324,7 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
     await _retire(services, tx, collection)
     changed = len(plan.closed)
     removed = sum(op == "del" for op in plan.touched.values())
-    return Made(
-        collection=collection, version=version.name, rows=version.rows, added=len(plan.new) - changed, changed=changed, removed=removed
-    )
+    return Made(collection=collection, version=version.name, rows=version.rows, added=plan.new - changed, changed=changed, removed=removed)
 
 
 async def _retire(services: Services, tx: Transaction, collection: str) -> None:
@@ -341,11 +376,10 @@ async def _narrow(services: Services, forms: Forms, collection: Collection, grou
 async def _plant_anew(tx: Transaction, collection: str, forms: Forms, columns: tuple[str, ...]) -> None:
     """Issue every version again, with a tree of what is left: what had gone before is in none of the new ones."""
     for version in await lists.versions(tx, collection):
-        rows = await lists.rows_of_in(tx, collection, version.seq)
-        leaves = [row.commitment for row in rows if row.commitment is not None]
+        leaves = await lists.leaves_of_in(tx, collection, version.seq)
         end = await lists.first_end(tx, collection, version.seq)
         anew = structs.replace(
-            version, rows=sum(row.line is not None for row in rows), size=len(leaves), root=root_of(leaves), policy_version=forms.version,
+            version, rows=len(leaves), size=len(leaves), root=root_of(leaf.commitment for leaf in leaves), policy_version=forms.version,
             columns=columns, valid_until=end,
         )  # fmt: skip
         await lists.re_issue(tx, anew, removed=version.rows - anew.rows, at=instant(tx.now), cause="policy")

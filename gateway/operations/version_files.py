@@ -7,7 +7,7 @@ is killed leaves a copy too many or too few, and either does no harm. This room 
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,14 +16,16 @@ from tempfile import NamedTemporaryFile
 from gateway.core.errors import VersionReissuing
 from gateway.core.publication import deltas, ftm
 from gateway.core.publication.version_formats import FORMATS
-from gateway.core.publication.versions import File, Kept, Version
-from gateway.core.signing import sm3
+from gateway.core.publication.versions import File, Version
+from gateway.core.signing import sm3_of_chunks
 from gateway.operations.collected import Collection, sheet_of
 from gateway.services import Services
 from gateway.store import lists
 
 CHUNK = 1 << 20
 UNFINISHED = ".making-"
+ROWS = "ndjson"
+"""The format from which the others are made."""
 _PARTS = re.compile(r"([0-9]{14}-[0-9]+)\.r([0-9]+)")
 _KNOWN: dict[Path, File] = {}
 """What copies of deltas are, so that they are read once only; bounded."""
@@ -56,12 +58,18 @@ def _write(path: Path, chunks: Iterable[bytes], name: str) -> File:
                     held.clear()
             making.write(held)
             making.close()
-            code = sm3(beside.read_bytes()).hex()
+            code = sm3_of(beside)
             beside.replace(path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
     return File(format=name, size=size, sha256=digest.hexdigest(), sm3=code)
+
+
+def sm3_of(path: Path) -> str:
+    """SM3 of a file. Blocking."""
+    with path.open("rb") as file:
+        return sm3_of_chunks(iter(lambda: file.read(CHUNK), b"")).hex()
 
 
 async def _made(services: Services, path: Path, name: str, write: Callable[[], Iterable[bytes]], *versions: Version) -> File:
@@ -86,8 +94,7 @@ async def files_of(services: Services, collection: Collection, version: Version)
     known = await lists.files(services.store.reads, version)
     missing = [name for name in collection.formats if name not in known]
     if missing:
-        rows = await lists.rows_of(services.store.reads, version)
-        made = {name: await _file(services, collection, version, name, rows) for name in missing}
+        made = {name: await _file(services, collection, version, name) for name in missing}
         async with services.store.transaction() as tx:
             now = await lists.version(tx, version.collection, version.name)
             if now is None or now.issue != version.issue:
@@ -97,10 +104,24 @@ async def files_of(services: Services, collection: Collection, version: Version)
     return {name: known[name] for name in collection.formats}
 
 
-async def _file(services: Services, collection: Collection, version: Version, name: str, rows: list[Kept]) -> File:
-    lines = [row.line for row in rows if row.line is not None]
+async def _file(services: Services, collection: Collection, version: Version, name: str) -> File:
+    """Make one file: the canonical rows out of the store, every other format out of those."""
+    rows = version_path(services, version, ROWS)
+    if name == ROWS or not await asyncio.to_thread(rows.is_file):
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=rows.parent, prefix=UNFINISHED, delete=False) as making:
+            async for lines in lists.lines_of(services.store.reads, version):
+                await asyncio.to_thread(making.writelines, [line + b"\n" for line in lines])
+        await asyncio.to_thread(Path(making.name).replace, rows)
     sheet = sheet_of(collection, version, services.settings.public_origin.rstrip("/"))
-    return await _made(services, version_path(services, version, name), name, lambda: FORMATS[name].write(lines, sheet), version)
+    path = version_path(services, version, name)
+    return await _made(services, path, name, lambda: FORMATS[name].write(_lines(rows), sheet), version)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for line in file:
+            yield line[:-1]
 
 
 async def version_file(services: Services, collection: Collection, version: Version, name: str) -> tuple[Path, File]:
@@ -108,7 +129,7 @@ async def version_file(services: Services, collection: Collection, version: Vers
     known = (await lists.files(services.store.reads, version)).get(name) or (await files_of(services, collection, version))[name]
     path = version_path(services, version, name)
     if not path.is_file():
-        await _file(services, collection, version, name, await lists.rows_of(services.store.reads, version))
+        await _file(services, collection, version, name)
     return path, known
 
 

@@ -5,12 +5,12 @@ build writes what changed alone. A row that left keeps id, reason and commitment
 tables: files are copies. This room must not know what a row says.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from msgspec import Struct, structs
 
-from gateway.core.publication.versions import OPEN, File, Issue, Kept, Version
+from gateway.core.publication.versions import OPEN, File, Issue, Kept, Leaf, Version
 from gateway.store.dialects import among
 from gateway.store.renderings import GENERATION
 from gateway.store.store import Reads, Row, Transaction
@@ -38,6 +38,8 @@ VERSION_COLUMNS = (
 ROW_COLUMNS = ("collection", "record_id", "first", "until", "line", "commitment", "valid_until", "rewritten", "rewritten_fields")
 ISSUE_COLUMNS = ("collection", "seq", "issue", "at", "cause", "removed", "size", "root")
 FOREVER = "9999-12-31T00:00:00Z"
+READY = 0
+"""End of a row that lies ready for a version: it is in none."""
 _ENDING: sa.ColumnElement[str] = sa.literal_column("'9999'")
 
 _v, _r, _i, _f, _s = list_versions.c, list_rows.c, list_issues.c, list_files.c, list_states.c
@@ -80,6 +82,13 @@ _KEPT = sa.select(
 )
 _HOLDS = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("seq"))
 _ROWS_OF = _KEPT.where(_r.collection == _of, _HOLDS)
+_LEAVES_OF = (
+    sa.select(_r.record_id, _r.commitment, _r.line.is_(None).label("gone"))
+    .where(_r.collection == _of, _HOLDS, _r.commitment.is_not(None))
+    .order_by(_r.record_id)
+)
+_LINES_OF = sa.select(_r.line).where(_r.collection == _of, _HOLDS, _r.line.is_not(None)).order_by(_r.record_id)
+"""In order of id: ids have one length and one case, so every collation has them alike."""
 _ROWS_OF_TWO = _KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
 _STANDING_IDS = sa.select(_r.record_id).where(_r.collection == _of, _r.until == OPEN)
 _STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
@@ -212,14 +221,24 @@ async def files(source: Reads | Transaction, version: Version) -> dict[str, File
     return {row.format: File(format=row.format, size=int(row.bytes), sha256=row.sha256, sm3=row.sm3) for row in rows}
 
 
-async def rows_of(source: Reads, version: Version) -> list[Kept]:
-    """Everything that a version holds or held, in order of id; off the loop."""
-    return _in_order(await source.slow(_ROWS_OF, {"of": version.collection, "seq": version.seq}))
+def _leaf(row: Row) -> Leaf:
+    return Leaf(bytes(row.commitment), bool(row.gone))
 
 
-async def rows_of_in(tx: Transaction, collection: str, seq: int) -> list[Kept]:
+async def leaves_of(source: Reads, version: Version) -> list[Leaf]:
+    """The leaves of a version's tree, in order of id; off the loop."""
+    return [_leaf(row) for row in await source.slow(_LEAVES_OF, {"of": version.collection, "seq": version.seq})]
+
+
+async def leaves_of_in(tx: Transaction, collection: str, seq: int) -> list[Leaf]:
     """The same, with what this transaction has written."""
-    return _in_order(await tx.all(_ROWS_OF, {"of": collection, "seq": seq}))
+    return [_leaf(row) for row in await tx.all(_LEAVES_OF, {"of": collection, "seq": seq})]
+
+
+async def lines_of(source: Reads, version: Version, size: int = 1000) -> AsyncIterator[list[bytes]]:
+    """The rows of the present issue, in order of id, off the loop and in flat memory."""
+    async for rows in source.stream(_LINES_OF, {"of": version.collection, "seq": version.seq}, size):
+        yield [bytes(row.line) for row in rows]
 
 
 async def rows_of_two(source: Reads, collection: str, start: int, end: int) -> list[Kept]:
@@ -371,6 +390,7 @@ _REWRITE = (
     )
     .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.first == sa.bindparam("came"))
 )  # fmt: skip
+_READY = sa.select(sa.func.count().label("n")).where(_r.collection == _of, _r.until == READY)
 _FIRST_END = sa.select(sa.func.min(_r.valid_until).label("at")).where(_r.collection == _of, _r.line.is_not(None), _HOLDS)
 _RE_ISSUE = (
     sa.update(list_versions)
@@ -436,13 +456,29 @@ async def close(tx: Transaction, collection: str, ids: Sequence[str], seq: int) 
         await tx.execute(_CLOSE, {"of": collection, "ids": list(ids), "next": seq})
 
 
-async def add_rows(tx: Transaction, collection: str, rows: Sequence[tuple[str, int, bytes, bytes, str]]) -> None:
-    """(record, first version, line, commitment, end) of new rows."""
+async def lay_ready(tx: Transaction, collection: str, rows: Sequence[tuple[str, int, bytes, bytes, str]]) -> None:
+    """(record, first version, line, commitment, end) of rows of a version that is being built: they are in none until `take_in`."""
     await tx.insert(
         list_rows,
         ROW_COLUMNS,
-        [(collection, record_id, first, OPEN, line, leaf, end, 0, None) for record_id, first, line, leaf, end in rows],
+        [(collection, record_id, first, READY, line, leaf, end, 0, None) for record_id, first, line, leaf, end in rows],
     )
+
+
+async def clear_ready(tx: Transaction, collection: str) -> None:
+    """Take away what a build laid ready that was not finished."""
+    await tx.execute(sa.delete(list_rows).where(_r.collection == collection, _r.until == READY))
+
+
+async def count_ready(tx: Transaction, collection: str) -> int:
+    """How many rows lie ready."""
+    row = await tx.one(_READY, {"of": collection})
+    return 0 if row is None else int(row.n)
+
+
+async def take_in(tx: Transaction, collection: str, seq: int) -> None:
+    """What lies ready is in the version `seq` and in those after it."""
+    await tx.execute(sa.update(list_rows).where(_r.collection == collection, _r.until == READY).values(until=OPEN, first=seq))
 
 
 async def rewrite(tx: Transaction, collection: str, rows: Sequence[tuple[Kept, bytes, bytes, Sequence[str]]], *, newest: int) -> None:

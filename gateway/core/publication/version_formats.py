@@ -5,14 +5,15 @@ its suffix and its `format` in manifests. The bytes must follow from lines and s
 must have the hash that the manifest names. This room must not see more than the rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
 from gateway.core.publication import flat, ftm
 from gateway.core.publication.versions import document_of
 
-Lines = Sequence[bytes]
+Lines = Iterable[bytes]
+"""Canonical rows without line ends, read once from beginning to end: there may be a million of them."""
 
 
 class Sheet(Struct, frozen=True, kw_only=True):
@@ -45,9 +46,11 @@ def ndjson(lines: Lines, _sheet: Sheet) -> Iterator[bytes]:
 def json(lines: Lines, sheet: Sheet) -> Iterator[bytes]:
     """All rows as the items of one object."""
     yield b'{"items":['
-    for place, line in enumerate(lines):
-        yield b"," + line if place else line
-    yield b'],"rows":%d,"version":"%b"}' % (len(lines), sheet.version.encode())
+    rows = 0
+    for line in lines:
+        yield b"," + line if rows else line
+        rows += 1
+    yield b'],"rows":%d,"version":"%b"}' % (rows, sheet.version.encode())
 
 
 def csv(lines: Lines, sheet: Sheet) -> Iterator[bytes]:

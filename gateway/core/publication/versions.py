@@ -149,11 +149,21 @@ def item(version: Version, *, state: State, origin: str, language: Language = "z
     }  # fmt: skip
 
 
-def removed_commitments(rows: Sequence[Kept]) -> list[Document]:
-    """Place and commitment of what left; `rows` of one version in order of id."""
-    leaves = [row.commitment for row in rows if row.commitment is not None]
-    gone = [row.line is None for row in rows if row.commitment is not None]
-    return [{"index": index, "commitment": leaf.hex()} for index, (leaf, left) in enumerate(zip(leaves, gone, strict=True)) if left]
+class Leaf(Struct, frozen=True):
+    """A place in the tree of a version: the commitment, and whether its row has left."""
+
+    commitment: bytes
+    gone: bool
+
+
+def leaves_of(rows: Iterable[Kept]) -> list[Leaf]:
+    """The leaves of the rows of one version, in order of id."""
+    return [Leaf(row.commitment, row.line is None) for row in rows if row.commitment is not None]
+
+
+def removed_commitments(leaves: Iterable[Leaf]) -> list[Document]:
+    """Place and commitment of what left."""
+    return [{"index": index, "commitment": leaf.commitment.hex()} for index, leaf in enumerate(leaves) if leaf.gone]
 
 
 def manifest(
