@@ -308,7 +308,7 @@ def _with_match(found: Found, hit: Hit, body: bytes) -> bytes:
     """The document, saying what matched and where; a household's says nothing of the sort."""
     if found.alone:
         return body
-    marks = highlight(found.query, hit.shown) if hit.matched_on in ("name", "former_name") else []
+    marks = highlight(found.query, hit.shown) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
     said: dict[str, Any] = {"matched_on": hit.matched_on, "highlight": marks}
     if hit.matched_on == "former_name":
         said["matched_text"] = hit.shown

@@ -226,10 +226,19 @@ def rank(query: NameQuery, candidates: Iterable[Candidate], *, capped: bool = Fa
             order = (tier, unlike, cancelled, subject_id)
         known = best.get(subject_id)
         if known is None or order < known.order:
-            best[subject_id] = Hit(
-                subject_id=subject_id, matched_on="name" if candidate.role == "name" else "former_name", shown=candidate.shown, order=order
-            )
+            matched_on = _matched_on(query, candidate, tier)
+            best[subject_id] = Hit(subject_id=subject_id, matched_on=matched_on, shown=candidate.shown, order=order)
     return sorted(best.values(), key=lambda hit: hit.order)
+
+
+def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
+    """What of a subject was hit: its name, a former one, or how its name is spoken."""
+    if candidate.role != "name":
+        return "former_name"
+    if query.route == "spoken":
+        return {ALL_PAIRS: "pinyin", MOST_PAIRS: "pinyin_initials"}.get(tier, "name")
+    spoken = tier == SOUNDS and not query.sounds.isdisjoint(candidate.tokens.split(" "))
+    return "pinyin" if spoken else "name"
 
 
 def highlight(query: NameQuery, shown: str) -> list[list[int]]:

@@ -238,3 +238,12 @@ def test_who_sounds_the_same_stands_behind_who_is_spelled_so() -> None:
     """And who is one character apart stands last."""
     assert found("示例药业", "示列药业", "示利要业", "试例药业", "示例药业", "澄泉药业") == ["示例药业", "试例药业", "示利要业", "示列药业"]
     assert found("宝药材", "宝药药材") == [], "what is short is not guessed at"
+
+
+def test_a_hit_says_whether_it_was_spelled_or_spoken() -> None:
+    """Of a former name that it is one."""
+    shown = "通化市示例药业有限公司"
+    spelled, spoken = ("示例", "示列药业", "例示药业"), ("shiliyaoye", "视力药业")
+    for typed, how in (*((each, "name") for each in spelled), *((each, "pinyin") for each in spoken), ("slyy", "pinyin_initials")):
+        assert [hit.matched_on for hit in rank(read_query(typed), [candidate(shown)])] == [how], typed
+    assert rank(read_query("slyy"), [candidate(shown, role="former_name")])[0].matched_on == "former_name"
