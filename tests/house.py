@@ -24,6 +24,7 @@ public_origin = "http://127.0.0.1:{port}"
 port = {port}
 demo = true
 quota_factor = 100000
+security_contact = "mailto:security@credit.tonghua.example"
 {more}
 """
 

@@ -275,6 +275,7 @@ TAGS: Final[Mapping[str, str]] = {
     "回执": "Receipts: proof of what was answered when",
     "变更": "Changes in order: what to follow instead of asking again",
     "数据集": "Datasets and their dictionaries",
+    "策略": "Policies: who sees what, on what ground, and what changed",
     "校验": "Checks that need no data",
     "接口": "The API itself: root, caller, keys, problems",
     "审核": "Held texts and their reviewers, for departments",

@@ -378,7 +378,8 @@ class Asked(NamedTuple):
 def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> Iterator[Asked]:
     """Everything that a caller may ask of what there is; what there is, it learns from the first gateway."""
     about = ("/v1/me", "/v1/me/fields", "/v1/problems", "/v1/keys", "/v1/lists", "/v1/datasets")
-    for path in ("/v1", "/openapi.json", "/openapi.yaml", *about):
+    published = ("/catalog.jsonld", "/catalog.ttl", "/catalog.rdf", "/sitemap.xml", "/robots.txt", "/v1/policies")
+    for path in ("/v1", "/openapi.json", "/openapi.yaml", *about, *published, "/v1/policies/1/matrix.csv", "/v1/policies/1/diff/1"):
         yield Asked(path)
         yield Asked(path, "HEAD")
     for suffix in ("", ".json", ".ndjson", ".csv"):
@@ -407,7 +408,7 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     known = {each["id"]: each for each in server.get("/v1/datasets", **headers).json()["items"]}
     for place, described in enumerate(datasets):
         yield from _of_dataset(server, headers, described, place)
-        for what in ("", "/dictionary", "/schema"):
+        for what in ("", "/dictionary", "/schema", "/distributions", "/quality", "/datapackage.json", "/csv-metadata.json"):
             yield Asked(f"/v1/datasets/{described.id}{what}")
         yield from _of_versions(server, f"/v1/datasets/{described.id}")
         if described.id in known:

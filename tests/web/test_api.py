@@ -266,6 +266,7 @@ def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> 
     subject = server.get("/v1/subjects?limit=1").json()["items"][0]["uscc"]
     record = server.get("/v1/records?limit=1").json()["items"][0]["id"]
     examples = {"subject": subject, "record": record, "list_id": "tax-violations", "dataset": "honours", "code": "91220502XXT00002X2"}
+    examples |= {"policy": "1", "before": "1", "after": "1"}
     token = f"Bearer {city.token()}"
     for handler in ROUTES:
         described = handler.opt.get("described")

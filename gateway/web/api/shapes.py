@@ -537,6 +537,68 @@ class Dictionary(Struct, kw_only=True):
     policy_version: Count
 
 
+class PolicyVersion(Struct, kw_only=True):
+    """A version, and from when to when it was, is or will be in force."""
+
+    version: Count
+    state: Literal["scheduled", "in_force", "past"]
+    effective_from: Instant
+    effective_until: Instant | None
+    summary: str
+    links: dict[str, Uri]
+
+
+class PolicyVersions(Struct, kw_only=True):
+    """All versions, the newest first."""
+
+    items: list[PolicyVersion]
+    policy_version: Count
+
+
+class PolicyCell(Struct, kw_only=True):
+    """How one tier sees one field of one kind of subject."""
+
+    dataset: str
+    field: str
+    label: str
+    subject_kind: str
+    tier: str
+    purpose: str
+    treatment: str
+    capabilities: list[str]
+    basis: list[Basis]
+
+
+class PolicyMatrix(Struct, kw_only=True):
+    """Cells of a version whose field everybody may know of."""
+
+    version: Count
+    items: list[PolicyCell]
+
+
+class PolicyChange(Struct, kw_only=True):
+    """A cell treated otherwise, or (`capability`) a right given or taken."""
+
+    dataset: str
+    field: str
+    subject_kind: str
+    tier: str
+    purpose: str
+    change: Literal["widened", "narrowed"]
+    before: str | None
+    after: str | None
+    capability: str | None
+
+
+class PolicyDiff(Struct, kw_only=True, rename={"from_": "from"}):
+    """What the second version shows or allows otherwise than the first."""
+
+    from_: Count
+    to: Count
+    items: list[PolicyChange]
+    policy_version: Count
+
+
 class Root(Struct, kw_only=True):
     """Where to begin."""
 

@@ -1,0 +1,130 @@
+"""Policies as open data, and the files that every house on the web keeps."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+from urllib.robotparser import RobotFileParser
+
+import defusedxml.ElementTree
+import pytest
+
+from gateway.core.disclosure.policy import files_digest
+from gateway.store import policies as policy_rows
+from tests.web.city import City, Server, served
+
+PENALTIES = "datasets/administrative-penalties.toml"
+
+
+@pytest.fixture(scope="module")
+def open_city(sqlite_city: City) -> Iterator[Server]:
+    """A server of the sample city."""
+    with served(sqlite_city) as running:
+        yield running
+
+
+async def bent(services: Any, old: bytes, new: bytes) -> None:
+    """Another version in force, in which the public sees otherwise."""
+    files = dict(await policy_rows.files_of(services.store.reads, 1))
+    assert old in files[PENALTIES]
+    files[PENALTIES] = files[PENALTIES].replace(old, new)
+    async with services.store.transaction() as tx:
+        version = await policy_rows.propose(tx, files, files_digest(files), "test")
+        await policy_rows.activate(tx, version, "test", "somebody's own words")
+    await services.policies.refresh()
+
+
+def test_the_matrix_names_only_what_everybody_may_know_of(open_city: Server) -> None:
+    """Every cell is of a field in the public dictionary, whatever its tier; each has a legal ground."""
+    known = {
+        (each["id"], field["name"])
+        for each in open_city.get("/v1/datasets").json()["items"]
+        for field in open_city.get(f"/v1/datasets/{each['id']}/dictionary").json()["fields"]
+    }
+    rows = open_city.get("/v1/policies/1/matrix").json()["items"]
+    assert {(row["dataset"], row["field"]) for row in rows} == known
+    assert {"public", "department", "partner", "supervisor", "subject", "pboc"} == {row["tier"] for row in rows}
+    assert all(row["basis"] for row in rows)
+
+
+def test_the_matrix_is_a_table_in_every_format(open_city: Server) -> None:
+    """JSON, NDJSON and CSV hold the same rows in the same order."""
+    asked = "?dataset=honours&tier=public"
+    items = open_city.get(f"/v1/policies/1/matrix{asked}").json()["items"]
+    lines = open_city.get(f"/v1/policies/1/matrix.ndjson{asked}")
+    rows = list(csv.DictReader(io.StringIO(open_city.get(f"/v1/policies/1/matrix.csv{asked}").text)))
+    assert len(items) == len(lines.text.splitlines()) == len(rows) > 5
+    assert [(row["field"], row["subject_kind"], row["treatment"]) for row in rows] == [
+        (each["field"], each["subject_kind"], each["treatment"]) for each in items
+    ]
+    assert {each["tier"] for each in items} == {"public"}
+
+
+def test_what_is_no_version_is_not_there(open_city: Server) -> None:
+    """A number that was never in force, and what is no number, are one 404; an unknown dataset or tier is refused with its place."""
+    for path in ("/v1/policies/2/matrix", "/v1/policies/01/matrix", "/v1/policies/active/matrix", "/v1/policies/1/diff/7"):
+        answer = open_city.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), path
+    for query, place in (("dataset=nobody", "dataset"), ("tier=admin", "tier")):
+        answer = open_city.get(f"/v1/policies/1/matrix?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (400, place)
+
+
+def test_a_change_of_policy_is_told(fresh_city: City) -> None:
+    """A field that the public newly sees is a widened cell from one version to the next and a narrowed one back; nobody is named."""
+    shown = b'field.effective_until = { treatment = "drop" }'
+    fresh_city.run(lambda services: bent(services, shown, b""))
+    with served(fresh_city) as server:
+        items = server.get("/v1/policies").json()["items"]
+        assert [(each["version"], each["state"]) for each in items] == [(2, "in_force"), (1, "past")]
+        assert items[1]["effective_until"] == items[0]["effective_from"]
+        assert "words" not in server.get("/v1/policies").text
+        there = server.get(items[0]["links"]["diff"]).json()["items"]
+        cells = {(each["field"], each["tier"], each["change"], each["before"]) for each in there if each["capability"] is None}
+        assert ("effective_until", "public", "widened", "drop") in cells
+        assert {each["field"] for each in there} == {"effective_until"}
+        back = server.get("/v1/policies/2/diff/1").json()["items"]
+        assert {each["change"] for each in back if each["capability"] is None} == {"narrowed"}
+        assert server.get("/v1/policies/1/diff/1").json()["items"] == []
+
+
+def test_a_field_that_is_hidden_now_is_named_by_no_version(fresh_city: City) -> None:
+    """What the version in force hides from everybody stands in no matrix and no difference, older ones included."""
+    row = b"field.legal_basis = { allow"
+    fresh_city.run(lambda services: bent(services, row, b'field.legal_basis = { treatment = "drop" }\n#'))
+    with served(fresh_city) as server:
+        for path in ("/v1/policies/1/matrix", "/v1/policies/2/matrix", "/v1/policies/1/diff/2"):
+            items = server.get(f"{path}").json()["items"]
+            assert not [each for each in items if (each["dataset"], each["field"]) == ("administrative-penalties", "legal_basis")], path
+
+
+def test_the_sitemap_names_no_subject(open_city: Server) -> None:
+    """Every address of the sitemap answers, has a time, and is about datasets, lists or policies; robots are kept from the rest."""
+    robots = RobotFileParser()
+    robots.parse(open_city.get("/robots.txt").text.splitlines())
+    (address,) = robots.site_maps() or []
+    urls = defusedxml.ElementTree.fromstring(open_city.get(address).content)
+    space = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
+    found = {url.findtext(f"{space}loc"): url.findtext(f"{space}lastmod") for url in urls}
+    assert len(found) > 15
+    for loc, at in found.items():
+        assert at is not None
+        assert loc.removeprefix("http://127.0.0.1:8000").startswith(("/v1/datasets", "/v1/lists", "/v1/policies"))
+        assert open_city.get(loc).status_code == 200
+        assert robots.can_fetch("*", loc)
+    for path in ("/v1/subjects/91220502XXT00002X2", "/v1/records", "/subjects/sub_a", "/v1/suggest"):
+        assert not robots.can_fetch("*", path)
+
+
+def test_security_txt_names_who_is_told(fresh_city: City, open_city: Server) -> None:
+    """With a contact it is as RFC 9116 asks, whatever is accepted; without one it is not there."""
+    answer = open_city.get("/.well-known/security.txt", Accept="text/html")
+    assert answer.headers["content-type"].startswith("text/plain")
+    fields = dict(line.split(": ", 1) for line in answer.text.splitlines())
+    assert fields["Contact"] == "mailto:security@credit.tonghua.example"
+    assert "2026-06-01" < fields["Expires"] < "2027-06-01"
+    assert fields["Canonical"].endswith("/.well-known/security.txt")
+    lines = fresh_city.settings_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    fresh_city.settings_file.write_text("".join(line for line in lines if "security_contact" not in line), encoding="utf-8")
+    with served(fresh_city) as server:
+        assert server.get("/.well-known/security.txt").status_code == 404
