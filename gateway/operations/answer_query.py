@@ -85,9 +85,10 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
 def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None, valid_until: str) -> Answer:
     if scene.language != "zh-CN":
         body, validator = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language)), None
-    links: tuple[tuple[str, str], ...] = ()
-    if not asked.startswith("sub_") and normalise_code(asked) != asked:
-        links = (("canonical", f"{scene.origin}/v1/subjects/{normalise_code(asked)}"),)
+    name = asked if asked.startswith("sub_") else normalise_code(asked)
+    links: tuple[tuple[str, str], ...] = (("alternate", f"{scene.origin}/subjects/{name}"),)
+    if name != asked:
+        links = (("canonical", f"{scene.origin}/v1/subjects/{name}"), *links)
     # the validator of a rendering is of its stored bytes; a document made live has the same
     return answer(scene, marked(scene, body), validator=validator or scene.etag(body), valid_until=valid_until, links=links)
 

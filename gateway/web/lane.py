@@ -81,9 +81,9 @@ class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_ids", "_kept", "_lookup", "_notice", "_policies", "_second", "_services", "_soon", "_tag",
-        "_text", "_version",
-    )  # fmt: skip
+        "_cached", "_common", "_demo", "_ends", "_ids", "_kept", "_licence", "_lookup",
+        "_notice", "_origin", "_policies", "_second", "_services", "_soon", "_tag", "_text", "_version",
+    )  # fmt: skip  # fmt: skip
 
     def __init__(self, services: Services, lookup: LookUp) -> None:
         self._services = services
@@ -95,6 +95,8 @@ class PublicLane:
         self._tag = ""
         self._version = 0
         self._ends: tuple[datetime, ...] = ()
+        self._origin = services.settings.public_origin.rstrip("/").encode()
+        self._licence = b""
         self._common: list[Header] = []
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
@@ -149,6 +151,7 @@ class PublicLane:
             or (self._cached if rendered.valid_until[:19] >= self._soon else replies.public_for(max_age(now, rendered.valid_until))),
             (b"etag", etag),
             (b"dataset-version", rendered.version.encode()),
+            replies.page_link(self._origin, code.encode(), self._licence),
             (b"request-id", request_id),
         ]
         same = bool(wanted) and matches(wanted, etag)
@@ -214,8 +217,7 @@ class PublicLane:
             NO_INDEX,
             *COMMON,
         ]
-        if (licence := licence_of(forms)) is not None:
-            self._common.append(replies.link(("license", licence)))
+        self._licence = (licence_of(forms) or "").encode()
         if self._demo:
             self._common.append(replies.SAMPLE)
         self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]

@@ -203,9 +203,19 @@ def conditional(reply: Reply, wanted: bytes) -> Reply:
     return Reply(304, [field for field in reply.headers if field[0] != b"content-length"])
 
 
+_PAGE: Final = 'rel="alternate"; type="text/html"'
+
+
+def page_link(origin: bytes, code: bytes, licence: bytes) -> Header:
+    """The `Link` header field of a subject by its code, as `link` writes it: its page, and the licence if there is one."""
+    page = b"<%b/subjects/%b>; %b" % (origin, code, _PAGE.encode())
+    return (b"link", b'%b, <%b>; rel="license"' % (page, licence) if licence else page)
+
+
 def link(*targets: tuple[str, str]) -> Header:
-    """A `Link` header field of (relation, URL) pairs (RFC 8288)."""
-    return (b"link", ", ".join(f'<{url}>; rel="{relation}"' for relation, url in targets).encode("ascii"))
+    """A `Link` header field of (relation, URL) pairs (RFC 8288); an alternate is a page for people."""
+    shown = (f"<{url}>; {_PAGE}" if relation == "alternate" else f'<{url}>; rel="{relation}"' for relation, url in targets)
+    return (b"link", ", ".join(shown).encode("ascii"))
 
 
 def policy_headers(policy_version: int, policy_plan: str) -> tuple[Header, Header]:

@@ -165,6 +165,9 @@ def subjects(server: Server, count: int = 12) -> Iterator[dict[str, Any]]:
 def test_the_page_of_a_subject_says_what_the_api_says(server: Server) -> None:
     """Name, code, records with basis, period, source and marks of `/v1`; it is kept as long, and by no search engine."""
     for each in subjects(server):
+        assert server.get(f"/v1/subjects/{each['uscc']}").links["alternate"] == {
+            "url": f"http://127.0.0.1:8000/subjects/{each['uscc']}", "rel": "alternate", "type": "text/html",
+        }  # fmt: skip
         answer = server.get(f"/subjects/{each['uscc']}", accept=BROWSER)
         page = checked(answer)
         text = words(page)
