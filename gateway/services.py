@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from gateway.adapter_loading import Adapters, installed_adapters
 from gateway.core.disclosure.plans import Policies
@@ -28,6 +28,7 @@ from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
 from gateway.store.audit_seals import Sealer, watch
 from gateway.store.audit_trail import AuditTrail
+from gateway.store.bell import Bell
 from gateway.store.credentials import Credentials
 from gateway.store.kek import load_keks, old_path, take_next
 from gateway.store.replay import Replay, open_replay
@@ -192,6 +193,8 @@ class Services(Struct, frozen=True, kw_only=True):
     trail: AuditTrail
     sealer: Sealer
     doors: Doors
+    bell: Bell = field(default_factory=Bell)
+    """Wakes whoever waits for the next change."""
 
 
 def read_key(path: Path, party: str) -> OwnKey:
@@ -285,6 +288,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
         )
         trail = AuditTrail(store)
         sealer = watch(store, signers, settings.data_path / HEAD_FILE)
+        bell = Bell()
         try:
             yield Services(
                 settings=settings,
@@ -297,8 +301,10 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
                 trail=trail,
                 sealer=sealer,
                 doors=doors,
+                bell=bell,
             )
         finally:
+            await bell.close()
             await trail.close()
     finally:
         await replay.close()

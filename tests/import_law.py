@@ -85,7 +85,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "rich": ("gateway.console", "gateway.demo"),
     "httpx": ("gateway.demo", "gateway.reference_client"),
     "openpyxl": (),
-    "xlsxwriter": ("gateway.sample",),
+    "xlsxwriter": ("gateway.sample", "gateway.operations.table_files"),
+    "pyarrow": ("gateway.operations.table_files",),
+    "zstandard": ("gateway.web.replies",),
 }
 
 IMPURE = frozenset(

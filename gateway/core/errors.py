@@ -5,6 +5,7 @@
     ├── RequestError             what a caller did (api.md §5); `web/problems.py` gives each its status
     │   ├── BadRequest  UnknownParameter  RepeatedParameter  InvalidParameter  BadCursor  CursorExpired
     │   ├── UsccInvalid  BodyInvalid  PurposeMissing  CredentialsInvalid  NotPermitted
+    │   ├── TooManyRowsForFormat  IdempotencyInProgress  IdempotencyMismatch
     │   └── NotFound  MethodNotAllowed  NotAcceptable  SinceTooOld …
     ├── FileRefused              a department's file as a whole (FILE_*): found before any row is stored
     ├── RowFault                 one row or record: rejected or held, with the codes of exchange.md §8
@@ -331,6 +332,24 @@ class AuditUnavailable(RequestError):
     """What must be written down before it is shown cannot be written: no data."""
 
     code = "audit-unavailable"
+
+
+class TooManyRowsForFormat(RequestError):
+    """More rows, or bytes, than a file of this format may have."""
+
+    code = "too-many-rows-for-format"
+
+
+class IdempotencyInProgress(RequestError):
+    """The first request under this key is still running."""
+
+    code = "idempotency-in-progress"
+
+
+class IdempotencyMismatch(RequestError):
+    """The key was used with another request."""
+
+    code = "idempotency-mismatch"
 
 
 class CaseRefMissing(RequestError):

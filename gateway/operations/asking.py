@@ -10,13 +10,16 @@ from typing import Literal, Protocol
 from msgspec import Struct, structs
 
 Language = Literal["zh-CN", "en"]
-Format = Literal["json", "ndjson", "csv"]
+Format = Literal["json", "ndjson", "csv", "xlsx", "parquet", "msgpack"]
 Key = str | int | bool | None
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv; charset=utf-8"
-MEDIA_TYPES: Mapping[Format, str] = {"json": JSON, "ndjson": NDJSON, "csv": CSV}
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PARQUET = "application/vnd.apache.parquet"
+MSGPACK = "application/vnd.msgpack"
+MEDIA_TYPES: Mapping[Format, str] = {"json": JSON, "ndjson": NDJSON, "csv": CSV, "xlsx": XLSX, "parquet": PARQUET, "msgpack": MSGPACK}
 
 
 class Position(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,8 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
         "city": services.settings.city, "region": services.settings.region,
         "links": {
             "self": address, "subjects": f"{address}/subjects", "records": f"{address}/records", "lists": f"{address}/lists",
-            "changes": f"{address}/changes?since=0", "datasets": f"{address}/datasets", "openapi": f"{scene.origin}/openapi.json",
+            "changes": f"{address}/changes?since=0", "stream": f"{address}/changes/stream",
+            "changelog": f"{address}/feeds/changelog.atom", "datasets": f"{address}/datasets", "openapi": f"{scene.origin}/openapi.json",
         },
     })  # fmt: skip
 

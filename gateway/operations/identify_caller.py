@@ -59,8 +59,8 @@ class Presented(Struct, frozen=True, kw_only=True):
         return not self.authorization and not self.proofs and self.purpose is None and self.case_ref is None
 
 
-async def identify_caller(services: Services, presented: Presented) -> Caller:
-    """The caller behind what a request shows.
+async def identify_caller(services: Services, presented: Presented, *, again: bool = False) -> Caller:
+    """The caller behind what a request shows; `again`: of a request that goes on, whose proof has been believed and used.
 
     Raises CredentialRefused, NonceWanted, PurposeMissing, NotPermitted, BadRequest.
     """
@@ -82,7 +82,7 @@ async def identify_caller(services: Services, presented: Presented) -> Caller:
     if match is None:
         raise CredentialRefused("authorization-form")
     if match[1].lower() == "dpop":
-        return await _by_token(services, presented, match[2])
+        return await _by_token(services, presented, match[2], again=again)
     if presented.proofs:
         raise CredentialRefused("proof-with-bearer")
     if match[2].startswith(api_keys.PREFIX):
@@ -138,8 +138,8 @@ async def _note_use(services: Services, key: developer_keys.DeveloperKey, today:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-async def _by_token(services: Services, presented: Presented, text: str) -> Caller:
-    now, settings = services.clock(), services.settings
+async def _by_token(services: Services, presented: Presented, text: str, *, again: bool) -> Caller:
+    now = services.clock()
     held = await services.doors.credentials.token(text, now)
     if held is None or held.app is None or held.token.jkt is None or held.token.expires_at <= now:
         raise CredentialRefused("token-unknown")
@@ -148,21 +148,8 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
         raise CredentialRefused("app-suspended")
     policies = services.policies.current()
     standing = _standing(services, policies, held, now)
-    proof = check_proof(
-        presented.proofs,
-        method=presented.method,
-        url=settings.public_origin.rstrip("/") + presented.path,
-        now=now,
-        window_s=settings.dpop_window_s,
-        token=text,
-        jkt=held.token.jkt,
-        nonce_key=services.doors.nonce_key if standing.personal else None,
-    )
-    replay = services.doors.replay
-    if replay.since is not None and proof.issued_at < replay.since:
-        raise ProofRefused("proof-before-start")
-    if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
-        raise ProofRefused("proof-replayed")
+    if not again:
+        await _prove(services, presented, text, held.token.jkt, personal=standing.personal)
     purposes = standing.purposes
     if not purposes and presented.purpose is None:
         raise NotPermitted("nothing is granted to this app today", place="Purpose")
@@ -180,6 +167,28 @@ async def _by_token(services: Services, presented: Presented, text: str) -> Call
         grants=tuple(grant for grant in standing.grants if stated in grant.purposes),
         case_ref=presented.case_ref,
     )
+
+
+async def _prove(services: Services, presented: Presented, text: str, jkt: str, *, personal: bool) -> None:
+    """The proof of a request, believed once.
+
+    Raises ProofRefused, NonceWanted.
+    """
+    now, settings, replay = services.clock(), services.settings, services.doors.replay
+    proof = check_proof(
+        presented.proofs,
+        method=presented.method,
+        url=settings.public_origin.rstrip("/") + presented.path,
+        now=now,
+        window_s=settings.dpop_window_s,
+        token=text,
+        jkt=jkt,
+        nonce_key=services.doors.nonce_key if personal else None,
+    )
+    if replay.since is not None and proof.issued_at < replay.since:
+        raise ProofRefused("proof-before-start")
+    if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
+        raise ProofRefused("proof-replayed")
 
 
 class _Standing(NamedTuple):

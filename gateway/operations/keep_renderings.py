@@ -76,6 +76,8 @@ class _Feeding:
         self._silent: list[str] = []
         self._moved: dict[str, Row] = {}
         self._seats: list[tuple[str, Seat, int]] = []
+        self.told_at: dict[str, str] = {}
+        """When each record was told of, as its item says."""
 
     def come(self, record_id: str, cause: Cause, made: Shown | ToBeTold) -> None:
         """A record is shown for the first time."""
@@ -125,6 +127,7 @@ class _Feeding:
             return {}
         head = await feed.head(tx, self._plan_set)
         seqs = dict.fromkeys(self._silent, head.seq)
+        self.told_at = dict.fromkeys(self._silent, head.at)
         if not self._items:
             return seqs
         at = head.at
@@ -134,6 +137,7 @@ class _Feeding:
             at = max(at, cause.at or self._now)  # a later number never has an earlier time
             rows.append((seq, op, at, record_id, made.dataset, made.category, made.list, None, changed))
             seqs[record_id] = seq
+            self.told_at[record_id] = at
         await feed.add(tx, self._plan_set, rows)
         return seqs
 
@@ -165,12 +169,13 @@ async def _keep_public(
         before = held.get(record_id)
         seq = numbers.get(record_id) or int(before.seq if before is not None else 0)
         numbers[record_id] = seq
-        rows.append(_rendered(record_id, made, form, origin, seq, seq if before is None else before.added_seq))
+        told_at = feeding.told_at.get(record_id) or (before.told_at if before is not None else "")
+        rows.append(_rendered(record_id, made, form, origin, seq, seq if before is None else before.added_seq, told_at))
     await renderings.replace_records(tx, list(held), rows)
     return numbers
 
 
-def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int) -> tuple[Any, ...]:
+def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int, told_at: str) -> tuple[Any, ...]:
     """A row of RECORD_COLUMNS."""
 
     def whole(head: bytes) -> bytes:
@@ -179,8 +184,8 @@ def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, a
     version = form.version
     return (
         record_id, made.subject_id, made.dataset, made.category, made.list, made.kind == "legal", made.version_seq, form.tag,
-        made.valid_from, made.valid_until, seq, added_seq, made.digest, made.amended, made.corrected, made.received_at, made.region,
-        made.source, made.severity, made.decision_date or "", made.published_from or "", made.listed_on or "", made.marks,
+        made.valid_from, made.valid_until, seq, added_seq, told_at, made.digest, made.amended, made.corrected, made.received_at,
+        made.region, made.source, made.severity, made.decision_date or "", made.published_from or "", made.listed_on or "", made.marks,
         whole(made.body), None if made.listing is None else whole(made.listing),
         Table.joined(made.flat, seq, version),
         None if made.listing_flat is None else Table.joined(made.listing_flat, seq, version),

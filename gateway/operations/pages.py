@@ -1,4 +1,4 @@
-"""A list as it leaves: one page or all rows, in JSON, NDJSON or CSV, with equal rows in each (api.md §1.1–§1.3).
+"""A list as it leaves: a page or all rows, in JSON, NDJSON, CSV, XLSX, Parquet or MessagePack, with equal rows in each (api.md §1.1–§1.3).
 
 Rules: the same URL gives the same rows, order and fields in every format. The state of a walk (its dataset version) is sealed into
 its cursors, so it is one state from first page to last. An export streams in flat memory; a failure in it breaks off, so that half
@@ -6,18 +6,24 @@ a file never ends like a whole one. This room must not choose rows.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
 from gateway.core.disclosure.query import Query
 from gateway.core.errors import ErrorItem, InvalidParameter
 from gateway.core.publication import flat
+from gateway.core.publication.columns import Column, typed
 from gateway.core.publication.documents import localise
+from gateway.core.publication.documents import notice as sample_notice
 from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
-from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Position, Tally
+from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position, Tally
 from gateway.operations.pinned import while_permitted
+from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of
 
 Document = dict[str, Any]
 
@@ -26,6 +32,10 @@ OWN_PARAMETERS = frozenset({"count", "facet", "shape", "trailer"})
 DEFAULT_LIMIT = 20
 COUNT_STOP = 100_000
 _ALWAYS = ("id", "marks")
+_TABLES: Final[frozenset[Format]] = frozenset({"xlsx", "parquet"})
+FILES: Final[frozenset[Format]] = _TABLES | {"msgpack"}
+"""Formats of which the whole is made before its first byte leaves."""
+_PACKED: Final = msgspec.msgpack.Encoder()
 
 
 class Form(Struct, frozen=True, kw_only=True):
@@ -160,7 +170,25 @@ def page_answer(
     here = ask.pages.position(plan)
     links = [(relation, url) for relation, url in (("next", next_url), ("prev", prev_url)) if url is not None]
     links.append(("first", own))
-    if ask.format == "csv":
+    tail = {
+        "next": next_url,
+        "prev": prev_url,
+        "self": own if here is None else ask.pages.url(plan, here),
+        "count": count,
+        "facets": facets,
+        "as_of": instant_of_version(version),
+        "dataset_version": version,
+        "policy_version": scene.forms.version,
+        "notice": notice_of(scene, notice),
+    }
+    validator = None
+    if ask.format in _TABLES:  # made on its way out: what it will hold is named by what it is made of
+        body = b""
+        state = (scene.caller.plan_set, ask.format, ask.language, version, *form.columns)
+        validator = scene.etag(b"table", *(part.encode() for part in state), *items)
+    elif ask.format == "msgpack":
+        body = _PACKED.encode({"items": [shaped_document(scene, form, DOCUMENT.decode(item)) for item in items], **tail})
+    elif ask.format == "csv":
         body = (flat.BOM if ask.excel else b"") + flat.line(form.columns)
         body += b"".join(csv_line(scene, form, item, excel=ask.excel) for item in items)
     elif ask.format == "ndjson":
@@ -168,28 +196,77 @@ def page_answer(
         if form.trailer:
             body += ENCODER.encode({"_end": {"rows": len(items), "dataset_version": version}}) + b"\n"
     else:
-        tail = ENCODER.encode(
-            {
-                "next": next_url,
-                "prev": prev_url,
-                "self": own if here is None else ask.pages.url(plan, here),
-                "count": count,
-                "facets": facets,
-                "as_of": instant_of_version(version),
-                "dataset_version": version,
-                "policy_version": scene.forms.version,
-                "notice": notice_of(scene, notice),
-            }
-        )
-        body = b'{"items":[' + b",".join([shaped(scene, form, item) for item in items]) + b"]," + tail[1:]
-    return answer(
+        body = b'{"items":[' + b",".join([shaped(scene, form, item) for item in items]) + b"]," + ENCODER.encode(tail)[1:]
+    made = answer(
         scene,
         body,
+        validator=validator,
         dataset_version=version,
         links=tuple(links),
         rows=len(items),
         media_type=MEDIA_TYPES[ask.format],
+        file_name=f"page-{version}.{ask.format}" if ask.format in _TABLES else None,
         datasets=datasets,
+    )
+    if ask.format not in _TABLES:
+        return made
+    return structs.replace(made, stream=_table(scene, ask, form, _at_once(items), version=version, title="page", datasets=datasets))
+
+
+async def _at_once(items: Sequence[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    yield items
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+
+def _typed(scene: Scene, form: Form, datasets: tuple[str, ...] | None) -> tuple[Column, ...]:
+    """The flat columns with their types, for rows of these datasets (None: subjects, of all)."""
+    key = ("typed", form.columns, datasets)
+    known: tuple[Column, ...] | None = scene.forms.remembered.get(key)
+    if known is None:
+        chosen = [name for name in scene.forms.plan_sets if datasets is None or name in datasets]
+        if scene.forms.reaches:
+            sets = [reach.plan_set for name in chosen for reach in scene.forms.reaches[name]]
+        else:
+            sets = [scene.forms.plan_sets[name] for name in chosen]
+        known = scene.forms.remembered[key] = typed(form.columns, sets)
+    return known
+
+
+def _table(
+    scene: Scene,
+    ask: Ask,
+    form: Form,
+    steps: AsyncIterator[Sequence[bytes]],
+    *,
+    version: str,
+    title: str,
+    datasets: tuple[str, ...] | None,
+) -> AsyncIterator[bytes]:
+    """Rows as XLSX or Parquet."""
+    made_at = instant_of_version(version)
+    about = About(
+        title=title,
+        versions={"dataset_version": version, "policy_version": str(scene.forms.version)}
+        | ({"notice": sample_notice(scene.language)["text"]} if scene.services.settings.demo else {}),
+        made_at=None if made_at is None else datetime.fromisoformat(made_at),
+    )
+    columns = _typed(scene, form, datasets)
+    kind = XlsxFile if ask.format == "xlsx" else ParquetFile
+    return _filed(scene, structs.replace(form, flat=True), lambda path: kind(path, columns, about), steps)
+
+
+def _filed(
+    scene: Scene, form: Form, make: Callable[[Path], TableFile], steps: AsyncIterator[Sequence[bytes]]
+) -> AsyncIterator[bytes]:
+    """A file of these rows; each is shaped off the loop, on its way into it."""
+    return file_of(
+        make,
+        lambda step: [shaped_document(scene, form, DOCUMENT.decode(body)) for body in step],
+        while_permitted(scene, steps),
+        scene.services.settings.data_path,
+        personal=scene.no_store,
     )
 
 
@@ -213,8 +290,14 @@ def export_answer(
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)
     tally = Tally()
-    parts = _stream(scene, ask, form, steps, tally, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
-    extension = "excel.csv" if ask.excel else ask.format
+    if ask.format in _TABLES:
+        parts = _table(scene, ask, form, _counted(steps, tally), version=version, title=name, datasets=datasets)
+    elif ask.format == "msgpack":
+        tail = _tail(scene, version, own, notice)
+        parts = _filed(scene, form, lambda path: MsgpackFile(path, lambda _: tail), _counted(steps, tally))
+    else:
+        parts = _stream(scene, ask, form, steps, tally, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
+    extension = "excel.csv" if ask.excel and ask.format == "csv" else ask.format
     state = (scene.forms.tag, scene.caller.plan_set, version, scene.now_text[:10], own, ask.format, str(ask.excel), ask.language)
     return answer(
         scene,
@@ -261,20 +344,28 @@ async def _stream(
         if step:
             yield (b"," if tally.rows else b"") + b",".join(step if ready else [shaped(scene, form, body) for body in step])
             tally.rows += len(step)
-    tail = ENCODER.encode(
-        {
-            "next": None,
-            "prev": None,
-            "self": own,
-            "count": None,
-            "facets": None,
-            "as_of": instant_of_version(version),
-            "dataset_version": version,
-            "policy_version": scene.forms.version,
-            "notice": notice_of(scene, notice),
-        }
-    )
-    yield b"]," + tail[1:]
+    yield b"]," + ENCODER.encode(_tail(scene, version, own, notice))[1:]
+
+
+def _tail(scene: Scene, version: str, own: str, notice: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What stands beside the rows of an export."""
+    return {
+        "next": None,
+        "prev": None,
+        "self": own,
+        "count": None,
+        "facets": None,
+        "as_of": instant_of_version(version),
+        "dataset_version": version,
+        "policy_version": scene.forms.version,
+        "notice": notice_of(scene, notice),
+    }
+
+
+async def _counted(steps: AsyncIterator[Sequence[bytes]], tally: Tally) -> AsyncIterator[Sequence[bytes]]:
+    async for step in steps:
+        tally.rows += len(step)
+        yield step
 
 
 # --- facets -----------------------------------------------------------------------------------------------------------

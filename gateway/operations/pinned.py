@@ -8,7 +8,7 @@ answer, one plan set. This story must not choose rows.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from gateway.core.disclosure.effect import PLAN_AREAS, Effect, effect
 from gateway.core.disclosure.plans import Policies
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-async def while_permitted(scene: Scene, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+Part = TypeVar("Part")
+
+
+async def while_permitted(scene: Scene, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
     """The same parts, as long as no policy came into force that hides something of them.
 
     Raises Unavailable or PolicyExpired, which before the first byte is a problem and after it a torn connection.
     """
-    async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
+    async with aclosing(cast("AsyncGenerator[Part, None]", parts)) as made:
         async for part in made:
             policies = await scene.services.policies.fresh()
             if policies.version != scene.policies.version and await hides(

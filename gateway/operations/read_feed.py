@@ -8,8 +8,8 @@ is an `add` to it, one that left a `del`. Where a feed has only begun there is l
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 from msgspec import structs
@@ -25,15 +25,18 @@ from gateway.operations.pages import invalid
 from gateway.operations.record_access import record_feed
 from gateway.services import Services
 from gateway.store import feed
+from gateway.store.bell import State, heads
 from gateway.store.feed import Item
 
 LIMIT = 100
 MAX_LIMIT = 1000
 MAX_WAIT_S = 30
-LOOK_S = 0.25
-"""How often a waiting request looks."""
-_FILTERS = ("list", "dataset", "kind")
-_KNOWN = frozenset({"since", "limit", "wait", *_FILTERS})
+MAX_SEQ = 10**15
+FILTERS = ("list", "dataset", "kind")
+_KNOWN = frozenset({"since", "limit", "wait", *FILTERS})
+
+Filters: TypeAlias = Mapping[str, tuple[str, ...]]
+"""What a reader wants to hear of, by parameter; empty: of everything."""
 
 
 async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
@@ -42,30 +45,39 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     Raises InvalidParameter, UnknownParameter, NotPermitted for a tier without a sequence of changes, SinceTooOld with the URL of the
     present state.
     """
-    unknown = [name for name in ask.params if name not in _KNOWN]
-    if unknown:
-        raise UnknownParameter("未知参数", errors=tuple(ErrorItem("unknown", "未知参数", parameter=name) for name in unknown[:1]))
-    since = _number(ask, "since", None, 0, 10**15)
-    limit = _number(ask, "limit", LIMIT, 1, MAX_LIMIT)
-    wait = _number(ask, "wait", 0, 0, MAX_WAIT_S)
-    filters = {name: _values(ask, name) for name in _FILTERS}
+    filters = filters_of(ask, _KNOWN)
+    since = number(ask, "since", None, 0, MAX_SEQ)
+    limit = number(ask, "limit", LIMIT, 1, MAX_LIMIT)
+    wait = number(ask, "wait", 0, 0, MAX_WAIT_S)
+    state = await heads(services.store.reads)
     scene = await begin(services, caller, ask.language)
     if not scene.forms.fed:
         raise NotPermitted
-    refuse_ended(scene, _about(scene, filters))
+    refuse_ended(scene, about(scene, filters))
     if since > scene.head.seq:
         raise invalid("since", "超出当前位置")
     floor = await feed.floor(services.store.reads, scene.forms.name)
     if 0 < since < floor:
-        raise SinceTooOld("此位置已不再保留", next_url=_snapshot(scene, filters))
-    found = await _after(scene, since, limit + 1, filters)
+        raise SinceTooOld("此位置已不再保留", next_url=snapshot_url(scene, filters))
+    found = await after(scene, since, limit + 1, filters)
     if not found and wait:
-        scene, found = await _wait(scene, since, limit + 1, filters, wait)
+        scene, found = await _wait(scene, state, since, limit + 1, filters, wait)
     await record_feed(scene, min(len(found), limit))
     return _answer(scene, ask, since, limit, found, filters, waited=wait > 0)
 
 
-def _about(scene: Scene, filters: Mapping[str, tuple[str, ...]]) -> list[str]:
+def filters_of(ask: Ask, known: Collection[str]) -> Filters:
+    """The filters of a request that takes just these parameters.
+
+    Raises UnknownParameter, InvalidParameter.
+    """
+    unknown = [name for name in ask.params if name not in known]
+    if unknown:
+        raise UnknownParameter("未知参数", errors=tuple(ErrorItem("unknown", "未知参数", parameter=name) for name in unknown[:1]))
+    return {name: _values(ask, name) for name in FILTERS}
+
+
+def about(scene: Scene, filters: Filters) -> list[str]:
     """The datasets whose changes are asked for."""
     held = scene.policies.catalogue.datasets
     lists = {each.dataset for name, each in scene.policies.catalogue.lists.items() if name in filters["list"]}
@@ -78,7 +90,8 @@ def _about(scene: Scene, filters: Mapping[str, tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _number(ask: Ask, name: str, default: int | None, low: int, high: int) -> int:
+def number(ask: Ask, name: str, default: int | None, low: int, high: int) -> int:
+    """A parameter that is a whole number; without a default it must be there. Raises InvalidParameter."""
     text = ask.params.get(name)
     if text is None:
         if default is None:
@@ -99,7 +112,7 @@ def _values(ask: Ask, name: str) -> tuple[str, ...]:
     return values
 
 
-async def _after(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
+async def after(scene: Scene, since: int, limit: int, filters: Filters) -> list[Item]:
     """The next items that the caller may know of; what names only fields that its own plans hide is left out."""
     found: list[Item] = []
     while True:
@@ -127,7 +140,7 @@ _MARKED = frozenset({"marks"})
 """What changes with any other field: alone it would tell of a hidden one."""
 
 
-async def _items(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]]) -> list[Item]:
+async def _items(scene: Scene, since: int, limit: int, filters: Filters) -> list[Item]:
     return await feed.items(
         scene.services.store.reads,
         scene.forms.name,
@@ -140,24 +153,26 @@ async def _items(scene: Scene, since: int, limit: int, filters: dict[str, tuple[
     )
 
 
-async def _wait(scene: Scene, since: int, limit: int, filters: dict[str, tuple[str, ...]], wait: int) -> tuple[Scene, list[Item]]:
-    """Look again until something visible happens or the time is up; the plan is looked up again each time."""
-    loop = asyncio.get_running_loop()
+async def _wait(scene: Scene, state: State, since: int, limit: int, filters: Filters, wait: int) -> tuple[Scene, list[Item]]:
+    """Look again at every change until something visible has happened or the time is up; the plan is looked up again each time."""
+    services, loop = scene.services, asyncio.get_running_loop()
     deadline = loop.time() + wait
     looked = scene.head.seq
     while (left := deadline - loop.time()) > 0:
-        await asyncio.sleep(min(LOOK_S, left))
-        scene = await begin(scene.services, scene.caller, scene.language)
-        refuse_ended(scene, _about(scene, filters))
+        await services.bell.changed(services.store.reads, state, left)
+        state = await heads(services.store.reads)
+        scene = await begin(services, scene.caller, scene.language)
+        refuse_ended(scene, about(scene, filters))
         if scene.head.seq > looked:
             looked = scene.head.seq
-            found = await _after(scene, since, limit, filters)
+            found = await after(scene, since, limit, filters)
             if found:
                 return scene, found
     return scene, []
 
 
-def _item(scene: Scene, item: Item) -> dict[str, Any]:
+def item_document(scene: Scene, item: Item) -> dict[str, Any]:
+    """An item as it is told."""
     document: dict[str, Any] = {"seq": item.seq, "op": item.op, "at": item.at}
     if item.op == "policy":
         document["policy_version"] = int(item.fields_changed or 0)
@@ -177,7 +192,7 @@ def _item(scene: Scene, item: Item) -> dict[str, Any]:
 
 
 def _answer(
-    scene: Scene, ask: Ask, since: int, limit: int, found: list[Item], filters: dict[str, tuple[str, ...]], *, waited: bool
+    scene: Scene, ask: Ask, since: int, limit: int, found: list[Item], filters: Filters, *, waited: bool
 ) -> Answer:
     more = len(found) > limit
     found = found[:limit]
@@ -187,14 +202,14 @@ def _answer(
         parameters["limit"] = ask.params["limit"]
     next_url = f"{scene.origin}/v1/changes?{urlencode({'since': str(next_since), **parameters})}"
     document = {
-        "items": [_item(scene, item) for item in found], "next_since": next_since, "more": more, "next": next_url,
+        "items": [item_document(scene, item) for item in found], "next_since": next_since, "more": more, "next": next_url,
         "dataset_version": scene.head.version, "policy_version": scene.forms.version,
     }  # fmt: skip
     made = answer(scene, marked(scene, ENCODER.encode(document)), valid_until=FOREVER, links=(("next", next_url),), rows=len(found))
     return made.unstored() if waited else made
 
 
-def _snapshot(scene: Scene, filters: dict[str, tuple[str, ...]]) -> str:
+def snapshot_url(scene: Scene, filters: Filters) -> str:
     """The present state, from which one begins again."""
     if len(filters["list"]) == 1:
         return f"{scene.origin}/v1/lists/{filters['list'][0]}/listings?limit=all"

@@ -127,14 +127,18 @@ async def _export(
     links: tuple[tuple[str, str], ...] = ()
     if ask.format == "csv" and len(chosen) == 1 and not (ask.excel or form.fields or plan.listing):  # the very columns that are described
         links = (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
-    as_rendered = isinstance(source, walking.Rendered) and not plan.sorting and scene.language == "zh-CN"
+    in_order = isinstance(source, walking.Rendered) and not plan.sorting
+    as_rendered = in_order and scene.language == "zh-CN"
     csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
     kinds = _kinds(plan.conditions)
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
-    if as_rendered and (csv_ready or (ask.format != "csv" and form.plain)):
+    if as_rendered and ask.format not in pages.FILES and (csv_ready or (ask.format != "csv" and form.plain)):
         rendered = _rendered_steps(scene, plan, csv=csv_ready)
         return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen), links=links)
+    if in_order and ask.format in pages.FILES:  # each row is shaped on its way into the file
+        rendered = _rendered_steps(scene, plan, csv=False)
+        return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen))
     steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)

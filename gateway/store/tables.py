@@ -503,6 +503,20 @@ used_ids = Table(
 )
 """Ids of assertions and proofs that were used once, until none could be believed any more; only with `replay_url = "database"`."""
 
+answered = Table(
+    "answered", metadata,
+    Column("digest", String(64), primary_key=True),    # SHA-256 of caller and `Idempotency-Key`
+    Column("request", String(64), nullable=False),     # SHA-256 of what was asked under it
+    Column("turn", String(32), nullable=False),        # of whoever runs it: random
+    Column("lease", String(32), nullable=False),       # until when the runner is believed to be at work
+    Column("until", String(32), nullable=False, index=True),
+    Column("status", Integer),                         # null = still running
+    Column("headers", LargeBinary),                    # JSON [[name, value]]
+    Column("body", LargeBinary),
+    sqlite_with_rowid=False,
+)
+"""First answers to requests under an `Idempotency-Key`, for a day."""
+
 # --- the public read model: renderings of the door, never another door -------------------------------------------------
 
 rendered_subjects = Table(
@@ -535,6 +549,7 @@ rendered_records = Table(
     Column("valid_until", String(32), nullable=False),  # '9999-12-31T00:00:00Z' = no end
     Column("seq", Seq, nullable=False),
     Column("added_seq", Seq, nullable=False),        # of its `add`: rows that came later stay out of a walk
+    Column("told_at", String(32), nullable=False),   # when its latest change was told, as the public feed says
     Column("digest", LargeBinary, nullable=False),   # keyed digest of what is told, without seq, policy version, receipt and correction
     Column("amended", String(32)),                   # latest amendment of the record that the reader has seen, visible or not
     Column("corrected", String(32)),                 # latest amendment that changed what the public sees: its mark
@@ -552,6 +567,8 @@ rendered_records = Table(
     Column("listing_flat", LargeBinary),             # CSV line of the listing in its list's columns
     Index("ix_rendered_records_dataset_record_id", "dataset", "record_id"),
     Index("ix_rendered_records_list_record_id", "list", "record_id",
+          sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
+    Index("ix_rendered_records_list_seq", "list", "seq",
           sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
     Index("ix_rendered_records_valid_until", "valid_until",
           sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),

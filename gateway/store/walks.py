@@ -52,7 +52,7 @@ def fresh(*, probe: bool = False) -> sa.ColumnElement[bool]:
     )
 
 
-def _fresh_flag(probe: bool) -> sa.ColumnElement[int]:
+def fresh_flag(probe: bool) -> sa.ColumnElement[int]:
     """1 when the rendering may be shown as it stands."""
     return sa.case((fresh(probe=probe), 1), else_=0).label("fresh")
 
@@ -65,7 +65,7 @@ def _page(shape: Shape) -> sa.Select[Any]:
     keys.append((_d.record_id, False))
     statement = sa.select(
         _d.record_id,
-        _fresh_flag(shape.probe),
+        fresh_flag(shape.probe),
         _d[shape.payload].label("payload"),
         _d.seq,
         *(column.label(f"k{n}") for n, (column, _) in enumerate(keys)),
@@ -141,7 +141,7 @@ def export(
 
 @lru_cache(maxsize=256)
 def _count(conditions: tuple[tuple[Column, Op, int], ...], group: str | None) -> sa.Select[Any]:
-    true = sa.func.sum(_fresh_flag(False)).label("n")
+    true = sa.func.sum(fresh_flag(False)).label("n")
     statement = sa.select(true) if group is None else sa.select(_d[group].label("value"), true).group_by(_d[group])
     for place, (column, op, count) in enumerate(conditions):
         statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))

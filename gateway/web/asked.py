@@ -24,12 +24,12 @@ from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
 from gateway.web.limits import Charge, enter
-from gateway.web.negotiation import CSV, JSON, NDJSON, Language, language_of, media_type_of
+from gateway.web.negotiation import CSV, JSON, MSGPACK, NDJSON, PARQUET, XLSX, Language, language_of, media_type_of
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header, Reply, compressed, conditional, data_headers
 
 _SCOPED: Mapping[str, str] = {tag: scope for scope, tag in SCOPES.items()}
-_FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv"}
+_FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv", XLSX: "xlsx", PARQUET: "parquet", MSGPACK: "msgpack"}
 
 _READ = frozenset({
     b"accept", b"accept-language", b"accept-encoding", b"if-none-match", b"if-modified-since", b"range", b"if-range",
@@ -216,6 +216,8 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
     Raises RequestError of all kinds, Refusal for a format that does not exist here.
     """
     asked = Asked(request)
+    if described.deprecated is not None:
+        asked.scope["state"]["also"] = described.deprecated.fields(asked.house.origin)
     if not any_code:
         for piece in request.scope["path"].split("/"):
             parameters.refuse_citizen_number(piece)

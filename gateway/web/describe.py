@@ -7,6 +7,8 @@ fields, where the planner knows the names of the caller's plan. Every operation 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -16,8 +18,8 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from gateway.operations.asking import Format
-from gateway.web.negotiation import CSV, JSON, NDJSON
-from gateway.web.replies import Reply
+from gateway.web.negotiation import CSV, JSON, MSGPACK, NDJSON, PARQUET, XLSX
+from gateway.web.replies import Header, Reply, link
 
 Schema = Mapping[str, Any]
 
@@ -31,6 +33,29 @@ class Parameter(Struct, frozen=True, kw_only=True):
     schema: Schema = MappingProxyType({"type": "string"})
     required: bool = False
     example: str | None = None
+
+
+class Deprecation(Struct, frozen=True, kw_only=True):
+    """That an operation will go: told on every answer of it (RFC 9745, RFC 8594) and in the document."""
+
+    since: datetime
+    sunset: datetime
+    """Not before six months after `since` (api.md §9)."""
+    about: str
+    """Where it is explained: a path of ours."""
+    successor: str | None = None
+    """The path to use instead."""
+
+    def fields(self, origin: str) -> list[Header]:
+        """The header fields that say so."""
+        links = [("deprecation", f"{origin}{self.about}"), ("sunset", f"{origin}{self.about}")]
+        if self.successor is not None:
+            links.append(("successor-version", f"{origin}{self.successor}"))
+        return [
+            (b"deprecation", b"@%d" % int(self.since.timestamp())),
+            (b"sunset", format_datetime(self.sunset.astimezone(UTC), usegmt=True).encode()),
+            link(*links),
+        ]
 
 
 class Described(Struct, frozen=True, kw_only=True, dict=True):
@@ -67,6 +92,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     """Shape of the JSON body that a POST takes."""
     form: Schema | None = None
     """Of the form that a POST takes; its refusals are told in the words of RFC 6749."""
+    deprecated: Deprecation | None = None
+    """When it will go, and where to go instead."""
     example: Any
     """The answer to the example parameters, shortened."""
 
@@ -76,8 +103,10 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
         return frozenset(parameter.name for parameter in self.takes if parameter.where == "query")
 
 
-TABLE_MEDIA: Final = (JSON, NDJSON, CSV)
-SUFFIXES: Final[Mapping[str, Format]] = {".json": "json", ".ndjson": "ndjson", ".csv": "csv"}
+TABLE_MEDIA: Final = (JSON, NDJSON, CSV, XLSX, PARQUET, MSGPACK)
+SUFFIXES: Final[Mapping[str, Format]] = {
+    ".json": "json", ".ndjson": "ndjson", ".csv": "csv", ".xlsx": "xlsx", ".parquet": "parquet", ".msgpack": "msgpack",
+}  # fmt: skip
 
 Handler = Callable[..., Awaitable[Reply]]
 
@@ -102,4 +131,4 @@ def posted(template: str, described: Described, *, most: int | None = None) -> C
 
 AnyRequest = Request[Any, Any, Any]
 
-__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Described", "Handler", "Parameter", "Reply", "path", "posted"]
+__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Deprecation", "Described", "Handler", "Parameter", "Reply", "path", "posted"]

@@ -32,8 +32,8 @@ MAX_URI: Final = 8192
 MAX_HEADERS: Final = 16_384
 PREFLIGHT_AGE: Final = "86400"
 _ALLOWED_HEADERS: Final = (
-    "Accept, Accept-Language, Authorization, Case-Ref, Content-Type, DPoP, If-Modified-Since, If-None-Match, If-Range, "
-    "Purpose, Range, traceparent"
+    "Accept, Accept-Language, Authorization, Cache-Control, Case-Ref, Content-Type, DPoP, Idempotency-Key, If-Match, If-Modified-Since, "
+    "If-None-Match, If-Range, Last-Event-ID, Officer, Purpose, Range, traceparent"
 )
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
@@ -194,7 +194,7 @@ class FrontDoor:
             nonlocal seen, size
             if message["type"] == "http.response.start":
                 seen = message["status"]
-                message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id)]
+                message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id), *state.get("also", ())]
                 if counted:
                     message["headers"] += await self._settled(scope, method, seen)
             elif message["type"] == "http.response.body":

@@ -24,7 +24,7 @@ from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
 from gateway.web.edge import MAX_HEADERS, request_ids
-from gateway.web.negotiation import JSON, accepts_coding, language_of, media_type_of
+from gateway.web.negotiation import JSON, coding_of, language_of, media_type_of
 from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, matches
 
 PREFIX: Final = "/v1/subjects/"
@@ -141,7 +141,7 @@ class PublicLane:
         body = rendered.body or b""
         if self._demo:
             body = with_notice(body, self._notice)
-        if len(body) >= MIN_COMPRESSED and coding and accepts_coding(coding, "gzip"):
+        if len(body) >= MIN_COMPRESSED and coding and coding_of(coding) is not None:
             return 0
         etag = b'W/"%b"' % rendered.etag.encode()
         request_id = next(self._ids)

@@ -34,6 +34,8 @@ FAILURES: Final = Quota(name="failures", q=60, w=60)
 ALARM_EVERY_S: Final = 60.0
 EXPORTS: Final = 1
 """Exports that one caller may run at a time (api.md §2.2)."""
+STREAMS: Final = 2
+"""Streams of events that one caller may hold open at a time."""
 
 _UNRULED: Final = (Quota(name="burst", q=60, w=60), Quota(name="day", q=5000, w=DAY))
 RANGES: Final = "/v1/range/"
@@ -131,6 +133,7 @@ class Limiter:
         self._held = Remembered(table)
         self._failed = Remembered(table)
         self._exports: dict[str, int] = {}
+        self._streams: dict[str, int] = {}
         self._known: Policies | None = None
         self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
         self._classes: dict[tuple[str, str], str] = {}
@@ -332,6 +335,30 @@ class Limiter:
                 self._exports[charge.key] = left
             else:
                 del self._exports[charge.key]
+
+    # --- streams -------------------------------------------------------------------------------------------------------
+
+    def begin_stream(self, charge: Charge) -> None:
+        """Take one of the caller's places for a stream.
+
+        Raises Refusal `too-many-streams` while it holds them all.
+        """
+        held = self._streams.get(charge.key, 0)
+        if held >= STREAMS * self._factor:
+            raise Refusal("too-many-streams", headers={"Retry-After": "5"})
+        self._streams[charge.key] = held + 1
+
+    def end_stream(self, charge: Charge) -> None:
+        """Give the place back."""
+        left = self._streams[charge.key] - 1
+        if left:
+            self._streams[charge.key] = left
+        else:
+            del self._streams[charge.key]
+
+    async def stood(self, charge: Charge) -> None:
+        """A stream has stood open for one more of the times that are paid for."""
+        await self._take(charge, FIFTHS, owed=True)
 
     # --- what is said of it --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 Language = Literal["zh-CN", "en"]
+Coding = Literal["zstd", "gzip"]
 LANGUAGES: tuple[Language, ...] = ("zh-CN", "en")
 
 _BY_PRIMARY: dict[str, Language] = {"zh": "zh-CN", "en": "en"}
@@ -16,6 +17,12 @@ _BY_PRIMARY: dict[str, Language] = {"zh": "zh-CN", "en": "en"}
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PARQUET = "application/vnd.apache.parquet"
+MSGPACK = "application/vnd.msgpack"
+EVENTS = "text/event-stream"
+ATOM = "application/atom+xml"
+JSON_FEED = "application/feed+json"
 PROBLEM = "application/problem+json"
 HTML = "text/html"
 YAML = "application/yaml"
@@ -89,6 +96,20 @@ def accepts_coding(field: bytes, coding: str) -> bool:
     """Whether an `Accept-Encoding` field allows a content coding; `gzip;q=0` is a no."""
     weights = dict(_weighted(field))
     return weights.get(coding, weights.get("*", 0.0)) > 0.0
+
+
+CODINGS: tuple[Coding, ...] = ("zstd", "gzip")
+"""What we compress with, the better one first."""
+
+
+@lru_cache(1024)
+def coding_of(field: bytes) -> Coding | None:
+    """The content coding that an `Accept-Encoding` field wants most; None: as it is."""
+    weights = dict(_weighted(field))
+    anything = weights.get("*", 0.0)
+    best = max(CODINGS, key=lambda coding: weights.get(coding, anything))
+    wanted = weights.get(best, anything)
+    return best if wanted > 0.0 and wanted >= weights.get("identity", 0.0) else None
 
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

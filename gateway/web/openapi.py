@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway import __version__
 from gateway.web.describe import Described, Parameter, Schema
-from gateway.web.negotiation import CSV, JSON, NDJSON, PROBLEM
+from gateway.web.negotiation import CSV, JSON, MSGPACK, NDJSON, PARQUET, PROBLEM, XLSX
 from gateway.web.problems import KINDS, Problem, ProblemKind
 
 COMMON_PROBLEMS: Final = (
@@ -51,6 +51,15 @@ _OAUTH_ERROR: Final[Mapping[str, Any]] = {
     },
 }
 _SPARSE: Final = "SparseRow"
+_CSV_WORDS: Final = (
+    "RFC 4180, UTF-8, CRLF, one header line; an empty cell is null. A reader that guesses types takes codes for numbers: "
+    "with pandas, read_csv(url, dtype=str, keep_default_na=False, na_values=['']) keeps every value as it is; Parquet has types."
+)
+_BINARY: Final[Mapping[str, str]] = {
+    XLSX: "One sheet, one header line: codes are text cells, dates dates, decimals numbers up to 15 digits.",
+    PARQUET: "zstd; date32, timestamp UTC, decimal128, int64, bool and string as the dictionary says; versions in the file's metadata.",
+    MSGPACK: "The JSON value in MessagePack, with the same keys.",
+}
 _REFERENCE: Final = "#/components/schemas/{name}"
 _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     "ETag": ("弱校验值", 'W/"…", a keyed hash of state, day, plan, query, format and language'),
@@ -127,7 +136,9 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
                 }
             }
         elif media == CSV:
-            content[media] = {"schema": {"type": "string", "description": "RFC 4180, UTF-8, CRLF, one header line."}}
+            content[media] = {"schema": {"type": "string", "description": _CSV_WORDS}}
+        elif media in _BINARY:
+            content[media] = {"schema": {"type": "string", "format": "binary", "description": _BINARY[media]}}
         else:
             content[media] = {"schema": {"type": "object"} if media.endswith("+json") else {"type": "string"}}
     return content
@@ -204,6 +215,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 **_request_body(described),
                 "responses": _responses(described, components),
                 **({"x-open-filters": True} if described.open_filters else {}),
+                **({"deprecated": True} if described.deprecated is not None else {}),
             }
         }
     return {

@@ -116,6 +116,9 @@ _TABLE = """
 406 not-acceptable         没有可接受的格式           Not acceptable
     没有 Accept 请求头所要的格式，可用的格式见 acceptable。
     None of the formats asked for exists here; see acceptable.
+409 idempotency-in-progress 同键请求仍在处理          Request in progress
+    使用同一 Idempotency-Key 的请求尚未结束；请稍后重试。
+    The first request under this Idempotency-Key is still running; try again later.
 409 conflict               状态冲突                   Conflict
     与当前状态冲突。
     This conflicts with the present state.
@@ -149,6 +152,12 @@ _TABLE = """
 416 range-not-satisfiable  请求范围无效               Range not satisfiable
     请求的字节范围不存在。
     There are no such bytes.
+422 idempotency-mismatch   幂等键与请求不符          Key belongs to another request
+    此 Idempotency-Key 已用于另一个请求；请换用新的键。
+    This Idempotency-Key was used with another request; take a new one.
+422 too-many-rows-for-format 行数超出格式上限         Too many rows for this format
+    行数或大小超出此格式的上限；请缩小范围，或改用 NDJSON、CSV。
+    There are more rows, or bytes, than this format can hold; narrow the query, or take NDJSON or CSV.
 422 file-refused           文件未被接收               File refused
     文件整体未被接收，没有任何一行入库；原因见 errors。
     The file was refused as a whole, no row of it was stored; see errors.

@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
+
+import zstandard
 
 from gateway.web.asgi import Receive, Scope, Send
-from gateway.web.negotiation import Language, accepts_coding
+from gateway.web.negotiation import EVENTS, PARQUET, XLSX, Coding, Language, coding_of
 
 Header = tuple[bytes, bytes]
 Chunks = AsyncIterator[bytes]
@@ -25,7 +27,7 @@ Chunks = AsyncIterator[bytes]
 
 EXPOSED: Final = (
     "Link, ETag, Location, Retry-After, RateLimit, RateLimit-Policy, Request-Cost, Request-Id, Policy-Version, Policy-Plan, "
-    "Dataset-Version, Repr-Digest, Deprecation, Sunset, DPoP-Nonce, WWW-Authenticate"
+    "Dataset-Version, Repr-Digest, Deprecation, Sunset, Idempotent-Replay, DPoP-Nonce, WWW-Authenticate"
 )
 
 COMMON: Final[tuple[Header, ...]] = (
@@ -167,13 +169,27 @@ async def _gone(receive: Receive) -> None:
 
 MIN_COMPRESSED: Final = 2048
 """Smaller bodies travel as they are: a subject's document nearly always."""
-_GZIP: Final = (b"content-encoding", b"gzip")
 _LEVEL: Final = 4
+_ZSTD_LEVEL: Final = 3
+_AS_THEY_ARE: Final = frozenset({XLSX.encode(), PARQUET.encode(), EVENTS.encode()})
+"""Media types that are compressed in themselves, or must not wait for a compressor."""
 
 
-async def _gzipped(chunks: Chunks) -> Chunks:
-    """The same stream as one gzip member; a stream that breaks leaves it without its end."""
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+class _Packer(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _packer(coding: Coding) -> _Packer:
+    if coding == "gzip":
+        return zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()
+
+
+async def _packed(chunks: Chunks, coding: Coding) -> Chunks:
+    """The same stream as one gzip member or zstd frame; a stream that breaks leaves it without its end."""
+    packer = _packer(coding)
     async with _closing(chunks):
         async for chunk in chunks:
             if packed := packer.compress(chunk):
@@ -182,15 +198,19 @@ async def _gzipped(chunks: Chunks) -> Chunks:
 
 
 def compressed(reply: Reply, wanted: bytes) -> Reply:
-    """The reply in gzip where that is wanted and worth it. A weak validator stays: it names the content, not its coding."""
-    if reply.status != 200 or not wanted or not accepts_coding(wanted, "gzip"):
+    """The reply in zstd or gzip where that is wanted and worth it. A weak validator stays: it names the content, not its coding."""
+    coding = coding_of(wanted) if reply.status == 200 and wanted else None
+    if coding is None or any(value in _AS_THEY_ARE for name, value in reply.headers if name == b"content-type"):
         return reply
+    field = (b"content-encoding", coding.encode())
     if reply.chunks is not None:
-        return Reply(200, [*reply.headers, _GZIP], chunks=_gzipped(reply.chunks))
+        return Reply(200, [*reply.headers, field], chunks=_packed(reply.chunks, coding))
     if len(reply.body) < MIN_COMPRESSED:
         return reply
-    headers = [field for field in reply.headers if field[0] != b"content-length"]
-    return Reply(200, [*headers, _GZIP], gzip.compress(reply.body, _LEVEL, mtime=0))
+    headers = [each for each in reply.headers if each[0] != b"content-length"]
+    if coding == "gzip":
+        return Reply(200, [*headers, field], gzip.compress(reply.body, _LEVEL, mtime=0))
+    return Reply(200, [*headers, field], zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(reply.body))
 
 
 def conditional(reply: Reply, wanted: bytes) -> Reply:

@@ -382,7 +382,7 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     for path in ("/v1", "/openapi.json", "/openapi.yaml", *about, *published, "/v1/policies/1/matrix.csv", "/v1/policies/1/diff/1"):
         yield Asked(path)
         yield Asked(path, "HEAD")
-    for suffix in ("", ".json", ".ndjson", ".csv"):
+    for suffix in ("", ".json", ".ndjson", ".csv", ".xlsx", ".parquet", ".msgpack"):
         yield Asked(f"/v1/records{suffix}?limit=100")
         yield Asked(f"/v1/records{suffix}?limit=all")
         yield Asked(f"/v1/subjects{suffix}?limit=100")
@@ -391,6 +391,9 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     yield Asked("/v1/records?limit=3&count=exact&facet=kind,region,dataset,source")
     yield Asked("/v1/changes?since=0&limit=1000")
     yield Asked("/v1/changes?since=5&limit=7")
+    yield Asked("/v1/changes/stream?since=5", "HEAD")
+    yield Asked("/v1/feeds/datasets.atom")
+    yield Asked("/v1/feeds/changelog.atom")
     for text in ("示例", "欧阳", "通化市示例甲号药业有限公司", "栎", "王示例"):
         yield Asked(f"/v1/subjects?q={text}")
         yield Asked(f"/v1/suggest?q={text}")
@@ -419,6 +422,9 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
         yield Asked(f"/v1/lists/{each['id']}/listings.csv?limit=all")
         yield from _of_versions(server, f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/changes?since=0&list={each['id']}")
+        yield Asked(f"/v1/feeds/{each['id']}.atom")
+        yield Asked(f"/v1/feeds/{each['id']}.json")
+        yield Asked(f"/v1/feeds/{each['id']}.atom?page=0")
     person = {"dataset": "administrative-penalties", "id_no": citizen(300), "name": "欧阳示例甲"}
     yield Asked("/v1/lookups", "POST", json.dumps(person, ensure_ascii=False))
     yield Asked("/v1/lookups", "POST", json.dumps({**person, "id_no": citizen(401)}, ensure_ascii=False))
@@ -444,7 +450,10 @@ def _of_versions(server: Server, place: str) -> Iterator[Asked]:
         yield Asked(f"{place}/deltas/P31D/latest.ndjson")
 
 
-BULK = ((".ndjson", ""), (".csv", "&excel=1"), (".json", ""), (".csv", ""), (".ndjson", "&shape=flat&trailer=1"))
+BULK = (
+    (".ndjson", ""), (".csv", "&excel=1"), (".json", ""), (".csv", ""), (".ndjson", "&shape=flat&trailer=1"), (".xlsx", ""),
+    (".parquet", ""), (".msgpack", "&shape=flat"),
+)  # fmt: skip
 EACH = 2
 """Filters, orders and facets that are tried of a dataset, and formats of its exports: over all datasets each comes up."""
 

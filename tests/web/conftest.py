@@ -45,6 +45,13 @@ def server(city: City) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def sqlite_server(sqlite_city: City) -> Iterator[Server]:
+    """A server of the sample city on SQLite, for what is no matter of the database."""
+    with served(sqlite_city) as running:
+        yield running
+
+
 @pytest.fixture
 def fresh_city(sqlite_city: City, tmp_path: Path) -> City:
     """A copy of the sample city that a test may change."""

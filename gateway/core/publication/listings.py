@@ -75,5 +75,10 @@ def list_document(listing: ListDef, *, rows: int | None, seq: int, origin: str) 
         "seq": seq,
         "range_bit": listing.range_bit,
         "authority_lookup_uri": listing.authority_lookup_uri,
-        "links": {"self": address, "listings": f"{address}/listings", "changes": f"{origin}/v1/changes?list={listing.id}&since=0"},
+        "links": {
+            "self": address,
+            "listings": f"{address}/listings",
+            "changes": f"{origin}/v1/changes?list={listing.id}&since=0",
+            "feed": f"{origin}/v1/feeds/{listing.id}.atom",
+        },
     }

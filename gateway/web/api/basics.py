@@ -21,7 +21,7 @@ from gateway.web.house import house_of
 from gateway.web.negotiation import HTML, JSON, OPENAPI, YAML, header, language_of, media_type_of
 from gateway.web.pages import STYLE_PATH
 from gateway.web.problems import Refusal
-from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PRIVATE, PROBLEMS_CACHE, Header, Reply, conditional
+from gateway.web.replies import DOCUMENT_CACHE, NO_STORE, PRIVATE, PROBLEMS_CACHE, Header, Reply, compressed, conditional
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -168,7 +168,9 @@ def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more
     language = language_of(header(scope["headers"], b"accept-language"))
     etag = house_of(request).validators.tag("document", sha256(body).hexdigest())
     headers = [(b"content-type", kind), (b"content-language", language.encode()), cache, (b"etag", etag), *more]
-    return conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
+    reply = conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
+    # as everywhere, the length of an answer to a credential tells nothing
+    return reply if header(scope["headers"], b"authorization") else compressed(reply, header(scope["headers"], b"accept-encoding"))
 
 
 @get("/docs", include_in_schema=False)

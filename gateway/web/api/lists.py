@@ -4,13 +4,17 @@ from typing import Final
 
 from litestar.params import FromPath
 
-from gateway.operations import answer_query, read_feed
+from gateway.operations import answer_query, follow_feed, read_feed
+from gateway.operations.answering import stands_under
 from gateway.web.api import shapes
 from gateway.web.api.common import CASE_REF, EXAMPLE_PAGE, LIST, PAGE_PROBLEMS, PAGING, PURPOSE, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
 from gateway.web.asked import begin, without_suffix
+from gateway.web.callers import caller_again
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
-from gateway.web.replies import Reply
+from gateway.web.event_stream import EventStream
+from gateway.web.negotiation import EVENTS, header
+from gateway.web.replies import Reply, policy_headers
 
 _LIST: Final = {
     "id": "tax-violations",
@@ -162,4 +166,52 @@ async def changes(request: AnyRequest) -> Reply:
     return asked.reply(await read_feed.changes(asked.services, asked.caller, asked.ask()))
 
 
-HANDLERS: Final = (lists, one, listings, changes)
+_FOLLOWED: Final = tuple(each for each in CHANGES.takes if each.name in ("list", "dataset", "kind"))
+
+STREAM: Final = Described(
+    operation_id="followChanges",
+    tag="变更",
+    summary="变更的事件流",
+    description=(
+        "The same changes as server-sent events, as they happen: `id` is the position, `event` is change, policy or reset. Resumes after "
+        "Last-Event-ID, else after `since`, else from now on. Closed after an hour or 1,000 unread events; two streams a caller."
+    ),
+    takes=(
+        Parameter(
+            name="since",
+            text="上次得到的位置；没有则从现在开始。Position; without one the stream begins now.",
+            schema={"type": "integer", "minimum": 0, "maximum": 10**15},
+        ),
+        *_FOLLOWED,
+        Parameter(
+            name="Last-Event-ID",
+            where="header",
+            text="最后收到的事件编号，优先于 since。Id of the last event received; goes before `since`.",
+            schema={"type": "string", "pattern": "^[0-9]{1,15}$"},
+        ),
+        PURPOSE,
+        CASE_REF,
+    ),
+    media=(EVENTS,),
+    problems=("invalid-parameter", "purpose-missing", "too-many-streams"),
+    example=(
+        "retry: 5000\nid: 88190\nevent: change\n"
+        'data: {"seq":88190,"op":"add","at":"2026-11-04T00:58:11Z","dataset":"tax-violations","list":"tax-violations",'
+        '"record":"rec_2222222222222222222222222a","uri":"https://h/v1/records/rec_2222222222222222222222222a"}\n\n'
+    ),
+)
+
+
+@path("/v1/changes/stream", STREAM)
+async def stream(request: AnyRequest) -> Reply:
+    """Changes as they happen."""
+    asked = await begin(request, STREAM)
+    services, scope = asked.services, asked.scope
+    last = header(list(scope["headers"]), b"last-event-id").decode("latin-1")
+    heard = await follow_feed.follow(services, lambda: caller_again(services, scope), asked.ask(), last)
+    under = await stands_under(services, asked.caller)
+    headers = [(b"content-language", asked.language.encode()), *(policy_headers(*under) if under is not None else ())]
+    return EventStream(heard, limits=asked.house.limits, charge=asked.charge, headers=headers)
+
+
+HANDLERS: Final = (lists, one, listings, changes, stream)

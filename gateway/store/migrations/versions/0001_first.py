@@ -79,6 +79,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_alarms")),
     )
     op.create_index(op.f("ix_alarms_cleared_at"), "alarms", ["cleared_at"], unique=False)
+    op.create_table("answered",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("request", sa.String(length=64), nullable=False),
+        sa.Column("turn", sa.String(length=32), nullable=False),
+        sa.Column("lease", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("headers", sa.LargeBinary(), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_answered")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_answered_until"), "answered", ["until"], unique=False)
     op.create_table("audit",
         sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("writer", sa.String(length=32), nullable=False),
@@ -601,6 +614,7 @@ def upgrade() -> None:
         sa.Column("valid_until", sa.String(length=32), nullable=False),
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("added_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("told_at", sa.String(length=32), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("amended", sa.String(length=32), nullable=True),
         sa.Column("corrected", sa.String(length=32), nullable=True),
@@ -625,6 +639,10 @@ def upgrade() -> None:
     op.create_index("ix_rendered_records_dataset_record_id", "rendered_records", ["dataset", "record_id"], unique=False)
     op.create_index(
         "ix_rendered_records_list_record_id", "rendered_records", ["list", "record_id"], unique=False,
+        sqlite_where=sa.text("list IS NOT NULL"), postgresql_where=sa.text("list IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_rendered_records_list_seq", "rendered_records", ["list", "seq"], unique=False,
         sqlite_where=sa.text("list IS NOT NULL"), postgresql_where=sa.text("list IS NOT NULL"),
     )
     op.create_index(op.f("ix_rendered_records_subject_id"), "rendered_records", ["subject_id"], unique=False)

@@ -1,0 +1,308 @@
+"""Tables as files: XLSX, Parquet and MessagePack, written row by row to disk and read back in pieces (api.md §1.3).
+
+Rules: a file is whole before its first byte leaves, and its rows pass in steps, so memory stays flat whatever their number. The writers are
+plain functions of a thread: nothing here waits in the loop. Codes are text; in XLSX a text that a spreadsheet would take for a formula
+is a text cell with the quote prefix that Excel itself gives to such texts, so its value stays as it is. Null is an absent cell, never an
+empty text. A file that grows beyond its bounds is refused. Files stand in a room of their own inside the data directory, open to nobody
+else; what personal plans show stands in memory where the system has such a place. This room must not choose rows.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from gateway.core.errors import TooManyRowsForFormat
+from gateway.core.publication.columns import Column, cell_of
+from gateway.core.publication.flat import FlatValue
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FlatRow = Mapping[str, FlatValue]
+"""A flat row, by column; a column that it does not have is null."""
+
+MOST_ROWS: Final = {"xlsx": 1_048_575, "parquet": 100_000_000, "msgpack": 100_000_000}
+"""Rows that a file may have: an Excel sheet has 1,048,576 lines, one of them the header."""
+MOST_BYTES: Final = 2 << 30
+"""Of a file that waits to be sent."""
+CHUNK: Final = 1 << 18
+ROW_GROUP: Final = 10_000
+LEFT_OVER_S: Final = 6 * 3600
+"""So old a folder of an export belongs to a process that died."""
+ROOM: Final = "exports"
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders inside are made with names that nobody can guess, mode 0700
+"""Where Linux keeps files in memory."""
+_SIGNIFICANT: Final = 15
+"""Digits of a number that Excel keeps."""
+_LONGEST_CELL: Final = 32_767
+_FIRST_EXCEL_DAY: Final = date(1900, 3, 1)
+"""Before it Excel counts a day that there never was: earlier dates are text."""
+_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - spreadsheets know no time zones
+_LIKE_A_FORMULA: Final = tuple("=+-@\t\r＝＋－＠")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says of itself."""
+
+    title: str
+    versions: Mapping[str, str]
+    """`dataset_version`, `policy_version` and whatever else a reader must be able to name."""
+    made_at: datetime | None = None
+    """The state that it shows, not the clock: equal rows give equal files."""
+
+
+class TableFile(Protocol):
+    """A file that takes rows in steps. Every call belongs off the event loop."""
+
+    rows: int
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """More rows. Raises TooManyRowsForFormat, ValueError."""
+        ...
+
+    def finish(self) -> None:
+        """The end of the file."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of a file that is not finished."""
+        ...
+
+
+# --- XLSX --------------------------------------------------------------------------------------------------------------
+
+
+class XlsxFile:
+    """One sheet, written line by line."""
+
+    def __init__(self, path: Path, columns: Sequence[Column], about: About) -> None:
+        import xlsxwriter
+
+        self.rows = 0
+        self._columns = tuple(columns)
+        self._book = xlsxwriter.Workbook(
+            str(path),
+            {
+                "constant_memory": True,
+                "tmpdir": str(path.parent),
+                "strings_to_formulas": False,
+                "strings_to_urls": False,
+                "strings_to_numbers": False,
+            },
+        )
+        made_at = about.made_at.astimezone(UTC).replace(tzinfo=None) if about.made_at is not None else _EPOCH
+        said = "; ".join(f"{name}={value}" for name, value in about.versions.items())
+        self._book.set_properties({"title": about.title, "comments": said, "created": made_at})
+        self._guarded = self._book.add_format({"quote_prefix": True, "num_format": "@"})
+        self._formats = {
+            "text": self._book.add_format({"num_format": "@"}),
+            "date": self._book.add_format({"num_format": "yyyy-mm-dd"}),
+            "instant": self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
+        }
+        self._sheet = self._book.add_worksheet("data")
+        self._sheet.freeze_panes(1, 0)
+        for place, column in enumerate(self._columns):
+            self._sheet.write_string(0, place, column.name)
+
+    def add(self, rows: Sequence[FlatRow]) -> None:
+        """More lines."""
+        if self.rows + len(rows) > MOST_ROWS["xlsx"]:
+            raise TooManyRowsForFormat
+        for row in rows:
+            self.rows += 1
+            for place, column in enumerate(self._columns):
+                value = row.get(column.name)
+                if value is not None:
+                    self._write(place, column, value)
+
+    def _write(self, place: int, column: Column, value: FlatValue) -> None:
+        sheet, cell = self._sheet, cell_of(column, value)
+        if isinstance(cell, bool):
+            sheet.write_boolean(self.rows, place, cell)
+        elif isinstance(cell, datetime):
+            sheet.write_datetime(self.rows, place, cell.replace(tzinfo=None), self._formats["instant"])
+        elif isinstance(cell, date) and cell >= _FIRST_EXCEL_DAY:
+            sheet.write_datetime(self.rows, place, cell, self._formats["date"])
+        elif isinstance(cell, int | Decimal) and _keeps(cell):
+            sheet.write_number(self.rows, place, cell)
+        else:
+            text = str(value)
+            if len(text) > _LONGEST_CELL:
+                raise ValueError("a text is longer than a cell")
+            sheet.write_string(self.rows, place, text, self._guarded if text.startswith(_LIKE_A_FORMULA) else self._formats["text"])
+
+    def finish(self) -> None:
+        """The end of the file."""
+        self._book.close()
+
+    def abandon(self) -> None:
+        """Let go of the unfinished sheet: the book is never put together."""
+        self._sheet.row_data_fh.close()
+
+
+def _keeps(number: int | Decimal) -> bool:
+    """Whether a spreadsheet's number keeps every digit."""
+    return len(Decimal(number).normalize().as_tuple().digits) <= _SIGNIFICANT
+
+
+# --- Parquet -----------------------------------------------------------------------------------------------------------
+
+
+class ParquetFile:
+    """Row groups of a fixed size, compressed with zstd."""
+
+    def __init__(self, path: Path, columns: Sequence[Column], about: About) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.rows = 0
+        self._columns = tuple(columns)
+        metadata = {"title": about.title, **about.versions}
+        self._schema = pa.schema([pa.field(column.name, _arrow(pa, column)) for column in self._columns], metadata=metadata)
+        self._batch = pa.record_batch
+        self._writer = pq.ParquetWriter(str(path), self._schema, compression="zstd")
+        self._waiting: list[FlatRow] = []
+
+    def add(self, rows: Sequence[FlatRow]) -> None:
+        """More rows."""
+        self.rows += len(rows)
+        if self.rows > MOST_ROWS["parquet"]:
+            raise TooManyRowsForFormat
+        self._waiting += rows
+        while len(self._waiting) >= ROW_GROUP:
+            self._write(self._waiting[:ROW_GROUP])
+            del self._waiting[:ROW_GROUP]
+
+    def _write(self, rows: Sequence[FlatRow]) -> None:
+        arrays = [[cell_of(column, row.get(column.name)) for row in rows] for column in self._columns]
+        import pyarrow as pa
+
+        made = [pa.array(cells, type=field.type) for cells, field in zip(arrays, self._schema, strict=True)]
+        self._writer.write_batch(self._batch(made, schema=self._schema))
+
+    def finish(self) -> None:
+        """The end of the file."""
+        if self._waiting:
+            self._write(self._waiting)
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """Let go of the unfinished file."""
+        self._writer.close()
+
+
+def _arrow(pa: Any, column: Column) -> "pa.DataType":
+    if column.type == "decimal":
+        return pa.decimal128(column.digits, column.places)
+    types = {
+        "text": pa.string(), "date": pa.date32(), "instant": pa.timestamp("ms", tz="UTC"), "integer": pa.int64(), "boolean": pa.bool_(),
+    }  # fmt: skip
+    return types[column.type]
+
+
+# --- MessagePack -------------------------------------------------------------------------------------------------------
+
+
+class MsgpackFile:
+    """The JSON value of a list, `items` first: their number stands before them, so it is written last."""
+
+    _ROOM_FOR_HEAD: Final = 12
+
+    def __init__(self, path: Path, tail: Callable[[int], Mapping[str, Any]]) -> None:
+        """`tail` gives what stands beside `items`, for so many of them."""
+        self.rows = 0
+        self._tail = tail
+        self._file = path.open("wb")
+        self._file.write(bytes(self._ROOM_FOR_HEAD))
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """More items, as plain values."""
+        self.rows += len(rows)
+        if self.rows > MOST_ROWS["msgpack"]:
+            raise TooManyRowsForFormat
+        self._file.write(b"".join([_ENCODER.encode(row) for row in rows]))
+
+    def finish(self) -> None:
+        """What stands beside the items, and the head."""
+        tail = self._tail(self.rows)
+        if len(tail) > 14:
+            raise ValueError("more members than a short map has")
+        self._file.write(_ENCODER.encode(dict(tail))[1:])
+        self._file.seek(0)
+        self._file.write(bytes([0x81 + len(tail)]) + _ENCODER.encode("items") + b"\xdd" + self.rows.to_bytes(4, "big"))
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of the unfinished file."""
+        self._file.close()
+
+
+# --- to and from disk --------------------------------------------------------------------------------------------------
+
+
+def new_folder(data_dir: Path, *, personal: bool = False) -> Path:
+    """A folder for one file, for whoever removes it again; folders that dead processes left behind go too."""
+    room = MEMORY / f"chengxin-{ROOM}" if personal and MEMORY.is_dir() else data_dir / ROOM
+    room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now = time.time()
+    for old in room.iterdir():
+        with suppress(OSError):
+            if now - old.stat().st_mtime > LEFT_OVER_S:
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=room))
+
+
+async def file_of(
+    make: Callable[[Path], TableFile],
+    convert: Callable[[Sequence[Any]], Sequence[Any]],
+    steps: AsyncIterator[Sequence[Any]],
+    data_dir: Path,
+    *,
+    personal: bool = False,
+) -> AsyncIterator[bytes]:
+    """The bytes of a file of these rows, each step converted for it: it is made off the loop, whole, and then read in pieces.
+
+    Raises TooManyRowsForFormat before the first piece.
+    """
+    folder = await asyncio.to_thread(new_folder, data_dir, personal=personal)
+    try:
+        path = folder / "table"
+        table = await asyncio.to_thread(make, path)
+        try:
+            async for step in steps:
+                if step:
+                    await asyncio.to_thread(_add, table, convert, step, folder)
+            await asyncio.to_thread(table.finish)
+        except BaseException:
+            table.abandon()
+            raise
+        pieces = _pieces(path)
+        try:
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                yield piece
+        finally:
+            pieces.close()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _add(table: TableFile, convert: Callable[[Sequence[Any]], Sequence[Any]], step: Sequence[Any], folder: Path) -> None:
+    table.add(convert(step))
+    if sum(file.stat().st_size for file in folder.iterdir()) > MOST_BYTES:
+        raise TooManyRowsForFormat
+
+
+def _pieces(path: Path) -> Generator[bytes, None, None]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece

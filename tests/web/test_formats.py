@@ -1,0 +1,290 @@
+"""One filtered list in six formats: the same rows, order and types, read back with the libraries that people use."""
+
+import io
+import json
+import urllib.parse
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import openpyxl
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.errors import TooManyRowsForFormat
+from gateway.core.publication.columns import Column, cell_of, typed
+from gateway.operations import table_files
+from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of
+from gateway.web.negotiation import XLSX
+from tests.web.city import Server
+
+SUFFIXES = (".json", ".ndjson", ".csv", ".xlsx", ".parquet", ".msgpack")
+LISTS = (
+    "/v1/subjects{}?region=220500&limit=all",
+    "/v1/subjects{}?limit=7",
+    "/v1/records{}?dataset=administrative-penalties&decision_date__gte=2025-01-01&limit=all",
+    "/v1/records{}?limit=all&region=220500",
+    "/v1/records{}?dataset=administrative-penalties&limit=9&sort=-decision_date",
+    "/v1/records{}?dataset=administrative-penalties&limit=5&fields=decision_date,fields.fine_amount",
+    "/v1/lists/tax-violations/listings{}?limit=all",
+)
+
+
+def parquet(body: bytes) -> Any:
+    """A Parquet file as a table."""
+    return pq.read_table(io.BytesIO(body))
+
+
+def sheet(body: bytes) -> list[list[Any]]:
+    """The cells of the one sheet of a workbook."""
+    book = openpyxl.load_workbook(io.BytesIO(body), read_only=True)
+    return [[cell.value for cell in row] for row in book.worksheets[0].iter_rows()]
+
+
+def as_excel(cell: Any) -> Any:
+    """A typed value as a spreadsheet holds it."""
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None)
+    if isinstance(cell, date):
+        return datetime(cell.year, cell.month, cell.day) if cell >= date(1900, 3, 1) else cell.isoformat()  # noqa: DTZ001 - as Excel
+    if isinstance(cell, Decimal):
+        return pytest.approx(float(cell)) if len(cell.normalize().as_tuple().digits) <= 15 else str(cell)
+    return cell
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_is_the_same_in_every_format(sqlite_server: Server, path: str) -> None:
+    """Rows, order, columns and types are equal in JSON, NDJSON, CSV, XLSX, Parquet and MessagePack; null is no empty text."""
+    answers = {suffix: sqlite_server.get(path.format(suffix)) for suffix in SUFFIXES}
+    assert {answer.status_code for answer in answers.values()} == {200}
+    assert len({(answer.headers["dataset-version"], answer.headers.get("link", "").count("rel=")) for answer in answers.values()}) == 1
+    nested = answers[".json"].json()["items"]
+    assert nested, "a list without rows shows nothing"
+    assert [json.loads(line) for line in answers[".ndjson"].text.splitlines()] == nested
+    assert msgspec.msgpack.decode(answers[".msgpack"].content)["items"] == nested
+    flat = sqlite_server.get(path.format(".json") + "&shape=flat").json()["items"]
+    assert msgspec.msgpack.decode(sqlite_server.get(path.format(".msgpack") + "&shape=flat").content)["items"] == flat
+    assert [row["id"] for row in flat] == [row["id"] for row in nested]
+
+    frame = pd.read_csv(io.BytesIO(answers[".csv"].content), dtype=str, keep_default_na=False, na_values=[""])
+    names = list(frame.columns)
+    assert names == list(flat[0])
+    texts = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in frame.to_dict("records")]
+    assert texts == [{name: None if value is None else written(value) for name, value in row.items()} for row in flat]
+
+    table = parquet(answers[".parquet"].content)
+    assert table.column_names == names
+    columns = [column_of(field) for field in table.schema]
+    typed_rows = [[cell_of(column, row[column.name]) for column in columns] for row in flat]
+    assert [list(row.values()) for row in table.to_pylist()] == typed_rows
+    head, *cells = sheet(answers[".xlsx"].content)
+    assert head == names
+    assert cells == [[as_excel(cell) for cell in row] for row in typed_rows]
+
+
+def written(value: Any) -> str:
+    """A flat value as CSV writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def column_of(field: Any) -> Column:
+    """The column that a Parquet field was made of."""
+    kinds = {"string": "text", "date32[day]": "date", "timestamp[ms, tz=UTC]": "instant", "int64": "integer", "bool": "boolean"}
+    if str(field.type).startswith("decimal"):
+        return Column(field.name, "decimal", field.type.precision, field.type.scale)
+    return Column(field.name, kinds[str(field.type)])
+
+
+def test_types_come_from_the_dictionary(sqlite_server: Server) -> None:
+    """Dates, instants and amounts are typed, codes are text, and the versions stand in the file."""
+    answer = sqlite_server.get("/v1/records.parquet?dataset=administrative-penalties&limit=all")
+    schema = parquet(answer.content).schema
+    types = {field.name: str(field.type) for field in schema}
+    assert types["decision_date"] == types["publish_until"] == "date32[day]"
+    assert types["source_received_at"] == "timestamp[ms, tz=UTC]"
+    assert types["fields_fine_amount"] == "decimal128(18, 6)"
+    assert types["seq"] == "int64"
+    assert types["subject_uscc"] == types["region"] == types["document_number"] == "string"
+    assert schema.metadata[b"dataset_version"].decode() == answer.headers["dataset-version"]
+    assert schema.metadata[b"policy_version"].decode() == answer.headers["policy-version"]
+    described = pq.ParquetFile(io.BytesIO(answer.content)).metadata
+    assert described.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_csv_opens_in_pandas_without_arguments(sqlite_server: Server) -> None:
+    """Every column and row is there; codes with letters stay text, and with `dtype=str` all do, as the document says."""
+    body = sqlite_server.get("/v1/records.csv?dataset=administrative-penalties&limit=all").content
+    guessed = pd.read_csv(io.BytesIO(body))
+    exact = pd.read_csv(io.BytesIO(body), dtype=str, keep_default_na=False, na_values=[""])
+    assert guessed.shape == exact.shape
+    assert list(guessed["subject_uscc"]) == list(exact["subject_uscc"])
+    assert {len(code) for code in exact["region"]} == {6}
+    document = sqlite_server.get("/openapi.json").json()
+    words = document["paths"]["/v1/records"]["get"]["responses"]["200"]["content"]["text/csv"]["schema"]["description"]
+    assert "dtype=str, keep_default_na=False, na_values=['']" in words
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("application/vnd.apache.parquet", "application/vnd.apache.parquet"),
+        ("text/csv;q=0.4, application/vnd.msgpack;q=0.5", "application/vnd.msgpack"),
+        ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet, */*;q=0.1", XLSX),
+        ("text/*", "text/csv; charset=utf-8"),
+    ],
+)
+def test_accept_chooses_a_format(sqlite_server: Server, accept: str, media: str) -> None:
+    """The most wanted format is given, and the answer varies by Accept."""
+    answer = sqlite_server.get("/v1/records?limit=2", accept=accept)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media)
+    assert "Accept" in answer.headers["vary"]
+
+
+def test_what_is_not_there_is_named(sqlite_server: Server) -> None:
+    """Nothing acceptable is 406 with all types that there are; an unknown suffix is 404, and so is one that this path does not have."""
+    answer = sqlite_server.get("/v1/records?limit=2", accept="image/png")
+    assert answer.status_code == 406
+    assert answer.json()["acceptable"] == [
+        "application/json",
+        "application/x-ndjson",
+        "text/csv",
+        XLSX,
+        "application/vnd.apache.parquet",
+        "application/vnd.msgpack",
+    ]
+    assert sqlite_server.get("/v1/records.ods?limit=2").status_code == 404
+    assert sqlite_server.get("/v1/lists.parquet").status_code == 404
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".parquet", ".msgpack"])
+def test_files_are_conditional_and_named(sqlite_server: Server, suffix: str) -> None:
+    """A page and an export have validators, HEAD has no body, and a download bears its name."""
+    for path in (f"/v1/records{suffix}?limit=3", f"/v1/records{suffix}?dataset=tax-violations&limit=all"):
+        answer = sqlite_server.get(path)
+        assert sqlite_server.get(path, if_none_match=answer.headers["etag"]).status_code == 304
+        head = sqlite_server.client.head(path)
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
+    assert urllib.parse.quote(suffix.lstrip(".")) in answer.headers["content-disposition"]
+    assert "content-encoding" not in answer.headers or suffix == ".msgpack"
+
+
+# --- the writers -------------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    Column("id"),
+    Column("text"),
+    Column("day", "date"),
+    Column("at", "instant"),
+    Column("n", "integer"),
+    Column("yes", "boolean"),
+    Column("amount", "decimal", 20, 6),
+)
+ABOUT = About(title="t", versions={"dataset_version": "v"}, made_at=datetime(2026, 1, 1, tzinfo=UTC))
+SHOWN = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=20)
+INSTANTS = st.datetimes(datetime(1900, 3, 1), datetime(9999, 1, 1)).map(lambda at: at.replace(microsecond=0).isoformat() + "Z")  # noqa: DTZ001
+LIKE_SOMETHING_ELSE = ("=1+1", "+1", "-1", "@x", "＝1", '=HYPERLINK("http://h")', "007", "1e5", "NA", "null", "true", "2026-01-01")
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": SHOWN,
+            "text": st.none() | SHOWN | st.sampled_from(LIKE_SOMETHING_ELSE),
+            "day": st.none() | st.dates(date(1800, 1, 1)).map(date.isoformat),
+            "at": st.none() | INSTANTS,
+            "n": st.none() | st.integers(-(10**15) + 1, 10**15 - 1),
+            "yes": st.none() | st.booleans(),
+            "amount": st.none() | st.decimals(-(10**13), 10**13, places=6).map(lambda number: f"{number:f}"),
+        }
+    ),
+    max_size=6,
+)
+
+
+async def made(tmp_path: Any, make: Any, rows: list[Any]) -> bytes:
+    """A file of these rows, in steps of two."""
+
+    async def steps() -> Any:
+        for at in range(0, len(rows), 2):
+            yield rows[at : at + 2]
+
+    return b"".join([part async for part in file_of(make, lambda step: step, steps(), tmp_path)])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+async def test_what_is_written_is_read_back(tmp_path: Any, rows: list[dict[str, Any]]) -> None:
+    """Whatever stands in a row comes back from Parquet and XLSX: texts that look like formulas or numbers stay texts, null stays null."""
+    wanted = [[cell_of(column, row[column.name]) for column in COLUMNS] for row in rows]
+    table = parquet(await made(tmp_path, lambda path: ParquetFile(path, COLUMNS, ABOUT), rows))
+    assert [list(row.values()) for row in table.to_pylist()] == wanted
+    head, *cells = sheet(await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows))
+    assert head == [column.name for column in COLUMNS]
+    assert cells == [[as_excel(cell) for cell in row] for row in wanted]
+    packed = await made(tmp_path, lambda path: MsgpackFile(path, lambda rows: {"next": None, "rows": rows}), rows)
+    assert msgspec.msgpack.decode(packed) == {"items": rows, "next": None, "rows": len(rows)}
+
+
+async def test_formulas_are_inert_in_a_workbook(tmp_path: Any) -> None:
+    """A text that a spreadsheet would run is a text cell with Excel's own quote prefix, and its value is as it was."""
+    rows = [{"id": text, "text": "plain"} for text in ("=1+1", "+1", "-1", "@x", "＝1+1")]
+    body = await made(tmp_path, lambda path: XlsxFile(path, COLUMNS[:2], ABOUT), rows)
+    cells = list(openpyxl.load_workbook(io.BytesIO(body)).worksheets[0].iter_rows(min_row=2))
+    assert [(row[0].value, row[0].data_type, row[0].quotePrefix) for row in cells] == [(row["id"], "s", True) for row in rows]
+    assert {(row[1].data_type, row[1].quotePrefix) for row in cells} == {("s", False)}
+
+
+async def test_equal_rows_give_equal_files(tmp_path: Any) -> None:
+    """A file has no clock: two of the same rows are the same bytes."""
+    rows = [{"id": "rec_a", "day": "2026-01-02"}]
+    for make in (XlsxFile, ParquetFile):
+        one, other = [await made(tmp_path, lambda path, make=make: make(path, COLUMNS, ABOUT), rows) for _ in range(2)]  # type: ignore[misc]
+        assert one == other
+
+
+async def test_too_many_rows_are_refused_and_nothing_is_left(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sheet holds so many rows; a file that is not finished goes with its folder."""
+    monkeypatch.setitem(table_files.MOST_ROWS, "xlsx", 3)
+    rows = [{"id": "a"}] * 4
+    with pytest.raises(TooManyRowsForFormat):
+        await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows)
+    monkeypatch.setattr(table_files, "MOST_BYTES", 10_000)
+    with pytest.raises(TooManyRowsForFormat):
+        await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), [{"id": "a" * 30_000}] * 2)
+    assert not list((tmp_path / "exports").iterdir())
+
+
+def test_too_many_rows_over_http(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that does not fit into the format is 422 with its code, before the first byte."""
+    monkeypatch.setitem(table_files.MOST_ROWS, "xlsx", 3)
+    answer = sqlite_server.get("/v1/records.xlsx?dataset=administrative-penalties&limit=all")
+    assert (answer.status_code, answer.json()["code"]) == (422, "too-many-rows-for-format")
+    assert sqlite_server.get("/v1/records.xlsx?limit=3").status_code == 200
+
+
+async def test_a_broken_file_is_no_file(tmp_path: Any) -> None:
+    """A value that is not of its column breaks off, and leaves nothing behind."""
+
+    class Broken(MsgpackFile):
+        def add(self, rows: Any) -> None:
+            raise ValueError("broken")
+
+    table: type[TableFile] = Broken
+    with pytest.raises(ValueError, match="broken"):
+        await made(tmp_path, lambda path: table(path, lambda _: {}), [{"id": 1}])  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="column"):
+        cell_of(Column("n", "integer"), "text")
+    assert not list((tmp_path / "exports").iterdir())
+
+
+def test_a_column_of_two_types_is_text() -> None:
+    """Without plans nothing is typed but the envelope."""
+    assert [column.type for column in typed(("fields_x", "publish_until", "seq", "record_counts_penalty", "decision_date"), ())] == [
+        "text",
+        "date",
+        "integer",
+        "integer",
+        "text",
+    ]
