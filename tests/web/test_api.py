@@ -221,7 +221,7 @@ def test_broken_bounds_are_invalid_parameters(server: Server, query: str) -> Non
 def test_suffix_and_accept(server: Server) -> None:
     """The suffix wins; an unknown suffix is 404; nothing acceptable is 406 and names the types; a star is JSON."""
     assert server.get("/v1/records.csv?limit=1", accept="application/json").headers["content-type"].startswith("text/csv")
-    for path in ("/v1/records.xlsx", "/v1/records.", "/v1/lists.csv", "/v1/lists/honours.csv", "/v1/records.json.csv", "/v1.json"):
+    for path in ("/v1/records.ods", "/v1/records.", "/v1/lists.csv", "/v1/lists/honours.csv", "/v1/records.json.csv", "/v1.json"):
         problem(server.get(path), 404, "not-found")
     for path in (*PLAIN, *TABLES):
         body = problem(server.get(path, accept="image/png"), 406, "not-acceptable")
