@@ -74,6 +74,7 @@ async def _dataset_facts(scene: Scene, held: Dataset) -> DatasetFacts:
         last=temporal.get("end"),
         received=told["last_received_at"],
         version=told["dataset_version"],
+        latest=next((each["version"] for each in told["distributions"] if each["version"] is not None), None),
         terms=None if terms is None else Terms(**terms),
         files=tuple(
             File(
@@ -81,6 +82,7 @@ async def _dataset_facts(scene: Scene, held: Dataset) -> DatasetFacts:
                 media_type=each["media_type"],
                 access=f"{scene.origin}/v1/datasets/{held.id}/distributions",
                 download=each["uri"],
+                version=each["version"],
                 size=each["bytes"],
                 sha256=each["sha256"],
             )

@@ -21,7 +21,7 @@ from gateway.operations.reaching import licence_of, terms_of
 from gateway.operations.read_versions import with_versions
 from gateway.operations.walking import told_rows
 from gateway.services import Services
-from gateway.store import published
+from gateway.store import lists, published
 from gateway.store.conditions import Condition
 from gateway.store.reads import moment_of
 
@@ -128,7 +128,7 @@ async def dataset_document(scene: Scene, held: Dataset) -> dict[str, Any]:
             day_of(received), today=legal_day(scene.now), target=target)["breached"],
         "temporal": _temporal(seen),
         "licence": licence_of(scene.forms, (held.id,)), "terms": terms_document(scene, held.id),
-        "distributions": [_distribution(scene, held.id, *each) for each in FORMATS],
+        "distributions": await _distributions(scene, held.id),
         "links": {
             "self": address, "dictionary": f"{address}/dictionary", "schema": f"{address}/schema",
             "records": f"{scene.origin}/v1/records?dataset={held.id}", "distributions": f"{address}/distributions",
@@ -188,8 +188,31 @@ def download_of(scene: Scene, dataset: str, suffix: str) -> str:
     return f"{scene.origin}/v1/records.{suffix}?dataset={dataset}&limit=all"
 
 
-def _distribution(scene: Scene, dataset: str, suffix: str, media_type: str) -> dict[str, Any]:
-    return {"format": suffix, "media_type": media_type, "uri": download_of(scene, dataset, suffix), "bytes": None, "sha256": None}
+async def _distributions(scene: Scene, dataset: str) -> list[dict[str, Any]]:
+    """The live exports, and the files of the latest version, whose digests are known once they were made.
+
+    While something leaves a version its files are not told: they answer again when it has been issued without it.
+    """
+    live = [
+        {
+            "format": suffix, "media_type": media_type, "uri": download_of(scene, dataset, suffix), "version": None, "bytes": None,
+            "sha256": None,
+        }
+        for suffix, media_type in FORMATS
+    ]  # fmt: skip
+    reads = scene.services.store.reads
+    latest = await lists.current(reads, f"datasets/{dataset}") if scene.public else None
+    if latest is None or await lists.is_leaving(reads, latest):
+        return live
+    made, address = await lists.files(reads, latest), f"{scene.origin}/v1/datasets/{dataset}/versions/{latest.name}.r{latest.issue}"
+    files = [
+        {
+            "format": suffix, "media_type": media_type, "uri": f"{address}.{suffix}", "version": latest.name,
+            "bytes": made[suffix].size if suffix in made else None, "sha256": made[suffix].sha256 if suffix in made else None,
+        }
+        for suffix, media_type in FORMATS
+    ]  # fmt: skip
+    return [*files, *live]
 
 
 async def distributions(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
@@ -199,7 +222,7 @@ async def distributions(services: Services, dataset_id: str, caller: Caller, lan
     """
     scene = await begin(services, caller, language, reads_records=False)
     held = held_dataset(scene, dataset_id)
-    items = [_distribution(scene, held.id, *each) for each in FORMATS]
+    items = await _distributions(scene, held.id)
     document = {"dataset": held.id, "items": items, "terms": terms_document(scene, held.id), "policy_version": scene.forms.version}
     return document_answer(scene, document, datasets=(held.id,))
 

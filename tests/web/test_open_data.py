@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")
 DATASETS = ("administrative-penalties", "honours", "registrations")
 SPELLINGS = {"application/ld+json": "json-ld", "text/turtle": "turtle", "application/rdf+xml": "xml"}
 DCAT = rdflib.Namespace("http://www.w3.org/ns/dcat#")
+SPDX = rdflib.Namespace("http://spdx.org/rdf/terms#")
 SCHEMA = rdflib.Namespace("http://schema.org/")
 
 
@@ -98,6 +100,20 @@ def test_the_graph_says_what_json_says(open_city: Server) -> None:
         downloads = {str(url) for each in graph.objects(node, DCAT.distribution) for url in graph.objects(each, DCAT.downloadURL)}
         assert downloads == {each["uri"] for each in item["distributions"]}
         assert open_city.get(str(node), Accept="text/turtle").status_code == 200
+
+
+def test_files_of_the_latest_version_have_the_digest_that_is_told(fresh_city: City) -> None:
+    """Where a dataset has a version its files stand before the live exports, with size and digest once they were made."""
+    with served(fresh_city) as server:
+        told = server.get("/v1/datasets/honours").json()
+        server.get(told["links"]["latest"])  # the manifest: every file of the version is made
+        items = server.get("/v1/datasets/honours/distributions").json()["items"]
+        assert [each["version"] for each in items] == [told["latest_version"]] * 3 + [None] * 3
+        for each in items[:3]:
+            body = server.get(each["uri"]).content
+            assert (len(body), sha256(body).hexdigest()) == (each["bytes"], each["sha256"])
+        graph = read(server.get("/v1/datasets/honours", Accept="text/turtle"))
+        assert {str(value) for value in graph.objects(None, SPDX.checksumValue)} == {each["sha256"] for each in items[:3]}
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

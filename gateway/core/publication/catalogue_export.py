@@ -61,6 +61,8 @@ class File(Struct, frozen=True, kw_only=True):
     media_type: str
     access: str
     download: str
+    version: str | None = None
+    """Of a file that stays as it is; None: the export as it is at the moment."""
     size: int | None = None
     sha256: str | None = None
 
@@ -83,6 +85,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     received: str | None
     """Instant of the latest words that are shown."""
     version: str
+    latest: str | None
+    """Name of the latest version that can be taken as files."""
     terms: Terms | None
     files: tuple[File, ...]
     sources: tuple[str, ...] = ()
@@ -270,7 +274,9 @@ def _dataset(facts: Facts, held: DatasetFacts) -> Iterator[Triple]:
     modified = held.received or facts.modified
     yield node, f"{DCT}modified", _instant(modified)
     yield node, f"{SCHEMA}dateModified", _instant(modified)
-    yield node, f"{DCAT}version", Text(held.version)
+    yield node, f"{DCAT}version", Text(held.latest or held.version)
+    if held.latest is not None:
+        yield from _version(node, held, held.latest)
     yield node, f"{ADMS}status", f"{AUTHORITY}dataset-status/COMPLETED"
     yield from _concept(f"{AUTHORITY}dataset-status/COMPLETED", f"{AUTHORITY}dataset-status", {"en": "completed", "zh": "已完成"})
     yield node, f"{DCAT}landingPage", node
@@ -282,6 +288,17 @@ def _dataset(facts: Facts, held: DatasetFacts) -> Iterator[Triple]:
     for file in held.files:
         yield from _file(facts, held, file)
     yield from _record(facts, held)
+
+
+def _version(node: str, held: DatasetFacts, latest: str) -> Iterator[Triple]:
+    """The latest version as a dataset of its own, at the address of its manifest."""
+    version = f"{node}/versions/{latest}"
+    yield node, f"{DCAT}hasVersion", version
+    yield from _a(version, f"{DCAT}Dataset")
+    yield version, f"{DCAT}isVersionOf", node
+    yield version, f"{DCAT}version", Text(latest)
+    yield from _words(version, f"{DCT}title", {language: f"{title} {latest}" for language, title in held.titles.items()})
+    yield from _words(version, f"{DCT}description", held.descriptions)
 
 
 def _rights(node: str, held: DatasetFacts) -> Iterator[Triple]:
@@ -336,11 +353,12 @@ def _record(facts: Facts, held: DatasetFacts) -> Iterator[Triple]:
 
 def _file(facts: Facts, held: DatasetFacts, file: File) -> Iterator[Triple]:
     address = _address(facts, held)
-    node = f"{address}/distributions#{file.format}"
+    node = f"{address}/distributions#{'live-' if file.version is None else ''}{file.format}"
     yield address, f"{DCAT}distribution", node
     yield address, f"{SCHEMA}distribution", node
     yield from _a(node, f"{DCAT}Distribution", f"{SCHEMA}DataDownload")
-    titles = {language: f"{title} ({file.format.upper()})" for language, title in held.titles.items()}
+    what = file.version or "live"
+    titles = {language: f"{title} ({file.format.upper()}, {what})" for language, title in held.titles.items()}
     yield from _words(node, f"{DCT}title", titles)
     yield node, f"{DCAT}accessURL", file.access
     yield node, f"{DCAT}downloadURL", file.download
@@ -367,8 +385,8 @@ def _file(facts: Facts, held: DatasetFacts, file: File) -> Iterator[Triple]:
         checksum = f"{node}-sha256"
         yield node, f"{SPDX}checksum", checksum
         yield from _a(checksum, f"{SPDX}Checksum")
-        yield checksum, f"{SPDX}algorithm", f"{SPDX}checksumAlgorithm_sha256"
-        yield from _a(f"{SPDX}checksumAlgorithm_sha256", f"{SPDX}ChecksumAlgorithm")
+        yield checksum, f"{SPDX}algorithm", _SHA256
+        yield from _a(_SHA256, f"{SPDX}ChecksumAlgorithm")
         yield checksum, f"{SPDX}checksumValue", Text(file.sha256, None, f"{XSD}hexBinary")
 
 
@@ -406,6 +424,8 @@ def _shared(facts: Facts) -> Iterator[Triple]:
         yield service, f"{DCAT}servesDataset", _address(facts, held)
 
 
+_SHA256: Final = "https://spdx.org/rdf/terms/#checksumAlgorithm_sha256"
+"""As the shapes of the European vocabularies ask for it: by https, other than the properties beside it."""
 _LANGUAGES: Final = {"ZHO": "Chinese", "ENG": "English"}
 _ACCESS: Final = {
     "unconditional": ("PUBLIC", "public", "公开"), "conditional": ("RESTRICTED", "restricted", "有条件公开"),

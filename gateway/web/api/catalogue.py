@@ -94,6 +94,7 @@ DISTRIBUTIONS = Described(
                 "format": "csv",
                 "media_type": "text/csv",
                 "uri": "https://h/v1/records.csv?dataset=administrative-penalties&limit=all",
+                "version": None,
                 "bytes": None,
                 "sha256": None,
             }

@@ -439,6 +439,7 @@ class Distribution(Struct, kw_only=True):
     format: str
     media_type: str
     uri: Uri
+    version: Version | None
     bytes: Count | None
     sha256: str | None
 
