@@ -2,8 +2,9 @@
 
 Rules: a key belongs to one caller and one request for a day: the same request gets the first answer again, another one is refused, and
 while the first is running nobody runs it a second time. A request that fails is forgotten, so that it can be sent again; an anonymous
-caller has no keys, for nobody could tell whose they are. What is kept is the answer as it was given, so only answers that say what was
-made (an id, a state) are run this way, never ones that show data. This story must not know what a request does.
+caller has no keys, for nobody could tell whose they are. What is kept is the answer as it was given, sealed under the key that the caller
+alone has: an answer may name what only its holder may know (the id of a receipt). Only answers that say what was made are run this
+way, never ones that show data. This story must not know what a request does.
 """
 
 import secrets
@@ -18,9 +19,11 @@ from gateway.core.callers.caller import Caller
 from gateway.core.errors import ErrorItem, IdempotencyInProgress, IdempotencyMismatch, InvalidParameter, StoreError
 from gateway.services import Services
 from gateway.store import answered
+from gateway.store.suites import NONCE, open_under, seal_under
 
 MOST_KEPT = 65_536
 """Bytes of an answer: it names what was made."""
+_LABEL = "idempotency"
 _ENCODER = msgspec.json.Encoder()
 _HEADERS = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 
@@ -49,6 +52,7 @@ async def run_once(
         raise _unfit("没有凭证的请求不能使用此请求头")
     digest = _digest(caller.org or "", caller.app, key)
     asked = _digest(caller.purpose, sha256(request).hexdigest())
+    secret = sha256(f"{_LABEL}:{_digest(caller.app, key)}:{key}".encode()).digest()
     turn = secrets.token_hex(16)
     async with services.store.transaction() as tx:
         held = await answered.take(tx, digest, asked, turn, services.clock())
@@ -57,7 +61,10 @@ async def run_once(
             raise IdempotencyMismatch
         if held.status is None:
             raise IdempotencyInProgress
-        return Outcome(held.status, _HEADERS.decode(held.headers), held.body), True
+        headers, body = (open_under(secret, _LABEL, digest.encode(), each) for each in (held.headers, held.body))
+        if headers is None or body is None:
+            raise StoreError("a kept answer was changed", code="value-altered")
+        return Outcome(held.status, _HEADERS.decode(headers), body), True
     try:
         outcome = await run()
     except BaseException:
@@ -68,8 +75,11 @@ async def run_once(
     if len(outcome.body) > MOST_KEPT:
         raise ValueError("an answer that is kept names what was made, and is no data")
     async with services.store.transaction() as tx:
-        headers = _ENCODER.encode(outcome.headers)
-        await answered.keep(tx, digest, turn, services.clock(), status=outcome.status, headers=headers, body=outcome.body)
+        headers, body = (
+            seal_under(secret, _LABEL, digest.encode(), each, nonce=secrets.token_bytes(NONCE), suite=services.settings.crypto_suite)
+            for each in (_ENCODER.encode(outcome.headers), outcome.body)
+        )
+        await answered.keep(tx, digest, turn, services.clock(), status=outcome.status, headers=headers, body=body)
     return outcome, False
 
 

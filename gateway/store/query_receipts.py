@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from gateway.core.errors import StoreError
 from gateway.store.store import Reads, Transaction
-from gateway.store.suites import NONCE, SUITES, opened
+from gateway.store.suites import NONCE, open_under, seal_under
 from gateway.store.tables import query_receipts
 
 COLUMNS = ("receipt", "until", "sealed")
@@ -32,9 +32,7 @@ def _place(receipt_id: str) -> bytes:
 
 async def add(tx: Transaction, receipt_id: str, body: bytes, *, until: str, suite: int) -> None:
     """Keep a receipt until the end of a day. Its key serves once, so one nonce is enough."""
-    used = SUITES[suite]
-    aead = used.aead(used.derive(receipt_id.encode(), _LABEL))
-    sealed = bytes([suite]) + aead.encrypt(bytes(NONCE), body, _place(receipt_id))
+    sealed = seal_under(receipt_id.encode(), _LABEL, _place(receipt_id), body, nonce=bytes(NONCE), suite=suite)
     await tx.insert(query_receipts, COLUMNS, [(_digest(receipt_id), until, sealed)])
 
 
@@ -46,11 +44,7 @@ async def find(source: Reads, receipt_id: str, *, today: str) -> bytes | None:
     row = await source.one(_FIND, {"receipt": _digest(receipt_id), "today": today})
     if row is None:
         return None
-    sealed = bytes(row.sealed)
-    used = SUITES.get(sealed[0])
-    if used is None:
-        raise StoreError("a receipt was sealed by a newer program", code="key-unknown-suite")
-    body = opened(used.aead(used.derive(receipt_id.encode(), _LABEL)), bytes(NONCE), sealed[1:], _place(receipt_id))
+    body = open_under(receipt_id.encode(), _LABEL, _place(receipt_id), bytes(row.sealed))
     if body is None:
         raise StoreError("a stored receipt was changed", code="value-altered")
     return body

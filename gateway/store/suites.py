@@ -92,9 +92,18 @@ SUITES: Final = {
 }
 
 
-def opened(aead: Aead, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes | None:
-    """The plain bytes; None when they were changed, or sealed under another key."""
+def seal_under(secret: bytes, label: str, place: bytes, data: bytes, *, nonce: bytes, suite: int) -> bytes:
+    """Bytes under a key that follows from a secret which stands nowhere here: number of the suite, nonce, ciphertext."""
+    used = SUITES[suite]
+    return bytes([suite]) + nonce + used.aead(used.derive(secret, label)).encrypt(nonce, data, place)
+
+
+def open_under(secret: bytes, label: str, place: bytes, sealed: bytes) -> bytes | None:
+    """The plain bytes; None when they were changed, sealed under another secret, or by a newer program."""
+    used = SUITES.get(sealed[0]) if sealed else None
+    if used is None:
+        return None
     try:
-        return aead.decrypt(nonce, data, associated_data)
+        return used.aead(used.derive(secret, label)).decrypt(sealed[1 : 1 + NONCE], sealed[1 + NONCE :], place)
     except InvalidTag:
         return None

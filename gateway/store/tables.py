@@ -511,7 +511,7 @@ answered = Table(
     Column("lease", String(32), nullable=False),       # until when the runner is believed to be at work
     Column("until", String(32), nullable=False, index=True),
     Column("status", Integer),                         # null = still running
-    Column("headers", LargeBinary),                    # JSON [[name, value]]
+    Column("headers", LargeBinary),                    # JSON [[name, value]]; like the body sealed under the caller's own key
     Column("body", LargeBinary),
     sqlite_with_rowid=False,
 )

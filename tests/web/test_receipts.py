@@ -209,6 +209,20 @@ def test_an_id_that_never_was_and_one_whose_time_is_over_are_one_404(city: City,
     assert all(each == answers[0] for each in answers)
 
 
+def test_a_repeated_request_gets_the_first_receipt(city: City, server: Server) -> None:
+    """Under one `Idempotency-Key` there is one receipt, for one question; what is kept of it for a day tells the store no id."""
+    headers = {"authorization": f"Bearer {city.token()}", "purpose": "dept.supervision", "case_ref": "2026-0001", "idempotency_key": "k-1"}
+    one, two = ask(server, "/v1/lists/honours", **headers), ask(server, "/v1/lists/honours", **headers)
+    assert (one.status_code, two.status_code, two.headers["idempotent-replay"]) == (201, 201, "true")
+    assert (one.content, one.headers["location"]) == (two.content, two.headers["location"])
+    assert "idempotent-replay" not in one.headers
+    problem(ask(server, "/v1/lists", **headers), 422, "idempotency-mismatch")
+    with sqlite3.connect(city.folder / "data" / "gateway.db") as database:
+        kept = b"".join(bytes(head) + bytes(body) for head, body in database.execute("SELECT headers, body FROM answered"))
+    assert kept
+    assert one.json()["id"].encode() not in kept
+
+
 def test_the_code_leads_to_the_page(server: Server) -> None:
     """The QR code is an SVG of squares, without script, links or text."""
     issued = ask(server, "/v1/lists").json()

@@ -1,6 +1,7 @@
 """Receipts of queries: given for an answer, shown to whoever holds the id, with a QR code of the page that verifies (api.md §7.17)."""
 
 import io
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from gateway.web.asked import Asked, begin
 from gateway.web.bodies import json_body
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
 from gateway.web.negotiation import JSON
+from gateway.web.once import IDEMPOTENCY_KEY, ONCE_PROBLEMS, once
 from gateway.web.replies import NO_STORE, Header, Reply
 
 MAX_BODY: Final = 4096
@@ -61,9 +63,9 @@ ISSUE = Described(
     method="post",
     status=201,
     body=ReceiptAsked,
-    takes=(PURPOSE, CASE_REF),
+    takes=(IDEMPOTENCY_KEY, PURPOSE, CASE_REF),
     gives=shapes.IssuedReceipt,
-    problems=("body-invalid", "body-too-large", "unsupported-media-type", "purpose-missing", "case-ref-missing"),
+    problems=(*ONCE_PROBLEMS, "body-invalid", "body-too-large", "unsupported-media-type", "purpose-missing", "case-ref-missing"),
     example={**_EXAMPLE, "answer_salt": None},
 )
 
@@ -73,6 +75,10 @@ async def issue(request: AnyRequest) -> Reply:
     """Ask, and give a receipt of the answer."""
     asked = await begin(request, ISSUE)
     url = (await json_body(request, ReceiptAsked)).url
+    return await once(asked, f"{asked.language}\n{url}".encode(), partial(_issue, request, asked, url))
+
+
+async def _issue(request: AnyRequest, asked: Asked, url: str) -> Reply:
     reply = await again.ask(request, url, asked.caller, asked.language)
     said = dict(reply.headers)
     given = Given(
