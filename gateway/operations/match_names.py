@@ -257,20 +257,16 @@ async def outcomes(scene: Scene, questions: Sequence[Question], *, limit: int = 
 async def _named(scene: Scene, asked: Sequence[_Read]) -> list[list[str]]:
     """For each query the subjects whose names come near."""
     store = scene.services.store
-    groups: list[tuple[str, ...]] = []
-    spans: list[range] = []
-    for each in asked:
-        wanted = token_groups(each.wanted.name) if each.wanted.name is not None else []
-        spans.append(range(len(groups), len(groups) + len(wanted)))
-        groups += wanted
+    wanted = [token_groups(each.wanted.name) if each.wanted.name is not None else [] for each in asked]
     exact: dict[str, list[Any]] = {}
     for row in await search.exact_of(store.reads, [each.wanted.name.norm for each in asked if each.wanted.name is not None]):
         exact.setdefault(row.name_norm, []).append(row)
-    held = await search.gathered(store.reads, store.dialect, groups, limit=_A_GROUP)
+    groups = list(dict.fromkeys(group for each in wanted for group in each))
+    held = dict(zip(groups, await search.gathered(store.reads, store.dialect, groups, limit=_A_GROUP), strict=True))
     found: list[list[str]] = []
-    for each, span in zip(asked, spans, strict=True):
+    for each, own in zip(asked, wanted, strict=True):
         name = each.wanted.name
-        rows = [row for place in span for row in held[place]]
+        rows = [row for group in own for row in held[group]]
         found.append(shortlist(name, [*exact.get(name.norm, ()), *rows]) if name is not None else [])
         await scene.effort.looked_at(len(rows))
     return found

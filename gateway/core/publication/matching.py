@@ -12,6 +12,7 @@ are shown values: this room must not see anything else.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -275,7 +276,7 @@ def judge(wanted: Wanted, offers: Iterable[Offered], *, threshold: float = DEFAU
 
 SHORTLIST = 8
 """Subjects of a query that are compared in full."""
-_MOST_PAIRS = 5
+_MOST_PARTS = 4
 
 
 class Held(Protocol):
@@ -292,23 +293,27 @@ def _spoken(name: Name) -> tuple[str, ...]:
 
 
 def token_groups(name: Name) -> list[tuple[str, ...]]:
-    """What the index is asked for a name: those that sound so, those that hold all of its core, those that share a pair of its brand."""
+    """What the index is asked for a name: those that sound so, those that hold all of its core, those that share a part of its brand.
+
+    A part is the whole brand of two characters, three neighbours of a longer one.
+    """
     groups: list[tuple[str, ...]] = [(token,) for token in _spoken(name)]
     if core := tuple(pairs(name.core)):
         groups.append(core)
-    groups += [(pair,) for pair in pairs(name.brand or name.core or name.norm)[:_MOST_PAIRS]]
+    brand = pairs(name.brand or name.core or name.norm)
+    groups += list(pairwise(brand))[:_MOST_PARTS] if len(brand) > 1 else [(pair,) for pair in brand]
     return list(dict.fromkeys(groups))
 
 
 def shortlist(name: Name, held: Iterable[Held]) -> list[str]:
     """The subjects whose indexed names come nearest, best first: what they are shown as is compared afterwards."""
-    sounds = set(_spoken(name))
+    sounds = [token + " " for token in _spoken(name)]  # as it stands among tokens: its initials follow
     best: dict[str, float] = {}
     for row in {(each.subject_id, each.name_norm): each for each in held}.values():
         if row.name_norm == name.norm:
             near = 3.0
         else:
             near = 2.0 if row.core == name.core else Indel.normalized_similarity(name.core, row.core)
-            near += 0.5 * (not sounds.isdisjoint(row.tokens.split(" "))) + 0.25 * Indel.normalized_similarity(name.norm, row.name_norm)
+            near += 0.5 * any(sound in row.tokens for sound in sounds) + 0.25 * Indel.normalized_similarity(name.norm, row.name_norm)
         best[row.subject_id] = max(near, best.get(row.subject_id, 0.0))
     return sorted(best, key=lambda subject_id: (-best[subject_id], subject_id))[:SHORTLIST]
