@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +19,9 @@ from frictionless import Package, Resource, system
 from pyshacl import validate
 from rdflib.compare import isomorphic
 
+from gateway.core.disclosure.policy import files_digest
+from gateway.operations.render_public import settle
+from gateway.store import policies as policy_rows
 from tests.web.city import City, Server, served
 
 SHAPES = Path(os.environ.get("SHARED_SCHEMAS") or Path(__file__).resolve().parents[3] / "shared" / "schemas") / "dcat-ap-3.0.1"
@@ -114,6 +118,47 @@ def test_files_of_the_latest_version_have_the_digest_that_is_told(fresh_city: Ci
             assert (len(body), sha256(body).hexdigest()) == (each["bytes"], each["sha256"])
         graph = read(server.get("/v1/datasets/honours", Accept="text/turtle"))
         assert {str(value) for value in graph.objects(None, SPDX.checksumValue)} == {each["sha256"] for each in items[:3]}
+
+
+LICENCE = """
+[licences.open]
+title = "CC BY 4.0"
+url = "https://creativecommons.org/licenses/by/4.0/"
+strictness = 1
+attribution = "数据来源：诚信通化网"
+carve_out = "许可不及于个人信息"
+"""
+
+
+async def licensed(services: Any) -> None:
+    """A version in force under which the public's honours stand under a licence."""
+    files = dict(await policy_rows.files_of(services.store.reads, 1))
+    files["catalogue.toml"] += LICENCE.encode()
+    honours = files["datasets/honours.toml"]
+    files["datasets/honours.toml"] = honours.replace(b'cache = "public"', b'cache = "public", license = "open"')
+    async with services.store.transaction() as tx:
+        version = await policy_rows.propose(tx, files, files_digest(files), "test")
+        await policy_rows.activate(tx, version, "test", "licence")
+    await services.policies.refresh()
+    await settle(services)
+
+
+def test_a_licence_is_told_with_attribution_and_carve_out(fresh_city: City) -> None:
+    """Where a policy names a licence, every description carries it, how to name the source, and what is not given."""
+    fresh_city.run(licensed)
+    uri, rights = "https://creativecommons.org/licenses/by/4.0/", {"数据来源：诚信通化网", "许可不及于个人信息"}
+    with served(fresh_city) as server:
+        terms = server.get("/v1/datasets/honours").json()["terms"]
+        assert (terms["uri"], {terms["attribution"], terms["carve_out"]}) == (uri, rights)
+        assert server.get("/v1/datasets/registrations").json()["terms"] is None
+        graph = read(server.get("/v1/datasets/honours", Accept="application/rdf+xml"))
+        files = set(graph.subjects(rdflib.RDF.type, DCAT.Distribution))
+        assert files == set(graph.subjects(rdflib.DCTERMS.license, rdflib.URIRef(uri))) & files
+        told = {str(label) for each in graph.objects(None, rdflib.DCTERMS.rights) for label in graph.objects(each, rdflib.RDFS.label)}
+        assert told == rights
+        package = server.get("/v1/datasets/honours/datapackage.json").json()
+        assert [each["path"] for each in package["licenses"]] == [uri]
+        assert server.get("/v1/datasets/honours/csv-metadata.json").json()["dc:license"] == {"@id": uri}
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
