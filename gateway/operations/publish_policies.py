@@ -8,6 +8,8 @@ and remembered. This story must not read a record, a grant or a name of an admin
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -20,10 +22,12 @@ from gateway.core.disclosure.published import Change, public_names, published_ch
 from gateway.core.disclosure.tiers import TIERS
 from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, PolicyError
 from gateway.core.publication import flat
+from gateway.core.publication.columns import Column
 from gateway.core.publication.documents import instant
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import ENCODER, Scene, answer, begin, document_answer
 from gateway.operations.asking import MEDIA_TYPES, Answer, Format, Language
+from gateway.operations.table_files import About, ParquetFile, XlsxFile
 from gateway.services import Services
 from gateway.store import policies as policy_rows
 from gateway.store import proposals
@@ -97,17 +101,39 @@ async def matrix(
     if tier is not None and tier not in TIERS:
         raise InvalidParameter(errors=(ErrorItem("unknown", "没有这个访问层级", parameter="tier"),))
     asked = await _version(scene, version)
-    rows = published_matrix(asked, names, dataset=dataset, tier=tier)
-    return answer(scene, _table(rows, asked.version, spelt), media_type=MEDIA_TYPES[spelt], reads_data=False, rows=len(rows))
+    body, rows = await asyncio.to_thread(_matrix, _Pair(asked, asked, scene.policies), dataset, tier, spelt)
+    file_name = f"policy-{asked.version}-matrix.{spelt}" if spelt in _FILES else None
+    return answer(scene, body, media_type=MEDIA_TYPES[spelt], reads_data=False, rows=rows, file_name=file_name)
 
 
-def _table(rows: Sequence[MatrixRow], version: int, spelt: Format) -> bytes:
-    if spelt == "json":
-        return ENCODER.encode({"version": version, "items": rows})
+@lru_cache(maxsize=64)
+def _matrix(pair: "_Pair", dataset: str | None, tier: str | None, spelt: Format) -> tuple[bytes, int]:
+    """The matrix in one format, and how many rows it has; remembered, for it is long and never changes under one version in force."""
+    rows = published_matrix(pair.old, public_names(pair.in_force), dataset=dataset, tier=tier)
+    return _spelt(rows, pair.old.version, spelt), len(rows)
+
+
+def _spelt(rows: Sequence[MatrixRow], version: int, spelt: Format) -> bytes:
     if spelt == "ndjson":
         return b"".join(ENCODER.encode(row) + b"\n" for row in rows)
-    plain: list[dict[str, Any]] = [msgspec.to_builtins(row) for row in rows]
-    return flat.line(COLUMNS) + b"".join(flat.row_line(row, COLUMNS) for row in plain)
+    if spelt in ("json", "msgpack"):
+        document = {"version": version, "items": rows}
+        return ENCODER.encode(document) if spelt == "json" else _PACKED.encode(document)
+    flattened = [flat.flatten(msgspec.to_builtins(row)) for row in rows]
+    if spelt == "csv":
+        return flat.line(COLUMNS) + b"".join(flat.line([row.get(name) for name in COLUMNS]) for row in flattened)
+    about = About(title=f"policy-{version}-matrix", versions={"policy_version": str(version)})
+    columns = [Column(name) for name in COLUMNS]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "matrix"
+        file = (XlsxFile if spelt == "xlsx" else ParquetFile)(path, columns, about)
+        file.add(flattened)
+        file.finish()
+        return path.read_bytes()
+
+
+_FILES: frozenset[Format] = frozenset({"xlsx", "parquet"})
+_PACKED = msgspec.msgpack.Encoder()
 
 
 async def difference(services: Services, before: str, after: str, caller: Caller, language: Language) -> Answer:

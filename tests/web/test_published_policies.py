@@ -7,6 +7,9 @@ from typing import Any
 from urllib.robotparser import RobotFileParser
 
 import defusedxml.ElementTree
+import msgspec
+import openpyxl
+import pyarrow.parquet as pq
 import pytest
 
 from gateway.core.disclosure.policy import files_digest
@@ -48,7 +51,7 @@ def test_the_matrix_names_only_what_everybody_may_know_of(open_city: Server) -> 
 
 
 def test_the_matrix_is_a_table_in_every_format(open_city: Server) -> None:
-    """JSON, NDJSON and CSV hold the same rows in the same order."""
+    """JSON, NDJSON, CSV, MessagePack, XLSX and Parquet hold the same rows in the same order."""
     asked = "?dataset=honours&tier=public"
     items = open_city.get(f"/v1/policies/1/matrix{asked}").json()["items"]
     lines = open_city.get(f"/v1/policies/1/matrix.ndjson{asked}")
@@ -58,6 +61,14 @@ def test_the_matrix_is_a_table_in_every_format(open_city: Server) -> None:
         (each["field"], each["subject_kind"], each["treatment"]) for each in items
     ]
     assert {each["tier"] for each in items} == {"public"}
+    packed = msgspec.msgpack.decode(open_city.get(f"/v1/policies/1/matrix.msgpack{asked}").content)
+    assert packed["items"] == items
+    sheet = openpyxl.load_workbook(io.BytesIO(open_city.get(f"/v1/policies/1/matrix.xlsx{asked}").content)).active
+    assert sheet is not None
+    cells = [[cell or "" for cell in line] for line in sheet.iter_rows(values_only=True)]
+    assert cells == [list(rows[0]), *(list(row.values()) for row in rows)]
+    parquet = pq.read_table(io.BytesIO(open_city.get(f"/v1/policies/1/matrix.parquet{asked}").content))
+    assert [{name: value or "" for name, value in row.items()} for row in parquet.to_pylist()] == rows
 
 
 def test_what_is_no_version_is_not_there(open_city: Server) -> None:
