@@ -6,9 +6,10 @@ which object. This room must not know what a body is about.
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import cache
 from typing import Any, Final, NoReturn, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -18,10 +19,15 @@ from gateway.web.negotiation import JSON, header
 from gateway.web.problems import Refusal
 
 Shape = TypeVar("Shape")
+FORM: Final = "application/x-www-form-urlencoded"
+_MOST_FIELDS: Final = 16
 
 _PLACE: Final = re.compile(r" - at `\$(.*)`$")
 _STEP: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[([0-9]+)\]")
 _MISSING: Final = re.compile(r"^Object missing required field `([a-z_]+)`")
+_NUMBERED: Final = re.compile(r"q[0-9]{1,9}")
+"""Names of queries that may be repeated in a fault."""
+_LONGEST_NAME: Final = 64
 _UNKNOWN: Final = "Object contains unknown field"
 
 
@@ -52,6 +58,28 @@ async def json_body(request: AnyRequest, shape: type[Shape]) -> Shape:
     return read_json(await request.body(), shape)
 
 
+async def form_body(request: AnyRequest, known: Collection[str]) -> dict[str, str]:
+    """The fields of a form, each once and each known.
+
+    Raises Refusal unsupported-media-type, BodyInvalid with the place.
+    """
+    fields = list(request.scope["headers"])
+    kind, _, words = header(fields, b"content-type").partition(b";")
+    plain = kind.strip().lower() == FORM.encode() and words.strip().lower() in (b"", b"charset=utf-8")
+    if not plain or header(fields, b"content-encoding"):
+        raise Refusal("unsupported-media-type", acceptable=(FORM,))
+    try:
+        pairs = parse_qsl((await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:  # also UnicodeDecodeError
+        raise _fault("form", "应为 UTF-8 百分号编码的表单", "") from None
+    found = dict(pairs)
+    if any(name not in known for name in found):
+        raise _fault("unknown", "含有不认识的名称", "")
+    if len(found) != len(pairs):
+        raise _fault("repeated", "同一名称出现两次", "")
+    return found
+
+
 def read_json(raw: bytes, shape: type[Shape]) -> Shape:
     """Bytes as a shape of ours.
 
@@ -68,6 +96,25 @@ def read_json(raw: bytes, shape: type[Shape]) -> Shape:
         return msgspec.convert(found, shape)
     except msgspec.ValidationError as error:
         raise _told(str(error)) from None
+
+
+def read_members(raw: bytes, shape: type[Shape], *, most: int) -> dict[str, Shape]:
+    """Bytes as an object of so many members at most, each of one shape, under names that the sender chose.
+
+    Raises BodyInvalid with the place, as far as it may be named: a name of another form than `q0` ends it.
+    """
+    members = read_json(raw, dict[str, Any])
+    if len(members) > most:
+        raise _fault("invalid", f"一次最多 {most} 个", "")
+    found: dict[str, Shape] = {}
+    for name, value in members.items():
+        if len(name) > _LONGEST_NAME:
+            raise _fault("invalid", f"名称至多 {_LONGEST_NAME} 个字符", "")
+        try:
+            found[name] = msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            raise _told(str(error), f"/{name}" if _NUMBERED.fullmatch(name) else None) from None
+    return found
 
 
 @cache
@@ -91,9 +138,13 @@ def _first_twice(found: Any, known: frozenset[str]) -> str | None:
     return None
 
 
-def _told(text: str) -> BodyInvalid:
+def _told(text: str, inside: str | None = "") -> BodyInvalid:
+    """A fault with its place inside another one; None: what is outside may not be named, so nothing within it is."""
     place = _PLACE.search(text)
     pointer = "".join(f"/{name or index}" for name, index in _STEP.findall(place.group(1))) if place else ""
+    if inside is None:
+        return _fault("invalid", "类型或取值不符", "")
+    pointer = inside + pointer
     missing = _MISSING.match(text)
     if missing:
         return _fault("required", "缺少必填项", f"{pointer}/{missing.group(1)}")

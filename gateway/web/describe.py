@@ -83,7 +83,7 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     """Its path says what it is: `Accept` is not asked."""
     problems: tuple[str, ...] = ()
     """Codes beyond those every path may answer."""
-    method: Literal["get", "post"] = "get"
+    method: Literal["get", "post", "delete"] = "get"
     status: int = 200
     """Of an answer that is no problem."""
     files: tuple[str, ...] = ()
@@ -94,6 +94,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     """Of the form that a POST takes; its refusals are told in the words of RFC 6749."""
     deprecated: Deprecation | None = None
     """When it will go, and where to go instead."""
+    fields: Mapping[str, Schema] = MappingProxyType({})
+    """Of a form whose refusals are problems: its schema by media type."""
     example: Any
     """The answer to the example parameters, shortened."""
 

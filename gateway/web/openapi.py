@@ -72,12 +72,12 @@ _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def _operations(handlers: Iterable[HTTPRouteHandler]) -> list[tuple[str, Described]]:
-    found: dict[str, Described] = {
-        handler.opt["template"]: described
+    found: dict[tuple[str, str], Described] = {
+        (handler.opt["template"], described.method): described
         for handler in handlers
         if isinstance(described := handler.opt.get("described"), Described) and described.public
     }
-    return [(_plain(template), described) for template, described in sorted(found.items())]
+    return [(_plain(template), described) for (template, _), described in sorted(found.items(), key=lambda each: each[0])]
 
 
 def _plain(template: str) -> str:
@@ -104,6 +104,10 @@ def _file(media: Iterable[str]) -> dict[str, Any]:
 
 def _form(schema: Schema) -> dict[str, Any]:
     return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": dict(schema)}}}
+
+
+def _fields(schemas: Mapping[str, Schema]) -> dict[str, Any]:
+    return {"required": True, "content": {media: {"schema": dict(schema)} for media, schema in schemas.items()}}
 
 
 def _request_body(described: Described) -> dict[str, Any]:
@@ -203,20 +207,19 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
     }
     paths: dict[str, Any] = {}
     for template, described in operations:
-        paths[template] = {
-            described.method: {
-                "operationId": described.operation_id,
-                "tags": [described.tag],
-                "summary": described.summary,
-                "description": described.description,
-                "parameters": [_parameter(parameter) for parameter in described.takes],
-                **({"requestBody": _file(described.files)} if described.files else {}),
-                **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
-                **_request_body(described),
-                "responses": _responses(described, components),
-                **({"x-open-filters": True} if described.open_filters else {}),
-                **({"deprecated": True} if described.deprecated is not None else {}),
-            }
+        paths.setdefault(template, {})[described.method] = {
+            "operationId": described.operation_id,
+            "tags": [described.tag],
+            "summary": described.summary,
+            "description": described.description,
+            "parameters": [_parameter(parameter) for parameter in described.takes],
+            **({"requestBody": _file(described.files)} if described.files else {}),
+            **({"requestBody": _fields(described.fields)} if described.fields else {}),
+            **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
+            **_request_body(described),
+            "responses": _responses(described, components),
+            **({"x-open-filters": True} if described.open_filters else {}),
+            **({"deprecated": True} if described.deprecated is not None else {}),
         }
     return {
         "openapi": "3.1.0",

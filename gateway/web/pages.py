@@ -23,6 +23,11 @@ CONTENT_POLICY: Final[Header] = (
     b"content-security-policy",
     b"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 )
+PREVIEW_POLICY: Final[Header] = (
+    b"content-security-policy",
+    b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors *",
+)
+"""Of a page that is made to be shown inside another one."""
 _SAMPLE_BOTH: Final = f"{SAMPLE_NOTICE['zh-CN']} {SAMPLE_NOTICE['en']}"
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("gateway.web"), autoescape=select_autoescape(), undefined=StrictUndefined, auto_reload=False, trim_blocks=False
@@ -85,6 +90,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "since": ("自", "since"),
     "more": ("其余记录（数据）", "More records (data)"),
     "data": ("数据（JSON）", "Data (JSON)"),
+    "page": ("主体页", "Page of the subject"),
     "timeline": ("时间线（JSON）", "Timeline (JSON)"),
     "policy": ("公开依据：策略第", "Shown under policy"),
     "state": ("数据版本", "dataset version"),
@@ -149,6 +155,20 @@ def subject(shown: SubjectShown, *, language: Language, sample: bool) -> bytes:
         shown=partial(_shown, shown.words, said),
         policy_version=shown.answer.policy_version,
         dataset_version=shown.answer.dataset_version,
+    )
+
+
+def preview(document: Mapping[str, Any], *, language: Language, sample: bool, address: str) -> bytes:
+    """A subject on a small page, for tools that show it inside their own."""
+    said = {name: each[language == "en"] for name, each in _WORDS.items()}
+    return _page(
+        "reconcile_preview.html",
+        language=language,
+        noindex=True,
+        sample=SAMPLE_NOTICE[language] if sample else None,
+        subject={"name": said["unnamed"], "uscc": None, **document},
+        address=address,
+        words=said,
     )
 
 

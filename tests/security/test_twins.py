@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -433,7 +434,26 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     queries += [{"id": f"c{number}", "uscc": code(number), "name": names[0]} for number in (100, 101, 999)]
     queries += [{"id": "r", "registration_number": "220500000000017", "address": "吉林省通化市东昌区示例街1号"}]
     yield Asked("/v1/match", "POST", json.dumps({"queries": queries, "explain": True, "limit": 10}, ensure_ascii=False))
+    yield from _reconciling(names)
     yield Asked("/v1/records/rec_aaaaaaaaaaaaaaaaaaaaaaaaaa")
+
+
+def _reconciling(names: Sequence[str]) -> Iterator[Asked]:
+    """What a tool that reconciles tables asks."""
+    yield Asked("/v1/reconcile")
+    queries = {f"q{number}": {"query": text, "properties": [{"pid": "region", "v": "东昌区"}]} for number, text in enumerate(names)}
+    queries["q9"] = {"query": code(100), "type": ["enterprise", "household"]}
+    yield Asked(f"/v1/reconcile?queries={quote(json.dumps(queries, ensure_ascii=False))}")
+    for text in ("示例", "欧阳", "栎"):
+        yield Asked(f"/v1/reconcile/suggest/entity?prefix={text}")
+    proposed = ("name", "uscc", "former_names", "industry", "status", "established_on", "kind", "region", "record_counts.penalty")
+    ids = [code(number) for number in (100, 101, 999)]
+    yield Asked("/v1/reconcile/extend/propose?type=enterprise")
+    for name in proposed:
+        yield Asked(f"/v1/reconcile?extend={quote(json.dumps({'ids': ids, 'properties': [{'id': name}]}))}")
+    for wanted in (code(100), code(100, department="92"), code(999)):
+        yield Asked(f"/v1/reconcile/flyout/entity?id={wanted}")
+        yield Asked(f"/v1/reconcile/preview?id={wanted}")
 
 
 def _of_versions(server: Server, place: str) -> Iterator[Asked]:

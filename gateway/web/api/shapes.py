@@ -238,6 +238,43 @@ class Matched(Struct, kw_only=True):
     notice: dict[str, Any] | None = None
 
 
+class ReconcileType(Struct, kw_only=True):
+    """A kind of subject."""
+
+    id: str
+    name: str
+
+
+class ReconcileOffer(Struct, kw_only=True):
+    """An entity, a type or a property that may be meant."""
+
+    id: str
+    name: str
+    description: str | UnsetType = UNSET
+    notable: list[ReconcileType] | UnsetType = UNSET
+
+
+class ReconcileOffers(Struct, kw_only=True):
+    """At most ten of them."""
+
+    result: list[ReconcileOffer]
+
+
+class ReconcileFlyout(Struct, kw_only=True):
+    """A few words about one of them."""
+
+    id: str
+    html: str
+
+
+class ReconcileProposal(Struct, kw_only=True):
+    """Fields that a table can be extended by."""
+
+    properties: list[ReconcileOffer]
+    type: str | UnsetType = UNSET
+    limit: Count
+
+
 class ListingPage(Envelope, kw_only=True):
     """A page of listings."""
 
