@@ -11,6 +11,7 @@ as there are or ten.
 
 import asyncio
 import csv
+import itertools
 import json
 import os
 import random
@@ -339,19 +340,22 @@ def negatives(held: Sequence[Firm], count: int) -> Iterator[str]:
     apart = [name for name in (split(each.name) for each in held) if name.region and name.brand and name.trade and name.form]
     names = [split(text) for each in held for text in (each.name, each.former) if text]
     known = {name.norm for name in names} | {_meant(name) for name in names}
-    characters = [character for name in apart for character in name.brand if len(name.brand) <= 3]
+    short = [name.brand for name in apart if len(name.brand) <= 3] or [name.brand for name in apart]
+    characters = "".join(short)
     made = 0
-    while made < count:
+    for turn in itertools.count():  # a kind for which a register has no room is passed over
         one, other = random_.choice(apart), random_.choice(apart)
         brand = "".join(random_.choices(characters, k=random_.choice((2, 2, 2, 3, 4))))
         text = (
             one.region + brand + one.trade + other.form,
             one.region + one.brand + other.trade + one.form,
             other.region + one.core + one.form,
-        )[made % 3]
+        )[turn % 3]
         if known.isdisjoint((split(text).norm, _meant(split(text)))):
-            made += 1
             yield text
+            made += 1
+            if made == count:
+                return
 
 
 def positives(held: Sequence[Firm], count: int) -> Iterator[tuple[str, Firm]]:
