@@ -30,7 +30,7 @@ from tests.bench.limits import copy_documents
 from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
 
 LICENCES_EACH = 2
-CASES = ("writing", "core", "doors", "starting", "reading", "matching", "exporting", "exchanging", "searching")
+CASES = ("writing", "core", "doors", "starting", "reading", "matching", "exporting", "following", "exchanging", "searching")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -354,6 +354,16 @@ class Bench:
                 self.row(f"  first byte {suffix}", f"{first * 1000:.0f} ms", None, "–", "< 300 ms", first < 0.3)
             grown = memory_mb(pid) - before
             self.row("  memory grown by the exports", f"{grown:.0f} MB", None, "–", "± 50 MB", grown <= 50)
+
+    def following(self) -> None:
+        """The event stream, caught up from its beginning."""
+        wanted = min(self.subjects, 50_000)
+        with self.house.serving():
+            url = f"{self.house.origin}/v1/changes/stream?since=0"
+            done = [in_child("tests.bench.streaming", url, str(wanted), env={"BENCH_CORE": "load"}) for _ in range(self.repeat + 1)][1:]
+        self.raw["feed stream"] = done
+        rate, first = (statistics.median(each[name] for each in done) for name in ("events_s", "first_event_s"))
+        self.row("feed stream, catching up", f"{rate:,.0f} events/s", None, f"first event after {first * 1000:.0f} ms", "–", None)
 
     def exchanging(self) -> None:
         """Seal, verify, verify and apply, against the sum of their hashes, parses and inserts measured alone."""

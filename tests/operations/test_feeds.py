@@ -1,15 +1,17 @@
 """Feeds of bound callers: for whom there is one, from when, and what is told of records that move into a caller's reach or out of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
-from gateway.core.callers.caller import Caller
+from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import InvalidParameter, SinceTooOld
-from gateway.operations import read_feed
+from gateway.operations import follow_feed, read_feed
 from gateway.operations.answer_query import dataset, records_page
 from gateway.operations.feeding import fed
 from gateway.operations.manage_keys import issue_token
@@ -300,3 +302,28 @@ async def test_a_record_that_is_away_for_a_moment(town: tuple[Services, dict[str
     await settle(services)
     assert briefly(await told(services, east, last)) == [("add", moving)]
     assert (await services.store.reads.all(feed.sa.text("SELECT 1 FROM feed_left WHERE told = 0"))) == []
+
+
+async def test_who_follows_hears_what_changes_tells(town: tuple[Services, dict[str, str]]) -> None:
+    """From the beginning every item in order, then a removal as it is told, and a sign of life while nothing happens."""
+    services, made = town
+    wanted = await told(services, PUBLIC)
+
+    async def who() -> Caller:
+        return PUBLIC
+
+    stream = await follow_feed.follow(services, who, ask(since="0"), None)
+    heard: list[Any] = []
+    async with aclosing(cast("AsyncGenerator[follow_feed.Heard, None]", stream)) as events:
+        async for each in events:
+            heard += [msgspec.json.decode(event.data) for event in each.events if event.name == "change"]
+            if len(heard) >= len(wanted):
+                break
+        assert heard == wanted
+        await withdraw(services, made["罚单"], reason="revoked", actor="test")
+        await settle(services)
+        async for each in events:
+            if each.events:
+                assert each.live
+                assert msgspec.json.decode(each.events[0].data)["record"] == made["罚单"]
+                break

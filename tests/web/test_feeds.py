@@ -71,18 +71,18 @@ def older(root: ET.Element) -> str | None:
     return next((link.get("href") for link in root.findall(f"{A}link") if link.get("rel") == "prev-archive"), None)
 
 
-def test_a_list_is_a_feed_that_a_stock_reader_takes(sqlite_server: Server) -> None:
+def test_a_list_is_a_feed_that_a_stock_reader_takes(server: Server) -> None:
     """Feedparser finds nothing wrong; every listing is an entry with a stable id, title, categories, and its record's address."""
-    answer = sqlite_server.get(f"/v1/feeds/{LIST}.atom")
+    answer = server.get(f"/v1/feeds/{LIST}.atom")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/atom+xml; charset=utf-8")
     assert answer.headers["x-robots-tag"] == "noindex, noarchive"
-    listings = {row["id"]: row for row in sqlite_server.get(f"/v1/lists/{LIST}/listings?limit=all").json()["items"]}
+    listings = {row["id"]: row for row in server.get(f"/v1/lists/{LIST}/listings?limit=all").json()["items"]}
     assert listings
     root = valid(answer.content)
     feed = feedparser.parse(answer.content)
     assert not feed.bozo
     assert feed.version == "atom10"
-    assert feed.feed.title == sqlite_server.get(f"/v1/lists/{LIST}").json()["name"]
+    assert feed.feed.title == server.get(f"/v1/lists/{LIST}").json()["name"]
     assert {entry.id.rpartition("/")[2] for entry in feed.entries} == listings.keys()
     assert len(ids(root)) == len(listings)
     for entry in feed.entries:
@@ -94,8 +94,9 @@ def test_a_list_is_a_feed_that_a_stock_reader_takes(sqlite_server: Server) -> No
         assert all(mark["label"] in entry.content[0].value for mark in listing["marks"])
     numbers = [listings[entry.id.rpartition("/")[2]]["seq"] for entry in feed.entries]
     assert numbers == sorted(numbers, reverse=True)
-    assert sqlite_server.get(f"/v1/feeds/{LIST}.atom", if_none_match=answer.headers["etag"]).status_code == 304
-    head = sqlite_server.client.head(f"/v1/feeds/{LIST}.atom")
+    assert server.get(f"/v1/feeds/{LIST}.atom", if_none_match=answer.headers["etag"]).status_code == 304
+    assert valid(server.get(f"/v1/feeds/{LIST}.atom?page=0").content).find(f"{FH}archive") is not None
+    head = server.client.head(f"/v1/feeds/{LIST}.atom")
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
 
 
@@ -114,16 +115,16 @@ def test_the_same_feed_as_json(sqlite_server: Server) -> None:
         assert item["_credit"]["op"] in ("add", "mod")
 
 
-def test_the_other_feeds(sqlite_server: Server) -> None:
+def test_the_other_feeds(server: Server) -> None:
     """The datasets, and what changes in this API itself; both valid, both conditional."""
-    datasets = sqlite_server.get("/v1/feeds/datasets.atom")
-    known = {each["id"] for each in sqlite_server.get("/v1/datasets").json()["items"]}
+    datasets = server.get("/v1/feeds/datasets.atom")
+    known = {each["id"] for each in server.get("/v1/datasets").json()["items"]}
     assert {each.rpartition("/")[2] for each in ids(valid(datasets.content))} == known
-    changelog = sqlite_server.get("/v1/feeds/changelog.atom")
+    changelog = server.get("/v1/feeds/changelog.atom")
     assert ids(valid(changelog.content))
     for answer in (datasets, changelog):
         assert not feedparser.parse(answer.content).bozo
-        assert sqlite_server.get(answer.request.url.path, if_none_match=answer.headers["etag"]).status_code == 304
+        assert server.get(answer.request.url.path, if_none_match=answer.headers["etag"]).status_code == 304
 
 
 @pytest.mark.parametrize("path", ["nothing.atom", "honours", "honours.rss", "datasets.json", "honours.atom?page=999999"])

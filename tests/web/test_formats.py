@@ -61,7 +61,8 @@ def test_a_list_is_the_same_in_every_format(sqlite_server: Server, path: str) ->
     """Rows, order, columns and types are equal in JSON, NDJSON, CSV, XLSX, Parquet and MessagePack; null is no empty text."""
     answers = {suffix: sqlite_server.get(path.format(suffix)) for suffix in SUFFIXES}
     assert {answer.status_code for answer in answers.values()} == {200}
-    assert len({(answer.headers["dataset-version"], answer.headers.get("link", "").count("rel=")) for answer in answers.values()}) == 1
+    states = {(answer.headers["dataset-version"], 'rel="next"' in answer.headers.get("link", "")) for answer in answers.values()}
+    assert len(states) == 1
     nested = answers[".json"].json()["items"]
     assert nested, "a list without rows shows nothing"
     assert [json.loads(line) for line in answers[".ndjson"].text.splitlines()] == nested
