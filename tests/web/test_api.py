@@ -270,7 +270,9 @@ def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> 
     record = server.get("/v1/records?limit=1").json()["items"][0]["id"]
     examples = {"subject": subject, "record": record, "list_id": "tax-violations", "dataset": "honours"}
     examples |= {"code": "91220502XXT00002X2", "kind": "type"}
-    examples |= {"policy": "1", "before": "1", "after": "1"}
+    examples |= {"policy": "1", "before": "1", "after": "1", "version": "latest"}
+    examples["receipt"] = server.client.post("/v1/receipts", json={"url": "/v1/lists"}).json()["id"]
+    examples["name"] = server.get("/v1/ftm/catalog.json").json()["datasets"][0]["name"]
     token = f"Bearer {city.token()}"
     for handler in ROUTES:
         described = handler.opt.get("described")
