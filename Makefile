@@ -7,7 +7,7 @@ TESTS ?= tests
 XDIST ?= -n 2 --dist loadfile
 DEMO ?=
 
-.PHONY: run test check bench openapi clean lock compiled
+.PHONY: run test check bench openapi clean lock compiled ftm
 .DELETE_ON_ERROR:
 
 run: compiled                ## two cities exchanging, on 127.0.0.1:8000 and :8001
@@ -25,6 +25,9 @@ bench: compiled              ## ratios to limits measured in the same run
 
 openapi: .venv/.ready        ## renew the golden document
 	$(BIN)/chengxin openapi > openapi/gateway.json.new && mv openapi/gateway.json.new openapi/gateway.json
+
+ftm:                         ## followthemoney in an environment of its own, for one test; needs Debian's libicu-dev
+	python3 -m venv .ftm && .ftm/bin/pip install -q followthemoney
 
 # a process that finds no bytecode compiles a thousand modules before it does anything, where it may not write them (containers, CI)
 compiled: .venv/.ready

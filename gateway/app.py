@@ -204,7 +204,7 @@ async def _build_lists(services: Services, meter: Meter) -> None:
             while await follow(services):
                 meter.event("lists-followed")
                 await asyncio.sleep(0)
-            if loop.time() >= due:
+            if services.settings.lists_build_s and loop.time() >= due:
                 made = await build(services)
                 meter.event("lists-built", len(made))
                 due = loop.time() + services.settings.lists_build_s

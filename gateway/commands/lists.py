@@ -20,10 +20,11 @@ def lists() -> None:
 
 
 @lists.command("build")
+@click.argument("collection", required=False)
 @as_json
 @office
-def lists_build(office: Office, as_json: bool) -> None:
-    """Issue again what has lost a row, and build a version of whatever changed; a running server does so by itself."""
+def lists_build(office: Office, collection: str | None, as_json: bool) -> None:
+    """Issue again what has lost a row, and build a version of whatever (or of one collection) changed; a server does so by itself."""
     from gateway.operations.build_lists import build, follow
     from gateway.operations.render_public import render_public
 
@@ -32,7 +33,7 @@ def lists_build(office: Office, as_json: bool) -> None:
             pass
         while await follow(services):
             pass
-        return await build(services)
+        return await build(services, only=collection)
 
     done = office.run(story)
     show(

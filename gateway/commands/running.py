@@ -215,7 +215,8 @@ def settle(office: Office) -> None:
         if not services.settings.demo:
             raise SettingsError("`settle` exists with demo = true on loopback only", code="test-mode-only", place="settle")
         await story(services)
-        await settle_lists(services)
+        if services.settings.lists_build_s:
+            await settle_lists(services)
 
     office.run(told)
     say("settled")

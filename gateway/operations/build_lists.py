@@ -177,9 +177,14 @@ class _Compared(Struct, frozen=True, kw_only=True):
 
 
 async def build(services: Services, *, only: str | None = None) -> list[Made]:
-    """A version of every collection (or one) of which the public was told something since its last one."""
+    """A version of every collection (or one) of which the public was told something since its last one.
+
+    Raises NotFound for a collection that does not exist.
+    """
     policies = await services.policies.fresh()
     forms = forms_of(policies, *PUBLIC)
+    if only is not None:
+        collection_of(policies, forms, only)
     state = await renderings.reader_state(services.store.reads)
     if state.again is not None or state.known.get(forms.name) != forms.tag:
         return []  # the reader is still rendering everything under this policy

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.bench.limits import copy_documents
 from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
 
 LICENCES_EACH = 2
-CASES = ("writing", "core", "doors", "starting", "reading", "matching", "exporting", "following", "exchanging", "searching")
+CASES = ("writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "searching")
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -189,6 +190,42 @@ class Bench:
             runs["name search"] = lambda: wrk(self.house.origin, queries, connections=16, seconds=self.seconds)
             taken = self.interleaved(runs)
         self.judge(taken)
+
+    def files(self) -> None:
+        """A version file in bytes a second, against nginx with the same bytes."""
+        if shutil.which("wrk") is None:
+            self.row("version file", "absent", None, "Debian's `wrk` is not installed", "–", None)
+            return
+        collection = "datasets/registrations"
+        began = time.perf_counter()
+        self.house.command("lists", "build", collection)
+        took = time.perf_counter() - began
+        static = self.folder / "static"
+        static.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            stack.enter_context(self.house.serving())
+            manifest = httpx.get(f"{self.house.origin}/v1/{collection}/versions/latest", timeout=60).json()
+            path = str(httpx.URL(next(each["uri"] for each in manifest["files"] if each["format"] == "ndjson")).path)
+            body = httpx.get(self.house.origin + path, timeout=60).content
+            if manifest["rows"] != self.subjects or body.count(b"\n") != self.subjects:
+                raise RuntimeError("the version does not have the rows that were ingested")
+            (static / "version.ndjson").write_bytes(body)
+            nginx_origin = stack.enter_context(nginx(static))
+            runs = {"version file": lambda: wrk(self.house.origin, [path], connections=8, seconds=self.seconds)}
+            if nginx_origin:
+                runs["version file: nginx"] = lambda: wrk(nginx_origin, ["/version.ndjson"], connections=8, seconds=self.seconds)
+            taken = self.interleaved(runs)
+        rate = taken["version file"].bytes_s / 1e6
+        peer = taken["version file: nginx"].bytes_s / 1e6 if nginx_origin else None
+        self.row(
+            f"version file, {len(body) / 1e6:.1f} MB, 8 connections",
+            f"{rate:,.0f} MB/s",
+            None if peer is None else rate / peer,
+            "nginx is not installed" if peer is None else f"nginx {peer:,.0f} MB/s",
+            "≥ 0.6",
+            None if peer is None else rate >= 0.6 * peer,
+        )
+        self.row("  its build and files", f"{self.subjects / took:,.0f} rows/s", None, f"{took:.1f} s with the start", "–", None)
 
     def judge(self, taken: Mapping[str, Load]) -> None:
         """The rows of `reading`."""

@@ -23,6 +23,7 @@ port = {port}
 demo = true
 quota_factor = 100000
 ingest_chunk = 2000
+lists_build_s = 0
 authorities = [{{ uscc = "{authority}", name = "{name}", region = "220500" }}]
 """
 
