@@ -44,7 +44,10 @@ class Collection(Struct, frozen=True, kw_only=True):
 
 
 def collections_of(policies: Policies, forms: Forms) -> tuple[Collection, ...]:
-    """Every list, then every dataset, of which this plan set sees something."""
+    """Every list, then every dataset, of which this plan set sees something; remembered with its forms."""
+    found: tuple[Collection, ...] | None = forms.remembered.get("collections")
+    if found is not None:
+        return found
     known = policies.catalogue
     lists = [
         Collection(id=f"lists/{name}", what=name, dataset=each.dataset, listing=each, title=each.label)
@@ -55,7 +58,8 @@ def collections_of(policies: Policies, forms: Forms) -> tuple[Collection, ...]:
         Collection(id=f"datasets/{name}", what=name, dataset=name, listing=None, title=known.datasets[DatasetId(name)].label)
         for name in sorted(forms.plan_sets)
     ]
-    return (*lists, *datasets)
+    forms.remembered["collections"] = found = (*lists, *datasets)
+    return found
 
 
 def collection_of(policies: Policies, forms: Forms, collection_id: str) -> Collection:
@@ -70,10 +74,13 @@ def collection_of(policies: Policies, forms: Forms, collection_id: str) -> Colle
 
 
 def ground_of(forms: Forms, collection: Collection) -> str:
-    """A name for all that decides which rows stand in a version and in what form."""
-    held = forms.plan_sets[collection.dataset]
-    said = _ENCODER.encode([held.hash, None if collection.listing is None else msgspec.to_builtins(collection.listing)])
-    return sha256(said).hexdigest()
+    """A name for all that decides which rows stand in a version and in what form; remembered with the forms."""
+    found: str | None = forms.remembered.get(("ground", collection.id))
+    if found is None:
+        held = forms.plan_sets[collection.dataset]
+        said = _ENCODER.encode([held.hash, None if collection.listing is None else msgspec.to_builtins(collection.listing)])
+        forms.remembered["ground", collection.id] = found = sha256(said).hexdigest()
+    return found
 
 
 def left_out(forms: Forms, dataset: str) -> Mapping[SubjectKind, frozenset[str]]:

@@ -96,7 +96,8 @@ async def _version(request: AnyRequest, described: Described, collection: str, v
     asked = await begin(request, described, by_name="." in version)
     if "." in version:
         return await _file_or(asked, await read_versions.file(asked.services, collection, version))
-    return asked.reply(await read_versions.one_version(asked.services, collection, version), names_subjects=False)
+    answer = await read_versions.one_version(asked.services, collection, version)
+    return asked.reply(answer, names_subjects=collection.startswith("lists/"))
 
 
 LIST_VERSIONS = Described(
@@ -114,7 +115,7 @@ LIST_VERSIONS = Described(
 async def list_versions(request: AnyRequest, list_id: FromPath[str]) -> Reply:
     """The versions of a list."""
     asked = await begin(request, LIST_VERSIONS)
-    return asked.reply(await read_versions.versions(asked.services, f"lists/{list_id}", asked.language), names_subjects=False)
+    return asked.reply(await read_versions.versions(asked.services, f"lists/{list_id}", asked.language))
 
 
 LIST_VERSION = Described(
@@ -152,7 +153,7 @@ LIST_CHECKPOINT = Described(
 async def list_checkpoint(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
     """The checkpoint of a version of a list."""
     asked = await begin(request, LIST_CHECKPOINT)
-    return asked.reply(await read_versions.checkpoint(asked.services, f"lists/{list_id}", version), names_subjects=False)
+    return asked.reply(await read_versions.checkpoint(asked.services, f"lists/{list_id}", version))
 
 
 DELTA = Described(
@@ -258,7 +259,7 @@ FTM_CATALOGUE = Described(
 async def ftm_catalogue(request: AnyRequest) -> Reply:
     """What screening software may load."""
     asked = await begin(request, FTM_CATALOGUE, by_name=True)
-    return asked.reply(await read_versions.ftm_catalog(asked.services, asked.language), names_subjects=False)
+    return asked.reply(await read_versions.ftm_catalog(asked.services, asked.language))
 
 
 FTM_CHAIN = Described(
@@ -276,7 +277,7 @@ FTM_CHAIN = Described(
 async def ftm_chain(request: AnyRequest, name: FromPath[str]) -> Reply:
     """The chain of deltas of a dataset."""
     asked = await begin(request, FTM_CHAIN, by_name=True)
-    return asked.reply(await read_versions.ftm_chain(asked.services, name), names_subjects=False)
+    return asked.reply(await read_versions.ftm_chain(asked.services, name))
 
 
 FTM_LINK = Described(
