@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shlex
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,8 @@ def _serve(config: "Settings", factory: str) -> None:
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
+    # a caller that goes away in the middle of an answer must not end a worker: `main` had made a closed pipe deadly
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     # a TERM that comes before a worker is ready is lost on it; after ten seconds the worker is ended
     Granian(
         factory,
