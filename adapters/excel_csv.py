@@ -118,6 +118,8 @@ class ExcelCsv:
         dataset: str
         headers: dict[str, str]
         """Header text → wire name; labels, wire names and synonyms of the dataset."""
+        any_header: bool = False
+        """Every header is a column, under its own text: a table that is nobody's dataset."""
         as_of: Instant
         """When the file was uploaded."""
         encoding: Encoding = "utf-8"
@@ -245,14 +247,15 @@ class ExcelCsv:
             if text == "" and (cell is None or isinstance(cell, str)):
                 columns.append(None)
                 continue
-            name = known.get(text, OPERATION_HEADER if text == OPERATION_HEADER else "")
+            named = known.get(text, OPERATION_HEADER if text == OPERATION_HEADER else "")
+            name = str(cell) if self._config.any_header else named
             if not name:
                 encoding = "；编码声明有误时也会如此" if isinstance(table, CsvFile) else ""
                 raise refused("FILE_HEADER", f"表头不认识：须为本数据集的中文名称或字段代码{encoding}", table.place(row, at))
             if name in seen:
                 raise refused("FILE_HEADER", f"表头与第 {seen[name]} 列重复", table.place(row, at))
             seen[name] = at
-            if name == OPERATION_HEADER and OPERATION_HEADER not in known:
+            if name == OPERATION_HEADER and OPERATION_HEADER not in known and not self._config.any_header:
                 operation = at - 1
                 columns.append(None)
             else:

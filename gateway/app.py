@@ -26,6 +26,7 @@ from gateway.operations.alarms import Condition
 from gateway.operations.build_lists import build, follow
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
+from gateway.operations.match_jobs import work as work_on_jobs
 from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
 from gateway.operations.version_files import clear_unfinished
@@ -86,6 +87,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
             tasks.append(asyncio.create_task(_build_lists(services, meter)))
+            tasks.append(asyncio.create_task(_work_on_jobs(services, meter)))
             overdue: dict[str, int] = {}
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
@@ -213,6 +215,22 @@ async def _build_lists(services: Services, meter: Meter) -> None:
         except Exception as error:  # noqa: BLE001 - versions must go on whatever one of them meets; what may not be shown is not shown
             meter.event("lists-failed")
             log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
+            pause = BACK_OFF_S
+        await asyncio.sleep(pause)
+
+
+async def _work_on_jobs(services: Services, meter: Meter) -> None:
+    """Match the files that wait, one after the other."""
+    while True:
+        pause = services.settings.reader_poll_s
+        try:
+            while await work_on_jobs(services):
+                meter.event("match-job")
+        except GatewayError as error:  # locked, no policy yet, too slow a query: the next round begins the job anew
+            meter.event(f"match-jobs-{error.code}")
+        except Exception as error:  # noqa: BLE001 - one file must not end the work on all others; it is told as failed
+            meter.event("match-job-failed")
+            log.error("match-job-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
 

@@ -220,6 +220,12 @@ class DeltaWindow(RequestError):
     code = "delta-window"
 
 
+class JobExpired(RequestError):
+    """A match job whose result has had its day."""
+
+    code = "job-expired"
+
+
 class VersionReissued(RequestError):
     """An issue of a version that another one has replaced."""
 

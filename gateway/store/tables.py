@@ -517,6 +517,24 @@ answered = Table(
 )
 """First answers to requests under an `Idempotency-Key`, for a day."""
 
+match_jobs = Table(
+    "match_jobs", metadata,
+    Column("job", String(64), primary_key=True),       # digest of its id: the id itself is nowhere here
+    Column("owner", String(64), nullable=False),       # digest of organisation and app; empty: whoever holds the id
+    Column("state", String(16), nullable=False, index=True),  # queued, running, done, failed, cancelled, expired
+    Column("rows", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("asked", LargeBinary, nullable=False),      # JSON: which columns are which, and the options
+    Column("upload", LargeBinary),                     # sealed; null when the work has ended
+    Column("result", LargeBinary),                     # sealed; null before and a day after
+    Column("turn", String(32), nullable=False),        # of whoever works on it: random
+    Column("lease", String(32), nullable=False),       # until when the worker is believed to be at work
+    Column("created", String(32), nullable=False),
+    Column("until", String(32), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+"""Match jobs (api.md §7.6): nothing of an upload stands in clear, and nothing of it stays after the work."""
+
 # --- the public read model: renderings of the door, never another door -------------------------------------------------
 
 rendered_subjects = Table(

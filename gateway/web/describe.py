@@ -13,7 +13,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from litestar import Request, get, post
+from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
@@ -131,6 +131,29 @@ def posted(template: str, described: Described, *, most: int | None = None) -> C
     )
 
 
+def deleted(template: str, described: Described) -> Callable[[Handler], HTTPRouteHandler]:
+    """Register a DELETE handler, which takes no body."""
+    return delete(
+        template,
+        operation_id=described.operation_id,
+        opt={"described": described, "template": template},
+        include_in_schema=False,
+        status_code=described.status,
+    )
+
+
 AnyRequest = Request[Any, Any, Any]
 
-__all__ = ["SUFFIXES", "TABLE_MEDIA", "AnyRequest", "Deprecation", "Described", "Handler", "Parameter", "Reply", "path", "posted"]
+__all__ = [
+    "SUFFIXES",
+    "TABLE_MEDIA",
+    "AnyRequest",
+    "Deprecation",
+    "Described",
+    "Handler",
+    "Parameter",
+    "Reply",
+    "deleted",
+    "path",
+    "posted",
+]

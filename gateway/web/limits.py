@@ -243,6 +243,14 @@ class Limiter:
             self._meter.event("quota-exceeded")
             raise Refusal("quota-exceeded", headers={"Retry-After": str(self.retry_after(charge))})
 
+    async def admit_rows(self, charge: Charge, fifths: int) -> None:
+        """Take the price of a job's rows from a bucket of their own, as wide as the day's: a minute's has no room for a file.
+
+        Raises Refusal `quota-exceeded` where the whole job is not there today.
+        """
+        payer = charge.payer[0], f"{charge.payer[1]}|rows"
+        await self.admit(Charge(payer, charge.quotas[-1:], charge.costs, charge.policy_field), fifths)
+
     async def settle(self, charge: Charge, fifths: int) -> None:
         """Make the charge so much in all: the rest is owed, what was too much is given back."""
         if fifths != charge.taken:

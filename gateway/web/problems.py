@@ -131,6 +131,9 @@ _TABLE = """
 410 delta-window           增量已不再保留             Delta not kept
     起点版本已不再保留；请从 next 给出的版本重新开始。
     That version is not kept any more; start again from the version in next.
+410 job-expired            任务结果已删除             Job expired
+    结果只保留 24 小时；请从 next 重新提交。
+    A result is kept for 24 hours only; send the file again to next.
 410 version-reissued       版本已重发                 Version issued again
     此版本已重新发布，内容有移出；请用 next 给出的文件。
     This version was issued again without what has left; take the file in next.

@@ -284,6 +284,8 @@ def test_answers_have_the_shapes_of_the_document(server: Server, city: City) -> 
             continue
         if described.tag == "审核":  # for reviewers alone: test_reviews
             continue
+        if not set(re.findall(r"{(\w+):str}", handler.opt["template"])) <= set(examples):  # of what a test makes first: its own tests
+            continue
         path = re.sub(r"{(\w+):str}", lambda match: examples[match[1]], handler.opt["template"])
         query = "&".join(f"{each.name}={each.example}" for each in described.takes if each.required)
         decoder = msgspec.json.Decoder(described.gives)

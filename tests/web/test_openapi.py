@@ -20,6 +20,7 @@ COMMITTED = Path(__file__).resolve().parents[2] / "openapi" / "gateway.json"
 DOCUMENT: dict[str, Any] = json.loads(openapi_document())
 OPERATIONS = [(path, item["get"]) for path, item in DOCUMENT["paths"].items() if "get" in item]
 POSTS = [(path, item["post"]) for path, item in DOCUMENT["paths"].items() if "post" in item]
+DELETES = [(path, item["delete"]) for path, item in DOCUMENT["paths"].items() if "delete" in item]
 FORMS = [(path, operation) for path, operation in POSTS if path.startswith("/oauth/")]
 
 
@@ -65,7 +66,7 @@ def test_every_operation_is_told_whole(path: str, operation: dict[str, Any]) -> 
 
 def test_operation_ids_are_unique() -> None:
     """Clients are generated from them."""
-    ids = [operation["operationId"] for _, operation in OPERATIONS + POSTS]
+    ids = [operation["operationId"] for _, operation in OPERATIONS + POSTS + DELETES]
     assert len(set(ids)) == len(ids)
 
 
@@ -100,7 +101,7 @@ def test_examples_keep_their_shapes() -> None:
 def test_every_described_handler_stands_in_the_document() -> None:
     """And none stands there twice."""
     described = [each for handler in ROUTES if isinstance(each := handler.opt.get("described"), Described) and each.public]
-    assert len({each.operation_id for each in described}) == len(described) == len(OPERATIONS + POSTS)
+    assert len({each.operation_id for each in described}) == len(described) == len(OPERATIONS + POSTS + DELETES)
 
 
 @pytest.mark.parametrize(("path", "operation"), FORMS, ids=[path for path, _ in FORMS])

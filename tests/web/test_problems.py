@@ -29,7 +29,7 @@ API = {
     405: ("method-not-allowed",),
     406: ("not-acceptable",),
     409: ("idempotency-in-progress", "conflict"),
-    410: ("cursor-expired", "since-too-old", "delta-window", "version-reissued", "version-withdrawn"),
+    410: ("cursor-expired", "since-too-old", "delta-window", "job-expired", "version-reissued", "version-withdrawn"),
     412: ("precondition-failed",),
     413: ("body-too-large",),
     414: ("uri-too-long",),

@@ -50,6 +50,13 @@ MARKS: Mapping[str, tuple[str, str]] = {
     "validity_ended": ("有效期已过", "Validity over"),
     "held": ("依据待核，暂不对外提供", "Basis under review, shown to nobody else"),
 }
+JOB_STATES: Mapping[str, tuple[str, str]] = {
+    "queued": ("排队", "Queued"),
+    "running": ("进行中", "Running"),
+    "done": ("完成", "Done"),
+    "failed": ("失败", "Failed"),
+    "cancelled": ("已取消", "Cancelled"),
+}
 MATCH_STATUSES: Mapping[str, tuple[str, str]] = {
     "exact": ("一致", "Exact"),
     "match": ("相符", "Match"),
@@ -85,6 +92,7 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "event": EVENTS,
     "state": STATES,
     "match_status": MATCH_STATUSES,
+    "job_state": JOB_STATES,
 }
 _LEVELS = (
     ("自治州", "Prefecture"),

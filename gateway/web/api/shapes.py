@@ -238,6 +238,24 @@ class Matched(Struct, kw_only=True):
     notice: dict[str, Any] | None = None
 
 
+class MatchJobLinks(Struct, kw_only=True):
+    """Where a job and its result are."""
+
+    self: Uri
+    result: Uri | None
+
+
+class MatchJob(Struct, kw_only=True):
+    """A file that is matched."""
+
+    id: Annotated[str, Meta(pattern="^job_[a-z2-7]{26}$")]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    state_label: str
+    rows: Count
+    done: Count
+    links: MatchJobLinks
+
+
 class ReconcileType(Struct, kw_only=True):
     """A kind of subject."""
 

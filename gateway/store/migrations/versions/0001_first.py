@@ -403,6 +403,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("collection", "seq", name=op.f("pk_list_versions")),
     )
     op.create_index("ix_list_versions_collection_name", "list_versions", ["collection", "name"], unique=True)
+    op.create_table("match_jobs",
+        sa.Column("job", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("asked", sa.LargeBinary(), nullable=False),
+        sa.Column("upload", sa.LargeBinary(), nullable=True),
+        sa.Column("result", sa.LargeBinary(), nullable=True),
+        sa.Column("turn", sa.String(length=32), nullable=False),
+        sa.Column("lease", sa.String(length=32), nullable=False),
+        sa.Column("created", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("job", name=op.f("pk_match_jobs")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_match_jobs_state"), "match_jobs", ["state"], unique=False)
+    op.create_index(op.f("ix_match_jobs_until"), "match_jobs", ["until"], unique=False)
     op.create_table("meta",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
