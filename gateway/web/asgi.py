@@ -8,3 +8,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PATHSEND = "http.response.pathsend"
+"""An extension of ASGI that some servers have: they send a file without us."""

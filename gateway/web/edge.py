@@ -20,7 +20,7 @@ from gateway.core.callers.api_keys import IN_TEXT, PREFIX
 from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParameter
 from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
-from gateway.web.asgi import App, Message, Receive, Scope, Send
+from gateway.web.asgi import PATHSEND, App, Message, Receive, Scope, Send
 from gateway.web.limits import RANGES, Charge, Limiter, known_cost
 from gateway.web.negotiation import HTML, PROBLEM, Language, header, language_of, media_type_of
 from gateway.web.networks import network_of
@@ -201,6 +201,8 @@ class FrontDoor:
                 if method == "HEAD":
                     message["body"] = b""
                 size += len(message.get("body", b""))
+            elif message["type"] == PATHSEND:
+                size += os.stat(message["path"]).st_size  # noqa: PTH116 - one call of the system for a page in its cache
             await send(message)
 
         try:

@@ -11,16 +11,20 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.core.errors import VersionReissuing
 from gateway.operations.read_versions import Elsewhere, Served
 from gateway.web import replies
+from gateway.web.asgi import PATHSEND, Receive, Scope, Send
 from gateway.web.asked import Asked, disposition
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header, Reply, data_headers, matches, public_for
 
 CHUNK: Final = 1 << 20
+LITTLE: Final = 1 << 16
+"""A file that is no longer is sent by us, whatever the server can do."""
 SMALL: Final = 1 << 24
 """Up to so many bytes go as one message, which is half as quick again as pieces; a list of ten thousand rows is smaller."""
 _RANGE: Final = re.compile(rb"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*\Z")
@@ -121,10 +125,28 @@ async def sent(asked: Asked, served: Served) -> Reply:
         file = await asyncio.to_thread(served.path.open, "rb")
     except FileNotFoundError:
         raise VersionReissuing from None
+    if part is None and length > LITTLE and PATHSEND in asked.scope.get("extensions", {}):
+        file.close()
+        return WholeFile(status, [*headers, (b"content-length", b"%d" % length)], served.path)
     if length <= SMALL:
         with file:
             return Reply(status, headers, await asyncio.to_thread(_read, file, first, length))
     return Reply(status, [*headers, (b"content-length", b"%d" % length)], chunks=_chunks(file, first, length))
+
+
+class WholeFile(Reply):
+    """A file that the server itself reads and sends, in the terms of the ASGI extension."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, status: int, headers: list[Header], path: Path) -> None:
+        super().__init__(status, headers, chunks=_nothing())
+        self.path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": PATHSEND, "path": str(self.path.absolute())})
 
 
 def _read(file: BinaryIO, first: int, length: int) -> bytes:
