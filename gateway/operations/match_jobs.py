@@ -40,7 +40,7 @@ MOST_OPEN: Final = 2
 """Jobs that one app may have waiting or running."""
 STEP: Final = 20
 """Queries that are looked at together: between two steps requests are answered."""
-TELL_EVERY: Final = 500
+TELL_EVERY: Final = 200
 """Rows after which it is written down how far a job is."""
 ADDED: Final = ("match_status", "match_uscc", "match_name", "match_score", "match_reason")
 ResultFormat = Literal["csv", "xlsx", "ndjson"]

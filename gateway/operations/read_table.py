@@ -5,6 +5,7 @@ adapter refuses. The file has no name and lies on disk only while it is read. A 
 read. This story must not know what the table is for.
 """
 
+import asyncio
 import tempfile
 from contextlib import aclosing
 from typing import Final, Literal
@@ -38,13 +39,17 @@ async def read_table(services: Services, body: bytes, kind: Kind, *, encoding: s
 
     Raises FileUnfit with code and place.
     """
-    table = _lines(body, most) if kind == "ndjson" else await _sheet(services, body, kind, encoding, most)
+    table = await asyncio.to_thread(_lines, body, most) if kind == "ndjson" else await _sheet(services, body, kind, encoding, most)
+    await asyncio.to_thread(_check, table)
+    return table
+
+
+def _check(table: Table) -> None:
     if not table.rows:
         raise _unfit("FILE_HEADER", "文件没有数据行", None)
     for line, row in enumerate(table.rows, start=1):
         if any(isinstance(cell, str) and len(cell) > LONGEST_CELL for cell in row):
             raise _unfit("SIZE_LINE", f"单元格至多 {LONGEST_CELL} 个字符", f"R{line}")
-    return table
 
 
 async def _sheet(services: Services, body: bytes, kind: Kind, encoding: str, most: int) -> Table:

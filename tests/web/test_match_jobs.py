@@ -195,6 +195,21 @@ def test_a_day_later_a_result_has_expired(fresh_city: City) -> None:
         problem(server.get(job["links"]["self"] + "/result.csv"), 410, "job-expired")
 
 
+def test_a_job_outlives_its_server(fresh_city: City) -> None:
+    """Stopped in the middle, it is begun anew by the next process, at the same instant, and ends whole."""
+    body = as_csv([["n"], *[[f"通化市示例{number}药业有限公司"] for number in range(600)]])
+    with served(fresh_city) as server:
+        sent = send(server, "a.csv", body, {"name": "n"})
+        while server.get(sent.headers["location"]).json()["state"] == "queued":
+            time.sleep(0.01)
+    with served(fresh_city) as server:
+        before = server.get(sent.headers["location"]).json()
+        assert before["state"] in ("queued", "running")
+        job = ended(server, sent)
+        assert (job["state"], job["done"]) == ("done", 600)
+        assert len(server.get(job["links"]["result"]).text.splitlines()) == 601
+
+
 def test_rows_are_paid_from_a_bucket_of_the_day(fresh_city: City) -> None:
     """Five jobs of a thousand rows are a day of the public; the sixth is refused, and a request is still served."""
     settings = fresh_city.settings_file
