@@ -86,6 +86,8 @@ def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None
     if scene.language != "zh-CN":
         body, validator = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language)), None
     name = asked if asked.startswith("sub_") else normalise_code(asked)
+    if name.startswith("92"):  # a household's whole code stands nowhere: it is linked by its opaque id
+        name = str(DOCUMENT.decode(body)["links"]["self"]).rpartition("/")[2]
     links: tuple[tuple[str, str], ...] = (("alternate", f"{scene.origin}/subjects/{name}"),)
     if name != asked:
         links = (("canonical", f"{scene.origin}/v1/subjects/{name}"), *links)

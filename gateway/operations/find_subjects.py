@@ -19,7 +19,7 @@ from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
 from gateway.operations.live_records import live_subject
-from gateway.operations.look_up import Found, look_up, meant_names, shown_subject
+from gateway.operations.look_up import Found, bears, look_up, meant_names, shown_subject
 from gateway.operations.planning import subject_envelope
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
@@ -310,6 +310,6 @@ def _with_match(found: Found, hit: Hit, body: bytes) -> bytes:
         return body
     marks = highlight(found.query, hit.shown) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
     said: dict[str, Any] = {"matched_on": hit.matched_on, "highlight": marks}
-    if hit.matched_on == "former_name":
+    if hit.matched_on == "former_name" and bears(DOCUMENT.decode(body), hit.shown):  # the index forgets a moment after the register
         said["matched_text"] = hit.shown
     return body[:-1] + b"," + ENCODER.encode(said)[1:]

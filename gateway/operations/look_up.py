@@ -5,7 +5,8 @@ whole name or whole code alone, where a plan of the caller allows the look-up. W
 room must not say how a subject looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -16,7 +17,7 @@ from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, SOUNDS
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectKind
 from gateway.operations import pages
-from gateway.operations.answering import Scene
+from gateway.operations.answering import DOCUMENT, Scene
 from gateway.operations.live_records import live_subject
 from gateway.store import renderings, search
 from gateway.store.store import Row
@@ -24,6 +25,8 @@ from gateway.store.subjects import stored_value, subjects_by_name
 
 _MEANT = 3
 """Names offered where nothing is found."""
+_TRIED = 12
+"""Names that are looked at for them."""
 _LIKE_ENOUGH = 500
 _NEAR = 200
 """Names that one group of a text typed wrong may bring."""
@@ -96,16 +99,17 @@ def may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
 
 
 async def _household(scene: Scene, norm: str) -> Hit | None:
-    """The household whose whole name this is, if there is just one and a plan lets it be found so."""
+    """The household whose whole name this is, if the caller is shown just one and a plan lets it be found so."""
     if not may_look_up(scene, "name", "individual_business"):
         return None
-    found = await subjects_by_name(scene.services.store.reads, norm)
-    if len(found) != 1:
+    reads = scene.services.store.reads
+    bearers = await subjects_by_name(reads, norm)
+    rows = await renderings.subjects_by_ids(reads, [each.subject_id for each in bearers]) if bearers else []
+    # who else bears the name, unseen by the caller, changes nothing
+    shown = [row.subject_id for row in rows if await shown_subject(scene, row) is not None]
+    if len(shown) != 1:
         return None
-    row = await renderings.subject_by_id(scene.services.store.reads, found[0].subject_id)
-    if row is None or await shown_subject(scene, row) is None:
-        return None
-    return Hit(subject_id=found[0].subject_id, matched_on="name", shown="", order=(0, 0, 0, found[0].subject_id))
+    return Hit(subject_id=shown[0], matched_on="name", shown="", order=(0, 0, 0, shown[0]))
 
 
 def _candidate(row: Row) -> Candidate:
@@ -163,5 +167,23 @@ async def meant_names(scene: Scene, text: str) -> list[str]:
         return [code for code, _ in suggest_uscc(text) if await is_public_organisation(scene, code)][:_MEANT]
     tokens = pairs(query.core) or pairs(query.text)
     rows = await search.candidates(store.reads, store.dialect, tokens[:8], every=False, limit=500)
-    alike = sorted({(-likeness(query, row.name_norm, row.core), row.shown) for row in rows})
-    return [shown for score, shown in alike if -score >= _LIKE_ENOUGH][:_MEANT]
+    alike = sorted({(-likeness(query, row.name_norm, row.core), row.shown, row.subject_id) for row in rows})
+    return await _still_borne(scene, [(row[1], row[2]) for row in alike if -row[0] >= _LIKE_ENOUGH])
+
+
+async def _still_borne(scene: Scene, names: Sequence[tuple[str, str]]) -> list[str]:
+    """The first of these (name, subject) that the caller is shown now: the index forgets a moment after the register."""
+    found: list[str] = []
+    for name, subject_id in names[:_TRIED]:
+        row = await renderings.subject_by_id(scene.services.store.reads, subject_id)
+        body = await shown_subject(scene, row) if row is not None else None
+        if body is not None and name not in found and bears(DOCUMENT.decode(body), name):
+            found.append(name)
+        if len(found) == _MEANT:
+            break
+    return found
+
+
+def bears(document: Mapping[str, Any], name: str) -> bool:
+    """Whether a subject's document, as somebody is shown it, bears this name or once did."""
+    return name == document.get("name") or name in (document.get("former_names") or ())

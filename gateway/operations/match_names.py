@@ -39,7 +39,7 @@ from gateway.operations.owing import pay
 from gateway.operations.reaching import owed_of
 from gateway.services import Services
 from gateway.store import renderings, search
-from gateway.store.subjects import only_bearers, stored_value
+from gateway.store.subjects import bearers_of, stored_value
 
 MOST_QUERIES = 100
 MOST_QUERIES_PUBLIC = 20
@@ -222,12 +222,16 @@ async def outcomes(scene: Scene, questions: Sequence[Question], *, limit: int = 
     asked = [each for each in read if isinstance(each, _Read)]
     by_name = await _named(scene, asked)
     by_code = await _coded(scene, asked)
-    homes = await _households(scene, asked)
+    bearers = await _households(scene, asked)
+    wanted = {subject_id for ids in (*by_name, *bearers, *(list(code.values()) for code in by_code)) for subject_id in ids}
+    documents = await _documents(scene, wanted)
+    # who else bears the name, unseen by the caller, changes nothing: the one that is shown is the one
+    shown = [[home for home in homes if home in documents] for homes in bearers]
+    homes = [those[0] if len(those) == 1 else None for those in shown]
     meant = [
         list(dict.fromkeys([*names, *(code.values()), *([home] if home else ())]))
         for names, code, home in zip(by_name, by_code, homes, strict=True)
     ]
-    documents = await _documents(scene, {subject_id for ids in meant for subject_id in ids})
     found: list[Outcome] = []
     bodies: dict[str, bytes] = {}
     places = iter(zip(asked, meant, by_code, homes, strict=True))
@@ -284,13 +288,13 @@ async def _coded(scene: Scene, asked: Sequence[_Read]) -> list[dict[str, str]]:
     return found
 
 
-async def _households(scene: Scene, asked: Sequence[_Read]) -> list[str | None]:
-    """For each query the one household whose whole name it is, where a plan lets it be found so."""
+async def _households(scene: Scene, asked: Sequence[_Read]) -> list[list[str]]:
+    """For each query the households whose whole name it is, shown or not, where a plan lets one be found so."""
     if not may_look_up(scene, "name", "individual_business"):
-        return [None] * len(asked)
+        return [[] for _ in asked]
     norms = [each.wanted.name.norm if each.wanted.name is not None else "" for each in asked]
-    bearers = await only_bearers(scene.services.store.reads, {norm for norm in norms if norm})
-    return [bearers.get(norm) for norm in norms]
+    bearers = await bearers_of(scene.services.store.reads, {norm for norm in norms if norm})
+    return [bearers.get(norm, []) for norm in norms]
 
 
 async def _documents(scene: Scene, ids: set[str]) -> dict[str, tuple[bytes, dict[str, Any]]]:

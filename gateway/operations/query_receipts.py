@@ -81,7 +81,7 @@ async def issue(services: Services, caller: Caller, given: Given) -> Issued:
     Raises SettingsError key-missing where no key may sign receipts.
     """
     now = services.clock()
-    personal = not caller.open or receipts.names_persons(given.body)
+    personal = not caller.open or not receipts.about_organisations(given.url, given.body)
     salt = services.random(receipts.SALT_BYTES) if personal else b""
     receipt = Receipt(
         id=receipts.receipt_id(services.random(16)),

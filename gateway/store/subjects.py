@@ -85,13 +85,13 @@ async def subjects_by_name(source: Reads | Transaction, name: str) -> list[Subje
     return [Subject(subject_id=row.subject_id, kind=row.kind, head_seq=row.head_seq) for row in rows]
 
 
-async def only_bearers(source: Reads, names: Collection[str]) -> dict[str, str]:
-    """Normalised trade name → the one individual business that bears it; off the loop."""
+async def bearers_of(source: Reads, names: Collection[str]) -> dict[str, list[str]]:
+    """Normalised trade name → the individual businesses that bear it; off the loop."""
     stored = {stored_value(source.vault, NAME, name, "individual_business"): name for name in names}
     bearers: dict[str, list[str]] = {}
     for row in await source.slow(_OF_NAMES, {"names": list(stored)}):
         bearers.setdefault(stored[row.name_blind], []).append(row.subject_id)
-    return {name: ids[0] for name, ids in bearers.items() if len(ids) == 1}
+    return bearers
 
 
 async def keys_of_subject(source: Reads | Transaction, subject_id: SubjectId) -> list[Key]:

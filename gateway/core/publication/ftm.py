@@ -14,7 +14,7 @@ from gateway.core.publication.versions import Kept, document_of
 
 Entity = dict[str, Any]
 _ENCODER = msgspec.json.Encoder(order="sorted")
-_SCHEMAS: Mapping[str, str] = {"enterprise": "Company", "cooperative": "Company", "household": "LegalEntity"}
+_SCHEMAS: Mapping[str, str] = {"enterprise": "Company", "cooperative": "Company"}
 _COUNTRY = "cn"
 
 
@@ -38,9 +38,11 @@ def _entity(identity: str, schema: str, properties: Mapping[str, Any]) -> Entity
     return {"id": identity, "schema": schema, "properties": said}
 
 
-def entities(row: Mapping[str, Any], *, program: str, source_url: str) -> tuple[Entity, Entity]:
-    """The organisation and its `Sanction`."""
+def entities(row: Mapping[str, Any], *, program: str, source_url: str) -> tuple[Entity, ...]:
+    """The organisation and its `Sanction`; nothing of a household, which a list may name but screening software never."""
     subject, fields = row["subject"], row["fields"]
+    if subject["kind"] == "household":
+        return ()
     code = subject.get("uscc")
     whole = code is not None and "*" not in code
     party = _entity(

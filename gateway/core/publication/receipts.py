@@ -15,16 +15,20 @@ from base64 import b32encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
+from gateway.core.records.identifiers import normalise_code
 
 FIRST_LINE: Final = "chengxin-receipt/1"
 ID: Final = re.compile(r"rcpt_[a-z2-7]{26}\Z")
 SALT_BYTES: Final = 16
 _PERSONAL: Final = frozenset({"household", "person"})
+_UNSURE: Final = frozenset({"q", "fields", "shape"})
+_HOUSEHOLD: Final = re.compile(r"92[0-9A-Z]{16}")
 _CIRCUMSTANCES: Final = frozenset({"self", "next", "prev", "as_of", "dataset_version", "policy_version"})
 _DOCUMENT: Final = msgspec.json.Decoder()
 _SORTED: Final = msgspec.json.Encoder(order="deterministic")
@@ -83,9 +87,25 @@ def answer_digest(answer: bytes, salt: bytes = b"") -> str:
     return sha256(salt + answer).hexdigest()
 
 
-def names_persons(answer: bytes) -> bool:
-    """Whether a person or household stands in an answer."""
-    return _personal(_DOCUMENT.decode(answer))
+def about_organisations(url: str, answer: bytes) -> bool:
+    """Whether question and answer are certainly about organisations alone; whatever is not certain is not.
+
+    A text that is searched for may be a person's name. An answer that was cut or flattened does not say of which kind its subject is,
+    and neither do the records and events of a subject that is named by its opaque id alone.
+    """
+    path, _, query = url.partition("?")
+    asked = parse_qsl(query, keep_blank_values=True)
+    if any(name in _UNSURE or _HOUSEHOLD.search(normalise_code(value)) for name, value in asked):
+        return False
+    _, found, rest = path.partition("/subjects/")
+    subject, _, further = rest.partition("/")
+    named = normalise_code(unquote(subject))
+    if found and (_HOUSEHOLD.match(named) or (further and named.startswith("SUB_"))):
+        return False
+    document = _DOCUMENT.decode(answer)
+    if found and not further and "kind" not in document:
+        return False
+    return not _personal(document)
 
 
 def _personal(value: Any) -> bool:
