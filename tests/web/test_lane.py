@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -217,6 +218,53 @@ def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
     assert before is not None
     assert after is not None
     assert (before.policy_version, after.policy_version) == (1, 2)
+
+
+def _codes(database: sqlite3.Connection) -> list[str]:
+    """Codes of rendered organisations."""
+    return [
+        code
+        for (code,) in database.execute(
+            "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) "
+            "WHERE key_type = 'uscc' AND kind = 'enterprise' AND body IS NOT NULL ORDER BY key_value"
+        )
+    ]
+
+
+async def test_what_was_kept_is_forgotten_with_the_next_commit(fresh_city: City) -> None:
+    """In one turn of the loop the store is asked once; whoever asks after a commit, in a later turn, sees it."""
+    reads = LaneReads(await _store_of(fresh_city))
+    asked: list[str] = []
+    reads._connection.set_trace_callback(asked.append)
+    with closing(sqlite3.connect(fresh_city.folder / "data" / "gateway.db")) as database:
+        code, other = _codes(database)[:2]
+        before = [reads.by_code(code), reads.by_code(code), reads.by_code(other)]
+        assert [each.startswith("PRAGMA") for each in asked] == [True, False, False]
+        await asyncio.sleep(0)
+        assert reads.by_code(code) == before[0]
+        assert len(asked) == 4, "one look at the version, no look-up"
+        database.execute("UPDATE rendered_subjects SET etag = 'another'")
+        database.commit()
+        await asyncio.sleep(0)
+        after = reads.by_code(code)
+    reads.close()
+    assert before[0] is not None
+    assert after is not None
+    assert (after.etag, before[0].etag == "another") == ("another", False)
+
+
+async def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
+    """Beyond its bytes the oldest goes; nothing is kept of a code that nobody has."""
+    reads = LaneReads(await _store_of(sqlite_city), kept_bytes=20_000)
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
+        codes = _codes(database)[:60]
+    for code in codes:
+        assert reads.by_code(code) is not None
+    assert reads.by_code("91220502XXT00002X2") is None
+    assert 0 < len(reads._held) < 60
+    assert list(reads._held)[-1] == codes[-1]
+    assert sum(len(each.body or b"") for each in reads._held.values()) <= 20_000
+    reads.close()
 
 
 async def _store_of(city: City) -> Any:
