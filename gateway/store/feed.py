@@ -38,7 +38,7 @@ class Head(Struct, frozen=True, kw_only=True):
     @property
     def version(self) -> str:
         """The dataset version: commit time and sequence; sorts as text."""
-        return "".join(character for character in self.at[:19] if character.isdigit()) + f"-{self.seq}" if self.seq else FIRST_VERSION
+        return f"{''.join(filter(str.isdigit, self.at[:19]))}-{self.seq}" if self.seq else FIRST_VERSION
 
 
 class Item(Struct, frozen=True, kw_only=True):

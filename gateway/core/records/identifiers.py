@@ -272,7 +272,7 @@ def parse_citizen_id(text: str, *, demo: bool, today: date) -> CitizenId:
 
 def looks_like_citizen_number(text: str) -> bool:
     """Whether a citizen number of 18 or 15 characters stands in a text, whatever its width and separators; a valid USCC does not count."""
-    if sum(character.isdigit() for character in text) < 14:
+    if len(text) < 14 or sum(map(str.isdigit, text)) < 14:
         return False
     folded = _SEPARATORS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
     match = _CITIZEN_SHAPE.search(folded)
@@ -286,7 +286,7 @@ def holds_citizen_number(text: str) -> bool:
 
     Narrower than its shape: what only looks like one may be something else.
     """
-    if sum(character.isdigit() for character in text) < 14:
+    if len(text) < 14 or sum(map(str.isdigit, text)) < 14:
         return False
     folded = _WITHIN_NUMBERS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
     return any(_is_citizen_number(match.group()) for match in _CITIZEN_SHAPE.finditer(folded))
