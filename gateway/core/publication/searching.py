@@ -7,7 +7,8 @@ subject is found by what it is called. This room must not see anything but shown
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from operator import itemgetter
+from typing import Final, Literal
 from unicodedata import normalize
 
 from msgspec import Struct
@@ -181,7 +182,7 @@ def likeness(query: NameQuery, name: str, core: str) -> int:
     return round(900 * one + 100 * other)
 
 
-class Candidate(Struct, frozen=True, kw_only=True):
+class Candidate(Struct, frozen=True, kw_only=True, gc=False):
     """One name that shares tokens with a query."""
 
     subject_id: str
@@ -193,7 +194,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     cancelled: bool = False
 
 
-class Hit(Struct, frozen=True, kw_only=True):
+class Hit(Struct, frozen=True, kw_only=True, gc=False):
     """One subject found, with the name that found it."""
 
     subject_id: str
@@ -211,24 +212,30 @@ def rank(query: NameQuery, candidates: Iterable[Candidate], *, capped: bool = Fa
 
     `capped`: more names fit than can be walked, so likeness says nothing: within a tier the order is by id.
     """
-    tiers: list[tuple[int, int, int, str, Candidate]] = []
-    for candidate in candidates:
+    fits: list[tuple[int, bool, bool, str, int, Candidate]] = []
+    for number, candidate in enumerate(candidates):  # the number keeps candidates from being compared
         tier = matched(query, candidate.name_norm, candidate.core, candidate.tokens)
         if tier is not None:
-            tiers.append((tier, int(candidate.cancelled), int(candidate.role != "name"), candidate.subject_id, candidate))
-    tiers.sort(key=lambda item: item[:4])
-    best: dict[str, Hit] = {}
-    for position, (tier, cancelled, _, subject_id, candidate) in enumerate(tiers):
-        if capped:
-            order = (tier, 0, 0, subject_id)
-        else:
-            unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if position < RERANKED else _NOT_COMPARED
-            order = (tier, unlike, cancelled, subject_id)
+            fits.append((tier, candidate.cancelled, candidate.role != "name", candidate.subject_id, number, candidate))
+    fits.sort()
+    best: dict[str, tuple[tuple[int, int, int, str], Candidate]] = {}
+    for position, (tier, cancelled, _, subject_id, _, candidate) in enumerate(fits):
         known = best.get(subject_id)
-        if known is None or order < known.order:
-            matched_on = _matched_on(query, candidate, tier)
-            best[subject_id] = Hit(subject_id=subject_id, matched_on=matched_on, shown=candidate.shown, order=order)
-    return sorted(best.values(), key=lambda hit: hit.order)
+        if capped:
+            if known is None:
+                best[subject_id] = (tier, 0, 0, subject_id), candidate
+            continue
+        unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if position < RERANKED else _NOT_COMPARED
+        order = (tier, unlike, int(cancelled), subject_id)
+        if known is None or order < known[0]:
+            best[subject_id] = order, candidate
+    return [
+        Hit(subject_id=order[3], matched_on=_matched_on(query, candidate, order[0]), shown=candidate.shown, order=order)
+        for order, candidate in sorted(best.values(), key=_ORDER)
+    ]
+
+
+_ORDER: Final = itemgetter(0)
 
 
 def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
