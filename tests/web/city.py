@@ -39,6 +39,8 @@ class City(Struct, kw_only=True):
     folder: Path
     settings_file: Path
     database: str
+    untouched: Path | None = None
+    """The folder as it was filled: no server writes there, so it is whole whenever it is copied."""
 
     def settings(self, now: str = NOW) -> Settings:
         """Its settings at an instant."""
@@ -94,13 +96,16 @@ def fill(folder: Path, database: str = "", subjects: int = SUBJECTS) -> City:
             await settle_lists(services)
 
     asyncio.run(work())
+    if not database:
+        city.untouched = folder.with_name(f"{folder.name}-untouched")
+        shutil.copytree(folder, city.untouched)
     return city
 
 
 def copied(city: City, folder: Path) -> City:
-    """The same city in a folder of its own; SQLite only. What was asked of the other is not in its access log."""
-    shutil.copytree(city.folder, folder, ignore=shutil.ignore_patterns("logs"))
-    return City(folder=folder, settings_file=folder / city.settings_file.name, database="")
+    """The same city as it was filled, in a folder of its own; SQLite only."""
+    shutil.copytree(city.untouched or city.folder, folder)
+    return City(folder=folder, settings_file=folder / city.settings_file.name, database="", untouched=city.untouched)
 
 
 class Server:
