@@ -377,10 +377,16 @@ class Asked(NamedTuple):
 
 
 def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> Iterator[Asked]:
-    """Everything that a caller may ask of what there is; what there is, it learns from the first gateway."""
+    """Everything that a caller may ask of what there is; what there is, it learns from the first gateway.
+
+    What is published in one form for whoever asks (catalogue, versions, range look-up, reconciliation) is asked by the public and under one
+    purpose of bound callers.
+    """
+    all_alike = not headers or headers.get("purpose") == "dept.supervision"
     about = ("/v1/me", "/v1/me/fields", "/v1/problems", "/v1/keys", "/v1/lists", "/v1/datasets")
     published = ("/catalog.jsonld", "/catalog.ttl", "/catalog.rdf", "/sitemap.xml", "/robots.txt", "/v1/policies")
-    for path in ("/v1", "/openapi.json", "/openapi.yaml", *about, *published, "/v1/policies/1/matrix.csv", "/v1/policies/1/diff/1"):
+    published = (*published, "/v1/policies/1/matrix.csv", "/v1/policies/1/diff/1") if all_alike else ()
+    for path in ("/v1", "/openapi.json", "/openapi.yaml", *about, *published):
         yield Asked(path)
         yield Asked(path, "HEAD")
     for suffix in ("", ".json", ".ndjson", ".csv", ".xlsx", ".parquet", ".msgpack"):
@@ -398,10 +404,9 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     for text in ("示例", "欧阳", "通化市示例甲号药业有限公司", "栎", "王示例"):
         yield Asked(f"/v1/subjects?q={text}")
         yield Asked(f"/v1/suggest?q={text}")
-    yield Asked("/v1/range")
-    yield Asked("/v1/ftm/catalog.json")
-    yield Asked("/v1/normaliser")
-    for number in (100, 101, 102, 999):
+    if all_alike:
+        yield from map(Asked, ("/v1/range", "/v1/ftm/catalog.json", "/v1/normaliser"))
+    for number in (100, 101, 102, 999) if all_alike else ():
         for on, text in (("uscc", code(number)), ("name", f"通化市示例{'甲乙丙丁'[number % 4]}号药业有限公司")):
             yield Asked(f"/v1/range/sm3/{digest('sm3', normalise(text) if on == 'name' else text)[:2]}?on={on}")
         yield Asked(f"/v1/subjects/{code(number)}/timeline")
@@ -412,20 +417,22 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     known = {each["id"]: each for each in server.get("/v1/datasets", **headers).json()["items"]}
     for place, described in enumerate(datasets):
         yield from _of_dataset(server, headers, described, place)
-        for what in ("", "/dictionary", "/schema", "/distributions", "/quality", "/datapackage.json", "/csv-metadata.json"):
+        for what in ("", "/dictionary", "/schema"):
             yield Asked(f"/v1/datasets/{described.id}{what}")
-        yield from _of_versions(server, f"/v1/datasets/{described.id}")
+        if all_alike:
+            for what in ("/distributions", "/quality", "/datapackage.json", "/csv-metadata.json"):
+                yield Asked(f"/v1/datasets/{described.id}{what}")
+            yield from _of_versions(server, f"/v1/datasets/{described.id}")
         if described.id in known:
             yield Asked(f"/v1/changes?since=0&dataset={described.id}")
     for each in server.get("/v1/lists", **headers).json()["items"]:
         yield Asked(f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/lists/{each['id']}/listings?limit=100")
         yield Asked(f"/v1/lists/{each['id']}/listings.csv?limit=all")
-        yield from _of_versions(server, f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/changes?since=0&list={each['id']}")
-        yield Asked(f"/v1/feeds/{each['id']}.atom")
-        yield Asked(f"/v1/feeds/{each['id']}.json")
-        yield Asked(f"/v1/feeds/{each['id']}.atom?page=0")
+        if all_alike:
+            yield from _of_versions(server, f"/v1/lists/{each['id']}")
+            yield from (Asked(f"/v1/feeds/{each['id']}{what}") for what in (".atom", ".json", ".atom?page=0"))
     person = {"dataset": "administrative-penalties", "id_no": citizen(300), "name": "欧阳示例甲"}
     yield Asked("/v1/lookups", "POST", json.dumps(person, ensure_ascii=False))
     yield Asked("/v1/lookups", "POST", json.dumps({**person, "id_no": citizen(401)}, ensure_ascii=False))
@@ -434,7 +441,8 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     queries += [{"id": f"c{number}", "uscc": code(number), "name": names[0]} for number in (100, 101, 999)]
     queries += [{"id": "r", "registration_number": "220500000000017", "address": "吉林省通化市东昌区示例街1号"}]
     yield Asked("/v1/match", "POST", json.dumps({"queries": queries, "explain": True, "limit": 10}, ensure_ascii=False))
-    yield from _reconciling(names)
+    if all_alike:
+        yield from _reconciling(names)
     yield Asked("/v1/records/rec_aaaaaaaaaaaaaaaaaaaaaaaaaa")
 
 
