@@ -579,6 +579,10 @@ class First(NamedTuple):
     callers: dict[tuple[str, str], Headers]
     policies: Policies
 
+    def __repr__(self) -> str:
+        """Short: hypothesis prints its arguments when it replays a failure, and refuses seven megabytes of them."""
+        return f"First({self.server.origin})"
+
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:

@@ -41,6 +41,8 @@ class City(Struct, kw_only=True):
     database: str
     untouched: Path | None = None
     """The folder as it was filled: no server writes there, so it is whole whenever it is copied."""
+    shared: bool = False
+    """Many tests read it: a server at another instant would write what had happened until then."""
 
     def settings(self, now: str = NOW) -> Settings:
         """Its settings at an instant."""
@@ -163,7 +165,9 @@ class Server:
 
 @contextlib.contextmanager
 def served(city: City, now: str = NOW) -> Iterator[Server]:
-    """A server of this city at an instant."""
+    """A server of this city at an instant; a city that is shared stands at NOW."""
+    if city.shared and now != NOW:
+        raise AssertionError("a server at another instant changes the city: take `fresh_city`")
     door = create_app(city.settings(now))
     assert isinstance(door, FrontDoor)
     server = Server(door).start()

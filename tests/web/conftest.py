@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from msgspec import structs
 from sqlalchemy.engine import make_url
 
 from tests.web.city import City, Server, copied, fill, served
@@ -14,7 +15,7 @@ from tests.web.city import City, Server, copied, fill, served
 @pytest.fixture(scope="session")
 def sqlite_city(tmp_path_factory: pytest.TempPathFactory) -> City:
     """The sample city on SQLite; read only."""
-    return fill(tmp_path_factory.mktemp("city") / "gateway")
+    return structs.replace(fill(tmp_path_factory.mktemp("city") / "gateway"), shared=True)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def pg_city(tmp_path_factory: pytest.TempPathFactory, pg_server: str, pg_url: st
 
     asyncio.run(create())
     database = make_url(pg_url).set(database="city").render_as_string(hide_password=False)
-    return fill(tmp_path_factory.mktemp("city") / "gateway", database)
+    return structs.replace(fill(tmp_path_factory.mktemp("city") / "gateway", database), shared=True)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

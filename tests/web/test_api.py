@@ -161,14 +161,14 @@ def test_cursors_are_bound(server: Server, city: City) -> None:
     problem(server.get(f"/v1/records?limit=all&cursor={cursor}"), 400, "invalid-parameter")
 
 
-def test_an_old_cursor_says_where_to_begin_again(server: Server, sqlite_city: City) -> None:
+def test_an_old_cursor_says_where_to_begin_again(server: Server, fresh_city: City) -> None:
     """After the day after next one's own cursor is 410, with the first page as `next`."""
-    with served(sqlite_city, now="2026-06-03T15:59:59Z") as later:
+    with served(fresh_city, now="2026-06-03T15:59:59Z") as later:
         url = server.get("/v1/records?limit=3").json()["next"]
-        with served(sqlite_city) as earlier:
+        with served(fresh_city) as earlier:
             url = earlier.get("/v1/records?limit=3").json()["next"]
         assert later.get(url).status_code == 200
-    with served(sqlite_city, now="2026-06-03T16:00:00Z") as too_late:
+    with served(fresh_city, now="2026-06-03T16:00:00Z") as too_late:
         assert problem(too_late.get(url), 410, "cursor-expired")["next"] == "http://127.0.0.1:8000/v1/records?limit=3"
 
 
@@ -366,9 +366,9 @@ def test_equal_tag_equal_bytes(server: Server) -> None:
     assert [row["id"] for row in english.json()["items"]] == [row["id"] for row in first.json()["items"]]
 
 
-def test_nothing_is_kept_past_midnight(sqlite_city: City) -> None:
+def test_nothing_is_kept_past_midnight(fresh_city: City) -> None:
     """Fifteen seconds before the legal day ends, answers may be kept for fifteen seconds."""
-    with served(sqlite_city, now="2026-06-01T15:59:45Z") as late:
+    with served(fresh_city, now="2026-06-01T15:59:45Z") as late:
         code = late.get("/v1/subjects?limit=1").json()["items"][0]["uscc"]
         for path in ("/v1/records?limit=1", f"/v1/subjects/{code}", "/v1/lists"):
             assert late.get(path).headers["cache-control"].startswith("public, max-age=15,")
@@ -634,12 +634,12 @@ def test_two_credentials_are_none(server: Server, city: City) -> None:
     problem(server.client.get("/v1/me", headers=[("Authorization", token), ("Authorization", token)]), 401, "credentials-invalid")
 
 
-def test_a_token_ends(sqlite_city: City) -> None:
+def test_a_token_ends(fresh_city: City) -> None:
     """Ten minutes, then it reads like an unknown one."""
-    token = sqlite_city.token()
-    with served(sqlite_city, now="2026-06-01T02:39:59Z") as before:
+    token = fresh_city.token()
+    with served(fresh_city, now="2026-06-01T02:39:59Z") as before:
         assert before.get("/v1/me", authorization=f"Bearer {token}").status_code == 200
-    with served(sqlite_city, now="2026-06-01T02:40:00Z") as after:
+    with served(fresh_city, now="2026-06-01T02:40:00Z") as after:
         problem(after.get("/v1/me", authorization=f"Bearer {token}"), 401, "credentials-invalid")
 
 

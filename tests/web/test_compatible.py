@@ -44,8 +44,12 @@ def _operation(where: str, old: Document, new: Document) -> Iterator[str]:
             yield f"{where}: parameter {key[0]} is required now"
         if key in before:
             yield from _taken(f"{where}: parameter {key[0]}", before[key]["schema"], parameter["schema"])
-    for media in old["responses"]["200"]["content"].keys() - new["responses"]["200"]["content"].keys():
-        yield f"{where}: {media} is gone"
+    for status in old["responses"].keys() - new["responses"].keys():
+        if status.startswith("2"):
+            yield f"{where}: {status} is gone"
+    for status, answer in new["responses"].items():
+        for media in old["responses"].get(status, {}).get("content", {}).keys() - answer.get("content", {}).keys():
+            yield f"{where}: {status} {media} is gone"
     if "requestBody" in new and "requestBody" not in old:
         yield f"{where}: takes a body now"
     for media in old.get("requestBody", {}).get("content", {}).keys() - new.get("requestBody", {}).get("content", {}).keys():

@@ -165,9 +165,9 @@ def test_a_withdrawal_is_forgotten_with_the_commit(fresh_city: City) -> None:
         assert (bits(server, "sha256", "uscc", code), bits(server, "sm3", "name", name)) == (left, left)
 
 
-def test_a_period_end_is_kept_by_the_clock(sqlite_city: City) -> None:
+def test_a_period_end_is_kept_by_the_clock(fresh_city: City) -> None:
     """On the day after, with nobody having written anything, whoever's time on a list is over has no bit of it."""
-    with served(sqlite_city) as server:
+    with served(fresh_city) as server:
         ending = {
             (bit, row["subject"]["uscc"]): row["publish_until"]
             for bit, rows in listings(server).items()
@@ -176,11 +176,11 @@ def test_a_period_end_is_kept_by_the_clock(sqlite_city: City) -> None:
         }
     assert ending
     last = min(ending.values())
-    with served(sqlite_city, f"{last}T15:59:00Z") as server:
+    with served(fresh_city, f"{last}T15:59:00Z") as server:
         on_its_day = {pair for pair, day in ending.items() if day == last}
         for bit, code in on_its_day:
             assert bits(server, "sha256", "uscc", code) >> bit & 1
-    with served(sqlite_city, f"{last}T16:00:00Z") as server:
+    with served(fresh_city, f"{last}T16:00:00Z") as server:
         for bit, code in on_its_day:
             assert not bits(server, "sha256", "uscc", code) >> bit & 1
 
