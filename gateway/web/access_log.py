@@ -2,9 +2,10 @@
 
 Rules: a line holds time, method, route template, status, size, request id and a class of duration: no query, no path value, no address, no
 header field, nothing of a caller. What no route matches is one route, and a method that is none of HTTP's is `OTHER`, for both are texts
-that a client chose. A request only leaves a line in memory; once a second a thread writes what is there to the file of its legal day
-(several processes append to one) or to standard output. What does not fit into memory is counted, not kept; the count is a line itself.
-This room must not read a request.
+that a client chose. A request only leaves a note in memory; twenty times a second the loop makes lines of a portion (on a thread, a whole
+second's notes held the interpreter's lock from the answers for several of its 5 ms), and once a second a thread writes them to the file of
+their legal day (several processes append to one) or to standard output. What does not fit into memory is counted, not kept; the count
+is a line itself. This room must not read a request.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, date, datetime
-from time import time
+from time import monotonic, time
 from typing import Final
 
 import msgspec
@@ -26,7 +27,10 @@ from gateway.web.telemetry import METHODS
 
 MOST: Final = 100_000
 """Lines that wait in memory at most: some seconds of the public lane."""
+TURN_S: Final = 0.05
 FLUSH_S: Final = 1.0
+PORTION: Final = 2000
+"""Notes that one turn makes lines of: some two milliseconds."""
 CLASSES: Final = (0.01, 0.1, 1.0, 10.0)
 """Upper ends of the classes of duration, seconds; the last class has none."""
 _NAMES: Final = (b"10ms", b"100ms", b"1s", b"10s", b"more")
@@ -46,12 +50,17 @@ class AccessLog:
         """Whether what was last to be written could not be; None before."""
         self._stdout = settings.access_log == "stdout"
         self._ahead = clock_of(settings)().timestamp() - time()
-        self._lines: list[Noted] = []
+        self._noted: list[Noted] = []
+        self._made: dict[str, list[bytes]] = {}
+        """Lines by legal day, not written yet."""
+        self._waiting = 0
+        """How many notes and lines there are in memory."""
 
     def note(self, method: str, route: str, status: int, size: int, request_id: bytes, seconds: float) -> None:
         """An answer was given."""
-        if len(self._lines) < MOST:
-            self._lines.append((time(), method, route, status, size, request_id, seconds))
+        if self._waiting < MOST:
+            self._waiting += 1
+            self._noted.append((time(), method, route, status, size, request_id, seconds))
         else:
             self.dropped += 1
 
@@ -65,7 +74,9 @@ class AccessLog:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            self._write(*self._taken())
+            while self._noted:
+                self._make()
+            self._write(self._taken())
 
     def drop_old(self, retention: Mapping[str, str], today: date) -> int:
         """Delete the files of days whose time is over. How many."""
@@ -78,42 +89,50 @@ class AccessLog:
         return gone
 
     async def _keep(self) -> None:
+        written = monotonic()
         while True:
-            await asyncio.sleep(FLUSH_S)
-            if self._lines or self.dropped:
-                await asyncio.shield(asyncio.to_thread(self._write, *self._taken()))
+            await asyncio.sleep(TURN_S)
+            if self._noted:
+                self._make()
+            if monotonic() - written >= FLUSH_S:
+                written = monotonic()
+                if self._made or self.dropped:
+                    await asyncio.shield(asyncio.to_thread(self._write, self._taken()))
 
-    def _taken(self) -> tuple[list[Noted], int]:
-        lines, dropped = self._lines, self.dropped
-        self._lines, self.dropped = [], 0
-        return lines, dropped
+    def _taken(self) -> dict[str, list[bytes]]:
+        """The lines that are made, no longer ours; the last says how many are missing."""
+        made, self._made = self._made, {}
+        self._waiting = len(self._noted)
+        if self.dropped:
+            said, day = _told(time() + self._ahead)
+            made.setdefault(day, []).append(b'{"time":"%b","dropped":%d}' % (said, self.dropped))
+            self.dropped = 0
+        return made
 
-    def _write(self, lines: Sequence[Noted], dropped: int) -> None:
-        if not lines and not dropped:
+    def _write(self, made: Mapping[str, Sequence[bytes]]) -> None:
+        if not made:
             return
         try:
-            for day, text in self._by_day(lines, dropped).items():
+            for day, text in made.items():
                 self._put(day, b"\n".join([*text, b""]))
             self.failing = False
         except (OSError, ValueError):  # a full disk, a closed output: an alarm tells, and answers go on
             self.failing = True
 
-    def _by_day(self, lines: Sequence[Noted], dropped: int) -> dict[str, list[bytes]]:
-        second, said, days, text = -1, b"", dict[str, list[bytes]](), list[bytes]()
+    def _make(self) -> None:
+        """Lines of the oldest notes."""
+        noted, self._noted = self._noted[:PORTION], self._noted[PORTION:]
+        second, said, text = -1, b"", list[bytes]()
         heads: dict[tuple[str, str, int], bytes] = {}
-        for at, method, route, status, size, request_id, seconds in lines:
+        for at, method, route, status, size, request_id, seconds in noted:
             if int(at) != second:
                 second = int(at)
                 said, day = _told(second + self._ahead)
-                text = days.setdefault(day, [])
+                text = self._made.setdefault(day, [])
             head = heads.get((method, route, status))
             if head is None:
                 head = heads[method, route, status] = _head(method, route, status)
             text.append(_LINE % (said, head, size, request_id, _NAMES[bisect_left(CLASSES, seconds)]))
-        if dropped:
-            said, day = _told(time() + self._ahead)
-            days.setdefault(day, []).append(b'{"time":"%b","dropped":%d}' % (said, dropped))
-        return days
 
     def _put(self, day: str, data: bytes) -> None:
         if self._stdout:

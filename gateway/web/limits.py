@@ -216,11 +216,11 @@ class Limiter:
         name, quotas, said = self._open
         now = self._clock()
         key = self._placed(self._held, f"net:{network}|{name}", quotas, now, name)
-        enough, levels = buckets.take(self._held.of(key, quotas), quotas, fifths, now)
-        if not enough:
+        paid = buckets.pay(self._held.of(key, quotas), quotas, fifths, now)
+        if paid is None:
             return None
-        self._held.keep(key, levels, quotas)
-        return _fields(levels, quotas, now, said, fifths)
+        self._held.keep(key, paid[0], quotas)
+        return [(b"ratelimit-policy", said), (b"ratelimit", paid[1].encode()), (b"request-cost", buckets.decimal(fifths).encode())]
 
     def admit_here(self, charge: Charge, fifths: int) -> bool:
         """Take the known part of a cost from the buckets of this process; whether it was there."""

@@ -64,6 +64,22 @@ def take(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, n
     return enough, tuple([Level(there - taken, now) for there in held])
 
 
+def pay(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[tuple[Level, ...], str] | None:
+    """`take`, with what `told` says afterwards as `RateLimit` writes it; None where the cost is not there.
+
+    One pass for the answers that cost less than two: each bucket is looked at once.
+    """
+    after, said = [], []
+    for level, quota in zip(levels, quotas, strict=True):
+        fifths_there = level_at(level, quota, now)
+        if fifths_there < fifths and fifths_there < quota.capacity:
+            return None
+        left = fifths_there - fifths
+        after.append(Level(left, now))
+        said.append(f'"{quota.name}";r={int(left // FIFTHS) if left > 0 else 0};t={ceil((quota.capacity - left) / quota.rate)}')
+    return tuple(after), ", ".join(said)
+
+
 def owe(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[Level, ...]:
     """Take a cost that became known afterwards, whether it is there or not."""
     return tuple(Level(level_at(level, quota, now) - fifths, now) for level, quota in zip(levels, quotas, strict=True))

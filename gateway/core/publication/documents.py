@@ -203,7 +203,12 @@ def etag(key: bytes, *parts: bytes) -> str:
 
 def with_notice(body: bytes, said: Mapping[str, Any]) -> bytes:
     """A document with a notice as its last key: additive, and the rest of its bytes stay as they were."""
-    return b'%b,"notice":%b}' % (body[:-1], _ENCODER.encode(said))
+    return body[:-1] + notice_end(said)
+
+
+def notice_end(said: Mapping[str, Any]) -> bytes:
+    """What takes the place of a document's last brace, so that a notice is its last key."""
+    return b',"notice":%b}' % _ENCODER.encode(said)
 
 
 # --- languages ---------------------------------------------------------------------------------------------------------

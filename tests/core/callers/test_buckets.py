@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.callers.buckets import FIFTHS, Level, Quota, decimal, is_full, level_at, owe, remaining, seconds_until, take
+from gateway.core.callers.buckets import FIFTHS, Level, Quota, decimal, is_full, level_at, owe, pay, remaining, seconds_until, take, told
 
 BURST = Quota(name="burst", q=60, w=60)
 DAY = Quota(name="day", q=5000, w=86_400)
@@ -84,3 +84,20 @@ def test_what_remains_is_rounded_down() -> None:
     assert remaining(Level(4.0, 0.0), BURST, 0.0) == 0
     assert remaining(Level(5.0, 0.0), BURST, 0.0) == 1
     assert remaining(Level(-5.0, 0.0), BURST, 0.0) == 0
+
+
+@given(steps=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 30)), max_size=30))
+def test_paying_in_one_pass_is_taking_and_telling(steps: list[tuple[float, int]]) -> None:
+    """`pay` leaves the levels of `take` and says what `told` says; where one refuses, so does the other."""
+    quotas = (Quota(name="burst", q=2, w=10), Quota(name="day", q=9, w=300))
+    levels: tuple[Level | None, ...] = (None, None)
+    now = 0.0
+    for wait, fifths in steps:
+        now += wait
+        enough, after = take(levels, quotas, fifths, now)
+        paid = pay(levels, quotas, fifths, now)
+        assert (paid is not None) is enough
+        if paid is not None:
+            said = ", ".join(f'"{name}";r={left};t={seconds}' for name, left, seconds in told(after, quotas, now))
+            assert paid == (after, said)
+            levels = after
