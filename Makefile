@@ -7,7 +7,7 @@ TESTS ?= tests
 XDIST ?= -n 2 --dist loadfile
 DEMO ?=
 
-.PHONY: run test check bench openapi clean lock compiled ftm
+.PHONY: run test soak check bench openapi clean lock compiled ftm
 .DELETE_ON_ERROR:
 
 run: compiled                ## two cities exchanging, on 127.0.0.1:8000 and :8001
@@ -15,6 +15,9 @@ run: compiled                ## two cities exchanging, on 127.0.0.1:8000 and :80
 
 test: compiled               ## the whole suite, on SQLite and on a real PostgreSQL
 	$(BIN)/python -m pytest $(XDIST) -q $(TESTS)
+
+soak: compiled               ## hours: ten times as many drawn examples, and the twins at every door of both databases
+	SOAK=1 $(BIN)/python -m pytest $(XDIST) -q --timeout 7200 $(TESTS)
 
 check: .venv/.ready          ## lint, types, docstrings
 	$(BIN)/ruff check gateway adapters tests

@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 from sqlalchemy.engine import make_url
 
 from gateway.settings import Clock
 from gateway.store.store import Store
 from gateway.store.vault import KEK_BYTES, Vault
+
+hypothesis.settings.register_profile("soak", max_examples=1000)
+if os.environ.get("SOAK"):
+    hypothesis.settings.load_profile("soak")
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
 """10:30 in Tonghua; the regulation on repair (Order 36) is in force since April."""

@@ -21,6 +21,7 @@ A difference is brought down to one record before it is told.
 import asyncio
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -28,10 +29,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import asyncpg
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.callers import api_keys
@@ -312,9 +315,9 @@ class Twin(City, kw_only=True):
         return settings_of(self.settings_file, CHENGXIN_NOW=now, CHENGXIN_SEED=SEED)
 
 
-def begin(folder: Path) -> Twin:
+def begin(folder: Path, database: str = "") -> Twin:
     """A gateway with keys, tables and policies."""
-    city = Twin(folder=folder, settings_file=write_settings(folder), database="")
+    city = Twin(folder=folder, settings_file=write_settings(folder, database=database), database=database)
     asyncio.run(set_up(city.settings(), by="test"))
     return city
 
@@ -585,11 +588,9 @@ class First(NamedTuple):
         return f"First({self.filled.folder})"
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> First:
+def beginning(folder: Path, database: str = "") -> First:
     """Filled with the statements as they are."""
-    folder = tmp_path_factory.mktemp("twins")
-    empty = begin(folder / "empty")
+    empty = begin(folder / "empty", database)
     one = copy_of(empty, folder / "one")
     policies = policies_of(copy_of(empty, folder / "look"))  # a gateway that was opened once draws otherwise
     known = statements(policies)
@@ -597,10 +598,41 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> First:
     return First(empty, one, known, callers, policies)
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> First:
+    """On SQLite."""
+    return beginning(tmp_path_factory.mktemp("twins"))
+
+
+@pytest.fixture(scope="module")
+def first_of_postgresql(tmp_path_factory: pytest.TempPathFactory, pg_server: str, pg_url: str) -> First:
+    """On PostgreSQL."""
+    database = make_url(pg_url).set(database="twins_empty").render_as_string(hide_password=False)
+    asyncio.run(_sql(pg_server, "CREATE DATABASE twins_empty"))
+    return beginning(tmp_path_factory.mktemp("twins"), database)
+
+
+async def _sql(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 def copy_of(city: Twin, folder: Path) -> Twin:
-    """The same gateway in another folder."""
+    """The same gateway in another folder, and in another database of the same server."""
     shutil.copytree(city.folder, folder)
-    return Twin(folder=folder, settings_file=folder / city.settings_file.name, database="")
+    settings_file = folder / city.settings_file.name
+    if not city.database:
+        return Twin(folder=folder, settings_file=settings_file, database="")
+    theirs = make_url(city.database)
+    name = f"twins_{os.urandom(6).hex()}"
+    own = theirs.set(database=name).render_as_string(hide_password=False)
+    maintenance = theirs.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
+    asyncio.run(_sql(maintenance, f"CREATE DATABASE {name} TEMPLATE {theirs.database}"))
+    settings_file.write_text(settings_file.read_text(encoding="utf-8").replace(city.database, own), encoding="utf-8")
+    return Twin(folder=folder, settings_file=settings_file, database=own)
 
 
 def test_every_tier_with_a_door_is_asked(first: First) -> None:
@@ -609,17 +641,39 @@ def test_every_tier_with_a_door_is_asked(first: First) -> None:
     assert known == set(DOORS) - {DEVELOPER}
 
 
+SOAK = bool(os.environ.get("SOAK"))
+ROUNDS = 10 if SOAK else 1
+"""Pools of values that are drawn for each caller: one in the suite, more in `make soak`."""
+drawn = settings(
+    max_examples=ROUNDS, deadline=None, derandomize=ROUNDS == 1, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+
 @pytest.mark.parametrize("who", [each for each in DOORS if each != DEVELOPER], ids="/".join)
-@settings(max_examples=1, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@drawn
 @given(pool=POOLS)
 def test_what_a_tier_is_not_shown_moves_no_byte(
     tmp_path_factory: pytest.TempPathFactory, first: First, who: tuple[str, str], pool: Pool
 ) -> None:
     """Whatever stands in a hidden field of any dataset, every answer to whoever is not shown it is the same, in every format."""
+    hold(first, who, pool, tmp_path_factory.mktemp("other"))
+
+
+@pytest.mark.parametrize("who", [each for each in DOORS if each != DEVELOPER] if SOAK else [PUBLIC], ids="/".join)
+@drawn
+@given(pool=POOLS)
+def test_nor_on_postgresql(
+    tmp_path_factory: pytest.TempPathFactory, first_of_postgresql: First, who: tuple[str, str], pool: Pool
+) -> None:
+    """Other statements read that database, and the law holds there, too; `make soak` asks it at every door."""
+    hold(first_of_postgresql, who, pool, tmp_path_factory.mktemp("other"))
+
+
+def hold(first: First, who: tuple[str, str], pool: Pool, folder: Path) -> None:
+    """Ask both gateways everything; fails with the fewest changes that a question tells."""
     changes = changed(first.policies, who, first.known, pool)
     assert len(changes) > 20, "hidden fields of many records were changed"
     callers = (who, DEVELOPER) if who == PUBLIC else (who,)
-    folder = tmp_path_factory.mktemp("other")
     number = itertools.count()
 
     def other(some: Mapping[Key, Mapping[str, Value]]) -> Twin:
