@@ -6,7 +6,7 @@ answer (`refuse_ended`): an empty one would say that nothing is there. An ETag i
 the next legal midnight or the first end of what it shows. This room tells no story.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -16,20 +16,21 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import CaseRefMissing, NoActivePolicy, PolicyExpired
+from gateway.core.errors import BadCursor, CaseRefMissing, CursorExpired, NoActivePolicy, PolicyExpired
 from gateway.core.publication.documents import etag, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.core.records.model import SubjectKind
-from gateway.operations.asking import Answer, Language
+from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.effort import Effort
 from gateway.operations.reaching import Gates, ends_of, gates_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.store import feed, renderings
 from gateway.store.feed import FIRST_VERSION, Head
-from gateway.store.reads import moment_of
+from gateway.store.reads import Moment, moment_of
 
 MAX_AGE = 60
 CHINA = timezone(timedelta(hours=8))
+_SHIFT_S = 8 * 3600
 
 ENCODER = msgspec.json.Encoder()
 DOCUMENT = msgspec.json.Decoder(dict[str, Any])
@@ -47,6 +48,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     now_text: str
     language: Language
     effort: Effort
+    moment: Moment | None = None
+    """The state of the database in which it begins, where that can be told."""
     gates: Gates = ()
     """What the caller reaches, as the store asks it; of no meaning for the public."""
     whole: bool = True
@@ -113,6 +116,7 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         now_text=now.astimezone(UTC).isoformat()[:19] + "Z",
         language=language,
         effort=Effort(services.settings.query_timeout_s),
+        moment=moment,
         gates=gates,
         whole=whole,
     )
@@ -145,8 +149,7 @@ async def stands_under(services: Services, caller: Caller) -> tuple[int, str] | 
 
 def seconds_to_midnight(now: datetime) -> int:
     """Whole seconds to the next legal midnight, when periods end."""
-    local = now.astimezone(CHINA)
-    return 86_400 - (local.hour * 3600 + local.minute * 60 + local.second)
+    return 86_400 - (int(now.timestamp()) + _SHIFT_S) % 86_400
 
 
 def max_age(now: datetime, valid_until: str | None = None) -> int:
@@ -196,9 +199,30 @@ def answer(
     )
 
 
+async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer to a question that everybody asks alike: made once in each second and each state of the database.
+
+    It follows from the state, the plans, the second and the question, all of which stand in its key; a bound caller's is its own.
+    """
+    moment = scene.moment
+    if moment is None or not scene.caller.shared or ask.params.get("limit") == "all":
+        return await make()
+    try:
+        position, own = ask.pages.position(scene.forms.tag), ask.pages.url(scene.forms.tag, None)
+    except (BadCursor, CursorExpired):  # what else is wrong with the question comes first
+        return await make()
+    key = (scene.forms.tag, own, frozenset(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
+    known: Answer | None = moment.kept(key)
+    if known is None:
+        known = await make()
+        if known.stream is None:
+            moment.keep(key, known)
+    return known
+
+
 def marked(scene: Scene, body: bytes) -> bytes:
     """A single document as it leaves: in a demo with the notice that it is sample data."""
-    return with_notice(body, notice(scene.language)) if scene.services.settings.demo else body
+    return with_notice(body, scene.language) if scene.services.settings.demo else body
 
 
 def notice_of(scene: Scene, own: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
 from gateway.operations import owing, pages, walking
-from gateway.operations.answering import DOCUMENT, Scene, refuse_ended
+from gateway.operations.answering import DOCUMENT, Scene, alike, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, path_value, plan_walk
 from gateway.operations.pages import Form, form_of, own_parameters
@@ -42,6 +42,12 @@ async def walk_records(
     scene: Scene, ask: Ask, *, fixed: Sequence[Condition], subject: SubjectId | None = None, listing: ListDef | None = None, name: str
 ) -> Answer:
     """A page of records or listings, or all of them."""
+    return await alike(scene, ask, partial(_walk, scene, ask, fixed=fixed, subject=subject, listing=listing, name=name))
+
+
+async def _walk(
+    scene: Scene, ask: Ask, *, fixed: Sequence[Condition], subject: SubjectId | None, listing: ListDef | None, name: str
+) -> Answer:
     own, params = own_parameters(ask)
     plan_sets = tuple(scene.forms.plan_sets.values()) if listing is None else (scene.forms.plan_sets[listing.dataset],)
     query = plan_query(params, plan_sets, envelope_of(scene, listing=listing is not None))

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -34,6 +34,10 @@ Statement: TypeAlias = sa.Executable
 Parameters: TypeAlias = Mapping[str, Any]
 
 _OFF_LOOP_THREADS = 4
+KEPT_BYTES: Final = 16 * 2**20
+"""Of what was read lately; the oldest goes first."""
+_ENTRY: Final = 1000
+"""What an entry costs beside its document, about."""
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 
 
@@ -69,15 +73,44 @@ class Reads(Protocol):
 class Moment:
     """One state of the database as a reader sees it: the same object while nothing has been committed since."""
 
-    __slots__ = ("known", "number")
+    __slots__ = ("_kept", "_size", "known", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.known: dict[Any, Any] = {}
         """What was read in this state, or after it; it goes away with the state."""
+        self._kept: dict[Any, Any] = {}
+        self._size = 0
+
+    def kept(self, key: Any) -> Any:
+        """What was read lately under a key, and is still kept; else None."""
+        return self._kept.get(key)
+
+    def keep(self, key: Any, found: Any) -> None:
+        """Keep something with a `body` (bytes or None) as long as there is room."""
+        if key in self._kept:
+            return
+        self._kept[key] = found
+        self._size += len(found.body or b"") + _ENTRY
+        while self._size > KEPT_BYTES:
+            self._size -= len(self._kept.pop(next(iter(self._kept))).body or b"") + _ENTRY
 
 
-def moment_of(reads: Reads) -> Moment | None:
+async def lately(source: Any, what: str, key: str, statement: Statement, params: Parameters) -> Row | None:
+    """The first row of a short statement with a `body` among its columns: read once in each state of the database.
+
+    Nothing is kept of what is not there: any text can be asked for.
+    """
+    moment = moment_of(source)
+    found = moment.kept((what, key)) if moment is not None else None
+    if found is None:
+        found = await source.one(statement, params)
+        if found is not None and moment is not None:
+            moment.keep((what, key), found)
+    return found
+
+
+def moment_of(reads: Any) -> Moment | None:
     """The present state; None where that costs as much as reading (PostgreSQL). Take it first, read then. Raises StoreError."""
     return reads.moment() if isinstance(reads, SqliteReads) else None
 
@@ -158,6 +191,8 @@ class SqliteReads:
             # in the loop nobody may wait long for a lock; WAL readers never do, save while a crash is being recovered
             self._connection = self._connect(min(wait_s, 0.5))
         self._moment = Moment(-1)
+        self._asked: asyncio.AbstractEventLoop | None = None
+        """The loop of whose present turn the moment is."""
         self._closed = False
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
@@ -174,14 +209,30 @@ class SqliteReads:
         return connection
 
     def moment(self) -> Moment:
-        """The state of the database, as SQLite counts the commits of everybody else; this connection commits nothing."""
+        """The state of the database, as SQLite counts the commits of everybody else; this connection commits nothing.
+
+        It is asked once in each turn of the event loop: whoever asks after a commit is heard in a later turn than one that looked before
+        it, so nothing that left is shown to anybody who asked afterwards (see `lane`).
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # outside a loop it is asked each time
+            loop = None
+        if self._asked is not None and self._asked is loop:
+            return self._moment
         try:
             number: int = self._connection.execute("PRAGMA data_version").fetchall()[0][0]
         except sqlite3.Error as error:
             raise store_error(error) from None
         if number != self._moment.number:
             self._moment = Moment(number)
+        if loop is not None:
+            loop.call_soon(self._ask_again)
+            self._asked = loop
         return self._moment
+
+    def _ask_again(self) -> None:
+        self._asked = None
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a short, indexed statement, read in the loop."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.core.publication.changes import Told
 from gateway.store.dialects import among
-from gateway.store.reads import Parameters, Statement
+from gateway.store.reads import Parameters, Statement, lately
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import (
     counters,
@@ -120,12 +120,12 @@ _SUBJECTS_BY_IDS = SUBJECT.where(among(_s.subject_id, "ids"))
 
 async def subject_by_key(source: Reads | Transaction, key_type: str, key_value: str) -> Row | None:
     """A subject with its rendering, by a key as stored: one statement whether it exists, is rendered, or not."""
-    return await source.one(_SUBJECT_BY_KEY, {"key_type": key_type, "key_value": key_value})
+    return await lately(source, key_type, key_value, _SUBJECT_BY_KEY, {"key_type": key_type, "key_value": key_value})
 
 
 async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | None:
     """A subject with its rendering, by its opaque id."""
-    return await source.one(_SUBJECT_BY_ID, {"subject_id": subject_id})
+    return await lately(source, "subject", subject_id, _SUBJECT_BY_ID, {"subject_id": subject_id})
 
 
 async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
@@ -170,7 +170,7 @@ _RECORD = (
 
 async def record_by_id(source: Reads | Transaction, record_id: str) -> Row | None:
     """A record's rendering beside what tells whether it is still true: `dirty`, the plans that the reader knows, a walk under way."""
-    return await source.one(_RECORD, {"record_id": record_id})
+    return await lately(source, "record", record_id, _RECORD, {"record_id": record_id})
 
 
 # --- what the reader keeps ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from gateway.core.errors import BadCursor, CursorExpired
 from gateway.operations.asking import Key, Position
@@ -37,6 +37,12 @@ class Binding(Struct, frozen=True, kw_only=True):
     """Plan hash of the policy in force."""
     query: str
     """Path and canonical query, parameters sorted, the cursor left out."""
+    digests: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+    """Of caller, query and plan; worked out once for all cursors of an answer."""
+
+    def __post_init__(self) -> None:
+        """Work the digests out."""
+        structs.force_setattr(self, "digests", (_short(self.tier, self.purpose, self.app), _short(self.query), _short(self.plan)))
 
 
 class _Sealed(Struct, frozen=True, array_like=True):
@@ -69,9 +75,7 @@ class Cursors:
         """The cursor for a position; the same state, query and caller on one day give the same cursor."""
         plain = _ENCODER.encode(
             _Sealed(
-                _short(binding.tier, binding.purpose, binding.app),
-                _short(binding.query),
-                _short(binding.plan),
+                *binding.digests,
                 today.toordinal() + LIFETIME_DAYS,
                 position.snapshot,
                 position.keys,
@@ -87,9 +91,10 @@ class Cursors:
         first page, for one's own that is too old or was made under another policy.
         """
         sealed = self._unseal(cursor)
-        if sealed is None or sealed.who != _short(binding.tier, binding.purpose, binding.app) or sealed.query != _short(binding.query):
+        who, query, plan = binding.digests
+        if sealed is None or sealed.who != who or sealed.query != query:
             raise BadCursor
-        if sealed.last_day < today.toordinal() or sealed.plan != _short(binding.plan):
+        if sealed.last_day < today.toordinal() or sealed.plan != plan:
             raise CursorExpired(next_url=first_page)
         return Position(snapshot=sealed.snapshot, keys=sealed.keys, back=sealed.back)
 

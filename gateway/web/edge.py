@@ -211,7 +211,7 @@ class FrontDoor:
                     await self._admit(scope)
                 check_target(scope)
                 await self._refuse_key(scope)
-                await self._dispatch(scope, receive, sending)
+                await (self.inner if method == "GET" else self._dispatch)(scope, receive, sending)
             except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
                 if seen:
                     self._meter.event("answer-torn")

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy
-from gateway.core.publication.documents import notice, notice_end
+from gateway.core.publication.documents import sample_end
 from gateway.core.publication.forms import forms_of
 from gateway.operations.answering import max_age
 from gateway.operations.reaching import ends_of, licence_of, owed_of
@@ -89,7 +89,7 @@ class PublicLane:
         self._services = services
         self._lookup = lookup
         self._demo = services.settings.demo
-        self._notice = notice_end(notice("zh-CN"))
+        self._notice = sample_end("zh-CN")
         self._ids: Iterator[bytes] = request_ids()
         self._policies: Policies | None = None
         self._tag = ""

@@ -50,7 +50,7 @@ Payer = tuple[str, str]
 class Charge:
     """What one request pays: its caller, what was taken so far, and what the buckets held then."""
 
-    __slots__ = ("at", "costs", "extra", "key", "levels", "payer", "policy_field", "quotas", "running", "taken", "tally")
+    __slots__ = ("at", "costs", "extra", "key", "levels", "payer", "policy_field", "quotas", "running", "said", "taken", "tally")
 
     def __init__(self, payer: Payer, quotas: Sequence[Quota], costs: Costs, policy_field: bytes) -> None:
         self.payer = payer
@@ -64,6 +64,8 @@ class Charge:
         self.tally: Tally | None = None
         """Rows of an export, counted while they are sent."""
         self.levels: tuple[Level, ...] = ()
+        self.said: str | None = None
+        """What `RateLimit` says of the levels, where it was worked out with them."""
         self.at = 0.0
         self.running = False
         """Whether it holds its caller's place for an export."""
@@ -226,19 +228,23 @@ class Limiter:
         """Take the known part of a cost from the buckets of this process; whether it was there."""
         now = self._clock()
         key = self._placed(self._held, charge.key, charge.quotas, now, charge.payer[1])
-        enough, levels = buckets.take(self._held.of(key, charge.quotas), charge.quotas, fifths, now)
-        if enough:
-            self._held.keep(key, levels, charge.quotas)
-            charge.taken += fifths
-        charge.levels, charge.at = levels, now
-        return enough
+        held = self._held.of(key, charge.quotas)
+        charge.at = now
+        paid = buckets.pay(held, charge.quotas, fifths, now)
+        if paid is None:
+            charge.levels, charge.said = buckets.owe(held, charge.quotas, 0, now), None
+            return False
+        charge.levels, charge.said = paid
+        self._held.keep(key, charge.levels, charge.quotas)
+        charge.taken += fifths
+        return True
 
     async def admit(self, charge: Charge, fifths: int) -> None:
         """Take the known part of a cost.
 
         Raises Refusal `quota-exceeded`, with `Retry-After` and the caller's own state, when it is not there.
         """
-        enough = await self._take(charge, fifths, owed=False)
+        enough = self.admit_here(charge, fifths) if self.shared is None else await self._take(charge, fifths, owed=False)
         if not enough:
             self._meter.event("quota-exceeded")
             raise Refusal("quota-exceeded", headers={"Retry-After": str(self.retry_after(charge))})
@@ -275,7 +281,7 @@ class Limiter:
             else:
                 self.alone = False
                 charge.at = self._clock()
-                charge.levels = levels_of(left, charge.at)
+                charge.levels, charge.said = levels_of(left, charge.at), None
                 charge.taken += fifths if enough or owed else 0
                 return enough
         if not owed:
@@ -283,6 +289,7 @@ class Limiter:
         now = self._clock()
         key = self._placed(self._held, charge.key, charge.quotas, now, charge.payer[1])
         charge.levels, charge.at = buckets.owe(self._held.of(key, charge.quotas), charge.quotas, fifths, now), now
+        charge.said = None
         self._held.keep(key, charge.levels, charge.quotas)
         charge.taken += fifths
         return True
@@ -392,12 +399,12 @@ class Limiter:
     @staticmethod
     def fields(charge: Charge) -> list[Header]:
         """`RateLimit-Policy`, `RateLimit` and `Request-Cost` of an answer: the caller's own state, nothing else."""
-        return _fields(charge.levels, charge.quotas, charge.at, charge.policy_field, charge.taken)
-
-
-def _fields(levels: Sequence[Level], quotas: Sequence[Quota], now: float, said: bytes, taken: int) -> list[Header]:
-    state = ", ".join([f'"{name}";r={left};t={seconds}' for name, left, seconds in buckets.told(levels, quotas, now)])
-    return [(b"ratelimit-policy", said), (b"ratelimit", state.encode()), (b"request-cost", buckets.decimal(taken).encode())]
+        state = charge.said
+        if state is None:
+            told = buckets.told(charge.levels, charge.quotas, charge.at)
+            state = ", ".join([f'"{name}";r={left};t={seconds}' for name, left, seconds in told])
+        cost = buckets.decimal(charge.taken)
+        return [(b"ratelimit-policy", charge.policy_field), (b"ratelimit", state.encode()), (b"request-cost", cost.encode())]
 
 
 def known_cost(charge: Charge, scope: Scope) -> int:

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from gateway.core.errors import StoreError
 from gateway.store import accepting, changes, loading, records, states, subjects, vault
+from gateway.store import reads as reading
 from gateway.store.dialects import among
-from gateway.store.reads import SqliteReads, compiled
+from gateway.store.reads import SqliteReads, compiled, lately, moment_of
 from gateway.store.store import Store
 from gateway.store.tables import meta, readers
 from gateway.store.tables import records as record_rows
@@ -223,3 +224,40 @@ async def test_statements_of_the_hot_path_use_an_index(sqlite_url: str, open_sto
     assert not [step for step in steps if step.startswith("SCAN ") and "json_each" not in step], steps
     if "LIMIT" in compiled(statement).sql and "publish_until" not in compiled(statement).sql.split("WHERE")[1]:
         assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+ONE = sa.select(readers.c.position, sa.null().label("body")).where(readers.c.name == sa.bindparam("name"))
+
+
+async def _position(source: Any, name: str) -> Any:
+    return await lately(source, "position", name, ONE, {"name": name})
+
+
+async def test_what_was_read_lately_ends_with_the_next_commit(store: Store) -> None:
+    """A row is read again as soon as anybody has committed anything, a transaction each time; what is not there is asked for again."""
+    await fill(store, 2)
+    found = await _position(store.reads, "reader 000001")
+    again = await _position(store.reads, "reader 000001")
+    assert found.position == again.position == 1
+    assert (again is found) == isinstance(store.reads, SqliteReads)
+    assert await _position(store.reads, "reader 000002") is None
+    async with store.transaction() as tx:
+        await tx.insert(readers, ("name", "position"), [("reader 000002", 2)])
+        await tx.execute(sa.update(readers).where(readers.c.name == "reader 000001").values(position=7))
+        assert (await _position(tx, "reader 000001")).position == 7
+        assert (await _position(store.reads, "reader 000001")).position == 1
+    assert (await _position(store.reads, "reader 000001")).position == 7
+    assert (await _position(store.reads, "reader 000002")).position == 2
+
+
+async def test_what_was_read_lately_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes when there is no more room."""
+    if not isinstance(store.reads, SqliteReads):
+        return
+    await fill(store, 3)
+    monkeypatch.setattr(reading, "KEPT_BYTES", 2000)
+    for number in range(3):
+        await _position(store.reads, f"reader {number:06d}")
+    moment = moment_of(store.reads)
+    assert moment is not None
+    assert [moment.kept(("position", f"reader {number:06d}")) is not None for number in range(3)] == [False, True, True]

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from gateway.core.callers.caller import BOUND_TIERS, Caller
 from gateway.core.disclosure.gates import MEMO_LIMIT
@@ -76,6 +76,13 @@ class Forms(Struct, frozen=True, kw_only=True):
     """Every licence there is, the strictest last."""
     remembered: dict[Any, Any] = field(default_factory=dict)
     """What follows from plans alone and is asked for at every request; filled as it is asked."""
+    tag: str = ""
+    """What a rendering is filed under: plans and policy version; of one caller also what it reaches. Worked out, never given."""
+
+    def __post_init__(self) -> None:
+        """Work the tag out."""
+        tag = f"{self.plan_hash[:TAG_DIGITS]}@{self.version}"
+        structs.force_setattr(self, "tag", f"{tag}.{self.reach[:TAG_DIGITS]}" if self.reach else tag)
 
     @property
     def name(self) -> str:
@@ -86,12 +93,6 @@ class Forms(Struct, frozen=True, kw_only=True):
     def fed(self) -> bool:
         """Whether it may have a sequence of changes; the subject asks for records as they stand."""
         return self.tier in FED_TIERS
-
-    @property
-    def tag(self) -> str:
-        """What a rendering is filed under: plans and policy version; of one caller also what it reaches."""
-        tag = f"{self.plan_hash[:TAG_DIGITS]}@{self.version}"
-        return f"{tag}.{self.reach[:TAG_DIGITS]}" if self.reach else tag
 
     def plan(self, dataset: str, kind: SubjectKind) -> Plan | None:
         """The plan for records of a dataset and kind; None shows nothing."""

@@ -47,6 +47,8 @@ _CITIZEN_SHAPE = re.compile(
     r"(?<![0-9])[1-9][0-9]{5}(?:(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}[0-9X]"
     r"|[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3})(?![0-9])"
 )
+_FOURTEEN = re.compile(r"(?:[^0-9]*[0-9]){14}")
+"""So many digits a citizen number has at least."""
 _WITHIN_NUMBERS = re.compile(r"[\s\-–—−‐·]")
 """What people put between the digits of one number; commas and slashes stand between several."""
 _SEPARATORS = re.compile(r"[\s\-–—−‐·.,_/]")
@@ -286,9 +288,14 @@ def holds_citizen_number(text: str) -> bool:
 
     Narrower than its shape: what only looks like one may be something else.
     """
-    if len(text) < 14 or sum(map(str.isdigit, text)) < 14:
-        return False
-    folded = _WITHIN_NUMBERS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
+    if text.isascii():  # nothing to fold: cursors and codes
+        if _FOURTEEN.match(text) is None:
+            return False
+        folded = _WITHIN_NUMBERS.sub("", text).upper()
+    else:
+        if len(text) < 14 or sum(map(str.isdigit, text)) < 14:
+            return False
+        folded = _WITHIN_NUMBERS.sub("", unicodedata.normalize("NFKC", text.translate(_INVISIBLE))).upper().replace("Х", "X")
     return any(_is_citizen_number(match.group()) for match in _CITIZEN_SHAPE.finditer(folded))
 
 
