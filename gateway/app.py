@@ -23,10 +23,11 @@ from gateway.core.records.periods import legal_day
 from gateway.operations import alarms, report_health
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
-from gateway.operations.build_lists import build, follow
+from gateway.operations.build_lists import build
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.match_jobs import work as work_on_jobs
+from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
 from gateway.operations.version_files import clear_unfinished
@@ -86,6 +87,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             access = await stack.enter_async_context(_access_log(settings, door))
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
+            tasks.append(asyncio.create_task(_follow_lists(services, meter)))
             tasks.append(asyncio.create_task(_build_lists(services, meter)))
             tasks.append(asyncio.create_task(_work_on_jobs(services, meter)))
             overdue: dict[str, int] = {}
@@ -195,27 +197,38 @@ async def _read_changes(services: Services, meter: Meter) -> None:
         await asyncio.sleep(pause)
 
 
-async def _build_lists(services: Services, meter: Meter) -> None:
-    """Take what leaves out of all versions behind the reader above, and build new ones every `lists_build_s`."""
-    loop = asyncio.get_running_loop()
-    due = loop.time()
-    clear_unfinished(services)
+async def _follow_lists(services: Services, meter: Meter) -> None:
+    """Take what leaves out of all versions behind the reader above; never behind a build, which may take its time."""
     while True:
         pause = services.settings.reader_poll_s
         try:
             while await follow(services):
                 meter.event("lists-followed")
                 await asyncio.sleep(0)
-            if services.settings.lists_build_s and loop.time() >= due:
-                made = await build(services)
-                meter.event("lists-built", len(made))
-                due = loop.time() + services.settings.lists_build_s
         except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
             meter.event(f"lists-{error.code}")
         except Exception as error:  # noqa: BLE001 - versions must go on whatever one of them meets; what may not be shown is not shown
             meter.event("lists-failed")
             log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
+        await asyncio.sleep(pause)
+
+
+async def _build_lists(services: Services, meter: Meter) -> None:
+    """Build new versions of lists and datasets, every `lists_build_s`."""
+    clear_unfinished(services)
+    while services.settings.lists_build_s:
+        pause = float(services.settings.lists_build_s)
+        try:
+            made = await build(services)
+            meter.event("lists-built", len(made))
+        except GatewayError as error:  # locked, moved by another process, no policy yet: soon again
+            meter.event(f"lists-{error.code}")
+            pause = min(pause, BACK_OFF_S)
+        except Exception as error:  # noqa: BLE001 - one collection that cannot be built must not end the building of all others for good
+            meter.event("lists-failed")
+            log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
+            pause = min(pause, BACK_OFF_S)
         await asyncio.sleep(pause)
 
 

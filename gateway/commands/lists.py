@@ -25,7 +25,8 @@ def lists() -> None:
 @office
 def lists_build(office: Office, collection: str | None, as_json: bool) -> None:
     """Issue again what has lost a row, and build a version of whatever (or of one collection) changed; a server does so by itself."""
-    from gateway.operations.build_lists import build, follow
+    from gateway.operations.build_lists import build
+    from gateway.operations.reissue_lists import follow
     from gateway.operations.render_public import render_public
 
     async def story(services: "Services") -> "list[Made]":
@@ -49,7 +50,7 @@ def lists_build(office: Office, collection: str | None, as_json: bool) -> None:
 @office
 def lists_show(office: Office, collection: str | None, as_json: bool) -> None:
     """The versions of every list and dataset, or of one (`lists/ID`, `datasets/ID`), newest first."""
-    from gateway.operations.build_lists import kept_versions
+    from gateway.operations.kept_versions import kept_versions
 
     done = office.run(lambda services: kept_versions(services, collection))
     show(
@@ -67,7 +68,7 @@ def lists_show(office: Office, collection: str | None, as_json: bool) -> None:
 @office
 def lists_withdraw(office: Office, collection: str, version: str) -> None:
     """Take a version back that was published in error; its files are gone for good, deltas from it go on."""
-    from gateway.operations.build_lists import withdraw_version
+    from gateway.operations.kept_versions import withdraw_version
 
     office.run(lambda services: withdraw_version(services, collection, version, by=office.actor))
     say(f"{collection} {version} is withdrawn")

@@ -1,48 +1,39 @@
-"""Build versions of lists and datasets, and issue them again without what leaves (api.md §7.8).
-
-`follow` reads the change log behind the reader that renders: whatever a version holds and the public is shown no more leaves all
-versions at once, in groups at full 30 seconds like every removal that is told. `build` makes a version where the public was
-told of something since the last one.
+"""Build versions of lists and datasets (api.md §7.8): a version where the public was told of something since the last one.
 
 Rules:
 - a build is prepared without a lock and committed in one transaction, only if nothing was rendered or written here meanwhile: whole or
   not at all. So a kill leaves the old state or the new one; files are copies (`version_files`).
-- from the commit of a withdrawal, or the end of a period, to the new issue the read path (`read_versions`) shows nothing of a version.
-- another policy: first the rows of all versions are made as narrow as it is (cause `policy`, a new tree), then builds go on.
+- what leaves is told first, and what stands is held against another policy first: both by `reissue_lists`.
 This story must not make a View: rows are what the reader has rendered.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import ErrorItem, InvalidParameter, NotFound
-from gateway.core.publication.changes import TELLING_S, removal_reason, telling
 from gateway.core.publication.documents import instant
-from gateway.core.publication.forms import Forms, forms_of, kind_of_form
+from gateway.core.publication.forms import Forms, forms_of
 from gateway.core.publication.versions import (
     SALT_BYTES,
-    Kept,
     Version,
     commitment,
     document_of,
-    narrowed,
     root_of,
     row_line,
     salt_of,
 )
 from gateway.core.records.model import SubjectKind
-from gateway.operations.collected import Collection, collection_of, collections_of, columns_of, given, ground_of, left_out, row_of
+from gateway.operations.collected import Collection, collection_of, collections_of, columns_of, ground_of, left_out, row_of
 from gateway.operations.feeding import PUBLIC
+from gateway.operations.reissue_lists import follow
 from gateway.operations.version_files import clear_unfinished, files_of, sweep
 from gateway.services import Services
-from gateway.store import audit, feed, lists, renderings
-from gateway.store import changes as log
+from gateway.store import feed, list_issues, lists, renderings
 from gateway.store.lists import Built
 from gateway.store.store import Row, Transaction
 
@@ -59,98 +50,6 @@ class Made(Struct, frozen=True, kw_only=True):
     added: int
     changed: int
     removed: int
-
-
-# --- removals ----------------------------------------------------------------------------------------------------------
-
-
-async def follow(services: Services, *, at_once: bool = False) -> int:
-    """Read the log up to where it is rendered, and take out of all versions what has left; how much was done, 0 = nothing is left.
-
-    `at_once`: without waiting for the moment at which removals are told (test mode).
-    """
-    reads, now = services.store.reads, services.clock()
-    position = await log.reader_position(reads, lists.READER)
-    upto = (await renderings.reader_state(reads)).position
-    changes = [change for change in await log.after(reads, position, CHUNK) if change.seq <= upto]
-    moment = instant(telling(now) if at_once else now)
-    ended = await lists.ended(reads, instant(now), 1)
-    if not changes and not ended and not await lists.due(reads, moment):
-        return 0
-    async with services.store.transaction() as tx:
-        if await log.reader_position(tx, lists.READER) != position:
-            return 1  # another process was faster
-        done = len(changes) + await _mark(tx, changes, now)
-        if changes:
-            await log.move_reader(tx, lists.READER, changes[-1].seq)
-        due = await lists.due(tx, moment)
-        if due:
-            await lists.next_turn(tx)
-            for collection in sorted({row.collection for row in due}):
-                await _issue_without(tx, collection, [row for row in due if row.collection == collection], at=_told_at(now))
-    if due:
-        await sweep(services)
-    return done + len(due)
-
-
-def _told_at(now: datetime) -> str:
-    """The last full 30 seconds."""
-    seconds = int(now.timestamp())
-    return instant(datetime.fromtimestamp(seconds - seconds % TELLING_S, UTC))
-
-
-async def _mark(tx: Transaction, changes: Sequence[log.Change], now: datetime) -> int:
-    """Mark what versions hold and the public is shown no more; what is to be asked again at another time keeps that time.
-
-    How many rows were marked or moved.
-    """
-    last = {change.record_id: change for change in changes}
-    held = await lists.held_among(tx, list(last)) if last else []
-    held += [row for row in await lists.ended(tx, instant(now), CHUNK) if row.record_id not in last]
-    if not held:
-        return 0
-    present = await lists.present(tx, sorted({row.record_id for row in held}))
-    tell_at = instant(telling(now))
-    leaving: set[tuple[str, str, str, str]] = set()
-    ends: set[tuple[str, str, str]] = set()
-    for row in held:
-        shown = present.get(row.record_id)
-        if shown is not None and _stands(row.collection, shown):
-            if shown.valid_until != row.valid_until:
-                ends.add((row.collection, row.record_id, shown.valid_until))
-            continue  # one whose time has come and that is not rendered again yet is asked again in the next round
-        change = last.get(row.record_id)
-        reason = removal_reason(None, None) if change is None else removal_reason(change.op, change.reason)
-        leaving.add((row.collection, row.record_id, tell_at if change is not None else min(tell_at, row.valid_until), reason))
-    await lists.mark_leaving(tx, sorted(leaving))
-    await lists.move_ends(tx, sorted(ends))
-    return len(leaving) + len(ends)
-
-
-def _stands(collection: str, shown: Row) -> bool:
-    kind, _, what = collection.partition("/")
-    return bool(shown.list == what) if kind == "lists" else bool(shown.dataset == what and shown.bulk)
-
-
-async def _issue_without(tx: Transaction, collection: str, rows: Sequence[Row], *, at: str) -> None:
-    """Take these rows out of every version that holds them; size and root stay."""
-    newest = await lists.newest(tx, collection)
-    if newest is None:
-        return
-    await lists.erase(tx, collection, sorted({row.record_id for row in rows}), after=newest.seq)
-    for version in await lists.versions(tx, collection):
-        gone = [row for row in rows if int(row.first) <= version.seq < int(row.until)]
-        if not gone:
-            continue
-        end = version.valid_until
-        if any(row.valid_until <= end for row in gone):
-            end = await lists.first_end(tx, collection, version.seq)
-        await lists.re_issue(
-            tx, structs.replace(version, rows=version.rows - len(gone), valid_until=end), removed=len(gone), at=at, cause="removal"
-        )
-
-
-# --- builds ------------------------------------------------------------------------------------------------------------
 
 
 class _Plan(Struct, kw_only=True):
@@ -201,8 +100,8 @@ async def _build(services: Services, policies: Policies, forms: Forms, collectio
     reads = services.store.reads
     state = await lists.built(reads, collection.id)
     ground = ground_of(forms, collection)
-    if state is not None and state.ground != ground and not await _narrow(services, forms, collection, ground):
-        return None
+    if state is not None and state.ground != ground:
+        return None  # what stands is held against another policy first
     if await lists.any_leaving(reads, collection.id):
         return None  # what leaves is told first
     plan = await _prepare(services, forms, collection, state)
@@ -299,7 +198,7 @@ async def _commit(services: Services, tx: Transaction, forms: Forms, plan: _Plan
     newest = await lists.newest(tx, collection)
     done = Built(seq=head.seq, tag=forms.tag, ground=ground)
     if plan.missing and newest is not None:
-        await lists.mark_leaving(tx, [(collection, record_id, instant(tx.now), "removed") for record_id in plan.missing])
+        await list_issues.mark_leaving(tx, [(collection, record_id, instant(tx.now), "removed") for record_id in plan.missing])
         return None  # `follow` issues without them, then it is built
     if newest is not None and not plan.new and "del" not in plan.touched.values():
         await lists.put_built(tx, collection, done)
@@ -338,118 +237,6 @@ async def _retire(services: Services, tx: Transaction, collection: str) -> None:
     oldest = await lists.oldest(tx, collection)
     if first is not None and oldest is not None and oldest.seq < first.seq:
         await lists.drop_before(tx, collection, first.seq)
-
-
-# --- another policy ----------------------------------------------------------------------------------------------------
-
-
-async def _narrow(services: Services, forms: Forms, collection: Collection, ground: str) -> bool:
-    """Make every row of every version as narrow as the policy in force, and issue again what that changes; False: try again."""
-    shown = given(forms, collection.dataset)
-    columns = columns_of(forms, collection)
-    async with services.store.transaction() as tx:
-        if await services.policies.overtaken(tx):
-            return False
-        await lists.next_turn(tx)
-        rewritten: list[tuple[Kept, bytes, bytes, Sequence[str]]] = []
-        unseen: set[str] = set()
-        for row in await lists.lines_left(tx, collection.id):
-            line = row.line or b""
-            kind = kind_of_form(document_of(line)["subject"]["kind"])
-            fields = shown.get(kind)
-            if fields is None or (collection.listing is not None and not collection.listing.takes(kind)):
-                unseen.add(row.record_id)
-                continue
-            changed = narrowed(line, fields)
-            if changed is not None:
-                anew = row_line(document_of(changed[0]), services.random(SALT_BYTES))
-                rewritten.append((row, anew, commitment(anew), changed[1]))
-        newest = await lists.newest(tx, collection.id)
-        if newest is not None and (rewritten or unseen):
-            await lists.mark_leaving(tx, [(collection.id, record_id, instant(tx.now), "removed") for record_id in sorted(unseen)])
-            await lists.erase(tx, collection.id, sorted(unseen), after=newest.seq)
-            await lists.rewrite(tx, collection.id, rewritten, newest=newest.seq)
-            await _plant_anew(tx, collection.id, forms, columns)
-        await lists.stand_under(tx, collection.id, ground)
-        state = await lists.built(tx, collection.id)
-        if state is not None:
-            await lists.put_built(tx, collection.id, structs.replace(state, ground=ground))
-    await sweep(services)
-    return True
-
-
-async def _plant_anew(tx: Transaction, collection: str, forms: Forms, columns: tuple[str, ...]) -> None:
-    """Issue every version again, with a tree of what is left: what had gone before is in none of the new ones."""
-    for version in await lists.versions(tx, collection):
-        leaves = await lists.leaves_of_in(tx, collection, version.seq)
-        end = await lists.first_end(tx, collection, version.seq)
-        anew = structs.replace(
-            version, rows=len(leaves), size=len(leaves), root=root_of(leaf.commitment for leaf in leaves), policy_version=forms.version,
-            columns=columns, valid_until=end,
-        )  # fmt: skip
-        await lists.re_issue(tx, anew, removed=version.rows - anew.rows, at=instant(tx.now), cause="policy")
-
-
-# --- by hand -----------------------------------------------------------------------------------------------------------
-
-
-async def withdraw_version(services: Services, collection_id: str, name: str, *, by: str) -> None:
-    """Take a version back that was published in error; it answers 410 from then on.
-
-    Raises NotFound.
-    """
-    policies = await services.policies.fresh()
-    collection_of(policies, forms_of(policies, *PUBLIC), collection_id)
-    async with services.store.transaction() as tx:
-        version = await lists.version(tx, collection_id, name)
-        if version is None:
-            raise NotFound
-        if version.withdrawn:
-            raise InvalidParameter(errors=(ErrorItem("state", "此版本已撤回", parameter="version"),))
-        await lists.withdraw(tx, version)
-        await lists.next_turn(tx)
-        await audit.write(tx, by, "list.withdraw", f"{collection_id}/{name}", {"issue": version.issue})
-    await sweep(services)
-
-
-class KeptVersion(Struct, frozen=True, kw_only=True):
-    """A version as the office sees it."""
-
-    collection: str
-    version: str
-    issue: int
-    state: str
-    rows: int
-    removed: int
-    built_at: str
-
-
-async def kept_versions(services: Services, only: str | None) -> list[KeptVersion]:
-    """The versions of every collection, or of one, newest first.
-
-    Raises NotFound for a collection that has none.
-    """
-    reads = services.store.reads
-    found: list[KeptVersion] = []
-    for collection in await lists.collections(reads):
-        if only is not None and collection != only:
-            continue
-        current = await lists.current(reads, collection)
-        found += [
-            KeptVersion(
-                collection=collection,
-                version=each.name,
-                issue=each.issue,
-                state=each.state(None if current is None else current.name),
-                rows=each.rows,
-                removed=each.size - each.rows,
-                built_at=each.built_at,
-            )
-            for each in await lists.versions(reads, collection)
-        ]
-    if only is not None and not found:
-        raise NotFound
-    return found
 
 
 async def settle_lists(services: Services) -> list[Made]:

@@ -1,9 +1,9 @@
 """Read versions, their files and deltas (api.md §7.8, §7.18, §12.13): what is public, whoever asks.
 
 Rules: before anything of a version is given, its rows are asked again, by this story's own clock and the state of the log:
-a period that has ended, a withdrawal that was committed a moment ago, another policy make the version `version-reissuing` until
-`build_lists` has issued it again. An issue that was replaced is gone, with the address of the next. This story must not give an old
-byte of what has left.
+a period that has ended, a withdrawal or a harder redaction that was committed a moment ago, another policy make the version
+`version-reissuing` until `reissue_lists` has issued it again. An issue that was replaced is gone, with the address of the next. This
+story must not give an old byte of what has left.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.callers.caller import PUBLIC
@@ -28,6 +29,7 @@ from gateway.core.errors import (
 from gateway.core.exchange import notes
 from gateway.core.publication import ftm
 from gateway.core.publication.documents import instant, notice
+from gateway.core.publication.narrowing import narrowed
 from gateway.core.publication.version_formats import FORMATS
 from gateway.core.publication.versions import (
     DURATIONS,
@@ -42,7 +44,7 @@ from gateway.core.publication.versions import (
 from gateway.core.signing import Signer
 from gateway.operations.answering import Scene, answer, begin, document_answer, max_age, refuse_ended
 from gateway.operations.asking import Answer, Language
-from gateway.operations.collected import Collection, collection_of, collections_of, ground_of
+from gateway.operations.collected import Collection, collection_of, collections_of, ground_of, left_out, row_of
 from gateway.operations.live_records import live
 from gateway.operations.reaching import licence_of, owed_of
 from gateway.operations.version_files import chain_file, delta_file, files_of, version_file
@@ -52,6 +54,7 @@ from gateway.store.store import Reads
 
 LATEST = "latest"
 DELTA_FORMATS = ("ndjson", "csv")
+_DOCUMENT = msgspec.json.Decoder(dict[str, Any])
 _ASK = 200
 """So many records that changed since the reader looked last are asked one by one; more, and it is the reader's turn."""
 
@@ -129,8 +132,21 @@ async def _servable(room: _Room, version: Version) -> None:
         changed = sorted({*changed, *await lists.ended_of(reads, version, scene.now_text, _ASK + 1)})
     if not changed:
         return
-    if len(changed) > _ASK or len(await live(scene, changed, listing=room.collection.listing is not None)) < len(changed):
+    if len(changed) > _ASK or not await _stand_as_shown(room, version, changed):
         raise VersionReissuing
+
+
+async def _stand_as_shown(room: _Room, version: Version, record_ids: Sequence[str]) -> bool:
+    """Whether everybody may see at this moment all that a version says of these records."""
+    scene = room.scene
+    said = await lists.lines_of_some(scene.services.store.reads, version, record_ids)
+    shown = await live(scene, record_ids, listing=room.collection.listing is not None)
+    out = left_out(scene.forms, room.collection.dataset)
+    for record_id, line in said.items():
+        row = row_of(_DOCUMENT.decode(shown[record_id]), out) if record_id in shown else None
+        if row is None or narrowed(line, row) is not None:
+            return False
+    return True
 
 
 def _answer(room: _Room, body: bytes, version: Version | None, media_type: str = "application/json") -> Answer:

@@ -97,7 +97,7 @@ async def files_of(services: Services, collection: Collection, version: Version)
         made = {name: await _file(services, collection, version, name) for name in missing}
         async with services.store.transaction() as tx:
             now = await lists.version(tx, version.collection, version.name)
-            if now is None or now.issue != version.issue:
+            if now is None or now.issue != version.issue or now.pending is not None:
                 raise VersionReissuing
             await lists.put_files(tx, version, made)
         known |= made
@@ -171,7 +171,11 @@ def _remember(path: Path, file: File) -> None:
 async def sweep(services: Services) -> int:
     """Take away every copy that no present issue names; how many."""
     issues: dict[str, Mapping[str, int]] = {
-        collection: {each.name: each.issue for each in await lists.versions(services.store.reads, collection) if not each.withdrawn}
+        collection: {
+            each.name: each.issue
+            for each in await lists.versions(services.store.reads, collection)
+            if not each.withdrawn and each.pending is None
+        }
         for collection in await lists.collections(services.store.reads)
     }
     return await asyncio.to_thread(_sweep, services.settings.lists_path, issues)

@@ -8,7 +8,7 @@ tables: files are copies. This room must not know what a row says.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gateway.core.publication.versions import OPEN, File, Issue, Kept, Leaf, Version
 from gateway.store.dialects import among
@@ -40,7 +40,8 @@ ISSUE_COLUMNS = ("collection", "seq", "issue", "at", "cause", "removed", "size",
 FOREVER = "9999-12-31T00:00:00Z"
 READY = 0
 """End of a row that lies ready for a version: it is in none."""
-_ENDING: sa.ColumnElement[str] = sa.literal_column("'9999'")
+ENDING = "ending"
+"""Reason of a row that is known to end at `leaving` and is shown until then."""
 
 _v, _r, _i, _f, _s = list_versions.c, list_rows.c, list_issues.c, list_files.c, list_states.c
 _d = rendered_records.c
@@ -77,11 +78,11 @@ _BEFORE = sa.select(list_versions).where(_v.collection == _of, _v.seq < sa.bindp
 _AS_OF = sa.select(list_versions).where(_v.collection == _of, _v.built_at <= sa.bindparam("at")).order_by(_v.seq.desc()).limit(1)
 _ISSUES = sa.select(list_issues).where(_i.collection == _of, _i.seq == sa.bindparam("seq")).order_by(_i.issue.desc())
 _FILES = sa.select(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("seq"), _f.issue == sa.bindparam("issue"))
-_KEPT = sa.select(
+KEPT = sa.select(
     _r.record_id, _r.first, _r.until, _r.line, _r.commitment, _r.reason, _r.rewritten, _r.rewritten_fields, _r.leaving, _r.valid_until
 )
 _HOLDS = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("seq"))
-_ROWS_OF = _KEPT.where(_r.collection == _of, _HOLDS)
+_ROWS_OF = KEPT.where(_r.collection == _of, _HOLDS)
 _LEAVES_OF = (
     sa.select(_r.record_id, _r.commitment, _r.line.is_(None).label("gone"))
     .where(_r.collection == _of, _HOLDS, _r.commitment.is_not(None))
@@ -89,12 +90,11 @@ _LEAVES_OF = (
 )
 _LINES_OF = sa.select(_r.line).where(_r.collection == _of, _HOLDS, _r.line.is_not(None)).order_by(_r.record_id)
 """In order of id: ids have one length and one case, so every collation has them alike."""
-_ROWS_OF_TWO = _KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
+_ROWS_OF_TWO = KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
 _STANDING_IDS = sa.select(_r.record_id).where(_r.collection == _of, _r.until == OPEN)
 _STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
     _r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids")
 )
-_WITH_LINE = _KEPT.where(_r.collection == _of, _r.line.is_not(None))
 _STATE = sa.select(list_states).where(_s.collection == _of)
 _POSITION = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
 _UNREAD = (
@@ -104,14 +104,23 @@ _UNREAD = (
     .where(changes.c.seq > sa.func.coalesce(_POSITION, 0), _r.collection == _of, _r.line.is_not(None), _HOLDS)
     .limit(sa.bindparam("limit"))
 )
-_ANY_LEAVING = sa.select(_r.record_id).where(_r.collection == _of, _r.leaving.is_not(None), _r.line.is_not(None)).limit(1)
+_LEAVES = sa.and_(_r.collection == _of, _r.leaving.is_not(None), _r.reason != ENDING, _r.line.is_not(None))
+_ANY_LEAVING = (
+    sa.select(_r.record_id).where(_LEAVES).union_all(sa.select(_v.name).where(_v.collection == _of, _v.pending.is_not(None))).limit(1)
+)
 _ENDED_OF = (
     sa.select(_r.record_id)
     .distinct()
     .where(_r.collection == _of, _r.valid_until <= sa.bindparam("now"), _r.line.is_not(None), _HOLDS)
     .limit(sa.bindparam("limit"))
 )
-_LEAVING_OF = sa.select(_r.record_id).where(_r.collection == _of, _r.leaving.is_not(None), _r.line.is_not(None), _HOLDS).limit(1)
+_LEAVING_OF = (
+    sa.select(_r.record_id)
+    .where(_LEAVES, _HOLDS)
+    .union_all(sa.select(_v.name).where(_v.collection == _of, _v.seq == sa.bindparam("seq"), _v.pending.is_not(None)))
+    .limit(1)
+)
+_LINES_OF_SOME = sa.select(_r.record_id, _r.line).where(_r.collection == _of, _HOLDS, _r.line.is_not(None), among(_r.record_id, "ids"))
 _TOUCHED = sa.select(feed.c.record_id, feed.c.op).where(
     feed.c.plan_set == sa.bindparam("plan_set"), feed.c.seq > sa.bindparam("since"), feed.c.dataset == sa.bindparam("dataset")
 )
@@ -119,32 +128,22 @@ _GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
 _TURN = sa.select(counters.c.value).where(counters.c.name == TURNS)
 _LISTED_IDS = sa.select(_d.record_id).where(_d.list == sa.bindparam("what"))
 _BULK_IDS = sa.select(_d.record_id).where(_d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()))
-_LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(
+LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(
     _d.list == sa.bindparam("what"), among(_d.record_id, "ids")
 )
-_BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(
+BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(
     _d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()), among(_d.record_id, "ids")
-)
-_PRESENT = sa.select(_d.record_id, _d.list, _d.dataset, _d.bulk, _d.valid_until).where(among(_d.record_id, "ids"))
-_HELD_AMONG = sa.select(_r.collection, _r.record_id, _r.valid_until).where(
-    among(_r.record_id, "ids"), _r.line.is_not(None), _r.leaving.is_(None)
-)
-_ENDED = (
-    sa.select(_r.collection, _r.record_id, _r.valid_until)
-    .where(_r.valid_until <= sa.bindparam("now"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
-    .limit(sa.bindparam("limit"))
-)
-_DUE = sa.select(_r.collection, _r.record_id, _r.first, _r.until, _r.leaving, _r.valid_until).where(
-    _r.leaving <= sa.bindparam("now"), _r.line.is_not(None)
 )
 _COLLECTIONS = sa.select(_v.collection).distinct()
 
 
-def _version(row: Row) -> Version:
+def version_of(row: Row) -> Version:
+    """A version from its row."""
     return Version(
         collection=row.collection, seq=int(row.seq), name=row.name, built_at=row.built_at, issue=int(row.issue),
         withdrawn=bool(row.withdrawn), rows=int(row.rows), size=int(row.size), root=bytes(row.root),
         policy_version=int(row.policy_version), ground=row.ground, columns=tuple(row.columns.split(",")), valid_until=row.valid_until,
+        pending=row.pending,
     )  # fmt: skip
 
 
@@ -161,50 +160,50 @@ def _kept(row: Row) -> Kept:
     )
 
 
-def _in_order(rows: Iterable[Row]) -> list[Kept]:
+def in_order(rows: Iterable[Row]) -> list[Kept]:
     """By id, whatever order the database has for text."""
     return sorted((_kept(row) for row in rows), key=lambda row: (row.record_id, row.first))
 
 
 async def versions(source: Reads | Transaction, collection: str) -> list[Version]:
     """All kept versions, newest first."""
-    return [_version(row) for row in await source.all(_VERSIONS, {"of": collection})]
+    return [version_of(row) for row in await source.all(_VERSIONS, {"of": collection})]
 
 
 async def version(source: Reads | Transaction, collection: str, name: str) -> Version | None:
     """One version by its name."""
     row = await source.one(_VERSION, {"of": collection, "name": name})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def current(source: Reads | Transaction, collection: str) -> Version | None:
     """The newest version that is not withdrawn."""
     row = await source.one(_CURRENT, {"of": collection})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def newest(source: Reads | Transaction, collection: str) -> Version | None:
     """The newest version, withdrawn or not."""
     row = await source.one(_NEWEST, {"of": collection})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def oldest(source: Reads | Transaction, collection: str) -> Version | None:
     """The oldest version that is kept: where the window begins."""
     row = await source.one(_OLDEST, {"of": collection})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def before(source: Reads | Transaction, collection: str, seq: int) -> Version | None:
     """The version before one."""
     row = await source.one(_BEFORE, {"of": collection, "seq": seq})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def as_of(source: Reads | Transaction, collection: str, at: str) -> Version | None:
     """The version that was the newest at a moment."""
     row = await source.one(_AS_OF, {"of": collection, "at": at})
-    return None if row is None else _version(row)
+    return None if row is None else version_of(row)
 
 
 async def issues(source: Reads | Transaction, version: Version) -> list[Issue]:
@@ -243,12 +242,7 @@ async def lines_of(source: Reads, version: Version, size: int = 1000) -> AsyncIt
 
 async def rows_of_two(source: Reads, collection: str, start: int, end: int) -> list[Kept]:
     """Everything that one of two versions holds or held; off the loop."""
-    return _in_order(await source.slow(_ROWS_OF_TWO, {"of": collection, "seq": start, "end": end}))
-
-
-async def lines_left(tx: Transaction, collection: str) -> list[Kept]:
-    """Every row of any version that still has its line."""
-    return _in_order(await tx.all(_WITH_LINE, {"of": collection}))
+    return in_order(await source.slow(_ROWS_OF_TWO, {"of": collection, "seq": start, "end": end}))
 
 
 async def unread(source: Reads, version: Version, limit: int) -> list[str]:
@@ -263,13 +257,19 @@ async def ended_of(source: Reads, version: Version, now: str, limit: int) -> lis
     return [row.record_id for row in rows]
 
 
+async def lines_of_some(source: Reads, version: Version, ids: Sequence[str]) -> dict[str, bytes]:
+    """What a version says of these records."""
+    rows = await source.all(_LINES_OF_SOME, {"of": version.collection, "seq": version.seq, "ids": list(ids)})
+    return {row.record_id: bytes(row.line) for row in rows}
+
+
 async def is_leaving(source: Reads, version: Version) -> bool:
-    """Whether a row of this version is about to go."""
+    """Whether a row of this version is about to go, or the version has to be issued again."""
     return await source.one(_LEAVING_OF, {"of": version.collection, "seq": version.seq}) is not None
 
 
 async def any_leaving(source: Reads | Transaction, collection: str) -> bool:
-    """Whether a row of any version of a collection is about to go."""
+    """Whether a row of any version of a collection is about to go, or a version has to be issued again."""
     return await source.one(_ANY_LEAVING, {"of": collection}) is not None
 
 
@@ -309,27 +309,7 @@ async def rendered_ids(source: Reads, what: str, *, listing: bool) -> list[str]:
 
 async def rendered(source: Reads, what: str, *, listing: bool, ids: Sequence[str]) -> list[Row]:
     """Those of these records that are rendered on a list or in a dataset, with what they say; off the loop."""
-    return await source.slow(_LISTED if listing else _BULK, {"what": what, "ids": list(ids)})
-
-
-async def present(tx: Transaction, ids: Sequence[str]) -> dict[str, Row]:
-    """Which of these records are rendered now, where they stand and until when."""
-    return {row.record_id: row for row in await tx.all(_PRESENT, {"ids": list(ids)})}
-
-
-async def held_among(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
-    """Where these records stand in versions: collection, record, end."""
-    return await source.all(_HELD_AMONG, {"ids": list(ids)})
-
-
-async def ended(source: Reads | Transaction, now: str, limit: int) -> list[Row]:
-    """Rows of versions that are to be asked again because of the time."""
-    return await source.all(_ENDED, {"now": now, "limit": limit})
-
-
-async def due(source: Reads | Transaction, now: str) -> list[Row]:
-    """Rows whose moment to go has come."""
-    return await source.all(_DUE, {"now": now})
+    return await source.slow(LISTED if listing else BULK, {"what": what, "ids": list(ids)})
 
 
 async def collections(source: Reads | Transaction) -> list[str]:
@@ -360,49 +340,9 @@ async def standing_ids(source: Reads, collection: str) -> list[str]:
 
 # --- writing -----------------------------------------------------------------------------------------------------------
 
-_MARK = (
-    sa.update(list_rows)
-    .values(leaving=sa.bindparam("at"), reason=sa.bindparam("why"))
-    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.line.is_not(None), _r.leaving.is_(None))
-)
-_MOVE_END = (
-    sa.update(list_rows)
-    .values(valid_until=sa.bindparam("end"))
-    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.line.is_not(None))
-)
-_ERASE = (
-    sa.update(list_rows)
-    .values(
-        line=None,
-        valid_until=FOREVER,
-        leaving=None,
-        until=sa.case((_r.until == OPEN, sa.bindparam("next")), else_=_r.until),
-    )
-    .where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
-)
 _CLOSE = sa.update(list_rows).values(until=sa.bindparam("next")).where(_r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids"))
-_UNPLANT = sa.update(list_rows).values(commitment=None).where(_r.collection == _of, _r.line.is_(None), _r.commitment.is_not(None))
-_REWRITE = (
-    sa.update(list_rows)
-    .values(
-        line=sa.bindparam("new_line"), commitment=sa.bindparam("new_leaf"), rewritten=sa.bindparam("newest"),
-        rewritten_fields=sa.bindparam("paths"),
-    )
-    .where(_r.collection == _of, _r.record_id == sa.bindparam("which"), _r.first == sa.bindparam("came"))
-)  # fmt: skip
 _READY = sa.select(sa.func.count().label("n")).where(_r.collection == _of, _r.until == READY)
 _FIRST_END = sa.select(sa.func.min(_r.valid_until).label("at")).where(_r.collection == _of, _r.line.is_not(None), _HOLDS)
-_RE_ISSUE = (
-    sa.update(list_versions)
-    .values(
-        issue=sa.bindparam("new_issue"), rows=sa.bindparam("new_rows"), size=sa.bindparam("new_size"), root=sa.bindparam("new_root"),
-        valid_until=sa.bindparam("end"), ground=sa.bindparam("new_ground"), columns=sa.bindparam("new_columns"),
-        policy_version=sa.bindparam("new_policy"),
-    )
-    .where(_v.collection == _of, _v.seq == sa.bindparam("which"))
-)  # fmt: skip
-_SET_VALID = sa.update(list_versions).values(valid_until=sa.bindparam("end")).where(_v.collection == _of, _v.seq == sa.bindparam("which"))
-_SET_GROUND = sa.update(list_versions).values(ground=sa.bindparam("new_ground")).where(_v.collection == _of)
 _WITHDRAW = sa.update(list_versions).values(withdrawn=True).where(_v.collection == _of, _v.seq == sa.bindparam("which"))
 _SET_STATE = sa.text(
     "INSERT INTO list_states (collection, seq, tag, ground) VALUES (:collection, :seq, :tag, :ground)"
@@ -412,42 +352,15 @@ _SET_FILE = sa.text(
     "INSERT INTO list_files (collection, seq, issue, format, bytes, sha256, sm3)"
     " VALUES (:collection, :seq, :issue, :format, :bytes, :sha256, :sm3) ON CONFLICT (collection, seq, issue, format) DO NOTHING"
 )
-_OLD_FILES = sa.delete(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("which"), _f.issue < sa.bindparam("issue"))
-
-
 async def put_built(tx: Transaction, collection: str, built: Built) -> None:
     """Remember how far a collection is built."""
     await tx.execute(_SET_STATE, {"collection": collection, "seq": built.seq, "tag": built.tag, "ground": built.ground})
-
-
-async def mark_leaving(tx: Transaction, rows: Sequence[tuple[str, str, str, str]]) -> None:
-    """(collection, record, moment, reason) of what leaves: until its moment the versions that hold it are not served."""
-    if rows:
-        await tx.execute(_MARK, [{"of": of, "which": which, "at": at, "why": why} for of, which, at, why in rows])
-
-
-async def move_ends(tx: Transaction, rows: Sequence[tuple[str, str, str]]) -> None:
-    """(collection, record, end) of what is shown for another time than before; the versions that hold it are asked again."""
-    if not rows:
-        return
-    await tx.execute(_MOVE_END, [{"of": of, "which": which, "end": end} for of, which, end in rows])
-    for collection in sorted({of for of, _, _ in rows}):
-        for each in await versions(tx, collection):
-            end = await first_end(tx, collection, each.seq)
-            if end != each.valid_until:
-                await tx.execute(_SET_VALID, {"of": collection, "which": each.seq, "end": end})
 
 
 async def first_end(tx: Transaction, collection: str, seq: int) -> str:
     """The first end of a period among the rows of a version."""
     row = await tx.one(_FIRST_END, {"of": collection, "seq": seq})
     return FOREVER if row is None or row.at is None else str(row.at)
-
-
-async def erase(tx: Transaction, collection: str, ids: Sequence[str], *, after: int) -> None:
-    """Take line and salt of these records away; `after` is the newest version: they stand in no later one."""
-    await tx.execute(_ERASE, {"of": collection, "ids": list(ids), "next": after + 1})
-    tx.shredded = True  # the write-ahead log holds the line too
 
 
 async def close(tx: Transaction, collection: str, ids: Sequence[str], seq: int) -> None:
@@ -481,23 +394,6 @@ async def take_in(tx: Transaction, collection: str, seq: int) -> None:
     await tx.execute(sa.update(list_rows).where(_r.collection == collection, _r.until == READY).values(until=OPEN, first=seq))
 
 
-async def rewrite(tx: Transaction, collection: str, rows: Sequence[tuple[Kept, bytes, bytes, Sequence[str]]], *, newest: int) -> None:
-    """Narrower lines in place of others, under new commitments; what left before stands in no tree any more."""
-    await tx.execute(_UNPLANT, {"of": collection})
-    if rows:
-        await tx.execute(
-            _REWRITE,
-            [
-                {
-                    "of": collection, "which": row.record_id, "came": row.first, "new_line": line, "new_leaf": leaf, "newest": newest,
-                    "paths": ",".join(sorted({*row.rewritten_fields, *paths})),
-                }
-                for row, line, leaf, paths in rows
-            ],
-        )  # fmt: skip
-        tx.shredded = True
-
-
 async def add_version(tx: Transaction, version: Version) -> None:
     """A new version, and its first issue."""
     await tx.insert(
@@ -508,35 +404,17 @@ async def add_version(tx: Transaction, version: Version) -> None:
             version.root, version.policy_version, version.ground, ",".join(version.columns), version.valid_until,
         )],
     )  # fmt: skip
-    await _add_issue(tx, version, at=version.built_at, cause="built", removed=0)
+    first = Issue(issue=version.issue, at=version.built_at, cause="built", removed=0, size=version.size, root=version.root)
+    await add_issue(tx, [(version, first)])
 
 
-async def _add_issue(tx: Transaction, version: Version, *, at: str, cause: str, removed: int) -> None:
+async def add_issue(tx: Transaction, made: Sequence[tuple[Version, Issue]]) -> None:
+    """Issues of versions."""
     await tx.insert(
         list_issues,
         ISSUE_COLUMNS,
-        [(version.collection, version.seq, version.issue, at, cause, removed, version.size, version.root)],
+        [(of.collection, of.seq, each.issue, each.at, each.cause, each.removed, each.size, each.root) for of, each in made],
     )
-
-
-async def re_issue(tx: Transaction, version: Version, *, removed: int, at: str, cause: str) -> None:
-    """The next issue of a version; `version` is the old one with what is new about it."""
-    version = structs.replace(version, issue=version.issue + 1)
-    await tx.execute(
-        _RE_ISSUE,
-        {
-            "of": version.collection, "which": version.seq, "new_issue": version.issue, "new_rows": version.rows, "new_size": version.size,
-            "new_root": version.root, "end": version.valid_until, "new_ground": version.ground,
-            "new_columns": ",".join(version.columns), "new_policy": version.policy_version,
-        },
-    )  # fmt: skip
-    await _add_issue(tx, version, at=at, cause=cause, removed=removed)
-    await tx.execute(_OLD_FILES, {"of": version.collection, "which": version.seq, "issue": version.issue})
-
-
-async def stand_under(tx: Transaction, collection: str, ground: str) -> None:
-    """All versions were held against these plans, and nothing had to go."""
-    await tx.execute(_SET_GROUND, {"of": collection, "new_ground": ground})
 
 
 async def withdraw(tx: Transaction, version: Version) -> None:

@@ -685,7 +685,9 @@ list_versions = Table(
     Column("ground", String(64), nullable=False),
     Column("columns", Text, nullable=False),            # of the flat form, with commas between
     Column("valid_until", String(32), nullable=False),  # when the first of its rows is to be asked again
+    Column("pending", String(8)),                       # why it has to be issued again: removal redacted policy
     Index("ix_list_versions_collection_name", "collection", "name", unique=True),
+    Index("ix_list_versions_pending", "pending", sqlite_where=text("pending IS NOT NULL"), postgresql_where=text("pending IS NOT NULL")),
 )
 
 list_issues = Table(
@@ -694,7 +696,7 @@ list_issues = Table(
     Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("issue", Integer, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
-    Column("cause", String(8), nullable=False),         # built removal policy
+    Column("cause", String(8), nullable=False),         # built removal redacted policy
     Column("removed", Integer, nullable=False),
     Column("size", Integer, nullable=False),
     Column("root", LargeBinary, nullable=False),
@@ -709,9 +711,9 @@ list_rows = Table(
     Column("line", LargeBinary),                        # canonical JSON with salt; null = it left, and so did its salt
     Column("commitment", LargeBinary),                  # stays in the trees; null = in no tree any more
     Column("valid_until", String(32), nullable=False),
-    Column("leaving", String(32)),                      # when the versions are issued again without it: a full 30 seconds
-    Column("reason", String(12)),                       # expired corrected removed
-    Column("rewritten", Seq, nullable=False),           # newest version when a narrower policy changed the line; 0: never
+    Column("leaving", String(32)),                      # when the versions are issued again without it: a full 30 seconds, or its end
+    Column("reason", String(12)),                       # expired corrected removed; ending: shown until `leaving`
+    Column("rewritten", Seq, nullable=False),           # newest version when the line was made narrower; 0: never
     Column("rewritten_fields", Text),
     Index("ix_list_rows_record_id", "record_id"),
     Index("ix_list_rows_leaving", "leaving", sqlite_where=text("leaving IS NOT NULL"), postgresql_where=text("leaving IS NOT NULL")),

@@ -25,8 +25,10 @@ from gateway.core.exchange.notes import KeyRing, KnownKey, parse
 from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
 from gateway.core.signing import parse_vkey
 from gateway.operations import read_versions
-from gateway.operations.build_lists import follow, settle_lists, withdraw_version
+from gateway.operations.build_lists import settle_lists
+from gateway.operations.kept_versions import withdraw_version
 from gateway.operations.read_versions import Elsewhere, Served
+from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import settle
 from gateway.operations.verify_list import verify_list
 from gateway.operations.withdraw import withdraw

@@ -25,7 +25,8 @@ NAME = re.compile(r"[0-9]{14}-[0-9]{1,16}\Z")
 DURATIONS: Mapping[str, int] = {"PT8H": 8 * 3600, "P1D": 86_400, "P7D": 7 * 86_400, "P31D": 31 * 86_400}
 """What may stand for the version from which a delta goes, in seconds."""
 
-Cause = Literal["built", "removal", "policy"]
+Cause = Literal["built", "removal", "redacted", "policy"]
+"""Why there is an issue: a row left, a row shows less than it did, or the policy does."""
 State = Literal["current", "archived", "withdrawn"]
 Document = dict[str, Any]
 
@@ -86,7 +87,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why it left."""
     rewritten: int = 0
-    """The newest version there was when a narrower policy last changed the line; 0: never."""
+    """The newest version there was when the line was last made narrower; 0: never."""
     rewritten_fields: tuple[str, ...] = ()
 
     def in_version(self, seq: int) -> bool:
@@ -133,6 +134,8 @@ class Version(Struct, frozen=True, kw_only=True):
     """Plans, and definition of the list, that its rows have been held against last."""
     columns: tuple[str, ...]
     valid_until: str
+    pending: Cause | None = None
+    """Why it has to be issued again; until then nothing of it is given."""
 
     def state(self, current: str | None) -> State:
         """How it is told: `current` is the name of the newest one that is not withdrawn."""
@@ -228,38 +231,3 @@ def root_with_removed(lines: Iterable[bytes], removed: Iterable[tuple[int, bytes
     while len(leaves) in gone:
         leaves.append(gone[len(leaves)])
     return len(leaves), root_of(leaves)
-
-
-_SUBJECT = frozenset({"name", "uscc"})
-_ENVELOPE = frozenset({"document_number", "decision_date", "severity"})
-
-
-def narrowed(line: bytes, shown: Mapping[str, str]) -> tuple[bytes, tuple[str, ...]] | None:
-    """A row of an old version under narrower plans, with the paths that changed; None: nothing is to be changed.
-
-    `shown`: the fields that its plan shows and gives away in bulk, each with its treatment. A field that is shown no more
-    goes; of one that is treated otherwise the old value cannot be treated after the fact, so it is not known (null). A plan
-    that shows more leaves the row as it was published. The salt stays what it was: the caller draws a new one.
-    """
-    document = document_of(line)
-    treatments: dict[str, str] = document["treatments"]
-    changed: list[str] = []
-    places: list[tuple[dict[str, Any], str, str, str]] = [(document["fields"], name, name, f"fields.{name}") for name in document["fields"]]
-    places += [(document["subject"], name, name, f"subject.{name}") for name in _SUBJECT & document["subject"].keys()]
-    places += [(document, name, name, name) for name in _ENVELOPE & document.keys()]
-    for part, key, name, path in places:
-        was, now = treatments.get(name, "clear"), shown.get(name)
-        if now is None:
-            del part[key]
-            treatments.pop(name, None)
-            if name == "severity":
-                document.pop("severity_label", None)
-        elif now in ("clear", was):
-            continue
-        else:
-            part[key] = None
-            treatments[name] = now
-            if name == "severity":
-                document["severity_label"] = None
-        changed.append(path)
-    return (canonical(document), tuple(sorted(changed))) if changed else None

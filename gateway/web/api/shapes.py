@@ -362,7 +362,7 @@ class VersionIssue(Struct, kw_only=True):
 
     issue: Count
     at: Instant
-    cause: Literal["built", "removal", "policy"]
+    cause: Literal["built", "removal", "redacted", "policy"]
     removed: Count
     size: Count
     root: str

@@ -12,6 +12,7 @@ from msgspec import structs
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.publication import ftm
 from gateway.core.publication.deltas import applied, csv_lines, delta, ndjson_lines
+from gateway.core.publication.narrowing import narrowed
 from gateway.core.publication.version_formats import FORMATS, Sheet, formats_for
 from gateway.core.publication.versions import (
     OPEN,
@@ -20,7 +21,6 @@ from gateway.core.publication.versions import (
     commitment,
     document_of,
     leaves_of,
-    narrowed,
     removed_commitments,
     root_of,
     root_with_removed,
@@ -106,7 +106,9 @@ class History:
             if row.line is None:
                 self.rows[place] = structs.replace(row, commitment=None)
                 continue
-            changed = narrowed(row.line, {"name": "clear", "uscc": "clear", "severity": "clear", "amount": "clear"})
+            shown = document_of(row.line)
+            shown["fields"].pop("case_nature", None)
+            changed = narrowed(row.line, shown, other_policy=True)
             if changed is not None:
                 made = row_line(document_of(changed[0]), sha256(changed[0]).digest()[:16])
                 self.rows[place] = structs.replace(
@@ -200,7 +202,9 @@ def test_a_delta_says_nothing_of_the_departed_but_id_and_reason() -> None:
 
 def test_a_narrower_policy_takes_out_and_makes_unknown() -> None:
     """A field that is shown no more goes, one treated otherwise is null, what is shown more widely stays as it was published."""
-    shown = {"name": "surname", "uscc": "clear", "amount": "clear", "severity": "clear"}
+    shown = document(IDS[0], 5)
+    del shown["fields"]["case_nature"]
+    shown["subject"]["name"], shown["treatments"] = "通化市**", {"name": "surname"}
     found = narrowed(line(IDS[0], 5), shown)
     assert found is not None
     after, paths = document_of(found[0]), found[1]
@@ -209,7 +213,7 @@ def test_a_narrower_policy_takes_out_and_makes_unknown() -> None:
     assert after["subject"]["name"] is None
     assert after["treatments"] == {"name": "surname"}
     assert narrowed(found[0], shown) is None
-    assert narrowed(found[0], {**shown, "name": "clear"}) is None
+    assert narrowed(found[0], {**shown, "subject": SUBJECT, "treatments": {}}) is None
 
 
 def test_every_format_has_every_row() -> None:
@@ -243,3 +247,42 @@ def test_the_chain_forgets_what_left() -> None:
     assert [(each["op"], set(each["entity"])) for each in links[1][:2]] == [("DEL", {"id"}), ("DEL", {"id"})]
     assert {each["op"] for each in links[1][2:]} == {"MOD"}
     assert links[1][2]["entity"]["properties"]["name"] == ["通化市示例有限公司"]
+
+
+def test_a_text_stays_only_where_nothing_is_taken_out_of_it() -> None:
+    """What a redacted text said must all stand there today; a value that is not known any more, a shorter list, a held text go."""
+    old = document(IDS[0], 5)
+    old["fields"] |= {"facts": "张某送货。", "grounds": ["a", "b"], "summary": None}
+    old["treatments"] = {"facts": "redact"}
+    said = row_line(old, bytes(16))
+
+    def found(**fields: Any) -> tuple[str, ...]:
+        shown = json.loads(json.dumps(old))
+        shown["fields"] |= fields
+        changed = narrowed(said, shown)
+        return () if changed is None else changed[1]
+
+    assert found() == ()
+    assert found(facts="经查，张某送货。已整改。", amount="6", grounds=["b", "a", "c"], summary="有一项违法") == ()
+    assert found(facts="〔姓名1〕送货。") == found(facts="送货。") == found(facts=None) == ("fields.facts",)
+    assert found(amount=None, grounds=["a"]) == ("fields.amount", "fields.grounds")
+    held = json.loads(json.dumps(old))
+    del held["fields"]["facts"]
+    held["treatments"]["facts"] = "held"
+    anew = narrowed(said, held)
+    assert anew is not None
+    assert "facts" not in document_of(anew[0])["fields"]
+    assert document_of(anew[0])["treatments"] == {"facts": "held"}
+    assert narrowed(anew[0], old) is None
+
+
+def test_a_code_that_is_masked_is_in_no_address() -> None:
+    """With the code of a subject its address goes, for the address holds the code."""
+    shown = document(IDS[0], 5)
+    shown["subject"] |= {"uscc": "92220502**********", "kind": "household", "uri": "https://h/v1/subjects/sub_x"}
+    shown["treatments"] = {"uscc": "keep"}
+    old = document(IDS[0], 5)
+    old["subject"]["uri"] = "https://h/v1/subjects/91220502XXT00002X2"
+    found = narrowed(row_line(old, bytes(16)), shown)
+    assert found is not None
+    assert b"91220502XXT00002X2" not in found[0]

@@ -400,9 +400,14 @@ def upgrade() -> None:
         sa.Column("ground", sa.String(length=64), nullable=False),
         sa.Column("columns", sa.Text(), nullable=False),
         sa.Column("valid_until", sa.String(length=32), nullable=False),
+        sa.Column("pending", sa.String(length=8), nullable=True),
         sa.PrimaryKeyConstraint("collection", "seq", name=op.f("pk_list_versions")),
     )
     op.create_index("ix_list_versions_collection_name", "list_versions", ["collection", "name"], unique=True)
+    op.create_index(
+        "ix_list_versions_pending", "list_versions", ["pending"], unique=False, sqlite_where=sa.text("pending IS NOT NULL"),
+        postgresql_where=sa.text("pending IS NOT NULL"),
+    )
     op.create_table("match_jobs",
         sa.Column("job", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=False),
