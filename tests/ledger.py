@@ -10,8 +10,7 @@ from gateway.core.exchange.notes import SignedDocument, read_checkpoint
 from gateway.core.exchange.wire import b64, batch_id, digest_text, origin, split_stream
 from gateway.operations.partners import every_key
 from gateway.services import Services
-from gateway.store import audit_log
-from gateway.store import exchange as ledger
+from gateway.store import audit_log, held_agreements, inbox
 from gateway.store.store import moment
 from gateway.store.tables import (
     in_batches,
@@ -30,7 +29,7 @@ from gateway.store.tables import (
 async def check_ledger(services: Services) -> None:
     """Every sequence is dense, every stored signature verifies over the stored bytes, every tree has its root, every receipt its batch."""
     reads = services.store.reads
-    held = {name: versions[-1] for name, versions in (await ledger.held_agreements(reads)).items()}
+    held = {name: versions[-1] for name, versions in (await held_agreements.held_agreements(reads)).items()}
     assert await audit_log.first_broken(reads) is None
     await _check_out(services, held)
     await _check_in(services, held)
@@ -91,7 +90,7 @@ async def _check_out(services, held):
 
 async def _check_in(services, held):
     reads = services.store.reads
-    for stream in await ledger.in_streams_all(reads):
+    for stream in await inbox.in_streams_all(reads):
         agreement = held[split_stream(stream.stream)[0]]
         ours = await every_key(reads, agreement, services.signers.party)
         theirs = await every_key(reads, agreement, stream.sender)

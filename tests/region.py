@@ -32,6 +32,7 @@ from gateway.operations.receive_batch import Received, receive_posted
 from gateway.operations.set_up import set_up, shipped_policies
 from gateway.services import Services, open_services
 from gateway.settings import Clock
+from gateway.store import inbox
 from tests.house import settings_of, write_settings
 
 TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
@@ -106,7 +107,7 @@ class Line:
         if not self.with_feedback or "body" not in said:
             return answered.body
         no = json.loads(said["body"])["no"]
-        given = await receive_batch.ledger.given_receipt(self.receiver.store.reads, TONGHUA, stream, no)
+        given = await inbox.given_receipt(self.receiver.store.reads, TONGHUA, stream, no)
         assert given is not None
         return json.dumps({"receipt": said, "feedback": given.feedback.decode()}).encode()
 

@@ -7,8 +7,8 @@ that takes a second person and a new epoch.
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.batches import fork_evidence
 from gateway.services import Services
-from gateway.store import exchange as ledger
-from gateway.store.exchange import InBatch
+from gateway.store import inbox
+from gateway.store.inbox import InBatch
 
 
 async def export_evidence(services: Services, stream: str) -> bytes:
@@ -17,10 +17,10 @@ async def export_evidence(services: Services, stream: str) -> bytes:
     Raises ExchangeError NOT_FOUND when no partner's stream of this name is frozen.
     """
     reads = services.store.reads
-    for row in await ledger.in_streams_all(reads):
+    for row in await inbox.in_streams_all(reads):
         if row.stream != stream or row.frozen is None:
             continue
-        frozen = await ledger.frozen_batch(reads, row.sender, stream)
+        frozen = await inbox.frozen_batch(reads, row.sender, stream)
         if frozen is not None:
             other = await _contradicted(services, frozen)
             if other is not None:
@@ -32,7 +32,7 @@ async def _contradicted(services: Services, frozen: InBatch) -> InBatch | None:
     """What the batch contradicts: another one of its number, or else its predecessor."""
     reads = services.store.reads
     for seq in (frozen.seq, frozen.seq - 1):
-        found = await ledger.in_batches_at(reads, frozen.sender, frozen.stream, frozen.epoch, seq)
+        found = await inbox.in_batches_at(reads, frozen.sender, frozen.stream, frozen.epoch, seq)
         others = [batch for batch in found if batch.digest != frozen.digest]
         if others:
             return min(others, key=lambda batch: (batch.first_seen, batch.digest))

@@ -16,7 +16,7 @@ from gateway.operations.partners import line_to, streams_from
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
-from gateway.store import exchange as ledger
+from gateway.store import held_agreements, inbox
 
 FETCH_KEYS_EVERY = timedelta(minutes=10)
 
@@ -53,7 +53,7 @@ class Rounds:
                 if sent.state in ("waiting", "stopped"):
                     troubles[stream.name] = sent.code or sent.state
         if services.policies.version != self._policy:
-            for row in await ledger.in_streams_all(services.store.reads):
+            for row in await inbox.in_streams_all(services.store.reads):
                 await review_stream(services, row.stream, row.sender)
             self._policy = services.policies.version
         while await follow(services):
@@ -65,7 +65,7 @@ class Rounds:
         """The newest agreement with each partner that both have signed and that has not ended."""
         now, ours = services.clock(), services.signers.party
         found: dict[str, Held] = {}
-        for versions in (await ledger.held_agreements(services.store.reads)).values():
+        for versions in (await held_agreements.held_agreements(services.store.reads)).values():
             for held in versions:
                 if held.complete and ours in held.agreement.parties and not held.standing(now).ended:
                     found[held.agreement.other(ours)] = held

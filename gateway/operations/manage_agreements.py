@@ -23,9 +23,8 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.signing import OwnKey
 from gateway.operations.recognise import decide_under
 from gateway.services import Services
-from gateway.store import audit
-from gateway.store import exchange as ledger
-from gateway.store.exchange import Source
+from gateway.store import audit, held_agreements
+from gateway.store.store import Source
 
 RENEW_BEFORE = timedelta(days=30)
 """Our keys document is made anew this long before it ends."""
@@ -130,7 +129,7 @@ def _status(held: Held, ours: str, now: datetime) -> AgreementStatus:
 async def agreements(services: Services) -> list[AgreementStatus]:
     """Every version of every agreement that we hold."""
     now = services.clock()
-    held = await ledger.held_agreements(services.store.reads)
+    held = await held_agreements.held_agreements(services.store.reads)
     return [_status(version, services.signers.party, now) for versions in held.values() for version in versions]
 
 
@@ -182,7 +181,7 @@ async def take(services: Services, document: SignedDocument, *, by: str) -> Agre
             signed, note = held.signed, held.note
         else:
             note = document.note
-        await ledger.put_agreement(tx, agreement, note, held.local, state="agreed" if len(signed) == 2 else "offered")
+        await held_agreements.put_agreement(tx, agreement, note, held.local, state="agreed" if len(signed) == 2 else "offered")
         await audit.write(tx, by, "agreement.take", f"agreement/{agreement.id}/{agreement.version}", {"signed_by": sorted(signed)})
         held = await _held(tx, agreement.id, agreement.version)
     assert held is not None  # noqa: S101  # it was written in this transaction
@@ -211,13 +210,13 @@ async def _sign(services: Services, agreement: Agreement, note: str, local: Loca
             raise ExchangeError("this version does not follow the one held", code="SCOPE_DIGEST", place=agreement.id)
         present = await _held(tx, agreement.id, agreement.version)
         if present is not None and not present.signed:
-            await ledger.drop_unsigned(tx, agreement.id, agreement.version)
+            await held_agreements.drop_unsigned(tx, agreement.id, agreement.version)
             present = None
         if present is not None and present.agreement.body == agreement.body and services.signers.party in present.signed:
             return SignedDocument(agreement.body, present.note)
         signed = notes.add_line(note, signer) if note else notes.sign(terms.signing_text(agreement), [signer])
         parties = await _signed_by(services, tx, agreement, signed)
-        await ledger.put_agreement(tx, agreement, signed, local, state="agreed" if len(parties) == 2 else "offered")
+        await held_agreements.put_agreement(tx, agreement, signed, local, state="agreed" if len(parties) == 2 else "offered")
         await audit.write(
             tx, by, act, f"agreement/{agreement.id}/{agreement.version}", {"digest": agreement.digest, "signed_by": sorted(parties)}
         )
@@ -225,7 +224,7 @@ async def _sign(services: Services, agreement: Agreement, note: str, local: Loca
 
 
 async def _held(source: Source, agreement_id: str, version: int) -> Held | None:
-    versions = (await ledger.held_agreements(source, agreement_id)).get(agreement_id, [])
+    versions = (await held_agreements.held_agreements(source, agreement_id)).get(agreement_id, [])
     return next((held for held in versions if held.agreement.version == version), None)
 
 
@@ -257,7 +256,7 @@ async def change_state(
             "agreement-state", f"{agreement_id}/{ours}/{serial}", body, [services.signers.signing("agreement", tx.now)]
         )
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
-        await ledger.put_notice(tx, held.agreement, notice, document)
+        await held_agreements.put_notice(tx, held.agreement, notice, document)
         await decide_under(services, tx, agreement_id)
         await audit.write(tx, by, f"agreement.{state}", f"agreement/{agreement_id}", {"serial": serial})
     services.doors.credentials.forget()  # grants of the other side's apps are worth what this agreement says
@@ -274,7 +273,7 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
     async with services.store.transaction() as tx:
         held = await _latest(tx, agreement_id)
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
-        if await ledger.put_notice(tx, held.agreement, notice, document):
+        if await held_agreements.put_notice(tx, held.agreement, notice, document):
             await decide_under(services, tx, agreement_id)
             await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", {"by": notice.by, "serial": notice.serial})
         held = await _latest(tx, agreement_id)
@@ -283,7 +282,7 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
 
 
 async def _latest(source: Source, agreement_id: str) -> Held:
-    versions = (await ledger.held_agreements(source, agreement_id)).get(agreement_id, [])
+    versions = (await held_agreements.held_agreements(source, agreement_id)).get(agreement_id, [])
     complete = [held for held in versions if held.complete] or versions
     if not complete:
         raise ExchangeError("there is no such agreement", code="SCOPE_AGREEMENT", place=agreement_id)
@@ -295,11 +294,11 @@ async def _latest(source: Source, agreement_id: str) -> Held:
 
 async def own_keys(services: Services) -> SignedDocument:
     """Our keys document: the one held while it still says what is true and is fresh, else a new one with the next serial."""
-    row = await ledger.latest_keys(services.store.reads, services.signers.party)
+    row = await held_agreements.latest_keys(services.store.reads, services.signers.party)
     if row is not None and _still_true(services, row.body):
         return SignedDocument(row.body, row.note)
     async with services.store.transaction() as tx:
-        row = await ledger.latest_keys(tx, services.signers.party)
+        row = await held_agreements.latest_keys(tx, services.signers.party)
         if row is not None and _still_true(services, row.body):
             return SignedDocument(row.body, row.note)
         body = documents.keys_body(
@@ -314,7 +313,7 @@ async def own_keys(services: Services) -> SignedDocument:
         signer = services.signers.signing("agreement", tx.now)
         document = documents.sign_keys(body, signer)
         keys = documents.read_keys(document, documents.pinned(services.signers.party, [signer.vkey]), first_seen=tx.now)
-        await ledger.put_keys(tx, keys, document)
+        await held_agreements.put_keys(tx, keys, document)
         await audit.write(tx, "gateway", "keys.publish", f"keys/{keys.party}", {"serial": keys.serial})
     return document
 
@@ -357,7 +356,7 @@ async def take_keys(services: Services, document: SignedDocument, *, by: str) ->
         held = await agreement_with(tx, services.signers.party, party)
         if held is None:
             raise ExchangeError("there is no agreement with this party", code="SCOPE_AGREEMENT", place=party)
-        row = await ledger.latest_keys(tx, party)
+        row = await held_agreements.latest_keys(tx, party)
         keys = documents.read_keys(
             document,
             held.agreement.pins(party),
@@ -365,7 +364,7 @@ async def take_keys(services: Services, document: SignedDocument, *, by: str) ->
             held=(row.serial, row.digest) if row is not None else None,
             skew=held.agreement.skew,
         )
-        if await ledger.put_keys(tx, keys, document):
+        if await held_agreements.put_keys(tx, keys, document):
             await audit.write(tx, by, "keys.take", f"keys/{party}", {"serial": keys.serial})
     return keys
 
@@ -374,7 +373,7 @@ async def agreement_with(source: Source, ours: str, party: str) -> Held | None:
     """The newest agreement version that both have signed, or else the newest at all, between us and a party."""
     found = [
         held
-        for versions in (await ledger.held_agreements(source)).values()
+        for versions in (await held_agreements.held_agreements(source)).values()
         for held in versions
         if party in held.agreement.parties and party != ours
     ]

@@ -20,9 +20,8 @@ from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import split_stream
 from gateway.core.signing import Signer
 from gateway.services import Services
-from gateway.store import exchange as ledger
-from gateway.store.exchange import Source
-from gateway.store.store import moment
+from gateway.store import held_agreements
+from gateway.store.store import Source, moment
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """In test mode a partner may be on this machine; nowhere else without `allow_private`."""
@@ -46,7 +45,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 async def stream_at(source: Source, stream: str, sender: str, at: datetime) -> Stream | None:
     """A stream as governed at a moment; None when no agreement that both have signed ever covered it."""
     name, dataset = split_stream(stream)
-    versions = (await ledger.held_agreements(source, name)).get(name, [])
+    versions = (await held_agreements.held_agreements(source, name)).get(name, [])
     governing = in_force(versions, at) or next((held for held in versions if held.complete), None)
     if governing is None:
         return None
@@ -67,7 +66,7 @@ async def stream_at(source: Source, stream: str, sender: str, at: datetime) -> S
 async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream]:
     """Every stream that a party sends under an agreement that both have signed, in order of name."""
     found: list[Stream] = []
-    for name, versions in (await ledger.held_agreements(source)).items():
+    for name, versions in (await held_agreements.held_agreements(source)).items():
         governing = in_force(versions, at)
         if governing is None:
             continue
@@ -85,14 +84,14 @@ async def trusted_keys(source: Source, held: Held, party: str) -> tuple[KeyRing,
     Raises ExchangeError when what is stored does not verify any more.
     """
     pins = held.agreement.pins(party)
-    keys = await ledger.partner_keys_of(source, held.agreement, party)
+    keys = await held_agreements.partner_keys_of(source, held.agreement, party)
     return documents.ring(pins, [keys] if keys is not None else []), keys
 
 
 async def every_key(source: Source, held: Held, party: str) -> KeyRing:
     """Every key of a party that any of its documents ever listed: for verifying again what was admitted long ago."""
     pins = held.agreement.pins(party)
-    rows = await ledger.all_keys(source, party)
+    rows = await held_agreements.all_keys(source, party)
     read = [
         documents.read_keys(SignedDocument(row.body, row.note), pins, first_seen=moment(row.first_seen), skew=held.agreement.skew)
         for row in rows

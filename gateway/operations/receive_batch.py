@@ -55,11 +55,10 @@ from gateway.operations.manage_agreements import agreement_with
 from gateway.operations.partners import Stream, exchange_signers, stream_at, trusted_keys
 from gateway.operations.recognise import decide
 from gateway.services import Services
-from gateway.store import audit
-from gateway.store import exchange as ledger
-from gateway.store.exchange import InBatch, InStream, Source
+from gateway.store import audit, inbox, recognitions
+from gateway.store.inbox import InBatch, InStream
 from gateway.store.records import Outcome
-from gateway.store.store import Transaction
+from gateway.store.store import Source, Transaction
 
 MAX_BODY = 2**20
 """A manifest of a thousand parts has a quarter of this."""
@@ -167,7 +166,7 @@ async def _resume(services: Services, received: Received) -> None:
     while True:
         sender, stream, epoch, seq = _parse_batch_id(batch)
         waiting = [
-            each for each in await ledger.in_batches_at(services.store.reads, sender, stream, epoch, seq + 1) if each.state == "quarantined"
+            each for each in await inbox.in_batches_at(services.store.reads, sender, stream, epoch, seq + 1) if each.state == "quarantined"
         ]
         if not waiting:
             return
@@ -213,14 +212,14 @@ async def put_part(services: Services, *, stream: str, epoch: int, seq: int, nam
                     batches.check_part(entry, data, SUITES[manifest.suite])
                 except ExchangeError as error:
                     raise BatchRefused(error) from error
-                await ledger.put_in_parts(tx, batch, {name: data})
+                await inbox.put_in_parts(tx, batch, {name: data})
                 return
     raise BatchRefused(ExchangeError("no batch waits for this part", code="NOT_FOUND"))
 
 
 async def _fetching(source: Source, stream: str, epoch: int, seq: int) -> list[InBatch]:
-    senders = {row.sender for row in await ledger.in_streams_all(source) if row.stream == stream}
-    found = [batch for sender in sorted(senders) for batch in await ledger.in_batches_at(source, sender, stream, epoch, seq)]
+    senders = {row.sender for row in await inbox.in_streams_all(source) if row.stream == stream}
+    found = [batch for sender in sorted(senders) for batch in await inbox.in_batches_at(source, sender, stream, epoch, seq)]
     return [batch for batch in found if batch.state in ("fetching", "quarantined")]
 
 
@@ -277,10 +276,10 @@ class _Admission:
         self.claim = self._claim()
         ring, keys = await self._trust(reads)
         self.digest = digest_text(self.document.body, self.suite)
-        others = await ledger.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
+        others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
         self.stored = next((batch for batch in others if batch.digest == self.digest), None)
         self._check_note(ring)
-        self.head = await ledger.in_stream(reads, self.claim.sender, self.name, self.suite)
+        self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
         if self.stored is not None and self.stored.decided:
             return await self.again(reads, self.stored)
         try:
@@ -430,7 +429,7 @@ class _Admission:
         except ExchangeError as error:
             raise _Stepped(8, error) from error
         if self.stored is not None and len(self.parts) < len(entries):
-            self.parts = {**await ledger.in_parts_of(source, self.stored), **self.parts}
+            self.parts = {**await inbox.in_parts_of(source, self.stored), **self.parts}
         return batches.missing_parts(manifest, self.parts)
 
     def _verify(self, manifest: Manifest) -> Verified:
@@ -462,7 +461,7 @@ class _Admission:
 
     async def again(self, source: Source, stored: InBatch) -> Received:
         """The stored receipt, byte for byte."""
-        receipt = await ledger.given_receipt(source, stored.sender, stored.stream, stored.receipt_no or 0)
+        receipt = await inbox.given_receipt(source, stored.sender, stored.stream, stored.receipt_no or 0)
         if receipt is None:
             raise StoreError("a decided batch has no receipt", code="receipt-number", place=self._id)
         return Received(
@@ -481,19 +480,19 @@ class _Admission:
     async def _fetch(self, manifest: Manifest, missing: tuple[str, ...]) -> Received:
         """Keep what has come, and say what is wanted."""
         async with self.services.store.transaction() as tx:
-            await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
+            await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             if self.stored is None:
                 await self._room(tx)
             state = self.stored.state if self.stored is not None else "fetching"
             row = self.row(
                 state, self.stored.code if self.stored is not None else None, self.stored.receipt_no if self.stored is not None else None
             )
-            await ledger.put_in_batch(tx, row)
-            await ledger.put_in_parts(tx, row, self.parts)
+            await inbox.put_in_batch(tx, row)
+            await inbox.put_in_parts(tx, row, self.parts)
         return Received(result="fetching", batch=manifest.id, missing=missing)
 
     async def _room(self, tx: Transaction) -> None:
-        if await ledger.waiting_in(tx, self.claim.sender, self.name) >= MAX_WAITING:
+        if await inbox.waiting_in(tx, self.claim.sender, self.name) >= MAX_WAITING:
             _problem(ExchangeError("too many batches of this stream wait", code="RATE_LIMIT"))
 
     async def _failed(self, step: int, error: ExchangeError) -> Received:
@@ -505,10 +504,10 @@ class _Admission:
             return await self._quarantine(error.code)
         async with self.services.store.transaction() as tx:
             await self.same_place(tx)
-            await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
+            await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             received = await self.answer(tx, answer, error.code)
             if answer == "frozen":
-                await ledger.freeze(tx, self.claim.sender, self.name, error.code)
+                await inbox.freeze(tx, self.claim.sender, self.name, error.code)
         return received
 
     async def _quarantine(self, code: str) -> Received:
@@ -519,15 +518,15 @@ class _Admission:
             and self.stored.receipt_no is not None
         ):
             async with self.services.store.transaction() as tx:
-                await ledger.put_in_parts(tx, self.stored, await self._good_parts())
+                await inbox.put_in_parts(tx, self.stored, await self._good_parts())
             return await self.again(self.services.store.reads, self.stored)
         async with self.services.store.transaction() as tx:
             await self.same_place(tx)
-            await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
+            await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             if self.stored is None:
                 await self._room(tx)
             received = await self.answer(tx, "quarantined", code)
-            await ledger.put_in_parts(tx, self.row("quarantined", code, received.no), await self._good_parts())
+            await inbox.put_in_parts(tx, self.row("quarantined", code, received.no), await self._good_parts())
         return received
 
     async def _good_parts(self) -> dict[str, bytes]:
@@ -551,7 +550,7 @@ class _Admission:
 
         Raises StoreError stream-moved.
         """
-        present = await ledger.in_stream(tx, self.claim.sender, self.name, self.suite)
+        present = await inbox.in_stream(tx, self.claim.sender, self.name, self.suite)
         if _place(present) != _place(self.head):
             raise StoreError("another process is at this stream", code="stream-moved", place=self.name)
 
@@ -566,7 +565,7 @@ class _Admission:
         detail: Mapping[str, object] | None = None,
     ) -> Received:
         """Write the next receipt of the stream and what became of the batch; the receipt is signed here."""
-        stream = await ledger.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
+        stream = await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
         file = feedback.feedback_file(lines)
         body = feedback.make_receipt(
             receiver=self.ours,
@@ -588,8 +587,8 @@ class _Admission:
         )
         receipt: Receipt = feedback.read_receipt(body)
         document = feedback.sign_receipt(body, receipt, exchange_signers(self.services, tx.now), self.suite)
-        await ledger.put_receipt(tx, self.claim.sender, self.name, receipt.no, digest_text(body, self.suite), document, file)
-        await ledger.put_in_batch(tx, self.row(result, code, receipt.no))
+        await inbox.put_receipt(tx, self.claim.sender, self.name, receipt.no, digest_text(body, self.suite), document, file)
+        await inbox.put_in_batch(tx, self.row(result, code, receipt.no))
         await audit.write(
             tx,
             f"partner/{self.claim.sender}",
@@ -677,7 +676,7 @@ class _Application:
             await self._still_as_checked(tx)
             if prepared is not None:
                 for chunk in prepared:
-                    if await ledger.known_records(tx, chunk.rids) != chunk.known:
+                    if await inbox.known_records(tx, chunk.rids) != chunk.known:
                         raise StoreError("another stream has spoken of these records", code="stream-moved", place=self.manifest.stream)
                     await self._apply(tx, chunk)
             else:
@@ -699,7 +698,7 @@ class _Application:
                 await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
             await decide(self.services, tx, self.touched)
             received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
-            await ledger.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
+            await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
         return received
 
     async def _still_as_checked(self, tx: Transaction) -> None:
@@ -742,7 +741,7 @@ class _Application:
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> _Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
-        known = await ledger.known_records(source, rids)
+        known = await inbox.known_records(source, rids)
         judged, texts = await asyncio.to_thread(self._judged, lines, known)
         return _Chunk(lines=judged, rids=rids, known=known, texts=texts)
 
@@ -895,7 +894,7 @@ class _Application:
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
-        await ledger.put_known(tx, self.manifest.stream, held)
+        await inbox.put_known(tx, self.manifest.stream, held)
 
     def _count(
         self,
@@ -944,14 +943,14 @@ class _Application:
 
     async def _finish(self, tx: Transaction) -> Received:
         admission, manifest = self.admission, self.manifest
-        stream = await ledger.open_in_stream(tx, manifest.sender, manifest.stream, manifest.epoch, self.suite)
-        stale = await ledger.decisions_stale(tx, manifest.sender, manifest.stream)
+        stream = await inbox.open_in_stream(tx, manifest.sender, manifest.stream, manifest.epoch, self.suite)
+        stale = await recognitions.decisions_stale(tx, manifest.sender, manifest.stream)
         head = Head(
             stream=manifest.stream, epoch=manifest.epoch, seq=manifest.seq, tree=self.verified.tree, manifest_digest=admission.digest
         )
-        await ledger.advance(tx, stream, head, sender=manifest.sender, created=manifest.created_at)
+        await inbox.advance(tx, stream, head, sender=manifest.sender, created=manifest.created_at)
         recognised = any(entry.dataset == self.dataset.id for entry in self.rules.agreement.terms.recognition)
-        touched = self.touched if recognised else list(await ledger.decisions(tx, self.touched))
+        touched = self.touched if recognised else list(await recognitions.decisions(tx, self.touched))
         await decide(self.services, tx, [*touched, *stale])
         counts = ReceiptCounts(
             lines=manifest.lines,
@@ -961,7 +960,7 @@ class _Application:
         received = await admission.answer(
             tx, "partial" if partial else "applied", None, counts=counts, lines=self.feedback, detail={"codes": dict(self.codes)}
         )
-        await ledger.drop_in_parts(tx, admission.row(received.result, None, received.no))
+        await inbox.drop_in_parts(tx, admission.row(received.result, None, received.no))
         return received
 
 

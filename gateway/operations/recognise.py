@@ -33,8 +33,7 @@ from gateway.core.records.model import NEGATIVE_CATEGORIES, Period, Record, Reco
 from gateway.core.records.periods import legal_day, publication
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
-from gateway.store import audit, changes, records
-from gateway.store import exchange as ledger
+from gateway.store import audit, changes, inbox, recognitions, records
 from gateway.store.reads import Row
 from gateway.store.store import Transaction, moment, stamp
 
@@ -78,8 +77,8 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
     ids = sorted(set(record_ids))
     decided: list[Decided] = []
     for at in range(0, len(ids), CHUNK):
-        told = await ledger.told_records(tx, ids[at : at + CHUNK])
-        before = await ledger.decisions(tx, list(told))
+        told = await recognitions.told_records(tx, ids[at : at + CHUNK])
+        before = await recognitions.decisions(tx, list(told))
         concerned: dict[str, tuple[Row, _Said]] = {}
         for record_id, row in told.items():
             key = (row.stream, row.sender)
@@ -112,7 +111,7 @@ async def _said(tx: Transaction, row: Row) -> _Said | None:
     stream = await stream_at(tx, row.stream, row.sender, tx.now)
     if stream is None:
         return None
-    head = await ledger.in_stream(tx, row.sender, row.stream)
+    head = await inbox.in_stream(tx, row.sender, row.stream)
     dataset = stream.rules.terms.dataset
     return _Said(
         stream=stream,
@@ -125,11 +124,12 @@ async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], befor
     held = {record.record_id: record for record in await records.load(tx, ids=[RecordId(each) for each in ids], fields=frozenset())}
     subjects = {record.subject_id for record in held.values()}
     black = [each.dataset for each in policies.catalogue.lists.values() if each.polarity == "black"]
-    listings = await records.load(tx, ids=[RecordId(each) for each in await ledger.listings_of(tx, subjects, black)], fields=frozenset())
+    listed = await recognitions.listings_of(tx, subjects, black)
+    listings = await records.load(tx, ids=[RecordId(each) for each in listed], fields=frozenset())
     return _Held(
         before=before,
         records=held,
-        confirmations=await ledger.confirmed(tx, ids),
+        confirmations=await recognitions.confirmed(tx, ids),
         listed=frozenset(
             record.subject_id for record in listings if (period := _period(policies, record, tx.now)) is not None and period.state == "open"
         ),
@@ -274,7 +274,7 @@ async def _keep(tx: Transaction, held: _Held, decisions: Sequence[tuple[Row, Str
                 changed=not same,
             )
         )
-    await ledger.put_decisions(tx, rows)
+    await recognitions.put_decisions(tx, rows)
     if begun:
         await records.mark_recognised(tx, begun, lifted=False, reason="recognised", actor=actor)
     for reason, ids in lifted.items():
@@ -291,7 +291,7 @@ async def _keep(tx: Transaction, held: _Held, decisions: Sequence[tuple[Row, Str
 async def review(services: Services, *, limit: int = 5000) -> int:
     """Decide anew wherever time alone may have changed the answer; how many records were looked at."""
     await services.policies.fresh()
-    due = await ledger.decisions_due(services.store.reads, services.clock(), limit)
+    due = await recognitions.decisions_due(services.store.reads, services.clock(), limit)
     for at in range(0, len(due), CHUNK):
         async with services.store.transaction() as tx:
             await decide(services, tx, due[at : at + CHUNK])
@@ -307,7 +307,7 @@ async def follow(services: Services, *, limit: int = 5000) -> int:
         return 0
     subjects = {change.subject_id for change in found if change.op not in ("recognise", "lift")}
     async with services.store.transaction() as tx:
-        touched = await ledger.decided_of(tx, subjects) if subjects else []
+        touched = await recognitions.decided_of(tx, subjects) if subjects else []
         if touched:
             await decide(services, tx, touched)
         await changes.move_reader(tx, READER, found[-1].seq, expected=position)
@@ -317,7 +317,7 @@ async def follow(services: Services, *, limit: int = 5000) -> int:
 async def decide_under(services: Services, tx: Transaction, agreement_id: str) -> int:
     """Decide anew about everything under an agreement, in the transaction that changes how it stands; how many records."""
     after, looked = "", 0
-    while found := await ledger.decided_under(tx, agreement_id, after=after, limit=CHUNK):
+    while found := await recognitions.decided_under(tx, agreement_id, after=after, limit=CHUNK):
         await decide(services, tx, found)
         looked += len(found)
         after = found[-1]
@@ -329,7 +329,7 @@ async def review_stream(services: Services, stream: str, sender: str) -> int:
     await services.policies.fresh()
     after, looked = "", 0
     while True:
-        found = await ledger.told_by(services.store.reads, sender, stream, after=after, limit=CHUNK)
+        found = await recognitions.told_by(services.store.reads, sender, stream, after=after, limit=CHUNK)
         if not found:
             return looked
         async with services.store.transaction() as tx:
@@ -347,12 +347,12 @@ async def confirm(services: Services, record_id: str, *, by: str, basis: str) ->
         raise StoreError("a confirmation names a person and a legal basis", code="confirmation-needs", place="--basis")
     await services.policies.fresh()
     async with services.store.transaction() as tx:
-        row = (await ledger.told_records(tx, [record_id])).get(record_id)
+        row = (await recognitions.told_records(tx, [record_id])).get(record_id)
         if row is None:
             raise StoreError("no partner has told us of such a record", code="record-unknown", place=record_id)
-        if (record_id, row.v) in await ledger.confirmed(tx, [record_id]):
+        if (record_id, row.v) in await recognitions.confirmed(tx, [record_id]):
             raise StoreError("this version is confirmed already", code="confirmed-already", place=record_id)
-        await ledger.put_confirmation(tx, record_id, row.v, by=by, basis=basis)
+        await recognitions.put_confirmation(tx, record_id, row.v, by=by, basis=basis)
         await audit.write(tx, by, "record.confirm", f"record/{record_id}", {"v": row.v})
         decided = await decide(services, tx, [record_id], actor=by)
         if not decided:

@@ -13,8 +13,7 @@ from gateway.core.exchange.agreements import in_force
 from gateway.core.exchange.wire import SHA256, b64
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
-from gateway.store import changes
-from gateway.store import exchange as ledger
+from gateway.store import changes, held_agreements, inbox, outbox
 
 
 class StreamReport(Struct, frozen=True, kw_only=True):
@@ -45,7 +44,7 @@ async def report_exchange(services: Services) -> list[StreamReport]:
     reads = services.store.reads
     ours, now = services.signers.party, services.clock()
     reports: list[StreamReport] = []
-    for name, versions in (await ledger.held_agreements(reads)).items():
+    for name, versions in (await held_agreements.held_agreements(reads)).items():
         held = in_force(versions, now) or next((version for version in versions if version.complete), None)
         if held is None:
             continue
@@ -58,9 +57,9 @@ async def report_exchange(services: Services) -> list[StreamReport]:
 
 async def _outward(services: Services, stream: Stream) -> StreamReport:
     reads = services.store.reads
-    out = await ledger.out_stream(reads, stream.name)
+    out = await outbox.out_stream(reads, stream.name)
     hours = stream.governing.agreement.terms.sla.withdraw_h
-    late = await ledger.overdue(reads, stream.name, now=services.clock(), hours=hours)
+    late = await outbox.overdue(reads, stream.name, now=services.clock(), hours=hours)
     head = await changes.head(reads)
     return StreamReport(
         stream=stream.name,
@@ -72,14 +71,14 @@ async def _outward(services: Services, stream: Stream) -> StreamReport:
         root=b64(out.head.tree.root()) if out else b64(SHA256.hash(b"")),
         state=(out.stopped if out else None) or "open",
         unread=head - (out.cursor if out else 0),
-        waiting=len(await ledger.waiting_batches(reads, stream.name)),
+        waiting=len(await outbox.waiting_batches(reads, stream.name)),
         overdue=late.lines if late else 0,
         overdue_since=late.since if late else None,
     )
 
 
 async def _inward(services: Services, stream: Stream) -> StreamReport:
-    into = await ledger.in_stream(services.store.reads, stream.sender, stream.name)
+    into = await inbox.in_stream(services.store.reads, stream.sender, stream.name)
     return StreamReport(
         stream=stream.name,
         direction="in",
@@ -89,6 +88,6 @@ async def _inward(services: Services, stream: Stream) -> StreamReport:
         size=into.head.tree.size if into else 0,
         root=b64(into.head.tree.root()) if into else b64(SHA256.hash(b"")),
         state=(into.frozen if into else None) or "open",
-        waiting=await ledger.waiting_in(services.store.reads, stream.sender, stream.name),
+        waiting=await inbox.waiting_in(services.store.reads, stream.sender, stream.name),
         as_of=into.created if into else None,
     )

@@ -49,10 +49,9 @@ from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, records
-from gateway.store import exchange as ledger
+from gateway.store import audit, changes, outbox, records
 from gateway.store.changes import Change
-from gateway.store.exchange import OutBatch, OutStream, SentLine, SentRecord
+from gateway.store.outbox import OutBatch, OutStream, SentLine, SentRecord
 from gateway.store.store import Transaction
 
 CHANGES_A_BATCH = 5_000
@@ -129,8 +128,8 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
             break
     delivered, code = await deliver_due(services, stream, at_once=at_once) if deliver else (0, None)
     await _purge(services, stream)
-    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
-    waiting = await ledger.waiting_batches(services.store.reads, stream.name)
+    out = await outbox.out_stream(services.store.reads, stream.name, _suite(stream))
+    waiting = await outbox.waiting_batches(services.store.reads, stream.name)
     stopped = out.stopped if out is not None else None
     return Sent(
         stream=stream.name,
@@ -182,7 +181,7 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     Raises StoreError, SettingsError key-missing.
     """
     now = services.clock()
-    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    out = await outbox.out_stream(services.store.reads, stream.name, _suite(stream))
     if out is not None and out.stopped:
         return _NOTHING
     mode = await _mode(services, stream, now)
@@ -200,7 +199,7 @@ async def _mode(services: Services, stream: Stream, now: datetime) -> Literal["a
     standing = held.standing(now)
     if standing.active:
         hours = held.agreement.terms.sla.stop_after_h
-        late = await ledger.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
+        late = await outbox.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
         return "withdrawals" if late is not None else "all"
     return "withdrawals" if held.takes_withdrawals(now) else "nothing"
 
@@ -257,7 +256,7 @@ class _Sealing:
             return await self._commit(lines, to, more)
         if self.out is None or (to, self.plan) != (self.out.cursor, self.out.plan):
             async with self.services.store.transaction() as tx:  # nothing to say of these: only the cursor goes on
-                await ledger.move_cursor(tx, self.out, self.head, cursor=to, plan=self.plan)
+                await outbox.move_cursor(tx, self.out, self.head, cursor=to, plan=self.plan)
         return Pass(sealed=0, lines=0, not_sent=self.not_sent, more=more)
 
     async def _withdrawals_after(self, start: int) -> Pass:
@@ -274,7 +273,7 @@ class _Sealing:
     async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
         """Records that changed, with the last change, and records whose view time alone may have ended."""
         touched: dict[str, Change | None] = {change.record_id: change for change in found if change.dataset == self.rules.terms.dataset}
-        for record_id in await ledger.sent_due(self.services.store.reads, self.stream.name, self.now, CHANGES_A_BATCH):
+        for record_id in await outbox.sent_due(self.services.store.reads, self.stream.name, self.now, CHANGES_A_BATCH):
             touched.setdefault(record_id, None)
         return touched
 
@@ -283,7 +282,7 @@ class _Sealing:
             return False
         if self.out is None:
             return True
-        last = await ledger.out_batch(self.services.store.reads, self.stream.name, self.out.head.epoch, self.out.head.seq)
+        last = await outbox.out_batch(self.services.store.reads, self.stream.name, self.out.head.epoch, self.out.head.seq)
         return last is None or self.now - last.created >= timedelta(hours=self.rules.terms.max_interval_h * HEARTBEAT)
 
     async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
@@ -293,7 +292,7 @@ class _Sealing:
         texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
         loaded = await records.load(reads, ids=ids, fields=columns, texts=texts) if ids else []
         held = {record.record_id: record for record in loaded}
-        sent = await ledger.sent_records(reads, self.stream.name, ids)
+        sent = await outbox.sent_records(reads, self.stream.name, ids)
         seeds = self.services.random(SEED_BYTES * len(touched))
         # long work: others are served meanwhile
         return await asyncio.to_thread(self._said, touched, held, sent, self.head.tree.size + before, seeds)
@@ -414,10 +413,10 @@ class _Sealing:
                 or (not again.governing.standing(tx.now).active and not sealed.manifest.only_withdrawals)
             ):
                 raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.stream.name)
-            await ledger.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
+            await outbox.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
             for line, _ in lines:
                 if line.op == "erase":
-                    await ledger.purge_record(tx, self.stream.name, line.rid)
+                    await outbox.purge_record(tx, self.stream.name, line.rid)
             await audit.write(
                 tx,
                 "gateway",
@@ -477,13 +476,13 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     Raises SettingsError for a missing adapter, StoreError.
     """
     reads, now = services.store.reads, services.clock()
-    waiting = await ledger.waiting_batches(reads, stream.name)
+    waiting = await outbox.waiting_batches(reads, stream.name)
     unexplained = [
         batch
-        for batch in await ledger.acknowledged_with(reads, stream.name, UNEXPLAINED)
+        for batch in await outbox.acknowledged_with(reads, stream.name, UNEXPLAINED)
         if at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now
     ]
-    out = await ledger.out_stream(reads, stream.name, _suite(stream))
+    out = await outbox.out_stream(reads, stream.name, _suite(stream))
     if not (waiting or unexplained) or out is None or out.stopped:
         return 0, None
     acknowledged = 0
@@ -503,11 +502,11 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
 async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> str | None:
     """One attempt; None when the batch is acknowledged now, else why not."""
     manifest = read_manifest(batch.document.body)
-    parts = dict(await ledger.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
+    parts = dict(await outbox.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
     if len(parts) != len(manifest.parts):
         return await _stop(services, batch, "SEQ_CLOSED")
     async with services.store.transaction() as tx:
-        mine = await ledger.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
     if not mine:
         return batch.code or ELSEWHERE
     try:
@@ -524,7 +523,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
 async def _explain(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> None:
     """Ask again for the feedback of a batch that is acknowledged: the same batch brings the same receipt, and this time its lines."""
     manifest = read_manifest(batch.document.body)
-    parts = dict(await ledger.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
+    parts = dict(await outbox.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
     try:
         if len(parts) != len(manifest.parts) or "idempotent" not in line.capabilities:
             raise AdapterError(UNEXPLAINED, "the batch cannot be shown again", transient=False)
@@ -535,13 +534,13 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
         lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream))
     except (AdapterError, ExchangeError):
         async with services.store.transaction() as tx:
-            await ledger.put_off(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+            await outbox.put_off(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
         return
     async with services.store.transaction() as tx:
         digest = digest_text(said.document.body, _suite(stream))
-        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         await _take_feedback(tx, stream.name, lines)
-        await ledger.put_off(tx, batch, next_attempt_at=None)
+        await outbox.put_off(tx, batch, next_attempt_at=None)
 
 
 async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes:
@@ -590,14 +589,14 @@ def _pause(services: Services, attempts: int) -> timedelta:
 
 async def _wait(services: Services, batch: OutBatch, code: str) -> str:
     async with services.store.transaction() as tx:
-        await ledger.end_delivery(tx, batch, state="waiting", code=code, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        await outbox.end_delivery(tx, batch, state="waiting", code=code, next_attempt_at=tx.now + _pause(services, batch.attempts))
     return code
 
 
 async def _stop(services: Services, batch: OutBatch, code: str) -> str:
     async with services.store.transaction() as tx:
-        await ledger.end_delivery(tx, batch, state="waiting", code=code)
-        await ledger.stop_stream(tx, batch.stream, batch.epoch, code)
+        await outbox.end_delivery(tx, batch, state="waiting", code=code)
+        await outbox.stop_stream(tx, batch.stream, batch.epoch, code)
         await audit.write(tx, "gateway", "stream.stop", f"stream/{batch.stream}", {"code": code, "seq": batch.seq})
     return code
 
@@ -633,7 +632,7 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
     digest = digest_text(said.document.body, _suite(stream))
     if await _contradicts(services, stream, receipt, digest):
         return await _stop(services, batch, "SEQ_FORK")  # a fork of the receiver
-    out = await ledger.out_stream(services.store.reads, stream.name, _suite(stream))
+    out = await outbox.out_stream(services.store.reads, stream.name, _suite(stream))
     if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
         return await _stop(services, batch, "SEQ_ROOT")  # the partner knows more than we do: we were restored from a backup
     if receipt.result in ("applied", "partial") and (
@@ -644,8 +643,8 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
     refused = receipt.result in ("rejected", "frozen")
     unexplained = acked and lines is None and receipt.feedback.lines > 0
     async with services.store.transaction() as tx:
-        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
-        await ledger.end_delivery(
+        await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await outbox.end_delivery(
             tx,
             batch,
             state="acked" if acked else "nacked" if refused else "waiting",
@@ -656,7 +655,7 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
         if lines is not None and acked:
             await _take_feedback(tx, stream.name, lines)
         if refused:
-            await ledger.stop_stream(tx, stream.name, batch.epoch, receipt.code or receipt.result)
+            await outbox.stop_stream(tx, stream.name, batch.epoch, receipt.code or receipt.result)
         await audit.write(
             tx,
             f"partner/{stream.receiver}",
@@ -675,8 +674,8 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
 
 async def _contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:
     """Whether the receiver has given this number to another receipt, or chains it to another one than we hold."""
-    same = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
-    before = await ledger.received_receipt(services.store.reads, stream.name, receipt.no - 1)
+    same = await outbox.received_receipt(services.store.reads, stream.name, receipt.no)
+    before = await outbox.received_receipt(services.store.reads, stream.name, receipt.no - 1)
     return (same is not None and same.digest != digest) or (before is not None and before.digest != receipt.previous)
 
 
@@ -718,19 +717,19 @@ def _decided(receipt: Receipt) -> datetime | None:
 
 async def _take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:
     done = [(line.rid, line.v) for line in lines if line.code in ("ACK_WITHDRAWN", "ACK_ERASED") and line.rid and line.v]
-    await ledger.mark_acknowledged(tx, stream, done)
-    await ledger.mark_refused(
+    await outbox.mark_acknowledged(tx, stream, done)
+    await outbox.mark_refused(
         tx, stream, [(line.rid, line.v, line.code) for line in lines if line.severity in ("reject", "hold") and line.rid and line.v]
     )
     for line in lines:
         if line.code == "ACK_ERASED" and line.rid:
-            await ledger.purge_record(tx, stream, line.rid)
+            await outbox.purge_record(tx, stream, line.rid)
 
 
 async def _purge(services: Services, stream: Stream) -> None:
     """Parts of batches acknowledged longer ago than agreed are not kept."""
     days = stream.governing.agreement.terms.retention.parts_days
     before = services.clock() - timedelta(days=days)
-    if await ledger.has_old_parts(services.store.reads, stream.name, before):
+    if await outbox.has_old_parts(services.store.reads, stream.name, before):
         async with services.store.transaction() as tx:
-            await ledger.purge_parts(tx, stream.name, acked_before=before)
+            await outbox.purge_parts(tx, stream.name, acked_before=before)

@@ -23,8 +23,8 @@ from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
 from gateway.operations.manage_agreements import own_keys, take, take_notice
 from gateway.services import Services
-from gateway.store import exchange as ledger
-from gateway.store.exchange import OutBatch
+from gateway.store import held_agreements, inbox, outbox
+from gateway.store.outbox import OutBatch
 from gateway.store.store import moment
 
 LONGEST_WAIT = timedelta(seconds=30)
@@ -55,7 +55,7 @@ async def keys(services: Services) -> Shown:
 async def agreements(services: Services) -> Shown:
     """Every agreement version that we hold, with how it stands."""
     now = services.clock()
-    held = await ledger.held_agreements(services.store.reads)
+    held = await held_agreements.held_agreements(services.store.reads)
     return _json({"items": [_agreement(version, now) for versions in held.values() for version in versions]})
 
 
@@ -76,7 +76,7 @@ async def agreement(services: Services, agreement_id: str, version: int) -> Show
 
     Raises NotFound.
     """
-    versions = (await ledger.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
+    versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
     for held in versions:
         if held.agreement.version == version:
             return Shown(body=notes.envelope(SignedDocument(held.agreement.body, held.note)))
@@ -117,7 +117,7 @@ async def streams(services: Services) -> Shown:
             "receipt_no": None,
             "state": row.stopped or "open",
         }
-        for row in await ledger.out_streams_all(reads)
+        for row in await outbox.out_streams_all(reads)
     ]
     into: list[dict[str, object]] = [
         {
@@ -129,7 +129,7 @@ async def streams(services: Services) -> Shown:
             "receipt_no": row.receipt_no,
             "state": "frozen" if row.frozen else "open",
         }
-        for row in await ledger.in_streams_all(reads)
+        for row in await inbox.in_streams_all(reads)
     ]
     return _json({"items": [*out, *into]})
 
@@ -152,7 +152,7 @@ async def manifest(services: Services, stream: str, seq: int | None, *, epoch: i
     """
     deadline = asyncio.get_running_loop().time() + min(wait_s, LONGEST_WAIT.total_seconds())
     while True:
-        head = await ledger.out_stream(services.store.reads, stream)
+        head = await outbox.out_stream(services.store.reads, stream)
         if head is None:
             raise NotFound
         batch = await _batch(services, stream, epoch, seq)
@@ -167,15 +167,15 @@ async def manifest(services: Services, stream: str, seq: int | None, *, epoch: i
 
 
 async def _batch(services: Services, stream: str, epoch: int | None, seq: int | None) -> OutBatch | None:
-    head = await ledger.out_stream(services.store.reads, stream)
+    head = await outbox.out_stream(services.store.reads, stream)
     if head is None:
         raise NotFound
-    return await ledger.out_batch(services.store.reads, stream, epoch or head.head.epoch, seq or head.head.seq)
+    return await outbox.out_batch(services.store.reads, stream, epoch or head.head.epoch, seq or head.head.seq)
 
 
 async def _shown(services: Services, batch: OutBatch) -> Shown:
     parts = read_manifest(batch.document.body).parts
-    if parts and await ledger.out_part(services.store.reads, batch.stream, batch.epoch, parts[0].name) is None:
+    if parts and await outbox.out_part(services.store.reads, batch.stream, batch.epoch, parts[0].name) is None:
         raise ExchangeError("the parts of this batch are not kept any more", code="SEQ_CLOSED", place=batch.stream)
     return _json({"manifest": {"body": batch.document.body.decode(), "note": batch.document.note}, "checkpoint": batch.checkpoint})
 
@@ -185,16 +185,16 @@ async def part(services: Services, stream: str, name: str) -> Shown:
 
     Raises NotFound, ExchangeError SEQ_CLOSED when it is not kept any more.
     """
-    head = await ledger.out_stream(services.store.reads, stream)
+    head = await outbox.out_stream(services.store.reads, stream)
     epoch, _, rest = name.partition("-")
     seq = rest.partition("-")[0]
     if head is None or not (epoch.isascii() and epoch.isdigit() and seq.isascii() and seq.isdigit()) or max(len(epoch), len(seq)) > 15:
         raise NotFound
-    batch = await ledger.out_batch(services.store.reads, stream, int(epoch), int(seq))
+    batch = await outbox.out_batch(services.store.reads, stream, int(epoch), int(seq))
     entry = next((each for each in read_manifest(batch.document.body).parts if each.name == name), None) if batch is not None else None
     if entry is None:
         raise NotFound
-    data = await ledger.out_part(services.store.reads, stream, int(epoch), name)
+    data = await outbox.out_part(services.store.reads, stream, int(epoch), name)
     if data is None:
         raise ExchangeError("this part is not kept any more", code="SEQ_CLOSED", place=stream)
     return Shown(body=data, media="application/octet-stream", tag=entry.digest)
@@ -206,19 +206,19 @@ async def record(services: Services, stream: str, record_id: str, v: int) -> Sho
     Raises NotFound when this stream never said this version, ExchangeError SEQ_CLOSED when it was withdrawn or is not kept any more.
     """
     reads = services.store.reads
-    sent = (await ledger.sent_records(reads, stream, [record_id])).get(record_id)
+    sent = (await outbox.sent_records(reads, stream, [record_id])).get(record_id)
     if sent is None or v > sent.v:
         raise NotFound
-    batch = await ledger.out_batch(reads, stream, sent.epoch, sent.seq)
+    batch = await outbox.out_batch(reads, stream, sent.epoch, sent.seq)
     head = await _batch(services, stream, sent.epoch, None)
     if sent.v != v or sent.op not in ("assert", "amend") or batch is None or head is None:
         raise ExchangeError("this version was withdrawn or replaced", code="SEQ_CLOSED", place=stream)
     entry = next(each for each in read_manifest(batch.document.body).parts if each.from_ <= sent.idx < each.to)
-    data = await ledger.out_part(reads, stream, sent.epoch, entry.name)
+    data = await outbox.out_part(reads, stream, sent.epoch, entry.name)
     if data is None:
         raise ExchangeError("this version is not kept any more", code="SEQ_CLOSED", place=stream)
     line = next(islice(split_lines(entry, data, Limits()), sent.idx - entry.from_, None))
-    leaves = await ledger.out_leaf_hashes(reads, stream, sent.epoch)
+    leaves = await outbox.out_leaf_hashes(reads, stream, sent.epoch)
     proof = merkle.proof_text(sent.idx, merkle.inclusion_proof(leaves, sent.idx), head.checkpoint)
     return _json({"line": msgspec.json.decode(line), "proof": proof})
 
@@ -230,7 +230,7 @@ async def _sender(services: Services, stream: str) -> str:
     """Who sends a stream to us: the other party of its agreement."""
     agreement_id, dataset = split_stream(stream)
     ours = services.signers.party
-    for held in (await ledger.held_agreements(services.store.reads, agreement_id)).get(agreement_id, []):
+    for held in (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, []):
         if ours in held.agreement.parties and held.agreement.stream(dataset, held.agreement.other(ours)) is not None:
             return held.agreement.other(ours)
     raise NotFound
@@ -243,9 +243,9 @@ async def receipt(services: Services, stream: str, no: int | None) -> Shown:
     """
     sender = await _sender(services, stream)
     if no is None:
-        head = await ledger.in_stream(services.store.reads, sender, stream)
+        head = await inbox.in_stream(services.store.reads, sender, stream)
         no = head.receipt_no if head is not None else 0
-    given = await ledger.given_receipt(services.store.reads, sender, stream, no)
+    given = await inbox.given_receipt(services.store.reads, sender, stream, no)
     if given is None:
         raise NotFound
     return Shown(body=notes.envelope(given.document))
@@ -256,7 +256,7 @@ async def feedback(services: Services, stream: str, no: int) -> Shown:
 
     Raises NotFound.
     """
-    given = await ledger.given_receipt(services.store.reads, await _sender(services, stream), stream, no)
+    given = await inbox.given_receipt(services.store.reads, await _sender(services, stream), stream, no)
     if given is None:
         raise NotFound
     return Shown(body=given.feedback, media="application/x-ndjson")
@@ -273,14 +273,14 @@ async def status(services: Services) -> Shown:
     now = services.clock()
     reads = services.store.reads
     overdue: list[dict[str, Any]] = []
-    for row in await ledger.out_streams_all(reads):
+    for row in await outbox.out_streams_all(reads):
         agreement_id = split_stream(row.stream)[0]
-        versions = (await ledger.held_agreements(reads, agreement_id)).get(agreement_id, [])
+        versions = (await held_agreements.held_agreements(reads, agreement_id)).get(agreement_id, [])
         if versions:
-            late = await ledger.overdue(reads, row.stream, now=now, hours=versions[-1].agreement.terms.sla.withdraw_h)
+            late = await outbox.overdue(reads, row.stream, now=now, hours=versions[-1].agreement.terms.sla.withdraw_h)
             if late is not None:
                 overdue.append({"stream": late.stream, "lines": late.lines, "since": instant(late.since)})
-    held = await ledger.held_agreements(reads)
+    held = await held_agreements.held_agreements(reads)
     heads, _ = await published_heads(services, 1)
     return _json(
         {
@@ -289,7 +289,7 @@ async def status(services: Services) -> Shown:
             "maintenance": None,
             "agreements": [_agreement(version, now) for versions in held.values() for version in versions],
             "streams": msgspec.json.decode((await streams(services)).body)["items"],
-            "last_batch": _last([row.created for row in await ledger.in_streams_all(reads) if row.created]),
+            "last_batch": _last([row.created for row in await inbox.in_streams_all(reads) if row.created]),
             "overdue": overdue,
             "able_to_sign_and_verify": _signs(services, now),
             "audit_checkpoint": {"number": heads[0].number, "at": heads[0].at, "note": heads[0].note} if heads else None,

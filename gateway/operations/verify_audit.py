@@ -20,6 +20,7 @@ from gateway.operations.audit_folder import Folder
 from gateway.operations.keep_audit import head_path
 from gateway.services import Services
 from gateway.store import audit_log
+from gateway.store.store import Source
 
 NEVER = ""
 ALWAYS = "9999-99-99"
@@ -68,7 +69,7 @@ async def verify_store(
     from_day: str = NEVER,
     to_day: str = ALWAYS,
     known_notes: Sequence[str] = (),
-    source: audit_log.Source | None = None,
+    source: Source | None = None,
 ) -> Verified:
     """The trail of this gateway's store.
 
@@ -96,7 +97,7 @@ async def verify_store(
     return work.result(fault)
 
 
-async def _said(services: Services, source: audit_log.Source, partition: Partition) -> Standing | None:
+async def _said(services: Services, source: Source, partition: Partition) -> Standing | None:
     """Where a partition is said to end at this moment."""
     found = await audit_log.standing_of(source, partition)
     return None if found is None else Standing(found.size, found.link, found.ours(services.store.vault))
@@ -114,7 +115,7 @@ def _known(notes: Sequence[str], ring: KeyRing) -> list[Checkpoint]:
     return found
 
 
-async def _log(work: _Work, source: audit_log.Source) -> Fault | None:
+async def _log(work: _Work, source: Source) -> Fault | None:
     entries = audit_log.entries(source)
     async for row in audit_log.heads(source):
         found = work.log.head(row.head)

@@ -15,11 +15,10 @@ from gateway.core.audit.chain import COLUMNS, Partition
 from gateway.core.audit.verify import Fault, PartitionCheck, SignedHead
 from gateway.store.audit import Head, written_by_us
 from gateway.store.reads import Reads, Row
-from gateway.store.store import Transaction
+from gateway.store.store import Source, Transaction
 from gateway.store.tables import audit, audit_checkpoints, audit_log, audit_partitions
 from gateway.store.vault import Vault
 
-Source = Reads | Transaction
 PAGE = 1000
 
 Line = tuple[tuple[Any, ...], bytes]

@@ -17,8 +17,7 @@ from gateway.core.callers.caller import AGREED_TIERS
 from gateway.core.callers.grants import Grant
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Held
-from gateway.store import apps, clients, developer_keys
-from gateway.store import exchange as ledger
+from gateway.store import apps, clients, developer_keys, held_agreements
 from gateway.store import grants as grant_rows
 from gateway.store.apps import App
 from gateway.store.clients import TokenRow
@@ -119,7 +118,7 @@ async def agreements_for(source: Reads | Transaction, tier: str) -> tuple[tuple[
     if tier not in AGREED_TIERS:
         return ()
     try:
-        held = await ledger.held_agreements(source)
+        held = await held_agreements.held_agreements(source)
     except ExchangeError:  # somebody changed them: nobody reads anything by them; the exchange itself says so aloud
         return ()
     return tuple(tuple(versions) for versions in held.values())

@@ -138,6 +138,11 @@ def members_text(values: Any) -> str:
     return msgspec.json.encode(list(values)).decode()
 
 
+def one_of(column: sa.Column[str], *words: str) -> ColumnElement[bool]:
+    """IN a few words of ours, written so that a statement is compiled once."""
+    return sa.or_(*(column == word for word in words))
+
+
 class among(ColumnElement[bool]):  # noqa: N801 - reads as the SQL word it stands for
     """`column IN (:name)` with one bound list of any length, so that the statement's text never changes."""
 

@@ -155,6 +155,10 @@ class Transaction:
 # --- store ------------------------------------------------------------------------------------------------------------
 
 
+Source = Reads | Transaction
+"""What can be read from: a snapshot, or a transaction that sees what it has written."""
+
+
 class Watch(Protocol):
     """Who looks at every transaction when it ends: the audit trail's seals."""
 

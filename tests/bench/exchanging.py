@@ -29,7 +29,7 @@ from gateway.operations.send_batch import seal_next
 from gateway.operations.set_up import set_up
 from gateway.services import open_services
 from gateway.settings import load
-from gateway.store import exchange as ledger
+from gateway.store import outbox
 from tests.bench import register
 from tests.bench.load import free_port
 
@@ -78,8 +78,8 @@ async def main(folder: Path, count: int) -> None:
 
         batches = []
         seq = 1
-        while (batch := await ledger.out_batch(ours.store.reads, STREAM, 1, seq)) is not None:
-            batches.append((batch, dict(await ledger.out_parts_of(ours.store.reads, STREAM, 1, seq))))
+        while (batch := await outbox.out_batch(ours.store.reads, STREAM, 1, seq)) is not None:
+            batches.append((batch, dict(await outbox.out_parts_of(ours.store.reads, STREAM, 1, seq))))
             seq += 1
         tree = CompactRange()
         started = time.perf_counter()

@@ -17,8 +17,8 @@ from gateway.operations.identify_caller import Presented, identify_caller
 from gateway.operations.issue_token import look_at, next_nonce
 from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.services import Services
-from gateway.store import exchange as ledger
 from gateway.store import grants as grant_rows
+from gateway.store import held_agreements
 from gateway.store.credentials import agreements_for
 from tests.administrators import Admin, enrolled
 from tests.callers import Key, proof
@@ -202,5 +202,5 @@ async def test_altered_agreements_give_nothing(doors: Doors, monkeypatch: pytest
     async def altered(*_: object) -> None:
         raise ExchangeError("altered", code="SIG_INVALID")
 
-    monkeypatch.setattr(ledger, "held_agreements", altered)
+    monkeypatch.setattr(held_agreements, "held_agreements", altered)
     assert await agreements_for(doors.services.store.reads, "partner") == ()

@@ -11,8 +11,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import exchange as ledger
-from gateway.store import records
+from gateway.store import outbox, recognitions, records
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as PENALTIES_DATASET
@@ -70,9 +69,9 @@ async def test_a_penalty_goes_out_and_its_repair_follows(cities: Cities):
     assert (sent.lines, sent.state) == (1, "acked")
     assert await states(cities.baishan, record_id) == ["repaired"]
     await settled(cities)
-    told = await ledger.sent_records(cities.tonghua.store.reads, PENALTIES, [record_id])
+    told = await outbox.sent_records(cities.tonghua.store.reads, PENALTIES, [record_id])
     assert told[record_id].op == "repair"
-    assert await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=0) is None
+    assert await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=0) is None
 
 
 async def test_nothing_is_said_twice(cities: Cities):
@@ -117,7 +116,7 @@ async def test_an_honour_that_is_no_longer_valid_is_not_recognised(cities: Citie
     recognised = held[RecordId(valid)].recognised
     assert recognised is not None
     assert recognised.until == date(2026, 12, 31)
-    decided = await ledger.decisions(cities.baishan.store.reads, [lapsed])
+    decided = await recognitions.decisions(cities.baishan.store.reads, [lapsed])
     assert (decided[lapsed].effect, decided[lapsed].reason) == (None, "expired")
     await settled(cities)
 

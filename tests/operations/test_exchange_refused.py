@@ -21,8 +21,7 @@ from gateway.core.exchange.records import SealedLine
 from gateway.core.exchange.wire import b64u, sha256
 from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.receive_batch import BatchRefused, Received, put_part, receive_posted
-from gateway.store import changes
-from gateway.store import exchange as ledger
+from gateway.store import changes, inbox
 from gateway.store import records as record_rows
 from tests.ledger import check_ledger
 from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, another_signer, days, posted_of, resign, rid, two_cities
@@ -60,11 +59,11 @@ def codes(received: Received) -> list[str]:
 
 async def refused(cities: Cities, forger: Forger, sealed: Sealed, code: str, **more: Any) -> None:
     """The batch is answered with a problem of this code, and nothing moves."""
-    before = await effects(cities), await ledger.in_streams_all(cities.baishan.store.reads)
+    before = await effects(cities), await inbox.in_streams_all(cities.baishan.store.reads)
     with pytest.raises(BatchRefused) as caught:
         await forger.send(sealed, **more)
     assert caught.value.code == code
-    assert (await effects(cities), await ledger.in_streams_all(cities.baishan.store.reads)) == before
+    assert (await effects(cities), await inbox.in_streams_all(cities.baishan.store.reads)) == before
     await check_ledger(cities.baishan)
 
 
@@ -159,7 +158,7 @@ async def test_another_batch_under_a_used_number_freezes_the_stream(cities: Citi
     start = forger.head
     await forger.post(forger.penalty(1))
     await answered(cities, forger, forger.seal([forger.penalty(9)], head=start, advance=False), "frozen", "SEQ_FORK")
-    both = await ledger.in_batches_at(cities.baishan.store.reads, TONGHUA, PENALTIES, 1, 1)
+    both = await inbox.in_batches_at(cities.baishan.store.reads, TONGHUA, PENALTIES, 1, 1)
     assert sorted(batch.state for batch in both) == ["applied", "frozen"]
     await answered(cities, forger, forger.seal([forger.penalty(2)]), "frozen", "SEQ_FORK")
     assert await held(cities, 1, 2, 9) == ["in_force", None, None]

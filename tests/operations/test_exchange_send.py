@@ -26,9 +26,8 @@ from gateway.operations.recognise import confirm, follow, review
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
-from gateway.store import exchange as ledger
+from gateway.store import inbox, outbox, recognitions, records
 from gateway.store import policies as policy_rows
-from gateway.store import records
 from gateway.store.tables import out_batches, out_parts
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
@@ -84,7 +83,7 @@ async def test_the_retry_schedule_grows(cities: Cities):
     pauses = []
     for _ in range(9):
         assert (await told(cities)).state == "waiting"
-        (batch,) = await ledger.waiting_batches(cities.tonghua.store.reads, PENALTIES)
+        (batch,) = await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES)
         assert batch.next_attempt_at is not None
         pauses.append((batch.next_attempt_at - cities.now) / timedelta(minutes=1))
     for pause, minutes in zip(pauses, (1, 2, 4, 8, 16, 32, 60, 60, 60), strict=True):
@@ -98,7 +97,7 @@ async def test_a_lost_receipt_comes_again(cities: Cities):
     assert (await told(cities)).state == "waiting"
     assert await states(cities.baishan, record_id) == ["in_force"]
     assert (await told(cities)).state == "acked"
-    assert len(await ledger.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
+    assert len(await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
 
 
 async def test_order_is_kept_behind_a_batch_that_waits(cities: Cities):
@@ -357,7 +356,7 @@ async def test_an_erasure_reaches_the_partner(cities: Cities):
     sent = await told(cities)
     assert (sent.lines, sent.state) == (1, "acked")
     assert await states(cities.baishan, record_id, other) == [None, "in_force"]
-    row = (await ledger.told_records(cities.baishan.store.reads, [record_id]))[record_id]
+    row = (await recognitions.told_records(cities.baishan.store.reads, [record_id]))[record_id]
     assert (row.op, row.payload) == ("erase", None)
     kept = await cities.tonghua.store.reads.all(sa.select(out_parts.c.seq).where(out_parts.c.stream == PENALTIES))
     assert 1 not in {part.seq for part in kept}, "the part with the erased record is gone"
@@ -522,7 +521,7 @@ async def test_parts_are_no_plain_text_in_the_store(cities: Cities):
 
 async def decision(cities: Cities, record_id: str):
     """What Baishan has decided about a record."""
-    return (await ledger.decisions(cities.baishan.store.reads, [record_id])).get(record_id)
+    return (await recognitions.decisions(cities.baishan.store.reads, [record_id])).get(record_id)
 
 
 async def test_a_local_listing_suspends_an_honour(cities: Cities):
@@ -602,11 +601,11 @@ async def test_feedback_that_did_not_come_is_asked_for_again(cities: Cities):
     cities.line.with_feedback = False
     assert (await told(cities)).state == "acked"
     reads = cities.tonghua.store.reads
-    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is not None
+    assert await outbox.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is not None
     await told(cities)
     cities.line.with_feedback = True
     await told(cities)
-    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is None
+    assert await outbox.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is None
     carried = len(cities.line.carried)
     await told(cities)
     assert len(cities.line.carried) == carried

@@ -1,0 +1,371 @@
+"""The inbox (exchange.md §6, §8): partners' streams, the batches that came, what is known of partners' records, and our receipts.
+
+Rules:
+- A head is moved by compare-and-swap, so that two processes never apply one batch twice.
+- Receipts are numbered without gaps and chained; whoever asks again gets the stored bytes.
+- Parts hold values of records, so they stand here encrypted, and only as long as they are needed.
+
+This room must not verify a signature or judge a batch: `core/exchange` does; it keeps what was decided.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.errors import StoreError
+from gateway.core.exchange.batches import Head
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.records import KnownRecord
+from gateway.core.exchange.wire import SHA256, Suite, b64, split_stream
+from gateway.store import batch_parts
+from gateway.store.dialects import among, one_of
+from gateway.store.reads import Row
+from gateway.store.store import Source, Transaction, moment, stamp
+from gateway.store.tables import (
+    in_batches,
+    in_parts,
+    in_records,
+    in_streams,
+    receipts,
+    records,
+)
+
+
+class InStream(Struct, frozen=True, kw_only=True):
+    """Where a partner's stream stands here: the head of what was applied."""
+
+    sender: str
+    head: Head
+    created: datetime | None
+    """`created` of the latest applied batch: as of when we know."""
+    frozen: str | None
+    receipt_no: int
+    receipt_digest: str | None
+
+
+class InBatch(Struct, frozen=True, kw_only=True):
+    """One batch as it came, and what became of it."""
+
+    sender: str
+    stream: str
+    epoch: int
+    seq: int
+    digest: str
+    state: str
+    code: str | None
+    document: SignedDocument
+    checkpoint: str
+    first_seen: datetime
+    receipt_no: int | None
+
+    @property
+    def decided(self) -> bool:
+        """Its answer is final, or waits for a person."""
+        return self.state in ("applied", "partial", "held", "rejected", "frozen")
+
+
+_IN_STREAM = sa.select(in_streams).where(in_streams.c.sender == sa.bindparam("sender"), in_streams.c.stream == sa.bindparam("stream"))
+_IN_STREAMS = sa.select(in_streams).order_by(in_streams.c.sender, in_streams.c.stream)
+_IN_BATCH = sa.select(in_batches).where(
+    in_batches.c.sender == sa.bindparam("sender"),
+    in_batches.c.stream == sa.bindparam("stream"),
+    in_batches.c.epoch == sa.bindparam("of_epoch"),
+    in_batches.c.seq == sa.bindparam("of_seq"),
+)
+_IN_FROZEN = (
+    sa.select(in_batches)
+    .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "frozen")
+    .order_by(in_batches.c.receipt_no)
+    .limit(1)
+)
+_IN_WAITING = sa.select(sa.func.count().label("n")).where(
+    in_batches.c.sender == sa.bindparam("sender"),
+    in_batches.c.stream == sa.bindparam("stream"),
+    one_of(in_batches.c.state, "quarantined", "fetching"),
+)
+_IN_PARTS = (
+    sa.select(in_parts)
+    .where(
+        in_parts.c.sender == sa.bindparam("sender"),
+        in_parts.c.stream == sa.bindparam("stream"),
+        in_parts.c.epoch == sa.bindparam("of_epoch"),
+        in_parts.c.manifest_digest == sa.bindparam("digest"),
+    )
+    .order_by(in_parts.c.name)
+)
+_IN_RECORDS = sa.select(in_records).where(among(in_records.c.record_id, "wanted"))
+_OURS = sa.select(records.c.record_id, records.c.dataset).where(among(records.c.record_id, "wanted"), records.c.issuer == "")
+_RECEIPT = sa.select(receipts).where(
+    receipts.c.sender == sa.bindparam("sender"), receipts.c.stream == sa.bindparam("stream"), receipts.c.no == sa.bindparam("of_no")
+)
+_RECEIPTS = (
+    sa.select(receipts)
+    .where(receipts.c.sender == sa.bindparam("sender"), receipts.c.stream == sa.bindparam("stream"))
+    .order_by(receipts.c.no)
+)
+
+
+async def in_stream(source: Source, sender: str, stream: str, suite: Suite = SHA256) -> InStream | None:
+    """The head of what we have applied of a partner's stream; None when nothing of it was ever decided."""
+    row = await source.one(_IN_STREAM, {"sender": sender, "stream": stream})
+    if row is None:
+        return None
+    return InStream(
+        sender=sender,
+        head=Head(
+            stream=stream,
+            epoch=row.epoch,
+            seq=row.seq,
+            tree=CompactRange.load(suite, row.size, row.range),
+            manifest_digest=row.manifest_digest,
+        ),
+        created=moment(row.created) if row.created else None,
+        frozen=row.frozen,
+        receipt_no=row.receipt_no,
+        receipt_digest=row.receipt_digest,
+    )
+
+
+async def in_streams_all(source: Source) -> list[Row]:
+    """Every stream that partners have sent us."""
+    return await source.all(_IN_STREAMS)
+
+
+def _in_batch(row: Row) -> InBatch:
+    return InBatch(
+        sender=row.sender,
+        stream=row.stream,
+        epoch=row.epoch,
+        seq=row.seq,
+        digest=row.manifest_digest,
+        state=row.state,
+        code=row.code,
+        document=SignedDocument(row.manifest, row.note),
+        checkpoint=row.checkpoint,
+        first_seen=moment(row.first_seen),
+        receipt_no=row.receipt_no,
+    )
+
+
+async def in_batches_at(source: Source, sender: str, stream: str, epoch: int, seq: int) -> list[InBatch]:
+    """Every batch that ever claimed this number; more than one is a fork."""
+    return [_in_batch(row) for row in await source.all(_IN_BATCH, {"sender": sender, "stream": stream, "of_epoch": epoch, "of_seq": seq})]
+
+
+async def frozen_batch(source: Source, sender: str, stream: str) -> InBatch | None:
+    """The batch that froze a stream: the first that was answered so."""
+    row = await source.one(_IN_FROZEN, {"sender": sender, "stream": stream})
+    return _in_batch(row) if row is not None else None
+
+
+async def waiting_in(source: Source, sender: str, stream: str) -> int:
+    """How many batches of a stream wait for parts, a predecessor, keys or the agreement."""
+    row = await source.one(_IN_WAITING, {"sender": sender, "stream": stream})
+    return int(row.n) if row is not None else 0
+
+
+async def put_in_batch(tx: Transaction, batch: InBatch) -> None:
+    """Keep a batch with its state; signed bytes of one identity never change."""
+    key = (
+        in_batches.c.sender == batch.sender,
+        in_batches.c.stream == batch.stream,
+        in_batches.c.epoch == batch.epoch,
+        in_batches.c.seq == batch.seq,
+        in_batches.c.manifest_digest == batch.digest,
+    )
+    changed = {"state": batch.state, "code": batch.code, "receipt_no": batch.receipt_no}
+    found = await tx.one(sa.select(in_batches.c.state).where(*key))
+    if found is None:
+        await tx.execute(
+            sa.insert(in_batches).values(
+                sender=batch.sender,
+                stream=batch.stream,
+                epoch=batch.epoch,
+                seq=batch.seq,
+                manifest_digest=batch.digest,
+                manifest=batch.document.body,
+                note=batch.document.note,
+                checkpoint=batch.checkpoint,
+                first_seen=stamp(batch.first_seen),
+                **changed,
+            )
+        )
+        return
+    # a checkpoint held up may have been signed again with a newer key: the one that was verified last is kept
+    await tx.execute(sa.update(in_batches).where(*key).values(note=batch.document.note, checkpoint=batch.checkpoint, **changed))
+
+
+async def put_in_parts(tx: Transaction, batch: InBatch, parts: Mapping[str, bytes]) -> None:
+    """Keep parts whose size and digest were checked."""
+    held = {row.name for row in await tx.all(_IN_PARTS, _part_key(batch))}
+    fresh = [(name, data) for name, data in parts.items() if name not in held]
+    if not fresh:
+        return
+    dek = await tx.vault.dek(tx, batch_parts.scope_of(batch.stream), create=True)
+    await tx.insert(
+        in_parts,
+        ("sender", "stream", "epoch", "name", "manifest_digest", "data"),
+        [
+            (
+                batch.sender,
+                batch.stream,
+                batch.epoch,
+                name,
+                batch.digest,
+                tx.vault.seal(dek, "in_parts", "data", f"{batch.stream}/{name}", data),
+            )
+            for name, data in fresh
+        ],
+    )
+
+
+def _part_key(batch: InBatch) -> dict[str, object]:
+    return {"sender": batch.sender, "stream": batch.stream, "of_epoch": batch.epoch, "digest": batch.digest}
+
+
+async def in_parts_of(source: Source, batch: InBatch) -> dict[str, bytes]:
+    """The parts of a batch that have come so far, by name."""
+    rows = await source.all(_IN_PARTS, _part_key(batch))
+    return {row.name: await batch_parts.open_part(source, "in_parts", batch.stream, row) for row in rows}
+
+
+async def drop_in_parts(tx: Transaction, batch: InBatch) -> None:
+    """Forget the parts of a batch that was decided: what they say stands in the records, or was refused."""
+    await tx.execute(
+        sa.delete(in_parts).where(
+            in_parts.c.sender == batch.sender,
+            in_parts.c.stream == batch.stream,
+            in_parts.c.epoch == batch.epoch,
+            in_parts.c.manifest_digest == batch.digest,
+        )
+    )
+
+
+async def known_records(source: Source, rids: Collection[str]) -> dict[str, KnownRecord]:
+    """What we hold of these record ids: partners' by their last line, our own as ours."""
+    wanted = {"wanted": list(rids)}
+    known = {
+        row.record_id: KnownRecord(sender=None, dataset=row.dataset, v=0, op="assert", leaf=b"") for row in await source.all(_OURS, wanted)
+    }
+    for row in await source.all(_IN_RECORDS, wanted):
+        known[row.record_id] = KnownRecord(sender=row.sender, dataset=split_stream(row.stream)[1], v=row.v, op=row.op, leaf=row.leaf)
+    return known
+
+
+async def put_known(tx: Transaction, stream: str, rows: Mapping[str, tuple[KnownRecord, bytes | None, str]]) -> None:
+    """What we hold of records now: by id, the line that took effect, its clear payload (none after an erasure) and its time."""
+    if not rows:
+        return
+    await tx.execute(sa.delete(in_records).where(among(in_records.c.record_id, "wanted")), {"wanted": list(rows)})
+    await tx.insert(
+        in_records,
+        ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"),
+        [(rid, known.sender, stream, known.v, known.op, known.leaf, payload, at) for rid, (known, payload, at) in rows.items()],
+    )
+
+
+async def advance(tx: Transaction, before: InStream | None, head: Head, *, sender: str, created: datetime) -> None:
+    """Put the head of a partner's stream after a batch was applied, if it still stands where it stood.
+
+    Raises StoreError stream-moved when it does not.
+    """
+    present = await in_stream(tx, sender, head.stream, head.tree.suite)
+    if present is None or before is None:
+        raise StoreError("the stream has no row yet", code="stream-moved", place=head.stream)
+    if (present.head.epoch, present.head.seq, present.head.manifest_digest) != (
+        before.head.epoch,
+        before.head.seq,
+        before.head.manifest_digest,
+    ):
+        raise StoreError("another process has applied a batch of this stream", code="stream-moved", place=head.stream)
+    await tx.execute(
+        sa.update(in_streams)
+        .where(in_streams.c.sender == sender, in_streams.c.stream == head.stream)
+        .values(
+            epoch=head.epoch,
+            seq=head.seq,
+            size=head.tree.size,
+            range=head.tree.dump(),
+            root=b64(head.tree.root()),
+            manifest_digest=head.manifest_digest,
+            created=stamp(created),
+        )
+    )
+
+
+async def open_in_stream(tx: Transaction, sender: str, stream: str, epoch: int, suite: Suite = SHA256) -> InStream:
+    """The row of a partner's stream, made when its first batch is decided."""
+    found = await in_stream(tx, sender, stream, suite)
+    if found is not None:
+        return found
+    tree = CompactRange(suite)
+    await tx.execute(
+        sa.insert(in_streams).values(
+            sender=sender,
+            stream=stream,
+            epoch=epoch,
+            seq=0,
+            size=0,
+            range=b"",
+            root=b64(tree.root()),
+            receipt_no=0,
+        )
+    )
+    return InStream(
+        sender=sender,
+        head=Head(stream=stream, epoch=epoch, seq=0, tree=tree, manifest_digest=None),
+        created=None,
+        frozen=None,
+        receipt_no=0,
+        receipt_digest=None,
+    )
+
+
+async def freeze(tx: Transaction, sender: str, stream: str, code: str) -> None:
+    """Freeze a partner's stream: nothing of it is applied until a second person has released it."""
+    await tx.execute(
+        sa.update(in_streams)
+        .where(in_streams.c.sender == sender, in_streams.c.stream == stream, in_streams.c.frozen.is_(None))
+        .values(frozen=code)
+    )
+
+
+async def put_receipt(tx: Transaction, sender: str, stream: str, no: int, digest: str, document: SignedDocument, feedback: bytes) -> None:
+    """Keep a receipt that we give, as the next of its stream.
+
+    Raises StoreError receipt-number when it is not the next.
+    """
+    row = await tx.one(_IN_STREAM, {"sender": sender, "stream": stream})
+    if row is None or row.receipt_no + 1 != no:
+        raise StoreError("a receipt has the next number of its stream", code="receipt-number", place=f"{stream}/{no}")
+    await tx.execute(
+        sa.insert(receipts).values(sender=sender, stream=stream, no=no, body=document.body, note=document.note, feedback=feedback)
+    )
+    await tx.execute(
+        sa.update(in_streams)
+        .where(in_streams.c.sender == sender, in_streams.c.stream == stream)
+        .values(receipt_no=no, receipt_digest=digest)
+    )
+
+
+class GivenReceipt(Struct, frozen=True, kw_only=True):
+    """A receipt that we gave, with its feedback file."""
+
+    no: int
+    document: SignedDocument
+    feedback: bytes
+
+
+async def given_receipt(source: Source, sender: str, stream: str, no: int) -> GivenReceipt | None:
+    """One receipt that we gave."""
+    row = await source.one(_RECEIPT, {"sender": sender, "stream": stream, "of_no": no})
+    return GivenReceipt(no=row.no, document=SignedDocument(row.body, row.note), feedback=row.feedback) if row is not None else None
+
+
+async def given_receipts(source: Source, sender: str, stream: str) -> list[GivenReceipt]:
+    """Every receipt that we gave for a stream, in order."""
+    rows = await source.all(_RECEIPTS, {"sender": sender, "stream": stream})
+    return [GivenReceipt(no=row.no, document=SignedDocument(row.body, row.note), feedback=row.feedback) for row in rows]

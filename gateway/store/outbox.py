@@ -1,0 +1,544 @@
+"""The outbox: streams that we sign, batches that wait for a receipt, and what each partner was last told of a record (exchange.md §5, §9).
+
+Rules:
+- Heads only grow; a head is moved by compare-and-swap, so that two processes never seal one number twice; a batch's row is written
+  before a byte of it leaves.
+- Parts hold values of records, so they stand here encrypted, and only as long as they are needed.
+
+This room must not verify a signature or judge a batch.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.errors import StoreError
+from gateway.core.exchange import agreements as terms
+from gateway.core.exchange.batches import Head, Sealed
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.wire import SHA256, Suite
+from gateway.store import batch_parts
+from gateway.store.dialects import among, one_of
+from gateway.store.reads import Row
+from gateway.store.store import Source, Transaction, moment, stamp
+from gateway.store.tables import (
+    out_batches,
+    out_leaves,
+    out_parts,
+    out_receipts,
+    out_records,
+    out_streams,
+)
+
+
+class OutStream(Struct, frozen=True, kw_only=True):
+    """Where one of our streams stands."""
+
+    head: Head
+    cursor: int
+    plan: str
+    acked_seq: int
+    stopped: str | None
+
+
+_OUT_STREAM = sa.select(out_streams).where(out_streams.c.stream == sa.bindparam("stream")).order_by(out_streams.c.epoch.desc()).limit(1)
+_OUT_STREAMS = sa.select(out_streams).order_by(out_streams.c.stream, out_streams.c.epoch)
+_OUT_RECORDS = sa.select(out_records).where(out_records.c.stream == sa.bindparam("stream"), among(out_records.c.record_id, "wanted"))
+_OUT_DUE = (
+    sa.select(out_records.c.record_id)
+    .where(
+        out_records.c.valid_until <= sa.bindparam("now"),
+        out_records.c.stream == sa.bindparam("stream"),
+        one_of(out_records.c.op, "assert", "amend"),
+    )
+    .order_by(out_records.c.valid_until)
+    .limit(sa.bindparam("n", type_=sa.Integer))
+)
+_OUT_BATCH = sa.select(out_batches).where(
+    out_batches.c.stream == sa.bindparam("stream"),
+    out_batches.c.epoch == sa.bindparam("of_epoch"),
+    out_batches.c.seq == sa.bindparam("of_seq"),
+)
+_OUT_WAITING = (
+    sa.select(out_batches)
+    .where(out_batches.c.stream == sa.bindparam("stream"), one_of(out_batches.c.state, "sealed", "published", "waiting"))
+    .order_by(out_batches.c.epoch, out_batches.c.seq)
+)
+_OUT_ACKED_WITH = (
+    sa.select(out_batches)
+    .where(out_batches.c.stream == sa.bindparam("stream"), out_batches.c.state == "acked", out_batches.c.code == sa.bindparam("code"))
+    .order_by(out_batches.c.epoch, out_batches.c.seq)
+)
+_OUT_PARTS = (
+    sa.select(out_parts)
+    .where(
+        out_parts.c.stream == sa.bindparam("stream"),
+        out_parts.c.epoch == sa.bindparam("of_epoch"),
+        out_parts.c.seq == sa.bindparam("of_seq"),
+    )
+    .order_by(out_parts.c.name)
+)
+_OUT_PART = sa.select(out_parts).where(
+    out_parts.c.stream == sa.bindparam("stream"), out_parts.c.epoch == sa.bindparam("of_epoch"), out_parts.c.name == sa.bindparam("name")
+)
+_OUT_LEAVES = (
+    sa.select(out_leaves.c.idx, out_leaves.c.leaf, out_leaves.c.record_id)
+    .where(out_leaves.c.stream == sa.bindparam("stream"), out_leaves.c.epoch == sa.bindparam("of_epoch"))
+    .order_by(out_leaves.c.idx)
+)
+_OUT_RECEIPT = sa.select(out_receipts).where(out_receipts.c.stream == sa.bindparam("stream"), out_receipts.c.no == sa.bindparam("of_no"))
+_OVERDUE = (
+    sa.select(out_records.c.stream, sa.func.count().label("lines"), sa.func.min(out_batches.c.published_at).label("since"))
+    .join(
+        out_batches,
+        sa.and_(
+            out_batches.c.stream == out_records.c.stream, out_batches.c.epoch == out_records.c.epoch, out_batches.c.seq == out_records.c.seq
+        ),
+    )
+    .where(
+        one_of(out_records.c.op, *sorted(terms.WITHDRAWALS)),
+        out_records.c.acked_at.is_(None),
+        out_batches.c.published_at < sa.bindparam("before"),
+        out_records.c.stream == sa.bindparam("stream"),
+    )
+    .group_by(out_records.c.stream)
+)
+
+
+_OLD_PARTS = (
+    sa.select(out_parts.c.name)
+    .join(
+        out_batches,
+        sa.and_(out_batches.c.stream == out_parts.c.stream, out_batches.c.epoch == out_parts.c.epoch, out_batches.c.seq == out_parts.c.seq),
+    )
+    .where(out_parts.c.stream == sa.bindparam("stream"), out_batches.c.state == "acked", out_batches.c.created < sa.bindparam("before"))
+    .limit(1)
+)
+
+
+def _out_stream(row: Row, suite: Suite) -> OutStream:
+    return OutStream(
+        head=Head(
+            stream=row.stream,
+            epoch=row.epoch,
+            seq=row.seq,
+            tree=CompactRange.load(suite, row.size, row.range),
+            manifest_digest=row.manifest_digest,
+        ),
+        cursor=row.cursor,
+        plan=row.plan,
+        acked_seq=row.acked_seq,
+        stopped=row.stopped,
+    )
+
+
+async def out_stream(source: Source, stream: str, suite: Suite = SHA256) -> OutStream | None:
+    """Head, cursor and acknowledged number of one of our streams, in its latest epoch."""
+    row = await source.one(_OUT_STREAM, {"stream": stream})
+    return _out_stream(row, suite) if row is not None else None
+
+
+async def out_streams_all(source: Source) -> list[Row]:
+    """Every stream that we have ever sealed."""
+    return await source.all(_OUT_STREAMS)
+
+
+class SentRecord(Struct, frozen=True, gc=False, kw_only=True):
+    """What a partner was last told of a record."""
+
+    record_id: str
+    v: int
+    op: str
+    view_digest: bytes
+    refused: str | None
+    epoch: int
+    seq: int
+    idx: int
+    """Its leaf in the stream's tree."""
+
+
+async def sent_records(source: Source, stream: str, record_ids: Collection[str]) -> dict[str, SentRecord]:
+    """What this stream last said of these records."""
+    if not record_ids:
+        return {}
+    rows = await source.all(_OUT_RECORDS, {"stream": stream, "wanted": list(record_ids)})
+    return {
+        row.record_id: SentRecord(
+            record_id=row.record_id,
+            v=row.v,
+            op=row.op,
+            view_digest=row.view_digest,
+            refused=row.refused,
+            epoch=row.epoch,
+            idx=row.idx,
+            seq=row.seq,
+        )
+        for row in rows
+    }
+
+
+async def sent_due(source: Source, stream: str, now: datetime, limit: int) -> list[str]:
+    """Records in force at the partner whose view time alone may have ended."""
+    return [row.record_id for row in await source.all(_OUT_DUE, {"stream": stream, "now": stamp(now), "n": limit})]
+
+
+class SentLine(Struct, frozen=True, gc=False, kw_only=True):
+    """What one sealed line says, for the ledger."""
+
+    record_id: str
+    v: int
+    op: str
+    idx: int
+    leaf: bytes
+    view_digest: bytes
+    seed: bytes | None
+    valid_until: datetime | None = None
+
+
+_OUT_RECORD_COLUMNS = ("stream", "record_id", "v", "op", "idx", "epoch", "seq", "view_digest", "seed", "valid_until", "acked_at", "refused")
+
+
+async def commit_batch(
+    tx: Transaction, before: OutStream | None, sealed: Sealed, lines: Sequence[SentLine], *, cursor: int, plan: str, withdrawals: int
+) -> None:
+    """Write a sealed batch down: head, outbox row, parts, leaves, and what was said of each record.
+
+    Raises StoreError stream-moved when another process has sealed meanwhile: nothing of this batch may be used then.
+    """
+    stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
+    await move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
+    await tx.execute(
+        sa.insert(out_batches).values(
+            stream=stream,
+            epoch=epoch,
+            seq=seq,
+            manifest=sealed.document.body,
+            manifest_digest=sealed.digest,
+            note=sealed.document.note,
+            checkpoint=sealed.checkpoint,
+            state="sealed",
+            created=sealed.manifest.created,
+            attempts=0,
+            withdrawals=withdrawals,
+        )
+    )
+    if sealed.parts:
+        dek = await tx.vault.dek(tx, batch_parts.scope_of(stream), create=True)
+        await tx.insert(
+            out_parts,
+            ("stream", "epoch", "name", "seq", "digest", "data"),
+            [
+                (
+                    stream,
+                    epoch,
+                    part.name,
+                    seq,
+                    part.entry.digest,
+                    tx.vault.seal(dek, "out_parts", "data", f"{stream}/{part.name}", part.data),
+                )
+                for part in sealed.parts
+            ],
+        )
+    await tx.insert(
+        out_leaves,
+        ("stream", "epoch", "idx", "record_id", "leaf"),
+        [(stream, epoch, line.idx, line.record_id, line.leaf) for line in lines],
+    )
+    latest = {line.record_id: line for line in lines}
+    await _forget_records(tx, stream, list(latest))
+    await tx.insert(
+        out_records,
+        _OUT_RECORD_COLUMNS,
+        [
+            (
+                stream,
+                line.record_id,
+                line.v,
+                line.op,
+                line.idx,
+                epoch,
+                seq,
+                line.view_digest,
+                line.seed,
+                stamp(line.valid_until) if line.valid_until else None,
+                None,
+                None,
+            )
+            for line in latest.values()
+        ],
+    )
+
+
+async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -> None:
+    await tx.execute(
+        sa.delete(out_records).where(out_records.c.stream == sa.bindparam("of_stream"), among(out_records.c.record_id, "wanted")),
+        {"of_stream": stream, "wanted": record_ids},
+    )
+
+
+async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, cursor: int, plan: str) -> None:
+    """Put a stream's head and cursor, if it still stands where it stood.
+
+    Raises StoreError stream-moved when it does not.
+    """
+    present = await out_stream(tx, head.stream, head.tree.suite)
+    if _place(present) != _place(before):
+        raise StoreError("another process has moved this stream", code="stream-moved", place=head.stream, hint="read again from its cursor")
+    values = {
+        "seq": head.seq,
+        "size": head.tree.size,
+        "range": head.tree.dump(),
+        "manifest_digest": head.manifest_digest,
+        "cursor": cursor,
+        "plan": plan,
+    }
+    if before is None:
+        await tx.execute(sa.insert(out_streams).values(stream=head.stream, epoch=head.epoch, acked_seq=0, **values))
+        return
+    await tx.execute(sa.update(out_streams).where(out_streams.c.stream == head.stream, out_streams.c.epoch == head.epoch).values(**values))
+
+
+def _place(stream: OutStream | None) -> tuple[int, int, int, str] | None:
+    return None if stream is None else (stream.head.epoch, stream.head.seq, stream.cursor, stream.plan)
+
+
+class OutBatch(Struct, frozen=True, kw_only=True):
+    """One batch of the outbox, without its parts."""
+
+    stream: str
+    epoch: int
+    seq: int
+    document: SignedDocument
+    digest: str
+    checkpoint: str
+    state: str
+    created: datetime
+    published_at: datetime | None
+    attempts: int
+    next_attempt_at: datetime | None
+    code: str | None
+    withdrawals: int
+
+
+def _out_batch(row: Row) -> OutBatch:
+    return OutBatch(
+        stream=row.stream,
+        epoch=row.epoch,
+        seq=row.seq,
+        document=SignedDocument(row.manifest, row.note),
+        digest=row.manifest_digest,
+        checkpoint=row.checkpoint,
+        state=row.state,
+        created=moment(row.created),
+        published_at=moment(row.published_at) if row.published_at else None,
+        attempts=row.attempts,
+        next_attempt_at=moment(row.next_attempt_at) if row.next_attempt_at else None,
+        code=row.code,
+        withdrawals=row.withdrawals,
+    )
+
+
+async def waiting_batches(source: Source, stream: str) -> list[OutBatch]:
+    """Batches of a stream without an acknowledgement, in order."""
+    return [_out_batch(row) for row in await source.all(_OUT_WAITING, {"stream": stream})]
+
+
+async def acknowledged_with(source: Source, stream: str, code: str) -> list[OutBatch]:
+    """Batches that are acknowledged, and yet bear this code."""
+    return [_out_batch(row) for row in await source.all(_OUT_ACKED_WITH, {"stream": stream, "code": code})]
+
+
+async def put_off(tx: Transaction, batch: OutBatch, *, next_attempt_at: datetime | None) -> None:
+    """Look at an acknowledged batch again at some time, or (None) not any more."""
+    values: dict[str, object] = (
+        {"next_attempt_at": stamp(next_attempt_at), "attempts": batch.attempts + 1}
+        if next_attempt_at
+        else {
+            "next_attempt_at": None,
+            "code": None,
+        }
+    )
+    await tx.execute(_update_batch(batch).values(**values))
+
+
+async def out_batch(source: Source, stream: str, epoch: int, seq: int) -> OutBatch | None:
+    """One batch of the outbox."""
+    row = await source.one(_OUT_BATCH, {"stream": stream, "of_epoch": epoch, "of_seq": seq})
+    return _out_batch(row) if row is not None else None
+
+
+async def out_parts_of(source: Source, stream: str, epoch: int, seq: int) -> list[tuple[str, bytes]]:
+    """(name, bytes) of the parts of a batch that are still kept, in order."""
+    rows = await source.all(_OUT_PARTS, {"stream": stream, "of_epoch": epoch, "of_seq": seq})
+    return [(row.name, await batch_parts.open_part(source, "out_parts", stream, row)) for row in rows]
+
+
+async def out_part(source: Source, stream: str, epoch: int, name: str) -> bytes | None:
+    """One part of the outbox; None when it is not kept (any more)."""
+    row = await source.one(_OUT_PART, {"stream": stream, "of_epoch": epoch, "name": name})
+    return await batch_parts.open_part(source, "out_parts", stream, row) if row is not None else None
+
+
+async def out_leaf_hashes(source: Source, stream: str, epoch: int) -> list[bytes]:
+    """The leaf hashes of a stream, in order: for proofs and for checking the whole."""
+    return [row.leaf for row in await source.all(_OUT_LEAVES, {"stream": stream, "of_epoch": epoch})]
+
+
+async def begin_delivery(tx: Transaction, batch: OutBatch, *, next_attempt_at: datetime) -> bool:
+    """Say that bytes may have left from now on, and when the next attempt is due if this one never comes back.
+
+    False when another process has begun this attempt meanwhile: then it is that one's.
+    """
+    result = await tx.execute(
+        _update_batch(batch)
+        .where(out_batches.c.attempts == batch.attempts, out_batches.c.state != "acked")
+        .values(
+            state="published" if batch.state == "sealed" else batch.state,
+            published_at=stamp(batch.published_at or tx.now),
+            attempts=batch.attempts + 1,
+            next_attempt_at=stamp(next_attempt_at),
+        )
+    )
+    return bool(result.rowcount)
+
+
+async def end_delivery(
+    tx: Transaction, batch: OutBatch, *, state: str, code: str | None, receipt: bytes | None = None, next_attempt_at: datetime | None = None
+) -> None:
+    """Write down what an attempt came to. An acknowledged batch stays acknowledged."""
+    values: dict[str, object] = {"state": state, "code": code}
+    if receipt is not None:
+        values["receipt"] = receipt
+    if next_attempt_at is not None or state in ("acked", "nacked"):
+        values["next_attempt_at"] = stamp(next_attempt_at) if next_attempt_at else None
+    await tx.execute(_update_batch(batch).where(out_batches.c.state.not_in(("acked",))).values(**values))
+    if state == "acked":
+        await tx.execute(
+            sa.update(out_streams)
+            .where(out_streams.c.stream == batch.stream, out_streams.c.epoch == batch.epoch, out_streams.c.acked_seq < batch.seq)
+            .values(acked_seq=batch.seq)
+        )
+
+
+def _update_batch(batch: OutBatch) -> sa.Update:
+    return sa.update(out_batches).where(
+        out_batches.c.stream == batch.stream, out_batches.c.epoch == batch.epoch, out_batches.c.seq == batch.seq
+    )
+
+
+async def stop_stream(tx: Transaction, stream: str, epoch: int, code: str | None) -> None:
+    """Stop a stream (nothing is sealed or sent) until a person has looked; None lets it go on."""
+    await tx.execute(sa.update(out_streams).where(out_streams.c.stream == stream, out_streams.c.epoch == epoch).values(stopped=code))
+
+
+async def received_receipt(source: Source, stream: str, no: int) -> Row | None:
+    """A receipt that the partner gave us: digest, body, note, feedback."""
+    return await source.one(_OUT_RECEIPT, {"stream": stream, "of_no": no})
+
+
+async def put_received_receipt(
+    tx: Transaction, stream: str, no: int, digest: str, document: SignedDocument, feedback: bytes | None
+) -> None:
+    """Keep a believed receipt, or add the feedback to one that is held."""
+    if await received_receipt(tx, stream, no) is None:
+        await tx.execute(
+            sa.insert(out_receipts).values(
+                stream=stream, no=no, digest=digest, body=document.body, note=document.note, feedback=feedback, received_at=tx.now_text
+            )
+        )
+    elif feedback is not None:
+        await tx.execute(sa.update(out_receipts).where(out_receipts.c.stream == stream, out_receipts.c.no == no).values(feedback=feedback))
+
+
+async def mark_acknowledged(tx: Transaction, stream: str, acknowledged: Iterable[tuple[str, int]]) -> None:
+    """Withdrawals (record id, v) that the partner has carried out; their salts are not needed any more."""
+    rows = [{"of_stream": stream, "rid": rid, "of_v": v, "at": tx.now_text} for rid, v in acknowledged]
+    if rows:
+        await tx.execute(_ACKNOWLEDGE, rows)
+
+
+async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str, int, str]]) -> None:
+    """Versions (record id, v, code) that the partner did not take."""
+    rows = [{"of_stream": stream, "rid": rid, "of_v": v, "code": code} for rid, v, code in refused]
+    if rows:
+        await tx.execute(_REFUSE, rows)
+
+
+_ACKNOWLEDGE = (
+    sa.update(out_records)
+    .where(
+        out_records.c.stream == sa.bindparam("of_stream"),
+        out_records.c.record_id == sa.bindparam("rid"),
+        out_records.c.v == sa.bindparam("of_v"),
+    )
+    .values(acked_at=sa.bindparam("at"))
+)
+_REFUSE = (
+    sa.update(out_records)
+    .where(
+        out_records.c.stream == sa.bindparam("of_stream"),
+        out_records.c.record_id == sa.bindparam("rid"),
+        out_records.c.v == sa.bindparam("of_v"),
+    )
+    .values(refused=sa.bindparam("code"))
+)
+
+
+class Overdue(Struct, frozen=True, kw_only=True):
+    """Withdrawals that a partner has not acknowledged in time."""
+
+    stream: str
+    lines: int
+    since: datetime
+
+
+async def overdue(source: Source, stream: str, *, now: datetime, hours: int) -> Overdue | None:
+    """Withdrawals of a stream published longer ago than agreed and not acknowledged."""
+    row = await source.one(_OVERDUE, {"stream": stream, "before": stamp(now - timedelta(hours=hours))})
+    return Overdue(stream=row.stream, lines=row.lines, since=moment(row.since)) if row is not None else None
+
+
+async def has_old_parts(source: Source, stream: str, before: datetime) -> bool:
+    """Whether parts of batches acknowledged before a moment are still kept."""
+    return await source.one(_OLD_PARTS, {"stream": stream, "before": stamp(before)}) is not None
+
+
+async def purge_parts(tx: Transaction, stream: str, *, acked_before: datetime) -> int:
+    """Drop the parts of batches acknowledged long enough ago; how many."""
+    old = sa.select(out_batches.c.seq).where(
+        out_batches.c.stream == stream,
+        out_batches.c.state == "acked",
+        out_batches.c.created < stamp(acked_before),
+        out_batches.c.epoch == out_parts.c.epoch,
+    )
+    result = await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.seq.in_(old)))
+    return int(result.rowcount)
+
+
+async def purge_record(tx: Transaction, stream: str, record_id: str) -> int:
+    """Drop every acknowledged part that holds a line of an erased record, and its salts; how many parts."""
+    of_record = (
+        sa.select(out_leaves.c.idx).where(out_leaves.c.stream == stream, out_leaves.c.record_id == record_id).order_by(out_leaves.c.idx)
+    )
+    indexes = [row.idx for row in await tx.all(of_record)]
+    dropped = 0
+    batches = await tx.all(sa.select(out_batches).where(out_batches.c.stream == stream, out_batches.c.state.in_(("acked", "nacked"))))
+    for row in batches:
+        parts = msgspec.json.decode(row.manifest)["parts"]
+        names = [part["name"] for part in parts if any(part["from"] <= index < part["to"] for index in indexes)]
+        if names:
+            result = await tx.execute(
+                sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch == row.epoch, out_parts.c.name.in_(names))
+            )
+            dropped += int(result.rowcount)
+    await tx.execute(
+        sa.update(out_records)
+        .where(out_records.c.stream == stream, out_records.c.record_id == record_id)
+        .values(seed=None, view_digest=b"")
+    )
+    tx.shredded = True
+    return dropped
