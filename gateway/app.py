@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 
+import gateway.core.disclosure.redaction  # noqa: F401 - its patterns are compiled here, once for all workers, not at the first upload
 from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError

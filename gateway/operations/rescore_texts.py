@@ -8,7 +8,7 @@ under another redactor, is a change of its record. This story must not decide wh
 
 from typing import Final
 
-from gateway.core.disclosure.redaction import REDACTOR
+from gateway.core.disclosure.redactor import REDACTOR
 from gateway.core.disclosure.views import again_redacted
 from gateway.core.records.model import RecordId
 from gateway.services import Services

@@ -12,10 +12,8 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
-import valkey.asyncio as valkey
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from valkey.exceptions import ValkeyError
 
 from gateway.core.errors import Unavailable
 from gateway.store.store import Store, Transaction, stamp
@@ -129,6 +127,10 @@ class ValkeyReplay:
     since: datetime | None = None
 
     def __init__(self, url: str) -> None:
+        import valkey.asyncio as valkey  # only where the setting names it
+        from valkey.exceptions import ValkeyError
+
+        self._failed = (ValkeyError, OSError, TimeoutError)
         self._client = valkey.Valkey.from_url(url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S)
         self._script = self._client.register_script(SCRIPT)
 
@@ -138,7 +140,7 @@ class ValkeyReplay:
         life = [max(1, int((one.until - now).total_seconds() * 1000)) + 1000 for one in ids]
         try:
             return bool(await self._script(keys=keys, args=life))
-        except (ValkeyError, OSError, TimeoutError) as error:
+        except self._failed as error:
             raise Unavailable(place="replay_url") from error
 
     async def close(self) -> None:

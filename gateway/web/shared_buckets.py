@@ -9,9 +9,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-import valkey.asyncio as valkey
-from valkey.exceptions import ValkeyError
-
 from gateway.core.callers.buckets import Level, Quota
 
 PREFIX: Final = "chengxin:bucket:"
@@ -60,6 +57,10 @@ class SharedBuckets:
     """
 
     def __init__(self, url: str, *, days_ahead: int = 0) -> None:
+        import valkey.asyncio as valkey  # only where the setting names it
+        from valkey.exceptions import ValkeyError
+
+        self._failed = (ValkeyError, OSError, TimeoutError, ValueError, IndexError)
         self._ahead = days_ahead * 86_400
         self._client = valkey.Valkey.from_url(
             url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, decode_responses=True, retry_on_timeout=False
@@ -77,7 +78,7 @@ class SharedBuckets:
         try:
             said = await self._script(keys=keys, args=arguments)
             return bool(said[0]), tuple(float(left) for left in said[1:])
-        except (ValkeyError, OSError, TimeoutError, ValueError, IndexError) as error:
+        except self._failed as error:
             raise Unreachable(type(error).__name__) from None
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from gateway.core.disclosure.synthetic import CITY, SAMPLE_KEY, RecordFlag, noon
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import InvalidParameter, PolicyError, UnknownParameter
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind, Value
-from gateway.core.records.policy_file import PolicyFile, line_of
+from gateway.core.records.policy_file import PolicyFile
 
 ABSENT: Final = "ABSENT"
 FOLDER: Final = "tests/"
@@ -119,7 +119,7 @@ def read_cases(files: Mapping[str, bytes]) -> tuple[Case, ...]:
             used.add(path)
             if not (text.expect or text.refused):
                 raise file.error("a case that expects nothing", "cases", number, hint="give `expect`, `refused` or both")
-            cases.append(Case(file=name, line=line_of(file.text, ("cases", number)) or 1, text=text, fixture=fixtures[path]))
+            cases.append(Case(file=name, line=file.line("cases", number), text=text, fixture=fixtures[path]))
     for path in sorted(fixtures.keys() - used):
         raise PolicyError("no case uses this fixture", file=path, line=1, hint="take it out, or write a case for it")
     return tuple(cases)

@@ -25,7 +25,7 @@ from gateway.core.disclosure.plans import (
     Reasons,
     digest,
 )
-from gateway.core.disclosure.redaction import REDACTOR
+from gateway.core.disclosure.redactor import REDACTOR
 from gateway.core.disclosure.row_language import All, RowRule
 from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Redline, Rule

@@ -22,18 +22,11 @@ from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Plac
 from gateway.core.disclosure.hinted import hinted
 from gateway.core.disclosure.homes import dwellings
 from gateway.core.disclosure.named import named
+from gateway.core.disclosure.redactor import REDACTOR
 from gateway.core.disclosure.shapes import uscc_holds
 from gateway.core.disclosure.spelling import GAP, HIDDEN, LOOSE, copy_of, places_of, squeeze, squeezed
 from gateway.core.disclosure.told import told
 from gateway.core.records.model import Redaction
-
-REDACTOR: Final = "4"
-"""Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
-
-PERSONAL_TYPES: Final = frozenset(
-    {"person_name", "id_no", "uscc", "reg_no", "org_code", "mobile", "phone", "email", "plate", "account", "address"}
-)
-"""Types of fields whose values, where they are about a person, are looked for in the record's texts."""
 
 
 class Numbering:

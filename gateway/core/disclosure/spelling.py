@@ -6,7 +6,7 @@ digits, letters are capitals, Chinese numerals are digits. This room must not ju
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 HIDDEN: Final = (
@@ -34,6 +34,7 @@ _EXTRA: Final = {
 }
 
 
+@cache  # made when the first text is read: a twentieth of a second that most commands need not spend
 def _one_for_one() -> dict[int, str]:
     """Every character that reads like one ASCII letter, digit or sign, in whatever width, script or ring."""
     table: dict[int, str] = {}
@@ -52,16 +53,12 @@ def _one_for_one() -> dict[int, str]:
             table[code] = plain[0]
     for code in range(ord("a"), ord("z") + 1):
         table[code] = chr(code).upper()
-    return table | {ord(sign): plain for sign, plain in _EXTRA.items()}
-
-
-_WIDTH: Final = _one_for_one()
-_DIGITS: Final = _WIDTH | {ord(sign): digit for sign, digit in _NUMERALS.items()}
+    return table | {ord(sign): plain for sign, plain in (_EXTRA | _NUMERALS).items()}
 
 
 def copy_of(text: str) -> str:
     """The text in one alphabet, sign for sign."""
-    return text.translate(_DIGITS)
+    return text.translate(_one_for_one())
 
 
 LOOSE: Final = re.compile(f"[{HIDDEN}.·•‧∙・_~*|/-]")

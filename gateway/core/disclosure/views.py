@@ -23,7 +23,7 @@ from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, h
 from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.plans import OWN_FIELDS, PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
-from gateway.core.disclosure.redaction import PERSONAL_TYPES, REDACTOR, Numbering, redact
+from gateway.core.disclosure.redactor import PERSONAL_TYPES, REDACTOR
 from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
 from gateway.core.disclosure.seats import Seat, values_of
 from gateway.core.records.model import (
@@ -434,6 +434,8 @@ def texts_of(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset, case
     """The same of values that somebody has opened already."""
     if not any(described.text and raw.get(name) for name, described in dataset.fields.items()):
         return {}
+    from gateway.core.disclosure.redaction import Numbering, redact  # a hundred patterns, compiled when the first text is there
+
     told = _told(raw, kind, dataset)
     known = (*told.known, *(value for value in case if value not in told.own))
     numbering = Numbering()

@@ -36,49 +36,70 @@ def _dotted(text: str) -> tuple[str, ...]:
     return tuple(next(part for part in match if part) for match in _PART.findall(text) if any(match))
 
 
+class _Lines:
+    """On which line what stands in a file: the keys and headers, and what headers stand around, each by where it was first."""
+
+    __slots__ = ("_around", "_places")
+
+    def __init__(self, text: bytes) -> None:
+        self._places: dict[tuple[str | int, ...], int] = {}
+        self._around: dict[tuple[str | int, ...], int] = {}
+        here: tuple[str | int, ...] = ()
+        counts: dict[tuple[str, ...], int] = {}
+        for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
+            if table := _TABLE.match(line):
+                names = _dotted(table[2])
+                if table[1] == "[[":
+                    counts[names] = counts.get(names, -1) + 1
+                    here = (*names, counts[names])
+                else:
+                    here = names
+                place = here
+                for depth in range(1, len(here)):
+                    self._around.setdefault(here[:depth], number)
+            elif key := _KEY.match(line):
+                place = (*here, next(part for part in key.groups() if part))
+            else:
+                continue
+            self._places.setdefault(place, number)
+
+    def of(self, path: Sequence[str | int]) -> int | None:
+        wanted = tuple(path)
+        whole = [number for number in (self._places.get(wanted), self._around.get(wanted)) if number is not None]
+        if wanted and whole:
+            return min(whole)
+        return next((self._places[wanted[:depth]] for depth in range(len(wanted) - 1, 0, -1) if wanted[:depth] in self._places), None)
+
+
 def line_of(text: bytes, path: Sequence[str | int]) -> int | None:
     """The line on which the value at a path begins, or the nearest thing around it; None when nothing of it is found.
 
     `("rules", 2, "class")` is the key `class` of the third `[[rules]]`.
     """
-    best: tuple[int, int] | None = None
-    here: tuple[str | int, ...] = ()
-    counts: dict[tuple[str, ...], int] = {}
-    wanted = tuple(path)
-    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
-        table = _TABLE.match(line)
-        if table:
-            names = _dotted(table[2])
-            if table[1] == "[[":
-                counts[names] = counts.get(names, -1) + 1
-                here = (*names, counts[names])
-            else:
-                here = names
-            place = here
-        elif key := _KEY.match(line):
-            place = (*here, next(part for part in key.groups() if part))
-        else:
-            continue
-        depth = min(len(place), len(wanted))
-        if depth and wanted[:depth] == place[:depth] and (best is None or depth > best[0]) and (len(place) <= len(wanted) or table):
-            best = depth, number
-    return best[1] if best else None
+    return _Lines(text).of(path)
 
 
 class PolicyFile:
     """One TOML file of the folder: its values, and the errors that say where something in it stands."""
 
-    __slots__ = ("name", "text", "values")
+    __slots__ = ("_lines", "name", "text", "values")
 
     def __init__(self, name: str, text: bytes) -> None:
         self.name = name
         self.text = text
         self.values: dict[str, Any] = _parse(name, text)
+        self._lines: _Lines | None = None
+
+    def line(self, *path: str | int) -> int:
+        """The line on which the value at a path begins, or the nearest thing around it; the first when nothing of it is found."""
+        if self._lines is None:  # a file of cases asks some hundred times, most files never
+            self._lines = _Lines(self.text)
+        return self._lines.of(path) or 1
 
     def error(self, detail: str, *path: str | int, code: str = "policy-parse", field: str | None = None, rule: str | None = None,
               hint: str | None = None) -> PolicyError:
         """An error about the value at a path."""
-        return PolicyError(detail, code=code, file=self.name, line=line_of(self.text, path) or 1, field=field, rule=rule,
+        return PolicyError(detail, code=code, file=self.name, line=self.line(*path), field=field, rule=rule,
                            hint=hint or "every key and its values stand in policies/README.md")
 
     def only(self, allowed: Iterable[str]) -> None:
