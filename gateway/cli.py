@@ -9,6 +9,7 @@ import copy
 import getpass
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich_click as click
@@ -107,16 +108,21 @@ for _command in lifecycle.COMMANDS:
     policies.policy.add_command(_command)
 
 
-def main() -> None:
-    """Run the command; every error becomes one line and a status."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chengxin … | head` ends quietly
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, the process's own when none is given; every error becomes one line. Its status."""
     try:
-        status = cli(standalone_mode=False)  # the status of `--help` and its like; None after a command
+        status = cli(arguments, standalone_mode=False)  # the status of `--help` and its like; None after a command
     except click.ClickException as error:
         error.show()
-        raise SystemExit(error.exit_code) from None
+        return int(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        raise SystemExit(130) from None
+        return 130
     except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a line without data
-        raise SystemExit(tell_error(error)) from None
-    raise SystemExit(status or 0)
+        return tell_error(error)
+    return int(status or 0)
+
+
+def main() -> None:
+    """The command as a process."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chengxin … | head` ends quietly
+    raise SystemExit(run())

@@ -1,13 +1,13 @@
-"""The command as real processes: exit codes, one line an error, JSON, test mode, and a server that starts, refuses and stops."""
+"""The command from outside: exit codes, one line an error, JSON, test mode, and a server that starts, refuses and stops."""
 
 import json
-import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,9 +17,8 @@ from gateway.operations.manage_agreements import Side, filled
 from gateway.operations.set_up import shipped_policies
 from gateway.sample.files import SampleFile
 from gateway.sample.generate import write_sample
+from tests.commands import chengxin, environment, process
 from tests.house import write_settings
-
-Done = subprocess.CompletedProcess[str]
 
 
 def free_port() -> int:
@@ -29,27 +28,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Ours without any setting, so that a test sees what it gives."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")} | {"COLUMNS": "200"} | more
-
-
-def chengxin(folder: Path, *arguments: str, **more: str) -> Done:
-    """Run the command in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=120
-    )
-
-
 @pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gateway's folder after `chengxin init`; shared by the tests of this file, each of which uses other rows."""
-    folder = tmp_path_factory.mktemp("city")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gateway's folder after `chengxin init`; copied, never used."""
+    folder = tmp_path_factory.mktemp("made")
     write_settings(folder)
-    done = chengxin(folder, "init", "--json")
+    done = process(folder, "init", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["policy"]["first"] is True
     return folder
+
+
+@pytest.fixture(scope="module")
+def city(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gateway's folder, shared by the tests of this file, each of which uses other rows."""
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("city") / "city"))
+
+
+@pytest.fixture(scope="module")
+def served(city: Path) -> Iterator[httpx.Client]:
+    """One server of the city for the tests that only ask it."""
+    with Serving(city) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +72,8 @@ def test_init_may_be_repeated(city: Path) -> None:
 
 
 def test_without_settings_it_says_how_to_give_them(tmp_path: Path) -> None:
-    """No file and no variables: one coded line with what to do."""
-    done = chengxin(tmp_path, "key", "list")
+    """No file and no variables: one coded line with what to do, and status 1 of the process."""
+    done = process(tmp_path, "key", "list")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: settings-invalid at --settings:")
     assert "chengxin.toml" in done.stderr
@@ -91,12 +91,20 @@ def test_without_settings_it_says_how_to_give_them(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_stop_the_start(tmp_path: Path, line: str, place: str) -> None:
-    """An unknown key, a bad value, broken TOML and demo off loopback are named before anything starts."""
+    """An unknown key, a bad value, broken TOML and demo off loopback are named before anything is made."""
     write_settings(tmp_path, more=line)
-    done = chengxin(tmp_path, "serve")
+    done = chengxin(tmp_path, "init")
     assert done.returncode == 1
     assert done.stderr.startswith("error: settings-invalid")
     assert place in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_server_with_wrong_settings_does_not_start(tmp_path: Path) -> None:
+    """`serve` as a process ends with status 1 and names the key."""
+    write_settings(tmp_path, more="porrt = 1")
+    done = process(tmp_path, "serve")
+    assert (done.returncode, done.stderr.startswith("error: settings-invalid"), "porrt" in done.stderr) == (1, True, True)
 
 
 @pytest.mark.parametrize("variable", ["CHENGXIN_NOW", "CHENGXIN_SEED"])
@@ -140,6 +148,12 @@ def test_wrong_usage_is_exit_two(city: Path, arguments: tuple[str, ...]) -> None
     assert "Error" in done.stderr
 
 
+def test_a_process_tells_wrong_usage_by_its_status(tmp_path: Path) -> None:
+    """The status of the process is 2, and nothing is said on stdout."""
+    done = process(tmp_path, "withdraw", "rec_x", "--reason", "because")
+    assert (done.returncode, done.stdout, "Error" in done.stderr) == (2, "", True)
+
+
 def test_ingest_tells_rejected_rows_by_exit_three(city: Path, files: list[SampleFile]) -> None:
     """Rows are rejected alone, the receipt names line, code and column, and the same file again gives the same receipt."""
     file = of(files, "registrations")
@@ -154,7 +168,7 @@ def test_ingest_tells_rejected_rows_by_exit_three(city: Path, files: list[Sample
         "--officer",
         "测试员甲",
     )
-    first = chengxin(city, *arguments, "--receipt", "receipt.json", "--json")
+    first = process(city, *arguments, "--receipt", "receipt.json", "--json")
     assert first.returncode == 3, first.stderr
     receipt = json.loads(first.stdout)
     assert receipt == json.loads((city / "receipt.json").read_text(encoding="utf-8"))
@@ -197,24 +211,23 @@ def test_a_refused_file_is_exit_one(city: Path, dataset: str, name: str, data: b
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_cases_by_command(city: Path, files: list[SampleFile]) -> None:
+def test_cases_by_command(city: Path, served: httpx.Client, files: list[SampleFile]) -> None:
     """Objection, repair and withdrawal by command, and a coded error for what cannot be."""
     file = of(files, "administrative-penalties")
     chengxin(
         city, "ingest", file.dataset, str(file.path), "--encoding", file.encoding, "--authority", str(file.authority), "--officer", "x"
     )
-    with socket_server(city) as client:
-        listed = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"]
-        one, two = listed[0]["id"], listed[1]["id"]
-        assert chengxin(city, "dispute", "open", one).returncode == 0
-        assert marks(client, one) == ["objection_in_progress"]
-        assert chengxin(city, "dispute", "close", one).returncode == 0
-        assert marks(client, one) == []
-        done = chengxin(city, "repair", one, "--json")
-        assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "repaired")
-        assert client.get(f"/v1/records/{one}").status_code == 404
-        assert chengxin(city, "withdraw", two, "--reason", "revoked").returncode == 0
-        assert client.get(f"/v1/records/{two}").status_code == 404
+    listed = served.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"]
+    one, two = listed[0]["id"], listed[1]["id"]
+    assert chengxin(city, "dispute", "open", one).returncode == 0
+    assert marks(served, one) == ["objection_in_progress"]
+    assert chengxin(city, "dispute", "close", one).returncode == 0
+    assert marks(served, one) == []
+    done = chengxin(city, "repair", one, "--json")
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "repaired")
+    assert served.get(f"/v1/records/{one}").status_code == 404
+    assert chengxin(city, "withdraw", two, "--reason", "revoked").returncode == 0
+    assert served.get(f"/v1/records/{two}").status_code == 404
     again = chengxin(city, "repair", one)
     assert again.returncode == 1
     assert again.stderr.startswith(f"error: record-state at {one}:")
@@ -223,11 +236,6 @@ def test_cases_by_command(city: Path, files: list[SampleFile]) -> None:
 def marks(client: httpx.Client, record_id: str) -> list[str]:
     """The marks of a record as the public gets it."""
     return [mark["code"] for mark in client.get(f"/v1/records/{record_id}").json()["marks"]]
-
-
-def socket_server(folder: Path) -> "Serving":
-    """The server of this folder, on a free port."""
-    return Serving(folder)
 
 
 class Serving:
@@ -267,9 +275,9 @@ class Serving:
             self.process.kill()
 
 
-def test_serve_answers_and_stops(city: Path) -> None:
+def test_serve_answers_and_stops(made: Path, tmp_path: Path) -> None:
     """It answers, logs nothing that was asked, and a TERM ends it in order with status 0."""
-    serving = Serving(city)
+    serving = Serving(Path(shutil.copytree(made, tmp_path / "city")))
     with serving as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/v1/subjects", params={"q": "一家没有的公司"}).status_code == 200
@@ -283,7 +291,7 @@ def test_serve_on_a_used_port_says_so(city: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = chengxin(city, "serve", CHENGXIN_PORT=str(taken.getsockname()[1]))
+        done = process(city, "serve", CHENGXIN_PORT=str(taken.getsockname()[1]))
     assert done.returncode == 1
     assert "error: port-in-use at 127.0.0.1:" in done.stderr
 
@@ -297,12 +305,11 @@ def test_serve_on_a_used_port_says_so(city: Path) -> None:
         (lambda data: (data / "gateway.db").write_bytes(b"no database" * 1000), "store-"),
     ],
 )
-def test_serve_refuses_damaged_data(tmp_path: Path, damage: object, code: str) -> None:
+def test_serve_refuses_damaged_data(made: Path, tmp_path: Path, damage: object, code: str) -> None:
     """Keys that others can read, a missing or broken database: the program refuses to start and says how to mend it."""
-    write_settings(tmp_path)
-    assert chengxin(tmp_path, "init").returncode == 0
-    damage(tmp_path / "data")  # type: ignore[operator]  # a row of the table above
-    done = chengxin(tmp_path, "serve")
+    folder = Path(shutil.copytree(made, tmp_path / "city"))
+    damage(folder / "data")  # type: ignore[operator]  # a row of the table above
+    done = process(folder, "serve")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {code}")
     assert len(done.stderr.splitlines()) == 1
@@ -318,7 +325,7 @@ def test_policy_commands(city: Path, tmp_path: Path) -> None:
     assert broken.returncode == 1
     report = json.loads(broken.stdout)
     assert (report["ok"], report["errors"][0]["code"]) == (False, "policy-parse")
-    assert chengxin(tmp_path, "policy", "check", str(tmp_path)).stderr.startswith("error: policy-parse")
+    assert process(tmp_path, "policy", "check", str(tmp_path)).stderr.startswith("error: policy-parse")
     told = chengxin(
         city,
         "policy",
@@ -369,7 +376,7 @@ def test_policy_tools(city: Path, tmp_path: Path) -> None:
     assert set(report) == {"ok", "digest", "cases", "failed", "coverage"}
 
 
-def test_a_token_opens_the_departments_view(city: Path, files: list[SampleFile]) -> None:
+def test_a_token_opens_the_departments_view(city: Path, served: httpx.Client, files: list[SampleFile]) -> None:
     """With the token a department sees what the public does not; without it, or with a wrong one, it does not."""
     file = of(files, "administrative-penalties")
     chengxin(
@@ -380,26 +387,24 @@ def test_a_token_opens_the_departments_view(city: Path, files: list[SampleFile])
             city, "key", "issue-token", "--app", "try", "--org", "11220500XXT0001181", "--purpose", "dept.supervision", "--json"
         ).stdout
     )
-    with Serving(city) as client:
-        record = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"][-1]
-        path = f"/v1/records/{record['id']}"
-        fuller = client.get(path, headers={"Authorization": f"Bearer {issued['token']}", "Case-Ref": "test-1"})
-        assert fuller.status_code == 200
-        assert set(record["fields"]) < set(fuller.json()["fields"])
-        assert client.get(path, headers={"Authorization": "Bearer cxt_" + "a" * 43}).status_code == 401
+    record = served.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"][-1]
+    path = f"/v1/records/{record['id']}"
+    fuller = served.get(path, headers={"Authorization": f"Bearer {issued['token']}", "Case-Ref": "test-1"})
+    assert fuller.status_code == 200
+    assert set(record["fields"]) < set(fuller.json()["fields"])
+    assert served.get(path, headers={"Authorization": "Bearer cxt_" + "a" * 43}).status_code == 401
 
 
-def test_openapi_is_what_the_server_gives(city: Path) -> None:
+def test_openapi_is_what_the_server_gives(city: Path, served: httpx.Client) -> None:
     """The printed document is the served one, but for the fields that the public's plans show."""
     done = subprocess.run([sys.executable, "-m", "gateway", "openapi"], cwd=city, env=environment(), capture_output=True, check=True)
     printed = json.loads(done.stdout)
-    with Serving(city) as client:
-        served = client.get("/openapi.json").json()
-    shapes = {name: shape for name, shape in served["components"]["schemas"].items() if not name.startswith("Fields.")}
-    assert len(shapes) < len(served["components"]["schemas"])
+    given = served.get("/openapi.json").json()
+    shapes = {name: shape for name, shape in given["components"]["schemas"].items() if not name.startswith("Fields.")}
+    assert len(shapes) < len(given["components"]["schemas"])
     for name in ("Record", "Listing"):
         shapes[name]["properties"]["fields"] = printed["components"]["schemas"][name]["properties"]["fields"]
-    assert served | {"components": served["components"] | {"schemas": shapes}} == printed
+    assert given | {"components": given["components"] | {"schemas": shapes}} == printed
 
 
 def test_a_closed_pipe_is_no_fault(city: Path) -> None:
@@ -411,8 +416,20 @@ def test_a_closed_pipe_is_no_fault(city: Path) -> None:
 
 def test_help_is_quick_and_says_everything() -> None:
     """`--help` works anywhere and loads neither store nor web."""
-    code = "import sys, gateway.cli; print([m for m in ('sqlalchemy', 'litestar', 'granian') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert loaded("gateway.cli", "sqlalchemy", "litestar", "granian") == "[]"
+
+
+def test_the_house_opens_without_what_few_need() -> None:
+    """What a command of the office imports brings no web, no file formats, no Valkey and no patterns of the redactor."""
+    few = ("litestar", "granian", "pyarrow", "openpyxl", "xlsxwriter", "rdflib", "valkey", "gateway.core.disclosure.redaction")
+    assert loaded("gateway.services", *few) == "[]"
+    assert loaded("gateway.app", "gateway.core.disclosure.redaction") == "['gateway.core.disclosure.redaction']", "a server has it at once"
+
+
+def loaded(what: str, *modules: str) -> str:
+    """Which of some modules are there when one was imported."""
+    code = f"import sys, {what}; print([name for name in {modules!r} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -420,7 +437,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two gateways without anything in them."""
     folders = tmp_path_factory.mktemp("tonghua"), tmp_path_factory.mktemp("baishan")
     for folder, party in zip(folders, ("credit.tonghua.example", "credit.baishan.example"), strict=True):
-        write_settings(folder, party=party)
+        write_settings(folder, party=party)  # keys of their own, so nothing is copied
         assert chengxin(folder, "init").returncode == 0
     return folders
 
@@ -459,7 +476,7 @@ def test_an_agreement_by_command(pair: tuple[Path, Path]) -> None:
     assert (differs.returncode, differs.stderr.split()[1]) == (1, "SCOPE_DIGEST:")
     assert not (theirs / "no.json").exists()
     assert chengxin(theirs, "agreement", "countersign", "agreement.toml", offered, "--out", "signed.json").returncode == 0
-    assert chengxin(ours, "agreement", "take", str(theirs / "signed.json")).returncode == 0
+    assert process(ours, "agreement", "take", str(theirs / "signed.json")).returncode == 0
     for folder, other in (pair, pair[::-1]):
         assert chengxin(folder, "exchange", "keys", "--out", "keys.json").returncode == 0
         assert chengxin(other, "exchange", "take-keys", str(folder / "keys.json")).returncode == 0
@@ -486,6 +503,6 @@ def test_the_same_on_postgresql(tmp_path: Path, pg_database: str, files: list[Sa
     assert chengxin(tmp_path, *arguments, **where).returncode == 3
     with Serving(tmp_path, **where) as client:
         record = client.get("/v1/records", params={"dataset": "administrative-penalties"}).json()["items"][0]
-        assert chengxin(tmp_path, "repair", record["id"], **where).returncode == 0
+        assert process(tmp_path, "repair", record["id"], **where).returncode == 0
         assert client.get(f"/v1/records/{record['id']}").status_code == 404
     assert not (tmp_path / "data" / "gateway.db").exists()

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from gateway.sample.generate import showcase
-from tests.test_cli import environment, free_port
+from tests.commands import environment
+from tests.test_cli import free_port
 
 SUBJECTS = 60
 SEED = 7
