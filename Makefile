@@ -7,7 +7,7 @@ TESTS ?= tests
 XDIST ?= -n 2 --dist loadfile
 DEMO ?=
 
-.PHONY: run test soak check bench openapi clean lock compiled ftm
+.PHONY: run test soak check bench openapi release-openapi clean lock compiled ftm
 .DELETE_ON_ERROR:
 
 run: compiled                ## two cities exchanging, on 127.0.0.1:8000 and :8001
@@ -28,6 +28,10 @@ bench: compiled              ## ratios to limits measured in the same run
 
 openapi: .venv/.ready        ## renew the golden document
 	$(BIN)/chengxin openapi > openapi/gateway.json.new && mv openapi/gateway.json.new openapi/gateway.json
+
+release-openapi: openapi     ## part of a release: from now on the API document may only grow (tests/web/test_compatible.py)
+	@grep -q "^## $$($(BIN)/python -c 'import gateway; print(gateway.__version__)') (20" CHANGELOG.md || { echo "CHANGELOG.md: the version has no date yet, so it is no release"; exit 1; }
+	cp openapi/gateway.json openapi/released.json
 
 ftm:                         ## followthemoney in an environment of its own, for one test; needs Debian's libicu-dev
 	python3 -m venv .ftm && .ftm/bin/pip install -q followthemoney

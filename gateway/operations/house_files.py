@@ -1,6 +1,8 @@
 """The files that every house on the web keeps: security.txt (RFC 9116), robots.txt, sitemap.xml (api.md §7.19).
 
-Rules: a sitemap names datasets, lists and policies, never a subject, a record or a listing; robots are kept away from whatever names one.
+Rules: a sitemap names datasets, lists and policies, never a subject, a record or a listing; robots are kept away from bulk answers that
+name one. Pages of subjects and receipts may be fetched: they say `noindex` themselves, which a robot that must not fetch them never reads,
+so that their bare addresses would be listed for ever.
 This story must not read a record.
 """
 
@@ -30,8 +32,6 @@ Allow: /v1/lists
 Allow: /v1/policies
 Allow: /catalog.
 Disallow: /v1/
-Disallow: /subjects/
-Disallow: /verify/
 """
 
 
@@ -59,7 +59,7 @@ def _expires(today: date) -> date:
 
 
 async def robots_txt(services: Services) -> Answer:
-    """Where robots may go: not where anybody is named, for search engines do not honour publication periods."""
+    """Where robots may go: not through the API, whose answers name somebody; pages that do say themselves that they must not be kept."""
     return _bare(services, f"{_ROBOTS}\nSitemap: {_origin(services)}/sitemap.xml\n")
 
 

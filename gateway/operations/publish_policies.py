@@ -6,10 +6,12 @@ and remembered. This story must not read a record, a grant or a name of an admin
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ import msgspec
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.audiences import MatrixRow
 from gateway.core.disclosure.plans import Policies
-from gateway.core.disclosure.policy import compile_policies
+from gateway.core.disclosure.policy import compile_policies, files_digest
 from gateway.core.disclosure.published import Change, public_names, published_changes, published_matrix
 from gateway.core.disclosure.tiers import TIERS
 from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, PolicyError
@@ -183,11 +185,44 @@ async def _version(scene: Scene, text: str) -> Policies:
     if number not in known:
         raise NotFound
     files = await policy_rows.files_of(reads, number)
-    day, k = legal_day(scene.now), scene.services.settings.residual_k
+    held = _Held(files, number, legal_day(scene.now), scene.services.settings.residual_k)
+    found = await asyncio.to_thread(_read, held)
+    if found is None:
+        raise NotFound
+    return found
+
+
+class _Held:
+    """A version that is kept; the same as another when its number and its files are."""
+
+    def __init__(self, files: Mapping[str, bytes], number: int, day: date, residual_k: int) -> None:
+        self.files, self.number, self.day, self.residual_k = files, number, day, residual_k
+        self._key = (files_digest(files), number, residual_k)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other._key == self._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+KEPT = 24
+"""Compiled versions that a process remembers, beside those that approving and activating ask for."""
+_READING = Lock()
+
+
+def _read(held: _Held) -> Policies | None:
+    """The plans of a version, compiled once however many ask at the same time; None when this program cannot read it any more."""
+    with _READING:
+        return _compiled(held)
+
+
+@lru_cache(maxsize=KEPT)
+def _compiled(held: _Held) -> Policies | None:
     try:
-        return await asyncio.to_thread(compile_policies, files, version=number, today=day, in_force=True, residual_k=k)
+        return compile_policies(held.files, version=held.number, today=held.day, in_force=True, residual_k=held.residual_k)
     except PolicyError:
-        raise NotFound from None
+        return None
 
 
 _DIGITS = 9

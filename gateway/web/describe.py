@@ -96,8 +96,14 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     """When it will go, and where to go instead."""
     fields: Mapping[str, Schema] = MappingProxyType({})
     """Of a form whose refusals are problems: its schema by media type."""
+    sends: Any = None
+    """What a body that is no form of files may look like; of a file, its text."""
+    sends_text: str = ""
+    """What is sent, in one phrase."""
     example: Any
     """The answer to the example parameters, shortened."""
+    examples: Mapping[str, Any] = MappingProxyType({})
+    """The same answer in other media types."""
 
     @cached_property
     def query_names(self) -> frozenset[str]:

@@ -22,6 +22,7 @@ IDEMPOTENCY_KEY: Final = Parameter(
     where="header",
     text="幂等键，1 至 64 个可见 ASCII 字符，保存 24 小时；须有凭证。Repeats of a request get its first answer; needs a credential.",
     schema={"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[!-~]{1,64}$"},
+    example="2026-11-04-suppliers-1",
 )
 ONCE_PROBLEMS: Final = ("invalid-parameter", "idempotency-mismatch", "idempotency-in-progress")
 """What a path with this field may answer beside its own."""

@@ -12,6 +12,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 
 from gateway import __version__
+from gateway.core.publication.flat import cell, flatten
 from gateway.web.describe import Described, Parameter, Schema
 from gateway.web.negotiation import CSV, JSON, MSGPACK, NDJSON, PARQUET, PROBLEM, XLSX
 from gateway.web.problems import KINDS, Problem, ProblemKind
@@ -25,11 +26,13 @@ COMMON_PROBLEMS: Final = (
     "not-found",
     "not-acceptable",
     "uri-too-long",
+    "quota-exceeded",
     "headers-too-large",
     "internal",
     "unavailable",
     "no-active-policy",
     "policy-expired",
+    "overloaded",
 )
 """What every described path may answer."""
 
@@ -51,6 +54,8 @@ _OAUTH_ERROR: Final[Mapping[str, Any]] = {
     },
 }
 _SPARSE: Final = "SparseRow"
+_FORM: Final = "application/x-www-form-urlencoded"
+_MULTIPART: Final = "multipart/form-data"
 _CSV_WORDS: Final = (
     "RFC 4180, UTF-8, CRLF, one header line; an empty cell is null. A reader that guesses types takes codes for numbers: "
     "with pandas, read_csv(url, dtype=str, keep_default_na=False, na_values=['']) keeps every value as it is; Parquet has types."
@@ -68,7 +73,13 @@ _HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     "Dataset-Version": ("数据版本", "Commit time and change sequence that the answer shows"),
     "Request-Id": ("请求编号", "To be named in questions about this answer"),
     "Link": ("链接", "next, prev, first, canonical (RFC 8288)"),
+    "RateLimit-Policy": ("限流规则", 'Quotas and their windows in seconds: "burst";q=60;w=60, "day";q=5000;w=86400'),
+    "RateLimit": ("限流余量", 'What is left, and in how many seconds it is whole again: "burst";r=41;t=23, "day";r=4822;t=40210'),
+    "Request-Cost": ("本次费用", "What the request has cost of the quotas"),
+    "Retry-After": ("多久后再试", "Seconds until one whole request is possible again"),
 }
+_OF_ANSWERS: Final = tuple(name for name in _HEADERS if name != "Retry-After")
+_OF_FORMS: Final = ("Request-Id", "RateLimit-Policy", "RateLimit", "Request-Cost")
 
 
 def _operations(handlers: Iterable[HTTPRouteHandler]) -> list[tuple[str, Described]]:
@@ -93,28 +104,38 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "required": parameter.required or parameter.where == "path",
         "schema": dict(parameter.schema),
     }
-    if parameter.example is not None:
-        shown["example"] = parameter.example
+    example = _example(parameter)
+    if example is not None:
+        shown["example"] = example
     return shown
 
 
-def _file(media: Iterable[str]) -> dict[str, Any]:
-    return {"required": True, "content": {each: {"schema": {"type": "string", "format": "binary"}} for each in media}}
-
-
-def _form(schema: Schema) -> dict[str, Any]:
-    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": dict(schema)}}}
-
-
-def _fields(schemas: Mapping[str, Schema]) -> dict[str, Any]:
-    return {"required": True, "content": {media: {"schema": dict(schema)} for media, schema in schemas.items()}}
+def _example(parameter: Parameter) -> str | int | None:
+    """What may be sent, as a value of the parameter's schema: as it is told, else the default, else the first of a closed list."""
+    schema = parameter.schema
+    if parameter.example is None:
+        found: str | int | None = schema.get("default", next(iter(schema.get("enum", ())), None))
+        return found
+    kinds = {schema.get("type"), *(each.get("type") for each in schema.get("oneOf", ()))}
+    return int(parameter.example) if "integer" in kinds and parameter.example.isdecimal() else parameter.example
 
 
 def _request_body(described: Described) -> dict[str, Any]:
-    if described.body is None:
+    """What is sent: a JSON value, a form, or a file."""
+    schemas: Mapping[str, Schema] = described.fields
+    if described.files:
+        schemas = {media: {"type": "string", "format": "binary"} for media in described.files}
+    elif described.form is not None:
+        schemas = {_FORM: described.form}
+    elif described.body is not None:
+        schemas = {JSON: {"$ref": _REFERENCE.format(name=described.body.__name__)}}
+    if not schemas:
         return {}
-    schema = {"$ref": _REFERENCE.format(name=described.body.__name__)}
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+    content = {
+        media: {"schema": dict(schema), **({} if media in (*_BINARY, _MULTIPART) else {"example": described.sends})}
+        for media, schema in schemas.items()
+    }
+    return {"requestBody": {"description": described.sends_text, "required": True, "content": content}}
 
 
 def _line_schema(name: str, components: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +148,8 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
     for media in described.media:
         if described.gives is None:
             whole = media == JSON or media.endswith("+json")
-            content[media] = {"schema": {"type": "object"} if whole else {"type": "string"}, "example": described.example}
+            shown = described.examples.get(media, described.example)
+            content[media] = {"schema": {"type": "object"} if whole else {"type": "string"}, "example": shown}
         elif media == JSON:
             content[media] = {"schema": {"$ref": _REFERENCE.format(name=described.gives.__name__)}, "example": described.example}
         elif media == NDJSON:
@@ -137,19 +159,33 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
                     "description": "One item a line.",
                     "contentSchema": _line_schema(described.gives.__name__, components),
                     "contentMediaType": JSON,
-                }
+                },
+                "example": "".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in described.example["items"]),
             }
         elif media == CSV:
-            content[media] = {"schema": {"type": "string", "description": _CSV_WORDS}}
+            content[media] = {"schema": {"type": "string", "description": _CSV_WORDS}, "example": _table(described.example["items"])}
         elif media in _BINARY:
             content[media] = {"schema": {"type": "string", "format": "binary", "description": _BINARY[media]}}
         else:
-            content[media] = {"schema": {"type": "object"} if media.endswith("+json") else {"type": "string"}}
+            schema = {"type": "object"} if media.endswith("+json") else {"type": "string"}
+            content[media] = {"schema": schema, "example": described.examples[media]}
     return content
 
 
+def _table(items: Iterable[Mapping[str, Any]]) -> str:
+    """The items as CSV tells them."""
+    rows = [flatten(item) for item in items]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [columns, *([cell(row.get(name)) for name in columns] for row in rows)]
+    return "".join(",".join(each) + "\r\n" for each in lines)
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
 def _responses(described: Described, components: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
+    headers = _headers(*(_OF_ANSWERS if described.form is None else _OF_FORMS))
     responses: dict[str, Any] = {
         str(described.status): {"description": described.summary, "headers": headers, "content": _content(described, components)},
         "304": {"description": "与 If-None-Match 相同，没有正文"},
@@ -157,10 +193,11 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
     if described.moves:
         responses["307"] = {
             "description": "所指的内容在 Location",
-            "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+            "headers": {"Location": {"description": "现在的地址: where it is now", "schema": {"type": "string", "format": "uri"}}},
         }
     if described.form is not None:
-        responses = {"200": {"description": described.summary, "content": _content(described, components)}, "400": _OAUTH_ERROR}
+        answer = {"description": described.summary, "headers": headers, "content": _content(described, components)}
+        responses = {"200": answer, "400": _OAUTH_ERROR, "401": _OAUTH_ERROR}
     by_status: dict[int, list[str]] = {}
     for code in (*(FORM_PROBLEMS if described.form is not None else COMMON_PROBLEMS), *described.problems):
         by_status.setdefault(KINDS[code].status, []).append(code)
@@ -168,6 +205,7 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
         codes = list(dict.fromkeys(codes))
         responses[str(status)] = {
             "description": ", ".join(codes),
+            **({"headers": _headers("Retry-After")} if status in (429, 503) else {}),
             "content": {
                 PROBLEM: {
                     "schema": {"$ref": _REFERENCE.format(name="Problem")},
@@ -213,14 +251,13 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
             "summary": described.summary,
             "description": described.description,
             "parameters": [_parameter(parameter) for parameter in described.takes],
-            **({"requestBody": _file(described.files)} if described.files else {}),
-            **({"requestBody": _fields(described.fields)} if described.fields else {}),
-            **({} if described.form is None else {"requestBody": _form(described.form), "security": [{"assertion": []}]}),
+            **({} if described.form is None else {"security": [{"assertion": []}]}),
             **_request_body(described),
             "responses": _responses(described, components),
             **({"x-open-filters": True} if described.open_filters else {}),
             **({"deprecated": True} if described.deprecated is not None else {}),
         }
+    told = {code for _, described in operations for code in (*COMMON_PROBLEMS, *FORM_PROBLEMS, *described.problems)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -231,6 +268,7 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
                 "公共信用信息的公开查询、名单与变更接口。Public credit records of a city: subjects, records, lists and changes. "
                 "Without a credential everything is answered as for the public; errors are RFC 9457 problems."
             ),
+            "contact": {"name": "本市公共信用信息平台 The operator of this gateway", "url": "/.well-known/security.txt"},
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -240,7 +278,9 @@ def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
         "components": {
             "schemas": dict(sorted(components.items())),
             "headers": {name: {"description": f"{zh}: {en}", "schema": {"type": "string"}} for name, (zh, en) in _HEADERS.items()},
-            "examples": {code: {"value": _problem_example(kind)} for code, kind in KINDS.items()},
+            "examples": {
+                code: {"summary": kind.title["en"], "value": _problem_example(kind)} for code, kind in KINDS.items() if code in told
+            },
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -271,7 +311,8 @@ def specialised(base: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Any]
     components = dict(base["components"]["schemas"])
     names = {dataset: f"Fields.{dataset}" for dataset in schemas}
     for dataset, shape in schemas.items():
-        components[names[dataset]] = {key: value for key, value in shape.items() if not key.startswith("$")}
+        about = {"description": f"`fields` of a record of {dataset}, as your plans show them."}
+        components[names[dataset]] = about | {key: value for key, value in shape.items() if not key.startswith("$")}
     alternatives = [{"$ref": _REFERENCE.format(name=name)} for name in names.values()]
     for name in _ENVELOPES:
         if name in components and alternatives:

@@ -88,6 +88,17 @@ def flag(values: Mapping[str, str], name: str) -> bool:
     return text == "1"
 
 
+def bounded(values: Mapping[str, str], name: str, most: int) -> str | None:
+    """A text of at most so many characters, as it was sent.
+
+    Raises InvalidParameter for a longer one.
+    """
+    text = values.get(name)
+    if text is not None and len(text) > most:
+        raise InvalidParameter(errors=(ErrorItem("length", f"至多 {most} 个字符", parameter=name),))
+    return text
+
+
 def _quoted(text: str, safe: str = "") -> str:
     """Percent-encoded; most names and values need nothing."""
     return text if text.isascii() and text.replace("_", "a").isalnum() else quote(text, safe=safe)

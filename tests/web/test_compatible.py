@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from gateway.app import openapi_document
 
 RELEASED = Path(__file__).resolve().parents[2] / "openapi" / "released.json"
-"""The document of the last release: `cp openapi/gateway.json openapi/released.json` is part of a release."""
+"""The document of the last release, written by `make release-openapi`; there is none before the first (see `openapi/README.md`)."""
 Document = dict[str, Any]
 
 
@@ -90,6 +91,16 @@ def test_nothing_that_was_released_is_gone() -> None:
     now = json.loads(openapi_document())
     before = json.loads(RELEASED.read_bytes()) if RELEASED.exists() else now
     assert list(breaking(before, now)) == []
+
+
+def test_a_release_has_its_document() -> None:
+    """Once the changelog dates a version, the document of that release, or of a later one, is kept beside ours."""
+    changelog = (RELEASED.parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    dated = re.findall(r"^## ([0-9.]+) \(20", changelog, re.MULTILINE)
+    assert re.findall(r"^## ", changelog, re.MULTILINE)
+    assert RELEASED.exists() == bool(dated)
+    if dated:
+        assert json.loads(RELEASED.read_bytes())["info"]["version"] == dated[0]
 
 
 def _without_path(document: Document) -> None:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gateway.core.disclosure.policy import files_digest
+from gateway.core.errors import PolicyError
+from gateway.operations import publish_policies
 from gateway.store import policies as policy_rows
 from tests.web.city import City, Server, served
 
@@ -123,8 +125,42 @@ def test_the_sitemap_names_no_subject(open_city: Server) -> None:
         assert loc.removeprefix("http://127.0.0.1:8000").startswith(("/v1/datasets", "/v1/lists", "/v1/policies"))
         assert open_city.get(loc).status_code == 200
         assert robots.can_fetch("*", loc)
-    for path in ("/v1/subjects/91220502XXT00002X2", "/v1/records", "/subjects/sub_a", "/v1/suggest"):
+    for path in ("/v1/subjects/91220502XXT00002X2", "/v1/records", "/v1/suggest"):
         assert not robots.can_fetch("*", path)
+
+
+def test_a_robot_may_read_that_a_page_is_not_to_be_kept(open_city: Server) -> None:
+    """What says `noindex` of itself may be fetched: a page that must not be fetched is never read, and its address stays in an index."""
+    robots = RobotFileParser()
+    robots.parse(open_city.get("/robots.txt").text.splitlines())
+    subject = open_city.get("/v1/subjects?limit=1").json()["items"][0]["id"]
+    page = open_city.get(f"/subjects/{subject}", Accept="text/html")
+    assert (page.status_code, page.headers["x-robots-tag"]) == (200, "noindex, noarchive")
+    assert robots.can_fetch("*", f"/subjects/{subject}")
+    assert robots.can_fetch("*", "/verify/rcpt_2222222222222222222222222a")
+
+
+def test_past_versions_are_compiled_once(fresh_city: City, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """However often and in whatever turn versions are asked for, each is compiled once in a process; one that cannot be read too."""
+    for number in range(6):
+        fresh_city.run(lambda services, number=number: bent(services, b"\n", b"\n# %d\n" % number))
+    compiled: list[int] = []
+    compile_policies = publish_policies.compile_policies
+
+    def counted(files: Any, *, version: int, **more: Any) -> Any:
+        compiled.append(version)
+        if version == 3:
+            raise PolicyError("not any more", file="x.toml", line=1)
+        return compile_policies(files, version=version, **more)
+
+    monkeypatch.setattr(publish_policies, "compile_policies", counted)
+    request.addfinalizer(publish_policies._compiled.cache_clear)  # it remembers what was said of the third
+    publish_policies._compiled.cache_clear()
+    with served(fresh_city) as server:
+        for _ in range(2):
+            statuses = [server.get(f"/v1/policies/{version}/matrix?dataset=honours&tier=public").status_code for version in range(1, 8)]
+            assert statuses == [200, 200, 404, 200, 200, 200, 200]
+    assert sorted(compiled) == [1, 2, 3, 4, 5, 6]  # the seventh is in force
 
 
 def test_security_txt_names_who_is_told(fresh_city: City, open_city: Server) -> None:

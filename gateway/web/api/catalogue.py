@@ -43,17 +43,17 @@ _TURTLE_EXAMPLE: Final = """\
 <https://h/v1/datasets> a dcat:Catalog ;
     dcat:dataset <https://h/v1/datasets/honours> .
 """
-CATALOGUE_JSONLD = _catalogue(
-    JSON_LD,
-    "jsonld",
-    {"@context": {"dcat": "http://www.w3.org/ns/dcat#"}, "@graph": [{"@id": "https://h/v1/datasets", "@type": "dcat:Catalog"}]},
-)
-CATALOGUE_TTL = _catalogue(TURTLE, "ttl", _TURTLE_EXAMPLE)
-CATALOGUE_RDF = _catalogue(
-    RDF_XML,
-    "rdf",
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="https://h/v1/datasets"/></rdf:RDF>',
-)
+GRAPH_EXAMPLES: Final = {
+    JSON_LD: {"@context": {"dcat": "http://www.w3.org/ns/dcat#"}, "@graph": [{"@id": "https://h/v1/datasets", "@type": "dcat:Catalog"}]},
+    TURTLE: _TURTLE_EXAMPLE,
+    RDF_XML: (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="https://h/v1/datasets"/></rdf:RDF>'
+    ),
+}
+"""Beginnings of the catalogue."""
+CATALOGUE_JSONLD = _catalogue(JSON_LD, "jsonld", GRAPH_EXAMPLES[JSON_LD])
+CATALOGUE_TTL = _catalogue(TURTLE, "ttl", GRAPH_EXAMPLES[TURTLE])
+CATALOGUE_RDF = _catalogue(RDF_XML, "rdf", GRAPH_EXAMPLES[RDF_XML])
 
 
 async def _whole(request: AnyRequest, described: Described, spelling: Spelling) -> Reply:

@@ -27,15 +27,23 @@ CURSOR: Final = Parameter(
     name="cursor", text="上一页 next 中的游标，不可自造。As given in `next`.", schema={"type": "string", "maxLength": 2048}
 )
 SORT: Final = Parameter(
-    name="sort", text="排序字段，- 为降序，至多两个；其后按编号。At most two keys, then id.", schema={"type": "string", "maxLength": 200}
+    name="sort",
+    text="排序字段，- 为降序，至多两个；其后按编号。At most two keys, then id.",
+    schema={"type": "string", "maxLength": 200},
+    example="-decision_date",
 )
 FIELDS: Final = Parameter(
-    name="fields", text="只要这些字段，逗号分隔，点号进入下层；id 总在。Sparse answer.", schema={"type": "string", "maxLength": 2000}
+    name="fields",
+    text="只要这些字段，逗号分隔，点号进入下层；id 总在。Sparse answer.",
+    schema={"type": "string", "maxLength": 2000},
+    example="id",
 )
 COUNT: Final = Parameter(
     name="count", text="是否计数。Whether to count.", schema={"type": "string", "enum": ["none", "estimated", "exact"], "default": "none"}
 )
-FACET: Final = Parameter(name="facet", text="分面统计，至多五个字段。Facets, at most five.", schema={"type": "string", "maxLength": 200})
+FACET: Final = Parameter(
+    name="facet", text="分面统计，至多五个字段。Facets, at most five.", schema={"type": "string", "maxLength": 200}, example="region"
+)
 SHAPE: Final = Parameter(name="shape", text="flat 为展平的一行。One flat row.", schema={"type": "string", "enum": ["flat"]})
 TRAILER: Final = Parameter(
     name="trailer", text="NDJSON 末尾加一行汇总。A last line with the number of rows.", schema={"type": "string", "enum": ["0", "1"]}
@@ -47,7 +55,9 @@ Q: Final = Parameter(
     schema={"type": "string", "minLength": 1, "maxLength": 128},
     example="示例药业",
 )
-KIND: Final = Parameter(name="kind", text="种类，逗号为任一。Kind, comma for any of.", schema={"type": "string", "maxLength": 400})
+KIND: Final = Parameter(
+    name="kind", text="种类，逗号为任一。Kind, comma for any of.", schema={"type": "string", "maxLength": 400}, example="penalty"
+)
 REGION: Final = Parameter(
     name="region",
     text="行政区划代码，市代码含其区县。Division; a city includes its districts.",
@@ -58,7 +68,11 @@ DATASET: Final = Parameter(
     name="dataset", text="数据集。Dataset.", schema={"type": "string", "maxLength": 400}, example="administrative-penalties"
 )
 PURPOSE: Final = Parameter(
-    name="Purpose", where="header", text="使用目的，凭证有多个目的时必填。Purpose of use.", schema={"type": "string", "maxLength": 63}
+    name="Purpose",
+    where="header",
+    text="使用目的，凭证有多个目的时必填。Purpose of use.",
+    schema={"type": "string", "maxLength": 63},
+    example="open.read",
 )
 
 CASE_REF: Final = Parameter(
@@ -70,7 +84,16 @@ CASE_REF: Final = Parameter(
 )
 
 PAGING: Final = (LIMIT, CURSOR, SORT, FIELDS, COUNT, FACET, SHAPE, TRAILER, EXCEL, PURPOSE, CASE_REF)
-PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired", "purpose-missing", "case-ref-missing")
+PAGE_PROBLEMS: Final = (
+    "invalid-parameter",
+    "bad-cursor",
+    "cursor-expired",
+    "purpose-missing",
+    "case-ref-missing",
+    "too-many-rows-for-format",
+    "too-many-exports",
+    "query-timeout",
+)
 EXAMPLE_PAGE: Final = {
     "next": None,
     "prev": None,

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from gateway.operations import answer_query, describe_catalogue
 from gateway.web.api import shapes
-from gateway.web.api.catalogue import GRAPH_MEDIA, spelling_of
+from gateway.web.api.catalogue import GRAPH_EXAMPLES, GRAPH_MEDIA, spelling_of
 from gateway.web.api.common import DATASET_ID, PURPOSE
 from gateway.web.asked import begin, without_suffix
 from gateway.web.describe import AnyRequest, Described, path
@@ -31,6 +31,7 @@ DATASETS = Described(
     takes=(PURPOSE,),
     gives=shapes.Datasets,
     media=GRAPH_MEDIA,
+    examples=GRAPH_EXAMPLES,
     example={"items": [_DATASET], "policy_version": 42},
 )
 
@@ -54,6 +55,7 @@ DATASET_ONE = Described(
     takes=(DATASET_ID, PURPOSE),
     gives=shapes.Dataset,
     media=GRAPH_MEDIA,
+    examples=GRAPH_EXAMPLES,
     example=_DATASET,
 )
 

@@ -37,6 +37,7 @@ FEED: Final = Described(
             name="page",
             text="归档页，见 prev-archive。Page of the archive, as linked.",
             schema={"type": "string", "pattern": "^[0-9]{1,12}$"},
+            example="1",
         ),
         PURPOSE,
     ),
@@ -48,6 +49,20 @@ FEED: Final = Described(
         '<at:deleted-entry ref="tag:h,2026:record/rec_2222222222222222222222222b" when="2026-11-04T00:58:00Z">'
         "<at:comment>expired</at:comment></at:deleted-entry></feed>"
     ),
+    examples={
+        JSON_FEED: {
+            "version": "https://jsonfeed.org/version/1.1",
+            "title": "重大税收违法失信主体名单",
+            "feed_url": "https://h/v1/feeds/tax-violations.json",
+            "items": [
+                {
+                    "id": "tag:h,2026:record/rec_2222222222222222222222222b",
+                    "date_modified": "2026-11-04T00:58:00Z",
+                    "_credit": {"seq": 88213, "op": "del", "reason": "expired"},
+                }
+            ],
+        }
+    },
 )
 
 

@@ -119,9 +119,9 @@ CHANGES = Described(
             required=True,
             example="0",
         ),
-        Parameter(name="list", text="名单。List.", schema={"type": "string", "maxLength": 400}),
-        Parameter(name="dataset", text="数据集。Dataset.", schema={"type": "string", "maxLength": 400}),
-        Parameter(name="kind", text="种类。Kind.", schema={"type": "string", "maxLength": 400}),
+        Parameter(name="list", text="名单。List.", schema={"type": "string", "maxLength": 400}, example="tax-violations"),
+        Parameter(name="dataset", text="数据集。Dataset.", schema={"type": "string", "maxLength": 400}, example="tax-violations"),
+        Parameter(name="kind", text="种类。Kind.", schema={"type": "string", "maxLength": 400}, example="blacklist"),
         Parameter(
             name="limit",
             text="条数 1–1000，默认 100。",
@@ -181,6 +181,7 @@ STREAM: Final = Described(
             name="since",
             text="上次得到的位置；没有则从现在开始。Position; without one the stream begins now.",
             schema={"type": "integer", "minimum": 0, "maximum": 10**15},
+            example="88213",
         ),
         *_FOLLOWED,
         Parameter(

@@ -22,6 +22,13 @@ MATCH: Final = Described(
     ),
     method="post",
     body=MatchAsked,
+    sends={
+        "queries": [{"id": "a1", "name": "示例药业公司", "region": "220502"}, {"id": "a2", "uscc": "91220502XXT00002X3"}],
+        "limit": 3,
+        "threshold": 0.85,
+        "explain": True,
+    },
+    sends_text="要核对的名称与代码。Names and codes to be matched.",
     takes=(PURPOSE, CASE_REF),
     gives=shapes.Matched,
     problems=(

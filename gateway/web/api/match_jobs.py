@@ -64,6 +64,7 @@ SUBMIT = Described(
             "additionalProperties": False,
         }
     },
+    sends_text="文件与各列的含义。The file, and what its columns are.",
     gives=shapes.MatchJob,
     problems=("body-invalid", "body-too-large", "unsupported-media-type", "file-refused", "quota-exceeded", "conflict", *ONCE_PROBLEMS),
     example={**_EXAMPLE, "state": "queued", "state_label": "排队", "done": 0},

@@ -35,6 +35,10 @@ _CLIENT: Final = {
     "client_assertion": {"type": "string", "maxLength": 8192},
     "client_id": _TEXT,
 }
+_PROVEN: Final = {
+    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    "client_assertion": "eyJ…",
+}
 _DETAIL: Final = {"type": "credit-data", "dataset": "administrative-penalties", "purpose": "dept.supervision"}
 
 
@@ -60,6 +64,8 @@ TOKEN_ISSUE: Final = Described(
         grant_type={"type": "string", "const": "client_credentials"},
         authorization_details={"type": "string", "description": "JSON: [{type: credit-data, purpose, dataset}]"},
     ),
+    sends={**_PROVEN, "grant_type": "client_credentials"},
+    sends_text="应用的断言。The app's assertion.",
     gives=shapes.IssuedToken,
     example={"access_token": "cxt_…", "token_type": "DPoP", "expires_in": 600, "authorization_details": [_DETAIL]},
 )
@@ -70,6 +76,8 @@ TOKEN_REVOKE: Final = Described(
     description="RFC 7009. Another app's token, or one that is not there, is answered alike.",
     method="post",
     form=_form(("token",), token=_TEXT, token_type_hint=_TEXT),
+    sends={**_PROVEN, "token": "cxt_…"},
+    sends_text="断言与令牌。The assertion and the token.",
     example={},
 )
 TOKEN_INTROSPECT: Final = Described(
@@ -79,6 +87,8 @@ TOKEN_INTROSPECT: Final = Described(
     description="RFC 7662, for registered resource servers; to all others every token is inactive.",
     method="post",
     form=_form(("token",), token=_TEXT, token_type_hint=_TEXT),
+    sends={**_PROVEN, "token": "cxt_…"},
+    sends_text="断言与令牌。The assertion and the token.",
     gives=shapes.Introspected,
     example={"active": False},
 )

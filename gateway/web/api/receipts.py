@@ -63,6 +63,8 @@ ISSUE = Described(
     method="post",
     status=201,
     body=ReceiptAsked,
+    sends={"url": "/v1/subjects/91220502XXT00002X2/records?kind=penalty"},
+    sends_text="要留证的查询，本接口的路径。The query, as a path of this API.",
     takes=(IDEMPOTENCY_KEY, PURPOSE, CASE_REF),
     gives=shapes.IssuedReceipt,
     problems=(*ONCE_PROBLEMS, "body-invalid", "body-too-large", "unsupported-media-type", "purpose-missing", "case-ref-missing"),

@@ -18,11 +18,15 @@ from gateway.web.asked import Asked, begin
 from gateway.web.bodies import FORM, form_body, read_json, read_members
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
 from gateway.web.negotiation import HTML
+from gateway.web.parameters import bounded
 from gateway.web.replies import Reply
 
 MAX_BODY: Final = 256 * 1024
+MAX_TYPE: Final = 64
 _FIELDS: Final = ("queries", "extend")
 _JSON_TEXT: Final = {"type": "string", "contentMediaType": "application/json"}
+_QUERIES: Final = '{"q0": {"query": "通化市示例药业有限公司", "limit": 3}}'
+_EXTEND: Final = '{"ids": ["91220502XXT00002X2"], "properties": [{"id": "region"}]}'
 _KIND: Final = Parameter(
     name="kind",
     where="path",
@@ -59,8 +63,8 @@ MANIFEST = Described(
     summary="OpenRefine 对照服务的说明与查询",
     description="Reconciliation Service API 0.2: without a parameter the manifest; with `queries` or `extend` what the POST gives.",
     takes=(
-        Parameter(name="queries", text="查询，JSON，至多 20 个。Queries by name.", schema=_JSON_TEXT),
-        Parameter(name="extend", text="补充字段的请求，JSON。Entities and fields.", schema=_JSON_TEXT),
+        Parameter(name="queries", text="查询，JSON，至多 20 个。Queries by name.", schema=_JSON_TEXT, example=_QUERIES),
+        Parameter(name="extend", text="补充字段的请求，JSON；不与 queries 同时。Entities and fields.", schema=_JSON_TEXT, example=_EXTEND),
     ),
     problems=("invalid-parameter",),
     example=_EXAMPLE,
@@ -79,6 +83,8 @@ RECONCILE = Described(
             "additionalProperties": False,
         }
     },
+    sends={"queries": _QUERIES},
+    sends_text="queries 或 extend 之一。One of the two.",
     problems=("body-invalid", "body-too-large", "unsupported-media-type"),
     example=_RESULT,
 )
@@ -225,7 +231,7 @@ PROPOSE = Described(
     summary="OpenRefine 可补充的字段",
     description="Fields that organisations of a type can be extended by: those that everybody sees in clear.",
     takes=(
-        Parameter(name="type", text="类型。Type.", schema={"type": "string", "maxLength": 64}, example="enterprise"),
+        Parameter(name="type", text="类型。Type.", schema={"type": "string", "maxLength": MAX_TYPE}, example="enterprise"),
         Parameter(
             name="limit", text="条数 1–100。At most so many.", schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
         ),
@@ -241,7 +247,8 @@ async def propose(request: AnyRequest) -> Reply:
     """Fields that are offered."""
     asked = await begin(request, PROPOSE)
     limit = _number(asked, "limit", 100, 1, 100)
-    return asked.reply(await story.propose(asked.services, asked.params.get("type"), limit, asked.language), names_subjects=False)
+    of_type = bounded(asked.params, "type", MAX_TYPE)
+    return asked.reply(await story.propose(asked.services, of_type, limit, asked.language), names_subjects=False)
 
 
 # --- parameters --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,12 @@ RECORDS = Described(
         DATASET,
         KIND,
         REGION,
-        Parameter(name="source", text="来源机关代码。Source authority.", schema={"type": "string", "maxLength": 400}),
+        Parameter(
+            name="source",
+            text="来源机关代码。Source authority.",
+            schema={"type": "string", "maxLength": 400},
+            example="11220500XXT0001181",
+        ),
         Parameter(
             name="decision_date__gte",
             text="决定日期不早于。Decided on or after.",

@@ -34,6 +34,8 @@ _ITEM: Final = {
     "since": "2026-11-20T02:30:00Z",
     "overdue": False,
 }
+MAX_DATASET: Final = 63
+MAX_AFTER: Final = 100
 _DECIDED: Final = {"id": _ITEM["id"], "decision": "released", "decided": 1}
 _REVIEW: Final = Parameter(
     name="review",
@@ -78,9 +80,19 @@ QUEUE: Final = Described(
     summary="待审文本",
     description="Held texts of records that this department decided or sent, the oldest first. Purpose dept.supervision.",
     takes=(
-        Parameter(name="dataset", text="数据集。Dataset.", schema={"type": "string", "maxLength": 63}),
+        Parameter(
+            name="dataset",
+            text="数据集。Dataset.",
+            schema={"type": "string", "maxLength": MAX_DATASET},
+            example="administrative-penalties",
+        ),
         Parameter(name="overdue", text="只要超期的。Only overdue ones.", schema={"type": "string", "enum": ["0", "1"]}),
-        Parameter(name="after", text="上一页的 next。As given in `next`.", schema={"type": "string", "maxLength": 100}),
+        Parameter(
+            name="after",
+            text="上一页的 next。As given in `next`.",
+            schema={"type": "string", "maxLength": MAX_AFTER},
+            example=_REVIEW.example,
+        ),
         Parameter(
             name="limit", text="每页记录数。Records a page.", schema={"type": "integer", "minimum": 1, "maximum": 100, "default": 100}
         ),
@@ -109,6 +121,8 @@ APPROVE: Final = Described(
     description="Release the text as it was shown; with same_text every text of this department that reads exactly so.",
     takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewApproval,
+    sends={"same_text": False},
+    sends_text="是否连同文字完全相同者一并放行。Whether all that reads the same goes too.",
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
     example=_DECIDED,
@@ -121,6 +135,8 @@ EDIT: Final = Described(
     description="Put placeholders over places of the text, and release what is left.",
     takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewEdit,
+    sends={"spans": [{"start": 3, "end": 6}]},
+    sends_text="要遮盖的位置，以字符计。Places to be covered, in characters.",
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
     example=_DECIDED,
@@ -133,6 +149,8 @@ REFUSE: Final = Described(
     description="The text stays held and leaves the queue until it or the redactor changes.",
     takes=(_REVIEW, PURPOSE, CASE_REF),
     body=ReviewRefusal,
+    sends={"reason": "处处可见当事人"},
+    sends_text="不予公示的理由，仅内部留存。Why; kept for the office.",
     gives=review_text.ReviewDecision,
     problems=_PROBLEMS,
     example={**_DECIDED, "decision": "refused"},
@@ -150,9 +168,9 @@ async def queue(request: AnyRequest) -> Reply:
     page = await waiting_texts.waiting(
         asked.services,
         asked.caller,
-        dataset=params.get("dataset"),
+        dataset=parameters.bounded(params, "dataset", MAX_DATASET),
         overdue=parameters.flag(params, "overdue"),
-        after=params.get("after"),
+        after=parameters.bounded(params, "after", MAX_AFTER),
         limit=int(limit),
     )
     return await _reply(asked, page)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar.params import FromPath
+from msgspec import structs
 
 from gateway.operations import answer_query
 from gateway.operations.read_timeline import read_timeline
@@ -18,6 +19,7 @@ from gateway.web.api.common import (
     PAGING,
     PURPOSE,
     REGION,
+    SORT,
     SUBJECT,
     Q,
 )
@@ -89,12 +91,12 @@ SUBJECTS = Described(
     "The suffixes .json .ndjson .csv choose the format.",
     takes=(
         Q,
-        KIND,
+        structs.replace(KIND, example="enterprise"),
         REGION,
-        Parameter(name="industry", text="行业代码。Industry.", schema={"type": "string", "maxLength": 400}),
-        Parameter(name="status", text="存续状态。Status.", schema={"type": "string", "maxLength": 400}),
-        Parameter(name="list", text="在此名单上。On this list.", schema={"type": "string", "maxLength": 400}),
-        *PAGING,
+        Parameter(name="industry", text="行业代码。Industry.", schema={"type": "string", "maxLength": 400}, example="C27"),
+        Parameter(name="status", text="存续状态。Status.", schema={"type": "string", "maxLength": 400}, example="active"),
+        Parameter(name="list", text="在此名单上。On this list.", schema={"type": "string", "maxLength": 400}, example="tax-violations"),
+        *(each for each in PAGING if each is not SORT),  # by relevance or by id, never otherwise
     ),
     open_filters=True,
     gives=shapes.SubjectPage,

@@ -22,6 +22,8 @@ UPLOADS = Described(
     summary="报送文件",
     description="A department's or district's file, CSV or XLSX, as its own statement; the answer is the receipt, row by row.",
     files=tuple(SUFFIXES),
+    sends="CF_XDR_MC,CF_XDR_SHXYM,CF_WSH\r\n通化市示例药业有限公司,91220502XXT00002X2,通市监罚〔2026〕12号\r\n",
+    sends_text="一个文件。One file.",
     gives=shapes.Receipt,
     takes=(
         Parameter(name="dataset", text="数据集。Dataset id.", required=True, example="administrative-penalties"),
