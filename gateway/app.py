@@ -28,6 +28,7 @@ from gateway.operations.build_lists import build
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.match_jobs import work as work_on_jobs
+from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
@@ -56,6 +57,8 @@ AUDIT_LOOK_S = 0.5
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
+ENDS_LOOK_S = 60.0
+"""How often it is looked which rows of versions end at midnight, shortly before it."""
 PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -89,6 +92,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
             tasks.append(asyncio.create_task(_follow_lists(services, meter)))
+            tasks.append(asyncio.create_task(_prepare_ends(services, meter)))
             tasks.append(asyncio.create_task(_build_lists(services, meter)))
             tasks.append(asyncio.create_task(_work_on_jobs(services, meter)))
             overdue: dict[str, int] = {}
@@ -213,6 +217,19 @@ async def _follow_lists(services: Services, meter: Meter) -> None:
             log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
+
+
+async def _prepare_ends(services: Services, meter: Meter) -> None:
+    """Shortly before midnight find out what leaves the versions at it."""
+    while True:
+        try:
+            meter.event("lists-ends-prepared", await prepare_ends(services))
+        except GatewayError as error:  # locked, no policy yet: the next round tries again; what was not prepared ends all the same
+            meter.event(f"lists-ends-{error.code}")
+        except Exception as error:  # noqa: BLE001 - as above
+            meter.event("lists-ends-failed")
+            log.error("lists-ends-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(ENDS_LOOK_S)
 
 
 async def _build_lists(services: Services, meter: Meter) -> None:

@@ -67,6 +67,8 @@ class Served(Struct, frozen=True, kw_only=True):
     sha256: str
     media_type: str
     modified: datetime
+    fixed: bool
+    """Whether this address never has other bytes: else only the tag tells whether they are those that the caller holds."""
     file_name: str
     max_age: int
     cache: Cache
@@ -263,8 +265,9 @@ async def file(services: Services, collection_id: str, asked: str) -> Served | E
     path, made = await version_file(services, room.collection, version, rest)
     issues = await lists.issues(services.store.reads, version)
     return _served(
-        room, version, path, made, FORMATS[rest].media_type, issues[0].at, f"{room.collection.what}-{version.name}.r{issue}.{rest}"
-    )
+        room, version, path, made, FORMATS[rest].media_type, issues[0].at, f"{room.collection.what}-{version.name}.r{issue}.{rest}",
+        fixed=True,
+    )  # fmt: skip
 
 
 async def _issued(reads: Reads, *versions: Version) -> str:
@@ -272,7 +275,9 @@ async def _issued(reads: Reads, *versions: Version) -> str:
     return max([(await lists.issues(reads, each))[0].at for each in versions])
 
 
-def _served(room: _Room, version: Version, path: Path, made: File, media_type: str, at: str, file_name: str) -> Served:
+def _served(
+    room: _Room, version: Version, path: Path, made: File, media_type: str, at: str, file_name: str, *, fixed: bool = False
+) -> Served:
     scene, datasets = room.scene, (room.collection.dataset,)
     licence = licence_of(scene.forms, datasets)
     links: list[tuple[str, str]] = [] if licence is None else [("license", licence)]
@@ -283,6 +288,7 @@ def _served(room: _Room, version: Version, path: Path, made: File, media_type: s
         sha256=made.sha256,
         media_type=media_type,
         modified=datetime.fromisoformat(at),
+        fixed=fixed,
         file_name=file_name,
         max_age=max_age(scene.now, version.valid_until if version.valid_until > scene.now_text else None),
         cache=owed_of(scene.forms, datasets).cache,

@@ -30,7 +30,7 @@ from gateway.core.publication.versions import SALT_BYTES, Cause, Kept, Version, 
 from gateway.core.records.model import SubjectKind
 from gateway.operations.collected import Collection, collections_of, columns_of, ground_of, left_out, row_of
 from gateway.operations.feeding import PUBLIC
-from gateway.operations.version_files import sweep
+from gateway.operations.version_files import sweep_behind
 from gateway.services import Services
 from gateway.store import changes as log
 from gateway.store import list_issues, lists, renderings
@@ -63,8 +63,7 @@ async def follow(services: Services, *, at_once: bool = False) -> int:
     ground = _Ground(policies=policies, forms=forms, collections={each.id: each for each in collections_of(policies, forms)})
     taken = await _take_out(services, ground, at_once=at_once)
     taken += await _hold_to_policy(services, ground)
-    if taken:
-        await sweep(services)
+    await sweep_behind(services)
     return taken + await _issue_again(services, ground)
 
 

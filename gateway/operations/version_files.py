@@ -1,8 +1,9 @@
 """Files of versions and deltas: copies in the data directory of what the store says, made when they are wanted.
 
 Rules: a file's name says version and issue, so a copy of an issue that is no more is never asked for; it is made beside and put in its
-place whole, and taken away again when its issue was replaced meanwhile; what no present issue names is swept. A process that
-is killed leaves a copy too many or too few, and either does no harm. This room must not decide whether a version may be shown.
+place whole, and taken away again when its issue was replaced meanwhile; what no present issue names is swept, and cut to nothing, so that
+no transfer that began before goes on: it breaks off, for its length was said. A process that is killed leaves a copy too many or too
+few, and either does no harm. This room must not decide whether a version may be shown.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ _PARTS = re.compile(r"([0-9]{14}-[0-9]+)\.r([0-9]+)")
 _KNOWN: dict[Path, File] = {}
 """What copies of deltas are, so that they are read once only; bounded."""
 _KNOWN_MOST = 4096
+_SWEPT: dict[Path, int] = {}
+"""By folder the turn of the tables after which this process has swept it."""
 
 
 def folder_of(services: Services, collection_id: str) -> Path:
@@ -168,6 +171,14 @@ def _remember(path: Path, file: File) -> None:
     _KNOWN[path] = file
 
 
+async def sweep_behind(services: Services) -> None:
+    """Sweep where something was written since this process swept last: every machine has copies of its own."""
+    root, turn = services.settings.lists_path, await lists.turn(services.store.reads)
+    if _SWEPT.get(root) != turn:
+        await sweep(services)
+        _SWEPT[root] = turn
+
+
 async def sweep(services: Services) -> int:
     """Take away every copy that no present issue names; how many."""
     issues: dict[str, Mapping[str, int]] = {
@@ -189,11 +200,17 @@ def _sweep(root: Path, issues: Mapping[str, Mapping[str, int]]) -> int:
         if path.name.startswith(UNFINISHED):
             continue  # swept at the start, when nobody makes anything
         if not named or any(held.get(name) != int(issue) for name, issue in named):
-            with suppress(OSError):
-                path.unlink()
+            _cut(path)
             _KNOWN.pop(path, None)
             gone += 1
     return gone
+
+
+def _cut(path: Path) -> None:
+    """Take a copy away, also from under who is sending it: what is read after this ends early, so its reader sees a broken transfer."""
+    with suppress(OSError), path.open("r+b") as file:
+        path.unlink()
+        file.truncate()
 
 
 def clear_unfinished(services: Services) -> None:

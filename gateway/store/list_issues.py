@@ -66,7 +66,10 @@ _HELD_AMONG = _HELD.where(among(_r.record_id, "ids"), _r.line.is_not(None), _STA
 _ENDED = _HELD.where(_r.valid_until <= sa.bindparam("now"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None)).limit(
     sa.bindparam("limit")
 )
-_DUE = _HELD.where(_r.leaving <= sa.bindparam("now"), _r.line.is_not(None)).limit(sa.bindparam("limit"))
+_ENDING_AT = _HELD.where(_r.valid_until <= sa.bindparam("at"), _r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
+_DUE = _HELD.where(
+    _r.leaving <= sa.bindparam("now"), _r.line.is_not(None), sa.or_(_r.reason != ENDING, _r.valid_until <= _r.leaving)
+).limit(sa.bindparam("limit"))
 _LINES_AMONG = KEPT.where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
 _NEXT_IDS = (
     sa.select(_r.record_id)
@@ -99,6 +102,11 @@ async def held_among(tx: Transaction, ids: Sequence[str]) -> list[Held]:
 async def ended(source: Reads | Transaction, now: str, limit: int) -> list[Held]:
     """Rows of versions that are to be asked again because of the time."""
     return _held(await source.all(_ENDED, {"now": now, "limit": limit}))
+
+
+async def ending(source: Reads | Transaction, at: str) -> list[Held]:
+    """Rows of versions that are to be asked again by this moment, of which nobody has said what becomes of them."""
+    return _held(await source.all(_ENDING_AT, {"at": at}))
 
 
 async def due(source: Reads | Transaction, now: str, limit: int) -> list[Held]:

@@ -27,6 +27,7 @@ from gateway.core.signing import parse_vkey
 from gateway.operations import read_versions
 from gateway.operations.build_lists import settle_lists
 from gateway.operations.kept_versions import withdraw_version
+from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.read_versions import Elsewhere, Served
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import settle
@@ -212,6 +213,58 @@ async def test_a_period_that_ends_is_seen_by_the_clock_alone(small: Services) ->
         assert body == b""
         told = [json.loads(each) for each in (await change(midnight, (await named(midnight))[0])).splitlines()]
         assert told == [{"op": "del", "id": record, "reason": "expired"}]
+
+
+async def test_the_issue_of_midnight_is_prepared_before_it(town: Services) -> None:
+    """Who ends is known before and shown to the last second; the first round of the day issues without them, whatever is rendered."""
+    names = {number: f"通化市第{number}示例有限公司" for number in (2, 3, 4)}
+    rows = [violation(code(number), name, f"通示税〔2026〕{number}号", 公示截止期="2026-06-05") for number, name in names.items()]
+    ended, repaired, longer = ids(await put(town, TAX, *rows))
+    (stays,) = ids(await put(town, TAX, violation(code(5), STAYS, "通示税〔2026〕5号")))
+    await settle(town)
+    await settle_lists(town)
+    async with at(town, "2026-06-05T15:30:00Z") as early:
+        assert await prepare_ends(early) == 0
+    async with at(town, "2026-06-05T15:55:00Z") as evening:
+        await settle(evening)
+        await settle_lists(evening)
+        assert await prepare_ends(evening) == 6  # of the list, and of its dataset
+        assert await prepare_ends(evening) == 0
+        assert (await fetched(evening, "latest.ndjson"))[0].count(b"\n") == 4
+        await withdraw(evening, repaired, reason="revoked", actor="test")
+        with pytest.raises(VersionReissuing):
+            await fetched(evening, "latest.ndjson")
+        await put(evening, TAX, violation(code(4), "通化市第4示例有限公司", "通示税〔2026〕4号", 公示截止期="2026-09-05"))
+        await settle(evening)
+        await settle_lists(evening)
+        body, where = await fetched(evening, "latest.ndjson")
+        assert sorted(document_of(line)["id"] for line in body.splitlines()) == sorted([ended, longer, stays])
+    async with at(town, "2026-06-05T16:00:00Z") as midnight:
+        with pytest.raises(VersionReissuing):
+            await read_versions.file(midnight, BLACK, where)
+        while await follow(midnight):  # nothing was rendered since
+            pass
+        for name in await named(midnight):
+            lines = (await fetched(midnight, f"{name}.ndjson"))[0].splitlines()
+            assert sorted(document_of(line)["id"] for line in lines) == sorted([longer, stays])
+        told = [json.loads(each) for each in (await change(midnight, (await named(midnight))[0])).splitlines()]
+        assert {(each["id"], each["reason"]) for each in told if each["op"] == "del"} == {(ended, "expired"), (repaired, "removed")}
+
+
+async def test_a_transfer_that_runs_breaks_off(small: Services) -> None:
+    """What was being sent when a row left goes no further than to the sweep, on every machine that has a copy."""
+    made = await listed(small)
+    found = await read_versions.file(small, BLACK, (await fetched(small, "latest.ndjson"))[1])
+    assert isinstance(found, Served)
+    async with at(small, SECOND) as later:
+        with found.path.open("rb", buffering=0) as sending:
+            begun = sending.read(10)
+            await withdraw(later, made["gone"], reason="revoked", actor="test")
+            await settle(later)
+            while await follow(later, at_once=True):
+                pass
+            assert len(begun) + len(sending.read()) < found.size
+        assert not found.path.exists()
 
 
 async def test_a_narrower_policy_issues_again_with_a_new_tree(small: Services) -> None:

@@ -121,6 +121,19 @@ def test_deltas_and_what_is_not_there(door: Server) -> None:
     problem(door.get("/v1/datasets/none/versions/latest"), 404, "not-found")
 
 
+def test_a_delta_is_unchanged_by_its_tag_alone(door: Server) -> None:
+    """Its address may have other bytes within the second of its date: a date never makes a 304 or a part of it."""
+    name = door.get(LIST).json()["latest_version"]
+    path = f"{LIST}/deltas/{name}/{name}.csv"
+    whole = door.get(path)
+    modified = whole.headers["last-modified"]
+    for later in (modified, "Fri, 01 Jan 2100 00:00:00 GMT"):
+        assert door.get(path, **{"If-Modified-Since": later}).status_code == 200
+    assert door.get(path, Range="bytes=0-3", **{"If-Range": modified}).status_code == 200
+    assert door.get(path, Range="bytes=0-3", **{"If-Range": whole.headers["etag"]}).status_code == 206
+    assert door.get(path, **{"If-None-Match": whole.headers["etag"]}).status_code == 304
+
+
 def test_a_dataset_has_versions_of_organisations(door: Server) -> None:
     """The same rules for datasets, whose rows are what `rows` counts."""
     about = door.get("/v1/datasets/registrations").json()
