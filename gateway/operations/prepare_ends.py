@@ -18,6 +18,7 @@ from gateway.operations.collected import collections_of
 from gateway.operations.live_records import live
 from gateway.services import Services
 from gateway.store import list_issues
+from gateway.store.lists import ENDING
 
 AHEAD = timedelta(minutes=10)
 """How long before midnight it is looked who ends."""
@@ -42,7 +43,7 @@ async def prepare_ends(services: Services) -> int:
         ids = sorted({row.record_id for row in held if row.collection == collection})
         for at in range(0, len(ids), _ASK):
             over = await _over(then, ids[at : at + _ASK], listing=listing)
-            gone += [(collection, record_id, instant(end), list_issues.ENDING) for record_id in over]
+            gone += [(collection, record_id, instant(end), ENDING) for record_id in over]
     async with services.store.transaction() as tx:
         await list_issues.mark_leaving(tx, gone)
     return len(gone)

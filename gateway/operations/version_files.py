@@ -7,17 +7,19 @@ few, and either does no harm. This room must not decide whether a version may be
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from gateway.core.errors import VersionReissuing
 from gateway.core.publication import deltas, ftm
 from gateway.core.publication.version_formats import FORMATS
-from gateway.core.publication.versions import File, Version
+from gateway.core.publication.versions import File, Kept, Version
 from gateway.core.signing import sm3_of_chunks
 from gateway.operations.collected import Collection, sheet_of
 from gateway.services import Services
@@ -31,6 +33,12 @@ _PARTS = re.compile(r"([0-9]{14}-[0-9]+)\.r([0-9]+)")
 _KNOWN: dict[Path, File] = {}
 """What copies of deltas are, so that they are read once only; bounded."""
 _KNOWN_MOST = 4096
+KEPT_BETWEEN = 64
+"""So many files between two versions a collection keeps: any pair may be asked for, and there are millions."""
+AT_ONCE = 2
+_FLIGHTS: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+"""Who makes which file between versions: whoever else asks for it waits, and finds it made."""
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 _SWEPT: dict[Path, int] = {}
 """By folder the turn of the tables after which this process has swept it."""
 
@@ -45,28 +53,68 @@ def version_path(services: Services, version: Version, name: str) -> Path:
     return folder_of(services, version.collection) / f"{version.name}.r{version.issue}.{name}"
 
 
+class _Copy:
+    """A copy that is made beside its place, piece by piece. Blocking."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._name = path, name
+        self._file = NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False)  # noqa: SIM115 - until it is whole
+        self._digest, self._size = sha256(), 0
+
+    def add(self, chunks: Iterable[bytes]) -> None:
+        """More of it."""
+        held = bytearray()
+        for chunk in chunks:
+            held += chunk
+            if len(held) >= CHUNK:
+                self._flush(held)
+        self._flush(held)
+
+    def _flush(self, held: bytearray) -> None:
+        self._digest.update(held)
+        self._size += len(held)
+        self._file.write(held)
+        held.clear()
+
+    def finish(self) -> File:
+        """Put it in its place; what it is."""
+        self._file.close()
+        beside = Path(self._file.name)
+        code = sm3_of(beside)
+        beside.replace(self._path)
+        return File(format=self._name, size=self._size, sha256=self._digest.hexdigest(), sm3=code)
+
+    def abandon(self) -> None:
+        """Take away what is not whole."""
+        self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)
+
+
 def _write(path: Path, chunks: Iterable[bytes], name: str) -> File:
     """Make a copy whole, and say what it is. Blocking."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size, held = sha256(), 0, bytearray()
-    with NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as making:
-        beside = Path(making.name)
-        try:
-            for chunk in chunks:
+    copy = _Copy(path, name)
+    try:
+        copy.add(chunks)
+        return copy.finish()
+    except BaseException:
+        copy.abandon()
+        raise
+
+
+def _said_of(path: Path, name: str) -> File | None:
+    """What a copy is, read once; None where there is none. Blocking."""
+    digest, size = sha256(), 0
+    try:
+        if path in _KNOWN and path.is_file():
+            return _KNOWN[path]
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
                 digest.update(chunk)
-                held += chunk
                 size += len(chunk)
-                if len(held) >= CHUNK:
-                    making.write(held)
-                    held.clear()
-            making.write(held)
-            making.close()
-            code = sm3_of(beside)
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    return File(format=name, size=size, sha256=digest.hexdigest(), sm3=code)
+        return File(format=name, size=size, sha256=digest.hexdigest(), sm3=sm3_of(path))
+    except FileNotFoundError:
+        return None
 
 
 def sm3_of(path: Path) -> str:
@@ -81,12 +129,17 @@ async def _made(services: Services, path: Path, name: str, write: Callable[[], I
     Raises VersionReissuing.
     """
     file = await asyncio.to_thread(lambda: _write(path, write(), name))
+    await _still(services, path, *versions)
+    return file
+
+
+async def _still(services: Services, path: Path, *versions: Version) -> None:
+    """A copy of issues that are no more is taken away. Raises VersionReissuing."""
     for version in versions:
         now = await lists.version(services.store.reads, version.collection, version.name)
         if now is None or now.issue != version.issue or await lists.is_leaving(services.store.reads, version):
             await asyncio.to_thread(path.unlink, missing_ok=True)
             raise VersionReissuing
-    return file
 
 
 async def files_of(services: Services, collection: Collection, version: Version) -> dict[str, File]:
@@ -139,30 +192,91 @@ async def version_file(services: Services, collection: Collection, version: Vers
 async def delta_file(services: Services, start: Version, end: Version, name: str) -> tuple[Path, File]:
     """The delta between the present issues of two versions, with a copy of it here."""
     path = folder_of(services, end.collection) / f"{start.name}.r{start.issue}..{end.name}.r{end.issue}.{name}"
-    if not path.is_file() or path not in _KNOWN:
-        rows = await lists.rows_of_two(services.store.reads, end.collection, start.seq, end.seq)
 
-        def write() -> Iterable[bytes]:
-            steps = deltas.delta(rows, start.seq, end.seq)
-            return deltas.csv_lines(steps, end.columns) if name == "csv" else deltas.ndjson_lines(steps)
+    def lines(rows: list[Kept]) -> Iterable[bytes]:
+        steps = deltas.delta(rows, start.seq, end.seq)
+        return deltas.csv_lines(steps, end.columns) if name == "csv" else deltas.ndjson_lines(steps)
 
-        _remember(path, await _made(services, path, name, write, start, end))
-    return path, _KNOWN[path]
+    head = [deltas.csv_head(end.columns)] if name == "csv" else []
+    return path, await _between(services, path, name, start, end, lines, head)
 
 
 async def chain_file(services: Services, collection: Collection, before: Version, version: Version) -> tuple[Path, File]:
     """The link of the FollowTheMoney chain that leads to a version, with a copy of it here."""
     name = "chain.ftm.json"
     path = folder_of(services, version.collection) / f"{before.name}.r{before.issue}..{version.name}.r{version.issue}.{name}"
-    if not path.is_file() or path not in _KNOWN:
-        rows = await lists.rows_of_two(services.store.reads, version.collection, before.seq, version.seq)
-        sheet = sheet_of(collection, version, services.settings.public_origin.rstrip("/"))
+    sheet = sheet_of(collection, version, services.settings.public_origin.rstrip("/"))
 
-        def write() -> Iterable[bytes]:
-            return ftm.chain_lines(rows, before.seq, version.seq, program=sheet.program, source_url=sheet.source_url)
+    def lines(rows: list[Kept]) -> Iterable[bytes]:
+        return ftm.chain_lines(rows, before.seq, version.seq, program=sheet.program, source_url=sheet.source_url)
 
-        _remember(path, await _made(services, path, name, write, before, version))
-    return path, _KNOWN[path]
+    return path, await _between(services, path, name, before, version, lines, [])
+
+
+async def _between(
+    services: Services,
+    path: Path,
+    name: str,
+    start: Version,
+    end: Version,
+    lines: Callable[[list[Kept]], Iterable[bytes]],
+    head: Iterable[bytes],
+) -> File:
+    """A file between two versions: made once however many ask for it at once, few at a time, in flat memory; and not all are kept.
+
+    Raises VersionReissuing.
+    """
+    async with _FLIGHTS.setdefault(path, asyncio.Lock()):
+        known = await asyncio.to_thread(_said_of, path, name)  # also where another process made it
+        if known is None:
+            async with _turn():
+                known = await _piece_by_piece(services, path, name, start, end, lines, head)
+            await asyncio.to_thread(_keep_few, path.parent)
+        else:
+            with suppress(OSError):
+                os.utime(path)  # the copies that are asked for are kept longest
+        await _still(services, path, start, end)
+        _remember(path, known)
+        return known
+
+
+async def _piece_by_piece(
+    services: Services,
+    path: Path,
+    name: str,
+    start: Version,
+    end: Version,
+    lines: Callable[[list[Kept]], Iterable[bytes]],
+    head: Iterable[bytes],
+) -> File:
+    copy = await asyncio.to_thread(_Copy, path, name)
+    try:
+        await asyncio.to_thread(copy.add, head)
+        async for rows in lists.rows_of_two(services.store.reads, end.collection, start.seq, end.seq):
+            await asyncio.to_thread(_add, copy, lines, rows)
+        return await asyncio.to_thread(copy.finish)
+    except BaseException:
+        copy.abandon()
+        raise
+
+
+def _add(copy: _Copy, lines: Callable[[list[Kept]], Iterable[bytes]], rows: list[Kept]) -> None:
+    copy.add(lines(rows))
+
+
+def _turn() -> asyncio.Semaphore:
+    """Of the running loop: so many files between versions are made at once in this process."""
+    return _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE))
+
+
+def _keep_few(folder: Path) -> None:
+    """Of the files between versions those that were asked for last; a transfer of another goes on to its end. Blocking."""
+    held: list[tuple[float, Path]] = []
+    for path in folder.glob("*..*"):
+        with suppress(OSError):
+            held.append((path.stat().st_mtime, path))
+    for _, path in sorted(held)[:-KEPT_BETWEEN]:
+        path.unlink(missing_ok=True)
 
 
 def _remember(path: Path, file: File) -> None:

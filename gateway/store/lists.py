@@ -82,7 +82,6 @@ KEPT = sa.select(
     _r.record_id, _r.first, _r.until, _r.line, _r.commitment, _r.reason, _r.rewritten, _r.rewritten_fields, _r.leaving, _r.valid_until
 )
 _HOLDS = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("seq"))
-_ROWS_OF = KEPT.where(_r.collection == _of, _HOLDS)
 _LEAVES_OF = (
     sa.select(_r.record_id, _r.commitment, _r.line.is_(None).label("gone"))
     .where(_r.collection == _of, _HOLDS, _r.commitment.is_not(None))
@@ -90,7 +89,10 @@ _LEAVES_OF = (
 )
 _LINES_OF = sa.select(_r.line).where(_r.collection == _of, _HOLDS, _r.line.is_not(None)).order_by(_r.record_id)
 """In order of id: ids have one length and one case, so every collation has them alike."""
-_ROWS_OF_TWO = KEPT.where(_r.collection == _of, sa.or_(_HOLDS, sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))))
+_END = sa.and_(_r.first <= sa.bindparam("end"), _r.until > sa.bindparam("end"))
+_SAME = sa.and_(_r.first <= sa.bindparam("seq"), _r.until > sa.bindparam("end"), _r.line.is_not(None), _r.rewritten < sa.bindparam("seq"))
+"""Stands in both of two versions, and did in every issue of them."""
+_ROWS_OF_TWO = KEPT.where(_r.collection == _of, sa.or_(_HOLDS, _END), sa.not_(_SAME)).order_by(_r.record_id, _r.first)
 _STANDING_IDS = sa.select(_r.record_id).where(_r.collection == _of, _r.until == OPEN)
 _STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.leaving, _r.rewritten).where(
     _r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids")
@@ -240,9 +242,17 @@ async def lines_of(source: Reads, version: Version, size: int = 1000) -> AsyncIt
         yield [bytes(row.line) for row in rows]
 
 
-async def rows_of_two(source: Reads, collection: str, start: int, end: int) -> list[Kept]:
-    """Everything that one of two versions holds or held; off the loop."""
-    return in_order(await source.slow(_ROWS_OF_TWO, {"of": collection, "seq": start, "end": end}))
+async def rows_of_two(source: Reads, collection: str, start: int, end: int, size: int = 1000) -> AsyncIterator[list[Kept]]:
+    """What one of two versions holds or held and the other not so: whole records in order of id, off the loop and in flat memory."""
+    held: list[Kept] = []
+    async for rows in source.stream(_ROWS_OF_TWO, {"of": collection, "seq": start, "end": end}, size):
+        held += [_kept(row) for row in rows]
+        last = next(place for place in range(len(held) - 1, -1, -1) if place == 0 or held[place - 1].record_id != held[-1].record_id)
+        if last:
+            yield held[:last]
+            del held[:last]
+    if held:
+        yield held
 
 
 async def unread(source: Reads, version: Version, limit: int) -> list[str]:

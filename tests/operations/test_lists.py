@@ -1,5 +1,6 @@
 """Versions of lists: builds, removals that reach every version, period ends, another policy, copies of files."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ from gateway.core.errors import (
 from gateway.core.exchange.notes import KeyRing, KnownKey, parse
 from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
 from gateway.core.signing import parse_vkey
-from gateway.operations import read_versions
+from gateway.operations import read_versions, version_files
 from gateway.operations.build_lists import settle_lists
 from gateway.operations.kept_versions import withdraw_version
 from gateway.operations.prepare_ends import prepare_ends
@@ -368,6 +369,49 @@ async def test_deltas_of_durations_and_the_window(small: Services) -> None:
         assert (await named(much_later))[0] == second
         with pytest.raises(DeltaWindow):
             await read_versions.delta(much_later, BLACK, first, "latest.ndjson")
+
+
+async def test_a_delta_is_made_once_and_few_are_kept(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks at once waits for the one that is made; another process takes its copy; of all pairs the last asked for are kept."""
+    made = await listed(small)
+    await grown(small, made)
+    first, second = await named(small)
+    asked = 0
+    whole = lists.rows_of_two
+
+    def counted(*args: Any, **more: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return whole(*args, **more)
+
+    monkeypatch.setattr(lists, "rows_of_two", counted)
+    bodies = await asyncio.gather(*(change(small, first, second) for _ in range(5)))
+    assert (asked, len(set(bodies))) == (1, 1)
+    monkeypatch.setattr(version_files, "_KNOWN", {})  # as a process that has just started
+    assert await change(small, first, second) == bodies[0]
+    assert asked == 1
+    monkeypatch.setattr(version_files, "KEPT_BETWEEN", 2)
+    for start, end, form in ((first, first, "ndjson"), (second, second, "ndjson"), (first, second, "csv"), (first, first, "csv")):
+        await change(small, start, end, form)
+    assert len(list((small.settings.lists_path / BLACK).glob("*..*"))) == 2
+    assert await change(small, first, second) == bodies[0]
+
+
+async def test_deltas_come_record_by_record(town: Services) -> None:
+    """However few rows are read at once, a record comes whole; what stands alike in both versions is not read at all."""
+    made = await listed(town)
+    await grown(town, made)
+    async with at(town, THIRD) as later:
+        await put(later, TAX, violation(code(3), "吉林省宝药药材有限公司", "通示税〔2026〕2号", 案件性质="虚开"))
+        await settle(later)
+        await settle_lists(later)
+        names = {each.name: each.seq for each in await lists.versions(later.store.reads, BLACK)}
+        last, _, first = names.values()
+        for size in (1, 2, 1000):
+            pieces = [piece async for piece in lists.rows_of_two(later.store.reads, BLACK, first, last, size)]
+            found = [[row.record_id for row in piece] for piece in pieces]
+            assert sorted({each for piece in found for each in piece}) == sorted([made["new"], made["stays"]])
+            assert sum(len(set(piece)) for piece in found) == 2
 
 
 async def test_pandas_applies_a_delta(small: Services) -> None:

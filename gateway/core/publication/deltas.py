@@ -34,7 +34,10 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 def delta(rows: Iterable[Kept], start: int, end: int) -> list[Step]:
-    """What makes the version `start` into the version `end`, in order of id; `rows`: all that ever stood in either of them."""
+    """What makes the version `start` into the version `end`, in order of id.
+
+    `rows`: all that ever stood in either of them, or all of some records; what stood in both alike may be left out.
+    """
     before: dict[str, Kept] = {}
     after: dict[str, Kept] = {}
     for row in rows:
@@ -81,10 +84,14 @@ def ndjson_lines(steps: Iterable[Step]) -> Iterator[bytes]:
             yield b'{"op":"mod","row":%b,"fields_changed":%b}\n' % (step.line or b"null", _ENCODER.encode(step.fields_changed))
 
 
+def csv_head(columns: Sequence[str]) -> bytes:
+    """The header of a delta in CSV: its own columns, then those of the row."""
+    return flat.line([*DELTA_COLUMNS, *(column for column in columns if column != "id")])
+
+
 def csv_lines(steps: Iterable[Step], columns: Sequence[str]) -> Iterator[bytes]:
-    """The delta in CSV: its own columns, then those of the row."""
+    """The lines of a delta in CSV."""
     own = [column for column in columns if column != "id"]
-    yield flat.line([*DELTA_COLUMNS, *own])
     for step in steps:
         row: dict[str, flat.FlatValue] = {} if step.line is None else flat.flatten(document_of(step.line))
         fields = "|".join(step.fields_changed) or None

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.publication import ftm
-from gateway.core.publication.deltas import applied, csv_lines, delta, ndjson_lines
+from gateway.core.publication.deltas import applied, csv_head, csv_lines, delta, ndjson_lines
 from gateway.core.publication.narrowing import narrowed
 from gateway.core.publication.version_formats import FORMATS, Sheet, formats_for
 from gateway.core.publication.versions import (
@@ -190,7 +190,8 @@ def test_a_delta_says_nothing_of_the_departed_but_id_and_reason() -> None:
     lines = [json.loads(each) for each in ndjson_lines(told)]
     assert lines[0] == {"op": "del", "id": IDS[0], "reason": "expired"}
     assert [(each["op"], each.get("fields_changed")) for each in lines[1:]] == [("mod", ["fields.amount"]), ("add", None)]
-    table = b"".join(csv_lines(told, ("id", "list", "fields_amount"))).decode().split("\r\n")
+    columns = ("id", "list", "fields_amount")
+    table = b"".join([csv_head(columns), *csv_lines(told, columns)]).decode().split("\r\n")
     assert table == [
         "op,id,reason,fields_changed,list,fields_amount",
         f"del,{IDS[0]},expired,,,",
