@@ -20,6 +20,7 @@ from gateway.operations.set_up import shipped_policies
 from gateway.settings import AuthoritySetting, PartnerSetting, Settings
 from gateway.web.problems import KINDS
 from tests import import_law
+from tests.commands import chengxin
 
 ROOT = Path(__file__).resolve().parent.parent
 MAP = (ROOT / "gateway" / "README.md").read_text(encoding="utf-8")
@@ -174,13 +175,12 @@ def test_the_readme_commands_run(tmp_path: Path) -> None:
     assert settings is not None
     assert script is not None
     (tmp_path / "chengxin.toml").write_text(settings[1], encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")}
     lines = [line.split(" #")[0].strip() for line in script[1].splitlines() if line.strip()]
     assert len(lines) >= 8
     for line in lines:
         name, *arguments = shlex.split(line)
         assert name == "chengxin"
-        done = subprocess.run([sys.executable, "-m", "gateway", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = chengxin(tmp_path, *arguments)
         allowed = {0, 3} if arguments[0] == "ingest" else {0}  # the sample has dirty rows on purpose
         assert done.returncode in allowed, f"{line}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "receipt.json").is_file()

@@ -14,6 +14,7 @@ import pytest
 from gateway.sample.files import SampleFile
 from gateway.sample.generate import write_sample
 from gateway.sample.people import authorities
+from tests.commands import chengxin
 from tests.house import write_settings
 
 CHUNK = 25
@@ -24,10 +25,10 @@ def command(settings: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "gateway", "--settings", str(settings), *arguments]
 
 
-def ingest_command(settings: Path, file: SampleFile, receipt: Path) -> list[str]:
+def ingest_words(file: SampleFile, receipt: Path) -> list[str]:
     """The ingest of one file of the sample."""
     said = ["--authority", str(file.authority), "--officer", str(file.officer), "--encoding", file.encoding]
-    return command(settings, "ingest", file.dataset, str(file.path), *said, "--receipt", str(receipt))
+    return ["ingest", file.dataset, str(file.path), *said, "--receipt", str(receipt)]
 
 
 def a_house(folder: Path) -> Path:
@@ -36,7 +37,8 @@ def a_house(folder: Path) -> Path:
     with settings.open("a", encoding="utf-8") as file:
         for each in authorities("220500")[1:]:
             file.write(f'\n[[authorities]]\nuscc = "{each.uscc}"\nname = "{each.name}"\nregion = "{each.region}"\n')
-    subprocess.run(command(settings, "init"), check=True, capture_output=True)
+    done = chengxin(folder, "init")
+    assert done.returncode == 0, done.stderr
     return settings
 
 
@@ -60,14 +62,14 @@ def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
     files = write_sample(tmp_path / "files", seed=11, subjects=420)
     file = next(file for file in files if file.path.name.startswith(prefix))
     calm = a_house(tmp_path / "calm")
-    done = subprocess.run(ingest_command(calm, file, tmp_path / "calm.json"), capture_output=True, text=True)
+    done = chengxin(calm.parent, *ingest_words(file, tmp_path / "calm.json"))
     assert done.returncode == 3, done.stderr
 
     settings = a_house(tmp_path / "stormy")
     receipt = tmp_path / "stormy.json"
     reached = 0
     for _ in range(2):
-        process = subprocess.Popen(ingest_command(settings, file, receipt), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command(settings, *ingest_words(file, receipt)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             (count,) = stored(settings, "SELECT count(*) FROM changes")[0]
@@ -85,7 +87,7 @@ def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
         (cursor,) = stored(settings, "SELECT cursor FROM ingests")[0]
         assert int(str(cursor).partition(":")[2]) > 1
 
-    again = subprocess.run(ingest_command(settings, file, receipt), capture_output=True, text=True)
+    again = subprocess.run(command(settings, *ingest_words(file, receipt)), capture_output=True, text=True)
     assert again.returncode == 3, again.stderr
     assert json.loads(receipt.read_bytes()) == json.loads((tmp_path / "calm.json").read_bytes())
     for query in (RECORDS, CHANGES, RENDERED):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gateway.core.publication.versions import commitment, root_of
 from gateway.sample.generate import write_sample
-from tests.crash.test_ingest_kill import a_house, command, ingest_command, stored
+from tests.commands import chengxin
+from tests.crash.test_ingest_kill import a_house, command, ingest_words, stored
 
 PARTS = "SELECT (SELECT count(*) FROM list_versions), (SELECT count(*) FROM list_rows), (SELECT count(*) FROM list_issues WHERE issue > 1)"
 
@@ -57,7 +58,7 @@ def test_killed_while_versions_are_built_and_issued_again(tmp_path: Path) -> Non
     settings = a_house(tmp_path / "house")
     files = {file.dataset: file for file in write_sample(tmp_path / "files", seed=11, subjects=60)}
     for dataset in ("registrations", "tax-violations"):
-        subprocess.run(ingest_command(settings, files[dataset], tmp_path / f"{dataset}.json"), check=False, capture_output=True)
+        chengxin(settings.parent, *ingest_words(files[dataset], tmp_path / f"{dataset}.json"))
     assert killed(settings, "lists", "build")
     whole(settings)
     subprocess.run(command(settings, "lists", "build"), check=True, capture_output=True)
@@ -68,7 +69,7 @@ def test_killed_while_versions_are_built_and_issued_again(tmp_path: Path) -> Non
     ((record, line),) = stored(
         settings, "SELECT record_id, line FROM list_rows WHERE collection = 'lists/tax-violations' AND line IS NOT NULL LIMIT 1"
     )
-    subprocess.run(command(settings, "withdraw", str(record), "--reason", "revoked"), check=True, capture_output=True)
+    assert chengxin(settings.parent, "withdraw", str(record), "--reason", "revoked").returncode == 0
     killed(settings, "settle")
     whole(settings)
     subprocess.run(command(settings, "settle"), check=True, capture_output=True)

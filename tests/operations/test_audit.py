@@ -1,11 +1,8 @@
 """The audit trail: what is written, that nothing in it can be changed unseen, and what an auditor takes home; on both databases."""
 
 import asyncio
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +30,7 @@ from gateway.store.audit import Said, Wanted, subject_hmacs
 from gateway.store.tables import audit as rows_table
 from gateway.store.tables import audit_checkpoints, audit_partitions
 from gateway.store.tables import audit_log as log_table
+from tests import commands
 from tests.administrators import enrolled
 from tests.house import a_gateway, write_settings
 
@@ -526,13 +524,8 @@ def test_the_commands_verify_list_and_export(tmp_path: Path, monkeypatch: pytest
     key = asyncio.run(work())
 
     def chengxin(*words: str, code: int = 0) -> str:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", "--settings", str(settings_file), *words],
-            env={**environment, "CHENGXIN_NOW": NOW},
-            capture_output=True,
-            text=True,
-        )
+        one = commands.process if code == 1 else commands.chengxin
+        done = one(tmp_path, "--settings", str(settings_file), *words, CHENGXIN_NOW=NOW)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 

@@ -1,8 +1,6 @@
 """From proposal to force: who may say yes to what, what one person may do alone, and what happens when something moves meanwhile."""
 
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from gateway.operations.activate_policy import keep_policies
 from gateway.operations.change_policy import status
 from gateway.store import audit, proposals
 from gateway.store import policies as policy_rows
+from tests.commands import chengxin, process
 from tests.house import write_settings
 from tests.operations.changing import (
     BASE,
@@ -407,10 +406,8 @@ def test_the_command_line_changes_a_policy(tmp_path: Path) -> None:
     settings = write_settings(tmp_path, policies=write_folder(tmp_path / "rules", NARROW))
 
     def run(*arguments: str, code: int = 0, typed: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", "--settings", str(settings), *arguments],
-            capture_output=True, text=True, cwd=tmp_path, input=typed,
-        )  # fmt: skip
+        one = process if typed else chengxin  # what is typed reaches a real process
+        done = one(tmp_path, "--settings", str(settings), *arguments, typed=typed)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code == 0 else done.stderr
 

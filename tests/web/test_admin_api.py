@@ -33,6 +33,7 @@ from gateway.store import audit
 from gateway.web.admin.routes import ROUTES, document
 from tests.administrators import Admin, enrolled
 from tests.callers import Key
+from tests.commands import chengxin, environment, process
 from tests.house import CENTRE, settings_of, write_settings
 from tests.operations.changing import BASE, NARROW, write_folder
 from tests.web.serving import raw, serving
@@ -482,10 +483,9 @@ def test_serve_and_call(tmp_path: Path) -> None:
         two.bind(("127.0.0.1", 0))
         port, admin_port = one.getsockname()[1], two.getsockname()[1]
     settings = write_settings(tmp_path, port=port, policies=write_folder(tmp_path / "rules", NARROW), more=f"admin_port = {admin_port}")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CHENGXIN_")}
 
     def run(*arguments: str, code: int = 0) -> str:
-        done = subprocess.run([sys.executable, "-m", "gateway", *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment)
+        done = chengxin(tmp_path, *arguments)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -500,7 +500,7 @@ def test_serve_and_call(tmp_path: Path) -> None:
     for name in ("author", "approver"):
         run(*house, "key", "enrol-admin", "--code", invited(name)["code"], "--key", f"{name}.key")
     guest = invited("auditor")
-    server = subprocess.Popen([sys.executable, "-m", "gateway", *house, "serve"], cwd=tmp_path, env=environment)
+    server = subprocess.Popen([sys.executable, "-m", "gateway", *house, "serve"], cwd=tmp_path, env=environment())
     try:
         base = f"http://127.0.0.1:{admin_port}/admin/v1/policy"
         for _ in range(300):
@@ -511,7 +511,8 @@ def test_serve_and_call(tmp_path: Path) -> None:
                 time.sleep(0.2)
         settings.rename(tmp_path / "elsewhere.toml")  # the client needs no settings
         author, approver = (["--as", name, "--key", f"{name}.key"] for name in ("author", "approver"))
-        assert json.loads(run("admin", "call", "GET", f"{base}/status", *author))["version"] == 1
+        status = process(tmp_path, "admin", "call", "GET", f"{base}/status", *author)
+        assert (status.returncode, json.loads(status.stdout)["version"]) == (0, 1)
         (tmp_path / "files.json").write_text(json.dumps({"files": {path: text.decode() for path, text in BASE.items()}}))
         assert json.loads(run("admin", "call", "POST", f"{base}/proposals", "--body", "files.json", *author))["proposal"] == 2
         (tmp_path / "approval.json").write_text(run("admin", "call", "GET", f"{base}/proposals/2/approval", *approver))
