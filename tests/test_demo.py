@@ -221,14 +221,15 @@ def test_a_used_port_is_told_before_anything_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("chapter", "number"), [("2. Department files", signal.SIGINT), ("4. Served", signal.SIGTERM)])
-def test_an_interrupted_story_ends_cleanly_and_goes_on(tmp_path: Path, chapter: str, number: signal.Signals) -> None:
-    """Ended in the middle, nothing is left running; the next run goes on from there to the end."""
-    with Demo(tmp_path / "run") as demo:
-        demo.until(chapter)
-        assert demo.interrupt(number) == 130, demo.output
-        assert nobody_is_left(demo)
-    with Demo(tmp_path / "run", "--once", ports=demo.ports) as again:
+def test_an_interrupted_story_ends_cleanly_and_goes_on(tmp_path: Path) -> None:
+    """Ended in the middle, twice and by either signal, nothing is left running; the next run goes on from there to the end."""
+    ports = free_port(), free_port()
+    for chapter, number in (("2. Department files", signal.SIGINT), ("4. Served", signal.SIGTERM)):
+        with Demo(tmp_path / "run", ports=ports) as demo:
+            demo.until(chapter)
+            assert demo.interrupt(number) == 130, demo.output
+            assert nobody_is_left(demo)
+    with Demo(tmp_path / "run", "--once", ports=ports) as again:
         assert again.ended() == 0, again.output
         assert "9. The log" in again.output
         assert nobody_is_left(again)

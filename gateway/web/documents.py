@@ -1,10 +1,11 @@
 """Documents that change with the policy in force at most: OpenAPI as JSON and YAML, and its page for people.
 
-Rules: made once at start; pages are complete HTML without script, from our own host only, under a strict content policy. This
-room must not read the store.
+Rules: made once, when first asked for, a fifth of a second that no start waits for; pages are complete HTML without script, from our
+own host only, under a strict content policy. This room must not read the store.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from html import escape
 from importlib import resources
 from typing import Any, Final
@@ -22,15 +23,33 @@ CONTENT_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; 
 class Documents:
     """The fixed documents of one process."""
 
-    __slots__ = ("_base", "_by_plans", "json", "page", "style", "yaml")
-
     def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
-        self._base = value = openapi.document(handlers)
+        self._handlers = tuple(handlers)
         self._by_plans: dict[tuple[str, str], tuple[bytes, bytes]] = {}
-        self.json = openapi.encoded(value)
-        self.yaml = openapi.as_yaml(value)
-        self.page = _api_page(value)
-        self.style = (resources.files("gateway.web") / "static" / "style.css").read_bytes()
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:
+        return openapi.document(self._handlers)
+
+    @cached_property
+    def json(self) -> bytes:
+        """The API document of nobody in particular."""
+        return openapi.encoded(self._base)
+
+    @cached_property
+    def yaml(self) -> bytes:
+        """The same as YAML."""
+        return openapi.as_yaml(self._base)
+
+    @cached_property
+    def page(self) -> bytes:
+        """The same for people."""
+        return _api_page(self._base)
+
+    @cached_property
+    def style(self) -> bytes:
+        """The style of every page."""
+        return (resources.files("gateway.web") / "static" / "style.css").read_bytes()
 
     def under(self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, bytes]:
         """The API document of a caller under these plans, as JSON and as YAML; made once a plan set."""
