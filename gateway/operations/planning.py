@@ -20,7 +20,7 @@ _ALL: frozenset[Capability] = frozenset({"filter", "sort", "facet"})
 _RECORD_PATHS = (
     "id", "kind_label", "subject", "subject.id", "subject.uscc", "subject.name", "subject.kind", "subject.kind_label", "subject.uri",
     "severity_label", "region_label", "publish_until", "period_rule", "basis", "source.name", "source.uscc", "source.received_at",
-    "source.issuer", "fields", "treatments", "seq", "policy_version", "links", "links.self",
+    "source.issuer", "fields", "treatments", "seq", "policy_version", "links", "links.self", "links.history", "links.policy",
 )  # fmt: skip
 _LISTING_PATHS = ("listing_basis", "measures", "removal_conditions", "remedy")
 _SUBJECT_PATHS = (

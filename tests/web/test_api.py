@@ -569,6 +569,26 @@ def test_one_record_and_its_subject(server: Server) -> None:
     problem(server.get("/v1/records/x"), 404, "not-found")
 
 
+def test_a_record_says_what_happened_to_it_and_why_it_is_shown_so(server: Server, city: City) -> None:
+    """`links.history` is its subject's timeline, in which it stands; `links.policy` the cells of its dataset under its policy version."""
+    bound = {"authorization": f"Bearer {city.token()}", "purpose": "dept.supervision"}
+    for headers in ({}, bound):
+        rows = server.get(f"/v1/records?{PENALTIES}&limit=100", **headers).json()["items"]
+        kinds = {row["subject"]["kind"]: row for row in rows}
+        assert len(kinds) >= 2
+        assert ("person" in kinds) == bool(headers)
+        for row in kinds.values():
+            assert row["links"]["history"] == row["subject"]["uri"] + "/timeline"
+            assert row["id"] in {event["record"] for event in server.get(row["links"]["history"], **headers).json()["items"]}
+            assert f"/v1/policies/{row['policy_version']}/matrix?" in row["links"]["policy"]
+            cells = server.get(row["links"]["policy"], **headers).json()["items"]
+            assert {cell["dataset"] for cell in cells} == {row["dataset"]}
+    listing = server.get("/v1/lists/tax-violations/listings?limit=1").json()["items"][0]
+    assert server.get(listing["links"]["history"]).status_code == 200
+    sparse = server.get(f"/v1/records?{PENALTIES}&limit=1&fields=links.policy").json()["items"][0]
+    assert sparse["links"].keys() == {"policy"}
+
+
 def test_lists_and_their_listings(server: Server) -> None:
     """`rows` is what the export gives; an unknown list is 404 with all its paths."""
     for held in server.get("/v1/lists").json()["items"]:

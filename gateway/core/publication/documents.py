@@ -184,14 +184,28 @@ def head_bytes(document: Document) -> bytes:
 
 
 def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, record_id: str) -> bytes:
-    """The whole record: its head, then the numbers and links."""
-    return b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b/v1/records/%b"}}' % (
-        head[:-1],
-        seq,
-        policy_version,
-        origin.encode(),
-        record_id.encode(),
-    )
+    """The whole record: its head, then the numbers and links: itself, what happened to its subject, why it is shown so.
+
+    The address of the subject and the dataset are read from the head as it is encoded: inside a text every quote is escaped, so no text
+    can look like one of these keys.
+    """
+    at = origin.encode()
+    return _RECORD_END % (
+        head[:-1], seq, policy_version, at, record_id.encode(), _told(head, b'"subject":{', b'"uri":"'), at, policy_version,
+        _told(head, b'{"id":"', b'"dataset":"'),
+    )  # fmt: skip
+
+
+_RECORD_END = (
+    b'%b,"seq":%d,"policy_version":%d,"links":{"self":"%b/v1/records/%b","history":"%b/timeline",'
+    b'"policy":"%b/v1/policies/%d/matrix?dataset=%b"}}'
+)
+
+
+def _told(head: bytes, after: bytes, key: bytes) -> bytes:
+    """The plain text under a key that stands behind another."""
+    start = head.index(key, head.index(after)) + len(key)
+    return head[start : head.index(b'"', start)]
 
 
 def etag(key: bytes, *parts: bytes) -> str:

@@ -80,7 +80,11 @@ EXAMPLE_RECORD: Final = {
     "treatments": {"facts": "redact"},
     "seq": 88102,
     "policy_version": 42,
-    "links": {"self": "https://h/v1/records/rec_2222222222222222222222222a"},
+    "links": {
+        "self": "https://h/v1/records/rec_2222222222222222222222222a",
+        "history": "https://h/v1/subjects/91220502XXT00002X2/timeline",
+        "policy": "https://h/v1/policies/42/matrix?dataset=administrative-penalties",
+    },
 }
 
 SUBJECTS = Described(
