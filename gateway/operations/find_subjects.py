@@ -229,8 +229,11 @@ async def _everything(scene: Scene, query: Query) -> AsyncIterator[list[bytes]]:
 
 async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
     """One page of what a name or code finds, best first."""
-    found = await look_up(scene, query.q or "")
     position = ask.pages.position(scene.forms.tag)
+    owed = owed_of(scene.forms)
+    limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
+    first = position is None and query.limit is not None and not query.filters and form.count == "none"
+    found = await look_up(scene, query.q or "", limit if first else None)
     snapshot, version = scene.head.seq, scene.head.version
     after: tuple[Any, ...] | None = None
     if position is not None:
@@ -239,9 +242,10 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
     back = position is not None and position.back
     if after is not None:
         hits = [hit for hit in hits if hit.order < after][::-1] if back else [hit for hit in hits if hit.order > after]
-    owed = owed_of(scene.forms)
-    limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
     rows, more = await shown_hits(scene, found, hits, query, limit)
+    if not more and not found.whole:  # some of the first are not shown
+        found = await look_up(scene, query.q or "")
+        rows, more = await shown_hits(scene, found, found.hits, query, limit)
     ahead, behind = more, after is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -286,8 +290,10 @@ async def shown_hits(scene: Scene, found: Found, hits: Sequence[Hit], query: Que
     checks = _all_predicates(query)
     lists = _lists_of(query)
     rows: list[tuple[Hit, bytes]] = []
-    for start in range(0, len(hits), _STEP):
-        some = hits[start : start + _STEP]
+    looked_at = 0
+    while looked_at < len(hits):
+        some = hits[looked_at : looked_at + min(_STEP, limit + 1 - len(rows))]
+        looked_at += len(some)
         ids = [hit.subject_id for hit in some]
         entries = {row.subject_id: row for row in await renderings.subjects_by_ids(scene.services.store.reads, ids)}
         listed = await _listed(scene, ids, query) if lists else None

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.names import pairs
-from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, SOUNDS, Candidate, Hit, NameQuery, likeness, rank, read_query
+from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, SOUNDS, Hit, NameQuery, certain, likeness, rank, read_query
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectKind
 from gateway.operations import pages
@@ -28,6 +28,8 @@ _MEANT = 3
 _TRIED = 12
 """Names that are looked at for them."""
 _LIKE_ENOUGH = 500
+_SPARE = 6
+"""So many names are read beyond what is enough: former names, pairs that stand apart, the one that tells that more follow."""
 _NEAR = 200
 """Names that one group of a text typed wrong may bring."""
 
@@ -40,6 +42,8 @@ class Found(Struct, frozen=True, kw_only=True):
     truncated: bool = False
     alone: bool = False
     """A household: one row, no highlight, no count."""
+    whole: bool = True
+    """These are all hits; else the first ones."""
 
 
 def kind_of_code(code: str) -> SubjectKind:
@@ -55,8 +59,8 @@ async def shown_subject(scene: Scene, row: Row) -> bytes | None:
     return made[0] if made is not None else None
 
 
-async def look_up(scene: Scene, text: str) -> Found:
-    """What a name or code finds, best first.
+async def look_up(scene: Scene, text: str, enough: int | None = None) -> Found:
+    """What a name or code finds, best first: all of it, or (`enough`) at least more than so many of the first ones where there are more.
 
     Raises InvalidParameter for a text without a letter, or of more than 128 characters.
     """
@@ -71,7 +75,7 @@ async def look_up(scene: Scene, text: str) -> Found:
     household = await _household(scene, query.text)
     if household is not None:
         return Found(query=query, hits=(household,), alone=True)
-    return await _by_name(scene, query)
+    return await _by_name(scene, query, enough)
 
 
 async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
@@ -112,36 +116,32 @@ async def _household(scene: Scene, norm: str) -> Hit | None:
     return Hit(subject_id=shown[0], matched_on="name", shown="", order=(0, 0, 0, shown[0]))
 
 
-def _candidate(row: Row) -> Candidate:
-    return Candidate(
-        subject_id=row.subject_id,
-        role=row.role,
-        shown=row.shown,
-        name_norm=row.name_norm,
-        core=row.core,
-        tokens=row.tokens,
-        cancelled=row.status == "cancelled",
-    )
-
-
-async def _by_name(scene: Scene, query: NameQuery) -> Found:
+async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
+    """What a name finds: on the first way that finds something, else typed wrong; no more of it than is enough, if that is certain."""
     store = scene.services.store
-    rows = await search.exact(store.reads, query.text, limit=MAX_CANDIDATES)
+    most = MAX_CANDIDATES + 1 if enough is None else enough + _SPARE
     hits: list[Hit] = []
+    rows: Sequence[Row] = ()
     truncated = False
-    for group in query.asked:
-        more = await search.candidates(store.reads, store.dialect, group, every=True, limit=MAX_CANDIDATES + 1)
-        truncated = truncated or len(more) > MAX_CANDIDATES
-        rows = [*rows, *more[:MAX_CANDIDATES]]
-        hits = rank(query, map(_candidate, rows), capped=truncated)
-        if hits and query.route not in ("character", "spoken"):
+    for steps in query.asked:
+        way = await search.walked(
+            store.reads, store.dialect, query.text, query.core or query.text, steps, most=most, counted=MAX_CANDIDATES + 1
+        )
+        rows, truncated = way.rows, way.many > MAX_CANDIDATES
+        hits = rank(query, rows)
+        if enough is not None and way.edges:
+            first = certain(hits, way.edges)
+            if len(first) > enough:
+                return Found(query=query, hits=first, truncated=truncated, whole=False)
+            return await _by_name(scene, query, None)
+        if hits:
             break
     if not hits and query.near:
         rows = [row for held in await search.gathered(store.reads, store.dialect, query.near, limit=_NEAR) for row in held]
-        hits = rank(query, map(_candidate, rows))
+        hits = rank(query, rows)
     if query.loose and (not hits or hits[0].order[0] > SOUNDS):
-        rows += await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)
-        hits = rank(query, map(_candidate, rows))
+        rows = [*rows, *await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)]
+        hits = rank(query, rows)
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
 
 

@@ -26,6 +26,7 @@ from gateway.core.disclosure.seats import moved, unpacked
 from gateway.core.publication.changes import WINDOW, telling
 from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import Forms
+from gateway.core.publication.names import is_cancelled
 from gateway.core.publication.rendering import Made, Maker, Name, name_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of_body
 from gateway.core.records.model import Record, RecordId
@@ -346,10 +347,11 @@ def _names(pages: Iterable[tuple[str, SubjectPage | None]], indexed: Mapping[str
     new: list[Name] = []
     for subject_id, page in pages:
         wanted = dict.fromkeys(page.names) if page is not None else {}
+        cancelled = page is not None and page.status == "cancelled"
         for row in indexed.get(subject_id, ()):
-            if (row.role, row.shown) in wanted:
+            if (row.role, row.shown) in wanted and is_cancelled(row.name_id) is cancelled:
                 del wanted[row.role, row.shown]
             else:
                 gone.append(row)
-        new += [name_of(subject_id, role, shown) for role, shown in wanted]
+        new += [name_of(subject_id, role, shown, cancelled=cancelled) for role, shown in wanted]
     return gone, new

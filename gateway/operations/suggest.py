@@ -50,10 +50,13 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
 
 
 async def _subject_offers(scene: Scene, text: str, limit: int) -> list[dict[str, Any]]:
-    found = await look_up(scene, text)
+    found = await look_up(scene, text, limit)
     if found.alone:  # a household is never offered
         return []
-    rows, _ = await shown_hits(scene, found, found.hits, Query(), limit)
+    rows, more = await shown_hits(scene, found, found.hits, Query(), limit)
+    if not more and not found.whole:  # some of the first are not shown
+        found = await look_up(scene, text)
+        rows, _ = await shown_hits(scene, found, found.hits, Query(), limit)
     await pay(scene, owed_of(scene.forms), "suggest", [body for _, body in rows])
     offers = []
     for hit, body in rows:

@@ -3,37 +3,39 @@
 Rules: rows are made from what the public may see, organisations only. The engines only gather candidates; `core/publication/names`
 looks at the text again, so both databases answer alike. A token reaches an engine quoted or as an array element: no search
 operator can be typed. No LIKE over the register. A contentless index deletes a row by its old tokens, which is why they stand in
-the ordinary table. This room must not rank.
+the ordinary table. The key of a name is its place among all names (`core/publication/names`), so that both engines give names in
+that order, and whoever wants a few reads a few. This room must not rank.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import Struct
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from gateway.core.publication.rendering import Name
+from gateway.core.publication.searching import EXACT_CORE, EXACT_NAME, PREFIX, Edge, Step
 from gateway.store.dialects import among
 from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import names, rendered_subjects
+from gateway.store.tables import names
 
 _fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.Column("names_fts", sa.Text), sa.Column("tokens", sa.Text))
 """SQLite's virtual table, made by the first migration; it is no part of the metadata."""
 _COLUMNS = ("name_id", "subject_id", "role", "shown", "name_norm", "core", "tokens")
-COUNTER = "names"
 _JSON = msgspec.json.Encoder()
 
 
 _n = names.c
-_FOUND = (_n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens, rendered_subjects.c.status)
-_FROM = names.outerjoin(rendered_subjects, rendered_subjects.c.subject_id == _n.subject_id)
-
+_FOUND = (_n.name_id.label("place"), _n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens)
 
 _OF_SUBJECTS = sa.select(*(_n[name] for name in _COLUMNS))
 _HELD = _OF_SUBJECTS.where(among(_n.subject_id, "ids"))
 _DROP = sa.delete(names).where(among(_n.name_id, "ids"))
+_TAKEN = sa.select(_n.name_id).where(among(_n.name_id, "ids"))
 
 
 async def held(source: Reads | Transaction, subject_ids: Sequence[str]) -> dict[str, list[Row]]:
@@ -45,27 +47,130 @@ async def held(source: Reads | Transaction, subject_ids: Sequence[str]) -> dict[
 
 
 async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[Name]) -> None:
-    """Take rows that `held` gave out of the index, and put new ones in."""
+    """Take rows that `held` gave out of the index, and put new ones in; by place, for an index written back and forth falls to pieces."""
     if gone:
         if tx.store.dialect == "sqlite":
-            await tx.insert(_fts, ("names_fts", "rowid", "tokens"), [("delete", row.name_id, row.tokens) for row in gone])
+            rows = sorted((row.name_id, row.tokens) for row in gone)
+            await tx.insert(_fts, ("names_fts", "rowid", "tokens"), [("delete", place, tokens) for place, tokens in rows])
         await tx.execute(_DROP, {"ids": [row.name_id for row in gone]})
     if new:
-        first = await tx.number(COUNTER, len(new))
+        placed = sorted(zip(await _places(tx, new), new, strict=True), key=itemgetter(0))
         await tx.insert(
             names,
             _COLUMNS,
-            [(first + n, each.subject_id, each.role, each.shown, each.name_norm, each.core, each.tokens) for n, each in enumerate(new)],
+            [(place, each.subject_id, each.role, each.shown, each.name_norm, each.core, each.tokens) for place, each in placed],
         )
         if tx.store.dialect == "sqlite":
-            await tx.insert(_fts, ("rowid", "tokens"), [(first + n, each.tokens) for n, each in enumerate(new)])
+            await tx.insert(_fts, ("rowid", "tokens"), [(place, each.tokens) for place, each in placed])
 
 
-_EXACT = sa.select(*_FOUND).select_from(_FROM).where(_n.name_norm == sa.bindparam("text"))
-_EXACT_PAGE = _EXACT.order_by(_n.name_id).limit(sa.bindparam("limit"))
+async def _places(tx: Transaction, new: Sequence[Name]) -> list[int]:
+    """The place of each name, or the next one that is free."""
+    taken = await _taken(tx, [each.place for each in new])
+    found: list[int] = []
+    for each in new:
+        place = each.place
+        while place in taken:
+            place += 1
+            taken |= await _taken(tx, [place])
+        taken.add(place)
+        found.append(place)
+    return found
+
+
+async def _taken(tx: Transaction, places: Sequence[int]) -> set[int]:
+    return {row.name_id for row in await tx.all(_TAKEN, {"ids": list(places)})}
+
+
+# --- what a text finds -------------------------------------------------------------------------------------------------
+
+
+class Walked(Struct, frozen=True, kw_only=True):
+    """Names that were found on one way, as far as it was walked."""
+
+    rows: Sequence[Row]
+    edges: Sequence[Edge]
+    """Where more may follow; none: this is all."""
+    many: int
+    """How many names the steps of the way have together, counted up to a bound."""
+
+
+_WHOLE = (
+    "SELECT * FROM (SELECT -2 AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, tokens FROM names"
+    " WHERE name_norm = :text ORDER BY name_id LIMIT :most) AS whole"
+    " UNION ALL SELECT * FROM (SELECT -1, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM names"
+    " WHERE core = :core ORDER BY name_id LIMIT :most) AS cores"
+)
+_NONE = "NULL, NULL, NULL, NULL, NULL, NULL"
+# One statement: of each step the first names (part 0); where there are more, the first of those that begin so (1), and how many there
+# are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
+_WALKED_BY_FTS = sa.text(
+    "WITH walked AS MATERIALIZED (SELECT key AS step, json_extract(value, '$[0]') AS all_of, json_extract(value, '$[1]') AS begun,"
+    " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
+    " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
+    " longer AS (SELECT * FROM walked WHERE json_array_length(places) = :most)"
+    f" {_WHOLE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens"
+    " FROM walked CROSS JOIN json_each(walked.places) AS hit JOIN names ON names.name_id = hit.value"
+    " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
+    " FROM longer CROSS JOIN json_each((SELECT json_group_array(rowid) FROM"
+    " (SELECT rowid FROM names_fts WHERE names_fts MATCH longer.begun ORDER BY rowid LIMIT :most))) AS hit"
+    " JOIN names ON names.name_id = hit.value WHERE begun <> ''"
+    " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names_fts WHERE names_fts MATCH all_of LIMIT :counted)),"
+    f" {_NONE} FROM longer"
+)
+_OF_STEP = "SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array({}, ' ') ORDER BY name_id LIMIT :most"
+_WALKED_BY_ARRAY = sa.text(
+    "WITH asked AS (SELECT place - 1 AS step, all_of, begun"
+    " FROM unnest(CAST(:steps AS text[]), CAST(:begun AS text[])) WITH ORDINALITY AS given(all_of, begun, place)),"
+    f" walked AS MATERIALIZED (SELECT asked.*, held.* FROM asked JOIN LATERAL ({_OF_STEP.format('asked.all_of')}) AS held ON true),"
+    " longer AS (SELECT step, all_of, begun FROM walked GROUP BY step, all_of, begun HAVING count(*) = :most)"
+    f" {_WHOLE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM walked"
+    " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
+    f" FROM longer JOIN LATERAL ({_OF_STEP.format('longer.begun')}) AS held ON begun <> ''"
+    " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names WHERE string_to_array(names.tokens, ' ')"
+    f" @> string_to_array(all_of, ' ') LIMIT :counted) AS held), {_NONE} FROM longer"
+)
+
+
+async def walked(source: Reads, dialect: str, text: str, core: str, steps: Sequence[Step], *, most: int, counted: int) -> Walked:
+    """Names that are the text, whose core is this one, and of each step the first `most`, by place: one statement.
+
+    A few names of one token stand at the head of its list: that is read in the loop. Several tokens have to be compared, however long
+    their lists are: off the loop.
+    """
+    told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
+    begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
+    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted}
+    read = source.all if most <= _FEW and all(len(step.tokens) == 1 for step in told) else source.slow
+    if dialect == "sqlite":
+        pairs = [(_quoted(step.tokens, " AND "), _quoted(first, " AND ")) for step, first in zip(told, begun, strict=True)]
+        found = await read(_WALKED_BY_FTS, {**asked, "steps": _JSON.encode(pairs).decode()})
+    else:
+        arrays = {"steps": [" ".join(step.tokens) for step in told], "begun": [" ".join(first) for first in begun]}
+        found = await read(_WALKED_BY_ARRAY, {**asked, **arrays})
+    tiers = {(-2, 0): EXACT_NAME, (-1, 0): EXACT_CORE}
+    for place, step in enumerate(told):
+        tiers |= {(place, 0): step.tier, (place, 1): PREFIX}
+    rows: dict[tuple[int, int], list[Row]] = {key: [] for key in tiers}
+    counts = dict.fromkeys(range(len(told)), 0)
+    for row in found:
+        if row.part == _COUNT:
+            counts[row.step] = row.place
+        else:
+            rows[row.step, row.part].append(row)
+    return Walked(
+        rows=[row for some in rows.values() for row in some],
+        edges=[(tiers[key], max(row.place for row in some)) for key, some in rows.items() if len(some) == most],
+        many=sum(max(many, len(rows[step, 0])) for step, many in counts.items()),
+    )
+
+
+_COUNT = 2
+_FEW = 50
+
 _MATCH = (
     sa.select(*_FOUND)
-    .select_from(_FROM.join(_fts, _fts.c.rowid == _n.name_id))
+    .select_from(names.join(_fts, _fts.c.rowid == _n.name_id))
     .where(sa.literal_column("names_fts").op("MATCH")(sa.bindparam("expression", type_=sa.Text())))
     .order_by(_fts.c.rowid)
     .limit(sa.bindparam("limit"))
@@ -77,7 +182,7 @@ _tokens = sa.func.string_to_array(_n.tokens, sa.literal_column("' '"), type_=ARR
 def _array(every: bool) -> sa.Select[Any]:
     wanted = sa.bindparam("tokens", type_=ARRAY(sa.Text))
     found = _tokens.contains(wanted) if every else _tokens.overlap(wanted)
-    return sa.select(*_FOUND).select_from(_FROM).where(found).order_by(_n.name_id).limit(sa.bindparam("limit"))
+    return sa.select(*_FOUND).where(found).order_by(_n.name_id).limit(sa.bindparam("limit"))
 
 
 def _quoted(tokens: Iterable[str], joint: str) -> str:
@@ -86,7 +191,7 @@ def _quoted(tokens: Iterable[str], joint: str) -> str:
 
 
 async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, every: bool, limit: int) -> list[Row]:
-    """Names that hold all (or any) of the tokens, at most `limit`, in order of entry; off the loop."""
+    """Names that hold all (or any) of the tokens, at most `limit`, by place; off the loop."""
     # combining marks part tokens on SQLite, whose index knows no phrases: such a token finds nothing on either database
     tokens = [token for token in tokens if token.isalnum()]
     if not tokens:
@@ -96,27 +201,21 @@ async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, ever
     return await source.slow(_array(every), {"tokens": list(tokens), "limit": limit})
 
 
-async def exact(source: Reads, text: str, *, limit: int) -> list[Row]:
-    """Names that are the text."""
-    return await source.all(_EXACT_PAGE, {"text": text, "limit": limit})
-
-
 # --- many at once ------------------------------------------------------------------------------------------------------
 
-_OF_TEXTS = sa.select(*_FOUND).select_from(_FROM).where(among(_n.name_norm, "texts")).order_by(_n.name_id)
+_OF_TEXTS = sa.select(*_FOUND).where(among(_n.name_norm, "texts")).order_by(_n.name_id)
 _GATHERED_BY_FTS = sa.text(
-    # one statement, each group with its own limit: SQLite has no LATERAL, but a list of row ids may depend on the group
-    "SELECT asked.key AS place, names.subject_id, names.role, names.shown, names.name_norm, names.core, names.tokens, shown_as.status"
+    "SELECT asked.key AS asked, name_id AS place, subject_id, role, shown, name_norm, core, names.tokens"
     " FROM json_each(:groups) AS asked, json_each((SELECT json_group_array(held.rowid) FROM"
     " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit"
-    " JOIN names ON names.name_id = hit.value LEFT JOIN rendered_subjects AS shown_as ON shown_as.subject_id = names.subject_id"
+    " JOIN names ON names.name_id = hit.value"
     " ORDER BY asked.key, names.name_id"
 )
 _GATHERED_BY_ARRAY = sa.text(
-    "SELECT asked.place - 1 AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens, shown_as.status"
+    "SELECT asked.place - 1 AS asked, held.name_id AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
     " FROM unnest(CAST(:groups AS text[])) WITH ORDINALITY AS asked(tokens, place)"
     " JOIN LATERAL (SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array(asked.tokens, ' ')"
-    " ORDER BY names.name_id LIMIT :most) AS held ON true LEFT JOIN rendered_subjects AS shown_as ON shown_as.subject_id = held.subject_id"
+    " ORDER BY names.name_id LIMIT :most) AS held ON true"
     " ORDER BY asked.place, held.name_id"
 )
 
@@ -127,7 +226,7 @@ async def exact_of(source: Reads, texts: Sequence[str]) -> list[Row]:
 
 
 async def gathered(source: Reads, dialect: str, groups: Sequence[Sequence[str]], *, limit: int) -> list[list[Row]]:
-    """For each group of tokens the names that hold all of them, at most `limit`, in order of entry: one statement, off the loop."""
+    """For each group of tokens the names that hold all of them, at most `limit`, by place: one statement, off the loop."""
     found: list[list[Row]] = [[] for _ in groups]
     told = [(place, tokens) for place, tokens in enumerate(groups) if tokens and all(token.isalnum() for token in tokens)]
     if dialect == "sqlite":
@@ -137,5 +236,5 @@ async def gathered(source: Reads, dialect: str, groups: Sequence[Sequence[str]],
     else:
         rows = await source.slow(_GATHERED_BY_ARRAY, {"groups": [" ".join(each) for _, each in told], "most": limit})
     for row in rows:
-        found[told[row.place][0]].append(row)
+        found[told[row.asked][0]].append(row)
     return found

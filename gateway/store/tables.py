@@ -736,12 +736,12 @@ list_files = Table(
 
 names = Table(
     "names", metadata,
-    Column("name_id", Seq, primary_key=True, autoincrement=True),
+    Column("name_id", Seq, primary_key=True, autoincrement=False),  # its place among all names: in this order they are found
     Column("subject_id", String(30), nullable=False, index=True),
     Column("role", String(12), nullable=False),        # name former_name
     Column("shown", String(300), nullable=False),      # as the public view shows it
     Column("name_norm", String(300), nullable=False, index=True),
-    Column("core", String(300), nullable=False),
+    Column("core", String(300), nullable=False, index=True),
     Column("tokens", Text, nullable=False),            # joined by blanks; a contentless FTS table needs them to delete a row
 )
 """Names of organisations with something public; the token index beside it differs by dialect (FTS5 · text[] under GIN)."""

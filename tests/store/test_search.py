@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from gateway.core.publication.names import pairs, split
 from gateway.core.publication.rendering import Name, name_of
+from gateway.core.publication.searching import PHRASE, PREFIX, read_query
 from gateway.store import search
 from gateway.store.store import Store
 
@@ -38,10 +39,10 @@ async def found(store: Store, *tokens: str, every: bool = True, limit: int = 100
 
 
 async def test_tokens_find_names(stocked: Store) -> None:
-    """All of them, or any of them, in order of entry; both databases give these very answers."""
+    """All of them, or any of them, short cores first; both databases give these very answers."""
     assert await found(stocked, "示例", "药业") == [SHOWN[0], SHOWN[3]]
     assert await found(stocked, "商贸", "宝药", every=False) == [SHOWN[1], SHOWN[4]]
-    assert await found(stocked, "示例", limit=2) == list(SHOWN[:2])
+    assert await found(stocked, "示例", limit=4) == [SHOWN[6], SHOWN[5], SHOWN[0], SHOWN[1]]
     assert await found(stocked, "例示") == []
     assert await found(stocked) == []
 
@@ -78,17 +79,53 @@ async def test_a_changed_name_leaves_the_index(stocked: Store) -> None:
             await tx.execute(sa.text("INSERT INTO names_fts(names_fts) VALUES ('integrity-check')"))
 
 
-async def test_a_whole_name_is_found_by_itself(stocked: Store) -> None:
-    """The exact look-up needs no token."""
-    assert [each.shown for each in await search.exact(stocked.reads, "通化市示例药业有限公司", limit=5)] == [SHOWN[0]]
-    assert await search.exact(stocked.reads, "示例", limit=5) == []
+async def walked(store: Store, text: str, *, most: int, counted: int = 100) -> tuple[list[str], list[tuple[int, int]], int]:
+    """Names on the first way of a text, where more would follow, and how many there are."""
+    query = read_query(text)
+    way = await search.walked(store.reads, store.dialect, query.text, query.core, query.asked[0], most=most, counted=counted)
+    return [row.shown for row in way.rows], list(way.edges), way.many
+
+
+async def test_steps_are_walked_by_place(stocked: Store) -> None:
+    """The first names of a step, short cores first; where it has more also those that begin so, how far each was read, and how many."""
+    ids = [f"sub_{number}" for number in range(len(SHOWN))]
+    place = {row.shown: row.name_id for rows in (await search.held(stocked.reads, ids)).values() for row in rows}
+    every = [SHOWN[6], SHOWN[5], SHOWN[0], SHOWN[1], SHOWN[2], SHOWN[3]]
+    for text in ("示例", "示"):
+        assert await walked(stocked, text, most=9) == (every, [], 6)
+        assert await walked(stocked, text, most=3) == ([*every[:3], SHOWN[0], SHOWN[1]], [(PHRASE, place[SHOWN[0]])], 6)
+        assert await walked(stocked, text, most=1) == ([SHOWN[6], SHOWN[0]], [(PHRASE, place[SHOWN[6]]), (PREFIX, place[SHOWN[0]])], 6)
+        assert (await walked(stocked, text, most=1, counted=4))[2] == 4, "counted up to a bound"
+
+
+async def test_whole_names_and_cores_need_no_token(stocked: Store) -> None:
+    """They are found beside what the steps bring; what is no token finds nothing, and breaks nothing."""
+    assert (await walked(stocked, "通化市示例药业有限公司", most=9))[0] == [SHOWN[0]] * 3, "as a name, as a core, by its tokens"
+    assert (await walked(stocked, "示例药业", most=9))[0] == [SHOWN[0], SHOWN[0], SHOWN[3]]
+    for text in ("e\u0301\u0327x", '示例" OR "商贸', "示例 AND 商贸"):
+        assert await walked(stocked, text, most=9) == ([], [], 0), text
+
+
+async def test_names_of_one_place_stand_beside_one_another(store: Store) -> None:
+    """Twenty subjects whose ids begin alike: each is found, in order of entry, and leaves by itself."""
+    alike = [name_of(f"sub_aaaaaa{number}", "name", SHOWN[0]) for number in range(20)]
+    async with store.transaction() as tx:
+        await search.change(tx, [], alike[:10])
+        await search.change(tx, [], alike[10:])
+    assert [each.subject_id for each in await search.candidates(store.reads, store.dialect, ["示例"], every=True, limit=99)] == [
+        each.subject_id for each in alike
+    ]
+    held = await search.held(store.reads, [alike[3].subject_id])
+    async with store.transaction() as tx:
+        await search.change(tx, held[alike[3].subject_id], [])
+    assert len(await found(store, "示例")) == 19
 
 
 async def test_many_groups_are_asked_at_once(stocked: Store) -> None:
     """Each group's names by themselves, with a limit of its own; what is no token finds nothing and moves no other group."""
     groups = [("示例",), ("示例", "药业"), (), ('示例" OR "商贸',), ("宝药",), ("示例", "无此")]
     held = await search.gathered(stocked.reads, stocked.dialect, groups, limit=2)
-    assert [[row.shown for row in rows] for rows in held] == [list(SHOWN[:2]), [SHOWN[0], SHOWN[3]], [], [], [SHOWN[4]], []]
+    assert [[row.shown for row in rows] for rows in held] == [[SHOWN[6], SHOWN[5]], [SHOWN[0], SHOWN[3]], [], [], [SHOWN[4]], []]
     assert await search.gathered(stocked.reads, stocked.dialect, [], limit=2) == []
     whole = await search.exact_of(stocked.reads, [split(SHOWN[0]).norm, split(SHOWN[5]).norm, "无此"])
-    assert [row.shown for row in whole] == [SHOWN[0], SHOWN[5]]
+    assert [row.shown for row in whole] == [SHOWN[5], SHOWN[0]]

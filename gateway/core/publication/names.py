@@ -4,12 +4,15 @@ Rules, in this order:
     1. normalise (`cx-name/1`): NFKC, case fold, one-to-one variant table, NFKC, then only letters, marks and numbers stay.
     2. split: region · brand 字号 · trade 行业 · form 组织形式, longest first; core = brand + trade.
     3. units are single CJK characters or whole Latin/digit runs; tokens are adjacent pairs of units and the runs, and beside
-       them marked tokens: first character of the brand, each character of the core, pinyin and initials of brand and core.
+       them marked tokens: how name and core begin, first character of the brand, each character of the core, pinyin and initials of
+       brand and core.
+    4. a name has a place among all names: short cores first, then short names, active before cancelled, then by opaque id.
 The same functions serve index and query, and both databases; how a query is put and ranked stands in `searching`. This room must not
 see anything but shown names.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -23,7 +26,7 @@ from gateway.core.records.divisions import covers, regions
 
 NORMALISER = "cx-name/1"
 
-BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK = "ㄅ", "ㄘ", "ㄆ", "ㄕ"
+BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK = "ㄅ", "ㄘ", "ㄆ", "ㄕ", "ㄑ"
 """Marks before tokens that are no text of a name: letters for every tokenizer, in no name of an organisation."""
 
 _FORMS = """
@@ -195,6 +198,15 @@ def pairs(norm: str) -> list[str]:
     return list(found)
 
 
+def starts(norm: str) -> list[str]:
+    """Marked tokens of how a text begins: its first pair, and its first run where that is no single character."""
+    parts = units(norm[:2] if _LATIN.search(norm[:2]) is None else norm)
+    found = [START_MARK + parts[0] + parts[1]] if len(parts) > 1 else []
+    if parts and not is_single(parts[0][0]):
+        found.append(START_MARK + parts[0])
+    return found
+
+
 _TONES = str.maketrans(
     {
         **dict.fromkeys("āáǎà", "a"),
@@ -269,8 +281,32 @@ def index_tokens(name: Name) -> str:
     """Everything a name is found by, joined by blanks: the one text that both databases index."""
     found = pairs(name.norm) or [name.norm]
     brand = name.brand
+    found += starts(name.norm) + starts(name.core)
     if brand and is_single(brand[0]):
         found.append(BRAND_MARK + brand[0])
     found += [CORE_MARK + character for character in name.core if character >= "⺀"]
     found += _spoken(brand, name.trade)
     return " ".join(dict.fromkeys(found))
+
+
+# --- where a name stands among all -------------------------------------------------------------------------------------
+
+_LONGEST_CORE, _LONGEST_NAME = 31, 63
+_ID_BITS, _TURN_BITS = 30, 4
+_CANCELLED = 1 << (_ID_BITS + _TURN_BITS)
+_IN_ORDER = "234567abcdefghijklmnopqrstuvwxyz"
+"""What opaque ids are written in."""
+
+
+def place_of(subject_id: str, norm: str, core: str, *, cancelled: bool) -> int:
+    """Where a name stands: core's length, name's length, cancelled, the first six characters of the id; sixteen may share them."""
+    number = min(len(core), _LONGEST_CORE) << 6 | min(len(norm), _LONGEST_NAME)
+    number = number << 1 | cancelled
+    for character in subject_id.rpartition("_")[2][:6].ljust(6, "2"):
+        number = number << 5 | min(bisect_left(_IN_ORDER, character), 31)
+    return number << _TURN_BITS
+
+
+def is_cancelled(place: int) -> bool:
+    """Whether the name at a place is of somebody who is cancelled."""
+    return bool(place & _CANCELLED)

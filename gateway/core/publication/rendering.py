@@ -19,7 +19,7 @@ from gateway.core.publication.changes import Digests, Told, settled
 from gateway.core.publication.documents import head_bytes, instant, record_head, until
 from gateway.core.publication.forms import Form, Forms, without
 from gateway.core.publication.listings import list_for, listed_on, listing_head, measures_of
-from gateway.core.publication.names import index_tokens, split
+from gateway.core.publication.names import index_tokens, place_of, split
 from gateway.core.publication.ranges import bits_of, keys_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of, subject_page
 from gateway.core.records.model import Record, SubjectKind
@@ -73,6 +73,7 @@ class ToBeTold(Struct, frozen=True, kw_only=True, gc=False):
 class Name(Struct, frozen=True, kw_only=True, gc=False):
     """One name of one organisation, as the index keeps it."""
 
+    place: int
     subject_id: str
     role: str
     shown: str
@@ -227,7 +228,15 @@ def public_digest(digests: Digests, form: Form, kind: SubjectKind, origin: str) 
     return digest
 
 
-def name_of(subject_id: str, role: str, shown: str) -> Name:
+def name_of(subject_id: str, role: str, shown: str, *, cancelled: bool = False) -> Name:
     """A name made ready for the index."""
     parts = split(shown)
-    return Name(subject_id=subject_id, role=role, shown=shown, name_norm=parts.norm, core=parts.core, tokens=index_tokens(parts))
+    return Name(
+        place=place_of(subject_id, parts.norm, parts.core, cancelled=cancelled),
+        subject_id=subject_id,
+        role=role,
+        shown=shown,
+        name_norm=parts.norm,
+        core=parts.core,
+        tokens=index_tokens(parts),
+    )

@@ -1,14 +1,19 @@
 """How a typed text is looked for among names, and which names fit how well (api.md §8.4–§8.6).
 
 Rules: what a query's tokens find is only a candidate: `matched` looks at the text again, so no engine decides an answer. Rank: exact
-name, exact core, prefix, phrase, all pairs, same sound or same characters, 60 % of the pairs, one character apart; then likeness of the
-core; then not cancelled; then the opaque id. What is typed wrong is looked for only where nothing is found as typed. Nothing else: a
-subject is found by what it is called. This room must not see anything but shown names.
+name, exact core, prefix, phrase, all pairs, same sound or same characters, 60 % of the pairs, one character apart (the tier); then, where
+the text itself does not stand there, likeness of the core; then the place of the name (`names`: short before long, active before cancelled,
+opaque id). What is typed wrong is looked for only where nothing is found as typed. Nothing else: a subject is found by what it is called.
+
+Tiers and places are strict orders, and the index gives names by place: so a page is full when as many hits are `certain`, however many
+names hold the text (`Step`). This room must not see anything but shown names.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 from unicodedata import normalize
 
 from msgspec import Struct
@@ -26,6 +31,7 @@ from gateway.core.publication.names import (
     pairs,
     sounding,
     split,
+    starts,
     units,
 )
 
@@ -36,7 +42,18 @@ MAX_CANDIDATES = 1000
 RERANKED = 200
 """How many of them are compared character by character."""
 
+EXACT_NAME, EXACT_CORE, PREFIX, PHRASE, ALL_PAIRS, SOUNDS, MOST_PAIRS, NEAR = range(8)
+"""Tiers."""
 Route = Literal["uscc", "org_code", "reg_no", "spoken", "character", "pairs", "nothing"]
+
+
+class Step(Struct, frozen=True):
+    """Names that hold all of these tokens: none fits better than the tier, save those that begin so."""
+
+    tier: int
+    tokens: tuple[str, ...]
+    begun: str = ""
+    """Who holds this token as well begins with the text."""
 
 
 class NameQuery(Struct, frozen=True, kw_only=True):
@@ -47,8 +64,8 @@ class NameQuery(Struct, frozen=True, kw_only=True):
     """Normalised."""
     core: str
     """Of the query, as if it were a name."""
-    asked: tuple[tuple[str, ...], ...]
-    """Groups of tokens that are all required; groups are tried in this order until one finds something."""
+    asked: tuple[tuple[Step, ...], ...]
+    """Ways to its candidates, tried in this order until one finds something; the steps of a way share no name."""
     loose: tuple[str, ...] = ()
     """Any one of these finds the candidates for "at least 60 % of the pairs"."""
     needed: tuple[str, ...] = ()
@@ -86,29 +103,31 @@ def read_query(text: str) -> NameQuery:
     if way == "nothing":
         return NameQuery(route=way, text="", core="", asked=())
     if way == "character":
-        groups: tuple[tuple[str, ...], ...] = ((BRAND_MARK + norm,), (CORE_MARK + norm,)) if is_single(norm) else ((norm,),)
-        return NameQuery(route=way, text=norm, core=norm, asked=groups)
+        step = Step(PHRASE, (CORE_MARK + norm,), BRAND_MARK + norm) if is_single(norm) else Step(PHRASE, (norm,), starts(norm)[0])
+        return NameQuery(route=way, text=norm, core=norm, asked=((step,),))
     if way == "spoken":
-        return NameQuery(route=way, text=norm, core=norm, asked=((norm,), (PINYIN_MARK + norm,), (INITIALS_MARK + norm,)))
+        spoken = Step(PHRASE, (norm,)), Step(ALL_PAIRS, (PINYIN_MARK + norm,)), Step(MOST_PAIRS, (INITIALS_MARK + norm,))
+        return NameQuery(route=way, text=norm, core=norm, asked=(spoken,))
     every = pairs(norm) or [norm]
     common = _everyday_pairs(name)
     telling = [token for token in every if token not in common]
     if not telling:
-        return NameQuery(route=way, text=norm, core=name.core, asked=(tuple(every),))
+        return NameQuery(route=way, text=norm, core=name.core, asked=((Step(PHRASE, tuple(every), starts(norm)[0]),),))
     loose: tuple[str, ...] = ()
     if len(every) >= 3:
         # A name that holds 60 % of n pairs misses at most n − needed of them: among any (n − needed + 1) it holds one.
         enough = -(-len(every) * 3 // 5)
         loose = tuple((telling + [token for token in every if token in common])[: len(every) - enough + 1])
-    asked = [tuple(telling)]
-    if name.region and (core := tuple(token for token in pairs(name.core) if token not in common)):
-        asked.append(core)  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
+    asked: list[tuple[Step, ...]] = [(Step(PHRASE, tuple(telling), starts(norm)[0]),)]
+    core = tuple(token for token in pairs(name.core) if token not in common)
+    if name.region and core and core != tuple(telling):
+        asked.append((Step(ALL_PAIRS, core),))  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
     sounds = sounding(name.core) if len(name.core) > 1 else []
     return NameQuery(
         route=way,
         text=norm,
         core=name.core,
-        asked=tuple(dict.fromkeys(asked)),
+        asked=tuple(asked),
         loose=loose,
         needed=tuple(every),
         sounds=frozenset(sounds),
@@ -138,7 +157,6 @@ def _everyday_pairs(name: Name) -> frozenset[str]:
 
 _FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
 
-EXACT_NAME, EXACT_CORE, PREFIX, PHRASE, ALL_PAIRS, SOUNDS, MOST_PAIRS, NEAR = range(8)
 _NEAR_ENOUGH = 0.7
 
 
@@ -182,16 +200,16 @@ def likeness(query: NameQuery, name: str, core: str) -> int:
     return round(900 * one + 100 * other)
 
 
-class Candidate(Struct, frozen=True, kw_only=True, gc=False):
-    """One name that shares tokens with a query."""
+class Candidate(Protocol):
+    """One name that shares tokens with a query: a row of the index."""
 
+    place: int
     subject_id: str
     role: str
     shown: str
     name_norm: str
     core: str
     tokens: str
-    cancelled: bool = False
 
 
 class Hit(Struct, frozen=True, kw_only=True, gc=False):
@@ -201,32 +219,33 @@ class Hit(Struct, frozen=True, kw_only=True, gc=False):
     matched_on: str
     shown: str
     order: tuple[int, int, int, str]
-    """Tier, unlikeness, cancelled, id: immutable while the names are, so a walk can stand on it."""
+    """Tier, unlikeness, place, id: immutable while the names are, so a walk can stand on it."""
 
 
+_ITSELF: Final = frozenset({EXACT_NAME, PREFIX, PHRASE})
+"""Where the text itself stands in a name, the place says enough: who is shorter is more like it."""
 _NOT_COMPARED = 1001
 
 
-def rank(query: NameQuery, candidates: Iterable[Candidate], *, capped: bool = False) -> list[Hit]:
-    """The subjects a query finds, best first, each once; ties by opaque id.
-
-    `capped`: more names fit than can be walked, so likeness says nothing: within a tier the order is by id.
-    """
-    fits: list[tuple[int, bool, bool, str, int, Candidate]] = []
+def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
+    """The subjects a query finds, best first, each once; ties by opaque id."""
+    compares = query.route not in ("character", "spoken")
+    fits: list[tuple[int, int, int, bool, str, int, Candidate]] = []
     for number, candidate in enumerate(candidates):  # the number keeps candidates from being compared
         tier = matched(query, candidate.name_norm, candidate.core, candidate.tokens)
         if tier is not None:
-            fits.append((tier, candidate.cancelled, candidate.role != "name", candidate.subject_id, number, candidate))
+            apart = abs(len(candidate.core) - len(query.core)) if compares and tier not in _ITSELF else 0
+            fits.append((tier, apart, candidate.place, candidate.role != "name", candidate.subject_id, number, candidate))
     fits.sort()
     best: dict[str, tuple[tuple[int, int, int, str], Candidate]] = {}
-    for position, (tier, cancelled, _, subject_id, _, candidate) in enumerate(fits):
+    left = RERANKED
+    for tier, _, place, _, subject_id, _, candidate in fits:
+        unlike = 0
+        if compares and tier not in _ITSELF:
+            unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if left > 0 else _NOT_COMPARED
+            left -= 1
+        order = (tier, unlike, place, subject_id)
         known = best.get(subject_id)
-        if capped:
-            if known is None:
-                best[subject_id] = (tier, 0, 0, subject_id), candidate
-            continue
-        unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if position < RERANKED else _NOT_COMPARED
-        order = (tier, unlike, int(cancelled), subject_id)
         if known is None or order < known[0]:
             best[subject_id] = order, candidate
     return [
@@ -236,6 +255,14 @@ def rank(query: NameQuery, candidates: Iterable[Candidate], *, capped: bool = Fa
 
 
 _ORDER: Final = itemgetter(0)
+Edge = tuple[int, int]
+"""A tier and a place: what was not read of a step fits no better and stands no earlier."""
+
+
+def certain(hits: Sequence[Hit], edges: Iterable[Edge]) -> Sequence[Hit]:
+    """Of the hits among what was read those that nothing unread can come before."""
+    tier, place = min(edges)
+    return hits[: bisect_right(hits, (tier, 0, place), key=lambda hit: hit.order[:3])]
 
 
 def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
@@ -252,31 +279,39 @@ def highlight(query: NameQuery, shown: str) -> list[list[int]]:
     """Where the query stands in a shown name: half-open ranges of code points; of single pairs where the whole is not there."""
     norm, origin = _traced(shown)
     wanted = [query.text] if query.text in norm else [token for token in query.needed if token in norm]
-    marked = sorted({origin[index] for text in wanted for start in _starts(norm, text) for index in range(start, start + len(text))})
     ranges: list[list[int]] = []
-    for index in marked:
-        if ranges and ranges[-1][1] == index:
-            ranges[-1][1] = index + 1
-        else:
-            ranges.append([index, index + 1])
+    for start, end in sorted((start, start + len(text)) for text in wanted for start in _starts(norm, text)):
+        for first, last in _runs(origin[start:end]):
+            if ranges and ranges[-1][1] >= first:
+                ranges[-1][1] = max(last, ranges[-1][1])
+            else:
+                ranges.append([first, last])
     return ranges
 
 
-def _starts(norm: str, text: str) -> Sequence[int]:
-    found: list[int] = []
+def _runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Places that follow one another, as half-open ranges."""
+    if places[-1] - places[0] == len(places) - 1:
+        yield places[0], places[-1] + 1
+        return
+    for place in places:
+        yield place, place + 1
+
+
+def _starts(norm: str, text: str) -> Iterator[int]:
     at = norm.find(text)
     while at >= 0:
-        found.append(at)
+        yield at
         at = norm.find(text, at + 1)
-    return found
 
 
-def _traced(shown: str) -> tuple[str, list[int]]:
+def _traced(shown: str) -> tuple[str, Sequence[int]]:
     """The normalised text, and for each of its characters the place it came from."""
-    text = ""
-    origin: list[int] = []
-    for index, character in enumerate(shown):
-        piece = normalise(character)
-        text += piece
-        origin.extend([index] * len(piece))
-    return text, origin
+    if normalise(shown) == shown:
+        return shown, range(len(shown))
+    pieces = [_piece(character) for character in shown]
+    return "".join(pieces), [index for index, piece in enumerate(pieces) for _ in piece]
+
+
+_piece = lru_cache(20_000)(normalise)
+"""One character at a time, and few of them are in names."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.publication.matching import LOWEST, Features, Offered, Wanted, judge, score, shortlist, sounds_alike, token_groups
 from gateway.core.publication.names import index_tokens, readings, split
-from gateway.core.publication.searching import Candidate
+from gateway.core.publication.rendering import name_of
 
 readings("长")  # the table of readings is read once, in no test's time
 
@@ -165,12 +165,7 @@ def test_likeness_of_sound_knows_every_reading() -> None:
 def test_the_shortlist_holds_who_is_meant() -> None:
     """Equal names first, then equal cores, then those that sound so; the index is asked by tokens that the name has itself."""
     shown = ["通化市示例药业有限公司", "通化市视力药业有限公司", "示例药业公司", "通化市示例商贸有限公司", "通化市澄泉商贸有限公司"]
-    rows = []
-    for number, each in enumerate(shown):
-        name = split(each)
-        rows.append(
-            Candidate(subject_id=str(number), role="name", shown=each, name_norm=name.norm, core=name.core, tokens=index_tokens(name))
-        )
+    rows = [name_of(str(number), "name", each) for number, each in enumerate(shown)]
     name = split("通化市示例药业有限公司")
     assert shortlist(name, rows)[:4] == ["0", "2", "1", "3"]
     assert shortlist(name, reversed(rows)) == shortlist(name, rows)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants
+from gateway.core.publication.rendering import name_of
 from gateway.core.publication.searching import (
     ALL_PAIRS,
     EXACT_CORE,
@@ -14,6 +15,7 @@ from gateway.core.publication.searching import (
     PHRASE,
     PREFIX,
     Candidate,
+    certain,
     highlight,
     matched,
     rank,
@@ -36,10 +38,7 @@ NAMES = (
 
 def candidate(shown: str, subject: str = "sub_a", role: str = "name", *, cancelled: bool = False) -> Candidate:
     """A name as the index would give it."""
-    name = split(shown)
-    return Candidate(
-        subject_id=subject, role=role, shown=shown, name_norm=name.norm, core=name.core, tokens=index_tokens(name), cancelled=cancelled
-    )
+    return name_of(subject, role, shown, cancelled=cancelled)
 
 
 def found(query: str, *shown: str) -> list[str]:
@@ -181,12 +180,43 @@ def test_the_order_of_hits() -> None:
     assert [hit.subject_id for hit in hits] == ["sub_a", "sub_b", "sub_0"]
 
 
+def test_who_holds_the_text_itself_stands_by_length() -> None:
+    """Short cores before long ones, then short names; likeness decides only where the text is not there as it was typed."""
+    names = "通化市新示例药业有限公司", "新示例药业有限责任公司", "新示例药业研究有限公司", "新示例药业有限公司"
+    assert found("例药业", *names) == [names[3], names[1], names[0], names[2]]
+
+
 def test_a_subject_is_found_once() -> None:
     """By its name and a former name: one hit, by the better one."""
     hits = rank(
         read_query("示例药业"), [candidate("通化县示例制药厂", "sub_a", "former_name"), candidate("通化市示例药业有限公司", "sub_a")]
     )
     assert [(hit.subject_id, hit.matched_on) for hit in hits] == [("sub_a", "name")]
+
+
+@given(st.lists(st.tuples(st.text("示例药业商贸人", min_size=2, max_size=7), st.booleans()), min_size=1, max_size=40), st.data())
+def test_what_is_certain_is_the_beginning_of_all(names: list[tuple[str, bool]], data: st.DataObject) -> None:
+    """However little of each step is read, what nothing unread can come before is what the whole ranking begins with."""
+    held = [candidate(f"通化市{text}有限公司", f"sub_{number:06}", cancelled=gone) for number, (text, gone) in enumerate(names)]
+    held.sort(key=lambda each: each.place)
+    query = read_query(data.draw(st.sampled_from(["示例", "药业", "例", "示例药", "通化市示例", "人示例药", "slyy"])))
+    most = data.draw(st.integers(1, 5))
+    (steps, *_) = query.asked
+    whole: list[Candidate] = []
+    read: list[Candidate] = []
+    edges = []
+    for step in steps:
+        for tier, tokens in ((step.tier, step.tokens), (PREFIX, (step.begun, *step.tokens)))[: 1 + bool(step.begun)]:
+            rows = [each for each in held if set(tokens) <= set(each.tokens.split(" "))]
+            whole += rows
+            read += rows[:most]
+            if len(rows) > most:
+                edges.append((tier, rows[most - 1].place))
+    if edges:
+        cores = [each for each in held if each.core == query.core]
+        expected = rank(query, whole + cores)
+        first = certain(rank(query, read + cores), edges)
+        assert list(first) == expected[: len(first)]
 
 
 @given(st.sampled_from(NAMES), st.data())
@@ -202,7 +232,8 @@ def test_every_substring_of_two_units_or_more_is_a_candidate(name: str, data: st
     held = set(it.tokens.split(" "))
     whole_runs = norm[start:end] in "".join(pairs(norm)) or not norm[start:end].isascii()
     if all(character >= "⺀" for character in norm[start:end]) and whole_runs:
-        assert any(set(group) <= held for group in query.asked)
+        assert all(set(step.tokens) <= held for step in query.asked[0])
+        assert (matched(query, it.name_norm, it.core, it.tokens) != PREFIX) or query.asked[0][0].begun in held
         assert matched(query, it.name_norm, it.core, it.tokens) is not None
 
 
@@ -229,7 +260,7 @@ def test_what_is_typed_wrong_is_found(typed: str, meant: str) -> None:
     """A wrong homophone, two characters swapped, one character wrong, a region written shorter: some group of tokens leads there."""
     query = read_query(typed)
     held = set(index_tokens(split(meant)).split(" "))
-    assert any(held.issuperset(group) for group in (*query.asked, *query.near))
+    assert any(held.issuperset(group) for group in (*(step.tokens for way in query.asked for step in way), *query.near))
     assert not held.isdisjoint(query.loose) or query.near
     assert meant in found(typed, *NAMES)
 

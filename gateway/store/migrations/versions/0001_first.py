@@ -432,7 +432,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_meta")),
     )
     op.create_table("names",
-        sa.Column("name_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("name_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("subject_id", sa.String(length=30), nullable=False),
         sa.Column("role", sa.String(length=12), nullable=False),
         sa.Column("shown", sa.String(length=300), nullable=False),
@@ -441,6 +441,7 @@ def upgrade() -> None:
         sa.Column("tokens", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name_id", name=op.f("pk_names")),
     )
+    op.create_index(op.f("ix_names_core"), "names", ["core"], unique=False)
     op.create_index(op.f("ix_names_name_norm"), "names", ["name_norm"], unique=False)
     op.create_index(op.f("ix_names_subject_id"), "names", ["subject_id"], unique=False)
     op.create_table("organisations",
