@@ -234,7 +234,12 @@ def notice_of(scene: Scene, own: Mapping[str, Any] | None = None) -> dict[str, A
 
 
 def document_answer(
-    scene: Scene, document: Mapping[str, Any], *, reads_data: bool = True, datasets: tuple[str, ...] | None = None
+    scene: Scene,
+    document: Mapping[str, Any],
+    *,
+    reads_data: bool = True,
+    datasets: tuple[str, ...] | None = None,
+    links: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
     """One document as an answer."""
-    return answer(scene, marked(scene, ENCODER.encode(document)), reads_data=reads_data, datasets=datasets)
+    return answer(scene, marked(scene, ENCODER.encode(document)), reads_data=reads_data, datasets=datasets, links=links)

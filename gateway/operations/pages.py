@@ -380,3 +380,15 @@ def facet_value(scene: Scene, name: str, value: str, number: int) -> dict[str, A
     else:
         word = value
     return {"value": value, "label": word, "count": number}
+
+
+def limit_of(given: str | None) -> int:
+    """How many rows a page has where there is no export.
+
+    Raises InvalidParameter.
+    """
+    if given is None:
+        return DEFAULT_LIMIT
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:4]) <= 100 and len(given) <= 3):
+        raise invalid("limit", "应为 1 至 100 的整数")
+    return int(given)

@@ -28,7 +28,7 @@ async def read_timeline(services: Services, subject: str, caller: Caller, ask: A
 
     Raises UsccInvalid, NotFound, PolicyExpired, InvalidParameter for a limit that is none.
     """
-    limit = _limit(ask.params.get("limit"))
+    limit = pages.limit_of(ask.params.get("limit"))
     scene = await begin(services, caller, ask.language)
     row = await shown_subject(scene, subject)
     position = ask.pages.position(scene.forms.tag)
@@ -69,11 +69,3 @@ async def read_timeline(services: Services, subject: str, caller: Caller, ask: A
 
 def _keys(event: Event) -> tuple[str, str, str]:
     return event.at, event.record, event.event
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return pages.DEFAULT_LIMIT
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:4]) <= 100 and len(given) <= 3):
-        raise pages.invalid("limit", "应为 1 至 100 的整数")
-    return int(given)

@@ -34,6 +34,7 @@ from gateway.core.publication.version_formats import FORMATS
 from gateway.core.publication.versions import (
     DURATIONS,
     NAME,
+    OPEN,
     File,
     Version,
     checkpoint_text,
@@ -43,9 +44,10 @@ from gateway.core.publication.versions import (
 )
 from gateway.core.signing import Signer
 from gateway.operations.answering import Scene, answer, begin, document_answer, max_age, refuse_ended
-from gateway.operations.asking import Answer, Language
+from gateway.operations.asking import Answer, Ask, Language, Position
 from gateway.operations.collected import Collection, collection_of, collections_of, ground_of, left_out, row_of
 from gateway.operations.live_records import live
+from gateway.operations.pages import limit_of
 from gateway.operations.reaching import licence_of, owed_of
 from gateway.operations.version_files import chain_file, delta_file, files_of, version_file
 from gateway.services import Services
@@ -166,21 +168,39 @@ def _answer(room: _Room, body: bytes, version: Version | None, media_type: str =
 # --- versions ----------------------------------------------------------------------------------------------------------
 
 
-async def versions(services: Services, collection_id: str, language: Language) -> Answer:
-    """All kept versions of a list or dataset, newest first.
+async def versions(services: Services, collection_id: str, ask: Ask) -> Answer:
+    """A page of the kept versions of a list or dataset, newest first.
 
-    Raises NotFound.
+    Raises NotFound, InvalidParameter for a limit that is none, BadCursor, CursorExpired.
     """
-    room = await _room(services, collection_id, language)
-    held = await lists.versions(services.store.reads, room.collection.id)
+    limit = limit_of(ask.params.get("limit"))
+    room = await _room(services, collection_id, ask.language)
+    scene, reads, plan = room.scene, services.store.reads, room.scene.forms.tag
+    position = ask.pages.position(plan)
+    place = OPEN if position is None else int(str(position.keys[0]))
+    if position is not None and position.back:
+        found = await lists.newer(reads, room.collection.id, place, limit + 1)
+        held, newer, older = found[:limit][::-1], len(found) > limit, True
+    else:
+        found = await lists.older(reads, room.collection.id, place, limit + 1)
+        held, newer, older = found[:limit], position is not None, len(found) > limit
+
+    def at(version: Version, *, back: bool) -> str:
+        return ask.pages.url(plan, Position(snapshot=scene.head.seq, keys=(version.seq,), back=back))
+
+    links = {"next": at(held[-1], back=False) if held and older else None, "prev": at(held[0], back=True) if held and newer else None}
     current = None if room.current is None else room.current.name
+    oldest = await lists.oldest(reads, room.collection.id)
     document = {
-        "items": [item(each, state=each.state(current), origin=room.scene.origin, language=language) for each in held],
-        "window_from": held[-1].name if held else None,
-        "dataset_version": room.scene.head.version,
-        "policy_version": room.scene.forms.version,
+        "items": [item(each, state=each.state(current), origin=scene.origin, language=ask.language) for each in held],
+        **links,
+        "self": ask.pages.url(plan, position),
+        "window_from": None if oldest is None else oldest.name,
+        "dataset_version": scene.head.version,
+        "policy_version": scene.forms.version,
     }
-    return document_answer(room.scene, document, datasets=(room.collection.dataset,))
+    told = tuple((relation, url) for relation, url in links.items() if url is not None)
+    return document_answer(scene, document, datasets=(room.collection.dataset,), links=(*told, ("first", ask.pages.url(plan, None))))
 
 
 async def one_version(services: Services, collection_id: str, name: str) -> Answer:

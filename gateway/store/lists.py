@@ -70,6 +70,9 @@ class Standing(Struct, frozen=True, kw_only=True):
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 _VERSIONS = sa.select(list_versions).where(_v.collection == _of).order_by(_v.seq.desc())
+_SOME: sa.BindParameter[int] = sa.bindparam("limit", type_=sa.Integer)
+_OLDER = sa.select(list_versions).where(_v.collection == _of, _v.seq < sa.bindparam("seq")).order_by(_v.seq.desc()).limit(_SOME)
+_NEWER = sa.select(list_versions).where(_v.collection == _of, _v.seq > sa.bindparam("seq")).order_by(_v.seq).limit(_SOME)
 _VERSION = sa.select(list_versions).where(_v.collection == _of, _v.name == sa.bindparam("name"))
 _CURRENT = sa.select(list_versions).where(_v.collection == _of, _v.withdrawn.is_(sa.false())).order_by(_v.seq.desc()).limit(1)
 _NEWEST = sa.select(list_versions).where(_v.collection == _of).order_by(_v.seq.desc()).limit(1)
@@ -170,6 +173,16 @@ def in_order(rows: Iterable[Row]) -> list[Kept]:
 async def versions(source: Reads | Transaction, collection: str) -> list[Version]:
     """All kept versions, newest first."""
     return [version_of(row) for row in await source.all(_VERSIONS, {"of": collection})]
+
+
+async def older(source: Reads, collection: str, seq: int, limit: int) -> list[Version]:
+    """Some versions before a place, newest first."""
+    return [version_of(row) for row in await source.all(_OLDER, {"of": collection, "seq": seq, "limit": limit})]
+
+
+async def newer(source: Reads, collection: str, seq: int, limit: int) -> list[Version]:
+    """Some versions after a place, oldest first."""
+    return [version_of(row) for row in await source.all(_NEWER, {"of": collection, "seq": seq, "limit": limit})]
 
 
 async def version(source: Reads | Transaction, collection: str, name: str) -> Version | None:

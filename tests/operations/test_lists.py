@@ -37,7 +37,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists
 from gateway.store.tables import list_rows
-from tests.operations.publishing import REGISTRATIONS, TAX, a_house, at, code, firm, household_code, ids, put, shop, violation
+from tests.operations.publishing import REGISTRATIONS, TAX, a_house, ask, at, code, firm, household_code, ids, put, read, shop, violation
 from tests.operations.test_render_again import change_policy
 
 BLACK = "lists/tax-violations"
@@ -127,7 +127,7 @@ async def manifest(services: Services, name: str = "latest") -> dict[str, Any]:
 async def test_a_version_follows_a_change_and_nothing_else(town: Services) -> None:
     """One version of all there is; without a change none; after one the next, with the delta between them."""
     made = await listed(town)
-    assert [(each["version"], each["rows"]) for each in json.loads((await read_versions.versions(town, BLACK, "zh-CN")).body)["items"]] == [
+    assert [(each["version"], each["rows"]) for each in json.loads((await read_versions.versions(town, BLACK, ask())).body)["items"]] == [
         ((await named(town))[0], 2)
     ]
     assert await settle_lists(town) == []
@@ -347,7 +347,7 @@ async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
         await fetched(small, f"{second}.ndjson")
     assert (await manifest(small, "latest"))["version"] == first
     with pytest.raises(NotFound):
-        await read_versions.versions(small, "lists/none", "zh-CN")
+        await read_versions.versions(small, "lists/none", ask())
 
 
 async def test_deltas_of_durations_and_the_window(small: Services) -> None:
@@ -369,6 +369,32 @@ async def test_deltas_of_durations_and_the_window(small: Services) -> None:
         assert (await named(much_later))[0] == second
         with pytest.raises(DeltaWindow):
             await read_versions.delta(much_later, BLACK, first, "latest.ndjson")
+
+
+async def test_versions_come_in_pages(small: Services) -> None:
+    """Newest first, there and back again, whatever is built meanwhile; each page with where the window begins."""
+    made = await listed(small)
+    for day in (3, 4, 5, 6):
+        async with at(small, f"2026-06-0{day}T03:00:00Z") as later:
+            await put(later, TAX, violation(code(3), "吉林省宝药药材有限公司", "通示税〔2026〕2号", 案件性质=f"虚开{day}"))
+            await settle(later)
+            await settle_lists(later)
+    names = await named(small)
+    assert len(names) == 5
+    found: list[list[str]] = []
+    page = read(await read_versions.versions(small, BLACK, ask(limit="2")))
+    while True:
+        found.append([each["version"] for each in page["items"]])
+        assert page["window_from"] == names[0]
+        if page["next"] is None:
+            break
+        page = read(await read_versions.versions(small, BLACK, ask(cursor=page["next"], limit="2")))
+    assert found == [names[:2:-1], names[2:0:-1], names[:1]]
+    page = read(await read_versions.versions(small, BLACK, ask(cursor=page["prev"], limit="2")))
+    assert [each["version"] for each in page["items"]] == found[1]
+    page = read(await read_versions.versions(small, BLACK, ask(cursor=page["prev"], limit="2")))
+    assert ([each["version"] for each in page["items"]], page["prev"]) == (found[0], None)
+    assert made
 
 
 async def test_a_delta_is_made_once_and_few_are_kept(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,11 @@ def test_deltas_and_what_is_not_there(door: Server) -> None:
         f"versions/{name}.r9.csv",
     ):
         problem(door.get(f"{LIST}/{path}"), 404, "not-found")
-    problem(door.get(f"{LIST}/versions?limit=3"), 400, "unknown-parameter")
+    problem(door.get(f"{LIST}/versions?sort=version"), 400, "unknown-parameter")
+    for limit in ("0", "101", "all", "x"):
+        problem(door.get(f"{LIST}/versions?limit={limit}"), 400, "invalid-parameter")
+    problem(door.get(f"{LIST}/versions?cursor=c1.x"), 400, "bad-cursor")
+    assert door.get(f"{LIST}/versions?limit=1").json()["next"] is None
     problem(door.get("/v1/lists/none/versions"), 404, "not-found")
     problem(door.get("/v1/datasets/none/versions/latest"), 404, "not-found")
 

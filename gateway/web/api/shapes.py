@@ -339,9 +339,12 @@ class VersionItem(Struct, kw_only=True):
 
 
 class Versions(Struct, kw_only=True):
-    """The kept versions, newest first."""
+    """A page of the kept versions, newest first."""
 
     items: list[VersionItem]
+    next: Uri | None
+    prev: Uri | None
+    self: Uri
     window_from: Version | None
     dataset_version: Version
     policy_version: Count

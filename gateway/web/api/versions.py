@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from gateway.operations import read_versions
 from gateway.operations.read_versions import Elsewhere, Served
 from gateway.web.api import shapes
-from gateway.web.api.common import DATASET_ID, LIST
+from gateway.web.api.common import CURSOR, DATASET_ID, LIST, PAGE_LIMIT
 from gateway.web.asked import Asked, begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
 from gateway.web.files import moved, sent
@@ -49,6 +49,8 @@ _MANIFEST: Final = {
     "checkpoint": f"https://h/v1/lists/tax-violations/versions/{_NAME}/checkpoint",
 }
 _NOTE: Final = f"h/v1/lists/tax-violations/{_NAME}\n1343\n{_ROOT}\nmanifest sha-256:{_ROOT}\n\n— h/export AAAA\n"
+_PAGE: Final = {"next": None, "prev": None, "self": "https://h/v1/lists/tax-violations/versions"}
+_PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired")
 _PROBLEMS: Final = ("version-withdrawn", "version-reissuing")
 _FILE_PROBLEMS: Final = (*_PROBLEMS, "version-reissued", "range-not-satisfiable")
 
@@ -105,9 +107,10 @@ LIST_VERSIONS = Described(
     tag="名单",
     summary="名单的版本",
     description=_VERSIONS_TEXT,
-    takes=(LIST,),
+    takes=(LIST, PAGE_LIMIT, CURSOR),
     gives=shapes.Versions,
-    example={"items": [_ITEM], "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
+    problems=_PAGE_PROBLEMS,
+    example={"items": [_ITEM], **_PAGE, "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
 )
 
 
@@ -115,7 +118,7 @@ LIST_VERSIONS = Described(
 async def list_versions(request: AnyRequest, list_id: FromPath[str]) -> Reply:
     """The versions of a list."""
     asked = await begin(request, LIST_VERSIONS)
-    return asked.reply(await read_versions.versions(asked.services, f"lists/{list_id}", asked.language))
+    return asked.reply(await read_versions.versions(asked.services, f"lists/{list_id}", asked.ask()))
 
 
 LIST_VERSION = Described(
@@ -182,9 +185,10 @@ DATASET_VERSIONS = Described(
     tag="数据集",
     summary="数据集的版本",
     description=_VERSIONS_TEXT,
-    takes=(DATASET_ID,),
+    takes=(DATASET_ID, PAGE_LIMIT, CURSOR),
     gives=shapes.Versions,
-    example={"items": [_ITEM], "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
+    problems=_PAGE_PROBLEMS,
+    example={"items": [_ITEM], **_PAGE, "window_from": _NAME, "dataset_version": _NAME, "policy_version": 42},
 )
 
 
@@ -192,7 +196,7 @@ DATASET_VERSIONS = Described(
 async def dataset_versions(request: AnyRequest, dataset: FromPath[str]) -> Reply:
     """The versions of a dataset."""
     asked = await begin(request, DATASET_VERSIONS)
-    return asked.reply(await read_versions.versions(asked.services, f"datasets/{dataset}", asked.language), names_subjects=False)
+    return asked.reply(await read_versions.versions(asked.services, f"datasets/{dataset}", asked.ask()), names_subjects=False)
 
 
 DATASET_VERSION = Described(
