@@ -129,6 +129,7 @@ def sheet_of(collection: Collection, version: Version, origin: str) -> Sheet:
         version=version.name,
         columns=version.columns,
         collection=collection.id,
+        rows=version.rows,
         title=collection.title,
         program=collection.title if listing is None else listing.legal_basis[0].text,
         source_url=f"{origin}/v1/{collection.id}",

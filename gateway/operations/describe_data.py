@@ -13,10 +13,11 @@ from gateway.core.disclosure.schemas import DIALECT
 from gateway.core.errors import NotFound
 from gateway.core.publication.labels import KINDS, label
 from gateway.core.publication.quality import day_of, freshness
+from gateway.core.publication.version_formats import formats_for
 from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, begin, document_answer, ended
-from gateway.operations.asking import Answer, Ask, Language
+from gateway.operations.asking import MSGPACK, PARQUET, XLSX, Answer, Ask, Language
 from gateway.operations.reaching import licence_of, terms_of
 from gateway.operations.read_versions import with_versions
 from gateway.operations.walking import told_rows
@@ -179,8 +180,15 @@ def terms_document(scene: Scene, dataset: str) -> dict[str, Any] | None:
     return {"title": terms.title, "uri": terms.url, "attribution": terms.attribution, "carve_out": terms.carve_out}
 
 
-FORMATS: Final = (("csv", "text/csv"), ("json", "application/json"), ("ndjson", "application/x-ndjson"))
-"""In which a dataset is taken as a whole."""
+FORMATS: Final = (
+    ("csv", "text/csv"),
+    ("json", "application/json"),
+    ("ndjson", "application/x-ndjson"),
+    ("xlsx", XLSX),
+    ("parquet", PARQUET),
+    ("msgpack", MSGPACK),
+)
+"""In which a dataset is taken as a whole; those of them that `version_formats` writes are files of its versions too."""
 
 
 def download_of(scene: Scene, dataset: str, suffix: str) -> str:
@@ -205,12 +213,14 @@ async def _distributions(scene: Scene, dataset: str) -> list[dict[str, Any]]:
     if latest is None or await lists.is_leaving(reads, latest):
         return live
     made, address = await lists.files(reads, latest), f"{scene.origin}/v1/datasets/{dataset}/versions/{latest.name}.r{latest.issue}"
+    kept = formats_for(None)
     files = [
         {
             "format": suffix, "media_type": media_type, "uri": f"{address}.{suffix}", "version": latest.name,
             "bytes": made[suffix].size if suffix in made else None, "sha256": made[suffix].sha256 if suffix in made else None,
         }
         for suffix, media_type in FORMATS
+        if suffix in kept
     ]  # fmt: skip
     return [*files, *live]
 

@@ -128,7 +128,11 @@ async def _made(services: Services, path: Path, name: str, write: Callable[[], I
 
     Raises VersionReissuing.
     """
-    file = await asyncio.to_thread(lambda: _write(path, write(), name))
+    try:
+        file = await asyncio.to_thread(lambda: _write(path, write(), name))
+    except ValueError:  # fewer rows than the version says: some were taken out meanwhile
+        await _still(services, path, *versions)
+        raise
     await _still(services, path, *versions)
     return file
 

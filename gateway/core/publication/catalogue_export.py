@@ -57,7 +57,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 class File(Struct, frozen=True, kw_only=True):
     """One way to take a dataset as a whole."""
 
-    format: Literal["csv", "json", "ndjson"]
+    format: Literal["csv", "json", "ndjson", "xlsx", "parquet", "msgpack"]
     media_type: str
     access: str
     download: str
@@ -435,7 +435,10 @@ _FREQUENCY: Final = {
     "P1D": ("DAILY", "daily", "每日"), "P7D": ("WEEKLY", "weekly", "每周"), "P1M": ("MONTHLY", "monthly", "每月"),
     "P3M": ("QUARTERLY", "quarterly", "每季"), "P1Y": ("ANNUAL", "annual", "每年"),
 }  # fmt: skip
-_FILE_TYPES: Final = {"csv": ("CSV", "CSV"), "json": ("JSON", "JSON"), "ndjson": ("JSON", "JSON")}
+_FILE_TYPES: Final = {
+    "csv": ("CSV", "CSV"), "json": ("JSON", "JSON"), "ndjson": ("JSON", "JSON"), "xlsx": ("XLSX", "Excel XLSX"),
+    "parquet": ("PARQUET", "Parquet"), "msgpack": ("BIN", "binary data"),
+}  # fmt: skip
 
 
 def instant_of(moment: datetime) -> str:

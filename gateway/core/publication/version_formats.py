@@ -7,10 +7,13 @@ must have the hash that the manifest names. This room must not see more than the
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.publication import flat, ftm
 from gateway.core.publication.versions import document_of
+
+_PACKED = msgspec.msgpack.Encoder()
 
 Lines = Iterable[bytes]
 """Canonical rows without line ends, read once from beginning to end: there may be a million of them."""
@@ -23,6 +26,7 @@ class Sheet(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     """Of the flat form."""
     collection: str
+    rows: int
     title: str = ""
     program: str = ""
     """Legal ground of a list."""
@@ -60,6 +64,18 @@ def csv(lines: Lines, sheet: Sheet) -> Iterator[bytes]:
         yield flat.row_line(document_of(line), sheet.columns)
 
 
+def msgpack(lines: Lines, sheet: Sheet) -> Iterator[bytes]:
+    """The value of the JSON file: the number of rows stands before them, so a version that has another one is no file."""
+    yield b"\x83" + _PACKED.encode("items") + b"\xdd" + sheet.rows.to_bytes(4, "big")
+    rows = 0
+    for line in lines:
+        yield _PACKED.encode(document_of(line))
+        rows += 1
+    if rows != sheet.rows:
+        raise ValueError("a version has other rows than it says")
+    yield b"".join(map(_PACKED.encode, ("rows", rows, "version", sheet.version)))
+
+
 def follow_the_money(lines: Lines, sheet: Sheet) -> Iterator[bytes]:
     """Entities of FollowTheMoney, one a line."""
     for line in lines:
@@ -71,6 +87,7 @@ FORMATS: Mapping[str, Format] = {
     "ndjson": Format(media_type="application/x-ndjson", write=ndjson),
     "csv": Format(media_type="text/csv; charset=utf-8", write=csv),
     "json": Format(media_type="application/json", write=json),
+    "msgpack": Format(media_type="application/vnd.msgpack", write=msgpack),
     "ftm.json": Format(media_type="application/x-ndjson", write=follow_the_money, black_lists_only=True),
 }
 

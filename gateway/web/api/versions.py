@@ -57,7 +57,7 @@ _FILE_PROBLEMS: Final = (*_PROBLEMS, "version-reissued", "range-not-satisfiable"
 VERSION: Final = Parameter(
     name="version",
     where="path",
-    text="版本，或 latest。后接 .ndjson、.csv、.json 为文件（307 到当前发布号的文件）。A version or `latest`; with a suffix its file.",
+    text="版本，或 latest；后接 .ndjson、.csv、.json、.msgpack 为文件（307 到当前发布号）。A version or `latest`; with a suffix its file.",
     schema={"type": "string", "pattern": r"^(latest|[0-9]{14}-[0-9]{1,16})$"},
     example="latest",
 )

@@ -5,6 +5,8 @@ from base64 import urlsafe_b64decode
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -218,12 +220,16 @@ def test_a_narrower_policy_takes_out_and_makes_unknown() -> None:
 
 
 def test_every_format_has_every_row() -> None:
-    """NDJSON, CSV and JSON of one version hold the same rows in the same order; only black lists are entities."""
+    """NDJSON, CSV, JSON and MessagePack of one version hold the same rows in the same order; only black lists are entities."""
     lines = [line(each, 1) for each in IDS]
-    sheet = Sheet(version="20260101000000-1", columns=("id", "subject_name", "salt"), collection="lists/x", source_url="https://h")
+    columns = ("id", "subject_name", "salt")
+    sheet = Sheet(version="20260101000000-1", columns=columns, collection="lists/x", rows=len(IDS), source_url="https://h")
     made = {name: b"".join(each.write(lines, sheet)) for name, each in FORMATS.items()}
     assert made["ndjson"].splitlines() == lines
     assert [row["id"] for row in json.loads(made["json"])["items"]] == IDS
+    assert msgspec.msgpack.decode(made["msgpack"]) == json.loads(made["json"])
+    with pytest.raises(ValueError, match="other rows"):
+        list(FORMATS["msgpack"].write(lines[1:], sheet))
     assert [row.split(",")[0] for row in made["csv"].decode().split("\r\n")] == ["id", *IDS, ""]
     assert len(made["ftm.json"].splitlines()) == 2 * len(IDS)
     assert "ftm.json" in formats_for("black")
