@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 UV := $(BIN)/uv
 TESTS ?= tests
-# two workers where there are two cores; each file stays on one, so that a file's own servers and databases are shared
-XDIST ?= -n 2 --dist loadfile
+# two workers where there are two cores; each file stays on one, so that a file's own servers and databases are shared; the order is
+# that of tests/conftest.py, long files first: by number of tests, as is usual, files of few long ones would end the suite on one core
+XDIST ?= -n 2 --dist loadfile --no-loadscope-reorder
 DEMO ?=
 
 .PHONY: run test soak check bench openapi release-openapi clean lock compiled ftm

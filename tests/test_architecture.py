@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.records.model import Unpublished
 from tests import import_law as law
+from tests.conftest import LONG
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +35,11 @@ def plant(root: Path, file: str, text: str) -> None:
 def test_the_house_keeps_the_law(check: Callable[[Path], list[str]]) -> None:
     """No module imports, opens or reads what its room may not."""
     assert check(ROOT) == []
+
+
+def test_every_file_that_is_begun_first_is_there() -> None:
+    """A long file that was renamed would lose its place at the beginning of the suite."""
+    assert [name for name in LONG if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_every_room_of_the_law_is_there() -> None:
