@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.core.callers.caller import Caller
 from gateway.core.publication import tables
-from gateway.core.publication.catalogue_export import DatasetFacts, Facts, File, Graph, Terms, catalogue_graph, dataset_graph
+from gateway.core.publication.catalogue_export import DatasetFacts, Edition, Facts, File, Graph, Terms, catalogue_graph, dataset_graph
 from gateway.core.records.model import Dataset, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import ENCODER, Scene, answer, begin, document_answer, instant_of_version
@@ -19,6 +19,10 @@ from gateway.operations.asking import Answer, Language
 from gateway.operations.describe_data import dataset_document, download_of, held_dataset
 from gateway.operations.spell_graphs import MEDIA_TYPES, Spelling, spelt
 from gateway.services import Services
+from gateway.store import lists
+
+EDITIONS = 31
+"""So many versions of a dataset stand in the catalogue, the newest; the others are read at its series."""
 
 
 async def catalogue(services: Services, caller: Caller, language: Language, spelling: Spelling) -> Answer:
@@ -62,6 +66,8 @@ async def _dataset_facts(scene: Scene, held: Dataset) -> DatasetFacts:
     told = await dataset_document(scene, held)
     temporal, terms = told["temporal"] or {}, told["terms"]
     item = scene.policies.catalogue.items[held.catalogue.edition, held.catalogue.item]
+    latest = next((each["version"] for each in told["distributions"] if each["version"] is not None), None)
+    kept = await lists.versions(scene.services.store.reads, f"datasets/{held.id}") if latest is not None else []
     return DatasetFacts(
         id=held.id,
         titles={"zh": held.label, "en": held.label_en or held.label},
@@ -74,7 +80,8 @@ async def _dataset_facts(scene: Scene, held: Dataset) -> DatasetFacts:
         last=temporal.get("end"),
         received=told["last_received_at"],
         version=told["dataset_version"],
-        latest=next((each["version"] for each in told["distributions"] if each["version"] is not None), None),
+        latest=latest,
+        editions=tuple(Edition(name=each.name, built=each.built_at) for each in kept if not each.withdrawn)[:EDITIONS],
         terms=None if terms is None else Terms(**terms),
         files=tuple(
             File(

@@ -20,7 +20,10 @@ from pyshacl import validate
 from rdflib.compare import isomorphic
 
 from gateway.core.disclosure.policy import files_digest
+from gateway.operations.build_lists import settle_lists
 from gateway.operations.render_public import settle
+from gateway.operations.withdraw import withdraw
+from gateway.store import lists
 from gateway.store import policies as policy_rows
 from tests.web.city import City, Server, served
 
@@ -122,6 +125,41 @@ def test_files_of_the_latest_version_have_the_digest_that_is_told(fresh_city: Ci
             assert (len(body), sha256(body).hexdigest()) == (each["bytes"], each["sha256"])
         graph = read(server.get("/v1/datasets/honours", Accept="text/turtle"))
         assert {str(value) for value in graph.objects(None, SPDX.checksumValue)} == {each["sha256"] for each in items[:4]}
+
+
+def test_versions_are_a_series(fresh_city: City) -> None:
+    """Each version that can be taken is a dataset of its own, in one series, after the one before; and the graph keeps its shapes."""
+    later = "2026-06-01T03:30:00Z"
+    gone = fresh_city.run(one_public_record)
+    fresh_city.run(lambda services: withdraw(services, gone, reason="revoked", actor="test"), later)
+    fresh_city.run(settle, later)
+    fresh_city.run(settle_lists, later)
+    with served(fresh_city, later) as server:
+        listed = server.get("/v1/datasets/honours/versions").json()["items"]
+        names = [each["version"] for each in listed if each["state"] != "withdrawn"]
+        assert len(names) == 2
+        answer = server.get("/v1/datasets/honours", Accept="text/turtle")
+        graph = read(answer)
+        node, series = (rdflib.URIRef(f"http://127.0.0.1:8000/v1/datasets/honours{end}") for end in ("", "/versions"))
+        newest, oldest = (rdflib.URIRef(f"{series}/{name}") for name in names)
+        assert (series, rdflib.RDF.type, DCAT.DatasetSeries) in graph
+        assert set(graph.subjects(DCAT.inSeries, series)) == set(graph.objects(node, DCAT.hasVersion)) == {newest, oldest}
+        assert set(graph.subject_objects(DCAT.previousVersion)) == {(newest, oldest)}
+        assert (*graph.objects(series, DCAT.first), *graph.objects(series, DCAT.last)) == (oldest, newest)
+        for address in (series, newest, oldest):
+            assert server.get(str(address)).status_code == 200
+    if SHAPES.is_dir():
+        shapes = rdflib.Graph()
+        for name in ("shapes.ttl", "range.ttl"):
+            shapes.parse(SHAPES / name)
+        good, _, words = validate(graph, shacl_graph=shapes, do_owl_imports=False)
+        assert good, words
+
+
+async def one_public_record(services: Any) -> Any:
+    """An honour of an organisation that stands in a version."""
+    (row, *_) = await lists.rendered_ids(services.store.reads, "honours", listing=False)
+    return row
 
 
 LICENCE = """

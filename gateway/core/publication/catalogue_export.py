@@ -67,6 +67,14 @@ class File(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
 
 
+class Edition(Struct, frozen=True, kw_only=True):
+    """One version that can be taken as files."""
+
+    name: str
+    built: str
+    """Instant."""
+
+
 class DatasetFacts(Struct, frozen=True, kw_only=True):
     """What the catalogue says of one dataset."""
 
@@ -87,6 +95,8 @@ class DatasetFacts(Struct, frozen=True, kw_only=True):
     version: str
     latest: str | None
     """Name of the latest version that can be taken as files."""
+    editions: tuple[Edition, ...] = ()
+    """The versions that can be taken, the newest first."""
     terms: Terms | None
     files: tuple[File, ...]
     sources: tuple[str, ...] = ()
@@ -275,8 +285,7 @@ def _dataset(facts: Facts, held: DatasetFacts) -> Iterator[Triple]:
     yield node, f"{DCT}modified", _instant(modified)
     yield node, f"{SCHEMA}dateModified", _instant(modified)
     yield node, f"{DCAT}version", Text(held.latest or held.version)
-    if held.latest is not None:
-        yield from _version(node, held, held.latest)
+    yield from _series(facts, node, held)
     yield node, f"{ADMS}status", f"{AUTHORITY}dataset-status/COMPLETED"
     yield from _concept(f"{AUTHORITY}dataset-status/COMPLETED", f"{AUTHORITY}dataset-status", {"en": "completed", "zh": "已完成"})
     yield node, f"{DCAT}landingPage", node
@@ -290,15 +299,32 @@ def _dataset(facts: Facts, held: DatasetFacts) -> Iterator[Triple]:
     yield from _record(facts, held)
 
 
-def _version(node: str, held: DatasetFacts, latest: str) -> Iterator[Triple]:
-    """The latest version as a dataset of its own, at the address of its manifest."""
-    version = f"{node}/versions/{latest}"
-    yield node, f"{DCAT}hasVersion", version
-    yield from _a(version, f"{DCAT}Dataset")
-    yield version, f"{DCAT}isVersionOf", node
-    yield version, f"{DCAT}version", Text(latest)
-    yield from _words(version, f"{DCT}title", {language: f"{title} {latest}" for language, title in held.titles.items()})
-    yield from _words(version, f"{DCT}description", held.descriptions)
+def _series(facts: Facts, node: str, held: DatasetFacts) -> Iterator[Triple]:
+    """The versions: each a dataset of its own at the address of its manifest, all of them a series, each after the one before."""
+    if not held.editions:
+        return
+    series = f"{node}/versions"
+    yield from _a(series, f"{DCAT}DatasetSeries")
+    yield from _words(series, f"{DCT}title", {"zh": f"{held.titles['zh']}（各版本）", "en": f"{held.titles['en']}: versions"})
+    yield from _words(series, f"{DCT}description", held.descriptions)
+    yield series, f"{DCT}publisher", _publisher(facts)
+    yield series, f"{DCT}modified", _instant(held.editions[0].built)
+    yield series, f"{DCAT}first", f"{series}/{held.editions[-1].name}"
+    yield series, f"{DCAT}last", f"{series}/{held.editions[0].name}"
+    for place, edition in enumerate(held.editions):
+        version = f"{series}/{edition.name}"
+        yield node, f"{DCAT}hasVersion", version
+        yield from _a(version, f"{DCAT}Dataset")
+        yield version, f"{DCAT}isVersionOf", node
+        yield version, f"{DCAT}inSeries", series
+        yield version, f"{DCAT}version", Text(edition.name)
+        yield version, f"{DCT}issued", _instant(edition.built)
+        yield from _words(version, f"{DCT}title", {language: f"{title} {edition.name}" for language, title in held.titles.items()})
+        yield from _words(version, f"{DCT}description", held.descriptions)
+        if place + 1 < len(held.editions):
+            before = f"{series}/{held.editions[place + 1].name}"
+            yield version, f"{DCAT}previousVersion", before
+            yield version, f"{DCAT}prev", before
 
 
 def _rights(node: str, held: DatasetFacts) -> Iterator[Triple]:
