@@ -5,7 +5,7 @@
     ├── RequestError             what a caller did (api.md §5); `web/problems.py` gives each its status
     │   ├── BadRequest  UnknownParameter  RepeatedParameter  InvalidParameter  BadCursor  CursorExpired
     │   ├── UsccInvalid  BodyInvalid  PurposeMissing  CredentialsInvalid  NotPermitted
-    │   ├── TooManyRowsForFormat  IdempotencyInProgress  IdempotencyMismatch
+    │   ├── TooManyRowsForFormat  TextTooLongForFormat  IdempotencyInProgress  IdempotencyMismatch
     │   └── NotFound  MethodNotAllowed  NotAcceptable  SinceTooOld …
     ├── FileRefused              a department's file as a whole (FILE_*): found before any row is stored
     ├── RowFault                 one row or record: rejected or held, with the codes of exchange.md §8
@@ -344,6 +344,12 @@ class TooManyRowsForFormat(RequestError):
     """More rows, or bytes, than a file of this format may have."""
 
     code = "too-many-rows-for-format"
+
+
+class TextTooLongForFormat(RequestError):
+    """A text that does not fit into a cell of this format; it is never cut."""
+
+    code = "text-too-long-for-format"
 
 
 class IdempotencyInProgress(RequestError):

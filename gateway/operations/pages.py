@@ -7,6 +7,7 @@ a file never ends like a whole one. This room must not choose rows.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position, Tally
 from gateway.operations.pinned import while_permitted
-from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of
+from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of, stream_of
 
 Document = dict[str, Any]
 
@@ -34,7 +35,7 @@ COUNT_STOP = 100_000
 _ALWAYS = ("id", "marks")
 _TABLES: Final[frozenset[Format]] = frozenset({"xlsx", "parquet"})
 FILES: Final[frozenset[Format]] = _TABLES | {"msgpack"}
-"""Formats of which the whole is made before its first byte leaves."""
+"""Formats with a writer of their own, which takes rows as documents."""
 _PACKED: Final = msgspec.msgpack.Encoder()
 
 
@@ -253,8 +254,16 @@ def _table(
         made_at=None if made_at is None else datetime.fromisoformat(made_at),
     )
     columns = _typed(scene, form, datasets)
-    kind = XlsxFile if ask.format == "xlsx" else ParquetFile
-    return _filed(scene, structs.replace(form, flat=True), lambda path: kind(path, columns, about), steps)
+    form = structs.replace(form, flat=True)
+    if ask.format == "xlsx":
+        return _filed(scene, form, lambda path: XlsxFile(path, columns, about), steps)
+    shape = partial(_shaped_step, scene, form)
+    return stream_of(lambda place: ParquetFile(place, columns, about), shape, while_permitted(scene, steps))
+
+
+def _shaped_step(scene: Scene, form: Form, step: Sequence[bytes]) -> list[Document]:
+    """Rows as a file takes them."""
+    return [shaped_document(scene, form, DOCUMENT.decode(body)) for body in step]
 
 
 def _filed(
@@ -263,7 +272,7 @@ def _filed(
     """A file of these rows; each is shaped off the loop, on its way into it."""
     return file_of(
         make,
-        lambda step: [shaped_document(scene, form, DOCUMENT.decode(body)) for body in step],
+        partial(_shaped_step, scene, form),
         while_permitted(scene, steps),
         scene.services.settings.data_path,
         personal=scene.no_store,
@@ -334,7 +343,7 @@ async def _stream(
         async for step in steps:
             tally.rows += len(step)
             if step:
-                yield b"\n".join(step if ready else [shaped(scene, form, body) for body in step]) + b"\n"
+                yield b"\n".join([*(step if ready else [shaped(scene, form, body) for body in step]), b""])
         if form.trailer:
             end: dict[str, Any] = {"rows": tally.rows, "dataset_version": version}
             yield ENCODER.encode({"_end": {**end, "truncated": True} if truncated else end}) + b"\n"
@@ -342,7 +351,8 @@ async def _stream(
     yield b'{"items":['
     async for step in steps:
         if step:
-            yield (b"," if tally.rows else b"") + b",".join(step if ready else [shaped(scene, form, body) for body in step])
+            rows = step if ready else [shaped(scene, form, body) for body in step]
+            yield b",".join([b"", *rows] if tally.rows else rows)
             tally.rows += len(step)
     yield b"]," + ENCODER.encode(_tail(scene, version, own, notice))[1:]
 

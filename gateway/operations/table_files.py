@@ -1,14 +1,19 @@
-"""Tables as files: XLSX, Parquet and MessagePack, written row by row to disk and read back in pieces (api.md §1.3).
+"""Tables as files: Parquet, which leaves group by group, XLSX and MessagePack, which are written to disk and read back (api.md §1.3).
 
-Rules: a file is whole before its first byte leaves, and its rows pass in steps, so memory stays flat whatever their number. The writers are
-plain functions of a thread: nothing here waits in the loop. Codes are text; in XLSX a text that a spreadsheet would take for a formula
-is a text cell with the quote prefix that Excel itself gives to such texts, so its value stays as it is. Null is an absent cell, never an
+Rules: rows pass in steps, so memory stays flat whatever their number. A Parquet file begins with its first rows, and breaks off where it
+fails: without its end nobody reads it. XLSX is an archive that tells its parts at the end, MessagePack tells the number of its items at
+the beginning, so both are whole before their first byte leaves. The writers are plain functions of a thread: nothing here waits in the
+loop. Codes are text; in XLSX a text that a spreadsheet would take for a formula is a text cell with the quote prefix that Excel itself
+gives to such texts, so its value stays as it is; a text longer than a cell is refused, never cut. Null is an absent cell, never an
 empty text. A file that grows beyond its bounds is refused. Files stand in a room of their own inside the data directory, open to nobody
 else; what personal plans show stands in memory where the system has such a place. This room must not choose rows.
 """
 
 import asyncio
+import io
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
@@ -16,11 +21,11 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from gateway.core.errors import TooManyRowsForFormat
+from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of
 from gateway.core.publication.flat import FlatValue
 
@@ -39,11 +44,14 @@ ROW_GROUP: Final = 10_000
 LEFT_OVER_S: Final = 6 * 3600
 """So old a folder of an export belongs to a process that died."""
 ROOM: Final = "exports"
+_IN_MEMORY: Final = "chengxin-exports-"
+"""How folders in the memory of all users begin: each stands there by itself, for a room with a known name could be anybody's."""
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders inside are made with names that nobody can guess, mode 0700
 """Where Linux keeps files in memory."""
 _SIGNIFICANT: Final = 15
 """Digits of a number that Excel keeps."""
 _LONGEST_CELL: Final = 32_767
+"""Of a text in a cell, counted as Excel counts: in units of UTF-16."""
 _FIRST_EXCEL_DAY: Final = date(1900, 3, 1)
 """Before it Excel counts a day that there never was: earlier dates are text."""
 _EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - spreadsheets know no time zones
@@ -67,7 +75,7 @@ class TableFile(Protocol):
     rows: int
 
     def add(self, rows: Sequence[Any]) -> None:
-        """More rows. Raises TooManyRowsForFormat, ValueError."""
+        """More rows. Raises TooManyRowsForFormat, TextTooLongForFormat, ValueError."""
         ...
 
     def finish(self) -> None:
@@ -137,8 +145,8 @@ class XlsxFile:
             sheet.write_number(self.rows, place, cell)
         else:
             text = str(value)
-            if len(text) > _LONGEST_CELL:
-                raise ValueError("a text is longer than a cell")
+            if 2 * len(text) > _LONGEST_CELL and len(text.encode("utf-16-le")) > 2 * _LONGEST_CELL:
+                raise TextTooLongForFormat
             sheet.write_string(self.rows, place, text, self._guarded if text.startswith(_LIKE_A_FORMULA) else self._formats["text"])
 
     def finish(self) -> None:
@@ -159,9 +167,9 @@ def _keeps(number: int | Decimal) -> bool:
 
 
 class ParquetFile:
-    """Row groups of a fixed size, compressed with zstd."""
+    """Row groups of a fixed size, compressed with zstd; written from front to back."""
 
-    def __init__(self, path: Path, columns: Sequence[Column], about: About) -> None:
+    def __init__(self, place: Path | IO[bytes], columns: Sequence[Column], about: About) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -169,31 +177,34 @@ class ParquetFile:
         self._columns = tuple(columns)
         metadata = {"title": about.title, **about.versions}
         self._schema = pa.schema([pa.field(column.name, _arrow(pa, column)) for column in self._columns], metadata=metadata)
-        self._batch = pa.record_batch
-        self._writer = pq.ParquetWriter(str(path), self._schema, compression="zstd")
-        self._waiting: list[FlatRow] = []
+        self._pa = pa
+        self._writer = pq.ParquetWriter(str(place) if isinstance(place, Path) else place, self._schema, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows_waiting = 0
 
     def add(self, rows: Sequence[FlatRow]) -> None:
         """More rows."""
         self.rows += len(rows)
         if self.rows > MOST_ROWS["parquet"]:
             raise TooManyRowsForFormat
-        self._waiting += rows
-        while len(self._waiting) >= ROW_GROUP:
-            self._write(self._waiting[:ROW_GROUP])
-            del self._waiting[:ROW_GROUP]
+        cells = [[cell_of(column, row.get(column.name)) for row in rows] for column in self._columns]
+        made = [self._pa.array(each, type=field.type) for each, field in zip(cells, self._schema, strict=True)]
+        self._waiting.append(self._pa.record_batch(made, schema=self._schema))
+        self._rows_waiting += len(rows)
+        while self._rows_waiting >= ROW_GROUP:
+            self._write(ROW_GROUP)
 
-    def _write(self, rows: Sequence[FlatRow]) -> None:
-        arrays = [[cell_of(column, row.get(column.name)) for row in rows] for column in self._columns]
-        import pyarrow as pa
-
-        made = [pa.array(cells, type=field.type) for cells, field in zip(arrays, self._schema, strict=True)]
-        self._writer.write_batch(self._batch(made, schema=self._schema))
+    def _write(self, rows: int) -> None:
+        """One row group of what waits; the rest goes on waiting."""
+        table = self._pa.Table.from_batches(self._waiting, schema=self._schema)
+        self._writer.write_table(table.slice(0, rows).combine_chunks(), row_group_size=ROW_GROUP)
+        self._waiting = table.slice(rows).to_batches()
+        self._rows_waiting -= rows
 
     def finish(self) -> None:
         """The end of the file."""
-        if self._waiting:
-            self._write(self._waiting)
+        if self._rows_waiting:
+            self._write(self._rows_waiting)
         self._writer.close()
 
     def abandon(self) -> None:
@@ -252,14 +263,16 @@ class MsgpackFile:
 
 def new_folder(data_dir: Path, *, personal: bool = False) -> Path:
     """A folder for one file, for whoever removes it again; folders that dead processes left behind go too."""
-    room = MEMORY / f"chengxin-{ROOM}" if personal and MEMORY.is_dir() else data_dir / ROOM
-    room.mkdir(mode=0o700, parents=True, exist_ok=True)
-    now = time.time()
+    room, prefix = (MEMORY, _IN_MEMORY) if personal and MEMORY.is_dir() else (data_dir / ROOM, "")
+    if not prefix:
+        room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    now, own = time.time(), os.geteuid()
     for old in room.iterdir():
         with suppress(OSError):
-            if now - old.stat().st_mtime > LEFT_OVER_S:
+            held = old.lstat() if old.name.startswith(prefix) else None
+            if held is not None and held.st_uid == own and stat.S_ISDIR(held.st_mode) and now - held.st_mtime > LEFT_OVER_S:
                 shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=room))
+    return Path(tempfile.mkdtemp(dir=room, prefix=prefix))
 
 
 async def file_of(
@@ -272,7 +285,7 @@ async def file_of(
 ) -> AsyncIterator[bytes]:
     """The bytes of a file of these rows, each step converted for it: it is made off the loop, whole, and then read in pieces.
 
-    Raises TooManyRowsForFormat before the first piece.
+    Raises TooManyRowsForFormat, TextTooLongForFormat before the first piece.
     """
     folder = await asyncio.to_thread(new_folder, data_dir, personal=personal)
     try:
@@ -294,6 +307,49 @@ async def file_of(
             pieces.close()
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+class _Outlet(io.RawIOBase):
+    """A file that is only written to, from which what was written is taken away."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def taken(self) -> bytes:
+        """What was written since it was last asked."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+async def stream_of(
+    make: Callable[[IO[bytes]], TableFile],
+    convert: Callable[[Sequence[Any]], Sequence[Any]],
+    steps: AsyncIterator[Sequence[Any]],
+) -> AsyncIterator[bytes]:
+    """The bytes of a file that is written from front to back, as they come: made off the loop, kept nowhere.
+
+    Whatever is wrong with the first step is raised before the first piece.
+    """
+    outlet = _Outlet()
+    table = await asyncio.to_thread(make, outlet)  # type: ignore[arg-type]  # all of a file that a writer asks for
+    try:
+        async for step in steps:
+            if step:
+                await asyncio.to_thread(lambda rows: table.add(convert(rows)), step)
+            if piece := outlet.taken():
+                yield piece
+        await asyncio.to_thread(table.finish)
+    except BaseException:
+        table.abandon()
+        raise
+    yield outlet.taken()
 
 
 def _add(table: TableFile, convert: Callable[[Sequence[Any]], Sequence[Any]], step: Sequence[Any], folder: Path) -> None:

@@ -166,13 +166,13 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterat
     )
     async for rows in steps:
         if plan.predicates:
-            rows = [row for row in rows if not row.fresh or passes(plan, row.document)]
-        stale = [row.record_id for row in rows if not row.fresh]
+            rows = [row for row in rows if not row[1] or passes(plan, row[3])]
+        stale = [row[0] for row in rows if not row[1]]
         if not stale:
-            yield [row.payload for row in rows]
+            yield [row[2] for row in rows]
             continue
         anew = await walking.live_rows(scene, plan, stale, csv=csv)
-        yield [body for row in rows if (body := row.payload if row.fresh else anew.get(row.record_id)) is not None]
+        yield [body for row in rows if (body := row[2] if row[1] else anew.get(row[0])) is not None]
 
 
 async def _count(

@@ -12,7 +12,7 @@ import sqlite3
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
@@ -34,6 +34,10 @@ Statement: TypeAlias = sa.Executable
 Parameters: TypeAlias = Mapping[str, Any]
 
 _OFF_LOOP_THREADS = 4
+_CACHE_KIB: Final = 32 * 1024
+"""Of pages that one connection keeps."""
+_PASSING_KIB: Final = 1024
+"""While rows are streamed: they pass by once, and each costs more where many are kept."""
 KEPT_BYTES: Final = 16 * 2**20
 """Of what was read lately; the oldest goes first."""
 _ENTRY: Final = 1000
@@ -61,8 +65,13 @@ class Reads(Protocol):
         """All rows of a statement that may take longer than 2 ms: off the event loop. Raises StoreError."""
         ...
 
-    def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
-        """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early."""
+    def stream(
+        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+    ) -> AsyncIterator[list[Row]]:
+        """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early.
+
+        Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans.
+        """
         ...
 
     async def close(self) -> None:
@@ -204,7 +213,7 @@ class SqliteReads:
             check_same_thread=False,
             cached_statements=512,
         )
-        for pragma in ("query_only=ON", "temp_store=MEMORY", "cache_size=-32768"):
+        for pragma in ("query_only=ON", "temp_store=MEMORY", f"cache_size=-{_CACHE_KIB}"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
@@ -281,7 +290,9 @@ class SqliteReads:
                 _interrupt(running)
             raise
 
-    async def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+    async def stream(
+        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+    ) -> AsyncIterator[list[Row]]:
         """Rows in lists, read on a thread with its own connection; one snapshot from first to last."""
         known = compiled(statement)
         arguments = known.arguments(params)
@@ -295,14 +306,18 @@ class SqliteReads:
                 if not cursors:
                     connection = self._take()
                     running.append(connection)
+                    connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
                     cursors.append(connection.execute(known.sql, arguments))
-                return known.rows(cursors[0], cursors[0].fetchmany(size))
+                raw = cursors[0].fetchmany(size)
+                return known.rows(cursors[0], raw) if named else raw
 
         def end() -> None:
             with turn:
                 for cursor in cursors:
                     cursor.close()
                 for connection in running:
+                    with suppress(sqlite3.Error):
+                        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                     self._give(connection)
                 running.clear()
 
@@ -369,7 +384,9 @@ class PostgresReads:
         """All rows; on PostgreSQL nothing blocks the loop."""
         return await self.all(statement, params)
 
-    async def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+    async def stream(
+        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+    ) -> AsyncIterator[list[Row]]:
         """Rows in lists through a server-side cursor."""
         try:
             async with self._engine.connect() as connection:

@@ -413,9 +413,11 @@ class OffLoop:
         """All rows."""
         return await self._reads.slow(statement, params)
 
-    def stream(self, statement: Statement, params: Parameters | None = None, size: int = 1000) -> AsyncIterator[list[Row]]:
+    def stream(
+        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+    ) -> AsyncIterator[list[Row]]:
         """Rows in lists."""
-        return self._reads.stream(statement, params, size)
+        return self._reads.stream(statement, params, size, named=named)
 
     async def close(self) -> None:
         """The reads belong to the store."""

@@ -67,8 +67,7 @@ def _page(shape: Shape) -> sa.Select[Any]:
         _d.record_id,
         fresh_flag(shape.probe),
         _d[shape.payload].label("payload"),
-        _d.seq,
-        *(column.label(f"k{n}") for n, (column, _) in enumerate(keys)),
+        *([_d.seq, *(column.label(f"k{n}") for n, (column, _) in enumerate(keys))] if shape.probe else []),
         *([_d.body.label("document")] if shape.document else []),
     ).where(_d.added_seq <= sa.bindparam("snapshot"))
     for place, (column, op, count) in enumerate(shape.conditions):
@@ -133,10 +132,11 @@ def export(
     document: bool = False,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All rows in lists, of one snapshot, off the loop; each with `fresh` and `payload`, and its `document` if wanted."""
+    """All rows in lists, of one snapshot, off the loop, as plain tuples: record id, fresh, payload, and the document if wanted."""
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
     statement = _page(shape)
-    return source.stream(statement, {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}, size)
+    params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
+    return source.stream(statement, params, size, named=False)
 
 
 @lru_cache(maxsize=256)

@@ -161,6 +161,9 @@ _TABLE = """
 422 too-many-rows-for-format 行数超出格式上限         Too many rows for this format
     行数或大小超出此格式的上限；请缩小范围，或改用 NDJSON、CSV。
     There are more rows, or bytes, than this format can hold; narrow the query, or take NDJSON or CSV.
+422 text-too-long-for-format 文字超出单元格上限       Text too long for this format
+    有文字超过此格式一个单元格的长度（XLSX 为 32,767 个字符），不作截断；请用 fields 去掉该字段，或改用 NDJSON、CSV、Parquet。
+    A text is longer than a cell of this format (XLSX: 32,767 characters) and is not cut; leave its field out, or take NDJSON or CSV.
 422 file-refused           文件未被接收               File refused
     文件整体未被接收，没有任何一行入库；原因见 errors。
     The file was refused as a whole, no row of it was stored; see errors.

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import urllib.parse
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import ArrowInvalid
 
-from gateway.core.errors import TooManyRowsForFormat
+from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of, typed
 from gateway.operations import table_files
-from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of
+from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of, new_folder, stream_of
 from gateway.web.negotiation import XLSX
 from tests.web.city import Server
 
@@ -235,6 +237,84 @@ async def test_formulas_are_inert_in_a_workbook(tmp_path: Any) -> None:
     cells = list(openpyxl.load_workbook(io.BytesIO(body)).worksheets[0].iter_rows(min_row=2))
     assert [(row[0].value, row[0].data_type, row[0].quotePrefix) for row in cells] == [(row["id"], "s", True) for row in rows]
     assert {(row[1].data_type, row[1].quotePrefix) for row in cells} == {("s", False)}
+
+
+LONG = "文" * 32_767
+
+
+async def test_a_text_longer_than_a_cell_is_refused(tmp_path: Any) -> None:
+    """A sheet takes a text of 32,767 units of UTF-16 whole, and one of more not at all: it is never cut."""
+    body = await made(tmp_path, lambda path: XlsxFile(path, COLUMNS[:2], ABOUT), [{"id": "a", "text": LONG}])
+    assert sheet(body)[1] == ["a", LONG]
+    for text in (LONG + "文", "a" + "𠮷" * 16_384):
+        with pytest.raises(TextTooLongForFormat):
+            await made(tmp_path, lambda path: XlsxFile(path, COLUMNS[:2], ABOUT), [{"id": "a", "text": text}])
+    assert not list((tmp_path / "exports").iterdir())
+
+
+def test_a_text_longer_than_a_cell_over_http(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 422 with its code before the first byte; without the field, and in another format, the rows are there."""
+    monkeypatch.setattr(table_files, "_LONGEST_CELL", 30)
+    path = "/v1/records{}?dataset=administrative-penalties&limit={}"
+    for limit in ("3", "all"):
+        answer = sqlite_server.get(path.format(".xlsx", limit))
+        assert (answer.status_code, answer.json()["code"]) == (422, "text-too-long-for-format")
+        assert sqlite_server.get(path.format(".parquet", limit)).status_code == 200
+    monkeypatch.setattr(table_files, "_LONGEST_CELL", 120)
+    assert sqlite_server.get(path.format(".xlsx", "all") + "&fields=decision_date").status_code == 200
+
+
+async def test_a_parquet_file_begins_with_its_first_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves while rows are still read, group by group, is the same bytes in whatever steps they come, and breaks off where they do."""
+    monkeypatch.setattr(table_files, "ROW_GROUP", 10)
+    rows = [{"id": f"rec_{number:03}", "n": number} for number in range(95)]
+    read: list[int] = []
+
+    async def steps(size: int, until: int | None = None) -> Any:
+        for at in range(0, len(rows), size):
+            if until is not None and at >= until:
+                raise ValueError("broken")
+            read.append(at)
+            yield rows[at : at + size]
+
+    async def parts(size: int, until: int | None = None) -> Any:
+        async for part in stream_of(lambda place: ParquetFile(place, COLUMNS, ABOUT), lambda step: step, steps(size, until)):
+            yield part
+
+    first = await anext(parts(4))
+    assert (first, read) == (b"PAR1", [0])
+    whole = [b"".join([part async for part in parts(size)]) for size in (1, 4, 10, 33, 100)]
+    assert len(set(whole)) == 1
+    assert [row["n"] for row in parquet(whole[0]).to_pylist()] == list(range(95))
+    assert pq.ParquetFile(io.BytesIO(whole[0])).metadata.num_row_groups == 10
+    torn = b""
+    with pytest.raises(ValueError, match="broken"):
+        async for part in parts(10, 50):
+            torn += part
+    assert torn[:4] == b"PAR1"
+    assert len(torn) > 1000
+    with pytest.raises(ArrowInvalid):
+        parquet(torn)
+
+
+def test_personal_files_stand_in_memory_where_nobody_else_reads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a folder of this user alone with a name of its own; a room that somebody laid there before is not entered, nor cleared."""
+    monkeypatch.setattr(table_files, "MEMORY", tmp_path)
+    (tmp_path / "chengxin-exports").mkdir(mode=0o777)
+    old, linked = tmp_path / "chengxin-exports-old", tmp_path / "elsewhere"
+    for folder in (old, linked):
+        folder.mkdir()
+        (folder / "table").touch()
+        os.utime(folder, (0, 0))
+    (tmp_path / "chengxin-exports-link").symlink_to(linked)
+    made_at = new_folder(tmp_path / "data", personal=True)
+    assert made_at.parent == tmp_path
+    assert made_at.name.startswith("chengxin-exports-")
+    held = made_at.lstat()
+    assert (held.st_uid, held.st_mode & 0o777) == (os.geteuid(), 0o700)
+    assert not old.exists()
+    assert (linked / "table").exists()
+    assert not list((tmp_path / "chengxin-exports").iterdir())
 
 
 async def test_equal_rows_give_equal_files(tmp_path: Any) -> None:

@@ -35,7 +35,7 @@ API = {
     414: ("uri-too-long",),
     415: ("unsupported-media-type",),
     416: ("range-not-satisfiable",),
-    422: ("idempotency-mismatch", "too-many-rows-for-format", "file-refused"),
+    422: ("idempotency-mismatch", "too-many-rows-for-format", "text-too-long-for-format", "file-refused"),
     429: ("quota-exceeded", "lookup-budget-spent", "too-many-exports", "too-many-streams"),
     431: ("headers-too-large",),
     500: ("internal",),
