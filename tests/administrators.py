@@ -32,16 +32,24 @@ class Admin:
 
 
 async def enrolled(
-    services: Services, name: str, *roles: str, unit: str | None = None, person: str | None = None, by: Administrator | str = "office:test"
+    services: Services,
+    name: str,
+    *roles: str,
+    unit: str | None = None,
+    person: str | None = None,
+    by: Administrator | str = "office:test",
+    confirmed: bool = True,
 ) -> Admin:
-    """A new administrator; each is of a unit of its own unless one is given."""
+    """A new administrator; each is of a unit of its own unless one is given, and confirmed by the office unless that is the point."""
     invited = await managing.invite_admin(
         services, name=name, unit=unit or f"unit of {name}", roles=roles, person=person or f"{name}-1", by=by
     )
     signer = Ed25519Signer(act_as.key_name(services.settings.party, name), os.urandom(32))
-    await managing.enrol_admin(
+    done = await managing.enrol_admin(
         services, code=invited.code, public=signer.verifier.public, proof=proof_of(services, signer, invited.code, name)
     )
+    if confirmed:
+        await managing.confirm_admin(services, name, key_id=done.key_id, by="office:test")
     return Admin(name, signer, services)
 
 

@@ -1,4 +1,4 @@
-"""Commands about administrators: `key invite-admin`, `enrol-admin`, `list-admins`, `retire-admin`."""
+"""Commands about administrators: `key invite-admin`, `enrol-admin`, `confirm-admin`, `list-admins`, `retire-admin`."""
 
 from pathlib import Path
 
@@ -78,6 +78,30 @@ def key_enrol_admin(office: Office, code: str, key_file: Path, as_json: bool) ->
     show(done, as_json=as_json, text=lambda: [f"{done.name} ({', '.join(done.roles)}), {done.unit}: {done.key_id}"])
 
 
+@click.command("confirm-admin")
+@click.argument("name")
+@click.option("--key-id", required=True, help="What `key enrol-admin` printed, as its holder reads it out.")
+@_AS
+@_KEY
+@as_json
+@office
+def key_confirm_admin(office: Office, name: str, key_id: str, admin: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Whom an operator brought in counts in full: another approver signs, or unsigned whoever holds the data directory."""
+    from gateway.operations.manage_administrators import confirm_admin
+
+    hand = _hand(admin, key_file)
+    if hand is None:
+        done = office.run(lambda services: confirm_admin(services, name, key_id=key_id, by=office.actor))
+    else:
+        done = office.act(
+            hand,
+            "admin.confirm",
+            {"name": name, "key_id": key_id},
+            lambda services, by: confirm_admin(services, name, key_id=key_id, by=by),
+        )
+    show(done, as_json=as_json, text=lambda: [f"{done.name}: confirmed by {done.confirmed_by}"])
+
+
 @click.command("list-admins")
 @as_json
 @office
@@ -90,8 +114,11 @@ def key_list_admins(office: Office, as_json: bool) -> None:
         lines,
         as_json=as_json,
         text=lambda: table(
-            [(one.name, one.unit, ", ".join(one.roles), one.enrolled_at, one.retired_at, one.key_id) for one in lines],
-            ("name", "unit", "roles", "enrolled", "retired", "key"),
+            [
+                (one.name, one.unit, ", ".join(one.roles), one.enrolled_at, one.confirmed_by or "nobody yet", one.retired_at, one.key_id)
+                for one in lines
+            ],
+            ("name", "unit", "roles", "enrolled", "confirmed by", "retired", "key"),
         ),
     )
 
@@ -114,5 +141,5 @@ def key_retire_admin(office: Office, name: str, admin: str | None, key_file: Pat
     show(done, as_json=as_json, text=lambda: [f"{done.name}: retired"])
 
 
-COMMANDS = (key_invite_admin, key_enrol_admin, key_list_admins, key_retire_admin)
+COMMANDS = (key_invite_admin, key_enrol_admin, key_confirm_admin, key_list_admins, key_retire_admin)
 """Commands of the group `key`."""

@@ -1,9 +1,10 @@
-"""Bring administrators in and let them go: invitation, enrolment with one's own key, list, retirement.
+"""Bring administrators in and let them go: invitation, enrolment with one's own key, confirmation, list, retirement.
 
 Rules: the first administrators are invited by whoever holds the data directory, until an operator is enrolled; from then on an
-operator signs every invitation. A code is shown once, works once, for fifteen minutes. Who enrols proves to hold the key, and no
-key serves twice. Conflicting roles are refused, also under two accounts of one person. A name is never given again. This story
-must not see a private key of anybody but the one who enrols on this machine.
+operator signs every invitation, and an approver, or whoever holds the data directory, confirms whom an operator brought in: without
+that one operator alone would be any number of persons. A code is shown once, works once, for fifteen minutes. Who enrols proves to
+hold the key, and no key serves twice. Conflicting roles are refused, also under two accounts of one person. A name is never given
+again. This story must not see a private key of anybody but the one who enrols on this machine.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gateway.core.callers.administrators import NAME, Administrator, Role, read_roles, refuse_stale
+from gateway.core.callers.administrators import NAME, Administrator, Role, read_roles, refuse_stale, same_hand
 from gateway.core.errors import AdminError, ExchangeError, SettingsError
 from gateway.core.message_signing import Message, key_id_of, verify_body, verify_request
 from gateway.core.signing import Ed25519Signer, Ed25519Verifier, parse_vkey
@@ -60,6 +61,9 @@ class AdminLine(Struct, frozen=True, kw_only=True):
     key_id: str
     invited_by: tuple[str, ...]
     enrolled_at: datetime
+    confirmed_by: str | None
+    """Who said that this account is another person's than the inviting operator's; null: not yet, and it neither approves, nor reads the
+    audit, nor keeps keys."""
     retired_at: datetime | None
 
 
@@ -203,10 +207,47 @@ async def list_admins(services: Services) -> list[AdminLine]:
             key_id=row.admin.key_id,
             invited_by=tuple(sorted(row.admin.brought_in_by)),
             enrolled_at=row.enrolled_at,
+            confirmed_by=row.confirmed_by,
             retired_at=row.retired_at,
         )
         for row in await rows.everybody(services.store.reads)
     ]
+
+
+async def confirm_admin(services: Services, name: str, *, key_id: str, by: Administrator | str) -> AdminLine:
+    """Say that an account which an operator brought in is the person's that it is said to be.
+
+    `key_id` is what that person read out, over another way than the one the invitation took. An approver says so who is neither that
+    person nor the inviting operator; or, unsigned, whoever holds the data directory: the first approver has nobody else.
+    Raises RoleMissing, AdminError admin-unknown, key-unknown, approval-conflict, admin-unconfirmed.
+    """
+    if isinstance(by, Administrator):
+        by.require("approver")
+    async with services.store.transaction() as tx:
+        row = await rows.find(tx, name)
+        if row is None or not row.live:
+            raise AdminError("there is no such administrator", code="admin-unknown", place="name", hint="`chengxin key list-admins`")
+        if key_id != row.admin.key_id:
+            raise AdminError(
+                "this account has another key",
+                code="key-unknown",
+                place="key-id",
+                hint="ask its holder again; retire the account if it differs",
+            )
+        if isinstance(by, Administrator):
+            inviter = await rows.find(tx, row.invited_by)
+            for other in (row, inviter):
+                why = None if other is None else same_hand(by, other.admin)
+                if why is not None:
+                    raise AdminError(
+                        f"whoever confirms is {why} as who was invited or who invited",
+                        code="approval-conflict",
+                        place="--as",
+                        hint="another approver confirms",
+                    )
+        if await rows.confirm(tx, name, _actor(by)):
+            await audit.write(tx, _actor(by), "admin.confirm", f"admin/{name}", {"key": key_id, **_proof(by)})
+    return next(line for line in await list_admins(services) if line.name == name)
 
 
 async def retire_admin(services: Services, name: str, *, by: Administrator | str) -> AdminLine:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.errors import BodyInvalid, Conflict, ErrorItem, GatewayError, JobExpired, NotFound, StoreError
+from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, GatewayError, JobExpired, NotFound, StoreError
 from gateway.core.publication.columns import Column
 from gateway.core.publication.labels import label
 from gateway.core.publication.matching import DEFAULT_THRESHOLD, LOWEST
@@ -36,6 +36,8 @@ from gateway.store.suites import NONCE
 
 MOST_ROWS: Final = 100_000
 MOST_ROWS_PUBLIC: Final = 1000
+MOST_CHARACTERS_PUBLIC: Final = 1_000_000
+CHARACTERS_A_ROW: Final = 1000
 MOST_OPEN: Final = 2
 """Jobs that one app may have waiting or running."""
 STEP: Final = 20
@@ -96,6 +98,17 @@ def most_rows(caller: Caller) -> int:
     """
     most_queries(caller)
     return MOST_ROWS_PUBLIC if caller.tier == "public" else MOST_ROWS
+
+
+def charged_rows(caller: Caller, table: Table) -> int:
+    """How many rows a file is priced as: its own, or a row for every thousand characters, for what is kept of it is its text.
+
+    Raises BodyTooLarge for more text than a caller without a credential may leave here.
+    """
+    characters = sum(len(cell) for row in table.rows for cell in row if isinstance(cell, str))
+    if caller.tier == "public" and characters > MOST_CHARACTERS_PUBLIC:
+        raise BodyTooLarge
+    return max(len(table.rows), -(-characters // CHARACTERS_A_ROW))
 
 
 def check(table: Table, mapping: ColumnMapping) -> None:
@@ -194,6 +207,10 @@ async def work(services: Services) -> bool:
         return False
     try:
         found = await _matched(services, taken)
+        if found is not None:
+            sealed = await asyncio.to_thread(_sealed, services, taken.digest, "result", found)
+            async with services.store.transaction() as tx:
+                await match_jobs.finish(tx, taken, services.clock(), state="done", done=taken.rows, result=sealed)
     except (GatewayError, asyncio.CancelledError):
         with suppress(StoreError):  # then the lease ends it
             async with services.store.transaction() as tx:
@@ -203,11 +220,6 @@ async def work(services: Services) -> bool:
         async with services.store.transaction() as tx:
             await match_jobs.finish(tx, taken, services.clock(), state="failed", done=0, result=None)
         raise
-    if found is None:
-        return True
-    sealed = await asyncio.to_thread(_sealed, services, taken.digest, "result", found)
-    async with services.store.transaction() as tx:
-        await match_jobs.finish(tx, taken, services.clock(), state="done", done=taken.rows, result=sealed)
     return True
 
 

@@ -38,7 +38,9 @@ class AdminRow(Struct, frozen=True, kw_only=True):
     """One administrator as the office keeps it, retired ones too."""
 
     admin: Administrator
+    invited_by: str
     enrolled_at: datetime
+    confirmed_by: str | None
     retired_at: datetime | None
 
     @property
@@ -114,7 +116,7 @@ async def invitation_of(source: Reads | Transaction, code: str, now: datetime) -
 
 
 async def enrol(tx: Transaction, code: str, invitation: Invitation, key: Ed25519Verifier) -> None:
-    """Spend the code and keep the administrator with this key.
+    """Spend the code and keep the administrator with this key; whom an operator invited is not confirmed yet.
 
     Raises AdminError invitation-invalid when another process was faster, StoreError when the name or the key is taken.
     """
@@ -125,6 +127,7 @@ async def enrol(tx: Transaction, code: str, invitation: Invitation, key: Ed25519
     )
     if spent.rowcount != 1:
         raise AdminError("the code was used already", code="invitation-invalid", hint="ask for another invitation")
+    by_operator = any(row.admin.name == invitation.invited_by for row in await everybody(tx))
     await tx.execute(
         sa.insert(administrators).values(
             name=invitation.name,
@@ -135,8 +138,20 @@ async def enrol(tx: Transaction, code: str, invitation: Invitation, key: Ed25519
             key_id=f"{key.name}+{key.key_id.hex()}",
             invited_by=invitation.invited_by,
             enrolled_at=tx.now_text,
+            confirmed_at=None if by_operator else tx.now_text,
+            confirmed_by=None if by_operator else invitation.invited_by,
         )
     )
+
+
+async def confirm(tx: Transaction, name: str, by: str) -> bool:
+    """Let all roles of a live account count; false when they did already."""
+    done = await tx.execute(
+        sa.update(administrators)
+        .where(administrators.c.name == name, administrators.c.retired_at.is_(None), administrators.c.confirmed_at.is_(None))
+        .values(confirmed_at=tx.now_text, confirmed_by=by)
+    )
+    return bool(done.rowcount)
 
 
 async def retire(tx: Transaction, name: str, by: str) -> bool:
@@ -166,8 +181,11 @@ def _row(row: Any, inviters: dict[str, str]) -> AdminRow:
             person=row.person,
             brought_in_by=frozenset(_line(row.name, inviters)),
             public=bytes(row.public),
+            confirmed=row.confirmed_at is not None,
         ),
+        invited_by=row.invited_by,
         enrolled_at=moment(row.enrolled_at),
+        confirmed_by=row.confirmed_by,
         retired_at=None if row.retired_at is None else moment(row.retired_at),
     )
 

@@ -381,6 +381,8 @@ administrators = Table(
     Column("key_id", Text, nullable=False),            # name+hex of the verifier key
     Column("invited_by", Text, nullable=False),
     Column("enrolled_at", String(32), nullable=False),
+    Column("confirmed_at", String(32)),                # null: only an operator's word says who it is
+    Column("confirmed_by", Text),
     Column("retired_at", String(32)),
     Column("retired_by", Text),
 )

@@ -209,6 +209,8 @@ class FrontDoor:
             try:
                 if counted:
                     await self._admit(scope)
+                elif scope["path"].startswith(_PARTNERS):
+                    self.limits.call(network_of(scope, self._proxies))
                 check_target(scope)
                 await self._refuse_key(scope)
                 await (self.inner if method == "GET" else self._dispatch)(scope, receive, sending)
@@ -281,7 +283,7 @@ class FrontDoor:
         network = state.get("network") or network_of(scope, self._proxies)
         charge: Charge | None = state.get("charge")
         if charge is None:  # a credential that nobody believed, or that nothing asked for: no neighbour pays for it
-            if not state.get("nonce_asked"):
+            if status != 429 and not state.get("nonce_asked"):  # what was refused for its number is not counted again
                 self.limits.failed(network)
             charge = self.limits.anonymous(network)
             await self.limits.settle(charge, 0)

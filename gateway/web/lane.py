@@ -30,7 +30,9 @@ from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, matche
 PREFIX: Final = "/v1/subjects/"
 _CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
 _OFFERS: Final = (JSON,)
-_LOOKED_AT: Final = frozenset({b"accept", b"accept-language", b"accept-encoding", b"authorization", b"purpose", b"if-none-match"})
+_LOOKED_AT: Final = frozenset(
+    {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match"}
+)
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
 _ONE: Final = timedelta(seconds=1)
 

@@ -16,6 +16,7 @@ from gateway.core.callers.buckets import FIFTHS, Level, Quota
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.tiers import Costs
+from gateway.core.errors import ExchangeError
 from gateway.operations.asking import Tally
 from gateway.web import telemetry
 from gateway.web.asgi import Scope
@@ -31,6 +32,8 @@ DAY: Final = 86_400
 OVERFLOW: Final = "overflow"
 FAILURES: Final = Quota(name="failures", q=60, w=60)
 """Wrong credentials that one network may show (policy.md §14.8)."""
+PARTNERS: Final = Quota(name="partners", q=600, w=60)
+"""Calls of the exchange from one network: five partners at their 120 a minute (exchange.md §6)."""
 ALARM_EVERY_S: Final = 60.0
 EXPORTS: Final = 1
 """Exports that one caller may run at a time (api.md §2.2)."""
@@ -132,8 +135,10 @@ class Limiter:
         self._factor = factor
         self._failures = (Quota(name=FAILURES.name, q=FAILURES.q * factor, w=FAILURES.w),)
         self._clock = clock
+        self._partners = (Quota(name=PARTNERS.name, q=PARTNERS.q * factor, w=PARTNERS.w),)
         self._held = Remembered(table)
         self._failed = Remembered(table)
+        self._calls = Remembered(table)
         self._exports: dict[str, int] = {}
         self._streams: dict[str, int] = {}
         self._known: Policies | None = None
@@ -324,10 +329,26 @@ class Limiter:
             raise Refusal("quota-exceeded", headers={"Retry-After": str(max(1, wait))})
 
     def failed(self, network: str) -> None:
-        """A credential failed: counted against its network alone."""
+        """A credential failed: counted against its network alone, and never as a debt, which would lock out whoever else is there."""
         now = self._clock()
         key = self._placed(self._failed, network, self._failures, now, self._failures[0].name)
-        self._failed.keep(key, buckets.owe(self._failed.of(key, self._failures), self._failures, FIFTHS, now), self._failures)
+        (left,) = buckets.owe(self._failed.of(key, self._failures), self._failures, FIFTHS, now)
+        self._failed.keep(key, (left if left.fifths > 0 else Level(0.0, now),), self._failures)
+
+    # --- partners ------------------------------------------------------------------------------------------------------
+
+    def call(self, network: str) -> None:
+        """A call of the exchange, counted by network before anything of it is read: its sender is known only once its body is believed.
+
+        Raises ExchangeError RATE_LIMIT.
+        """
+        now = self._clock()
+        key = self._placed(self._calls, network, self._partners, now, self._partners[0].name)
+        enough, left = buckets.take(self._calls.of(key, self._partners), self._partners, FIFTHS, now)
+        if not enough:
+            self._meter.event("partner-calls-exceeded")
+            raise ExchangeError("too many calls of this network in a minute", code="RATE_LIMIT")
+        self._calls.keep(key, left, self._partners)
 
     # --- one export at a time ------------------------------------------------------------------------------------------
 

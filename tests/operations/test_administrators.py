@@ -113,6 +113,40 @@ def test_roles_that_exclude_each_other_are_refused(roles: list[str], code: str) 
     assert refused.value.code == code
 
 
+async def test_whom_an_operator_alone_brought_in_is_nobodys_second_pair_of_eyes(services: Services) -> None:
+    """Two accounts that one operator invited are no four eyes before somebody else has confirmed them."""
+    operator = await enrolled(services, "op", "operator")
+    puppet = await enrolled(services, "op2", "operator", by=await operator.acts("a"), confirmed=False)
+    other = await enrolled(services, "ap2", "approver", by=await operator.acts("b"), confirmed=False)
+    (await puppet.acts("c")).require("operator")
+    for role in ("approver", "privacy-officer"):
+        with pytest.raises(AdminError, match=r"admin-unconfirmed" if role == "approver" else "role-missing"):
+            (await other.acts("d")).require(role)
+    ids = {line.name: line.key_id for line in await managing.list_admins(services)}
+    for giver in (other, puppet):
+        with pytest.raises(AdminError):
+            await managing.confirm_admin(services, "ap2", key_id=ids["ap2"], by=await giver.acts("e"))
+
+
+async def test_another_approver_confirms_after_comparing_the_key(services: Services) -> None:
+    """The inviting operator does not confirm; a wrong key id is told; the first approver is the office's to confirm."""
+    operator = await enrolled(services, "op", "operator", "approver")
+    first = await enrolled(services, "first", "approver", by=await operator.acts("a"))
+    newcomer = await enrolled(services, "second", "auditor", by=await operator.acts("b"), confirmed=False)
+    key_id = next(line.key_id for line in await managing.list_admins(services) if line.name == "second")
+    with pytest.raises(AdminError, match="admin-unconfirmed"):
+        (await newcomer.acts("c")).require("auditor")
+    for giver, said, code in ((operator, key_id, "approval-conflict"), (first, f"{key_id}0", "key-unknown")):
+        with pytest.raises(AdminError) as refused:
+            await managing.confirm_admin(services, "second", key_id=said, by=await giver.acts("d"))
+        assert refused.value.code == code
+    done = await managing.confirm_admin(services, "second", key_id=key_id, by=await first.acts("e"))
+    assert done.confirmed_by == "admin:first"
+    (await newcomer.acts("f")).require("auditor")
+    told = [row for row in await audit.after(services.store.reads, 0, 1000) if row.act == "admin.confirm"]
+    assert [row.target for row in told] == ["admin/first", "admin/second"]
+
+
 async def test_a_second_account_of_one_person_is_seen(services: Services) -> None:
     """Conflicting roles are refused over all accounts of a person, however the name is written; a retired account frees them."""
     await enrolled(services, "li", "approver", person="TH-17/4")

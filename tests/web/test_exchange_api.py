@@ -175,6 +175,10 @@ def test_what_is_refused(served, sealed):
     path = f"/streams/{PENALTIES}/batches"
     assert problem(client.post(path, content=body_of(batch), headers={"content-type": "text/plain"})) == (415, "media-type")
     assert problem(client.post(path, content=b"{}", headers=JSON)) == (400, "schema-json")
+    # what has another form is refused by its form: nobody looks for doubled names in megabytes of it
+    heavy = body_of(batch)[:-1] + b',"a":[' + b'{"b":1,"b":1},' * 1000 + b"1]}"
+    assert problem(client.post(path, content=heavy, headers=JSON)) == (400, "schema-manifest")
+    assert problem(client.post("/agreements", content=b'{"body":"","note":"","a":[1,1]}', headers=JSON)) == (400, "schema-json")
     assert client.post(path, content=b" " * (13 * 2**20), headers=JSON).status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
     broken = (
         body_of(batch).replace(b"\\u2014 ", b"\\u2014 x", 1)

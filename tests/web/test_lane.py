@@ -87,6 +87,8 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str])
         ("{code}?x=1", {}),
         ("{code}", {"Authorization": "Bearer x"}),
         ("{code}", {"Purpose": "open.read"}),
+        ("{code}", {"DPoP": "x"}),
+        ("{code}", {"Case-Ref": "x"}),
         ("{code}", {"Accept": "text/csv"}),
         ("{code}", {"Accept-Language": "en"}),
         ("{lower}", {}),

@@ -171,6 +171,39 @@ async def test_wrong_credentials_are_counted_by_network(sqlite_city: City, token
         assert (await client.get("/v1/me", headers={**right, "X-Forwarded-For": "198.51.100.2"})).status_code == 200
 
 
+async def test_a_flood_of_wrong_credentials_leaves_no_debt(sqlite_city: City, token: str) -> None:
+    """However many are refused, a second later the network may show a right one: a 429 is no failure, and a failure is counted once."""
+    async with client_of(app_of(sqlite_city)) as client:
+        for _ in range(300):
+            last = await client.get("/v1/me", headers={"Authorization": "Bearer " + "x" * 40})
+        assert (last.status_code, last.headers["retry-after"]) == (429, "1")
+        await asyncio.sleep(1.1)
+        right = await client.get("/v1/me", headers={"Authorization": f"Bearer {token}", "Purpose": "dept.supervision"})
+        assert right.status_code == 200
+
+
+async def test_a_wrong_assertion_is_one_failure(sqlite_city: City) -> None:
+    """At the token endpoint as at every other: sixty a minute."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": "a.b.c",
+    }
+    async with client_of(app_of(sqlite_city)) as client:
+        statuses = [(await client.post("/oauth/token", data=form)).status_code for _ in range(62)]
+    assert 429 not in statuses[:60]
+
+
+async def test_calls_of_the_exchange_are_counted_by_network(sqlite_city: City) -> None:
+    """Six hundred a minute, whatever they are; the public quota of the network is another."""
+    async with client_of(app_of(sqlite_city)) as client:
+        statuses = [(await client.get("/x/v1/nothing")).status_code for _ in range(700)]
+        assert set(statuses[:600]) == {404}
+        refused = await client.get("/x/v1/keys")
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate-limit")
+        assert (await client.get("/v1")).status_code == 200
+
+
 async def test_a_credential_that_nothing_asks_for_opens_nothing(client: httpx.AsyncClient) -> None:
     """Pages that read no credential, unknown paths and broken queries beside one: sixty a minute for its network, and no neighbour pays."""
     before = left(await client.get("/v1"), "day")

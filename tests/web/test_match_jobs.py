@@ -1,8 +1,10 @@
 """Match jobs over a real socket: whole files in and out, nothing of them left behind, and nobody else's to see (api.md §7.6)."""
 
+import asyncio
 import csv
 import io
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,12 @@ import httpx
 import openpyxl
 import pytest
 import xlsxwriter
+from msgspec import structs
 
+from gateway.core.callers.caller import PUBLIC
+from gateway.operations import match_jobs
+from gateway.operations.match_jobs import charged_rows
+from gateway.operations.read_table import Table
 from tests.doors import developer
 from tests.web.city import City, Server, copied, served
 from tests.web.test_api import problem
@@ -64,6 +71,21 @@ def ended(server: Server, answer: httpx.Response, **headers: str) -> dict[str, A
             return job
         time.sleep(0.05)
     raise AssertionError(job)
+
+
+def test_text_is_priced_and_bounded(server: Server) -> None:
+    """A file of few rows and much text is as dear as its text; more than a million characters nobody leaves here without a credential."""
+    wide = [["企业", *(f"列{number}" for number in range(32))]] + [["通化市示例甲有限公司", *["字" * 1000] * 32] for _ in range(20)]
+    assert send(server, "a.csv", as_csv(wide), {"name": "企业"}).status_code == 202
+    refused = send(server, "a.csv", as_csv([*wide, *wide[1:]]), {"name": "企业"})
+    assert (refused.status_code, refused.json()["code"]) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize(("rows", "characters", "price"), [(3, 10, 3), (3, 5000, 15), (2000, 1, 2000)])
+def test_a_job_is_priced_by_its_rows_or_its_text(rows: int, characters: int, price: int) -> None:
+    """A row for every thousand characters, where that is more than its rows."""
+    table = Table(columns=["企业"], rows=[["字" * characters] for _ in range(rows)])
+    assert charged_rows(structs.replace(PUBLIC, tier="developer"), table) == price
 
 
 def test_a_file_comes_back_with_what_was_found(server: Server, firms: list[dict[str, Any]], city: City) -> None:
@@ -195,13 +217,30 @@ def test_a_day_later_a_result_has_expired(fresh_city: City) -> None:
         problem(server.get(job["links"]["self"] + "/result.csv"), 410, "job-expired")
 
 
-def test_a_job_outlives_its_server(fresh_city: City) -> None:
-    """Stopped in the middle, it is begun anew by the next process, at the same instant, and ends whole."""
+@pytest.mark.parametrize("where", ["outcomes", "_sealed"])
+def test_a_job_outlives_its_server(fresh_city: City, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Stopped between two steps, or when its result is about to be kept, it is begun anew by the next process and ends whole."""
+    arrived = threading.Event()
+    plain = getattr(match_jobs, where)
+
+    async def held(*given: Any, **named: Any) -> Any:
+        if arrived.is_set():
+            await asyncio.sleep(3600)
+        arrived.set()
+        return await plain(*given, **named)
+
+    def held_in_thread(*given: Any) -> Any:
+        if given[2] == "result":
+            arrived.set()
+            time.sleep(2)
+        return plain(*given)
+
+    monkeypatch.setattr(match_jobs, where, held if where == "outcomes" else held_in_thread)
     body = as_csv([["n"], *[[f"通化市示例{number}药业有限公司"] for number in range(600)]])
     with served(fresh_city) as server:
         sent = send(server, "a.csv", body, {"name": "n"})
-        while server.get(sent.headers["location"]).json()["state"] == "queued":
-            time.sleep(0.01)
+        assert arrived.wait(60)
+    monkeypatch.undo()
     with served(fresh_city) as server:
         before = server.get(sent.headers["location"]).json()
         assert before["state"] in ("queued", "running")

@@ -2,8 +2,9 @@
 
 Rules: a role never reads data; an auditor has no other role and a key custodian never approves, also not under a second account of
 the same person; an act is believed by a fresh, single-use statement, or request, signed with the administrator's enrolled key; what
-was signed is kept with what it did. Whoever brought an administrator in is no second pair of eyes for that one. This room must not
-know what an act does.
+was signed is kept with what it did. Whoever brought an administrator in is no second pair of eyes for that one, and what an operator
+alone brought in is nobody's: such an account approves, reads the audit and keeps keys only once somebody else has confirmed it.
+This room must not know what an act does.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ from gateway.core.records.identifiers import looks_like_citizen_number
 
 Role = Literal["author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator"]
 ROLES: Final[tuple[Role, ...]] = ("author", "approver", "privacy-officer", "legal-officer", "key-custodian", "auditor", "operator")
+UNCONFIRMED: Final[frozenset[Role]] = frozenset({"author", "operator"})
+"""Roles that count before anybody confirmed the account: what they do waits for another's approval."""
 NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,62}")
 """An account: ASCII, for it stands in key names and HTTP signatures. Never a person's full name: it is told in the audit."""
 PERSON: Final = re.compile(r"(?=[^0-9]*[0-9])[0-9A-Za-z][0-9A-Za-z._/-]{2,62}")
@@ -57,17 +60,31 @@ class Administrator(Struct, frozen=True, kw_only=True):
     """Public half of the key: one key is one person, whatever the account is called."""
     evidence: Evidence | None = None
     """What was signed for this act."""
+    confirmed: bool = True
+    """Whether another than the operator who invited it says that a person is behind it."""
+
+    @property
+    def acting(self) -> frozenset[Role]:
+        """The roles that count now."""
+        return self.roles if self.confirmed else self.roles & UNCONFIRMED
 
     def require(self, *roles: Role) -> None:
         """Go on only with one of these roles.
 
-        Raises RoleMissing.
+        Raises RoleMissing; AdminError admin-unconfirmed for a role that does not count yet.
         """
-        if not self.roles.intersection(roles):
-            raise RoleMissing(
-                "this administrator has none of the roles that the act needs",
-                hint=f"one of {', '.join(roles)}; `chengxin key list-admins` shows who has them",
+        if self.acting.intersection(roles):
+            return
+        if self.roles.intersection(roles):
+            raise AdminError(
+                "nobody but the operator who invited this account says whose it is",
+                code="admin-unconfirmed",
+                hint="an approver compares the key id with its holder: `chengxin key confirm-admin NAME --key-id ID`",
             )
+        raise RoleMissing(
+            "this administrator has none of the roles that the act needs",
+            hint=f"one of {', '.join(roles)}; `chengxin key list-admins` shows who has them",
+        )
 
 
 def read_roles(names: Iterable[str]) -> frozenset[Role]:
@@ -112,14 +129,22 @@ def _folded(text: str) -> str:
     return "".join(sign for sign in unicodedata.normalize("NFKC", text).casefold() if sign.isalnum())
 
 
-def dependence(one: Administrator, other: Administrator) -> str | None:
-    """Why two administrators are not two pairs of eyes; None: they are."""
+def same_hand(one: Administrator, other: Administrator) -> str | None:
+    """Why two accounts are one person's, as far as anybody can see; None: they are not."""
     if one.name == other.name:
         return "the same account"
     if one.person == other.person:
         return "the same person under another account"
     if one.key_id == other.key_id or (one.public and one.public == other.public):
         return "the same key"
+    return None
+
+
+def dependence(one: Administrator, other: Administrator) -> str | None:
+    """Why two administrators are not two pairs of eyes; None: they are."""
+    why = same_hand(one, other)
+    if why is not None:
+        return why
     if same_unit(one.unit, other.unit):
         return "the same unit"
     if one.name in other.brought_in_by or other.name in one.brought_in_by:

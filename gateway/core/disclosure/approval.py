@@ -107,7 +107,7 @@ def missing(effect: Effect, author: Administrator, approvals: Sequence[Approved]
             return
         role = needed[place]
         for one in givers:
-            if role in one.by.roles and not (role == "privacy-officer" and effect.personal and not one.basis) and _other(one.by, used):
+            if role in one.by.acting and not (role == "privacy-officer" and effect.personal and not one.basis) and _other(one.by, used):
                 fill(place + 1, (*used, one.by), lacking)
         fill(place + 1, used, (*lacking, role))
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
@@ -125,7 +126,21 @@ def read_envelope(data: bytes) -> SignedDocument:
 
     Raises ExchangeError SCHEMA_JSON.
     """
+    try:
+        _envelope.decode(data)  # first: the strict look at a megabyte of something else takes half a second
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ExchangeError('a signed document is {"body":string,"note":string}', code="SCHEMA_JSON") from error
     return from_envelope(strict_json(data))
+
+
+class Envelope(Struct, forbid_unknown_fields=True):
+    """The form of a signed document over HTTP."""
+
+    body: str
+    note: str
+
+
+_envelope = msgspec.json.Decoder(Envelope)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

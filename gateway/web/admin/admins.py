@@ -42,6 +42,18 @@ async def enrol(words: FirstWords) -> object:
     return await manage_administrators.enrol_by_request(words.services, words.message, words.sent, code=body.code, vkey=body.key)
 
 
+class ConfirmBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The key id as its holder reads it out."""
+
+    key_id: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+async def confirm(act: Act) -> object:
+    """Whom an operator brought in counts in full."""
+    body: ConfirmBody = act.body
+    return await manage_administrators.confirm_admin(act.services, act.path["name"], key_id=body.key_id, by=act.by)
+
+
 async def listed(act: Act) -> object:
     """Every administrator there ever was."""
     return await manage_administrators.list_admins(act.services)
@@ -59,6 +71,8 @@ ROUTES: tuple[Route, ...] = (
           handler=invite, takes=InviteBody, gives=manage_administrators.Invited),
     Route(method="POST", path="/admin/v1/administrators/enrol", command="key enrol-admin", summary="Enrol a key of one's own",
           handler=enrol, takes=EnrolBody, gives=manage_administrators.Enrolled, roles=(), newcomer=True),
+    Route(method="POST", path="/admin/v1/administrators/{name}/confirm", command="key confirm-admin", summary="Whose account it is",
+          handler=confirm, takes=ConfirmBody, gives=manage_administrators.AdminLine),
     Route(method="POST", path="/admin/v1/administrators/{name}/retire", command="key retire-admin", summary="Signatures count no more",
           handler=retire, gives=manage_administrators.AdminLine),
 )  # fmt: skip

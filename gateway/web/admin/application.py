@@ -28,6 +28,7 @@ from gateway.web.telemetry import UNMATCHED, Meter, log, where
 STATUS: Final = {
     "admin-signature": 401,
     "role-missing": 403,
+    "admin-unconfirmed": 403,
     "operator-needed": 403,
     "proposal-unknown": 404,
     "policy-unknown": 404,

@@ -22,6 +22,7 @@ from gateway.core.message_signing import Message
 from gateway.operations import act_as
 from gateway.services import Services
 from gateway.web.asgi import Receive, Scope, Send
+from gateway.web.bodies import read_json
 from gateway.web.limits import Limiter
 from gateway.web.networks import network_of
 from gateway.web.parameters import read_query, refuse_unknown
@@ -263,9 +264,4 @@ def _decoded(route: Route, scope: Scope, body: bytes) -> Any:
     kinds = [value for name, value in scope["headers"] if name == b"content-type"]
     if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != JSON.encode():
         raise Refusal("unsupported-media-type")
-    try:
-        return msgspec.json.decode(body, type=route.takes)
-    except msgspec.ValidationError as error:
-        raise BodyInvalid(str(error).partition(" - at ")[2] or "the body is not what this path takes") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BodyInvalid("the body is no JSON") from None
+    return read_json(body, route.takes)

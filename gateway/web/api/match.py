@@ -81,7 +81,8 @@ MATCH: Final = Described(
 )
 
 
-MAX_BODY: Final = 1024 * 1024
+MAX_BODY: Final = 256 * 1024
+"""A hundred queries, each with every field at its longest, however they are escaped."""
 
 
 @posted("/v1/match", MATCH, most=MAX_BODY)

@@ -88,7 +88,7 @@ async def submit(request: AnyRequest) -> Reply:
     async def run() -> Reply:
         table = await read_table(asked.services, body, kind, encoding=encoding, most=most)
         story.check(table, job_asked.mapping)
-        await asked.house.limits.admit_rows(asked.charge, len(table.rows) * FIFTHS)
+        await asked.house.limits.admit_rows(asked.charge, story.charged_rows(asked.caller, table) * FIFTHS)
         job = await story.submit(asked.services, asked.caller, table, job_asked)
         headers = [*_headers(asked), (b"location", _uri(asked, job.id).encode())]
         return Reply(202, headers, _document(asked, job))

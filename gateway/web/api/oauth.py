@@ -156,9 +156,9 @@ async def _believed(request: AnyRequest, house: House, endpoint: str, form: Mapp
     try:
         return await issue_token.believe(house.services, asked, bound=endpoint == ISSUE)
     except NonceWanted:
+        scope["state"]["nonce_asked"] = True  # no failure
         raise
     except (ProofRefused, AssertionRefused) as error:
-        house.limits.failed(scope["state"]["network"])
         await audit_refusal(house.services, "token", error.cause, shown.address)
         if isinstance(error, ProofRefused):
             raise

@@ -40,6 +40,8 @@ def upgrade() -> None:
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("invited_by", sa.Text(), nullable=False),
         sa.Column("enrolled_at", sa.String(length=32), nullable=False),
+        sa.Column("confirmed_at", sa.String(length=32), nullable=True),
+        sa.Column("confirmed_by", sa.Text(), nullable=True),
         sa.Column("retired_at", sa.String(length=32), nullable=True),
         sa.Column("retired_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_administrators")),
