@@ -91,6 +91,7 @@ PAGE_PROBLEMS: Final = (
     "purpose-missing",
     "case-ref-missing",
     "too-many-rows-for-format",
+    "text-too-long-for-format",
     "too-many-exports",
     "query-timeout",
 )

@@ -153,7 +153,7 @@ RESULT = Described(
     ),
     media=(CSV, XLSX, NDJSON),
     one_format=True,
-    problems=("job-expired",),
+    problems=("job-expired", "text-too-long-for-format"),
     example="企业名称,match_status,match_uscc,match_name,match_score,match_reason\r\n",
 )
 
