@@ -241,10 +241,10 @@ def test_csvw_accepts_description_and_data(open_city: Server, dataset: str, tmp_
         assert not wrong.is_valid
 
 
-def test_quality_is_what_anybody_can_count(open_city: Server) -> None:
+def test_quality_is_what_anybody_can_count(server: Server) -> None:
     """Rows, completeness and objections per source are those of the download, and every source of it is told."""
-    told = open_city.get("/v1/datasets/administrative-penalties/quality").json()
-    rows = open_city.get("/v1/records?dataset=administrative-penalties&limit=all").json()["items"]
+    told = server.get("/v1/datasets/administrative-penalties/quality").json()
+    rows = server.get("/v1/records?dataset=administrative-penalties&limit=all").json()["items"]
     assert {each["source"]["uscc"] for each in told["items"]} == {row["source"]["uscc"] for row in rows}
     for each in told["items"]:
         of_it = [row for row in rows if row["source"]["uscc"] == each["source"]["uscc"]]

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,13 +21,6 @@ SHARED = Path(os.environ.get("SHARED_SCHEMAS") or Path(__file__).resolve().paren
 SCHEMAS = SHARED / "reconciliation-0.2"
 CITIZEN = "220599199001010021"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture(scope="module")
-def server(sqlite_city: City) -> Iterator[Server]:
-    """A server of the sample city on SQLite."""
-    with served(sqlite_city) as running:
-        yield running
 
 
 def posted(server: Server, content: str, **headers: str) -> httpx.Response:
@@ -143,13 +135,13 @@ def test_a_type_is_a_constraint(server: Server) -> None:
     assert {key: bool(each["result"]) for key, each in results.items()} == {"one": True, "other": False, "some": True, "all": False}
 
 
-def test_the_same_is_answered_in_the_url(server: Server, sqlite_city: City) -> None:
+def test_the_same_is_answered_in_the_url(server: Server, city: City) -> None:
     """By GET, for whoever has a credential too: byte for byte what everybody gets."""
     queries = {"q0": {"query": firms(server, 1)[0]["name"]}}
     url = f"/v1/reconcile?queries={quote(json.dumps(queries, ensure_ascii=False))}"
     public = server.get(url)
     assert public.content == asked(server, queries).content
-    department = server.get(url, authorization=f"Bearer {sqlite_city.token()}")
+    department = server.get(url, authorization=f"Bearer {city.token()}")
     assert (department.content, department.status_code) == (public.content, 200)
 
 
