@@ -27,7 +27,9 @@ _ROW_DIGEST = 16
 _FIELD_DIGEST = 4
 _ENVELOPE_MARK = "="
 """Before the name of a part of the envelope, so that no field of a dataset is taken for it."""
+_TREATMENTS = _ENVELOPE_MARK + "treatments"
 _ENVELOPES = 4096
+_KNOWN = 16_384
 _TOP = frozenset({"document_number", "decision_date", "severity"})
 _SUBJECT = frozenset({"name", "uscc"})
 _SKIPPED = frozenset({"id", "dataset", "kind", "fields", "subject", "source", "seq", "policy_version", "links", "notice", "salt"})
@@ -103,14 +105,15 @@ def _marked(marks: tuple[Mark, ...], corrected: str | None) -> tuple[Mark, ...]:
 
 
 class Digests:
-    """Keyed digests of what is told, for one pass: a keyed hash is begun once and copied, equal envelopes are digested once."""
+    """Keyed digests of what is told, for one pass: a keyed hash is begun once and copied, equal parts are digested once."""
 
-    __slots__ = ("_envelopes", "_field", "_row")
+    __slots__ = ("_envelopes", "_field", "_known", "_row")
 
     def __init__(self, key: bytes) -> None:
         self._row = blake2s(key=key, digest_size=_ROW_DIGEST, person=b"row")
         self._field = blake2s(key=key, digest_size=_FIELD_DIGEST, person=b"field")
         self._envelopes: dict[tuple[Any, ...], tuple[View, dict[str, bytes]]] = {}
+        self._known: dict[bytes, bytes] = {}
 
     def row(self, encoded: bytes) -> bytes:
         """The digest of everything told of a record."""
@@ -130,21 +133,32 @@ class Digests:
 
     def view(self, view: View, silent: frozenset[str]) -> bytes:
         """Row digest and short digests of each told part, as one value: what a bound plan set was told."""
-        parts = dict(self._envelope(view))
-        encode, begun = _ENCODER.encode, self._field
+        parts = self._envelope(view).copy()
+        encode, known = _ENCODER.encode, self._known
+        encoded = encode(view.treatments)
+        parts[_TREATMENTS] = known.get(encoded) or self._part(encoded)
         for name, value in view.fields.items():
             if value is not None and name not in silent:
-                hashed = begun.copy()
-                hashed.update(encode(value))
-                parts[name] = hashed.digest()
+                encoded = encode(value)
+                parts[name] = known.get(encoded) or self._part(encoded)
         packed = _PACK.encode(parts)
         return self.row(packed) + packed
 
+    def _part(self, encoded: bytes) -> bytes:
+        """The digest of one part that was not met lately: most plan sets show the same value, and many records the same place or day."""
+        hashed = self._field.copy()
+        hashed.update(encoded)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        digest = self._known[encoded] = hashed.digest()
+        return digest
+
     def _envelope(self, view: View) -> dict[str, bytes]:
-        # basis and treatments are one object for all records of a standing and plan; the view kept beside them keeps them alive
+        """The digests of what stands beside the fields; that of the treatments, which each view has of its own, is put in later."""
+        # basis is one object for all records of a standing and plan; the view kept beside it keeps it alive
         key = (
             view.region, view.published_from, view.publish_until, view.period_rule, view.source_name, view.source_code, view.issuer,
-            id(view.basis), id(view.treatments), view.marks,
+            id(view.basis), view.marks,
         )  # fmt: skip
         known = self._envelopes.get(key)
         if known is not None:
@@ -157,17 +171,12 @@ class Digests:
             "source": (view.source_name, view.source_code, view.issuer),
             "basis": [basis.text for basis in view.basis],
             "marks": [(mark.code, mark.since) for mark in view.marks if mark.code != CORRECTED],
-            "treatments": view.treatments,
+            "treatments": None,
         }
-        digests: dict[str, bytes] = {}
-        for name, value in values.items():
-            hashed = self._field.copy()
-            hashed.update(_ENCODER.encode(value))
-            digests[_ENVELOPE_MARK + name] = hashed.digest()
+        digests = {_ENVELOPE_MARK + name: self._part(_ENCODER.encode(value)) for name, value in values.items()}
         if len(self._envelopes) >= _ENVELOPES:
             self._envelopes.clear()
         self._envelopes[key] = (view, digests)
-        return digests
 
 
 def changed_parts(old: bytes, new: bytes) -> list[str]:
