@@ -47,6 +47,8 @@ _PIECE: Final = 500
 """A longer stretch without any mark is read in pieces that overlap."""
 _MANY: Final = 2000
 """A text that may name more is held as a whole, and not read to its end."""
+_REMEMBERED: Final = 16_384
+_LONGEST_REMEMBERED: Final = 40
 _NOBODY: Final = frozenset("某")
 _HOUSES: Final = frozenset("记")
 """What firms are called after a surname: 李记饭店."""
@@ -164,6 +166,10 @@ def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bo
     return any(person.start - size in ends and _LISTED.fullmatch(text, person.start - size, person.start) for size in (1, 2))
 
 
+_nobody: dict[str, None] = {}
+"""Stretches in which nobody may be named, whatever stands around them: official texts say the same again and again."""
+
+
 class _Reading:
     """One stretch of Chinese, read as ordinary words from both ends."""
 
@@ -177,14 +183,22 @@ class _Reading:
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
         run, surnames, size = self._run, self._table.surnames, self._end - self._start
+        if run in _nobody:
+            return
         places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
         foreign = _FOREIGN.search(run) is not None
-        if not places and not foreign:
+        if places or foreign:
+            self._read()
+        likely = [some for at in places if (some := self._at(at, size))]
+        if not likely and not foreign:
+            if size <= _LONGEST_REMEMBERED:
+                if len(_nobody) >= _REMEMBERED:
+                    _nobody.clear()
+                _nobody[run] = None
             return
-        self._read()
-        for at in places:
+        for at, names in likely:
             if not (public and public[self._start + at]):
-                yield from self._at(at, size)
+                yield from self._weighed(names)
         if foreign:
             yield from self._transliterated()
 
@@ -220,8 +234,11 @@ class _Reading:
             back[at] = best
         self._forth, self._back = forth, back
 
-    def _at(self, at: int, size: int) -> Iterator[Person]:
-        """The names that may begin here: a surname of one or two characters, a given name of one or two, or a nickname."""
+    def _at(self, at: int, size: int) -> tuple[int, list[tuple[int, int, float]]] | None:
+        """The names that may begin here: a surname of one or two characters, a given name of one or two, or a nickname.
+
+        None when none of them is likely enough for what stands around to count.
+        """
         run, given = self._run, self._table.given
         total = self._forth[size]
         before = self._forth[at]
@@ -248,7 +265,11 @@ class _Reading:
                 cost = self._forth[at - 1] + _NAME + _NICK + surname
                 best.append((at - 1, first, total - cost - self._back[first]))
         if not best or max(likely for _, _, likely in best) < _NEAR:
-            return
+            return None
+        return at, best
+
+    def _weighed(self, best: list[tuple[int, int, float]]) -> Iterator[Person]:
+        """The names that may begin at one place, with what stands around them."""
         weighed = [(start, end, *self._around(start, end, likely)) for start, end, likely in best if likely >= _NEAR - 6]
         for start, end, weight, cued in weighed:
             rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
