@@ -140,6 +140,33 @@ def licences(path: Path, count: int, each: int) -> None:
                 )
 
 
+PLACES = ("经营场所", "仓库", "货架", "门店收银台旁", "冷藏柜", "网店页面", "配送车辆", "生产车间", "办公室", "后厨")
+GOODS = ("食品", "瓶装饮料", "中药饮片", "电线", "化肥", "儿童玩具", "白酒", "消毒用品", "汽车配件", "劳保手套", "农用种子", "电动自行车")
+DEEDS = (
+    "销售商品未按规定标明价格",
+    "经营超过保质期的产品",
+    "未建立进货查验记录",
+    "销售的产品经抽样检验不合格",
+    "使用未经检定的计量器具",
+    "发布的广告含有绝对化用语",
+    "未按照批准的工艺组织生产",
+    "擅自改变许可登记事项",
+)
+ENDINGS = ("事后已改正", "检查时仍未改正", "已召回其中一部分", "能够说明进货来源", "未能提供检验报告", "现场予以查封")
+
+
+def facts(rng: random.Random) -> str:
+    """What a decision found: no two alike, in the phrases that decisions share."""
+    found = [
+        f"经查，当事人于2026年{rng.randint(1, 9)}月{rng.randint(1, 28)}日在{rng.choice(PLACES)}{rng.choice(DEEDS)}",
+        f"涉及{rng.choice(GOODS)}{rng.randint(1, 900)}件，货值金额{rng.randint(100, 900_000)}元",
+        rng.choice(ENDINGS),
+    ]
+    if rng.random() < 0.3:
+        found.insert(2, f"违法所得{rng.randint(100, 90_000)}元，{rng.choice(DEEDS)}的情形另案处理")
+    return "，".join(found) + "。"
+
+
 def penalties(path: Path, count: int) -> None:
     """A penalties file: one decision with free text for each of `count` firms."""
     rng = random.Random(9)
@@ -175,13 +202,10 @@ def penalties(path: Path, count: int) -> None:
                     code(number),
                     f"通示罚〔2026〕{number + 1}号",
                     "未按规定明码标价",
-                    (
-                        f"经查，当事人于2026年3月在经营场所销售商品未按规定标明价格，"
-                        f"涉及商品{amount}种，货值金额{amount * 1000}元，事后已改正。"
-                    ),
+                    facts(rng),
                     "《中华人民共和国价格法》第四十二条",
                     "罚款",
-                    f"责令改正，处罚款{amount}000元。",
+                    f"责令改正，没收{rng.choice(GOODS)}{rng.randint(1, 900)}件，处罚款{amount}000元。",
                     f"{amount / 10:.6f}",
                     decided,
                     "2027-10-31",

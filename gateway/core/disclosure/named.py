@@ -31,6 +31,7 @@ _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]
 _LATIN: Final = re.compile(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-z'’-]{1,15})(?:[ ][A-Z][A-Za-z]{1,15})?(?![A-Za-z])")
 _LATIN_ALONE: Final = re.compile(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
 _PINYIN: Final = re.compile(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
+_LETTER: Final = re.compile("[A-Za-z]")
 _FAMILIES: Final = """
     wang li zhang liu chen yang huang zhao wu zhou xu sun ma zhu hu guo he gao lin luo zheng liang xie song tang han feng deng cao
     peng zeng xiao tian dong yuan pan yu jiang cai du ye cheng su wei lv lu ding ren shen yao cui zhong tan wang fan jin shi liao jia
@@ -55,9 +56,15 @@ def _simplified() -> dict[int, str]:
     return {**variants(), **{ord(radicals[at]): radicals[at + 1] for at in range(0, len(radicals), 2)}}
 
 
+@cache
+def _variant() -> frozenset[str]:
+    """The characters that `_simplified` changes."""
+    return frozenset(map(chr, _simplified()))
+
+
 def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place], list[Place]]:
     """Where somebody is named for certain, and where somebody seems to be."""
-    plain = text.translate(_simplified())
+    plain = text if _variant().isdisjoint(text) else text.translate(_simplified())
     skip = _either(covered, public)
     sure: list[Place] = []
     doubts: set[Place] = set()
@@ -105,6 +112,8 @@ def _signed(text: str) -> Iterator[Place]:
             left, right = found[1], found[2]
             if not any(left[-size:] in words for size in (2, 3, 4)) or not any(right[:size] in words for size in (2, 3, 4)):
                 yield found.span()
+    if _LETTER.search(text) is None:
+        return
     for pattern, parts in ((_LATIN_ALONE, 1), (_PINYIN, 2)):
         for latin in pattern.finditer(text):
             if (parts == 1 or _is_latin_name(latin[1], latin[2])) and _cued(text, latin.start()):

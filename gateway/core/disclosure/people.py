@@ -72,6 +72,8 @@ _NUMBERED: Final = re.compile(
     "|[\u3400-\u9fff]{1,7}[^签文数汉写名]字第?[0-9A-Z]{3}"
     "|[(（](?:19|20)[0-9]{2}[)）][\u3400-\u9fff]{1,2}[0-9]{2,4}[行民刑执破财申初终]"
 )
+_NUMBERLIKE: Final = re.compile("[〔【\\[（(字]")
+"""Without one of these no document is numbered."""
 _FORM: Final = re.compile(
     "有限公司|有限责任公司|股份公司|集团公司|分公司|支公司|合作社|支行|分行|营业部|营业厅|营业所|支局|分理处|经销处|药房"
 )
@@ -113,8 +115,9 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
 
 def _firms(text: str, table: Lexicon) -> Iterator[tuple[int, int]]:
     """Where firms are named, from the name of their region to their legal form, and where document numbers stand."""
-    for found in _NUMBERED.finditer(text):
-        yield found.span()
+    if _NUMBERLIKE.search(text) is not None:
+        for found in _NUMBERED.finditer(text):
+            yield found.span()
     deeds = signs().deeds
     last = 0
     for form in _FORM.finditer(text):
