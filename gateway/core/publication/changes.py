@@ -177,6 +177,7 @@ class Digests:
         if len(self._envelopes) >= _ENVELOPES:
             self._envelopes.clear()
         self._envelopes[key] = (view, digests)
+        return digests
 
 
 def changed_parts(old: bytes, new: bytes) -> list[str]:
