@@ -32,7 +32,7 @@ from gateway.core.records.model import Admitted, Dataset, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.operations.accept_records import Texts, accept_records, redactions
 from gateway.operations.ingest_receipt import Chunk, IngestReceipt, begun, grown, head_of, receipt_json, receipt_of, rows_done, summed
-from gateway.operations.render_public import render_public
+from gateway.operations.render_public import IN_LOOP, render_public, uncollected
 from gateway.services import Services
 from gateway.store import audit, ingests
 from gateway.store.ingests import Ingest
@@ -215,7 +215,8 @@ async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress
         progress(done, total)
     async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
         async for page in pages:
-            ingested, chunk = await _take(job, page, ingested, actor)
+            with uncollected(len(page.records) > IN_LOOP):
+                ingested, chunk = await _take(job, page, ingested, actor)
             while follow and await render_public(job.services):
                 pass
             done += chunk.rows

@@ -246,7 +246,7 @@ async def _find_work(services: Services, forms: Sequence[Forms], state: ReaderSt
 
 
 @contextmanager
-def _uncollected(big: bool) -> Iterator[None]:
+def uncollected(big: bool) -> Iterator[None]:
     """No search for reference cycles during a big pass: it makes none, and looking at all it holds is an eighth of its time."""
     if not big or not gc.isenabled():
         yield
@@ -261,7 +261,7 @@ def _uncollected(big: bool) -> Iterator[None]:
 async def _pass(services: Services, policies: Policies, forms: Sequence[Forms], state: ReaderState, work: _Work) -> bool:
     """Prepare and commit one pass; False when it was overtaken."""
     big = len(work.causes) > IN_LOOP
-    with _uncollected(big):
+    with uncollected(big):
         return await _prepare_and_commit(services, policies, forms, state, work, big=big)
 
 

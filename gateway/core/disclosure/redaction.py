@@ -15,8 +15,8 @@ at request time: its results are stored.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Place, Span, exact_number, mask_of, read_run
 from gateway.core.disclosure.hinted import hinted
@@ -113,22 +113,44 @@ _LONGEST_REMEMBERED: Final = 200
 _harmless: dict[str, None] = {}
 """Texts that held nothing, though no name of an organisation excused anything in them: laws and kinds of offence are cited by thousands."""
 
+class _Hunted(NamedTuple):
+    """A value that the record gives, as it is looked for; `leave`: a name of its own subject."""
+
+    needle: str
+    kind: str
+    leave: bool
+
+
 # --- the redactor -----------------------------------------------------------------------------------------------------
 
 
 def redact(
     text: str, known: Iterable[str], own: Iterable[str] = (), *, keep: Iterable[str] = (), numbering: Numbering | None = None
 ) -> Redaction:
-    """A text as it may leave, in two profiles, with the score of what is left to doubt.
+    """A text as it may leave, in two profiles, with the score of what is left to doubt."""
+    return redact_all({"": text}, known, own, keep=keep, numbering=numbering)[""]
+
+
+def redact_all(
+    texts: Mapping[str, str], known: Iterable[str], own: Iterable[str] = (), *, keep: Iterable[str] = (), numbering: Numbering | None = None
+) -> dict[str, Redaction]:
+    """The same of every text of one record, by name.
 
     `known`: values of persons that the record gives elsewhere; `own`: what names the record's own subject, where that is a person;
-    `keep`: names of organisations, in which a person's name may stand. `numbering` is shared by the texts of one record.
+    `keep`: names of organisations, in which a person's name may stand. `numbering` goes through all of them.
     """
+    values = [*_hunted(known, own=False), *_hunted(own, own=True)]
+    names = [copy_of(name) for name in keep if len(name) > 1]
+    numbering = numbering if numbering is not None else Numbering()
+    return {name: _redacted(text, values, names, numbering) for name, text in texts.items()}
+
+
+def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], numbering: Numbering) -> Redaction:
     copy = copy_of(text)
     if len(copy) != len(text):
         raise ValueError("the copy must have the length of the text")
-    spans = [*_valued(copy, known, own=False), *_valued(copy, own, own=True)]
-    kept = [place for name in keep if len(name) > 1 for place in places_of(copy, copy_of(name))]
+    spans = list(_valued(copy, values))
+    kept = [place for name in names for place in places_of(copy, name)]
     if text in _harmless and not spans and not kept:
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
     doubts: list[Place] = []
@@ -149,7 +171,6 @@ def redact(
                 _harmless.clear()
             _harmless[text] = None
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
-    numbering = numbering if numbering is not None else Numbering()
     labels = [(span, numbering.label(span.kind, span.said)) for span in spans]
     return Redaction(
         strict=_replace(text, labels),
@@ -200,14 +221,18 @@ def _merge(spans: list[Span]) -> list[Span]:
 # --- values that the record gives -------------------------------------------------------------------------------------
 
 
-def _valued(copy: str, values: Iterable[str], *, own: bool) -> Iterator[Span]:
-    tight: tuple[str, list[int]] | None = None
+def _hunted(values: Iterable[str], *, own: bool) -> Iterator[_Hunted]:
     for value in values:
         needle = squeeze(copy_of(value))
         if len(needle) < 2 or (needle.isdigit() and len(needle) < 4):
             continue
         kind = "证件号" if sum(map(str.isdigit, needle)) >= 6 else "地址" if len(needle) > 12 else "姓名"
-        leave = own and kind == "姓名"
+        yield _Hunted(needle, kind, own and kind == "姓名")
+
+
+def _valued(copy: str, values: Iterable[_Hunted]) -> Iterator[Span]:
+    tight: tuple[str, list[int]] | None = None
+    for needle, kind, leave in values:
         if needle[0] not in copy:
             continue
         at = copy.find(needle)

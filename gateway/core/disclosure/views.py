@@ -416,7 +416,7 @@ def case_of(admitted: Admitted) -> str | None:
 
 def persons_of(admitted: Admitted, dataset: Dataset) -> tuple[str, ...]:
     """The values of persons in a record: looked for in the texts of the other records of its case too."""
-    told = _told(admitted.values.open(), admitted.kind, dataset)
+    told = _told(admitted.values.open(), _lookout(dataset, admitted.kind))
     return (*told.known, *told.own)
 
 
@@ -432,18 +432,15 @@ def redacted_texts(admitted: Admitted, dataset: Dataset, case: Collection[str] =
 
 def texts_of(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset, case: Collection[str] = ()) -> dict[str, Redaction]:
     """The same of values that somebody has opened already."""
-    if not any(described.text and raw.get(name) for name, described in dataset.fields.items()):
+    lookout = _lookout(dataset, kind)
+    texts = {name: value for name in lookout.texts if isinstance(value := raw.get(name), str) and value}
+    if not texts:
         return {}
-    from gateway.core.disclosure.redaction import Numbering, redact  # a hundred patterns, compiled when the first text is there
+    from gateway.core.disclosure.redaction import redact_all  # a hundred patterns, compiled when the first text is there
 
-    told = _told(raw, kind, dataset)
+    told = _told(raw, lookout)
     known = (*told.known, *(value for value in case if value not in told.own))
-    numbering = Numbering()
-    return {
-        name: redact(value, known, told.own, keep=told.public, numbering=numbering)
-        for name, described in dataset.fields.items()
-        if described.text and isinstance(value := raw.get(name), str) and value
-    }
+    return redact_all(texts, known, told.own, keep=told.public)
 
 
 def again_redacted(record: Record, dataset: Dataset) -> dict[str, Redaction]:
@@ -460,20 +457,52 @@ def again_redacted(record: Record, dataset: Dataset) -> dict[str, Redaction]:
     return made
 
 
-def _told(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset) -> Told:
+class _Lookout(NamedTuple):
+    """Where the records of a dataset and kind hold texts, and where they name somebody."""
+
+    dataset: Dataset
+    texts: tuple[str, ...]
+    own: tuple[str, ...]
+    public: tuple[str, ...]
+    hunted: tuple[tuple[str, bool], ...]
+    """Fields with values of persons, and whether several may be listed in one."""
+
+
+_LOOKOUTS: Final[dict[tuple[int, SubjectKind], _Lookout]] = {}
+_MOST_LOOKOUTS: Final = 512
+
+
+def _lookout(dataset: Dataset, kind: SubjectKind) -> _Lookout:
+    """Asked once for a dataset and kind; datasets are immutable values that live as long as their policy version."""
+    found = _LOOKOUTS.get((id(dataset), kind))
+    if found is not None and found.dataset is dataset:
+        return found
+    others = {name: field for name, field in dataset.fields.items() if not field.text}
+    personal = {name for name, field in others.items() if field.classes.get(kind, "U") in PERSONAL_CLASSES}
+    hunted = [name for name, field in others.items() if name in personal - OWN_FIELDS and field.type in PERSONAL_TYPES]
+    if len(_LOOKOUTS) >= _MOST_LOOKOUTS:
+        _LOOKOUTS.clear()
+    made = _LOOKOUTS[id(dataset), kind] = _Lookout(
+        dataset=dataset,
+        texts=tuple(name for name, field in dataset.fields.items() if field.text),
+        own=tuple(name for name in others if name in OWN_FIELDS & personal),
+        public=tuple(name for name in others if name in OWN_FIELDS - personal),
+        hunted=tuple((name, others[name].type == "person_name") for name in hunted),
+    )
+    return made
+
+
+def _told(raw: Mapping[str, Value], lookout: _Lookout) -> Told:
     known: list[str] = []
-    own: list[str] = []
-    public: list[str] = []
-    for name, described in dataset.fields.items():
+    for name, listed in lookout.hunted:
         value = raw.get(name)
-        if not isinstance(value, str) or described.text or not value:
-            continue
-        personal = described.classes.get(kind, "U") in PERSONAL_CLASSES
-        if name in OWN_FIELDS:
-            (own if personal else public).extend(_several(value))
-        elif personal and described.type in PERSONAL_TYPES:
-            known.extend(_several(value) if described.type == "person_name" else [value])
-    return Told(known=tuple(known), own=tuple(own), public=tuple(public))
+        if isinstance(value, str) and value:
+            known.extend(_several(value) if listed else [value])
+    own, public = (
+        tuple(each for name in names if isinstance(value := raw.get(name), str) and value for each in _several(value))
+        for names in (lookout.own, lookout.public)
+    )
+    return Told(known=tuple(known), own=own, public=public)
 
 
 def _several(value: str) -> list[str]:

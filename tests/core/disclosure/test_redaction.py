@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.disclosure import people, redaction
 from gateway.core.disclosure.redaction import REDACTOR, Numbering, redact
 from gateway.core.records.model import Redaction
 from tests.core.disclosure.making import PERSON
@@ -193,6 +194,29 @@ def test_third_parties_keeps_names_of_the_own_subject_only() -> None:
 def test_names_inside_names_of_organisations_stay() -> None:
     """`keep` protects the firm's name, not the person elsewhere."""
     assert redact("甲丙丁药业有限公司的甲丙丁", ["甲丙丁"], keep=["甲丙丁药业有限公司"]).strict == "甲丙丁药业有限公司的〔姓名1〕"
+
+
+def test_what_was_harmless_once_is_looked_at_for_the_next_record() -> None:
+    """A text that held nothing of one record names somebody of another; what an organisation's name excused is excused for it alone."""
+    text = "责令立即改正，由甲丙丁按期整改。"
+    first = redact("责令立即改正，限期整改。", [])
+    assert redact("责令立即改正，限期整改。", []) == first
+    assert redact("责令立即改正，限期整改。", ["限期"]).strict == "责令立即改正，〔姓名1〕整改。"
+    assert redact(text, [], keep=["甲丙丁按期整改"]).strict == text
+    assert redact(text, ["甲丙丁"]).strict == "责令立即改正，由〔姓名1〕按期整改。"
+    assert redact("负责人：王建国，在场。", [], keep=["王建国"]).strict == "负责人：王建国，在场。"
+    assert redact("负责人：王建国，在场。", []).strict == "负责人：〔姓名1〕，在场。"
+
+
+def test_what_was_read_before_changes_no_reading() -> None:
+    """A stretch is read alike whatever texts came before it, and beside whatever else it stands."""
+    texts = [*HARMLESS, *(text for text, _ in PLANTED)]
+    before = [redact(text, []) for text in texts]
+    assert [redact(text, []) for text in reversed(texts)] == before[::-1]
+    beside = [redact(f"{text}王建国签字。", []) for text in texts[::7]]
+    redaction._harmless.clear()
+    people._nobody.clear()
+    assert [redact(f"{text}王建国签字。", []) for text in texts[::7]] == beside
 
 
 def test_a_checksum_raises_confidence_but_never_gates() -> None:
