@@ -47,12 +47,14 @@ class Numbering:
 
 _COMMA_RUN: Final = re.compile(r"(?<![0-9.,])[0-9]{1,4}(?:[,;、][ ]?[0-9]{1,4}(?![0-9])){2,19}(?![0-9])")
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,6})?[ ]?(?:元|圆|万|亿|美元|港元|欧元|人民币|[^0-9,]|$)")
-_BRACKET_LINE: Final = re.compile(r"[(\[【〔]0[1-9][0-9]{1,2}[)\]】〕][ ]?-?[ ]?[1-9][0-9]{6,7}(?![0-9])")
 _PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][·•. ]{0,2}[A-HJ-NP-Z]"
+_CAPITALS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _TOKENS: Final = (
+    # kind, signs without which there is none, pattern
     # plates: province, letter, five or six signs with a digit among them; not the numbers of lifts and boilers, 梯11吉E…
     (
         "车牌",
+        _CAPITALS,
         re.compile(
             rf"(?<![梯起容锅车索管][0-9]{{2}}){_PLATE_HEAD}(?=[^。,;]{{0,10}}[0-9])"
             r"(?:[·•.\- ]{0,2}[A-HJ-NP-Z0-9]){4,5}[·•.\- ]{0,2}[A-HJ-NP-Z0-9学警港澳挂领使试超](?![A-Z0-9])"
@@ -60,16 +62,26 @@ _TOKENS: Final = (
     ),
     (
         "社交账号",
+        frozenset("Q扣微威薇V加W支抖快"),
         re.compile(
             r"(?:Q[ ]?Q|扣扣|[微威薇][ ]{0,2}信|V信|加V|WECHAT|WEIXIN|支付宝|抖音|快手|VX)"
             r"(?!公众|小程序|支付|平台|商城|群发)[ ]{0,2}(?:号码?|ID|群|账号|帐号)?[:为是\"“ ]{0,3}[A-Z0-9_\-]{5,30}"
         ),
     ),
     # numbers of which a part is masked
-    ("电话", re.compile(r"(?<![A-Z0-9])1[3-9][0-9][X*]{3,5}[0-9]{2,4}(?![A-Z0-9])")),
-    ("证件号", re.compile(r"(?<![A-Z0-9])[1-8][0-9]{2,9}[X*]{4,12}[0-9]{1,4}[0-9X](?![A-Z0-9])")),
-    ("账号", re.compile(r"(?<![A-Z0-9])[1-9][0-9]{3}[ ]?(?:[0-9]{2}[*]{2}|[*]{4})[ ]?(?:[0-9*]{4}[ ]?){0,2}[0-9]{3,4}(?![A-Z0-9])")),
-    ("证件号", re.compile(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])")),
+    ("电话", frozenset("X*"), re.compile(r"(?<![A-Z0-9])1[3-9][0-9][X*]{3,5}[0-9]{2,4}(?![A-Z0-9])")),
+    ("证件号", frozenset("X*"), re.compile(r"(?<![A-Z0-9])[1-8][0-9]{2,9}[X*]{4,12}[0-9]{1,4}[0-9X](?![A-Z0-9])")),
+    (
+        "账号",
+        frozenset("*"),
+        re.compile(r"(?<![A-Z0-9])[1-9][0-9]{3}[ ]?(?:[0-9]{2}[*]{2}|[*]{4})[ ]?(?:[0-9*]{4}[ ]?){0,2}[0-9]{3,4}(?![A-Z0-9])"),
+    ),
+    (
+        "证件号",
+        frozenset("护通居回台军"),
+        re.compile(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])"),
+    ),
+    ("电话", frozenset("([【〔"), re.compile(r"[(\[【〔]0[1-9][0-9]{1,2}[)\]】〕][ ]?-?[ ]?[1-9][0-9]{6,7}(?![0-9])")),
 )
 _MAIL_LOCAL: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
 _HIDDEN_SIGN: Final = re.compile(f"[{HIDDEN}]")
@@ -98,6 +110,9 @@ _VEHICLE: Final = re.compile(
     "(?:省|市)?[ ]?[A-HJ-NP-Z][· ]?牌?[A-Z0-9]{5,6}(?![A-Z0-9])|(?:车架号?|发动机号|车辆识别代号|VIN码?)[:为是 ]{0,3}[A-Z0-9]{6,17}"
 )
 _HOME_CUE: Final = re.compile(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
+
+_OF_LETTERS: Final = frozenset({_PASSPORT, _MAIL_HOST})
+"""What has a letter in it always."""
 
 _DOUBT: Final = re.compile(
     rf"[0-9](?:{GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|扣扣|抖音|快手|[微威薇][ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
@@ -256,11 +271,14 @@ def _valued(copy: str, values: Iterable[_Hunted]) -> Iterator[Span]:
 def _structured(copy: str) -> tuple[list[Span], list[Place]]:
     spans: list[Span] = []
     doubts: list[Place] = []
-    for kind, pattern in _TOKENS:
-        spans += (Span(found.start(), found.end(), kind, squeeze(found[0])) for found in pattern.finditer(copy))
-    spans += (Span(found.start(), found.end(), "电话", squeeze(found[0])) for found in _BRACKET_LINE.finditer(copy))
+    signs = frozenset(copy)
+    for kind, needed, pattern in _TOKENS:
+        if not signs.isdisjoint(needed):
+            spans += [Span(found.start(), found.end(), kind, squeeze(found[0])) for found in pattern.finditer(copy)]
+    lettered = not signs.isdisjoint(_CAPITALS)
     _mails(copy, spans, doubts)
-    _misread(copy, spans)
+    if lettered:
+        _misread(copy, spans)
     for listed in _COMMA_RUN.finditer(copy):
         if _THOUSANDS.match(copy, listed.start()):
             continue
@@ -277,6 +295,8 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
         doubts += unexplained
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST, _HANDLE, _VEHICLE):
+        if not lettered and pattern in _OF_LETTERS:
+            continue
         for cue in pattern.finditer(copy):
             if any(covered[cue.start() : cue.end() + 4]):
                 continue

@@ -14,7 +14,7 @@ from gateway.core.records.catalogue import SUBJECT
 from gateway.core.records.cells import SIMPLE, Convert, clean, decimal, folded, parse_uscc_again
 from gateway.core.records.headers import header_map, normalise_header
 from gateway.core.records.identifiers import normalise_code, parse_uscc
-from gateway.core.records.model import Dataset, Field, Value
+from gateway.core.records.model import SUBJECT_KINDS, Dataset, Field, Value
 from gateway.core.records.prohibited import prohibited_name
 
 SEPARATOR = ";"
@@ -31,6 +31,7 @@ Notes = list[tuple[str, str | None]]
 """(code, column) of holds or warnings."""
 _MOST_RENAMED = 1024
 _PLAIN = frozenset({"string", "subject_name"})
+_PERSONAL = frozenset({"P1", "P2", "P3"})
 _LIST_MARKS = re.compile(r"[;；,，|\n]+")
 
 
@@ -114,7 +115,8 @@ class Door:
             (name, name.removesuffix("_no") + "_type" if name.removesuffix("_no") + "_type" in fields else None)
             for name, field in fields.items() if field.type == "id_no"
         )
-        self.plain = tuple(name for name, field in fields.items() if field.type in _PLAIN and not field.text and name != "tax_no")
+        plain = [name for name, field in fields.items() if field.type in _PLAIN and not field.text and name != "tax_no"]
+        self.plain = {kind: tuple(name for name in plain if fields[name].classes.get(kind, "U") not in _PERSONAL) for kind in SUBJECT_KINDS}
         self.divisions = tuple(name for name, field in fields.items() if field.type == "division")
         self.clocks = tuple((name, clock) for name, clock in CLOCKS.items() if name in fields)
         self.keys_of_organisation = tuple(name for name in ORGANISATION_KEYS if name in fields)
