@@ -113,7 +113,8 @@ class Digests:
         self._row = blake2s(key=key, digest_size=_ROW_DIGEST, person=b"row")
         self._field = blake2s(key=key, digest_size=_FIELD_DIGEST, person=b"field")
         self._envelopes: dict[tuple[Any, ...], tuple[View, dict[str, bytes]]] = {}
-        self._known: dict[bytes, bytes] = {}
+        self._known: dict[str | bytes, bytes] = {}
+        """By a text itself, by the encoding of anything else."""
 
     def row(self, encoded: bytes) -> bytes:
         """The digest of everything told of a record."""
@@ -136,21 +137,25 @@ class Digests:
         parts = self._envelope(view).copy()
         encode, known = _ENCODER.encode, self._known
         encoded = encode(view.treatments)
-        parts[_TREATMENTS] = known.get(encoded) or self._part(encoded)
+        parts[_TREATMENTS] = known.get(encoded) or self._part(encoded, encoded)
         for name, value in view.fields.items():
-            if value is not None and name not in silent:
+            if value is None or name in silent:
+                continue
+            if value.__class__ is str:
+                parts[name] = known.get(value) or self._part(encode(value), value)
+            else:
                 encoded = encode(value)
-                parts[name] = known.get(encoded) or self._part(encoded)
+                parts[name] = known.get(encoded) or self._part(encoded, encoded)
         packed = _PACK.encode(parts)
         return self.row(packed) + packed
 
-    def _part(self, encoded: bytes) -> bytes:
-        """The digest of one part that was not met lately: most plan sets show the same value, and many records the same place or day."""
+    def _part(self, encoded: bytes, said: str | bytes) -> bytes:
+        """The digest of one part, known by what it says: most plan sets show the same value, and many records the same place or day."""
         hashed = self._field.copy()
         hashed.update(encoded)
         if len(self._known) >= _KNOWN:
             self._known.clear()
-        digest = self._known[encoded] = hashed.digest()
+        digest = self._known[said] = hashed.digest()
         return digest
 
     def _envelope(self, view: View) -> dict[str, bytes]:
@@ -173,7 +178,7 @@ class Digests:
             "marks": [(mark.code, mark.since) for mark in view.marks if mark.code != CORRECTED],
             "treatments": None,
         }
-        digests = {_ENVELOPE_MARK + name: self._part(_ENCODER.encode(value)) for name, value in values.items()}
+        digests = {_ENVELOPE_MARK + name: self._part(encoded := _ENCODER.encode(value), encoded) for name, value in values.items()}
         if len(self._envelopes) >= _ENVELOPES:
             self._envelopes.clear()
         self._envelopes[key] = (view, digests)

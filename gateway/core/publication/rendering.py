@@ -135,10 +135,15 @@ class Maker:
                 shown[record.record_id] = made
                 if record.subject_id in statements:
                     statements[record.subject_id].append(statement)
+            seats: dict[frozenset[str], bytes] = {}
             for forms in self._bound:
                 seen = self._view(forms, record)
                 if seen is not None:
-                    bound[forms.name][record.record_id] = self._tell(seen, record, forms, told[forms.name].get(record.record_id))
+                    asked = forms.by_dataset[record.dataset].asked
+                    seat = seats.get(asked)
+                    if seat is None:
+                        seat = seats[asked] = packed(seat_of(record, asked))
+                    bound[forms.name][record.record_id] = self._tell(seen, record, forms, told[forms.name].get(record.record_id), seat)
         searched = searched_of(self._public)
         subjects = {
             subject_id: subject_page(subject_id, said, categories=self._public.categories, searched=searched, origin=self._origin)
@@ -194,7 +199,7 @@ class Maker:
         )
         return made, statement_of(head, made.list)
 
-    def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None) -> ToBeTold:
+    def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None, seat: bytes) -> ToBeTold:
         listing = list_for(seen, self._policies.catalogue)
         form = forms.by_dataset[record.dataset]
         digest = self._digests.view(seen, form.silent[record.kind])
@@ -204,7 +209,7 @@ class Maker:
             category=record.category,
             list=None if listing is None else listing.id,
             digest=digest,
-            seat=packed(seat_of(record, form.asked)),
+            seat=seat,
             valid_until=until(seen.valid_until),
             amended=state.amended,
             corrected=state.corrected,

@@ -156,7 +156,10 @@ class Catalogue(Struct, frozen=True, kw_only=True):
 
     def list_of(self, dataset: DatasetId) -> ListDef | None:
         """The list that is built from a dataset, if any."""
-        return next((each for each in self.lists.values() if each.dataset == dataset), None)
+        for each in self.lists.values():
+            if each.dataset == dataset:
+                return each
+        return None
 
 
 class _DatasetHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

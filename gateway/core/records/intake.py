@@ -17,7 +17,6 @@ who may see what.
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -88,7 +87,7 @@ def intake(source: SourceRecord, context: IntakeContext) -> Admitted:
 
 def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted:
     dataset, upsert, signed_by_partner = door.dataset, source.op == "upsert", context.issuer is not None
-    today = _legal_day(context.now)
+    today = legal_day(context.now)
     holds: Notes = []
     warnings: Notes = []
     values = read_values(source.fields, door, holds)
@@ -137,9 +136,6 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
         record_id=RecordId(source.record_id) if signed_by_partner and source.record_id is not None else None,
         version=source.version if signed_by_partner else None, received_at=context.now, place=source.place,
     )
-
-
-_legal_day = lru_cache(maxsize=16)(legal_day)
 
 
 def _weight(hold: tuple[str, str | None]) -> int:

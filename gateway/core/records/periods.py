@@ -15,7 +15,7 @@ import re
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
@@ -128,6 +128,7 @@ class PeriodTable(Struct, frozen=True, kw_only=True):
     retention: Mapping[str, DurationText] = MappingProxyType({})
 
 
+@lru_cache(maxsize=64)
 def legal_day(now: datetime) -> date:
     """The day that it is in Asia/Shanghai."""
     return now.astimezone(LEGAL_ZONE).date()
