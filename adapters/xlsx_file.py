@@ -27,7 +27,6 @@ from xml.parsers import expat
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from openpyxl.styles.numbers import is_date_format
 
 from adapters.csv_file import MAX_CELL, MAX_COLUMNS, MAX_ROWS, refused
 from gateway.adapter_contract import AdapterError
@@ -549,6 +548,8 @@ def _local(element: Element) -> str:
 
 def _date_styles(styles: Element) -> frozenset[str]:
     """The cell styles that show a date."""
+    from openpyxl.styles.numbers import is_date_format  # loads numpy too: half a second that no CSV file owes
+
     formats = {element.get("numFmtId", ""): element.get("formatCode", "") for element in styles.iter() if _local(element) == "numFmt"}
     found = set()
     for part in styles:
