@@ -40,13 +40,19 @@ def a_grant(app: str, name: str, dataset: str = PENALTIES, purposes: tuple[str, 
 
 
 async def register(
-    services: Services, key: Key | None, *, tier: str = "department", datasets: tuple[str, ...] = (PENALTIES,), introspects: bool = False
+    services: Services,
+    key: Key | None,
+    *,
+    tier: str = "department",
+    datasets: tuple[str, ...] = (PENALTIES,),
+    introspects: bool = False,
+    uploads: bool = False,
 ) -> str:
     """An app of the credit centre with its key and grants; its id."""
     async with services.store.transaction() as tx:
         if await apps.organisation(tx, CENTRE) is None:
             await apps.add_organisation(tx, Organisation(org=CENTRE, name="测试局", kind="department", region="220500"), "test")
-        app = await apps.add_app(tx, org=CENTRE, name="试", unit="一科", tier=tier, introspects=introspects, by="test")
+        app = await apps.add_app(tx, org=CENTRE, name="试", unit="一科", tier=tier, introspects=introspects, by="test", uploads=uploads)
         if key is not None:
             await apps.add_key(
                 tx, thumbprint=key.thumbprint, app=app, kid=key.thumbprint, alg=key.alg, members=key.jwk, state="active", by="test"

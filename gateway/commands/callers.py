@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--unit", default=None, help="Office that runs it.")
 @click.option("--tier", required=True, help="department, partner, supervisor, pboc or developer; never changes.")
 @click.option("--introspects", is_flag=True, help="A resource server that may ask about tokens.")
+@click.option("--uploads", is_flag=True, help="Sends records in the name of its organisation, a department's.")
 @click.option("--jwk", type=FILE, default=None, help="Its public key too (PEM or JWK), as `key add` takes it.")
 @signed
 @as_json

@@ -62,6 +62,7 @@ class AppLine(Struct, frozen=True, kw_only=True):
     unit: str | None
     tier: str
     introspects: bool
+    uploads: bool
     state: str
     resume_by: str | None = None
     """Who asked to let it in again; it waits for a second person."""
@@ -118,6 +119,7 @@ async def new_app(
     tier: str,
     introspects: bool,
     by: Administrator,
+    uploads: bool = False,
     jwk: bytes | None = None,
 ) -> AppLine:
     """Register an app, and its organisation the first time; with `jwk` its first key too, as `add_key` takes it.
@@ -136,6 +138,8 @@ async def new_app(
     if allowed is None or tier not in allowed:
         hint = f"{kind}: {', '.join(sorted(allowed))}" if allowed else f"one of {', '.join(TIERS_OF_KIND)}"
         raise AdminError("an organisation of this kind has no app of this tier", code="app-tier", place="tier", hint=hint)
+    if uploads and tier != "department":
+        raise AdminError("only a department's app sends records", code="app-tier", place="uploads", hint="register it with tier department")
     if division(region) is None:
         raise AdminError("there is no such division", code="app-invalid", place="region", hint="six digits, such as 220500")
     for place, text in (("name", name), ("org-name", org_name), ("unit", unit or "-")):
@@ -150,8 +154,9 @@ async def new_app(
             raise AdminError(
                 "the organisation is registered as something else", code="app-invalid", place="org", hint=f"{known.kind}, {known.region}"
             )
-        app = await apps.add_app(tx, org=org, name=name, unit=unit, tier=tier, introspects=introspects, by=by.name)
-        await audit.write(tx, actor(by), "app.register", f"app/{app}", {"org": org, "tier": tier, "introspects": introspects, **proof(by)})
+        app = await apps.add_app(tx, org=org, name=name, unit=unit, tier=tier, introspects=introspects, by=by.name, uploads=uploads)
+        said = {"org": org, "tier": tier, "introspects": introspects, "uploads": uploads, **proof(by)}
+        await audit.write(tx, actor(by), "app.register", f"app/{app}", said)
     if jwk is not None:
         await add_key(services, app, jwk, kid=None, by=by)
     return await show_app(services, app)
@@ -413,6 +418,7 @@ async def _line(services: Services, app: App) -> AppLine:
         unit=app.unit,
         tier=app.tier,
         introspects=app.introspects,
+        uploads=app.uploads,
         state=app.state,
         resume_by=app.resume_by,
         keys=tuple(_key(one) for one in await apps.keys_of(reads, app.app)),

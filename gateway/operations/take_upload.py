@@ -18,6 +18,7 @@ from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, 
 from gateway.operations.ingest import ingest
 from gateway.operations.ingest_receipt import IngestReceipt
 from gateway.services import Services
+from gateway.store import apps
 
 MAX_BYTES: Final = 32 * 2**20
 """Larger files come in at the command line."""
@@ -48,6 +49,8 @@ async def take_upload(
     """
     if caller.tier != "department" or caller.org not in {each.uscc for each in services.settings.authorities}:
         raise NotPermitted("此机构不是本市登记的报送机关。")
+    if not await _sends(services, caller):
+        raise NotPermitted("此应用只登记用于查询，未登记用于报送。")
     if _OFFICER.fullmatch(officer) is None:
         raise BodyInvalid("请用 Officer 请求头写明经办人。", errors=(ErrorItem("required", "Officer 为 1–32 个字符", parameter="Officer"),))
     name = f"{services.random(16).hex()}{SUFFIXES[media_type]}"
@@ -73,6 +76,12 @@ async def take_upload(
             if error.code != "ingest-moved":
                 raise
             raise Conflict("同一文件正由另一请求接收，请稍后再发一次，即得其回执。") from None
+
+
+async def _sends(services: Services, caller: Caller) -> bool:
+    """Whether this app was registered to send records; in test mode a token may be of an app that nobody registered."""
+    app = await apps.find(services.store.reads, caller.app)
+    return app.uploads if app is not None else services.settings.demo
 
 
 def _folder(services: Services) -> Path:

@@ -42,6 +42,8 @@ class App(Struct, frozen=True, kw_only=True):
     unit: str | None
     tier: str
     introspects: bool
+    uploads: bool
+    """Whether it may send records in the name of its organisation: no grant to read says so."""
     state: str
     registered_at: datetime
     registered_by: str
@@ -96,7 +98,9 @@ async def add_organisation(tx: Transaction, made: Organisation, by: str) -> None
     )
 
 
-async def add_app(tx: Transaction, *, org: str, name: str, unit: str | None, tier: str, introspects: bool, by: str) -> str:
+async def add_app(
+    tx: Transaction, *, org: str, name: str, unit: str | None, tier: str, introspects: bool, by: str, uploads: bool = False
+) -> str:
     """Register an app; its id."""
     app = new_id(APP_PREFIX, tx.store.random)
     await tx.execute(
@@ -107,6 +111,7 @@ async def add_app(tx: Transaction, *, org: str, name: str, unit: str | None, tie
             unit=unit,
             tier=tier,
             introspects=introspects,
+            uploads=uploads,
             state="active",
             registered_at=tx.now_text,
             registered_by=by,
@@ -143,6 +148,7 @@ def app_of(row: Row) -> App:
         unit=row.unit,
         tier=row.tier,
         introspects=bool(row.introspects),
+        uploads=bool(row.uploads),
         state=row.state,
         registered_at=moment(row.registered_at),
         registered_by=row.registered_by,

@@ -428,6 +428,7 @@ apps = Table(
     Column("unit", Text),
     Column("tier", String(16), nullable=False),        # fixed at registration
     Column("introspects", Boolean, nullable=False),    # a resource server that may ask about tokens of others
+    Column("uploads", Boolean, nullable=False),        # sends records in its organisation's name; reading is a grant's matter
     Column("state", String(12), nullable=False),       # active suspended
     Column("registered_at", String(32), nullable=False),
     Column("registered_by", Text, nullable=False),

@@ -10,9 +10,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from gateway.operations.manage_keys import issue_token
 from gateway.operations.take_upload import MAX_BYTES
 from gateway.store import audit
 from gateway.store.audit import Wanted
+from tests.doors import register
 from tests.house import CENTRE, a_gateway
 from tests.web.city import City, Server, served
 
@@ -57,6 +59,20 @@ def test_a_department_sends_a_file_and_gets_its_receipt(running: Any) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert list((city.folder / "data" / "uploads").iterdir()) == []
     assert oct((city.folder / "data" / "uploads").stat().st_mode)[-3:] == "700"
+
+
+@pytest.mark.parametrize(("uploads", "status"), [(False, 403), (True, 200)])
+def test_an_app_that_was_registered_to_read_does_not_send(running: Any, uploads: bool, status: int) -> None:
+    """A grant to read penalties is none to write them: sending is its own mark, which a second person's approval of the key covers."""
+    server, headers, city = running
+
+    async def token(services: Any) -> str:
+        app = await register(services, None, uploads=uploads)
+        made: str = (await issue_token(services, app=app, org=CENTRE, tier="department", purpose="dept.supervision", by="test")).token
+        return made
+
+    answer = send(server, a_file(server, 9051), {**headers, "Authorization": f"Bearer {city.run(token)}"})
+    assert answer.status_code == status, answer.text
 
 
 def test_one_file_by_several_requests_at_once(running: Any) -> None:

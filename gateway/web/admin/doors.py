@@ -26,6 +26,7 @@ class AppBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tier: _Text
     unit: str | None = None
     introspects: bool = False
+    uploads: bool = False
     jwk: Annotated[str, Meta(min_length=1, max_length=8192)] | None = None
     """Its public key too, PEM or JWK as text."""
 
@@ -88,6 +89,7 @@ async def new_app(act: Act) -> object:
         unit=body.unit,
         tier=body.tier,
         introspects=body.introspects,
+        uploads=body.uploads,
         jwk=None if body.jwk is None else body.jwk.encode(),
         by=act.by,
     )

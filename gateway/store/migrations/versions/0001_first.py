@@ -738,6 +738,7 @@ def upgrade() -> None:
         sa.Column("unit", sa.Text(), nullable=True),
         sa.Column("tier", sa.String(length=16), nullable=False),
         sa.Column("introspects", sa.Boolean(), nullable=False),
+        sa.Column("uploads", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("registered_at", sa.String(length=32), nullable=False),
         sa.Column("registered_by", sa.Text(), nullable=False),
