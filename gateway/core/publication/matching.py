@@ -307,13 +307,21 @@ def token_groups(name: Name) -> list[tuple[str, ...]]:
 
 def shortlist(name: Name, held: Iterable[Held]) -> list[str]:
     """The subjects whose indexed names come nearest, best first: what they are shown as is compared afterwards."""
+    norm, core = name.norm, name.core
     sounds = [token + " " for token in _spoken(name)]  # as it stands among tokens: its initials follow
+    alike = Indel.normalized_similarity
     best: dict[str, float] = {}
     for row in {(each.subject_id, each.name_norm): each for each in held}.values():
-        if row.name_norm == name.norm:
+        if row.name_norm == norm:
             near = 3.0
         else:
-            near = 2.0 if row.core == name.core else Indel.normalized_similarity(name.core, row.core)
-            near += 0.5 * any(sound in row.tokens for sound in sounds) + 0.25 * Indel.normalized_similarity(name.norm, row.name_norm)
-        best[row.subject_id] = max(near, best.get(row.subject_id, 0.0))
+            near = 2.0 if row.core == core else alike(core, row.core)
+            for sound in sounds:
+                if sound in row.tokens:
+                    near += 0.5
+                    break
+            near += 0.25 * alike(norm, row.name_norm)
+        known = best.get(row.subject_id)
+        if known is None or near > known:
+            best[row.subject_id] = near
     return sorted(best, key=lambda subject_id: (-best[subject_id], subject_id))[:SHORTLIST]
