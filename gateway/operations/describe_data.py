@@ -38,7 +38,9 @@ async def root(services: Services, caller: Caller, ask: Ask, *, version: str) ->
         "links": {
             "self": address, "subjects": f"{address}/subjects", "records": f"{address}/records", "lists": f"{address}/lists",
             "changes": f"{address}/changes?since=0", "stream": f"{address}/changes/stream",
-            "changelog": f"{address}/feeds/changelog.atom", "datasets": f"{address}/datasets", "openapi": f"{scene.origin}/openapi.json",
+            "changelog": f"{address}/feeds/changelog.atom", "datasets": f"{address}/datasets",
+            "catalog": f"{scene.origin}/catalog.jsonld", "policies": f"{address}/policies", "range": f"{address}/range",
+            "problems": f"{address}/problems", "openapi": f"{scene.origin}/openapi.json",
         },
     })  # fmt: skip
 

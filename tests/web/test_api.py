@@ -569,6 +569,15 @@ def test_one_record_and_its_subject(server: Server) -> None:
     problem(server.get("/v1/records/x"), 404, "not-found")
 
 
+def test_the_root_leads_everywhere(server: Server) -> None:
+    """Each link of the root answers, the catalogue and the API document among them; the stream is open for whoever waits."""
+    links = server.get("/v1").json()["links"]
+    assert {"subjects", "lists", "openapi", "catalog"} <= links.keys()
+    for name, address in links.items():
+        if name != "stream":
+            assert server.get(address).status_code == 200, name
+
+
 def test_a_record_says_what_happened_to_it_and_why_it_is_shown_so(server: Server, city: City) -> None:
     """`links.history` is its subject's timeline, in which it stands; `links.policy` the cells of its dataset under its policy version."""
     bound = {"authorization": f"Bearer {city.token()}", "purpose": "dept.supervision"}
