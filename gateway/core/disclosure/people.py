@@ -169,8 +169,9 @@ def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bo
     return any(person.start - size in ends and _LISTED.fullmatch(text, person.start - size, person.start) for size in (1, 2))
 
 
-_nobody: dict[str, None] = {}
-"""Stretches in which nobody may be named, whatever stands around them: official texts say the same again and again."""
+_nobody: set[int] = set()
+"""Stretches in which nobody may be named, whatever stands around them: official texts say the same again and again. Only their
+hashes under this process's secret: no text stays in memory for having been read."""
 
 
 class _Reading:
@@ -186,7 +187,7 @@ class _Reading:
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
         run, surnames, size = self._run, self._table.surnames, self._end - self._start
-        if run in _nobody:
+        if hash(run) in _nobody:
             return
         places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
         foreign = _FOREIGN.search(run) is not None
@@ -197,7 +198,7 @@ class _Reading:
             if size <= _LONGEST_REMEMBERED:
                 if len(_nobody) >= _REMEMBERED:
                     _nobody.clear()
-                _nobody[run] = None
+                _nobody.add(hash(run))
             return
         for at, names in likely:
             if not (public and public[self._start + at]):

@@ -125,8 +125,10 @@ _DOUBT: Final = re.compile(
 
 _REMEMBERED: Final = 8192
 _LONGEST_REMEMBERED: Final = 200
-_harmless: dict[str, None] = {}
-"""Texts that held nothing, though no name of an organisation excused anything in them: laws and kinds of offence are cited by thousands."""
+_harmless: set[int] = set()
+"""Texts that held nothing, though no name of an organisation excused anything in them: laws and kinds of offence are cited by thousands.
+Only their hashes under this process's secret: no text stays in memory for having been read."""
+
 
 class _Hunted(NamedTuple):
     """A value that the record gives, as it is looked for; `leave`: a name of its own subject."""
@@ -166,7 +168,7 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
         raise ValueError("the copy must have the length of the text")
     spans = list(_valued(copy, values))
     kept = [place for name in names for place in places_of(copy, name)]
-    if text in _harmless and not spans and not kept:
+    if hash(text) in _harmless and not spans and not kept:
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
     doubts: list[Place] = []
     if _DOUBT.search(copy) is not None:
@@ -184,7 +186,7 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
         if not kept and len(text) <= _LONGEST_REMEMBERED:
             if len(_harmless) >= _REMEMBERED:
                 _harmless.clear()
-            _harmless[text] = None
+            _harmless.add(hash(text))
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
     labels = [(span, numbering.label(span.kind, span.said)) for span in spans]
     return Redaction(
