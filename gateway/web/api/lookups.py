@@ -29,6 +29,7 @@ LOOKUP: Final = Described(
         "whose grant allows it. A miss is an empty list. Costs 5."
     ),
     method="post",
+    public=False,
     body=PersonAsked,
     sends={"dataset": "administrative-penalties", "id_no": "220599199003071233", "name": "测试丁"},
     sends_text="数据集、完整的身份号码与姓名。Dataset, the whole number and the whole name.",
@@ -53,6 +54,7 @@ LOOKUP: Final = Described(
     "/v1/lookups",
     operation_id=LOOKUP.operation_id,
     opt={"described": LOOKUP, "template": "/v1/lookups"},
+    include_in_schema=False,
     status_code=200,
     request_max_body_size=MAX_BODY,
 )
