@@ -6,7 +6,7 @@ answer (`refuse_ended`): an empty one would say that nothing is there. An ETag i
 the next legal midnight or the first end of what it shows. This room tells no story.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -199,10 +199,11 @@ def answer(
     )
 
 
-async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]]) -> Answer:
+async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *, of: Hashable) -> Answer:
     """The answer to a question that everybody asks alike: made once in each second and each state of the database.
 
-    It follows from the state, the plans, the second and the question, all of which stand in its key; a bound caller's is its own.
+    It follows from the state, the plans, the second, the question and what it is put to (`of`), all of which stand in its key; a bound
+    caller's is its own.
     """
     moment = scene.moment
     if moment is None or not scene.caller.shared or ask.params.get("limit") == "all":
@@ -211,7 +212,7 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]]) -
         position, own = ask.pages.position(scene.forms.tag), ask.pages.url(scene.forms.tag, None)
     except (BadCursor, CursorExpired):  # what else is wrong with the question comes first
         return await make()
-    key = (scene.forms.tag, own, frozenset(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
+    key = (of, scene.forms.tag, own, frozenset(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
     known: Answer | None = moment.kept(key)
     if known is None:
         known = await make()

@@ -142,9 +142,12 @@ _read_posted = msgspec.json.Decoder(_Posted).decode
 def _posted(body: bytes) -> tuple[SignedDocument, str, dict[str, bytes]]:
     """The batch in a body. What has another form is refused before the strict look at it, which takes seconds for 12 MB of numbers."""
     try:
+        body.decode()
         said = _read_posted(body)
     except msgspec.ValidationError as error:
-        code = "SCHEMA_JSON" if "manifest`" in str(error) or "manifest." in str(error) else "SCHEMA_MANIFEST"
+        text = str(error)
+        of_another_form = "manifest`" in text or "manifest." in text or (text.startswith("Expected `object`, got") and " - at " not in text)
+        code = "SCHEMA_JSON" if of_another_form else "SCHEMA_MANIFEST"
         raise ExchangeError("a batch is a manifest, a checkpoint and perhaps parts", code=code) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ExchangeError("not JSON in UTF-8", code="SCHEMA_JSON") from error

@@ -42,7 +42,8 @@ async def walk_records(
     scene: Scene, ask: Ask, *, fixed: Sequence[Condition], subject: SubjectId | None = None, listing: ListDef | None = None, name: str
 ) -> Answer:
     """A page of records or listings, or all of them."""
-    return await alike(scene, ask, partial(_walk, scene, ask, fixed=fixed, subject=subject, listing=listing, name=name))
+    walk = partial(_walk, scene, ask, fixed=fixed, subject=subject, listing=listing, name=name)
+    return await alike(scene, ask, walk, of=(subject, listing and listing.id, tuple(fixed), name))
 
 
 async def _walk(

@@ -578,7 +578,7 @@ class First(NamedTuple):
 
     empty: Twin
     filled: Twin
-    """Served anew for every caller: a budget of its rows a day is its organisation's, whatever its purpose."""
+    """Copied for every caller: a budget of its rows a day is its organisation's, whatever its purpose."""
     known: list[Statement]
     callers: dict[tuple[str, str], Headers]
     policies: Policies
@@ -683,7 +683,8 @@ def hold(first: First, who: tuple[str, str], pool: Pool, folder: Path) -> None:
 
     asked = 0
     found: tuple[Asked, Headers] | None = None
-    with served(first.filled) as here, served(other(changes)) as there:
+    one = copy_of(first.filled, folder / "one")  # what a budget has counted stands in the store
+    with served(one) as here, served(other(changes)) as there:
         for caller in callers:
             headers = first.callers[caller]
             for question in questions(here, headers, [*first.policies.catalogue.datasets.values()]):
@@ -695,7 +696,7 @@ def hold(first: First, who: tuple[str, str], pool: Pool, folder: Path) -> None:
         question, headers = found
 
         def still(some: Mapping[Key, Mapping[str, Value]]) -> bool:
-            with served(first.filled) as here, served(other(some)) as there:
+            with served(one) as here, served(other(some)) as there:
                 return differ(here, there, question, headers)
 
         pytest.fail(f"{question} tells {who} of {single(still, changes)}")

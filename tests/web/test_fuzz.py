@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from gateway.operations import follow_feed
 from tests.doors import developer
-from tests.web.city import City, Server
+from tests.web.city import City, Server, copied, served
 
 SKIPPED: list[CheckFunction] = [
     positive_data_acceptance,  # a cursor or filter value of the right shape may still be nobody's
@@ -40,6 +40,19 @@ TIERS = (
 )
 COVERED = (("public", "open.read", 1), *((tier, purpose, 11 + 2 * index) for index, (tier, purpose, _) in enumerate(TIERS[1:])))
 """For the public every case, for each other tier every nth, with other n: what differs between the documents is what records show."""
+
+
+@pytest.fixture(scope="module")
+def own_city(sqlite_city: City, tmp_path_factory: pytest.TempPathFactory) -> City:
+    """A copy of the city: a department's cases approve texts and send files."""
+    return copied(sqlite_city, tmp_path_factory.mktemp("fuzzed") / "gateway")
+
+
+@pytest.fixture(scope="module")
+def own_server(own_city: City) -> Iterator[Server]:
+    """Its server."""
+    with served(own_city) as running:
+        yield running
 
 
 def credentials(city: City, tier: str, purpose: str) -> dict[str, str]:
@@ -115,33 +128,33 @@ def covering(operation: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize(("tier", "purpose", "nth"), COVERED, ids=[tier for tier, _, _ in COVERED])
 def test_no_bound_of_the_document_is_overstepped(
-    monkeypatch: pytest.MonkeyPatch, sqlite_server: Server, sqlite_city: City, tier: str, purpose: str, nth: int
+    monkeypatch: pytest.MonkeyPatch, own_server: Server, own_city: City, tier: str, purpose: str, nth: int
 ) -> None:
     """What the document refuses is refused, what it allows never finds a fault: at each bound of each parameter and body."""
     monkeypatch.setattr(follow_feed, "LIFE_S", 0.0)
-    headers = credentials(sqlite_city, tier, purpose)
-    schema = schemathesis.openapi.from_dict(sqlite_server.get("/openapi.json", **headers).json())
+    headers = credentials(own_city, tier, purpose)
+    schema = schemathesis.openapi.from_dict(own_server.get("/openapi.json", **headers).json())
     number, statuses = 0, Counter[int]()
     for found in schema.get_all_operations():
         for case in covering(found.ok()):
             number += 1
             if number % nth == 0:
-                asked(case, sqlite_server, headers)
+                asked(case, own_server, headers)
                 statuses[case.meta.generation.mode.is_negative] += 1
     assert number > 2000
     assert min(statuses[True], statuses[False]) * nth > 200
 
 
 @pytest.mark.parametrize(("tier", "purpose", "examples"), TIERS, ids=[tier for tier, _, _ in TIERS])
-def test_answers_lead_to_answers(sqlite_server: Server, sqlite_city: City, tier: str, purpose: str, examples: int) -> None:
+def test_answers_lead_to_answers(own_server: Server, own_city: City, tier: str, purpose: str, examples: int) -> None:
     """Walks of several requests, each with what the one before has given: no fault, no undocumented shape, and most of them arrive."""
-    headers = credentials(sqlite_city, tier, purpose)
-    document = sqlite_server.get("/openapi.json", **headers).json()
+    headers = credentials(own_city, tier, purpose)
+    document = own_server.get("/openapi.json", **headers).json()
     del document["paths"]["/v1/changes/stream"]  # ends by the clock
     for _, operation in [pair for item in document["paths"].values() for pair in item.items()]:
         operation["parameters"] = [each for each in operation["parameters"] if each["in"] == "path" or each.get("required")]
     schema = schemathesis.openapi.from_dict(document)
-    schema.config.update(base_url=sqlite_server.origin)
+    schema.config.update(base_url=own_server.origin)
     arrived = Counter[int]()
 
     class Walk(schema.as_state_machine()):  # type: ignore[misc]

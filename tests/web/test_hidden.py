@@ -73,7 +73,7 @@ async def hide_things(services: Any, folder: Path) -> None:
 @pytest.fixture
 def twins(sqlite_city: City, tmp_path: Path) -> tuple[City, City]:
     """The city, and its twin with a hidden life."""
-    twin = copied(sqlite_city, tmp_path / "gateway")
+    city, twin = copied(sqlite_city, tmp_path / "one"), copied(sqlite_city, tmp_path / "gateway")
     twin.run(lambda services: hide_things(services, twin.folder))
 
     async def dispute(services: Any) -> None:
@@ -85,7 +85,7 @@ def twins(sqlite_city: City, tmp_path: Path) -> tuple[City, City]:
         person = connection.execute("SELECT record_id FROM records WHERE kind = 'natural' ORDER BY changed_seq DESC").fetchone()[0]
     connection.close()
     twin.run(dispute)
-    return sqlite_city, twin
+    return city, twin
 
 
 def shown(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
