@@ -297,18 +297,20 @@ async def _find(source: Reads, forms: Sequence[Forms], state: ReaderState, work:
     # what else is rendered of these subjects: as it stands where it is true, else it is made anew with the rest
     causes = dict(work.causes)
     siblings: list[Row] = []
-    sibling_seq = dict.fromkeys(subject_ids, 0)
     for row in await renderings.siblings(source, subject_ids, plan=forms[0].tag, now=now):
         if row.record_id in causes:
             continue
         if row.fresh:
             siblings.append(row)
-            sibling_seq[row.subject_id] = max(row.seq, sibling_seq[row.subject_id])
         else:
             causes[row.record_id] = CLOCK if row.plan == forms[0].tag else POLICY
     if state.again is not None:  # another policy may show what was never rendered: a subject is walked as a whole
         for row in await renderings.records_of(source, subject_ids):
             causes.setdefault(row.record_id, POLICY)
+        siblings = [row for row in siblings if row.record_id not in causes]  # what is made anew is no sibling: it would count twice
+    sibling_seq = dict.fromkeys(subject_ids, 0)
+    for row in siblings:
+        sibling_seq[row.subject_id] = max(row.seq, sibling_seq[row.subject_id])
     ids = list(causes)
     if len(ids) > len(work.causes):
         held = await renderings.held(source, ids)
