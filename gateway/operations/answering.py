@@ -8,6 +8,7 @@ the next legal midnight or the first end of what it shows. This room tells no st
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -212,7 +213,8 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *
         position, own = ask.pages.position(scene.forms.tag), ask.pages.url(scene.forms.tag, None)
     except (BadCursor, CursorExpired):  # what else is wrong with the question comes first
         return await make()
-    key = (of, scene.forms.tag, own, frozenset(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
+    question = (of, scene.forms.tag, own, sorted(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
+    key = sha256(repr(question).encode()).digest()  # nothing that was asked stays in memory for having been asked
     known: Answer | None = moment.kept(key)
     if known is None:
         known = await make()
