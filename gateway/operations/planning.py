@@ -67,8 +67,15 @@ def types_of(scene: Scene, datasets: Sequence[str], *, listing: bool) -> dict[st
     return types
 
 
-def subject_envelope(scene: Scene) -> dict[str, FieldInfo]:
-    """What may be asked of subjects."""
+def subject_envelope(scene: Scene) -> Mapping[str, FieldInfo]:
+    """What may be asked of subjects; made once a policy version."""
+    known: dict[str, FieldInfo] | None = scene.forms.remembered.get("subject-envelope")
+    if known is None:
+        known = scene.forms.remembered["subject-envelope"] = _subject_envelope(scene)
+    return known
+
+
+def _subject_envelope(scene: Scene) -> dict[str, FieldInfo]:
     infos = {path: FieldInfo() for path in _SUBJECT_PATHS}
     forms = tuple(form for form in SUBJECT_KINDS if form != "person")
     infos["kind"] = FieldInfo(type="enum", query=_FACET, values=forms)

@@ -1,8 +1,9 @@
 """Reading without a transaction: one statement, one snapshot.
 
 SQLite is read through its own read-only connections of the standard library: short statements in the event loop, where 30 µs of
-work is cheaper than a hop to a thread; `slow` and `stream` off the loop, each on its own connection. A statement object is
-compiled to SQL text once, so make statements module constants with `bindparam`s. PostgreSQL is read through the async engine.
+work is cheaper than a hop to a thread (`brief`: until one took long); `slow` and `stream` off the loop, each on its own connection. A
+statement object is compiled to SQL text once, so make statements module constants with `bindparam`s. PostgreSQL is read through the
+async engine.
 
 Rows are tuples with attributes. This room must not write.
 """
@@ -13,9 +14,11 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
+from time import thread_time
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -42,6 +45,9 @@ KEPT_BYTES: Final = 16 * 2**20
 """Of what was read lately; the oldest goes first."""
 _ENTRY: Final = 1000
 """What an entry costs beside its document, about."""
+_BRIEF_S: Final = 0.002
+"""Processor time that a statement may take in the loop."""
+_LONG_ONES: Final = 4096
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 
 
@@ -63,6 +69,10 @@ class Reads(Protocol):
 
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a statement that may take longer than 2 ms: off the event loop. Raises StoreError."""
+        ...
+
+    async def brief(self, statement: Statement, params: Parameters) -> list[Row]:
+        """All rows of a statement that takes long with few parameters only: off the loop with those that did. Raises StoreError."""
         ...
 
     def stream(
@@ -200,6 +210,8 @@ class SqliteReads:
             # in the loop nobody may wait long for a lock; WAL readers never do, save while a crash is being recovered
             self._connection = self._connect(min(wait_s, 0.5))
         self._moment = Moment(-1)
+        self._long: dict[bytes, None] = {}
+        """Digests of what took long (see `brief`); the oldest goes first."""
         self._asked: asyncio.AbstractEventLoop | None = None
         """The loop of whose present turn the moment is."""
         self._closed = False
@@ -246,8 +258,11 @@ class SqliteReads:
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a short, indexed statement, read in the loop."""
         known = compiled(statement)
+        return self._here(known, known.arguments(params))
+
+    def _here(self, known: _Compiled, arguments: tuple[Any, ...]) -> list[Row]:
         try:
-            cursor = self._connection.execute(known.sql, known.arguments(params))
+            cursor = self._connection.execute(known.sql, arguments)
             return known.rows(cursor, cursor.fetchall())
         except sqlite3.Error as error:
             raise store_error(error) from None
@@ -263,6 +278,25 @@ class SqliteReads:
             return result
         except sqlite3.Error as error:
             raise store_error(error) from None
+
+    async def brief(self, statement: Statement, params: Parameters) -> list[Row]:
+        """All rows, read in the loop unless the same took long before.
+
+        A thread costs more than most of these statements, and under load each of its turns waits for the loop to let the interpreter's
+        lock go. Which parameters took long decides where is read, never what; they are remembered as digests.
+        """
+        known = compiled(statement)
+        arguments = known.arguments(params)
+        key = sha256(repr(arguments).encode()).digest()
+        if key in self._long:
+            return await self.slow(statement, params)
+        began = thread_time()
+        found = self._here(known, arguments)
+        if thread_time() - began > _BRIEF_S:
+            self._long[key] = None
+            if len(self._long) > _LONG_ONES:
+                del self._long[next(iter(self._long))]
+        return found
 
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows, read on a thread with its own connection; who is cancelled meanwhile stops the statement too."""
@@ -379,6 +413,10 @@ class PostgresReads:
                 if not (again and isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated):
                     raise store_error(error) from None
         raise AssertionError  # the second round returned or raised
+
+    async def brief(self, statement: Statement, params: Parameters) -> list[Row]:
+        """All rows; on PostgreSQL nothing blocks the loop."""
+        return await self.all(statement, params)
 
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows; on PostgreSQL nothing blocks the loop."""

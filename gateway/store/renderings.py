@@ -409,6 +409,10 @@ class OffLoop:
         rows = await self._reads.slow(statement, params)
         return rows[0] if rows else None
 
+    async def brief(self, statement: Statement, params: Parameters) -> list[Row]:
+        """All rows."""
+        return await self._reads.slow(statement, params)
+
     async def slow(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows."""
         return await self._reads.slow(statement, params)

@@ -135,13 +135,13 @@ _WALKED_BY_ARRAY = sa.text(
 async def walked(source: Reads, dialect: str, text: str, core: str, steps: Sequence[Step], *, most: int, counted: int) -> Walked:
     """Names that are the text, whose core is this one, and of each step the first `most`, by place: one statement.
 
-    A few names of one token stand at the head of its list: that is read in the loop. Several tokens have to be compared, however long
-    their lists are: off the loop.
+    A few names of one token stand at the head of its list: that is read in the loop. Lists of several tokens are compared there too,
+    which is brief where one of them is short, and nearly always is for pairs that follow one another; not where it once took long.
     """
     told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
     begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
     asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted}
-    read = source.all if most <= _FEW and all(len(step.tokens) == 1 for step in told) else source.slow
+    read = source.slow if most > _FEW else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
         pairs = [(_quoted(step.tokens, " AND "), _quoted(first, " AND ")) for step, first in zip(told, begun, strict=True)]
         found = await read(_WALKED_BY_FTS, {**asked, "steps": _JSON.encode(pairs).decode()})

@@ -261,3 +261,23 @@ async def test_what_was_read_lately_is_bounded(store: Store, monkeypatch: pytest
     moment = moment_of(store.reads)
     assert moment is not None
     assert [moment.kept(("position", f"reader {number:06d}")) is not None for number in range(3)] == [False, True, True]
+
+
+COUNTED = sa.text(
+    "WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :most) SELECT max(n) AS n FROM counted"
+)
+
+
+async def test_what_took_long_once_leaves_the_loop(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement is read in the loop until it takes long with the same parameters; with others it stays; the rows are the same."""
+    away: list[Any] = []
+    slow = store.reads.slow
+
+    async def counted(statement: Any, params: Any = None) -> list[Any]:
+        away.append(params["most"])
+        return await slow(statement, params)
+
+    monkeypatch.setattr(store.reads, "slow", counted)
+    for most in (3, 400_000, 3, 400_000, 3):
+        assert [row.n for row in await store.reads.brief(COUNTED, {"most": most})] == [most]
+    assert away == ([400_000] if store.dialect == "sqlite" else [])

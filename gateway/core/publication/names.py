@@ -75,8 +75,20 @@ class _Kept(dict[int, str | None]):
 _KEPT = _Kept()
 
 
+_COMMON = range(0x4E00, 0x9FF0)
+"""Common characters, none of which Unicode itself changes."""
+
+
+@cache
+def _plain() -> re.Pattern[str]:
+    """Texts that stay as they are: common characters without a variant, small letters, digits; nearly every name is one."""
+    return re.compile(f"[0-9a-z{''.join(chr(point) for point in _COMMON if point not in variants())}]*")
+
+
 def normalise(text: str) -> str:
     """The form in which names are compared (`cx-name/1`)."""
+    if _plain().fullmatch(text) is not None:
+        return text
     folded = normalize("NFKC", text).casefold().translate(variants())
     return normalize("NFKC", folded).translate(_KEPT)
 

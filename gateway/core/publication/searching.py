@@ -25,7 +25,6 @@ from gateway.core.publication.names import (
     FORMS,
     INITIALS_MARK,
     PINYIN_MARK,
-    Name,
     is_single,
     normalise,
     pairs,
@@ -72,8 +71,13 @@ class NameQuery(Struct, frozen=True, kw_only=True):
     """The pairs of which 60 % must be there for a loose hit."""
     sounds: frozenset[str] = frozenset()
     """Tokens of who sounds like the core."""
-    near: tuple[tuple[str, ...], ...] = ()
-    """Groups of tokens that find a core with a wrong homophone, two characters swapped, or one character wrong."""
+
+    @property
+    def near(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of tokens that find a core with a wrong homophone, two characters swapped, or one character wrong."""
+        if not self.needed or len(self.core) == 1:
+            return ()
+        return (*((token,) for token in sorted(self.sounds)), *_one_wrong(self.core))
 
 
 def route(text: str) -> Route:
@@ -109,19 +113,20 @@ def read_query(text: str) -> NameQuery:
         spoken = Step(PHRASE, (norm,)), Step(ALL_PAIRS, (PINYIN_MARK + norm,)), Step(MOST_PAIRS, (INITIALS_MARK + norm,))
         return NameQuery(route=way, text=norm, core=norm, asked=(spoken,))
     every = pairs(norm) or [norm]
-    common = _everyday_pairs(name)
-    telling = [token for token in every if token not in common]
+    own = frozenset((*pairs(name.region), *pairs(name.form))) if name.region or name.form else frozenset()
+    telling = [token for token in every if token not in _FORM_PAIRS and token not in own]
     if not telling:
         return NameQuery(route=way, text=norm, core=name.core, asked=((Step(PHRASE, tuple(every), starts(norm)[0]),),))
     loose: tuple[str, ...] = ()
     if len(every) >= 3:
         # A name that holds 60 % of n pairs misses at most n − needed of them: among any (n − needed + 1) it holds one.
         enough = -(-len(every) * 3 // 5)
-        loose = tuple((telling + [token for token in every if token in common])[: len(every) - enough + 1])
+        loose = tuple((telling + [token for token in every if token not in telling])[: len(every) - enough + 1])
     asked: list[tuple[Step, ...]] = [(Step(PHRASE, tuple(telling), starts(norm)[0]),)]
-    core = tuple(token for token in pairs(name.core) if token not in common)
-    if name.region and core and core != tuple(telling):
-        asked.append((Step(ALL_PAIRS, core),))  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
+    if name.region:
+        core = tuple([token for token in pairs(name.core) if token not in _FORM_PAIRS and token not in own])
+        if core and core != tuple(telling):
+            asked.append((Step(ALL_PAIRS, core),))  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
     sounds = sounding(name.core) if len(name.core) > 1 else []
     return NameQuery(
         route=way,
@@ -131,7 +136,6 @@ def read_query(text: str) -> NameQuery:
         loose=loose,
         needed=tuple(every),
         sounds=frozenset(sounds),
-        near=((*((token,) for token in sounds), *_one_wrong(name.core))) if len(name.core) > 1 else (),
     )
 
 
@@ -150,12 +154,8 @@ def _one_wrong(core: str) -> list[tuple[str, ...]]:
     return groups
 
 
-def _everyday_pairs(name: Name) -> frozenset[str]:
-    """Pairs of the region and the form of a query, and of any form: they tell little."""
-    return _FORM_PAIRS | frozenset(pairs(name.region)) | frozenset(pairs(name.form))
-
-
 _FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
+"""Pairs of any form; like those of a query's own region and form they tell little."""
 
 _NEAR_ENOUGH = 0.7
 

@@ -1,5 +1,7 @@
 """Names normalised, taken apart, cut into tokens and ranked; the vectors of api.md §7.11."""
 
+from unicodedata import category, normalize
+
 import opencc
 import pytest
 from hypothesis import given
@@ -63,6 +65,14 @@ def found(query: str, *shown: str) -> list[str]:
 def test_vectors_of_the_normaliser(text: str, expected: str) -> None:
     """cx-name/1: compatibility forms, case, variants and punctuation fold; nothing else does."""
     assert normalise(text) == expected
+
+
+def test_common_characters_take_a_short_cut_to_the_same_form() -> None:
+    """A text of common characters stays as it is exactly where the rules would leave it so."""
+    for point in (*range(0x20, 0x250), *range(0x2E80, 0xA000), *range(0xF900, 0xFB00), *range(0xFE00, 0xFFF0)):
+        character = chr(point)
+        alone = normalize("NFKC", normalize("NFKC", character).casefold().translate(variants()))
+        assert normalise(f"示例{character}1") == "示例" + "".join(each for each in alone if category(each)[0] in "LMN") + "1"
 
 
 @given(st.text(st.one_of(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), st.sampled_from("ＡＢｃ1２（）·  -éÉ")), max_size=40))
