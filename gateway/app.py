@@ -14,9 +14,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import gateway.core.disclosure.redaction  # noqa: F401 - its patterns are compiled here, once for all workers, not at the first upload
 from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
@@ -39,8 +40,6 @@ from gateway.settings import Settings
 from gateway.store.lane import LaneReads
 from gateway.web import application, openapi, telemetry
 from gateway.web.access_log import AccessLog
-from gateway.web.admin import application as admin
-from gateway.web.admin.application import AdminDoor
 from gateway.web.api import exchange
 from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
@@ -48,6 +47,9 @@ from gateway.web.asgi import App
 from gateway.web.edge import FrontDoor
 from gateway.web.lane import PublicLane
 from gateway.web.telemetry import Meter, log
+
+if TYPE_CHECKING:
+    from gateway.web.admin.application import AdminDoor
 
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
@@ -59,6 +61,10 @@ POLICY_POLL_S = 1.0
 REVIEWS_LOOK_S = 60.0
 ENDS_LOOK_S = 60.0
 """How often it is looked which rows of versions end at midnight, shortly before it."""
+LATER = ("gateway.core.disclosure.redaction", "structlog", "jinja2")
+"""What only texts that come in need (a hundred patterns), what writes the first line of a log, what makes pages."""
+LATER_S = 1.0
+"""How long after its start a process loads these, on a thread."""
 PARENT_DEATH = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
@@ -101,6 +107,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
+            tasks.append(asyncio.create_task(_load_later()))
             if whole_process:
                 gc.collect()
                 gc.freeze()
@@ -122,6 +129,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
 
 def create_admin_app(settings: Settings) -> App:
     """The administrators' API of one process, for a listener of its own."""
+    from gateway.web.admin import application as admin  # no part of the process that serves the public
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Services]:
@@ -137,7 +145,7 @@ def create_admin_app(settings: Settings) -> App:
 
 
 @asynccontextmanager
-async def _access_log(settings: Settings, door: FrontDoor | AdminDoor) -> AsyncIterator[AccessLog | None]:
+async def _access_log(settings: Settings, door: "FrontDoor | AdminDoor") -> AsyncIterator[AccessLog | None]:
     """The access log of a door, while it is open."""
     if settings.access_log == "off":
         yield None
@@ -179,6 +187,13 @@ def end_with_supervisor() -> None:
 def openapi_document() -> bytes:
     """The OpenAPI document as every process of this version serves it; `openapi/gateway.json` is a copy."""
     return openapi.encoded(openapi.document(ROUTES))
+
+
+async def _load_later() -> None:
+    """Load what no first answer needs, before the first upload does."""
+    await asyncio.sleep(LATER_S)
+    for name in LATER:
+        await asyncio.to_thread(import_module, name)
 
 
 async def _read_changes(services: Services, meter: Meter) -> None:

@@ -1,6 +1,5 @@
 """The signed client of the administrators' API: `admin call`, `admin enrol`. It needs no settings, only the administrator's key."""
 
-import http.client
 import json
 import os
 from base64 import b64encode, urlsafe_b64encode
@@ -18,6 +17,8 @@ from gateway.commands.office import FILE, OUT, Hand, signed
 from gateway.console import note, say
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     from gateway.core.signing import Ed25519Signer
 
 TIMEOUT_S = 600
@@ -96,8 +97,10 @@ def admin_enrol(origin: str, named: str, code: str, key_file: Path) -> None:
 
 
 @contextmanager
-def _answer(signer: "Ed25519Signer", method: str, url: str, body: bytes) -> Iterator[http.client.HTTPResponse]:
+def _answer(signer: "Ed25519Signer", method: str, url: str, body: bytes) -> "Iterator[HTTPResponse]":
     """The answer to a signed request."""
+    import http.client
+
     from gateway.core.message_signing import sign_request
     from gateway.operations.act_as import TAG
 
@@ -119,7 +122,7 @@ def _answer(signer: "Ed25519Signer", method: str, url: str, body: bytes) -> Iter
         connection.close()
 
 
-def _tell(answer: http.client.HTTPResponse) -> None:
+def _tell(answer: "HTTPResponse") -> None:
     """Print an answer; exit 1 on a problem."""
     text = answer.read()
     try:

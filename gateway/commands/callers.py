@@ -8,7 +8,6 @@ import rich_click as click
 
 from gateway.commands.office import FILE, Hand, Office, as_json, office, signed
 from gateway.console import show, table
-from gateway.core.callers.administrators import digest_of
 
 if TYPE_CHECKING:
     from gateway.operations.manage_apps import AppLine, KeyLine
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 @office
 def key_new_app(office: Office, /, jwk: Path | None, hand: Hand, as_json: bool, **said: Any) -> None:
     """Register an application of an organisation."""
+    from gateway.core.callers.administrators import digest_of
     from gateway.operations.manage_apps import new_app
 
     given = None if jwk is None else jwk.read_bytes()
@@ -51,6 +51,7 @@ def key_new_app(office: Office, /, jwk: Path | None, hand: Hand, as_json: bool, 
 @office
 def key_add(office: Office, app: str, file: Path | None, jwk: Path | None, kid: str | None, hand: Hand, as_json: bool) -> None:
     """Register the public key (PEM or JWK) of an application."""
+    from gateway.core.callers.administrators import digest_of
     from gateway.operations.manage_apps import add_key
 
     path = jwk if file is None else file
@@ -206,6 +207,7 @@ def _told(line: "GrantLine") -> list[str]:
 @office
 def grant_propose(office: Office, file: Path, hand: Hand, as_json: bool) -> None:
     """Take a grant in from its file; one that reaches no person is active at once."""
+    from gateway.core.callers.administrators import digest_of
     from gateway.operations.manage_grants import propose_grant, read_grant_file
 
     text = read_grant_file(file)

@@ -51,6 +51,9 @@ def init(office: Office, as_json: bool) -> None:
 @office
 def serve(office: Office) -> None:
     """Serve the gateway over HTTP: the production entry."""
+    import gc
+
+    gc.disable()  # thousands of functions and classes are made now, and none of them is garbage
     import gateway.app  # workers are forked from here: what is imported now is imported once
     from gateway.services import open_services
 
@@ -64,6 +67,9 @@ def serve(office: Office) -> None:
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)
+    gc.collect()
+    gc.freeze()  # a worker that looked all this through would write to its pages, and have copies instead of sharing them
+    gc.enable()
     factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
     with _admin_listener(config, gateway.app.create_admin):
         _serve(config, factory)

@@ -16,6 +16,8 @@ from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
 
 from gateway.operations.manage_apps import mark_exposed
@@ -119,6 +121,14 @@ class Straight:
         await reply(scope, receive, send)
 
 
+class _Framework(Litestar):
+    """The framework without what it would load of pydantic and attrs wherever they happen to be installed: we use neither."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def pass_on(_: Any, error: Exception) -> Any:
     """Every exception goes to the front door, which alone makes problems."""
     raise error
@@ -146,7 +156,7 @@ def build(
                 door.lane = door.exposed = None
                 await house.close()
 
-    framework = Litestar(
+    framework = _Framework(
         [*ROUTES, *more],
         lifespan=[lifespan],
         exception_handlers={HTTPException: pass_on, Exception: pass_on},

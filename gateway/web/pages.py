@@ -5,18 +5,19 @@ value that is not shown whole is named with how it is shown. Nothing is loaded f
 """
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.core.publication.documents import SAMPLE_NOTICE
 from gateway.operations.query_receipts import Shown
 from gateway.operations.show_subject import FieldWords, SubjectShown
 from gateway.web.negotiation import Language
 from gateway.web.problem_advice import advice_for
-from gateway.web.problems import KINDS, Problem, ProblemKind
+from gateway.web.problems import KINDS, Problem
 from gateway.web.replies import Header
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 STYLE_PATH: Final = "/docs/style.css"
 CONTENT_POLICY: Final[Header] = (
@@ -29,22 +30,32 @@ PREVIEW_POLICY: Final[Header] = (
 )
 """Of a page that is made to be shown inside another one."""
 _SAMPLE_BOTH: Final = f"{SAMPLE_NOTICE['zh-CN']} {SAMPLE_NOTICE['en']}"
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("gateway.web"), autoescape=select_autoescape(), undefined=StrictUndefined, auto_reload=False, trim_blocks=False
-)
+
+
+@cache
+def _templates() -> "Environment":
+    """The templates; the library behind them is loaded when the first page is asked for, not at the start."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("gateway.web"), autoescape=select_autoescape(), undefined=StrictUndefined, auto_reload=False, trim_blocks=False
+    )
 
 
 def _page(template: str, *, language: Language, noindex: bool, sample: str | None, **values: object) -> bytes:
-    made = _TEMPLATES.get_template(template).render(style=STYLE_PATH, language=language, noindex=noindex, sample=sample, **values)
+    made = _templates().get_template(template).render(style=STYLE_PATH, language=language, noindex=noindex, sample=sample, **values)
     return made.encode()
 
 
-def problem_kind(kind: ProblemKind) -> bytes:
-    """What a kind of problem means, and what to do about it; in both languages."""
+def problem_kind(code: str) -> bytes | None:
+    """What a kind of problem means, and what to do about it, in both languages; None where there is no such kind."""
+    return _problem_kind(code) if code in KINDS else None  # only what there is may be kept
+
+
+@cache
+def _problem_kind(code: str) -> bytes:
+    kind = KINDS[code]
     return _page("problem_kind.html", language="zh-CN", noindex=False, sample=None, kind=kind, advice=advice_for(kind))
-
-
-PROBLEM_KINDS: Final[Mapping[str, bytes]] = {code: problem_kind(kind) for code, kind in KINDS.items()}
 
 
 def problem(document: Problem, language: Language) -> bytes:

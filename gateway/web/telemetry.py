@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -153,17 +152,7 @@ def set_up_logs(stream: Any = None) -> None:
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    log.to(stream or sys.stderr)
 
 
 def where(error: BaseException) -> str:
@@ -176,4 +165,33 @@ def where(error: BaseException) -> str:
     return place
 
 
-log = structlog.get_logger("gateway")
+class EventLog:
+    """The event log; the library behind it, which brings a painter of terminals, is loaded with the first line."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    def to(self, stream: Any) -> None:
+        """Write there from the next line on."""
+        self._stream = stream
+
+    def __getattr__(self, level: str) -> Any:
+        import structlog
+
+        if self._stream is not None:
+            structlog.configure(
+                processors=[
+                    structlog.contextvars.merge_contextvars,
+                    structlog.processors.add_log_level,
+                    structlog.processors.TimeStamper(fmt="iso", utc=True),
+                    structlog.processors.JSONRenderer(ensure_ascii=False),
+                ],
+                wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+                logger_factory=structlog.WriteLoggerFactory(self._stream),
+                cache_logger_on_first_use=False,
+            )
+            self._stream = None
+        return getattr(structlog.get_logger("gateway"), level)
+
+
+log = EventLog()

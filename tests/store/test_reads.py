@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.errors import StoreError
-from gateway.store import accepting, changes, loading, records, states, subjects, vault
+from gateway.store import accepting, changes, loading, records, reviews, states, subjects, vault
 from gateway.store import reads as reading
 from gateway.store.dialects import among
 from gateway.store.reads import SqliteReads, compiled, lately, moment_of
@@ -224,6 +224,14 @@ async def test_statements_of_the_hot_path_use_an_index(sqlite_url: str, open_sto
     assert not [step for step in steps if step.startswith("SCAN ") and "json_each" not in step], steps
     if "LIMIT" in compiled(statement).sql and "publish_until" not in compiled(statement).sql.split("WHERE")[1]:
         assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+@pytest.mark.parametrize("statement", [reviews._COUNTS, reviews._WAITING], ids=["counted", "asked for"])
+async def test_texts_that_wait_are_found_among_those_that_wait(sqlite_url: str, open_store: Callable[..., Any], statement: Any) -> None:
+    """The queue of reviewers is read by the index of what waits, however many records there are: every process counts it each minute."""
+    store = await open_store(sqlite_url)
+    plan = await store.reads.all(sa.text(f"EXPLAIN QUERY PLAN {compiled(statement).sql.replace('?', 'NULL')}"))
+    assert [row.detail for row in plan if "records" in row.detail] == ["SCAN records USING INDEX ix_records_authority_code_held_since"]
 
 
 ONE = sa.select(readers.c.position, sa.null().label("body")).where(readers.c.name == sa.bindparam("name"))

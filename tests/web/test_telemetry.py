@@ -59,7 +59,7 @@ def test_logs_are_json_lines_without_words_of_faults() -> None:
         try:
             raise ValueError("a secret value")
         except ValueError as error:
-            structlog.get_logger("t").error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
+            telemetry.log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
         line = json.loads(stream.getvalue())
         assert line["event"] == "reader-failed"
         assert line["level"] == "error"

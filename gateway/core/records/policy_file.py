@@ -7,6 +7,7 @@ The core gets bytes by path; reading the folder is the operation's work. This ro
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ from gateway.core.errors import PolicyError
 MAX_FILE = 2 * 1024 * 1024
 MAX_FOLDER = 16 * 1024 * 1024
 MAX_DEPTH = 16
+REMEMBERED = 64 * 1024
+"""Bytes of a file whose values are kept for whoever reads the same text next; ours have less."""
 KNOWN_FILES = re.compile(
     r"(?:tiers|purposes|periods|redlines|catalogue)\.toml|README\.md"
     r"|(?:datasets|lists|agreements)/[a-z][a-z0-9_.-]{0,62}\.toml|agreements/[^/]+\.(?:json|note)|agreements/README\.md"
@@ -87,7 +90,7 @@ class PolicyFile:
     def __init__(self, name: str, text: bytes) -> None:
         self.name = name
         self.text = text
-        self.values: dict[str, Any] = _parse(name, text)
+        self.values: dict[str, Any] = _remembered(name, text) if len(text) <= REMEMBERED else _parse(name, text)
         self._lines: _Lines | None = None
 
     def line(self, *path: str | int) -> int:
@@ -144,6 +147,12 @@ class PolicyFile:
 
 _TOKEN = re.compile(rb'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
 _AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
+
+
+@lru_cache(maxsize=128)
+def _remembered(name: str, text: bytes) -> dict[str, Any]:
+    """The values of a text, for everybody to read and nobody to change: two versions of a folder differ in a file or two."""
+    return _parse(name, text)
 
 
 def _parse(name: str, text: bytes) -> dict[str, Any]:

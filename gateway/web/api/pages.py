@@ -30,7 +30,7 @@ MEDIA_TYPE: Final = "text/html; charset=utf-8"
 @get("/problems/{code:str}", include_in_schema=False)
 async def problem_kind(request: AnyRequest, code: FromPath[str]) -> Reply:
     """What a problem type's URL leads to: a page in both languages."""
-    page = pages.PROBLEM_KINDS.get(code)
+    page = pages.problem_kind(code)
     plain_request(request, (HTML,))
     if page is None:
         raise NotFound
