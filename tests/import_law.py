@@ -85,7 +85,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "rich": ("gateway.console", "gateway.demo"),
     "httpx": ("gateway.demo", "gateway.reference_client"),
     "openpyxl": (),
-    "xlsxwriter": ("gateway.sample", "gateway.operations.table_files"),
+    "xlsxwriter": ("gateway.sample",),
     "pyarrow": ("gateway.operations.table_files",),
     "zstandard": ("gateway.web.replies",),
 }

@@ -8,6 +8,8 @@ nothing. Each found subject is then shown as the caller's own plans show it. No 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.disclosure.query import Query, plan_query
 from gateway.core.publication.flat import subject_columns
@@ -27,6 +29,7 @@ from gateway.services import Services
 from gateway.store import renderings, walks
 from gateway.store.conditions import Condition
 from gateway.store.store import Row
+from gateway.store.walks import Ahead
 
 _COLUMNS: Mapping[str, str] = {"kind": "kind", "region": "region", "industry": "industry", "status": "status"}
 _STEP = 100
@@ -77,7 +80,9 @@ async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
     if query.limit is None:
         scene.effort.take_your_time()
         ready = ask.format != "csv" and _as_is(scene, form)
-        return pages.export_answer(scene, ask, form, await _exported(scene, query, _everything(scene, query)), ready=ready, name="subjects")
+        told = Ahead() if ask.format == "msgpack" and scene.public and not _conditions(query)[1] else None
+        steps = await _exported(scene, query, _everything(scene, query, told))
+        return pages.export_answer(scene, ask, form, steps, ready=ready, name="subjects", ahead=told)
     position = ask.pages.position(scene.forms.tag)
     snapshot, version, key, back = scene.head.seq, scene.head.version, None, False
     if position is not None:
@@ -193,6 +198,13 @@ async def _bodies(scene: Scene, rows: Sequence[Row], query: Query, predicates: S
     return found
 
 
+class _Stale(Struct, frozen=True, kw_only=True):
+    """A subject that is to be made anew."""
+
+    subject_id: str
+    fresh: bool = False
+
+
 def _all_predicates(query: Query) -> list[Predicate]:
     return [predicate(each) for each in query.filters if each.field != "list"]
 
@@ -203,16 +215,29 @@ async def _listed(scene: Scene, ids: Sequence[str], query: Query) -> set[str]:
     return await walks.listed(scene.services.store.reads, ids, _lists_of(query), plan=tag, now=scene.now_text)
 
 
-async def _everything(scene: Scene, query: Query) -> AsyncIterator[list[bytes]]:
-    """All subjects, in steps of one snapshot for the public."""
+async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) -> AsyncIterator[list[bytes]]:
+    """All subjects, in steps of one snapshot for the public; `ahead` is told their number before the first."""
     conditions, predicates = _conditions(query)
     if scene.public:
         steps = walks.subject_export(
-            scene.services.store.reads, conditions, _lists_of(query), plan=scene.forms.tag, now=scene.now_text, snapshot=scene.head.seq
+            scene.services.store.reads,
+            conditions,
+            _lists_of(query),
+            plan=scene.forms.tag,
+            now=scene.now_text,
+            snapshot=scene.head.seq,
+            ahead=ahead is not None,
         )
+        made: dict[str, bytes] | None = None
+        if ahead is not None and (told := await walks.told_ahead(steps)) is not None:
+            number, stale = told
+            made = dict(await _bodies(scene, [_Stale(subject_id=each) for each in stale], query, predicates))
+            ahead.rows = number - len(stale) + len(made)
         async for rows in steps:
             if not predicates and all(row.fresh for row in rows):
                 yield [row.payload for row in rows]
+            elif made is not None:
+                yield [body for row in rows if (body := row.payload if row.fresh else made.get(row.subject_id)) is not None]
             else:
                 yield [body for _, body in await _bodies(scene, rows, query, predicates)]
         return
@@ -266,6 +291,7 @@ async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Ans
             name="subjects",
             notice=notice,
             truncated=found.truncated or more,
+            ahead=Ahead(len(bodies)),
         )
     count = None
     if form.count != "none" and not found.alone and scene.public:

@@ -11,7 +11,7 @@ from gateway.core.disclosure.obligations import Obligations
 from gateway.core.errors import LookupBudgetSpent, ObligationFailed, RowBudgetSpent, StoreError
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, seconds_to_midnight
-from gateway.operations.pages import invalid
+from gateway.operations.pages import begun, invalid
 from gateway.operations.record_access import record_shown, recorded
 from gateway.store import budgets
 
@@ -76,18 +76,6 @@ async def at_once(steps: Sequence[Sequence[bytes]]) -> AsyncIterator[Sequence[by
     """Steps that are all there."""
     for step in steps:
         yield step
-
-
-async def begun(steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
-    """The same steps, the first of them made now: what goes wrong there is an answer, not a broken stream."""
-    first = await anext(steps, ())
-
-    async def all_of_them() -> AsyncIterator[Sequence[bytes]]:
-        yield first
-        async for step in steps:
-            yield step
-
-    return all_of_them()
 
 
 async def spend_rows(scene: Scene, owed: Obligations, rows: int) -> None:

@@ -5,17 +5,18 @@ its cursors, so it is one state from first page to last. An export streams in fl
 a file never ends like a whole one. This room must not choose rows.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import msgspec
 from msgspec import Struct, structs
 
 from gateway.core.disclosure.query import Query
-from gateway.core.errors import ErrorItem, InvalidParameter
+from gateway.core.errors import ErrorItem, InvalidParameter, TooManyRowsForFormat
 from gateway.core.publication import flat
 from gateway.core.publication.columns import Column, typed
 from gateway.core.publication.documents import localise
@@ -24,7 +25,21 @@ from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position, Tally
 from gateway.operations.pinned import while_permitted
-from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of, stream_of
+from gateway.operations.table_files import (
+    MOST_ROWS,
+    About,
+    MsgpackFile,
+    PackedStream,
+    ParquetFile,
+    TableFile,
+    XlsxFile,
+    file_of,
+    refuse_long,
+    stream_of,
+)
+from gateway.store import walks
+from gateway.store.conditions import Condition, Payload
+from gateway.store.walks import Ahead
 
 Document = dict[str, Any]
 
@@ -244,6 +259,7 @@ def _table(
     version: str,
     title: str,
     datasets: tuple[str, ...] | None,
+    ahead: Ahead | None = None,
 ) -> AsyncIterator[bytes]:
     """Rows as XLSX or Parquet."""
     made_at = instant_of_version(version)
@@ -254,11 +270,16 @@ def _table(
         made_at=None if made_at is None else datetime.fromisoformat(made_at),
     )
     columns = _typed(scene, form, datasets)
-    form = structs.replace(form, flat=True)
-    if ask.format == "xlsx":
-        return _filed(scene, form, lambda path: XlsxFile(path, columns, about), steps)
-    shape = partial(_shaped_step, scene, form)
-    return stream_of(lambda place: ParquetFile(place, columns, about), shape, while_permitted(scene, steps))
+    shape = partial(_shaped_step, scene, structs.replace(form, flat=True))
+
+    def make(place: IO[bytes]) -> TableFile:
+        return (
+            XlsxFile(place, columns, about, None if ahead is None else ahead.rows)
+            if ask.format == "xlsx"
+            else ParquetFile(place, columns, about)
+        )
+
+    return stream_of(make, shape, while_permitted(scene, steps))
 
 
 def _shaped_step(scene: Scene, form: Form, step: Sequence[bytes]) -> list[Document]:
@@ -266,9 +287,7 @@ def _shaped_step(scene: Scene, form: Form, step: Sequence[bytes]) -> list[Docume
     return [shaped_document(scene, form, DOCUMENT.decode(body)) for body in step]
 
 
-def _filed(
-    scene: Scene, form: Form, make: Callable[[Path], TableFile], steps: AsyncIterator[Sequence[bytes]]
-) -> AsyncIterator[bytes]:
+def _filed(scene: Scene, form: Form, make: Callable[[Path], TableFile], steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes]:
     """A file of these rows; each is shaped off the loop, on its way into it."""
     return file_of(
         make,
@@ -277,6 +296,52 @@ def _filed(
         scene.services.settings.data_path,
         personal=scene.no_store,
     )
+
+
+async def _packed(
+    scene: Scene, form: Form, tail: Mapping[str, Any], steps: AsyncIterator[Sequence[bytes]], ahead: Ahead | None
+) -> AsyncIterator[bytes]:
+    """Rows as MessagePack: as they come where their number is known with the first of them, else when it is."""
+    steps = await begun(steps)
+    if ahead is None or (rows := ahead.rows) is None:
+        parts = _filed(scene, form, lambda path: MsgpackFile(path, lambda _: tail), steps)
+    else:
+        parts = stream_of(lambda place: PackedStream(place, rows, tail), partial(_shaped_step, scene, form), while_permitted(scene, steps))
+    async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
+        async for part in made:
+            yield part
+
+
+async def begun(steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
+    """The same steps, the first of them made now: what goes wrong there is an answer, not a broken stream."""
+    first = await anext(steps, ())
+
+    async def all_of_them() -> AsyncIterator[Sequence[bytes]]:
+        yield first
+        async for step in steps:
+            yield step
+
+    return all_of_them()
+
+
+async def fitting(
+    scene: Scene, form: Form, conditions: Sequence[Condition], payload: Payload, steps: AsyncIterator[Sequence[bytes]], ahead: Ahead
+) -> AsyncIterator[Sequence[bytes]]:
+    """The rows of a workbook: what a sheet cannot hold is refused before the first of them, as far as the read model tells.
+
+    Raises TooManyRowsForFormat, TextTooLongForFormat.
+    """
+    reads, state = scene.services.store.reads, {"plan": scene.forms.tag, "now": scene.now_text}
+    if await walks.beyond(reads, MOST_ROWS["xlsx"]):
+        ahead.rows = await walks.count(reads, conditions, **state)
+        if ahead.rows > MOST_ROWS["xlsx"]:
+            raise TooManyRowsForFormat
+    long = await walks.long_rows(reads, conditions, **state, snapshot=scene.head.seq, payload=payload)
+    flat_form = structs.replace(form, flat=True)
+    for body in long:
+        refuse_long(shaped_document(scene, flat_form, DOCUMENT.decode(body)))
+    async for step in steps:
+        yield step
 
 
 # --- an export ---------------------------------------------------------------------------------------------------------
@@ -294,16 +359,19 @@ def export_answer(
     truncated: bool = False,
     datasets: tuple[str, ...] | None = None,
     links: tuple[tuple[str, str], ...] = (),
+    ahead: Ahead | None = None,
 ) -> Answer:
-    """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines)."""
+    """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines).
+
+    `ahead` says with the first step how many rows there will be, where that is known.
+    """
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)
     tally = Tally()
     if ask.format in _TABLES:
-        parts = _table(scene, ask, form, _counted(steps, tally), version=version, title=name, datasets=datasets)
+        parts = _table(scene, ask, form, _counted(steps, tally), version=version, title=name, datasets=datasets, ahead=ahead)
     elif ask.format == "msgpack":
-        tail = _tail(scene, version, own, notice)
-        parts = _filed(scene, form, lambda path: MsgpackFile(path, lambda _: tail), _counted(steps, tally))
+        parts = _packed(scene, form, _tail(scene, version, own, notice), _counted(steps, tally), ahead)
     else:
         parts = _stream(scene, ask, form, steps, tally, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
     extension = "excel.csv" if ask.excel and ask.format == "csv" else ask.format

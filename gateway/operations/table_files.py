@@ -1,12 +1,12 @@
-"""Tables as files: Parquet, which leaves group by group, XLSX and MessagePack, which are written to disk and read back (api.md §1.3).
+"""Tables as files: XLSX, Parquet and MessagePack, which leave as their rows come (api.md §1.3).
 
-Rules: rows pass in steps, so memory stays flat whatever their number. A Parquet file begins with its first rows, and breaks off where it
-fails: without its end nobody reads it. XLSX is an archive that tells its parts at the end, MessagePack tells the number of its items at
-the beginning, so both are whole before their first byte leaves. The writers are plain functions of a thread: nothing here waits in the
+Rules: rows pass in steps, so memory stays flat whatever their number. A file begins with its first rows, and breaks off where it
+fails: without its end nobody reads it. MessagePack tells the number of its items at the beginning, so where nobody knows it ahead that file
+is written to disk first and read back. The writers are plain functions of a thread: nothing here waits in the
 loop. Codes are text; in XLSX a text that a spreadsheet would take for a formula is a text cell with the quote prefix that Excel itself
 gives to such texts, so its value stays as it is; a text longer than a cell is refused, never cut. Null is an absent cell, never an
-empty text. A file that grows beyond its bounds is refused. Files stand in a room of their own inside the data directory, open to nobody
-else; what personal plans show stands in memory where the system has such a place. This room must not choose rows.
+empty text. A file on disk that grows beyond its bounds is refused. Such files stand in a room of their own inside the data directory, open
+to nobody else; what personal plans show stands in memory where the system has such a place. This room must not choose rows.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ import msgspec
 from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of
 from gateway.core.publication.flat import FlatValue
+from gateway.operations.workbook import Value, Workbook
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,8 @@ MOST_BYTES: Final = 2 << 30
 """Of a file that waits to be sent."""
 CHUNK: Final = 1 << 18
 ROW_GROUP: Final = 10_000
+BEGINNING: Final = 100
+"""So many rows are made before the first byte leaves: a page whole, and of an export what takes some milliseconds."""
 LEFT_OVER_S: Final = 6 * 3600
 """So old a folder of an export belongs to a process that died."""
 ROOM: Final = "exports"
@@ -54,8 +57,9 @@ _LONGEST_CELL: Final = 32_767
 """Of a text in a cell, counted as Excel counts: in units of UTF-16."""
 _FIRST_EXCEL_DAY: Final = date(1900, 3, 1)
 """Before it Excel counts a day that there never was: earlier dates are text."""
-_EPOCH: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - spreadsheets know no time zones
-_LIKE_A_FORMULA: Final = tuple("=+-@\t\r＝＋－＠")
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_CELLS_OF_A_LARGE_ONE: Final = 20_000_000
+"""From here on a sheet may unpack to two gigabytes: a cell of a text is about a hundred bytes."""
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
@@ -91,71 +95,67 @@ class TableFile(Protocol):
 
 
 class XlsxFile:
-    """One sheet, written line by line."""
+    """One sheet, written from front to back."""
 
-    def __init__(self, path: Path, columns: Sequence[Column], about: About) -> None:
-        import xlsxwriter
-
+    def __init__(self, place: Path | IO[bytes], columns: Sequence[Column], about: About, rows: int | None = None) -> None:
+        """`rows`: how many there will be, where that is known."""
         self.rows = 0
         self._columns = tuple(columns)
-        self._book = xlsxwriter.Workbook(
-            str(path),
-            {
-                "constant_memory": True,
-                "tmpdir": str(path.parent),
-                "strings_to_formulas": False,
-                "strings_to_urls": False,
-                "strings_to_numbers": False,
-            },
+        self._place = place.open("wb") if isinstance(place, Path) else place
+        self._own = isinstance(place, Path)
+        self._book = Workbook(
+            self._place,
+            [column.name for column in columns],
+            title=about.title,
+            comments="; ".join(f"{name}={value}" for name, value in about.versions.items()),
+            made_at=about.made_at or _EPOCH,
+            large=rows is not None and rows * len(self._columns) > _CELLS_OF_A_LARGE_ONE,
         )
-        made_at = about.made_at.astimezone(UTC).replace(tzinfo=None) if about.made_at is not None else _EPOCH
-        said = "; ".join(f"{name}={value}" for name, value in about.versions.items())
-        self._book.set_properties({"title": about.title, "comments": said, "created": made_at})
-        self._guarded = self._book.add_format({"quote_prefix": True, "num_format": "@"})
-        self._formats = {
-            "text": self._book.add_format({"num_format": "@"}),
-            "date": self._book.add_format({"num_format": "yyyy-mm-dd"}),
-            "instant": self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
-        }
-        self._sheet = self._book.add_worksheet("data")
-        self._sheet.freeze_panes(1, 0)
-        for place, column in enumerate(self._columns):
-            self._sheet.write_string(0, place, column.name)
 
     def add(self, rows: Sequence[FlatRow]) -> None:
         """More lines."""
         if self.rows + len(rows) > MOST_ROWS["xlsx"]:
             raise TooManyRowsForFormat
-        for row in rows:
-            self.rows += 1
-            for place, column in enumerate(self._columns):
-                value = row.get(column.name)
-                if value is not None:
-                    self._write(place, column, value)
-
-    def _write(self, place: int, column: Column, value: FlatValue) -> None:
-        sheet, cell = self._sheet, cell_of(column, value)
-        if isinstance(cell, bool):
-            sheet.write_boolean(self.rows, place, cell)
-        elif isinstance(cell, datetime):
-            sheet.write_datetime(self.rows, place, cell.replace(tzinfo=None), self._formats["instant"])
-        elif isinstance(cell, date) and cell >= _FIRST_EXCEL_DAY:
-            sheet.write_datetime(self.rows, place, cell, self._formats["date"])
-        elif isinstance(cell, int | Decimal) and _keeps(cell):
-            sheet.write_number(self.rows, place, cell)
-        else:
-            text = str(value)
-            if 2 * len(text) > _LONGEST_CELL and len(text.encode("utf-16-le")) > 2 * _LONGEST_CELL:
-                raise TextTooLongForFormat
-            sheet.write_string(self.rows, place, text, self._guarded if text.startswith(_LIKE_A_FORMULA) else self._formats["text"])
+        self._book.add([[_as_cell(column, row.get(column.name)) for column in self._columns] for row in rows])
+        self.rows += len(rows)
 
     def finish(self) -> None:
         """The end of the file."""
-        self._book.close()
+        try:
+            self._book.finish()
+        finally:
+            self._let_go()
 
     def abandon(self) -> None:
-        """Let go of the unfinished sheet: the book is never put together."""
-        self._sheet.row_data_fh.close()
+        """Let go of the unfinished file: it never gets its end."""
+        self._book.abandon()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._own:
+            self._place.close()
+
+
+def _as_cell(column: Column, value: FlatValue) -> Value:
+    """What stands in a cell: what Excel would alter stays the text that it is."""
+    cell = value if column.type == "text" else cell_of(column, value)
+    if cell is None or isinstance(cell, bool | datetime):
+        return cell
+    if isinstance(cell, date):
+        return cell if cell >= _FIRST_EXCEL_DAY else str(value)
+    if isinstance(cell, int | Decimal) and column.type != "text":
+        return cell if _keeps(cell) else str(value)
+    text = cell if isinstance(cell, str) else str(cell_of(column, value))
+    if 2 * len(text) > _LONGEST_CELL and len(text.encode("utf-16-le")) > 2 * _LONGEST_CELL:
+        raise TextTooLongForFormat
+    return text
+
+
+def refuse_long(row: FlatRow) -> None:
+    """Raises TextTooLongForFormat for a row with a text that no cell holds."""
+    for name, value in row.items():
+        if isinstance(value, str):
+            _as_cell(Column(name), value)
 
 
 def _keeps(number: int | Decimal) -> bool:
@@ -258,6 +258,36 @@ class MsgpackFile:
         self._file.close()
 
 
+class PackedStream:
+    """The same value where it is known ahead how many items there are: it is written from front to back."""
+
+    def __init__(self, place: IO[bytes], rows: int, tail: Mapping[str, Any]) -> None:
+        if len(tail) > 14:
+            raise ValueError("more members than a short map has")
+        if rows > MOST_ROWS["msgpack"]:
+            raise TooManyRowsForFormat
+        self.rows = 0
+        self._place, self._said, self._tail = place, rows, tail
+        self._place.write(bytes([0x81 + len(tail)]) + _ENCODER.encode("items") + b"\xdd" + rows.to_bytes(4, "big"))
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """More items, as plain values."""
+        self.rows += len(rows)
+        self._place.write(b"".join([_ENCODER.encode(row) for row in rows]))
+
+    def finish(self) -> None:
+        """What stands beside the items.
+
+        Raises ValueError where there were others than were said: the value has no end then.
+        """
+        if self.rows != self._said:
+            raise ValueError("a list has other rows than were counted")
+        self._place.write(_ENCODER.encode(dict(self._tail))[1:])
+
+    def abandon(self) -> None:
+        """Nothing is held."""
+
+
 # --- to and from disk --------------------------------------------------------------------------------------------------
 
 
@@ -335,14 +365,20 @@ async def stream_of(
 ) -> AsyncIterator[bytes]:
     """The bytes of a file that is written from front to back, as they come: made off the loop, kept nowhere.
 
-    Whatever is wrong with the first step is raised before the first piece.
+    Whatever is wrong with the first rows, as many as a page has, is raised before the first piece.
     """
     outlet = _Outlet()
+    steps = aiter(steps)
+    first = await anext(steps, None)  # before the file is begun: it may tell what stands in its head
     table = await asyncio.to_thread(make, outlet)  # type: ignore[arg-type]  # all of a file that a writer asks for
     try:
+        for some in (first[:BEGINNING], first[BEGINNING:]) if first else ():
+            await asyncio.to_thread(_take, table, convert, some)
+            if piece := outlet.taken():
+                yield piece
         async for step in steps:
             if step:
-                await asyncio.to_thread(lambda rows: table.add(convert(rows)), step)
+                await asyncio.to_thread(_take, table, convert, step)
             if piece := outlet.taken():
                 yield piece
         await asyncio.to_thread(table.finish)
@@ -350,6 +386,10 @@ async def stream_of(
         table.abandon()
         raise
     yield outlet.taken()
+
+
+def _take(table: TableFile, convert: Callable[[Sequence[Any]], Sequence[Any]], step: Sequence[Any]) -> None:
+    table.add(convert(step))
 
 
 def _add(table: TableFile, convert: Callable[[Sequence[Any]], Sequence[Any]], step: Sequence[Any], folder: Path) -> None:

@@ -28,6 +28,7 @@ from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
+from gateway.store.walks import Ahead
 
 _RECORD_FACETS: Mapping[str, str] = {
     "kind": "category", "dataset": "dataset", "region": "region", "severity": "severity", "source": "source",
@@ -144,15 +145,18 @@ async def _export(
         rendered = _rendered_steps(scene, plan, csv=csv_ready)
         return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen), links=links)
     if in_order and ask.format in pages.FILES:  # each row is shaped on its way into the file
-        rendered = _rendered_steps(scene, plan, csv=False)
-        return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen))
+        ahead = Ahead()
+        rendered = _rendered_steps(scene, plan, csv=False, ahead=ahead if ask.format == "msgpack" and not plan.predicates else None)
+        if ask.format == "xlsx":
+            rendered = pages.fitting(scene, form, plan.conditions, "listing" if plan.listing else "body", rendered, ahead)
+        return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen), ahead=ahead)
     steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
 
 
-async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterator[list[bytes]]:
-    """The rendered bytes of all rows, in steps; a stale row is made anew or left out."""
+async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead | None = None) -> AsyncIterator[Sequence[bytes]]:
+    """The rendered bytes of all rows, in steps; a stale row is made anew or left out. `ahead` is told their number before the first."""
     payload: Payload = ("listing_flat" if plan.listing else "flat") if csv else ("listing" if plan.listing else "body")
     steps = walks.export(
         scene.services.store.reads,
@@ -163,8 +167,14 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterat
         snapshot=scene.head.seq,
         payload=payload,
         document=bool(plan.predicates),
+        ahead=ahead is not None,
         size=walking.EXPORT,
     )
+    made: dict[str, bytes] | None = None
+    if ahead is not None and (told := await walks.told_ahead(steps)) is not None:
+        number, stale = told
+        made = await walking.live_rows(scene, plan, stale, csv=csv) if stale else {}
+        ahead.rows = number - len(stale) + len(made)
     async for rows in steps:
         if plan.predicates:
             rows = [row for row in rows if not row[1] or passes(plan, row[3])]
@@ -172,13 +182,11 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool) -> AsyncIterat
         if not stale:
             yield [row[2] for row in rows]
             continue
-        anew = await walking.live_rows(scene, plan, stale, csv=csv)
+        anew = made if made is not None else await walking.live_rows(scene, plan, stale, csv=csv)
         yield [body for row in rows if (body := row[2] if row[1] else anew.get(row[0])) is not None]
 
 
-async def _count(
-    scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations
-) -> dict[str, Any] | None:
+async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations) -> dict[str, Any] | None:
     """How many rows the walk has, where the caller asked and may know."""
     if form.count == "none":
         return None

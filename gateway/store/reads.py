@@ -76,11 +76,18 @@ class Reads(Protocol):
         ...
 
     def stream(
-        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+        self,
+        statement: Statement,
+        params: Parameters | None = None,
+        size: int = 1000,
+        *,
+        named: bool = True,
+        ahead: Statement | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early.
 
-        Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans.
+        Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans. `ahead` is answered first,
+        from the same snapshot and with the same parameters: the first list is all of its rows.
         """
         ...
 
@@ -325,7 +332,13 @@ class SqliteReads:
             raise
 
     async def stream(
-        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+        self,
+        statement: Statement,
+        params: Parameters | None = None,
+        size: int = 1000,
+        *,
+        named: bool = True,
+        ahead: Statement | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists, read on a thread with its own connection; one snapshot from first to last."""
         known = compiled(statement)
@@ -335,13 +348,23 @@ class SqliteReads:
         turn = Lock()  # a reader who is cancelled leaves while the thread still fetches: the end waits for it
         cursors: list[sqlite3.Cursor] = []
 
+        def begun() -> sqlite3.Connection:
+            if not running:
+                connection = self._take()
+                running.append(connection)
+                connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
+            return running[0]
+
+        def before(first: Statement) -> list[Row]:
+            with turn, _coded():
+                begun().execute("BEGIN")  # the snapshot that both see begins with the first of them
+                cursor = running[0].execute(compiled(first).sql, compiled(first).arguments(params))
+                return compiled(first).rows(cursor, cursor.fetchall())
+
         def more() -> list[Row]:
             with turn, _coded():
                 if not cursors:
-                    connection = self._take()
-                    running.append(connection)
-                    connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
-                    cursors.append(connection.execute(known.sql, arguments))
+                    cursors.append(begun().execute(known.sql, arguments))
                 raw = cursors[0].fetchmany(size)
                 return known.rows(cursors[0], raw) if named else raw
 
@@ -351,11 +374,15 @@ class SqliteReads:
                     cursor.close()
                 for connection in running:
                     with suppress(sqlite3.Error):
+                        if connection.in_transaction:
+                            connection.execute("ROLLBACK")
                         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                     self._give(connection)
                 running.clear()
 
         try:
+            if ahead is not None:
+                yield await loop.run_in_executor(self._threads, before, ahead)
             while rows := await loop.run_in_executor(self._threads, more):
                 yield rows
         except asyncio.CancelledError:
@@ -423,13 +450,21 @@ class PostgresReads:
         return await self.all(statement, params)
 
     async def stream(
-        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+        self,
+        statement: Statement,
+        params: Parameters | None = None,
+        size: int = 1000,
+        *,
+        named: bool = True,
+        ahead: Statement | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists through a server-side cursor."""
         try:
             async with self._engine.connect() as connection:
                 # a cursor lives in a transaction
                 await connection.execution_options(isolation_level="REPEATABLE READ", yield_per=size)
+                if ahead is not None:
+                    yield list(await (await connection.stream(ahead, params)).all())
                 result = await connection.stream(statement, params)
                 async for rows in result.partitions(size):
                     yield list(rows)

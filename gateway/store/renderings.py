@@ -418,10 +418,16 @@ class OffLoop:
         return await self._reads.slow(statement, params)
 
     def stream(
-        self, statement: Statement, params: Parameters | None = None, size: int = 1000, *, named: bool = True
+        self,
+        statement: Statement,
+        params: Parameters | None = None,
+        size: int = 1000,
+        *,
+        named: bool = True,
+        ahead: Statement | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists."""
-        return self._reads.stream(statement, params, size, named=named)
+        return self._reads.stream(statement, params, size, named=named, ahead=ahead)
 
     async def close(self) -> None:
         """The reads belong to the store."""

@@ -593,6 +593,8 @@ rendered_records = Table(
           sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
     Index("ix_rendered_records_valid_until", "valid_until",
           sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
+    Index("ix_rendered_records_long", "record_id",  # those that a spreadsheet may have no cell for
+          sqlite_where=text("length(body) > 16383"), postgresql_where=text("length(body) > 16383")),
     Index("ix_rendered_records_dataset_decision_date_record_id", "dataset", "decision_date", "record_id"),
 )
 

@@ -6,7 +6,7 @@ indexed columns are read in the event loop, everything else off it. This room mu
 
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from msgspec import Struct, structs
@@ -130,13 +130,17 @@ def export(
     snapshot: int,
     payload: Payload,
     document: bool = False,
+    ahead: bool = False,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All rows in lists, of one snapshot, off the loop, as plain tuples: record id, fresh, payload, and the document if wanted."""
+    """All rows in lists, of one snapshot, off the loop, as plain tuples: record id, fresh, payload, and the document if wanted.
+
+    `ahead`: before them a list for `told_ahead`.
+    """
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
     statement = _page(shape)
     params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
-    return source.stream(statement, params, size, named=False)
+    return source.stream(statement, params, size, named=False, ahead=_ahead(shape) if ahead else None)
 
 
 @lru_cache(maxsize=256)
@@ -146,6 +150,64 @@ def _count(conditions: tuple[tuple[Column, Op, int], ...], group: str | None) ->
     for place, (column, op, count) in enumerate(conditions):
         statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
     return statement
+
+
+_STALE: Final = 1000
+"""So many rows that are to be made anew a count names; where there are more, nobody can say ahead how many rows there will be."""
+LONG: Final = 16_383
+"""Bytes of a document from which on one of its texts may be longer than a spreadsheet's cell: the index of long rows begins here."""
+_LONG = sa.text(f"length(rendered_records.body) > {LONG}")
+
+
+class Ahead:
+    """What is known of the rows of an export when it begins: filled in before its first step."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: int | None = None) -> None:
+        self.rows = rows
+        """How many there will be; None: only the last of them tells."""
+
+
+def _ahead_of(rows: sa.Select[Any], name: str) -> sa.CompoundSelect[Any]:
+    """Of the rows of an export: how many there are (without an id), and the first that may not be shown as they stand."""
+    all_of_them, stale = rows.subquery("told"), rows.subquery("held")
+    counted = sa.select(sa.cast(sa.null(), sa.Text).label(name), sa.func.count().label("n")).select_from(all_of_them)
+    first = sa.select(stale.c[name], sa.literal(0)).where(stale.c.fresh == 0).limit(_STALE + 1).subquery("first")
+    return sa.union_all(counted, sa.select(first))
+
+
+@lru_cache(maxsize=256)
+def _ahead(shape: Shape) -> sa.CompoundSelect[Any]:
+    return _ahead_of(_page(shape).order_by(None).with_only_columns(_d.record_id, fresh_flag(False)), "record_id")
+
+
+async def told_ahead(steps: AsyncIterator[list[Row]]) -> tuple[int, list[str]] | None:
+    """The first list of an export that was asked `ahead`: all its rows, and which of them are stale; None where those are too many."""
+    (number, *stale) = await anext(steps)
+    return None if len(stale) > _STALE else (int(number[1]), [row[0] for row in stale])
+
+
+@lru_cache(maxsize=256)
+def _long(conditions: tuple[tuple[Column, Op, int], ...], payload: Payload) -> sa.Select[Any]:
+    statement = sa.select(_d[payload].label("payload")).where(_LONG, _d.added_seq <= sa.bindparam("snapshot"), fresh())
+    for place, (column, op, count) in enumerate(conditions):
+        statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
+    return statement.limit(_STALE)
+
+
+async def long_rows(source: Reads, conditions: Sequence[Condition], *, plan: str, now: str, snapshot: int, payload: Payload) -> list[bytes]:
+    """Those rows of an export that hold a long text, at most a thousand; off the loop."""
+    params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
+    return [bytes(row.payload) for row in await source.slow(_long(shape_of(conditions), payload), params)]
+
+
+_BEYOND = sa.select(sa.literal(1)).select_from(rendered_records).limit(1).offset(sa.bindparam("rows", type_=sa.Integer))
+
+
+async def beyond(source: Reads, rows: int) -> bool:
+    """Whether more rows than that are rendered at all; off the loop."""
+    return bool(await source.slow(_BEYOND, {"rows": rows}))
 
 
 async def count(source: Reads, conditions: Sequence[Condition], *, plan: str, now: str) -> int:
@@ -309,13 +371,23 @@ def subject_export(
     plan: str,
     now: str,
     snapshot: int,
+    ahead: bool = False,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All organisations with something public, in lists, of one snapshot, off the loop."""
+    """All organisations with something public, in lists, of one snapshot, off the loop; `ahead`: before them a list for `told_ahead`."""
     shape = shape_of(conditions)
     return source.stream(
-        _subject_page(shape, len(lists), False, False, False), _subject_parameters(conditions, lists, plan, now, snapshot), size
+        _subject_page(shape, len(lists), False, False, False),
+        _subject_parameters(conditions, lists, plan, now, snapshot),
+        size,
+        ahead=_subjects_ahead(shape, len(lists)) if ahead else None,
     )
+
+
+@lru_cache(maxsize=64)
+def _subjects_ahead(conditions: tuple[tuple[Column, Op, int], ...], listed: int) -> sa.CompoundSelect[Any]:
+    inner = _subject_page(conditions, listed, False, False, False).order_by(None)
+    return _ahead_of(inner.with_only_columns(_r.subject_id, inner.selected_columns.fresh), "subject_id")
 
 
 @lru_cache(maxsize=64)

@@ -3,10 +3,13 @@
 import io
 import json
 import os
+import sqlite3
 import urllib.parse
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from secrets import token_hex
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 import openpyxl
@@ -19,10 +22,21 @@ from pyarrow import ArrowInvalid
 
 from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of, typed
-from gateway.operations import table_files
-from gateway.operations.table_files import About, MsgpackFile, ParquetFile, TableFile, XlsxFile, file_of, new_folder, stream_of
+from gateway.operations import pages, table_files, walking
+from gateway.operations.table_files import (
+    About,
+    MsgpackFile,
+    PackedStream,
+    ParquetFile,
+    TableFile,
+    XlsxFile,
+    file_of,
+    new_folder,
+    stream_of,
+)
+from gateway.store import walks
 from gateway.web.negotiation import XLSX
-from tests.web.city import Server
+from tests.web.city import City, Server, served
 
 SUFFIXES = (".json", ".ndjson", ".csv", ".xlsx", ".parquet", ".msgpack")
 LISTS = (
@@ -297,6 +311,92 @@ async def test_a_parquet_file_begins_with_its_first_rows(monkeypatch: pytest.Mon
         parquet(torn)
 
 
+@pytest.mark.parametrize("suffix", [".xlsx", ".msgpack"])
+async def test_a_file_begins_with_its_first_rows(tmp_path: Any, suffix: str) -> None:
+    """XLSX and MessagePack leave while rows are still read, are the same bytes as written to disk, and break off where the rows do."""
+    rows = [{"id": f"rec_{number:05}" + token_hex(50), "n": number} for number in range(3000)]
+    read: list[int] = []
+
+    async def steps(until: int = 3000) -> Any:
+        for at in range(0, 3000, 100):
+            if at >= until:
+                raise ValueError("broken")
+            read.append(at)
+            yield rows[at : at + 100]
+
+    def begin(place: Any, said: int = 3000) -> TableFile:
+        return XlsxFile(place, COLUMNS, ABOUT) if suffix == ".xlsx" else PackedStream(place, said, {"next": None})
+
+    parts = stream_of(begin, lambda step: step, steps())
+    first = await anext(parts)
+    assert (len(first) > 0, read) == (True, [0])
+    whole = first + b"".join([part async for part in parts])
+    if suffix == ".xlsx":
+        assert whole == await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows)
+        assert [row[4] for row in sheet(whole)[1:]] == list(range(3000))
+    else:
+        assert msgspec.msgpack.decode(whole) == {"items": rows, "next": None}
+        assert whole == await made(tmp_path, lambda path: MsgpackFile(path, lambda _: {"next": None}), rows)
+        with pytest.raises(ValueError, match="counted"):
+            [part async for part in stream_of(lambda place: begin(place, 3001), lambda step: step, steps())]
+    torn = b""
+    with pytest.raises(ValueError, match="broken"):
+        async for part in stream_of(begin, lambda step: step, steps(2000)):
+            torn += part
+    assert len(torn) > 10_000
+    with pytest.raises((BadZipFile, msgspec.DecodeError)):
+        sheet(torn) if suffix == ".xlsx" else msgspec.msgpack.decode(torn)
+
+
+@pytest.mark.parametrize("path", ["/v1/records{}?limit=all", "/v1/lists/tax-violations/listings{}?limit=all", "/v1/subjects{}?limit=all"])
+def test_a_counted_export_is_not_kept_first(server: Server, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Of everybody's exports the number of rows is known ahead, so MessagePack leaves as they come, on both databases."""
+    rows = server.get(path.format(".json")).json()["items"]
+    assert rows
+    monkeypatch.setattr(pages, "_filed", None)
+    assert msgspec.msgpack.decode(server.get(path.format(".msgpack")).content)["items"] == rows
+    assert len(sheet(server.get(path.format(".xlsx")).content)) == len(rows) + 1
+
+
+def test_stale_rows_are_counted_as_they_are_shown(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made anew counts, what is shown no more does not; where too many are stale the file is written first."""
+    path = "/v1/records{}?dataset=administrative-penalties&limit=all"
+    with served(fresh_city) as door:
+        ids = [row["id"] for row in door.get(path.format(".json")).json()["items"]]
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute("UPDATE rendered_records SET plan = 'old' WHERE record_id IN (?, ?, ?)", (ids[0], ids[2], ids[-1]))
+            connection.execute("UPDATE records SET state = 'withdrawn', publish_until = '2020-01-01' WHERE record_id = ?", (ids[2],))
+        left = [row["id"] for row in door.get(path.format(".json")).json()["items"]]
+        assert left == [each for each in ids if each != ids[2]]
+        filed = pages._filed
+        for most, spooled in ((1000, False), (2, True)):
+            monkeypatch.setattr(walks, "_STALE", most)
+            walks._ahead.cache_clear()
+            monkeypatch.setattr(pages, "_filed", filed if spooled else None)
+            found = msgspec.msgpack.decode(door.get(path.format(".msgpack")).content)["items"]
+            assert [row["id"] for row in found] == left
+    walks._ahead.cache_clear()
+
+
+def test_a_long_text_is_known_before_the_first_byte(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workbook of many steps whose last row holds a text that no cell holds is 422, not torn; without the row it streams."""
+    monkeypatch.setattr(walking, "EXPORT", 2)
+    path = "/v1/records{}?dataset=administrative-penalties&limit=all"
+    with served(fresh_city) as door:
+        last = door.get(path.format(".json")).json()["items"][-1]["id"]
+        assert door.get(path.format(".xlsx")).status_code == 200
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            (body,) = connection.execute("SELECT body FROM rendered_records WHERE record_id = ?", (last,)).fetchone()
+            document = json.loads(body)
+            document["document_number"] = LONG + "文"
+            anew = json.dumps(document, ensure_ascii=False).encode()
+            connection.execute("UPDATE rendered_records SET body = ? WHERE record_id = ?", (anew, last))
+        answer = door.get(path.format(".xlsx"))
+        assert (answer.status_code, answer.json()["code"]) == (422, "text-too-long-for-format")
+        assert door.get(path.format(".xlsx") + "&fields=decision_date").status_code == 200
+        assert door.get(path.format(".msgpack")).status_code == 200
+
+
 def test_personal_files_stand_in_memory_where_nobody_else_reads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a folder of this user alone with a name of its own; a room that somebody laid there before is not entered, nor cleared."""
     monkeypatch.setattr(table_files, "MEMORY", tmp_path)
@@ -333,7 +433,7 @@ async def test_too_many_rows_are_refused_and_nothing_is_left(tmp_path: Any, monk
         await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows)
     monkeypatch.setattr(table_files, "MOST_BYTES", 10_000)
     with pytest.raises(TooManyRowsForFormat):
-        await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), [{"id": "a" * 30_000}] * 2)
+        await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), [{"id": token_hex(15_000)} for _ in range(20)])
     assert not list((tmp_path / "exports").iterdir())
 
 

@@ -671,6 +671,10 @@ def upgrade() -> None:
         "ix_rendered_records_list_seq", "rendered_records", ["list", "seq"], unique=False,
         sqlite_where=sa.text("list IS NOT NULL"), postgresql_where=sa.text("list IS NOT NULL"),
     )
+    op.create_index(
+        "ix_rendered_records_long", "rendered_records", ["record_id"], unique=False,
+        sqlite_where=sa.text("length(body) > 16383"), postgresql_where=sa.text("length(body) > 16383"),
+    )
     op.create_index(op.f("ix_rendered_records_subject_id"), "rendered_records", ["subject_id"], unique=False)
     op.create_index(
         'ix_rendered_records_valid_until', 'rendered_records', ['valid_until'], unique=False,
