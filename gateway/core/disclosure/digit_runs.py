@@ -55,6 +55,7 @@ _UNITS: Final = (
     "㎡|㎥|件|个|只|台|套|瓶|袋|箱|盒|条|张|份|支|枚|粒|批|次|人|户|家|辆|艘|棵|株|头|匹|块|片|包|桶|罐|本|册|度|千瓦|兆瓦|KW|MW|KG|MG|ML|KM|M|G|L|T|"
     "天|日|月|年|小时|分钟|秒|页|字|点|名|处|间|层|座|栋|项|款|股|单|笔|标|卷|羽|尾|双|副|根|节|组|对|枝|盏|门|扇|床|口|眼"
 )
+_AMOUNT: Final = re.compile(rf"(?<![0-9])[0-9]{{1,15}}(?:\.[0-9]{{1,6}})?[ ]?[多余]?(?:{_UNITS})")
 _EXPLAINED: Final = (
     # days, in whatever order of signs, and ranges of years
     re.compile(
@@ -62,7 +63,7 @@ _EXPLAINED: Final = (
     ),
     re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}[-~/.至到 ]{1,2}(?:19|20)[0-9]{2}(?![0-9])"),
     # amounts and quantities
-    re.compile(rf"(?<![0-9])[0-9]{{1,15}}(?:\.[0-9]{{1,6}})?[ ]?[多余]?(?:{_UNITS})"),
+    _AMOUNT,
     re.compile(
         r"(?:[¥￥$€£]|RMB|人民币|金额|价款|罚款|货值|合计|共计|总计|没收|所得)[为是计共:约 ]{0,3}[0-9]{1,15}(?:\.[0-9]{1,6})?(?![0-9])"
     ),
@@ -109,6 +110,13 @@ class _Group(NamedTuple):
 
 def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[Span], list[Place]]:
     """Numbers in a run of digit groups: what a single group is, what groups read together are, and what is left over."""
+    if copy[start:end].isdigit():  # one group alone: most are somebody's number by themselves, or an amount
+        group = _Group(start, end, copy[start:end])
+        kind = None if covered and covered[start] else _alone(copy, group)
+        if kind is not None:
+            return [Span(start, end, kind, group.digits)], []
+        if (covered and covered[start]) or _AMOUNT.match(copy, start, min(len(copy), end + 8)):
+            return [], []
     groups = [_Group(found.start(), found.end(), found[0]) for found in _GROUP.finditer(copy, start, end)]
     if end > groups[-1].end and copy[end - 1] == "X":
         last = groups.pop()

@@ -11,24 +11,25 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import Place
+from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import RARE_GIVEN, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, signs
 
 _HAN: Final = "\u3400-\u9fff"
 _BEFORE: Final = 30
 _AFTER: Final = 12
-_SOMEBODY: Final = re.compile(
+_SOMEBODY: Final = Late(
     "其(?!产|经|销|生产|所|中|他|行为)|[他她]|(?<!基)本人|自己|自述|自称|坦言|该(?:名|女|男|员|职|店[员主]|学|孕|患|老|工人|顾客|消费者|司机)|妻|丈夫|爱人|老[伴婆公]|女儿|儿子|[长次幼独小]子(?!公)"
     "|[父母]亲?|爷爷|奶奶|子女|员工|职工|女工|工人|店员|店主|司机|驾驶[员人]|男[子孩童士]|女[子孩童士]|学[生员徒]|老人|老[汉太]|死者|伤者|老板|经营者|业主|负责人|操作[工员]"
     "|申请人|投诉人|举报人|受害人|被害人|嫌疑人|当事人(?:系|为|是|属|有|称|主张|提出|自述|因|患|曾|已|领取|的?[父母妻子儿女])|服务员|乘客|顾客|患者|消费者|[一-鿿]某|〔姓名|某[甲乙丙丁]"
     "|同事|户主|村民|居民[一-鿿]某|孩子|幼儿|儿童|少年|少女|租户|房东|护工|护士|保安|厨师|会计|主播|骑手|快递员|名叫|家属|亲属|[男女][,，]|姓名"
 )
-_PARTY: Final = re.compile("当事人[^，。；,产销售]{0,4}$")
-_GENERAL: Final = re.compile(
+_PARTY: Final = Late("当事人[^，。；,产销售]{0,4}$")
+_GENERAL: Final = Late(
     "宣称|宣传|广告|声称可|治疗(?!期)|预防|防治|适[应用]|功效|功能|疗效|缓解|改善|药品|器械|保健|规定|禁止|不得|制度|疫苗|[猪牛羊鸡鸭鹅禽畜犬]|动物|资金|保障金|优惠|企业|机构(?!诊断)|医院(?!诊断|确诊|住院|治疗)"
     "|标准|条例|办法|对象|人群|群体|权益|设施|食用|标签|用品|产品|项目|开展|从事|提供|服务(?!员)|指标|率|病例|报告制度|筛查|未按|备案|收费|培训|宣教|骗取|套取|虚报|冒领|发放|审核|名义|容留"
 )
-_INSTITUTION: Final = re.compile(
+_INSTITUTION: Final = Late(
     "(?:症|病|者|人|儿童)?(?:按摩|医院|学校|协会|联合会|保障|就业|服务|机构|用品|设施|出行|通行|辅助|专用|车位|证明?管理|康复中心|病房|门诊|病区|防治|筛查|疫苗|试剂|药|检测|监测|患者权益|人员不得|期间不得"
     "|妇女|女职工|的女职工|者不|者禁|禁用|慎用|奶粉|服装|装|手术[,，、。]?(?:药品|器械|室)|机?构?病例|监管|管理|宣传|检疫|疫情)"
 )
@@ -46,25 +47,30 @@ _OF_SOMEBODY: Final = (
     "|癫痫|艾滋|HIV|梅毒|性病|乙肝|丙肝|肝炎|结核|尿毒症|透析|[化放]疗|心脏病|支架|搭桥|心梗|心肌|猝死|脑梗|脑出血|中风|癌|肿瘤|白血病|糖尿病|高血压|尘肺|骨折|截肢|[绞切截砸压][断掉]|粉碎性|昏迷|重伤|轻伤|烧伤|烫伤|失能|病危|绝症|重病|疾患"
     "|[做接]{1}[过了受][^，。；]{0,8}手术|术后|低保|[五5]保户|特困|贫困户|救助金|伤残|前科|服刑|入狱|判刑|取保候审|[一-鿿]{1,3}(?:综合征|症|炎(?!热)|癌|瘤)|病休|病假|患病|重疾|发病|卧床|不能自理|无劳动能力|丧失劳动"
 )
-_WORD: Final = re.compile(f"({_PLAIN})|({_OF_SOMEBODY})")
+_WORD: Final = Late(f"({_PLAIN})|({_OF_SOMEBODY})")
 _SUSPECT: Final = re.compile(
-    "毒|溜冰|牢|低收入|[二三23]胎|假肢|耳背|拄拐|麻痹|救助|孕|流产|小产|人流|堕胎|哺乳|月子|保胎|胎|产[假后]|待产|分娩|早产|毒|吸食|复吸|尿检|澳抗|刑|前科|入狱|劳[教改]|矫正|聋|哑|残|植物人|瘫|侏儒|智[力障]|低保|[五5]保|特困|贫困|救[济助]|盲|失[明聪能]|痴呆|抑郁|躁郁|焦虑|精神|自闭|孤独症"
-    "|癫痫|艾滋|HIV|性病|肝|结核|透析|[化放]疗|支架|搭桥|心[脏梗肌]|猝死|脑|中风|癌|瘤|白血病|糖尿|高血压|尘肺|骨折|[绞切截砸压][断掉]|粉碎|昏迷|[重轻烧烫]伤|病|绝症|疾|手术|术后|伤残|取保|综合征|症|炎|卧床|自理|劳动能力|甲基|海洛因"
+    "毒|溜冰|牢|低收入|假肢|耳背|拄拐|麻痹|孕|流产|小产|人流|哺乳|月子|胎|产[假后]|待产|分娩|早产|吸食|复吸|尿检|澳抗|刑|前科|入狱|劳[教改]|矫正|聋|哑|残|植物人|瘫|侏儒|智[力障]"
+    "|低保|五保|5保|特困|贫困|救[济助]|盲|失[明聪能]|痴呆|抑郁|躁郁|焦虑|精神|自闭|孤独症|癫痫|艾滋|HIV|肝|结核|透析|化疗|放疗|支架|搭桥|心[脏梗肌]|猝死|脑|中风|癌|瘤|糖尿"
+    "|高血压|尘肺|骨折|绞[断掉]|切[断掉]|截[断掉]|砸[断掉]|压[断掉]|粉碎|昏迷|重伤|轻伤|烧伤|烫伤|病|疾|手术|术后|伤残|取保|综合征|症|炎|卧床|自理|劳动能力|甲基|海洛因"
 )
 """Without one of these nothing is hinted at health, drugs, welfare or crime."""
 
 # --- ages and children --------------------------------------------------------------------------------------------------
 
 _AGED: Final = re.compile(
+    "岁(?<=[0-9十]岁|周岁)|现年|今年|时年|享年|终年|年近|年过"
+)
+"""Without one of these no age is told."""
+_AGE: Final = Late(
     "[男女][,，、 (（]{0,2}(?:现年|年龄)?[0-9十]{1,3}周?岁"
     "|(?:现年|今年|时年|享年|终年|年近|年过)[约为]?[0-9十]{1,3}(?:周?岁|旬)?"
 )
-_CHILD: Final = re.compile(
+_CHILD: Final = Late(
     f"(?:未成年(?:人|学生|顾客|女孩|男孩)?|童工|[男女](?:童|孩|生|婴)|幼[童儿]|孩子|少年|少女|儿童|婴儿|儿子|女儿|学生|[初高][一二三123]?[学]?生|学童|暑期工|[孙侄]子|孙女|侄女|外甥|小朋友|被害女?童|养[子女])"
     f"[(（,，]?(?:名叫|小名|乳名|化名|叫|名)?[“\"(（]?([小阿](?![学组区店厂班时型车])[{_HAN}]|([{_HAN}])\\2)(?![{_HAN}]{{0,1}}(?:学|组|区|店|厂))"
 )
 _CHILDLIKE: Final = re.compile(
-    "未成年|童|[男女][孩生婴]|幼儿|孩|少[年女]|婴儿|儿子|女儿|学生|[初高][一二三123]|暑期|[孙侄]|外甥|小朋友|养[子女]"
+    "未成年|童|男[孩生婴]|女[孩生婴儿]|幼儿|孩|少[年女]|婴儿|儿子|学生|初[一二三123]|高[一二三123]|暑期|孙|侄|外甥|小朋友|养[子女]"
 )
 
 _DOES: Final = frozenset("被把因误说称在向由用")
@@ -74,17 +80,22 @@ _QUOTED: Final = frozenset("”\"’」，,、）)")
 
 # --- names that are words, before what only somebody does ---------------------------------------------------------------
 
-_ACT: Final = re.compile(
+_ACT: Final = Late(
     "(?:当场|本人|亲笔|核对|均|已|也|又|则|其后|随后|后来|当日|当时|事后|再次|主动|自愿|如实|代为|逐页|逐一|无异议|在[^，。；,]{1,10}上){0,2}"
     "(?:签名|签字|签收|签认|签署|签订|捺印|按手印|按了手印|按印|摁|确认|陈述|承认|供述|供认|供称|交代|招认|自述|自称|辩称|申辩|称(?![为号重职量呼])|声称|反映|举报|检举|投诉|作证|指认|辨认|证实|出具|表示|表明|说(?!明书)|答复|代[领签收]|核对|清点"
     "|领取|拒签|拒绝|转账|付款|收款|签|到场|在场|未?回避|坦白|认可|否认|驾驶|操作|值班|带[队领]|经手|承租|租用|看管|保管)"
 )
+_ACTED: Final = re.compile(
+    "签|捺印|按手印|按了手印|按印|摁|确认|陈述|承认|供[述认称]|交代|招认|自述|称|申辩|反映|举报|检举|投诉|作证|指认|辨认|证实|出具|表示|表明|说|答复|代[领收]|核对|清点"
+    "|领取|拒绝|转账|付款|收款|到场|在场|回避|坦白|认可|否认|驾驶|操作|值班|带[队领]|经手|承租|租用|看管|保管"
+)
+"""Without one of these nobody did anything of the kind."""
 _OPENS: Final = frozenset("由经据被向让请托与和问对给有因随同及即系是叫名为时")
 _NO_NAME: Final = frozenset(
     "方人民户长员主家士师厂店部局所院委司会关商生者企客行府站队校区市县省镇村国机业庭警局台"
     "上下中内外前后时来日月年次件事理等均也即其之此该各用应证书函文单据票约同表式法称告诉求请"
 )
-_CLAUSE_END: Final = re.compile(f"([{_HAN}]{{2}})(?=[，。；、）)]|$)")
+_CLAUSE_END: Final = re.compile("[，。；、）)]")
 _GIVEN_ALONE: Final = 7.0
 _WORD_WEIGHT: Final = 26.5
 """What surname and given name of a word may cost together, that may be a name."""
@@ -96,13 +107,13 @@ def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> Itera
     def free(start: int, end: int) -> bool:
         return not any(covered[start:end]) and not (public and all(public[start:end]))
 
-    aged = (found.span() for found in _AGED.finditer(copy))
+    aged = (found.span() for found in _AGE.finditer(copy)) if _AGED.search(copy) is not None else ()
     for places in (_conditions(copy), aged, _children(copy), _nicknames(text), _signers(text), _given_alone(text)):
         yield from (place for place in places if free(*place))
 
 
 def _conditions(copy: str) -> Iterator[Place]:
-    if _SUSPECT.search(copy) is None or _WORD.search(copy) is None:
+    if _SUSPECT.search(copy) is None or _WORD.pattern.search(copy) is None:
         return
     general = [found.start() for found in _GENERAL.finditer(copy)]
     somebody = [found.start() for found in _SOMEBODY.finditer(copy)]
@@ -110,14 +121,16 @@ def _conditions(copy: str) -> Iterator[Place]:
         start, end = found.span()
         low = max(copy.rfind(mark, max(0, start - _BEFORE), start) for mark in "。；;\n") + 1 or max(0, start - _BEFORE)
         high = min(len(copy), end + _AFTER)
-        if _INSTITUTION.match(copy, end, high):
+        if _INSTITUTION.pattern.match(copy, end, high):
             continue
         if found[1] is not None:
             if not _between(general, max(low, start - 12), start):
                 yield start, end
             continue
         clause = next((at for at in range(end, high) if copy[at] in ",，。;；\n"), high)
-        if not _between(general, low, clause) and (_between(somebody, low, high) or _PARTY.search(copy, max(low, start - 8), start)):
+        if _between(general, low, clause):
+            continue
+        if _between(somebody, low, high) or _PARTY.pattern.search(copy, max(low, start - 8), start):
             yield start, end
 
 
@@ -152,6 +165,8 @@ def _nicknames(text: str) -> Iterator[Place]:
 def _signers(text: str) -> Iterator[Place]:
     """Words that may be names, where a clause or what stands before somebody begins, before a personal deed."""
     table, known = lexicon(), signs()
+    if _ACTED.search(text) is None:
+        return
     for act in _ACT.finditer(text):
         end = act.start()
         start = end - 2
@@ -159,7 +174,7 @@ def _signers(text: str) -> Iterator[Place]:
             continue
         word = text[start:end]
         surname = table.surnames.get(word[0])
-        if surname is None or word not in table.words or word[1] in _NO_NAME or _ACT.fullmatch(word):
+        if surname is None or word not in table.words or word[1] in _NO_NAME or _ACT.pattern.fullmatch(word):
             continue
         if surname + table.given.get(word[1], RARE_GIVEN) > _WORD_WEIGHT:
             continue
@@ -169,12 +184,16 @@ def _signers(text: str) -> Iterator[Place]:
 
 def _given_alone(text: str) -> Iterator[Place]:
     """A given name without a surname, between a cue and the end of a clause."""
-    table, known = lexicon(), signs()
-    for found in _CLAUSE_END.finditer(text):
-        start, end = found.span(1)
-        if text[start:end] in table.words or any(table.given.get(sign, RARE_GIVEN) > _GIVEN_ALONE for sign in found[1]):
+    table, cues = lexicon(), signs().cues
+    words, given = table.words, table.given
+    ends = [found.start() for found in _CLAUSE_END.finditer(text)]
+    if text.endswith("\n"):
+        ends.append(len(text) - 1)
+    for end in (*ends, len(text)):
+        start = end - 2
+        if start < 1 or given.get(text[start], RARE_GIVEN) > _GIVEN_ALONE or given.get(text[start + 1], RARE_GIVEN) > _GIVEN_ALONE:
             continue
-        if any(text[max(0, start - length) : start] in known.cues for length in (2, 3, 4, 5)):
+        if text[start:end] not in words and any(text[max(0, start - length) : start] in cues for length in (2, 3, 4, 5)):
             yield start, end
 
 

@@ -9,11 +9,12 @@ import re
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import Place
+from gateway.core.disclosure.late import Late
 
 _ROOM: Final = "[0-9十百]{1,4}"
 _RESIDENT: Final = "居民|住户|村民|家中|家里|家门|自家|住宅|住处|民房|租住|居住|户主|一户|[0-9A-Z]户|业主"
 _ESTATE: Final = "小区|花园|家园|新村|新城|公寓|宿舍|家属楼|家属院|家属区|佳苑|嘉园|名苑|雅苑|华府|社区|棚户区"
-_HOME: Final = re.compile(
+_HOME: Final = Late(
     rf"(?:{_ROOM}(?:号楼|栋|幢|座|号|#)?[^,。;:、\n0-9]{{0,6}}{_ROOM}单元"
     rf"|{_ROOM}单元[^,。;、\n]{{0,6}}(?:{_ROOM}(?:室|号|户|门)|{_RESIDENT}|[0-9]{{3,4}})"
     rf"|{_ROOM}(?:号楼|栋|幢)[^,。;、\n]{{0,6}}[0-9]{{1,4}}(?:室|户|号房)"
@@ -27,7 +28,7 @@ _HOME: Final = re.compile(
 )
 _HOMELIKE: Final = re.compile("门牌|单元|号楼|栋|幢|室|户|居民|村民|居住|住宅|住处|租住|民房|业主|自家|家[中里门]|-[0-9]")
 """Without one of these a copy tells no home in this way."""
-_OFFICE: Final = re.compile("大厦|写字楼|产业园|工业园|科技园|创业园|商务|办公|广场|中心|教学楼|实验楼|门诊楼|住院楼|市场|厂区|园区|商场")
+_OFFICE: Final = Late("大厦|写字楼|产业园|工业园|科技园|创业园|商务|办公|广场|中心|教学楼|实验楼|门诊楼|住院楼|市场|厂区|园区|商场")
 
 # --- an address, and what makes it a home ------------------------------------------------------------------------------
 
@@ -47,12 +48,12 @@ _SENT: Final = (
     "收货|收件|寄件|取件|退件|取货|放在|[邮快]寄|寄[往到至出给回]|邮[往到至]|送货|送餐|送达地址|[投派配]送[至到]|投递|送[至到]|签收地址|退货地址|上门[^,，。;；\n]{0,4}地址"
     "|[留填写报给][下出明写]?的?地址|地址(?:填写?|写|留)|登记地址|通讯地址|联系地址|订单备注|代收"
 )
-_CUED: Final = re.compile(rf"(?:{_AT_HOME}){_SENTENCE}{{0,24}}?({_ADDRESS})")
-_SENT_TO: Final = re.compile(rf"(?:{_SENT}){_SENTENCE}{{0,24}}?({_ADDRESS})")
-_HOUSED: Final = re.compile(
+_CUED: Final = Late(rf"(?:{_AT_HOME}){_SENTENCE}{{0,24}}?({_ADDRESS})")
+_SENT_TO: Final = Late(rf"(?:{_SENT}){_SENTENCE}{{0,24}}?({_ADDRESS})")
+_HOUSED: Final = Late(
     rf"({_ADDRESS}){_PART}{{0,6}}?(?:家[中里]|自家|住处|住宅|居住|租住|民房|民宅|(?:村|居)民(?!委|小组|用户|楼|区|会)|(?:的|之)房屋内?|户主|屋主)"
 )
-_BARE: Final = re.compile(
+_BARE: Final = Late(
     rf"(?:(?:为|系|是|原籍){_PART}{{2,16}}(?:镇|乡|街道|村|屯|委|社区|[0-9]组)(?:村|居|乡)民(?!委|小组))"
     rf"|户籍(?:地址?|所在地)?[为系是在于: ]{{0,2}}{_PART}{{1,12}}?[省市县区旗镇乡村屯街]"
     rf"|(?:(?<![国商厂专买卖各大玩赢农行几多两0-9])家[住在]|(?<![入居])住在|住于|暂居于?|借住于?在?)(?!(?:院|所在))[\u3400-\u9fff]{{2}}"
@@ -61,7 +62,7 @@ _BARE: Final = re.compile(
     rf"|收货地址[为是: ]{{0,2}}(?![与和不信变一])[\u3400-\u9fff]{{3}}"
 )
 """Homes without a number: a villager of…, registered in…, lives in…."""
-_PLACED: Final = re.compile(
+_PLACED: Final = Late(
     rf"[0-9十]{{1,3}}委[的之第]?[0-9十]{{1,3}}组"
     rf"|[村屯][0-9十]{{1,3}}[组社队](?![织会])"
     rf"|(?:小区|花园|家园|佳苑|嘉园|[名雅丽]苑|苑|名邸|邸|雅居|公馆|豪庭|新村|公寓|家属[楼院区])[东西南北中]?[A-Z]?区?[0-9A-Z十]{{1,3}}(?:号楼|栋|幢|座|#)"
@@ -74,14 +75,15 @@ _PLACED: Final = re.compile(
     rf"|单元[东西南北中]户|[楼门](?:左|右)手|平房第?{_ROOM}[户排]"
 )
 """Numbers that are those of homes unless a firm stands behind them."""
-_PREMISES: Final = re.compile(
+_PREMISES: Final = Late(
     "底商|门市|商铺|网点|门面|[1一]楼|[1一]层|电梯|项目|工程|施工|在建|消防|供水|外墙|屋面|物业|车库|车位|商业|预售|商品房|集体|土地|林地|耕地|地块|河|山|沟|路段|养殖|加工|采"
     "|(?:店|超市|公司|厂|场|诊所|药房|馆|吧|中心|学校|机构|经营部|卫生室|站|仓库|库房|合作社|会所|场所|作坊|工地|营业)"
 )
-_BUSINESS: Final = re.compile("经营场所|经营地址|注册地址|生产地址|登记地址|登记的?住所|开发|承建|承揽|施工|建设单位|项目|工程")
+_BUSINESS: Final = Late("经营场所|经营地址|注册地址|生产地址|登记地址|登记的?住所|开发|承建|承揽|施工|建设单位|项目|工程")
 _MAY: Final = re.compile(
-    "家[中里住在]|自家|己家|[他她其我]家|母家|属家|住处|居所|[私老民]宅|老家|[暂]居|借住|租住|居住|住在|住于|[户屋]主|民房|出租屋|位于|收货|[收取退]件|取货|放在|寄|邮|送[货餐至到达]|投递"
-    "|地址|代收|备注|[村居乡]民|户籍|[0-9十]委|[村屯][0-9十]|[路街巷弄同][0-9十]|号楼|[栋幢座#]|[-#][0-9]|门[0-9]|宿舍|胡同|单元|平房|左手|右手|房屋|[主人员其他她]住|[主人员其他她][现暂就]住"
+    "家[中里住在]|家(?<=[自己他她其我母属老]家)|住处|居所|宅(?<=[私老民]宅)|暂居|借住|租住|居住|住在|住于|主(?<=[户屋]主)|民房|出租屋|位于|收货"
+    "|件(?<=[收取退]件)|取货|放在|寄|邮|送[货餐至到达]|投递|地址|代收|备注|民(?<=[村居乡]民)|户籍|委(?<=[0-9十]委)|村[0-9十]|屯[0-9十]|路[0-9十]|街[0-9十]"
+    "|巷[0-9十]|弄[0-9十]|同[0-9十]|号楼|栋|幢|座|#|-[0-9]|门[0-9]|宿舍|胡同|单元|平房|左手|右手|房屋|住(?:(?<=[主人员其他她]住)|(?<=[主人员其他她][现暂就]住))"
 )
 """Without one of these a copy tells no address that is worth a look."""
 
@@ -98,7 +100,8 @@ def dwellings(copy: str, covered: bytearray, public: bytearray) -> list[Place]:
             start, end = found.span()
             if not free(start, end):
                 continue
-            if "单元" not in found[0] and "家" not in found[0] and "住" not in found[0] and _OFFICE.search(copy, max(0, start - 12), end):
+            homely = "单元" in found[0] or "家" in found[0] or "住" in found[0]
+            if not homely and _OFFICE.pattern.search(copy, max(0, start - 12), end):
                 continue
             doubts.append((start, end))
     if _MAY.search(copy) is None:
@@ -122,10 +125,10 @@ def _clause_end(copy: str, start: int, reach: int) -> int:
 
 
 def _firm_follows(copy: str, end: int) -> bool:
-    return _PREMISES.search(copy, end, _clause_end(copy, end, 12)) is not None
+    return _PREMISES.pattern.search(copy, end, _clause_end(copy, end, 12)) is not None
 
 
 def _of_a_firm(copy: str, start: int, end: int) -> bool:
     """Whether a firm or a building site is what stands at this number."""
     before = max(0, start - 20)
-    return _firm_follows(copy, end) or any(pattern.search(copy, before, start) is not None for pattern in (_BUSINESS, _OFFICE))
+    return _firm_follows(copy, end) or any(late.pattern.search(copy, before, start) is not None for late in (_BUSINESS, _OFFICE))

@@ -28,8 +28,9 @@ class Lexicon(Struct, frozen=True):
     """The table, ready for the detector."""
 
     words: Mapping[str, float]
-    heads: Mapping[str, tuple[int, ...]]
-    """First two characters of words → how long those are."""
+    """Of two to five characters."""
+    heads: frozenset[str]
+    """First two characters of the words that have more."""
     nouns: frozenset[str]
     """Words that may stand inside the name of an organisation."""
     regions: frozenset[str]
@@ -81,14 +82,9 @@ def lexicon() -> Lexicon:
     given.update(dict.fromkeys(_NUMERALS, RARE))
     for compound in COMPOUND.difference(_COMPOUND_WORDS):
         words.pop(compound, None)
-    heads: dict[str, tuple[int, ...]] = {}
-    for word in words:
-        lengths = heads.get(word[:2], ())
-        if len(word) not in lengths:
-            heads[word[:2]] = (*lengths, len(word))
     return Lexicon(
         words=words,
-        heads=heads,
+        heads=frozenset([word[:2] for word in words if len(word) > 2]),
         nouns=frozenset((*kinds["n"], *regions, *ours)),
         regions=frozenset(regions),
         official=frozenset(ours),

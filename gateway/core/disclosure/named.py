@@ -11,6 +11,7 @@ from functools import cache
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import Place
+from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import lexicon
 from gateway.core.disclosure.name_signs import MARKS, signs
 from gateway.core.disclosure.people import people
@@ -26,11 +27,12 @@ _ALIAS: Final = re.compile(
 _CALLED: Final = re.compile(
     f'(?:名为|名叫|叫做|叫作|名字叫|自称|名字是)[“" ]{{0,2}}([{_HAN}]{{2,4}})[”" ]{{0,2}}的[男女人顾客学员患孩老儿]'
 )
-_DOTTED: Final = re.compile(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
+_DOTTED: Final = Late(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
+_DOT: Final = re.compile("[·•‧・．∙.]")
 _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]")
-_LATIN: Final = re.compile(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-z'’-]{1,15})(?:[ ][A-Z][A-Za-z]{1,15})?(?![A-Za-z])")
-_LATIN_ALONE: Final = re.compile(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
-_PINYIN: Final = re.compile(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
+_LATIN: Final = Late(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-z'’-]{1,15})(?:[ ][A-Z][A-Za-z]{1,15})?(?![A-Za-z])")
+_LATIN_ALONE: Final = Late(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
+_PINYIN: Final = Late(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
 _LETTER: Final = re.compile("[A-Za-z]")
 _FAMILIES: Final = """
     wang li zhang liu chen yang huang zhao wu zhou xu sun ma zhu hu guo he gao lin luo zheng liang xie song tang han feng deng cao
@@ -43,7 +45,7 @@ _SYLLABLE: Final = (
     "(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?"
     "(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uan|uai|ai|ei|ui|ao|ou|iu|ie|ue|ve|er|an|en|in|un|vn|ia|ua|uo|a|o|e|i|u|v)"
 )
-_GIVEN_LATIN: Final = re.compile(f"{_SYLLABLE}(?:['’-]?{_SYLLABLE}){{0,2}}")
+_GIVEN_LATIN: Final = Late(f"{_SYLLABLE}(?:['’-]?{_SYLLABLE}){{0,2}}")
 
 
 @cache
@@ -57,24 +59,24 @@ def _simplified() -> dict[int, str]:
 
 
 @cache
-def _variant() -> frozenset[str]:
-    """The characters that `_simplified` changes."""
-    return frozenset(map(chr, _simplified()))
+def _variant() -> re.Pattern[str]:
+    """The characters that `_simplified` changes, and with them all of the planes above: those make a class slow one by one."""
+    return re.compile(f"[{''.join(chr(code) for code in sorted(_simplified()) if code < 0x10000)}\\U00010000-\\U0010ffff]")
 
 
 def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place], list[Place]]:
     """Where somebody is named for certain, and where somebody seems to be."""
-    plain = text if _variant().isdisjoint(text) else text.translate(_simplified())
+    plain = text if _variant().search(text) is None else text.translate(_simplified())
     skip = _either(covered, public)
     sure: list[Place] = []
-    doubts: set[Place] = set()
+    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain)}
     for person in people(plain, skip):
         if person.sure:
             sure.append((person.start, person.end))
         else:
             doubts.add((person.start, person.end))
-    doubts |= set(_joined(plain, skip))
-    doubts |= set(_signed(plain))
+    if not doubts:
+        return sure, []
     return sure, sorted((start, end) for start, end in doubts if not any(covered[start:end]) and not (public and all(public[start:end])))
 
 
@@ -106,7 +108,7 @@ def _signed(text: str) -> Iterator[Place]:
     for pattern in (_ALIAS, _CALLED):
         for found in pattern.finditer(text):
             yield found.span(1)
-    if _DOTS.search(text) is not None:
+    if _DOT.search(text) is not None and _DOTS.search(text) is not None:
         words = lexicon().words
         for found in _DOTTED.finditer(text):
             left, right = found[1], found[2]
@@ -114,8 +116,8 @@ def _signed(text: str) -> Iterator[Place]:
                 yield found.span()
     if _LETTER.search(text) is None:
         return
-    for pattern, parts in ((_LATIN_ALONE, 1), (_PINYIN, 2)):
-        for latin in pattern.finditer(text):
+    for words_of, parts in ((_LATIN_ALONE, 1), (_PINYIN, 2)):
+        for latin in words_of.finditer(text):
             if (parts == 1 or _is_latin_name(latin[1], latin[2])) and _cued(text, latin.start()):
                 yield latin.span()
     for latin in _LATIN.finditer(text):
@@ -127,8 +129,8 @@ def _signed(text: str) -> Iterator[Place]:
 def _is_latin_name(first: str, second: str) -> bool:
     """Whether two words are a name in pinyin, in either order."""
     first, second = first.lower(), second.lower().replace(" ", "-")
-    return (first in _FAMILY_LATIN and _GIVEN_LATIN.fullmatch(second) is not None) or (
-        second in _FAMILY_LATIN and _GIVEN_LATIN.fullmatch(first) is not None
+    return (first in _FAMILY_LATIN and _GIVEN_LATIN.pattern.fullmatch(second) is not None) or (
+        second in _FAMILY_LATIN and _GIVEN_LATIN.pattern.fullmatch(first) is not None
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, Lexicon, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
 from gateway.core.disclosure.surnames import COMMON
@@ -58,16 +59,16 @@ _OFFICIAL: Final = 4.0
 """What a word of official texts costs more as a name."""
 _BRAND: Final = 8.2
 """What a character costs at least that may be of a brand, and is no word beside a name."""
-_LISTED: Final = re.compile("(?:[、,，;； ]|以及|和|及|与|跟|同){1,2}")
-_AGED: Final = re.compile(
+_LISTED: Final = Late("(?:[、,，;； ]|以及|和|及|与|跟|同){1,2}")
+_AGED: Final = Late(
     "[，,、（( ]{1,2}(?:性别)?(?:[男女]|[汉满回壮藏]族|朝鲜族|蒙古族|现年|年龄|[0-9]{1,3}周?岁|生于|身份证|公民身份"
     "|[0-9]{4}年[^，,]{0,8}(?:出生|生))"
 )
-_NAMED_GOODS: Final = re.compile(
+_NAMED_GOODS: Final = Late(
     '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪])'
 )
-_DATED: Final = re.compile("于(?:[0-9二〇当次同]|上午|下午|凌晨)")
-_NUMBERED: Final = re.compile(
+_DATED: Final = Late("于(?:[0-9二〇当次同]|上午|下午|凌晨)")
+_NUMBERED: Final = Late(
     "[\u3400-\u9fff]{1,10}(?:[〔【\\[](?:19|20)[0-9]{2}年?[〕】\\]]|[(（](?:19|20)[0-9]{2}[)）](?=第?[0-9]))"
     "|[\u3400-\u9fff]{1,7}[^签文数汉写名]字第?[0-9A-Z]{3}"
     "|[(（](?:19|20)[0-9]{2}[)）][\u3400-\u9fff]{1,2}[0-9]{2,4}[行民刑执破财申初终]"
@@ -81,7 +82,7 @@ _TRADES: Final = frozenset(
     ["加工", "生产", "销售", "投资", "经营", "运输", "制作", "种植", "饲养", "屠宰", "租赁", "承包", "治疗", "捕捞", "通信", "手机", "贸易"]
 )
 """What somebody may do, and a firm may be called after."""
-_STOP: Final = re.compile("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
+_STOP: Final = Late("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
 _FIRM_REACH: Final = 28
 _FOREIGN: Final = re.compile(f"[{TRANSLITERATED}]{{3,10}}")
 _DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺剂液")
@@ -97,7 +98,7 @@ def people(text: str, public: bytearray) -> list[Person]:
             public[start:end] = b"\x01" * (end - start)
     near: list[Person] = []
     for start, end in _pieces(text):
-        if not public or not all(public[start:end]):
+        if _read_before.get(hash(text[start:end])) != () and (not public or not all(public[start:end])):
             near += _Reading(text, start, end, table).persons(public)
             if len(near) > _MANY:
                 near.append(Person(end, len(text), 0.0, False))
@@ -109,6 +110,10 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of Chinese; a very long one in pieces that overlap."""
     for stretch in _STRETCH.finditer(text):
         start, end = stretch.span()
+        if end - start <= _PIECE:
+            if end - start > 1:
+                yield start, end
+            continue
         for at in range(start, end - 1, _PIECE):
             yield at, min(end, at + _PIECE + 4)
 
@@ -122,7 +127,7 @@ def _firms(text: str, table: Lexicon) -> Iterator[tuple[int, int]]:
     last = 0
     for form in _FORM.finditer(text):
         low = max(last, form.start() - _FIRM_REACH)
-        for stop in _STOP.finditer(text, low, form.start()):
+        for stop in _STOP.pattern.finditer(text, low, form.start()):
             low = stop.end()
         last = form.end()
         for at in range(low, form.start() - 1):  # what somebody does is no part of a firm's name
@@ -163,15 +168,16 @@ def _settled(text: str, near: Sequence[Person]) -> list[Person]:
 
 def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bool:
     """Whether nothing but a comma or an "and" stands between this and somebody who counts."""
-    after = _LISTED.match(text, person.end)
+    after = _LISTED.pattern.match(text, person.end)
     if after is not None and after.end() in starts:
         return True
-    return any(person.start - size in ends and _LISTED.fullmatch(text, person.start - size, person.start) for size in (1, 2))
+    return any(person.start - size in ends and _LISTED.pattern.fullmatch(text, person.start - size, person.start) for size in (1, 2))
 
 
-_nobody: set[int] = set()
-"""Stretches in which nobody may be named, whatever stands around them: official texts say the same again and again. Only their
-hashes under this process's secret: no text stays in memory for having been read."""
+_Names = tuple[int, list[tuple[int, int, float]]]
+_read_before: dict[int, tuple[_Names, ...]] = {}
+"""Where in a stretch somebody may be named, as places and weights, whatever stands around: official texts say the same again and again.
+Under hashes with this process's secret: no text stays in memory for having been read."""
 
 
 class _Reading:
@@ -187,19 +193,18 @@ class _Reading:
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
         run, surnames, size = self._run, self._table.surnames, self._end - self._start
-        if hash(run) in _nobody:
-            return
-        places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
-        foreign = _FOREIGN.search(run) is not None
-        if places or foreign:
-            self._read()
-        likely = [some for at in places if (some := self._at(at, size))]
-        if not likely and not foreign:
-            if size <= _LONGEST_REMEMBERED:
-                if len(_nobody) >= _REMEMBERED:
-                    _nobody.clear()
-                _nobody.add(hash(run))
-            return
+        foreign = False
+        likely = _read_before.get(hash(run))
+        if likely is None:
+            places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
+            foreign = _FOREIGN.search(run) is not None
+            if places or foreign:
+                self._read()
+            likely = tuple([some for at in places if (some := self._at(at, size))])
+            if not foreign and size <= _LONGEST_REMEMBERED:
+                if len(_read_before) >= _REMEMBERED:
+                    _read_before.clear()
+                _read_before[hash(run)] = likely
         for at, names in likely:
             if not (public and public[self._start + at]):
                 yield from self._weighed(names)
@@ -218,16 +223,17 @@ class _Reading:
             here = forth[at]
             if here + cost < forth[at + 1]:
                 forth[at + 1] = here + cost
-            head = heads.get(run[at : at + 2])
-            if head is None:
-                continue
-            step = []
-            for length in head:
-                word = words.get(run[at : at + length])
-                if word is not None and at + length <= size:
-                    step.append((at + length, word))
-                    if here + word < forth[at + length]:
-                        forth[at + length] = here + word
+            pair = run[at : at + 2]
+            word = words.get(pair)
+            step = [] if word is None else [(at + 2, word)]
+            if pair in heads:
+                for length in (3, 4, 5):
+                    longer = words.get(run[at : at + length])
+                    if longer is not None and at + length <= size:
+                        step.append((at + length, longer))
+            for to, dear in step:
+                if here + dear < forth[to]:
+                    forth[to] = here + dear
             steps[at] = step
         back = [0.0] * (size + 1)
         for at in range(size - 1, -1, -1):
@@ -331,12 +337,12 @@ class _Reading:
             return 0.5
         following = text[end]
         if not "\u4e00" <= following <= "\u9fff":
-            if _AGED.match(text, end):
+            if _AGED.pattern.match(text, end):
                 return 5.0
-            if _NAMED_GOODS.match(text, end):
+            if _NAMED_GOODS.pattern.match(text, end):
                 return -8.0
             return 0.5
-        if _DATED.match(text, end):
+        if _DATED.pattern.match(text, end):
             return 3.5
         for length in (3, 2):
             word = text[end : end + length]

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Place, Span, exact_number, mask_of, read_run
 from gateway.core.disclosure.hinted import hinted
 from gateway.core.disclosure.homes import dwellings
+from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.named import named
 from gateway.core.disclosure.redactor import REDACTOR
 from gateway.core.disclosure.shapes import uscc_holds
@@ -45,80 +46,98 @@ class Numbering:
 
 # --- patterns (all over the copy: ASCII digits, capital letters) -------------------------------------------------------
 
-_COMMA_RUN: Final = re.compile(r"(?<![0-9.,])[0-9]{1,4}(?:[,;、][ ]?[0-9]{1,4}(?![0-9])){2,19}(?![0-9])")
-_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,6})?[ ]?(?:元|圆|万|亿|美元|港元|欧元|人民币|[^0-9,]|$)")
+_COMMA_RUN: Final = Late(r"(?<![0-9.,])[0-9]{1,4}(?:[,;、][ ]?[0-9]{1,4}(?![0-9])){2,19}(?![0-9])")
+_THOUSANDS: Final = Late(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,6})?[ ]?(?:元|圆|万|亿|美元|港元|欧元|人民币|[^0-9,]|$)")
 _PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][·•. ]{0,2}[A-HJ-NP-Z]"
-_CAPITALS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CAPITALS: Final = re.compile("[A-Z]")
+_COMMAS: Final = re.compile("[0-9][,;、][ ]?[0-9]{1,4}[,;、]")
+"""Without this no number is written with commas."""
+_TOKENISH: Final = re.compile("[A-Z*(\\[【〔扣微威薇加支抖快护通居回台军]")
+"""Without one of these there is none of the following."""
 _TOKENS: Final = (
-    # kind, signs without which there is none, pattern
+    # kind, the signs without one of which there is none, pattern
     # plates: province, letter, five or six signs with a digit among them; not the numbers of lifts and boilers, 梯11吉E…
     (
         "车牌",
         _CAPITALS,
-        re.compile(
+        Late(
             rf"(?<![梯起容锅车索管][0-9]{{2}}){_PLATE_HEAD}(?=[^。,;]{{0,10}}[0-9])"
             r"(?:[·•.\- ]{0,2}[A-HJ-NP-Z0-9]){4,5}[·•.\- ]{0,2}[A-HJ-NP-Z0-9学警港澳挂领使试超](?![A-Z0-9])"
         ),
     ),
     (
         "社交账号",
-        frozenset("Q扣微威薇V加W支抖快"),
-        re.compile(
+        re.compile("[Q扣微威薇V加W支抖快]"),
+        Late(
             r"(?:Q[ ]?Q|扣扣|[微威薇][ ]{0,2}信|V信|加V|WECHAT|WEIXIN|支付宝|抖音|快手|VX)"
             r"(?!公众|小程序|支付|平台|商城|群发)[ ]{0,2}(?:号码?|ID|群|账号|帐号)?[:为是\"“ ]{0,3}[A-Z0-9_\-]{5,30}"
         ),
     ),
     # numbers of which a part is masked
-    ("电话", frozenset("X*"), re.compile(r"(?<![A-Z0-9])1[3-9][0-9][X*]{3,5}[0-9]{2,4}(?![A-Z0-9])")),
-    ("证件号", frozenset("X*"), re.compile(r"(?<![A-Z0-9])[1-8][0-9]{2,9}[X*]{4,12}[0-9]{1,4}[0-9X](?![A-Z0-9])")),
+    ("电话", re.compile("[X*]"), Late(r"(?<![A-Z0-9])1[3-9][0-9][X*]{3,5}[0-9]{2,4}(?![A-Z0-9])")),
+    ("证件号", re.compile("[X*]"), Late(r"(?<![A-Z0-9])[1-8][0-9]{2,9}[X*]{4,12}[0-9]{1,4}[0-9X](?![A-Z0-9])")),
     (
         "账号",
-        frozenset("*"),
-        re.compile(r"(?<![A-Z0-9])[1-9][0-9]{3}[ ]?(?:[0-9]{2}[*]{2}|[*]{4})[ ]?(?:[0-9*]{4}[ ]?){0,2}[0-9]{3,4}(?![A-Z0-9])"),
+        re.compile("[*]"),
+        Late(r"(?<![A-Z0-9])[1-9][0-9]{3}[ ]?(?:[0-9]{2}[*]{2}|[*]{4})[ ]?(?:[0-9*]{4}[ ]?){0,2}[0-9]{3,4}(?![A-Z0-9])"),
     ),
     (
         "证件号",
-        frozenset("护通居回台军"),
-        re.compile(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])"),
+        re.compile("[护通居回台军]"),
+        Late(r"(?:护照|通行证|居留证|回乡证|台胞证|军官证)(?:号码?)?[:为是 ]{0,3}[A-Z]{0,3}[0-9]{5,12}(?![0-9])"),
     ),
-    ("电话", frozenset("([【〔"), re.compile(r"[(\[【〔]0[1-9][0-9]{1,2}[)\]】〕][ ]?-?[ ]?[1-9][0-9]{6,7}(?![0-9])")),
+    ("电话", re.compile("[(\\[【〔]"), Late(r"[(\[【〔]0[1-9][0-9]{1,2}[)\]】〕][ ]?-?[ ]?[1-9][0-9]{6,7}(?![0-9])")),
 )
 _MAIL_LOCAL: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
-_HIDDEN_SIGN: Final = re.compile(f"[{HIDDEN}]")
-_MAIL_AT: Final = re.compile(
+_HIDDEN_SIGN: Final = Late(f"[{HIDDEN}]")
+_MAIL_AT: Final = Late(
     rf"@[{HIDDEN}]{{0,2}}[A-Z0-9\-]{{1,63}}(?:[{HIDDEN}]?\.[{HIDDEN}]?[A-Z0-9\-]{{1,63}}){{1,5}}"
 )
-_MAIL_HOST: Final = re.compile(
+_MAIL_HOST: Final = Late(
     r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)"
 )
-_PASSPORT: Final = re.compile(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
-_LOOKALIKE: Final = re.compile(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])")
+_PASSPORT: Final = Late(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
+_LOOKALIKE: Final = Late(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])")
 _LOOKS_LIKE: Final = str.maketrans("OQILZSB", "0011258")
-_CONTACT_CUE: Final = re.compile(
+_CONTACT_CUE: Final = Late(
     r"(?:联系电话|联系方式|电话号码|手机号码?|身份证号码?|公民身份号码|证件号码?|银行账号|银行卡号|账号|帐号|卡号|车牌号码?|邮箱|电子邮件|微信号?|QQ号?|"
     r"尾[号数]|[前后末][两0-9]位(?:数字?)?)"
     r"[:为是系 ]{0,3}(?=[A-Z0-9]{4}(?!元|[0-9.]{0,4}元))"
 )
-_HANDLE: Final = re.compile(
+_HANDLE: Final = Late(
     r"(?:[微薇威][ ]?[信讯]|泡泡|主页|私人|个人|V[^A-Z0-9]{1,2}|V信|(?<![A-Z])(?:WX|VX)(?=号|ID|[:搜])|钉钉|陌陌|探探"
     r"|小红书|旺旺|闲鱼|微博|B站|知乎|快手|抖音|视频号|淘宝|飞书|企鹅|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|(?<![A-Z])LINE|SKYPE|电报|飞机|纸飞机)"
     r"(?!公众|小程序|支付|平台|商城)(?:号码?|ID|群|账[号户]|帐号|昵称|搜索?|添加|加|用户名?|名|联系)?[:为是\"“ +]{0,3}(?=@?[A-Z0-9_\-]{5})"
     r"|(?:[微薇]信|闲鱼|快手|抖音|小红书|淘宝|陌陌|QQ)(?:号|ID|账[号户]|昵称|名|网名)[:为是]{0,2}[\"“](?![^”\"]{0,12}(?:店|公司|旗舰|官方|药|厂|馆|堂|中心|医院|学校|超市))[^”\"]{2,14}[”\"]"
 )
-_VEHICLE: Final = re.compile(
+_VEHICLE: Final = Late(
     "(?:吉林|辽宁|黑龙江|河北|山西|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|四川|贵州|云南|陕西|甘肃|青海|内蒙古|北京|天津|上海|重庆)"
     "(?:省|市)?[ ]?[A-HJ-NP-Z][· ]?牌?[A-Z0-9]{5,6}(?![A-Z0-9])|(?:车架号?|发动机号|车辆识别代号|VIN码?)[:为是 ]{0,3}[A-Z0-9]{6,17}"
 )
-_HOME_CUE: Final = re.compile(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
+_HOME_CUE: Final = Late(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
 _OF_LETTERS: Final = frozenset({_PASSPORT, _MAIL_HOST})
 """What has a letter in it always."""
 
-_DOUBT: Final = re.compile(
-    rf"[0-9](?:{GAP}[0-9]){{4}}|@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|扣扣|抖音|快手|[微威薇][ ]{{0,2}}信|WECHAT|支付宝|账号|帐号|卡号"
-    rf"|尾[号数]|[*X]{{3}}|泡泡|主页ID|微讯|V[^A-Z0-9]{{1,2}}号|钉钉|陌陌|探探|小红书|旺旺|闲鱼|微博|B站|知乎|视频号|淘宝|飞书|企鹅|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|LINE|SKYPE|电报|飞机|WX"
-    rf"|[A-HJ-NP-Z]牌?[A-Z0-9]{{5}}|车架|发动机号|识别代号|VIN|[前后末][0-9两]位|[点.。][ ]{{0,2}}(?:COM|CN|NET)"
-    r"|[0-9OILZSBQ]{11}|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱|(?:[0-9][,;、][ ]?){9}|[0-9]{3}[,;、][ ]?[0-9]{4}[,;、]"
+_CUED: Final = re.compile(
+    "联系电话|联系方式|电话号码|手机号|身份证号|公民身份号码|证件号|账号|帐号|卡号|车牌号|邮箱|电子邮件|尾[号数]|位(?<=[前后末][两0-9]位)"
+    "|微[ ]?[信讯]|薇[ ]?[信讯]|威[ ]?[信讯]"
+    "|泡泡|主页|私人|个人|钉钉|陌陌|探探|小红书|旺旺|闲鱼|微博|知乎|快手|抖音|视频号|淘宝|飞书|企鹅|电报|飞机|车架|发动机号|识别代号|家庭[住地]址|现住|户籍|居住地|暂住|住址"
+)
+"""Without one of these, and without a letter, nothing stands behind a cue."""
+
+_DIGITS_DOUBT: Final = re.compile(
+    rf"[0-9](?:(?:{GAP}[0-9]){{4}}|[,;、][ ]?(?:[0-9][,;、][ ]?){{8}}|[0-9]{{2}}[,;、][ ]?[0-9]{{4}}[,;、])"
+)
+_WORDS_DOUBT: Final = re.compile(
+    "扣扣|抖音|快手|微[ ]{0,2}信|威[ ]{0,2}信|薇[ ]{0,2}信"
+    "|支付宝|账号|帐号|卡号|尾[号数]|泡泡|微讯|钉钉|陌陌|探探|小红书|旺旺|闲鱼|微博|知乎|视频号|淘宝|飞书|企鹅|电报|飞机"
+    "|车架|发动机号|识别代号|位(?<=[前后末][0-9两]位)|住址|住在|现住|家庭地址|户籍|居住地|暂住|邮箱"
+)
+_LETTERLIKE: Final = re.compile("[A-Z@*]")
+_LETTERS_DOUBT: Final = Late(
+    rf"@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|WECHAT|[*X]{{3}}|主页ID|V[^A-Z0-9]{{1,2}}号|B站|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|LINE|SKYPE|WX"
+    r"|[A-HJ-NP-Z]牌?[A-Z0-9]{5}|VIN|[点.。][ ]{0,2}(?:COM|CN|NET)|[0-9OILZSBQ]{11}"
 )
 """Without one of these a text holds no number, address or account worth a look."""
 
@@ -167,11 +186,11 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
     if len(copy) != len(text):
         raise ValueError("the copy must have the length of the text")
     spans = list(_valued(copy, values))
-    kept = [place for name in names for place in places_of(copy, name)]
+    kept = [place for name in names if name in copy for place in places_of(copy, name)]
     if hash(text) in _harmless and not spans and not kept:
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
     doubts: list[Place] = []
-    if _DOUBT.search(copy) is not None:
+    if _doubtful(copy):
         found, doubts = _structured(copy)
         spans += found
     public = mask_of(len(copy), kept)
@@ -270,19 +289,25 @@ def _valued(copy: str, values: Iterable[_Hunted]) -> Iterator[Span]:
 # --- structured detectors ---------------------------------------------------------------------------------------------
 
 
+def _doubtful(copy: str) -> bool:
+    """Whether a number, an address or an account may stand here that is worth a look."""
+    if _DIGITS_DOUBT.search(copy) is not None or _WORDS_DOUBT.search(copy) is not None:
+        return True
+    return _LETTERLIKE.search(copy) is not None and _LETTERS_DOUBT.pattern.search(copy) is not None
+
+
 def _structured(copy: str) -> tuple[list[Span], list[Place]]:
     spans: list[Span] = []
     doubts: list[Place] = []
-    signs = frozenset(copy)
-    for kind, needed, pattern in _TOKENS:
-        if not signs.isdisjoint(needed):
+    for kind, needed, pattern in _TOKENS if _TOKENISH.search(copy) is not None else ():
+        if needed.search(copy) is not None:
             spans += [Span(found.start(), found.end(), kind, squeeze(found[0])) for found in pattern.finditer(copy)]
-    lettered = not signs.isdisjoint(_CAPITALS)
+    lettered = _CAPITALS.search(copy) is not None
     _mails(copy, spans, doubts)
     if lettered:
         _misread(copy, spans)
-    for listed in _COMMA_RUN.finditer(copy):
-        if _THOUSANDS.match(copy, listed.start()):
+    for listed in _COMMA_RUN.finditer(copy) if _COMMAS.search(copy) is not None else ():
+        if _THOUSANDS.pattern.match(copy, listed.start()):
             continue
         digits = "".join(sign for sign in listed[0] if sign.isdigit())
         reads = exact_number(digits)
@@ -296,6 +321,8 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
         spans += found
         doubts += unexplained
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
+    if not lettered and _CUED.search(copy) is None:
+        return spans, doubts
     for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST, _HANDLE, _VEHICLE):
         if not lettered and pattern in _OF_LETTERS:
             continue
@@ -323,9 +350,9 @@ def _mails(copy: str, spans: list[Span], doubts: list[Place]) -> None:
     """E-mail addresses around each @, read from the @ to both sides; an @ without one is a doubt."""
     at = copy.find("@")
     while at >= 0:
-        host = _MAIL_AT.match(copy, at, min(len(copy), at + 260))
+        host = _MAIL_AT.pattern.match(copy, at, min(len(copy), at + 260))
         end = at
-        while host is not None and end > max(0, at - 2) and _HIDDEN_SIGN.match(copy, end - 1):
+        while host is not None and end > max(0, at - 2) and _HIDDEN_SIGN.pattern.match(copy, end - 1):
             end -= 1
         start = end
         while host is not None and start > max(0, end - 64) and copy[start - 1] in _MAIL_LOCAL:

@@ -34,15 +34,21 @@ _EXTRA: Final = {
 }
 
 
-@cache  # made when the first text is read: a twentieth of a second that most commands need not spend
+_MAPPED: Final = (*range(0xA0, 0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xF900, 0x20000))
+"""Where such characters may stand: not among those of Chinese and Korean, surrogates, private ones."""
+
+
+@cache  # made when the first text is read: most commands need not spend the time
 def _one_for_one() -> dict[int, str]:
     """Every character that reads like one ASCII letter, digit or sign, in whatever width, script or ring."""
     table: dict[int, str] = {}
-    for code in (*range(0xA0, 0x3400), *range(0xA000, 0x10000), *range(0x10000, 0x20000)):
+    for code in _MAPPED:
         sign = chr(code)
         digit = unicodedata.digit(sign, None)
         if digit is not None:
             table[code] = str(digit)
+            continue
+        if not unicodedata.decomposition(sign):
             continue
         plain = unicodedata.normalize("NFKC", sign)
         if len(plain) == 1 and plain.isascii() and plain.isprintable() and not plain.isspace():
@@ -56,9 +62,27 @@ def _one_for_one() -> dict[int, str]:
     return table | {ord(sign): plain for sign, plain in (_EXTRA | _NUMERALS).items()}
 
 
+@cache
+def _altered() -> re.Pattern[str]:
+    """Every character that reads otherwise than it is written, and with them all of the planes above."""
+    return re.compile(f"[{re.escape(''.join(chr(code) for code in sorted(_one_for_one()) if code < 0x10000))}\U00010000-\U0010ffff]")
+
+
+_FEW: Final = 12
+
+
 def copy_of(text: str) -> str:
     """The text in one alphabet, sign for sign."""
-    return text.translate(_one_for_one())
+    altered = _altered().findall(text)
+    if not altered:
+        return text
+    several = set(altered)
+    if len(several) > _FEW:
+        return text.translate(_one_for_one())
+    table = _one_for_one()
+    for sign in several:  # nothing becomes what is altered itself, so that the order is all one
+        text = text.replace(sign, table.get(ord(sign), sign))
+    return text
 
 
 LOOSE: Final = re.compile(f"[{HIDDEN}.·•‧∙・_~*|/-]")
