@@ -171,7 +171,7 @@ async def _keep_public(
         numbers[record_id] = seq
         told_at = feeding.told_at.get(record_id) or (before.told_at if before is not None else "")
         rows.append(_rendered(record_id, made, form, origin, seq, seq if before is None else before.added_seq, told_at))
-    await renderings.replace_records(tx, list(held), rows)
+    await renderings.replace_records(tx, held, rows)
     return numbers
 
 
@@ -259,5 +259,5 @@ async def _keep_subjects(
             page.status, body,
         ))  # fmt: skip
     known = [subject_id for subject_id in made.subjects if subject_id in before.subjects]
-    await renderings.replace_subjects(tx, known, rows)
+    await renderings.put_subjects(tx, rows)
     await ranges.replace(tx, known, [row for row in made.ranges if row[2] in before.subjects])

@@ -5,7 +5,8 @@ validity, and while no change of its record stands after the reader's position; 
 without it only after making it anew. Nothing here is ever more than the public may see. This room must not make a View.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -230,7 +231,7 @@ _TOLD_DUE = (
     .where(
         feed_rows.c.plan_set == sa.bindparam("plan_set"), feed_rows.c.valid_until <= sa.bindparam("now"), feed_rows.c.valid_until < _ENDING
     )
-    .order_by(feed_rows.c.valid_until, feed_rows.c.record_id)
+    .order_by(feed_rows.c.valid_until, feed_rows.c.added_seq)
     .limit(sa.bindparam("limit"))
 )
 _OPENING = (
@@ -243,7 +244,6 @@ _OPENING = (
     .order_by(_x.record_id)
 )
 _DROP_RECORDS = sa.delete(rendered_records).where(among(_d.record_id, "ids"))
-_DROP_SUBJECTS = sa.delete(rendered_subjects).where(among(_r.subject_id, "ids"))
 _DROP_TOLD = sa.delete(feed_rows).where(feed_rows.c.plan_set == sa.bindparam("plan_set"), among(feed_rows.c.record_id, "ids"))
 _META = sa.select(meta.c.name, meta.c.value).where(among(meta.c.name, "names"))
 _WORDS = (PLAN_META, DAY_META, USED_META, BEGUN_META)
@@ -298,25 +298,37 @@ async def opening(source: Reads, *, from_day: str, to_day: str) -> list[Row]:
     return await source.slow(_OPENING, {"from_day": from_day, "to_day": to_day})
 
 
-async def replace_records(tx: Transaction, gone: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Take renderings away, then put the new ones (tuples of RECORD_COLUMNS) in."""
-    if gone:
-        await tx.execute(_DROP_RECORDS, {"ids": list(gone)})
-    await tx.insert(rendered_records, RECORD_COLUMNS, rows)
+async def replace_records(tx: Transaction, gone: Collection[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Take these renderings away, or put what comes in their place; then the new ones (tuples of RECORD_COLUMNS) in."""
+    left = set(gone).difference([row[0] for row in rows])
+    if left:
+        await tx.execute(_DROP_RECORDS, {"ids": sorted(left)})
+    rows = sorted(rows, key=_FIRST)
+    if len(left) < len(gone):
+        await tx.put(rendered_records, RECORD_COLUMNS, ("record_id",), rows)
+    else:
+        await tx.insert(rendered_records, RECORD_COLUMNS, rows)
 
 
-async def replace_subjects(tx: Transaction, gone: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Take renderings away, then put the new ones (tuples of SUBJECT_COLUMNS) in."""
-    if gone:
-        await tx.execute(_DROP_SUBJECTS, {"ids": list(gone)})
-    await tx.insert(rendered_subjects, SUBJECT_COLUMNS, rows)
+async def put_subjects(tx: Transaction, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Put renderings (tuples of SUBJECT_COLUMNS) in the place of those that stand."""
+    await tx.put(rendered_subjects, SUBJECT_COLUMNS, ("subject_id",), sorted(rows, key=_FIRST))
 
 
-async def replace_told(tx: Transaction, plan_set: str, gone: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Take away what a plan set was told, then put the new rows (tuples of FEED_ROW_COLUMNS) in."""
-    if gone:
-        await tx.execute(_DROP_TOLD, {"plan_set": plan_set, "ids": list(gone)})
-    await tx.insert(feed_rows, FEED_ROW_COLUMNS, rows)
+async def replace_told(tx: Transaction, plan_set: str, gone: Collection[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Take away what a plan set was told of these, or put what comes in its place; then the new rows (tuples of FEED_ROW_COLUMNS) in."""
+    left = set(gone).difference([row[1] for row in rows])
+    if left:
+        await tx.execute(_DROP_TOLD, {"plan_set": plan_set, "ids": sorted(left)})
+    rows = sorted(rows, key=_SECOND)
+    if len(left) < len(gone):
+        await tx.put(feed_rows, FEED_ROW_COLUMNS, ("plan_set", "record_id"), rows)
+    else:
+        await tx.insert(feed_rows, FEED_ROW_COLUMNS, rows)
+
+
+_FIRST, _SECOND = itemgetter(0), itemgetter(1)
+"""Ids: in their order an index is written page by page."""
 
 
 class ReaderState(Struct, frozen=True, kw_only=True):

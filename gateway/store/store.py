@@ -89,6 +89,12 @@ def _insert_text(table: sa.Table, columns: tuple[str, ...], dialect: str) -> str
 
 
 @lru_cache(maxsize=256)
+def _put_text(table: sa.Table, columns: tuple[str, ...], key: tuple[str, ...], dialect: str) -> str:
+    words = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
+    return f"{_insert_text(table, columns, dialect)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {words}"
+
+
+@lru_cache(maxsize=256)
 def _update_text(table: sa.Table, columns: tuple[str, ...], key: str, dialect: str) -> str:
     marks = [f"{column} = {'?' if dialect == 'sqlite' else f'${place}'}" for place, column in enumerate(columns, 1)]
     return f"UPDATE {table.name} SET {', '.join(marks)} WHERE {key} = {'?' if dialect == 'sqlite' else f'${len(columns) + 1}'}"
@@ -139,6 +145,11 @@ class Transaction:
         """Insert many rows, given as tuples in the order of `columns`: the fast way in."""
         if rows:
             await self._many(_insert_text(table, columns, self.store.dialect), rows)
+
+    async def put(self, table: sa.Table, columns: tuple[str, ...], key: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert many rows, or where one of the same key stands, change it in its place: taken out and put in, it would move."""
+        if rows:
+            await self._many(_put_text(table, columns, key, self.store.dialect), rows)
 
     async def update(self, table: sa.Table, columns: tuple[str, ...], key: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Update many rows by key; each tuple has the columns in order and the key last."""

@@ -610,7 +610,7 @@ feed = Table(
     Column("list", String(63)),
     Column("reason", String(12)),                      # expired corrected removed
     Column("fields_changed", Text),
-    Index("ix_feed_plan_set_record_id", "plan_set", "record_id"),
+    Index("ix_feed_record_id_plan_set", "record_id", "plan_set"),  # a record's items in all plan sets lie on one page
     sqlite_with_rowid=False,
 )
 """The change log as one plan set sees it (api.md §7.9). A removal deletes the record's earlier items and stands alone."""
@@ -629,11 +629,12 @@ feed_rows = Table(
     Column("corrected", String(32)),
     Column("received_at", String(32), nullable=False),
     Column("seat", LargeBinary, nullable=False),        # msgpack: where the record lies, as the plan set's row gates ask it
-    Index("ix_feed_rows_plan_set_valid_until", "plan_set", "valid_until",
+    # in the order in which they came, so that new ones stand together at the end of their day
+    Index("ix_feed_rows_plan_set_valid_until_added_seq", "plan_set", "valid_until", "added_seq",
           sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
-    sqlite_with_rowid=False,
 )
-"""What a bound plan set was last told of each record; for `public` the rendered records say it."""
+"""What a bound plan set was last told of each record; for `public` the rendered records say it. Its rows are too long for a table
+without row ids: six fill a page of the tree itself, and each new one would change two pages."""
 
 feed_pending = Table(
     "feed_pending", metadata,

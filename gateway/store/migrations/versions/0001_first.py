@@ -209,7 +209,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("plan_set", "seq", name=op.f("pk_feed")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_feed_plan_set_record_id", "feed", ["plan_set", "record_id"], unique=False)
+    op.create_index("ix_feed_record_id_plan_set", "feed", ["record_id", "plan_set"], unique=False)
     op.create_table("feed_left",
         sa.Column("plan_set", sa.String(length=80), nullable=False),
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -251,10 +251,9 @@ def upgrade() -> None:
         sa.Column("received_at", sa.String(length=32), nullable=False),
         sa.Column("seat", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("plan_set", "record_id", name=op.f("pk_feed_rows")),
-        sqlite_with_rowid=False,
     )
     op.create_index(
-        'ix_feed_rows_plan_set_valid_until', 'feed_rows', ['plan_set', 'valid_until'], unique=False,
+        'ix_feed_rows_plan_set_valid_until_added_seq', 'feed_rows', ['plan_set', 'valid_until', 'added_seq'], unique=False,
         sqlite_where=sa.text("valid_until < '9999'"), postgresql_where=sa.text("valid_until < '9999'"),
     )
     op.create_table("in_batches",
