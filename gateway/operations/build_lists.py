@@ -116,7 +116,7 @@ async def _build(services: Services, policies: Policies, forms: Forms, collectio
         return None
     version = await lists.current(reads, collection.id)
     if version is not None:
-        await files_of(services, collection, version)
+        await files_of(services, collection, version, at_hand=True)
     return made
 
 

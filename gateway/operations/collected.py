@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NotFound
 from gateway.core.publication import flat
+from gateway.core.publication.columns import Column, typed
 from gateway.core.publication.forms import Forms, kind_of_form, without
 from gateway.core.publication.listings import LISTED_FIELDS
 from gateway.core.publication.version_formats import Sheet, formats_for
@@ -104,8 +105,8 @@ def given(forms: Forms, dataset: str) -> Mapping[SubjectKind, Mapping[str, str]]
     return found
 
 
-def columns_of(forms: Forms, collection: Collection) -> tuple[str, ...]:
-    """The flat columns of its files."""
+def columns_of(forms: Forms, collection: Collection) -> tuple[Column, ...]:
+    """The flat columns of its files, with their types."""
     shown = given(forms, collection.dataset)
     held = forms.plan_sets[collection.dataset]
     names = {name for fields in shown.values() for name in fields}
@@ -113,7 +114,7 @@ def columns_of(forms: Forms, collection: Collection) -> tuple[str, ...]:
     treated = [name for name in fields if any(each.get(name, "clear") != "clear" for each in shown.values())]
     listed = collection.listing is not None
     columns = flat.record_columns(shown=fields, treated=treated, listing=listed, promoted=LISTED_FIELDS if listed else ())
-    return (*(column for column in columns if column != "policy_version"), "salt")
+    return typed((*(column for column in columns if column != "policy_version"), "salt"), (held,))
 
 
 def row_of(document: dict[str, Any], out: Mapping[SubjectKind, frozenset[str]]) -> dict[str, Any] | None:
@@ -127,7 +128,7 @@ def sheet_of(collection: Collection, version: Version, origin: str) -> Sheet:
     listing = collection.listing
     return Sheet(
         version=version.name,
-        columns=version.columns,
+        columns=version.names,
         collection=collection.id,
         rows=version.rows,
         title=collection.title,

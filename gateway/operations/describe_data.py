@@ -190,7 +190,7 @@ FORMATS: Final = (
     ("parquet", PARQUET),
     ("msgpack", MSGPACK),
 )
-"""In which a dataset is taken as a whole; those of them that `version_formats` writes are files of its versions too."""
+"""In which a dataset is taken as a whole, live and as files of its versions."""
 
 
 def download_of(scene: Scene, dataset: str, suffix: str) -> str:
@@ -222,7 +222,7 @@ async def _distributions(scene: Scene, dataset: str) -> list[dict[str, Any]]:
             "bytes": made[suffix].size if suffix in made else None, "sha256": made[suffix].sha256 if suffix in made else None,
         }
         for suffix, media_type in FORMATS
-        if suffix in kept
+        if suffix in kept and (suffix not in made or made[suffix].refused is None)
     ]  # fmt: skip
     return [*files, *live]
 

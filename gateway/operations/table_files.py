@@ -16,7 +16,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -382,6 +382,21 @@ async def stream_of(
             if piece := outlet.taken():
                 yield piece
         await asyncio.to_thread(table.finish)
+    except BaseException:
+        table.abandon()
+        raise
+    yield outlet.taken()
+
+
+def table_pieces(make: Callable[[IO[bytes]], TableFile], steps: Iterable[Sequence[FlatRow]]) -> Iterator[bytes]:
+    """The same off the loop, piece by piece. Blocking."""
+    outlet = _Outlet()
+    table = make(outlet)  # type: ignore[arg-type]
+    try:
+        for step in steps:
+            table.add(step)
+            yield outlet.taken()
+        table.finish()
     except BaseException:
         table.abandon()
         raise

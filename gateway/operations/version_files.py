@@ -2,30 +2,38 @@
 
 Rules: a file's name says version and issue, so a copy of an issue that is no more is never asked for; it is made beside and put in its
 place whole, and taken away again when its issue was replaced meanwhile; what no present issue names is swept, and cut to nothing, so that
-no transfer that began before goes on: it breaks off, for its length was said. A process that is killed leaves a copy too many or too
-few, and either does no harm. This room must not decide whether a version may be shown.
+no transfer that began before goes on: it breaks off, for its length was said. Of files that a library writes (XLSX, Parquet) the
+bytes are kept in the store until a row of theirs leaves, for its next release may write others: a copy is a copy of these. A process
+that is killed leaves a copy too many or too few, and either does no harm. This room must not decide whether a version may be shown.
 """
 
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from gateway.core.errors import VersionReissuing
-from gateway.core.publication import deltas, ftm
+from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat, VersionReissuing
+from gateway.core.publication import deltas, flat, ftm
+from gateway.core.publication.columns import Column, fitting
+from gateway.core.publication.flat import FlatValue
 from gateway.core.publication.version_formats import FORMATS
-from gateway.core.publication.versions import File, Kept, Version
+from gateway.core.publication.versions import File, Kept, Version, document_of
 from gateway.core.signing import sm3_of_chunks
 from gateway.operations.collected import Collection, sheet_of
+from gateway.operations.table_files import About, ParquetFile, XlsxFile, table_pieces
 from gateway.services import Services
 from gateway.store import lists
 
 CHUNK = 1 << 20
+STEP = 1000
+"""Rows of a table that are held at once."""
 UNFINISHED = ".making-"
 ROWS = "ndjson"
 """The format from which the others are made."""
@@ -146,22 +154,31 @@ async def _still(services: Services, path: Path, *versions: Version) -> None:
             raise VersionReissuing
 
 
-async def files_of(services: Services, collection: Collection, version: Version) -> dict[str, File]:
-    """Every file of the present issue of a version: size and digests, by format.
+async def files_of(services: Services, collection: Collection, version: Version, *, at_hand: bool = False) -> dict[str, File]:
+    """Every file of the present issue of a version: size and digests, by format; `at_hand`: without those that a library writes.
 
     Raises VersionReissuing when it is issued again meanwhile.
     """
     known = await lists.files(services.store.reads, version)
-    missing = [name for name in collection.formats if name not in known]
+    wanted = [name for name in collection.formats if not (at_hand and FORMATS[name].write is None)]
+    missing = [name for name in wanted if name not in known]
     if missing:
         made = {name: await _file(services, collection, version, name) for name in missing}
         async with services.store.transaction() as tx:
             now = await lists.version(tx, version.collection, version.name)
             if now is None or now.issue != version.issue or now.pending is not None:
                 raise VersionReissuing
-            await lists.put_files(tx, version, made)
-        known |= made
-    return {name: known[name] for name in collection.formats}
+            first = await lists.files(tx, version)  # another process may have been faster: what it made is what there is
+            anew = {name: file for name, file in made.items() if name not in first}
+            await lists.put_files(tx, version, anew)
+            for name, file in anew.items():
+                if FORMATS[name].write is None and file.refused is None:
+                    await lists.put_parts(tx, version, name, _pieces(version_path(services, version, name)))
+        for name, file in made.items():
+            if first.get(name, file) != file:  # the copy here is of other bytes than are kept
+                await asyncio.to_thread(version_path(services, version, name).unlink, missing_ok=True)
+        known |= made | first
+    return {name: known[name] for name in wanted}
 
 
 async def _file(services: Services, collection: Collection, version: Version, name: str) -> File:
@@ -175,7 +192,17 @@ async def _file(services: Services, collection: Collection, version: Version, na
         await asyncio.to_thread(Path(making.name).replace, rows)
     sheet = sheet_of(collection, version, services.settings.public_origin.rstrip("/"))
     path = version_path(services, version, name)
-    return await _made(services, path, name, lambda: FORMATS[name].write(_lines(rows), sheet), version)
+    write = FORMATS[name].write
+    if write is not None:
+        return await _made(services, path, name, lambda: write(_lines(rows), sheet), version)
+    try:
+        try:
+            return await _made(services, path, name, lambda: _table(rows, version, version.columns, name), version)
+        except (ValueError, ArithmeticError):  # a row of before today's dictionary holds what its column does not: it is a column of texts
+            columns = await asyncio.to_thread(lambda: fitting(version.columns, chain.from_iterable(_flat(rows))))
+            return await _made(services, path, name, lambda: _table(rows, version, columns, name), version)
+    except (TooManyRowsForFormat, TextTooLongForFormat) as error:
+        return File(format=name, size=0, sha256="", sm3="", refused=error.code)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -184,13 +211,73 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line[:-1]
 
 
+def _flat(path: Path) -> Iterator[list[dict[str, FlatValue]]]:
+    """The flat rows behind the lines of a file, in steps."""
+    lines = _lines(path)
+    while step := [flat.flatten(document_of(line)) for line in islice(lines, STEP)]:
+        yield step
+
+
+def _table(rows: Path, version: Version, columns: Sequence[Column], name: str) -> Iterator[bytes]:
+    """A file that a library writes, piece by piece. Raises ValueError for other rows than the version says."""
+    about = About(
+        title=version.collection,
+        versions={"version": version.name, "issue": str(version.issue), "policy_version": str(version.policy_version)},
+        made_at=datetime.fromisoformat(version.built_at),
+    )
+    written = 0
+
+    def counted() -> Iterator[list[dict[str, FlatValue]]]:
+        nonlocal written
+        for step in _flat(rows):
+            written += len(step)
+            yield step
+        if written != version.rows:
+            raise ValueError("a version has other rows than it says")
+
+    return table_pieces(
+        lambda place: XlsxFile(place, columns, about, version.rows) if name == "xlsx" else ParquetFile(place, columns, about), counted()
+    )
+
+
 async def version_file(services: Services, collection: Collection, version: Version, name: str) -> tuple[Path, File]:
-    """One file of the present issue, with a copy of it here."""
+    """One file of the present issue, with a copy of it here.
+
+    Raises VersionReissuing; TooManyRowsForFormat or TextTooLongForFormat where this format has none.
+    """
     known = (await lists.files(services.store.reads, version)).get(name) or (await files_of(services, collection, version))[name]
+    for refusal in (TooManyRowsForFormat, TextTooLongForFormat):
+        if known.refused == refusal.code:
+            raise refusal
     path = version_path(services, version, name)
     if not path.is_file():
-        await _file(services, collection, version, name)
+        await (_file(services, collection, version, name) if FORMATS[name].write is not None else _back(services, version, known, path))
     return path, known
+
+
+async def _back(services: Services, version: Version, known: File, path: Path) -> None:
+    """A copy of what is kept with the issue.
+
+    Raises VersionReissuing when it is kept no more.
+    """
+    copy = await asyncio.to_thread(_Copy, path, known.format)
+    try:
+        async for piece in lists.parts(services.store.reads, version, known.format):
+            await asyncio.to_thread(copy.add, [piece])
+        made = await asyncio.to_thread(copy.finish)
+    except BaseException:
+        copy.abandon()
+        raise
+    if made != known:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+        raise VersionReissuing
+    await _still(services, path, version)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece
 
 
 async def delta_file(services: Services, start: Version, end: Version, name: str) -> tuple[Path, File]:
@@ -199,9 +286,9 @@ async def delta_file(services: Services, start: Version, end: Version, name: str
 
     def lines(rows: list[Kept]) -> Iterable[bytes]:
         steps = deltas.delta(rows, start.seq, end.seq)
-        return deltas.csv_lines(steps, end.columns) if name == "csv" else deltas.ndjson_lines(steps)
+        return deltas.csv_lines(steps, end.names) if name == "csv" else deltas.ndjson_lines(steps)
 
-    head = [deltas.csv_head(end.columns)] if name == "csv" else []
+    head = [deltas.csv_head(end.names)] if name == "csv" else []
     return path, await _between(services, path, name, start, end, lines, head)
 
 

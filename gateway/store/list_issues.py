@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import sqlalchemy as sa
 from msgspec import Struct, structs
 
+from gateway.core.publication.columns import spelled
 from gateway.core.publication.versions import OPEN, Cause, Issue, Kept, Version
 from gateway.store.dialects import among
 from gateway.store.lists import (
@@ -28,7 +29,7 @@ from gateway.store.lists import (
     versions,
 )
 from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import list_files, list_rows, list_states, list_versions
+from gateway.store.tables import list_file_parts, list_files, list_rows, list_states, list_versions
 
 _WEIGHTS: Sequence[Cause] = ("removal", "redacted", "policy")
 
@@ -198,6 +199,7 @@ _RE_ISSUE = (
 _SET_VALID = sa.update(list_versions).values(valid_until=sa.bindparam("end")).where(_v.collection == _of, _v.seq == sa.bindparam("which"))
 _SET_GROUND = sa.update(list_versions).values(ground=sa.bindparam("new_ground")).where(_v.collection == _of)
 _OLD_FILES = sa.delete(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("which"))
+_OLD_PARTS = sa.delete(list_file_parts).where(list_file_parts.c.collection == _of, list_file_parts.c.seq == sa.bindparam("which"))
 _ENDS = (
     sa.select(_r.first, _r.until, sa.func.min(_r.valid_until).label("end"))
     .where(_r.collection == _of, _r.line.is_not(None), _r.valid_until < _ENDING, _r.until != READY)
@@ -286,7 +288,7 @@ async def unplant(tx: Transaction, collection: str) -> None:
 
 
 async def pend(tx: Transaction, collection: str, cause: Cause, rows: Iterable[Held | Kept] | None = None) -> None:
-    """The versions that hold these rows (or all) have to be issued again; the weightier of two causes stays."""
+    """The versions that hold these rows (or all) have to be issued again, and their kept bytes go; the weightier of two causes stays."""
     held = await versions(tx, collection)
     lighter = {None, *_WEIGHTS[: _WEIGHTS.index(cause)]}
     if rows is None:
@@ -298,6 +300,8 @@ async def pend(tx: Transaction, collection: str, cause: Cause, rows: Iterable[He
     marked = [{"of": collection, "which": each.seq, "cause": cause} for each in held if each.seq in hit and each.pending in lighter]
     if marked:
         await tx.execute(_PEND, marked)
+    if hit:
+        await tx.execute(_OLD_PARTS, [{"of": collection, "which": seq} for seq in sorted(hit)])
 
 
 async def re_issue(tx: Transaction, anew: Sequence[tuple[Version, int]], *, at: str, causes: Sequence[Cause]) -> None:
@@ -310,7 +314,8 @@ async def re_issue(tx: Transaction, anew: Sequence[tuple[Version, int]], *, at: 
         [
             {
                 "of": each.collection, "which": each.seq, "new_issue": each.issue, "new_rows": each.rows, "new_size": each.size,
-                "new_root": each.root, "end": each.valid_until, "new_columns": ",".join(each.columns), "new_policy": each.policy_version,
+                "new_root": each.root, "end": each.valid_until, "new_columns": ",".join(map(spelled, each.columns)),
+                "new_policy": each.policy_version,
             }
             for each in counted
         ],

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 import sqlalchemy as sa
 from msgspec import Struct
 
+from gateway.core.publication.columns import column_of, spelled
 from gateway.core.publication.versions import OPEN, File, Issue, Kept, Leaf, Version
 from gateway.store.dialects import among
 from gateway.store.renderings import GENERATION
@@ -18,6 +19,7 @@ from gateway.store.tables import (
     changes,
     counters,
     feed,
+    list_file_parts,
     list_files,
     list_issues,
     list_rows,
@@ -37,13 +39,14 @@ VERSION_COLUMNS = (
 )  # fmt: skip
 ROW_COLUMNS = ("collection", "record_id", "first", "until", "line", "commitment", "valid_until", "rewritten", "rewritten_fields")
 ISSUE_COLUMNS = ("collection", "seq", "issue", "at", "cause", "removed", "size", "root")
+PART_COLUMNS = ("collection", "seq", "issue", "format", "part", "bytes")
 FOREVER = "9999-12-31T00:00:00Z"
 READY = 0
 """End of a row that lies ready for a version: it is in none."""
 ENDING = "ending"
 """Reason of a row that is known to end at `leaving` and is shown until then."""
 
-_v, _r, _i, _f, _s = list_versions.c, list_rows.c, list_issues.c, list_files.c, list_states.c
+_v, _r, _i, _f, _p, _s = list_versions.c, list_rows.c, list_issues.c, list_files.c, list_file_parts.c, list_states.c
 _d = rendered_records.c
 _of: sa.BindParameter[str] = sa.bindparam("of", type_=sa.Text())
 
@@ -81,6 +84,11 @@ _BEFORE = sa.select(list_versions).where(_v.collection == _of, _v.seq < sa.bindp
 _AS_OF = sa.select(list_versions).where(_v.collection == _of, _v.built_at <= sa.bindparam("at")).order_by(_v.seq.desc()).limit(1)
 _ISSUES = sa.select(list_issues).where(_i.collection == _of, _i.seq == sa.bindparam("seq")).order_by(_i.issue.desc())
 _FILES = sa.select(list_files).where(_f.collection == _of, _f.seq == sa.bindparam("seq"), _f.issue == sa.bindparam("issue"))
+_PARTS = (
+    sa.select(_p.bytes)
+    .where(_p.collection == _of, _p.seq == sa.bindparam("seq"), _p.issue == sa.bindparam("issue"), _p.format == sa.bindparam("format"))
+    .order_by(_p.part)
+)
 KEPT = sa.select(
     _r.record_id, _r.first, _r.until, _r.line, _r.commitment, _r.reason, _r.rewritten, _r.rewritten_fields, _r.leaving, _r.valid_until
 )
@@ -147,7 +155,8 @@ def version_of(row: Row) -> Version:
     return Version(
         collection=row.collection, seq=int(row.seq), name=row.name, built_at=row.built_at, issue=int(row.issue),
         withdrawn=bool(row.withdrawn), rows=int(row.rows), size=int(row.size), root=bytes(row.root),
-        policy_version=int(row.policy_version), ground=row.ground, columns=tuple(row.columns.split(",")), valid_until=row.valid_until,
+        policy_version=int(row.policy_version), ground=row.ground,
+        columns=tuple(map(column_of, row.columns.split(","))), valid_until=row.valid_until,
         pending=row.pending,
     )  # fmt: skip
 
@@ -232,7 +241,17 @@ async def issues(source: Reads | Transaction, version: Version) -> list[Issue]:
 async def files(source: Reads | Transaction, version: Version) -> dict[str, File]:
     """What is known of the files of the present issue, by format."""
     rows = await source.all(_FILES, {"of": version.collection, "seq": version.seq, "issue": version.issue})
-    return {row.format: File(format=row.format, size=int(row.bytes), sha256=row.sha256, sm3=row.sm3) for row in rows}
+    return {
+        row.format: File(format=row.format, size=int(row.bytes), sha256=row.sha256, sm3=row.sm3, refused=row.refused) for row in rows
+    }
+
+
+async def parts(source: Reads, version: Version, name: str) -> AsyncIterator[bytes]:
+    """The kept bytes of a file of the present issue, piece by piece; off the loop."""
+    state = {"of": version.collection, "seq": version.seq, "issue": version.issue, "format": name}
+    async for rows in source.stream(_PARTS, state, 1):
+        for row in rows:
+            yield bytes(row.bytes)
 
 
 def _leaf(row: Row) -> Leaf:
@@ -372,8 +391,8 @@ _SET_STATE = sa.text(
     " ON CONFLICT (collection) DO UPDATE SET seq = excluded.seq, tag = excluded.tag, ground = excluded.ground"
 )
 _SET_FILE = sa.text(
-    "INSERT INTO list_files (collection, seq, issue, format, bytes, sha256, sm3)"
-    " VALUES (:collection, :seq, :issue, :format, :bytes, :sha256, :sm3) ON CONFLICT (collection, seq, issue, format) DO NOTHING"
+    "INSERT INTO list_files (collection, seq, issue, format, bytes, sha256, sm3, refused)"
+    " VALUES (:collection, :seq, :issue, :format, :bytes, :sha256, :sm3, :refused) ON CONFLICT (collection, seq, issue, format) DO NOTHING"
 )
 async def put_built(tx: Transaction, collection: str, built: Built) -> None:
     """Remember how far a collection is built."""
@@ -424,7 +443,7 @@ async def add_version(tx: Transaction, version: Version) -> None:
         VERSION_COLUMNS,
         [(
             version.collection, version.seq, version.name, version.built_at, version.issue, version.withdrawn, version.rows, version.size,
-            version.root, version.policy_version, version.ground, ",".join(version.columns), version.valid_until,
+            version.root, version.policy_version, version.ground, ",".join(map(spelled, version.columns)), version.valid_until,
         )],
     )  # fmt: skip
     first = Issue(issue=version.issue, at=version.built_at, cause="built", removed=0, size=version.size, root=version.root)
@@ -441,8 +460,10 @@ async def add_issue(tx: Transaction, made: Sequence[tuple[Version, Issue]]) -> N
 
 
 async def withdraw(tx: Transaction, version: Version) -> None:
-    """A version that was published in error."""
+    """A version that was published in error: no byte of it is kept."""
     await tx.execute(_WITHDRAW, {"of": version.collection, "which": version.seq})
+    await tx.execute(sa.delete(list_file_parts).where(_p.collection == version.collection, _p.seq == version.seq))
+    tx.shredded = True
 
 
 async def put_files(tx: Transaction, version: Version, made: Mapping[str, File]) -> None:
@@ -452,14 +473,20 @@ async def put_files(tx: Transaction, version: Version, made: Mapping[str, File])
             _SET_FILE,
             {
                 "collection": version.collection, "seq": version.seq, "issue": version.issue, "format": file.format, "bytes": file.size,
-                "sha256": file.sha256, "sm3": file.sm3,
+                "sha256": file.sha256, "sm3": file.sm3, "refused": file.refused,
             },
         )  # fmt: skip
 
 
+async def put_parts(tx: Transaction, version: Version, name: str, pieces: Iterable[bytes]) -> None:
+    """Keep the bytes of a file with the issue, piece by piece."""
+    for place, piece in enumerate(pieces):
+        await tx.insert(list_file_parts, PART_COLUMNS, [(version.collection, version.seq, version.issue, name, place, piece)])
+
+
 async def drop_before(tx: Transaction, collection: str, seq: int) -> None:
     """Take away versions before one, and rows that stand in none any more."""
-    for table, column in ((list_versions, _v.seq), (list_issues, _i.seq), (list_files, _f.seq)):
+    for table, column in ((list_versions, _v.seq), (list_issues, _i.seq), (list_files, _f.seq), (list_file_parts, _p.seq)):
         await tx.execute(sa.delete(table).where(table.c.collection == collection, column < seq))
     await tx.execute(sa.delete(list_rows).where(_r.collection == collection, _r.until <= seq))
     tx.shredded = True

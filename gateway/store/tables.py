@@ -737,8 +737,20 @@ list_files = Table(
     Column("bytes", Seq, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("sm3", String(64), nullable=False),
+    Column("refused", String(40)),                      # why there is none: the format cannot hold its rows
 )
-"""What a file of an issue is; its bytes follow from the rows and are made anew wherever they are wanted."""
+"""What a file of an issue is; its bytes follow from the rows and are made anew wherever they are wanted, or are kept."""
+
+list_file_parts = Table(
+    "list_file_parts", metadata,
+    Column("collection", String(80), primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("issue", Integer, primary_key=True, autoincrement=False),
+    Column("format", String(12), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("bytes", LargeBinary, nullable=False),
+)
+"""Bytes of files whose next making, by another release of a library, might give others; gone as soon as a row of them leaves."""
 
 names = Table(
     "names", metadata,

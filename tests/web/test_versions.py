@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.core.publication import flat
+from gateway.core.publication.columns import cell_of
 from gateway.core.publication.versions import root_with_removed
+from gateway.operations import table_files, version_files, workbook
+from gateway.operations.reissue_lists import follow as follow_lists
+from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
+from gateway.services import Services
+from gateway.web.negotiation import XLSX
 from tests.web.city import City, Server, served
 from tests.web.test_api import problem
+from tests.web.test_formats import as_excel, column_of, parquet, sheet
 
 LIST = "/v1/lists/tax-violations"
 
@@ -98,6 +107,80 @@ def test_files_have_strong_validators_and_ranges(door: Server) -> None:
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
     head = door.client.head(path, headers={"Range": "bytes=0-9"})
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(size), b"")
+
+
+@pytest.mark.parametrize("collection", [LIST, "/v1/datasets/administrative-penalties"])
+def test_tables_of_a_version_say_what_its_lines_say(door: Server, collection: str) -> None:
+    """XLSX and Parquet have the rows of the NDJSON file, in its order and flat: codes text, days and amounts typed, null no empty text."""
+    rows = [flat.flatten(json.loads(line)) for line in follow(door, f"{collection}/versions/latest.ndjson").content.splitlines()]
+    names = follow(door, f"{collection}/versions/latest.csv").text.partition("\r\n")[0].split(",")
+    whole = follow(door, f"{collection}/versions/latest.parquet")
+    table = parquet(whole.content)
+    columns = [column_of(field) for field in table.schema]
+    assert table.column_names == names
+    typed = [[cell_of(column, row.get(column.name)) for column in columns] for row in rows]
+    assert rows
+    assert [list(row.values()) for row in table.to_pylist()] == typed
+    types = {column.name: column.type for column in columns}
+    assert (types["publish_until"], types["source_received_at"]) == ("date", "instant")
+    assert (types["subject_uscc"], types["salt"]) == ("text", "text")
+    assert table.schema.metadata[b"version"].decode() == whole.headers["dataset-version"]
+    answer = follow(door, f"{collection}/versions/latest.xlsx")
+    assert answer.headers["content-type"] == XLSX
+    head, *cells = sheet(answer.content)
+    assert (head, cells) == (names, [[as_excel(cell) for cell in row] for row in typed])
+    path = answer.request.url.path
+    part = door.get(path, Range="bytes=2-9", **{"If-Range": answer.headers["etag"]})
+    assert (part.status_code, part.content) == (206, answer.content[2:10])
+    assert door.get(path, **{"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_bytes_of_a_table_are_those_of_the_issue(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine, on which a library writes otherwise, gives the very bytes; when a row leaves, nothing of them is kept."""
+    database = fresh_city.folder / "data" / "gateway.db"
+    with served(fresh_city) as door:
+        name = door.get(LIST).json()["latest_version"]
+        whole = {suffix: follow(door, f"{LIST}/versions/{name}.{suffix}") for suffix in ("xlsx", "parquet")}
+        gone = json.loads(follow(door, f"{LIST}/versions/{name}.ndjson").content.splitlines()[0])["id"]
+    monkeypatch.setattr(workbook, "LEVEL", 1)
+    monkeypatch.setattr(version_files, "ParquetFile", None)
+    for copy in (fresh_city.folder / "data" / "lists").rglob(f"{name}.r1.*"):
+        copy.unlink()
+    with served(fresh_city) as door:
+        for suffix, first in whole.items():
+            again = follow(door, f"{LIST}/versions/{name}.{suffix}")
+            assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    monkeypatch.undo()
+    fresh_city.run(lambda services: withdraw(services, gone, reason="revoked", actor="test"), "2026-06-01T03:00:00Z")
+    fresh_city.run(settle, "2026-06-01T03:01:00Z")
+
+    async def take_out(services: Services) -> None:
+        while await follow_lists(services):
+            pass
+
+    for moment in ("2026-06-01T03:01:00Z", "2026-06-01T03:02:00Z"):  # read, and told at the next full 30 seconds
+        fresh_city.run(take_out, moment)
+    with sqlite3.connect(database) as connection:
+        kept = connection.execute("SELECT count(*) FROM list_file_parts WHERE collection = 'lists/tax-violations'").fetchone()
+    assert kept == (0,)
+    with served(fresh_city, "2026-06-01T03:02:00Z") as door:
+        for suffix, first in whole.items():
+            anew = follow(door, f"{LIST}/versions/{name}.{suffix}")
+            assert anew.request.url.path.endswith(f".r2.{suffix}")
+            ids = parquet(anew.content)["id"].to_pylist() if suffix == "parquet" else [row[0] for row in sheet(anew.content)]
+            assert gone not in ids
+            assert door.get(first.request.url.path).status_code == 410
+
+
+def test_a_version_without_a_workbook_says_so(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that a sheet cannot hold: the manifest names no such file, its address is 422 with the code, every other format is there."""
+    monkeypatch.setitem(table_files.MOST_ROWS, "xlsx", 1)
+    with served(fresh_city) as door:
+        manifest = door.get(f"{LIST}/versions/latest").json()
+        assert [file["format"] for file in manifest["files"]] == ["ndjson", "csv", "json", "msgpack", "parquet", "ftm.json"]
+        path = f"{LIST}/versions/{manifest['version']}.r{manifest['issue']}"
+        problem(door.get(f"{path}.xlsx"), 422, "too-many-rows-for-format")
+        assert door.get(f"{path}.parquet").status_code == 200
 
 
 def test_deltas_and_what_is_not_there(door: Server) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Plan, PlanSet
@@ -34,6 +35,41 @@ class Column(Struct, frozen=True):
     digits: int = 0
     """Of a decimal: all of them, as in `decimal(18,6)`."""
     places: int = 0
+
+
+def spelled(column: Column) -> str:
+    """A column with its type, in a word without commas."""
+    more = f":{column.digits}:{column.places}" if column.type == "decimal" else ""
+    return column.name if column.type == "text" else f"{column.name}:{column.type}{more}"
+
+
+def column_of(text: str) -> Column:
+    """The column behind a word."""
+    name, *said = text.split(":")
+    if not said:
+        return Column(name)
+    kind, *numbers = said
+    return Column(name, msgspec.convert(kind, ColumnType), *(int(number) for number in numbers))
+
+
+def fitting(columns: Sequence[Column], rows: Iterable[Mapping[str, FlatValue]]) -> tuple[Column, ...]:
+    """The same columns, but text where a value of these rows is not of its column."""
+    broken: set[str] = set()
+    for row in rows:
+        for column in columns:
+            if column.type != "text" and column.name not in broken and not _fits(column, row.get(column.name)):
+                broken.add(column.name)
+    return tuple(Column(column.name) if column.name in broken else column for column in columns)
+
+
+def _fits(column: Column, value: FlatValue) -> bool:
+    try:
+        cell = cell_of(column, value)
+    except (ValueError, ArithmeticError):
+        return False
+    if not isinstance(cell, Decimal):
+        return not isinstance(cell, int) or -(2**63) <= cell < 2**63
+    return cell.is_finite() and cell == round(cell, column.places) and abs(cell) < Decimal(10) ** (column.digits - column.places)
 
 
 _ENVELOPE: Final[Mapping[str, ColumnType]] = {

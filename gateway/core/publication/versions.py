@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import b64, b64u, unb64u_all
+from gateway.core.publication.columns import Column
 from gateway.core.publication.labels import Language, label
 
 SALT_BYTES = 16
@@ -102,6 +103,8 @@ class File(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     sm3: str
+    refused: str | None = None
+    """Why there is none: the code of what this format cannot hold."""
 
 
 class Issue(Struct, frozen=True, kw_only=True):
@@ -132,10 +135,16 @@ class Version(Struct, frozen=True, kw_only=True):
     policy_version: int
     ground: str
     """Plans, and definition of the list, that its rows have been held against last."""
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
+    """Of the flat form, typed by the plans under which the issue was made."""
     valid_until: str
     pending: Cause | None = None
     """Why it has to be issued again; until then nothing of it is given."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns."""
+        return tuple(column.name for column in self.columns)
 
     def state(self, current: str | None) -> State:
         """How it is told: `current` is the name of the newest one that is not withdrawn."""
@@ -193,6 +202,7 @@ def manifest(
                 "sha256": file.sha256, "sm3": file.sm3,
             }
             for file in files
+            if file.refused is None
         ],
         "previous": previous,
         "issues": [

@@ -52,12 +52,15 @@ _NOTE: Final = f"h/v1/lists/tax-violations/{_NAME}\n1343\n{_ROOT}\nmanifest sha-
 _PAGE: Final = {"next": None, "prev": None, "self": "https://h/v1/lists/tax-violations/versions"}
 _PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired")
 _PROBLEMS: Final = ("version-withdrawn", "version-reissuing")
-_FILE_PROBLEMS: Final = (*_PROBLEMS, "version-reissued", "range-not-satisfiable")
+_FILE_PROBLEMS: Final = (
+    *_PROBLEMS, "version-reissued", "range-not-satisfiable", "too-many-rows-for-format", "text-too-long-for-format",
+)  # fmt: skip
 
 VERSION: Final = Parameter(
     name="version",
     where="path",
-    text="版本，或 latest；后接 .ndjson、.csv、.json、.msgpack 为文件（307 到当前发布号）。A version or `latest`; with a suffix its file.",
+    text="版本，或 latest；后接 .ndjson、.csv、.json、.msgpack、.xlsx、.parquet 为文件（307 到当前发布号）。"
+    "A version or `latest`; with a suffix its file.",
     schema={"type": "string", "pattern": r"^(latest|[0-9]{14}-[0-9]{1,16})$"},
     example="latest",
 )

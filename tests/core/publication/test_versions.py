@@ -15,7 +15,7 @@ from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.publication import ftm
 from gateway.core.publication.deltas import applied, csv_head, csv_lines, delta, ndjson_lines
 from gateway.core.publication.narrowing import narrowed
-from gateway.core.publication.version_formats import FORMATS, Sheet, formats_for
+from gateway.core.publication.version_formats import FORMATS, Sheet, formats_for, msgpack
 from gateway.core.publication.versions import (
     OPEN,
     Kept,
@@ -224,12 +224,12 @@ def test_every_format_has_every_row() -> None:
     lines = [line(each, 1) for each in IDS]
     columns = ("id", "subject_name", "salt")
     sheet = Sheet(version="20260101000000-1", columns=columns, collection="lists/x", rows=len(IDS), source_url="https://h")
-    made = {name: b"".join(each.write(lines, sheet)) for name, each in FORMATS.items()}
+    made = {name: b"".join(each.write(lines, sheet)) for name, each in FORMATS.items() if each.write is not None}
     assert made["ndjson"].splitlines() == lines
     assert [row["id"] for row in json.loads(made["json"])["items"]] == IDS
     assert msgspec.msgpack.decode(made["msgpack"]) == json.loads(made["json"])
     with pytest.raises(ValueError, match="other rows"):
-        list(FORMATS["msgpack"].write(lines[1:], sheet))
+        list(msgpack(lines[1:], sheet))
     assert [row.split(",")[0] for row in made["csv"].decode().split("\r\n")] == ["id", *IDS, ""]
     assert len(made["ftm.json"].splitlines()) == 2 * len(IDS)
     assert "ftm.json" in formats_for("black")

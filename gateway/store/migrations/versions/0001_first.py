@@ -336,6 +336,15 @@ def upgrade() -> None:
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_key_roots")),
     )
+    op.create_table("list_file_parts",
+        sa.Column("collection", sa.String(length=80), nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("issue", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("format", sa.String(length=12), nullable=False),
+        sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bytes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("collection", "seq", "issue", "format", "part", name=op.f("pk_list_file_parts")),
+    )
     op.create_table("list_files",
         sa.Column("collection", sa.String(length=80), nullable=False),
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -344,6 +353,7 @@ def upgrade() -> None:
         sa.Column("bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("sm3", sa.String(length=64), nullable=False),
+        sa.Column("refused", sa.String(length=40), nullable=True),
         sa.PrimaryKeyConstraint("collection", "seq", "issue", "format", name=op.f("pk_list_files")),
     )
     op.create_table("list_issues",
