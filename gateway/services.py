@@ -31,7 +31,7 @@ from gateway.store.audit_trail import AuditTrail
 from gateway.store.bell import Bell
 from gateway.store.credentials import Credentials
 from gateway.store.kek import load_keks, old_path, take_next
-from gateway.store.replay import Replay, open_replay
+from gateway.store.replay import DatabaseReplay, Replay, open_replay
 from gateway.store.store import Store, Transaction
 from gateway.store.vault import Vault
 
@@ -160,6 +160,8 @@ class Doors(Struct, frozen=True, kw_only=True):
 
     credentials: Credentials
     replay: Replay
+    nonces: Replay
+    """Of partners' signed requests: in the database, whatever `replay_url` says, for they must outlive a start."""
     vault: Vault
     noted: dict[str, date] = {}
     """Days on which this process saw API keys used."""
@@ -284,6 +286,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
         doors = Doors(
             credentials=Credentials(store.reads, settings.credential_cache_s),
             replay=replay,
+            nonces=DatabaseReplay(store),
             vault=vault,
         )
         trail = AuditTrail(store)

@@ -7,12 +7,13 @@ Everything is real: stores on disk, keys, agreements signed by both, batches sea
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import msgspec
 from msgspec import Struct
 
@@ -25,6 +26,7 @@ from gateway.core.exchange.batches import Head, Replaced, Sealed
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import SealedLine
+from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer
 from gateway.operations import receive_batch
 from gateway.operations.manage_agreements import Side, agreements, base_url, countersign, filled, offer, own_keys, take, take_keys
@@ -138,6 +140,40 @@ def posted_of(manifest: bytes, note: str, checkpoint: str, parts: Mapping[str, b
         },
         ensure_ascii=False,
     ).encode()
+
+
+class SignedBy(httpx.Auth):
+    """Signs every request as a city does for its partners, with its `http` key and at its moment."""
+
+    requires_request_body = True
+
+    def __init__(self, signer: Ed25519Signer, now: datetime, **changed: Any) -> None:
+        self.signer = signer
+        self.now = now
+        self.changed = changed
+        """What is signed otherwise: `tag`, `url`, `nonce`, `method`."""
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:
+        """The request with its signature."""
+        body = request.content
+        said: dict[str, Any] = {
+            "method": request.method,
+            "url": str(request.url),
+            "tag": "cx-read" if request.method == "GET" else "cx-write",
+            "nonce": wire.b64u(os.urandom(16)),
+            **self.changed,
+        }
+        media = request.headers.get("content-type", "application/json")
+        for name, value in sign_request(self.signer, body=body, content_type=media, now=self.now, **said):
+            request.headers[name] = value
+        yield request
+
+
+def signed_by(services: Services, **changed: Any) -> SignedBy:
+    """Requests of this city."""
+    signer = services.signers.signing("http", services.clock())
+    assert isinstance(signer, Ed25519Signer)
+    return SignedBy(signer, services.clock(), **changed)
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ MAX_AGE: Final = timedelta(seconds=60)
 SKEW: Final = timedelta(seconds=60)
 COMPONENTS: Final = ("@method", "@target-uri")
 BODY_COMPONENTS: Final = (*COMPONENTS, "content-type", "content-digest")
+_CLAIMED: Final = re.compile(r';keyid="([^"\\\\]{1,128})"')
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _PARAMETERS: Final = frozenset({"created", "expires", "nonce", "keyid", "alg", "tag"})
 
@@ -170,6 +171,17 @@ def sign_request(
 def key_id_of(signer: Verifier | Ed25519Signer) -> str:
     """`name+hex` of a key, as signatures name it."""
     return f"{signer.name}+{signer.key_id.hex()}"
+
+
+def claimed_key(message: Message) -> str:
+    """Which key a request says that it was signed with, before anything is believed: to know whose keys to look for.
+
+    Raises ExchangeError SIG_HTTP when it names none, or several.
+    """
+    named = [key for line in _lines(message.headers, "signature-input") for key in _CLAIMED.findall(line)]
+    if len(named) != 1:
+        raise ExchangeError("a request has exactly one signature, and that names its key", code="SIG_HTTP")
+    return str(named[0])
 
 
 def verify_request(message: Message, *, keys: Mapping[str, Verifier], tag: str, now: datetime) -> Believed:

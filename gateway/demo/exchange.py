@@ -29,7 +29,7 @@ from gateway.operations.manage_agreements import (
     take,
     take_keys,
 )
-from gateway.operations.partners import trusted_keys
+from gateway.operations.partners import LineTools, trusted_keys
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.sample.generate import Showcase
@@ -159,7 +159,7 @@ class Exchange:
         if out is None or into is None or sent is None:
             raise DemoFailed("the stream of penalties holds nothing", place=name)
         async with self._client(0) as home:
-            checkpoint = await self._believed((await home.get(f"/x/v1/streams/{name}/checkpoint")).text)
+            checkpoint = await self._believed(await self._checkpoint(home, name))
         leaves = await outbox.out_leaf_hashes(reads, name, out.head.epoch)
         proof = merkle.inclusion_proof(leaves, sent.idx)
         root = merkle.root_from_proof(leaves[sent.idx], sent.idx, len(leaves), proof)
@@ -179,6 +179,15 @@ class Exchange:
             f"the repair is leaf {sent.idx}: {len(proof)} hashes lead from it to that root: verified",
             f"the log before it (size {sent.idx}, root {b64(before)}) is the beginning of that log: recomputed, verified",
         ]
+
+    async def _checkpoint(self, home: httpx.AsyncClient, stream: str) -> str:
+        """The head of a stream, asked for by Baishan: whoever has not signed is told nothing."""
+        address = base_url(self._ours)
+        headers = LineTools(self._theirs, address).sign_request("GET", f"{address}/streams/{stream}/checkpoint", None, None)
+        answer = await home.get(f"/x/v1/streams/{stream}/checkpoint", headers=dict(headers))
+        if answer.status_code != httpx.codes.OK:
+            raise DemoFailed(f"the checkpoint was not given: {answer.status_code}", place=stream)
+        return answer.text
 
     async def _believed(self, note: str) -> notes.Checkpoint:
         """Tonghua's checkpoint, believed under the keys that Baishan trusts, and under no others."""

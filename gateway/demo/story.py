@@ -210,6 +210,6 @@ class _Demo:
                 "/v1/lists/tax-violations/listings",
                 "/v1/records.csv?dataset=honours",
                 "/v1/changes?since=0",
-                "/x/v1/streams",
+                "/x/v1/keys",
             ):
                 say(f"  {city.origin}{path}")

@@ -11,20 +11,24 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from gateway.adapter_contract import PartnerAdapter
-from gateway.core.errors import ExchangeError
+from gateway.adapter_contract import AdapterError, PartnerAdapter
+from gateway.core import message_signing
+from gateway.core.errors import ExchangeError, SettingsError
 from gateway.core.exchange import documents
 from gateway.core.exchange.agreements import Held, StreamRules, in_force, rules_of
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import KeyRing, SignedDocument
-from gateway.core.exchange.wire import split_stream
-from gateway.core.signing import Signer
+from gateway.core.exchange.wire import b64u, split_stream
+from gateway.core.signing import Ed25519Signer, Signer
 from gateway.services import Services
 from gateway.store import held_agreements
 from gateway.store.store import Source, moment
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """In test mode a partner may be on this machine; nowhere else without `allow_private`."""
+
+
+NONCE_BYTES = 16
 
 
 class Stream(Struct, frozen=True, kw_only=True):
@@ -99,12 +103,41 @@ async def every_key(source: Source, held: Held, party: str) -> KeyRing:
     return documents.ring(pins, read)
 
 
-class NoTools:
-    """What is lent to an adapter until request signatures exist: nothing, and it says so."""
+class LineTools:
+    """What is lent to an adapter of one partner: signed requests to that partner's address, and nothing else; the key stays here."""
+
+    __slots__ = ("_base", "_services")
+
+    def __init__(self, services: Services, base_url: str) -> None:
+        self._services = services
+        self._base = base_url.rstrip("/")
 
     def sign_request(self, method: str, url: str, content_type: str | None, body: bytes | None) -> Mapping[str, str]:
-        """No headers: requests are not signed yet, what they carry is."""
-        return {}
+        """The header fields of exchange.md §10 for a request under the partner's base URL; a new nonce each time.
+
+        Raises AdapterError CONFIG for any other address, and when we have no `http` key that is good now.
+        """
+        if not url.startswith((self._base + "/", self._base + "?")):
+            raise AdapterError("CONFIG", "只为对方在协议中的地址签名", transient=False)
+        now = self._services.clock()
+        try:
+            signer = self._services.signers.signing("http", now)
+        except SettingsError as error:
+            raise AdapterError("CONFIG", "本机没有可用的 http 密钥", transient=False) from error
+        assert isinstance(signer, Ed25519Signer)  # noqa: S101  # `http` keys are of no other kind
+        path = url[len(self._base) :].partition("?")[0]
+        tag = "cx-read" if method == "GET" else "cx-query" if path == "/query" else "cx-write"
+        headers = message_signing.sign_request(
+            signer,
+            method=method,
+            url=url,
+            body=body or b"",
+            content_type=content_type or "application/octet-stream",
+            tag=tag,
+            now=now,
+            nonce=b64u(self._services.random(NONCE_BYTES)),
+        )
+        return {name.lower(): value for name, value in headers}  # in one spelling: an adapter may have set the type already
 
     def seal_file(self, name: str, data: bytes) -> bytes:
         """Refused.
@@ -131,7 +164,7 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
     address = held.agreement.party(partner).identity.base_url
     private = local.allow_private or (services.settings.demo and urlsplit(address).hostname in LOOPBACK)
     config: dict[str, object] = {"base_url": address, "allow_private": private, **local.config}
-    line = services.adapters.partner(local.adapter, config, NoTools())
+    line = services.adapters.partner(local.adapter, config, LineTools(services, address))
     try:
         yield line
     finally:

@@ -115,8 +115,10 @@ MAX_INLINE = 8 * 2**20
 # --- the way in -------------------------------------------------------------------------------------------------------
 
 
-async def receive_posted(services: Services, stream: str, body: bytes) -> Answered:
+async def receive_posted(services: Services, stream: str, body: bytes, *, caller: str | None = None) -> Answered:
     """Take a batch as it is posted: `{"manifest":{body,note},"checkpoint":"…","parts":{name:b64}?}`.
+
+    `caller` is who brought it, where the line knows.
 
     Raises BatchRefused, StoreError.
     """
@@ -124,7 +126,7 @@ async def receive_posted(services: Services, stream: str, body: bytes) -> Answer
         document, checkpoint, decoded = await asyncio.to_thread(_posted, body)
     except ExchangeError as error:
         raise BatchRefused(error) from error
-    received = await receive_batch(services, stream=stream, document=document, checkpoint=checkpoint, parts=decoded)
+    received = await receive_batch(services, stream=stream, document=document, checkpoint=checkpoint, parts=decoded, caller=caller)
     if received.receipt is None:
         return Answered(status=STATUS_OF[received.result], body=msgspec.json.encode({"state": "FETCHING", "missing": received.missing}))
     return Answered(status=STATUS_OF[received.result], body=notes.envelope(received.receipt))
@@ -159,23 +161,36 @@ def _posted(body: bytes) -> tuple[SignedDocument, str, dict[str, bytes]]:
 
 
 async def receive_batch(
-    services: Services, *, stream: str, document: SignedDocument, checkpoint: str, parts: Mapping[str, bytes] | None = None
+    services: Services,
+    *,
+    stream: str,
+    document: SignedDocument,
+    checkpoint: str,
+    parts: Mapping[str, bytes] | None = None,
+    caller: str | None = None,
 ) -> Received:
-    """Take one batch, as far as it has come, and whatever had been waiting for it.
+    """Take one batch, as far as it has come, and whatever had been waiting for it. `caller` may bring its own batches only.
 
     Raises BatchRefused for what is answered by a problem, StoreError when nothing could be written.
     """
     await services.policies.fresh()
-    received = await _receive(services, stream, document, checkpoint, parts or {})
+    received = await _receive(services, stream, document, checkpoint, parts or {}, caller)
     if received.result in ("applied", "partial"):
         await _resume(services, received)
     return received
 
 
-async def _receive(services: Services, stream: str, document: SignedDocument, checkpoint: str, parts: Mapping[str, bytes]) -> Received:
+async def _receive(
+    services: Services,
+    stream: str,
+    document: SignedDocument,
+    checkpoint: str,
+    parts: Mapping[str, bytes],
+    caller: str | None = None,
+) -> Received:
     for attempt in range(4):
         try:
-            return await _Admission(services, stream, document, checkpoint, parts).run()
+            return await _Admission(services, stream, document, checkpoint, parts, caller).run()
         except StoreError as error:
             if error.code != "stream-moved" or attempt == 3:
                 raise
@@ -208,25 +223,25 @@ def _parse_batch_id(batch: str) -> tuple[str, str, int, int]:
     return sender, stream, int(epoch), int(seq)
 
 
-async def size_wanted(services: Services, *, stream: str, epoch: int, seq: int, name: str) -> int:
+async def size_wanted(services: Services, *, sender: str, stream: str, epoch: int, seq: int, name: str) -> int:
     """How long a part must be, asked before its bytes are read: only a batch whose manifest was believed may bring any.
 
     Raises BatchRefused NOT_FOUND.
     """
-    for batch in await _fetching(services.store.reads, stream, epoch, seq):
+    for batch in await _fetching(services.store.reads, sender, stream, epoch, seq):
         for part in batches.read_manifest(batch.document.body).parts:
             if part.name == name:
                 return part.bytes
     raise BatchRefused(ExchangeError("no batch waits for this part", code="NOT_FOUND"))
 
 
-async def put_part(services: Services, *, stream: str, epoch: int, seq: int, name: str, data: bytes) -> None:
+async def put_part(services: Services, *, sender: str, stream: str, epoch: int, seq: int, name: str, data: bytes) -> None:
     """Keep a part of a batch whose manifest was believed and that still lacks it.
 
     Raises BatchRefused NOT_FOUND when no batch waits for it, SIG_PART_DIGEST when it is another one, SIZE_BYTES when it is too large.
     """
     async with services.store.transaction() as tx:
-        for batch in await _fetching(tx, stream, epoch, seq):
+        for batch in await _fetching(tx, sender, stream, epoch, seq):
             manifest = batches.read_manifest(batch.document.body)
             entry = next((part for part in manifest.parts if part.name == name), None)
             if entry is not None:
@@ -239,9 +254,8 @@ async def put_part(services: Services, *, stream: str, epoch: int, seq: int, nam
     raise BatchRefused(ExchangeError("no batch waits for this part", code="NOT_FOUND"))
 
 
-async def _fetching(source: Source, stream: str, epoch: int, seq: int) -> list[InBatch]:
-    senders = {row.sender for row in await inbox.in_streams_all(source) if row.stream == stream}
-    found = [batch for sender in sorted(senders) for batch in await inbox.in_batches_at(source, sender, stream, epoch, seq)]
+async def _fetching(source: Source, sender: str, stream: str, epoch: int, seq: int) -> list[InBatch]:
+    found = await inbox.in_batches_at(source, sender, stream, epoch, seq)
     return [batch for batch in found if batch.state in ("fetching", "quarantined")]
 
 
@@ -277,7 +291,16 @@ class _HeldByRate(Exception):
 class _Admission:
     """One batch on its way through the steps."""
 
-    def __init__(self, services: Services, stream: str, document: SignedDocument, checkpoint: str, parts: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        stream: str,
+        document: SignedDocument,
+        checkpoint: str,
+        parts: Mapping[str, bytes],
+        caller: str | None,
+    ) -> None:
+        self.caller = caller
         self.services = services
         self.ours = services.signers.party
         self.name = stream
@@ -337,6 +360,8 @@ class _Admission:
         sender, stream, epoch, seq, created = (said.get(name) for name in ("sender", "stream", "epoch", "seq", "created"))
         if not (isinstance(sender, str) and type(epoch) is int and type(seq) is int) or min(epoch, seq) < 1 or stream != self.name:
             _problem(ExchangeError("the manifest is of another stream, or of none", code="SCHEMA_MANIFEST"))
+        if self.caller not in (None, sender):
+            _problem(ExchangeError("the manifest is of another sender than the caller", code="SCHEMA_MANIFEST"))
         try:
             when = datetime.fromisoformat(created) if isinstance(created, str) and created.endswith("Z") else None
         except ValueError:

@@ -1,8 +1,8 @@
 """What a partner may read of the exchange: our keys, agreements, streams, batches, and the receipts that we gave.
 
 Rules: everything is given as the bytes that were signed, never made again; a stream belongs to the two parties of its agreement and to
-nobody else; what is not kept any more is said to be closed, with the epoch to start from. This story must not decide who is asking: the
-web does.
+nobody else, and whoever else asks is told what would be told of one that does not exist; what is not kept any more is said to be closed.
+`partner` is the party whose signature was believed. This story must not believe a signature.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from gateway.operations.manage_agreements import own_keys, take, take_notice
 from gateway.services import Services
 from gateway.store import held_agreements, inbox, outbox
 from gateway.store.outbox import OutBatch
+from gateway.store.reads import Row
 from gateway.store.store import moment
 
 LONGEST_WAIT = timedelta(seconds=30)
@@ -52,11 +53,15 @@ async def keys(services: Services) -> Shown:
 # --- agreements -------------------------------------------------------------------------------------------------------
 
 
-async def agreements(services: Services) -> Shown:
-    """Every agreement version that we hold, with how it stands."""
+async def agreements(services: Services, partner: str) -> Shown:
+    """Every agreement version with this partner that we hold, with how it stands."""
     now = services.clock()
+    return _json({"items": [_agreement(version, now) for version in await _held_with(services, partner)]})
+
+
+async def _held_with(services: Services, partner: str) -> list[Held]:
     held = await held_agreements.held_agreements(services.store.reads)
-    return _json({"items": [_agreement(version, now) for versions in held.values() for version in versions]})
+    return [version for versions in held.values() for version in versions if partner in version.agreement.parties]
 
 
 def _agreement(held: Held, now: datetime) -> dict[str, object]:
@@ -71,19 +76,19 @@ def _agreement(held: Held, now: datetime) -> dict[str, object]:
     }
 
 
-async def agreement(services: Services, agreement_id: str, version: int) -> Shown:
-    """One version, as signed.
+async def agreement(services: Services, partner: str, agreement_id: str, version: int) -> Shown:
+    """One version of an agreement with this partner, as signed.
 
     Raises NotFound.
     """
     versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
     for held in versions:
-        if held.agreement.version == version:
+        if held.agreement.version == version and partner in held.agreement.parties:
             return Shown(body=notes.envelope(SignedDocument(held.agreement.body, held.note)))
     raise NotFound
 
 
-async def take_document(services: Services, body: bytes) -> Shown:
+async def take_document(services: Services, partner: str, body: bytes) -> Shown:
     """An agreement coming back countersigned, or a notice that suspends, resumes or ends one; believed by its signatures alone.
 
     Raises ExchangeError as `take` and `take_notice` do; SCHEMA_MANIFEST for any other document.
@@ -91,9 +96,9 @@ async def take_document(services: Services, body: bytes) -> Shown:
     document = notes.read_envelope(body)
     artefact = notes.parse(document.note).text.partition("\n")[0]
     if artefact == "chengxin-exchange/agreement/1":
-        status = await take(services, document, by="partner")
+        status = await take(services, document, by=f"partner/{partner}")
     elif artefact == "chengxin-exchange/agreement-state/1":
-        status = await take_notice(services, document, by="partner")
+        status = await take_notice(services, document, by=f"partner/{partner}")
     else:
         raise ExchangeError("only agreements and their states are taken here", code="SCHEMA_MANIFEST")
     return _json(
@@ -104,8 +109,12 @@ async def take_document(services: Services, body: bytes) -> Shown:
 # --- streams that we send ---------------------------------------------------------------------------------------------
 
 
-async def streams(services: Services) -> Shown:
-    """Every stream of either direction, with where it stands."""
+async def streams(services: Services, partner: str) -> Shown:
+    """Every stream of either direction between this partner and us, with where it stands."""
+    return _json({"items": await _streams(services, partner)})
+
+
+async def _streams(services: Services, partner: str) -> list[dict[str, object]]:
     reads = services.store.reads
     out: list[dict[str, object]] = [
         {
@@ -114,10 +123,10 @@ async def streams(services: Services) -> Shown:
             "epoch": row.epoch,
             "seq": row.seq,
             "size": row.size,
-            "receipt_no": None,
+            "receipt_no": await outbox.last_receipt_no(reads, row.stream),
             "state": row.stopped or "open",
         }
-        for row in await outbox.out_streams_all(reads)
+        for row in await _out_rows(services, partner)
     ]
     into: list[dict[str, object]] = [
         {
@@ -130,26 +139,51 @@ async def streams(services: Services) -> Shown:
             "state": "frozen" if row.frozen else "open",
         }
         for row in await inbox.in_streams_all(reads)
+        if row.sender == partner
     ]
-    return _json({"items": [*out, *into]})
+    return [*out, *into]
 
 
-async def checkpoint(services: Services, stream: str, epoch: int | None) -> Shown:
+async def _out_rows(services: Services, partner: str) -> list[Row]:
+    """Streams that we send to this partner."""
+    ids = {held.agreement.id for held in await _held_with(services, partner)}
+    return [row for row in await outbox.out_streams_all(services.store.reads) if split_stream(row.stream)[0] in ids]
+
+
+async def _between(services: Services, partner: str, stream: str) -> list[Held]:
+    """The versions of the agreement of a stream between this partner and us.
+
+    Raises NotFound, also for a stream of ours with somebody else.
+    """
+    try:
+        agreement_id, _ = split_stream(stream)
+    except ExchangeError as error:
+        raise NotFound from error
+    versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
+    ours = services.signers.party
+    if not any(ours != partner and {ours, partner} == set(held.agreement.parties) for held in versions):
+        raise NotFound
+    return versions
+
+
+async def checkpoint(services: Services, partner: str, stream: str, epoch: int | None) -> Shown:
     """The signed head of one of our streams.
 
     Raises NotFound.
     """
+    await _between(services, partner, stream)
     batch = await _batch(services, stream, epoch, None)
     if batch is None:
         raise NotFound
     return Shown(body=batch.checkpoint.encode(), media="text/plain; charset=utf-8")
 
 
-async def manifest(services: Services, stream: str, seq: int | None, *, epoch: int | None, wait_s: int = 0) -> Shown | None:
+async def manifest(services: Services, partner: str, stream: str, seq: int | None, *, epoch: int | None, wait_s: int = 0) -> Shown | None:
     """One batch of ours without its parts; None when it is the next one and not there yet, after waiting.
 
     Raises NotFound for a stream that is not ours, ExchangeError SEQ_GAP beyond the next one, SEQ_CLOSED when its parts are gone.
     """
+    await _between(services, partner, stream)
     deadline = asyncio.get_running_loop().time() + min(wait_s, LONGEST_WAIT.total_seconds())
     while True:
         head = await outbox.out_stream(services.store.reads, stream)
@@ -180,11 +214,12 @@ async def _shown(services: Services, batch: OutBatch) -> Shown:
     return _json({"manifest": {"body": batch.document.body.decode(), "note": batch.document.note}, "checkpoint": batch.checkpoint})
 
 
-async def part(services: Services, stream: str, name: str) -> Shown:
+async def part(services: Services, partner: str, stream: str, name: str) -> Shown:
     """The bytes of one part of ours, as they were sealed.
 
     Raises NotFound, ExchangeError SEQ_CLOSED when it is not kept any more.
     """
+    await _between(services, partner, stream)
     head = await outbox.out_stream(services.store.reads, stream)
     epoch, _, rest = name.partition("-")
     seq = rest.partition("-")[0]
@@ -200,11 +235,12 @@ async def part(services: Services, stream: str, name: str) -> Shown:
     return Shown(body=data, media="application/octet-stream", tag=entry.digest)
 
 
-async def record(services: Services, stream: str, record_id: str, v: int) -> Shown:
+async def record(services: Services, partner: str, stream: str, record_id: str, v: int) -> Shown:
     """One record as it was sealed for the partner, and the proof that it stands in the log.
 
     Raises NotFound when this stream never said this version, ExchangeError SEQ_CLOSED when it was withdrawn or is not kept any more.
     """
+    await _between(services, partner, stream)
     reads = services.store.reads
     sent = (await outbox.sent_records(reads, stream, [record_id])).get(record_id)
     if sent is None or v > sent.v:
@@ -226,22 +262,23 @@ async def record(services: Services, stream: str, record_id: str, v: int) -> Sho
 # --- receipts that we gave --------------------------------------------------------------------------------------------
 
 
-async def _sender(services: Services, stream: str) -> str:
-    """Who sends a stream to us: the other party of its agreement."""
-    agreement_id, dataset = split_stream(stream)
-    ours = services.signers.party
-    for held in (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, []):
-        if ours in held.agreement.parties and held.agreement.stream(dataset, held.agreement.other(ours)) is not None:
-            return held.agreement.other(ours)
-    raise NotFound
+async def _from(services: Services, partner: str, stream: str) -> str:
+    """The sender of a stream to us: this partner, or nobody.
+
+    Raises NotFound.
+    """
+    versions = await _between(services, partner, stream)
+    if not any(held.agreement.stream(split_stream(stream)[1], partner) is not None for held in versions):
+        raise NotFound
+    return partner
 
 
-async def receipt(services: Services, stream: str, no: int | None) -> Shown:
+async def receipt(services: Services, partner: str, stream: str, no: int | None) -> Shown:
     """One receipt that we gave for a stream, or the latest.
 
     Raises NotFound.
     """
-    sender = await _sender(services, stream)
+    sender = await _from(services, partner, stream)
     if no is None:
         head = await inbox.in_stream(services.store.reads, sender, stream)
         no = head.receipt_no if head is not None else 0
@@ -251,12 +288,12 @@ async def receipt(services: Services, stream: str, no: int | None) -> Shown:
     return Shown(body=notes.envelope(given.document))
 
 
-async def feedback(services: Services, stream: str, no: int) -> Shown:
+async def feedback(services: Services, partner: str, stream: str, no: int) -> Shown:
     """The feedback file of one receipt.
 
     Raises NotFound.
     """
-    given = await inbox.given_receipt(services.store.reads, await _sender(services, stream), stream, no)
+    given = await inbox.given_receipt(services.store.reads, await _from(services, partner, stream), stream, no)
     if given is None:
         raise NotFound
     return Shown(body=given.feedback, media="application/x-ndjson")
@@ -265,31 +302,29 @@ async def feedback(services: Services, stream: str, no: int) -> Shown:
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-async def status(services: Services) -> Shown:
-    """Clock, agreements, streams, what is overdue; whether we can sign and verify, by doing both; and the head of our audit log, to keep.
+async def status(services: Services, partner: str) -> Shown:
+    """Clock, and this partner's agreements, streams and what is overdue; whether we can sign and verify; our audit log's head.
 
     Whoever supervises us and asks now and then can show later that something was cut off.
     """
     now = services.clock()
     reads = services.store.reads
+    versions = await _held_with(services, partner)
+    hours = {held.agreement.id: held.agreement.terms.sla.withdraw_h for held in versions}
     overdue: list[dict[str, Any]] = []
-    for row in await outbox.out_streams_all(reads):
-        agreement_id = split_stream(row.stream)[0]
-        versions = (await held_agreements.held_agreements(reads, agreement_id)).get(agreement_id, [])
-        if versions:
-            late = await outbox.overdue(reads, row.stream, now=now, hours=versions[-1].agreement.terms.sla.withdraw_h)
-            if late is not None:
-                overdue.append({"stream": late.stream, "lines": late.lines, "since": instant(late.since)})
-    held = await held_agreements.held_agreements(reads)
+    for row in await _out_rows(services, partner):
+        late = await outbox.overdue(reads, row.stream, now=now, hours=hours[split_stream(row.stream)[0]])
+        if late is not None:
+            overdue.append({"stream": late.stream, "lines": late.lines, "since": instant(late.since)})
     heads, _ = await published_heads(services, 1)
     return _json(
         {
             "party": services.signers.party,
             "clock": instant(now),
             "maintenance": None,
-            "agreements": [_agreement(version, now) for versions in held.values() for version in versions],
-            "streams": msgspec.json.decode((await streams(services)).body)["items"],
-            "last_batch": _last([row.created for row in await inbox.in_streams_all(reads) if row.created]),
+            "agreements": [_agreement(version, now) for version in versions],
+            "streams": await _streams(services, partner),
+            "last_batch": _last([row.created for row in await inbox.in_streams_all(reads) if row.created and row.sender == partner]),
             "overdue": overdue,
             "able_to_sign_and_verify": _signs(services, now),
             "audit_checkpoint": {"number": heads[0].number, "at": heads[0].at, "note": heads[0].note} if heads else None,

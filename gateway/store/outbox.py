@@ -90,6 +90,7 @@ _OUT_LEAVES = (
     .where(out_leaves.c.stream == sa.bindparam("stream"), out_leaves.c.epoch == sa.bindparam("of_epoch"))
     .order_by(out_leaves.c.idx)
 )
+_LAST_RECEIPT = sa.select(sa.func.max(out_receipts.c.no).label("no")).where(out_receipts.c.stream == sa.bindparam("stream"))
 _OUT_RECEIPT = sa.select(out_receipts).where(out_receipts.c.stream == sa.bindparam("stream"), out_receipts.c.no == sa.bindparam("of_no"))
 _OVERDUE = (
     sa.select(out_records.c.stream, sa.func.count().label("lines"), sa.func.min(out_batches.c.published_at).label("since"))
@@ -438,6 +439,12 @@ async def stop_stream(tx: Transaction, stream: str, epoch: int, code: str | None
 async def received_receipt(source: Source, stream: str, no: int) -> Row | None:
     """A receipt that the partner gave us: digest, body, note, feedback."""
     return await source.one(_OUT_RECEIPT, {"stream": stream, "of_no": no})
+
+
+async def last_receipt_no(source: Source, stream: str) -> int | None:
+    """Number of the latest receipt that the partner gave us for a stream; None before the first."""
+    row = await source.one(_LAST_RECEIPT, {"stream": stream})
+    return row.no if row is not None else None
 
 
 async def put_received_receipt(

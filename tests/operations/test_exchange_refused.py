@@ -116,17 +116,18 @@ async def test_parts_may_come_one_by_one(cities: Cities, forger: Forger):
     wanted = await forger.send(sealed, {})
     assert (wanted.result, wanted.missing) == ("fetching", tuple(part.name for part in sealed.parts))
     await check_ledger(cities.baishan)
+    at_first = {"sender": TONGHUA, "stream": PENALTIES, "epoch": 1, "seq": 1}
     for part in sealed.parts[1:]:
-        await put_part(cities.baishan, stream=PENALTIES, epoch=1, seq=1, name=part.name, data=part.data)
+        await put_part(cities.baishan, **at_first, name=part.name, data=part.data)
     assert (await forger.send(sealed, {})).missing == (sealed.parts[0].name,)
     with pytest.raises(BatchRefused) as caught:
-        await put_part(cities.baishan, stream=PENALTIES, epoch=1, seq=1, name=sealed.parts[0].name, data=sealed.parts[1].data)
+        await put_part(cities.baishan, **at_first, name=sealed.parts[0].name, data=sealed.parts[1].data)
     assert caught.value.code == "SIG_PART_DIGEST"
-    await put_part(cities.baishan, stream=PENALTIES, epoch=1, seq=1, name=sealed.parts[0].name, data=sealed.parts[0].data)
+    await put_part(cities.baishan, **at_first, name=sealed.parts[0].name, data=sealed.parts[0].data)
     assert (await forger.send(sealed, {})).result == "applied"
     assert await held(cities, 1, 5) == ["in_force", "in_force"]
     with pytest.raises(BatchRefused) as caught:
-        await put_part(cities.baishan, stream=PENALTIES, epoch=1, seq=1, name=sealed.parts[0].name, data=sealed.parts[0].data)
+        await put_part(cities.baishan, **at_first, name=sealed.parts[0].name, data=sealed.parts[0].data)
     assert caught.value.code == "NOT_FOUND"
     await check_ledger(cities.baishan)
 

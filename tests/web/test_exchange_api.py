@@ -1,24 +1,43 @@
-"""`/x/v1` over real sockets: what everybody may read, what only test mode shows, batches posted and parts put, and its problems."""
+"""`/x/v1` over real sockets: who is believed, what everybody may read and what only a partner, batches and parts, its problems."""
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.core.exchange import merkle, notes
-from gateway.core.exchange.wire import SHA256, unb64, unb64u
+from gateway.core.exchange.wire import SHA256, b64u, unb64, unb64u
+from gateway.core.message_signing import sign_request
+from gateway.core.signing import Ed25519Signer
 from gateway.operations.export_evidence import export_evidence
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, Cities, Forger, Line, a_city, agree, posted_of, template
+from tests.region import (
+    BAISHAN,
+    HONOURS,
+    NOW,
+    PENALTIES,
+    TONGHUA,
+    Cities,
+    Forger,
+    Line,
+    SignedBy,
+    a_city,
+    agree,
+    posted_of,
+    signed_by,
+    template,
+)
 
 
 def free_port() -> int:
@@ -34,6 +53,8 @@ class Towns:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = free_port(), free_port()
+        self.auth: dict[str, SignedBy] = {}
+        """How each city signs its requests."""
 
     def ours(self):
         """Tonghua, opened here."""
@@ -52,6 +73,7 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> Towns:
     async def prepare() -> None:
         async with made.ours() as ours, made.theirs() as theirs:
             await agree(ours, theirs, template())
+            made.auth = {TONGHUA: signed_by(ours), BAISHAN: signed_by(theirs)}
 
     asyncio.run(prepare())
     return made
@@ -59,11 +81,9 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> Towns:
 
 @pytest.fixture(scope="module")
 def served(towns: Towns) -> Iterator[dict[str, httpx.Client]]:
-    """Both cities, served as in production; a client of each."""
+    """Both cities, served as in production; to each a client that signs as the other one."""
     processes, clients = [], {}
-    import os
-
-    for key, folder, port in (("ours", "th", towns.ports[0]), ("theirs", "bs", towns.ports[1])):
+    for key, folder, port, other in (("ours", "th", towns.ports[0], BAISHAN), ("theirs", "bs", towns.ports[1], TONGHUA)):
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "gateway", "--settings", str(towns.folder / folder / "chengxin.toml"), "serve"],
@@ -72,11 +92,11 @@ def served(towns: Towns) -> Iterator[dict[str, httpx.Client]]:
                 stderr=subprocess.DEVNULL,
             )
         )
-        clients[key] = httpx.Client(base_url=f"http://127.0.0.1:{port}/x/v1", timeout=30)
+        clients[key] = httpx.Client(base_url=f"http://127.0.0.1:{port}/x/v1", timeout=30, auth=towns.auth[other])
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                if clients[key].get(f"http://127.0.0.1:{port}/healthz").status_code == httpx.codes.OK:
+                if httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == httpx.codes.OK:
                     break
             except httpx.HTTPError:
                 time.sleep(0.05)
@@ -97,7 +117,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 
 def test_keys_are_open_to_all(served):
     """The keys document is signed, has an ETag, and is not sent again to whoever has it."""
-    answer = served["ours"].get("/keys")
+    answer = served["ours"].get("/keys", auth=None)
     assert answer.status_code == httpx.codes.OK
     assert json.loads(answer.json()["body"])["party"] == TONGHUA
     again = served["ours"].get("/keys", headers={"if-none-match": answer.headers["etag"]})
@@ -267,15 +287,100 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
 
 
-def test_outside_test_mode_reading_needs_a_signature(tmp_path: Path):
-    """Until requests are signed, nothing but our keys is read outside test mode."""
-    from types import SimpleNamespace
+READS = (
+    "/agreements",
+    "/agreements/tonghua-baishan-2026/1",
+    "/streams",
+    f"/streams/{PENALTIES}/checkpoint",
+    f"/streams/{PENALTIES}/manifests/latest",
+    f"/streams/{PENALTIES}/files/1-1-000.ndjson.gz",
+    f"/streams/{PENALTIES}/receipts/latest",
+    f"/streams/{PENALTIES}/feedback/1",
+    f"/records/rec_aaaqeayeaudaocajbifqydiob4/1?stream={PENALTIES}",
+    "/status",
+)
 
-    from gateway.core.errors import ExchangeError
-    from gateway.web.api import exchange
-    from gateway.web.problems import exchange_status
 
-    request = SimpleNamespace(app=SimpleNamespace(state={"house": SimpleNamespace(settings=SimpleNamespace(demo=False))}))
-    with pytest.raises(ExchangeError) as caught:
-        exchange._read(request)  # type: ignore[arg-type]  # all that is asked of a request
-    assert (caught.value.code, exchange_status(caught.value.code)) == ("SIG_HTTP", 401)
+def test_nothing_is_read_or_written_without_a_signature(served):
+    """Whoever does not sign is refused alike everywhere, in test mode too: only our keys are open."""
+    client = served["ours"]
+    for path in READS:
+        assert problem(client.get(path, auth=None)) == (401, "sig-http"), path
+    for path in ("/agreements", f"/streams/{PENALTIES}/batches"):
+        assert problem(client.post(path, content=b"{}", headers=JSON, auth=None)) == (401, "sig-http")
+    assert problem(client.put(f"/streams/{PENALTIES}/files/x?epoch=1&seq=1", content=b"x", auth=None)) == (401, "sig-http")
+
+
+def test_a_request_is_believed_once_and_as_it_was_signed(towns: Towns, served):
+    """Replayed, aged, of the future, for another address, method or tag, by an unknown or another key: each has its code."""
+    client, mine = served["ours"], towns.auth[BAISHAN]
+    path = "/status"
+
+    def asked(auth: SignedBy) -> tuple[int, str]:
+        return problem(client.get(path, auth=auth))
+
+    once = SignedBy(mine.signer, mine.now, nonce="AAECAwQFBgcICQoLDA0ODw")
+    assert client.get(path, auth=once).status_code == httpx.codes.OK
+    assert asked(once) == (401, "time-replay")
+    for seconds in (-121, 61):
+        assert asked(SignedBy(mine.signer, mine.now + timedelta(seconds=seconds))) == (401, "time-expired")
+    assert client.get(path, auth=SignedBy(mine.signer, mine.now - timedelta(seconds=110))).status_code == httpx.codes.OK
+    for changed in (
+        {"url": str(client.base_url) + "/streams"},
+        {"url": f"http://localhost:{towns.ports[0]}/x/v1/status"},
+        {"method": "POST"},
+        {"tag": "cx-write"},
+        {"tag": "cx-admin"},
+        {"nonce": "short"},
+    ):
+        assert asked(SignedBy(mine.signer, mine.now, **changed)) == (401, "sig-http"), changed
+    stranger = Ed25519Signer(f"{BAISHAN}/http", bytes(range(32)))
+    assert asked(SignedBy(stranger, mine.now)) == (401, "sig-unknown-key")
+    assert asked(SignedBy(Ed25519Signer("credit.jilin.example/http", bytes(range(32))), mine.now)) == (401, "sig-unknown-key")
+
+    async def other_use() -> Ed25519Signer:
+        async with towns.theirs() as theirs:
+            return theirs.signers.signing("exchange", theirs.clock())
+
+    assert asked(SignedBy(asyncio.run(other_use()), mine.now)) == (401, "sig-key-use")
+
+
+def test_a_body_is_signed_with_its_digest_and_type(towns: Towns, served):
+    """Another body, a digest header that is gone or of another algorithm, an uncovered body: refused before anything of it is read."""
+    client, mine = served["ours"], towns.auth[BAISHAN]
+    url = str(client.base_url) + "agreements"
+
+    def sent(body: bytes, signed: bytes, **more: str | None) -> tuple[int, str]:
+        fields = dict(
+            sign_request(
+                mine.signer,
+                method="POST",
+                url=url,
+                body=signed,
+                content_type="application/json",
+                tag="cx-write",
+                now=mine.now,
+                nonce=b64u(os.urandom(16)),
+            )
+        )
+        headers = {name: value for name, value in ({"Content-Type": "application/json"} | fields | more).items() if value is not None}
+        return problem(client.post("/agreements", content=body, headers=headers, auth=None))
+
+    assert sent(b'{"a":1}', b'{"a":2}') == (401, "sig-content-digest")
+    assert sent(b'{"a":1}', b"") == (401, "sig-content-digest")
+    assert sent(b'{"a":1}', b'{"a":1}', **{"Content-Digest": None}) == (401, "sig-http")
+    assert sent(b'{"a":1}', b'{"a":1}', **{"Content-Type": "application/problem+json"})[0] in (401, 415)
+    assert sent(b'{"a":1}', b'{"a":1}') == (400, "schema-json"), "believed, and then read"
+
+
+def test_another_partner_s_stream_does_not_exist(towns: Towns, served):
+    """A stream of two others, one that nobody has, and one in the other direction: the same bytes, but for ids of the request."""
+    client = served["ours"]
+
+    def bytes_of(path: str) -> dict[str, object]:
+        answer = client.get(path)
+        assert answer.status_code == httpx.codes.NOT_FOUND, path
+        return {name: value for name, value in answer.json().items() if name not in ("instance", "trace_id")}
+
+    told = [bytes_of(f"/streams/{stream}/receipts/latest") for stream in (PENALTIES, HONOURS, "other-cities.honours", "nonsense")]
+    assert all(one == told[0] for one in told)

@@ -1,8 +1,8 @@
-"""The exchange over HTTP, `/x/v1` (exchange.md §10), without request signatures: those come with RFC 9421.
+"""The exchange over HTTP, `/x/v1` (exchange.md §10): every request but the one for our keys is signed by a partner (RFC 9421, RFC 9530).
 
-Rules: what is written here is believed by its own signatures alone (manifests, checkpoints, agreements), so writing needs no more;
-what is read names records, so until requests are signed it is answered in test mode on loopback only, and with 401 `sig-http`
-elsewhere. Our keys document is open to all. Bodies are bounded before they are read. This room must not look into what it carries.
+Rules: the signature is believed before anything else is looked at, parameters and body included; what is signed is the address under the
+configured origin, never what Host or a proxy says. A partner is shown its own agreements and streams and no others. Bodies are bounded
+before they are read. This room must not look into what it carries.
 """
 
 import re
@@ -12,7 +12,8 @@ from litestar import Router, get, post, put
 from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
-from gateway.operations import receive_batch, show_exchange
+from gateway.core.message_signing import Message
+from gateway.operations import believe_partner, receive_batch, show_exchange
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.describe import AnyRequest
@@ -31,15 +32,44 @@ def _reply(shown: Shown, status: int = 200, *more: Header) -> Reply:
     return Reply(status, [(b"content-type", shown.media.encode()), *(more or (NO_STORE,))], shown.body)
 
 
-def _read(request: AnyRequest) -> Services:
-    """The house, for a call that reads what only a partner may.
+def _message(request: AnyRequest) -> Message:
+    """The request as it was signed: under the configured origin."""
+    scope = request.scope
+    raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    query = scope["query_string"].decode("ascii", "replace")
+    return Message(
+        method=scope["method"],
+        url=house_of(request).origin + raw.decode("ascii", "replace") + (f"?{query}" if query else ""),
+        headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+    )
 
-    Raises ExchangeError SIG_HTTP outside test mode.
+
+async def _reader(request: AnyRequest) -> tuple[Services, str]:
+    """The house, and the partner that asks.
+
+    Raises ExchangeError SIG_*, TIME_*.
     """
-    house = house_of(request)
-    if not house.settings.demo:
-        raise ExchangeError("此接口须由协议对方签名访问；本版本尚不验签，仅在测试模式下开放。", code="SIG_HTTP")
-    return house.services
+
+    async def nothing(party: str) -> bytes:
+        return b""
+
+    services = house_of(request).services
+    partner, _ = await believe_partner.by_request(services, _message(request), tag="cx-read", read_body=nothing)
+    return services, partner
+
+
+async def _writer(request: AnyRequest, limit: int, media: str) -> tuple[Services, str, bytes]:
+    """The house, the partner that writes, and the body that it has signed.
+
+    Raises ExchangeError SIG_*, TIME_*, MEDIA_TYPE, SIZE_BYTES.
+    """
+
+    async def body(party: str) -> bytes:
+        return await _body(request, limit, media)
+
+    services = house_of(request).services
+    partner, sent = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+    return services, partner, sent
 
 
 def _number(text: str | None, name: str) -> int | None:
@@ -84,22 +114,23 @@ async def keys(request: AnyRequest) -> Reply:
 @get("/agreements", include_in_schema=False)
 async def agreements(request: AnyRequest) -> Reply:
     """Agreements with their states."""
-    return _reply(await show_exchange.agreements(_read(request)))
+    return _reply(await show_exchange.agreements(*await _reader(request)))
 
 
 @get("/agreements/{agreement_id:str}/{version:str}", include_in_schema=False)
 async def agreement(request: AnyRequest, agreement_id: FromPath[str], version: FromPath[str]) -> Reply:
     """One agreement version, as signed."""
+    services, partner = await _reader(request)
     if not _NUMBER.match(version):
         raise NotFound
-    return _reply(await show_exchange.agreement(_read(request), agreement_id, int(version)))
+    return _reply(await show_exchange.agreement(services, partner, agreement_id, int(version)))
 
 
 @post("/agreements", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def post_agreement(request: AnyRequest) -> Reply:
     """A countersigned agreement coming back, or a suspension, resumption or end."""
-    body = await _body(request, MAX_DOCUMENT, "application/json")
-    return _reply(await show_exchange.take_document(house_of(request).services, body))
+    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
+    return _reply(await show_exchange.take_document(services, partner, body))
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -108,27 +139,33 @@ async def post_agreement(request: AnyRequest) -> Reply:
 @get("/streams", include_in_schema=False)
 async def streams(request: AnyRequest) -> Reply:
     """Streams of both directions."""
-    return _reply(await show_exchange.streams(_read(request)))
+    return _reply(await show_exchange.streams(*await _reader(request)))
 
 
 @get("/streams/{stream:str}/checkpoint", include_in_schema=False)
 async def checkpoint(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """The signed head of a stream of ours."""
+    services, partner = await _reader(request)
     epoch = _number(request.query_params.get("epoch"), "epoch")
-    return _reply(await show_exchange.checkpoint(_read(request), stream, epoch), 200, _NO_CACHE)
+    return _reply(await show_exchange.checkpoint(services, partner, stream, epoch), 200, _NO_CACHE)
 
 
 @get("/streams/{stream:str}/manifests/{seq:str}", include_in_schema=False)
 async def manifest(request: AnyRequest, stream: FromPath[str], seq: FromPath[str]) -> Reply:
     """A batch of ours without its parts; the next one may be waited for."""
-    services = _read(request)
+    services, partner = await _reader(request)
     if seq != "latest" and not _NUMBER.match(seq):
         raise NotFound
     wait = request.query_params.get("wait", "0")
     if not re.fullmatch(r"[0-9]|[12][0-9]|30", wait):
         raise InvalidParameter("wait: 0 至 30 秒。")
     shown = await show_exchange.manifest(
-        services, stream, None if seq == "latest" else int(seq), epoch=_number(request.query_params.get("epoch"), "epoch"), wait_s=int(wait)
+        services,
+        partner,
+        stream,
+        None if seq == "latest" else int(seq),
+        epoch=_number(request.query_params.get("epoch"), "epoch"),
+        wait_s=int(wait),
     )
     return Reply(204, [NO_STORE, (b"retry-after", b"30")]) if shown is None else _reply(shown)
 
@@ -136,7 +173,7 @@ async def manifest(request: AnyRequest, stream: FromPath[str], seq: FromPath[str
 @get("/streams/{stream:str}/files/{name:str}", include_in_schema=False)
 async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) -> Reply:
     """The bytes of one part of ours."""
-    shown = await show_exchange.part(_read(request), stream, name)
+    shown = await show_exchange.part(*await _reader(request), stream, name)
     digest = (shown.tag or "").removeprefix("sha-256:").encode()
     return _reply(shown, 200, NO_STORE, (b"repr-digest", b"sha-256=:%s:" % digest))
 
@@ -144,56 +181,62 @@ async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) 
 @post("/streams/{stream:str}/batches", include_in_schema=False, request_max_body_size=MAX_POST)
 async def post_batch(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """A partner's batch: a signed receipt, or the names of the parts that are still wanted."""
-    body = await _body(request, MAX_POST, "application/json")
-    answered = await receive_batch.receive_posted(house_of(request).services, stream, body)
+    services, partner, body = await _writer(request, MAX_POST, "application/json")
+    answered = await receive_batch.receive_posted(services, stream, body, caller=partner)
     return Reply(answered.status, [(b"content-type", b"application/json"), NO_STORE], answered.body)
 
 
 @put("/streams/{stream:str}/files/{name:str}", include_in_schema=False, request_max_body_size=MAX_PART)
 async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) -> Reply:
     """One part of a batch that was posted without it."""
-    epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
-    if epoch is None or seq is None:
-        raise InvalidParameter("须给出 epoch 与 seq。")
     services = house_of(request).services
-    size = await receive_batch.size_wanted(services, stream=stream, epoch=epoch, seq=seq, name=name)
-    data = await _body(request, size, "application/octet-stream")
-    await receive_batch.put_part(services, stream=stream, epoch=epoch, seq=seq, name=name, data=data)
+    place: dict[str, int] = {}
+
+    async def body(party: str) -> bytes:
+        epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
+        if epoch is None or seq is None:
+            raise InvalidParameter("须给出 epoch 与 seq。")
+        place.update(epoch=epoch, seq=seq)
+        size = await receive_batch.size_wanted(services, sender=party, stream=stream, name=name, **place)
+        return await _body(request, size, "application/octet-stream")
+
+    partner, data = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+    await receive_batch.put_part(services, sender=partner, stream=stream, name=name, data=data, **place)
     return Reply(201, [NO_STORE])
 
 
 @get("/streams/{stream:str}/receipts/{no:str}", include_in_schema=False)
 async def receipt(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
     """A receipt that we gave."""
-    services = _read(request)
+    services, partner = await _reader(request)
     if no != "latest" and not _NUMBER.match(no):
         raise NotFound
-    return _reply(await show_exchange.receipt(services, stream, None if no == "latest" else int(no)))
+    return _reply(await show_exchange.receipt(services, partner, stream, None if no == "latest" else int(no)))
 
 
 @get("/streams/{stream:str}/feedback/{no:str}", include_in_schema=False)
 async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
     """The feedback file of a receipt."""
-    services = _read(request)
+    services, partner = await _reader(request)
     if not _NUMBER.match(no):
         raise NotFound
-    return _reply(await show_exchange.feedback(services, stream, int(no)))
+    return _reply(await show_exchange.feedback(services, partner, stream, int(no)))
 
 
 @get("/records/{record_id:str}/{version:str}", include_in_schema=False)
 async def record(request: AnyRequest, record_id: FromPath[str], version: FromPath[str]) -> Reply:
     """One record as it was sealed, with its proof."""
-    services = _read(request)
+    services, partner = await _reader(request)
     stream = request.query_params.get("stream")
     if not _NUMBER.match(version) or stream is None:
         raise NotFound
-    return _reply(await show_exchange.record(services, stream, record_id, int(version)))
+    return _reply(await show_exchange.record(services, partner, stream, record_id, int(version)))
 
 
 @get("/status", include_in_schema=False)
 async def status(request: AnyRequest) -> Reply:
     """Clock, agreements, streams and what is overdue; signing and verifying are tried, not assumed."""
-    return _reply(await show_exchange.status(_read(request)))
+    return _reply(await show_exchange.status(*await _reader(request)))
 
 
 router = Router(
