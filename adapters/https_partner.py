@@ -253,9 +253,10 @@ class HttpsPartner:
             raise AdapterError("UNAVAILABLE", "对方的回答为空", transient=True)
         return answer
 
-    async def keys(self) -> bytes:
-        """The partner's signed keys document, as it came."""
-        return await self._call("GET", "/keys")
+    async def keys(self, held: str | None = None) -> bytes:
+        """The partner's signed keys document, as it came; nothing when it is still the one of this digest."""
+        tag = {"if-none-match": f'"{held.partition(":")[2]}"'} if held else None
+        return await self._call("GET", "/keys", headers=tag, unchanged=True)
 
     # --- what this line does not do: never called, for the capabilities do not name it -----------------------------------
 
@@ -337,6 +338,7 @@ class HttpsPartner:
         headers: Mapping[str, str] | None = None,
         receipts: bool = False,
         empty: bool = False,
+        unchanged: bool = False,
     ) -> bytes:
         """One call: the body of an answer that means success, else an AdapterError with the partner's code."""
         async with self._answer(method, path, body, media, seconds or self._config.timeout_s, headers) as answer:
@@ -345,6 +347,8 @@ class HttpsPartner:
             kind = answer.headers.get("content-type", "")
         if status in (200, 201, 206) or (status == 204 and empty):
             return data
+        if status == httpx.codes.NOT_MODIFIED and unchanged and not data:
+            return b""
         if receipts and status in (202, 409, 422) and kind.startswith("application/json"):
             return data  # a receipt, or the parts that are wanted
         raise _refused(status, kind, data)

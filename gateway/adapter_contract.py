@@ -224,7 +224,8 @@ class PartnerAdapter(Protocol):
     capabilities: ClassVar[frozenset[str]]
     """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys.
 
-    `keys` promises one more method, `async def keys(self) -> bytes`: the partner's signed keys document as it came.
+    `keys` promises one more method, `async def keys(self, held: str | None) -> bytes`: the partner's signed keys document as it
+    came, or nothing when it is still the one whose body has the digest `held`.
     """
     Config: ClassVar[type[Struct]]
 

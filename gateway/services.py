@@ -197,6 +197,8 @@ class Services(Struct, frozen=True, kw_only=True):
     doors: Doors
     bell: Bell = field(default_factory=Bell)
     """Wakes whoever waits for the next change."""
+    asked_for_keys: dict[str, datetime] = field(default_factory=dict)
+    """When this process last asked each partner for its keys."""
 
 
 def read_key(path: Path, party: str) -> OwnKey:

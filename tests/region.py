@@ -54,7 +54,7 @@ class Direct:
     """A partner line without a network: what Tonghua posts, Baishan's story gets."""
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
-    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals", "keys"})
 
     class Config(Struct, frozen=True, kw_only=True):
         """What every line is given."""
@@ -62,8 +62,13 @@ class Direct:
         base_url: str
         allow_private: bool = False
 
-    def __init__(self, there: "Line") -> None:
+    def __init__(self, there: "Line", base_url: str = "") -> None:
         self.there = there
+        self.base_url = base_url
+
+    async def keys(self, held: str | None = None) -> bytes:
+        """The keys document of the city at the other end."""
+        return await self.there.keys(self.base_url, held)
 
     async def deliver(self, sealed: SealedBatch) -> bytes | None:
         """Carry the batch over, as the line is set."""
@@ -89,6 +94,21 @@ class Line:
         self.lose_after = 0
         """So many batches arrive, and their receipts do not come back."""
         self.with_feedback = True
+        self.cities: dict[str, Services] = {}
+        """Who answers for keys, by base URL."""
+        self.asked = 0
+        """How often anybody was asked for keys."""
+
+    async def keys(self, base_url: str, held: str | None) -> bytes:
+        """The keys document of a city, unless it is the one held."""
+        self.asked += 1
+        document = await own_keys(self.cities[base_url])
+        return b"" if wire.digest_text(document.body) == held else notes.envelope(document)
+
+    def join(self, sender: Services, receiver: Services) -> None:
+        """Both ends."""
+        self.receiver = receiver
+        self.cities = {base_url(one): one for one in (sender, receiver)}
 
     async def carry(self, sealed: SealedBatch) -> bytes | None:
         """One delivery."""
@@ -119,7 +139,7 @@ class Line:
 
         class Bound(Direct):
             def __init__(self, config: Any, tools: Any) -> None:
-                super().__init__(line)
+                super().__init__(line, config.base_url)
 
         return Adapters({"https_partner": lambda: Bound})
 
@@ -205,7 +225,7 @@ class Cities(Struct):
         for services in (self.tonghua, self.baishan):
             services.store.clock = clock
             moved.append(msgspec.structs.replace(services, clock=clock))
-        self.line.receiver = moved[1]
+        self.line.join(*moved)
         return Cities(moved[0], moved[1], self.line)
 
     @property
@@ -224,7 +244,7 @@ async def two_cities(folder: Path, databases: tuple[str, str] = ("", ""), *, cha
         line = Line()
         ours = msgspec.structs.replace(ours, adapters=line.adapters())
         theirs = msgspec.structs.replace(theirs, adapters=line.adapters())
-        line.receiver = theirs
+        line.join(ours, theirs)
         await agree(ours, theirs, change(template()))
         yield Cities(ours, theirs, line)
 

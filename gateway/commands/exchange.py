@@ -183,6 +183,30 @@ def exchange_keys(office: Office, path: Path) -> None:
     _written(path, office.run(own_keys), "our keys")
 
 
+@exchange.command("maintenance")
+@click.option("--from", "begins", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="When it begins (UTC); now, if not given.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ"]), help="When it is over (UTC).")
+@click.option("--text", default="", help="Read by the other office.")
+@click.option("--over", is_flag=True, help="It is over.")
+@office
+def exchange_maintenance(office: Office, begins: Any, until: Any, text: str, over: bool) -> None:
+    """Tell partners in our keys document when we take nothing, or (--over) that we do again."""
+    from gateway.core.exchange.documents import Maintenance
+    from gateway.operations.manage_agreements import announce_maintenance
+
+    if over == (until is not None):
+        raise click.UsageError("give --until, or --over")
+
+    def said(now: Any) -> Maintenance | None:
+        if over:
+            return None
+        first, last = begins or now, until
+        return Maintenance(from_=f"{first:%Y-%m-%dT%H:%M:%SZ}", until=f"{last:%Y-%m-%dT%H:%M:%SZ}", text=text)
+
+    office.run(lambda services: announce_maintenance(services, said(services.clock()), by=office.actor))
+    say("announced" if not over else "over")
+
+
 @exchange.command("take-keys")
 @click.argument("document", type=FILE)
 @office

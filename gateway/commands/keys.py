@@ -56,6 +56,19 @@ def key_new(office: Office, use: Any, as_json: bool) -> None:
     show(line, as_json=as_json, text=lambda: [f"{line.vkey}: good from {line.not_before:%Y-%m-%dT%H:%M:%SZ}"])
 
 
+@key.command("revoke-signing")
+@click.argument("vkey")
+@click.option("--reason", required=True, help="Read by partners in our keys document.")
+@as_json
+@office
+def key_revoke_signing(office: Office, vkey: str, reason: str, as_json: bool) -> None:
+    """Say that a signing key of ours is not to be believed from now on; then start `serve` anew, so that it signs with another."""
+    from gateway.operations.manage_keys import revoke_key
+
+    line = office.run(lambda services: revoke_key(services, vkey, reason=reason, by=office.actor))
+    show(line, as_json=as_json, text=lambda: [f"{line.vkey}: revoked at {line.revoked_at:%Y-%m-%dT%H:%M:%SZ}"])
+
+
 @key.command("issue-token")
 @click.option("--app", required=True, help="Name of the application that will use it.")
 @click.option("--org", required=True, metavar="USCC", help="Organisation behind it.")

@@ -2,7 +2,8 @@
 
 Rules: a key counts for the party whose keys document lists it, and only under an agreement with that party; use and dates of the key are
 looked at as for any artefact. A nonce is spent before the body is read, in the database, so that it stays spent when the house is opened
-again. Whatever is not believed is an ExchangeError with the code of exchange.md §8, before anything else about the request is looked at.
+again. A key that we do not know makes us ask for the partner's keys, at most once a minute. Whatever is not believed is an ExchangeError
+with the code of exchange.md §8, before anything else about the request is looked at.
 This story must not decide what the partner may read.
 """
 
@@ -13,7 +14,8 @@ from typing import Final, Literal
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.notes import KnownKey, key_fault
-from gateway.core.message_signing import Message, claimed_key, key_id_of, verify_body, verify_request
+from gateway.core.message_signing import Believed, Message, claimed_key, key_id_of, verify_body, verify_request
+from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.manage_agreements import agreement_with
 from gateway.operations.partners import trusted_keys
 from gateway.services import Services
@@ -30,19 +32,28 @@ async def by_request(services: Services, message: Message, *, tag: Tag, read_bod
     Raises ExchangeError SIG_HTTP, SIG_UNKNOWN_KEY, SIG_KEY_*, SIG_CONTENT_DIGEST, TIME_EXPIRED or TIME_REPLAY; whatever reading raises.
     """
     now = services.clock()
-    key_id = claimed_key(message)
-    party = key_id.partition("/")[0]
+    party = claimed_key(message).partition("/")[0]
+
+    async def attempt() -> Believed:
+        return await _believe(services, party, message, tag)
+
+    believed = await with_newer_keys(services, party, attempt)
+    if not await services.doors.nonces.use([Use("http", believed.key_id, believed.nonce, now + NONCE_KEPT)], now):
+        raise ExchangeError("this request was sent before", code="TIME_REPLAY")
+    body = await read_body(party)
+    verify_body(message, believed, body)
+    return party, body
+
+
+async def _believe(services: Services, party: str, message: Message, tag: Tag) -> Believed:
+    now = services.clock()
     held, keys = await _keys_of(services, party)
     believed = verify_request(message, keys={name: key.verifier for name, key in keys.items()}, tag=tag, now=now)
     assert held is not None  # noqa: S101  # without an agreement there are no keys
     fault = key_fault(keys[believed.key_id], "http", now, None, held.agreement.skew)
     if fault is not None:
         raise ExchangeError("the key may not sign requests, or not now", code=fault)
-    if not await services.doors.nonces.use([Use("http", believed.key_id, believed.nonce, now + NONCE_KEPT)], now):
-        raise ExchangeError("this request was sent before", code="TIME_REPLAY")
-    body = await read_body(party)
-    verify_body(message, believed, body)
-    return party, body
+    return believed
 
 
 async def _keys_of(services: Services, party: str) -> tuple[Held | None, dict[str, KnownKey]]:

@@ -5,29 +5,23 @@ their schedule says; recognition follows the change log and the clock. A partner
 streams only. This story must not decide anything that the stories it calls do not decide.
 """
 
-from datetime import datetime, timedelta
-
-from gateway.adapter_contract import AdapterError
 from gateway.core.errors import GatewayError, NoActivePolicy
 from gateway.core.exchange.agreements import Held
-from gateway.core.exchange.notes import read_envelope
-from gateway.operations.manage_agreements import take_keys
-from gateway.operations.partners import line_to, streams_from
+from gateway.operations.fetch_keys import fetch_keys
+from gateway.operations.partners import streams_from
+from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import held_agreements, inbox
 
-FETCH_KEYS_EVERY = timedelta(minutes=10)
-
 
 class Rounds:
-    """What is remembered from round to round in one process: when each partner's keys were asked for, and the policy last seen."""
+    """What is remembered from round to round in one process: the policy last seen."""
 
-    __slots__ = ("_asked", "_policy")
+    __slots__ = ("_policy",)
 
     def __init__(self) -> None:
-        self._asked: dict[str, datetime] = {}
         self._policy = 0
 
     async def run(self, services: Services) -> dict[str, str]:
@@ -41,9 +35,10 @@ class Rounds:
         except NoActivePolicy:
             return troubles
         for partner, held in (await self._partners(services)).items():
-            code = await self._fetch_keys(services, held, partner)
+            code = await fetch_keys(services, held, partner)
             if code is not None:
                 troubles[partner] = code
+        await resume_waiting(services)
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
             try:
                 (sent,) = await send_batch(services, stream=stream.name)
@@ -70,25 +65,3 @@ class Rounds:
                 if held.complete and ours in held.agreement.parties and not held.standing(now).ended:
                     found[held.agreement.other(ours)] = held
         return found
-
-    async def _fetch_keys(self, services: Services, held: Held, partner: str) -> str | None:
-        """Ask for the partner's keys document when it is time; the code of what went wrong."""
-        now = services.clock()
-        asked = self._asked.get(partner)
-        if asked is not None and now - asked < FETCH_KEYS_EVERY:
-            return None
-        self._asked[partner] = now
-        try:
-            async with line_to(services, held, partner) as line:
-                if "keys" not in line.capabilities:
-                    return None
-                fetch = getattr(line, "keys", None)
-                document = await fetch() if fetch is not None else b""
-            await take_keys(services, read_envelope(document), by=f"partner/{partner}")
-        except AdapterError as error:
-            return error.code
-        except GatewayError as error:
-            return error.code
-        except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-            return type(error).__name__
-        return None

@@ -18,13 +18,16 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import documents, notes
 from gateway.core.exchange.agreements import Agreement, Fault, Held, Local
-from gateway.core.exchange.documents import PartnerKeys
+from gateway.core.exchange.documents import Maintenance, PartnerKeys
 from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.wire import instant, parse_instant
 from gateway.core.signing import OwnKey
+from gateway.operations.alarms import clear, raise_alarm, sound
 from gateway.operations.recognise import decide_under
-from gateway.services import Services
-from gateway.store import audit, held_agreements
-from gateway.store.store import Source
+from gateway.services import Services, load_signers
+from gateway.store import audit, held_agreements, inbox
+from gateway.store.reads import Row
+from gateway.store.store import Source, Transaction
 
 RENEW_BEFORE = timedelta(days=30)
 """Our keys document is made anew this long before it ends."""
@@ -301,21 +304,55 @@ async def own_keys(services: Services) -> SignedDocument:
         row = await held_agreements.latest_keys(tx, services.signers.party)
         if row is not None and _still_true(services, row.body):
             return SignedDocument(row.body, row.note)
-        body = documents.keys_body(
-            party=services.signers.party,
-            org=services.settings.org,
-            region=services.settings.region,
-            serial=1 + (row.serial if row else 0),
-            issued_at=tx.now,
-            base_url=base_url(services),
-            keys=_listed(services, tx.now),
-        )
-        signer = services.signers.signing("agreement", tx.now)
-        document = documents.sign_keys(body, signer)
-        keys = documents.read_keys(document, documents.pinned(services.signers.party, [signer.vkey]), first_seen=tx.now)
-        await held_agreements.put_keys(tx, keys, document)
-        await audit.write(tx, "gateway", "keys.publish", f"keys/{keys.party}", {"serial": keys.serial})
+        return await _publish(services, tx, row, _announced(row.body, tx.now) if row is not None else None)
+
+
+async def announce_maintenance(services: Services, maintenance: Maintenance | None, *, by: str) -> SignedDocument:
+    """Our keys document with the time in which we take nothing, or without one; partners learn of it within ten minutes.
+
+    Raises ExchangeError SCHEMA_TYPE when it ends before it begins, or has ended.
+    """
+    if maintenance is not None and not maintenance.end > max(services.clock(), parse_instant(maintenance.from_, "SCHEMA_TYPE")):
+        raise ExchangeError("a maintenance ends after it begins, and in the future", code="SCHEMA_TYPE")
+    async with services.store.transaction() as tx:
+        row = await held_agreements.latest_keys(tx, services.signers.party)
+        said = {"until": maintenance.until} if maintenance is not None else {}
+        await audit.write(tx, by, "keys.maintenance", f"keys/{services.signers.party}", said)
+        return await _publish(services, tx, row, maintenance)
+
+
+async def own_maintenance(services: Services) -> Maintenance | None:
+    """What we have announced, as long as it is not over."""
+    row = await held_agreements.latest_keys(services.store.reads, services.signers.party)
+    return _announced(row.body, services.clock()) if row is not None else None
+
+
+async def _publish(services: Services, tx: Transaction, row: Row | None, maintenance: Maintenance | None) -> SignedDocument:
+    body = _body(services, tx.now, 1 + (row.serial if row is not None else 0), maintenance)
+    signer = services.signers.signing("agreement", tx.now)
+    document = documents.sign_keys(body, signer)
+    keys = documents.read_keys(document, documents.pinned(services.signers.party, [signer.vkey]), first_seen=tx.now)
+    await held_agreements.put_keys(tx, keys, document)
+    await audit.write(tx, "gateway", "keys.publish", f"keys/{keys.party}", {"serial": keys.serial})
     return document
+
+
+def _body(services: Services, now: datetime, serial: int, maintenance: Maintenance | None) -> bytes:
+    return documents.keys_body(
+        party=services.signers.party,
+        org=services.settings.org,
+        region=services.settings.region,
+        serial=serial,
+        issued_at=now,
+        base_url=base_url(services),
+        keys=_listed(services, now),
+        maintenance=maintenance,
+    )
+
+
+def _announced(body: bytes, now: datetime) -> Maintenance | None:
+    said = documents.decode_keys(body).maintenance
+    return said if said is not None and now < said.end else None
 
 
 def base_url(services: Services) -> str:
@@ -324,34 +361,46 @@ def base_url(services: Services) -> str:
 
 
 def _listed(services: Services, now: datetime) -> list[OwnKey]:
-    """Everything but what has long ended; `agreement` keys are never listed."""
-    return [key for key in services.signers.keys if key.use != "agreement" and key.not_after + documents.MAX_KEYS_LIFETIME > now]
+    """Everything in the folder of keys but what has long ended; `agreement` keys are never listed.
+
+    The folder is read each time: a successor is published when it is made, not when the house is opened next.
+    """
+    keys = load_signers(services.settings).keys
+    return [key for key in keys if key.use != "agreement" and key.not_after + documents.MAX_KEYS_LIFETIME > now]
 
 
 def _still_true(services: Services, body: bytes) -> bool:
     said = documents.decode_keys(body)
     now = services.clock()
-    fresh = documents.decode_keys(
-        documents.keys_body(
-            party=services.signers.party,
-            org=services.settings.org,
-            region=services.settings.region,
-            serial=said.serial,
-            issued_at=now,
-            base_url=base_url(services),
-            keys=_listed(services, now),
-        )
+    fresh = documents.decode_keys(_body(services, now, said.serial, _announced(body, now)))
+    unchanged = (said.org, said.region, said.base_url, said.keys, said.maintenance) == (
+        fresh.org,
+        fresh.region,
+        fresh.base_url,
+        fresh.keys,
+        fresh.maintenance,
     )
-    unchanged = (said.org, said.region, said.base_url, said.keys) == (fresh.org, fresh.region, fresh.base_url, fresh.keys)
     return unchanged and now < documents.valid_until(said) - RENEW_BEFORE
 
 
 async def take_keys(services: Services, document: SignedDocument, *, by: str) -> PartnerKeys:
     """Believe a partner's keys document under the keys that an agreement with it pins.
 
+    One that goes back, or a second one of a serial, is an alarm until a newer one comes. A key whose revocation we learn of after
+    artefacts that it signed is an alarm for a person, with their number.
+
     Raises ExchangeError SCOPE_AGREEMENT when no agreement names that party, SIG_* or SEQ_* when the document is not to be believed.
     """
     party = notes.context_of(document.note).partition("/")[0]
+    try:
+        return await _take_keys(services, document, party, by)
+    except ExchangeError as error:
+        if error.code in ("SEQ_REPLAY", "SEQ_FORK"):
+            await raise_alarm(services, "partner-keys", party, {"code": error.code})
+        raise
+
+
+async def _take_keys(services: Services, document: SignedDocument, party: str, by: str) -> PartnerKeys:
     async with services.store.transaction() as tx:
         held = await agreement_with(tx, services.signers.party, party)
         if held is None:
@@ -366,7 +415,21 @@ async def take_keys(services: Services, document: SignedDocument, *, by: str) ->
         )
         if await held_agreements.put_keys(tx, keys, document):
             await audit.write(tx, by, "keys.take", f"keys/{party}", {"serial": keys.serial})
+            await clear(tx, "partner-keys", party, "gateway")
+            await _tell_of_late_revocations(tx, keys)
     return keys
+
+
+async def _tell_of_late_revocations(tx: Transaction, keys: PartnerKeys) -> None:
+    """An alarm for each revoked key that had signed what we first saw only after the revocation, and believed."""
+    for key in keys.keys:
+        if key.revoked_at is None:
+            continue
+        seen = await inbox.batches_seen_since(tx, keys.party, key.revoked_at)
+        signed = [batch for batch in seen if any(line.key_id == key.verifier.key_id for line in notes.parse(batch.document.note).lines)]
+        if signed:
+            detail = {"revoked_at": instant(key.revoked_at), "batches": len(signed), "first": f"{signed[0].stream}/{signed[0].seq}"}
+            await sound(tx, "partner-key-revoked", f"{key.verifier.name}+{key.verifier.key_id.hex()}", detail)
 
 
 async def agreement_with(source: Source, ours: str, party: str) -> Held | None:

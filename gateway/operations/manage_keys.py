@@ -5,6 +5,7 @@ token is printed once and stored as a digest only, bound to one app, organisatio
 a private key to anybody.
 """
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,9 @@ from msgspec import Struct
 from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import PolicyError, SettingsError
 from gateway.core.records.identifiers import parse_uscc
-from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse
+from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse, Signers
 from gateway.operations.four_eyes import actor, proof
-from gateway.services import PARTY_KEY_USES, Services, load_signers
+from gateway.services import PARTY_KEY_USES, Services, load_signers, read_key
 from gateway.settings import Settings, clock_of
 from gateway.store import audit, clients
 from gateway.store.kek import create_kek
@@ -110,6 +111,37 @@ async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -
         who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
         await audit.write(tx, who, "key.new", path.name, {"use": use, "not_before": not_before.isoformat(), **shown})
     return next(line for line in list_keys(settings, services.clock()) if line.use == use and line.not_before == not_before)
+
+
+async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administrator | str) -> KeyLine:
+    """Say from now on that a signing key of ours is not to be believed any more; partners read it in our keys document.
+
+    `by` is a text for whoever holds the data directory.
+    Raises RoleMissing; SettingsError key-unknown for no key of ours, key-missing when no other key of its use is good now.
+    """
+    if isinstance(by, Administrator):
+        by.require("key-custodian")
+    settings, now = services.settings, services.clock().replace(microsecond=0)
+    found = [(path, read_key(path, settings.party)) for path in sorted(settings.keys_path.glob("*.toml"))]
+    path, key = next(((path, key) for path, key in found if key.signer.vkey == vkey), (None, None))
+    if path is None or key is None:
+        raise SettingsError("none of our signing keys", code="key-unknown", place="vkey", hint="`chengxin key list` shows them")
+    if key.use == "agreement":
+        raise SettingsError("an agreement key changes with a new version of the agreement", code="key-use", place=path.name)
+    if key.revoked_at is None:
+        others = Signers(party=settings.party, keys=tuple(other for _, other in found if other.signer.vkey != vkey))
+        others.signing(key.use, now)
+        text = path.read_text(encoding="ascii") + f"revoked_at = {_instant(now)}\nreason = {json.dumps(reason, ensure_ascii=True)}\n"
+        aside = path.with_suffix(".tmp")
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        async with services.store.transaction() as tx:
+            who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
+            await audit.write(tx, who, "key.revoke", path.name, {"use": key.use, **shown})
+    return next(line for line in list_keys(settings, now) if line.vkey == vkey)
 
 
 def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:

@@ -51,7 +51,7 @@ from gateway.core.records.intake import IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import publication
 from gateway.operations.accept_records import Texts, accept_records, redactions
-from gateway.operations.manage_agreements import agreement_with
+from gateway.operations.manage_agreements import agreement_with, own_maintenance
 from gateway.operations.partners import Stream, exchange_signers, stream_at, trusted_keys
 from gateway.operations.recognise import decide
 from gateway.services import Services
@@ -122,6 +122,9 @@ async def receive_posted(services: Services, stream: str, body: bytes, *, caller
 
     Raises BatchRefused, StoreError.
     """
+    maintenance = await own_maintenance(services)
+    if maintenance is not None and maintenance.now(services.clock()):
+        raise BatchRefused(ExchangeError("we take nothing until our maintenance is over", code="MAINTENANCE"))
     try:
         document, checkpoint, decoded = await asyncio.to_thread(_posted, body)
     except ExchangeError as error:
@@ -214,6 +217,41 @@ async def _resume(services: Services, received: Received) -> None:
         if after.result not in ("applied", "partial"):
             return
         batch = after.batch
+
+
+async def resume_waiting(services: Services) -> int:
+    """Take the batches that waited for their predecessor, for keys or for the agreement, where that is gone; how many were applied.
+
+    Raises StoreError.
+    """
+    done = 0
+    for row in await inbox.in_streams_all(services.store.reads):
+        if row.frozen:
+            continue
+        found = await inbox.in_batches_at(services.store.reads, row.sender, row.stream, row.epoch, row.seq + 1)
+        for batch in found:
+            if batch.state != "quarantined" or not await _may_go_on(services, batch):
+                continue
+            try:
+                received = await receive_batch(services, stream=batch.stream, document=batch.document, checkpoint=batch.checkpoint)
+            except ExchangeError:
+                continue  # its sender asks again, and is told then
+            done += received.result in ("applied", "partial")
+    return done
+
+
+async def _may_go_on(services: Services, batch: InBatch) -> bool:
+    """Whether what a batch waited for is gone, as far as that can be seen without looking into it."""
+    if batch.code == "SEQ_GAP":
+        return True
+    now = services.clock()
+    stream = await stream_at(services.store.reads, batch.stream, batch.sender, now)
+    if stream is None:
+        return False
+    if batch.code == "SCOPE_AGREEMENT":
+        return stream.governing.standing(now).active
+    _, keys = await trusted_keys(services.store.reads, stream.governing, batch.sender)
+    return keys is not None and keys.fresh(now, stream.governing.agreement.skew)
 
 
 def _parse_batch_id(batch: str) -> tuple[str, str, int, int]:

@@ -485,6 +485,9 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     out = await outbox.out_stream(reads, stream.name, _suite(stream))
     if not (waiting or unexplained) or out is None or out.stopped:
         return 0, None
+    _, keys = await trusted_keys(reads, stream.governing, stream.receiver)
+    if keys is not None and keys.maintenance is not None and keys.maintenance.now(now):
+        return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
     acknowledged = 0
     async with line_to(services, stream.governing, stream.receiver) as line:
         for batch in unexplained:

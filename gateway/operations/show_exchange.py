@@ -21,7 +21,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
-from gateway.operations.manage_agreements import own_keys, take, take_notice
+from gateway.operations.manage_agreements import own_keys, own_maintenance, take, take_notice
 from gateway.services import Services
 from gateway.store import held_agreements, inbox, outbox
 from gateway.store.outbox import OutBatch
@@ -321,7 +321,7 @@ async def status(services: Services, partner: str) -> Shown:
         {
             "party": services.signers.party,
             "clock": instant(now),
-            "maintenance": None,
+            "maintenance": await own_maintenance(services),
             "agreements": [_agreement(version, now) for version in versions],
             "streams": await _streams(services, partner),
             "last_batch": _last([row.created for row in await inbox.in_streams_all(reads) if row.created and row.sender == partner]),

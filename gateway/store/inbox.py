@@ -75,6 +75,11 @@ _IN_BATCH = sa.select(in_batches).where(
     in_batches.c.epoch == sa.bindparam("of_epoch"),
     in_batches.c.seq == sa.bindparam("of_seq"),
 )
+_IN_SINCE = (
+    sa.select(in_batches)
+    .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.first_seen >= sa.bindparam("since"))
+    .order_by(in_batches.c.first_seen, in_batches.c.stream, in_batches.c.seq)
+)
 _IN_FROZEN = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "frozen")
@@ -153,6 +158,11 @@ def _in_batch(row: Row) -> InBatch:
 async def in_batches_at(source: Source, sender: str, stream: str, epoch: int, seq: int) -> list[InBatch]:
     """Every batch that ever claimed this number; more than one is a fork."""
     return [_in_batch(row) for row in await source.all(_IN_BATCH, {"sender": sender, "stream": stream, "of_epoch": epoch, "of_seq": seq})]
+
+
+async def batches_seen_since(source: Source, sender: str, since: datetime) -> list[InBatch]:
+    """Batches of a partner that were first seen at a moment or later, oldest first."""
+    return [_in_batch(row) for row in await source.all(_IN_SINCE, {"sender": sender, "since": stamp(since)})]
 
 
 async def frozen_batch(source: Source, sender: str, stream: str) -> InBatch | None:

@@ -7,15 +7,15 @@ that this gateway lacks. This room must not fetch anything.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import Annotated, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import DEFAULT_SKEW, KeyRing, KnownKey, SignedDocument
-from gateway.core.exchange.wire import Number, PartyName, digest_text, encode, instant, parse_instant, strict_json
+from gateway.core.exchange.wire import InstantText, Number, PartyName, digest_text, encode, instant, parse_instant, strict_json
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signer, Verifier, parse_vkey
 
 KEYS_TYPE = "chengxin-exchange/keys/1"
@@ -35,6 +35,23 @@ class ListedKey(Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Maintenance(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """When a party does not take anything, and why."""
+
+    from_: InstantText
+    until: InstantText
+    text: Annotated[str, Meta(max_length=500)]
+
+    def now(self, at: datetime) -> bool:
+        """Whether a moment lies in it."""
+        return parse_instant(self.from_, "SCHEMA_MANIFEST") <= at < self.end
+
+    @property
+    def end(self) -> datetime:
+        """When it is over."""
+        return parse_instant(self.until, "SCHEMA_MANIFEST")
+
+
 class KeysDocument(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     """A keys document as it stands on the wire."""
 
@@ -47,7 +64,7 @@ class KeysDocument(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     valid_until: str
     base_url: str
     keys: tuple[ListedKey, ...]
-    maintenance: dict[str, str] | None = None
+    maintenance: Maintenance | None = None
 
 
 class PartnerKeys(Struct, frozen=True, kw_only=True):
@@ -58,6 +75,7 @@ class PartnerKeys(Struct, frozen=True, kw_only=True):
     digest: str
     valid_until: datetime
     keys: tuple[KnownKey, ...]
+    maintenance: Maintenance | None = None
 
     def fresh(self, now: datetime, skew: timedelta = DEFAULT_SKEW) -> bool:
         """Whether the document may still be relied on for new batches."""
@@ -74,6 +92,7 @@ def keys_body(
     base_url: str,
     keys: Sequence[OwnKey],
     valid_for: timedelta = MAX_KEYS_LIFETIME,
+    maintenance: Maintenance | None = None,
 ) -> bytes:
     """The bytes of our own keys document; made once for a serial, then kept. Agreement keys are never listed."""
     listed = tuple(
@@ -100,6 +119,7 @@ def keys_body(
             valid_until=instant(issued_at + min(valid_for, MAX_KEYS_LIFETIME)),
             base_url=base_url,
             keys=listed,
+            maintenance=maintenance,
         )
     )
 
@@ -168,7 +188,14 @@ def read_keys(
             raise ExchangeError("an older keys document than the one held", code="SEQ_REPLAY")
         if keys.serial == held[0] and digest != held[1]:
             raise ExchangeError("two keys documents have one serial", code="SEQ_FORK")
-    return PartnerKeys(party=keys.party, serial=keys.serial, digest=digest, valid_until=until, keys=tuple(_known(keys)))
+    return PartnerKeys(
+        party=keys.party,
+        serial=keys.serial,
+        digest=digest,
+        valid_until=until,
+        keys=tuple(_known(keys)),
+        maintenance=keys.maintenance,
+    )
 
 
 def _known(document: KeysDocument) -> Iterable[KnownKey]:

@@ -34,6 +34,13 @@ class Use(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     use: Literal["exchange", "http", "audit", "receipt", "export"]
 
 
+class Revoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which signing key, and why."""
+
+    vkey: Annotated[str, Meta(min_length=1, max_length=256)]
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
 class NoWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Nothing to say."""
 
@@ -46,6 +53,11 @@ async def listed(act: Act) -> object:
 async def new(act: Act) -> object:
     """A successor of a signing key."""
     return await manage_keys.new_key(act.services, act.body.use, by=act.by)
+
+
+async def revoke(act: Act) -> object:
+    """A signing key that is not to be believed any more."""
+    return await manage_keys.revoke_key(act.services, act.body.vkey, reason=act.body.reason, by=act.by)
 
 
 async def kek(act: Act) -> object:
@@ -78,6 +90,8 @@ ROUTES: tuple[Route, ...] = (
     Route(method="GET", path=_KEYS, command="key list", summary="Our signing keys", handler=listed, gives=list[manage_keys.KeyLine]),
     Route(method="POST", path=_KEYS, command="key new", summary="A successor of a signing key", handler=new, takes=Use,
           gives=manage_keys.KeyLine, roles=("key-custodian",)),
+    Route(method="POST", path=f"{_KEYS}/revoke", command="key revoke-signing", summary="A signing key is not to be believed any more",
+          handler=revoke, takes=Revoked, gives=manage_keys.KeyLine, roles=("key-custodian",)),
     Route(method="POST", path=f"{_KEYS}/rotate-kek", command="key rotate-kek", summary="A new key-encryption key", handler=kek,
           takes=NoWords, gives=rotate_keys.Rotated, roles=("key-custodian",)),
     Route(method="POST", path=f"{_KEYS}/renew-deks", command="key renew-deks", summary="New data keys", handler=deks,

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
 from gateway.core.message_signing import Message
-from gateway.operations import believe_partner, receive_batch, show_exchange
+from gateway.operations import believe_partner, fetch_keys, receive_batch, show_exchange
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.describe import AnyRequest
@@ -182,7 +182,9 @@ async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) 
 async def post_batch(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """A partner's batch: a signed receipt, or the names of the parts that are still wanted."""
     services, partner, body = await _writer(request, MAX_POST, "application/json")
-    answered = await receive_batch.receive_posted(services, stream, body, caller=partner)
+    answered = await fetch_keys.with_newer_keys(
+        services, partner, lambda: receive_batch.receive_posted(services, stream, body, caller=partner)
+    )
     return Reply(answered.status, [(b"content-type", b"application/json"), NO_STORE], answered.body)
 
 
