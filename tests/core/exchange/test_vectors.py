@@ -8,14 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, merkle, notes, records, wire
 from gateway.core.exchange.agreements import Held, Notice
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import GM1, SHA256
+from gateway.core.message_signing import Message, claimed_key, sign_request, verify_body, verify_request
 from gateway.core.signing import Ed25519Signer, parse_vkey
 
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden/exchange/vectors.json").read_text(encoding="utf-8"))
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "gateway/core/exchange/README.md").read_text(encoding="utf-8")
+"""The specification that is shipped: what is tested here is what a stranger reads."""
+VECTORS: dict[str, Any] = json.loads(PAGE.rpartition("\n```json\n")[2].partition("\n```\n")[0])
 TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
 SEED = bytes(range(32))
 SEALED = datetime(2026, 12, 2, 1, 0, tzinfo=UTC)
@@ -243,3 +248,44 @@ def test_standing(agreement: agreements.Agreement) -> None:
     assert held.standing(last).state == "expired"
     stopped = msgspec.structs.replace(held, notices=(Notice(by=TONGHUA, serial=1, state="suspended", from_at=SEALED, first_seen=SEALED),))
     assert stopped.standing(SEALED).state == "suspended"
+
+
+def test_the_page_has_the_golden_vectors() -> None:
+    """The vectors of the specification are those of `tests/golden`, letter for letter."""
+    assert json.loads((ROOT / "tests/golden/exchange/vectors.json").read_text(encoding="utf-8")) == VECTORS
+
+
+def test_a_signed_request() -> None:
+    """The request of the specification verifies as it stands there, and our own signature over it is the same."""
+    said = VECTORS["http"]
+    fields = [
+        ("content-type", said["content_type"]),
+        ("content-digest", said["content_digest"]),
+        ("signature-input", said["signature_input"]),
+        ("signature", said["signature"]),
+    ]
+    message = Message(method=said["method"], url=said["url"], headers=fields)
+    now = datetime.fromtimestamp(1793926800, UTC)
+    key = parse_vkey(VECTORS["vkeys"]["tonghua"]["http"])
+    assert claimed_key(message) == f"{TONGHUA}/http+4bab8278"
+    believed = verify_request(message, keys={claimed_key(message): key}, tag="cx-query", now=now)
+    verify_body(message, believed, said["body"].encode())
+    with pytest.raises(ExchangeError):
+        verify_body(message, believed, said["body"].encode() + b" ")
+    with pytest.raises(ExchangeError):
+        verify_request(message, keys={claimed_key(message): key}, tag="cx-write", now=now)
+    ours = dict(
+        sign_request(
+            signer(TONGHUA, "http"),
+            method=said["method"],
+            url=said["url"],
+            body=said["body"].encode(),
+            content_type=said["content_type"],
+            tag="cx-query",
+            now=now,
+            nonce="AAECAwQFBgcICQoLDA0ODw",
+        )
+    )
+    assert ours["Content-Digest"] == said["content_digest"]
+    again = Message(method=said["method"], url=said["url"], headers=list(ours.items()))
+    verify_body(again, verify_request(again, keys={claimed_key(again): key}, tag="cx-query", now=now), said["body"].encode())
