@@ -24,7 +24,7 @@ from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
 from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, ended, marked, refuse_ended
 from gateway.operations.asking import Answer, Ask, Language
-from gateway.operations.describe_data import dataset, datasets, dictionary, root, schema, schemas
+from gateway.operations.describe_data import dataset, datasets, dictionary, root, schema, shapes
 from gateway.operations.find_subjects import find_subjects
 from gateway.operations.live_records import live, live_subject
 from gateway.operations.look_up import is_public_organisation, kind_of_code
@@ -52,7 +52,7 @@ __all__ = [
     "records_page",
     "root",
     "schema",
-    "schemas",
+    "shapes",
     "shown_subject",
     "subject_document",
     "subject_records",

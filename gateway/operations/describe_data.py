@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from msgspec import Struct
+
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.schemas import DIALECT
 from gateway.core.errors import NotFound
@@ -18,6 +20,7 @@ from gateway.core.records.model import Dataset, DatasetId, Field
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import MSGPACK, PARQUET, XLSX, Answer, Ask, Language
+from gateway.operations.look_up_person import may_find
 from gateway.operations.reaching import licence_of, terms_of
 from gateway.operations.read_versions import with_versions
 from gateway.operations.walking import told_rows
@@ -85,11 +88,22 @@ async def schema(services: Services, dataset_id: str, caller: Caller, language: 
     return document_answer(scene, {"$id": address, **_fields_schema(scene, held)}, reads_data=False)
 
 
-async def schemas(services: Services, caller: Caller, language: Language) -> tuple[str, dict[str, dict[str, Any]]]:
-    """A name for what this caller may know of shapes, and the schema of each dataset's fields."""
+class Shapes(Struct, frozen=True, kw_only=True):
+    """What one caller may know of shapes."""
+
+    name: str
+    fields: Mapping[str, Mapping[str, Any]]
+    """Of each dataset the schema of its fields."""
+    persons: bool
+    """Whether it may look persons up."""
+
+
+async def shapes(services: Services, caller: Caller, language: Language) -> Shapes:
+    """What this caller may know of shapes."""
     scene = await begin(services, caller, language)
     known = scene.policies.catalogue.datasets
-    return scene.forms.tag, {name: _fields_schema(scene, known[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)}
+    fields = {name: _fields_schema(scene, known[DatasetId(name)]) for name in sorted(scene.forms.plan_sets)}
+    return Shapes(name=scene.forms.tag, fields=fields, persons=may_find(caller, scene.forms))
 
 
 def _fields_schema(scene: Scene, held: Dataset) -> dict[str, Any]:

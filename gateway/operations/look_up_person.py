@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.core.callers.caller import BOUND_TIERS, Caller
+from gateway.core.disclosure.narrowing import Reach
 from gateway.core.disclosure.obligations import LOOKED_UP
 from gateway.core.disclosure.views import is_about
 from gateway.core.errors import CaseRefMissing, ErrorItem, InvalidParameter, NotPermitted, RowFault
@@ -92,6 +93,16 @@ def may_ask(caller: Caller) -> None:
         raise CaseRefMissing
 
 
+def may_find(caller: Caller, forms: Forms) -> bool:
+    """Whether any plan of this caller lets it look a person up."""
+    return caller.plan_tier in BOUND_TIERS and any(map(_finds, (reach for reaches in forms.reaches.values() for reach in reaches)))
+
+
+def _finds(reach: Reach) -> bool:
+    plan = reach.plan_set.plans.get("natural")
+    return plan is not None and plan.can(NUMBER, "lookup")
+
+
 def _number(services: Services, text: str) -> str:
     """The whole number.
 
@@ -122,11 +133,7 @@ def _narrowed(scene: Scene, dataset: str) -> Scene:
 
     Raises NotPermitted when there is none; a dataset that does not exist reads alike.
     """
-    reaches = tuple(
-        reach
-        for reach in scene.forms.reaches.get(dataset, ())
-        if (plan := reach.plan_set.plans.get("natural")) is not None and plan.can(NUMBER, "lookup")
-    )
+    reaches = tuple(filter(_finds, scene.forms.reaches.get(dataset, ())))
     if not reaches:
         raise NotPermitted
     forms = structs.replace(scene.forms, reaches={dataset: reaches}, remembered={})

@@ -25,7 +25,8 @@ class Documents:
 
     def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
         self._handlers = tuple(handlers)
-        self._by_plans: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._by_plans: dict[tuple[str, str, tuple[str, ...]], tuple[bytes, bytes]] = {}
+        self._beyond: dict[tuple[str, ...], dict[str, Any]] = {}
 
     @cached_property
     def _base(self) -> dict[str, Any]:
@@ -51,12 +52,19 @@ class Documents:
         """The style of every page."""
         return (resources.files("gateway.web") / "static" / "style.css").read_bytes()
 
-    def under(self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]]) -> tuple[bytes, bytes]:
-        """The API document of a caller under these plans, as JSON and as YAML; made once a plan set."""
-        key = (plans, language)
+    def under(
+        self, plans: str, language: str, schemas: Mapping[str, Mapping[str, Any]], beyond: tuple[str, ...] = ()
+    ) -> tuple[bytes, bytes]:
+        """The API document of a caller under these plans, as JSON and as YAML; made once a plan set.
+
+        `beyond`: operations in it that stand in no document of everybody's.
+        """
+        key = (plans, language, beyond)
         made = self._by_plans.get(key)
         if made is None:
-            value = openapi.specialised(self._base, schemas)
+            if beyond and beyond not in self._beyond:
+                self._beyond[beyond] = openapi.document(self._handlers, beyond)
+            value = openapi.specialised(self._beyond[beyond] if beyond else self._base, schemas)
             made = openapi.encoded(value), openapi.as_yaml(value)
             if len(self._by_plans) >= REMEMBERED:
                 self._by_plans.clear()

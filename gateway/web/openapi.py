@@ -5,7 +5,7 @@ of a setting stands in it. This room must not import a handler: it is given them
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -82,11 +82,12 @@ _OF_ANSWERS: Final = tuple(name for name in _HEADERS if name != "Retry-After")
 _OF_FORMS: Final = ("Request-Id", "RateLimit-Policy", "RateLimit", "Request-Cost")
 
 
-def _operations(handlers: Iterable[HTTPRouteHandler]) -> list[tuple[str, Described]]:
+def _operations(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str]) -> list[tuple[str, Described]]:
     found: dict[tuple[str, str], Described] = {
         (handler.opt["template"], described.method): described
         for handler in handlers
-        if isinstance(described := handler.opt.get("described"), Described) and described.public
+        if isinstance(described := handler.opt.get("described"), Described)
+        and (described.public or described.operation_id in beyond)
     }
     return [(_plain(template), described) for (template, _), described in sorted(found.items(), key=lambda each: each[0])]
 
@@ -228,9 +229,9 @@ def _problem_example(kind: ProblemKind) -> dict[str, Any]:
     }
 
 
-def document(handlers: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
-    """The document of these handlers, as plain values."""
-    operations = _operations(handlers)
+def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = ()) -> dict[str, Any]:
+    """The document of these handlers, as plain values; `beyond`: operations that stand in no document of everybody's."""
+    operations = _operations(handlers, beyond)
     shapes = [shape for _, described in operations for shape in (described.gives, described.body) if shape is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
     for shape in dict.fromkeys(described.gives for _, described in operations if described.items and described.gives is not None):

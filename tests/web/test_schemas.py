@@ -7,6 +7,7 @@ import jsonschema_rs
 import pytest
 
 from tests.web.city import City, Server
+from tests.web.test_fuzz import TIERS, credentials
 
 
 def schema_of(server: Server, dataset: str, **headers: str) -> Any:
@@ -50,3 +51,28 @@ def test_the_document_of_a_caller_carries_its_fields(server: Server, city: City)
     assert public.headers["etag"] != office.headers["etag"]
     assert "public" in public.headers["cache-control"]
     assert "private" in office.headers["cache-control"]
+
+
+@pytest.mark.parametrize(("tier", "purpose", "_examples"), TIERS, ids=[tier for tier, _, _ in TIERS])
+def test_the_personal_lookup_stands_where_it_may_be_used(server: Server, city: City, tier: str, purpose: str, _examples: int) -> None:
+    """It is in the documents of the tiers that may look persons up, with a case reference that is required, and in nobody else's."""
+    headers = credentials(city, tier, purpose)
+    asked = {"dataset": "administrative-penalties", "id_no": "220599199003071236", "name": "测试丁"}
+    answer = server.client.post(f"{server.origin}/v1/lookups", json=asked, headers=headers)
+    document = server.get("/openapi.json", **headers)
+    assert server.get("/openapi.yaml", **headers).text.count("lookUpPerson") == (answer.status_code == 200)
+    if answer.status_code != 200:
+        assert answer.json()["code"] == "not-permitted"
+        assert "lookUpPerson" not in document.text
+        assert "PersonAsked" not in document.text
+        return
+    operation = document.json()["paths"]["/v1/lookups"]["post"]
+    assert {each["name"]: each["required"] for each in operation["parameters"]} == {"Purpose": False, "Case-Ref": True}
+    assert "id_no" in document.json()["components"]["schemas"]["PersonAsked"]["properties"]
+
+
+def test_some_tiers_look_persons_up_and_the_public_does_not(server: Server, city: City) -> None:
+    """The department's document has the personal look-up; everybody's does not name the number that it takes, in whatever form."""
+    assert "/v1/lookups" in server.get("/openapi.json", **credentials(city, "department", "dept.supervision")).json()["paths"]
+    for path in ("/openapi.json", "/openapi.yaml", "/docs"):
+        assert "id_no" not in server.get(path).text

@@ -210,14 +210,16 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
     asked = await begin(request, _ANY_DOCUMENT)
     held = asked.house.documents
     try:
-        plans, schemas = await answer_query.schemas(asked.services, asked.caller, asked.language)
-        made = held.under(plans, asked.language, schemas)
+        known = await answer_query.shapes(asked.services, asked.caller, asked.language)
+        made = held.under(known.name, asked.language, known.fields, _OF_PERSONS if known.persons else ())
     except NoActivePolicy:
         made = held.json, held.yaml
     cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
     return lambda kind, which: document(request, made[which], kind, cache)
 
 
+_OF_PERSONS: Final = ("lookUpPerson",)
+"""Operations that stand only in the documents of whoever may look persons up."""
 _ANY_DOCUMENT = Described(
     operation_id="getDocument",
     tag="接口",

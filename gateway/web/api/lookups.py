@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from msgspec import structs
 
 from gateway.core.callers.compact import Malformed, strict_json
 from gateway.core.errors import BodyInvalid
@@ -31,9 +32,9 @@ LOOKUP: Final = Described(
     method="post",
     public=False,
     body=PersonAsked,
-    sends={"dataset": "administrative-penalties", "id_no": "220599199003071233", "name": "测试丁"},
+    sends={"dataset": "administrative-penalties", "id_no": "220599199003071236", "name": "测试丁"},
     sends_text="数据集、完整的身份号码与姓名。Dataset, the whole number and the whole name.",
-    takes=(PURPOSE, CASE_REF),
+    takes=(PURPOSE, structs.replace(CASE_REF, required=True)),
     gives=shapes.Matches,
     problems=(
         "invalid-parameter",
