@@ -88,7 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     replay_url: str = "memory"
     """Where single-use ids of assertions and proofs stand: `memory` (one process), `database`, or `valkey://…`."""
     limits_url: str = "memory"
-    """Where the token buckets of rate limits stand: `memory` (each process its own), or `valkey://…`, `redis://…` (one quota for all)."""
+    """Where buckets and places for exports and streams stand: `memory` (each process its own), or `valkey://…`, `redis://…` (of all)."""
     trusted_proxies: Annotated[int, Meta(ge=0, le=8)] = 0
     """Proxies of ours in front: the caller is the n-th address from the right of `X-Forwarded-For`; 0 = the peer itself."""
     crypto_suite: Annotated[int, Meta(ge=1, le=2)] = 1

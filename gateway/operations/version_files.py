@@ -8,18 +8,21 @@ that is killed leaves a copy too many or too few, and either does no harm. This 
 """
 
 import asyncio
+import fcntl
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from time import monotonic
+from typing import IO
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat, VersionReissuing
+from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat, Unavailable, VersionReissuing
 from gateway.core.publication import deltas, flat, ftm
 from gateway.core.publication.columns import Column, fitting
 from gateway.core.publication.flat import FlatValue
@@ -46,6 +49,9 @@ KEPT_BETWEEN = 64
 AT_ONCE = 2
 _FLIGHTS: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 """Who makes which file between versions: whoever else asks for it waits, and finds it made."""
+PATIENCE_S = 15.0
+"""So long a request waits for a file that another is making."""
+POLL_S = 0.05
 _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 _SWEPT: dict[Path, int] = {}
 """By folder the turn of the tables after which this process has swept it."""
@@ -317,18 +323,65 @@ async def _between(
 
     Raises VersionReissuing.
     """
-    async with _FLIGHTS.setdefault(path, asyncio.Lock()):
-        known = await asyncio.to_thread(_said_of, path, name)  # also where another process made it
-        if known is None:
-            async with _turn():
-                known = await _piece_by_piece(services, path, name, start, end, lines, head)
-            await asyncio.to_thread(_keep_few, path.parent)
-        else:
-            with suppress(OSError):
-                os.utime(path)  # the copies that are asked for are kept longest
-        await _still(services, path, start, end)
-        _remember(path, known)
-        return known
+    known = await asyncio.to_thread(_said_of, path, name) if path in _KNOWN else None
+    if known is None:
+        async with _flight(path):
+            known = await asyncio.to_thread(_said_of, path, name)  # also where another process made it
+            if known is None:
+                async with _turn():
+                    known = await _piece_by_piece(services, path, name, start, end, lines, head)
+                await asyncio.to_thread(_keep_few, path.parent)
+            await _still(services, path, start, end)
+            _remember(path, known)
+            return known
+    with suppress(OSError):
+        os.utime(path)  # the copies that are asked for are kept longest
+    await _still(services, path, start, end)
+    return known
+
+
+@asynccontextmanager
+async def _flight(path: Path) -> AsyncIterator[None]:
+    """Make this file alone: whoever else wants it, here or in another process of this machine, waits, but not for ever.
+
+    A lock of the file system needs no expiry: it ends with whoever holds it. Raises Unavailable.
+    """
+    lock = _FLIGHTS.setdefault(path, asyncio.Lock())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await lock.acquire()
+    except TimeoutError:
+        raise Unavailable("此增量正在生成，请稍后再试。") from None
+    try:
+        beside = path.parent / f"{UNFINISHED}{sha256(path.name.encode()).hexdigest()[:16]}.lock"
+        held = await asyncio.to_thread(_opened, beside)
+        try:
+            until = monotonic() + PATIENCE_S
+            while not _locked(held):
+                if monotonic() > until:
+                    raise Unavailable("此增量正在生成，请稍后再试。")
+                await asyncio.sleep(POLL_S)
+            try:
+                yield
+            finally:
+                beside.unlink(missing_ok=True)
+        finally:
+            held.close()
+    finally:
+        lock.release()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("wb")
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _piece_by_piece(

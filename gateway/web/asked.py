@@ -195,7 +195,7 @@ class Asked:
         reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
         if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
             self.charge.tally = answer.tally
-            self.house.limits.begin_export(self.charge)
+            reply.chunks = self.house.limits.placed(self.charge, reply.chunks)
         # the length of a compressed answer would tell what a personal plan hides beside reflected input
         if plain_length or not self.caller.shared:
             return reply

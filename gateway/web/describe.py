@@ -71,7 +71,7 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     open_filters: bool = False
     """Also takes `field=…`, `field__gte=…` for the filterable fields of one dataset."""
     public: bool = True
-    """Whether everybody's document tells of it: what it takes may name fields that only some callers know of, whose own document then has it."""
+    """Whether everybody's document tells of it: what it takes may name fields that only some callers know of, whose own document has it."""
     gives: type[Struct] | None = None
     """Shape of the JSON answer; None: what `media` says, as text."""
     items: bool = False

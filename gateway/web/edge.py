@@ -226,7 +226,6 @@ class FrontDoor:
         finally:
             charge: Charge | None = state.get("charge")
             if charge is not None and charge.tally is not None:
-                self.limits.end_export(charge)
                 await self.limits.settle_stream(charge, perf_counter() - began)
             route, took = scope.get("path_template") or self._routes.name(scope["path"]), perf_counter() - began
             self._meter.count(route, method, seen, took)

@@ -58,29 +58,28 @@ class EventStream(Reply):
         if scope["state"].get("head"):
             await super().__call__(scope, receive, send)
             return
-        self._limits.begin_stream(self._charge)
-        waiting: asyncio.Queue[bytes] = asyncio.Queue(UNREAD)
-        tasks = [
-            asyncio.create_task(self._listen(waiting)),
-            asyncio.create_task(self._speak(waiting, send)),
-            asyncio.create_task(self._gone(receive)),
-            asyncio.create_task(self._pay()),
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if tasks[0] in done and tasks[0].exception() is None and not tasks[2].done():  # its hour is over
-                await waiting.join()
-                await send({"type": "http.response.body", "body": b""})
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
-            await self._heard.aclose()
-            self._limits.end_stream(self._charge)
+        async with self._limits.place(self._charge, "stream"):
+            waiting: asyncio.Queue[bytes] = asyncio.Queue(UNREAD)
+            tasks = [
+                asyncio.create_task(self._listen(waiting)),
+                asyncio.create_task(self._speak(waiting, send)),
+                asyncio.create_task(self._gone(receive)),
+                asyncio.create_task(self._pay()),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if tasks[0] in done and tasks[0].exception() is None and not tasks[2].done():  # its hour is over
+                    await waiting.join()
+                    await send({"type": "http.response.body", "body": b""})
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with suppress(asyncio.CancelledError, Exception):
+                        await task
+                await self._heard.aclose()
 
     async def _listen(self, waiting: asyncio.Queue[bytes]) -> None:
         await waiting.put(b"retry: %d\n" % RETRY_MS)

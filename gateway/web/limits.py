@@ -3,13 +3,16 @@
 Rules: a caller has one set of buckets, never one a route, version, key or process: (organisation, app, rate class), or the network of an
 anonymous caller. The known part of a cost is taken before the request is served, the rest is owed when the answer is known; an answer
 429 costs nothing, any other error what an answer costs. Failed credentials are counted by network, never by app: nobody can lock
-another's app out. Buckets stand in memory, or in Valkey by setting; when that cannot be reached, each process counts alone and says
-so (`alone`: an alarm). This room keeps no address beyond its bucket, and must not read the store.
+another's app out. Buckets, and places for exports and streams, stand in memory, or in Valkey by setting; when that cannot be reached,
+each process counts alone and says so (`alone`: an alarm). This room keeps no address beyond its bucket, and must not read the store.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from secrets import token_hex
 from time import monotonic
-from typing import Final
+from typing import Final, Literal, cast
 
 from gateway.core.callers import buckets
 from gateway.core.callers.buckets import FIFTHS, Level, Quota
@@ -22,7 +25,7 @@ from gateway.web import telemetry
 from gateway.web.asgi import Scope
 from gateway.web.problems import Refusal
 from gateway.web.replies import Header
-from gateway.web.shared_buckets import SharedBuckets, Unreachable, levels_of
+from gateway.web.shared_buckets import PLACE_S, SharedBuckets, Unreachable, levels_of
 
 TABLE: Final = 100_000
 """Callers whose buckets are remembered; beyond it newcomers share one."""
@@ -35,10 +38,9 @@ FAILURES: Final = Quota(name="failures", q=60, w=60)
 PARTNERS: Final = Quota(name="partners", q=600, w=60)
 """Calls of the exchange from one network: five partners at their 120 a minute (exchange.md §6)."""
 ALARM_EVERY_S: Final = 60.0
-EXPORTS: Final = 1
-"""Exports that one caller may run at a time (api.md §2.2)."""
-STREAMS: Final = 2
-"""Streams of events that one caller may hold open at a time."""
+What = Literal["export", "stream"]
+PLACES: Final[Mapping[What, tuple[int, str]]] = {"export": (1, "too-many-exports"), "stream": (2, "too-many-streams")}
+"""Exports that one caller may run, and streams of events that it may hold open, at a time (api.md §2.2); and the refusal of more."""
 
 _UNRULED: Final = (Quota(name="burst", q=60, w=60), Quota(name="day", q=5000, w=DAY))
 RANGES: Final = "/v1/range/"
@@ -53,7 +55,7 @@ Payer = tuple[str, str]
 class Charge:
     """What one request pays: its caller, what was taken so far, and what the buckets held then."""
 
-    __slots__ = ("at", "costs", "extra", "key", "levels", "payer", "policy_field", "quotas", "running", "said", "taken", "tally")
+    __slots__ = ("at", "costs", "extra", "key", "levels", "payer", "policy_field", "quotas", "said", "taken", "tally")
 
     def __init__(self, payer: Payer, quotas: Sequence[Quota], costs: Costs, policy_field: bytes) -> None:
         self.payer = payer
@@ -70,8 +72,6 @@ class Charge:
         self.said: str | None = None
         """What `RateLimit` says of the levels, where it was worked out with them."""
         self.at = 0.0
-        self.running = False
-        """Whether it holds its caller's place for an export."""
 
 
 class Remembered:
@@ -139,8 +139,8 @@ class Limiter:
         self._held = Remembered(table)
         self._failed = Remembered(table)
         self._calls = Remembered(table)
-        self._exports: dict[str, int] = {}
-        self._streams: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        """Places that callers hold in this process, where none are shared."""
         self._known: Policies | None = None
         self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
         self._classes: dict[tuple[str, str], str] = {}
@@ -350,47 +350,61 @@ class Limiter:
             raise ExchangeError("too many calls of this network in a minute", code="RATE_LIMIT")
         self._calls.keep(key, left, self._partners)
 
-    # --- one export at a time ------------------------------------------------------------------------------------------
+    # --- places for exports and streams --------------------------------------------------------------------------------
 
-    def begin_export(self, charge: Charge) -> None:
-        """Take the caller's place for an export.
+    @asynccontextmanager
+    async def place(self, charge: Charge, what: What) -> AsyncIterator[None]:
+        """One of the caller's places, as long as it lasts: counted with every process that shares the buckets, else in this process.
 
-        Raises Refusal `too-many-exports` while it runs another one.
+        Raises Refusal `too-many-exports` or `too-many-streams` while the caller holds them all.
         """
-        if self._exports.get(charge.key, 0) >= EXPORTS * self._factor:
-            raise Refusal("too-many-exports", headers={"Retry-After": "5"})
-        self._exports[charge.key] = self._exports.get(charge.key, 0) + 1
-        charge.running = True
-
-    def end_export(self, charge: Charge) -> None:
-        """Give the place back."""
-        if charge.running:
-            charge.running = False
-            left = self._exports[charge.key] - 1
-            if left:
-                self._exports[charge.key] = left
+        most, code = PLACES[what]
+        key, ticket = f"{what}|{charge.key}", token_hex(8)
+        staying: asyncio.Task[None] | None = None
+        entered = await self._enter(key, ticket, most * self._factor)
+        if entered is None:
+            held = self._places.get(key, 0)
+            if entered := held < most * self._factor:
+                self._places[key] = held + 1
+        elif entered:
+            staying = asyncio.create_task(self._stay(key, ticket, most * self._factor))
+        if not entered:
+            raise Refusal(code, headers={"Retry-After": "5"})
+        try:
+            yield
+        finally:
+            if staying is None:
+                self._places[key] -= 1
+                if not self._places[key]:
+                    del self._places[key]
             else:
-                del self._exports[charge.key]
+                staying.cancel()
+                with suppress(Unreachable):  # then it is free when its time is over
+                    await cast(SharedBuckets, self.shared).leave(key, ticket)
 
-    # --- streams -------------------------------------------------------------------------------------------------------
+    async def _enter(self, key: str, ticket: str, most: int) -> bool | None:
+        """Whether there is a place among those that are shared; None where nothing is."""
+        if self.shared is None:
+            return None
+        try:
+            entered = await self.shared.enter(key, ticket, most)
+        except Unreachable as error:
+            self._alarm(error)
+            return None
+        self.alone = False
+        return entered
 
-    def begin_stream(self, charge: Charge) -> None:
-        """Take one of the caller's places for a stream.
+    async def _stay(self, key: str, ticket: str, most: int) -> None:
+        """Keep a place that is held for long."""
+        while True:
+            await asyncio.sleep(PLACE_S / 3)
+            await self._enter(key, ticket, most)
 
-        Raises Refusal `too-many-streams` while it holds them all.
-        """
-        held = self._streams.get(charge.key, 0)
-        if held >= STREAMS * self._factor:
-            raise Refusal("too-many-streams", headers={"Retry-After": "5"})
-        self._streams[charge.key] = held + 1
-
-    def end_stream(self, charge: Charge) -> None:
-        """Give the place back."""
-        left = self._streams[charge.key] - 1
-        if left:
-            self._streams[charge.key] = left
-        else:
-            del self._streams[charge.key]
+    async def placed(self, charge: Charge, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The chunks of an export, made while its caller has a place for it; refused before the first."""
+        async with self.place(charge, "export"), aclosing(cast("AsyncGenerator[bytes, None]", chunks)) as made:
+            async for chunk in made:
+                yield chunk
 
     async def stood(self, charge: Charge) -> None:
         """A stream has stood open for one more of the times that are paid for."""

@@ -1,4 +1,4 @@
-"""Token buckets that several processes share, in Valkey or Redis: one atomic script on the server's own time.
+"""Token buckets, and places for exports and streams, that several processes share, in Valkey or Redis: scripts on the server's own time.
 
 Rules: all buckets of a caller change in one script, or none; the arithmetic is that of `core/callers/buckets`; the server's clock is
 the only one, so processes with wrong clocks share a quota all the same; a key is a digest, for it would name an organisation or a
@@ -46,6 +46,21 @@ return answer
 """
 
 
+PLACES: Final = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local ticket, most, lasts = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if most > 0 and redis.call('ZCARD', KEYS[1]) >= most and not redis.call('ZSCORE', KEYS[1], ticket) then return 0 end
+redis.call('ZADD', KEYS[1], now + lasts, ticket)
+redis.call('PEXPIRE', KEYS[1], math.ceil(lasts * 1000) + 1000)
+return 1
+"""
+"""A place for whoever has a ticket, if there is one free; the place of a process that died is free when its time is over."""
+PLACE_S: Final = 60.0
+"""So long a place is held without being asked for again."""
+
+
 class Unreachable(Exception):
     """The server of shared buckets does not answer, or answers what nobody understands."""
 
@@ -66,6 +81,7 @@ class SharedBuckets:
             url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, decode_responses=True, retry_on_timeout=False
         )
         self._script = self._client.register_script(SCRIPT)
+        self._places = self._client.register_script(PLACES)
 
     async def take(self, key: str, quotas: Sequence[Quota], fifths: int, *, owed: bool = False) -> tuple[bool, tuple[float, ...]]:
         """Take a cost from every bucket of a caller, or from none; with `owed` whether it is there or not. Fifths left in each.
@@ -81,9 +97,33 @@ class SharedBuckets:
         except self._failed as error:
             raise Unreachable(type(error).__name__) from None
 
+    async def enter(self, key: str, ticket: str, most: int) -> bool:
+        """Take one of so many places for a ticket, or keep the one that it has; whether it has one.
+
+        Raises Unreachable.
+        """
+        try:
+            return bool(await self._places(keys=[_place(key)], args=[ticket, most, repr(PLACE_S)]))
+        except self._failed as error:
+            raise Unreachable(type(error).__name__) from None
+
+    async def leave(self, key: str, ticket: str) -> None:
+        """Give the place of a ticket back.
+
+        Raises Unreachable.
+        """
+        try:
+            await self._client.zrem(_place(key), ticket)
+        except self._failed as error:
+            raise Unreachable(type(error).__name__) from None
+
     async def close(self) -> None:
         """Give the connections back."""
         await self._client.aclose()
+
+
+def _place(key: str) -> str:
+    return f"{PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:32]}:places"
 
 
 def levels_of(left: Sequence[float], now: float) -> tuple[Level, ...]:

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +20,7 @@ from gateway.core.errors import (
     InvalidParameter,
     NotFound,
     RequestError,
+    Unavailable,
     VersionReissued,
     VersionReissuing,
     VersionWithdrawn,
@@ -421,6 +424,41 @@ async def test_a_delta_is_made_once_and_few_are_kept(small: Services, monkeypatc
         await change(small, start, end, form)
     assert len(list((small.settings.lists_path / BLACK).glob("*..*"))) == 2
     assert await change(small, first, second) == bodies[0]
+
+
+async def test_a_delta_is_made_by_one_process(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process makes it, a request waits for its copy, and no longer than it may; a lock dies with its holder."""
+    made = await listed(small)
+    await grown(small, made)
+    first, second = await named(small)
+    path: list[Path] = []
+    flight = version_files._flight
+
+    def seen(of: Path) -> Any:
+        path.append(of)
+        return flight(of)
+
+    monkeypatch.setattr(version_files, "_flight", seen)
+    body = await change(small, first, second)
+    path[0].unlink()
+    monkeypatch.setattr(version_files, "PATIENCE_S", 0.2)
+    name = f"{version_files.UNFINISHED}{sha256(path[0].name.encode()).hexdigest()[:16]}.lock"
+    holds = "import fcntl, sys; file = open(sys.argv[1], 'wb'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holds, str(path[0].parent / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(Unavailable):
+            await change(small, first, second)
+        assert not path[0].exists()
+        monkeypatch.setattr(version_files, "PATIENCE_S", 30.0)
+        waits = asyncio.create_task(change(small, first, second))
+        await asyncio.sleep(0.2)
+        assert not waits.done()
+        other.kill()
+        assert await waits == body
+    assert not list(path[0].parent.glob("*.lock"))
 
 
 async def test_deltas_come_record_by_record(town: Services) -> None:

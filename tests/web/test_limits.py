@@ -18,6 +18,7 @@ from gateway.core.callers.buckets import FIFTHS, Quota
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.operations import alarms
 from gateway.services import open_services
+from gateway.web import limits as limits_of_web
 from gateway.web import shared_buckets
 from gateway.web.limits import Limiter
 from gateway.web.problems import Refusal
@@ -264,12 +265,10 @@ async def test_one_export_at_a_time(sqlite_city: City) -> None:
     app = app_of(sqlite_city)
     async with client_of(app) as client:
         path = "/v1/records.ndjson?dataset=registrations&limit=all"
-        charge = app.limits.anonymous("127.0.0.1")
-        app.limits.begin_export(charge)
-        refused = await client.get(path)
-        assert (refused.status_code, refused.json()["code"]) == (429, "too-many-exports")
-        assert refused.headers["request-cost"] == "0"
-        app.limits.end_export(charge)
+        async with app.limits.place(app.limits.anonymous("127.0.0.1"), "export"):
+            refused = await client.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too-many-exports")
+            assert refused.headers["request-cost"] == "0"
         async with client.stream("GET", path) as answer:
             assert answer.status_code == 200
         for _ in range(100):
@@ -391,6 +390,43 @@ async def test_a_key_names_nobody(valkey_url: str) -> None:
     await shared.close()
 
 
+async def test_places_are_those_of_all_processes(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One export and two streams of a caller in all processes that share; who leaves makes room, and so, in time, does a dead process."""
+    monkeypatch.setattr(shared_buckets, "PATIENCE_S", 30)
+    monkeypatch.setattr(shared_buckets, "PLACE_S", 1.5)
+    monkeypatch.setattr(limits_of_web, "PLACE_S", 1.5)
+    sharing = [SharedBuckets(valkey_url) for _ in range(2)]
+    one, two = (Limiter(lambda: None, meter=Meter(), shared=each) for each in sharing)
+    charge = one.anonymous("places")
+
+    async def refused(what: Any) -> bool:
+        try:
+            async with two.place(charge, what):
+                return False
+        except Refusal:
+            return True
+
+    async with one.place(charge, "export"):
+        assert await refused("export")
+        assert not await refused("stream")
+        await asyncio.sleep(2)  # it is kept for as long as it lasts
+        assert await refused("export")
+    assert not await refused("export")
+    async with one.place(charge, "stream"), two.place(charge, "stream"):
+        assert await refused("stream")
+    assert await sharing[0].enter(f"export|{charge.key}", "of a process that dies", 1)
+    assert await refused("export")
+    await asyncio.sleep(1.6)
+    assert not await refused("export")
+    for each in sharing:
+        await each.close()
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """An export that has begun."""
+    yield b""
+
+
 async def test_without_the_server_each_process_counts_alone(tmp_path: Path) -> None:
     """An unreachable server neither stops the gateway nor lifts the limit: local buckets, and an alarm."""
     shared = SharedBuckets("valkey://127.0.0.1:1")
@@ -402,8 +438,11 @@ async def test_without_the_server_each_process_counts_alone(tmp_path: Path) -> N
         await limits.admit(limits.anonymous("net"), FIFTHS)
     with pytest.raises(Refusal):
         await limits.admit(limits.anonymous("net"), FIFTHS)
+    async with limits.place(limits.anonymous("net"), "export"):
+        with pytest.raises(Refusal):
+            await anext(limits.placed(limits.anonymous("net"), nothing()))
     events = next(family for family in meter.collect() if family.name == "chengxin_events")
-    assert {sample.labels["event"]: sample.value for sample in events.samples}["limits-unreachable"] == 61
+    assert {sample.labels["event"]: sample.value for sample in events.samples}["limits-unreachable"] == 63
     assert limits.alone
 
 

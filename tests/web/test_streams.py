@@ -228,13 +228,15 @@ class Places:
         self.open = 0
         self.paid = 0
 
-    def begin_stream(self, _: Any) -> None:
-        """One more."""
+    @contextlib.asynccontextmanager
+    async def place(self, _: Any, what: str) -> AsyncIterator[None]:
+        """One more, as long as it lasts."""
+        assert what == "stream"
         self.open += 1
-
-    def end_stream(self, _: Any) -> None:
-        """One less."""
-        self.open -= 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
     async def stood(self, _: Any) -> None:
         """Paid for another while."""
