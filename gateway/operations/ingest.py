@@ -88,12 +88,13 @@ async def ingest(
     """
     job = await _job(services, dataset, name or path.name, authority, officer, sender)
     async with _opened(job, path, encoding) as adapter:
-        first = await _first_page(adapter)
-        digest = first.cursor.partition(":")[0]
-        ingested = await _begin(job, digest)
-        if not ingested.done:
-            total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
-            ingested = await _read_on(job, adapter, ingested, progress, total, follow=follow)
+        async with aclosing(adapter.pull(None)) as pages:  # type: ignore[type-var]  # every pull is an async generator
+            first = await anext(pages)  # it comes only when the whole file has been looked through
+            ingested = await _begin(job, first.cursor.partition(":")[0])
+            if not ingested.done:
+                total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
+                rest = _after(first, pages) if ingested.cursor is None else adapter.pull(ingested.cursor)
+                ingested = await _read_on(job, rest, ingested, progress, total, follow=follow)
         if progress is not None:
             done = rows_done(ingested.receipt)
             progress(done, done)
@@ -178,10 +179,11 @@ def _wires(dataset: Dataset, chosen: Callable[[str, str | None], bool]) -> list[
     return [field.wire_name for field in dataset.fields.values() if chosen(field.type, field.link_key)]
 
 
-async def _first_page(adapter: SourceAdapter) -> Page:
-    """The first page: it comes only when the whole file has been looked through."""
-    async with aclosing(adapter.pull(None)) as pages:  # type: ignore[type-var]  # every pull is an async generator
-        return await anext(pages)
+async def _after(first: Page, pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+    """A page that was read already, and those behind it."""
+    yield first
+    async for page in pages:
+        yield page
 
 
 async def _begin(job: _Job, digest: str) -> Ingest:
@@ -207,13 +209,15 @@ async def _begin(job: _Job, digest: str) -> Ingest:
 # --- chunk by chunk -------------------------------------------------------------------------------------------------------
 
 
-async def _read_on(job: _Job, adapter: SourceAdapter, ingested: Ingest, progress: Progress | None, total: int, *, follow: bool) -> Ingest:
+async def _read_on(
+    job: _Job, left: AsyncIterator[Page], ingested: Ingest, progress: Progress | None, total: int, *, follow: bool
+) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
     actor = f"{job.actor}/{head_of(ingested.receipt).run}"
     done = rows_done(ingested.receipt)
     if progress is not None:
         progress(done, total)
-    async with aclosing(adapter.pull(ingested.cursor)) as pages:  # type: ignore[type-var]  # every pull is an async generator
+    async with aclosing(left) as pages:  # type: ignore[type-var]  # every pull is an async generator
         async for page in pages:
             with uncollected(len(page.records) > IN_LOOP):
                 ingested, chunk = await _take(job, page, ingested, actor)

@@ -8,7 +8,7 @@ Rules:
 This room must not redact, and must not decide who may review.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
@@ -119,9 +119,10 @@ class _Written(Protocol):
 # --- digests ----------------------------------------------------------------------------------------------------------
 
 
-def text_digest(vault: Vault, text: str) -> str:
-    """What tells one raw text from another, and nothing else."""
-    return vault.digest("text", text.encode())[:16].hex()
+def _text_digests(vault: Vault) -> Callable[[str], str]:
+    """What tells one raw text from another, and nothing else; for the texts of a chunk, in which laws and offences come again and again."""
+    digest = vault.digester("text")
+    return lru_cache(maxsize=1024)(lambda text: digest(text.encode())[:16].hex())
 
 
 def candidate_of(vault: Vault, text: Redaction) -> str:
@@ -136,12 +137,13 @@ async def texts_of(tx: Transaction, writes: Sequence[_Written]) -> dict[int, Map
     """The texts of statements with the digest of what they were made from, and with what was decided about exactly them."""
     made: dict[int, dict[str, Redaction]] = {}
     again: list[_Written] = []
+    digest = _text_digests(tx.vault)
     for write in writes:
         statement = write.statement
         if not statement.texts:
             continue
         made[statement.index] = {
-            name: replace(text, of=text_digest(tx.vault, raw) if isinstance(raw := statement.secret.get(name), str) else "")
+            name: replace(text, of=digest(raw) if isinstance(raw := statement.secret.get(name), str) else "")
             for name, text in statement.texts.items()
         }
         if write.found is not None and any(text.residual for text in made[statement.index].values()):

@@ -18,6 +18,7 @@ from gateway.store.vault import Vault
 
 Result = Literal["accepted", "unchanged", "held", "rejected", "withdrawn"]
 
+_encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _encode_key = msgspec.msgpack.Encoder().encode
 SAID = 16
@@ -41,14 +42,16 @@ class Outcome(Struct, frozen=True, kw_only=True):
 class Preparing:
     """What preparing the statements of a chunk needs."""
 
-    __slots__ = ("_clear", "_dataset", "business_key", "content", "vault")
+    __slots__ = ("_about", "_clear", "_content", "_dataset", "_parted", "business_key", "vault")
 
     def __init__(self, vault: Vault, dataset: Dataset) -> None:
         self.vault = vault
         self.business_key = vault.digester("business-key")
-        self.content = vault.digester("content")
+        self._content = vault.digester("content")
         self._dataset = dataset
         self._clear: dict[SubjectKind, frozenset[str]] = {}
+        self._parted: dict[tuple[SubjectKind, tuple[str, ...]], tuple[list[str], list[str]]] = {}
+        self._about: dict[tuple[object, ...], bytes] = {}
 
     def clear(self, kind: SubjectKind) -> frozenset[str]:
         """The fields that stand in clear for this kind."""
@@ -56,6 +59,35 @@ class Preparing:
         if found is None:
             found = self._clear[kind] = clear_fields(self._dataset, kind)
         return found
+
+    def parted(self, kind: SubjectKind, values: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+        """(what stands in clear, what is secret) of values, both sorted by name; rows of a file have the same names."""
+        names = tuple(values)
+        parted = self._parted.get((kind, names))
+        if parted is None:
+            in_clear = self.clear(kind)
+            parted = self._parted[kind, names] = (
+                sorted(name for name in names if name in in_clear), sorted(name for name in names if name not in in_clear)
+            )
+        clear = {name: values[name] for name in parted[0]}
+        secret = {name: values[name] for name in parted[1]}
+        if None in secret.values():  # a null is no secret
+            clear = dict(sorted((clear | {name: None for name, value in secret.items() if value is None}).items()))
+            secret = {name: value for name, value in secret.items() if value is not None}
+        return clear, secret
+
+    def digest(self, clear: bytes, secret: Mapping[str, Value], admitted: Admitted) -> bytes:
+        """Of what was said (`secret` sorted by name), and of what was said about it, in which rows of a file hardly differ."""
+        # fmt: off
+        about = (
+            admitted.kind, admitted.dates, admitted.category, admitted.trust, admitted.region, admitted.authority_code,
+            admitted.authority_name, admitted.severity, admitted.minor, admitted.hold_code, admitted.dispute_since,
+        )
+        # fmt: on
+        known = self._about.get(about) if admitted.dispute_since is None else None  # one instant may be written in several ways
+        if known is None:
+            known = self._about[about] = self._content(_encode_sorted(about))[:SAID]
+        return self._content(clear + b"\n" + _encode(secret))[:SAID] + known
 
 
 class Statement:
@@ -75,24 +107,9 @@ class Statement:
         keys = admitted.subject_keys
         if kind != "legal":
             keys = tuple([(key_type, stored_value(preparing.vault, key_type, value, kind)) for key_type, value in keys if key_type != NAME])
-        elif any(key_type == NAME for key_type, _value in keys):
+        elif NAME in [key[0] for key in keys]:
             keys = tuple([key for key in keys if key[0] != NAME])
         self.keys: tuple[Key, ...] = keys
-        in_clear = preparing.clear(kind)
-        clear: dict[str, Value] = {}
-        secret: dict[str, Value] = {}
-        for name, value in values.items():
-            if value is None or name in in_clear:
-                clear[name] = value
-            else:
-                secret[name] = value
-        self.clear = _encode_sorted(clear)
-        self.secret = secret
-        said = preparing.content(self.clear + b"\n" + _encode_sorted(secret))
-        # fmt: off
-        about = preparing.content(_encode_sorted((
-            kind, admitted.dates, admitted.category, admitted.trust, admitted.region, admitted.authority_code, admitted.authority_name,
-            admitted.severity, admitted.minor, admitted.hold_code, admitted.dispute_since,
-        )))
-        # fmt: on
-        self.content = said[:SAID] + about[:SAID]
+        clear, self.secret = preparing.parted(kind, values)
+        self.clear = _encode(clear)
+        self.content = preparing.digest(self.clear, self.secret, admitted)

@@ -193,6 +193,8 @@ class Linker:
                 grown.append((seq, _encode(self._values[subject_id]), subject_id))
             else:
                 moved.append((seq, subject_id))
+        made.sort()
+        self.new_keys.sort()
         await self._tx.insert(subjects, ("subject_id", "kind", "head_seq", "known_by"), made)
         await self._tx.insert(subject_keys, ("key_type", "key_value", "subject_id"), self.new_keys)
         await self._tx.update(subjects, ("head_seq", "known_by"), "subject_id", grown)

@@ -1,5 +1,6 @@
 """Keys and ciphertexts: the key file, derived keys, data keys, values bound to their place."""
 
+import hmac
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from gateway.core.errors import SettingsError, StoreError
 from gateway.store.kek import create_kek, load_kek
 from gateway.store.store import Store
+from gateway.store.suites import KEY_BYTES, SUITES
 from gateway.store.tables import deks
 from gateway.store.vault import SUITE_AES, Vault, dek_id_of
 
@@ -168,3 +170,12 @@ async def test_keys_have_no_readable_form(store: Store, vault: Vault) -> None:
     for each in (vault, dek):
         with pytest.raises(TypeError):
             pickle.dumps(each)
+
+
+def test_a_digest_is_the_hmac_of_the_standard() -> None:
+    """Begun once and copied for each value, it is what the standard library says, whatever the length."""
+    for key in (bytes(range(32)), b"k" * KEY_BYTES):
+        digest = SUITES[1].mac(key)
+        for size in (0, 1, 55, 56, 63, 64, 65, 1000):
+            data = b"v" * size
+            assert digest(data) == hmac.digest(key, data, "sha256")

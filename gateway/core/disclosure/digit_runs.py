@@ -91,6 +91,8 @@ _PHONE_CUE: Final = re.compile(
     r"|(?:拨打|致电|拨通)[^0-9,。;、]{0,6}$"
 )
 _ACCOUNT_CUE: Final = re.compile(r"(?:账号|帐号|账户|帐户|卡号|银行卡|开户行?|存折)[^0-9,。;、]{0,14}$")
+_SHORTEST: Final = 10
+"""Digits that somebody's number has at least where no cue stands before it."""
 CUE_REACH: Final = 24
 _CUES: Final = ((_PERSON_CUE, "证件号", 6), (_PHONE_CUE, "电话", 7), (_ACCOUNT_CUE, "账号", 8))
 """Words before a number, what it then is, and how many digits it has at least."""
@@ -111,11 +113,14 @@ class _Group(NamedTuple):
 def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[Span], list[Place]]:
     """Numbers in a run of digit groups: what a single group is, what groups read together are, and what is left over."""
     if copy[start:end].isdigit():  # one group alone: most are somebody's number by themselves, or an amount
+        amount = _AMOUNT.match(copy, start, min(len(copy), end + 8)) is not None
+        if (covered and covered[start]) or (amount and end - start < _SHORTEST and _AMOUNT_AFTER.match(copy, end)):
+            return [], []
         group = _Group(start, end, copy[start:end])
-        kind = None if covered and covered[start] else _alone(copy, group)
+        kind = _alone(copy, group)
         if kind is not None:
             return [Span(start, end, kind, group.digits)], []
-        if (covered and covered[start]) or _AMOUNT.match(copy, start, min(len(copy), end + 8)):
+        if amount:
             return [], []
     groups = [_Group(found.start(), found.end(), found[0]) for found in _GROUP.finditer(copy, start, end)]
     if end > groups[-1].end and copy[end - 1] == "X":

@@ -101,19 +101,26 @@ _WORD_WEIGHT: Final = 26.5
 """What surname and given name of a word may cost together, that may be a name."""
 
 
-def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
+def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> list[Place]:
     """Where a copy, or the text as it is written, seems to tell something of somebody."""
 
     def free(start: int, end: int) -> bool:
         return not any(covered[start:end]) and not (public and all(public[start:end]))
 
-    aged = (found.span() for found in _AGE.finditer(copy)) if _AGED.search(copy) is not None else ()
-    for places in (_conditions(copy), aged, _children(copy), _nicknames(text), _signers(text), _given_alone(text)):
-        yield from (place for place in places if free(*place))
+    places = [*_nicknames(text), *_given_alone(text)]
+    if _SUSPECT.search(copy) is not None:
+        places += _conditions(copy)
+    if _AGED.search(copy) is not None:
+        places += [found.span() for found in _AGE.finditer(copy)]
+    if _CHILDLIKE.search(copy) is not None:
+        places += _children(copy)
+    if _ACTED.search(text) is not None:
+        places += _signers(text)
+    return [place for place in places if free(*place)] if places else places
 
 
 def _conditions(copy: str) -> Iterator[Place]:
-    if _SUSPECT.search(copy) is None or _WORD.pattern.search(copy) is None:
+    if _WORD.pattern.search(copy) is None:
         return
     general = [found.start() for found in _GENERAL.finditer(copy)]
     somebody = [found.start() for found in _SOMEBODY.finditer(copy)]
@@ -141,8 +148,6 @@ def _between(places: Sequence[int], low: int, high: int) -> bool:
 
 
 def _children(copy: str) -> Iterator[Place]:
-    if _CHILDLIKE.search(copy) is None:
-        return
     words = lexicon().words
     for child in _CHILD.finditer(copy):
         start, end = child.span(1)
@@ -165,8 +170,6 @@ def _nicknames(text: str) -> Iterator[Place]:
 def _signers(text: str) -> Iterator[Place]:
     """Words that may be names, where a clause or what stands before somebody begins, before a personal deed."""
     table, known = lexicon(), signs()
-    if _ACTED.search(text) is None:
-        return
     for act in _ACT.finditer(text):
         end = act.start()
         start = end - 2

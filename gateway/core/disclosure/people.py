@@ -98,7 +98,7 @@ def people(text: str, public: bytearray) -> list[Person]:
             public[start:end] = b"\x01" * (end - start)
     near: list[Person] = []
     for start, end in _pieces(text):
-        if _read_before.get(hash(text[start:end])) != () and (not public or not all(public[start:end])):
+        if not public or not all(public[start:end]):
             near += _Reading(text, start, end, table).persons(public)
             if len(near) > _MANY:
                 near.append(Person(end, len(text), 0.0, False))
@@ -107,13 +107,11 @@ def people(text: str, public: bytearray) -> list[Person]:
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Stretches of Chinese; a very long one in pieces that overlap."""
+    """Stretches of Chinese, without those in which nobody may be named; a very long one in pieces that overlap."""
     for stretch in _STRETCH.finditer(text):
-        start, end = stretch.span()
-        if end - start <= _PIECE:
-            if end - start > 1:
-                yield start, end
+        if _read_before.get(hash(stretch[0])) == ():
             continue
+        start, end = stretch.span()
         for at in range(start, end - 1, _PIECE):
             yield at, min(end, at + _PIECE + 4)
 

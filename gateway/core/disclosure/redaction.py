@@ -185,7 +185,7 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
     copy = copy_of(text)
     if len(copy) != len(text):
         raise ValueError("the copy must have the length of the text")
-    spans = list(_valued(copy, values))
+    spans = list(_valued(copy, values)) if values else []
     kept = [place for name in names if name in copy for place in places_of(copy, name)]
     if hash(text) in _harmless and not spans and not kept:
         return Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR)
@@ -195,7 +195,8 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
         spans += found
     public = mask_of(len(copy), kept)
     spans += told(copy)
-    spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
+    if spans:
+        spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     sure, seeming = named(text, covered, public)
     doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public)]

@@ -30,6 +30,8 @@ CLOCKS = {
 Notes = list[tuple[str, str | None]]
 """(code, column) of holds or warnings."""
 _MOST_RENAMED = 1024
+_LONGEST = 100_000
+_MOST_LAYOUTS = 256
 _PLAIN = frozenset({"string", "subject_name"})
 _PERSONAL = frozenset({"P1", "P2", "P3"})
 _LIST_MARKS = re.compile(r"[;；,，|\n]+")
@@ -45,6 +47,11 @@ class _Enum:
         self.order = {code: place for place, code in enumerate(field.values)}
         self.other = folded(field.values["other"]) if field.detail else None
         self.longest = sorted(self.words, key=len, reverse=True)
+        room = field.length or _LONGEST
+        self.plain = {
+            word: code for word, code in self.words.items() if folded(word) == word and not _LIST_MARKS.search(word) and len(code) <= room
+        }
+        """Words that say their code also in a list, and need no folding: what most cells hold."""
 
     def one(self, text: str) -> tuple[str | None, str | None]:
         """(code, words of `其他-…`) of one value."""
@@ -107,6 +114,7 @@ class Door:
         self.keys = frozenset(self.wires.values())
         self.headers = {header: self.wires[name] for header, name in header_map(dataset).items()}
         self.renamed: dict[str, str | None] = {}
+        self.layouts: dict[tuple[str, ...], tuple[_Column, ...]] = {}
         self.lengths = {column.name: column.length for column in self.columns}
         self.required = frozenset(name for name, field in fields.items() if field.required)
         self.business = frozenset(name for name in dataset.business_key if name != SUBJECT)
@@ -125,6 +133,15 @@ class Door:
         self.severity = severity.name if severity else None
         self.severities = frozenset(severity.values) if severity else frozenset()
 
+    def present(self, wires: tuple[str, ...]) -> tuple[_Column, ...]:
+        """The columns that a source has, in dictionary order: of a file the same for each row."""
+        found = self.layouts.get(wires)
+        if found is None:
+            if len(self.layouts) >= _MOST_LAYOUTS:
+                self.layouts.clear()
+            found = self.layouts[wires] = tuple([column for column in self.columns if column.wire in wires])
+        return found
+
     def _column(self, field: Field) -> _Column:
         kind = field.type
         convert: Convert | None
@@ -138,7 +155,7 @@ class Door:
         else:
             convert = SIMPLE.get(kind)
         return _Column(
-            name=field.name, wire=field.wire_name, length=field.length or 100_000, multiline=field.text, convert=convert,
+            name=field.name, wire=field.wire_name, length=field.length or _LONGEST, multiline=field.text, convert=convert,
             enum=_Enum(field) if kind == "enum" else None, multiple=field.multiple, detail=field.detail,
             aliases=dict(field.aliases) if kind != "enum" else {},
         )
@@ -160,13 +177,15 @@ def door_of(dataset: Dataset) -> Door:
 
 def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str, Value]:
     """Every cell as a value of its type, in dictionary order; empty ones are absent."""
-    if not door.keys.issuperset(raw):
+    wires = tuple(raw)
+    if wires not in door.layouts and not door.keys.issuperset(wires):
         raw = _renamed(raw, door)
+        wires = tuple(raw)
     get, null_words = raw.get, door.dataset.null_words
     values: dict[str, Value] = {}
     wire = ""
     try:
-        for name, wire, length, multiline, convert, enum, multiple, detail, aliases in door.columns:
+        for name, wire, length, multiline, convert, enum, multiple, detail, aliases in door.present(wires):
             cell = get(wire)
             if cell is None:
                 continue
@@ -176,6 +195,9 @@ def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str,
                 continue
             value: Value
             if enum is not None:
+                if text in enum.plain:
+                    values[name] = enum.plain[text]
+                    continue
                 code, words = enum.several(text) if multiple else enum.one(text)
                 if code is None:
                     holds.append(("SCHEMA_ENUM", wire))

@@ -34,6 +34,7 @@ CITIZEN_CHECKS = "10X98765432"
 MAX_SUGGESTIONS = 5
 
 _INVISIBLE = dict.fromkeys([0x00AD, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065)])
+_INVISIBLE_SIGN = re.compile(f"[{''.join(map(chr, _INVISIBLE))}]")
 _USCC_SET = frozenset(USCC_ALPHABET)
 _ORG_SET = frozenset(ORG_ALPHABET)
 _TO_BASE = str.maketrans(USCC_ALPHABET, ORG_ALPHABET[:31])
@@ -57,7 +58,7 @@ _SEPARATORS = re.compile(r"[\s\-–—−‐·.,_/]")
 def normalise_code(text: str) -> str:
     """A code with compatibility forms folded, upper case, without blanks and invisible characters; no letter becomes a digit."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_INVISIBLE))
+        text = unicodedata.normalize("NFKC", text if _INVISIBLE_SIGN.search(text) is None else text.translate(_INVISIBLE))
     return "".join(text.split()).upper()
 
 

@@ -15,6 +15,7 @@ partner under its signature, is `signed`; all else is `vouched`. No error repeat
 who may see what.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -71,6 +72,7 @@ class IntakeContext(Struct, frozen=True, kw_only=True):
 _HOLDS = ("SUBJ_CONFLICT", "LAW_BASIS", "SCHEMA_ENUM", "LAW_PERIOD", "SCHEMA_MISSING", "TIME_FUTURE")
 """The weightiest first: a record has one hold, the others are told as warnings."""
 _ROUND_BRACKETS = str.maketrans("[【〔〖{「『]】〕〗}」』", "(((((((" + ")))))))")
+_OTHER_BRACKETS = re.compile("[][【〔〖{「『】〕〗}」』]")
 
 
 def intake(source: SourceRecord, context: IntakeContext) -> Admitted:
@@ -95,7 +97,7 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
     citizen = read_identities(values, door, context.demo, today)
     kind, keys = subject_of(values, door, holds)
     # a row that names neither code nor kind is no statement about a person, but about nobody: SUBJ_MISSING below
-    doubtful = any(code == "SUBJ_CONFLICT" for code, _ in holds)
+    doubtful = bool(holds) and any(code == "SUBJ_CONFLICT" for code, _ in holds)
     if upsert and not doubtful and kind not in dataset.subject_kinds and (keys or values.get("category") in SUBJECT_KINDS):
         raise RowFault("LAW_PERSON", "该数据集不归集此类主体的信息", field=door.wires.get("category"))
     if not keys and (upsert or not (signed_by_partner and source.record_id)):
@@ -253,4 +255,7 @@ def _business_key(values: Mapping[str, Value], dataset: Dataset, keys: tuple[tup
 
 
 def _key_text(value: Value) -> str:
-    return "" if value is None else normalise_code(str(value)).translate(_ROUND_BRACKETS)
+    if value is None:
+        return ""
+    code = normalise_code(str(value))
+    return code if _OTHER_BRACKETS.search(code) is None else code.translate(_ROUND_BRACKETS)

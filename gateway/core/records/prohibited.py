@@ -18,7 +18,7 @@ _BY_CONSENT = re.compile(
     r"^(?:个人|年|月|家庭)?(?:收入|存款)(?:金额|数额|余额|情况)?$|银行存款|有价证券|商业保险|不动产|房产信息|纳税(?:数额|金额)"
     r"|^(?:INCOME|DEPOSITS?|SECURITIES|INSURANCE|REAL_?ESTATE|TAX_?AMOUNT)$"
 )
-_CUES = ("收入", "存款", "纳税", "名下", "血型", "型血", "性血", "信仰", "信奉", "皈依", "教徒", "基因", "指纹", "病史", "DNA", "dna")
+_CUES = re.compile("收入|存款|纳税|名下|血型|型血|性血|信仰|信奉|皈依|教徒|基因|指纹|病史|DNA|dna")
 _UNFOLDED = re.compile("[ \n\u2e80-\u2fdf\uf900-\ufaff\uff21-\uff5a]")
 """What may hide a cue: blanks between its characters, radicals and compatibility forms, full-width letters."""
 _VALUES = re.compile(
@@ -41,6 +41,6 @@ def prohibited_name(text: str, *, persons: bool = True) -> bool:
 
 def prohibited_text(text: str) -> bool:
     """Whether a text tells religion, genes, fingerprints, blood type, medical history or property of somebody: a cue with its value."""
-    if not any(cue in text for cue in _CUES) and _UNFOLDED.search(text) is None:
+    if _CUES.search(text) is None and _UNFOLDED.search(text) is None:
         return False
     return _VALUES.search("".join(unicodedata.normalize("NFKC", text).split()).upper()) is not None
