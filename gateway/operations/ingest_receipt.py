@@ -201,8 +201,8 @@ def _lines(rows: Iterable[Line]) -> tuple[RowLine, ...]:
     return tuple(RowLine(line=line, code=code, field=field) for line, code, field in _in_order(rows))
 
 
-def counted(ingested: Ingest) -> tuple[int, int]:
-    """How many rows of a file were taken in, and how many rejected."""
+def counted(ingested: Ingest) -> tuple[int, Counter[str]]:
+    """How many rows of a file were taken in, and how many rejected, by code."""
     chunks = _chunks(ingested.receipt)
-    rejected = sum(len(chunk.rejected) for chunk in chunks)
-    return sum(chunk.rows for chunk in chunks) - rejected, rejected
+    rejected = Counter(code for chunk in chunks for _, code, _ in chunk.rejected)
+    return sum(chunk.rows for chunk in chunks) - rejected.total(), rejected

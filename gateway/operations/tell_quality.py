@@ -65,7 +65,7 @@ async def _counted(scene: Scene, open_: Forms, dataset: DatasetId) -> list[dict[
     bodies = await published.sample(reads, dataset, plan=open_.tag, now=scene.now_text, limit=SAMPLE)
     files = await published.files(reads, dataset, limit=FILES)
     removals = await published.removals(reads, dataset, plan_set=open_.name, limit=REMOVALS)
-    taken, rejected = Counter[str | None](), Counter[str | None]()
+    taken, rejected = Counter[str | None](), defaultdict[str | None, Counter[str]](Counter)
     delivered: dict[str | None, str] = {}
     for file in files:
         came, refused = await asyncio.to_thread(counted, file)

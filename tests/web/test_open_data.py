@@ -255,3 +255,7 @@ def test_quality_is_what_anybody_can_count(server: Server) -> None:
         assert each["open_objections"] == len(marked)
         assert each["freshness"] == {"target": "P7D", "age": each["freshness"]["age"], "breached": False}
         assert each["rows_rejected"] is None or each["rows_rejected"] % 5 == 0
+        assert 0 < each["validity"] <= 1
+        assert each["validity_kind"] == ("at_least" if each["rows_rejected"] is None else "rounded")
+        assert all(number is None or number % 5 == 0 for number in each["rows_rejected_by"].values())
+    assert any(each["rows_rejected_by"] for each in told["items"])

@@ -3,8 +3,9 @@
 What each figure may tell, and why it may be told:
 - completeness, timeliness, objections: of shown rows alone, organisations only; whoever downloads the dataset can count them.
 - freshness: the day of the latest delivery of a source. That a department delivered is no secret of anybody's; the day, not the second.
-- validity, rejected rows: of whole files of many days. A rejected row may be about a person, so both are rounded down to fives, and
-  withheld below the smallest count that is told; validity follows from what is told, never from what is withheld.
+- validity, rejected rows by the code of what was wrong: of whole files of many days. A rejected row may be about a person, so each number,
+  also that of the rows taken, is rounded down to fives, and withheld below the smallest count that is told. Validity follows from what is
+  told, never from what is withheld: where few were rejected it is the least that it may be, and says so.
 - late removals: a duty of this house. None is told as 0; few are withheld, for a single one might be put to a date and a name.
 This room must not read a record.
 """
@@ -33,22 +34,26 @@ class Figures(Struct, frozen=True, kw_only=True):
     sample: Sequence[Mapping[str, Any]]
     """Shown documents that stand for the whole."""
     taken: int
-    rejected: int
+    rejected: Mapping[str, int]
+    """By code."""
     late: int
 
 
 def quality_document(figures: Figures, *, columns: Sequence[str], today: date, target: str | None, min_k: int) -> dict[str, Any]:
     """The figures as they are told; `columns`: dotted names of what is shown."""
-    rejected, late = _told(figures.rejected, min_k), _told(figures.late, min_k)
+    rejected, late = _told(sum(figures.rejected.values()), min_k), _told(figures.late, min_k)
+    validity, kind = _validity(_told(figures.taken, min_k), rejected, min_k)
     return {
         "rows": figures.rows,
         "freshness": freshness(figures.received, today=today, target=target),
         "completeness": {name: _share([_at(each, name) is not None for each in figures.sample]) for name in columns},
-        "validity": _validity(figures.taken, rejected),
+        "validity": validity,
+        "validity_kind": kind,
         "timeliness": {f"within_{WORKING_DAYS}_working_days": _share(_in_time(figures.sample))},
         "late_removals": late,
         "open_objections": figures.objections,
         "rows_rejected": rejected,
+        "rows_rejected_by": {code: _told(number, min_k) for code, number in sorted(figures.rejected.items()) if number},
     }
 
 
@@ -66,10 +71,13 @@ def _told(number: int, min_k: int) -> int | None:
     return told
 
 
-def _validity(taken: int, rejected: int | None) -> float | None:
-    if rejected is None or taken + rejected == 0:
-        return None
-    return round(taken / (taken + rejected), 3)
+def _validity(taken: int | None, rejected: int | None, min_k: int) -> tuple[float | None, str | None]:
+    """The share of rows that were taken in, and how exactly that is known; nothing where too few came at all."""
+    if taken is None or (taken == 0 and not rejected):
+        return None, None
+    if rejected is None:  # at least one was, and fewer than are told
+        return round(taken / (taken + min_k - 1), 3), "at_least"
+    return round(taken / (taken + rejected), 3), "rounded"
 
 
 def _share(true: Sequence[bool]) -> float | None:

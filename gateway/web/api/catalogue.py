@@ -128,10 +128,12 @@ QUALITY = Described(
                 "freshness": {"target": "P7D", "age": "P1D", "breached": False},
                 "completeness": {"document_number": 1.0},
                 "validity": 0.998,
+                "validity_kind": "rounded",
                 "timeliness": {"within_7_working_days": 0.993},
                 "late_removals": 0,
                 "open_objections": 3,
                 "rows_rejected": 10,
+                "rows_rejected_by": {"SCHEMA_TYPE": None, "SUBJ_USCC": 5},
             }
         ],
         "sample": 2000,

@@ -547,10 +547,14 @@ class SourceQuality(Struct, kw_only=True):
     freshness: dict[str, str | bool | None]
     completeness: dict[str, Share | None]
     validity: Share | None
+    validity_kind: Literal["rounded", "at_least"] | None
+    """`at_least`: few rows were rejected, and how few is not told."""
     timeliness: dict[str, Share | None]
     late_removals: Count | None
     open_objections: Count
     rows_rejected: Count | None
+    rows_rejected_by: dict[str, Count | None]
+    """By the code of what was wrong."""
 
 
 class Quality(Struct, kw_only=True):
