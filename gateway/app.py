@@ -22,7 +22,8 @@ from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
-from gateway.operations import alarms, report_health
+from gateway.log_client import ask_witness
+from gateway.operations import alarms, keep_log, report_health, verify_log
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
 from gateway.operations.build_lists import build
@@ -40,7 +41,8 @@ from gateway.settings import Settings
 from gateway.store.lane import LaneReads
 from gateway.web import application, openapi, telemetry
 from gateway.web.access_log import AccessLog
-from gateway.web.api import exchange
+from gateway.web.api import exchange, witness
+from gateway.web.api import log as log_room
 from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
 from gateway.web.asgi import App
@@ -101,6 +103,8 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks.append(asyncio.create_task(_prepare_ends(services, meter)))
             tasks.append(asyncio.create_task(_build_lists(services, meter)))
             tasks.append(asyncio.create_task(_work_on_jobs(services, meter)))
+            tasks.append(asyncio.create_task(_keep_log(services, meter)))
+            tasks.append(asyncio.create_task(_monitor_log(services, meter)))
             overdue: dict[str, int] = {}
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
@@ -123,7 +127,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                     await services.trail.flush()
                     await checkpoint(services)
 
-    door = application.build(settings, opening, meter=meter, more=(exchange.router,))
+    door = application.build(settings, opening, meter=meter, more=(exchange.router, log_room.router, *witness.ROUTERS))
     return door
 
 
@@ -263,6 +267,38 @@ async def _build_lists(services: Services, meter: Meter) -> None:
             log.error("lists-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = min(pause, BACK_OFF_S)
         await asyncio.sleep(pause)
+
+
+async def _keep_log(services: Services, meter: Meter) -> None:
+    """Enter what happened to public listings, sign the head, ask witnesses, every `log_poll_s`."""
+    while services.settings.log_poll_s:
+        try:
+            while (done := await keep_log.enter(services)) is not None:
+                meter.event("log-entries", done.entries)
+                await asyncio.sleep(0)
+            meter.event("log-signed", len(await keep_log.sign_heads(services)))
+            await keep_log.have_witnessed(services, ask_witness)
+        except GatewayError as error:  # locked, no policy or key yet, or broken: an alarm stands, the next round tries again
+            meter.event(f"log-{error.code}")
+        except Exception as error:  # noqa: BLE001 - entries must go on whatever one of them meets; the metrics and the log show it
+            meter.event("log-failed")
+            log.error("log-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(services.settings.log_poll_s)
+
+
+async def _monitor_log(services: Services, meter: Meter) -> None:
+    """Verify the transparency log whole and hold what is public against it, every `log_monitor_s`."""
+    while services.settings.log_monitor_s:
+        await asyncio.sleep(services.settings.log_monitor_s)
+        try:
+            done = await verify_log.watch(services)
+            meter.event("log-verified")
+            meter.event("log-differences", len(done.differences))
+        except GatewayError as error:  # locked, or no policy yet: the next round tries again
+            meter.event(f"log-{error.code}")
+        except Exception as error:  # noqa: BLE001 - the monitor must outlive any fault; the metrics and the log show it
+            meter.event("log-failed")
+            log.error("log-failed", error=type(error).__name__, at=telemetry.where(error))
 
 
 async def _work_on_jobs(services: Services, meter: Meter) -> None:

@@ -8,6 +8,7 @@ This room tells no story of its own and knows no framework.
 import asyncio
 import hmac
 import os
+import re
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -225,7 +226,9 @@ def read_key(path: Path, party: str) -> OwnKey:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError("the key file is damaged", code="key-invalid", place=str(path), hint="put it back from its backup") from error
     signer = parse_private_key(kept.private_key)
-    if signer.name != f"{party}/{NAME_OF_USE.get(kept.use, kept.use)}":
+    if signer.name != f"{party}/{NAME_OF_USE.get(kept.use, kept.use)}" and not (
+        kept.use == "log" and re.fullmatch(re.escape(party) + r"/log/2[0-9]{3}", signer.name)
+    ):
         raise SettingsError(
             "a signing key is named for another party or use",
             code="key-invalid",

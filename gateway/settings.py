@@ -115,6 +115,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `chengxin lists build`. What leaves is taken out of them at once in any case."""
     lists_keep_days: Annotated[int, Meta(ge=31, le=3660)] = 92
     """How long versions are kept, days: the window of deltas."""
+    log_poll_s: Annotated[float, Meta(ge=0, le=600)] = 60.0
+    """How often the transparency log takes in what happened, signs its head and asks witnesses, seconds; 0 = only by
+    `chengxin log sign`."""
+    log_monitor_s: Annotated[int, Meta(ge=0, le=86400)] = 600
+    """How often the log is verified whole and held against what is public, seconds; 0 = only by `chengxin verify log`."""
     ingest_chunk: Annotated[int, Meta(ge=1, le=50000)] = 2000
     """Rows a transaction of ingest."""
     authorities: tuple[AuthoritySetting, ...] = ()
@@ -152,6 +157,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def kek_path(self) -> Path:
         """Where the key-encryption key stands."""
         return Path(self.kek_file) if self.kek_file else self.keys_path / "kek"
+
+    @property
+    def log_policy_path(self) -> Path:
+        """Witnesses of our transparency log (c2sp.org/tlog-policy); no file: none."""
+        return self.data_path / "log-policy"
 
     @property
     def lists_path(self) -> Path:

@@ -38,6 +38,7 @@ NAME_OF_USE: dict[str, str] = {
 """Last part of a key's name: party `/` this. Log keys are named `/log/{year}`."""
 
 ED25519_TYPE = b"\x01"
+COSIGNATURE_TYPE = b"\x04"
 KEY_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}\Z")
 
 _P = 2**255 - 19
@@ -176,6 +177,56 @@ class Ed25519Signer:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a private key is neither pickled nor copied")
+
+
+class CosignatureVerifier:
+    """A witness's Ed25519 key: signs a time and a checkpoint (c2sp.org/tlog-cosignature), never a note as such."""
+
+    __slots__ = ("_verifier", "key_id", "name", "vkey")
+
+    def __init__(self, name: str, public: bytes) -> None:
+        self._verifier = Ed25519Verifier(name, public)
+        self.name = name
+        self.key_id = key_id(name, COSIGNATURE_TYPE + public)
+        self.vkey = _vkey(name, COSIGNATURE_TYPE + public)
+
+    def verify(self, text: bytes, signature: bytes) -> bool:
+        """Whether this key signed the checkpoint's text at the time that stands before the signature."""
+        return len(signature) == 72 and self._verifier.verify(_cosigned(signature[:8], text), signature[8:])
+
+    def __repr__(self) -> str:
+        return f"<CosignatureVerifier {self.name}+{self.key_id.hex()}>"
+
+
+class CosignatureSigner:
+    """A witness's private key over the Ed25519 key that it is."""
+
+    __slots__ = ("_signer", "key_id", "name", "vkey")
+
+    def __init__(self, signer: "Ed25519Signer") -> None:
+        verifier = CosignatureVerifier(signer.name, signer.verifier.public)
+        self._signer = signer
+        self.name, self.key_id, self.vkey = verifier.name, verifier.key_id, verifier.vkey
+
+    def sign(self, text: bytes, time: int) -> bytes:
+        """Time (seconds since 1970, eight bytes) and signature over the checkpoint's text."""
+        stamp = time.to_bytes(8, "big")
+        return stamp + self._signer.sign(_cosigned(stamp, text))
+
+
+def _cosigned(stamp: bytes, text: bytes) -> bytes:
+    return b"cosignature/v1\ntime %d\n" % int.from_bytes(stamp, "big") + text
+
+
+def parse_cosignature_vkey(text: str) -> CosignatureVerifier:
+    """The verifier of a witness's vkey.
+
+    Raises ExchangeError SIG_FORMAT.
+    """
+    name, given_id, data = _split_key(text)
+    if data[:1] != COSIGNATURE_TYPE or key_id(name, data) != given_id:
+        raise ExchangeError("no verifier key of a witness", code="SIG_FORMAT", place=name)
+    return CosignatureVerifier(name, data[1:])
 
 
 def _split_key(text: str) -> tuple[str, bytes, bytes]:

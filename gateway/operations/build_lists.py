@@ -30,10 +30,11 @@ from gateway.core.publication.versions import (
 from gateway.core.records.model import SubjectKind
 from gateway.operations.collected import Collection, collection_of, collections_of, columns_of, ground_of, left_out, row_of
 from gateway.operations.feeding import PUBLIC
+from gateway.operations.keep_log import enter, settle_log
 from gateway.operations.reissue_lists import follow
 from gateway.operations.version_files import clear_unfinished, files_of, sweep
 from gateway.services import Services
-from gateway.store import feed, list_issues, lists, renderings
+from gateway.store import feed, list_issues, lists, renderings, transparency
 from gateway.store.lists import Built
 from gateway.store.store import Row, Transaction
 
@@ -133,6 +134,8 @@ async def _prepare(services: Services, forms: Forms, collection: Collection, sta
     whole = state is None or state.tag != forms.tag
     if not plan.head.seq or not (whole or plan.touched):
         return None
+    if collection.listing is not None and await transparency.pending(reads, instant(services.clock()), 1):
+        await enter(services)  # a row stands in a version under the commitment that was entered
     newest = await lists.newest(reads, collection.id)
     if newest is not None and (newest.seq >= plan.head.seq or newest.name[:14] >= plan.head.version[:14]):
         return None  # at most one version a second: the next change brings it
@@ -149,7 +152,8 @@ async def _prepare(services: Services, forms: Forms, collection: Collection, sta
         rendered = await lists.rendered(reads, collection.what, listing=listing, ids=some)
         if any(row.plan != forms.tag or row.valid_until <= now for row in rendered):
             return None  # the reader has to render it again first
-        salts = services.random(SALT_BYTES * len(rendered))
+        drawn = None if listing else services.random(SALT_BYTES * len(rendered))
+        salts = drawn if drawn is not None else b"".join(bytes(row.salt) for row in rendered)  # those of the transparency log
         found = await asyncio.to_thread(_compare, rendered, standing, out, salts, plan.head.seq)
         plan.new += len(found.ready)
         plan.closed += found.closed
@@ -183,11 +187,12 @@ def _compare(
         document = row_of(_DOCUMENT.decode(row.body), out)
         if document is None:
             continue
+        salt = salts[place * SALT_BYTES : (place + 1) * SALT_BYTES]
         if was is not None and was.line is not None:
             if not was.rewritten and row_line(document, salt_of(document_of(was.line))) == was.line:
                 continue
             closed.append(row.record_id)
-        line = row_line(document, salts[place * SALT_BYTES : (place + 1) * SALT_BYTES])
+        line = row_line(document, salt)
         ready.append((row.record_id, seq, line, commitment(line), row.valid_until))
     return _Compared(ready=ready, closed=closed, missing=sorted(missing))
 
@@ -242,6 +247,7 @@ async def _retire(services: Services, tx: Transaction, collection: str) -> None:
 async def settle_lists(services: Services) -> list[Made]:
     """Everything that follows from what is rendered, without waiting for any moment (test mode, and `chengxin lists build`)."""
     clear_unfinished(services)
+    await settle_log(services)
     while await follow(services, at_once=True):
         pass
     made = await build(services)

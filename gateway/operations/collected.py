@@ -114,7 +114,7 @@ def columns_of(forms: Forms, collection: Collection) -> tuple[Column, ...]:
     treated = [name for name in fields if any(each.get(name, "clear") != "clear" for each in shown.values())]
     listed = collection.listing is not None
     columns = flat.record_columns(shown=fields, treated=treated, listing=listed, promoted=LISTED_FIELDS if listed else ())
-    return typed((*(column for column in columns if column != "policy_version"), "salt"), (held,))
+    return typed((*(column for column in columns if column not in ("policy_version", "salt")), "salt"), (held,))
 
 
 def row_of(document: dict[str, Any], out: Mapping[SubjectKind, frozenset[str]]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ A removal takes rendering and earlier items away at once and waits for its momen
 pass has read. This room must not make a View.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +13,18 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.seats import Seat, moved, unpacked
+from gateway.core.exchange.wire import b64u
 from gateway.core.publication import changes as telling
-from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes
+from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, with_salt
 from gateway.core.publication.flat import Table
 from gateway.core.publication.forms import Forms
 from gateway.core.publication.rendering import Made, Shown, ToBeTold
 from gateway.core.publication.subjects import subject_bytes
+from gateway.core.publication.versions import SALT_BYTES
 from gateway.services import Services
-from gateway.store import feed, ranges, renderings
+from gateway.store import feed, ranges, renderings, transparency
 from gateway.store.store import Row, Transaction
+from gateway.store.transparency import Pending
 
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
 _NO_SUBJECT = (FOREVER, "", 0, 0, HOUSEHOLD, None, None, None, None)
@@ -165,17 +168,48 @@ async def _keep_public(
     numbers = await feeding.write(tx)
     origin = services.settings.public_origin.rstrip("/")
     rows: list[tuple[Any, ...]] = []
+    salts = _salts(services, shown, held)
     for record_id, made in shown.items():
         before = held.get(record_id)
         seq = numbers.get(record_id) or int(before.seq if before is not None else 0)
         numbers[record_id] = seq
         told_at = feeding.told_at.get(record_id) or (before.told_at if before is not None else "")
-        rows.append(_rendered(record_id, made, form, origin, seq, seq if before is None else before.added_seq, told_at))
+        added = seq if before is None else before.added_seq
+        rows.append(_rendered(record_id, made, form, origin, seq, added, told_at, salts.get(record_id)))
     await renderings.replace_records(tx, held, rows)
+    waiting = list(_to_be_entered(causes, shown, held, tx.now))
+    await transparency.await_entries(tx, waiting)
+    if any(each.record_id not in shown for each in waiting):
+        tx.shredded = True  # the salt went: no old page may keep it
     return numbers
 
 
-def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int, told_at: str) -> tuple[Any, ...]:
+def _salts(services: Services, shown: Mapping[str, Shown], held: Mapping[str, Row]) -> dict[str, bytes]:
+    """The salt of every listing: the one it had while nothing of it was told otherwise, else another."""
+    salts: dict[str, bytes] = {}
+    for record_id, made in shown.items():
+        if made.listing is None:
+            continue
+        before = held.get(record_id)
+        kept = before is not None and before.salt is not None and (before.digest, before.list) == (made.digest, made.list)
+        salts[record_id] = bytes(before.salt) if before is not None and kept else services.random(SALT_BYTES)
+    return salts
+
+
+def _to_be_entered(causes: Mapping[str, Cause], shown: Mapping[str, Shown], held: Mapping[str, Row], now: datetime) -> Iterator[Pending]:
+    """Listings that are shown otherwise than before, or no more, for the transparency log: what leaves when the feed tells of it."""
+    for record_id, cause in causes.items():
+        made, before = shown.get(record_id), held.get(record_id)
+        if made is not None and made.list is not None:
+            yield Pending(record_id=record_id, since=instant(now), op=cause.op, reason=None)
+        elif before is not None and before.list is not None:
+            reason = telling.removal_reason(cause.op, cause.reason)
+            yield Pending(record_id=record_id, since=instant(telling.telling(now)), op=cause.op, reason=reason)
+
+
+def _rendered(
+    record_id: str, made: Shown, form: Forms, origin: str, seq: int, added_seq: int, told_at: str, salt: bytes | None
+) -> tuple[Any, ...]:
     """A row of RECORD_COLUMNS."""
 
     def whole(head: bytes) -> bytes:
@@ -186,9 +220,10 @@ def _rendered(record_id: str, made: Shown, form: Forms, origin: str, seq: int, a
         record_id, made.subject_id, made.dataset, made.category, made.list, made.kind == "legal", made.version_seq, form.tag,
         made.valid_from, made.valid_until, seq, added_seq, told_at, made.digest, made.amended, made.corrected, made.received_at,
         made.region, made.source, made.severity, made.decision_date or "", made.published_from or "", made.listed_on or "", made.marks,
-        whole(made.body), None if made.listing is None else whole(made.listing),
+        whole(made.body), None if made.listing is None or salt is None else with_salt(whole(made.listing), salt),
         Table.joined(made.flat, seq, version),
-        None if made.listing_flat is None else Table.joined(made.listing_flat, seq, version),
+        None if made.listing_flat is None or salt is None else Table.joined(made.listing_flat, seq, version, b64u(salt).encode()),
+        salt,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from gateway.core.disclosure.plans import Mode
 from gateway.core.disclosure.pseudonyms import Keyed, keyed
 from gateway.core.disclosure.views import View, view
 from gateway.core.publication.changes import Digests, Told, settled
-from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until
+from gateway.core.publication.documents import Head, head_bytes, record_bytes, record_head, until, with_salt
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.publication.rendering import public_digest, searched_of
@@ -24,7 +24,7 @@ from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.reaching import Gates, columns_of, texts_of
-from gateway.store import feed, renderings
+from gateway.store import feed, renderings, transparency
 from gateway.store.records import load
 from gateway.store.store import Row
 
@@ -103,6 +103,7 @@ async def live(
     known = await feed.latest_of(reads, scene.forms.name, record_ids) if seqs is None else seqs
     ids = [RecordId(each) for each in record_ids]
     records = await load(reads, ids=ids, fields=fields_of(scene), texts=texts_of(scene.forms), gates=gates_in(scene))
+    salts = await transparency.salts(reads, record_ids) if listing and scene.public else {}
     found: dict[str, bytes] = {}
     for record_id, seen in (await seen_now(scene, records)).items():
         document = seen.head.document
@@ -114,6 +115,8 @@ async def live(
         found[record_id] = record_bytes(
             head_bytes(document), seq=known.get(record_id, 0), policy_version=scene.forms.version, origin=scene.origin, record_id=record_id
         )
+        if record_id in salts:
+            found[record_id] = with_salt(found[record_id], salts[record_id])
     return found
 
 

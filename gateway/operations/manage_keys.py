@@ -7,7 +7,7 @@ a private key to anybody.
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,7 +15,9 @@ from msgspec import Struct
 from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import PolicyError, SettingsError
 from gateway.core.records.identifiers import parse_uscc
+from gateway.core.records.periods import first_instant
 from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse, Signers
+from gateway.core.transparency.entries import origin_of, year_of
 from gateway.operations.four_eyes import actor, proof
 from gateway.services import PARTY_KEY_USES, Services, load_signers, read_key
 from gateway.settings import Settings, clock_of
@@ -27,6 +29,9 @@ KEY_LIFE = timedelta(days=730)
 
 NOTICE = timedelta(hours=24)
 """A new key is published at least this long before its first use (exchange.md §2.5)."""
+
+LATE = timedelta(days=31)
+"""So long after its year the key of a log may still sign the last head."""
 
 SEED_BYTES = 32
 
@@ -84,6 +89,10 @@ def create_keys(settings: Settings) -> Created:
     now = clock_of(settings)().replace(minute=0, second=0, microsecond=0)
     missing = [use for use in PARTY_KEY_USES if not list(settings.keys_path.glob(f"{use}-*.toml"))]
     made += [write_key(settings, use, number=1, not_before=now).name for use in missing]
+    if not list(settings.keys_path.glob("witness-*.toml")):
+        made.append(write_key(settings, "witness", number=1, not_before=now).name)
+    if not list(settings.keys_path.glob("log-*.toml")):
+        made.append(_write_log_key(settings, year_of(now), now).name)
     load_signers(settings)
     return Created(folder=str(settings.keys_path), files=tuple(made))
 
@@ -97,14 +106,16 @@ async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -
     if isinstance(by, Administrator):
         by.require("key-custodian")
     settings = services.settings
-    if use not in PARTY_KEY_USES or use == "agreement":
+    if use == "log":
+        return await _new_log_key(services, by)
+    if use not in (*PARTY_KEY_USES, "witness") or use == "agreement":
         raise SettingsError(
-            "only `exchange` and `http` keys have successors made here",
+            "an agreement key has no successor made here",
             code="key-use",
             place=use,
             hint="an agreement key changes with a new version of the agreement, signed by old and new key",
         )
-    number = 1 + max((int(path.stem.rpartition("-")[2]) for path in settings.keys_path.glob(f"{use}-*.toml")), default=0)
+    number = _next_number(settings, use)
     not_before = (services.clock() + NOTICE).replace(microsecond=0)
     path = write_key(settings, use, number=number, not_before=not_before)
     async with services.store.transaction() as tx:
@@ -142,6 +153,36 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
             who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
             await audit.write(tx, who, "key.revoke", path.name, {"use": key.use, **shown})
     return next(line for line in list_keys(settings, now) if line.vkey == vkey)
+
+
+def _next_number(settings: Settings, use: KeyUse) -> int:
+    return 1 + max((int(path.stem.rpartition("-")[2]) for path in settings.keys_path.glob(f"{use}-*.toml")), default=0)
+
+
+async def _new_log_key(services: Services, by: Administrator | str) -> KeyLine:
+    """The key of the first year from this one on that has none.
+
+    Raises SettingsError `key-use` when next year's is there too.
+    """
+    settings, now = services.settings, services.clock()
+    named = {key.signer.name for key in load_signers(settings).keys if key.use == "log" and key.revoked_at is None}
+    year = next((year for year in (year_of(now), year_of(now) + 1) if origin_of(settings.party, year) not in named), None)
+    if year is None:
+        raise SettingsError("the logs of this year and the next have their keys", code="key-use", place="log")
+    path = _write_log_key(settings, year, now)
+    async with services.store.transaction() as tx:
+        who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
+        await audit.write(tx, who, "key.new", path.name, {"use": "log", "year": year, **shown})
+    return next(line for line in list_keys(settings, now) if line.vkey.startswith(f"{origin_of(settings.party, year)}+"))
+
+
+def _write_log_key(settings: Settings, year: int, now: datetime) -> Path:
+    """The key of a year's log: from its first day, or now, until a month after its last, for heads that are signed late."""
+    begins, ends = first_instant(date(year, 1, 1)), first_instant(date(year + 1, 1, 1))
+    return write_key(
+        settings, "log", number=_next_number(settings, "log"), not_before=max(begins, now.replace(microsecond=0)), not_after=ends + LATE,
+        name=origin_of(settings.party, year),
+    )  # fmt: skip
 
 
 def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:
@@ -216,15 +257,17 @@ def _refuse_orphaned(settings: Settings) -> None:
         )
 
 
-def write_key(settings: Settings, use: KeyUse, *, number: int, not_before: datetime) -> Path:
+def write_key(
+    settings: Settings, use: KeyUse, *, number: int, not_before: datetime, not_after: datetime | None = None, name: str | None = None
+) -> Path:
     """One key file, created or not at all. Keys are drawn from the system even in test mode: a seed in a variable is no secret."""
-    signer = Ed25519Signer(f"{settings.party}/{NAME_OF_USE[use]}", os.urandom(SEED_BYTES))
+    signer = Ed25519Signer(name or f"{settings.party}/{NAME_OF_USE[use]}", os.urandom(SEED_BYTES))
     path = settings.keys_path / f"{use}-{number}.toml"
     text = (
         f'private_key = "{signer.private_text()}"\n'
         f'use = "{use}"\n'
         f"not_before = {_instant(not_before)}\n"
-        f"not_after = {_instant(not_before + KEY_LIFE)}\n"
+        f"not_after = {_instant(not_after or not_before + KEY_LIFE)}\n"
     )
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
         file.write(text)

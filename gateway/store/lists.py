@@ -141,10 +141,10 @@ _GENERATION = sa.select(counters.c.value).where(counters.c.name == GENERATION)
 _TURN = sa.select(counters.c.value).where(counters.c.name == TURNS)
 _LISTED_IDS = sa.select(_d.record_id).where(_d.list == sa.bindparam("what"))
 _BULK_IDS = sa.select(_d.record_id).where(_d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()))
-LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body")).where(
+LISTED = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.listing.label("body"), _d.salt).where(
     _d.list == sa.bindparam("what"), among(_d.record_id, "ids")
 )
-BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body).where(
+BULK = sa.select(_d.record_id, _d.valid_until, _d.plan, _d.body, _d.salt).where(
     _d.dataset == sa.bindparam("what"), _d.bulk.is_(sa.true()), among(_d.record_id, "ids")
 )
 _COLLECTIONS = sa.select(_v.collection).distinct()

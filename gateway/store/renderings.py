@@ -83,6 +83,7 @@ RECORD_COLUMNS = (
     "listing",
     "flat",
     "listing_flat",
+    "salt",
 )
 FEED_ROW_COLUMNS = (
     "plan_set",
@@ -190,6 +191,7 @@ _HELD = sa.select(
     _d.version_seq,
     _d.plan,
     _d.body,
+    _d.salt,
     _d.amended,
     _d.corrected,
     _d.received_at,

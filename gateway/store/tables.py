@@ -586,6 +586,7 @@ rendered_records = Table(
     Column("listing", LargeBinary),                  # JSON of the listing, when it is one
     Column("flat", LargeBinary, nullable=False),     # CSV line of the record in its dataset's columns
     Column("listing_flat", LargeBinary),             # CSV line of the listing in its list's columns
+    Column("salt", LargeBinary),                     # of the commitment to the listing: 16 bytes, others with every change that is told
     Index("ix_rendered_records_dataset_record_id", "dataset", "record_id"),
     Index("ix_rendered_records_list_record_id", "list", "record_id",
           sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
@@ -751,6 +752,67 @@ list_file_parts = Table(
     Column("bytes", LargeBinary, nullable=False),
 )
 """Bytes of files whose next making, by another release of a library, might give others; gone as soon as a row of them leaves."""
+
+log_entries = Table(
+    "log_entries", metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("idx", Seq, primary_key=True, autoincrement=False),
+    Column("record_id", String(30), nullable=False, index=True),
+    Column("at", String(32), nullable=False),
+    Column("commitment", LargeBinary, index=True),      # as the entry bears it: who has row and salt finds it by this alone
+    Column("entry", LargeBinary, nullable=False),       # the bytes that are hashed and served
+)
+"""The transparency log (exchange.md §15). Append-only; kept for ever: what is left of an erased record are opaque ids and hashes."""
+
+log_tiles = Table(
+    "log_tiles", metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", Seq, primary_key=True, autoincrement=False),
+    Column("width", Integer, nullable=False),           # hashes in it; 256: it never changes again
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+log_heads = Table(
+    "log_heads", metadata,
+    Column("year", Integer, primary_key=True, autoincrement=False),
+    Column("size", Seq, nullable=False),
+    Column("tree", LargeBinary, nullable=False),        # right edge of the tree
+    Column("signed_size", Seq, nullable=False),         # of the newest signed head; 0 = none
+    Column("signed_at", String(32)),
+    Column("note", Text),                               # the signed head, with cosignatures as they come in
+    Column("unwitnessed_since", String(32)),            # since when the newest head lacks its quorum; null = it has it, or needs none
+)
+
+log_states = Table(
+    "log_states", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("year", Integer, nullable=False),            # place of its latest entry
+    Column("idx", Seq, nullable=False),
+    Column("v", Integer, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("commitment", LargeBinary),                  # of what is shown; null = nothing is
+)
+
+log_pending = Table(
+    "log_pending", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("since", String(32), nullable=False),        # when it was rendered otherwise; of a removal when it is told
+    Column("op", String(8)),                            # policy: another policy shows it otherwise; erase: it was erased
+    Column("reason", String(12)),
+)
+"""Listings of which the log has not yet looked whether something is to be entered."""
+
+witnessed_heads = Table(
+    "witnessed_heads", metadata,
+    Column("origin", String(200), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),  # hex SHA-256 of the origin: how it is asked for
+    Column("size", Seq, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("note", Text, nullable=False),               # the head with our cosignature
+)
+"""The newest head that we signed as a witness of each log."""
 
 names = Table(
     "names", metadata,

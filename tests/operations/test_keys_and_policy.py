@@ -22,7 +22,7 @@ async def test_set_up_may_be_repeated(tmp_path: Path) -> None:
     """The second time nothing is made and nothing changes."""
     settings = settings_of(write_settings(tmp_path))
     first, second = await set_up(settings, by="test"), await set_up(settings, by="test")
-    assert len(first.keys.files) == 7
+    assert len(first.keys.files) == 9
     assert first.policy.first
     assert (second.keys.files, second.policy.first, second.policy.version) == ((), False, first.policy.version)
 

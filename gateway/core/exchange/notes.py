@@ -20,6 +20,8 @@ from gateway.core.signing import Algorithm, KeyUse, Signer, Verifier
 MAX_NOTE_BYTES = 16 * 1024
 MAX_LINES = 16
 DEFAULT_SKEW = timedelta(seconds=300)
+EMPTY_ROOT = SHA256.hash(b"")
+"""Root of a tree without leaves."""
 
 _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]")
 _LINE = re.compile(r"— (?P<name>[^\s+]+) (?P<signature>[A-Za-z0-9+/]+={0,2})\Z")

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.views import View
+from gateway.core.exchange.wire import b64u
 from gateway.core.publication.labels import Language, label, region_label
 from gateway.core.records.identifiers import subject_form
 from gateway.core.records.model import BasisRef, SubjectKind, Value
@@ -194,6 +195,11 @@ def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, rec
         head[:-1], seq, policy_version, at, record_id.encode(), _told(head, b'"subject":{', b'"uri":"'), at, policy_version,
         _told(head, b'{"id":"', b'"dataset":"'),
     )  # fmt: skip
+
+
+def with_salt(listing: bytes, salt: bytes) -> bytes:
+    """A whole listing with the salt of its commitment, as its last member."""
+    return b'%b,"salt":"%b"}' % (listing[:-1], b64u(salt).encode())
 
 
 _RECORD_END = (

@@ -45,6 +45,8 @@ RECORD_COLUMNS: tuple[str, ...] = (
 """Envelope of a record; which of them a plan shows, `record_columns` says."""
 LISTING_COLUMNS: tuple[str, ...] = ("list", "listed_on", "listing_basis", "measures", "removal_conditions", "remedy")
 TAIL_COLUMNS: tuple[str, ...] = ("seq", "policy_version")
+SALT = "salt"
+"""Last column of listings: the salt of the commitment, given when the row is kept."""
 SUBJECT_COLUMNS: tuple[str, ...] = (
     "id",
     "uscc",
@@ -118,6 +120,7 @@ def record_columns(*, shown: Iterable[str], treated: Iterable[str], listing: boo
         *(LISTING_COLUMNS if listing else ()),
         *TAIL_COLUMNS,
         *(f"fields_{name}" for name in fields if name not in left_out),
+        *((SALT,) if listing else ()),
     )
 
 
@@ -201,9 +204,9 @@ class Table:
         return line.replace(_BETWEEN, ",")
 
     @staticmethod
-    def joined(halves: tuple[bytes, bytes], seq: int, policy_version: int) -> bytes:
-        """The whole line."""
-        return b"%b,%d,%d%b\r\n" % (halves[0], seq, policy_version, halves[1])
+    def joined(halves: tuple[bytes, bytes], seq: int, policy_version: int, last: bytes = b"") -> bytes:
+        """The whole line; `last` goes into its last cell, which is empty so far."""
+        return b"%b,%d,%d%b%b\r\n" % (halves[0], seq, policy_version, halves[1], last)
 
 
 _BETWEEN = "\x1f"

@@ -122,8 +122,8 @@ class Forms(Struct, frozen=True, kw_only=True):
             for column in columns:
                 (found if column.startswith("fields_") else tails if column.startswith("treatments_") else envelope)[column] = None
         head = [column for column in flat.RECORD_COLUMNS if column in envelope]
-        rest = [column for column in envelope if column not in flat.RECORD_COLUMNS]
-        return (*head, *tails, *rest, *found)
+        rest = [column for column in envelope if column not in flat.RECORD_COLUMNS and column != flat.SALT]
+        return (*head, *tails, *rest, *found, *((flat.SALT,) if flat.SALT in envelope else ()))
 
 
 _ORDER = ("registration", "licence", "penalty", "blacklist", "redlist", "commitment", "evaluation", "abnormal", "agency_filing", "measure")

@@ -1,9 +1,9 @@
 """Versions of a list or dataset: canonical rows, salted commitments, the tree over them, the manifest and what is signed (api.md §7.8).
 
-Rules: a row is its public document without `policy_version` (the manifest names it), as canonical JSON (RFC 8785) with its salt, and
-rows stand in order of id, so whoever has rows and salts can make every byte anew. A commitment is the hash of salt and row: when the row
-goes, its commitment stays in the tree and says nothing. Size and root stay through removals; a policy that narrows plants a new
-tree. This room must not choose what is shown.
+Rules: a row is its public document without policy version and its link (the manifest names it), as canonical JSON (RFC 8785) with its
+salt, and rows stand in order of id, so whoever has rows and salts can make every byte anew. A commitment is the hash of salt and row:
+when the row goes, its commitment stays in the tree and says nothing. Size and root stay through removals; a policy that narrows plants a
+new tree. This room must not choose what is shown.
 """
 
 import re
@@ -34,7 +34,8 @@ Document = dict[str, Any]
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 _PLAIN = msgspec.json.Encoder()
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
-_LEFT_OUT = ("policy_version", "notice")
+_LEFT_OUT = frozenset({"policy_version", "notice", "salt"})
+_POLICY_LINK = "policy"
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -44,9 +45,14 @@ def canonical(document: Mapping[str, Any]) -> bytes:
 
 def row_line(document: Mapping[str, Any], salt: bytes) -> bytes:
     """The row as it stands in a version, without its line end."""
+    return canonical({**_row(document), "salt": b64u(salt)})
+
+
+def _row(document: Mapping[str, Any]) -> Document:
+    """What a commitment is about: nothing of it changes with a policy version under which it reads the same."""
     row = {key: value for key, value in document.items() if key not in _LEFT_OUT}
-    row["salt"] = b64u(salt)
-    return canonical(row)
+    row["links"] = {name: link for name, link in document["links"].items() if name != _POLICY_LINK}
+    return row
 
 
 def document_of(line: bytes) -> Document:
@@ -65,6 +71,14 @@ def commitment(line: bytes) -> bytes:
     salt = salt_of(document)
     del document["salt"]
     return sha256(salt + canonical(document)).digest()
+
+
+def commitment_of(document: Mapping[str, Any]) -> bytes:
+    """The commitment to a row that bears its salt, as a reader has it from a page or a file.
+
+    Raises ExchangeError when it has none.
+    """
+    return sha256(salt_of(document) + canonical(_row(document))).digest()
 
 
 def root_of(commitments: Iterable[bytes]) -> bytes:

@@ -866,6 +866,63 @@ class AuditCheckpoints(Struct, kw_only=True):
     items: list[AuditCheckpoint]
 
 
+class LogLinks(Struct, kw_only=True):
+    """Where the log of a year is read."""
+
+    checkpoint: Uri
+    tiles: Uri
+    policy: Uri
+
+
+class TransparencyLogOfYear(Struct, kw_only=True):
+    """The transparency log of one year."""
+
+    year: int
+    origin: str
+    size: Count
+    signed_at: Instant | None
+    vkeys: list[str]
+    witnessed: bool
+    links: LogLinks
+
+
+class TransparencyLogs(Struct, kw_only=True):
+    """The transparency logs of all years."""
+
+    items: list[TransparencyLogOfYear]
+    policy_version: Count
+
+
+class LogEntry(Struct, kw_only=True):
+    """One entry of a transparency log."""
+
+    year: int
+    index: Count
+    op: Literal["list", "amend", "hide", "unhide", "remove", "erase"]
+    rid: str
+    v: Count
+    commitment: str | None
+    at: Instant
+    authority: str | None
+    reason: Literal["expired", "corrected", "removed", "policy"] | None
+    prev: str | None
+    entry: str
+    policy_version: Count
+
+
+class LogProof(Struct, kw_only=True):
+    """That something was entered in a transparency log, and since when and until when it was shown."""
+
+    year: int
+    index: Count
+    entry: str
+    proof: str
+    row: str | None
+    published_at: Instant
+    removed_at: Instant | None
+    policy_version: Count
+
+
 class ProblemEntry(Struct, kw_only=True):
     """One code of the table."""
 

@@ -419,6 +419,51 @@ def upgrade() -> None:
         "ix_list_versions_pending", "list_versions", ["pending"], unique=False, sqlite_where=sa.text("pending IS NOT NULL"),
         postgresql_where=sa.text("pending IS NOT NULL"),
     )
+    op.create_table("log_entries",
+        sa.Column("year", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("idx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("commitment", sa.LargeBinary(), nullable=True),
+        sa.Column("entry", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("year", "idx", name=op.f("pk_log_entries")),
+    )
+    op.create_index(op.f("ix_log_entries_commitment"), "log_entries", ["commitment"], unique=False)
+    op.create_index(op.f("ix_log_entries_record_id"), "log_entries", ["record_id"], unique=False)
+    op.create_table("log_heads",
+        sa.Column("year", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("tree", sa.LargeBinary(), nullable=False),
+        sa.Column("signed_size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("signed_at", sa.String(length=32), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("unwitnessed_since", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("year", name=op.f("pk_log_heads")),
+    )
+    op.create_table("log_pending",
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("since", sa.String(length=32), nullable=False),
+        sa.Column("op", sa.String(length=8), nullable=True),
+        sa.Column("reason", sa.String(length=12), nullable=True),
+        sa.PrimaryKeyConstraint("record_id", name=op.f("pk_log_pending")),
+    )
+    op.create_table("log_states",
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("year", sa.Integer(), nullable=False),
+        sa.Column("idx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("v", sa.Integer(), nullable=False),
+        sa.Column("op", sa.String(length=8), nullable=False),
+        sa.Column("commitment", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("record_id", name=op.f("pk_log_states")),
+    )
+    op.create_table("log_tiles",
+        sa.Column("year", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("hashes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("year", "level", "number", name=op.f("pk_log_tiles")),
+    )
     op.create_table("match_jobs",
         sa.Column("job", sa.String(length=64), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=False),
@@ -665,6 +710,7 @@ def upgrade() -> None:
         sa.Column("listing", sa.LargeBinary(), nullable=True),
         sa.Column("flat", sa.LargeBinary(), nullable=False),
         sa.Column("listing_flat", sa.LargeBinary(), nullable=True),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_rendered_records")),
     )
     op.create_index(
@@ -744,6 +790,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_used_ids_until"), "used_ids", ["until"], unique=False)
+    op.create_table("witnessed_heads",
+        sa.Column("origin", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("root", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("origin", name=op.f("pk_witnessed_heads")),
+    )
+    op.create_index(op.f("ix_witnessed_heads_digest"), "witnessed_heads", ["digest"], unique=False)
     op.create_table("apps",
         sa.Column("app", sa.String(length=30), nullable=False),
         sa.Column("org", sa.String(length=18), nullable=False),

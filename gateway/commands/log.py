@@ -1,0 +1,146 @@
+"""Commands about the transparency log: `log show`, `log sign`, `verify log`, `verify proof`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from gateway.commands.audits import verify
+from gateway.commands.office import FILE, Office, as_json, office
+from gateway.console import say, show, table
+
+if TYPE_CHECKING:
+    from gateway.operations.verify_log import VerifiedLog
+    from gateway.services import Services
+
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def log() -> None:
+    """The transparency log of public listings."""
+
+
+@log.command("show")
+@as_json
+@office
+def log_show(office: Office, as_json: bool) -> None:
+    """The logs of all years: size, signed head, and who witnessed it."""
+    from gateway.operations.keep_log import show_logs
+
+    lines = office.run(show_logs)
+    show(
+        lines,
+        as_json=as_json,
+        text=lambda: table(
+            [(each.origin, each.size, each.signed_size, each.signed_at, ", ".join(each.witnesses)) for each in lines],
+            ("log", "entries", "signed", "at", "witnesses"),
+        ),
+    )
+
+
+@log.command("sign")
+@office
+def log_sign(office: Office) -> None:
+    """Enter what happened, sign the head and ask the witnesses; a server does so by itself."""
+    from gateway.log_client import ask_witness
+    from gateway.operations.keep_log import enter, have_witnessed, sign_heads
+
+    async def story(services: "Services") -> list[str]:
+        count = 0
+        while (done := await enter(services)) is not None:
+            count += done.entries
+        signed = await sign_heads(services)
+        witnessed = await have_witnessed(services, ask_witness)
+        return [
+            f"{count} entries",
+            *(f"{each.origin}: head of {each.size} signed" for each in signed),
+            *(f"{each.origin}: witnessed by {', '.join(each.witnesses) or 'nobody'}" for each in witnessed),
+        ]
+
+    for line in office.run(story):
+        say(line)
+
+
+@verify.command("log")
+@click.argument("origin", required=False, metavar="[URL]")
+@click.option("--policy", type=FILE, help="For a URL: the log policy to believe (keys, quorum); else the one it serves.")
+@click.option("--state", type=NEW_FILE, help="For a URL: keeps the heads seen, and compares the next time.")
+@as_json
+@office
+def verify_log(office: Office, origin: str | None, policy: Path | None, state: Path | None, as_json: bool) -> None:
+    """Read a log whole, ours or a served one, and hold what is public against it; names every record that was changed behind its back."""
+    from gateway.core.errors import StoreError
+    from gateway.operations import verify_log as story
+
+    done = office.run(story.verify_store) if origin is None else _from_anywhere(origin.rstrip("/"), policy, state)
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [
+            *(f"{name}: {size} entries verified" for name, size in done.logs.items()),
+            f"{done.listings} public listings compared",
+            *(f"{name}: without its quorum of witnesses" for name in done.unwitnessed),
+            *(f"{each.kind}: {each.rid}" for each in done.differences),
+        ],
+    )
+    if done.differences:
+        raise StoreError("what is public is not what was entered", code="log-differs", place=done.differences[0].rid)
+
+
+def _from_anywhere(origin: str, policy: Path | None, state: Path | None) -> "VerifiedLog":
+    import asyncio
+
+    import msgspec
+
+    from gateway.core.transparency.witnessing import read_policy
+    from gateway.log_client import fetching
+    from gateway.operations.verify_log import verify_served
+
+    given = None if policy is None else policy.read_text(encoding="utf-8")
+    kept = msgspec.json.decode(state.read_bytes()) if state is not None and state.exists() else None
+
+    async def story() -> "tuple[VerifiedLog, dict[str, str]]":
+        async with fetching(origin) as fetch:
+            believed = read_policy(given if given is not None else (await fetch("/log/policy")).decode())
+            said = msgspec.json.decode(await fetch("/v1/log"))["items"]
+            party = said[0]["origin"].partition("/")[0] if said else ""
+            return await verify_served(fetch, [each["year"] for each in said], party, believed, kept=kept)
+
+    done, heads = asyncio.run(story())
+    if state is not None:
+        draft = state.with_name(f"{state.name}.part")
+        draft.write_bytes(msgspec.json.encode(heads))
+        draft.replace(state)
+    return done
+
+
+@verify.command("proof")
+@click.argument("file", type=FILE)
+@click.option("--row", type=FILE, help="The listing with its salt, as JSON: shows that it is the one that was entered.")
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="The log's verifier key to believe, from `/v1/log`; else our own.")
+@as_json
+@office
+def verify_proof(office: Office, file: Path, row: Path | None, vkeys: tuple[str, ...], as_json: bool) -> None:
+    """Check an answer of `/v1/log/proof` offline: signature, inclusion, and that a listing is the one entered; needs no store."""
+    import msgspec
+
+    from gateway.core.errors import ExchangeError
+    from gateway.core.signing import parse_vkey
+    from gateway.operations import verify_log as story
+    from gateway.services import load_signers
+
+    believed = vkeys or [key.signer.vkey for key in load_signers(office.settings()).keys if key.use == "log"]
+    try:
+        said = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise ExchangeError("this is no proof of a log", code="SCHEMA_JSON", place=str(file)) from error
+    done = story.verify_proof(said, [parse_vkey(each) for each in believed], row=None if row is None else row.read_bytes())
+    show(
+        done,
+        as_json=as_json,
+        text=lambda: [
+            f"{done.origin}: entry {done.index} of {done.size}, {done.entry.op} of {done.entry.rid} at {done.entry.at}",
+            "the row is the one that was entered" if done.row else "no row was compared (--row FILE)",
+        ],
+    )

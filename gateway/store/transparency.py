@@ -1,0 +1,338 @@
+"""The transparency log: entries, tiles, heads, and what each record's latest entry says (exchange.md §15).
+
+Rules: entries are only ever added, under the one writer's turn; tiles grow with them in the same transaction. A signed head stands
+here before it is given to anybody. This room must not know what an entry says, nor sign.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from hashlib import sha256
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.transparency.entries import Place
+from gateway.core.transparency.tiles import WIDTH, TileName
+from gateway.store.dialects import among
+from gateway.store.store import Reads, Row, Source, Transaction
+from gateway.store.tables import log_entries, log_heads, log_pending, log_states, log_tiles, rendered_records, witnessed_heads
+
+_e, _t, _h, _s, _p, _w, _d = (
+    log_entries.c, log_tiles.c, log_heads.c, log_states.c, log_pending.c, witnessed_heads.c, rendered_records.c,
+)  # fmt: skip
+ENTRY_COLUMNS = ("year", "idx", "record_id", "at", "commitment", "entry")
+_year: sa.BindParameter[int] = sa.bindparam("of", type_=sa.Integer)
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """A year's log: how large it is, and its newest signed head."""
+
+    year: int
+    size: int
+    tree: bytes
+    signed_size: int = 0
+    signed_at: str | None = None
+    note: str | None = None
+    unwitnessed_since: str | None = None
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What the latest entry about a record says."""
+
+    record_id: str
+    place: Place
+    v: int
+    op: str
+    commitment: bytes | None
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """A listing that was rendered otherwise, or is not any more."""
+
+    record_id: str
+    since: str
+    op: str | None
+    reason: str | None
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """A listing as the public is shown it."""
+
+    record_id: str
+    dataset: str
+    plan: str
+    valid_until: str
+    listing: bytes
+
+
+class WitnessedHead(Struct, frozen=True, kw_only=True):
+    """A head of a partner's log that we signed."""
+
+    origin: str
+    size: int
+    root: bytes
+    at: str
+    note: str
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+_HEADS = sa.select(log_heads).order_by(_h.year)
+_HEAD = sa.select(log_heads).where(_h.year == _year)
+_ENTRY = sa.select(_e.entry, _e.at).where(_e.year == _year, _e.idx == sa.bindparam("idx"))
+_ENTRIES = (
+    sa.select(_e.idx, _e.entry).where(_e.year == _year, _e.idx >= sa.bindparam("low"), _e.idx < sa.bindparam("high")).order_by(_e.idx)
+)
+_ALL = sa.select(_e.entry).where(_e.year == _year, _e.idx < sa.bindparam("high")).order_by(_e.idx)
+_TILE = sa.select(_t.hashes).where(_t.year == _year, _t.level == sa.bindparam("level"), _t.number == sa.bindparam("number"))
+_EDGES = sa.select(_t.level, _t.hashes).where(_t.year == _year, _t.width < WIDTH)
+_STATES = sa.select(log_states).where(among(_s.record_id, "ids"))
+_PLACE_OF = (
+    sa.select(_e.year, _e.idx)
+    .where(_e.commitment == sa.bindparam("commitment", type_=sa.LargeBinary))
+    .order_by(_e.year.desc(), _e.idx.desc())
+    .limit(1)
+)
+_NEXT_OF = (
+    sa.select(_e.at)
+    .where(
+        _e.record_id == sa.bindparam("record_id"),
+        sa.or_(_e.year > _year, sa.and_(_e.year == _year, _e.idx > sa.bindparam("idx"))),
+    )
+    .order_by(_e.year, _e.idx)
+    .limit(1)
+)
+_PENDING = sa.select(log_pending).where(_p.since <= sa.bindparam("now")).order_by(_p.since, _p.record_id).limit(sa.bindparam("limit"))
+_LISTED = sa.select(_d.record_id, _d.dataset, _d.plan, _d.valid_until, _d.listing).where(
+    _d.list.is_not(None), _d.listing.is_not(None), among(_d.record_id, "ids")
+)
+_SALTS = sa.select(_d.record_id, _d.salt).where(_d.salt.is_not(None), among(_d.record_id, "ids"))
+_ALL_LISTED = (
+    sa.select(_d.record_id, _d.dataset, _d.plan, _d.valid_until, _d.listing)
+    .where(_d.list.is_not(None), _d.listing.is_not(None))
+    .order_by(_d.record_id)
+)
+_ALL_STATES = sa.select(log_states).order_by(_s.record_id)
+_HISTORY = sa.select(_e.year, _e.idx, _e.at, _e.entry).where(_e.record_id == sa.bindparam("record_id")).order_by(_e.year, _e.idx)
+_WITNESSED = sa.select(witnessed_heads).where(_w.origin == sa.bindparam("origin"))
+_WITNESSED_BY = sa.select(witnessed_heads).where(_w.digest == sa.bindparam("digest"))
+
+
+def _head_of(row: Row) -> Head:
+    return Head(
+        year=int(row.year), size=int(row.size), tree=bytes(row.tree), signed_size=int(row.signed_size), signed_at=row.signed_at,
+        note=row.note, unwitnessed_since=row.unwitnessed_since,
+    )  # fmt: skip
+
+
+def _state_of(row: Row) -> State:
+    return State(
+        record_id=row.record_id, place=Place(int(row.year), int(row.idx)), v=int(row.v), op=row.op,
+        commitment=None if row.commitment is None else bytes(row.commitment),
+    )  # fmt: skip
+
+
+def _listed_of(row: Row) -> Listed:
+    return Listed(record_id=row.record_id, dataset=row.dataset, plan=row.plan, valid_until=row.valid_until, listing=bytes(row.listing))
+
+
+async def heads(source: Source) -> list[Head]:
+    """The logs of all years, the oldest first."""
+    return [_head_of(row) for row in await source.all(_HEADS)]
+
+
+async def head(source: Source, year: int) -> Head | None:
+    """The log of a year."""
+    row = await source.one(_HEAD, {"of": year})
+    return None if row is None else _head_of(row)
+
+
+async def entry(source: Source, place: Place) -> tuple[bytes, str] | None:
+    """One entry, and when it was entered."""
+    row = await source.one(_ENTRY, {"of": place.year, "idx": place.index})
+    return None if row is None else (bytes(row.entry), row.at)
+
+
+async def entries(source: Source, year: int, low: int, high: int) -> list[bytes]:
+    """Some entries, in order."""
+    return [bytes(row.entry) for row in await source.all(_ENTRIES, {"of": year, "low": low, "high": high})]
+
+
+async def all_entries(source: Reads, year: int, size: int, chunk: int = 1024) -> AsyncIterator[list[bytes]]:
+    """The entries of a head, in order and in flat memory."""
+    async for rows in source.stream(_ALL, {"of": year, "high": size}, chunk):
+        yield [bytes(row.entry) for row in rows]
+
+
+async def tiles(source: Source, year: int, names: Sequence[TileName]) -> dict[TileName, bytes]:
+    """Tiles as they stand now, cut to the widths that are asked; missing ones are not there."""
+    found: dict[TileName, bytes] = {}
+    for name in names:
+        row = await source.one(_TILE, {"of": year, "level": name.level, "number": name.number})
+        if row is not None:
+            found[name] = bytes(row.hashes)[: name.width * 32]
+    return found
+
+
+async def edges(tx: Transaction, year: int) -> dict[int, bytes]:
+    """The partial tiles of a log, by level."""
+    return {int(row.level): bytes(row.hashes) for row in await tx.all(_EDGES, {"of": year})}
+
+
+async def states(source: Source, ids: Sequence[str]) -> dict[str, State]:
+    """What the latest entries about these records say."""
+    return {row.record_id: _state_of(row) for row in await source.all(_STATES, {"ids": list(ids)})}
+
+
+async def place_of(source: Source, commitment: bytes) -> Place | None:
+    """The latest entry that bears a commitment."""
+    row = await source.one(_PLACE_OF, {"commitment": commitment})
+    return None if row is None else Place(int(row.year), int(row.idx))
+
+
+async def next_of(source: Source, record_id: str, place: Place) -> str | None:
+    """When the next entry about the same record was entered; None: there is none."""
+    row = await source.one(_NEXT_OF, {"record_id": record_id, "of": place.year, "idx": place.index})
+    return None if row is None else str(row.at)
+
+
+async def all_states(source: Reads, chunk: int = 2000) -> AsyncIterator[list[State]]:
+    """What the latest entries about all records say, by record."""
+    async for rows in source.stream(_ALL_STATES, {}, chunk):
+        yield [_state_of(row) for row in rows]
+
+
+async def history(source: Source, record_id: str) -> list[tuple[Place, bytes, str]]:
+    """Every entry about a record."""
+    return [(Place(int(row.year), int(row.idx)), bytes(row.entry), row.at) for row in await source.all(_HISTORY, {"record_id": record_id})]
+
+
+async def pending(source: Source, now: str, limit: int) -> list[Pending]:
+    """Listings to look at, those that wait longest first."""
+    return [
+        Pending(record_id=row.record_id, since=row.since, op=row.op, reason=row.reason)
+        for row in await source.all(_PENDING, {"now": now, "limit": limit})
+    ]
+
+
+async def listed(source: Source, ids: Sequence[str]) -> dict[str, Listed]:
+    """What the public is shown of these listings."""
+    return {row.record_id: _listed_of(row) for row in await source.all(_LISTED, {"ids": list(ids)})}
+
+
+async def salts(source: Source, ids: Sequence[str]) -> dict[str, bytes]:
+    """The salts of these listings, as they were rendered last."""
+    return {row.record_id: bytes(row.salt) for row in await source.all(_SALTS, {"ids": list(ids)})}
+
+
+async def all_listed(source: Reads, chunk: int = 1000) -> AsyncIterator[list[Listed]]:
+    """Every listing that the public is shown, by record."""
+    async for rows in source.stream(_ALL_LISTED, {}, chunk):
+        yield [_listed_of(row) for row in rows]
+
+
+async def witnessed(source: Source, origin: str) -> WitnessedHead | None:
+    """The newest head of a log that we signed."""
+    return _witnessed(await source.one(_WITNESSED, {"origin": origin}))
+
+
+async def witnessed_by_digest(source: Source, digest: str) -> WitnessedHead | None:
+    """The same, by the SHA-256 of the log's origin in hex."""
+    return _witnessed(await source.one(_WITNESSED_BY, {"digest": digest}))
+
+
+def _witnessed(row: Row | None) -> WitnessedHead | None:
+    if row is None:
+        return None
+    return WitnessedHead(origin=row.origin, size=int(row.size), root=bytes(row.root), at=row.at, note=row.note)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+_PUT_TILE = sa.text(
+    "INSERT INTO log_tiles (year, level, number, width, hashes) VALUES (:year, :level, :number, :width, :hashes)"
+    " ON CONFLICT (year, level, number) DO UPDATE SET width = excluded.width, hashes = excluded.hashes"
+)
+_PUT_HEAD = sa.text(
+    "INSERT INTO log_heads (year, size, tree, signed_size) VALUES (:year, :size, :tree, 0)"
+    " ON CONFLICT (year) DO UPDATE SET size = excluded.size, tree = excluded.tree"
+)
+_SIGN = (
+    sa.update(log_heads)
+    .values(
+        signed_size=sa.bindparam("n"), signed_at=sa.bindparam("when"), note=sa.bindparam("text"), unwitnessed_since=sa.bindparam("since")
+    )
+    .where(_h.year == _year)
+)
+_PUT_STATE = sa.text(
+    "INSERT INTO log_states (record_id, year, idx, v, op, commitment) VALUES (:record_id, :year, :idx, :v, :op, :commitment)"
+    " ON CONFLICT (record_id) DO UPDATE SET year = excluded.year, idx = excluded.idx, v = excluded.v, op = excluded.op,"
+    " commitment = excluded.commitment"
+).bindparams(sa.bindparam("commitment", type_=sa.LargeBinary))
+_PUT_PENDING = sa.text(
+    "INSERT INTO log_pending (record_id, since, op, reason) VALUES (:record_id, :since, :op, :reason)"
+    " ON CONFLICT (record_id) DO UPDATE SET since = excluded.since, op = excluded.op, reason = excluded.reason"
+)
+_PUT_WITNESSED = sa.text(
+    "INSERT INTO witnessed_heads (origin, digest, size, root, at, note) VALUES (:origin, :digest, :size, :root, :at, :note)"
+    " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, at = excluded.at, note = excluded.note"
+)
+
+
+async def append(tx: Transaction, head: Head, added: Sequence[tuple[str, bytes | None, bytes]], changed: Mapping[TileName, bytes]) -> None:
+    """Entries behind those there are, each with its record and commitment, the tiles that grew, and the head that results."""
+    first = head.size - len(added)
+    await tx.insert(
+        log_entries,
+        ENTRY_COLUMNS,
+        [(head.year, first + place, record_id, tx.now_text, leaf, body) for place, (record_id, leaf, body) in enumerate(added)],
+    )
+    for name, hashes in changed.items():
+        await tx.execute(_PUT_TILE, {"year": head.year, "level": name.level, "number": name.number, "width": name.width, "hashes": hashes})
+    await tx.execute(_PUT_HEAD, {"year": head.year, "size": head.size, "tree": head.tree})
+
+
+async def sign(tx: Transaction, year: int, size: int, note: str, *, unwitnessed_since: str | None) -> None:
+    """The newest signed head of a year."""
+    await tx.execute(_SIGN, {"of": year, "n": size, "when": tx.now_text, "text": note, "since": unwitnessed_since})
+
+
+async def put_note(tx: Transaction, head: Head, note: str, *, unwitnessed_since: str | None) -> None:
+    """The same head with other cosignatures."""
+    await tx.execute(_SIGN, {"of": head.year, "n": head.signed_size, "when": head.signed_at, "text": note, "since": unwitnessed_since})
+
+
+async def put_states(tx: Transaction, made: Sequence[State]) -> None:
+    """The latest entries about records."""
+    for state in made:
+        await tx.execute(
+            _PUT_STATE,
+            {
+                "record_id": state.record_id, "year": state.place.year, "idx": state.place.index, "v": state.v, "op": state.op,
+                "commitment": state.commitment,
+            },
+        )  # fmt: skip
+
+
+async def await_entries(tx: Transaction, waiting: Sequence[Pending]) -> None:
+    """These listings are to be looked at; whatever was to be done for them before is done with it."""
+    if waiting:
+        await tx.execute(
+            _PUT_PENDING,
+            [{"record_id": each.record_id, "since": each.since, "op": each.op, "reason": each.reason} for each in waiting],
+        )
+
+
+async def looked_at(tx: Transaction, seen: Sequence[Pending]) -> None:
+    """These have been; one that was rendered again meanwhile stays."""
+    for each in seen:
+        await tx.execute(sa.delete(log_pending).where(_p.record_id == each.record_id, _p.since == each.since))
+
+
+async def put_witnessed(tx: Transaction, origin: str, size: int, root: bytes, note: str) -> None:
+    """A head that we signed as a witness."""
+    await tx.execute(
+        _PUT_WITNESSED,
+        {
+            "origin": origin, "digest": sha256(origin.encode()).hexdigest(), "size": size, "root": root, "at": tx.now_text, "note": note,
+        },
+    )  # fmt: skip

@@ -1,0 +1,150 @@
+"""The transparency log over a real socket, on both databases: read whole by a stranger, and proven record by record."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange import notes
+from gateway.core.signing import Ed25519Signer, parse_vkey
+from gateway.core.transparency.witnessing import read_policy, write_ask
+from gateway.log_client import fetching
+from gateway.operations.verify_log import VerifiedLog, verify_proof, verify_served
+from gateway.operations.witness_log import LOGS_FILE
+from tests.commands import chengxin
+from tests.core.transparency.test_witnessing import head, proof
+from tests.web.city import City, Server, copied, served
+from tests.web.test_api import problem, walk
+
+PARTY = "credit.tonghua.example"
+
+
+def verified(server: Server, kept: dict[str, str] | None = None) -> tuple[VerifiedLog, dict[str, str]]:
+    """The log as a stranger reads it whole."""
+
+    async def story() -> tuple[VerifiedLog, dict[str, str]]:
+        async with fetching(str(server.client.base_url).rstrip("/")) as fetch:
+            policy = read_policy((await fetch("/log/policy")).decode())
+            years = [each["year"] for each in json.loads(await fetch("/v1/log"))["items"]]
+            return await verify_served(fetch, years, PARTY, policy, kept=kept)
+
+    return asyncio.run(story())
+
+
+def test_a_stranger_verifies_it_whole(server: Server) -> None:
+    """From keys and tiles alone: every entry, tile and root, and every public listing both ways; a head kept before is continued."""
+    done, heads = verified(server)
+    lists = [each["id"] for each in server.get("/v1/lists").json()["items"]]
+    listed = {row["id"] for each in lists for row in walk(server, f"/v1/lists/{each}/listings?limit=100")}
+    assert done.differences == ()
+    assert done.listings == len(listed) > 5
+    assert done.entries >= done.listings
+    assert verified(server, heads)[0] == done
+    (origin,) = heads
+    forged = {origin: notes.sign(f"{origin}\n1\n{'A' * 43}=\n", [Ed25519Signer(origin, b"\x07" * 32)])}
+    with pytest.raises(ExchangeError):
+        verified(server, forged)
+
+
+def test_every_listing_is_proven_by_itself(server: Server) -> None:
+    """A page's listing bears its salt; its proof leads to the signed head, and holds for this row alone."""
+    (log,) = server.get("/v1/log").json()["items"]
+    keys = [parse_vkey(each) for each in log["vkeys"]]
+    for each in server.get("/v1/lists").json()["items"]:
+        for row in server.get(f"/v1/lists/{each['id']}/listings?limit=3").json()["items"]:
+            answer = server.get(f"/v1/log/proof?record={row['id']}")
+            assert answer.status_code == 200, answer.text
+            said = answer.json()
+            assert verify_proof(said, keys, row=said["row"].encode()).entry.rid == row["id"]
+            assert json.loads(said["row"])["salt"] == row["salt"]
+            entry = server.get(f"/v1/log/entries/{said['index']}?year={said['year']}").json()
+            assert entry["entry"] == said["entry"]
+            by_commitment = server.get(f"/v1/log/proof?commitment={quote(entry['commitment'], safe='')}").json()
+            assert by_commitment == said | {"row": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/log/proof", "invalid-parameter"),
+        ("/v1/log/proof?record=rec_aaaqeayeaudaocajbifqydiob4&commitment=x", "invalid-parameter"),
+        ("/v1/log/proof?record=x", "invalid-parameter"),
+        ("/v1/log/proof?commitment=AAAA", "invalid-parameter"),
+        ("/v1/log/proof?record=rec_aaaqeayeaudaocajbifqydiob4", "not-found"),
+        ("/v1/log/entries/0", "invalid-parameter"),
+        ("/v1/log/entries/00?year=2026", "not-found"),
+        ("/v1/log/entries/999999?year=2026", "not-found"),
+        ("/log/2026/tile/0/999", "not-found"),
+        ("/log/2026/tile/9/000", "not-found"),
+        ("/log/1999/checkpoint", "not-found"),
+        ("/log/x/checkpoint", "not-found"),
+    ],
+)
+def test_malformed_questions(sqlite_server: Server, path: str, code: str) -> None:
+    """Each has its problem."""
+    problem(sqlite_server.get(path), {"invalid-parameter": 400, "not-found": 404}[code], code)
+
+
+def test_heads_and_tiles_are_kept_as_long_as_they_are_true(sqlite_server: Server) -> None:
+    """A tile never changes, so it may be kept for ever; a head is asked for again each time, and a validator spares its bytes."""
+    size = notes.read_checkpoint(notes.parse(sqlite_server.get("/log/2026/checkpoint").text).text).size
+    tile = sqlite_server.get(f"/log/2026/tile/0/000.p/{size}" if size < 256 else "/log/2026/tile/0/000")
+    assert "immutable" in tile.headers["cache-control"]
+    assert len(tile.content) == 32 * min(size, 256)
+    first = sqlite_server.get("/log/2026/checkpoint")
+    assert first.headers["cache-control"] == "no-cache"
+    assert sqlite_server.get("/log/2026/checkpoint", if_none_match=first.headers["etag"]).status_code == 304
+
+
+def test_commands_verify_it_from_outside(sqlite_city: City, sqlite_server: Server, tmp_path: Path) -> None:
+    """`verify log URL` keeps the heads it saw and compares them; `verify proof` checks a kept proof with its row, and no other."""
+    url, settings = str(sqlite_server.client.base_url).rstrip("/"), ["--settings", str(sqlite_city.settings_file)]
+    for _ in range(2):
+        done = chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads")
+        assert done.returncode == 0, done.stderr
+        assert f"{PARTY}/log/2026: " in done.stdout
+    (tmp_path / "heads").write_text(json.dumps({f"{PARTY}/log/2026": "nonsense"}))
+    assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 1
+    rows = sqlite_server.get("/v1/lists/tax-violations/listings?limit=2").json()["items"]
+    for row in rows:
+        said = sqlite_server.get(f"/v1/log/proof?record={row['id']}")
+        (tmp_path / f"{row['id']}.proof").write_bytes(said.content)
+        (tmp_path / f"{row['id']}.row").write_text(said.json()["row"])
+    one, two = (row["id"] for row in rows)
+    done = chengxin(tmp_path, *settings, "verify", "proof", f"{one}.proof", "--row", f"{one}.row")
+    assert (done.returncode, "the one that was entered" in done.stdout) == (0, True), done.stderr
+    assert "SIG_PART_DIGEST" in chengxin(tmp_path, *settings, "verify", "proof", f"{one}.proof", "--row", f"{two}.row").stderr
+    done = chengxin(tmp_path, *settings, "log", "show", "--json")
+    assert json.loads(done.stdout)[0]["origin"] == f"{PARTY}/log/2026"
+
+
+@pytest.fixture
+def own_city(sqlite_city: City, tmp_path: Path) -> City:
+    """A copy of the city, to be a witness."""
+    return copied(sqlite_city, tmp_path / "witness")
+
+
+def test_witness_over_http(own_city: City) -> None:
+    """As a witness: a head that continues gets our line, another size is told in its media type, the newest head is read by its hash."""
+    origin = "credit.baishan.example/log/2026"
+    other = Ed25519Signer(origin, b"\x21" * 32)
+    (own_city.folder / "data" / LOGS_FILE).write_text(f"log {other.vkey}\nquorum none\n")
+    with served(own_city) as server:
+        for place, body in (
+            ("/witness", write_ask(0, [], head(5, other, origin))),
+            ("/x/v1/witness", write_ask(5, proof(5, 20), head(20, other, origin))),
+        ):
+            answer = server.client.post(f"{place}/add-checkpoint", content=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.text.startswith(f"— {PARTY}/witness ")
+        again = server.client.post("/witness/add-checkpoint", content=write_ask(0, [], head(5, other, origin)))
+        assert (again.status_code, again.text, again.headers["content-type"]) == (409, "20\n", "text/x.tlog.size")
+        assert server.client.post("/witness/add-checkpoint", content=b"x").status_code == 400
+        assert server.client.post("/witness/add-checkpoint", content=b"x" * 40_000).status_code == 413
+        kept = server.get(f"/witness/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint")
+        assert kept.text.startswith(f"{origin}\n20\n")
+        problem(server.get(f"/witness/{'0' * 64}/checkpoint"), 404, "not-found")
