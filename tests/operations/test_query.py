@@ -316,6 +316,62 @@ async def test_a_search_pages_without_gap(town: Services) -> None:
     ]
 
 
+PLACES = ("通化市澄泉{}商贸有限公司", "通化市{}澄泉药业有限公司", "吉林省{}新澄泉建材集团有限公司", "通化县澄泉{}合作社", "澄泉{}")
+"""A text at the beginning of a brand, within it, behind another, with another form, and bare."""
+
+
+async def springs(services: Services) -> dict[str, str]:
+    """Thirty firms that one text finds, each at one of these places; name by id of its registration."""
+    names = [PLACES[n % len(PLACES)].format(mark) for n, mark in enumerate("甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥天地玄黄宇宙洪荒")]
+    made = ids(await put(services, REGISTRATIONS, *(firm(100 + n, name) for n, name in enumerate(names))))
+    await settle(services)
+    return dict(zip(made, names, strict=True))
+
+
+@pytest.mark.parametrize("q", ["澄泉", "澄", "有限", "通化"])
+async def test_the_pages_after_a_quick_first_one_go_on_where_it_ended(town: Services, q: str) -> None:
+    """The first page is found without looking at all hits, the next with: together every hit once, in one order, back and forth."""
+    names = list((await springs(town)).values())
+    whole_page = await found(town, q, limit="100")
+    if q == "澄泉":
+        assert set(names) <= set(whole_page)
+    assert len(whole_page) == len(set(whole_page)) > 10, whole_page
+    for limit in ("1", "7"):
+        pages, cursor = [], {}
+        while True:
+            page = read(await find_subjects(town, PUBLIC, ask(q=q, limit=limit, **cursor)))
+            pages.append([item["name"] for item in page["items"]])
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+        assert [name for each in pages for name in each] == whole_page
+        back = pages[-1:]
+        while page["prev"] is not None:
+            page = read(await find_subjects(town, PUBLIC, ask(q=q, limit=limit, cursor=page["prev"])))
+            back.append([item["name"] for item in page["items"]])
+        assert back == pages[::-1]
+
+
+@pytest.mark.parametrize("place", [0, 6, 7, 15, -1], ids=["first", "edge", "next", "later", "last"])
+async def test_a_hit_that_leaves_between_two_pages_takes_no_other_with_it(town: Services, place: int) -> None:
+    """Whether the last of the page that was read, the first of the next or one further on: every other hit comes, and comes once."""
+    made = await springs(town)
+    before = await found(town, "澄泉", limit="100")
+    page = read(await find_subjects(town, PUBLIC, ask(q="澄泉", limit="7")))
+    came = [item["name"] for item in page["items"]]
+    assert came == before[:7]
+    leaves = [name for name in before if name in made.values()][place]
+    await withdraw(town, next(record for record, name in made.items() if name == leaves), reason="revoked", actor="test")
+    settled = False
+    while page["next"] is not None:
+        page = read(await find_subjects(town, PUBLIC, ask(q="澄泉", limit="7", cursor=page["next"])))
+        came += [item["name"] for item in page["items"]]
+        if not settled:  # once out of the records alone, then out of the index of names too
+            await settle(town)
+            settled = True
+    assert came == [name for name in before if name != leaves or name in before[:7]]
+
+
 async def test_no_search_operator_can_be_typed(town: Services) -> None:
     """Quotes, stars and words of the engines are text."""
     for q in ('示例" OR "a', "示例*", "示例 AND NOT 药业", "name_norm:示例", "NEAR(示例)", '"', "{示例}", "(示例"):
