@@ -91,7 +91,7 @@ _DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺
 def people(text: str, public: bytearray) -> list[Person]:
     """Everybody who seems to be named, in order, none overlapping another; `public` covers names of organisations and of laws."""
     table = lexicon()
-    firms = list(_firms(text, table))
+    firms = list(_firms(text, table)) if _FORM.search(text) is not None or _NUMBERLIKE.search(text) is not None else []
     if firms:
         public = bytearray(public) if public else bytearray(len(text))
         for start, end in firms:

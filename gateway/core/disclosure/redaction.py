@@ -316,14 +316,14 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
             spans.append(Span(listed.start(), listed.end(), reads, digits))
         elif len(digits) >= 10 and len(listed[0].replace(" ", "")) == 2 * len(digits) - 1:
             doubts.append(listed.span())
-    covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
+    covered = mask_of(len(copy), [(span.start, span.end) for span in spans]) if spans else bytearray()
     for run in RUN.finditer(copy):
         found, unexplained = read_run(copy, run.start(), run.end(), covered)
         spans += found
         doubts += unexplained
-    covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     if not lettered and _CUED.search(copy) is None:
         return spans, doubts
+    covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST, _HANDLE, _VEHICLE):
         if not lettered and pattern in _OF_LETTERS:
             continue

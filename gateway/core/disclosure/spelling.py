@@ -34,8 +34,11 @@ _EXTRA: Final = {
 }
 
 
-_MAPPED: Final = (*range(0xA0, 0x3400), *range(0xA000, 0xAC00), *range(0xD7A4, 0xD800), *range(0xF900, 0x20000))
-"""Where such characters may stand: not among those of Chinese and Korean, surrogates, private ones."""
+_MAPPED: Final = (
+    *range(0xA0, 0x2E00), *range(0xA600, 0xAC00), *range(0xFB00, 0x10000), *range(0x10400, 0x12000), *range(0x16A00, 0x16C00),
+    *range(0x1D400, 0x1D800), *range(0x1E100, 0x1EA00), *range(0x1F100, 0x1F200), *range(0x1FB00, 0x1FC00),
+)
+"""Where such characters stand: to look at every character would take as long as to read some hundred texts."""
 
 
 @cache  # made when the first text is read: most commands need not spend the time

@@ -111,7 +111,7 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
         if kind != "natural":
             _refuse_without_code(values, door)
         refuse_hidden_number(values, kind, door, today)
-        if prohibited_text("\t".join(value for value in values.values() if isinstance(value, str))):
+        if prohibited_text("\t".join([value for value in values.values() if isinstance(value, str)])):
             raise RowFault("LAW_PROHIBITED", "含有禁止采集的个人信息", hint="宗教信仰、基因、指纹、血型、病史等不得采集，请删除后重新报送")
         if citizen is not None:
             minor = is_minor(citizen, dates.decision, today, door)

@@ -242,6 +242,10 @@ def test_what_is_spared_a_look_would_not_have_been_found(monkeypatch: pytest.Mon
 def test_the_copy_is_the_text_sign_for_sign() -> None:
     """Each sign reads alike alone, among few others and among many."""
     table = spelling._one_for_one()
+    for sign in map(chr, (*range(0xA0, 0xD800), *range(0xE000, 0x110000))):
+        plain = unicodedata.normalize("NFKC", sign)
+        if unicodedata.digit(sign, None) is not None or (len(plain) == 1 and "!" <= plain <= "~"):
+            assert ord(sign) in table
     assert not any(ord(sign) in table for sign in table.values())
     every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
     assert spelling.copy_of(every) == every.translate(table)
