@@ -61,6 +61,8 @@ AUDIT_LOOK_S = 0.5
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
+SWITCH_S = 0.001
+"""How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
 ENDS_LOOK_S = 60.0
 """How often it is looked which rows of versions end at midnight, shortly before it."""
 LATER = ("gateway.core.disclosure.redaction", "structlog", "jinja2")
@@ -113,6 +115,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
             tasks.append(asyncio.create_task(_load_later()))
             if whole_process:
+                sys.setswitchinterval(SWITCH_S)
                 gc.collect()
                 gc.freeze()
             try:

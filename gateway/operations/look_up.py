@@ -13,7 +13,19 @@ from msgspec import Struct
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.names import pairs
-from gateway.core.publication.searching import MAX_CANDIDATES, MAX_QUERY, SOUNDS, Hit, NameQuery, certain, likeness, rank, read_query
+from gateway.core.publication.searching import (
+    MAX_CANDIDATES,
+    MAX_QUERY,
+    SOUNDS,
+    Fit,
+    Hit,
+    NameQuery,
+    certain,
+    fitting,
+    likeness,
+    ranked,
+    read_query,
+)
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectKind
 from gateway.operations import pages
@@ -121,14 +133,17 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
     store = scene.services.store
     most = MAX_CANDIDATES + 1 if enough is None else enough + _SPARE
     hits: list[Hit] = []
-    rows: Sequence[Row] = ()
+    fits: list[Fit] = []
+    seen: set[int] = set()
     truncated = False
     for steps in query.asked:
         way = await search.walked(
             store.reads, store.dialect, query.text, query.core or query.text, steps, most=most, counted=MAX_CANDIDATES + 1
         )
-        rows, truncated = way.rows, way.many > MAX_CANDIDATES
-        hits = rank(query, rows)
+        truncated = way.many > MAX_CANDIDATES
+        fits = fitting(query, way.rows)
+        seen |= {row.place for row in way.rows}
+        hits = ranked(query, fits)
         if enough is not None and way.edges:
             first = certain(hits, way.edges)
             if len(first) > enough:
@@ -136,13 +151,22 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
             return await _by_name(scene, query, None)
         if hits:
             break
-    if not hits and query.near:
-        rows = [row for held in await search.gathered(store.reads, store.dialect, query.near, limit=_NEAR) for row in held]
-        hits = rank(query, rows)
+    if not hits and (near := query.near):
+        held = await search.gathered(store.reads, store.dialect, near, limit=_NEAR)
+        fits = fitting(query, _new(seen, [row for rows in held for row in rows]))
+        hits = ranked(query, fits)
     if query.loose and (not hits or hits[0].order[0] > SOUNDS):
-        rows = [*rows, *await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)]
-        hits = rank(query, rows)
+        more = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)
+        fits += fitting(query, _new(seen, more))
+        hits = ranked(query, fits)
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
+
+
+def _new(seen: set[int], rows: Sequence[Row]) -> list[Row]:
+    """Those of the rows that did not come on another way: each name is looked at once."""
+    new = {row.place: row for row in rows if row.place not in seen}
+    seen |= new.keys()
+    return list(new.values())
 
 
 async def is_public_organisation(scene: Scene, code: str) -> bool:

@@ -7,9 +7,9 @@ the ordinary table. The key of a name is its place among all names (`core/public
 that order, and whoever wants a few reads a few. This room must not rank.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ _fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.C
 """SQLite's virtual table, made by the first migration; it is no part of the metadata."""
 _COLUMNS = ("name_id", "subject_id", "role", "shown", "name_norm", "core", "tokens")
 _JSON = msgspec.json.Encoder()
+_PLACE = attrgetter("place")
 
 
 _n = names.c
@@ -95,16 +96,44 @@ class Walked(Struct, frozen=True, kw_only=True):
     """How many names the steps of the way have together, counted up to a bound."""
 
 
+class _Name(Struct, frozen=True, array_like=True, gc=False):
+    """A name of the index as SQLite gives it packed."""
+
+    step: int
+    part: int
+    place: int
+    subject_id: str
+    role: str
+    shown: str
+    name_norm: str
+    core: str
+    tokens: str
+
+
+_NAMES = msgspec.json.Decoder(list[_Name])
+
+
+def _packed(rows: str) -> sa.TextClause:
+    """The rows of a statement as one: for each row a thread has to win the interpreter's lock again, which takes as long as requests do."""
+    columns = ", ".join(_Name.__struct_fields__)
+    return sa.text(f"SELECT json_group_array(json_array({columns})) AS packed FROM ({rows})")
+
+
+async def _unpacked(read: Callable[[Any, Any], Awaitable[list[Row]]], statement: sa.TextClause, params: Any) -> list[_Name]:
+    ((packed,),) = await read(statement, params)
+    return _NAMES.decode(packed)
+
+
 _WHOLE = (
     "SELECT * FROM (SELECT -2 AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, tokens FROM names"
     " WHERE name_norm = :text ORDER BY name_id LIMIT :most) AS whole"
     " UNION ALL SELECT * FROM (SELECT -1, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM names"
     " WHERE core = :core ORDER BY name_id LIMIT :most) AS cores"
 )
-_NONE = "NULL, NULL, NULL, NULL, NULL, NULL"
+_NONE = "'', '', '', '', '', ''"
 # One statement: of each step the first names (part 0); where there are more, the first of those that begin so (1), and how many there
 # are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
-_WALKED_BY_FTS = sa.text(
+_WALKED_BY_FTS = _packed(
     "WITH walked AS MATERIALIZED (SELECT key AS step, json_extract(value, '$[0]') AS all_of, json_extract(value, '$[1]') AS begun,"
     " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
     " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
@@ -144,7 +173,7 @@ async def walked(source: Reads, dialect: str, text: str, core: str, steps: Seque
     read = source.slow if most > _FEW else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
         pairs = [(_quoted(step.tokens, " AND "), _quoted(first, " AND ")) for step, first in zip(told, begun, strict=True)]
-        found = await read(_WALKED_BY_FTS, {**asked, "steps": _JSON.encode(pairs).decode()})
+        found: Sequence[Row] = await _unpacked(read, _WALKED_BY_FTS, {**asked, "steps": _JSON.encode(pairs).decode()})
     else:
         arrays = {"steps": [" ".join(step.tokens) for step in told], "begun": [" ".join(first) for first in begun]}
         found = await read(_WALKED_BY_ARRAY, {**asked, **arrays})
@@ -168,12 +197,10 @@ async def walked(source: Reads, dialect: str, text: str, core: str, steps: Seque
 _COUNT = 2
 _FEW = 50
 
-_MATCH = (
-    sa.select(*_FOUND)
-    .select_from(names.join(_fts, _fts.c.rowid == _n.name_id))
-    .where(sa.literal_column("names_fts").op("MATCH")(sa.bindparam("expression", type_=sa.Text())))
-    .order_by(_fts.c.rowid)
-    .limit(sa.bindparam("limit"))
+_MATCH = _packed(
+    "SELECT 0 AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, names.tokens FROM"
+    " (SELECT rowid AS held FROM names_fts WHERE names_fts MATCH :expression ORDER BY rowid LIMIT :limit)"
+    " CROSS JOIN names ON names.name_id = held"
 )
 _tokens = sa.func.string_to_array(_n.tokens, sa.literal_column("' '"), type_=ARRAY(sa.Text))
 
@@ -197,22 +224,22 @@ async def candidates(source: Reads, dialect: str, tokens: Sequence[str], *, ever
     if not tokens:
         return []
     if dialect == "sqlite":
-        return await source.slow(_MATCH, {"expression": _quoted(tokens, " AND " if every else " OR "), "limit": limit})
+        found = await _unpacked(source.slow, _MATCH, {"expression": _quoted(tokens, " AND " if every else " OR "), "limit": limit})
+        return sorted(found, key=_PLACE)
     return await source.slow(_array(every), {"tokens": list(tokens), "limit": limit})
 
 
 # --- many at once ------------------------------------------------------------------------------------------------------
 
 _OF_TEXTS = sa.select(*_FOUND).where(among(_n.name_norm, "texts")).order_by(_n.name_id)
-_GATHERED_BY_FTS = sa.text(
-    "SELECT asked.key AS asked, name_id AS place, subject_id, role, shown, name_norm, core, names.tokens"
+_GATHERED_BY_FTS = _packed(
+    "SELECT asked.key AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, names.tokens"
     " FROM json_each(:groups) AS asked, json_each((SELECT json_group_array(held.rowid) FROM"
     " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit"
     " JOIN names ON names.name_id = hit.value"
-    " ORDER BY asked.key, names.name_id"
 )
 _GATHERED_BY_ARRAY = sa.text(
-    "SELECT asked.place - 1 AS asked, held.name_id AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
+    "SELECT asked.place - 1 AS step, held.name_id AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
     " FROM unnest(CAST(:groups AS text[])) WITH ORDINALITY AS asked(tokens, place)"
     " JOIN LATERAL (SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array(asked.tokens, ' ')"
     " ORDER BY names.name_id LIMIT :most) AS held ON true"
@@ -230,11 +257,10 @@ async def gathered(source: Reads, dialect: str, groups: Sequence[Sequence[str]],
     found: list[list[Row]] = [[] for _ in groups]
     told = [(place, tokens) for place, tokens in enumerate(groups) if tokens and all(token.isalnum() for token in tokens)]
     if dialect == "sqlite":
-        rows = await source.slow(
-            _GATHERED_BY_FTS, {"groups": _JSON.encode([_quoted(each, " AND ") for _, each in told]).decode(), "most": limit}
-        )
+        asked = _JSON.encode([_quoted(each, " AND ") for _, each in told]).decode()
+        rows: Sequence[Row] = sorted(await _unpacked(source.slow, _GATHERED_BY_FTS, {"groups": asked, "most": limit}), key=_PLACE)
     else:
         rows = await source.slow(_GATHERED_BY_ARRAY, {"groups": [" ".join(each) for _, each in told], "most": limit})
     for row in rows:
-        found[told[row.asked][0]].append(row)
+        found[told[row.step][0]].append(row)
     return found

@@ -174,23 +174,29 @@ def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | N
     if query.route == "spoken":
         if text in units(name_norm):
             return PHRASE
-        held = tokens.split(" ")
-        return ALL_PAIRS if PINYIN_MARK + text in held else MOST_PAIRS if INITIALS_MARK + text in held else None
+        return ALL_PAIRS if _holds(tokens, (PINYIN_MARK + text,)) else MOST_PAIRS if _holds(tokens, (INITIALS_MARK + text,)) else None
     if name_norm.startswith(text) or core.startswith(text):
         return PREFIX
     if text in name_norm:
         return PHRASE
-    held_tokens = set(tokens.split(" "))
-    share = sum(token in held_tokens for token in query.needed) if query.loose else 0
+    share = _holds(tokens, query.needed) if query.loose else 0
     if share and share == len(query.needed):
         return ALL_PAIRS
-    if not query.sounds.isdisjoint(held_tokens) or (len(core) > 2 and sorted(core) == sorted(query.core)):
+    if (query.sounds and _holds(tokens, query.sounds)) or (
+        len(core) == len(query.core) > 2 and sorted(core) == sorted(query.core)
+    ):
         return SOUNDS
     if share * 5 >= len(query.needed) * 3 and query.loose:
         return MOST_PAIRS
     if len(query.core) >= _SHORTEST_MENDED and Indel.normalized_similarity(query.core, core) >= _NEAR_ENOUGH:
         return NEAR
     return None
+
+
+def _holds(tokens: str, wanted: Iterable[str]) -> int:
+    """How many of these tokens stand among those of a name: looked for as text, since a set of all would be made for each name."""
+    held = f" {tokens} "
+    return sum([f" {token} " in held for token in wanted])
 
 
 def likeness(query: NameQuery, name: str, core: str) -> int:
@@ -227,19 +233,34 @@ _ITSELF: Final = frozenset({EXACT_NAME, PREFIX, PHRASE})
 _NOT_COMPARED = 1001
 
 
+Fit = tuple[int, int, int, bool, str, Candidate]
+"""A candidate that fits: tier, how far its length is off, place, whether it is another name than its subject's, subject."""
+
+
+def fitting(query: NameQuery, candidates: Iterable[Candidate]) -> list[Fit]:
+    """Those of the candidates that fit, as `ranked` puts them in order."""
+    compares = query.route not in ("character", "spoken")
+    fits: list[Fit] = []
+    for candidate in candidates:
+        core = candidate.core
+        tier = matched(query, candidate.name_norm, core, candidate.tokens)
+        if tier is not None:
+            apart = abs(len(core) - len(query.core)) if compares and tier not in _ITSELF else 0
+            fits.append((tier, apart, candidate.place, candidate.role != "name", candidate.subject_id, candidate))
+    return fits
+
+
 def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
     """The subjects a query finds, best first, each once; ties by opaque id."""
+    return ranked(query, fitting(query, candidates))
+
+
+def ranked(query: NameQuery, fits: Iterable[Fit]) -> list[Hit]:
+    """The same for candidates that were found fitting."""
     compares = query.route not in ("character", "spoken")
-    fits: list[tuple[int, int, int, bool, str, int, Candidate]] = []
-    for number, candidate in enumerate(candidates):  # the number keeps candidates from being compared
-        tier = matched(query, candidate.name_norm, candidate.core, candidate.tokens)
-        if tier is not None:
-            apart = abs(len(candidate.core) - len(query.core)) if compares and tier not in _ITSELF else 0
-            fits.append((tier, apart, candidate.place, candidate.role != "name", candidate.subject_id, number, candidate))
-    fits.sort()
     best: dict[str, tuple[tuple[int, int, int, str], Candidate]] = {}
     left = RERANKED
-    for tier, _, place, _, subject_id, _, candidate in fits:
+    for tier, _, place, _, subject_id, candidate in sorted(fits, key=_BEFORE):
         unlike = 0
         if compares and tier not in _ITSELF:
             unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if left > 0 else _NOT_COMPARED
@@ -255,6 +276,7 @@ def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
 
 
 _ORDER: Final = itemgetter(0)
+_BEFORE: Final = itemgetter(0, 1, 2, 3, 4)
 Edge = tuple[int, int]
 """A tier and a place: what was not read of a step fits no better and stands no earlier."""
 
