@@ -103,7 +103,7 @@ async def enter(services: Services, *, limit: int = STEP, at_once: bool = False)
             for each in waiting
             if (entry := _entry(forms, each, shown.get(each.record_id), known.get(each.record_id), tx.now_text)) is not None
         ]
-        await _append(tx, made, known)
+        await append(tx, made)
         await transparency.looked_at(tx, waiting)
     return Entered(looked_at=len(waiting), entries=len(made))
 
@@ -150,7 +150,8 @@ def _said(forms: Forms, shown: Listed) -> tuple[bytes, str | None] | None:
     return commitment_of(row), authority if isinstance(authority, str) else None
 
 
-async def _append(tx: Transaction, made: Sequence[Entry], known: Mapping[str, State]) -> None:
+async def append(tx: Transaction, made: Sequence[Entry]) -> None:
+    """Enter these behind what there is: entries, tiles, head and the records' states."""
     if not made:
         return
     year = year_of(tx.now)

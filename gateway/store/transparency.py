@@ -20,6 +20,9 @@ _e, _t, _h, _s, _p, _w, _d = (
     log_entries.c, log_tiles.c, log_heads.c, log_states.c, log_pending.c, witnessed_heads.c, rendered_records.c,
 )  # fmt: skip
 ENTRY_COLUMNS = ("year", "idx", "record_id", "at", "commitment", "entry")
+TILE_COLUMNS = ("year", "level", "number", "width", "hashes")
+STATE_COLUMNS = ("record_id", "year", "idx", "v", "op", "commitment")
+PENDING_COLUMNS = ("record_id", "since", "op", "reason")
 _year: sa.BindParameter[int] = sa.bindparam("of", type_=sa.Integer)
 
 
@@ -248,10 +251,6 @@ def _witnessed(row: Row | None) -> WitnessedHead | None:
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
-_PUT_TILE = sa.text(
-    "INSERT INTO log_tiles (year, level, number, width, hashes) VALUES (:year, :level, :number, :width, :hashes)"
-    " ON CONFLICT (year, level, number) DO UPDATE SET width = excluded.width, hashes = excluded.hashes"
-)
 _PUT_HEAD = sa.text(
     "INSERT INTO log_heads (year, size, tree, signed_size) VALUES (:year, :size, :tree, 0)"
     " ON CONFLICT (year) DO UPDATE SET size = excluded.size, tree = excluded.tree"
@@ -263,15 +262,7 @@ _SIGN = (
     )
     .where(_h.year == _year)
 )
-_PUT_STATE = sa.text(
-    "INSERT INTO log_states (record_id, year, idx, v, op, commitment) VALUES (:record_id, :year, :idx, :v, :op, :commitment)"
-    " ON CONFLICT (record_id) DO UPDATE SET year = excluded.year, idx = excluded.idx, v = excluded.v, op = excluded.op,"
-    " commitment = excluded.commitment"
-).bindparams(sa.bindparam("commitment", type_=sa.LargeBinary))
-_PUT_PENDING = sa.text(
-    "INSERT INTO log_pending (record_id, since, op, reason) VALUES (:record_id, :since, :op, :reason)"
-    " ON CONFLICT (record_id) DO UPDATE SET since = excluded.since, op = excluded.op, reason = excluded.reason"
-)
+_LOOKED_AT = sa.delete(log_pending).where(_p.record_id == sa.bindparam("which"), _p.since == sa.bindparam("then"))
 _PUT_WITNESSED = sa.text(
     "INSERT INTO witnessed_heads (origin, digest, size, root, at, note) VALUES (:origin, :digest, :size, :root, :at, :note)"
     " ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root, at = excluded.at, note = excluded.note"
@@ -286,8 +277,8 @@ async def append(tx: Transaction, head: Head, added: Sequence[tuple[str, bytes |
         ENTRY_COLUMNS,
         [(head.year, first + place, record_id, tx.now_text, leaf, body) for place, (record_id, leaf, body) in enumerate(added)],
     )
-    for name, hashes in changed.items():
-        await tx.execute(_PUT_TILE, {"year": head.year, "level": name.level, "number": name.number, "width": name.width, "hashes": hashes})
+    tiles_now = [(head.year, name.level, name.number, name.width, hashes) for name, hashes in changed.items()]
+    await tx.put(log_tiles, TILE_COLUMNS, ("year", "level", "number"), tiles_now)
     await tx.execute(_PUT_HEAD, {"year": head.year, "size": head.size, "tree": head.tree})
 
 
@@ -303,29 +294,20 @@ async def put_note(tx: Transaction, head: Head, note: str, *, unwitnessed_since:
 
 async def put_states(tx: Transaction, made: Sequence[State]) -> None:
     """The latest entries about records."""
-    for state in made:
-        await tx.execute(
-            _PUT_STATE,
-            {
-                "record_id": state.record_id, "year": state.place.year, "idx": state.place.index, "v": state.v, "op": state.op,
-                "commitment": state.commitment,
-            },
-        )  # fmt: skip
+    rows = [(state.record_id, state.place.year, state.place.index, state.v, state.op, state.commitment) for state in made]
+    await tx.put(log_states, STATE_COLUMNS, ("record_id",), rows)
 
 
 async def await_entries(tx: Transaction, waiting: Sequence[Pending]) -> None:
     """These listings are to be looked at; whatever was to be done for them before is done with it."""
-    if waiting:
-        await tx.execute(
-            _PUT_PENDING,
-            [{"record_id": each.record_id, "since": each.since, "op": each.op, "reason": each.reason} for each in waiting],
-        )
+    rows = [(each.record_id, each.since, each.op, each.reason) for each in waiting]
+    await tx.put(log_pending, PENDING_COLUMNS, ("record_id",), rows)
 
 
 async def looked_at(tx: Transaction, seen: Sequence[Pending]) -> None:
     """These have been; one that was rendered again meanwhile stays."""
-    for each in seen:
-        await tx.execute(sa.delete(log_pending).where(_p.record_id == each.record_id, _p.since == each.since))
+    if seen:
+        await tx.execute(_LOOKED_AT, [{"which": each.record_id, "then": each.since} for each in seen])
 
 
 async def put_witnessed(tx: Transaction, origin: str, size: int, root: bytes, note: str) -> None:

@@ -31,7 +31,9 @@ from tests.bench.limits import copy_documents
 from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
 
 LICENCES_EACH = 2
-CASES = ("writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "searching")
+CASES = (
+    "writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "entering", "searching",
+)  # fmt: skip
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -401,6 +403,14 @@ class Bench:
         self.raw["feed stream"] = done
         rate, first = (statistics.median(each[name] for each in done) for name in ("events_s", "first_event_s"))
         self.row("feed stream, catching up", f"{rate:,.0f} events/s", None, f"first event after {first * 1000:.0f} ms", "–", None)
+
+    def entering(self) -> None:
+        """Entries of the transparency log and a signed head over them, where ten million stand already."""
+        done = in_child("tests.bench.entering", str(self.folder / "log"), "10000000")
+        self.raw["log"] = done
+        for count in (1, 100):
+            took = done[f"ms_{count}"]
+            self.row(f"log of 10 million: {count} more, and a head", f"{took:.1f} ms", None, "commits fsync", "< 50 ms", took < 50)
 
     def exchanging(self) -> None:
         """Seal, verify, verify and apply, against the sum of their hashes, parses and inserts measured alone."""
