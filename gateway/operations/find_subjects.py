@@ -20,7 +20,7 @@ from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
-from gateway.operations.live_records import live_subject
+from gateway.operations.live_records import PORTION, live_subjects
 from gateway.operations.look_up import Found, bears, look_up, meant_names, shown_subject
 from gateway.operations.planning import subject_envelope
 from gateway.operations.reaching import owed_of
@@ -174,14 +174,10 @@ async def _bodies(scene: Scene, rows: Sequence[Row], query: Query, predicates: S
     """The shown documents of these subjects, in their order; what was made anew, or for a bound tier, must meet the filters."""
     found = []
     listed: set[str] | None = None
+    anew = await _made_anew(scene, [row.subject_id for row in rows if not (scene.public and row.fresh)])
     for row in rows:
         true = scene.public and row.fresh
-        body: bytes | None = row.payload if true else None
-        if not true:
-            subject = await renderings.subject_by_id(scene.services.store.reads, row.subject_id)
-            await scene.effort.looked_at(MADE_ANEW)
-            made = await live_subject(scene, subject) if subject is not None else None
-            body = made[0] if made is not None else None
+        body: bytes | None = row.payload if true else anew.get(row.subject_id)
         if body is None:
             continue
         checks = predicates if true else [*predicates, *_all_predicates(query)]
@@ -196,6 +192,16 @@ async def _bodies(scene: Scene, rows: Sequence[Row], query: Query, predicates: S
                 continue
         found.append((row.subject_id, body))
     return found
+
+
+async def _made_anew(scene: Scene, ids: Sequence[str]) -> dict[str, bytes]:
+    """The documents of these subjects as the caller is shown them now, a portion of them with each statement."""
+    made: dict[str, bytes] = {}
+    for at in range(0, len(ids), PORTION):
+        rows = await renderings.subjects_by_ids(scene.services.store.reads, ids[at : at + PORTION])
+        await scene.effort.looked_at(MADE_ANEW * len(rows))
+        made |= {subject_id: body for subject_id, (body, _) in (await live_subjects(scene, rows)).items()}
+    return made
 
 
 class _Stale(Struct, frozen=True, kw_only=True):

@@ -2,12 +2,13 @@
 
 Rules: every record is decrypted only as far as the caller's plans need; the gates of a bound caller stand in the statement that loads
 it and are asked again in its View, through which alone it is shown, with the receipt and
-correction that its plan set may know; nothing is written. The bytes are those that a rendering of the same state would have. This
-room must not be asked for many subjects at once.
+correction that its plan set may know; nothing is written. The bytes are those that a rendering of the same state would have. Of many
+subjects so many are made at once as one breath of the loop has room for. This room must not choose whom it is asked for.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from msgspec import Struct, structs
 
@@ -19,7 +20,7 @@ from gateway.core.publication.documents import Head, head_bytes, record_bytes, r
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.listings import list_for, listing_head, measures_of
 from gateway.core.publication.rendering import public_digest, searched_of
-from gateway.core.publication.subjects import SubjectPage, statement_of, subject_bytes, subject_page
+from gateway.core.publication.subjects import Statement, SubjectPage, statement_of, subject_bytes, subject_page
 from gateway.core.records.model import Record, RecordId, SubjectId
 from gateway.operations.answering import Scene
 from gateway.operations.pseudonym_keys import pseudonyms_for
@@ -149,36 +150,66 @@ def gates_in(scene: Scene) -> Gates | None:
     return None if scene.public else scene.gates
 
 
+PORTION: Final = 20
+"""Subjects whose records are read with one statement."""
+
+
 async def live_page(scene: Scene, subject_id: str) -> SubjectPage | None:
     """A subject as the caller may see it at this moment, with its lists, and the names by which everybody may find it."""
-    page, _ = await _page_and_records(scene, subject_id, searched=searched_of(scene.forms))
-    return page
+    pages = await _pages_and_records(scene, [subject_id], searched=searched_of(scene.forms))
+    return pages[subject_id][0]
 
 
-async def _page_and_records(scene: Scene, subject_id: str, *, searched: Container[str] = ()) -> tuple[SubjectPage | None, list[str]]:
+async def _pages_and_records(
+    scene: Scene, ids: Sequence[str], *, searched: Container[str] = ()
+) -> dict[str, tuple[SubjectPage | None, list[str]]]:
+    """Each of these subjects as it is shown, and the ids of its records that are."""
+    one = SubjectId(ids[0]) if len(ids) == 1 else None
     records = await load(
         scene.services.store.reads,
-        subject=SubjectId(subject_id),
+        subject=one,
+        subjects=None if one is not None else [SubjectId(each) for each in ids],
         fields=fields_of(scene),
         texts=texts_of(scene.forms),
         gates=gates_in(scene),
     )
     seen = await seen_now(scene, records)
-    statements = []
-    for each in seen.values():
-        listing = list_for(each.view, scene.policies.catalogue)
-        statements.append(statement_of(each.head, None if listing is None else listing.id))
-    page = subject_page(subject_id, statements, categories=scene.forms.categories, searched=searched, origin=scene.origin)
-    return page, list(seen)
+    statements: dict[str, list[Statement]] = {each: [] for each in ids}
+    shown: dict[str, list[str]] = {each: [] for each in ids}
+    for record in records:
+        each = seen.get(record.record_id)
+        if each is not None:
+            listing = list_for(each.view, scene.policies.catalogue)
+            statements[record.subject_id].append(statement_of(each.head, None if listing is None else listing.id))
+            shown[record.subject_id].append(record.record_id)
+    categories, origin = scene.forms.categories, scene.origin
+    return {
+        each: (subject_page(each, statements[each], categories=categories, searched=searched, origin=origin), shown[each]) for each in ids
+    }
 
 
 async def live_subject(scene: Scene, row: Row) -> tuple[bytes, str] | None:
     """The subject document and the end of its truth; None when nothing of it is shown to this caller."""
-    page, seen = await _page_and_records(scene, row.subject_id)
-    latest = await feed.latest_of(scene.services.store.reads, scene.forms.name, seen)
-    if page is None:
-        return None
-    seq = max(latest.values(), default=0)
-    if scene.public and row.body is not None:  # a removal does not move the sequence of its subject
-        seq = max(seq, int(row.seq))
-    return subject_bytes(page.head, seq=seq, policy_version=scene.forms.version, uri=page.uri), page.valid_until
+    return (await live_subjects(scene, [row])).get(row.subject_id)
+
+
+async def live_subjects(scene: Scene, rows: Sequence[Row]) -> dict[str, tuple[bytes, str]]:
+    """The same of at most a `PORTION` of subjects, by id; who is not in it is not shown."""
+    if not rows:
+        return {}
+    pages = await _pages_and_records(scene, [row.subject_id for row in rows])
+    latest = await feed.latest_of(
+        scene.services.store.reads, scene.forms.name, [record_id for _, shown in pages.values() for record_id in shown]
+    )
+    found: dict[str, tuple[bytes, str]] = {}
+    for row in rows:
+        page, shown = pages[row.subject_id]
+        if page is None:
+            continue
+        seq = max((latest[record_id] for record_id in shown if record_id in latest), default=0)
+        if scene.public and row.body is not None:  # a removal does not move the sequence of its subject
+            seq = max(seq, int(row.seq))
+        found[row.subject_id] = (
+            subject_bytes(page.head, seq=seq, policy_version=scene.forms.version, uri=page.uri), page.valid_until,
+        )  # fmt: skip
+    return found

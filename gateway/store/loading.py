@@ -81,15 +81,17 @@ def _select(conditions: frozenset[str], values: bool, seals: bool, erased: bool,
             statement = statement.where(condition)
     if not erased:
         statement = statement.where(records.c.state != "erased")
-    if "ids" in conditions:
+    if not conditions.isdisjoint(_MANY):
         return statement  # sorted afterwards: asked to order, SQLite walks the whole index instead of looking the ids up
     statement = statement.order_by(records.c.record_id)
     return statement.limit(sa.bindparam("n", type_=sa.Integer)) if "limit" in conditions else statement
 
 
+_MANY = frozenset({"ids", "subjects"})
 _CONDITIONS: dict[str, sa.ColumnElement[bool]] = {
     "ids": among(records.c.record_id, "ids"),
     "subject": records.c.subject_id == sa.bindparam("subject"),
+    "subjects": among(records.c.subject_id, "subjects"),
     "dataset": records.c.dataset == sa.bindparam("of_dataset"),
     "state": records.c.state == sa.bindparam("of_state"),
     "states": among(records.c.state, "states"),
@@ -103,6 +105,7 @@ async def load(
     *,
     ids: Sequence[RecordId] | None = None,
     subject: SubjectId | None = None,
+    subjects: Sequence[SubjectId] | None = None,
     dataset: DatasetId | None = None,
     fields: frozenset[str] | None = None,
     texts: frozenset[str] = frozenset(),
@@ -111,7 +114,7 @@ async def load(
     states: Collection[RecordState] | None = None,
     gates: tuple[Reach, ...] | None = None,
 ) -> list[Record]:
-    """Records by id, subject or dataset, in order of record id, with the values of `fields` alone (None: all of them).
+    """Records by id, subject, subjects or dataset, in order of record id, with the values of `fields` alone (None: all of them).
 
     Texts come as far as they stand in clear wherever any value is wanted; those of `texts` are opened, all of them without `fields`.
     `states` None is every state but erased. `gates` are what one caller reaches, asked in the same statement; None: nobody is named,
@@ -122,6 +125,8 @@ async def load(
         parameters["ids"] = list(ids)
     if subject is not None:
         parameters["subject"] = subject
+    if subjects is not None:
+        parameters["subjects"] = list(subjects)
     if dataset is not None:
         parameters["of_dataset"] = dataset
     if states is not None and len(states) == 1:
@@ -163,7 +168,7 @@ async def _read(
     seals = texts is None or bool(texts)
     values = fields is None or bool(fields) or seals
     rows = await source.all(_select(frozenset(conditions), values, seals, erased, gates), parameters)
-    if "ids" in conditions:
+    if not conditions.isdisjoint(_MANY):
         rows.sort(key=_record_id)
         rows = rows[:limit]
     if not values:

@@ -416,6 +416,26 @@ async def test_subjects_are_walked_and_filtered(town: Services) -> None:
 # --- lists and the feed ------------------------------------------------------------------------------------------------
 
 
+async def test_a_page_of_subjects_made_at_this_moment_takes_few_statements(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound caller's page asks for some subjects at a time, not for each by itself, and shows each as its own address does."""
+    await springs(town)
+    asked = 0
+    whole = type(town.store.reads).all
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await whole(*arguments)
+
+    monkeypatch.setattr(type(town.store.reads), "all", counted)
+    items = read(await find_subjects(town, DEPARTMENT, ask(limit="100")))["items"]
+    assert len(items) > 30
+    assert asked < len(items)
+    for item in items[::7]:
+        alone = read(await subject_document(town, item["id"], DEPARTMENT, "zh-CN"))
+        assert {name: value for name, value in alone.items() if name != "notice"} == item
+
+
 async def test_a_list_says_what_it_is_and_who_stands_on_it(town: Services) -> None:
     """The listing is the record and what the list adds; nothing stands twice."""
     documents = read(await lists(town, PUBLIC, "zh-CN"))["items"]
