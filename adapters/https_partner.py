@@ -21,6 +21,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from time import monotonic
 from typing import Annotated, Any, ClassVar
@@ -85,6 +86,12 @@ class HttpsPartnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long the partner may hold back its answer when there is nothing new (pull)."""
 
 
+@cache
+def _everybodys() -> ssl.SSLContext:
+    """The context that trusts the public authorities: their certificates are read once in a process, not for every line."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is one that the whole world may reach, seen through IPv4-mapped and NAT64 forms."""
     if isinstance(address, IPv6Address):
@@ -116,7 +123,7 @@ class HttpsPartner:
         self._host: str = url.hostname
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._resolve = resolve
-        verify: ssl.SSLContext | bool = True
+        verify = _everybodys()
         if config.ca_file is not None:
             try:
                 verify = ssl.create_default_context(cafile=config.ca_file)

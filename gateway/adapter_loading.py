@@ -6,6 +6,7 @@ the `Tools` of its line.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -113,6 +114,12 @@ def _loader(entry: EntryPoint) -> Callable[[], Any]:
     return entry.load
 
 
+@cache
+def _entries() -> tuple[EntryPoint, ...]:
+    """What the installed distributions offer, looked for once: a file of each of them is read."""
+    return tuple(entry_points(group=GROUP))
+
+
 def installed_adapters() -> Adapters:
     """All adapters that this Python environment offers.
 
@@ -120,7 +127,7 @@ def installed_adapters() -> Adapters:
     """
     found: dict[str, Callable[[], Any]] = {}
     values: dict[str, str] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in _entries():
         if entry.name in values and values[entry.name] != entry.value:
             raise SettingsError(
                 "two installed distributions offer an adapter of this name",
