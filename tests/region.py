@@ -7,6 +7,8 @@ Everything is real: stores on disk, keys, agreements signed by both, batches sea
 import base64
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -31,11 +33,11 @@ from gateway.core.signing import Ed25519Signer
 from gateway.operations import receive_batch
 from gateway.operations.manage_agreements import Side, agreements, base_url, countersign, filled, offer, own_keys, take, take_keys
 from gateway.operations.receive_batch import Received, receive_posted
-from gateway.operations.set_up import set_up, shipped_policies
+from gateway.operations.set_up import shipped_policies
 from gateway.services import Services, open_services
 from gateway.settings import Clock
 from gateway.store import inbox
-from tests.house import settings_of, write_settings
+from tests.house import make, settings_of, write_settings
 
 TONGHUA, BAISHAN = "credit.tonghua.example", "credit.baishan.example"
 AGREEMENT = "tonghua-baishan-2026"
@@ -197,8 +199,10 @@ def signed_by(services: Services, **changed: Any) -> SignedBy:
 
 
 @asynccontextmanager
-async def a_city(folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000) -> AsyncIterator[Services]:
-    """One gateway with keys, tables and the shipped policies."""
+async def a_city(
+    folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000, new: bool = True
+) -> AsyncIterator[Services]:
+    """One gateway with keys, tables and the shipped policies; one that is not `new` is opened as it stands."""
     path = write_settings(folder, database=database, party=party, port=port)
     if party == BAISHAN:
         text = path.read_text(encoding="utf-8").replace(
@@ -206,7 +210,8 @@ async def a_city(folder: Path, party: str, *, database: str = "", now: str = NOW
         )
         path.write_text(text, encoding="utf-8")
     settings = settings_of(path, CHENGXIN_NOW=now)
-    await set_up(settings, by="test")
+    if new:
+        await make(settings)
     async with open_services(settings) as services:
         yield services
 
@@ -236,16 +241,40 @@ class Cities(Struct):
 
 @asynccontextmanager
 async def two_cities(folder: Path, databases: tuple[str, str] = ("", ""), *, change: Callable[[str], str] = str) -> AsyncIterator[Cities]:
-    """Two cities with an agreement in force; `change` edits the template before it is signed."""
+    """Two cities with an agreement in force; `change` edits the template before it is signed.
+
+    On SQLite they agree once for all whose text is the same, and each test has copies of both.
+    """
+    text = change(template())
+    if databases == ("", ""):
+        if text not in _AGREED:
+            pattern = Path(tempfile.mkdtemp(dir=_PATTERNS.name))
+            async with _two_cities(pattern, databases, text):
+                pass
+            _AGREED[text] = pattern
+        for name in ("th", "bs"):
+            shutil.copytree(_AGREED[text] / name, folder / name)
+    async with _two_cities(folder, databases, text, agreed=databases == ("", "")) as cities:
+        yield cities
+
+
+_PATTERNS = tempfile.TemporaryDirectory(prefix="cities")
+_AGREED: dict[str, Path] = {}
+"""Pairs of cities as they agreed, by the text; copied, never opened again."""
+
+
+@asynccontextmanager
+async def _two_cities(folder: Path, databases: tuple[str, str], text: str, *, agreed: bool = False) -> AsyncIterator[Cities]:
     async with (
-        a_city(folder / "th", TONGHUA, database=databases[0]) as ours,
-        a_city(folder / "bs", BAISHAN, database=databases[1], port=8001) as theirs,
+        a_city(folder / "th", TONGHUA, database=databases[0], new=not agreed) as ours,
+        a_city(folder / "bs", BAISHAN, database=databases[1], port=8001, new=not agreed) as theirs,
     ):
         line = Line()
         ours = msgspec.structs.replace(ours, adapters=line.adapters())
         theirs = msgspec.structs.replace(theirs, adapters=line.adapters())
         line.join(ours, theirs)
-        await agree(ours, theirs, change(template()))
+        if not agreed:
+            await agree(ours, theirs, text)
         yield Cities(ours, theirs, line)
 
 

@@ -19,7 +19,7 @@ from gateway.reference_client import Client
 from gateway.reference_client import Key as ClientKey
 from tests.callers import Key
 from tests.doors import PENALTIES
-from tests.house import CENTRE, write_settings
+from tests.house import CENTRE, PLAIN, write_settings
 from tests.operations.test_callers import grant_text
 from tests.test_cli import free_port
 
@@ -70,7 +70,7 @@ class Desk:
         try:
             for _ in range(1200):
                 try:
-                    if httpx.get(f"{origin}/healthz", timeout=2).status_code == 200:
+                    if httpx.get(f"{origin}/healthz", timeout=2, verify=PLAIN).status_code == 200:
                         break
                 except httpx.HTTPError:
                     assert process.poll() is None
@@ -120,13 +120,13 @@ def test_a_department_comes_in_and_is_stopped_everywhere(desk: Desk) -> None:
         assert (me["tier"], me["app"], me["purpose"]) == ("department", app, PURPOSE)
         desk.run("call", "GET", f"{first}/v1/nothing-here", *said, status=1)
         ready = dict(line.split(": ", 1) for line in desk.run("call", "GET", f"{first}/v1/me", *said[:6], "--headers").splitlines())
-        assert httpx.get(f"{first}/v1/me", headers=ready).status_code == 200
+        assert httpx.get(f"{first}/v1/me", headers=ready, verify=PLAIN).status_code == 200
 
         client = Client(first, app, ClientKey.read(private))
         assert client.request("GET", f"{first}/v1/me", {}).json()["tier"] == "department"
 
         def at(origin: str, proof: str) -> httpx.Response:
-            return httpx.get(f"{origin}/v1/me", headers={"Authorization": f"DPoP {client.token}", "DPoP": proof})
+            return httpx.get(f"{origin}/v1/me", headers={"Authorization": f"DPoP {client.token}", "DPoP": proof}, verify=PLAIN)
 
         proof = client.proof("GET", f"{first}/v1/me", client.token)
         assert [at(second, proof).status_code, at(first, proof).status_code] == [200, 401]

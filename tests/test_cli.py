@@ -18,7 +18,7 @@ from gateway.operations.set_up import shipped_policies
 from gateway.sample.files import SampleFile
 from gateway.sample.generate import write_sample
 from tests.commands import chengxin, environment, process
-from tests.house import write_settings
+from tests.house import PLAIN, write_settings
 
 
 def free_port() -> int:
@@ -255,7 +255,7 @@ class Serving:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10, verify=PLAIN)
         for _ in range(300):
             assert self.process.poll() is None, self.process.communicate()[0]
             try:

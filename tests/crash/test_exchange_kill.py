@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, penalty, put
@@ -87,7 +88,7 @@ def serving(town: Town) -> Iterator[subprocess.Popen[bytes]]:
         while time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
             try:
-                if httpx.get(f"http://127.0.0.1:{town.port}/healthz").status_code == httpx.codes.OK:
+                if httpx.get(f"http://127.0.0.1:{town.port}/healthz", verify=PLAIN).status_code == httpx.codes.OK:
                     break
             except httpx.HTTPError:
                 time.sleep(0.05)

@@ -16,6 +16,7 @@ import httpx
 from gateway.sample.generate import write_sample
 from tests.commands import chengxin, environment
 from tests.crash.test_ingest_kill import a_house, command, ingest_words, stored
+from tests.house import PLAIN
 
 ROWS = 1000
 JOB = "SELECT state, done, upload IS NULL, result IS NULL FROM match_jobs"
@@ -35,7 +36,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=PLAIN)
         until(self._answers)
 
     def _answers(self) -> bool:

@@ -11,11 +11,10 @@ import msgspec
 
 from gateway.core.callers.administrators import Administrator
 from gateway.operations import activate_policy, approve_policy, propose_policy
-from gateway.operations.set_up import set_up
 from gateway.services import Services, open_services
 from tests.administrators import Admin, enrolled
 from tests.core.disclosure.small import NOTICES, REDLINES, small_files
-from tests.house import settings_of, write_settings
+from tests.house import make, settings_of, write_settings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -142,7 +141,7 @@ async def an_office(folder: Path, database: str) -> AsyncIterator[Office]:
     settings = settings_of(
         write_settings(folder, database=database, policies=write_folder(folder / "rules", BASE)), CHENGXIN_NOW="2026-06-01T00:00:00Z"
     )
-    await set_up(settings, by="test")
+    await make(settings)
     async with open_services(settings) as opened:
         clock = MovingClock()
         opened.store.clock = clock

@@ -28,9 +28,9 @@ from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, another_
 
 
 @pytest.fixture
-async def cities(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Cities]:
+async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
     """Two cities with an agreement in force."""
-    async with two_cities(tmp_path, ("", sqlite_url)) as made:
+    async with two_cities(tmp_path) as made:
         yield made
 
 

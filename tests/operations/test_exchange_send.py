@@ -38,9 +38,9 @@ from tests.region import AGREEMENT, HONOURS, PENALTIES, TONGHUA, Cities, days, p
 
 
 @pytest.fixture
-async def cities(tmp_path: Path, sqlite_url: str) -> AsyncIterator[Cities]:
-    """Two cities with an agreement in force; the receiver on its own migrated file."""
-    async with two_cities(tmp_path, ("", sqlite_url)) as made:
+async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
+    """Two cities with an agreement in force."""
+    async with two_cities(tmp_path) as made:
         yield made
 
 

@@ -15,7 +15,6 @@ from gateway.core.disclosure.views import closed_gate
 from gateway.core.errors import FileRefused
 from gateway.core.records.model import DatasetId, Record
 from gateway.operations.ingest import IngestReceipt, ingest, receipt_json
-from gateway.operations.set_up import set_up
 from gateway.sample.files import SampleFile
 from gateway.sample.generate import showcase, write_sample
 from gateway.sample.people import authorities, code
@@ -23,7 +22,7 @@ from gateway.sample.words import HELD_FACTS
 from gateway.services import Services, open_services
 from gateway.settings import AuthoritySetting
 from gateway.store import audit, changes, ingests, records
-from tests.house import settings_of, write_settings
+from tests.house import make, settings_of, write_settings
 
 NOW = "2026-06-02T02:30:00Z"
 SEED, SUBJECTS = 5, 140
@@ -39,7 +38,7 @@ async def a_town(folder: Path, database: str = "", **changed: object) -> AsyncIt
     """A gateway whose settings name the authorities of the sample; small chunks, so that every file has several."""
     settings = settings_of(write_settings(folder, database=database), CHENGXIN_NOW=NOW)
     settings = msgspec.structs.replace(settings, **{"authorities": REGISTER, "ingest_chunk": 50, **changed})
-    await set_up(settings, by="test")
+    await make(settings)
     async with open_services(settings) as services:
         yield services
 

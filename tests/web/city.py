@@ -27,7 +27,7 @@ from gateway.sample.people import authorities
 from gateway.services import open_services
 from gateway.settings import Settings
 from gateway.web.edge import FrontDoor
-from tests.house import CENTRE, settings_of, write_settings
+from tests.house import CENTRE, PLAIN, settings_of, write_settings
 
 NOW = "2026-06-01T02:30:00Z"
 SUBJECTS = 300
@@ -129,7 +129,7 @@ class Server:
         )
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.origin = ""
-        self.client = httpx.Client()
+        self.client = httpx.Client(verify=PLAIN)
 
     def start(self) -> "Server":
         """Start and wait until it answers."""
@@ -140,7 +140,7 @@ class Server:
             threading.Event().wait(0.01)
         host, port = self._server.servers[0].sockets[0].getsockname()[:2]
         self.origin = f"http://{host}:{port}"
-        self.client = httpx.Client(base_url=self.origin, timeout=30)
+        self.client = httpx.Client(base_url=self.origin, timeout=30, verify=PLAIN)
         self.client.headers.clear()
         self.client.headers["Accept"] = "*/*"
         return self

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import httpx
 import uvicorn
 
+from tests.house import PLAIN
+
 
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
@@ -33,7 +35,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
 @asynccontextmanager
 async def client_of(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client on a real socket to an application; it follows no redirect and sends nothing of its own accord but `Accept: */*`."""
-    async with serving(app) as origin, httpx.AsyncClient(base_url=origin, timeout=20) as client:
+    async with serving(app) as origin, httpx.AsyncClient(base_url=origin, timeout=20, verify=PLAIN) as client:
         client.headers.clear()
         client.headers["Accept"] = "*/*"
         yield client

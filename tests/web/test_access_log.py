@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.app import create_admin_app, create_app
-from gateway.operations.set_up import set_up
 from gateway.web.access_log import MOST, AccessLog
-from tests.house import settings_of, write_settings
+from tests.house import make, settings_of, write_settings
 from tests.web.city import NOW, City, Server, served
 from tests.web.serving import client_of
 
@@ -64,7 +63,7 @@ def test_every_answer_is_a_line_without_a_value(fresh_city: City) -> None:
 async def test_the_administrators_listener_has_one_too(tmp_path: Path) -> None:
     """Its answers are lines of the same files; so are those that nobody signed."""
     settings = settings_of(write_settings(tmp_path), CHENGXIN_NOW=NOW)
-    await set_up(settings, by="test")
+    await make(settings)
     async with client_of(create_admin_app(settings)) as client:
         refused = await client.get(f"/admin/v1/policy/proposals/{PLANTED}?x={PLANTED}")
     (line,) = lines_of(tmp_path / "data" / "logs")
@@ -76,7 +75,7 @@ async def test_the_administrators_listener_has_one_too(tmp_path: Path) -> None:
 async def test_elsewhere_or_not_at_all(tmp_path: Path, where: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """By setting the lines go to standard output, or nowhere; then there is no folder."""
     settings = settings_of(write_settings(tmp_path), CHENGXIN_NOW=NOW, CHENGXIN_ACCESS_LOG=where, CHENGXIN_EXCHANGE_POLL_S="0")
-    await set_up(settings, by="test")
+    await make(settings)
     async with client_of(create_app(settings)) as client:
         assert (await client.get("/v1/problems")).status_code == 200
     told = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines() if line.startswith(b'{"time"')]

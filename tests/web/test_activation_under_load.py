@@ -19,7 +19,7 @@ from gateway.operations.pinned import hides, while_permitted
 from gateway.operations.set_up import set_up
 from gateway.services import Services, open_services
 from gateway.store import policies as policy_rows
-from tests.house import settings_of, write_settings
+from tests.house import PLAIN, make, settings_of, write_settings
 from tests.operations.changing import BASE, NARROW, Files, write_folder
 from tests.web.city import City, fill
 from tests.web.serving import serving
@@ -60,7 +60,7 @@ async def test_every_answer_stands_under_one_plan_set(store_url: str, tmp_path: 
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(open_services(settings))
         origin = await stack.enter_async_context(serving(create_app(settings)))
-        async with httpx.AsyncClient(base_url=origin, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=origin, timeout=60, verify=PLAIN) as client:
             found = (await client.get(LIST)).json()["items"]
             assert any(shows(item) for item in found)
             subject = next(item["subject"] for item in found if shows(item) and item["subject"].get("uscc"))
@@ -121,7 +121,7 @@ async def services(store_url: str, tmp_path: Path) -> AsyncIterator[Services]:
     folder = write_folder(tmp_path / "rules", BASE)
     settings = settings_of(write_settings(tmp_path, database=store_url, policies=folder), CHENGXIN_NOW="2026-06-01T00:00:00Z")
 
-    await set_up(settings, by="test")
+    await make(settings)
     async with open_services(settings) as opened:
         yield opened
 

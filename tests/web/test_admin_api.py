@@ -26,7 +26,6 @@ from gateway.core.disclosure.approval import read_approval
 from gateway.core.signing import Ed25519Signer
 from gateway.operations.keep_audit import checkpoint, head_path
 from gateway.operations.manage_administrators import retire_admin
-from gateway.operations.set_up import set_up
 from gateway.operations.verify_audit import verify_folder
 from gateway.services import Services, open_services
 from gateway.store import audit
@@ -34,7 +33,7 @@ from gateway.web.admin.routes import ROUTES, document
 from tests.administrators import Admin, enrolled
 from tests.callers import Key
 from tests.commands import chengxin, environment, process
-from tests.house import CENTRE, settings_of, write_settings
+from tests.house import CENTRE, PLAIN, make, settings_of, write_settings
 from tests.operations.changing import BASE, NARROW, write_folder
 from tests.web.serving import raw, serving
 
@@ -111,14 +110,14 @@ async def house(store_url: str, tmp_path: Path) -> AsyncIterator[AdminHouse]:
     more = f'admin_port = 9443\nadmin_origin = "{BASE_URL}"'
     path = write_settings(tmp_path, database=store_url, policies=write_folder(tmp_path / "rules", NARROW), more=more)
     settings = settings_of(path, CHENGXIN_NOW="2026-06-01T00:00:00Z")
-    await set_up(settings, by="test")
+    await make(settings)
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(open_services(settings))
         names = ("author", "approver", "auditor", "operator", "privacy-officer", "key-custodian")
         admins = {name: await enrolled(services, name, name) for name in names if name != "operator"}
         admins["operator"] = await enrolled(services, "operator", "operator")
         origin = await stack.enter_async_context(serving(create_admin_app(settings)))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=origin, timeout=20))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=origin, timeout=20, verify=PLAIN))
         yield AdminHouse(services, client, admins)
 
 
@@ -458,7 +457,10 @@ async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -
 
 async def test_the_listeners_share_no_path(house: AdminHouse) -> None:
     """The public listener answers every administrators' path as one that does not exist, signed or not."""
-    async with serving(create_app(house.services.settings)) as origin, httpx.AsyncClient(base_url=origin, timeout=20) as client:
+    async with (
+        serving(create_app(house.services.settings)) as origin,
+        httpx.AsyncClient(base_url=origin, timeout=20, verify=PLAIN) as client,
+    ):
         for route in ROUTES:
             path = re.sub(r"{[a-z]+}", "1", route.path)
             headers = crafted(house.admins["author"].signer, route.method, path)
@@ -505,7 +507,7 @@ def test_serve_and_call(tmp_path: Path) -> None:
         base = f"http://127.0.0.1:{admin_port}/admin/v1/policy"
         for _ in range(300):
             try:
-                httpx.get(base)
+                httpx.get(base, verify=PLAIN)
                 break
             except httpx.TransportError:
                 time.sleep(0.2)
@@ -531,7 +533,7 @@ def test_serve_and_call(tmp_path: Path) -> None:
         run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author)
         run("admin", "call", "POST", f"{base}/proposals/2/activate", "--body", "now.json", *author, code=1)
         began = time.monotonic()
-        while httpx.get(f"http://127.0.0.1:{port}/v1/datasets").headers["policy-version"] != "2":
+        while httpx.get(f"http://127.0.0.1:{port}/v1/datasets", verify=PLAIN).headers["policy-version"] != "2":
             assert time.monotonic() - began < 5
             time.sleep(0.1)
     finally:
@@ -539,7 +541,7 @@ def test_serve_and_call(tmp_path: Path) -> None:
         server.wait(30)
     for _ in range(100):
         try:
-            httpx.get(base)
+            httpx.get(base, verify=PLAIN)
             time.sleep(0.1)
         except httpx.TransportError:
             break

@@ -19,6 +19,7 @@ from gateway.core.exchange.wire import SHA256, b64u, unb64, unb64u
 from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer
 from gateway.operations.export_evidence import export_evidence
+from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -92,7 +93,7 @@ def served(towns: Towns) -> Iterator[dict[str, httpx.Client]]:
                 stderr=subprocess.DEVNULL,
             )
         )
-        clients[key] = httpx.Client(base_url=f"http://127.0.0.1:{port}/x/v1", timeout=30, auth=towns.auth[other])
+        clients[key] = httpx.Client(base_url=f"http://127.0.0.1:{port}/x/v1", timeout=30, auth=towns.auth[other], verify=PLAIN)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:

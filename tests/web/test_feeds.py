@@ -19,6 +19,7 @@ from gateway.operations import syndicate
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services, open_services
+from tests.house import PLAIN
 from tests.web.city import City, Server
 from tests.web.serving import serving
 
@@ -186,7 +187,7 @@ async def town(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     async with (
         open_services(settings) as other,
         serving(create_app(settings)) as origin,
-        httpx.AsyncClient(base_url=origin, timeout=30) as client,
+        httpx.AsyncClient(base_url=origin, timeout=30, verify=PLAIN) as client,
     ):
         yield Town(client, other)
 
@@ -255,7 +256,7 @@ async def test_removals_are_told_for_a_month(fresh_city: City) -> None:
     found = {}
     for now in ("2026-06-02T02:30:00Z", "2026-07-01T02:30:00Z", "2026-07-03T02:30:00Z"):
         settings = fresh_city.settings(now)
-        async with serving(create_app(settings)) as origin, httpx.AsyncClient(base_url=origin) as client:
+        async with serving(create_app(settings)) as origin, httpx.AsyncClient(base_url=origin, verify=PLAIN) as client:
             found[now] = valid((await client.get(f"/v1/feeds/{LIST}.atom")).content)
     assert [len(gone_from(root)) for root in found.values()] == [1, 1, 0]
     times = [root.findtext(f"{A}updated") or "" for root in found.values()]

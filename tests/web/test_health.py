@@ -20,6 +20,7 @@ from gateway.core.audit.verify import read_kept
 from gateway.core.exchange.wire import b64
 from gateway.operations.report_health import Health, report_health
 from gateway.operations.verify_audit import ring_of
+from tests.house import PLAIN
 from tests.web import serving
 from tests.web.city import NOW, City, Server, served
 
@@ -82,7 +83,7 @@ def test_metrics_are_on_their_own_listener(sqlite_city: City) -> None:
         server.get(f"/v1/subjects/{code}?x=1")
         server.get("/metrics")
         server.client.delete(f"/v1/subjects/{code}")
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", verify=PLAIN).text
     finally:
         server.stop()
     for line in (
@@ -122,7 +123,7 @@ def granian(sqlite_city: City) -> Iterator[str]:
     deadline = time.monotonic() + 60
     while True:  # a signal that comes before the worker is ready would be lost
         try:
-            httpx.get(f"{origin}/healthz").raise_for_status()
+            httpx.get(f"{origin}/healthz", verify=PLAIN).raise_for_status()
             break
         except httpx.TransportError:
             if process.poll() is not None or time.monotonic() > deadline:

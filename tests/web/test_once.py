@@ -20,7 +20,7 @@ from gateway.web.asked import begin
 from gateway.web.describe import AnyRequest, Described, posted
 from gateway.web.once import IDEMPOTENCY_KEY, ONCE_PROBLEMS, once
 from gateway.web.replies import NO_STORE, Reply
-from tests.house import a_gateway
+from tests.house import PLAIN, a_gateway
 from tests.web.city import City
 from tests.web.serving import serving
 
@@ -95,7 +95,7 @@ async def shop(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(application, "build", lambda *args, **said: build(*args, **{**said, "more": (*said["more"], made.handler)}))
     app: Any = create_app(fresh_city.settings())
     token = await asyncio.to_thread(fresh_city.token)
-    async with serving(app) as origin, httpx.AsyncClient(base_url=origin, timeout=20) as client:
+    async with serving(app) as origin, httpx.AsyncClient(base_url=origin, timeout=20, verify=PLAIN) as client:
         yield Shop(client, made, token)
 
 

@@ -22,7 +22,7 @@ from gateway.store.tables import tokens
 from gateway.web import event_stream
 from gateway.web.event_stream import EventStream, FellBehindError
 from gateway.web.limits import Charge
-from tests.house import settings_of
+from tests.house import PLAIN, settings_of
 from tests.operations.test_render_again import HIDE_FINE, change_policy
 from tests.web.city import NOW, City
 from tests.web.serving import serving
@@ -44,7 +44,11 @@ async def town(fresh_city: City) -> AsyncIterator[Town]:
     said = {"QUOTA_FACTOR": "1", "NOW": NOW, "EXCHANGE_POLL_S": "0", "CREDENTIAL_CACHE_S": "0"}
     settings = settings_of(fresh_city.settings_file, **{f"CHENGXIN_{name}": value for name, value in said.items()})
     app = create_app(settings)
-    async with open_services(settings) as other, serving(app) as origin, httpx.AsyncClient(base_url=origin, timeout=30) as client:
+    async with (
+        open_services(settings) as other,
+        serving(app) as origin,
+        httpx.AsyncClient(base_url=origin, timeout=30, verify=PLAIN) as client,
+    ):
         yield Town(client, other, app)
 
 

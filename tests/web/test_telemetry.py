@@ -10,6 +10,7 @@ import structlog
 
 from gateway.web import telemetry
 from gateway.web.telemetry import Meter, private_listener, registry_of
+from tests.house import PLAIN
 
 
 async def test_the_private_listener_serves_metrics_and_nothing_else() -> None:
@@ -22,7 +23,7 @@ async def test_the_private_listener_serves_metrics_and_nothing_else() -> None:
     meter.gauge("chengxin_policy_version", "Version", lambda: 42.0)
     async with (
         private_listener(registry_of(meter), "127.0.0.1", 0) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=PLAIN) as client,
     ):
         answer = await client.get("/metrics")
         assert answer.status_code == 200
