@@ -19,10 +19,10 @@ from gateway.core.records.model import DatasetId
 from gateway.operations.accept_records import accept_records
 from gateway.operations.asking import Answer, Ask, Format, Language, Position
 from gateway.operations.render_public import settle
-from gateway.services import Services
+from gateway.services import Services, open_services
 from gateway.settings import Clock
 from gateway.store.records import Outcome
-from tests.house import a_gateway
+from tests.house import a_gateway, make, settings_of, write_settings
 
 NOW = "2026-06-02T02:30:00Z"
 MARKET = "11220500XXT0001181"
@@ -71,6 +71,15 @@ async def a_house(folder: Path, database: str, now: str = NOW) -> AsyncIterator[
     """An empty gateway under the shipped policies; its clock stands until `at` moves it."""
     async with a_gateway(folder, database=database, CHENGXIN_NOW=now) as services:
         yield services
+
+
+@asynccontextmanager
+async def a_town(folder: Path, database: str) -> AsyncIterator[tuple[Services, dict[str, str]]]:
+    """A house with the small town in it, and its record ids by name."""
+    settings = settings_of(write_settings(folder, database=database), CHENGXIN_NOW=NOW)
+    made = await make(settings, stocked)
+    async with open_services(settings) as services:
+        yield services, dict(made)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from tests.operations.publishing import (
     PENALTIES,
     REGISTRATIONS,
     a_house,
+    a_town,
     ask,
     at,
     code,
@@ -36,7 +37,6 @@ from tests.operations.publishing import (
     penalty,
     put,
     read,
-    stocked,
     walked,
 )
 from tests.operations.test_render_again import change_policy
@@ -49,8 +49,8 @@ LATER = "2026-06-02T02:31:00Z"
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[tuple[Services, dict[str, str]]]:
     """A small rendered town with the ids of its records, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services, await stocked(services)
+    async with a_town(tmp_path, store_url) as town:
+        yield town
 
 
 def caller(tier: str, purpose: str, *datasets: str, **more: Any) -> Caller:

@@ -44,6 +44,7 @@ from tests.operations.publishing import (
     REGISTRATIONS,
     TAX,
     a_house,
+    a_town,
     ask,
     code,
     department,
@@ -53,7 +54,6 @@ from tests.operations.publishing import (
     person_number,
     put,
     read,
-    stocked,
     walked,
     whole,
 )
@@ -65,8 +65,8 @@ PERSON = PersonAsked(dataset=PENALTIES, id_no=person_number(1), name="测试甲"
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[tuple[Services, dict[str, str]]]:
     """A small rendered town with the ids of its records, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services, await stocked(services)
+    async with a_town(tmp_path, store_url) as town:
+        yield town
 
 
 async def seen(services: Services, caller: Caller, **params: str) -> set[str]:

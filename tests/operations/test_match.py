@@ -17,7 +17,7 @@ from tests.operations.publishing import (
     DEPARTMENT,
     PENALTIES,
     REGISTRATIONS,
-    a_house,
+    a_town,
     code,
     department,
     firm,
@@ -26,7 +26,6 @@ from tests.operations.publishing import (
     person_number,
     put,
     read,
-    stocked,
 )
 
 FIRM = "通化市示例药业有限公司"
@@ -35,8 +34,7 @@ FIRM = "通化市示例药业有限公司"
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
     """A small rendered town, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        await stocked(services)
+    async with a_town(tmp_path, store_url) as (services, _):
         yield services
 
 

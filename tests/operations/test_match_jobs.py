@@ -17,7 +17,7 @@ from gateway.operations.read_table import Table
 from gateway.services import Services
 from gateway.store import match_jobs as store
 from gateway.store.tables import match_jobs
-from tests.operations.publishing import a_house, at, stocked
+from tests.operations.publishing import a_town, at
 
 FIRM = "通化市示例药业有限公司"
 
@@ -25,8 +25,7 @@ FIRM = "通化市示例药业有限公司"
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
     """A small rendered town, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        await stocked(services)
+    async with a_town(tmp_path, store_url) as (services, _):
         yield services
 
 

@@ -29,7 +29,7 @@ from tests.operations.publishing import (
     DEPARTMENT,
     PENALTIES,
     REGISTRATIONS,
-    a_house,
+    a_town,
     ask,
     code,
     firm,
@@ -38,7 +38,6 @@ from tests.operations.publishing import (
     penalty,
     put,
     read,
-    stocked,
     walked,
     whole,
 )
@@ -47,8 +46,7 @@ from tests.operations.publishing import (
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
     """A small rendered town, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        await stocked(services)
+    async with a_town(tmp_path, store_url) as (services, _):
         yield services
 
 

@@ -33,7 +33,7 @@ from tests.operations.publishing import (
     NOW,
     PENALTIES,
     REGISTRATIONS,
-    a_house,
+    a_town,
     code,
     household_code,
     ids,
@@ -42,7 +42,6 @@ from tests.operations.publishing import (
     person_penalty,
     put,
     shop,
-    stocked,
 )
 from tests.store.checks import check_store
 
@@ -50,8 +49,7 @@ from tests.store.checks import check_store
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
     """A small rendered town, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        await stocked(services)
+    async with a_town(tmp_path, store_url) as (services, _):
         await texts(services)
         yield services
 
