@@ -216,11 +216,14 @@ def _rendered(
         return record_bytes(head, seq=seq, policy_version=version, origin=origin, record_id=record_id)
 
     version = form.version
+    listed = None
+    if made.listing is not None and salt is not None:
+        listed = with_salt(whole(made.listing), salt, origin=origin, record_id=record_id)
     return (
         record_id, made.subject_id, made.dataset, made.category, made.list, made.kind == "legal", made.version_seq, form.tag,
         made.valid_from, made.valid_until, seq, added_seq, told_at, made.digest, made.amended, made.corrected, made.received_at,
         made.region, made.source, made.severity, made.decision_date or "", made.published_from or "", made.listed_on or "", made.marks,
-        whole(made.body), None if made.listing is None or salt is None else with_salt(whole(made.listing), salt),
+        whole(made.body), listed,
         Table.joined(made.flat, seq, version),
         None if made.listing_flat is None or salt is None else Table.joined(made.listing_flat, seq, version, b64u(salt).encode()),
         salt,

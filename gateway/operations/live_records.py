@@ -117,7 +117,7 @@ async def live(
             head_bytes(document), seq=known.get(record_id, 0), policy_version=scene.forms.version, origin=scene.origin, record_id=record_id
         )
         if record_id in salts:
-            found[record_id] = with_salt(found[record_id], salts[record_id])
+            found[record_id] = with_salt(found[record_id], salts[record_id], origin=scene.origin, record_id=record_id)
     return found
 
 

@@ -197,9 +197,11 @@ def record_bytes(head: bytes, *, seq: int, policy_version: int, origin: str, rec
     )  # fmt: skip
 
 
-def with_salt(listing: bytes, salt: bytes) -> bytes:
-    """A whole listing with the salt of its commitment, as its last member."""
-    return b'%b,"salt":"%b"}' % (listing[:-1], b64u(salt).encode())
+def with_salt(listing: bytes, salt: bytes, *, origin: str, record_id: str) -> bytes:
+    """A whole listing with the link to its proof, and the salt of its commitment as its last member."""
+    return b'%b,"proof":"%b/v1/log/proof?record=%b"},"salt":"%b"}' % (
+        listing[:-2], origin.encode(), record_id.encode(), b64u(salt).encode(),
+    )  # fmt: skip
 
 
 _RECORD_END = (
