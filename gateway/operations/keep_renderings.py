@@ -288,10 +288,9 @@ async def _keep_subjects(
             rows.append((subject_id, head_seq, form.tag, *_NO_SUBJECT))
             continue
         latest = newest.get(subject_id, 0)
-        alive = row.body is not None
-        seq = max(latest, int(row.seq)) if alive else latest  # a removal does not move the number of its subject
+        seq = max(latest, int(row.seq)) if row.alive else latest  # a removal does not move the number of its subject
         body = subject_bytes(page.head, seq=seq, policy_version=form.version, uri=page.uri)
-        added = int(row.added_seq) if alive else latest
+        added = int(row.added_seq) if row.alive else latest
         rows.append((
             subject_id, head_seq, form.tag, page.valid_until, etag(key, tag, body), seq, added, page.form, page.region, page.industry,
             page.status, body,

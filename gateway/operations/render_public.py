@@ -28,7 +28,7 @@ from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import Forms
 from gateway.core.publication.names import is_cancelled
 from gateway.core.publication.rendering import Made, Maker, Name, name_of
-from gateway.core.publication.subjects import Statement, SubjectPage, statement_of_body
+from gateway.core.publication.subjects import Statement, SubjectPage, speaking, statement_of_body, unspoken
 from gateway.core.records.model import Record, RecordId
 from gateway.core.records.periods import legal_day
 from gateway.operations.feeding import fed, in_use
@@ -224,9 +224,9 @@ async def _find_work(services: Services, forms: Sequence[Forms], state: ReaderSt
     causes: dict[str, Cause] = {}
     subject_of: dict[str, str] = {}
     upto, again, read = state.position, state.again, 0
-    for change in await log.after(reads, state.position, limit):
+    for change in await log.lines_after(reads, state.position, limit):
         causes.pop(change.record_id, None)  # its last change decides when it is told
-        causes[change.record_id] = Cause(change.op, change.reason, instant(change.at))
+        causes[change.record_id] = Cause(change.op, change.reason, change.at)
         subject_of[change.record_id] = change.subject_id
         upto = change.seq
         read += 1
@@ -236,7 +236,7 @@ async def _find_work(services: Services, forms: Sequence[Forms], state: ReaderSt
             causes.setdefault(record_id, CLOCK)
         read += len(ended)
     if read < limit and again is not None:
-        walked = await log.after(reads, again, limit - read)
+        walked = await log.lines_after(reads, again, limit - read)
         for change in walked:
             causes.setdefault(change.record_id, POLICY)
             subject_of[change.record_id] = change.subject_id
@@ -293,7 +293,7 @@ async def _find(source: Reads, forms: Sequence[Forms], state: ReaderState, work:
     """Everything that the store holds for this pass. Heads of subjects are read first: what comes after makes them stale."""
     held = await renderings.held(source, list(work.causes))
     subject_ids = sorted({row.subject_id for row in held.values()} | set(work.subject_of.values()))
-    subjects = {row.subject_id: row for row in await renderings.subjects_by_ids(source, subject_ids)}
+    subjects = await renderings.standing(source, subject_ids)
     # what else is rendered of these subjects: as it stands where it is true, else it is made anew with the rest
     causes = dict(work.causes)
     siblings: list[Row] = []
@@ -332,8 +332,15 @@ def _make(maker: Maker, found: _Found) -> tuple[Made, list[Row], list[Name]]:
     """What the pass makes, and which names leave and enter the index."""
     before = found.before
     said: dict[str, list[Statement]] = {subject_id: [] for subject_id in before.sibling_seq}
+    speakers: dict[str, Row] = {}
     for row in found.siblings:
-        said[row.subject_id].append(statement_of_body(row.body, row.valid_until, row.list))
+        known = speakers.get(row.subject_id)
+        if known is None or _speaks(row) > _speaks(known):
+            speakers[row.subject_id] = row
+    for row in found.siblings:
+        said[row.subject_id].append(
+            statement_of_body(row.body, row.valid_until, row.list) if speakers[row.subject_id] is row else unspoken(row)
+        )
     made = maker.make(
         found.records,
         held=renderings.told_of(before.held),
@@ -342,6 +349,10 @@ def _make(maker: Maker, found: _Found) -> tuple[Made, list[Row], list[Name]]:
     )
     gone, new = _names(made.subjects.items(), found.indexed)
     return made, gone, new
+
+
+def _speaks(row: Row) -> tuple[bool, str, str]:
+    return speaking(row.category, row.decision_date, row.record_id)
 
 
 def _names(pages: Iterable[tuple[str, SubjectPage | None]], indexed: Mapping[str, Sequence[Row]]) -> tuple[list[Row], list[Name]]:

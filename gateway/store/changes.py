@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.core.errors import StoreError
 from gateway.core.records.model import DatasetId, RecordId, SubjectId
-from gateway.store.reads import Reads
+from gateway.store.reads import Reads, Row
 from gateway.store.store import Transaction, moment
 from gateway.store.tables import changes, counters, readers, record_versions, records
 
@@ -37,6 +37,12 @@ class Change(Struct, frozen=True, kw_only=True):
 _AFTER = (
     sa.select(changes).where(changes.c.seq > sa.bindparam("position")).order_by(changes.c.seq).limit(sa.bindparam("n", type_=sa.Integer))
 )
+_LINES_AFTER = (
+    sa.select(changes.c.seq, changes.c.at, changes.c.record_id, changes.c.subject_id, changes.c.op, changes.c.reason)
+    .where(changes.c.seq > sa.bindparam("position"))
+    .order_by(changes.c.seq)
+    .limit(sa.bindparam("n", type_=sa.Integer))
+)
 _THIS: sa.BindParameter[str] = sa.bindparam("record_id", type_=sa.Text)
 _ITS_NUMBERS = (
     sa.select(record_versions.c.seq)
@@ -53,6 +59,11 @@ _MOVE = sa.text("INSERT INTO readers (name, position) VALUES (:reader, :to) ON C
 async def after(source: Reads | Transaction, position: int, limit: int) -> list[Change]:
     """The next changes after a position, in order, at most `limit`."""
     return [_change(row) for row in await source.all(_AFTER, {"position": position, "n": limit})]
+
+
+async def lines_after(source: Reads | Transaction, position: int, limit: int) -> list[Row]:
+    """The same as they stand, for a reader of many."""
+    return await source.all(_LINES_AFTER, {"position": position, "n": limit})
 
 
 async def of_record(source: Reads | Transaction, record_id: RecordId) -> list[Change]:

@@ -34,7 +34,8 @@ from gateway.store.store import Transaction, moment
 from gateway.store.tables import recognitions, records
 from gateway.store.texts import opened, seals_in, texts_in
 
-_decode_dates = msgspec.json.Decoder(LifeDates).decode
+_decode_dates = lru_cache(4096)(msgspec.json.Decoder(LifeDates).decode)
+"""Many records have the same dates, and what follows from them is remembered by them."""
 
 _ENVELOPE = (
     records.c.record_id,

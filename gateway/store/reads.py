@@ -170,10 +170,12 @@ class _Compiled:
             kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are known when the statement has run
             make = self._make = kind._make
         if self._flags:  # SQLite has no booleans
-            return [
-                make([bool(value) if index in self._flags and value is not None else value for index, value in enumerate(row)])
-                for row in raw
-            ]
+            changed = [list(row) for row in raw]
+            for row in changed:
+                for index in self._flags:
+                    if row[index] is not None:
+                        row[index] = bool(row[index])
+            return list(map(make, changed))
         return list(map(make, raw))
 
 

@@ -118,6 +118,11 @@ _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("key_type"), among(subject_keys.c.key_value, "values")
 )
 _SUBJECTS_BY_IDS = SUBJECT.where(among(_s.subject_id, "ids"))
+_STANDING = (
+    sa.select(_s.subject_id, _s.head_seq, _r.seq, _r.added_seq, _r.body.is_not(None).label("alive"))
+    .select_from(subjects.outerjoin(rendered_subjects, _r.subject_id == _s.subject_id))
+    .where(among(_s.subject_id, "ids"))
+)
 
 
 async def subject_by_key(source: Reads | Transaction, key_type: str, key_value: str) -> Row | None:
@@ -133,6 +138,11 @@ async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | N
 async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
     """Subjects with their renderings."""
     return await source.all(_SUBJECTS_BY_IDS, {"ids": list(ids)})
+
+
+async def standing(source: Reads | Transaction, ids: Sequence[str]) -> dict[str, Row]:
+    """How the renderings of subjects stand, without their documents; `alive`: something of it is shown."""
+    return {row.subject_id: row for row in await source.all(_STANDING, {"ids": list(ids)})}
 
 
 async def many_subjects(source: Reads, ids: Sequence[str]) -> list[Row]:
@@ -212,6 +222,9 @@ _TOLD = sa.select(
 _SIBLINGS = sa.select(
     _d.record_id,
     _d.subject_id,
+    _d.dataset,
+    _d.category,
+    _d.decision_date,
     _d.plan,
     _d.list,
     _d.seq,

@@ -26,6 +26,7 @@ Document = dict[str, Any]
 
 ENVELOPE_FIELDS = ("name", "uscc", "document_number", "decision_date", "severity")
 """Fields that a record's envelope shows, so that `fields` does not."""
+_ENVELOPE = frozenset(ENVELOPE_FIELDS)
 HOUSEHOLD = "household"
 FOREVER = "9999-12-31T00:00:00Z"
 """`valid_until` of what has no end."""
@@ -61,9 +62,18 @@ def notice(language: Language) -> Document:
     return {"code": "sample-data", "text": SAMPLE_NOTICE[language]}
 
 
-@lru_cache(1024)
+_BASES: dict[int, tuple[tuple[BasisRef, ...], list[Document]]] = {}
+_MOST_BASES = 1024
+
+
 def _basis(grounds: tuple[BasisRef, ...]) -> list[Document]:
-    return [basis_document(basis) for basis in grounds]
+    """The grounds as shown; one object for all records of a standing, known by that object alone, for they are many words to compare."""
+    known = _BASES.get(id(grounds))
+    if known is None or known[0] is not grounds:
+        if len(_BASES) >= _MOST_BASES:
+            _BASES.clear()
+        known = _BASES[id(grounds)] = (grounds, [basis_document(basis) for basis in grounds])
+    return known[1]
 
 
 def basis_document(basis: BasisRef) -> Document:
@@ -157,7 +167,7 @@ def record_head(view: View, origin: str) -> Head:
     document["source"] = source
     marks = marks_of(view)
     document["marks"] = marks
-    document["fields"] = {name: value for name, value in shown.items() if name not in ENVELOPE_FIELDS}
+    document["fields"] = {name: value for name, value in shown.items() if name not in _ENVELOPE}
     document["treatments"] = dict(view.treatments)
     decided = document.get("decision_date")
     return Head(

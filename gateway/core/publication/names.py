@@ -16,10 +16,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from importlib.util import find_spec
 from itertools import islice, pairwise, product
 from typing import cast
 from unicodedata import category, normalize
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.records.divisions import covers, regions
@@ -241,10 +243,15 @@ _TONES = str.maketrans(
 
 @cache
 def _readings() -> Mapping[int, str]:
-    """Code point → marked readings; read when the first name is spoken, for it is a third of an idle process."""
-    from pypinyin.constants import PINYIN_DICT
+    """Code point → marked readings, of the library's characters alone, without its phrases, ten times as many."""
+    found = find_spec("pypinyin")
+    try:
+        folder = found.submodule_search_locations[0]  # type: ignore[union-attr,index]  # of a library that is not as we know it: below
+        return msgspec.json.decode(found.loader.get_data(f"{folder}/pinyin_dict.json"), type=dict[int, str])  # type: ignore[union-attr]
+    except (AttributeError, OSError, TypeError, msgspec.MsgspecError):
+        from pypinyin.constants import PINYIN_DICT
 
-    return cast("Mapping[int, str]", PINYIN_DICT)
+        return cast("Mapping[int, str]", PINYIN_DICT)
 
 
 @lru_cache(20000)

@@ -6,12 +6,13 @@ truth has ended already is not shown. The results are plain bytes and texts: no 
 This room must not write.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.plans import Plan, Policies
 from gateway.core.disclosure.pseudonyms import keyed
 from gateway.core.disclosure.seats import packed
 from gateway.core.disclosure.views import View, seat_of, view
@@ -99,6 +100,17 @@ class Made(Struct, frozen=True, kw_only=True):
     """Of subjects that stand on a list: what range look-ups know them by."""
 
 
+class _Way(NamedTuple):
+    """How records of one dataset and kind are told to one bound plan set."""
+
+    plan: Plan
+    silent: frozenset[str]
+    asked: frozenset[str]
+    told: Mapping[str, Told]
+    bound: dict[str, ToBeTold]
+    """Where what is made is put, by record."""
+
+
 class Maker:
     """Makes the renderings of one pass: under one policy version, at one moment."""
 
@@ -128,22 +140,26 @@ class Maker:
         shown: dict[str, Shown] = {}
         bound: dict[str, dict[str, ToBeTold]] = {each.name: {} for each in self._bound}
         statements = {subject_id: list(said) for subject_id, said in siblings.items()}
+        ways: dict[tuple[str, SubjectKind], tuple[Plan | None, tuple[_Way, ...]]] = {}
         for record in records:
-            seen = self._view(self._public, record)
+            kind = record.dataset, record.kind
+            if kind not in ways:
+                ways[kind] = self._public.plan(*kind), tuple(self._ways(*kind, bound, told))
+            public, others = ways[kind]
+            seen = self._view(public, record) if public is not None else None
             if seen is not None:
                 made, statement = self._show(seen, record, held.get(record.record_id))
                 shown[record.record_id] = made
                 if record.subject_id in statements:
                     statements[record.subject_id].append(statement)
             seats: dict[frozenset[str], bytes] = {}
-            for forms in self._bound:
-                seen = self._view(forms, record)
+            for way in others:
+                seen = self._view(way.plan, record)
                 if seen is not None:
-                    asked = forms.by_dataset[record.dataset].asked
-                    seat = seats.get(asked)
+                    seat = seats.get(way.asked)
                     if seat is None:
-                        seat = seats[asked] = packed(seat_of(record, asked))
-                    bound[forms.name][record.record_id] = self._tell(seen, record, forms, told[forms.name].get(record.record_id), seat)
+                        seat = seats[way.asked] = packed(seat_of(record, way.asked))
+                    way.bound[record.record_id] = self._tell(seen, record, way, seat)
         searched = searched_of(self._public)
         subjects = {
             subject_id: subject_page(subject_id, said, categories=self._public.categories, searched=searched, origin=self._origin)
@@ -158,9 +174,17 @@ class Maker:
         ]
         return Made(shown=shown, told=bound, subjects=subjects, ranges=ranges)
 
-    def _view(self, forms: Forms, record: Record) -> View | None:
-        plan = forms.plan(record.dataset, record.kind)
-        seen = view(record, plan, self._policies, self._now, None, keyed=self._names) if plan is not None else None
+    def _ways(
+        self, dataset: str, kind: SubjectKind, bound: Mapping[str, dict[str, ToBeTold]], told: Mapping[str, Mapping[str, Told]]
+    ) -> Iterator[_Way]:
+        for forms in self._bound:
+            plan = forms.plan(dataset, kind)
+            if plan is not None:
+                form = forms.by_dataset[dataset]
+                yield _Way(plan, form.silent[kind], form.asked, told[forms.name], bound[forms.name])
+
+    def _view(self, plan: Plan, record: Record) -> View | None:
+        seen = view(record, plan, self._policies, self._now, None, keyed=self._names)
         return seen if seen is not None and until(seen.valid_until) > self._now_text else None
 
     def _show(self, seen: View, record: Record, before: Told | None) -> tuple[Shown, Statement]:
@@ -199,11 +223,10 @@ class Maker:
         )
         return made, statement_of(head, made.list)
 
-    def _tell(self, seen: View, record: Record, forms: Forms, before: Told | None, seat: bytes) -> ToBeTold:
+    def _tell(self, seen: View, record: Record, way: _Way, seat: bytes) -> ToBeTold:
         listing = list_for(seen, self._policies.catalogue)
-        form = forms.by_dataset[record.dataset]
-        digest = self._digests.view(seen, form.silent[record.kind])
-        state = settled(seen, record.corrected_since, before, lambda _: digest)
+        digest = self._digests.view(seen, way.silent)
+        state = settled(seen, record.corrected_since, way.told.get(record.record_id), lambda _: digest)
         return ToBeTold(
             dataset=record.dataset,
             category=record.category,

@@ -6,7 +6,7 @@ see a record.
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,7 @@ SUBJECT_FIELDS = ("name", "uscc", "former_names", "industry", "status", "establi
 """Fields of a record that a subject document shows."""
 _REGISTERED = ("former_names", "industry", "status", "established_on", "division")
 _ENCODER = msgspec.json.Encoder()
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Statement(Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +38,39 @@ class Statement(Struct, frozen=True, kw_only=True, gc=False):
     valid_until: str
     list: str | None = None
     """The list on which it puts its subject."""
+
+
+class Counted(Protocol):
+    """A rendered record, as far as the read model files it."""
+
+    record_id: str
+    dataset: str
+    category: str
+    decision_date: str
+    valid_until: str
+    list: str | None
+
+
+def unspoken(row: Counted) -> Statement:
+    """What a rendered record adds to its subject where another rendered one speaks for it: it is counted, and ends."""
+    return Statement(
+        record_id=row.record_id,
+        dataset=row.dataset,
+        category=row.category,
+        decision_date=row.decision_date or None,
+        shown=_NOTHING,
+        treatments=_NOTHING,
+        form="",
+        region="",
+        marks=(),
+        valid_until=row.valid_until,
+        list=row.list,
+    )
+
+
+def speaking(category: str, decision_date: str | None, record_id: str) -> tuple[bool, str, str]:
+    """The greatest of these is of the record that speaks for its subject: its registration, else the latest decision."""
+    return category == "registration", decision_date or "", record_id
 
 
 def statement_of(head: Head, list_id: str | None = None) -> Statement:
@@ -142,7 +176,7 @@ def subject_page(
     Its registration speaks for it; without one the latest decision does. `categories` are those that `record_counts` names;
     `searched` the datasets by whose name it may be found.
     """
-    stated = sorted(statements, key=lambda each: (each.category == "registration", each.decision_date or "", each.record_id))
+    stated = sorted(statements, key=lambda each: speaking(each.category, each.decision_date, each.record_id))
     if not stated:
         return None
     speaker = stated[-1]

@@ -206,7 +206,7 @@ class Redaction(Text, frozen=True, kw_only=True):
     third_parties: str
 
 
-class LifeDates(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LifeDates(Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """The dates from which clocks run (domain.md §7.1); days of law in Asia/Shanghai."""
 
     decision: date | None = None

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.publication import names
 from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants
 from gateway.core.publication.rendering import name_of
 from gateway.core.publication.searching import (
@@ -26,6 +27,15 @@ from gateway.core.publication.searching import (
 )
 
 readings("长")  # the table of readings is read once, in no test's time
+
+
+def test_readings_are_the_librarys() -> None:
+    """The table that is read without the library is the one that the library itself has."""
+    from pypinyin.constants import PINYIN_DICT
+
+    assert names._readings() == PINYIN_DICT
+    assert names._readings() is not PINYIN_DICT
+
 
 HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=20)
 NAMES = (
