@@ -54,12 +54,11 @@ def serve(office: Office) -> None:
     import gc
 
     gc.disable()  # thousands of functions and classes are made now, and none of them is garbage
-    import gateway.app  # workers are forked from here: what is imported now is imported once
-    from gateway.services import open_services
-
     config = office.settings()
     if office.path is not None:
         os.environ["CHENGXIN_SETTINGS"] = str(office.path.resolve())  # workers are processes of their own and read it again
+
+    from gateway.services import open_services
 
     async def check() -> None:
         async with open_services(config):  # a fault shows here, once, instead of in a worker that is started over and over
@@ -67,6 +66,8 @@ def serve(office: Office) -> None:
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)
+    import gateway.app  # workers are forked from here: what is imported now is imported once; a fault above is told before
+
     gc.collect()
     gc.freeze()  # a worker that looked all this through would write to its pages, and have copies instead of sharing them
     gc.enable()
