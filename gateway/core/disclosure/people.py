@@ -50,6 +50,8 @@ _MANY: Final = 2000
 """A text that may name more is held as a whole, and not read to its end."""
 _REMEMBERED: Final = 16_384
 _LONGEST_REMEMBERED: Final = 40
+_FEW_REMEMBERED: Final = 2
+"""Of a stretch with more places nothing is remembered: what somebody sends may not fill the memory."""
 _NOBODY: Final = frozenset("某")
 _HOUSES: Final = frozenset("记")
 """What firms are called after a surname: 李记饭店."""
@@ -199,7 +201,7 @@ class _Reading:
             if places or foreign:
                 self._read()
             likely = tuple([some for at in places if (some := self._at(at, size))])
-            if not foreign and size <= _LONGEST_REMEMBERED:
+            if not foreign and size <= _LONGEST_REMEMBERED and len(likely) <= _FEW_REMEMBERED:
                 if len(_read_before) >= _REMEMBERED:
                     _read_before.clear()
                 _read_before[hash(run)] = likely
