@@ -48,6 +48,8 @@ OWN_PARAMETERS = frozenset({"count", "facet", "shape", "trailer"})
 DEFAULT_LIMIT = 20
 COUNT_STOP = 100_000
 _ALWAYS = ("id", "marks")
+_UNCOUNTED: Final = 200_000
+"""So many rows fit into any workbook: only where there are more at all an export is counted first."""
 _TABLES: Final[frozenset[Format]] = frozenset({"xlsx", "parquet"})
 FILES: Final[frozenset[Format]] = _TABLES | {"msgpack"}
 """Formats with a writer of their own, which takes rows as documents."""
@@ -332,7 +334,7 @@ async def fitting(
     Raises TooManyRowsForFormat, TextTooLongForFormat.
     """
     reads, state = scene.services.store.reads, {"plan": scene.forms.tag, "now": scene.now_text}
-    if await walks.beyond(reads, MOST_ROWS["xlsx"]):
+    if await walks.beyond(reads, min(MOST_ROWS["xlsx"], _UNCOUNTED)):
         ahead.rows = await walks.count(reads, conditions, **state)
         if ahead.rows > MOST_ROWS["xlsx"]:
             raise TooManyRowsForFormat

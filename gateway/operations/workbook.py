@@ -14,9 +14,14 @@ from typing import IO, Any, Final, cast
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from gateway.core.errors import TooManyRowsForFormat
+
 Value = str | int | bool | date | datetime | Decimal | None
 
 LEVEL: Final = 6
+MOST: Final = 2_000_000_000
+"""Bytes that a sheet may unpack to without being told as large: an archive counts them in 31 bits."""
+MOST_LARGE: Final = 1 << 40
 _DAY_ZERO: Final = date(1899, 12, 30).toordinal()
 _DAY_SECONDS: Final = 86_400
 _LIKE_A_FORMULA: Final = tuple("=+-@\t\r＝＋－＠")
@@ -84,11 +89,15 @@ class Workbook:
         self._wide = f'<c r="{self._letters[-1]}' if names else ""
         """A cell without a value at the end of a row: from it readers learn how wide a row is, for no dimension is told ahead."""
         self._row = 0
+        self._left = MOST_LARGE if large else MOST
         self._sheet.write(_BEGIN.encode())
         self.add([names])
 
     def add(self, rows: Sequence[Sequence[Value]]) -> None:
-        """More rows, a value a column; None is an absent cell."""
+        """More rows, a value a column; None is an absent cell.
+
+        Raises TooManyRowsForFormat for more bytes than were told ahead.
+        """
         texts: list[str] = []
         for row in rows:
             self._row += 1
@@ -96,7 +105,11 @@ class Workbook:
             texts.append(f'<row r="{number}">')
             texts += [_cell(letter + number, value) for letter, value in zip(self._letters, row, strict=True) if value is not None]
             texts.append(self._wide + number + '"/></row>' if row and row[-1] is None else "</row>")
-        self._sheet.write("".join(texts).encode())
+        lines = "".join(texts).encode()
+        self._left -= len(lines)
+        if self._left < 0:
+            raise TooManyRowsForFormat
+        self._sheet.write(lines)
 
     def finish(self) -> None:
         """The end of the sheet, and what the archive says of its parts."""

@@ -22,7 +22,7 @@ from pyarrow import ArrowInvalid
 
 from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of, typed
-from gateway.operations import pages, table_files, walking
+from gateway.operations import pages, table_files, walking, workbook
 from gateway.operations.table_files import (
     About,
     MsgpackFile,
@@ -434,6 +434,11 @@ async def test_too_many_rows_are_refused_and_nothing_is_left(tmp_path: Any, monk
     monkeypatch.setattr(table_files, "MOST_BYTES", 10_000)
     with pytest.raises(TooManyRowsForFormat):
         await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), [{"id": token_hex(15_000)} for _ in range(20)])
+    monkeypatch.setattr(workbook, "MOST", 200)
+    with pytest.raises(TooManyRowsForFormat):
+        await made(tmp_path, lambda path: XlsxFile(path, COLUMNS[:2], ABOUT), [{"id": "a" * 200}])
+    large = await made(tmp_path, lambda path: XlsxFile(path, COLUMNS[:2], ABOUT, 20_000_000), [{"id": "a" * 200}])
+    assert sheet(large)[1] == ["a" * 200, None]
     assert not list((tmp_path / "exports").iterdir())
 
 
