@@ -182,9 +182,7 @@ def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | N
     share = _holds(tokens, query.needed) if query.loose else 0
     if share and share == len(query.needed):
         return ALL_PAIRS
-    if (query.sounds and _holds(tokens, query.sounds)) or (
-        len(core) == len(query.core) > 2 and sorted(core) == sorted(query.core)
-    ):
+    if (query.sounds and _holds(tokens, query.sounds)) or (len(core) == len(query.core) > 2 and sorted(core) == sorted(query.core)):
         return SOUNDS
     if share * 5 >= len(query.needed) * 3 and query.loose:
         return MOST_PAIRS
