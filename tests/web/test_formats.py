@@ -11,6 +11,7 @@ from secrets import token_hex
 from typing import Any
 from zipfile import BadZipFile
 
+import httpx
 import msgspec
 import openpyxl
 import pandas as pd
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import ArrowInvalid
 
-from gateway.core.errors import TextTooLongForFormat, TooManyRowsForFormat
+from gateway.core.errors import StoreError, TextTooLongForFormat, TooManyRowsForFormat
 from gateway.core.publication.columns import Column, cell_of, typed
 from gateway.operations import pages, table_files, walking, workbook
 from gateway.operations.table_files import (
@@ -356,6 +357,31 @@ def test_a_counted_export_is_not_kept_first(server: Server, monkeypatch: pytest.
     monkeypatch.setattr(pages, "_filed", None)
     assert msgspec.msgpack.decode(server.get(path.format(".msgpack")).content)["items"] == rows
     assert len(sheet(server.get(path.format(".xlsx")).content)) == len(rows) + 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_export_that_breaks_is_torn(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """A fault after the first byte ends the connection without the end of the body, in every format: half a file is no file."""
+    monkeypatch.setattr(walking, "EXPORT", 3)
+    whole = walks.export
+
+    async def breaks(*arguments: Any, **more: Any) -> Any:
+        steps = 0
+        async for rows in whole(*arguments, **more):
+            steps += 1
+            if steps > 4:
+                raise StoreError("the database answered: gone", code="store-unavailable")
+            yield rows
+
+    monkeypatch.setattr(walks, "export", breaks)
+    url = f"{sqlite_server.origin}/v1/records{suffix}?dataset=administrative-penalties&limit=all"
+    body = b""
+    with sqlite_server.client.stream("GET", url) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            for part in answer.iter_bytes():
+                body += part
+    assert body
 
 
 def test_stale_rows_are_counted_as_they_are_shown(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
