@@ -133,7 +133,7 @@ _WHOLE = (
 _NONE = "'', '', '', '', '', ''"
 # One statement: of each step the first names (part 0); where there are more, the first of those that begin so (1), and how many there
 # are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
-_WALKED_BY_FTS = _packed(
+_WALKED = (
     "WITH walked AS MATERIALIZED (SELECT key AS step, json_extract(value, '$[0]') AS all_of, json_extract(value, '$[1]') AS begun,"
     " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
     " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
@@ -147,6 +147,8 @@ _WALKED_BY_FTS = _packed(
     " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names_fts WHERE names_fts MATCH all_of LIMIT :counted)),"
     f" {_NONE} FROM longer"
 )
+_WALKED_BY_FTS = sa.text(_WALKED)
+_WALKED_PACKED = _packed(_WALKED)
 _OF_STEP = "SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array({}, ' ') ORDER BY name_id LIMIT :most"
 _WALKED_BY_ARRAY = sa.text(
     "WITH asked AS (SELECT place - 1 AS step, all_of, begun"
@@ -170,10 +172,12 @@ async def walked(source: Reads, dialect: str, text: str, core: str, steps: Seque
     told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
     begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
     asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted}
-    read = source.slow if most > _FEW else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
+    few = most <= _FEW
+    read = source.slow if not few else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
         pairs = [(_quoted(step.tokens, " AND "), _quoted(first, " AND ")) for step, first in zip(told, begun, strict=True)]
-        found: Sequence[Row] = await _unpacked(read, _WALKED_BY_FTS, {**asked, "steps": _JSON.encode(pairs).decode()})
+        asked["steps"] = _JSON.encode(pairs).decode()
+        found: Sequence[Row] = await (read(_WALKED_BY_FTS, asked) if few else _unpacked(read, _WALKED_PACKED, asked))
     else:
         arrays = {"steps": [" ".join(step.tokens) for step in told], "begun": [" ".join(first) for first in begun]}
         found = await read(_WALKED_BY_ARRAY, {**asked, **arrays})
