@@ -1,9 +1,11 @@
 """A whole gateway in a folder of one test: settings file, keys, tables, the shipped policies in force.
 
 Strategy: setting a gateway up costs half a second of a core, and most tests begin with it. So it is done once in a process for all whose
-settings are alike but for their place, and each test has a copy of its own. What is not new, or on PostgreSQL, is set up where it stands.
+settings are alike but for their place, and each test has a copy of its own. What is not new, and an empty house on PostgreSQL, where a
+copy costs as much, is set up where it stands.
 """
 
+import os
 import shutil
 import sqlite3
 import ssl
@@ -13,6 +15,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 from sqlalchemy.engine import make_url
 
@@ -72,11 +75,14 @@ async def make(settings: Settings, then: Callable[[Services], Awaitable[Any]] | 
     """Set a gateway up as `chengxin init` does, or copy one that was set up from settings alike; `then` a story, and what it gives."""
     url = make_url(settings.database_url)
     path = Path(url.database or "")
-    if url.get_backend_name() != "sqlite" or settings.now is None or settings.kek_file or not _new(settings, path):
+    sqlite = url.get_backend_name() == "sqlite"
+    if settings.now is None or settings.kek_file or not (_new(settings, path) if sqlite else then and not settings.data_path.exists()):
         return await _made(settings, then)
     files = sorted(each for each in Path(settings.policies).rglob("*") if each.is_file())
     alike = msgspec.structs.replace(settings, data_dir="", database="", policies="", port=0, public_origin="")
     key = (then, msgspec.json.encode(alike), *(str(each.relative_to(settings.policies)).encode() + each.read_bytes() for each in files))
+    if not sqlite:
+        return await _copied_by_its_server(settings, then, (url.set(database=""), *key))
     if key not in _MADE:
         pattern = Path(tempfile.mkdtemp(dir=_PATTERNS.name)) / "data"
         _MADE[key] = pattern, await _made(msgspec.structs.replace(settings, data_dir=str(pattern), database=""), then)
@@ -86,6 +92,28 @@ async def make(settings: Settings, then: Callable[[Services], Awaitable[Any]] | 
     if made.resolve() != path.resolve():
         made.replace(path)
     return given
+
+
+async def _copied_by_its_server(settings: Settings, then: Callable[[Services], Awaitable[Any]] | None, key: tuple[Any, ...]) -> Any:
+    """The same on PostgreSQL, for a test's own new database: its server copies one that was filled."""
+    url = make_url(settings.database_url)
+    connection = await asyncpg.connect(url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False))
+    try:
+        if key not in _MADE:
+            given = await _made(settings, then)
+            name = f"pattern_{os.urandom(6).hex()}"
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {url.database}")
+            pattern = Path(tempfile.mkdtemp(dir=_PATTERNS.name)) / "data"
+            shutil.copytree(settings.data_path, pattern)
+            _MADE[key] = pattern, (name, given)
+            return given
+        pattern, (name, given) = _MADE[key]
+        await connection.execute(f"DROP DATABASE {url.database} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE {name}")
+        shutil.copytree(pattern, settings.data_path)
+        return given
+    finally:
+        await connection.close()
 
 
 async def _made(settings: Settings, then: Callable[[Services], Awaitable[Any]] | None) -> Any:
