@@ -1,0 +1,229 @@
+"""Steps 11 and 12 of a partner's batch: one transaction with records, changes, ledger, receipt and audit, or none of it.
+
+Rules: the agreement is read again inside the transaction; a batch with too many rejected lines waits for a person, and one under a
+suspended agreement for its end: what such a batch withdraws is withdrawn at once. Records are decided about (互认) in the same transaction.
+This story never applies part of a batch.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange import batches
+from gateway.core.exchange.batches import Head
+from gateway.core.exchange.feedback import MESSAGES, Feedback, ReceiptCounts, Severity
+from gateway.core.exchange.records import Finding, Judged, KnownRecord
+from gateway.core.exchange.records import after as known_after
+from gateway.core.exchange.wire import (
+    instant,
+)
+from gateway.operations.accept_records import accept_records
+from gateway.operations.admit_batch import PREPARED, Admission, Passed, Received
+from gateway.operations.judge_lines import Chunk, JudgedLine, Judging
+from gateway.operations.partners import stream_at
+from gateway.operations.recognise import decide
+from gateway.store import inbox, recognitions
+from gateway.store.records import Outcome
+from gateway.store.store import Transaction
+
+HELD_AT_LEAST = 20
+"""Fewer rejected lines than this never hold a batch."""
+_RESULT_OF = {
+    "store": "accepted",
+    "withdraw": "withdrawn",
+    "acknowledge": "withdrawn",
+    "unchanged": "unchanged",
+    "hold": "held",
+    "reject": "rejected",
+}
+
+
+async def apply_batch(admission: Admission, passed: Passed) -> Received:
+    """Judge every line of a verified batch and apply it, or say what it waits for.
+
+    Raises StoreError stream-moved when something was decided meanwhile: then all steps are taken anew.
+    """
+    try:
+        return await _Application(admission, passed).run()
+    except _HeldByRate as held:
+        return await _Application(admission, passed).withdraw_only("held", "HOLD_RATE", {"rejected": dict(held.codes)})
+
+
+class _HeldByRate(Exception):
+    """Too many lines were rejected: nothing is applied, a person looks."""
+
+    def __init__(self, codes: Mapping[str, int]) -> None:
+        super().__init__("HOLD_RATE")
+        self.codes = codes
+
+
+class _Application:
+    """A verified batch on its way into the store."""
+
+    def __init__(self, admission: Admission, passed: Passed) -> None:
+        assert admission.stream is not None  # noqa: S101  # step 4 refuses a batch without one
+        self.admission = admission
+        self.services = admission.services
+        self.manifest = passed.manifest
+        self.verified = passed.verified
+        self.stream = admission.stream
+        self.rules = admission.stream.rules
+        self.suite = admission.suite
+        self.judging = Judging(self.services, self.stream, passed, admission.parts, admission.now)
+        self.dataset, self.wires = self.judging.dataset, self.judging.wires
+        self.counts: Counter[str] = Counter()
+        self.codes: Counter[str] = Counter()
+        self.feedback: list[Feedback] = []
+        self.touched: list[str] = []
+        self.actor = f"partner/{self.manifest.sender}"
+
+    async def run(self) -> Received:
+        """Judge every line and apply the batch in one transaction."""
+        suspended, stored = self.admission.suspended, self.admission.stored
+        if suspended is not None:
+            if stored is not None and (stored.state, stored.code) == ("quarantined", suspended.code):
+                return await self.admission.again(self.services.store.reads, stored)
+            return await self.withdraw_only("quarantined", suspended.code, {})
+        prepared = [chunk async for chunk in self.judging.chunks(self.services.store.reads)] if self._fits() else None
+        async with self.services.store.transaction() as tx:
+            await self._still_as_checked(tx)
+            if prepared is not None:
+                for chunk in prepared:
+                    if await inbox.known_records(tx, chunk.rids) != chunk.known:
+                        raise StoreError("another stream has spoken of these records", code="stream-moved", place=self.manifest.stream)
+                    await self._apply(tx, chunk)
+            else:
+                async for chunk in self.judging.chunks(tx):
+                    await self._apply(tx, chunk)
+            self._check_rate()
+            return await self._finish(tx)
+
+    def _fits(self) -> bool:
+        return self.verified.distinct and self.manifest.lines <= PREPARED
+
+    async def withdraw_only(self, result: Literal["held", "quarantined"], code: str, detail: Mapping[str, object]) -> Received:
+        """The batch waits; what it withdraws is withdrawn now, and acknowledged when the batch is applied."""
+        admission = self.admission
+        async with self.services.store.transaction() as tx:
+            await admission.same_place(tx)
+            async for chunk in self.judging.chunks(tx):
+                lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
+                await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
+            await decide(self.services, tx, self.touched)
+            received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
+            await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
+        return received
+
+    async def _still_as_checked(self, tx: Transaction) -> None:
+        """Step 12 begins by looking again whether anything was decided, moved or suspended meanwhile.
+
+        Raises StoreError stream-moved: then the whole is begun anew, and answered as it stands by then.
+        """
+        admission = self.admission
+        await admission.same_place(tx)
+        again = await stream_at(tx, admission.name, self.manifest.sender, self.manifest.created_at)
+        try:
+            if again is None:
+                raise ExchangeError("no agreement", code="SCOPE_AGREEMENT")
+            batches.check_agreement(self.manifest, again.versions, again.governing, again.rules, tx.now)
+        except ExchangeError as error:
+            raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.manifest.stream) from error
+
+    # --- step 12 ---
+
+    async def _apply(self, tx: Transaction, chunk: Chunk) -> None:
+        admitted = [line.admitted for line in chunk.lines if line.admitted is not None]
+        outcomes: dict[str, Outcome] = {}
+        if admitted:
+            for outcome in await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=chunk.texts):
+                outcomes[outcome.place] = outcome
+        held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
+        for line in chunk.lines:
+            self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
+        await inbox.put_known(tx, self.manifest.stream, held)
+
+    def _count(
+        self,
+        line: JudgedLine,
+        outcome: Outcome | None,
+        now: datetime,
+        known: Mapping[str, KnownRecord],
+        held: dict[str, tuple[KnownRecord, bytes | None, str]],
+    ) -> None:
+        """What the line came to: count, feedback, and what we hold of the record from now on."""
+        judged, findings = line.judged, line.findings
+        result = _RESULT_OF[judged.action]
+        if outcome is not None and judged.action == "store":
+            result = outcome.result
+            if outcome.result in ("held", "rejected"):
+                wire = self.wires.get(outcome.field or "", outcome.field)
+                severity: Severity = "hold" if outcome.result == "held" else "reject"
+                findings += (
+                    Finding(
+                        severity=severity, code=outcome.code or "SCHEMA_ENUM", field=wire, disclosure=judged.digest_of(wire), retry=True
+                    ),
+                )
+            elif outcome.result == "unchanged":
+                findings += (Finding(severity="info", code="DUP_SAME"),)
+        self.counts[result] += 1
+        if result == "accepted" and any(finding.severity == "warn" for finding in findings):
+            self.counts["warned"] += 1
+        if result in ("held", "rejected"):
+            self.codes[findings[-1].code] += 1
+        self.feedback += [_feedback(line.index, judged, finding, now) for finding in findings]
+        if result == "rejected":
+            return
+        takes = known_after(known, judged, line.leaf, self.manifest.sender, self.dataset.id)
+        if takes is not None and judged.rid is not None and judged.payload is not None:
+            held[judged.rid] = (takes, None if judged.op == "erase" else line.payload, judged.payload.at)
+            self.touched.append(judged.rid)
+
+    def _check_rate(self) -> None:
+        """Step 11.
+
+        Raises _HeldByRate.
+        """
+        rejected = self.counts["rejected"]
+        if rejected >= HELD_AT_LEAST and rejected * 1000 > self.rules.agreement.terms.limits.error_permille * self.manifest.lines:
+            raise _HeldByRate(self.codes)
+
+    async def _finish(self, tx: Transaction) -> Received:
+        admission, manifest = self.admission, self.manifest
+        stream = await inbox.open_in_stream(tx, manifest.sender, manifest.stream, manifest.epoch, self.suite)
+        stale = await recognitions.decisions_stale(tx, manifest.sender, manifest.stream)
+        head = Head(
+            stream=manifest.stream, epoch=manifest.epoch, seq=manifest.seq, tree=self.verified.tree, manifest_digest=admission.digest
+        )
+        await inbox.advance(tx, stream, head, sender=manifest.sender, created=manifest.created_at)
+        recognised = any(entry.dataset == self.dataset.id for entry in self.rules.agreement.terms.recognition)
+        touched = self.touched if recognised else list(await recognitions.decisions(tx, self.touched))
+        await decide(self.services, tx, [*touched, *stale])
+        counts = ReceiptCounts(
+            lines=manifest.lines,
+            **{name: self.counts[name] for name in ("accepted", "unchanged", "warned", "held", "rejected", "withdrawn")},
+        )
+        partial = self.counts["held"] > 0 or self.counts["rejected"] > 0
+        received = await admission.answer(
+            tx, "partial" if partial else "applied", None, counts=counts, lines=self.feedback, detail={"codes": dict(self.codes)}
+        )
+        await inbox.drop_in_parts(tx, admission.row(received.result, None, received.no))
+        return received
+
+
+def _feedback(index: int, judged: Judged, finding: Finding, now: datetime) -> Feedback:
+    return Feedback(
+        i=index,
+        rid=judged.rid,
+        v=judged.v,
+        severity=finding.severity,
+        code=finding.code,
+        field=finding.field,
+        disclosure=finding.disclosure,
+        message=MESSAGES.get(finding.code, finding.code),
+        retry=finding.retry,
+        at=instant(now),
+    )

@@ -1,0 +1,247 @@
+"""Step 10 of a partner's batch: each line by itself, through the one door in, with the sender as issuer.
+
+disclosures → schema and fields → ops, region, authority, category, kind → owner → identifiers → version and state → basis, period, persons.
+Lines come in chunks in which no record stands twice: what one line does, the next about it must see. This story writes nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import date, datetime
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapter_contract import SourceRecord
+from gateway.core.errors import RowFault
+from gateway.core.exchange import batches
+from gateway.core.exchange.disclosures import CLEAR_MEMBERS
+from gateway.core.exchange.feedback import Severity
+from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, judge
+from gateway.core.exchange.wire import (
+    SUITES,
+    parse_instant,
+    split_stream,
+)
+from gateway.core.records.intake import IntakeContext, intake
+from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
+from gateway.core.records.periods import publication
+from gateway.operations.accept_records import Texts, redactions
+from gateway.operations.admit_batch import Passed
+from gateway.operations.partners import Stream
+from gateway.services import Services
+from gateway.store import inbox
+from gateway.store.store import Source
+
+CHUNK = 1000
+"""Lines judged and stored at a time."""
+FINAL = frozenset({"LAW_PERSON", "LAW_MINOR", "LAW_PROHIBITED", "SCOPE_CATEGORY"})
+"""A corrected version may not come either."""
+DEFAULT_REASON = {"retract": "no_longer_public", "repair": "repaired", "expire": "expired", "erase": "erased"}
+
+
+class JudgedLine(Struct, frozen=True, gc=False, kw_only=True):
+    """One judged line and, if it goes on, what intake made of it."""
+
+    index: int
+    leaf: bytes
+    payload: bytes
+    judged: Judged
+    admitted: Admitted | None
+    findings: tuple[Finding, ...]
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """Some lines, no two about one record, judged against what we held of them."""
+
+    lines: tuple[JudgedLine, ...]
+    rids: tuple[str, ...]
+    known: Mapping[str, KnownRecord]
+    texts: tuple[Texts, ...]
+
+
+class Judging:
+    """The lines of one verified batch."""
+
+    def __init__(self, services: Services, stream: Stream, passed: Passed, parts: Mapping[str, bytes], now: datetime) -> None:
+        self.services = services
+        self.manifest = passed.manifest
+        self.verified = passed.verified
+        self.rules = stream.rules
+        self.suite = SUITES[stream.rules.terms.wire.suite]
+        self.parts = parts
+        self.now = now
+        policies = services.policies.current()
+        self.dataset: Dataset = policies.catalogue.datasets[split_stream(self.manifest.stream)[1]]  # type: ignore[index]  # a DatasetId is a str
+        self.wires = {name: field.wire_name for name, field in self.dataset.fields.items()}
+        self.periods: dict[tuple[object, ...], bool] = {}
+
+    async def chunks(self, source: Source) -> AsyncIterator[Chunk]:
+        """The lines in chunks in which no record stands twice: what one line does, the next about it must see."""
+        lines: list[tuple[int, Line]] = []
+        rids: set[str | None] = set()
+        for index, line in self._read():
+            if len(lines) == CHUNK or line.rid in rids:
+                yield await self._judge(source, lines)
+                lines, rids = [], set()
+            lines.append((index, line))
+            rids.add(line.rid)
+        if lines:
+            yield await self._judge(source, lines)
+
+    def _read(self) -> Iterator[tuple[int, Line]]:
+        """(index in the stream, line): as kept by step 9, or read again."""
+        if self.verified.lines is not None:
+            yield from enumerate(self.verified.lines, self.manifest.range.from_)
+            return
+        for entry in self.manifest.parts:
+            yield from batches.lines_of(entry, self.parts[entry.name], self.rules.agreement.terms.limits, self.suite)
+
+    async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
+        rids = tuple(line.rid for _, line in lines if line.rid is not None)
+        known = await inbox.known_records(source, rids)
+        judged, texts = await asyncio.to_thread(self._judged, lines, known)
+        return Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    def _judged(
+        self, lines: Sequence[tuple[int, Line]], known: Mapping[str, KnownRecord]
+    ) -> tuple[tuple[JudgedLine, ...], tuple[Texts, ...]]:
+        """Judgement, intake and redaction of a chunk: all that needs no store."""
+        judged = tuple(self._one(index, line, known.get(line.rid or "")) for index, line in lines)
+        return judged, tuple(redactions([line.admitted for line in judged if line.admitted is not None], self.dataset))
+
+    def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
+        judged = judge(line, self.rules, known, self.suite)
+        leaf = self.verified.leaves[index - self.manifest.range.from_]
+        findings = judged.findings
+        admitted: Admitted | None = None
+        if judged.action == "withdraw":
+            admitted = self._withdrawn(judged, index)
+        elif judged.action == "store":
+            try:
+                admitted, more = self._admit(judged, index)
+                findings += more
+            except RowFault as fault:
+                wire = self.wires.get(fault.field or "", fault.field)
+                severity: Severity = "hold" if fault.severity == "hold" else "reject"
+                finding = Finding(
+                    severity=severity, code=fault.code, field=wire, disclosure=judged.digest_of(wire), retry=fault.code not in FINAL
+                )
+                judged = msgspec.structs.replace(judged, action=severity)
+                findings += (finding,)
+        return JudgedLine(index=index, leaf=leaf, payload=line.payload, judged=judged, admitted=admitted, findings=findings)
+
+    def _withdrawn(self, judged: Judged, index: int) -> Admitted:
+        reason = judged.payload.reason if judged.payload is not None else None
+        if reason not in REASONS[judged.op]:
+            reason = DEFAULT_REASON[judged.op]
+        rid = judged.rid or ""
+        return Admitted(
+            dataset=self.dataset.id,
+            category=self.dataset.category,
+            op="erase" if judged.op == "erase" else "withdraw",
+            reason=reason,
+            kind="natural",
+            subject_keys=(),
+            business_key=(rid,),
+            values=Unpublished({}),
+            trust="signed",
+            issuer=self.manifest.sender,
+            region=self.services.settings.region,
+            dates=LifeDates(),
+            record_id=RecordId(rid),
+            version=judged.v,
+            received_at=self.now,
+            place=str(index),
+        )
+
+    def _admit(self, judged: Judged, index: int) -> tuple[Admitted, tuple[Finding, ...]]:
+        """Through the one door in; and what the payload says in clear must be what the fields say.
+
+        Raises RowFault.
+        """
+        said = judged.payload
+        assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
+        fields: dict[str, Value] = {each.name: each.value for each in judged.values if each.value is not None}
+        if self.wires.get("authority") in CLEAR_MEMBERS:
+            fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
+        admitted = intake(
+            SourceRecord(
+                dataset=self.dataset.id,
+                record_id=said.rid,
+                version=said.v,
+                as_of=self.now,
+                fields=fields,
+                place=str(index),
+            ),
+            IntakeContext(
+                dataset=self.dataset,
+                authorities={},
+                demo=self.services.settings.demo,
+                now=self.now,
+                region=said.region,
+                issuer=self.manifest.sender,
+            ),
+        )
+        if admitted.kind != "legal" and not self.rules.persons:
+            raise RowFault("LAW_PERSON", "the agreement has no basis for persons")
+        if said.category != self.dataset.category:
+            raise RowFault("SCOPE_CATEGORY", "the dataset has another category here")
+        if admitted.authority_code is not None and admitted.authority_code != said.authority:
+            raise RowFault("SCOPE_AUTHORITY", "the fields name another authority than the payload", field="authority_code")
+        if admitted.dates.decision is not None and admitted.dates.decision.isoformat() != said.decided_on:
+            raise RowFault("SCHEMA_TYPE", "the fields name another day of decision than the payload", field="decision_date")
+        conflict = admitted.kind != said.subject_kind
+        ends = [day for day in (admitted.dates.upstream_end, _day(said.publish_until)) if day is not None]
+        dates = msgspec.structs.replace(
+            admitted.dates, decision=admitted.dates.decision or date.fromisoformat(said.decided_on), upstream_end=min(ends, default=None)
+        )
+        admitted = msgspec.structs.replace(
+            admitted,
+            trust=said.trust,
+            region=said.region,
+            authority_code=admitted.authority_code or said.authority,
+            authority_name=admitted.authority_name or said.authority_name,
+            dates=dates,
+            record_id=RecordId(said.rid),
+            version=said.v,
+            reason=said.reason,
+            dispute_since=parse_instant(said.at, "SCHEMA_TYPE") if said.dispute else None,
+            place=str(index),
+            hold_code=admitted.hold_code or ("SUBJ_CONFLICT" if conflict else "SCHEMA_STATUS" if said.status == "suspended" else None),
+        )
+        findings = [
+            Finding(
+                severity="warn",
+                code=code,
+                field=self.wires.get(name or "", name),
+                disclosure=judged.digest_of(self.wires.get(name or "", name)),
+            )
+            for code, name in admitted.warnings
+        ]
+        if self._period_is_shorter(admitted, _day(said.publish_until)):
+            findings.append(Finding(severity="warn", code="LAW_PERIOD", field="publish_until"))
+        return admitted, tuple(findings)
+
+    def _period_is_shorter(self, admitted: Admitted, until: date | None) -> bool:
+        """Whether our own periods end before the day that the sender names; ours apply."""
+        if until is None:
+            return False
+        key = (admitted.kind, admitted.severity, msgspec.structs.replace(admitted.dates, upstream_end=None), until)
+        known = self.periods.get(key)
+        if known is None:
+            period = publication(
+                act=self.dataset.publish.act,
+                severity=admitted.severity,
+                kind=admitted.kind,
+                category=admitted.category,
+                dates=key[2],
+                table=self.services.policies.current().catalogue.periods,
+                now=self.now,
+                minor=admitted.minor,
+            )
+            known = self.periods[key] = period.last_day is not None and period.last_day < until
+        return known
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text is not None else None
