@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, NoteRefused, StoreError
 from gateway.core.exchange import batches, feedback
 from gateway.core.exchange.agreements import Agreement
-from gateway.core.exchange.batches import SUSPENDED, Manifest, Verified
+from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts
 from gateway.core.exchange.merkle import CompactRange
@@ -99,7 +99,11 @@ class Admission:
         checkpoint: str,
         parts: Mapping[str, bytes],
         caller: str | None,
+        *,
+        released: bool = False,
     ) -> None:
+        self.released = released
+        """A person has looked at it: that it was held does not hold it any more."""
         self.caller = caller
         self.services = services
         self.ours = services.signers.party
@@ -113,6 +117,11 @@ class Admission:
         self.stream: Stream | None = None
         self.stored: InBatch | None = None
         self.head: InStream | None = None
+        self.base: Head | None = None
+        """The last verified batch before this one: `head`, or further when batches wait."""
+        self.base_created: datetime | None = None
+        self.range: bytes | None = None
+        """Compact range after this batch, once it is verified and has to wait."""
 
     async def run(self) -> Received | Passed:
         """All steps up to 9, in order; an answer when one of them ends it."""
@@ -125,7 +134,12 @@ class Admission:
         self.stored = next((batch for batch in others if batch.digest == self.digest), None)
         self._check_note(ring)
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
-        if self.stored is not None and self.stored.decided:
+        if self.head is not None:
+            self.base, self.base_created = self.head.head, self.head.created
+            ahead = await inbox.verified_ahead(reads, self.claim.sender, self.base, before=self.claim.seq)
+            if ahead is not None and self.claim.epoch == ahead.head.epoch:
+                self.base, self.base_created = ahead.head, ahead.created
+        if self.stored is not None and self.stored.decided and not (self.released and self.stored.state == "held"):
             return await self.again(reads, self.stored)
         try:
             manifest = self._manifest()
@@ -234,7 +248,7 @@ class Admission:
         try:
             if self.stored is None:
                 batches.check_time(
-                    manifest, now=self.now, skew=self.agreement.skew, previous_created=head.created if head is not None else None
+                    manifest, now=self.now, skew=self.agreement.skew, previous_created=self.base_created
                 )
         except ExchangeError as error:
             raise _Stepped(5, error) from error
@@ -243,13 +257,13 @@ class Admission:
         try:
             if any(batch.digest != self.digest for batch in others):
                 raise ExchangeError("two batches have one number", code="SEQ_FORK")
-            batches.check_sequence(manifest, head.head if head is not None else None)
+            batches.check_sequence(manifest, self.base)
         except ExchangeError as error:
             raise _Stepped(6, error) from error
 
     def _check_checkpoint(self, manifest: Manifest, ring: KeyRing) -> None:
         """Step 7."""
-        tree = self.head.head.tree if self.head is not None else CompactRange(self.suite)
+        tree = self.base.tree if self.base is not None else CompactRange(self.suite)
         try:
             batches.check_checkpoint(
                 manifest,
@@ -278,7 +292,7 @@ class Admission:
 
     def _verify(self, manifest: Manifest) -> Verified:
         """Step 9."""
-        tree = self.head.head.tree if self.head is not None else CompactRange(self.suite)
+        tree = self.base.tree if self.base is not None else CompactRange(self.suite)
         try:
             parts = [(part, self.parts[part.name]) for part in manifest.parts]
             return batches.verify_lines(manifest, parts, tree, self.agreement.terms.limits, keep=PREPARED)
@@ -301,7 +315,13 @@ class Admission:
             checkpoint=self.checkpoint,
             first_seen=self.first_seen,
             receipt_no=receipt_no,
+            verified=self.range,
         )
+
+    @property
+    def behind(self) -> bool:
+        """Whether a verified batch before this one waits."""
+        return self.base is not None and self.head is not None and self.base.seq > self.head.head.seq
 
     async def again(self, source: Source, stored: InBatch) -> Received:
         """The stored receipt, byte for byte."""
@@ -326,7 +346,7 @@ class Admission:
         async with self.services.store.transaction() as tx:
             await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             if self.stored is None:
-                await self._room(tx)
+                await self.room(tx)
             state = self.stored.state if self.stored is not None else "fetching"
             row = self.row(
                 state, self.stored.code if self.stored is not None else None, self.stored.receipt_no if self.stored is not None else None
@@ -335,9 +355,29 @@ class Admission:
             await inbox.put_in_parts(tx, row, self.parts)
         return Received(result="fetching", batch=manifest.id, missing=missing)
 
-    async def _room(self, tx: Transaction) -> None:
+    async def room(self, tx: Transaction) -> None:
+        """Room for one more batch that waits.
+
+        Raises BatchRefused RATE_LIMIT.
+        """
         if await inbox.waiting_in(tx, self.claim.sender, self.name) >= MAX_WAITING:
             _problem(ExchangeError("too many batches of this stream wait", code="RATE_LIMIT"))
+
+    async def refuse_held(self) -> Received:
+        """A person refuses a batch that is held: final."""
+        reads = self.services.store.reads
+        self.claim = self._claim()
+        await self._trust(reads)
+        self.digest = digest_text(self.document.body, self.suite)
+        others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
+        self.stored = next(batch for batch in others if batch.digest == self.digest)
+        self.first_seen = self.stored.first_seen
+        self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
+        async with self.services.store.transaction() as tx:
+            await self.same_place(tx)
+            received = await self.answer(tx, "rejected", "HOLD_REFUSED")
+            await inbox.drop_in_parts(tx, self.row("rejected", "HOLD_REFUSED", received.no))
+        return received
 
     async def _failed(self, step: int, error: ExchangeError) -> Received:
         """A receipt for what is intact and signed, yet wrong or too early; a problem for all else."""
@@ -368,7 +408,7 @@ class Admission:
             await self.same_place(tx)
             await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
             if self.stored is None:
-                await self._room(tx)
+                await self.room(tx)
             received = await self.answer(tx, "quarantined", code)
             await inbox.put_in_parts(tx, self.row("quarantined", code, received.no), await self._good_parts())
         return received

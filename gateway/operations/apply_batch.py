@@ -84,10 +84,11 @@ class _Application:
     async def run(self) -> Received:
         """Judge every line and apply the batch in one transaction."""
         suspended, stored = self.admission.suspended, self.admission.stored
-        if suspended is not None:
-            if stored is not None and (stored.state, stored.code) == ("quarantined", suspended.code):
+        waits = suspended.code if suspended is not None else "SEQ_GAP" if self.admission.behind else None
+        if waits is not None:
+            if stored is not None and (stored.state, stored.code) == ("quarantined", waits) and stored.verified is not None:
                 return await self.admission.again(self.services.store.reads, stored)
-            return await self.withdraw_only("quarantined", suspended.code, {})
+            return await self.withdraw_only("quarantined", waits, {})
         prepared = [chunk async for chunk in self.judging.chunks(self.services.store.reads)] if self._fits() else None
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
@@ -99,7 +100,8 @@ class _Application:
             else:
                 async for chunk in self.judging.chunks(tx):
                     await self._apply(tx, chunk)
-            self._check_rate()
+            if not self.admission.released:
+                self._check_rate()
             return await self._finish(tx)
 
     def _fits(self) -> bool:
@@ -110,6 +112,9 @@ class _Application:
         admission = self.admission
         async with self.services.store.transaction() as tx:
             await admission.same_place(tx)
+            if admission.stored is None:
+                await admission.room(tx)
+            admission.range = self.verified.tree.dump()
             async for chunk in self.judging.chunks(tx):
                 lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
                 await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))

@@ -124,8 +124,7 @@ async def receive_batch(
     """
     await services.policies.fresh()
     received = await _receive(services, stream, document, checkpoint, parts or {}, caller)
-    if received.result in ("applied", "partial"):
-        await _resume(services, received)
+    await resume_behind(services, received)
     return received
 
 
@@ -148,8 +147,10 @@ async def _receive(
     raise AssertionError  # the loop returns or raises
 
 
-async def _resume(services: Services, received: Received) -> None:
-    """Take the batches that had arrived before their predecessor, in order of number."""
+async def resume_behind(services: Services, received: Received) -> None:
+    """Take the batches that waited behind one that is applied now, in order of number."""
+    if received.result not in ("applied", "partial"):
+        return
     batch = received.batch
     while True:
         sender, stream, epoch, seq = _parse_batch_id(batch)

@@ -11,6 +11,7 @@ This room must not verify a signature or judge a batch: `core/exchange` does; it
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -60,6 +61,8 @@ class InBatch(Struct, frozen=True, kw_only=True):
     checkpoint: str
     first_seen: datetime
     receipt_no: int | None
+    verified: bytes | None = None
+    """The compact range after it, when it was verified and waits."""
 
     @property
     def decided(self) -> bool:
@@ -79,6 +82,19 @@ _IN_SINCE = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.first_seen >= sa.bindparam("since"))
     .order_by(in_batches.c.first_seen, in_batches.c.stream, in_batches.c.seq)
+)
+_IN_AHEAD = (
+    sa.select(in_batches)
+    .where(
+        in_batches.c.sender == sa.bindparam("sender"),
+        in_batches.c.stream == sa.bindparam("stream"),
+        in_batches.c.epoch == sa.bindparam("of_epoch"),
+        in_batches.c.seq > sa.bindparam("after"),
+        in_batches.c.seq < sa.bindparam("before"),
+        one_of(in_batches.c.state, "held", "quarantined"),
+        in_batches.c.verified.is_not(None),
+    )
+    .order_by(in_batches.c.seq)
 )
 _IN_FROZEN = (
     sa.select(in_batches)
@@ -152,6 +168,7 @@ def _in_batch(row: Row) -> InBatch:
         checkpoint=row.checkpoint,
         first_seen=moment(row.first_seen),
         receipt_no=row.receipt_no,
+        verified=row.verified,
     )
 
 
@@ -171,6 +188,28 @@ async def frozen_batch(source: Source, sender: str, stream: str) -> InBatch | No
     return _in_batch(row) if row is not None else None
 
 
+class Ahead(Struct, frozen=True, kw_only=True):
+    """The last verified batch of a stream that waits behind what was applied, with all before it."""
+
+    head: Head
+    created: datetime
+
+
+async def verified_ahead(source: Source, sender: str, head: Head, *, before: int) -> Ahead | None:
+    """How far a stream was verified beyond its head, looking at numbers below `before`; None when nothing waits."""
+    place = {"sender": sender, "stream": head.stream, "of_epoch": head.epoch}
+    rows = await source.all(_IN_AHEAD, {**place, "after": head.seq, "before": before})
+    found: Ahead | None = None
+    for row in rows:
+        if row.seq != (found.head.seq if found is not None else head.seq) + 1:
+            break
+        said = msgspec.json.decode(row.manifest)
+        tree = CompactRange.load(head.tree.suite, said["tree"]["size"], row.verified)
+        reached = Head(stream=head.stream, epoch=head.epoch, seq=row.seq, tree=tree, manifest_digest=row.manifest_digest)
+        found = Ahead(head=reached, created=datetime.fromisoformat(said["created"]))
+    return found
+
+
 async def waiting_in(source: Source, sender: str, stream: str) -> int:
     """How many batches of a stream wait for parts, a predecessor, keys or the agreement."""
     row = await source.one(_IN_WAITING, {"sender": sender, "stream": stream})
@@ -186,7 +225,7 @@ async def put_in_batch(tx: Transaction, batch: InBatch) -> None:
         in_batches.c.seq == batch.seq,
         in_batches.c.manifest_digest == batch.digest,
     )
-    changed = {"state": batch.state, "code": batch.code, "receipt_no": batch.receipt_no}
+    changed = {"state": batch.state, "code": batch.code, "receipt_no": batch.receipt_no, "verified": batch.verified}
     found = await tx.one(sa.select(in_batches.c.state).where(*key))
     if found is None:
         await tx.execute(

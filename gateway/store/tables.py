@@ -993,6 +993,7 @@ in_batches = Table(
     Column("checkpoint", Text, nullable=False),
     Column("first_seen", String(32), nullable=False),
     Column("receipt_no", Seq),
+    Column("verified", LargeBinary),               # compact range after it, of a batch that was verified and waits
 )
 
 in_parts = Table(

@@ -190,7 +190,7 @@ async def test_what_waited_goes_on_by_itself(cities: Cities):
     notice = await change_state(later.baishan, AGREEMENT, "suspended", reason="测试", by="test")
     await take_notice(later.tonghua, notice, by="test")
     second, third = forger.seal([forger.penalty(2)]), forger.seal([forger.penalty(3)])
-    assert ((await forger.send(second)).result, (await forger.send(third)).code) == ("quarantined", "SEQ_GAP")
+    assert ((await forger.send(second)).code, (await forger.send(third)).code) == ("SCOPE_AGREEMENT", "SCOPE_AGREEMENT")
     assert await resume_waiting(later.baishan) == 0
     await change_state(later.baishan, AGREEMENT, "active", reason="测试", by="test")
     assert await resume_waiting(later.baishan) == 1

@@ -269,6 +269,7 @@ def upgrade() -> None:
         sa.Column("checkpoint", sa.Text(), nullable=False),
         sa.Column("first_seen", sa.String(length=32), nullable=False),
         sa.Column("receipt_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("verified", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("sender", "stream", "epoch", "seq", "manifest_digest", name=op.f("pk_in_batches")),
     )
     op.create_table("in_parts",

@@ -1,0 +1,51 @@
+"""Decide about a partner's batch that is held: a named person applies it in spite of its rejected lines, or refuses it (exchange.md §7).
+
+Rules: applied means taken through every step once more, as things stand today, with the rate alone left out: rejected lines stay
+rejected, so the receipt says `partial`; what was withdrawn when the batch was held stays withdrawn and is counted now. Refused is final,
+with a receipt `HOLD_REFUSED`: the sender goes on in a new epoch. What waited behind it goes on by itself. The act and the person are
+in the audit with the receipt. This story must not change a line.
+"""
+
+from gateway.core.errors import ExchangeError, StoreError
+from gateway.operations.admit_batch import Admission, Received
+from gateway.operations.apply_batch import apply_batch
+from gateway.operations.receive_batch import resume_behind
+from gateway.services import Services
+from gateway.store import audit, inbox
+from gateway.store.inbox import InBatch
+
+
+async def decide_held(services: Services, stream: str, *, apply: bool, by: str, reason: str) -> Received:
+    """Apply or refuse the batch of a partner's stream that is held; the receipt that its sender gets from now on.
+
+    Raises ExchangeError NOT_FOUND when no batch of this stream is held; BatchRefused, StoreError.
+    """
+    await services.policies.fresh()
+    held = await _held(services, stream)
+    async with services.store.transaction() as tx:
+        act = "batch.release" if apply else "batch.refuse"
+        await audit.write(tx, by, act, f"batch/{held.sender}/x/{stream}/{held.epoch}/{held.seq}", {"reason": reason, "code": held.code})
+    for attempt in range(4):
+        admission = Admission(services, stream, held.document, held.checkpoint, {}, None, released=True)
+        try:
+            if not apply:
+                return await admission.refuse_held()
+            found = await admission.run()
+            received = found if isinstance(found, Received) else await apply_batch(admission, found)
+        except StoreError as error:
+            if error.code != "stream-moved" or attempt == 3:
+                raise
+        else:
+            await resume_behind(services, received)
+            return received
+    raise AssertionError  # the loop returns or raises
+
+
+async def _held(services: Services, stream: str) -> InBatch:
+    reads = services.store.reads
+    for row in await inbox.in_streams_all(reads):
+        if row.stream == stream:
+            for batch in await inbox.in_batches_at(reads, row.sender, stream, row.epoch, row.seq + 1):
+                if batch.state == "held":
+                    return batch
+    raise ExchangeError("no batch of this stream is held", code="NOT_FOUND", place=stream)
