@@ -10,6 +10,11 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     texts-overdue          held texts of a dataset wait too long for their reviewer
     partner-keys           a partner's keys document went back, or two have one serial; over when a newer one comes
     partner-key-revoked    a partner's key had signed what we took after its revocation: a person has to look
+    stream-frozen          a partner signed two batches of one number, or two roots of one size; nothing of the stream is applied
+    stream-gap             a batch waits for its predecessor since a day
+    stream-stopped         a stream of ours stands still until a person has looked; over when it goes on
+    receipt-overdue        a partner gave no final receipt in the agreed time; over with the receipt
+    withdrawals-overdue    a partner has not acknowledged withdrawals in the agreed time; `-twice`: in twice that
     audit-broken           the trail is not what was signed, or lacks what was written; no further checkpoint is made
     audit-unsealed         no key of ours may sign a checkpoint
     audit-unavailable      an access could not be written down, so nothing was shown; over with the next that can

@@ -5,23 +5,31 @@ their schedule says; recognition follows the change log and the clock. A partner
 streams only. This story must not decide anything that the stories it calls do not decide.
 """
 
+from datetime import datetime, timedelta
+
 from gateway.core.errors import GatewayError, NoActivePolicy
 from gateway.core.exchange.agreements import Held
+from gateway.operations import alarms
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
+from gateway.operations.watch_exchange import conditions
 from gateway.services import Services
 from gateway.store import held_agreements, inbox
 
+LOOK_EVERY = timedelta(minutes=1)
+
 
 class Rounds:
-    """What is remembered from round to round in one process: the policy last seen."""
+    """What is remembered from round to round in one process: the policy last seen, what alarms were told, and when it was last looked."""
 
-    __slots__ = ("_policy",)
+    __slots__ = ("_looked", "_policy", "_told")
 
     def __init__(self) -> None:
+        self._looked: datetime | None = None
+        self._told: dict[tuple[str, str], bool] = {}
         self._policy = 0
 
     async def run(self, services: Services) -> dict[str, str]:
@@ -54,6 +62,10 @@ class Rounds:
         while await follow(services):
             pass
         await review(services)
+        now = services.clock()
+        if self._looked is None or now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            await alarms.keep(services, await conditions(services), self._told)
         return troubles
 
     async def _partners(self, services: Services) -> dict[str, Held]:

@@ -96,6 +96,13 @@ _IN_AHEAD = (
     )
     .order_by(in_batches.c.seq)
 )
+_IN_GAP = sa.select(sa.func.min(in_batches.c.first_seen).label("since")).where(
+    in_batches.c.sender == sa.bindparam("sender"),
+    in_batches.c.stream == sa.bindparam("stream"),
+    in_batches.c.state == "quarantined",
+    in_batches.c.code == "SEQ_GAP",
+    in_batches.c.verified.is_(None),  # whoever was verified waits for a person, not for a predecessor
+)
 _IN_FROZEN = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "frozen")
@@ -214,6 +221,13 @@ async def waiting_in(source: Source, sender: str, stream: str) -> int:
     """How many batches of a stream wait for parts, a predecessor, keys or the agreement."""
     row = await source.one(_IN_WAITING, {"sender": sender, "stream": stream})
     return int(row.n) if row is not None else 0
+
+
+async def oldest_gap(source: Source, sender: str, stream: str) -> str | None:
+    """Since when the oldest batch waits for a predecessor that never came; None when no gap is open."""
+    row = await source.one(_IN_GAP, {"sender": sender, "stream": stream})
+    since: str | None = row.since if row is not None else None
+    return since
 
 
 async def put_in_batch(tx: Transaction, batch: InBatch) -> None:

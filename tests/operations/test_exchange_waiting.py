@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,18 @@ import pytest
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.records import SealedLine
+from gateway.operations.alarms import standing
 from gateway.operations.decide_held import decide_held
+from gateway.operations.handle_case import repair
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.manage_agreements import change_state
 from gateway.operations.receive_batch import Received, resume_waiting
+from gateway.operations.send_batch import send_batch
+from gateway.services import Services
 from gateway.store import inbox
 from tests.ledger import check_ledger
+from tests.operations.publishing import PENALTIES as DATASET
+from tests.operations.publishing import code, ids, penalty, put
 from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, two_cities
 
 
@@ -135,3 +143,54 @@ async def test_batches_of_a_suspended_agreement_are_verified_in_order(cities: Ci
     assert await resume_waiting(cities.baishan) == 1
     assert await states(cities, 1, 2, 500) == ["assert", "assert", "repair"]
     await check_ledger(cities.baishan)
+
+
+async def alarms_after_a_round(services: Services, rounds: Rounds) -> list[tuple[str, str]]:
+    """Which alarms stand after one more round."""
+    await rounds.run(services)
+    return [(alarm.kind, alarm.target) for alarm in await standing(services)]
+
+
+async def test_a_gap_and_a_fork_are_told(cities: Cities):
+    """A gap that is open for a day is an alarm, over when it closes; so is a fork, which stays."""
+    forger, target = Forger(cities), f"{TONGHUA}/{PENALTIES}"
+    first, second = forger.seal([forger.penalty(1)]), forger.seal([forger.penalty(2)])
+    await forger.send(second)
+    rounds = Rounds()
+    assert await alarms_after_a_round(cities.baishan, rounds) == []
+    later = cities.at(cities.now + timedelta(hours=24))
+    assert await alarms_after_a_round(later.baishan, rounds) == [("stream-gap", target)]
+    forger.cities = later
+    assert (await forger.send(first)).result == "applied"
+    later = later.at(later.now + timedelta(minutes=1))
+    assert await alarms_after_a_round(later.baishan, rounds) == []
+    forger.cities = later
+    stream = await inbox.in_stream(later.baishan.store.reads, TONGHUA, PENALTIES)
+    assert stream is not None
+    again = Forger(later)
+    assert told(await again.send(again.seal([again.penalty(9)]))) == ("frozen", "SEQ_FORK")
+    later = later.at(later.now + timedelta(minutes=1))
+    assert await alarms_after_a_round(later.baishan, rounds) == [("stream-frozen", target)]
+
+
+async def test_what_a_partner_owes_is_told(cities: Cities):
+    """A receipt that does not come, and withdrawals that are not acknowledged, are alarms by partner and stream, until they come."""
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2)]
+    made = ids(await put(cities.tonghua, DATASET, *rows))
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    await repair(cities.tonghua, made[1], actor="test", document="示例")
+    cities.line.lose_before = 10**6
+    await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    rounds = Rounds()
+
+    async def after(hours: float) -> list[str]:
+        later = cities.at(start + timedelta(hours=hours))
+        return [kind for kind, target in await alarms_after_a_round(later.tonghua, rounds) if target.endswith(PENALTIES)]
+
+    start = cities.now
+    assert await after(1) == []
+    assert await after(24.1) == ["receipt-overdue", "withdrawals-overdue"]
+    assert await after(48.2) == ["receipt-overdue", "withdrawals-overdue", "withdrawals-overdue-twice"]
+    cities.line.lose_before = 0
+    await send_batch(cities.at(start + timedelta(hours=49)).tonghua, stream=PENALTIES, at_once=True)
+    assert await after(49.1) == []

@@ -262,6 +262,11 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     part = manifest["parts"][0]
     file = client.get(f"/streams/{PENALTIES}/files/{part['name']}")
     assert (len(file.content), file.headers["repr-digest"]) == (part["bytes"], f"sha-256=:{part['digest'].removeprefix('sha-256:')}:")
+    rest = client.get(f"/streams/{PENALTIES}/files/{part['name']}", headers={"range": "bytes=10-"})
+    assert (rest.status_code, rest.content, rest.headers["repr-digest"]) == (206, file.content[10:], file.headers["repr-digest"])
+    assert rest.headers["content-range"] == f"bytes 10-{part['bytes'] - 1}/{part['bytes']}"
+    beyond = client.get(f"/streams/{PENALTIES}/files/{part['name']}", headers={"range": f"bytes={part['bytes']}-"})
+    assert problem(beyond) == (416, "range-not-satisfiable")
     assert client.get(f"/streams/{PENALTIES}/manifests/2").status_code == httpx.codes.NO_CONTENT
     begun = time.monotonic()
     assert client.get(f"/streams/{PENALTIES}/manifests/2?wait=1").status_code == httpx.codes.NO_CONTENT

@@ -8,6 +8,7 @@ before they are read. This room must not look into what it carries.
 import re
 from typing import Final
 
+import msgspec
 from litestar import Router, get, post, put
 from litestar.params import FromPath
 
@@ -17,6 +18,7 @@ from gateway.operations import believe_partner, fetch_keys, receive_batch, show_
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.describe import AnyRequest
+from gateway.web.files import wanted_range
 from gateway.web.house import House, house_of
 from gateway.web.negotiation import header
 from gateway.web.replies import NO_STORE, Header, Reply, matches
@@ -172,10 +174,16 @@ async def manifest(request: AnyRequest, stream: FromPath[str], seq: FromPath[str
 
 @get("/streams/{stream:str}/files/{name:str}", include_in_schema=False)
 async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) -> Reply:
-    """The bytes of one part of ours."""
+    """The bytes of one part of ours, or a range of them: its bytes never change, so a broken transfer goes on where it stopped."""
     shown = await show_exchange.part(*await _reader(request), stream, name)
-    digest = (shown.tag or "").removeprefix("sha-256:").encode()
-    return _reply(shown, 200, NO_STORE, (b"repr-digest", b"sha-256=:%s:" % digest))
+    algorithm, _, digest = (shown.tag or "").partition(":")
+    headers: list[Header] = [NO_STORE, (b"repr-digest", f"{algorithm}=:{digest}:".encode()), (b"accept-ranges", b"bytes")]
+    part = wanted_range(header(list(request.scope["headers"]), b"range"), len(shown.body))
+    if part is None:
+        return _reply(shown, 200, *headers)
+    first, end = part
+    headers.append((b"content-range", b"bytes %d-%d/%d" % (first, end - 1, len(shown.body))))
+    return _reply(msgspec.structs.replace(shown, body=shown.body[first:end]), 206, *headers)
 
 
 @post("/streams/{stream:str}/batches", include_in_schema=False, request_max_body_size=MAX_POST)

@@ -1,0 +1,52 @@
+"""What of the exchange a person must look at: forks, gaps, receipts and acknowledgements that do not come (exchange.md §7, §9).
+
+Rules: each is an alarm that names stream and partner and ends by itself when it is over; a withdrawal that is not acknowledged is told
+when its time is up, and once more, as another alarm, at twice that. Numbers and codes, no record. This story must not stop or send anything.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from gateway.operations.alarms import Condition
+from gateway.operations.partners import streams_from
+from gateway.services import Services
+from gateway.store import inbox, outbox
+from gateway.store.store import moment
+
+GAP_OPEN: Final = timedelta(hours=24)
+
+
+async def conditions(services: Services) -> list[Condition]:
+    """Everything that may have to be told, as it stands now."""
+    return [each async for each in _inward(services)] + [each async for each in _outward(services)]
+
+
+async def _inward(services: Services) -> AsyncIterator[Condition]:
+    reads, now = services.store.reads, services.clock()
+    for row in await inbox.in_streams_all(reads):
+        target = f"{row.sender}/{row.stream}"
+        yield Condition(kind="stream-frozen", target=target, bad=row.frozen is not None, detail={"code": row.frozen or ""})
+        oldest = await inbox.oldest_gap(reads, row.sender, row.stream)
+        since = {"since": oldest} if oldest is not None else {}
+        yield Condition(kind="stream-gap", target=target, bad=oldest is not None and now - moment(oldest) >= GAP_OPEN, detail=since)
+
+
+async def _outward(services: Services) -> AsyncIterator[Condition]:
+    reads, now = services.store.reads, services.clock()
+    for stream in await streams_from(reads, services.signers.party, now):
+        target = f"{stream.receiver}/{stream.name}"
+        sla = stream.governing.agreement.terms.sla
+        out = await outbox.out_stream(reads, stream.name)
+        stopped = out.stopped if out is not None else None
+        yield Condition(kind="stream-stopped", target=target, bad=stopped is not None, detail={"code": stopped or ""})
+        late = [
+            batch
+            for batch in await outbox.waiting_batches(reads, stream.name)
+            if batch.published_at is not None and now - batch.published_at >= timedelta(hours=sla.feedback_h)
+        ]
+        yield Condition(kind="receipt-overdue", target=target, bad=bool(late), detail={"batches": len(late)})
+        for kind, times in (("withdrawals-overdue", 1), ("withdrawals-overdue-twice", 2)):
+            owed = await outbox.overdue(reads, stream.name, now=now, hours=sla.withdraw_h * times)
+            detail = {"lines": owed.lines, "since": owed.since.isoformat()} if owed is not None else {}
+            yield Condition(kind=kind, target=target, bad=owed is not None, detail=detail)
