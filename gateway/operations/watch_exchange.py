@@ -1,7 +1,7 @@
 """What of the exchange a person must look at: forks, gaps, receipts and acknowledgements that do not come (exchange.md §7, §9).
 
 Rules: each is an alarm that names stream and partner and ends by itself when it is over; a withdrawal that is not acknowledged is told
-when its time is up, and once more, as another alarm, at twice that. Numbers and codes, no record. This story must not stop or send anything.
+when its time is up, and once more, as another alarm, at twice that. Numbers and codes, no record. This story must not stop or send.
 """
 
 from collections.abc import AsyncIterator
