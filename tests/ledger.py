@@ -80,11 +80,13 @@ async def _check_out(services, held):
                 assert row.receipt is not None, "an acknowledged batch has its receipt"
         assert stream.manifest_digest == previous
         assert CompactRange.load(tree.suite, stream.size, stream.range).root() == tree.root()
-        for record in await reads.all(sa.select(out_records).where(out_records.c.stream == stream.stream)):
+        for record in await reads.all(
+            sa.select(out_records).where(out_records.c.stream == stream.stream, out_records.c.epoch == stream.epoch)
+        ):
             assert leaves[record.idx].record_id == record.record_id
         parts = {(part.epoch, part.name) for part in await reads.all(sa.select(out_parts).where(out_parts.c.stream == stream.stream))}
         for row in rows:
-            if row.state not in ("acked", "nacked"):
+            if row.state not in ("acked", "nacked", "superseded"):
                 assert {(row.epoch, part.name) for part in read_manifest(row.manifest).parts} <= parts, "what may go again is kept"
 
 
@@ -117,7 +119,8 @@ async def _check_in(services, held):
             feedback.read_feedback(row.feedback, receipt.feedback)
             previous = digest_text(row.body)
         assert stream.receipt_digest == previous
-        applied = sorted((row for row in batches if row.state in ("applied", "partial")), key=lambda row: row.seq)
+        present = [row for row in batches if row.epoch == stream.epoch]
+        applied = sorted((row for row in present if row.state in ("applied", "partial")), key=lambda row: row.seq)
         assert [row.seq for row in applied] == list(range(1, stream.seq + 1)), "applied batches are dense"
         size = 0
         for row in batches:
@@ -142,7 +145,7 @@ async def _check_in(services, held):
             assert stream.manifest_digest == applied[-1].manifest_digest
         else:
             assert stream.size == 0
-        waiting = {row.manifest_digest for row in batches if row.state in ("fetching", "quarantined", "held")}
+        waiting = {row.manifest_digest for row in batches if row.state in ("fetching", "quarantined", "held", "staged")}
         kept = {
             row.manifest_digest for row in await reads.all(sa.select(in_parts.c.manifest_digest).where(in_parts.c.stream == stream.stream))
         }

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import httpx
 import msgspec
@@ -387,6 +387,7 @@ class Forger:
         created: datetime | None = None,
         head: Head | None = None,
         replaces: Replaced | None = None,
+        snapshot: Literal["none", "part", "last"] = "none",
         edit: Callable[[dict[str, Any]], None] | None = None,
         lines_a_part: int = 4000,
     ) -> Sealed:
@@ -399,6 +400,7 @@ class Forger:
             policy_version=1,
             created=created or self.cities.now,
             replaces=replaces,
+            snapshot=snapshot,
             lines_a_part=lines_a_part,
         )
         if edit is not None:
@@ -412,6 +414,12 @@ class Forger:
         if advance:
             self.head = sealed.head
         return sealed
+
+    def anew(self) -> Replaced:
+        """Begin the next epoch; what its first batch says that it replaces."""
+        old = self.head
+        self.head = Head(stream=old.stream, epoch=old.epoch + 1, seq=0, tree=CompactRange(), manifest_digest=None)
+        return Replaced(origin=wire.origin(TONGHUA, old.stream, old.epoch), size=old.tree.size, root=wire.b64(old.tree.root()))
 
     async def send(self, sealed: Sealed, parts: Mapping[str, bytes] | None = None) -> Received:
         """Give a batch to Baishan's story."""

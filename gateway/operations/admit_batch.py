@@ -120,6 +120,9 @@ class Admission:
         self.base: Head | None = None
         """The last verified batch before this one: `head`, or further when batches wait."""
         self.base_created: datetime | None = None
+        self.staging = False
+        """It belongs to the epoch after the current one, and is taken in unseen until that is whole."""
+        self.staged: Head | None = None
         self.range: bytes | None = None
         """Compact range after this batch, once it is verified and has to wait."""
 
@@ -134,7 +137,13 @@ class Admission:
         self.stored = next((batch for batch in others if batch.digest == self.digest), None)
         self._check_note(ring)
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
-        if self.head is not None:
+        self.staging = batches.begins_epoch(self.claim.epoch, self.head.head if self.head is not None else None)
+        if self.staging:
+            start = Head(stream=self.name, epoch=self.claim.epoch, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
+            ahead = await inbox.verified_ahead(reads, self.claim.sender, start, before=self.claim.seq)
+            self.base = self.staged = ahead.head if ahead is not None else start
+            self.base_created = ahead.created if ahead is not None else None
+        elif self.head is not None:
             self.base, self.base_created = self.head.head, self.head.created
             ahead = await inbox.verified_ahead(reads, self.claim.sender, self.base, before=self.claim.seq)
             if ahead is not None and self.claim.epoch == ahead.head.epoch:
@@ -252,12 +261,13 @@ class Admission:
                 )
         except ExchangeError as error:
             raise _Stepped(5, error) from error
-        if head is not None and head.frozen is not None:
+        if head is not None and head.frozen is not None and not (self.staging and head.released):
             raise _Stepped(6, ExchangeError("the stream is frozen", code=head.frozen, place=FROZEN))
         try:
             if any(batch.digest != self.digest for batch in others):
                 raise ExchangeError("two batches have one number", code="SEQ_FORK")
-            batches.check_sequence(manifest, self.base)
+            held = head.head if head is not None else None
+            batches.check_sequence(manifest, held if self.staging else self.base, self.staged)
         except ExchangeError as error:
             raise _Stepped(6, error) from error
 
@@ -321,7 +331,7 @@ class Admission:
     @property
     def behind(self) -> bool:
         """Whether a verified batch before this one waits."""
-        return self.base is not None and self.head is not None and self.base.seq > self.head.head.seq
+        return not self.staging and self.base is not None and self.head is not None and self.base.seq > self.head.head.seq
 
     async def again(self, source: Source, stored: InBatch) -> Received:
         """The stored receipt, byte for byte."""

@@ -5,8 +5,9 @@ suspended agreement for its end: what such a batch withdraws is withdrawn at onc
 This story never applies part of a batch.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -16,6 +17,7 @@ from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import batches
 from gateway.core.exchange.batches import Head
 from gateway.core.exchange.feedback import MESSAGES, Feedback, ReceiptCounts, Severity
+from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import Finding, Judged, KnownRecord
 from gateway.core.exchange.records import after as known_after
 from gateway.core.exchange.wire import (
@@ -23,13 +25,15 @@ from gateway.core.exchange.wire import (
 )
 from gateway.operations.accept_records import accept_records
 from gateway.operations.admit_batch import PREPARED, Admission, Passed, Received
-from gateway.operations.judge_lines import Chunk, JudgedLine, Judging
+from gateway.operations.judge_lines import CHUNK, Chunk, JudgedLine, Judging
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
 from gateway.store import inbox, recognitions
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
 
+MAX_DROPPED_PERMILLE = 200
+"""A new epoch that leaves out more of what is in force waits for a person."""
 HELD_AT_LEAST = 20
 """Fewer rejected lines than this never hold a batch."""
 _RESULT_OF = {
@@ -50,15 +54,18 @@ async def apply_batch(admission: Admission, passed: Passed) -> Received:
     try:
         return await _Application(admission, passed).run()
     except _HeldByRate as held:
+        if admission.staging:
+            return await _Application(admission, passed).keep("held", held.code)
         return await _Application(admission, passed).withdraw_only("held", "HOLD_RATE", {"rejected": dict(held.codes)})
 
 
 class _HeldByRate(Exception):
-    """Too many lines were rejected: nothing is applied, a person looks."""
+    """Too many lines were rejected, or records left out of a new epoch: nothing is applied, a person looks."""
 
-    def __init__(self, codes: Mapping[str, int]) -> None:
-        super().__init__("HOLD_RATE")
+    def __init__(self, codes: Mapping[str, int], code: str = "HOLD_RATE") -> None:
+        super().__init__(code)
         self.codes = codes
+        self.code = code
 
 
 class _Application:
@@ -79,16 +86,22 @@ class _Application:
         self.codes: Counter[str] = Counter()
         self.feedback: list[Feedback] = []
         self.touched: list[str] = []
+        self.lines = 0 if admission.staging else self.manifest.lines
+        self.dropped = 0
         self.actor = f"partner/{self.manifest.sender}"
 
     async def run(self) -> Received:
         """Judge every line and apply the batch in one transaction."""
         suspended, stored = self.admission.suspended, self.admission.stored
+        if self.admission.staging and self.manifest.snapshot == "part":
+            return await self.keep("quarantined", None)
         waits = suspended.code if suspended is not None else "SEQ_GAP" if self.admission.behind else None
         if waits is not None:
             if stored is not None and (stored.state, stored.code) == ("quarantined", waits) and stored.verified is not None:
                 return await self.admission.again(self.services.store.reads, stored)
-            return await self.withdraw_only("quarantined", waits, {})
+            return await (self.keep("quarantined", waits) if self.admission.staging else self.withdraw_only("quarantined", waits, {}))
+        if self.admission.staging:
+            return await self._swap()
         prepared = [chunk async for chunk in self.judging.chunks(self.services.store.reads)] if self._fits() else None
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
@@ -122,6 +135,61 @@ class _Application:
             received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
             await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
         return received
+
+    async def keep(self, result: Literal["held", "quarantined"], code: str | None) -> Received:
+        """A batch of a new epoch is kept unseen; without a code it waits for nothing but the last one."""
+        admission = self.admission
+        async with self.services.store.transaction() as tx:
+            await admission.same_place(tx)
+            admission.range = self.verified.tree.dump()
+            received = await admission.answer(tx, result, code)
+            row = admission.row("staged" if code is None else result, code, received.no)
+            await inbox.put_in_batch(tx, row)
+            await inbox.put_in_parts(tx, row, admission.parts)
+        return received
+
+    async def _swap(self) -> Received:
+        """The last batch of a new epoch: everything that was staged, and it, in one transaction; what the epoch leaves out is withdrawn."""
+        seen: set[str] = set()
+        async with self.services.store.transaction() as tx:
+            await self._still_as_checked(tx)
+            before = await inbox.said_by(tx, self.manifest.sender, self.manifest.stream)
+            async for passed, parts in self._epoch(tx):
+                self.judging = Judging(self.services, self.stream, passed, parts, self.admission.now, snapshot=seen)
+                self.lines += passed.manifest.lines
+                async for chunk in self.judging.chunks(tx):
+                    await self._apply(tx, chunk)
+            missing = {rid: known for rid, known in before.items() if rid not in seen}
+            if not self.admission.released:
+                self._check_rate()
+                if len(missing) * 1000 > MAX_DROPPED_PERMILLE * len(before):
+                    raise _HeldByRate({}, "HOLD_DROP")
+            await self._drop(tx, missing)
+            return await self._finish(tx)
+
+    async def _epoch(self, tx: Transaction) -> AsyncIterator[tuple[Passed, Mapping[str, bytes]]]:
+        """Every batch of the new epoch with its parts, in order; those that were staged are verified again."""
+        manifest, tree = self.manifest, CompactRange(self.suite)
+        for batch in await inbox.staged_batches(tx, manifest.sender, manifest.stream, manifest.epoch):
+            parts = await inbox.in_parts_of(tx, batch)
+            staged = batches.read_manifest(batch.document.body)
+            entries = [(part, parts[part.name]) for part in staged.parts]
+            verified = await asyncio.to_thread(batches.verify_lines, staged, entries, tree, self.rules.agreement.terms.limits)
+            tree = verified.tree
+            yield Passed(manifest=staged, verified=verified), parts
+        yield Passed(manifest=manifest, verified=self.verified), self.admission.parts
+
+    async def _drop(self, tx: Transaction, missing: Mapping[str, KnownRecord]) -> None:
+        """Records that the new epoch does not name any more are withdrawn."""
+        self.dropped = len(missing)
+        rids = sorted(missing)
+        for at in range(0, len(rids), CHUNK):
+            some = rids[at : at + CHUNK]
+            admitted = [self.judging.left_out(rid, missing[rid].v) for rid in some]
+            await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=({},) * len(some))
+            gone = {rid: (msgspec.structs.replace(missing[rid], op="retract"), None, instant(tx.now)) for rid in some}
+            await inbox.put_known(tx, self.manifest.stream, gone)
+            self.touched += some
 
     async def _still_as_checked(self, tx: Transaction) -> None:
         """Step 12 begins by looking again whether anything was decided, moved or suspended meanwhile.
@@ -193,7 +261,7 @@ class _Application:
         Raises _HeldByRate.
         """
         rejected = self.counts["rejected"]
-        if rejected >= HELD_AT_LEAST and rejected * 1000 > self.rules.agreement.terms.limits.error_permille * self.manifest.lines:
+        if rejected >= HELD_AT_LEAST and rejected * 1000 > self.rules.agreement.terms.limits.error_permille * self.lines:
             raise _HeldByRate(self.codes)
 
     async def _finish(self, tx: Transaction) -> Received:
@@ -208,7 +276,8 @@ class _Application:
         touched = self.touched if recognised else list(await recognitions.decisions(tx, self.touched))
         await decide(self.services, tx, [*touched, *stale])
         counts = ReceiptCounts(
-            lines=manifest.lines,
+            lines=self.lines,
+            dropped=self.dropped,
             **{name: self.counts[name] for name in ("accepted", "unchanged", "warned", "held", "rejected", "withdrawn")},
         )
         partial = self.counts["held"] > 0 or self.counts["rejected"] > 0
@@ -216,6 +285,8 @@ class _Application:
             tx, "partial" if partial else "applied", None, counts=counts, lines=self.feedback, detail={"codes": dict(self.codes)}
         )
         await inbox.drop_in_parts(tx, admission.row(received.result, None, received.no))
+        if admission.staging:
+            await inbox.swap_epoch(tx, manifest.sender, manifest.stream, manifest.epoch, received.no or 0)
         return received
 
 

@@ -45,7 +45,7 @@ async def _held(services: Services, stream: str) -> InBatch:
     reads = services.store.reads
     for row in await inbox.in_streams_all(reads):
         if row.stream == stream:
-            for batch in await inbox.in_batches_at(reads, row.sender, stream, row.epoch, row.seq + 1):
-                if batch.state == "held":
-                    return batch
+            batch = await inbox.held_batch(reads, row.sender, stream)
+            if batch is not None:
+                return batch
     raise ExchangeError("no batch of this stream is held", code="NOT_FOUND", place=stream)

@@ -7,6 +7,7 @@ Lines come in chunks in which no record stands twice: what one line does, the ne
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -62,7 +63,20 @@ class Chunk(Struct, frozen=True, kw_only=True):
 class Judging:
     """The lines of one verified batch."""
 
-    def __init__(self, services: Services, stream: Stream, passed: Passed, parts: Mapping[str, bytes], now: datetime) -> None:
+    def __init__(
+        self,
+        services: Services,
+        stream: Stream,
+        passed: Passed,
+        parts: Mapping[str, bytes],
+        now: datetime,
+        *,
+        snapshot: set[str] | None = None,
+    ) -> None:
+        self.snapshot = snapshot
+        """Records that a new epoch has named so far: the first line about each is judged as if nothing of the old epoch were in force."""
+        self.floors: dict[str, int] = {}
+        """Versions of the old epoch below which the new one may not go."""
         self.services = services
         self.manifest = passed.manifest
         self.verified = passed.verified
@@ -98,9 +112,17 @@ class Judging:
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
-        known = await inbox.known_records(source, rids)
+        held = known = await inbox.known_records(source, rids)
+        if self.snapshot is not None:
+            known = {rid: one for rid, one in held.items() if rid in self.snapshot or not self._of_the_old_epoch(one)}
+            self.floors |= {rid: one.v for rid, one in held.items() if rid not in known}
+            self.snapshot.update(rids)
         judged, texts = await asyncio.to_thread(self._judged, lines, known)
         return Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    def _of_the_old_epoch(self, known: KnownRecord) -> bool:
+        """Whether the old epoch may be forgotten of a record: not that it is another's, erased, or repaired."""
+        return known.sender == self.manifest.sender and known.op not in ("erase", "repair")
 
     def _judged(
         self, lines: Sequence[tuple[int, Line]], known: Mapping[str, KnownRecord]
@@ -112,6 +134,10 @@ class Judging:
     def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
         judged = judge(line, self.rules, known, self.suite)
         leaf = self.verified.leaves[index - self.manifest.range.from_]
+        if judged.action == "store" and (judged.v or 0) < self.floors.get(judged.rid or "", 0):
+            judged = msgspec.structs.replace(
+                judged, action="reject", findings=(Finding(severity="reject", code="SEQ_VERSION", retry=True),)
+            )
         findings = judged.findings
         admitted: Admitted | None = None
         if judged.action == "withdraw":
@@ -134,11 +160,15 @@ class Judging:
         reason = judged.payload.reason if judged.payload is not None else None
         if reason not in REASONS[judged.op]:
             reason = DEFAULT_REASON[judged.op]
-        rid = judged.rid or ""
+        return self._taken_back(
+            judged.rid or "", judged.v, op="erase" if judged.op == "erase" else "withdraw", reason=reason, place=str(index)
+        )
+
+    def _taken_back(self, rid: str, v: int | None, *, op: Literal["withdraw", "erase"], reason: str | None, place: str) -> Admitted:
         return Admitted(
             dataset=self.dataset.id,
             category=self.dataset.category,
-            op="erase" if judged.op == "erase" else "withdraw",
+            op=op,
             reason=reason,
             kind="natural",
             subject_keys=(),
@@ -149,10 +179,14 @@ class Judging:
             region=self.services.settings.region,
             dates=LifeDates(),
             record_id=RecordId(rid),
-            version=judged.v,
+            version=v,
             received_at=self.now,
-            place=str(index),
+            place=place,
         )
+
+    def left_out(self, rid: str, v: int) -> Admitted:
+        """What a new epoch does not name any more is withdrawn."""
+        return self._taken_back(rid, v, op="withdraw", reason="no_longer_public", place=rid)
 
     def _admit(self, judged: Judged, index: int) -> tuple[Admitted, tuple[Finding, ...]]:
         """Through the one door in; and what the payload says in clear must be what the fields say.

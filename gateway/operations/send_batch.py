@@ -29,7 +29,7 @@ from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.agreements import StreamRules
-from gateway.core.exchange.batches import Head, Manifest, read_manifest, required_algorithms, seal
+from gateway.core.exchange.batches import Head, Manifest, Replaced, read_manifest, required_algorithms, seal
 from gateway.core.exchange.feedback import Feedback, Receipt
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
@@ -44,7 +44,7 @@ from gateway.core.exchange.records import (
     statement,
     withdrawal,
 )
-from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, strict_json
+from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin, strict_json
 from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
@@ -232,6 +232,10 @@ class _Sealing:
         # without a plan nothing may be shown any more: everything that was sent is withdrawn
         self.plan = digest_text(f"{plans.hash if plans is not None else None}|{stream.governing.agreement.digest}".encode())
         self.licence = _licence(policies, plans)
+        self.replaces: Replaced | None = None
+        """Of the first batch of a new epoch: the head that it replaces."""
+        self.snapshot = False
+        """The epoch is not whole yet: everything is said anew."""
         self.not_sent: dict[str, int] = {}
         self.people: dict[str, str] = {}
         """Record → subject, of those about persons and households: whom the audit names."""
@@ -245,6 +249,7 @@ class _Sealing:
 
     async def run(self) -> Pass:
         """Read what changed, and seal a batch of it, or only move the cursor."""
+        await self._look_at_epoch()
         start = self.out.cursor if self.out is not None and self.out.plan == self.plan else 0
         if self.only_withdrawals:
             return await self._withdrawals_after(start)
@@ -252,12 +257,25 @@ class _Sealing:
         to = found[-1].seq if found else start
         more = len(found) == CHANGES_A_BATCH
         lines = await self._lines(await self._touched(found))
-        if lines or await self._heartbeat_due(more):
+        if lines or (self.snapshot and not more) or await self._heartbeat_due(more):
             return await self._commit(lines, to, more)
         if self.out is None or (to, self.plan) != (self.out.cursor, self.out.plan):
             async with self.services.store.transaction() as tx:  # nothing to say of these: only the cursor goes on
                 await outbox.move_cursor(tx, self.out, self.head, cursor=to, plan=self.plan)
         return Pass(sealed=0, lines=0, not_sent=self.not_sent, more=more)
+
+    async def _look_at_epoch(self) -> None:
+        head = self.head
+        if head.epoch == 1:
+            return
+        reads = self.services.store.reads
+        last = await outbox.out_batch(reads, head.stream, head.epoch, head.seq)
+        self.snapshot = last is None or read_manifest(last.document.body).snapshot == "part"
+        if last is None:
+            old = await outbox.replaced_head(reads, head.stream, head.epoch, self.suite)
+            assert old is not None  # noqa: S101  # an epoch follows another one
+            where = origin(self.stream.sender, old.stream, old.epoch)
+            self.replaces = Replaced(origin=where, size=old.tree.size, root=b64(old.tree.root()))
 
     async def _withdrawals_after(self, start: int) -> Pass:
         """Only what must disappear, from everything after the cursor; the cursor stays for the day when all may be said again."""
@@ -325,7 +343,7 @@ class _Sealing:
             return None
         shown = self._shown(record) if record is not None else None
         at = change.at if change is not None else self.now
-        told = sent is not None and sent.op in ("assert", "amend")
+        told = sent is not None and sent.op in ("assert", "amend") and sent.epoch == self.head.epoch
         if shown is None:
             return self._withdraw(record_id, record, change, sent, at, index) if told and sent is not None else None
         if self.only_withdrawals:
@@ -402,6 +420,8 @@ class _Sealing:
             exchange_signers(self.services, self.now),
             policy_version=self.policies.version,
             created=self.now,
+            snapshot=("part" if more else "last") if self.snapshot else "none",
+            replaces=self.replaces,
             licence=self.licence,
         )
         withdrawals = sum(line.op not in ("assert", "amend") for line, _ in lines)
@@ -493,6 +513,8 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
         for batch in unexplained:
             await _explain(services, stream, line, batch)
         for batch in waiting:
+            if batch.code == outbox.STAGED:
+                continue
             if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
                 return acknowledged, batch.code
             code = await _deliver(services, stream, line, batch)
@@ -643,6 +665,7 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
     ):
         return await _stop(services, batch, "SEQ_FORK")
     acked = receipt.result in ("applied", "partial")
+    staged = receipt.result == "quarantined" and receipt.code is None and manifest.snapshot == "part"
     refused = receipt.result in ("rejected", "frozen")
     unexplained = acked and lines is None and receipt.feedback.lines > 0
     async with services.store.transaction() as tx:
@@ -651,12 +674,16 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
             tx,
             batch,
             state="acked" if acked else "nacked" if refused else "waiting",
-            code=UNEXPLAINED if unexplained else receipt.code,
+            code=UNEXPLAINED if unexplained else outbox.STAGED if staged else receipt.code,
             receipt=notes.envelope(said.document),
             next_attempt_at=tx.now + _pause(services, batch.attempts) if unexplained or not (acked or refused) else None,
         )
         if lines is not None and acked:
             await _take_feedback(tx, stream.name, lines)
+        if acked and manifest.snapshot == "last":
+            await outbox.finish_epoch(tx, stream.name, batch.epoch, notes.envelope(said.document))
+        if receipt.code == "SEQ_GAP" and manifest.snapshot != "none":
+            await outbox.unstage(tx, stream.name, batch.epoch)
         if refused:
             await outbox.stop_stream(tx, stream.name, batch.epoch, receipt.code or receipt.result)
         await audit.write(
@@ -672,7 +699,7 @@ async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manif
                 "rejected": receipt.counts.rejected,
             },
         )
-    return None if acked else receipt.code or receipt.result
+    return None if acked or staged else receipt.code or receipt.result
 
 
 async def _contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:

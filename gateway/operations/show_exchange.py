@@ -145,9 +145,10 @@ async def _streams(services: Services, partner: str) -> list[dict[str, object]]:
 
 
 async def _out_rows(services: Services, partner: str) -> list[Row]:
-    """Streams that we send to this partner."""
+    """Streams that we send to this partner, each in its latest epoch."""
     ids = {held.agreement.id for held in await _held_with(services, partner)}
-    return [row for row in await outbox.out_streams_all(services.store.reads) if split_stream(row.stream)[0] in ids]
+    rows = await outbox.out_streams_all(services.store.reads)
+    return list({row.stream: row for row in rows if split_stream(row.stream)[0] in ids}.values())
 
 
 async def _between(services: Services, partner: str, stream: str) -> list[Held]:

@@ -43,6 +43,8 @@ class InStream(Struct, frozen=True, kw_only=True):
     created: datetime | None
     """`created` of the latest applied batch: as of when we know."""
     frozen: str | None
+    released: bool
+    """A second person lets a frozen stream go on, in a new epoch."""
     receipt_no: int
     receipt_digest: str | None
 
@@ -67,7 +69,7 @@ class InBatch(Struct, frozen=True, kw_only=True):
     @property
     def decided(self) -> bool:
         """Its answer is final, or waits for a person."""
-        return self.state in ("applied", "partial", "held", "rejected", "frozen")
+        return self.state in ("applied", "partial", "held", "rejected", "frozen", "staged", "superseded")
 
 
 _IN_STREAM = sa.select(in_streams).where(in_streams.c.sender == sa.bindparam("sender"), in_streams.c.stream == sa.bindparam("stream"))
@@ -91,10 +93,31 @@ _IN_AHEAD = (
         in_batches.c.epoch == sa.bindparam("of_epoch"),
         in_batches.c.seq > sa.bindparam("after"),
         in_batches.c.seq < sa.bindparam("before"),
-        one_of(in_batches.c.state, "held", "quarantined"),
+        one_of(in_batches.c.state, "held", "quarantined", "staged"),
         in_batches.c.verified.is_not(None),
     )
     .order_by(in_batches.c.seq)
+)
+_IN_HELD = (
+    sa.select(in_batches)
+    .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "held")
+    .order_by(in_batches.c.epoch, in_batches.c.seq)
+    .limit(1)
+)
+_IN_STAGED = (
+    sa.select(in_batches)
+    .where(
+        in_batches.c.sender == sa.bindparam("sender"),
+        in_batches.c.stream == sa.bindparam("stream"),
+        in_batches.c.epoch == sa.bindparam("of_epoch"),
+        in_batches.c.state == "staged",
+    )
+    .order_by(in_batches.c.seq)
+)
+_IN_SAID = sa.select(in_records).where(
+    in_records.c.sender == sa.bindparam("sender"),
+    in_records.c.stream == sa.bindparam("stream"),
+    one_of(in_records.c.op, "assert", "amend"),
 )
 _IN_GAP = sa.select(sa.func.min(in_batches.c.first_seen).label("since")).where(
     in_batches.c.sender == sa.bindparam("sender"),
@@ -152,6 +175,7 @@ async def in_stream(source: Source, sender: str, stream: str, suite: Suite = SHA
         ),
         created=moment(row.created) if row.created else None,
         frozen=row.frozen,
+        released=row.released_by is not None,
         receipt_no=row.receipt_no,
         receipt_digest=row.receipt_digest,
     )
@@ -382,9 +406,56 @@ async def open_in_stream(tx: Transaction, sender: str, stream: str, epoch: int, 
         head=Head(stream=stream, epoch=epoch, seq=0, tree=tree, manifest_digest=None),
         created=None,
         frozen=None,
+        released=False,
         receipt_no=0,
         receipt_digest=None,
     )
+
+
+async def held_batch(source: Source, sender: str, stream: str) -> InBatch | None:
+    """The batch of a stream that waits for a person: one at most, for nothing behind it is judged."""
+    row = await source.one(_IN_HELD, {"sender": sender, "stream": stream})
+    return _in_batch(row) if row is not None else None
+
+
+async def staged_batches(source: Source, sender: str, stream: str, epoch: int) -> list[InBatch]:
+    """What has come of a new epoch and waits for its last batch, in order."""
+    return [_in_batch(row) for row in await source.all(_IN_STAGED, {"sender": sender, "stream": stream, "of_epoch": epoch})]
+
+
+async def said_by(source: Source, sender: str, stream: str) -> dict[str, KnownRecord]:
+    """Every record of a partner's stream that is in force here by its last line."""
+    rows = await source.all(_IN_SAID, {"sender": sender, "stream": stream})
+    dataset = split_stream(stream)[1]
+    return {row.record_id: KnownRecord(sender=sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf) for row in rows}
+
+
+async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, receipt_no: int) -> None:
+    """The new epoch stands: what was staged is applied with its last batch, what waited in an older one is superseded, a fork is over."""
+    mine = (in_batches.c.sender == sender, in_batches.c.stream == stream)
+    waiting = in_batches.c.state.in_(("fetching", "quarantined", "held", "staged"))
+    staged = (*mine, in_batches.c.epoch == epoch, in_batches.c.state == "staged")
+    await tx.execute(sa.update(in_batches).where(*staged).values(state="applied", receipt_no=receipt_no, verified=None))
+    older = (*mine, in_batches.c.epoch < epoch, waiting)
+    await tx.execute(sa.update(in_batches).where(*older, in_batches.c.receipt_no.is_not(None)).values(state="superseded", verified=None))
+    await tx.execute(sa.delete(in_batches).where(*older, in_batches.c.receipt_no.is_(None)))
+    await tx.execute(sa.delete(in_parts).where(in_parts.c.sender == sender, in_parts.c.stream == stream, in_parts.c.epoch <= epoch))
+    await tx.execute(
+        sa.update(in_streams)
+        .where(in_streams.c.sender == sender, in_streams.c.stream == stream)
+        .values(frozen=None, release_asked_by=None, released_by=None)
+    )
+
+
+async def release(tx: Transaction, sender: str, stream: str, by: str) -> bool:
+    """One more person lets a frozen stream go on in a new epoch; true once that are two."""
+    row = await tx.one(_IN_STREAM, {"sender": sender, "stream": stream})
+    if row is None or row.frozen is None:
+        raise StoreError("the stream is not frozen", code="stream-moved", place=stream)
+    second = row.release_asked_by is not None and row.release_asked_by != by
+    values = {"released_by": by} if second else {"release_asked_by": by}
+    await tx.execute(sa.update(in_streams).where(in_streams.c.sender == sender, in_streams.c.stream == stream).values(**values))
+    return second or row.released_by is not None
 
 
 async def freeze(tx: Transaction, sender: str, stream: str, code: str) -> None:

@@ -46,6 +46,11 @@ class OutStream(Struct, frozen=True, kw_only=True):
 
 
 _OUT_STREAM = sa.select(out_streams).where(out_streams.c.stream == sa.bindparam("stream")).order_by(out_streams.c.epoch.desc()).limit(1)
+_OUT_STREAM_AT = sa.select(out_streams).where(
+    out_streams.c.stream == sa.bindparam("stream"), out_streams.c.epoch == sa.bindparam("of_epoch")
+)
+STAGED = "STAGED"
+"""Code of a batch of a new epoch that has arrived and waits there for the last one."""
 _OUT_STREAMS = sa.select(out_streams).order_by(out_streams.c.stream, out_streams.c.epoch)
 _OUT_RECORDS = sa.select(out_records).where(out_records.c.stream == sa.bindparam("stream"), among(out_records.c.record_id, "wanted"))
 _OUT_DUE = (
@@ -279,6 +284,53 @@ async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -
         sa.delete(out_records).where(out_records.c.stream == sa.bindparam("of_stream"), among(out_records.c.record_id, "wanted")),
         {"of_stream": stream, "wanted": record_ids},
     )
+
+
+async def begin_epoch(tx: Transaction, before: OutStream) -> int:
+    """The next epoch of a stream, with nothing in it; what was not acknowledged of the old one is not sent any more. Its number."""
+    present = await out_stream(tx, before.head.stream, before.head.tree.suite)
+    if _place(present) != _place(before):
+        raise StoreError("another process has moved this stream", code="stream-moved", place=before.head.stream)
+    stream, epoch = before.head.stream, before.head.epoch + 1
+    tree = CompactRange(before.head.tree.suite)
+    await tx.execute(
+        sa.insert(out_streams).values(stream=stream, epoch=epoch, acked_seq=0, seq=0, size=0, range=tree.dump(), cursor=0, plan="")
+    )
+    await tx.execute(
+        sa.update(out_batches)
+        .where(out_batches.c.stream == stream, out_batches.c.epoch < epoch, out_batches.c.state.in_(("sealed", "published", "waiting")))
+        .values(state="superseded", next_attempt_at=None)
+    )
+    superseded = sa.select(out_batches.c.seq).where(
+        out_batches.c.stream == stream, out_batches.c.state.in_(("superseded", "nacked")), out_batches.c.epoch == out_parts.c.epoch
+    )
+    await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch < epoch, out_parts.c.seq.in_(superseded)))
+    return epoch
+
+
+async def replaced_head(source: Source, stream: str, epoch: int, suite: Suite) -> Head | None:
+    """The last head of the epoch before this one."""
+    row = await source.one(_OUT_STREAM_AT, {"stream": stream, "of_epoch": epoch - 1})
+    return _out_stream(row, suite).head if row is not None else None
+
+
+async def finish_epoch(tx: Transaction, stream: str, epoch: int, receipt: bytes) -> None:
+    """The partner has swapped: every batch of the epoch is acknowledged, and what the epoch does not name is withdrawn there."""
+    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.code == STAGED)
+    await tx.execute(sa.update(out_batches).where(*mine).values(state="acked", code=None, receipt=receipt, next_attempt_at=None))
+    older = (out_records.c.stream == stream, out_records.c.epoch < epoch)
+    await tx.execute(
+        sa.update(out_records)
+        .where(*older, out_records.c.op.in_(("assert", "amend")))
+        .values(op="retract", acked_at=tx.now_text, seed=None, view_digest=b"", valid_until=None)
+    )
+    await tx.execute(sa.update(out_records).where(*older, out_records.c.acked_at.is_(None)).values(acked_at=tx.now_text))
+
+
+async def unstage(tx: Transaction, stream: str, epoch: int) -> None:
+    """The partner lacks something of the new epoch: all of it goes again."""
+    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.code == STAGED)
+    await tx.execute(sa.update(out_batches).where(*mine).values(code=None, next_attempt_at=None))
 
 
 async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, cursor: int, plan: str) -> None:

@@ -906,7 +906,7 @@ out_batches = Table(
     Column("manifest_digest", String(80), nullable=False),
     Column("note", Text, nullable=False),
     Column("checkpoint", Text, nullable=False),
-    Column("state", String(12), nullable=False),   # sealed published acked nacked waiting
+    Column("state", String(12), nullable=False),   # sealed published acked nacked waiting superseded
     Column("created", String(32), nullable=False),
     Column("published_at", String(32)),
     Column("attempts", Integer, nullable=False),
@@ -975,6 +975,8 @@ in_streams = Table(
     Column("manifest_digest", String(80)),
     Column("created", String(32)),                 # `created` of the latest applied batch: as_of of recognition
     Column("frozen", String(32)),                  # code that froze it
+    Column("release_asked_by", String(128)),       # who wants a frozen stream to go on in a new epoch
+    Column("released_by", String(128)),            # the second person, who lets it
     Column("receipt_no", Seq, nullable=False),
     Column("receipt_digest", String(80)),
 )
@@ -986,7 +988,7 @@ in_batches = Table(
     Column("epoch", Seq, primary_key=True, autoincrement=False),
     Column("seq", Seq, primary_key=True, autoincrement=False),
     Column("manifest_digest", String(80), primary_key=True),
-    Column("state", String(12), nullable=False),   # offered fetching verified applied partial held quarantined rejected frozen
+    Column("state", String(12), nullable=False),   # fetching staged applied partial held quarantined rejected frozen superseded
     Column("code", String(32)),
     Column("manifest", LargeBinary, nullable=False),
     Column("note", Text, nullable=False),

@@ -461,19 +461,20 @@ def check_time(manifest: Manifest, *, now: datetime, skew: timedelta, previous_c
         raise ExchangeError("created lies before that of the previous batch", code="TIME_ORDER")
 
 
-def check_sequence(manifest: Manifest, head: Head | None) -> None:
+def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = None) -> None:
     """Step 6: the next batch of its stream, naming the manifest held as previous.
 
-    A batch of a seq already held reaches this only with another digest: the same one was answered before.
+    `staged` is how far the next epoch has come. A batch of a seq already held reaches this only with another digest.
 
     Raises ExchangeError SEQ_EPOCH, SEQ_GAP, SEQ_FORK, SEQ_PREVIOUS, SEQ_REPLAY or SEQ_ROOT.
     """
-    epoch, seq, size, digest = (head.epoch, head.seq, head.tree.size, head.manifest_digest) if head else (1, 0, 0, None)
-    if manifest.epoch == epoch + 1 and head is not None and head.seq > 0:
+    begins = begins_epoch(manifest.epoch, head)
+    place = staged if begins else head
+    if begins:
         _check_new_epoch(manifest, head)
-        epoch, seq, size, digest = manifest.epoch, 0, 0, None
-    elif manifest.epoch != epoch:
+    elif manifest.epoch != (head.epoch if head is not None else 1):
         raise ExchangeError("another epoch than the current or the next one", code="SEQ_EPOCH")
+    seq, size, digest = (place.seq, place.tree.size, place.manifest_digest) if place is not None else (0, 0, None)
     if manifest.seq > seq + 1:
         raise ExchangeError("a batch before this one is missing", code="SEQ_GAP")
     if manifest.seq <= seq:
@@ -486,18 +487,27 @@ def check_sequence(manifest: Manifest, head: Head | None) -> None:
         raise ExchangeError("the range begins above the size held", code="SEQ_ROOT")
 
 
-def _check_new_epoch(manifest: Manifest, head: Head) -> None:
+def begins_epoch(epoch: int, head: Head | None) -> bool:
+    """Whether a batch belongs to the next epoch; whoever holds nothing of a stream takes any."""
+    if head is None or head.seq == 0:
+        return epoch > (head.epoch if head is not None else 1)
+    return epoch == head.epoch + 1
+
+
+def _check_new_epoch(manifest: Manifest, head: Head | None) -> None:
+    if manifest.snapshot == "none":
+        raise ExchangeError("a new epoch begins with a snapshot", code="SEQ_EPOCH")
     replaces = manifest.replaces
-    if manifest.seq == 1:
-        if replaces is None or replaces.origin != origin(manifest.sender, manifest.stream, head.epoch):
-            raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
-        if replaces.size < head.tree.size or (replaces.size == head.tree.size and replaces.root != b64(head.tree.root())):
-            raise ExchangeError("replaces contradicts the head held", code="SEQ_FORK")
-    raise ExchangeError(
-        "a new epoch needs a snapshot swap, which this gateway does not take yet",
-        code="SEQ_EPOCH",
-        hint="the stream goes on in its present epoch",
-    )
+    if manifest.seq > 1:
+        return
+    if replaces is None:
+        raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
+    if head is None or head.seq == 0:
+        return
+    if replaces.origin != origin(manifest.sender, manifest.stream, head.epoch):
+        raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
+    if replaces.size < head.tree.size or (replaces.size == head.tree.size and replaces.root != b64(head.tree.root())):
+        raise ExchangeError("replaces contradicts the head held", code="SEQ_FORK")
 
 
 def check_checkpoint(

@@ -14,7 +14,7 @@ from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
 from gateway.core.message_signing import Message
-from gateway.operations import believe_partner, fetch_keys, receive_batch, show_exchange
+from gateway.operations import begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.describe import AnyRequest
@@ -233,6 +233,14 @@ async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]
     return _reply(await show_exchange.feedback(services, partner, stream, int(no)))
 
 
+@post("/streams/{stream:str}/resync", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
+async def resync(request: AnyRequest, stream: FromPath[str]) -> Reply:
+    """The receiver of a stream of ours cannot go on: a new epoch will come."""
+    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
+    epoch = await begin_epoch.asked_for(services, partner, stream, body)
+    return Reply(202, [(b"content-type", b"application/json"), NO_STORE], msgspec.json.encode({"epoch": epoch}))
+
+
 @get("/records/{record_id:str}/{version:str}", include_in_schema=False)
 async def record(request: AnyRequest, record_id: FromPath[str], version: FromPath[str]) -> Reply:
     """One record as it was sealed, with its proof."""
@@ -264,6 +272,7 @@ router = Router(
         put_file,
         receipt,
         feedback,
+        resync,
         record,
         status,
     ],

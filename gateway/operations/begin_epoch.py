@@ -1,0 +1,86 @@
+"""Begin a stream of ours anew: everything that the partner may hold today, in a new epoch that replaces the old one (exchange.md §5).
+
+Rules: an epoch begins because the partner asks for it, or because a person here decides so; while one is not whole no other begins. What
+the old epoch still waited for is not sent any more, and what it stopped at is over. Old heads stay as they are, for whoever looks later.
+This story seals nothing: `send_batch` does, in the epoch that it finds.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError, NotFound
+from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.wire import SUITES, strict_json
+from gateway.operations.partners import Stream, streams_from
+from gateway.services import Services
+from gateway.store import audit, outbox
+from gateway.store.outbox import OutStream
+from gateway.store.store import Source
+
+Reason = Literal["too_late", "lost_state", "fork_released"]
+
+
+class Resync(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a partner posts."""
+
+    reason: Reason
+
+
+async def asked_for(services: Services, partner: str, stream: str, body: bytes) -> int:
+    """The epoch that comes because the receiver of a stream of ours asks for one; one that is still on its way is enough.
+
+    Raises NotFound for a stream that this partner does not receive, ExchangeError SCHEMA_JSON or SCHEMA_MANIFEST.
+    """
+    found = await _stream(services, stream)
+    if found is None or found.receiver != partner:
+        raise NotFound
+    strict_json(body)
+    try:
+        reason = msgspec.json.decode(body, type=Resync).reason
+    except msgspec.ValidationError as error:
+        raise ExchangeError("a reason: too_late, lost_state or fork_released", code="SCHEMA_MANIFEST") from error
+    return await _begin(services, found, by=f"partner/{partner}", reason=reason)
+
+
+async def begin_epoch(services: Services, stream: str, *, by: str, reason: str) -> int:
+    """The epoch that a person here decides on, after a batch that was refused or a stream that has stopped.
+
+    Raises NotFound for no stream of ours.
+    """
+    found = await _stream(services, stream)
+    if found is None:
+        raise NotFound
+    return await _begin(services, found, by=by, reason=reason)
+
+
+async def _stream(services: Services, name: str) -> Stream | None:
+    streams = await streams_from(services.store.reads, services.signers.party, services.clock())
+    return next((stream for stream in streams if stream.name == name), None)
+
+
+async def _begin(services: Services, stream: Stream, *, by: str, reason: str) -> int:
+    suite = SUITES[stream.rules.terms.wire.suite]
+    async with services.store.transaction() as tx:
+        out = await outbox.out_stream(tx, stream.name, suite)
+        if out is None:
+            return 1  # nothing was ever said: what comes is whole
+        if await _on_its_way(tx, out):
+            return out.head.epoch
+        epoch = await outbox.begin_epoch(tx, out)
+        await audit.write(tx, by, "stream.epoch", f"stream/{stream.name}", {"epoch": epoch, "reason": reason, "size": out.head.tree.size})
+    return epoch
+
+
+async def _on_its_way(source: Source, out: OutStream) -> bool:
+    """Whether the epoch is a new one that the partner has not swapped in yet, and may."""
+    if out.head.epoch == 1 or out.stopped:
+        return False
+    if out.head.seq == 0:
+        return True
+    last = await outbox.out_batch(source, out.head.stream, out.head.epoch, out.head.seq)
+    waiting = await outbox.waiting_batches(source, out.head.stream)
+    return last is not None and (
+        read_manifest(last.document.body).snapshot == "part" or any(read_manifest(one.document.body).snapshot != "none" for one in waiting)
+    )
