@@ -109,7 +109,9 @@ class HttpsPartner:
     """Carries batches to a partner's gateway, and fetches its batches and keys."""
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
-    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync"}
+    )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
     def __init__(self, config: HttpsPartnerConfig, tools: Tools, *, resolve: Callable[[str, int], Any] | None = None) -> None:
@@ -264,6 +266,11 @@ class HttpsPartner:
         """The partner's signed keys document, as it came; nothing when it is still the one of this digest."""
         tag = {"if-none-match": f'"{held.partition(":")[2]}"'} if held else None
         return await self._call("GET", "/keys", headers=tag, unchanged=True)
+
+    async def resync(self, stream: str, reason: str) -> None:
+        """Ask the partner to begin a stream of its own anew."""
+        body = json.dumps({"reason": reason}).encode()
+        await self._call("POST", f"/streams/{quote(stream)}/resync", body, "application/json", receipts=True)
 
     # --- what this line does not do: never called, for the capabilities do not name it -----------------------------------
 

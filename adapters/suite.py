@@ -62,7 +62,7 @@ PATIENCE_S = 1.0
 
 SOURCE_CAPABILITIES = frozenset({"resume", "withdrawals", "report", "counts", "snapshot"})
 PARTNER_CAPABILITIES = frozenset(
-    {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent", "keys"}
+    {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent", "keys", "resync"}
 )
 METHODS: Mapping[str, str] = {
     "report": "report",
@@ -74,6 +74,7 @@ METHODS: Mapping[str, str] = {
     "ask": "ask",
     "reply": "read_reply",
     "keys": "keys",
+    "resync": "resync",
 }
 """Capability → the method that it promises."""
 

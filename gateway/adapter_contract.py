@@ -222,10 +222,11 @@ class PartnerAdapter(Protocol):
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys.
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync.
 
     `keys` promises one more method, `async def keys(self, held: str | None) -> bytes`: the partner's signed keys document as it
     came, or nothing when it is still the one whose body has the digest `held`.
+    `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
     """
     Config: ClassVar[type[Struct]]
 

@@ -4,9 +4,13 @@ Rules: the first person asks, another one agrees; only then may a new epoch be s
 Nothing of the forked epoch is applied any more; the evidence stays. This story must not decide who of the two signatures was right.
 """
 
-from gateway.core.errors import ExchangeError
+from gateway.adapter_contract import AdapterError
+from gateway.core.errors import ExchangeError, NotFound
+from gateway.core.exchange.wire import split_stream
+from gateway.operations.begin_epoch import Reason
+from gateway.operations.partners import line_to
 from gateway.services import Services
-from gateway.store import audit, inbox
+from gateway.store import audit, held_agreements, inbox
 
 
 async def release_frozen(services: Services, stream: str, *, by: str, reason: str) -> bool:
@@ -22,3 +26,24 @@ async def release_frozen(services: Services, stream: str, *, by: str, reason: st
                 await audit.write(tx, by, act, f"stream/{row.sender}/{stream}", {"reason": reason, "code": row.frozen})
             return done
     raise ExchangeError("no stream of this name is frozen", code="NOT_FOUND", place=stream)
+
+
+async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: str) -> None:
+    """Ask the sender of a stream to us for a new epoch, over its line.
+
+    Raises NotFound for no stream to us, AdapterError for what goes wrong on the line, or for a line that cannot ask.
+    """
+    reads, now = services.store.reads, services.clock()
+    agreement_id, dataset = split_stream(stream)
+    for held in reversed((await held_agreements.held_agreements(reads, agreement_id)).get(agreement_id, [])):
+        partner = held.agreement.other(services.signers.party)
+        if held.complete and not held.standing(now).ended and held.agreement.stream(dataset, partner) is not None:
+            async with line_to(services, held, partner) as line:
+                ask = getattr(line, "resync", None) if "resync" in line.capabilities else None
+                if ask is None:
+                    raise AdapterError("UNAVAILABLE", "此线路不能请求新一期数据", transient=False)
+                await ask(stream, reason)
+            async with services.store.transaction() as tx:
+                await audit.write(tx, by, "stream.resync", f"stream/{partner}/{stream}", {"reason": reason})
+            return
+    raise NotFound
