@@ -105,6 +105,7 @@ async def test_staged_unseen_then_swapped(cities: Cities):
     """Batches of a new epoch change nothing until the last; then it stands whole, and what it leaves out is withdrawn and counted."""
     forger = Forger(cities)
     await forger.post(*(forger.penalty(number) for number in range(1, 7)))
+    old = forger.head
     replaces = forger.anew()
     first = forger.seal([forger.penalty(1, v=2), forger.penalty(2, v=2)], replaces=replaces, snapshot="part")
     second = forger.seal([forger.penalty(number, v=2) for number in (3, 4)], snapshot="part")
@@ -124,8 +125,7 @@ async def test_staged_unseen_then_swapped(cities: Cities):
     await check_ledger(cities.baishan)
     assert (await forger.send(last)).receipt == swapped.receipt
     assert (await forger.post(forger.penalty(8))).result == "applied"
-    old = Forger(cities)
-    assert told(await old.send(old.seal([old.penalty(9)]))) == ("rejected", "SEQ_EPOCH")
+    assert told(await forger.send(forger.seal([forger.penalty(9)], head=old, advance=False))) == ("rejected", "SEQ_EPOCH")
     await check_ledger(cities.baishan)
 
 

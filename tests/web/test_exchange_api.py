@@ -19,6 +19,7 @@ from gateway.core.exchange.wire import SHA256, b64u, unb64, unb64u
 from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer
 from gateway.operations.export_evidence import export_evidence
+from gateway.operations.release_frozen import ask_for_epoch
 from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -291,6 +292,21 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert head.startswith(f"{TONGHUA}/audit\n")
     assert head == client.get("/status").json()["audit_checkpoint"]["note"], "nothing was done meanwhile"
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
+
+
+def test_a_new_epoch_is_asked_for(towns: Towns, served):
+    """The receiver asks over its line; whoever does not receive the stream is told that there is none."""
+
+    async def ask() -> None:
+        async with towns.theirs() as theirs:
+            await ask_for_epoch(theirs, PENALTIES, reason="lost_state", by="test")
+
+    asyncio.run(ask())
+    said = served["ours"].post(f"/streams/{PENALTIES}/resync", json={"reason": "too_late"})
+    assert (said.status_code, said.json()) == (202, {"epoch": 2}), "that one is on its way"
+    assert {(item["stream"], item["epoch"], item["seq"]) for item in served["ours"].get("/streams").json()["items"]} >= {(PENALTIES, 2, 0)}
+    assert problem(served["theirs"].post(f"/streams/{PENALTIES}/resync", json={"reason": "too_late"})) == (404, "not-found")
+    assert problem(served["ours"].post(f"/streams/{PENALTIES}/resync", json={"reason": "because"})) == (400, "schema-manifest")
 
 
 READS = (
