@@ -110,7 +110,7 @@ class HttpsPartner:
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync"}
+        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -266,6 +266,12 @@ class HttpsPartner:
         """The partner's signed keys document, as it came; nothing when it is still the one of this digest."""
         tag = {"if-none-match": f'"{held.partition(":")[2]}"'} if held else None
         return await self._call("GET", "/keys", headers=tag, unchanged=True)
+
+    async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None:
+        """Bring the partner a receipt for a batch that was fetched: its feedback first."""
+        if feedback:
+            await self._call("PUT", f"/streams/{quote(stream)}/feedback/{no}", feedback, "application/x-ndjson", empty=True)
+        await self._call("POST", f"/streams/{quote(stream)}/receipts", receipt, "application/json", empty=True)
 
     async def resync(self, stream: str, reason: str) -> None:
         """Ask the partner to begin a stream of its own anew."""

@@ -62,7 +62,8 @@ PATIENCE_S = 1.0
 
 SOURCE_CAPABILITIES = frozenset({"resume", "withdrawals", "report", "counts", "snapshot"})
 PARTNER_CAPABILITIES = frozenset(
-    {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent", "keys", "resync"}
+    {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent"}
+    | {"keys", "resync", "acknowledge"}
 )
 METHODS: Mapping[str, str] = {
     "report": "report",
@@ -75,6 +76,7 @@ METHODS: Mapping[str, str] = {
     "reply": "read_reply",
     "keys": "keys",
     "resync": "resync",
+    "acknowledge": "acknowledge",
 }
 """Capability → the method that it promises."""
 

@@ -222,11 +222,13 @@ class PartnerAdapter(Protocol):
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync.
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge.
 
     `keys` promises one more method, `async def keys(self, held: str | None) -> bytes`: the partner's signed keys document as it
     came, or nothing when it is still the one whose body has the digest `held`.
     `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
+    `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
+    receipt for a batch that was collected, the feedback first.
     """
     Config: ClassVar[type[Struct]]
 

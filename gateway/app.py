@@ -27,6 +27,7 @@ from gateway.operations import alarms, keep_log, report_health, verify_log
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
 from gateway.operations.build_lists import build
+from gateway.operations.collect_batches import collect_batches
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.match_jobs import work as work_on_jobs
@@ -113,6 +114,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
+                tasks.append(asyncio.create_task(_fetch_batches(services, meter)))
             tasks.append(asyncio.create_task(_load_later()))
             if whole_process:
                 sys.setswitchinterval(SWITCH_S)
@@ -409,6 +411,20 @@ async def _keep_alarms(services: Services, meter: Meter, conditions: Callable[[]
             meter.event("alarms-failed")
             log.error("alarms-failed", error=type(error).__name__, at=telemetry.where(error))
         await asyncio.sleep(POLICY_POLL_S)
+
+
+async def _fetch_batches(services: Services, meter: Meter) -> None:
+    """Fetch what partners have sealed for us where an agreement says `pull`; a partner may hold back its answer for a while."""
+    while True:
+        try:
+            for code in (await collect_batches(services)).values():
+                meter.event(f"exchange-{code.lower().replace('_', '-')}")
+        except GatewayError as error:
+            meter.event(f"exchange-{error.code}")
+        except Exception as error:  # noqa: BLE001 - it must outlive any fault; the metrics show it
+            meter.event("exchange-failed")
+            log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(services.settings.exchange_poll_s)
 
 
 async def _exchange(services: Services, meter: Meter) -> None:

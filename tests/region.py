@@ -19,7 +19,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, SealedBatch
+from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, IncomingBatch, SealedBatch
 from gateway.adapter_loading import Adapters
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import batches, notes, records, wire
@@ -34,6 +34,7 @@ from gateway.operations import receive_batch
 from gateway.operations.manage_agreements import Side, agreements, base_url, countersign, filled, offer, own_keys, take, take_keys
 from gateway.operations.receive_batch import Received, receive_posted
 from gateway.operations.set_up import shipped_policies
+from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services, open_services
 from gateway.settings import Clock
 from gateway.store import inbox
@@ -56,7 +57,7 @@ class Direct:
     """A partner line without a network: what Tonghua posts, Baishan's story gets."""
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
-    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals", "keys"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals", "keys", "collect", "acknowledge"})
 
     class Config(Struct, frozen=True, kw_only=True):
         """What every line is given."""
@@ -76,13 +77,27 @@ class Direct:
         """Carry the batch over, as the line is set."""
         return await self.there.carry(sealed)
 
+    async def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
+        """What lies ready for whoever fetches; the cursor is the number of batches."""
+        for number, batch in enumerate(self.there.fetched[int(after or 0) :], int(after or 0) + 1):
+            yield msgspec.structs.replace(batch, cursor=str(number))
+
+    async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None:
+        """Bring the sender a receipt."""
+        sender = self.there.cities[self.base_url]
+        assert self.there.receiver is not None
+        if feedback:
+            await keep_feedback(sender, BAISHAN, stream, no, feedback)
+        await take_receipt(sender, BAISHAN, stream, receipt)
+        self.there.brought.append((stream, no))
+
     async def close(self) -> None:
         """Nothing is held."""
 
     def _never(self, *_: object) -> Any:
         raise AssertionError("a capability that this line has not")
 
-    encode = decode = read_reply = collect = ask = counts = check = _never
+    encode = decode = read_reply = ask = counts = check = _never
 
 
 class Line:
@@ -98,6 +113,10 @@ class Line:
         self.with_feedback = True
         self.cities: dict[str, Services] = {}
         """Who answers for keys, by base URL."""
+        self.fetched: list[IncomingBatch] = []
+        """What a receiver finds that fetches."""
+        self.brought: list[tuple[str, int]] = []
+        """Receipts that were brought to the sender."""
         self.asked = 0
         """How often anybody was asked for keys."""
 

@@ -8,16 +8,15 @@ streams only. This story must not decide anything that the stories it calls do n
 from datetime import datetime, timedelta
 
 from gateway.core.errors import GatewayError, NoActivePolicy
-from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.fetch_keys import fetch_keys
-from gateway.operations.partners import streams_from
+from gateway.operations.partners import partners_of, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services
-from gateway.store import held_agreements, inbox
+from gateway.store import inbox
 
 LOOK_EVERY = timedelta(minutes=1)
 
@@ -42,7 +41,7 @@ class Rounds:
             await services.policies.fresh()
         except NoActivePolicy:
             return troubles
-        for partner, held in (await self._partners(services)).items():
+        for partner, held in (await partners_of(services)).items():
             code = await fetch_keys(services, held, partner)
             if code is not None:
                 troubles[partner] = code
@@ -67,13 +66,3 @@ class Rounds:
             self._looked = now
             await alarms.keep(services, await conditions(services), self._told)
         return troubles
-
-    async def _partners(self, services: Services) -> dict[str, Held]:
-        """The newest agreement with each partner that both have signed and that has not ended."""
-        now, ours = services.clock(), services.signers.party
-        found: dict[str, Held] = {}
-        for versions in (await held_agreements.held_agreements(services.store.reads)).values():
-            for held in versions:
-                if held.complete and ours in held.agreement.parties and not held.standing(now).ended:
-                    found[held.agreement.other(ours)] = held
-        return found

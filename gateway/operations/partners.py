@@ -82,6 +82,17 @@ async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream
     return sorted(found, key=lambda stream: stream.name)
 
 
+async def partners_of(services: Services) -> dict[str, Held]:
+    """The newest agreement with each partner that both have signed and that has not ended."""
+    now, ours = services.clock(), services.signers.party
+    found: dict[str, Held] = {}
+    for versions in (await held_agreements.held_agreements(services.store.reads)).values():
+        for held in versions:
+            if held.complete and ours in held.agreement.parties and not held.standing(now).ended:
+                found[held.agreement.other(ours)] = held
+    return found
+
+
 async def trusted_keys(source: Source, held: Held, party: str) -> tuple[KeyRing, PartnerKeys | None]:
     """The keys of a party that we trust for new artefacts, and the document that lists them (None: none is held).
 

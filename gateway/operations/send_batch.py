@@ -505,6 +505,10 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     out = await outbox.out_stream(reads, stream.name, _suite(stream))
     if not (waiting or unexplained) or out is None or out.stopped:
         return 0, None
+    if stream.rules.terms.wire.delivery == "pull":
+        async with services.store.transaction() as tx:
+            await outbox.publish(tx, stream.name)
+        return 0, None  # the partner fetches, and brings its receipts
     _, keys = await trusted_keys(reads, stream.governing, stream.receiver)
     if keys is not None and keys.maintenance is not None and keys.maintenance.now(now):
         return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
@@ -536,7 +540,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         return batch.code or ELSEWHERE
     try:
         reply = await _guarded(line, _sealed(manifest, batch, parts))
-        return await _take_reply(services, stream, batch, manifest, reply)
+        return await take_reply(services, stream, batch, manifest, _read_reply(reply))
     except AdapterError as error:
         if error.outcome_unknown and "idempotent" not in line.capabilities:
             return await _stop(services, batch, "UNAVAILABLE")
@@ -634,24 +638,28 @@ def _gated(plan: Plan) -> frozenset[str]:
     return frozenset() if plan.rows is None else fields_of_rule(plan.rows)
 
 
-class _Reply(Struct, frozen=True, kw_only=True):
+class Reply(Struct, frozen=True, kw_only=True):
+    """A receipt with the feedback that came with it, before anything of them is believed."""
+
     document: SignedDocument
     feedback: bytes | None
 
 
-def _read_reply(reply: bytes) -> _Reply:
+def _read_reply(reply: bytes) -> Reply:
     """A receipt, alone or with its feedback beside it."""
     value = strict_json(reply)
     if "receipt" not in value:
-        return _Reply(document=notes.from_envelope(value), feedback=None)
+        return Reply(document=notes.from_envelope(value), feedback=None)
     told = value.get("feedback")
-    return _Reply(document=notes.from_envelope(value["receipt"]), feedback=told.encode() if isinstance(told, str) else None)
+    return Reply(document=notes.from_envelope(value["receipt"]), feedback=told.encode() if isinstance(told, str) else None)
 
 
-async def _take_reply(services: Services, stream: Stream, batch: OutBatch, manifest: Manifest, reply: bytes) -> str | None:
-    """Check a receipt and do what it says; None when it acknowledges the batch."""
+async def take_reply(services: Services, stream: Stream, batch: OutBatch, manifest: Manifest, said: Reply) -> str | None:
+    """Check a receipt and do what it says; None when it acknowledges the batch.
+
+    Raises ExchangeError for what does not verify: then nothing has moved.
+    """
     now = services.clock()
-    said = _read_reply(reply)
     receipt = await _check_receipt(services, stream, batch, said.document, now)
     lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream)) if said.feedback is not None else None
     digest = digest_text(said.document.body, _suite(stream))

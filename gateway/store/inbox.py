@@ -30,6 +30,7 @@ from gateway.store.tables import (
     in_parts,
     in_records,
     in_streams,
+    line_cursors,
     receipts,
     records,
 )
@@ -98,6 +99,7 @@ _IN_AHEAD = (
     )
     .order_by(in_batches.c.seq)
 )
+_CURSOR = sa.select(line_cursors.c.cursor).where(line_cursors.c.party == sa.bindparam("party"))
 _IN_HELD = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "held")
@@ -412,6 +414,21 @@ async def open_in_stream(tx: Transaction, sender: str, stream: str, epoch: int, 
     )
 
 
+async def line_cursor(source: Source, party: str) -> str | None:
+    """How far we have fetched from a partner."""
+    row = await source.one(_CURSOR, {"party": party})
+    found: str | None = row.cursor if row is not None else None
+    return found
+
+
+async def keep_line_cursor(tx: Transaction, party: str, cursor: str) -> None:
+    """Fetch from here the next time."""
+    if await line_cursor(tx, party) is None:
+        await tx.execute(sa.insert(line_cursors).values(party=party, cursor=cursor))
+    else:
+        await tx.execute(sa.update(line_cursors).where(line_cursors.c.party == party).values(cursor=cursor))
+
+
 async def held_batch(source: Source, sender: str, stream: str) -> InBatch | None:
     """The batch of a stream that waits for a person: one at most, for nothing behind it is judged."""
     row = await source.one(_IN_HELD, {"sender": sender, "stream": stream})
@@ -497,6 +514,21 @@ async def given_receipt(source: Source, sender: str, stream: str, no: int) -> Gi
     """One receipt that we gave."""
     row = await source.one(_RECEIPT, {"sender": sender, "stream": stream, "of_no": no})
     return GivenReceipt(no=row.no, document=SignedDocument(row.body, row.note), feedback=row.feedback) if row is not None else None
+
+
+async def receipts_to_bring(source: Source, sender: str, stream: str) -> list[GivenReceipt]:
+    """Receipts that a sender from whom we fetch has not got yet, in order."""
+    row = await source.one(_IN_STREAM, {"sender": sender, "stream": stream})
+    if row is None or row.receipt_no == (row.brought_no or 0):
+        return []
+    numbers = range((row.brought_no or 0) + 1, row.receipt_no + 1)
+    found = [await given_receipt(source, sender, stream, no) for no in numbers]
+    return [each for each in found if each is not None]
+
+
+async def receipt_was_brought(tx: Transaction, sender: str, stream: str, no: int) -> None:
+    """The sender has it."""
+    await tx.execute(sa.update(in_streams).where(in_streams.c.sender == sender, in_streams.c.stream == stream).values(brought_no=no))
 
 
 async def given_receipts(source: Source, sender: str, stream: str) -> list[GivenReceipt]:

@@ -928,6 +928,15 @@ out_receipts = Table(
 )
 """Receipts that partners gave us for our streams; two of one number are a fork of the receiver."""
 
+out_feedback = Table(
+    "out_feedback", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("no", Seq, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("received_at", String(32), nullable=False),
+)
+"""Feedback that a partner has brought before the receipt that names it; not read until then."""
+
 out_parts = Table(
     "out_parts", metadata,
     Column("stream", String(128), primary_key=True),
@@ -979,7 +988,15 @@ in_streams = Table(
     Column("released_by", String(128)),            # the second person, who lets it
     Column("receipt_no", Seq, nullable=False),
     Column("receipt_digest", String(80)),
+    Column("brought_no", Seq),                     # the last receipt that was brought to a sender from whom we fetch
 )
+
+line_cursors = Table(
+    "line_cursors", metadata,
+    Column("party", String(64), primary_key=True),
+    Column("cursor", Text, nullable=False),
+)
+"""How far we have fetched from a partner, as its line says it."""
 
 in_batches = Table(
     "in_batches", metadata,

@@ -14,7 +14,8 @@ from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
 from gateway.core.message_signing import Message
-from gateway.operations import begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange
+from gateway.operations import begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange, take_receipt
+from gateway.operations.admit_batch import BatchRefused
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.describe import AnyRequest
@@ -25,6 +26,7 @@ from gateway.web.replies import NO_STORE, Header, Reply, matches
 
 MAX_DOCUMENT: Final = 2**20
 MAX_POST: Final = 12 * 2**20
+MAX_FEEDBACK: Final = 64 * 2**20
 MAX_PART: Final = 256 * 2**20
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
@@ -233,6 +235,29 @@ async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]
     return _reply(await show_exchange.feedback(services, partner, stream, int(no)))
 
 
+@put("/streams/{stream:str}/feedback/{no:str}", include_in_schema=False, request_max_body_size=MAX_FEEDBACK)
+async def put_feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
+    """The feedback of a receipt that a partner is about to bring for a batch that it has fetched."""
+    services, partner, data = await _writer(request, MAX_FEEDBACK, "application/x-ndjson")
+    if not _NUMBER.match(no):
+        raise NotFound
+    await take_receipt.keep_feedback(services, partner, stream, int(no), data)
+    return Reply(204, [NO_STORE])
+
+
+@post("/streams/{stream:str}/receipts", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
+async def post_receipt(request: AnyRequest, stream: FromPath[str]) -> Reply:
+    """A partner's receipt for a batch that it has fetched."""
+    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
+    try:
+        await take_receipt.take_receipt(services, partner, stream, body)
+    except ExchangeError as error:
+        if error.code.startswith("SIG_"):  # of the receipt's note, not of the request
+            raise BatchRefused(error) from error
+        raise
+    return Reply(204, [NO_STORE])
+
+
 @post("/streams/{stream:str}/resync", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def resync(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """The receiver of a stream of ours cannot go on: a new epoch will come."""
@@ -272,6 +297,8 @@ router = Router(
         put_file,
         receipt,
         feedback,
+        put_feedback,
+        post_receipt,
         resync,
         record,
         status,

@@ -307,6 +307,7 @@ def upgrade() -> None:
         sa.Column("released_by", sa.String(length=128), nullable=True),
         sa.Column("receipt_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("receipt_digest", sa.String(length=80), nullable=True),
+        sa.Column("brought_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("sender", "stream", name=op.f("pk_in_streams")),
     )
     op.create_table("ingests",
@@ -338,6 +339,11 @@ def upgrade() -> None:
         sa.Column("kek_version", sa.Integer(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_key_roots")),
+    )
+    op.create_table("line_cursors",
+        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("party", name=op.f("pk_line_cursors")),
     )
     op.create_table("list_file_parts",
         sa.Column("collection", sa.String(length=80), nullable=False),
@@ -529,6 +535,13 @@ def upgrade() -> None:
         sa.Column("withdrawals", sa.Integer(), nullable=False),
         sa.Column("receipt", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("stream", "epoch", "seq", name=op.f("pk_out_batches")),
+    )
+    op.create_table("out_feedback",
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("received_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("stream", "no", name=op.f("pk_out_feedback")),
     )
     op.create_table("out_leaves",
         sa.Column("stream", sa.String(length=128), nullable=False),

@@ -1,0 +1,82 @@
+"""Pull: fetch what partners have sealed for us, take it in, and bring them receipts with their feedback (exchange.md §10).
+
+Rules: only lines whose settings name streams are asked; each batch goes through `receive_batch` like one that was posted, by that
+partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a second effect.
+Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
+What fails delays that partner alone. This story must not judge anything.
+"""
+
+from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
+from gateway.core.errors import ExchangeError, GatewayError
+from gateway.core.exchange import notes
+from gateway.core.exchange.agreements import Held
+from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.notes import SignedDocument
+from gateway.operations.partners import line_to, partners_of
+from gateway.operations.receive_batch import receive_batch
+from gateway.services import Services
+from gateway.store import inbox
+
+
+async def collect_batches(services: Services) -> dict[str, str]:
+    """One look at every partner whose batches we fetch; partner → code of what did not go well.
+
+    Raises StoreError when the store cannot be used.
+    """
+    troubles: dict[str, str] = {}
+    for partner, held in (await partners_of(services)).items():
+        if not any(stream.from_ == partner and stream.wire.delivery == "pull" for stream in held.agreement.terms.streams):
+            continue
+        try:
+            async with line_to(services, held, partner) as line:
+                if "collect" in line.capabilities:
+                    await _collect(services, held, partner, line)
+        except (AdapterError, GatewayError) as error:
+            troubles[partner] = error.code
+        except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
+            troubles[partner] = type(error).__name__
+    return troubles
+
+
+async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:
+    streams = [stream for stream in held.agreement.terms.streams if stream.from_ == partner and stream.wire.delivery == "pull"]
+    for stream in streams:
+        await _bring(services, partner, f"{held.agreement.id}.{stream.dataset}", line)
+    async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
+        name = await _take(services, held, partner, batch)
+        async with services.store.transaction() as tx:
+            await inbox.keep_line_cursor(tx, partner, batch.cursor)
+        await _bring(services, partner, name, line)
+
+
+async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:
+    """Take in one batch; the name of its stream."""
+    stream = read_manifest(batch.manifest).stream
+    limit = held.agreement.terms.limits.part_bytes
+    parts = {}
+    for part in batch.parts:
+        if part.size > limit:
+            raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=part.name)
+        parts[part.name] = b"".join(part.read())
+    received = await receive_batch(
+        services,
+        stream=stream,
+        document=SignedDocument(batch.manifest, batch.manifest_note.decode()),
+        checkpoint=batch.checkpoint.decode(),
+        parts=parts,
+        caller=partner,
+    )
+    if received.receipt is None:
+        raise ExchangeError("parts of the batch are missing", code="SIG_PART_MISSING", place=stream)
+    return stream
+
+
+async def _bring(services: Services, partner: str, stream: str, line: PartnerAdapter) -> None:
+    """Receipts that the sender has not got yet, in order."""
+    acknowledge = getattr(line, "acknowledge", None) if "acknowledge" in line.capabilities else None
+    if acknowledge is None:
+        return
+    for given in await inbox.receipts_to_bring(services.store.reads, partner, stream):
+        await acknowledge(stream, given.no, notes.envelope(given.document), given.feedback)
+        async with services.store.transaction() as tx:
+            await inbox.receipt_was_brought(tx, partner, stream, given.no)

@@ -1,0 +1,109 @@
+"""Where an agreement says `pull`: nothing is delivered, the receiver fetches, and brings its receipts, each once, with their feedback."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.adapter_contract import IncomingBatch, Part
+from gateway.core.errors import ExchangeError, NotFound
+from gateway.core.exchange import notes
+from gateway.core.exchange.batches import read_manifest
+from gateway.operations.collect_batches import collect_batches
+from gateway.operations.decide_held import decide_held
+from gateway.operations.handle_case import repair
+from gateway.operations.send_batch import send_batch
+from gateway.operations.take_receipt import take_receipt
+from gateway.store import inbox, outbox
+from tests.ledger import check_ledger
+from tests.operations.publishing import PENALTIES as DATASET
+from tests.operations.publishing import code, ids, penalty, put
+from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, Forger, two_cities
+
+
+@pytest.fixture
+async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
+    """Two cities whose agreement says that Baishan fetches."""
+    async with two_cities(tmp_path, change=lambda text: text.replace('delivery = "push"', 'delivery = "pull"')) as both:
+        yield both
+
+
+async def lay_ready(cities: Cities) -> None:
+    """Everything that Tonghua has published of penalties, as a line finds it."""
+    reads = cities.tonghua.store.reads
+    found = []
+    for batch in await outbox.waiting_batches(reads, PENALTIES):
+        manifest = read_manifest(batch.document.body)
+        parts = dict(await outbox.out_parts_of(reads, PENALTIES, batch.epoch, batch.seq))
+        found.append(_incoming(manifest.id, batch.document.body, batch.document.note, batch.checkpoint, parts))
+    cities.line.fetched += found
+
+
+def _incoming(batch: str, manifest: bytes, note: str, checkpoint: str, parts: dict[str, bytes]) -> IncomingBatch:
+    def part(name: str, data: bytes) -> Part:
+        return Part(name=name, size=len(data), digest="", read=lambda: iter([data]))
+
+    return IncomingBatch(
+        batch=batch,
+        manifest=manifest,
+        manifest_note=note.encode(),
+        checkpoint=checkpoint.encode(),
+        parts=tuple(part(name, data) for name, data in parts.items()),
+        cursor="",
+    )
+
+
+async def test_fetched_applied_and_acknowledged(cities: Cities):
+    """A batch is published and not delivered; fetched and applied, its receipt acknowledges it, and a withdrawal with its feedback."""
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2)]
+    made = ids(await put(cities.tonghua, DATASET, *rows))
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    assert (sent.sealed, sent.delivered, sent.waiting, cities.line.carried) == (1, 0, 1, [])
+    await lay_ready(cities)
+    assert await collect_batches(cities.baishan) == {}
+    assert cities.line.brought == [(PENALTIES, 1)]
+    assert await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES) == []
+    await repair(cities.tonghua, made[1], actor="test", document="示例")
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    await lay_ready(cities)
+    for _ in range(2):
+        assert await collect_batches(cities.baishan) == {}
+    assert cities.line.brought == [(PENALTIES, 1), (PENALTIES, 2)], "each once"
+    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
+    assert late is None, "the withdrawal is acknowledged"
+    assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == "2"
+    for services in (cities.tonghua, cities.baishan):
+        await check_ledger(services)
+
+
+async def test_a_later_decision_is_brought_too(cities: Cities):
+    """What a person decides about a held batch reaches a sender that is not posting, with the next look."""
+    forger = Forger(cities)
+    bad = [forger.penalty(number, region="220600") for number in range(1, 21)]
+    sealed = forger.seal([*bad, forger.penalty(31)])
+    cities.line.fetched.append(
+        _incoming("b", sealed.document.body, sealed.document.note, sealed.checkpoint, {part.name: part.data for part in sealed.parts})
+    )
+    troubles = await collect_batches(cities.baishan)
+    assert troubles == {TONGHUA: "not-found"}, "the sender here knows nothing of the forger's batch"
+    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已核对")
+    waiting = await inbox.receipts_to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    assert [given.no for given in waiting] == [1, 2], "in order, until they have arrived"
+
+
+async def test_receipts_that_are_not_to_be_believed(cities: Cities):
+    """A receipt before its feedback, of another party, or altered, moves nothing."""
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2)]
+    made = ids(await put(cities.tonghua, DATASET, *rows))
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    await repair(cities.tonghua, made[1], actor="test", document="示例")
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    await lay_ready(cities)
+    await collect_batches(cities.baishan)
+    given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    last = notes.envelope(given[-1].document)
+    with pytest.raises(NotFound):
+        await take_receipt(cities.tonghua, TONGHUA, PENALTIES, last)
+    with pytest.raises(ExchangeError) as caught:
+        await take_receipt(cities.tonghua, BAISHAN, PENALTIES, last)
+    assert caught.value.code == "SIG_PART_MISSING", "its feedback was dropped when it was taken"
