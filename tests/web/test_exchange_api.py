@@ -294,6 +294,21 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
 
 
+def test_receipts_are_brought(served):
+    """Feedback is kept until its receipt comes; a receipt about another batch is none; only the receiver of the stream may bring any."""
+    client, octets = served["ours"], {"content-type": "application/x-ndjson"}
+    receipt = served["theirs"].get(f"/streams/{PENALTIES}/receipts/1").content
+    path = f"/streams/{PENALTIES}/feedback/1"
+    assert client.put(path, content=b'{"i":0}\n', headers=octets).status_code == httpx.codes.NO_CONTENT
+    assert problem(client.put(path, content=b"{}", headers=JSON)) == (415, "media-type")
+    assert problem(client.put(f"/streams/{PENALTIES}/feedback/x", content=b"{}", headers=octets)) == (404, "not-found")
+    assert problem(served["theirs"].put(path, content=b"{}", headers=octets)) == (404, "not-found")
+    assert problem(client.post(f"/streams/{PENALTIES}/receipts", content=receipt, headers=JSON)) == (422, "sig-context")
+    altered = receipt.replace(b"applied", b"partial", 1)
+    assert problem(client.post(f"/streams/{PENALTIES}/receipts", content=altered, headers=JSON)) == (422, "sig-invalid")
+    assert problem(client.post(f"/streams/{PENALTIES}/receipts", content=b"{}", headers=JSON)) == (400, "schema-json")
+
+
 def test_a_new_epoch_is_asked_for(towns: Towns, served):
     """The receiver asks over its line; whoever does not receive the stream is told that there is none."""
 
@@ -328,9 +343,10 @@ def test_nothing_is_read_or_written_without_a_signature(served):
     client = served["ours"]
     for path in READS:
         assert problem(client.get(path, auth=None)) == (401, "sig-http"), path
-    for path in ("/agreements", f"/streams/{PENALTIES}/batches"):
+    for path in ("/agreements", *(f"/streams/{PENALTIES}/{what}" for what in ("batches", "receipts", "resync"))):
         assert problem(client.post(path, content=b"{}", headers=JSON, auth=None)) == (401, "sig-http")
-    assert problem(client.put(f"/streams/{PENALTIES}/files/x?epoch=1&seq=1", content=b"x", auth=None)) == (401, "sig-http")
+    for path in (f"/streams/{PENALTIES}/files/x?epoch=1&seq=1", f"/streams/{PENALTIES}/feedback/1"):
+        assert problem(client.put(path, content=b"x", auth=None)) == (401, "sig-http")
 
 
 def test_a_request_is_believed_once_and_as_it_was_signed(towns: Towns, served):
