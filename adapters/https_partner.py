@@ -197,12 +197,23 @@ class HttpsPartner:
         """New batches of the configured streams, in order of number; the cursor says how far each stream has come."""
         positions = _read_cursor(after, self._config.streams)
         for stream in self._config.streams:
+            closed = False
             while True:
                 epoch, seq = positions[stream]
                 path = f"/streams/{quote(stream)}/manifests/{seq + 1}?epoch={epoch}&wait={self._config.wait_s}"
-                data = await self._call("GET", path, seconds=self._config.timeout_s + self._config.wait_s, empty=True)
+                try:
+                    data = await self._call("GET", path, seconds=self._config.timeout_s + self._config.wait_s, empty=True)
+                except AdapterError as error:
+                    if closed:
+                        raise AdapterError("SEQ_CLOSED", "对方已不再提供此批次", transient=False, place=stream) from error
+                    if error.code != "SEQ_CLOSED":
+                        raise
+                    closed = True  # no longer served: perhaps a new epoch has begun
+                    positions[stream] = (epoch + 1, 0)
+                    continue
                 if not data:
                     break
+                closed = False
                 said = _object(data)
                 positions[stream] = (epoch, seq + 1)
                 yield await self._incoming(stream, epoch, seq + 1, said, json.dumps(positions, separators=(",", ":")))

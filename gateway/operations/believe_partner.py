@@ -26,26 +26,30 @@ NONCE_KEPT: Final = timedelta(minutes=10)
 """Longer than the 180 seconds for which a request can be believed."""
 
 
-async def by_request(services: Services, message: Message, *, tag: Tag, read_body: Callable[[str], Awaitable[bytes]]) -> tuple[str, bytes]:
-    """The party that has signed this request, and its body, which is read for that party once the signature is believed.
+async def by_request(
+    services: Services, message: Message, *, tag: Tag, read_body: Callable[[str, int], Awaitable[bytes]]
+) -> tuple[str, bytes]:
+    """The party that has signed this request, and its body.
+
+    The body is read once the signature is believed: for that party, which may send so many requests a minute.
 
     Raises ExchangeError SIG_HTTP, SIG_UNKNOWN_KEY, SIG_KEY_*, SIG_CONTENT_DIGEST, TIME_EXPIRED or TIME_REPLAY; whatever reading raises.
     """
     now = services.clock()
     party = claimed_key(message).partition("/")[0]
 
-    async def attempt() -> Believed:
+    async def attempt() -> tuple[Believed, Held]:
         return await _believe(services, party, message, tag)
 
-    believed = await with_newer_keys(services, party, attempt)
+    believed, held = await with_newer_keys(services, party, attempt)
     if not await services.doors.nonces.use([Use("http", believed.key_id, believed.nonce, now + NONCE_KEPT)], now):
         raise ExchangeError("this request was sent before", code="TIME_REPLAY")
-    body = await read_body(party)
+    body = await read_body(party, held.agreement.terms.limits.requests_min)
     verify_body(message, believed, body)
     return party, body
 
 
-async def _believe(services: Services, party: str, message: Message, tag: Tag) -> Believed:
+async def _believe(services: Services, party: str, message: Message, tag: Tag) -> tuple[Believed, Held]:
     now = services.clock()
     held, keys = await _keys_of(services, party)
     believed = verify_request(message, keys={name: key.verifier for name, key in keys.items()}, tag=tag, now=now)
@@ -53,7 +57,7 @@ async def _believe(services: Services, party: str, message: Message, tag: Tag) -
     fault = key_fault(keys[believed.key_id], "http", now, None, held.agreement.skew)
     if fault is not None:
         raise ExchangeError("the key may not sign requests, or not now", code=fault)
-    return believed
+    return believed, held
 
 
 async def _keys_of(services: Services, party: str) -> tuple[Held | None, dict[str, KnownKey]]:

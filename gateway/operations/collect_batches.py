@@ -40,13 +40,20 @@ async def collect_batches(services: Services) -> dict[str, str]:
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:
     streams = [stream for stream in held.agreement.terms.streams if stream.from_ == partner and stream.wire.delivery == "pull"]
-    for stream in streams:
-        await _bring(services, partner, f"{held.agreement.id}.{stream.dataset}", line)
-    async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
-        name = await _take(services, held, partner, batch)
-        async with services.store.transaction() as tx:
-            await inbox.keep_line_cursor(tx, partner, batch.cursor)
+    names = [f"{held.agreement.id}.{stream.dataset}" for stream in streams]
+    for name in names:
         await _bring(services, partner, name, line)
+    try:
+        async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
+            name = await _take(services, held, partner, batch)
+            async with services.store.transaction() as tx:
+                await inbox.keep_line_cursor(tx, partner, batch.cursor)
+            await _bring(services, partner, name, line)
+    except AdapterError as error:
+        resync = getattr(line, "resync", None) if "resync" in line.capabilities else None
+        if error.code == "SEQ_CLOSED" and resync is not None and error.place in names:
+            await resync(error.place, "too_late")  # what we want is not kept any more
+        raise
 
 
 async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:

@@ -182,7 +182,8 @@ async def checkpoint(services: Services, partner: str, stream: str, epoch: int |
 async def manifest(services: Services, partner: str, stream: str, seq: int | None, *, epoch: int | None, wait_s: int = 0) -> Shown | None:
     """One batch of ours without its parts; None when it is the next one and not there yet, after waiting.
 
-    Raises NotFound for a stream that is not ours, ExchangeError SEQ_GAP beyond the next one, SEQ_CLOSED when its parts are gone.
+    Raises NotFound for a stream that is not ours, ExchangeError SEQ_GAP beyond the next one, SEQ_CLOSED when its parts
+    are gone, or a new epoch has begun.
     """
     await _between(services, partner, stream)
     deadline = asyncio.get_running_loop().time() + min(wait_s, LONGEST_WAIT.total_seconds())
@@ -193,7 +194,9 @@ async def manifest(services: Services, partner: str, stream: str, seq: int | Non
         batch = await _batch(services, stream, epoch, seq)
         if batch is not None:
             return await _shown(services, batch)
-        if seq is None or seq > head.head.seq + 1:
+        if epoch is not None and epoch < head.head.epoch:
+            raise ExchangeError("a new epoch has begun", code="SEQ_CLOSED", place=stream)
+        if seq is None or seq > head.head.seq + 1 or (epoch is not None and epoch > head.head.epoch):
             raise ExchangeError("there is no such batch yet", code="SEQ_GAP", place=stream)
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:

@@ -350,6 +350,20 @@ class Limiter:
             raise ExchangeError("too many calls of this network in a minute", code="RATE_LIMIT")
         self._calls.keep(key, left, self._partners)
 
+    def partner(self, party: str, a_minute: int) -> None:
+        """A believed call of a partner, of the so many a minute that its agreement says.
+
+        Raises ExchangeError RATE_LIMIT.
+        """
+        now = self._clock()
+        quotas = (Quota(name="partner", q=a_minute * self._factor, w=60),)
+        key = self._placed(self._calls, f"party|{party}", quotas, now, "partner")
+        enough, left = buckets.take(self._calls.of(key, quotas), quotas, FIFTHS, now)
+        if not enough:
+            self._meter.event("partner-calls-exceeded")
+            raise ExchangeError("more calls than agreed in a minute", code="RATE_LIMIT")
+        self._calls.keep(key, left, quotas)
+
     # --- places for exports and streams --------------------------------------------------------------------------------
 
     @asynccontextmanager

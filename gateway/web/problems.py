@@ -238,6 +238,7 @@ RETRY_AFTER: Final = {
     "version-reissuing": "30",
     "overloaded": "2",
     "unavailable": "5",
+    "rate-limit": "10",
     "query-timeout": "5",
     "no-active-policy": "60",
     "policy-expired": "300",
@@ -416,7 +417,7 @@ def headers_of(error: Exception, kind_code: str, status: int, *, origin: str) ->
         headers["DPoP-Nonce"] = error.nonce
     if isinstance(error, RowBudgetSpent):
         headers["Retry-After"] = str(error.retry_after)
-    if status == 503:
+    if status == 503 or kind_code == "rate-limit":
         headers["Retry-After"] = RETRY_AFTER.get(kind_code, "5")
     return headers
 

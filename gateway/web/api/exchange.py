@@ -51,10 +51,11 @@ def _message(request: AnyRequest) -> Message:
 async def _reader(request: AnyRequest) -> tuple[Services, str]:
     """The house, and the partner that asks.
 
-    Raises ExchangeError SIG_*, TIME_*.
+    Raises ExchangeError SIG_*, TIME_*, RATE_LIMIT.
     """
 
-    async def nothing(party: str) -> bytes:
+    async def nothing(party: str, a_minute: int) -> bytes:
+        house_of(request).limits.partner(party, a_minute)
         return b""
 
     services = house_of(request).services
@@ -65,10 +66,11 @@ async def _reader(request: AnyRequest) -> tuple[Services, str]:
 async def _writer(request: AnyRequest, limit: int, media: str) -> tuple[Services, str, bytes]:
     """The house, the partner that writes, and the body that it has signed.
 
-    Raises ExchangeError SIG_*, TIME_*, MEDIA_TYPE, SIZE_BYTES.
+    Raises ExchangeError SIG_*, TIME_*, RATE_LIMIT, MEDIA_TYPE, SIZE_BYTES.
     """
 
-    async def body(party: str) -> bytes:
+    async def body(party: str, a_minute: int) -> bytes:
+        house_of(request).limits.partner(party, a_minute)
         return await _body(request, limit, media)
 
     services = house_of(request).services
@@ -204,7 +206,8 @@ async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[st
     services = house_of(request).services
     place: dict[str, int] = {}
 
-    async def body(party: str) -> bytes:
+    async def body(party: str, a_minute: int) -> bytes:
+        house_of(request).limits.partner(party, a_minute)
         epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
         if epoch is None or seq is None:
             raise InvalidParameter("须给出 epoch 与 seq。")
