@@ -14,6 +14,7 @@ from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.wire import SUITES, strict_json
 from gateway.operations.partners import Stream, streams_from
+from gateway.operations.send_batch import incomplete
 from gateway.services import Services
 from gateway.store import audit, outbox
 from gateway.store.outbox import OutStream
@@ -77,10 +78,6 @@ async def _on_its_way(source: Source, out: OutStream) -> bool:
     """Whether the epoch is a new one that the partner has not swapped in yet, and may."""
     if out.head.epoch == 1 or out.stopped:
         return False
-    if out.head.seq == 0:
+    if await incomplete(source, out):
         return True
-    last = await outbox.out_batch(source, out.head.stream, out.head.epoch, out.head.seq)
-    waiting = await outbox.waiting_batches(source, out.head.stream)
-    return last is not None and (
-        read_manifest(last.document.body).snapshot == "part" or any(read_manifest(one.document.body).snapshot != "none" for one in waiting)
-    )
+    return any(read_manifest(one.document.body).snapshot != "none" for one in await outbox.waiting_batches(source, out.head.stream))

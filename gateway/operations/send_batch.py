@@ -52,7 +52,7 @@ from gateway.services import Services
 from gateway.store import audit, changes, outbox, records
 from gateway.store.changes import Change
 from gateway.store.outbox import OutBatch, OutStream, SentLine, SentRecord
-from gateway.store.store import Transaction
+from gateway.store.store import Source, Transaction
 
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
@@ -184,7 +184,7 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     out = await outbox.out_stream(services.store.reads, stream.name, _suite(stream))
     if out is not None and out.stopped:
         return _NOTHING
-    mode = await _mode(services, stream, now)
+    mode = await _mode(services, stream, out, now)
     if mode == "nothing":
         return _NOTHING
     policies = services.policies.current()
@@ -194,9 +194,19 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     return await work.run()
 
 
-async def _mode(services: Services, stream: Stream, now: datetime) -> Literal["all", "withdrawals", "nothing"]:
+async def incomplete(source: Source, out: OutStream | None) -> bool:
+    """Whether a stream is in a new epoch of which the last batch is not sealed yet."""
+    if out is None or out.head.epoch == 1:
+        return False
+    last = await outbox.out_batch(source, out.head.stream, out.head.epoch, out.head.seq)
+    return last is None or read_manifest(last.document.body).snapshot == "part"
+
+
+async def _mode(services: Services, stream: Stream, out: OutStream | None, now: datetime) -> Literal["all", "withdrawals", "nothing"]:
     held = stream.governing
     standing = held.standing(now)
+    if await incomplete(services.store.reads, out):
+        return "all" if standing.active else "nothing"  # an epoch is whole or does not come; it carries out what is overdue
     if standing.active:
         hours = held.agreement.terms.sla.stop_after_h
         late = await outbox.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
@@ -269,9 +279,8 @@ class _Sealing:
         if head.epoch == 1:
             return
         reads = self.services.store.reads
-        last = await outbox.out_batch(reads, head.stream, head.epoch, head.seq)
-        self.snapshot = last is None or read_manifest(last.document.body).snapshot == "part"
-        if last is None:
+        self.snapshot = await incomplete(reads, self.out)
+        if head.seq == 0:
             old = await outbox.replaced_head(reads, head.stream, head.epoch, self.suite)
             assert old is not None  # noqa: S101  # an epoch follows another one
             where = origin(self.stream.sender, old.stream, old.epoch)

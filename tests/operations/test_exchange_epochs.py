@@ -15,6 +15,7 @@ from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state
+from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received
 from gateway.operations.release_frozen import release_frozen
 from gateway.operations.send_batch import send_batch
@@ -97,6 +98,30 @@ async def test_an_epoch_in_several_batches(cities: Cities, monkeypatch: pytest.M
     (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
     assert (sent.sealed, sent.delivered, sent.waiting) == (3, 3, 0)
     assert await place(cities) == (2, 3, 7)
+    for services in (cities.tonghua, cities.baishan):
+        await check_ledger(services)
+
+
+async def test_a_suspension_stops_an_epoch_that_is_not_whole(cities: Cities, monkeypatch: pytest.MonkeyPatch):
+    """A withdrawal under a suspended agreement never passes for the last batch of an epoch; active again, the epoch is finished."""
+    import gateway.operations.send_batch as story
+
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in range(1, 8)]
+    made = ids(await put(cities.tonghua, DATASET, *rows))
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    monkeypatch.setattr(story, "CHANGES_A_BATCH", 3)
+    await begin_epoch(cities.tonghua, PENALTIES, by="test", reason="lost_state")
+    (stream,) = [one for one in await streams_from(cities.tonghua.store.reads, TONGHUA, cities.now) if one.name == PENALTIES]
+    assert (await story.seal_next(cities.tonghua, stream)).sealed == 1
+    await change_state(cities.tonghua, AGREEMENT, "suspended", reason="测试", by="test")
+    await repair(cities.tonghua, made[1], actor="test", document="示例")
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert sent.sealed == 0
+    await change_state(cities.tonghua, AGREEMENT, "active", reason="测试", by="test")
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert (sent.state, (await place(cities))[0]) == ("acked", 2)
+    there = await cities.baishan.store.reads.all(sa.select(records.c.record_id, records.c.state))
+    assert {row.record_id for row in there if row.state == "in_force"} == set(made) - {made[1]}
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
 
