@@ -14,11 +14,11 @@ from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import inbox, outbox
+from gateway.store import held_agreements, inbox, outbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, Forger, two_cities
+from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, two_cities
 
 
 @pytest.fixture
@@ -78,7 +78,8 @@ async def test_fetched_applied_and_acknowledged(cities: Cities):
 
 async def test_a_later_decision_is_brought_too(cities: Cities):
     """What a person decides about a held batch reaches a sender that is not posting, with the next look."""
-    forger = Forger(cities)
+    (agreed,) = (await held_agreements.held_agreements(cities.tonghua.store.reads))[AGREEMENT]
+    forger = Forger(cities, agreement=agreed.agreement)
     bad = [forger.penalty(number, region="220600") for number in range(1, 21)]
     sealed = forger.seal([*bad, forger.penalty(31)])
     cities.line.fetched.append(
