@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.exchange.notes import SignedDocument
+    from gateway.operations.doctor import Finding
     from gateway.operations.manage_agreements import AgreementStatus
     from gateway.operations.report_exchange import StreamReport
     from gateway.operations.send_batch import Sent
+    from gateway.services import Services
 
 out = click.option("--out", "path", required=True, type=OUT, metavar="FILE.json", help="Where to write the signed document.")
+
+reason = click.option("--reason", "why", required=True, help="Stands in the audit trail.")
 
 
 def _written(path: Path, document: "SignedDocument", what: str) -> None:
@@ -171,6 +175,100 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
         ],
         ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of"),
     )
+
+
+@exchange.command("doctor")
+@click.option("--no-lines", is_flag=True, help="Look at what is here alone; ask no partner's line.")
+@as_json
+@office
+def exchange_doctor(office: Office, no_lines: bool, as_json: bool) -> None:
+    """What is wrong and what to do, in Chinese and English: keys, disk, agreements, streams, lines; exit 1 when something is."""
+    from gateway.operations.doctor import examine
+
+    found = office.run(lambda services: examine(services, lines=not no_lines))
+    show(found, as_json=as_json, text=lambda: [line for each in found for line in _finding_lines(each)])
+    if not all(each.ok for each in found):
+        raise SystemExit(1)
+
+
+def _finding_lines(found: "Finding") -> list[str]:
+    lines = [f"{'✓' if found.ok else '✗'} {found.where}: {found.zh} · {found.en}"]
+    if not found.ok:
+        lines.append(f"    [{found.code}] {found.remedy_zh} · {found.remedy_en}")
+    return lines
+
+
+@exchange.command("pull")
+@as_json
+@office
+def exchange_pull(office: Office, as_json: bool) -> None:
+    """Fetch what partners have for us over the lines that fetch, and answer with receipts; exit 1 when one did not go well."""
+    from gateway.operations.collect_batches import collect_batches
+
+    troubles = office.run(collect_batches)
+    show(troubles, as_json=as_json, text=lambda: [f"{partner}: {code}" for partner, code in troubles.items()] or ["all well"])
+    if troubles:
+        raise SystemExit(1)
+
+
+@exchange.command("release")
+@click.argument("stream")
+@reason
+@office
+def exchange_release(office: Office, stream: str, why: str) -> None:
+    """Apply the held batch of a stream to us; or agree, as one of two persons, that a frozen stream goes on with a new epoch."""
+    from gateway.core.errors import ExchangeError
+    from gateway.operations.decide_held import decide_held
+    from gateway.operations.release_frozen import release_frozen
+
+    async def story(services: "Services") -> str:
+        try:
+            done = await release_frozen(services, stream, by=office.actor, reason=why)
+        except ExchangeError as error:
+            if error.code != "NOT_FOUND":
+                raise
+        else:
+            return "released: a new epoch will be taken" if done else "noted: a second person has to agree"
+        await decide_held(services, stream, apply=True, by=office.actor, reason=why)
+        return "applied"
+
+    say(f"{stream}: {office.run(story)}")
+
+
+@exchange.command("refuse")
+@click.argument("stream")
+@reason
+@office
+def exchange_refuse(office: Office, stream: str, why: str) -> None:
+    """Refuse the held batch of a stream to us; its sender has to begin a new epoch."""
+    from gateway.operations.decide_held import decide_held
+
+    office.run(lambda services: decide_held(services, stream, apply=False, by=office.actor, reason=why))
+    say(f"{stream}: refused")
+
+
+@exchange.command("epoch")
+@click.argument("stream")
+@reason
+@office
+def exchange_epoch(office: Office, stream: str, why: str) -> None:
+    """Begin a new epoch of a stream of ours: everything it covers is sealed again, from the first entry."""
+    from gateway.operations.begin_epoch import begin_epoch
+
+    epoch = office.run(lambda services: begin_epoch(services, stream, by=office.actor, reason=why))
+    say(f"{stream}: epoch {epoch} begins")
+
+
+@exchange.command("resync")
+@click.argument("stream")
+@click.option("--because", type=click.Choice(["too_late", "lost_state", "fork_released"]), required=True, help="What the sender is told.")
+@office
+def exchange_resync(office: Office, stream: str, because: Any) -> None:
+    """Ask the sender of a stream to us for a new epoch."""
+    from gateway.operations.release_frozen import ask_for_epoch
+
+    office.run(lambda services: ask_for_epoch(services, stream, reason=because, by=office.actor))
+    say(f"{stream}: asked")
 
 
 @exchange.command("keys")
