@@ -169,14 +169,14 @@ async def test_the_shipped_policies_come_into_force_once(ready: Path) -> None:
 
 
 def test_signers_are_read_once_for_each_use(tmp_path: Path) -> None:
-    """Exchange, HTTP, agreement, audit, receipt and export keys are six keys."""
+    """Exchange, HTTP, agreement, audit, receipt and export, this year's log and the witness: eight keys."""
     settings = settings_of(write_settings(tmp_path))
     made = create_keys(settings)
-    uses = ("exchange", "http", "agreement", "audit", "receipt", "export")
+    uses = ("exchange", "http", "agreement", "audit", "receipt", "export", "log", "witness")
     assert set(made.files) == {"kek", *(f"{use}-1.toml" for use in uses)}
     signers = load_signers(settings)
     assert {key.use for key in signers.keys} == set(uses)
-    assert len({key.signer.vkey for key in signers.keys}) == 6
+    assert len({key.signer.vkey for key in signers.keys}) == 8
     assert create_keys(settings).files == ()
     assert {oct(path.stat().st_mode & 0o777) for path in settings.keys_path.iterdir()} == {"0o400"}
     assert oct(settings.keys_path.stat().st_mode & 0o777) == "0o700"

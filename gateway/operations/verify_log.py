@@ -15,7 +15,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.merkle import CompactRange, leaf_hash, root_from_proof
 from gateway.core.exchange.notes import Checkpoint
-from gateway.core.exchange.wire import SHA256, unb64
+from gateway.core.exchange.wire import SHA256, b64, unb64
 from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.versions import commitment_of
@@ -251,11 +251,13 @@ async def _served_listings(fetch: Fetch, reading: Reading) -> tuple[dict[str, tu
         uri = next(file["uri"] for file in manifest["files"] if file["format"] == "ndjson")
         for line in (await fetch("/" + uri.split("/", 3)[3])).splitlines():
             document = _DOCUMENT.decode(line)
-            entry = latest.get(document["id"])
-            if entry is not None and entry[1].at > manifest["built_at"]:
+            entry, commitment = latest.get(document["id"]), commitment_of(document)
+            at = "" if entry is None else entry[1].at
+            older = at == manifest["built_at"] and b64(commitment) in reading.lately.get(document["id"], ())
+            if at > manifest["built_at"] or older:
                 del latest[document["id"]]
             else:
-                public[document["id"]] = commitment_of(document)
+                public[document["id"]] = commitment
     for rid, (_, entry_of) in list(latest.items()):
         if entry_of.shown and rid not in public and entry_of.at > oldest and await _is_public(fetch, rid):
             del latest[rid]

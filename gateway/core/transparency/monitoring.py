@@ -32,6 +32,8 @@ class Reading:
 
     def __init__(self) -> None:
         self.latest: dict[str, tuple[Place, Entry]] = {}
+        self.lately: dict[str, frozenset[str | None]] = {}
+        """What else each record bore at the second of its latest entry: whoever looked in that second may have seen it."""
         self.tree = CompactRange()
         self._rows: list[bytearray] = [bytearray()]
         self._ready: list[tuple[TileName, bytes]] = []
@@ -47,6 +49,9 @@ class Reading:
             place = Place(year, self.tree.size)
             if entry.prev != (None if before is None else str(before[0])) or entry.v != (1 if before is None else before[1].v + 1):
                 raise ExchangeError("an entry does not follow the one before it", code="SEQ_PREVIOUS", place=str(place))
+            if before is not None:
+                also = self.lately.get(entry.rid, frozenset()) if before[1].at == entry.at else frozenset()
+                self.lately[entry.rid] = also | {before[1].c}
             self.latest[entry.rid] = place, entry
             leaf = leaf_hash(body)
             self.tree.append(leaf)

@@ -72,6 +72,16 @@ def test_an_entry_follows_the_one_before() -> None:
     assert reading.latest[A][0] == Place(2027, 0)
 
 
+def test_what_was_seen_in_the_second_of_an_entry_is_known() -> None:
+    """Of a record with several entries of one second, what it bore before each of them; of one that changed later only the last."""
+    reading = Reading()
+    reading.take(2026, [GOOD, entry(A, "amend", 2, TWO, "2026/0"), entry(A, "hide", 3, None, "2026/1")])
+    assert reading.lately[A] == {b64(ONE), b64(TWO)}
+    later = entry(A, "unhide", 4, ONE, "2026/2").replace(b"02:00:00", b"03:00:00")
+    reading.take(2026, [later])
+    assert reading.lately[A] == {None}
+
+
 def test_differences_are_named_both_ways() -> None:
     """A row that was edited, one that was slipped in, and one that was dropped: each by its id; what was taken down is none."""
     reading = Reading()
