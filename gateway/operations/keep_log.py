@@ -128,7 +128,7 @@ def _entry(forms: Forms, pending: Pending, shown: Listed | None, known: State | 
         op, reason = "hide", "policy"
     else:
         op, reason = "remove", _REASONS.get(pending.reason or "", "removed")
-    return _about(pending.record_id, known, op, None, at, None, reason)
+    return _about(pending.record_id, known, op, None, at, known.authority, reason)
 
 
 _REASONS: Mapping[str, Reason] = {"expired": "expired", "corrected": "corrected", "removed": "removed"}
@@ -146,7 +146,7 @@ def _said(forms: Forms, shown: Listed) -> tuple[bytes, str | None] | None:
     row = row_of(_DOCUMENT.decode(shown.listing), left_out(forms, shown.dataset))
     if row is None:
         return None
-    authority = (row.get("authority") or {}).get("uscc")
+    authority = row["fields"].get("authority_code") or row["source"].get("uscc")  # who decided; else who sent it
     return commitment_of(row), authority if isinstance(authority, str) else None
 
 
@@ -169,7 +169,7 @@ async def append(tx: Transaction, made: Sequence[Entry]) -> None:
         [
             State(
                 record_id=entry.rid, place=Place(year, head.size + place), v=entry.v, op=entry.op,
-                commitment=commitments[place],
+                commitment=commitments[place], authority=entry.authority,
             )
             for place, entry in enumerate(made)
         ],

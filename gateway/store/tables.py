@@ -792,6 +792,7 @@ log_states = Table(
     Column("v", Integer, nullable=False),
     Column("op", String(8), nullable=False),
     Column("commitment", LargeBinary),                  # of what is shown; null = nothing is
+    Column("authority", String(18)),                    # who decided
 )
 
 log_pending = Table(

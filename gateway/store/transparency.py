@@ -21,7 +21,7 @@ _e, _t, _h, _s, _p, _w, _d = (
 )  # fmt: skip
 ENTRY_COLUMNS = ("year", "idx", "record_id", "at", "commitment", "entry")
 TILE_COLUMNS = ("year", "level", "number", "width", "hashes")
-STATE_COLUMNS = ("record_id", "year", "idx", "v", "op", "commitment")
+STATE_COLUMNS = ("record_id", "year", "idx", "v", "op", "commitment", "authority")
 PENDING_COLUMNS = ("record_id", "since", "op", "reason")
 _year: sa.BindParameter[int] = sa.bindparam("of", type_=sa.Integer)
 
@@ -46,6 +46,8 @@ class State(Struct, frozen=True, kw_only=True):
     v: int
     op: str
     commitment: bytes | None
+    authority: str | None
+    """Who decided, as the public was told."""
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -130,7 +132,7 @@ def _head_of(row: Row) -> Head:
 def _state_of(row: Row) -> State:
     return State(
         record_id=row.record_id, place=Place(int(row.year), int(row.idx)), v=int(row.v), op=row.op,
-        commitment=None if row.commitment is None else bytes(row.commitment),
+        commitment=None if row.commitment is None else bytes(row.commitment), authority=row.authority,
     )  # fmt: skip
 
 
@@ -294,7 +296,7 @@ async def put_note(tx: Transaction, head: Head, note: str, *, unwitnessed_since:
 
 async def put_states(tx: Transaction, made: Sequence[State]) -> None:
     """The latest entries about records."""
-    rows = [(state.record_id, state.place.year, state.place.index, state.v, state.op, state.commitment) for state in made]
+    rows = [(state.record_id, state.place.year, state.place.index, state.v, state.op, state.commitment, state.authority) for state in made]
     await tx.put(log_states, STATE_COLUMNS, ("record_id",), rows)
 
 

@@ -28,7 +28,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists, transparency
 from gateway.store.tables import log_entries, log_heads, log_states, log_tiles, rendered_records
-from tests.operations.publishing import TAX, a_house, ask, at, code, ids, put, read, violation
+from tests.operations.publishing import MARKET, TAX, a_house, ask, at, code, ids, put, read, violation
 from tests.operations.test_render_again import change_policy
 
 LATER, NEXT_YEAR = "2026-06-03T03:00:00Z", "2027-01-02T03:00:00Z"
@@ -91,6 +91,7 @@ async def test_what_is_listed_changed_and_taken_down_is_entered(town: Services) 
         assert set(by_op) == {"amend", "remove"}, added
         assert (by_op["amend"].rid, by_op["amend"].v) == (made[0], 2)
         assert by_op["amend"].prev == f"2026/{[entry.rid for entry in first].index(made[0])}"
+        assert {entry.authority for entry in await entries(later)} == {MARKET}
         assert (by_op["remove"].rid, by_op["remove"].c, by_op["remove"].reason) == (made[1], None, "removed")
         found = await verify_log.verify_store(later)
         assert (found.logs, found.listings, found.differences) == ({ORIGIN: 5}, 2, ())

@@ -463,6 +463,7 @@ def upgrade() -> None:
         sa.Column("v", sa.Integer(), nullable=False),
         sa.Column("op", sa.String(length=8), nullable=False),
         sa.Column("commitment", sa.LargeBinary(), nullable=True),
+        sa.Column("authority", sa.String(length=18), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_log_states")),
     )
     op.create_table("log_tiles",
