@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.core.callers.caller import Caller
+from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import NotFound
 from gateway.core.exchange import notes
 from gateway.core.exchange.merkle import proof_text
-from gateway.core.publication.documents import instant
-from gateway.core.publication.versions import row_line, salt_of
+from gateway.core.publication.versions import commitment_of, row_line, salt_of
 from gateway.core.transparency import tiles
 from gateway.core.transparency.entries import Place, origin_of, read_entry
 from gateway.core.transparency.tiles import BUNDLE, TileName
@@ -23,6 +22,7 @@ from gateway.operations.answering import begin, document_answer
 from gateway.operations.asking import Answer, Language
 from gateway.operations.collected import left_out, row_of
 from gateway.operations.keep_log import inclusion_proof, policy_of
+from gateway.operations.live_records import live
 from gateway.services import Services
 from gateway.store import transparency
 from gateway.store.transparency import Head
@@ -143,12 +143,14 @@ async def proof(
     reads = services.store.reads
     row: bytes | None = None
     if record_id is not None:
-        shown = (await transparency.listed(reads, [record_id])).get(record_id)
+        public = scene if scene.public else await begin(services, PUBLIC, language)
+        body = (await live(public, [record_id], listing=True)).get(record_id)  # as the view shows it now, not as it was rendered
         state = (await transparency.states(reads, [record_id])).get(record_id)
-        if shown is None or state is None or state.commitment is None or shown.valid_until <= instant(scene.now):
+        document = None if body is None else _DOCUMENT.decode(body)
+        said = None if document is None else row_of(document, left_out(public.forms, document["dataset"]))
+        if said is None or "salt" not in said or state is None or commitment_of(said) != state.commitment:
             raise NotFound
-        document = row_of(_DOCUMENT.decode(shown.listing), left_out(scene.forms, shown.dataset)) if scene.public else None
-        row = None if document is None else row_line(document, salt_of(document))
+        row = row_line(said, salt_of(said)) if scene.public else None
         place = state.place
     else:
         found = await transparency.place_of(reads, commitment or b"")

@@ -56,6 +56,8 @@ async def add_checkpoint(services: Services, body: bytes) -> str:
         raise WitnessRefused(404, "this gateway is no witness")
     ask = read_ask(body)
     origin, logs = origin_asked(ask), logs_of(services)
+    known = await transparency.witnessed(services.store.reads, origin)
+    judge(ask, logs, None if known is None else Held(known.size, known.root))  # nobody takes the writer's turn without a good signature
     async with services.store.transaction() as tx:
         held = await transparency.witnessed(tx, origin)
         head = judge(ask, logs, None if held is None else Held(held.size, held.root))

@@ -150,6 +150,16 @@ async def test_a_proof_outlives_the_record_for_who_has_row_and_salt(small: Servi
             assert salt not in path.read_bytes(), path
 
 
+async def test_a_withdrawn_record_has_no_proof_before_it_is_rendered_again(small: Services) -> None:
+    """With the commit of a withdrawal its row is given to nobody, also while the reader has not looked yet."""
+    made = await three(small)
+    assert (await proof_of(small, made[0]))["row"] is not None
+    async with at(small, LATER) as later:
+        await withdraw(later, made[0], reason="revoked", actor="test")
+        with pytest.raises(NotFound):
+            await proof_of(later, made[0])
+
+
 async def test_a_removal_is_entered_when_the_feed_tells_of_it(small: Services) -> None:
     """Not before: the second of an entry would say what the feed keeps back."""
     made = await three(small)
