@@ -154,7 +154,7 @@ async def test_a_withdrawn_record_has_no_proof_before_it_is_rendered_again(small
     """With the commit of a withdrawal its row is given to nobody, also while the reader has not looked yet."""
     made = await three(small)
     assert (await proof_of(small, made[0]))["row"] is not None
-    async with at(small, LATER) as later:
+    async with at(small, "2026-06-02T02:40:00Z") as later:
         await withdraw(later, made[0], reason="revoked", actor="test")
         with pytest.raises(NotFound):
             await proof_of(later, made[0])
