@@ -56,4 +56,4 @@ clean:                       ## everything that can be made again; the data of `
 # no registry address may stand in a lock, hence --no-emit-index-url and requirements files instead of uv.lock
 lock: .venv/.ready           ## compile both locks from pyproject.toml
 	$(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml -o requirements.txt
-	$(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --extra gm --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(UV) pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --extra gm --extra sftp --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
