@@ -1,24 +1,30 @@
 """Finds adapters through their entry points (group `gateway.adapters`) and checks that they keep the contract.
 
 Rules: an adapter is named by its entry point, never imported by name from our code; its `contract_version` must be ours;
-its settings are decoded strictly before it is built. This room must not hand an adapter anything but its own settings and
-the `Tools` of its line.
+its settings are decoded strictly before it is built. A `Secret` is written as where it stands, `{ file = "…" }` or `{ env = "…" }`,
+never as itself. This room must not hand an adapter anything but its own settings and the `Tools` of its line.
 """
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
-from gateway.adapter_contract import CONTRACT_VERSION, PartnerAdapter, SourceAdapter, Tools
+from gateway.adapter_contract import CONTRACT_VERSION, PartnerAdapter, Secret, SourceAdapter, Tools
 from gateway.core.errors import SettingsError
 
 GROUP = "gateway.adapters"
 
 SOURCE_METHODS = ("pull", "report", "counts", "check", "close")
 PARTNER_METHODS = ("encode", "decode", "deliver", "read_reply", "collect", "ask", "counts", "check", "close")
+
+LONGEST_SECRET = 16384
+"""Bytes of a file that holds a secret."""
 
 REINSTALL = "install the project once more (`pip install -e .`): entry points are seen only when it is installed"
 
@@ -99,7 +105,7 @@ class Adapters:
                 hint="a source adapter cannot carry batches, a partner adapter cannot read files",
             )
         try:
-            settings = msgspec.convert(dict(config), adapter.Config)
+            settings = msgspec.convert(dict(config), adapter.Config, dec_hook=decode_setting)
         except msgspec.ValidationError as error:
             raise SettingsError(
                 f"the adapter's settings do not decode: {error}",
@@ -108,6 +114,45 @@ class Adapters:
                 hint="its settings stand in adapters/README.md",
             ) from error
         return adapter(settings, tools)
+
+
+def decode_setting(kind: type[Any], said: object) -> object:
+    """A `Secret` out of where the settings say that it stands: a file that nobody else can read, or a variable of the environment.
+
+    Raises ValueError for anything else, which the decoder tells with the place; no text of it repeats what was said.
+    """
+    if kind is not Secret:
+        raise NotImplementedError(kind.__name__)
+    match said:
+        case {"file": str(path), **rest} if not rest:
+            return Secret(_secret_file(Path(path)))
+        case {"env": str(name), **rest} if not rest:
+            value = os.environ.get(name)
+            if not value:
+                raise ValueError("the variable of the environment that holds this secret is not set")
+            return Secret(value)
+        case _:
+            raise ValueError('a secret is named by where it stands: { file = "…" } or { env = "…" }')
+
+
+def _secret_file(path: Path) -> str:
+    """The text of a regular file of mode 0400 or 0600, without the line end."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # never waits for a pipe that somebody put there
+    except OSError as error:
+        raise ValueError(f"the file of this secret cannot be read: {error.strerror}") from None
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or stat.S_IMODE(about.st_mode) not in (0o400, 0o600):
+            raise ValueError("the file of this secret must be a file of mode 0400 or 0600")
+        data = file.read(LONGEST_SECRET + 1)
+    try:
+        text = data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("the file of this secret holds no text") from None
+    if not text or len(data) > LONGEST_SECRET:
+        raise ValueError("the file of this secret is empty or too long")
+    return text
 
 
 def _loader(entry: EntryPoint) -> Callable[[], Any]:

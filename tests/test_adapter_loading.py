@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from gateway.adapter_contract import CONTRACT_VERSION
+from gateway.adapter_contract import CONTRACT_VERSION, Secret
 from gateway.adapter_loading import GROUP, PARTNER_METHODS, SOURCE_METHODS, Adapters, installed_adapters
 from gateway.core.errors import SettingsError
 
@@ -95,3 +95,44 @@ def test_importing_the_contract_does_not_start_the_house(tmp_path: Path) -> None
     code = f"import sys, gateway.adapter_contract; print(sorted(m for m in sys.modules if {seen}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "['gateway', 'gateway.adapter_contract']"
+
+
+class Guarded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    token: Secret
+
+
+def secret_of(said: object) -> Any:
+    """The settings that a guest with a secret was built with."""
+    built: Any = Adapters({"guest": lambda: guest(config=Guarded)}).source("guest", {"token": said})
+    return built.settings
+
+
+def test_a_secret_is_read_from_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of mode 0400 or 0600, or the environment, gives the secret without its line end, and no repr shows it."""
+    file = tmp_path / "token"
+    file.write_text("密语-1\n", encoding="utf-8")
+    file.chmod(0o600)
+    monkeypatch.setenv("TOKEN_OF_A_TEST", "密语-2")
+    said = [secret_of({"file": str(file)}), secret_of({"env": "TOKEN_OF_A_TEST"})]
+    assert [each.token.reveal() for each in said] == ["密语-1", "密语-2"]
+    assert "密语" not in repr(said)
+
+
+@pytest.mark.parametrize("said", ["密语", {"value": "密语"}, {"file": "密语", "env": "密语"}, {"env": "NOT_SET_HERE"}, {"file": "密语"}, 3])
+def test_a_secret_in_the_settings_is_refused(said: object) -> None:
+    """A secret that stands in the settings themselves, or nowhere, stops the start, and the error does not repeat it."""
+    with pytest.raises(SettingsError) as refused:
+        secret_of(said)
+    assert refused.value.code == "adapter-config"
+    assert "密语" not in f"{refused.value} {refused.value.hint}"
+
+
+@pytest.mark.parametrize(("mode", "data"), [(0o644, b"x"), (0o600, b""), (0o600, b"\xff"), (0o600, b"x" * 20000)])
+def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int, data: bytes) -> None:
+    """The file of a secret is readable by its owner alone, holds text and is neither empty nor long."""
+    file = tmp_path / "token"
+    file.write_bytes(data)
+    file.chmod(mode)
+    with pytest.raises(SettingsError) as refused:
+        secret_of({"file": str(file)})
+    assert refused.value.code == "adapter-config"
