@@ -63,7 +63,7 @@ PATIENCE_S = 1.0
 SOURCE_CAPABILITIES = frozenset({"resume", "withdrawals", "report", "counts", "snapshot"})
 PARTNER_CAPABILITIES = frozenset(
     {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent"}
-    | {"keys", "resync", "acknowledge"}
+    | {"keys", "resync", "acknowledge", "feedback"}
 )
 METHODS: Mapping[str, str] = {
     "report": "report",
@@ -77,6 +77,7 @@ METHODS: Mapping[str, str] = {
     "keys": "keys",
     "resync": "resync",
     "acknowledge": "acknowledge",
+    "feedback": "feedback",
 }
 """Capability → the method that it promises."""
 

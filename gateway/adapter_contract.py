@@ -21,6 +21,7 @@ __all__ = [
     "Diagnostic",
     "IncomingBatch",
     "Instant",
+    "LateReply",
     "Page",
     "Part",
     "PartnerAdapter",
@@ -59,7 +60,10 @@ class AdapterError(Exception):
 
 
 class Secret:
-    """A setting that has no repr and is in no encoder's list; `reveal()` at the one place that needs it."""
+    """A setting that has no repr and is in no encoder's list; `reveal()` at the one place that needs it.
+
+    In a settings file it is `{ file = "/run/secrets/token" }` or `{ env = "TOKEN" }`, never the value itself.
+    """
 
     __slots__ = ("_value",)
 
@@ -97,6 +101,7 @@ class RowResult(Struct, frozen=True, kw_only=True):
     """What became of one row."""
 
     place: str
+    """Where it stood. Of a row that we sent and that bears no `record_id`: its number in its part, from 1, is the last number in it."""
     record_id: str | None
     result: Literal["accepted", "unchanged", "warned", "held", "rejected", "withdrawn"]
     code: str | None = None
@@ -104,6 +109,8 @@ class RowResult(Struct, frozen=True, kw_only=True):
     message: str | None = None
     partner_id: str | None = None
     at: Instant | None = None
+    version: int | None = None
+    """Of the record, where the partner names it; else its version that was sent last is meant."""
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -154,13 +161,25 @@ class IncomingBatch(SealedBatch, frozen=True, kw_only=True):
     cursor: str
 
 
+class LateReply(Struct, frozen=True, kw_only=True):
+    """What a partner has written back some time after a delivery, as it stood: `read_reply` reads it."""
+
+    cursor: str
+    """Of this reply; the next call of `feedback` begins behind it."""
+    data: bytes
+    batch: str | None = None
+    """Batch id that it is about, where the line knows it; else its rows name records."""
+
+
 class Counts(Struct, frozen=True, kw_only=True):
-    """What one side has for one dataset and day, for reconciliation."""
+    """What one side has for one dataset and day (of UTC+8, by the manifest's `created`), for reconciliation."""
 
     dataset: str
     day: date
     rows: int
     digest: str | None = None
+    side: Literal["recv", "sent"] = "recv"
+    """`sent`: what the line itself holds of what we have sent, for comparing digests."""
 
 
 class Diagnostic(Struct, frozen=True, kw_only=True):
@@ -222,13 +241,17 @@ class PartnerAdapter(Protocol):
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge.
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback.
+
+    What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
     `keys` promises one more method, `async def keys(self, held: str | None) -> bytes`: the partner's signed keys document as it
     came, or nothing when it is still the one whose body has the digest `held`.
     `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
     `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
     receipt for a batch that was collected, the feedback first.
+    `feedback` promises `def feedback(self, after: str | None) -> AsyncIterator[LateReply]`: what the partner has written back about rows
+    since a cursor, in order; each is kept as it stood and given to `read_reply`.
     """
     Config: ClassVar[type[Struct]]
 
