@@ -64,7 +64,7 @@ class _Held(Struct, frozen=True, kw_only=True):
     records: Mapping[RecordId, Record]
     confirmations: Mapping[tuple[str, int], Row]
     listed: frozenset[str]
-    """Subjects on a list of serious violations of our own."""
+    """Subjects on a list of serious violations of our own; what nobody signed lists nobody."""
 
 
 async def decide(services: Services, tx: Transaction, record_ids: Collection[str], *, actor: str = ACTOR) -> list[Decided]:
@@ -131,7 +131,9 @@ async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], befor
         records=held,
         confirmations=await recognitions.confirmed(tx, ids),
         listed=frozenset(
-            record.subject_id for record in listings if (period := _period(policies, record, tx.now)) is not None and period.state == "open"
+            record.subject_id
+            for record in listings
+            if record.trust == "signed" and (period := _period(policies, record, tx.now)) is not None and period.state == "open"
         ),
     )
 

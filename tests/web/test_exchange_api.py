@@ -40,6 +40,7 @@ from tests.region import (
     signed_by,
     template,
 )
+from tests.untouched import LEDGER, contents, moved
 
 
 def free_port() -> int:
@@ -148,10 +149,11 @@ def sealed(towns: Towns, served) -> dict[str, object]:
     async def make():
         async with towns.ours() as ours, towns.theirs() as theirs:
             forger = Forger(Cities(ours, theirs, Line()))
-            return forger, forger.seal([forger.penalty(number) for number in range(1, 6)], lines_a_part=3), forger.seal([forger.penalty(9)])
+            first = forger.seal([forger.penalty(number) for number in range(1, 6)], lines_a_part=3)
+            return forger, first, forger.head, forger.seal([forger.penalty(9)])
 
-    forger, first, second = asyncio.run(make())
-    return {"forger": forger, "first": first, "second": second}
+    forger, first, after, second = asyncio.run(make())
+    return {"forger": forger, "first": first, "after": after, "second": second}
 
 
 def body_of(batch, parts: bool = True) -> bytes:
@@ -161,6 +163,8 @@ def body_of(batch, parts: bool = True) -> bytes:
 
 
 JSON = {"content-type": "application/json"}
+READ_EVERY_S = 0.5
+"""`reader_poll_s`."""
 
 
 def test_a_batch_is_posted(served, sealed):
@@ -189,6 +193,38 @@ def test_a_batch_is_posted(served, sealed):
     assert client.get(f"/streams/{PENALTIES}/receipts/1").content == answer.content
     assert client.get(f"/streams/{PENALTIES}/feedback/1").content == b""
     assert problem(client.get(f"/streams/{PENALTIES}/receipts/99")) == (404, "not-found")
+
+
+def test_what_lies_outside_the_agreement(towns: Towns, served, sealed):
+    """A17, A18: each line outside scope is answered by its code in the feedback, and only the batch, its receipt and the trail are new."""
+    forger: Forger = sealed["forger"]
+    outside = {
+        "SCOPE_ISSUER": forger.penalty(31, iss=BAISHAN),
+        "SCOPE_REGION": forger.penalty(32, region="2205"),
+        "SCOPE_AUTHORITY": forger.penalty(33, authority="11220600XXT0001186"),
+        "SCOPE_CATEGORY": forger.penalty(34, category="measure"),
+        "SCOPE_FIELD": forger.penalty(35, values={"BZ": "备注"}),
+        "LAW_PERSON": forger.penalty(36, subject_kind="natural", region="2205"),
+        "SUBJ_USCC": forger.penalty(37, values={"CF_XDR_SHXYM": code(37).lower()}),
+    }
+
+    async def look() -> dict[str, str]:
+        async with towns.theirs() as theirs:
+            return await contents(theirs.store)
+
+    before = asyncio.run(look())
+    time.sleep(2 * READ_EVERY_S)
+    while (seen := asyncio.run(look())) != before:  # readers of the log still follow the batch before
+        before = seen
+        time.sleep(2 * READ_EVERY_S)
+    batch = forger.seal(list(outside.values()), head=sealed["after"], advance=False)
+    answer = served["theirs"].post(f"/streams/{PENALTIES}/batches", content=body_of(batch), headers=JSON)
+    assert answer.status_code == httpx.codes.OK
+    counts = json.loads(answer.json()["body"])["counts"]
+    assert (counts["lines"], counts["rejected"]) == (len(outside), len(outside))
+    told = served["theirs"].get(f"/streams/{PENALTIES}/feedback/2").content
+    assert [json.loads(line)["code"] for line in told.splitlines()] == list(outside)
+    assert moved(before, asyncio.run(look())) <= LEDGER
 
 
 def test_what_is_refused(served, sealed):
