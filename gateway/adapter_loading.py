@@ -58,6 +58,16 @@ class Adapters:
         """
         return cast(PartnerAdapter, self._build(name, PARTNER_METHODS, config, tools))
 
+    def secret(self, said: Mapping[str, object], place: str) -> Secret:
+        """A secret that the core itself needs for a line, from where the settings say that it stands.
+
+        Raises SettingsError.
+        """
+        try:
+            return msgspec.convert(dict(said), Secret, dec_hook=decode_setting)
+        except msgspec.ValidationError as error:
+            raise SettingsError(str(error), code="adapter-config", place=place, hint="its settings stand in adapters/README.md") from error
+
     def load(self, name: str) -> type[Any]:
         """The class behind a name, checked against the contract's version.
 

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from joserfc import jwk, jws
 from joserfc.errors import JoseError
@@ -357,6 +358,19 @@ def hmac_with(hash_of: Callable[[bytes], bytes], key: bytes, data: bytes) -> byt
         key = hash_of(key)
     key = key.ljust(64, b"\0")
     return hash_of(key.translate(OUTER_PAD) + hash_of(key.translate(INNER_PAD) + data))
+
+
+def aead_seal(key: bytes, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+    """AES-256-GCM: ciphertext and tag of 16 bytes."""
+    return AESGCM(key).encrypt(nonce, data, associated)
+
+
+def aead_open(key: bytes, nonce: bytes, data: bytes, associated: bytes) -> bytes | None:
+    """What `aead_seal` sealed; None when key, nonce, bytes or associated data are others."""
+    try:
+        return AESGCM(key).decrypt(nonce, data, associated)
+    except InvalidTag:
+        return None
 
 
 # --- JOSE: keys of callers --------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Rules: agreements and keys are read from the store and verified again each time;
 given its own settings and the partner's address, never a key. This file tells no story.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError, PartnerAdapter
 from gateway.core import message_signing
 from gateway.core.errors import ExchangeError, SettingsError
-from gateway.core.exchange import documents
+from gateway.core.exchange import documents, sealed_files
 from gateway.core.exchange.agreements import Held, StreamRules, in_force, rules_of
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import KeyRing, SignedDocument
@@ -115,13 +115,14 @@ async def every_key(source: Source, held: Held, party: str) -> KeyRing:
 
 
 class LineTools:
-    """What is lent to an adapter of one partner: signed requests to that partner's address, and nothing else; the key stays here."""
+    """What is lent to an adapter: requests signed for its partner's address, files sealed for its line; the keys stay here."""
 
-    __slots__ = ("_base", "_services")
+    __slots__ = ("_base", "_file_key", "_services")
 
-    def __init__(self, services: Services, base_url: str) -> None:
+    def __init__(self, services: Services, base_url: str, file_key: Mapping[str, str] | None = None) -> None:
         self._services = services
         self._base = base_url.rstrip("/")
+        self._file_key = file_key
 
     def sign_request(self, method: str, url: str, content_type: str | None, body: bytes | None) -> Mapping[str, str]:
         """The header fields of exchange.md §10 for a request under the partner's base URL; a new nonce each time.
@@ -151,18 +152,30 @@ class LineTools:
         return {name.lower(): value for name, value in headers}  # in one spelling: an adapter may have set the type already
 
     def seal_file(self, name: str, data: bytes) -> bytes:
-        """Refused.
+        """A file of the line, sealed under its name with the key that `[local] file_key` names.
 
-        Raises ExchangeError MEDIA_TYPE.
+        Raises AdapterError CONFIG without such a key, SIZE_BYTES.
         """
-        raise ExchangeError("this line has no transport encryption of its own", code="MEDIA_TYPE", place=name)
+        return self._with_key(sealed_files.seal_file, name, data)
 
     def open_file(self, name: str, data: bytes) -> bytes:
-        """Refused.
+        """What was sealed under this name with the line's key.
 
-        Raises ExchangeError MEDIA_TYPE.
+        Raises AdapterError FILE_SEALED, SIZE_BYTES, CONFIG.
         """
-        raise ExchangeError("this line has no transport encryption of its own", code="MEDIA_TYPE", place=name)
+        return self._with_key(sealed_files.open_file, name, data)
+
+    def _with_key(self, story: Callable[[bytes, str, bytes], bytes], name: str, data: bytes) -> bytes:
+        """The key is read for each file and forgotten: it may be exchanged while the process runs."""
+        if self._file_key is None:
+            raise AdapterError("CONFIG", "此线路没有设置文件密钥（[local] file_key）", transient=False, place=name)
+        try:
+            secret = self._services.adapters.secret(self._file_key, "file_key")
+            return story(sealed_files.read_file_key(secret.reveal(), place="file_key"), name, data)
+        except SettingsError as error:
+            raise AdapterError("CONFIG", "文件密钥无法读取", transient=False, place=name) from error
+        except ExchangeError as error:
+            raise AdapterError(error.code, "文件无法封装或者打开", transient=False, place=name) from error
 
 
 @asynccontextmanager
@@ -175,7 +188,7 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
     address = held.agreement.party(partner).identity.base_url
     private = local.allow_private or (services.settings.demo and urlsplit(address).hostname in LOOPBACK)
     config: dict[str, object] = {"base_url": address, "allow_private": private, **local.config}
-    line = services.adapters.partner(local.adapter, config, LineTools(services, address))
+    line = services.adapters.partner(local.adapter, config, LineTools(services, address, local.file_key))
     try:
         yield line
     finally:

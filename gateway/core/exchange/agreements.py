@@ -232,6 +232,8 @@ class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     owner: str | None = None
     allow_private: bool = False
     """Lifts the refusal of private, loopback and metadata addresses for this partner; test mode and private networks."""
+    file_key: dict[str, str] | None = None
+    """Where the key of this line's files stands, `{ file = "…" }` or `{ env = "…" }`: 64 hex digits that both sides keep; never the key."""
     config: dict[str, Any] = {}
 
 
