@@ -1,0 +1,93 @@
+"""The terms of one stream, made ready for checking many records (exchange.md §3).
+
+Rights are checked per record: a partner speaks only as itself, about its own rids, within the regions, authorities, categories, kinds,
+operations and fields of the list. This room must not look at a record.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from functools import lru_cache
+
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange.agreed_terms import Agreement, StreamTerms
+from gateway.core.exchange.field_rules import Check, check_of
+from gateway.core.records.divisions import covers, division
+
+
+class StreamRules(Struct, frozen=True, kw_only=True):
+    """The terms of one stream, made ready for checking many records."""
+
+    agreement: Agreement
+    terms: StreamTerms
+    checks: Mapping[str, Check]
+    required: frozenset[str]
+    ops: frozenset[str]
+    kinds: frozenset[str]
+    categories: frozenset[str]
+    authorities: frozenset[str] | None
+    """None: any authority (positive and neutral streams only)."""
+    persons: bool
+    """Lines about people or households have a basis in the agreement (§14)."""
+
+    @property
+    def stream(self) -> str:
+        """Its name."""
+        return f"{self.agreement.id}.{self.terms.dataset}"
+
+    def in_region(self, region: str) -> bool:
+        """Whether a region is on the list and not taken out."""
+        return _in_region(self.terms.scope.regions, self.terms.scope.except_, region)
+
+    def schema_fits(self, schema: str) -> bool:
+        """Same dataset and major, minor not below the least agreed."""
+        match = _SCHEMA.match(schema)
+        return (
+            match is not None
+            and match[1] == self.terms.dataset
+            and int(match[2]) == self.terms.schema_.major
+            and int(match[3]) >= self.terms.schema_.min_minor
+        )
+
+
+_SCHEMA = re.compile(r"([a-z][a-z0-9_.-]{0,62})/(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\Z")
+
+
+@lru_cache(maxsize=4096)
+def _in_region(regions: tuple[str, ...], outside: tuple[str, ...], region: str) -> bool:
+    return any(covers(scope, region) for scope in regions) and not any(covers(scope, region) for scope in outside)
+
+
+@lru_cache(maxsize=65536)
+def region_existed(region: str, day: date) -> bool:
+    """Whether the division table knows the code on that day."""
+    return division(region, day) is not None
+
+
+def rules_of(agreement: Agreement, dataset: str, sender: str) -> StreamRules:
+    """The rules of one stream.
+
+    Raises ExchangeError SCOPE_AGREEMENT when the agreement has no such stream in this direction.
+    """
+    terms = agreement.stream(dataset, sender)
+    if terms is None:
+        raise ExchangeError("the agreement has no such stream in this direction", code="SCOPE_AGREEMENT", place=f"{agreement.id}.{dataset}")
+    persons = agreement.terms.natural_persons
+    return StreamRules(
+        agreement=agreement,
+        terms=terms,
+        checks={field.name: check_of(field) for field in terms.fields},
+        required=frozenset(field.name for field in terms.fields if field.required),
+        ops=frozenset(terms.ops),
+        kinds=frozenset(terms.subject_kinds),
+        categories=frozenset(terms.scope.categories),
+        authorities=None if "*" in terms.scope.authorities else frozenset(terms.scope.authorities),
+        persons=persons.allowed and dataset in persons.datasets,
+    )
+
+
+def schema_of(terms: StreamTerms) -> str:
+    """The schema under which we seal: the least that was agreed."""
+    return f"{terms.dataset}/{terms.schema_.major}.{terms.schema_.min_minor}"
