@@ -2,35 +2,29 @@
 
 Rules:
 - Bytes are carried unchanged; nothing here signs, verifies, retries, sleeps between attempts, follows a redirect or keeps a key.
-- The name is resolved, every address is checked, and the connection goes to the address that was checked: private, loopback,
-  link-local, shared and metadata addresses are refused unless the line says `allow_private`.
-- Time, bytes and rate of each answer are bounded. A timeout after sending is `outcome_unknown`.
+- Requests go to the partner's checked address only, bounded in time, bytes and rate (`guarded_http`). A timeout after sending is
+  `outcome_unknown`.
 - An answer that is no receipt is an AdapterError with the partner's own code; messages never repeat what was carried.
 
 `deliver` returns `{"receipt":{"body","note"},"feedback":"<NDJSON>" or null}`; the core believes neither before it has checked them.
 """
 
-import asyncio
 import base64
 import email.utils
 import json
-import socket
-import ssl
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
-from functools import cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from time import monotonic
 from typing import Annotated, Any, ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import msgspec
 from msgspec import Meta, Struct
 
+from adapters.guarded_http import GuardedHttp, bounded
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
     AdapterError,
@@ -53,14 +47,10 @@ INLINE_BYTES = 6 * 2**20
 MAX_ANSWER = 2**20
 MAX_FEEDBACK = 64 * 2**20
 MAX_PART = 256 * 2**20
-SLOWEST_BYTES_S = 1024
-SLOWEST_WINDOW_S = 30.0
 POSTS = 4
 """How often one delivery asks what is missing."""
 CLOCK_TOLERANCE_S = 60.0
 
-_SHARED = ip_network("100.64.0.0/10")
-_NAT64 = ip_network("64:ff9b::/96")
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"TIME_FUTURE", "SIG_UNKNOWN_KEY", "SIG_KEY_EXPIRED"})
 
@@ -86,25 +76,6 @@ class HttpsPartnerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long the partner may hold back its answer when there is nothing new (pull)."""
 
 
-@cache
-def _everybodys() -> ssl.SSLContext:
-    """The context that trusts the public authorities: their certificates are read once in a process, not for every line."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one that the whole world may reach, seen through IPv4-mapped and NAT64 forms."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    elif address in _SHARED:
-        return False
-    return address.is_global and not address.is_multicast
-
-
 class HttpsPartner:
     """Carries batches to a partner's gateway, and fetches its batches and keys."""
 
@@ -115,29 +86,16 @@ class HttpsPartner:
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
     def __init__(self, config: HttpsPartnerConfig, tools: Tools, *, resolve: Callable[[str, int], Any] | None = None) -> None:
-        url = urlsplit(config.base_url)
-        if url.scheme not in ("https", "http") or not url.hostname or url.username or url.query or url.fragment:
-            raise AdapterError("CONFIG", "base_url 应为 https://主机/x/v1", transient=False)
         self._config = config
         self._tools = tools
         self._base = config.base_url.rstrip("/")
-        self._scheme = url.scheme
-        self._host: str = url.hostname
-        self._port = url.port or (443 if url.scheme == "https" else 80)
-        self._resolve = resolve
-        verify = _everybodys()
-        if config.ca_file is not None:
-            try:
-                verify = ssl.create_default_context(cafile=config.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise AdapterError("CONFIG", "ca_file 无法读取", transient=False) from error
-        self._client = httpx.AsyncClient(
-            verify=verify,
+        self._line = GuardedHttp(
+            config.base_url,
+            timeout_s=config.timeout_s,
             proxy=config.proxy,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(config.timeout_s),
-            limits=httpx.Limits(max_connections=4, max_keepalive_connections=2),
+            ca_file=config.ca_file,
+            allow_private=config.allow_private,
+            resolve=resolve,
         )
 
     # --- native batches ------------------------------------------------------------------------------------------------
@@ -313,7 +271,7 @@ class HttpsPartner:
         """Name, address, connection, keys document and clock, each with what to do."""
         found: list[Diagnostic] = []
         try:
-            await self._addresses()
+            await self._line.addresses()
             found.append(Diagnostic(what="域名解析", ok=True, message="对方地址可解析且允许访问"))
         except AdapterError as error:
             return [Diagnostic(what="域名解析", ok=False, message=error.message, remedy="检查 base_url、DNS 与 allow_private 设置")]
@@ -350,7 +308,7 @@ class HttpsPartner:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        await self._line.close()
 
     # --- the line itself ------------------------------------------------------------------------------------------------
 
@@ -374,7 +332,7 @@ class HttpsPartner:
         """One call: the body of an answer that means success, else an AdapterError with the partner's code."""
         async with self._answer(method, path, body, media, seconds or self._config.timeout_s, headers) as answer:
             status = answer.status_code
-            data = await _bounded(answer, limit)
+            data = await bounded(answer, limit)
             kind = answer.headers.get("content-type", "")
         if status in (200, 201, 206) or (status == 204 and empty):
             return data
@@ -394,70 +352,8 @@ class HttpsPartner:
             sent["content-type"] = media
         if path != "/keys":  # open to all, and read before the partner knows any key of ours
             sent |= self._tools.sign_request(method, url, media, body)
-        begun = False
-        try:
-            async with asyncio.timeout(seconds):
-                target, extensions = await self._target(path, sent)
-                begun = True
-                async with self._client.stream(
-                    method, target, content=body, headers=sent, extensions=extensions, timeout=seconds
-                ) as answer:
-                    if answer.is_redirect:
-                        raise AdapterError("UNAVAILABLE", "对方要求转到另一地址，未跟随", transient=False)
-                    yield answer
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise AdapterError("UNAVAILABLE", "对方未在时限内回答", transient=True, outcome_unknown=begun and method != "GET") from error
-        except httpx.ConnectError as error:
-            raise AdapterError("UNAVAILABLE", "无法连接对方", transient=True) from error
-        except httpx.HTTPError as error:
-            raise AdapterError("UNAVAILABLE", "连接中断", transient=True, outcome_unknown=begun and method != "GET") from error
-
-    async def _target(self, path: str, headers: dict[str, str]) -> tuple[str, dict[str, Any]]:
-        """The URL with the checked address in place of the name; TLS still asks for the name."""
-        if self._config.proxy is not None:
-            return self._base + path, {}
-        address = (await self._addresses())[0]
-        host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-        default = 443 if self._scheme == "https" else 80
-        headers["host"] = self._host if self._port == default else f"{self._host}:{self._port}"
-        base = urlsplit(self._base)
-        return f"{self._scheme}://{host}:{self._port}{base.path}{path}", {"sni_hostname": self._host}
-
-    async def _addresses(self) -> list[IPv4Address | IPv6Address]:
-        """Every address of the partner's name, all of them allowed."""
-        try:
-            if self._resolve is not None:
-                found = self._resolve(self._host, self._port)
-            else:
-                loop = asyncio.get_running_loop()
-                found = [entry[4][0] for entry in await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)]
-        except OSError as error:
-            raise AdapterError("UNAVAILABLE", "对方主机名无法解析", transient=True) from error
-        addresses = [ip_address(str(text).partition("%")[0]) for text in dict.fromkeys(found)]
-        if not addresses:
-            raise AdapterError("UNAVAILABLE", "对方主机名没有地址", transient=True)
-        if not self._config.allow_private and not all(map(is_public, addresses)):
-            raise AdapterError("UNAVAILABLE", "对方主机名指向内部地址，已拒绝；确需访问请设置 allow_private", transient=False)
-        if self._scheme == "http" and not (self._config.allow_private and all(address.is_loopback for address in addresses)):
-            raise AdapterError("UNAVAILABLE", "明文 http 仅限测试模式下的本机地址", transient=False)
-        return addresses
-
-
-async def _bounded(answer: httpx.Response, limit: int) -> bytes:
-    """The body, at most `limit` bytes and not slower than agreed."""
-    chunks: list[bytes] = []
-    size, window, since = 0, 0, monotonic()
-    async for chunk in answer.aiter_raw():
-        size += len(chunk)
-        window += len(chunk)
-        if size > limit:
-            raise AdapterError("SIZE_BYTES", "对方的回答过大", transient=False)
-        chunks.append(chunk)
-        if monotonic() - since > SLOWEST_WINDOW_S:
-            if window < SLOWEST_BYTES_S * SLOWEST_WINDOW_S:
-                raise AdapterError("SIZE_TIME", "对方回答过慢", transient=True)
-            window, since = 0, monotonic()
-    return b"".join(chunks)
+        async with self._line.answer(method, path, body, sent, seconds) as answer:
+            yield answer
 
 
 def _refused(status: int, kind: str, data: bytes) -> AdapterError:

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 import adapters.https_partner as room
-from adapters.https_partner import HttpsPartner, HttpsPartnerConfig, is_public
+from adapters import guarded_http
+from adapters.guarded_http import is_public
+from adapters.https_partner import HttpsPartner, HttpsPartnerConfig
 from adapters.suite import PartnerAdapterSuite, PartnerLine
 from adapters.suite import _sealed as canned_batch
 from gateway.adapter_contract import AdapterError, Part, SealedBatch
@@ -246,7 +248,7 @@ async def test_one_byte_a_second(server: Server):
 
 async def test_a_slow_partner_below_the_rate(server: Server, monkeypatch: pytest.MonkeyPatch):
     """Below the agreed rate a transfer is given up before its time."""
-    monkeypatch.setattr(room, "SLOWEST_WINDOW_S", 0.3)
+    monkeypatch.setattr(guarded_http, "SLOWEST_WINDOW_S", 0.3)
     server.partner.status, server.partner.kind, server.partner.body, server.partner.trickle_s = 200, "application/json", b"x" * 200, 0.05
     assert (await refused(server, timeout_s=30.0)).code == "SIZE_TIME"
 
