@@ -63,7 +63,7 @@ PATIENCE_S = 1.0
 SOURCE_CAPABILITIES = frozenset({"resume", "withdrawals", "report", "counts", "snapshot"})
 PARTNER_CAPABILITIES = frozenset(
     {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "counts", "withdrawals", "idempotent"}
-    | {"keys", "resync", "acknowledge", "feedback"}
+    | {"keys", "resync", "acknowledge", "feedback", "apart", "receipts", "look", "clear", "publish"}
 )
 METHODS: Mapping[str, str] = {
     "report": "report",
@@ -78,6 +78,10 @@ METHODS: Mapping[str, str] = {
     "resync": "resync",
     "acknowledge": "acknowledge",
     "feedback": "feedback",
+    "receipts": "receipts",
+    "look": "look",
+    "clear": "clear",
+    "publish": "publish",
 }
 """Capability → the method that it promises."""
 

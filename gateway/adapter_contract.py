@@ -237,11 +237,16 @@ class SourceAdapter(Protocol):
 
 
 class PartnerAdapter(Protocol):
-    """Carries batches to and from a partner. Built as `Adapter(config, tools)`."""
+    """Carries batches to and from a partner. Built as `Adapter(config, tools)`.
+
+    Of what the agreement says its settings are given what they have a name for: `base_url` and `allow_private` of the partner, `ours` and
+    `partner` (the parties), `incoming` (the partner's streams). What the operator has written wins.
+    """
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback.
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback apart
+    receipts look clear publish.
 
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
@@ -252,6 +257,18 @@ class PartnerAdapter(Protocol):
     receipt for a batch that was collected, the feedback first.
     `feedback` promises `def feedback(self, after: str | None) -> AsyncIterator[LateReply]`: what the partner has written back about rows
     since a cursor, in order; each is kept as it stood and given to `read_reply`.
+
+    A line on which things lie until they are looked for (`deliver` gives None) has these; `poll_s`, an attribute, says how many seconds
+    the core waits between two looks. Stream, epoch and seq come out of the core's ledger.
+    `apart` promises that `collect(after, stream)` looks at one stream alone, with a cursor of its own: what is wrong with it delays no
+    other.
+    `receipts` promises `def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]`: what the partner has left
+    for a stream of ours after a number, in order, each as `acknowledge` carries it: number, receipt, feedback.
+    `look` promises `async def look(self, stream: str, epoch: int, seq: int) -> tuple[bytes, bytes, bytes] | None`: manifest, note and
+    checkpoint as they lie now under a number that was collected before.
+    `clear` promises `async def clear(self, stream: str, epoch: int, seq: int) -> None`: takes a batch of ours off the line.
+    `publish` promises `async def publish(self, name: str, document: bytes) -> None` and `async def published(self, name: str) -> bytes |
+    None`: signed documents that lie open, `keys/<party>` and `agreements/<id>-<version>`.
     """
     Config: ClassVar[type[Struct]]
 

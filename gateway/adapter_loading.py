@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.adapter_contract import CONTRACT_VERSION, PartnerAdapter, Secret, SourceAdapter, Tools
+from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, PartnerAdapter, Secret, SourceAdapter, Tools
 from gateway.core.errors import SettingsError
 
 GROUP = "gateway.adapters"
@@ -123,7 +123,11 @@ class Adapters:
                 place=name,
                 hint="its settings stand in adapters/README.md",
             ) from error
-        return adapter(settings, tools)
+        try:
+            return adapter(settings, tools)
+        except AdapterError as error:
+            hint = "its settings stand in adapters/README.md"
+            raise SettingsError(error.message, code="adapter-config", place=name, hint=hint) from error
 
 
 def decode_setting(kind: type[Any], said: object) -> object:

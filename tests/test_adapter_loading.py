@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from gateway.adapter_contract import CONTRACT_VERSION, Secret
+from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, Secret
 from gateway.adapter_loading import GROUP, PARTNER_METHODS, SOURCE_METHODS, Adapters, installed_adapters
 from gateway.core.errors import SettingsError
 
@@ -81,6 +81,20 @@ def test_a_guest_that_cannot_be_imported_does_not_bring_the_house_down() -> None
         Adapters({"guest": broken}).source("guest", {})
     assert refused.value.code == "adapter-broken"
     assert "secret" not in str(refused.value)
+
+
+def test_a_guest_that_refuses_its_settings_is_told_in_its_own_words() -> None:
+    """What an adapter says against its settings when it is built is the error of its settings."""
+
+    def picky() -> object:
+        def refuse(self: Any, settings: Config, tools: object) -> None:
+            raise AdapterError("CONFIG", "需要附加组件", transient=False)
+
+        return type("Picky", (guest(),), {"__init__": refuse})
+
+    with pytest.raises(SettingsError, match="需要附加组件") as refused:
+        Adapters({"guest": picky}).source("guest", {"folder": "x"})
+    assert (refused.value.code, refused.value.place) == ("adapter-config", "guest")
 
 
 def test_a_source_adapter_is_no_partner_adapter() -> None:

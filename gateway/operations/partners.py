@@ -182,12 +182,22 @@ class LineTools:
 async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator[PartnerAdapter]:
     """The adapter that carries batches to a partner, as our `[local]` part says; closed at the end.
 
+    What the agreement says is put into those settings that the adapter has.
+
     Raises SettingsError for an adapter that is not installed or settings that it does not take.
     """
     local = held.local
     address = held.agreement.party(partner).identity.base_url
     private = local.allow_private or (services.settings.demo and urlsplit(address).hostname in LOOPBACK)
-    config: dict[str, object] = {"base_url": address, "allow_private": private, **local.config}
+    facts: dict[str, object] = {
+        "base_url": address,
+        "allow_private": private,
+        "ours": services.signers.party,
+        "partner": partner,
+        "incoming": tuple(f"{held.agreement.id}.{one.dataset}" for one in held.agreement.terms.streams if one.from_ == partner),
+    }
+    takes = services.adapters.load(local.adapter).Config.__struct_fields__
+    config = {name: value for name, value in facts.items() if name in takes} | local.config
     line = services.adapters.partner(local.adapter, config, LineTools(services, address, local.file_key))
     try:
         yield line
