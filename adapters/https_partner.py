@@ -17,6 +17,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
@@ -162,12 +163,16 @@ class HttpsPartner:
                 try:
                     data = await self._call("GET", path, seconds=self._config.timeout_s + self._config.wait_s, empty=True)
                 except AdapterError as error:
+                    if error.code == "SCOPE_AGREEMENT":  # not given while the agreement stands still; what only withdraws is
+                        async for batch in self._beyond(stream, positions):
+                            yield batch
+                        break
                     if closed:
                         raise AdapterError("SEQ_CLOSED", "对方已不再提供此批次", transient=False, place=stream) from error
                     if error.code != "SEQ_CLOSED":
                         raise
                     closed = True  # no longer served: perhaps a new epoch has begun
-                    positions[stream] = (epoch + 1, 0)
+                    positions[stream] = (max(error.epoch if isinstance(error, _Closed) else 0, epoch + 1), 0)
                     continue
                 if not data:
                     break
@@ -175,6 +180,23 @@ class HttpsPartner:
                 said = _object(data)
                 positions[stream] = (epoch, seq + 1)
                 yield await self._incoming(stream, epoch, seq + 1, said, json.dumps(positions, separators=(",", ":")))
+
+    async def _beyond(self, stream: str, positions: Mapping[str, tuple[int, int]]) -> AsyncIterator[IncomingBatch]:
+        """What is given behind a batch that is not; the cursor stays before that one."""
+        epoch, seq = positions[stream]
+        cursor = json.dumps(positions, separators=(",", ":"))
+        for number in count(seq + 2):
+            try:
+                data = await self._call("GET", f"/streams/{quote(stream)}/manifests/{number}?epoch={epoch}", empty=True)
+            except AdapterError as error:
+                if error.code == "SCOPE_AGREEMENT":
+                    continue
+                if error.code == "SEQ_GAP":
+                    return
+                raise
+            if not data:
+                return
+            yield await self._incoming(stream, epoch, number, _object(data), cursor)
 
     async def _incoming(self, stream: str, epoch: int, seq: int, said: Mapping[str, Any], cursor: str) -> IncomingBatch:
         try:
@@ -356,16 +378,28 @@ class HttpsPartner:
             yield answer
 
 
+class _Closed(AdapterError):
+    """No longer served; perhaps with the epoch to start from."""
+
+    def __init__(self, message: str, epoch: object) -> None:
+        super().__init__("SEQ_CLOSED", message, transient=False)
+        self.epoch = epoch if type(epoch) is int and 0 < epoch < 2**53 else 0
+
+
 def _refused(status: int, kind: str, data: bytes) -> AdapterError:
     """What a problem of the partner means to the core: its code, and whether another try may help."""
     code: Any = ""
+    said: dict[str, Any] = {}
     if kind.startswith("application/problem+json"):
         try:
-            code = _object(data).get("code")
+            said = _object(data)
+            code = said.get("code")
         except AdapterError:
             code = ""
     known = isinstance(code, str) and len(code) <= 40 and code.replace("-", "").isalnum()
     code = code.upper().replace("-", "_") if known else ""
+    if code == "SEQ_CLOSED":
+        return _Closed(f"对方以状态 {status} 拒绝", said.get("epoch"))
     transient = status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
     return AdapterError(code or "UNAVAILABLE", f"对方以状态 {status} 拒绝", transient=transient)
 

@@ -58,7 +58,7 @@ READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
 AUDIT_LOOK_S = 0.5
-"""How often it is looked whether a checkpoint of the audit log is due, and whether keys were exchanged."""
+"""How often it is looked whether a checkpoint of the audit log is due, whether keys were exchanged, and which signing keys there are."""
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
@@ -102,6 +102,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             access = await stack.enter_async_context(_access_log(settings, door))
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
+            tasks.append(asyncio.create_task(_keep_signers(services)))
             tasks.append(asyncio.create_task(_follow_lists(services, meter)))
             tasks.append(asyncio.create_task(_prepare_ends(services, meter)))
             tasks.append(asyncio.create_task(_build_lists(services, meter)))
@@ -143,9 +144,13 @@ def create_admin_app(settings: Settings) -> App:
     @asynccontextmanager
     async def opening() -> AsyncIterator[Services]:
         async with open_services(settings) as services, _access_log(settings, door):
+            watching = asyncio.create_task(_keep_signers(services))
             try:
                 yield services
             finally:
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
                 with suppress(GatewayError):
                     await checkpoint(services)
 
@@ -348,6 +353,21 @@ async def _keep_audit(services: Services, meter: Meter, access: AccessLog | None
         except Exception as error:  # noqa: BLE001 - the trail goes on whatever fails here; the metrics and the log show it
             meter.event("audit-failed")
             log.error("audit-failed", error=type(error).__name__, at=telemetry.where(error))
+
+
+async def _keep_signers(services: Services) -> None:
+    """Sign with the keys that lie in the folder now: one that was revoked signs nothing more, a successor follows when it is good."""
+    failing = False
+    while True:
+        await asyncio.sleep(AUDIT_LOOK_S)
+        try:
+            if await asyncio.to_thread(services.key_folder.refresh):
+                log.info("signing-keys-changed")
+            failing = False
+        except GatewayError as error:  # being written, or damaged: what was there goes on, and it is looked at again
+            if not failing:
+                log.error("signing-keys-unread", code=error.code, place=error.place)
+            failing = True
 
 
 async def _keep_policies(services: Services, meter: Meter) -> None:

@@ -183,6 +183,39 @@ class Doors(Struct, frozen=True, kw_only=True):
         return self.vault.key("dpop-nonce")
 
 
+class KeyFolder:
+    """Watches the folder of signing keys: one that was made or revoked, by whatever process, counts here too.
+
+    A folder that cannot be read, because somebody is writing in it or has damaged it, changes nothing: it is looked at again.
+    """
+
+    __slots__ = ("_seen", "_settings", "_signers")
+
+    def __init__(self, settings: Settings, signers: Signers) -> None:
+        self._settings = settings
+        self._signers = signers
+        self._seen = self._look()
+
+    def _look(self) -> tuple[tuple[str, int, int, int], ...]:
+        found = ((path.name, path.stat()) for path in sorted(self._settings.keys_path.glob("*.toml")))
+        return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+    def refresh(self) -> bool:
+        """Take the keys that lie there now; true when they are others than before.
+
+        Raises SettingsError when they cannot be read.
+        """
+        try:
+            seen = self._look()
+        except OSError as error:
+            raise SettingsError(f"cannot look at the signing keys: {error.strerror}", code="key-missing") from error
+        if seen == self._seen:
+            return False
+        self._signers.keys = load_signers(self._settings).keys
+        self._seen = seen
+        return True
+
+
 class Services(Struct, frozen=True, kw_only=True):
     """All that a story may use, and nothing else."""
 
@@ -192,6 +225,7 @@ class Services(Struct, frozen=True, kw_only=True):
     store: Store
     policies: PoliciesInForce
     signers: Signers
+    key_folder: KeyFolder
     adapters: Adapters
     trail: AuditTrail
     sealer: Sealer
@@ -305,6 +339,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
                 store=store,
                 policies=policies,
                 signers=signers,
+                key_folder=KeyFolder(settings, signers),
                 adapters=adapters,
                 trail=trail,
                 sealer=sealer,

@@ -62,7 +62,7 @@ def key_new(office: Office, use: Any, as_json: bool) -> None:
 @as_json
 @office
 def key_revoke_signing(office: Office, vkey: str, reason: str, as_json: bool) -> None:
-    """Say that a signing key of ours is not to be believed from now on; then start `serve` anew, so that it signs with another."""
+    """Say that a signing key of ours is not to be believed from now on; a running server signs with another within a second."""
     from gateway.operations.manage_keys import revoke_key
 
     line = office.run(lambda services: revoke_key(services, vkey, reason=reason, by=office.actor))

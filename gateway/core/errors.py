@@ -132,6 +132,16 @@ class ExchangeError(GatewayError):
     code = "SCHEMA_JSON"
 
 
+class SeqClosed(ExchangeError):
+    """What is no longer served of a stream, and the epoch to start from."""
+
+    code = "SEQ_CLOSED"
+
+    def __init__(self, detail: str, *, epoch: int, place: str | None = None) -> None:
+        super().__init__(detail, place=place)
+        self.epoch = epoch
+
+
 class NoteRefused(ExchangeError):
     """A signed note that is not believed: of an artefact that somebody carried to us, not of the request that carried it."""
 

@@ -306,8 +306,8 @@ class OwnKey(Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Signers(Struct, frozen=True, kw_only=True):
-    """The keys with which this gateway speaks."""
+class Signers(Struct, kw_only=True):
+    """The keys with which this gateway speaks; whoever holds them may put newer ones in their place, all at once."""
 
     party: str
     keys: tuple[OwnKey, ...] = ()

@@ -6,8 +6,9 @@ problem. This story must not look into a record: `judge_lines` does, and `apply_
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import Literal, NoReturn
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, NoteRefused, StoreError
 from gateway.core.exchange import batches, feedback
 from gateway.core.exchange.agreements import Agreement
-from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
+from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, PartEntry, Verified
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts
 from gateway.core.exchange.merkle import CompactRange
@@ -86,6 +87,8 @@ class Passed(Struct, frozen=True, kw_only=True):
 
     manifest: Manifest
     verified: Verified
+    ahead: bool = False
+    """What comes before it is missing, and its root unproved: nothing but its withdrawals may be taken from it."""
 
 
 class Admission:
@@ -123,6 +126,8 @@ class Admission:
         self.staging = False
         """It belongs to the epoch after the current one, and is taken in unseen until that is whole."""
         self.staged: Head | None = None
+        self.stopped = False
+        """The agreement is suspended or has ended: only withdrawals may come."""
         self.range: bytes | None = None
         """Compact range after this batch, once it is verified and has to wait."""
 
@@ -154,7 +159,13 @@ class Admission:
             manifest = self._manifest()
             self._check_keys(keys)
             await self._check_standing(reads, manifest)
-            self._check_order(manifest, others)
+            try:
+                self._check_order(manifest, others)
+            except _Stepped as failed:
+                taken = await self._withdrawals_ahead(reads, manifest, ring) if failed.error.code == "SEQ_GAP" else None
+                if taken is None:
+                    raise
+                return taken
             self._check_checkpoint(manifest, ring)
             missing = await self._collect(reads, manifest)
             if missing:
@@ -197,6 +208,7 @@ class Admission:
         if self.stream is not None:
             self.suite = SUITES[self.stream.rules.terms.wire.suite]
         self.agreement: Agreement = held.agreement
+        self.deadline = monotonic() + held.agreement.terms.limits.batch_s
         return await trusted_keys(reads, held, claim.sender)
 
     def _check_note(self, ring: KeyRing) -> None:
@@ -246,6 +258,7 @@ class Admission:
             if again is None:
                 raise ExchangeError("no agreement was in force at `created`", code="SCOPE_AGREEMENT")
             batches.check_agreement(manifest, again.versions, again.governing, again.rules, self.now)
+            self.stopped = not any(held.standing(self.now).active for held in again.versions)
         except ExchangeError as error:
             if error.place != SUSPENDED:
                 raise _Stepped(4, error) from error
@@ -300,12 +313,41 @@ class Admission:
             self.parts = {**await inbox.in_parts_of(source, self.stored), **self.parts}
         return batches.missing_parts(manifest, self.parts)
 
+    async def _withdrawals_ahead(self, source: Source, manifest: Manifest, ring: KeyRing) -> Passed | None:
+        """While an agreement does not let the batch before it leave its sender, what a batch withdraws does not wait for that one."""
+        if not (self.stopped and manifest.only_withdrawals and manifest.parts) or self.staging:
+            return None
+        self._check_checkpoint(manifest, ring)
+        if await self._collect(source, manifest):
+            return None
+        parts = [(part, self.parts[part.name]) for part in manifest.parts]
+        try:
+            verified = await asyncio.to_thread(batches.verify_lines, manifest, parts, None, self.agreement.terms.limits, keep=PREPARED)
+        except ExchangeError as error:
+            raise _Stepped(9, error) from error
+        return Passed(manifest=manifest, verified=verified, ahead=True)
+
+    def in_time(self) -> None:
+        """Goes on only while the agreed time for one batch lasts; asked between parts and between chunks of lines.
+
+        Raises BatchRefused SIZE_TIME: nothing is kept then, and the sender may try again.
+        """
+        if monotonic() > self.deadline:
+            _problem(ExchangeError("the batch takes longer than agreed", code="SIZE_TIME", place=self._id))
+
+    def _timed(self, manifest: Manifest) -> Iterator[tuple[PartEntry, bytes]]:
+        for part in manifest.parts:
+            self.in_time()
+            yield part, self.parts[part.name]
+
     def _verify(self, manifest: Manifest) -> Verified:
         """Step 9."""
         tree = self.base.tree if self.base is not None else CompactRange(self.suite)
         try:
-            parts = [(part, self.parts[part.name]) for part in manifest.parts]
+            parts = self._timed(manifest)
             return batches.verify_lines(manifest, parts, tree, self.agreement.terms.limits, keep=PREPARED)
+        except BatchRefused:
+            raise
         except ExchangeError as error:
             raise _Stepped(9, error) from error
 

@@ -77,6 +77,7 @@ class _Application:
         self.services = admission.services
         self.manifest = passed.manifest
         self.verified = passed.verified
+        self.ahead = passed.ahead
         self.stream = admission.stream
         self.rules = admission.stream.rules
         self.suite = admission.suite
@@ -95,6 +96,10 @@ class _Application:
         suspended, stored = self.admission.suspended, self.admission.stored
         if self.admission.staging and self.manifest.snapshot == "part":
             return await self.keep("quarantined", None)
+        if self.ahead:
+            if stored is not None and stored.receipt_no is not None and not await self._in_force_here():
+                return await self.admission.again(self.services.store.reads, stored)
+            return await self.withdraw_only("quarantined", "SEQ_GAP", {})
         waits = suspended.code if suspended is not None else "SEQ_GAP" if self.admission.behind else None
         if waits is not None:
             if stored is not None and (stored.state, stored.code) == ("quarantined", waits) and stored.verified is not None:
@@ -127,7 +132,7 @@ class _Application:
             await admission.same_place(tx)
             if admission.stored is None:
                 await admission.room(tx)
-            admission.range = self.verified.tree.dump()
+            admission.range = None if self.ahead else self.verified.tree.dump()
             async for chunk in self.judging.chunks(tx):
                 lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
                 await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
@@ -135,6 +140,13 @@ class _Application:
             received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
             await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
         return received
+
+    async def _in_force_here(self) -> bool:
+        """Whether we still hold in force what the batch withdraws."""
+        async for chunk in self.judging.chunks(self.services.store.reads):
+            if any(known.op in ("assert", "amend") for known in chunk.known.values()):
+                return True
+        return False
 
     async def keep(self, result: Literal["held", "quarantined"], code: str | None) -> Received:
         """A batch of a new epoch is kept unseen; without a code it waits for nothing but the last one."""
@@ -209,6 +221,7 @@ class _Application:
     # --- step 12 ---
 
     async def _apply(self, tx: Transaction, chunk: Chunk) -> None:
+        self.admission.in_time()
         admitted = [line.admitted for line in chunk.lines if line.admitted is not None]
         outcomes: dict[str, Outcome] = {}
         if admitted:

@@ -98,7 +98,7 @@ def create_keys(settings: Settings) -> Created:
 
 
 async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -> KeyLine:
-    """A successor key of one use, good from tomorrow on, so that partners learn of it first; from the next start on it is known.
+    """A successor key of one use, good from tomorrow on, so that partners learn of it first.
 
     `by` is a text for whoever holds the data directory.
     Raises RoleMissing, SettingsError for a use that has no key of its own here.

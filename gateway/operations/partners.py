@@ -83,13 +83,15 @@ async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream
 
 
 async def partners_of(services: Services) -> dict[str, Held]:
-    """The newest agreement with each partner that both have signed and that has not ended."""
+    """The agreement that governs what is between each partner and us: in force, to come, or over and withdrawals still travel."""
     now, ours = services.clock(), services.signers.party
     found: dict[str, Held] = {}
     for versions in (await held_agreements.held_agreements(services.store.reads)).values():
-        for held in versions:
-            if held.complete and ours in held.agreement.parties and not held.standing(now).ended:
-                found[held.agreement.other(ours)] = held
+        held = in_force(versions, now) or next((held for held in versions if held.complete), None)
+        if held is not None and ours in held.agreement.parties and (not held.standing(now).ended or held.takes_withdrawals(now)):
+            other = held.agreement.other(ours)
+            if other not in found or found[other].standing(now).ended:
+                found[other] = held
     return found
 
 

@@ -8,7 +8,8 @@ A batch out, in this order, and what a crash at each point means:
 4. the receipt is checked: signature, batch, tree; only then is the batch acknowledged (a crash before it: delivered again, no
    second effect)
 
-While an agreement is suspended or has ended, or acknowledgements are too long overdue, only withdrawals are sealed and the cursor stays.
+While an agreement is suspended or has ended, or acknowledgements are too long overdue, only withdrawals are sealed and the cursor stays;
+batches that were sealed before stay here too, and what only withdraws goes before them.
 A fork of the receiver, or a receiver that knows more than we do, stops the stream until a person has looked. This story must not change a
 record, and it never skips a number.
 """
@@ -29,7 +30,7 @@ from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.agreements import StreamRules
-from gateway.core.exchange.batches import Head, Manifest, Replaced, read_manifest, required_algorithms, seal
+from gateway.core.exchange.batches import Head, Manifest, Replaced, fitting, read_manifest, required_algorithms, seal
 from gateway.core.exchange.feedback import Feedback, Receipt
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
@@ -61,6 +62,8 @@ FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(minutes=60)
 UNEXPLAINED = "SIG_PART_MISSING"
 """Acknowledged, but the feedback file did not come along: the acknowledgements in it are still owed."""
+STOPPED = "SCOPE_AGREEMENT"
+"""The agreement does not let the batch leave now."""
 ELSEWHERE = "elsewhere"
 """Another process is delivering this batch just now."""
 LONGEST_DELIVERY = timedelta(hours=1)
@@ -418,7 +421,7 @@ class _Sealing:
         return line, SentLine(record_id=record_id, v=v, op=op, idx=index, leaf=line.leaf, view_digest=b"", seed=None)
 
     async def _commit(self, lines: Sequence[tuple[SealedLine, SentLine]], to: int, more: bool) -> Pass:
-        limit = self.rules.agreement.terms.limits.lines
+        limit = fitting([line for line, _ in lines], self.rules.agreement.terms.limits)
         if len(lines) > limit:
             return await self._commit_part(lines[:limit], more=True)
         sealed = await asyncio.to_thread(
@@ -509,32 +512,43 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     unexplained = [
         batch
         for batch in await outbox.acknowledged_with(reads, stream.name, UNEXPLAINED)
-        if at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now
+        if (at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now) and _may_leave(stream, batch, now)
     ]
     out = await outbox.out_stream(reads, stream.name, _suite(stream))
     if not (waiting or unexplained) or out is None or out.stopped:
         return 0, None
     if stream.rules.terms.wire.delivery == "pull":
         async with services.store.transaction() as tx:
-            await outbox.publish(tx, stream.name)
+            await outbox.publish(tx, stream.name)  # `show_exchange` gives only what may leave
         return 0, None  # the partner fetches, and brings its receipts
     _, keys = await trusted_keys(reads, stream.governing, stream.receiver)
     if keys is not None and keys.maintenance is not None and keys.maintenance.now(now):
         return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
-    acknowledged = 0
+    acknowledged, held_back = 0, None
     async with line_to(services, stream.governing, stream.receiver) as line:
         for batch in unexplained:
             await _explain(services, stream, line, batch)
         for batch in waiting:
             if batch.code == outbox.STAGED:
                 continue
+            if not _may_leave(stream, batch, services.clock()):
+                held_back = STOPPED
+                continue  # what only withdraws goes before it: the receiver takes it so
             if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
                 return acknowledged, batch.code
             code = await _deliver(services, stream, line, batch)
+            if code == STOPPED or (held_back is not None and code == "SEQ_GAP"):
+                held_back = STOPPED
+                continue
             if code is not None:
                 return acknowledged, code
             acknowledged += 1
-    return acknowledged, None
+    return acknowledged, held_back
+
+
+def _may_leave(stream: Stream, batch: OutBatch, now: datetime) -> bool:
+    """Whether the agreement lets a sealed batch leave: while it is suspended, or has ended, only what withdraws and nothing else."""
+    return stream.governing.lets_through(now, only_withdrawals=read_manifest(batch.document.body).only_withdrawals)
 
 
 async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> str | None:
@@ -544,6 +558,9 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
     if len(parts) != len(manifest.parts):
         return await _stop(services, batch, "SEQ_CLOSED")
     async with services.store.transaction() as tx:
+        now = await stream_at(tx, stream.name, stream.sender, tx.now)
+        if now is None or not _may_leave(now, batch, tx.now):
+            return STOPPED  # since we looked
         mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
     if not mine:
         return batch.code or ELSEWHERE

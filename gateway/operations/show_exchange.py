@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.core.errors import ExchangeError, NotFound
+from gateway.core.errors import ExchangeError, NotFound, SeqClosed
 from gateway.core.exchange import merkle, notes
 from gateway.core.exchange.agreements import Held, Limits
 from gateway.core.exchange.batches import read_manifest, split_lines
@@ -22,9 +22,10 @@ from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
 from gateway.operations.manage_agreements import own_keys, own_maintenance, take, take_notice
+from gateway.operations.partners import stream_at
 from gateway.services import Services
 from gateway.store import held_agreements, inbox, outbox
-from gateway.store.outbox import OutBatch
+from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
 from gateway.store.store import moment
 
@@ -195,13 +196,25 @@ async def manifest(services: Services, partner: str, stream: str, seq: int | Non
         if batch is not None:
             return await _shown(services, batch)
         if epoch is not None and epoch < head.head.epoch:
-            raise ExchangeError("a new epoch has begun", code="SEQ_CLOSED", place=stream)
+            raise SeqClosed("a new epoch has begun", epoch=await _whole_epoch(services, head), place=stream)
         if seq is None or seq > head.head.seq + 1 or (epoch is not None and epoch > head.head.epoch):
             raise ExchangeError("there is no such batch yet", code="SEQ_GAP", place=stream)
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return None
         await asyncio.sleep(min(left, _LOOK_AGAIN_S))
+
+
+async def _whole_epoch(services: Services, head: OutStream) -> int:
+    """The epoch that can be fetched from its first batch on: the present one, or else the one that comes when it is asked for."""
+    stream, epoch = head.head.stream, head.head.epoch
+    first = await outbox.out_batch(services.store.reads, stream, epoch, 1)
+    return epoch if first is None or await _kept(services, first) else epoch + 1
+
+
+async def _kept(services: Services, batch: OutBatch) -> bool:
+    parts = read_manifest(batch.document.body).parts
+    return not parts or await outbox.out_part(services.store.reads, batch.stream, batch.epoch, parts[0].name) is not None
 
 
 async def _batch(services: Services, stream: str, epoch: int | None, seq: int | None) -> OutBatch | None:
@@ -211,10 +224,21 @@ async def _batch(services: Services, stream: str, epoch: int | None, seq: int | 
     return await outbox.out_batch(services.store.reads, stream, epoch or head.head.epoch, seq or head.head.seq)
 
 
+async def _must_leave(services: Services, batch: OutBatch) -> None:
+    """Raises ExchangeError SCOPE_AGREEMENT for a batch that the agreement does not let leave now: it is suspended, or has ended."""
+    found = await stream_at(services.store.reads, batch.stream, services.signers.party, services.clock())
+    only_withdrawals = read_manifest(batch.document.body).only_withdrawals
+    if found is None or not found.governing.lets_through(services.clock(), only_withdrawals=only_withdrawals):
+        raise ExchangeError("the agreement is not in force: this batch is not given now", code="SCOPE_AGREEMENT", place=batch.stream)
+
+
 async def _shown(services: Services, batch: OutBatch) -> Shown:
-    parts = read_manifest(batch.document.body).parts
-    if parts and await outbox.out_part(services.store.reads, batch.stream, batch.epoch, parts[0].name) is None:
-        raise ExchangeError("the parts of this batch are not kept any more", code="SEQ_CLOSED", place=batch.stream)
+    await _must_leave(services, batch)
+    if not await _kept(services, batch):
+        head = await outbox.out_stream(services.store.reads, batch.stream)
+        assert head is not None  # noqa: S101  # a batch has its stream
+        epoch = await _whole_epoch(services, head)
+        raise SeqClosed("the parts of this batch are not kept any more", epoch=epoch, place=batch.stream)
     return _json({"manifest": {"body": batch.document.body.decode(), "note": batch.document.note}, "checkpoint": batch.checkpoint})
 
 
@@ -231,8 +255,9 @@ async def part(services: Services, partner: str, stream: str, name: str) -> Show
         raise NotFound
     batch = await outbox.out_batch(services.store.reads, stream, int(epoch), int(seq))
     entry = next((each for each in read_manifest(batch.document.body).parts if each.name == name), None) if batch is not None else None
-    if entry is None:
+    if entry is None or batch is None:
         raise NotFound
+    await _must_leave(services, batch)
     data = await outbox.out_part(services.store.reads, stream, int(epoch), name)
     if data is None:
         raise ExchangeError("this part is not kept any more", code="SEQ_CLOSED", place=stream)
@@ -253,6 +278,7 @@ async def record(services: Services, partner: str, stream: str, record_id: str, 
     head = await _batch(services, stream, sent.epoch, None)
     if sent.v != v or sent.op not in ("assert", "amend") or batch is None or head is None:
         raise ExchangeError("this version was withdrawn or replaced", code="SEQ_CLOSED", place=stream)
+    await _must_leave(services, batch)
     entry = next(each for each in read_manifest(batch.document.body).parts if each.from_ <= sent.idx < each.to)
     data = await outbox.out_part(reads, stream, sent.epoch, entry.name)
     if data is None:

@@ -35,6 +35,8 @@ DAY: Final = 86_400
 OVERFLOW: Final = "overflow"
 FAILURES: Final = Quota(name="failures", q=60, w=60)
 """Wrong credentials that one network may show (policy.md §14.8)."""
+BODIES: Final = 2
+"""Bodies that one partner may have on their way at a time (exchange.md §6)."""
 PARTNERS: Final = Quota(name="partners", q=600, w=60)
 """Calls of the exchange from one network: five partners at their 120 a minute (exchange.md §6)."""
 ALARM_EVERY_S: Final = 60.0
@@ -373,17 +375,32 @@ class Limiter:
         Raises Refusal `too-many-exports` or `too-many-streams` while the caller holds them all.
         """
         most, code = PLACES[what]
-        key, ticket = f"{what}|{charge.key}", token_hex(8)
+        async with self._one_of(f"{what}|{charge.key}", most * self._factor, Refusal(code, headers={"Retry-After": "5"})):
+            yield
+
+    @asynccontextmanager
+    async def body(self, party: str) -> AsyncIterator[None]:
+        """One of the two bodies that a partner may have on their way, from its first byte to the answer.
+
+        Raises ExchangeError RATE_LIMIT.
+        """
+        refusal = ExchangeError("more bodies on their way than agreed", code="RATE_LIMIT")
+        async with self._one_of(f"body|{party}", BODIES, refusal):
+            yield
+
+    @asynccontextmanager
+    async def _one_of(self, key: str, most: int, refusal: Exception) -> AsyncIterator[None]:
+        ticket = token_hex(8)
         staying: asyncio.Task[None] | None = None
-        entered = await self._enter(key, ticket, most * self._factor)
+        entered = await self._enter(key, ticket, most)
         if entered is None:
             held = self._places.get(key, 0)
-            if entered := held < most * self._factor:
+            if entered := held < most:
                 self._places[key] = held + 1
         elif entered:
-            staying = asyncio.create_task(self._stay(key, ticket, most * self._factor))
+            staying = asyncio.create_task(self._stay(key, ticket, most))
         if not entered:
-            raise Refusal(code, headers={"Retry-After": "5"})
+            raise refusal
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from gateway.core.callers.proof import ALGORITHMS
 from gateway.core.callers.refusals import NonceWanted
-from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, RowBudgetSpent, StoreError
+from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, RowBudgetSpent, SeqClosed, StoreError
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
 
@@ -60,6 +60,13 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     suggestions: tuple[dict[str, Any], ...] = ()
     acceptable: tuple[str, ...] = ()
     next: str | None = None
+
+
+class ClosedProblem(Problem, frozen=True, kw_only=True, omit_defaults=True):
+    """That a partner asks for what is no longer served of a stream (exchange.md §10)."""
+
+    epoch: int
+    """To start from."""
 
 
 class Refusal(Exception):
@@ -382,7 +389,7 @@ def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str,
         errors = tuple(_item(item, kind, language) for item in error.errors)
         suggestions = tuple(error.suggestions)
         following = error.next_url
-    return Problem(
+    problem = Problem(
         type=f"{origin}/problems/{kind.code}",
         title=kind.title[language],
         status=kind.status,
@@ -395,6 +402,7 @@ def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str,
         next=following,
         acceptable=error.acceptable if isinstance(error, Refusal) else (),
     )
+    return ClosedProblem(**msgspec.structs.asdict(problem), epoch=error.epoch) if isinstance(error, SeqClosed) else problem
 
 
 def _challenges(error: Exception, origin: str) -> str:

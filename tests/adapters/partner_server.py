@@ -24,6 +24,8 @@ class Partner:
         self.arrived: dict[str, SealedBatch] = {}
         self.effects: dict[str, int] = {}
         self.offered: list[SealedBatch] = []
+        self.held_back: set[int] = set()
+        """Batches that are not given while their agreement stands still."""
         self.answer = b"{}"
         self.feedback = b'{"i":0}\n'
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -120,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps({"body": receipt, "note": "n"}).encode())
 
     def _manifest(self, seq: int) -> None:
+        if seq in self.partner.held_back:
+            self._send(403, b'{"code":"scope-agreement"}', "application/problem+json")
+            return
         found = [each for each in self.partner.offered if each.batch.endswith(f"/{seq}")]
         if not found:
             self._send(204, b"")

@@ -365,6 +365,29 @@ async def test_what_is_no_longer_served_is_looked_for_in_the_next_epoch(server: 
     assert asked == ["8?epoch=1&wait=0", "1?epoch=2&wait=0"]
 
 
+async def test_the_partner_says_from_which_epoch_to_start(server: Server):
+    """Pull: where the partner names an epoch, that one is asked for, however many lie between."""
+    server.partner.status, server.partner.body = 410, b'{"code":"seq-closed","epoch":5}'
+    async with line(server, streams=("a-b.c",), wait_s=0) as adapter:
+        with pytest.raises(AdapterError) as caught:
+            _ = [batch async for batch in adapter.collect('{"a-b.c":[1,7]}')]
+    assert (caught.value.code, caught.value.place) == ("SEQ_CLOSED", "a-b.c")
+    asked = [path.partition("/manifests/")[2] for _, path, _ in server.partner.requests]
+    assert asked == ["8?epoch=1&wait=0", "1?epoch=5&wait=0"]
+
+
+async def test_what_stands_still_is_passed_over(server: Server):
+    """Pull: a batch that its agreement holds back does not hide the withdrawals behind it; the cursor stays before it."""
+    server.partner.offered = [canned_batch(number) for number in (1, 3, 4)]
+    server.partner.held_back = {2}
+    server.partner.parts = {part.name: b"".join(part.read()) for batch in server.partner.offered for part in batch.parts}
+    stream = "canned-line-2026.canned"
+    async with line(server, streams=(stream,), wait_s=0) as adapter:
+        found = [batch async for batch in adapter.collect(None)]
+    told = [(batch.batch.rpartition("/")[2], json.loads(batch.cursor)[stream]) for batch in found]
+    assert told == [("1", [1, 1]), ("3", [1, 1]), ("4", [1, 1])]
+
+
 def test_settings_are_bounded():
     """Times outside their bounds do not start."""
     for name, value in (("timeout_s", 0), ("wait_s", 31), ("part_timeout_s", 4000)):

@@ -12,10 +12,10 @@ from tests.house import PLAIN
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
     """The origin under which an application answers while the block lasts; its lifespan runs too."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=2
+        app, host="127.0.0.1", port=port, log_config=None, access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())

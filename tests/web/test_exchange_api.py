@@ -356,7 +356,8 @@ def test_a_new_epoch_is_asked_for(towns: Towns, served):
     said = served["ours"].post(f"/streams/{PENALTIES}/resync", json={"reason": "too_late"})
     assert (said.status_code, said.json()) == (202, {"epoch": 2}), "that one is on its way"
     assert {(item["stream"], item["epoch"], item["seq"]) for item in served["ours"].get("/streams").json()["items"]} >= {(PENALTIES, 2, 0)}
-    assert problem(served["ours"].get(f"/streams/{PENALTIES}/manifests/2?epoch=1")) == (410, "seq-closed")
+    closed = served["ours"].get(f"/streams/{PENALTIES}/manifests/2?epoch=1")
+    assert (problem(closed), closed.json()["epoch"]) == ((410, "seq-closed"), 2)
     assert problem(served["ours"].get(f"/streams/{PENALTIES}/manifests/1?epoch=3")) == (404, "seq-gap")
     assert problem(served["theirs"].post(f"/streams/{PENALTIES}/resync", json={"reason": "too_late"})) == (404, "not-found")
     assert problem(served["ours"].post(f"/streams/{PENALTIES}/resync", json={"reason": "because"})) == (400, "schema-manifest")

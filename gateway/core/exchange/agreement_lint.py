@@ -15,6 +15,9 @@ from gateway.core.records.divisions import covers, division
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import NEGATIVE_CATEGORIES
 
+LONGEST_LINE = 128 * 1024
+"""Of records (§4): parts that cannot hold one would stop their stream for ever."""
+
 
 def lint(agreement: Agreement) -> tuple[Fault, ...]:
     """Everything in the text that may not stand in any agreement."""
@@ -39,6 +42,8 @@ def _faults(agreement: Agreement) -> Iterable[Fault]:
     for party in terms.parties:
         yield from _party_faults(party)
     yield from _person_faults(terms)
+    if min(terms.limits.part_bytes, terms.limits.part_bytes_raw) < LONGEST_LINE:
+        yield Fault(code="SIZE_BYTES", message="a part has room for one line of 128 KiB at least", place="limits")
     names = {party.party for party in terms.parties}
     seen: set[tuple[str, str]] = set()
     for number, stream in enumerate(terms.streams):

@@ -310,6 +310,10 @@ class Held(Struct, frozen=True, kw_only=True):
             return Standing(state="agreed", since=self.recorded)
         return Standing(state="active", since=agreement.effective)
 
+    def lets_through(self, at: datetime, *, only_withdrawals: bool) -> bool:
+        """Whether a batch may leave us at a moment, sealed before or not: also what was in flight stops at once."""
+        return self.standing(at).active or (only_withdrawals and self.takes_withdrawals(at))
+
     def takes_withdrawals(self, at: datetime) -> bool:
         """Whether withdrawals of records already sent still travel: active, suspended, or ended at most `freeze_days` ago."""
         now = self.standing(at)

@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -51,6 +52,8 @@ from gateway.core.exchange.wire import (
 from gateway.core.signing import Algorithm, Signer
 
 MAX_LINE = 128 * 1024
+FREE_OF_RATIO = 65536
+"""So many bytes of a part may come out of any fewer (§6)."""
 MAX_LIFETIME = timedelta(days=90)
 LIFETIME = timedelta(days=30)
 
@@ -217,10 +220,11 @@ def seal(
 ) -> Sealed:
     """The next batch of the stream; no lines make a heartbeat.
 
-    Raises ExchangeError SIZE_LINES when there are more lines than the agreement allows in a batch.
+    Raises ExchangeError SIZE_LINES when there are more lines than the agreement allows in a batch: `fitting` says how many.
     """
     agreement, terms = rules.agreement, rules.terms
-    if len(lines) > agreement.terms.limits.lines:
+    limits = agreement.terms.limits
+    if len(lines) > fitting(lines, limits, lines_a_part):
         raise ExchangeError("more lines than a batch may have", code="SIZE_LINES", place=rules.stream)
     suite = SUITES[terms.wire.suite]
     seq, start = head.seq + 1, head.tree.size
@@ -229,7 +233,7 @@ def seal(
     for line in lines:
         tree.append(line.leaf)
         counts[line.op] += 1
-    parts = tuple(_cut(lines, head.epoch, seq, start, suite, compress, lines_a_part))
+    parts = tuple(_cut(lines, head.epoch, seq, start, suite, limits, compress, lines_a_part))
     root = tree.root()
     manifest = Manifest(
         stream=head.stream,
@@ -267,18 +271,34 @@ def seal(
     )
 
 
-def _cut(
-    lines: Sequence[SealedLine], epoch: int, seq: int, start: int, suite: Suite, compress: bool, lines_a_part: int
-) -> Iterator[SealedPart]:
-    at, number = 0, 0
+def fitting(lines: Sequence[SealedLine], limits: Limits, lines_a_part: int = LINES_A_PART) -> int:
+    """How many of these lines a batch may have, in so many parts of such size as agreed."""
+    ends = [end for _, end in islice(_pieces(lines, limits, lines_a_part), limits.parts)]
+    return min(limits.lines, ends[-1] if ends else 0)
+
+
+def _pieces(lines: Sequence[SealedLine], limits: Limits, lines_a_part: int) -> Iterator[tuple[int, int]]:
+    """From where to where each part goes: what fits without compression fits with it."""
+    bound = min(BYTES_A_PART, limits.part_bytes, limits.part_bytes_raw)
+    at = 0
     while at < len(lines):
         end, size = at, 0
-        while end < len(lines) and end - at < lines_a_part and (end == at or size + len(lines[end].data) <= BYTES_A_PART):
+        while end < len(lines) and end - at < lines_a_part and (end == at or size + len(lines[end].data) <= bound):
             size += len(lines[end].data)
             end += 1
+        yield at, end
+        at = end
+
+
+def _cut(
+    lines: Sequence[SealedLine], epoch: int, seq: int, start: int, suite: Suite, limits: Limits, compress: bool, lines_a_part: int
+) -> Iterator[SealedPart]:
+    for number, (at, end) in enumerate(_pieces(lines, limits, lines_a_part)):
         raw = b"".join(line.data for line in lines[at:end])
         data = gzip.compress(raw, compresslevel=1, mtime=0) if compress else raw
-        name = f"{epoch}-{seq}-{number:03d}.ndjson" + (".gz" if compress else "")
+        if len(data) > limits.part_bytes or (len(raw) > FREE_OF_RATIO and len(raw) > len(data) * limits.ratio):
+            data = raw
+        name = f"{epoch}-{seq}-{number:03d}.ndjson" + (".gz" if data is not raw else "")
         yield SealedPart(
             name=name,
             data=data,
@@ -292,7 +312,6 @@ def _cut(
                 to=start + end,
             ),
         )
-        at, number = end, number + 1
 
 
 # --- admission: the manifest ------------------------------------------------------------------------------------------
@@ -363,7 +382,7 @@ def check_size(manifest: Manifest, limits: Limits) -> None:
     for part in manifest.parts:
         if part.bytes > limits.part_bytes or part.bytes_raw > limits.part_bytes_raw:
             raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=part.name)
-        if part.bytes_raw > 65536 and part.bytes_raw > part.bytes * limits.ratio:
+        if part.bytes_raw > FREE_OF_RATIO and part.bytes_raw > part.bytes * limits.ratio:
             raise ExchangeError("a part is compressed further than agreed", code="SIZE_RATIO", place=part.name)
 
 
@@ -633,22 +652,23 @@ class Verified(Struct, frozen=True, kw_only=True):
 
 
 def verify_lines(
-    manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange, limits: Limits, *, keep: int = 0
+    manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange | None, limits: Limits, *, keep: int = 0
 ) -> Verified:
     """Step 9: every line is well formed, operations and lines are counted, and the leaves hash to the root.
 
-    Of a batch of at most `keep` lines the lines are kept; of a larger one they are read again.
+    Of a batch of at most `keep` lines the lines are kept; of a larger one they are read again. Without a tree, because what comes before
+    is missing, the root is not compared: then only what is withdrawn may be believed of it.
 
     Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
     """
     suite = SUITES[manifest.suite]
-    grown = tree.copy()
+    grown = tree.copy() if tree is not None else CompactRange(suite)
     leaves: list[bytes] = []
     rids: set[str | None] = set()
     kept: list[Line] | None = [] if manifest.lines <= keep else None
     counts: dict[str, int] = dict.fromkeys(OPS, 0)
     for entry, data in parts:
-        if entry.from_ != grown.size:
+        if tree is not None and entry.from_ != grown.size:
             raise ExchangeError("the parts come in another order", code="SEQ_ROOT", place=entry.name)
         for raw in split_lines(entry, data, limits):
             line = read_line(raw, suite)
@@ -663,7 +683,7 @@ def verify_lines(
             grown.append(leaf)
     if counts != manifest.counts.as_dict():
         raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
-    if grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root:
+    if tree is not None and (grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root):
         raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
     return Verified(leaves=tuple(leaves), tree=grown, distinct=len(rids) == len(leaves), lines=tuple(kept) if kept is not None else None)
 

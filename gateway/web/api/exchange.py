@@ -5,7 +5,11 @@ configured origin, never what Host or a proxy says. A partner is shown its own a
 before they are read. This room must not look into what it carries.
 """
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -28,6 +32,10 @@ MAX_DOCUMENT: Final = 2**20
 MAX_POST: Final = 12 * 2**20
 MAX_FEEDBACK: Final = 64 * 2**20
 MAX_PART: Final = 256 * 2**20
+SLOWEST_BYTES_S: Final = 1024
+SLOWEST_WINDOW_S: Final = 30.0
+"""A body that comes slower than this for so long is not waited for (exchange.md §6)."""
+LONGEST_BODY_S: Final = 600.0
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 
@@ -63,19 +71,22 @@ async def _reader(request: AnyRequest) -> tuple[Services, str]:
     return services, partner
 
 
-async def _writer(request: AnyRequest, limit: int, media: str) -> tuple[Services, str, bytes]:
-    """The house, the partner that writes, and the body that it has signed.
+@asynccontextmanager
+async def _writer(request: AnyRequest, limit: int, media: str) -> AsyncIterator[tuple[Services, str, bytes]]:
+    """The house, the partner that writes, and the body that it has signed; until the answer is known it is one of its two on their way.
 
-    Raises ExchangeError SIG_*, TIME_*, RATE_LIMIT, MEDIA_TYPE, SIZE_BYTES.
+    Raises ExchangeError SIG_*, TIME_*, RATE_LIMIT, MEDIA_TYPE, SIZE_BYTES, SIZE_TIME.
     """
+    async with AsyncExitStack() as places:
 
-    async def body(party: str, a_minute: int) -> bytes:
-        house_of(request).limits.partner(party, a_minute)
-        return await _body(request, limit, media)
+        async def body(party: str, a_minute: int) -> bytes:
+            house_of(request).limits.partner(party, a_minute)
+            await places.enter_async_context(house_of(request).limits.body(party))
+            return await _body(request, limit, media)
 
-    services = house_of(request).services
-    partner, sent = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
-    return services, partner, sent
+        services = house_of(request).services
+        partner, sent = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+        yield services, partner, sent
 
 
 def _number(text: str | None, name: str) -> int | None:
@@ -89,17 +100,32 @@ def _number(text: str | None, name: str) -> int | None:
 async def _body(request: AnyRequest, limit: int, media: str) -> bytes:
     """The body of a request, at most `limit` bytes.
 
-    Raises ExchangeError MEDIA_TYPE, SIZE_BYTES.
+    Raises ExchangeError MEDIA_TYPE, SIZE_BYTES; SIZE_TIME when it comes slower than 1 KiB a second.
     """
     if header(list(request.scope["headers"]), b"content-type").partition(b";")[0].strip().lower() != media.encode():
         raise ExchangeError(f"正文须为 {media}。", code="MEDIA_TYPE")
-    size, chunks = 0, []
-    async for chunk in request.stream():
+    size, chunks, arrived = 0, list[bytes](), request.stream()
+    begun = window = monotonic()
+    counted = 0
+    while True:
+        try:
+            async with asyncio.timeout(SLOWEST_WINDOW_S):
+                chunk = await anext(arrived, None)
+        except TimeoutError as error:
+            raise ExchangeError("正文传送过慢。", code="SIZE_TIME") from error
+        if chunk is None:
+            return b"".join(chunks)
         size += len(chunk)
         if size > limit:
             raise ExchangeError("正文过大。", code="SIZE_BYTES")
         chunks.append(chunk)
-    return b"".join(chunks)
+        now = monotonic()
+        if now - window >= SLOWEST_WINDOW_S:
+            if size - counted < SLOWEST_BYTES_S * SLOWEST_WINDOW_S:
+                raise ExchangeError("正文传送过慢。", code="SIZE_TIME")
+            window, counted = now, size
+        if now - begun > LONGEST_BODY_S:
+            raise ExchangeError("正文传送过久。", code="SIZE_TIME")
 
 
 # --- keys and agreements ----------------------------------------------------------------------------------------------
@@ -135,8 +161,8 @@ async def agreement(request: AnyRequest, agreement_id: FromPath[str], version: F
 @post("/agreements", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def post_agreement(request: AnyRequest) -> Reply:
     """A countersigned agreement coming back, or a suspension, resumption or end."""
-    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
-    return _reply(await show_exchange.take_document(services, partner, body))
+    async with _writer(request, MAX_DOCUMENT, "application/json") as (services, partner, body):
+        return _reply(await show_exchange.take_document(services, partner, body))
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -193,10 +219,10 @@ async def file(request: AnyRequest, stream: FromPath[str], name: FromPath[str]) 
 @post("/streams/{stream:str}/batches", include_in_schema=False, request_max_body_size=MAX_POST)
 async def post_batch(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """A partner's batch: a signed receipt, or the names of the parts that are still wanted."""
-    services, partner, body = await _writer(request, MAX_POST, "application/json")
-    answered = await fetch_keys.with_newer_keys(
-        services, partner, lambda: receive_batch.receive_posted(services, stream, body, caller=partner)
-    )
+    async with _writer(request, MAX_POST, "application/json") as (services, partner, body):
+        answered = await fetch_keys.with_newer_keys(
+            services, partner, lambda: receive_batch.receive_posted(services, stream, body, caller=partner)
+        )
     return Reply(answered.status, [(b"content-type", b"application/json"), NO_STORE], answered.body)
 
 
@@ -208,6 +234,7 @@ async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[st
 
     async def body(party: str, a_minute: int) -> bytes:
         house_of(request).limits.partner(party, a_minute)
+        await places.enter_async_context(house_of(request).limits.body(party))
         epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
         if epoch is None or seq is None:
             raise InvalidParameter("须给出 epoch 与 seq。")
@@ -215,8 +242,9 @@ async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[st
         size = await receive_batch.size_wanted(services, sender=party, stream=stream, name=name, **place)
         return await _body(request, size, "application/octet-stream")
 
-    partner, data = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
-    await receive_batch.put_part(services, sender=partner, stream=stream, name=name, data=data, **place)
+    async with AsyncExitStack() as places:
+        partner, data = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+        await receive_batch.put_part(services, sender=partner, stream=stream, name=name, data=data, **place)
     return Reply(201, [NO_STORE])
 
 
@@ -241,31 +269,31 @@ async def feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]
 @put("/streams/{stream:str}/feedback/{no:str}", include_in_schema=False, request_max_body_size=MAX_FEEDBACK)
 async def put_feedback(request: AnyRequest, stream: FromPath[str], no: FromPath[str]) -> Reply:
     """The feedback of a receipt that a partner is about to bring for a batch that it has fetched."""
-    services, partner, data = await _writer(request, MAX_FEEDBACK, "application/x-ndjson")
-    if not _NUMBER.match(no):
-        raise NotFound
-    await take_receipt.keep_feedback(services, partner, stream, int(no), data)
+    async with _writer(request, MAX_FEEDBACK, "application/x-ndjson") as (services, partner, data):
+        if not _NUMBER.match(no):
+            raise NotFound
+        await take_receipt.keep_feedback(services, partner, stream, int(no), data)
     return Reply(204, [NO_STORE])
 
 
 @post("/streams/{stream:str}/receipts", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def post_receipt(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """A partner's receipt for a batch that it has fetched."""
-    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
-    try:
-        await take_receipt.take_receipt(services, partner, stream, body)
-    except ExchangeError as error:
-        if error.code.startswith("SIG_"):  # of the receipt's note, not of the request
-            raise BatchRefused(error) from error
-        raise
+    async with _writer(request, MAX_DOCUMENT, "application/json") as (services, partner, body):
+        try:
+            await take_receipt.take_receipt(services, partner, stream, body)
+        except ExchangeError as error:
+            if error.code.startswith("SIG_"):  # of the receipt's note, not of the request
+                raise BatchRefused(error) from error
+            raise
     return Reply(204, [NO_STORE])
 
 
 @post("/streams/{stream:str}/resync", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def resync(request: AnyRequest, stream: FromPath[str]) -> Reply:
     """The receiver of a stream of ours cannot go on: a new epoch will come."""
-    services, partner, body = await _writer(request, MAX_DOCUMENT, "application/json")
-    epoch = await begin_epoch.asked_for(services, partner, stream, body)
+    async with _writer(request, MAX_DOCUMENT, "application/json") as (services, partner, body):
+        epoch = await begin_epoch.asked_for(services, partner, stream, body)
     return Reply(202, [(b"content-type", b"application/json"), NO_STORE], msgspec.json.encode({"epoch": epoch}))
 
 
