@@ -111,7 +111,7 @@ class GuardedHttp:
                 async with self._client.stream(
                     method, target, content=body, headers=headers, extensions=extensions, timeout=seconds
                 ) as answer:
-                    if answer.is_redirect:
+                    if answer.is_redirect and answer.status_code != httpx.codes.NOT_MODIFIED:
                         raise AdapterError("UNAVAILABLE", "对方要求转到另一地址，未跟随", transient=False)
                     yield answer
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

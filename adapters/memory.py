@@ -7,6 +7,7 @@ It exists so that the conformance suite has something that passes, and as the sh
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -20,7 +21,9 @@ from gateway.adapter_contract import (
     Diagnostic,
     IncomingBatch,
     Instant,
+    LateReply,
     Page,
+    Part,
     Row,
     RowResult,
     SealedBatch,
@@ -38,26 +41,95 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Rows a page."""
     longest: int = 4000
     """Longest value that the partner's columns take, characters."""
+    words: frozenset[str] = frozenset()
+    """What the partner's column `kind` takes; empty: anything."""
+    patience_s: float = 30.0
+    """How long a delivery may wait for the partner, seconds."""
 
 
 class Board:
-    """What stands on the other side: a source's rows, and a partner's letter boxes."""
+    """What stands on the other side: a source's rows, and a partner's letter boxes.
+
+    A batch is written file by file, the manifest last; it has its effect when every file that the manifest names lies there whole.
+    """
 
     def __init__(self) -> None:
         self.rows: list[SourceRecord | RowResult] = []
         self.reported: list[RowResult] = []
+        self.files: dict[str, dict[str, bytes]] = {}
         self.delivered: dict[str, SealedBatch] = {}
         self.effects: dict[str, int] = {}
         self.inbox: list[SealedBatch] = []
+        self.written_back: list[tuple[str, bytes]] = []
+        self.receipts: dict[tuple[str, int], tuple[bytes, bytes]] = {}
+        self.epochs: dict[str, str] = {}
         self.reply: Callable[[SealedBatch], bytes] = _plain_reply
         self.answer = b'{"type":"chengxin-exchange/answer/1"}'
+        self.keys = b'{"body":"{}","note":""}'
+        self.mend()
+
+    def mend(self) -> None:
+        """Nothing goes wrong any more."""
         self.delay_s = 0.0
-        self.down = False
+        self.down = self.refuses = self.breaks = self.forgets = self.loses_replies = False
+        self.elsewhere: Board | None = None
 
     def reach(self) -> None:
-        """Raises AdapterError while the other side is down."""
+        """Raises AdapterError while the other side is down, refuses, or points elsewhere."""
         if self.down:
             raise AdapterError("UNAVAILABLE", "对方没有应答", transient=True)
+        if self.refuses:
+            raise AdapterError("UNAVAILABLE", "对方内部出错", transient=True, place="fault")
+        if self.elsewhere is not None:
+            raise AdapterError("REDIRECT", "对方指向了别处", transient=False)
+
+    def write(self, batch: str, name: str, data: bytes) -> None:
+        """One file of a batch.
+
+        Raises AdapterError when it cannot be written, or the batch not be kept.
+        """
+        files = self.files.setdefault(batch, {})
+        if self.breaks and not files:
+            files[name] = data[: len(data) // 2]
+            raise AdapterError("UNAVAILABLE", "传输中断", transient=True, place="transfer")
+        if self.forgets and name == MANIFEST:
+            raise AdapterError("UNAVAILABLE", "对方未能保存", transient=True, place="keep")
+        files.pop(name, None)  # the order of a file's last writing counts
+        files[name] = data
+        if (whole := _whole(batch, files)) is not None and batch not in self.delivered:
+            self.delivered[batch] = whole
+            self.effects[batch] = self.effects.get(batch, 0) + 1
+
+    def lose(self) -> None:
+        """Raises AdapterError while replies are lost."""
+        if self.loses_replies:
+            raise AdapterError("UNAVAILABLE", "没有收到回执", transient=True, place="reply", outcome_unknown=True)
+
+
+MANIFEST, NOTE, CHECKPOINT = "manifest.json", "manifest.note", "checkpoint"
+
+
+def files(sealed: SealedBatch) -> list[tuple[str, bytes]]:
+    """The files of a batch, in the order in which they may be seen."""
+    parts = [(part.name, b"".join(part.read())) for part in sealed.parts]
+    return [*parts, (CHECKPOINT, sealed.checkpoint), (NOTE, sealed.manifest_note), (MANIFEST, sealed.manifest)]
+
+
+def _whole(batch: str, files: dict[str, bytes]) -> SealedBatch | None:
+    """The batch, when every file that its manifest names is there and as long as it says."""
+    if not {MANIFEST, NOTE, CHECKPOINT} <= files.keys():
+        return None
+    said = [(part["name"], part["bytes"], part["digest"]) for part in json.loads(files[MANIFEST])["parts"]]
+    if any(len(files.get(name, b"")) != size for name, size, _ in said):
+        return None
+    parts = tuple(Part(name=name, size=size, digest=digest, read=_reader(files[name])) for name, size, digest in said)
+    return SealedBatch(
+        batch=batch, manifest=files[MANIFEST], manifest_note=files[NOTE], checkpoint=files[CHECKPOINT], parts=parts
+    )
+
+
+def _reader(data: bytes) -> Callable[[], Iterator[bytes]]:
+    return lambda: iter((data,))
 
 
 def _plain_reply(sealed: SealedBatch) -> bytes:
@@ -71,6 +143,7 @@ class Memory:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"resume", "withdrawals", "report", "counts", "encode", "decode", "deliver", "collect", "ask", "reply", "idempotent"}
+        | {"keys", "resync", "acknowledge", "feedback"}
     )
     Config: ClassVar[type[Struct]] = MemoryConfig
 
@@ -85,8 +158,8 @@ class Memory:
         """Pages after a cursor: the number of rows already given."""
         at = _position(since, len(self._board.rows))
         while True:
+            await asyncio.sleep(self._board.delay_s)
             self._board.reach()
-            await asyncio.sleep(0)
             found = self._board.rows[at : at + self._config.page]
             at += len(found)
             more = at < len(self._board.rows)
@@ -108,11 +181,21 @@ class Memory:
     async def counts(self, day: date) -> Sequence[Counts]:
         """Rows of a day by dataset, with a digest over their ids and versions."""
         self._board.reach()
-        rows = [row for row in self._board.rows if isinstance(row, SourceRecord) and row.as_of.astimezone(UTC).date() == day]
+        stated = [row for row in self._board.rows if isinstance(row, SourceRecord)] + self._went()
+        rows = [row for row in stated if row.as_of.astimezone(UTC).date() == day]
         found = []
         for dataset in sorted({row.dataset for row in rows}):
             ids = sorted(f"{row.record_id}|{row.version}" for row in rows if row.dataset == dataset)
             found.append(Counts(dataset=dataset, day=day, rows=len(ids), digest=sha256("\n".join(ids).encode()).hexdigest()))
+        return found
+
+    def _went(self) -> list[SourceRecord]:
+        """The rows of this format that the partner got."""
+        found: list[SourceRecord] = []
+        for sealed in self._board.delivered.values():
+            for part in sealed.parts:
+                with suppress(AdapterError):  # a part of another format has no rows for us
+                    found += self.decode(b"".join(part.read()))
         return found
 
     # --- partner ------------------------------------------------------------------------------------------------------
@@ -124,6 +207,8 @@ class Memory:
             for name, value in row.fields.items():
                 if isinstance(value, str) and len(value) > self._config.longest:
                     raise AdapterError("SCHEMA_LENGTH", "内容超过对方字段长度", transient=False, place=f"{number}:{name}")
+            if self._config.words and row.fields.get("kind", "") not in self._config.words | {"", None}:
+                raise AdapterError("SCHEMA_ENUM", "对方的字典没有此项", transient=False, place=f"{number}:kind")
             if row.op not in ("assert", "amend", "retract", "repair", "expire", "erase"):
                 raise AdapterError("SCHEMA_ENUM", "对方没有此操作", transient=False, place=str(number))
             line: dict[str, Any] = {
@@ -162,13 +247,24 @@ class Memory:
         return found
 
     async def deliver(self, sealed: SealedBatch) -> bytes | None:
-        """Put the batch into the partner's box; twice is once."""
-        await asyncio.sleep(self._board.delay_s)
-        self._board.reach()
-        if sealed.batch not in self._board.delivered:
-            self._board.delivered[sealed.batch] = sealed
-            self._board.effects[sealed.batch] = self._board.effects.get(sealed.batch, 0) + 1
-        return self._board.reply(sealed)
+        """Put the batch into the partner's box file by file, the manifest last; twice is once."""
+        board = self._board
+        await self._wait()
+        board.reach()
+        if sealed.batch not in board.delivered:
+            for name, data in files(sealed):
+                await asyncio.sleep(0)
+                board.write(sealed.batch, name, data)
+        board.lose()
+        return board.reply(sealed)
+
+    async def _wait(self) -> None:
+        """Until the partner takes it, not longer than the settings say."""
+        try:
+            async with asyncio.timeout(self._config.patience_s):
+                await asyncio.sleep(self._board.delay_s)
+        except TimeoutError as error:
+            raise AdapterError("UNAVAILABLE", "对方未在时限内接收", transient=True, outcome_unknown=True) from error
 
     def read_reply(self, reply: bytes) -> Sequence[RowResult]:
         """What the partner says of each row; a word that we do not know is held."""
@@ -180,10 +276,10 @@ class Memory:
 
     async def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
         """Batches in our box, in the order in which they came."""
+        await asyncio.sleep(self._board.delay_s)
+        self._board.reach()
         at = _position(after, len(self._board.inbox))
         while at < len(self._board.inbox):
-            self._board.reach()
-            await asyncio.sleep(0)
             batch = self._board.inbox[at]
             at += 1
             yield IncomingBatch(
@@ -205,6 +301,30 @@ class Memory:
                 return self._board.answer
         except TimeoutError as error:
             raise AdapterError("UNAVAILABLE", "对方未在时限内回答", transient=True) from error
+
+    async def feedback(self, after: str | None) -> AsyncIterator[LateReply]:
+        """What the partner has written back, in the order of its writing."""
+        self._board.reach()
+        start = _position(after, len(self._board.written_back))
+        for at, (batch, data) in enumerate(self._board.written_back[start:], start + 1):
+            await asyncio.sleep(0)
+            yield LateReply(cursor=f"row:{at}", data=data, batch=batch)
+
+    async def keys(self, held: str | None) -> bytes:
+        """The partner's keys document as it is now; nothing when it is still the one that is held."""
+        self._board.reach()
+        body = json.loads(self._board.keys)["body"]
+        return b"" if held == f"sha-256:{sha256(body.encode()).hexdigest()}" else self._board.keys
+
+    async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None:
+        """Bring a receipt, its feedback with it."""
+        self._board.reach()
+        self._board.receipts[stream, no] = (receipt, feedback)
+
+    async def resync(self, stream: str, reason: str) -> None:
+        """Ask for a new epoch."""
+        self._board.reach()
+        self._board.epochs[stream] = reason
 
     # --- both ---------------------------------------------------------------------------------------------------------
 

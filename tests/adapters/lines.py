@@ -1,12 +1,13 @@
 """Simulated other sides for the conformance suite: of `memory`, and of adapters that break one rule each."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+from adapters.conformance import delivery
 from adapters.memory import Board, Memory, MemoryConfig
 from adapters.suite import AT, CannedRow, PartnerAdapterSuite, PartnerLine, SourceAdapterSuite, SourceLine
-from gateway.adapter_contract import RowResult, SealedBatch, SourceRecord
+from gateway.adapter_contract import RowResult, SealedBatch, SourceRecord, Value
 
 
 def _on_board(row: CannedRow, number: int) -> SourceRecord | RowResult:
@@ -56,11 +57,17 @@ class MemorySourceLine(SourceLine):
         """What came back."""
         return self.board.reported
 
+    def dawdle(self, seconds: float) -> bool:
+        """Slow."""
+        self.board.delay_s = seconds
+        return True
+
 
 class MemoryPartnerLine(PartnerLine):
     """A board that is written to."""
 
-    config: ClassVar[Mapping[str, object]] = {"page": 3}
+    config: ClassVar[Mapping[str, object]] = {"page": 3, "words": ["罚款"]}
+    foreign: ClassVar[Mapping[str, Value]] = {"kind": "驱逐出境"}
 
     def __init__(self, adapter: type[Memory] = Memory) -> None:
         self.board = Board()
@@ -68,7 +75,7 @@ class MemoryPartnerLine(PartnerLine):
 
     def connect(self) -> Memory:
         """An adapter to the board."""
-        return self.adapter(MemoryConfig(), None, self.board)
+        return self.adapter(MemoryConfig(words=frozenset({"罚款"})), None, self.board)
 
     def cut(self) -> None:
         """Nobody answers."""
@@ -82,15 +89,59 @@ class MemoryPartnerLine(PartnerLine):
         """How often it was put there."""
         return self.board.effects.get(batch, 0)
 
+    def written(self, batch: str) -> Sequence[str]:
+        """In the order of their writing."""
+        return list(self.board.files[batch])
+
     def dawdle(self, seconds: float) -> None:
         """Slow."""
         self.board.delay_s = seconds
+
+    def lose_replies(self) -> bool:
+        """After the batch was kept."""
+        self.board.loses_replies = True
+        return True
+
+    def redirect(self) -> bool:
+        """To another board."""
+        self.board.elsewhere = Board()
+        return True
+
+    def followed(self) -> bool:
+        """Whether anything lies there."""
+        return self.board.elsewhere is not None and bool(self.board.elsewhere.files)
+
+    def refuse(self) -> bool:
+        """A fault of the board's own."""
+        self.board.refuses = True
+        return True
+
+    def break_off(self) -> bool:
+        """In the second file."""
+        self.board.breaks = True
+        return True
+
+    def fail_to_keep(self) -> bool:
+        """At the manifest."""
+        self.board.forgets = True
+        return True
+
+    def heal(self) -> bool:
+        """All is well."""
+        self.board.mend()
+        self.board.mended = True  # type: ignore[attr-defined]  # for one broken adapter
+        return True
 
     def reply_about(self, codes: Sequence[tuple[str, str]]) -> tuple[bytes, Sequence[RowResult]]:
         """A reply in the board's own words."""
         words = {"00": "accepted", "01": "unchanged", "10": "rejected", "20": "withdrawn"}
         reply = json.dumps({"rows": [{"place": place, "code": code} for place, code in codes]}).encode()
         return reply, [RowResult(place=place, record_id=None, result=words.get(code, "held")) for place, code in codes]  # type: ignore[arg-type]  # the words
+
+    def write_back(self, batch: str, codes: Sequence[tuple[str, str]]) -> bool:
+        """Below what was written before."""
+        self.board.written_back.append((batch, self.reply_about(codes)[0]))
+        return True
 
     def offer(self, batches: Sequence[SealedBatch]) -> None:
         """In our box."""
@@ -99,6 +150,37 @@ class MemoryPartnerLine(PartnerLine):
     def answer_with(self, answer: bytes) -> None:
         """To any question."""
         self.board.answer = answer
+
+    def publish_keys(self, document: bytes) -> bool:
+        """On the board."""
+        self.board.keys = document
+        return True
+
+    def acknowledged(self, stream: str, no: int) -> tuple[bytes, bytes] | None:
+        """What was brought."""
+        return self.board.receipts.get((stream, no))
+
+    def asked_anew(self, stream: str) -> str | None:
+        """What was asked."""
+        return self.board.epochs.get(stream)
+
+    def hurried(self) -> Memory:
+        """With a bound of half a second."""
+        return self.adapter(MemoryConfig(patience_s=delivery.BOUND_S), None, self.board)
+
+
+class RowsLine(MemoryPartnerLine):
+    """A board whose owner takes the rows out of the parts."""
+
+    def arrived(self, batch: str) -> SealedBatch | None:
+        """Parts are not kept."""
+        return None
+
+    def received(self, batch: str) -> Sequence[SourceRecord]:
+        """Every row."""
+        sealed = self.board.delivered.get(batch)
+        parts = [] if sealed is None else [b"".join(part.read()) for part in sealed.parts]
+        return [record for part in parts for record in self.connect().decode(part)]
 
 
 def source_suite(adapter: type[Memory]) -> type[SourceAdapterSuite]:
@@ -111,14 +193,11 @@ def source_suite(adapter: type[Memory]) -> type[SourceAdapterSuite]:
     return Suite
 
 
-def partner_suite(adapter: type[Memory]) -> type[PartnerAdapterSuite]:
+def partner_suite(adapter: type[Memory], kind: type[MemoryPartnerLine] = MemoryPartnerLine) -> type[PartnerAdapterSuite]:
     """The suite for one adapter to a board."""
 
     class Suite(PartnerAdapterSuite):
         def line(self) -> PartnerLine:
-            return MemoryPartnerLine(adapter)
+            return kind(adapter)
 
     return Suite
-
-
-Broken = Callable[[], type[Any]]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,11 @@ class Partner:
         self.trickle_s = 0.0
         self.keys = b'{"body":"k","note":"n"}'
         self.date: str | None = None
+        self.break_off = False
+        self.fail_to_keep = False
+        self.fed_back: dict[int, bytes] = {}
+        self.receipts: dict[int, tuple[bytes, bytes]] = {}
+        self.resyncs: dict[str, str] = {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,7 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _any(self) -> None:
         partner = self.partner
         length = int(self.headers.get("content-length") or 0)
-        body = self.rfile.read(length)
+        body = self.rfile.read(length // 2 if partner.break_off else length)
+        if partner.break_off or len(body) < length:
+            self.close_connection = True
+            self.connection.close()
+            return
         url = urlsplit(self.path)
         with partner.lock:
             partner.requests.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
@@ -82,7 +92,19 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith("/batches"):
             self._batch(json.loads(body))
         elif path.endswith("/keys"):
-            self._send(200, partner.keys)
+            held = self.headers.get("if-none-match")
+            same = held is not None and held.strip('"') == sha256(json.loads(partner.keys)["body"].encode()).hexdigest()
+            self._send(304 if same else 200, b"" if same else partner.keys)
+        elif path.endswith("/resync"):
+            partner.resyncs[path.split("/")[-2]] = json.loads(body)["reason"]
+            self._send(202, b"{}")
+        elif path.endswith("/receipts"):
+            no = max(partner.fed_back, default=0)  # the feedback comes first
+            partner.receipts[no] = (body, partner.fed_back.get(no, b""))
+            self._send(204, b"")
+        elif self.command == "PUT" and (match := re.search(r"/feedback/(\d+)$", path)):
+            partner.fed_back[int(match[1])] = body
+            self._send(204, b"")
         elif path.endswith("/query"):
             self._send(200, partner.answer)
         elif "/feedback/" in path:
@@ -103,8 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
             if not partner.ignore_inline:
                 partner.parts |= {name: base64.b64decode(data) for name, data in (said.get("parts") or {}).items()}
             missing = [name for name in names if name not in partner.parts]
+            wanted: bytes | None
             if missing or partner.never_satisfied:
                 wanted = json.dumps({"state": "FETCHING", "missing": missing or names}).encode()
+            elif partner.fail_to_keep:
+                wanted = None
             else:
                 wanted = b""
                 batch = f"{manifest['sender']}/x/{manifest['stream']}/{manifest['epoch']}/{manifest['seq']}"
@@ -114,6 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
         if partner.lose_replies:
             self.close_connection = True
             self.connection.close()
+            return
+        if wanted is None:
+            self._send(500, b"{}", "application/problem+json")
             return
         if wanted:
             self._send(202, wanted)
@@ -126,6 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(403, b'{"code":"scope-agreement"}', "application/problem+json")
             return
         found = [each for each in self.partner.offered if each.batch.endswith(f"/{seq}")]
+        if not found and seq > len(self.partner.offered) + 1:
+            self._send(404, b'{"code":"seq-gap"}', "application/problem+json")
+            return
         if not found:
             self._send(204, b"")
             return
@@ -159,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-type", kind)
             if location is not None:
                 self.send_header("location", location)
-            if status != 204:
+            if status not in (204, 304):
                 self.send_header("content-length", str(len(body)))
             self.end_headers()
             if self.partner.trickle_s:
