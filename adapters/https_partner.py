@@ -82,7 +82,7 @@ class HttpsPartner:
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge"}
+        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -263,6 +263,20 @@ class HttpsPartner:
         if feedback:
             await self._call("PUT", f"/streams/{quote(stream)}/feedback/{no}", feedback, "application/x-ndjson", empty=True)
         await self._call("POST", f"/streams/{quote(stream)}/receipts", receipt, "application/json", empty=True)
+
+    async def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]:
+        """The receipts that the partner gave for a stream of ours after a number, in order, each with its feedback."""
+        no = after
+        while True:
+            no += 1
+            try:
+                receipt = await self._call("GET", f"/streams/{quote(stream)}/receipts/{no}")
+            except AdapterError as error:
+                if error.code == "NOT_FOUND":
+                    return
+                raise
+            feedback = await self._call("GET", f"/streams/{quote(stream)}/feedback/{no}", limit=MAX_FEEDBACK)
+            yield no, receipt, feedback
 
     async def resync(self, stream: str, reason: str) -> None:
         """Ask the partner to begin a stream of its own anew."""

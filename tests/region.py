@@ -30,9 +30,13 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import SealedLine
 from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer
-from gateway.operations import receive_batch
+from gateway.operations import keep_log, receive_batch
+from gateway.operations.acknowledge import acknowledge
+from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.manage_agreements import Side, agreements, base_url, countersign, filled, offer, own_keys, take, take_keys
 from gateway.operations.receive_batch import Received, receive_posted
+from gateway.operations.reissue_lists import follow as follow_lists
+from gateway.operations.render_public import settle
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services, open_services
@@ -57,7 +61,9 @@ class Direct:
     """A partner line without a network: what Tonghua posts, Baishan's story gets."""
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
-    capabilities: ClassVar[frozenset[str]] = frozenset({"native", "deliver", "idempotent", "withdrawals", "keys", "collect", "acknowledge"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"native", "deliver", "idempotent", "withdrawals", "keys", "collect", "acknowledge", "receipts"}
+    )
 
     class Config(Struct, frozen=True, kw_only=True):
         """What every line is given."""
@@ -90,6 +96,13 @@ class Direct:
             await keep_feedback(sender, BAISHAN, stream, no, feedback)
         await take_receipt(sender, BAISHAN, stream, receipt)
         self.there.brought.append((stream, no))
+
+    async def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]:
+        """The receipts that the receiver gave after a number."""
+        assert self.there.receiver is not None
+        if not self.there.lose_before:
+            for given in (await inbox.given_receipts(self.there.receiver.store.reads, TONGHUA, stream))[after:]:
+                yield given.no, notes.envelope(given.document), given.feedback
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -310,6 +323,27 @@ async def agree(ours: Services, theirs: Services, text: str) -> None:
         await take_keys(one, await own_keys(other), by="test")
     for one in (ours, theirs):
         assert [each.state for each in await agreements(one)] == ["active"]
+
+
+async def followed(services: Services) -> int:
+    """Let everything of a city follow its change log, and tell partners what can be told then; how many lines that were."""
+    await settle(services)
+    while await follow_lists(services):
+        pass
+    await keep_log.settle_log(services)
+    await finish_erasures(services)
+    return await acknowledge(services)
+
+
+async def news(cities: Cities, stream: str = PENALTIES) -> list[str]:
+    """What Baishan tells Tonghua in later receipts, once everything there has followed: the codes, in order of the lines."""
+    reads = cities.baishan.store.reads
+    before = len(await inbox.given_receipts(reads, TONGHUA, stream))
+    await followed(cities.baishan)
+    given = (await inbox.given_receipts(reads, TONGHUA, stream))[before:]
+    assert all(json.loads(each.document.body)["kind"] == "later" for each in given)
+    lines = [json.loads(line) for each in given for line in each.feedback.splitlines()]
+    return [line["code"] for line in sorted(lines, key=lambda line: line["i"])]
 
 
 # --- a forger with Tonghua's keys -------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ from gateway.operations.admit_batch import PREPARED, Admission, Passed, Received
 from gateway.operations.judge_lines import CHUNK, Chunk, JudgedLine, Judging
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
-from gateway.store import inbox, recognitions
+from gateway.store import inbox, owed, recognitions
+from gateway.store.owed import Owed
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
 
@@ -87,6 +88,8 @@ class _Application:
         self.codes: Counter[str] = Counter()
         self.feedback: list[Feedback] = []
         self.touched: list[str] = []
+        self.owed: list[Owed] = []
+        """What is told in a later receipt: withdrawals, once the record has left every exit, and held lines, once somebody decides."""
         self.lines = 0 if admission.staging else self.manifest.lines
         self.dropped = 0
         self.actor = f"partner/{self.manifest.sender}"
@@ -126,7 +129,7 @@ class _Application:
         return self.verified.distinct and self.manifest.lines <= PREPARED
 
     async def withdraw_only(self, result: Literal["held", "quarantined"], code: str, detail: Mapping[str, object]) -> Received:
-        """The batch waits; what it withdraws is withdrawn now, and acknowledged when the batch is applied."""
+        """The batch waits; what it withdraws is withdrawn now, counted when the batch is applied, and acknowledged when it has left."""
         admission = self.admission
         async with self.services.store.transaction() as tx:
             await admission.same_place(tx)
@@ -137,6 +140,7 @@ class _Application:
                 lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
                 await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
             await decide(self.services, tx, self.touched)
+            await owed.owe(tx, self.manifest.sender, self.manifest.stream, self.owed)
             received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
             await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
         return received
@@ -260,6 +264,7 @@ class _Application:
             self.counts["warned"] += 1
         if result in ("held", "rejected"):
             self.codes[findings[-1].code] += 1
+        findings = self._later(line, result, findings, known)
         self.feedback += [_feedback(line.index, judged, finding, now) for finding in findings]
         if result == "rejected":
             return
@@ -267,6 +272,22 @@ class _Application:
         if takes is not None and judged.rid is not None and judged.payload is not None:
             held[judged.rid] = (takes, None if judged.op == "erase" else line.payload, judged.payload.at)
             self.touched.append(judged.rid)
+
+    def _later(
+        self, line: JudgedLine, result: str, findings: tuple[Finding, ...], known: Mapping[str, KnownRecord]
+    ) -> tuple[Finding, ...]:
+        """What can be told of a line now; the rest is owed. What was never held here has left every exit already."""
+        judged = line.judged
+        if judged.rid is None or judged.v is None:
+            return findings
+        if result == "held" and line.admitted is not None:
+            self.owed.append(Owed(record_id=judged.rid, v=judged.v, idx=line.index, code="HOLD_RELEASED"))
+        told = tuple(finding for finding in findings if not finding.code.startswith("ACK_"))
+        if len(told) == len(findings) or (judged.rid not in known and judged.op != "erase"):
+            return findings
+        code = "ACK_ERASED" if judged.op == "erase" else "ACK_WITHDRAWN"
+        self.owed.append(Owed(record_id=judged.rid, v=judged.v, idx=line.index, code=code))
+        return told
 
     def _check_rate(self) -> None:
         """Step 11.
@@ -288,6 +309,7 @@ class _Application:
         recognised = any(entry.dataset == self.dataset.id for entry in self.rules.agreement.terms.recognition)
         touched = self.touched if recognised else list(await recognitions.decisions(tx, self.touched))
         await decide(self.services, tx, [*touched, *stale])
+        await owed.owe(tx, manifest.sender, manifest.stream, self.owed)
         counts = ReceiptCounts(
             lines=self.lines,
             dropped=self.dropped,

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 
 from gateway.core.errors import GatewayError, NoActivePolicy
 from gateway.operations import alarms
+from gateway.operations.acknowledge import acknowledge
 from gateway.operations.fetch_keys import fetch_keys
+from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.partners import partners_of, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
@@ -61,6 +63,11 @@ class Rounds:
         while await follow(services):
             pass
         await review(services)
+        try:
+            await finish_erasures(services)
+            await acknowledge(services)
+        except GatewayError as error:
+            troubles["acknowledgements"] = error.code
         now = services.clock()
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now

@@ -30,8 +30,8 @@ from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.agreements import StreamRules
-from gateway.core.exchange.batches import Head, Manifest, Replaced, fitting, read_manifest, required_algorithms, seal
-from gateway.core.exchange.feedback import Feedback, Receipt
+from gateway.core.exchange.batches import Head, Manifest, Replaced, fitting, read_manifest, seal
+from gateway.core.exchange.feedback import Receipt
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import (
@@ -45,15 +45,16 @@ from gateway.core.exchange.records import (
     statement,
     withdrawal,
 )
-from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin, strict_json
+from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin
 from gateway.core.records.model import Dataset, Record, RecordId, Value
+from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed, contradicts, read_reply, take_feedback
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, outbox, records
+from gateway.store import audit, changes, kept_parts, outbox, records
 from gateway.store.changes import Change
 from gateway.store.outbox import OutBatch, OutStream, SentLine, SentRecord
-from gateway.store.store import Source, Transaction
+from gateway.store.store import Source
 
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
@@ -353,6 +354,9 @@ class _Sealing:
     ) -> tuple[SealedLine, SentLine] | None:
         if sent is not None and sent.op == "erase":
             return None
+        if sent is not None and record is not None and record.state == "erased":
+            at = change.at if change is not None else self.now
+            return self._withdraw(record_id, record, change, sent, at, index)  # also what was withdrawn before: it is still kept there
         shown = self._shown(record) if record is not None else None
         at = change.at if change is not None else self.now
         told = sent is not None and sent.op in ("assert", "amend") and sent.epoch == self.head.epoch
@@ -446,9 +450,9 @@ class _Sealing:
             ):
                 raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.stream.name)
             await outbox.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
-            for line, _ in lines:
-                if line.op == "erase":
-                    await outbox.purge_record(tx, self.stream.name, line.rid)
+            erased = [line.rid for line, _ in lines if line.op == "erase"]
+            if erased:
+                await kept_parts.purge_records(tx, self.stream.name, erased)
             await audit.write(
                 tx,
                 "gateway",
@@ -515,7 +519,8 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
         if (at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now) and _may_leave(stream, batch, now)
     ]
     out = await outbox.out_stream(reads, stream.name, _suite(stream))
-    if not (waiting or unexplained) or out is None or out.stopped:
+    news = await outbox.awaits_news(reads, stream.name)
+    if not (waiting or unexplained or news) or out is None or out.stopped:
         return 0, None
     if stream.rules.terms.wire.delivery == "pull":
         async with services.store.transaction() as tx:
@@ -526,6 +531,8 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
         return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
     acknowledged, held_back = 0, None
     async with line_to(services, stream.governing, stream.receiver) as line:
+        if news:
+            await ask_for_receipts(services, stream, line)
         for batch in unexplained:
             await _explain(services, stream, line, batch)
         for batch in waiting:
@@ -566,7 +573,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         return batch.code or ELSEWHERE
     try:
         reply = await _guarded(line, _sealed(manifest, batch, parts))
-        return await take_reply(services, stream, batch, manifest, _read_reply(reply))
+        return await take_reply(services, stream, batch, manifest, read_reply(reply))
     except AdapterError as error:
         if error.outcome_unknown and "idempotent" not in line.capabilities:
             return await _stop(services, batch, "UNAVAILABLE")
@@ -582,9 +589,9 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
     try:
         if len(parts) != len(manifest.parts) or "idempotent" not in line.capabilities:
             raise AdapterError(UNEXPLAINED, "the batch cannot be shown again", transient=False)
-        said = _read_reply(await _guarded(line, _sealed(manifest, batch, parts)))
+        said = read_reply(await _guarded(line, _sealed(manifest, batch, parts)))
         receipt = await _check_receipt(services, stream, batch, said.document, services.clock())
-        if said.feedback is None or await _contradicts(services, stream, receipt, digest_text(said.document.body, _suite(stream))):
+        if said.feedback is None or await contradicts(services, stream, receipt, digest_text(said.document.body, _suite(stream))):
             raise ExchangeError("the feedback is still missing", code=UNEXPLAINED)
         lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream))
     except (AdapterError, ExchangeError):
@@ -594,7 +601,7 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
     async with services.store.transaction() as tx:
         digest = digest_text(said.document.body, _suite(stream))
         await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
-        await _take_feedback(tx, stream.name, lines)
+        await take_feedback(tx, stream.name, lines)
         await outbox.put_off(tx, batch, next_attempt_at=None)
 
 
@@ -664,22 +671,6 @@ def _gated(plan: Plan) -> frozenset[str]:
     return frozenset() if plan.rows is None else fields_of_rule(plan.rows)
 
 
-class Reply(Struct, frozen=True, kw_only=True):
-    """A receipt with the feedback that came with it, before anything of them is believed."""
-
-    document: SignedDocument
-    feedback: bytes | None
-
-
-def _read_reply(reply: bytes) -> Reply:
-    """A receipt, alone or with its feedback beside it."""
-    value = strict_json(reply)
-    if "receipt" not in value:
-        return Reply(document=notes.from_envelope(value), feedback=None)
-    told = value.get("feedback")
-    return Reply(document=notes.from_envelope(value["receipt"]), feedback=told.encode() if isinstance(told, str) else None)
-
-
 async def take_reply(services: Services, stream: Stream, batch: OutBatch, manifest: Manifest, said: Reply) -> str | None:
     """Check a receipt and do what it says; None when it acknowledges the batch.
 
@@ -689,7 +680,7 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
     receipt = await _check_receipt(services, stream, batch, said.document, now)
     lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream)) if said.feedback is not None else None
     digest = digest_text(said.document.body, _suite(stream))
-    if await _contradicts(services, stream, receipt, digest):
+    if await contradicts(services, stream, receipt, digest):
         return await _stop(services, batch, "SEQ_FORK")  # a fork of the receiver
     out = await outbox.out_stream(services.store.reads, stream.name, _suite(stream))
     if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
@@ -713,7 +704,7 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
             next_attempt_at=tx.now + _pause(services, batch.attempts) if unexplained or not (acked or refused) else None,
         )
         if lines is not None and acked:
-            await _take_feedback(tx, stream.name, lines)
+            await take_feedback(tx, stream.name, lines)
         if acked and manifest.snapshot == "last":
             await outbox.finish_epoch(tx, stream.name, batch.epoch, notes.envelope(said.document))
         if receipt.code == "SEQ_GAP" and manifest.snapshot != "none":
@@ -736,58 +727,18 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
     return None if acked or staged else receipt.code or receipt.result
 
 
-async def _contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:
-    """Whether the receiver has given this number to another receipt, or chains it to another one than we hold."""
-    same = await outbox.received_receipt(services.store.reads, stream.name, receipt.no)
-    before = await outbox.received_receipt(services.store.reads, stream.name, receipt.no - 1)
-    return (same is not None and same.digest != digest) or (before is not None and before.digest != receipt.previous)
-
-
 async def _check_receipt(services: Services, stream: Stream, batch: OutBatch, document: SignedDocument, now: datetime) -> Receipt:
     """The receipt, if the partner signed it about this batch.
 
     Raises ExchangeError SIG_*, SCHEMA_* or SIG_CONTEXT.
     """
-    receipt = feedback.read_receipt(document.body)
-    ring, _ = await trusted_keys(services.store.reads, stream.governing, stream.receiver)
-    notes.verify_document(
-        document,
-        ring,
-        artefact="receipt",
-        context=feedback.receipt_context(stream.name, services.signers.party, receipt.no),
-        use="exchange",
-        first_seen=now,
-        own_time=_decided(receipt),
-        required=required_algorithms(stream.rules),
-        suite=_suite(stream),
-        skew=stream.governing.agreement.skew,
-    )
+    receipt = await believed(services, stream, document, now)
     about = receipt.batch
-    if (receipt.sender, receipt.receiver, receipt.stream) != (services.signers.party, stream.receiver, stream.name):
-        raise ExchangeError("a receipt of another stream", code="SIG_CONTEXT")
     if about is None or (about.epoch, about.seq, about.manifest) != (batch.epoch, batch.seq, batch.digest):
         raise ExchangeError(
             "a receipt of another batch", code="SIG_CONTEXT", place=batch_id(services.signers.party, stream.name, batch.epoch, batch.seq)
         )
     return receipt
-
-
-def _decided(receipt: Receipt) -> datetime | None:
-    try:
-        return datetime.fromisoformat(receipt.decided_at)
-    except ValueError:
-        return None
-
-
-async def _take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:
-    done = [(line.rid, line.v) for line in lines if line.code in ("ACK_WITHDRAWN", "ACK_ERASED") and line.rid and line.v]
-    await outbox.mark_acknowledged(tx, stream, done)
-    await outbox.mark_refused(
-        tx, stream, [(line.rid, line.v, line.code) for line in lines if line.severity in ("reject", "hold") and line.rid and line.v]
-    )
-    for line in lines:
-        if line.code == "ACK_ERASED" and line.rid:
-            await outbox.purge_record(tx, stream, line.rid)
 
 
 async def _purge(services: Services, stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""Take receipts that a partner brings us for batches that it has fetched: the feedback, then the receipt that names it (exchange.md §10).
+"""Take receipts that a partner brings us, for batches that it has fetched and later ones: the feedback, then the receipt (exchange.md §10).
 
 Rules: feedback is kept unread until its receipt comes, and believed only as the bytes that the receipt names; a receipt is checked and
 acted upon as one that comes back from a delivery. This story must not deliver anything.
@@ -8,8 +8,9 @@ from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.wire import SUITES
+from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from
-from gateway.operations.send_batch import Reply, take_reply
+from gateway.operations.send_batch import take_reply
 from gateway.services import Services
 from gateway.store import outbox
 
@@ -33,15 +34,15 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
     reads = services.store.reads
     document = notes.read_envelope(body)
     receipt = feedback.read_receipt(document.body)
-    if receipt.batch is None:
-        raise ExchangeError("only receipts of batches are taken here", code="SCHEMA_MANIFEST")
-    batch = await outbox.out_batch(reads, stream, receipt.batch.epoch, receipt.batch.seq)
-    if batch is None:
+    batch = await outbox.out_batch(reads, stream, receipt.batch.epoch, receipt.batch.seq) if receipt.batch is not None else None
+    if batch is None and receipt.batch is not None:
         raise NotFound
     told = await outbox.kept_feedback(reads, stream, receipt.no) if receipt.feedback.lines else b""
     if told is None:
         raise ExchangeError("the feedback comes before its receipt", code="SIG_PART_MISSING", place=f"{stream}/{receipt.no}")
-    if batch.state != "acked":
+    if batch is None:
+        await take_later(services, found, document, told)
+    elif batch.state != "acked":
         await take_reply(services, found, batch, read_manifest(batch.document.body), Reply(document=document, feedback=told))
     async with services.store.transaction() as tx:
         await outbox.drop_feedback(tx, stream, receipt.no)

@@ -55,6 +55,11 @@ _EXPIRE = (
     .where(_j.until <= sa.bindparam("now"), _j.state != "expired", _j.state != "cancelled")
     .values(state="expired", upload=None, result=None)
 )
+_EXPIRE_BEFORE = (
+    sa.update(match_jobs)
+    .where(_j.created <= sa.bindparam("at"), _j.result.is_not(None))
+    .values(state="expired", upload=None, result=None)
+)
 _FORGET = sa.delete(match_jobs).where(_j.until <= sa.bindparam("before"))
 _OPEN = sa.select(sa.func.count()).where(_j.owner == sa.bindparam("owner"), sa.or_(_j.state == "queued", _j.state == "running"))
 _OVER = sa.select(_j.job).where(_j.until <= sa.bindparam("now"), _j.state != "expired", _j.state != "cancelled").limit(1)
@@ -148,6 +153,12 @@ async def finish(tx: Transaction, work: Work, now: datetime, *, state: State, do
     """The end of the work: the upload goes, the result stays for a day."""
     said = {"of": work.digest, "mine": work.turn, "as": state, "so_far": done, "found": result, "to": stamp(now + KEPT)}
     await tx.execute(_FINISH, said)
+
+
+async def expire_before(tx: Transaction, at: str) -> int:
+    """Erase results made before a moment: one of them may hold what was erased then. How many."""
+    result = await tx.execute(_EXPIRE_BEFORE, {"at": at})
+    return int(result.rowcount)
 
 
 async def cancel(tx: Transaction, digest: str) -> None:

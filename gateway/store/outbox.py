@@ -11,7 +11,6 @@ This room must not verify a signature or judge a batch.
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -99,6 +98,27 @@ _OUT_LEAVES = (
 _FEEDBACK = sa.select(out_feedback.c.data).where(
     out_feedback.c.stream == sa.bindparam("stream"), out_feedback.c.no == sa.bindparam("of_no")
 )
+_RECEIPT_NUMBERS = sa.select(out_receipts.c.no).where(out_receipts.c.stream == sa.bindparam("stream"))
+_AWAITED = (
+    sa.select(out_records.c.record_id)
+    .join(
+        out_batches,
+        sa.and_(
+            out_batches.c.stream == out_records.c.stream, out_batches.c.epoch == out_records.c.epoch, out_batches.c.seq == out_records.c.seq
+        ),
+    )
+    .where(
+        out_records.c.stream == sa.bindparam("stream"),
+        out_batches.c.published_at.is_not(None),
+        sa.or_(
+            out_records.c.held,
+            sa.and_(
+                one_of(out_records.c.op, *sorted(terms.WITHDRAWALS)), out_records.c.acked_at.is_(None), out_records.c.seed.is_(None)
+            ),
+        ),
+    )
+    .limit(1)
+)
 _LAST_RECEIPT = sa.select(sa.func.max(out_receipts.c.no).label("no")).where(out_receipts.c.stream == sa.bindparam("stream"))
 _OUT_RECEIPT = sa.select(out_receipts).where(out_receipts.c.stream == sa.bindparam("stream"), out_receipts.c.no == sa.bindparam("of_no"))
 _OVERDUE = (
@@ -112,6 +132,7 @@ _OVERDUE = (
     .where(
         one_of(out_records.c.op, *sorted(terms.WITHDRAWALS)),
         out_records.c.acked_at.is_(None),
+        out_records.c.seed.is_(None),
         out_batches.c.published_at < sa.bindparam("before"),
         out_records.c.stream == sa.bindparam("stream"),
     )
@@ -209,7 +230,9 @@ class SentLine(Struct, frozen=True, gc=False, kw_only=True):
     valid_until: datetime | None = None
 
 
-_OUT_RECORD_COLUMNS = ("stream", "record_id", "v", "op", "idx", "epoch", "seq", "view_digest", "seed", "valid_until", "acked_at", "refused")
+_OUT_RECORD_COLUMNS = (
+    "stream", "record_id", "v", "op", "idx", "epoch", "seq", "view_digest", "seed", "valid_until", "acked_at", "refused", "held",
+)  # fmt: skip
 
 
 async def commit_batch(
@@ -277,6 +300,7 @@ async def commit_batch(
                 stamp(line.valid_until) if line.valid_until else None,
                 None,
                 None,
+                False,
             )
             for line in latest.values()
         ],
@@ -310,6 +334,13 @@ async def begin_epoch(tx: Transaction, before: OutStream) -> int:
     )
     await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch < epoch, out_parts.c.seq.in_(superseded)))
     return epoch
+
+
+async def supersede(tx: Transaction, stream: str, epoch: int) -> None:
+    """What was not acknowledged of an epoch is not sent any more."""
+    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch)
+    waiting = out_batches.c.state.in_(("sealed", "published", "waiting"))
+    await tx.execute(sa.update(out_batches).where(*mine, waiting).values(state="superseded", next_attempt_at=None))
 
 
 async def replaced_head(source: Source, stream: str, epoch: int, suite: Suite) -> Head | None:
@@ -551,11 +582,32 @@ async def mark_acknowledged(tx: Transaction, stream: str, acknowledged: Iterable
         await tx.execute(_ACKNOWLEDGE, rows)
 
 
-async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str, int, str]]) -> None:
-    """Versions (record id, v, code) that the partner did not take."""
-    rows = [{"of_stream": stream, "rid": rid, "of_v": v, "code": code} for rid, v, code in refused]
+async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str, int, str, bool]]) -> None:
+    """Versions (record id, v, code, whether a person there has still to decide) that the partner did not take."""
+    rows = [{"of_stream": stream, "rid": rid, "of_v": v, "code": code, "waits": waits} for rid, v, code, waits in refused]
     if rows:
         await tx.execute(_REFUSE, rows)
+
+
+async def mark_decided(tx: Transaction, stream: str, decided: Iterable[tuple[str, int, str]]) -> None:
+    """Versions (record id, v, code) about which a person at the partner has decided: HOLD_RELEASED, else they are not taken."""
+    for rid, v, code in decided:
+        values = {"held": False, "refused": None} if code == "HOLD_RELEASED" else {"held": False, "refused": code}
+        await tx.execute(
+            sa.update(out_records)
+            .where(out_records.c.stream == stream, out_records.c.record_id == rid, out_records.c.v == v)
+            .values(**values)
+        )
+
+
+async def awaits_news(source: Source, stream: str) -> bool:
+    """Whether a partner owes us an acknowledgement of this stream, or holds a line of it until somebody has looked."""
+    return await source.one(_AWAITED, {"stream": stream}) is not None
+
+
+async def receipts_held(source: Source, stream: str) -> frozenset[int]:
+    """Numbers of the receipts that we have got for a stream."""
+    return frozenset(row.no for row in await source.all(_RECEIPT_NUMBERS, {"stream": stream}))
 
 
 _ACKNOWLEDGE = (
@@ -574,7 +626,7 @@ _REFUSE = (
         out_records.c.record_id == sa.bindparam("rid"),
         out_records.c.v == sa.bindparam("of_v"),
     )
-    .values(refused=sa.bindparam("code"))
+    .values(refused=sa.bindparam("code"), held=sa.bindparam("waits"))
 )
 
 
@@ -607,28 +659,3 @@ async def purge_parts(tx: Transaction, stream: str, *, acked_before: datetime) -
     )
     result = await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.seq.in_(old)))
     return int(result.rowcount)
-
-
-async def purge_record(tx: Transaction, stream: str, record_id: str) -> int:
-    """Drop every acknowledged part that holds a line of an erased record, and its salts; how many parts."""
-    of_record = (
-        sa.select(out_leaves.c.idx).where(out_leaves.c.stream == stream, out_leaves.c.record_id == record_id).order_by(out_leaves.c.idx)
-    )
-    indexes = [row.idx for row in await tx.all(of_record)]
-    dropped = 0
-    batches = await tx.all(sa.select(out_batches).where(out_batches.c.stream == stream, out_batches.c.state.in_(("acked", "nacked"))))
-    for row in batches:
-        parts = msgspec.json.decode(row.manifest)["parts"]
-        names = [part["name"] for part in parts if any(part["from"] <= index < part["to"] for index in indexes)]
-        if names:
-            result = await tx.execute(
-                sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch == row.epoch, out_parts.c.name.in_(names))
-            )
-            dropped += int(result.rowcount)
-    await tx.execute(
-        sa.update(out_records)
-        .where(out_records.c.stream == stream, out_records.c.record_id == record_id)
-        .values(seed=None, view_digest=b"")
-    )
-    tx.shredded = True
-    return dropped

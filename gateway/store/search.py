@@ -30,6 +30,13 @@ _JSON = msgspec.json.Encoder()
 _PLACE = attrgetter("place")
 
 
+MERGE_PAGES = 500
+"""Pages of the token index that are merged in one transaction."""
+_CHANGED = sa.text("SELECT total_changes()")
+_MERGE = sa.text("INSERT INTO names_fts (names_fts, rank) VALUES ('merge', :pages)")
+_SOMETHING = 2
+"""A merge that changed fewer rows had nothing to do (SQLite, FTS5 §6.7)."""
+
 _n = names.c
 _FOUND = (_n.name_id.label("place"), _n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens)
 
@@ -63,6 +70,18 @@ async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[Name]) -> N
         )
         if tx.store.dialect == "sqlite":
             await tx.insert(_fts, ("rowid", "tokens"), [(place, each.tokens) for place, each in placed])
+
+
+async def merge_away(tx: Transaction, first: bool) -> bool:
+    """One step of merging SQLite's token index, so that no token of a row that was taken out is left in it; False when that is done.
+
+    A contentless index only notes that a row is gone; its tokens go when the pieces that hold them are merged into one.
+    """
+    if tx.store.dialect != "sqlite":
+        return False
+    before = (await tx.execute(_CHANGED)).scalar() or 0
+    await tx.execute(_MERGE, {"pages": -MERGE_PAGES if first else MERGE_PAGES})
+    return ((await tx.execute(_CHANGED)).scalar() or 0) - before >= _SOMETHING
 
 
 async def _places(tx: Transaction, new: Sequence[Name]) -> list[int]:

@@ -17,13 +17,14 @@ from msgspec.structs import replace
 from gateway.core.errors import StoreError
 from gateway.core.records.model import LifeDates, Period, RecordId, RecordState, SubjectId
 from gateway.core.records.periods import legal_day
+from gateway.store import erasures
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Row
 from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction, stamp
 from gateway.store.subjects import forget_keys, subject_by_id
-from gateway.store.tables import changes, deks, recognitions, record_versions, records, text_decisions
+from gateway.store.tables import changes, confirmations, deks, recognitions, record_versions, records, text_decisions
 from gateway.store.vault import Vault
 
 TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
@@ -70,6 +71,7 @@ _BARE_VERSIONS = sa.update(record_versions).where(record_versions.c.record_id ==
 _BARE_RECORD = sa.update(records).where(records.c.record_id == sa.bindparam("record")).values(_NOTHING | dict.fromkeys(_ERASED_HERE))
 _DROP_DECISIONS = sa.delete(text_decisions).where(text_decisions.c.record_id == sa.bindparam("record"))
 _DROP_RECOGNITION = sa.delete(recognitions).where(recognitions.c.record_id == sa.bindparam("record"))
+_DROP_CONFIRMATIONS = sa.delete(confirmations).where(confirmations.c.record_id == sa.bindparam("record"))
 _ALL_LEFT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state != "erased")
 _WHAT_IS_LEFT = _ALL_LEFT.limit(1)
 
@@ -192,11 +194,13 @@ async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:
         raise StoreError("the record is erased already", code="record-state", place=record_id)
     await tx.execute(_DROP_RECOGNITION, {"record": record_id})  # its inputs may repeat what the record said
     await tx.execute(_DROP_DECISIONS, {"record": record_id})
+    await tx.execute(_DROP_CONFIRMATIONS, {"record": record_id})  # the basis of one may name whom it was about
     await tx.execute(_BARE_VERSIONS, {"record": record_id})
     await tx.execute(_BARE_RECORD, {"record": record_id})  # before its present version is kept
     values = {"state": "erased", "business_key": retired_key(tx.vault, row.business_key, record_id), "content_digest": b""}
     seq = await _change(tx, row, values, op="erase", reason="erased", actor=actor)
     tx.shredded = True
+    await erasures.enter(tx, record_id, row.subject_id)
     if await tx.one(_WHAT_IS_LEFT, {"subject": row.subject_id}) is None:
         await _shred(tx, SubjectId(row.subject_id))
     return seq

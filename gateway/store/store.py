@@ -412,6 +412,11 @@ class Store:
     async def _refresh(self) -> None:
         await self.refresh_keys()
 
+    async def forget(self) -> bool:
+        """See that what was erased is in no old page either; False while somebody still reads one."""
+        await self._forget()
+        return not self._old_pages
+
     async def _forget(self) -> None:
         """After an erasure: no old page may stay in SQLite's write-ahead log. A reader in the way only delays it to the next transaction.
 

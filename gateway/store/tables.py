@@ -971,7 +971,23 @@ out_records = Table(
     Column("valid_until", String(32), index=True),        # when the view stops being true by time alone: then it is looked at again
     Column("acked_at", String(32)),                       # when the partner acknowledged the withdrawal
     Column("refused", String(32)),                        # code with which the partner rejected this version
+    Column("held", Boolean, nullable=False, default=False),  # a person at the partner has still to decide about it
+    Index("ix_out_records_stream_acked_at", "stream", "acked_at",  # withdrawals of which we wait to hear: they have no salts
+          sqlite_where=text("acked_at IS NULL AND seed IS NULL"), postgresql_where=text("acked_at IS NULL AND seed IS NULL")),
+    Index("ix_out_records_stream_held", "stream", "held", sqlite_where=text("held = 1"), postgresql_where=text("held")),
 )
+
+out_recalled = Table(
+    "out_recalled", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("v", Integer, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("seq", Seq, nullable=False),                   # batch of the old epoch that said it
+    Column("acked_at", String(32)),
+)
+"""Withdrawals that went out in an epoch while the next one was on its way; they are said again in that one."""
 
 in_streams = Table(
     "in_streams", metadata,
@@ -1048,6 +1064,28 @@ receipts = Table(
     Column("feedback", LargeBinary, nullable=False),
 )
 """Receipts that we gave, numbered and chained by stream."""
+
+in_owed = Table(
+    "in_owed", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("v", Seq, primary_key=True, autoincrement=False),
+    Column("idx", Seq, nullable=False),            # of the line in the stream
+    Column("code", String(32), nullable=False),    # ACK_WITHDRAWN ACK_ERASED; HOLD_RELEASED: how a held line ends
+    Column("since", String(32), nullable=False),
+)
+"""News that partners wait for: told in a later receipt, once a record has left every exit, or a held one is decided about."""
+
+erasures = Table(
+    "erasures", metadata,
+    Column("record_id", String(30), primary_key=True),
+    Column("subject_id", String(30), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("done_at", String(32)),                 # when nothing of it was left in any exit, copy, index or free page
+    Index("ix_erasures_at", "at", sqlite_where=text("done_at IS NULL"), postgresql_where=text("done_at IS NULL")),
+)
+"""Erased records, and whether what followed the erasure is done too."""
 
 recognitions = Table(
     "recognitions", metadata,

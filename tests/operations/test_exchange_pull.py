@@ -18,7 +18,7 @@ from gateway.store import held_agreements, inbox, outbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, two_cities
+from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, followed, two_cities
 
 
 @pytest.fixture
@@ -70,6 +70,11 @@ async def test_fetched_applied_and_acknowledged(cities: Cities):
         assert await collect_batches(cities.baishan) == {}
     assert cities.line.brought == [(PENALTIES, 1), (PENALTIES, 2)], "each once"
     late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
+    assert late is not None, "applied is not yet out of every exit"
+    assert await followed(cities.baishan) == 1
+    assert await collect_batches(cities.baishan) == {}
+    assert cities.line.brought[2:] == [(PENALTIES, 3)], "a later receipt, with its feedback"
+    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is None, "the withdrawal is acknowledged"
     assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == "2"
     for services in (cities.tonghua, cities.baishan):
@@ -100,6 +105,8 @@ async def test_receipts_that_are_not_to_be_believed(cities: Cities):
     await repair(cities.tonghua, made[1], actor="test", document="示例")
     await send_batch(cities.tonghua, stream=PENALTIES)
     await lay_ready(cities)
+    await collect_batches(cities.baishan)
+    await followed(cities.baishan)
     await collect_batches(cities.baishan)
     given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
     last = notes.envelope(given[-1].document)

@@ -24,7 +24,7 @@ from gateway.operations.receive_batch import BatchRefused, Received, put_part, r
 from gateway.store import changes, inbox
 from gateway.store import records as record_rows
 from tests.ledger import check_ledger
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, another_signer, days, posted_of, resign, rid, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, another_signer, days, news, posted_of, resign, rid, two_cities
 
 
 @pytest.fixture
@@ -490,7 +490,8 @@ async def test_withdrawals_travel_after_the_end(cities: Cities, forger: Forger):
     await forger.post(forger.penalty(1), forger.penalty(2))
     await change_state(cities.baishan, AGREEMENT, "terminated", reason="测试", by="test")
     received = await forger.send(forger.seal([forger.withdrawal(1)]))
-    assert (received.result, codes(received)) == ("applied", ["ACK_WITHDRAWN"])
+    assert (received.result, codes(received)) == ("applied", [])
+    assert await news(cities) == ["ACK_WITHDRAWN"]
     assert await held(cities, 1, 2) == ["repaired", "in_force"]
     await check_ledger(cities.baishan)
 
@@ -597,7 +598,8 @@ async def test_versions_and_states(cities: Cities, forger: Forger):
         forger.withdrawal(8),
         forger.withdrawal(3, op="erase", reason="erased"),
     )
-    assert codes(received) == ["SEQ_STATE", "SEQ_STATE", "SEQ_STATE", "ACK_WITHDRAWN", "ACK_ERASED"]
+    assert codes(received) == ["SEQ_STATE", "SEQ_STATE", "SEQ_STATE", "ACK_WITHDRAWN"]
+    assert await news(cities) == ["ACK_ERASED"]
     received = await line_by_line(
         cities,
         forger,
@@ -606,7 +608,8 @@ async def test_versions_and_states(cities: Cities, forger: Forger):
         forger.withdrawal(3, v=4, op="erase", reason="erased"),
         forger.withdrawal(1, v=3, op="repair"),
     )
-    assert codes(received) == ["SEQ_VERSION", "SEQ_ERASED", "SEQ_ERASED", "ACK_WITHDRAWN"]
+    assert codes(received) == ["SEQ_VERSION", "SEQ_ERASED", "SEQ_ERASED"]
+    assert await news(cities) == ["ACK_WITHDRAWN"]
     received = await line_by_line(
         cities, forger, forger.penalty(1, v=4), forger.penalty(2, v=5, op="amend", values={"CF_NR": "罚款叁万元。"})
     )
@@ -626,7 +629,8 @@ async def test_one_record_twice_in_one_batch(cities: Cities, forger: Forger):
         forger.withdrawal(1, v=3),
         forger.penalty(1, v=4, reason="repair_revoked"),
     )
-    assert (received.result, codes(received)) == ("applied", ["ACK_WITHDRAWN"])
+    assert (received.result, codes(received)) == ("applied", [])
+    assert await news(cities) == ["ACK_WITHDRAWN"]
     assert await held(cities, 1) == ["in_force"]
 
 
@@ -666,7 +670,8 @@ async def test_withdrawals_with_odd_reasons(cities: Cities, forger: Forger):
         forger.raw(forger.withdrawal(2), _sd=["x"]),
         forger.raw(forger.withdrawal(2), name="x"),
     )
-    assert codes(received) == ["SCHEMA_ENUM", "ACK_WITHDRAWN", "SCHEMA_DISCLOSURE", "SCHEMA_UNKNOWN"]
+    assert codes(received) == ["SCHEMA_ENUM", "SCHEMA_DISCLOSURE", "SCHEMA_UNKNOWN"]
+    assert await news(cities) == ["ACK_WITHDRAWN"]
     assert await held(cities, 1, 2) == ["retracted", "in_force"]
 
 

@@ -22,7 +22,7 @@ from gateway.store import inbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, two_cities
 
 
 @pytest.fixture
@@ -192,5 +192,8 @@ async def test_what_a_partner_owes_is_told(cities: Cities):
     assert await after(24.1) == ["receipt-overdue", "withdrawals-overdue"]
     assert await after(48.2) == ["receipt-overdue", "withdrawals-overdue", "withdrawals-overdue-twice"]
     cities.line.lose_before = 0
-    await send_batch(cities.at(start + timedelta(hours=49)).tonghua, stream=PENALTIES, at_once=True)
+    later = cities.at(start + timedelta(hours=49))
+    await send_batch(later.tonghua, stream=PENALTIES, at_once=True)
+    assert await after(49.05) == ["withdrawals-overdue", "withdrawals-overdue-twice"], "applied there, not yet out of every exit"
+    assert await followed(later.baishan) == 1
     assert await after(49.1) == []

@@ -23,6 +23,8 @@ Result = Literal["applied", "partial", "held", "quarantined", "rejected", "froze
 MESSAGES: dict[str, str] = {
     "ACK_WITHDRAWN": "已撤下",
     "ACK_ERASED": "已删除",
+    "HOLD_RELEASED": "暂存已解除",
+    "HOLD_REFUSED": "暂存后未予接收",
     "DUP_SAME": "与已接收内容相同",
     "DUP_KEY": "同一业务主键已有另一条记录",
     "DUP_OTHER_SOURCE": "另一来源已提供同一决定",

@@ -195,6 +195,17 @@ def upgrade() -> None:
         "uq_deks_scope_present", "deks", ["scope"], unique=True, sqlite_where=sa.text("retired = 0"),
         postgresql_where=sa.text("NOT retired"),
     )
+    op.create_table("erasures",
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("subject_id", sa.String(length=30), nullable=False),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("done_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("record_id", name=op.f("pk_erasures")),
+    )
+    op.create_index(
+        "ix_erasures_at", "erasures", ["at"], unique=False, sqlite_where=sa.text("done_at IS NULL"),
+        postgresql_where=sa.text("done_at IS NULL"),
+    )
     op.create_table("feed",
         sa.Column("plan_set", sa.String(length=80), nullable=False),
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -271,6 +282,16 @@ def upgrade() -> None:
         sa.Column("receipt_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("verified", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("sender", "stream", "epoch", "seq", "manifest_digest", name=op.f("pk_in_batches")),
+    )
+    op.create_table("in_owed",
+        sa.Column("sender", sa.String(length=64), nullable=False),
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("v", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("idx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("code", sa.String(length=32), nullable=False),
+        sa.Column("since", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("sender", "stream", "record_id", "v", name=op.f("pk_in_owed")),
     )
     op.create_table("in_parts",
         sa.Column("sender", sa.String(length=64), nullable=False),
@@ -562,6 +583,16 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "epoch", "name", name=op.f("pk_out_parts")),
     )
+    op.create_table("out_recalled",
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("v", sa.Integer(), nullable=False),
+        sa.Column("op", sa.String(length=8), nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("acked_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("stream", "epoch", "record_id", name=op.f("pk_out_recalled")),
+    )
     op.create_table("out_receipts",
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -585,7 +616,16 @@ def upgrade() -> None:
         sa.Column("valid_until", sa.String(length=32), nullable=True),
         sa.Column("acked_at", sa.String(length=32), nullable=True),
         sa.Column("refused", sa.String(length=32), nullable=True),
+        sa.Column("held", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("stream", "record_id", name=op.f("pk_out_records")),
+    )
+    op.create_index(
+        "ix_out_records_stream_acked_at", "out_records", ["stream", "acked_at"], unique=False,
+        sqlite_where=sa.text("acked_at IS NULL AND seed IS NULL"), postgresql_where=sa.text("acked_at IS NULL AND seed IS NULL"),
+    )
+    op.create_index(
+        "ix_out_records_stream_held", "out_records", ["stream", "held"], unique=False, sqlite_where=sa.text("held = 1"),
+        postgresql_where=sa.text("held"),
     )
     op.create_index(op.f("ix_out_records_valid_until"), "out_records", ["valid_until"], unique=False)
     op.create_table("out_streams",

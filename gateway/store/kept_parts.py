@@ -1,0 +1,127 @@
+"""Parts of batches that still hold lines of erased records, in the outbox and in the inbox (exchange.md §9).
+
+Rules: of a batch that is acknowledged, or is not sent any more, such a part goes at once and is answered 410 from then on; one that a
+partner has still to get is told of, not touched. Parts are looked for by the leaves of their stream, those that came in by their lines.
+"""
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange.agreements import Limits
+from gateway.core.exchange.batches import PartEntry, read_manifest, split_lines
+from gateway.core.exchange.records import read_line
+from gateway.core.exchange.wire import SUITES, Suite
+from gateway.store import batch_parts
+from gateway.store.dialects import among
+from gateway.store.store import Source, Transaction
+from gateway.store.tables import in_batches, in_parts, out_batches, out_leaves, out_parts, out_records
+
+_LEAVES = sa.select(out_leaves.c.stream, out_leaves.c.epoch, out_leaves.c.idx, out_leaves.c.record_id).where(
+    among(out_leaves.c.record_id, "wanted")
+)
+_KEPT_OUT = (
+    sa.select(out_batches.c.stream, out_batches.c.epoch, out_batches.c.seq, out_batches.c.state, out_batches.c.manifest)
+    .where(
+        sa.select(sa.literal(1))
+        .where(out_parts.c.stream == out_batches.c.stream, out_parts.c.epoch == out_batches.c.epoch, out_parts.c.seq == out_batches.c.seq)
+        .exists()
+    )
+    .order_by(out_batches.c.stream, out_batches.c.epoch, out_batches.c.seq)
+)
+_NAMES_OUT = sa.select(out_parts.c.stream, out_parts.c.epoch, out_parts.c.name)
+_KEPT_IN = (
+    sa.select(in_parts.c.stream, in_parts.c.name, in_parts.c.data, in_batches.c.manifest)
+    .join(
+        in_batches,
+        sa.and_(
+            in_batches.c.sender == in_parts.c.sender,
+            in_batches.c.stream == in_parts.c.stream,
+            in_batches.c.epoch == in_parts.c.epoch,
+            in_batches.c.manifest_digest == in_parts.c.manifest_digest,
+        ),
+    )
+    .order_by(in_parts.c.stream, in_parts.c.name)
+)
+_BARE = (
+    sa.update(out_records)
+    .where(out_records.c.stream == sa.bindparam("of_stream"), among(out_records.c.record_id, "wanted"))
+    .values(seed=None, view_digest=b"")
+)
+OVER: Final = frozenset({"acked", "nacked", "superseded"})
+"""States of batches of which nothing is sent again."""
+
+
+class Holding(Struct, frozen=True, kw_only=True):
+    """A part of the outbox that holds lines of some records."""
+
+    stream: str
+    epoch: int
+    seq: int
+    name: str
+    state: str
+    record_ids: frozenset[str]
+
+
+async def holding(source: Source, record_ids: Collection[str], stream: str | None = None) -> list[Holding]:
+    """Every part of the outbox (or of one stream) that is kept and holds a line of one of these records."""
+    leaves = await source.all(_LEAVES, {"wanted": sorted(record_ids)})
+    if not leaves:
+        return []
+    names = {(row.stream, row.epoch, row.name) for row in await source.all(_NAMES_OUT)}
+    found: list[Holding] = []
+    for row in await source.all(_KEPT_OUT):
+        if stream not in (None, row.stream):
+            continue
+        mine = [leaf for leaf in leaves if (leaf.stream, leaf.epoch) == (row.stream, row.epoch)]
+        for part in msgspec.json.decode(row.manifest)["parts"] if mine else ():
+            inside = frozenset(leaf.record_id for leaf in mine if part["from"] <= leaf.idx < part["to"])
+            if inside and (row.stream, row.epoch, part["name"]) in names:
+                found.append(
+                    Holding(stream=row.stream, epoch=row.epoch, seq=row.seq, name=part["name"], state=row.state, record_ids=inside)
+                )
+    return found
+
+
+async def purge_records(tx: Transaction, stream: str, record_ids: Collection[str]) -> int:
+    """Drop every part of a stream that holds a line of these records and is not sent again, and the records' salts; how many parts."""
+    dropped = [part for part in await holding(tx, record_ids, stream) if part.state in OVER]
+    for part in dropped:
+        await tx.execute(
+            sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch == part.epoch, out_parts.c.name == part.name)
+        )
+    await tx.execute(_BARE, {"of_stream": stream, "wanted": sorted(record_ids)})
+    tx.shredded = True
+    return len(dropped)
+
+
+async def mentioned(source: Source, record_ids: Collection[str]) -> frozenset[str]:
+    """Those of these records of which a part that came in and waits here holds a line."""
+    found: set[str] = set()
+    for row in await source.all(_KEPT_IN):
+        manifest = read_manifest(row.manifest)
+        suite = SUITES[manifest.suite]
+        entry = next((part for part in manifest.parts if part.name == row.name), None)
+        if entry is None:
+            continue
+        data = await batch_parts.open_part(source, "in_parts", row.stream, row)
+        found |= await asyncio.to_thread(_named, entry, data, suite) & set(record_ids)  # long work: others are served meanwhile
+    return frozenset(found)
+
+
+def _named(entry: PartEntry, data: bytes, suite: Suite) -> set[str]:
+    """Records of a part, as far as it can be read: what cannot is refused when its turn comes, and goes then."""
+    found: set[str] = set()
+    try:
+        for raw in split_lines(entry, data, Limits()):
+            rid = read_line(raw, suite).rid
+            if rid is not None:
+                found.add(rid)
+    except ExchangeError:
+        pass
+    return found
