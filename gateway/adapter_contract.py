@@ -153,6 +153,8 @@ class SealedBatch(Struct, frozen=True, kw_only=True):
     manifest_note: bytes
     checkpoint: bytes
     parts: tuple[Part, ...]
+    numbers: dict[str, int] = {}
+    """Series → the number of this batch's file in it, from 1 each day of UTC+8 (capability `numbers`)."""
 
 
 class IncomingBatch(SealedBatch, frozen=True, kw_only=True):
@@ -245,8 +247,8 @@ class PartnerAdapter(Protocol):
 
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
-    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback apart
-    receipts look clear publish.
+    """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback numbers
+    apart receipts look clear publish.
 
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
@@ -257,6 +259,9 @@ class PartnerAdapter(Protocol):
     receipt for a batch that was collected, the feedback first.
     `feedback` promises `def feedback(self, after: str | None) -> AsyncIterator[LateReply]`: what the partner has written back about rows
     since a cursor, in order; each is kept as it stood and given to `read_reply`.
+
+    `numbers` promises `def numbers(self, part: bytes) -> Sequence[str]`: the series in which the files of a part are numbered; the core
+    takes the next number of the day (of the manifest's `created`, UTC+8) in each, 999 at most, in the transaction that writes the batch.
 
     A line on which things lie until they are looked for (`deliver` gives None) has these; `poll_s`, an attribute, says how many seconds
     the core waits between two looks. Stream, epoch and seq come out of the core's ledger.

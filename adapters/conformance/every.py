@@ -17,7 +17,7 @@ from gateway.adapter_contract import CONTRACT_VERSION
 
 CAPABILITIES = frozenset({"resume", "withdrawals", "report", "counts", "snapshot"}) | frozenset(
     {"native", "encode", "decode", "deliver", "collect", "ask", "reply", "idempotent", "keys", "resync", "acknowledge"}
-    | {"feedback", "apart", "receipts", "look", "clear", "publish"}
+    | {"feedback", "numbers", "apart", "receipts", "look", "clear", "publish"}
 )
 METHODS: Mapping[str, str] = {
     "report": "report",
@@ -32,6 +32,7 @@ METHODS: Mapping[str, str] = {
     "resync": "resync",
     "acknowledge": "acknowledge",
     "feedback": "feedback",
+    "numbers": "numbers",
     "receipts": "receipts",
     "look": "look",
     "clear": "clear",
