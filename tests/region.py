@@ -57,8 +57,15 @@ def template() -> str:
     return (shipped_policies() / "agreements" / f"{AGREEMENT}.toml").read_text(encoding="utf-8")
 
 
+def recognising(text: str, *entries: tuple[str, str]) -> str:
+    """An agreement's text in which these datasets and categories are recognised, and nothing else."""
+    said = ", ".join(f'{{ dataset = "{dataset}", category = "{category}", freshness_h = 48 }}' for dataset, category in entries)
+    start = text.index("recognition = [")
+    return text[:start] + f"recognition = [{said}]" + text[text.index("\n", start) :]
+
+
 class Direct:
-    """A partner line without a network: what Tonghua posts, Baishan's story gets."""
+    """A partner line without a network: what either city posts, the other's story gets."""
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
@@ -151,9 +158,11 @@ class Line:
             self.lose_before -= 1
             raise AdapterError("UNAVAILABLE", "断线", transient=True)
         assert self.receiver is not None
-        stream = sealed.batch.partition("/x/")[2].rsplit("/", 2)[0]
+        sender, _, rest = sealed.batch.partition("/x/")
+        stream = rest.rsplit("/", 2)[0]
+        receiver = self.receiver if sender == TONGHUA else next(one for one in self.cities.values() if one.signers.party == TONGHUA)
         try:
-            answered = await receive_posted(self.receiver, stream, posted(sealed))
+            answered = await receive_posted(receiver, stream, posted(sealed))
         except ExchangeError as error:
             raise AdapterError(error.code, "refused", transient=False) from error
         if self.lose_after:
@@ -163,7 +172,7 @@ class Line:
         if not self.with_feedback or "body" not in said:
             return answered.body
         no = json.loads(said["body"])["no"]
-        given = await inbox.given_receipt(self.receiver.store.reads, TONGHUA, stream, no)
+        given = await inbox.given_receipt(receiver.store.reads, sender, stream, no)
         assert given is not None
         return json.dumps({"receipt": said, "feedback": given.feedback.decode()}).encode()
 

@@ -12,7 +12,7 @@ from gateway.operations import alarms
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.finish_erasures import finish_erasures
-from gateway.operations.partners import partners_of, streams_from
+from gateway.operations.partners import partners_of, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
@@ -24,14 +24,14 @@ LOOK_EVERY = timedelta(minutes=1)
 
 
 class Rounds:
-    """What is remembered from round to round in one process: the policy last seen, what alarms were told, and when it was last looked."""
+    """What one process remembers: under which policy and agreement each stream was last decided about, what alarms were told, and when."""
 
-    __slots__ = ("_looked", "_policy", "_told")
+    __slots__ = ("_decided", "_looked", "_told")
 
     def __init__(self) -> None:
         self._looked: datetime | None = None
         self._told: dict[tuple[str, str], bool] = {}
-        self._policy = 0
+        self._decided: dict[tuple[str, str], tuple[int, str]] = {}
 
     async def run(self, services: Services) -> dict[str, str]:
         """One round; stream or partner → code of what did not go well.
@@ -56,10 +56,7 @@ class Rounds:
             else:
                 if sent.state in ("waiting", "stopped"):
                     troubles[stream.name] = sent.code or sent.state
-        if services.policies.version != self._policy:
-            for row in await inbox.in_streams_all(services.store.reads):
-                await review_stream(services, row.stream, row.sender)
-            self._policy = services.policies.version
+        await self._decide_anew(services)
         while await follow(services):
             pass
         await review(services)
@@ -73,3 +70,12 @@ class Rounds:
             self._looked = now
             await alarms.keep(services, await conditions(services), self._told)
         return troubles
+
+    async def _decide_anew(self, services: Services) -> None:
+        """Decide about everything that a stream has told, where our policy or the text of its agreement is another than before."""
+        for row in await inbox.in_streams_all(services.store.reads):
+            stream = await stream_at(services.store.reads, row.stream, row.sender, services.clock())
+            under = services.policies.version, stream.governing.agreement.digest if stream is not None else ""
+            if self._decided.get((row.sender, row.stream)) != under:
+                await review_stream(services, row.stream, row.sender)
+                self._decided[row.sender, row.stream] = under

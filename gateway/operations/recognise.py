@@ -7,9 +7,8 @@ makes one. What was recognised does not travel on. This story must not change wh
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +16,6 @@ from msgspec import Struct
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange.recognition import (
-    POSITIVE_CATEGORIES,
     Confirmation,
     Inputs,
     LocalMeasure,
@@ -29,8 +27,9 @@ from gateway.core.exchange.recognition import (
 )
 from gateway.core.exchange.records import Statement, read_statement, scope_fault
 from gateway.core.records.basis import in_force as grounds_in_force
-from gateway.core.records.model import NEGATIVE_CATEGORIES, Period, Record, RecordId
-from gateway.core.records.periods import legal_day, publication
+from gateway.core.records.catalogue import Edition, Measure
+from gateway.core.records.model import Period, Record, RecordId
+from gateway.core.records.periods import end_instant, first_instant, legal_day, publication
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
 from gateway.store import audit, changes, inbox, recognitions, records
@@ -65,6 +64,8 @@ class _Held(Struct, frozen=True, kw_only=True):
     confirmations: Mapping[tuple[str, int], Row]
     listed: frozenset[str]
     """Subjects on a list of serious violations of our own; what nobody signed lists nobody."""
+    turns: Mapping[str, datetime]
+    """When a listing of a subject next begins or ends by itself."""
 
 
 async def decide(services: Services, tx: Transaction, record_ids: Collection[str], *, actor: str = ACTOR) -> list[Decided]:
@@ -125,17 +126,32 @@ async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], befor
     subjects = {record.subject_id for record in held.values()}
     black = [each.dataset for each in policies.catalogue.lists.values() if each.polarity == "black"]
     listed = await recognitions.listings_of(tx, subjects, black)
-    listings = await records.load(tx, ids=[RecordId(each) for each in listed], fields=frozenset())
+    listings = [
+        (record.subject_id, period)
+        for record in await records.load(tx, ids=[RecordId(each) for each in listed], fields=frozenset())
+        if record.trust == "signed" and (period := _period(policies, record, tx.now)) is not None
+    ]
+    turns: dict[str, datetime] = {}
+    for subject, period in listings:
+        turn = _turn(period)
+        if turn is not None:
+            turns[subject] = min(turn, turns.get(subject, turn))
     return _Held(
         before=before,
         records=held,
         confirmations=await recognitions.confirmed(tx, ids),
-        listed=frozenset(
-            record.subject_id
-            for record in listings
-            if record.trust == "signed" and (period := _period(policies, record, tx.now)) is not None and period.state == "open"
-        ),
+        listed=frozenset(subject for subject, period in listings if period.state == "open"),
+        turns=turns,
     )
+
+
+def _turn(period: Period | None) -> datetime | None:
+    """When a period next opens or ends by itself."""
+    if period is None:
+        return None
+    if period.state == "not_yet" and period.first_day is not None:
+        return first_instant(period.first_day)
+    return end_instant(period.last_day) if period.state == "open" and period.last_day is not None else None
 
 
 def _concerns(stream: Stream, held: _Held, record_id: str) -> bool:
@@ -155,6 +171,8 @@ def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetim
     category = record.category if record is not None else stream.rules.terms.scope.categories[0]
     entry = agreement.recognises(stream.rules.terms.dataset, category)
     yes = held.confirmations.get((row.record_id, row.v))
+    measure, begins = _measure(policies, category, legal_day(now))
+    turns = [begins, _turn(period), held.turns.get(record.subject_id) if record is not None else None, _agreement_turns(stream, now)]
     return Inputs(
         record=RecognisedRecord(
             rid=row.record_id,
@@ -180,13 +198,21 @@ def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetim
             ends=agreement.ends,
             as_of=told.as_of,
         ),
-        measure=_measure(policies, category, legal_day(now)),
+        measure=measure,
         serious_here=record is not None and record.subject_id in held.listed,
         confirmation=Confirmation(rid=row.record_id, v=row.v, by=yes.by_person, basis=yes.basis, at=moment(yes.at))
         if yes is not None
         else None,
         now=now,
+        turns_at=min((turn for turn in turns if turn is not None and turn > now), default=None),
     )
+
+
+def _agreement_turns(stream: Stream, now: datetime) -> datetime | None:
+    """When another version, or a notice that is known already, takes effect."""
+    moments = [held.agreement.effective for held in stream.versions if held.complete]
+    moments += [notice.from_at for held in stream.versions for notice in held.notices]
+    return min((moment for moment in moments if moment > now), default=None)
 
 
 def _period(policies: Policies, record: Record, now: datetime) -> Period | None:
@@ -215,16 +241,25 @@ def _last_day(said: Statement | None, period: Period | None, record: Record | No
     return min(days, default=None)
 
 
-def _measure(policies: Policies, category: str, today: date) -> LocalMeasure | None:
-    """The first measure of the catalogue for this polarity; live while its edition and one of its grounds are in force."""
-    polarity: Literal["red", "black"] | None
-    polarity = "red" if category in POSITIVE_CATEGORIES else "black" if category in NEGATIVE_CATEGORIES else None
-    candidates = [measure for measure in policies.catalogue.measures.values() if measure.polarity == polarity]
+def _measure(policies: Policies, category: str, today: date) -> tuple[LocalMeasure | None, datetime | None]:
+    """The first measure of the catalogue for this category that is in force, and when one comes into force that is not yet."""
+    editions = policies.catalogue.editions
+    candidates = [measure for measure in policies.catalogue.measures.values() if measure.takes(category) and measure.edition in editions]
+    begins = [day for measure in candidates for day in _first_days(measure, editions[measure.edition]) if day > today]
+    turn = first_instant(min(begins)) if begins else None
     for measure in candidates:
-        edition = policies.catalogue.editions.get(measure.edition)
-        if edition is not None and edition.in_force(today) and grounds_in_force(measure.basis, today):
-            return LocalMeasure(id=measure.id, live=True)
-    return LocalMeasure(id=candidates[0].id, live=False) if candidates else None
+        grounds = grounds_in_force(measure.basis, today)
+        if editions[measure.edition].in_force(today) and grounds and (measure.until is None or today <= measure.until):
+            cited = "；".join(ground.text for ground in grounds)
+            return LocalMeasure(id=measure.id, live=True, cap=measure.last_day(editions[measure.edition]), basis=cited), turn
+    return (LocalMeasure(id=candidates[0].id, live=False) if candidates else None), turn
+
+
+def _first_days(measure: Measure, edition: Edition) -> Iterator[date]:
+    yield edition.from_
+    for ground in measure.basis:
+        if ground.from_ is not None:
+            yield ground.from_
 
 
 async def _keep(tx: Transaction, held: _Held, decisions: Sequence[tuple[Row, Stream, Recognition]], actor: str) -> list[Decided]:

@@ -99,6 +99,7 @@ class _Sample:
             csv("16-信用承诺", "commitments", self._commitments(service), service, encoding="utf-8-sig"),
             xlsx("17-信用评价-纳税", "assessments", self._tax_ratings(tax), tax),
             csv("18-信用评价-环境", "assessments", self._environment_ratings(environment), environment, encoding="utf-8-sig", days=COMPACT),
+            csv("19-信用服务机构备案", "agency-filings", self._agency_filings(service), service, encoding="utf-8-sig"),
         ]
 
     # --- the files --------------------------------------------------------------------------------------------------------
@@ -264,6 +265,15 @@ class _Sample:
 
     def _environment_ratings(self, by: Authority) -> Batch:
         return Batch([self._write.environment_rating(firm, by) for firm in self._drawn(self._firms, 0.02)])
+
+    def _agency_filings(self, by: Authority) -> Batch:
+        agencies = [self._town.agency() for _ in range(max(len(self._firms) // 300, 3))]
+        batch = Batch([self._write.agency_filing(agency, by, struck_off=place == 1) for place, agency in enumerate(agencies)])
+        good = batch.rows[0]
+        batch.spoil("LAW_PERSON", good | {"备案号": "示信备〔2026〕90018号", "主体类别": "个体工商户",
+                                          "统一社会信用代码": self._town.household().uscc})
+        batch.spoil("SCHEMA_TYPE", good | {"备案号": "示信备〔2026〕90019号", "有效期至": "待定"})
+        return batch
 
     def _burdened(self, share: float) -> list[Firm]:
         """Firms drawn for what burdens them; the one to be shown is not among them."""

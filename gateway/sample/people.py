@@ -156,6 +156,13 @@ class Town:
         return Firm(uscc=self._code(prefix, region), name=name, region=region, trade=trade, scope=scope, form=form,
                     founded=self._day(365 * 30, 400), representative=self.placeholder())
 
+    def agency(self) -> Firm:
+        """The next agency that offers credit services."""
+        region = self._random.choice(self.counties)
+        name = self._unique(lambda brand: f"{city_name(self.city)}{brand}信用服务有限公司")
+        return Firm(uscc=self._code("91", region), name=name, region=region, trade="信用服务", scope="企业信用管理咨询服务。",
+                    form="有限责任公司", founded=self._day(365 * 12, 400), representative=self.placeholder())
+
     def household(self) -> Firm:
         """The next individual household; its trade name may hold its operator's name, as real ones do."""
         rng = self._random

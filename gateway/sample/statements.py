@@ -8,7 +8,16 @@ from decimal import Decimal
 
 from gateway.sample.people import Authority, Firm, Person, city_name
 from gateway.sample.rows import Cell, Row, Writer
-from gateway.sample.words import ABNORMAL_REASONS, COMMITMENTS, ENVIRONMENT_RATINGS, MARKET_CASES, STREETS, TAX_RATINGS, WAGE_CASES
+from gateway.sample.words import (
+    ABNORMAL_REASONS,
+    AGENCY_SERVICES,
+    COMMITMENTS,
+    ENVIRONMENT_RATINGS,
+    MARKET_CASES,
+    STREETS,
+    TAX_RATINGS,
+    WAGE_CASES,
+)
 
 PUBLIC, SHARED, AUTHORISED = "社会公开", "政务共享", "授权查询"
 
@@ -78,6 +87,16 @@ class StatementWriter(Writer):
     def environment_rating(self, party: Firm, by: Authority) -> Row:
         """The environment authority's rating of a year, all grades of which are public."""
         return self._rated(party, by, "企业环境信用评价", self._random.choice(ENVIRONMENT_RATINGS), PUBLIC, "《吉林省社会信用条例》")
+
+    def agency_filing(self, party: Firm, by: Authority, *, struck_off: bool = False) -> Row:
+        """The filing of an agency that offers credit services; one that was struck off says when."""
+        filed = self._day(60, 700)
+        return {
+            "机构名称": party.name, "主体类别": party.category, "统一社会信用代码": party.uscc, "备案号": self._number("信备", filed),
+            "业务类型": self._random.choice(AGENCY_SERVICES), "备案状态": "已注销" if struck_off else "已备案", "备案日期": filed,
+            "有效期至": filed + timedelta(days=365 * 3), "注销日期": filed + timedelta(days=40) if struck_off else None,
+            "备案机关": by.name, "备案机关统一社会信用代码": by.uscc,
+        }
 
     def _rated(self, party: Firm, by: Authority, scheme: str, rating: str, reach: str, basis: str) -> Row:
         decided = self._day(30, 300)

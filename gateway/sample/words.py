@@ -156,4 +156,5 @@ COMMITMENTS: tuple[tuple[str, str, str, str], ...] = (
 )
 """Kind, what it is for, what is promised, liability."""
 TAX_RATINGS = ("A", "B", "B", "M", "C", "D")
+AGENCY_SERVICES = ("企业征信", "信用评级", "信用报告编制；信用管理咨询", "信用管理咨询")
 ENVIRONMENT_RATINGS = ("环保诚信企业", "环保良好企业", "环保警示企业")

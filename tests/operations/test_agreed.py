@@ -23,7 +23,7 @@ from gateway.store.credentials import agreements_for
 from tests.administrators import Admin, enrolled
 from tests.callers import Key, proof
 from tests.doors import ORIGIN, a_grant, a_token
-from tests.region import AGREEMENT, Cities, two_cities
+from tests.region import AGREEMENT, Cities, recognising, two_cities
 
 THEIRS = "11220600XXT0001186"
 PENALTIES = "administrative-penalties"
@@ -44,7 +44,7 @@ def with_query(text: str) -> str:
     """The shipped template, with a mutual query about penalties."""
     terms = '\nquery = { levels = [1], datasets = ["administrative-penalties"], per_day = 9, per_officer_day = 9, per_subject_day = 9 }'
     text = text.replace('purposes = ["exchange.batch", "mutual.recognition"]', 'purposes = ["exchange.batch", "mutual.query"]' + terms)
-    return text.replace('recognition = [{ dataset = "honours", category = "redlist", freshness_h = 48 }]', "recognition = []")
+    return recognising(text)
 
 
 class Doors:

@@ -27,7 +27,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, household_code, ids, penalty, person_number, put, violation
 from tests.operations.test_exchange import honour
-from tests.region import AGREEMENT, BAISHAN, HONOURS, MARKET, Cities, Forger, rid, template, two_cities
+from tests.region import AGREEMENT, BAISHAN, HONOURS, MARKET, Cities, Forger, recognising, rid, template, two_cities
 from tests.untouched import LEDGER, contents, moved
 
 
@@ -275,20 +275,15 @@ async def test_kinds_numbers_minors_and_what_may_not_be_collected(cities: Cities
 # --- vouched sources --------------------------------------------------------------------------------------------------
 
 
-def recognising(text: str) -> str:
+def with_burdens(text: str) -> str:
     """Penalties, listings and honours are all recognised."""
-    entries = ", ".join(
-        f'{{ dataset = "{dataset}", category = "{category}", freshness_h = 48 }}'
-        for dataset, category in (("administrative-penalties", "penalty"), ("tax-violations", "blacklist"), ("honours", "redlist"))
-    )
-    start = text.index("recognition = [")
-    return text[:start] + f"recognition = [{entries}]" + text[text.index("\n", start) :]
+    return recognising(text, (DATASET, "penalty"), (TAX, "blacklist"), ("honours", "redlist"))
 
 
 async def test_what_nobody_signed_burdens_nobody(tmp_path: Path):
     """A vouched penalty is not published, and no confirmation gives it an effect; the signed one beside it has it."""
-    async with two_cities(tmp_path, change=recognising) as cities:
-        forger = the_forger(cities, recognising)
+    async with two_cities(tmp_path, change=with_burdens) as cities:
+        forger = the_forger(cities, with_burdens)
         await forger.post(forger.penalty(1, trust="vouched"), forger.penalty(2))
         for number, reason, effect in ((1, "vouched_source", None), (2, "recognised", "procurement-limit")):
             decided = await confirm(cities.baishan, rid(number), by="测试员甲", basis="《示例条例》第一条")

@@ -58,7 +58,7 @@ async def test_a_penalty_goes_out_and_its_repair_follows(cities: Cities):
     """A penalty arrives next door as Tonghua's; repaired at home, it is in force nowhere, and the withdrawal is acknowledged."""
     (record_id,) = ids(await put(cities.tonghua, PENALTIES_DATASET, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号")))
     report = {sent.stream: sent for sent in await send_batch(cities.tonghua, at_once=True)}
-    assert set(report) == {PENALTIES, HONOURS, f"{AGREEMENT}.tax-violations"}
+    assert set(report) == {PENALTIES, HONOURS, f"{AGREEMENT}.tax-violations", f"{AGREEMENT}.agency-filings"}
     assert (report[PENALTIES].lines, report[PENALTIES].state, report[PENALTIES].waiting) == (1, "acked", 0)
     await settled(cities)
     (there,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
@@ -79,9 +79,9 @@ async def test_nothing_is_said_twice(cities: Cities):
     await put(cities.tonghua, PENALTIES_DATASET, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号"))
     await send_batch(cities.tonghua, at_once=True)
     again = await send_batch(cities.tonghua, at_once=True)
-    assert [(sent.sealed, sent.lines) for sent in again] == [(0, 0)] * 3
+    assert [(sent.sealed, sent.lines) for sent in again] == [(0, 0)] * 4
     await put(cities.tonghua, PENALTIES_DATASET, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号"))
-    assert [sent.sealed for sent in await send_batch(cities.tonghua, at_once=True)] == [0, 0, 0]
+    assert [sent.sealed for sent in await send_batch(cities.tonghua, at_once=True)] == [0] * 4
     await settled(cities)
 
 

@@ -34,7 +34,7 @@ from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, household_code, ids, penalty, person_number, person_penalty, put, violation
 from tests.operations.test_exchange import honour, states
-from tests.region import AGREEMENT, HONOURS, PENALTIES, TONGHUA, Cities, days, news, posted, two_cities
+from tests.region import AGREEMENT, HONOURS, PENALTIES, TONGHUA, Cities, days, news, posted, recognising, two_cities
 
 
 @pytest.fixture
@@ -553,10 +553,7 @@ async def test_silence_suspends_and_news_restore(cities: Cities):
 
 async def test_a_penalty_has_no_effect_without_a_person(tmp_path: Path):
     """A negative record raises a task; a named person confirms that version with a basis; an amendment asks again."""
-    entry = 'recognition = [{ dataset = "administrative-penalties", category = "penalty", freshness_h = 48 }]'
-    async with two_cities(
-        tmp_path, change=lambda text: text.replace('recognition = [{ dataset = "honours", category = "redlist", freshness_h = 48 }]', entry)
-    ) as cities:
+    async with two_cities(tmp_path, change=lambda text: recognising(text, (DATASET, "penalty"))) as cities:
         record_id = await penalise(cities, 1)
         await told(cities)
         found = await decision(cities, record_id)

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from gateway.core.disclosure.plans import FieldInfo, Plan, PlanSet, Policies
 from gateway.core.disclosure.query import plan_query
 from gateway.core.disclosure.row_language import Attributes, attributes_of_rule
-from gateway.core.disclosure.synthetic import CITY, SAMPLE_KEY, RecordFlag, noon, synthetic_record
+from gateway.core.disclosure.synthetic import CITY, PARTNER_ORG, SAMPLE_KEY, RecordFlag, noon, synthetic_record
 from gateway.core.disclosure.views import closed_gate, view
 from gateway.core.errors import InvalidParameter, PolicyError, UnknownParameter
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind, Value
@@ -198,7 +198,9 @@ def _shown(policies: Policies, case: Case, plan: Plan | None, day: date) -> tupl
     now = noon(day)
     themes = dataset.fields["theme"].values if "theme" in dataset.fields else ()
     themed = plan.rows is not None and "$grant.themes" in attributes_of_rule(plan.rows)  # without themes a grant is for all of them
-    asking = Attributes(grant_regions=(CITY,), grant_themes=tuple(themes) if themed else (), subject_key=record.subject_id)
+    asking = Attributes(
+        org_id=PARTNER_ORG, grant_regions=(CITY,), grant_themes=tuple(themes) if themed else (), subject_key=record.subject_id
+    )
     made = view(record, plan, policies, now, asking, keyed=SAMPLE_KEY)
     return (made.fields, None) if made is not None else ({}, closed_gate(record, plan, policies, now, asking) or "failed")
 

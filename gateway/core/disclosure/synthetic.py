@@ -35,6 +35,8 @@ RecordFlag = Literal["minor", "repaired", "expired", "disputed", "sealed", "held
 RECORD_FLAGS: Final[tuple[RecordFlag, ...]] = get_args(RecordFlag)
 """What may be said of a record beside its values (policy.md §6)."""
 CITY: Final = "220500"
+PARTNER_ORG: Final = "11220600XXT0001186"
+"""Operating body of whoever asks in a case: an invented partner."""
 _STATES: Final[Mapping[str, RecordState]] = {"repaired": "repaired", "expired": "expired"}
 _NO_END: Final = "2099-12-31"
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.core.records.model import NEGATIVE_CATEGORIES
+from gateway.core.records.model import NEGATIVE_CATEGORIES, POSITIVE_CATEGORIES
 from gateway.core.records.periods import end_instant
 
 Reason = Literal[
@@ -31,8 +31,6 @@ Reason = Literal[
 ]
 Consequence = Literal["none", "lift", "suspend", "task", "measure"]
 """What follows: nothing, an effect in place is lifted, or suspended, a person is asked, or the local measure applies."""
-
-POSITIVE_CATEGORIES: frozenset[str] = frozenset({"redlist"})
 
 
 class RecognisedRecord(Struct, frozen=True, kw_only=True):
@@ -89,6 +87,8 @@ class LocalMeasure(Struct, frozen=True, kw_only=True):
     """Its basis is in force today."""
     cap: date | None = None
     """Last day on which it may apply."""
+    basis: str = ""
+    """The grounds that are in force, as they are cited."""
 
 
 class Confirmation(Struct, frozen=True, kw_only=True):
@@ -111,6 +111,9 @@ class Inputs(Struct, frozen=True, kw_only=True):
     """The subject stands on a local list of serious violations."""
     confirmation: Confirmation | None
     now: datetime
+    turns_at: datetime | None = None
+    """The next moment at which one of our own inputs turns by itself: a listing here ends or begins, a measure comes into force, a period
+    opens, another version of the agreement takes effect."""
 
 
 class Recognition(Struct, frozen=True, kw_only=True):
@@ -180,10 +183,11 @@ def benefit(decision: Recognition) -> int:
 
 
 def next_review(decision: Recognition) -> datetime | None:
-    """The next moment at which time alone changes the decision: the period's or the agreement's end, or staleness."""
+    """The next moment at which time alone may change the decision: an end, staleness, or a turn of our own inputs."""
+    turns = [] if decision.inputs.turns_at is None else [decision.inputs.turns_at]
     if decision.effect is None:
-        return None
-    moments = [decision.inputs.terms.ends]
+        return min(turns, default=None)
+    moments = [*turns, decision.inputs.terms.ends]
     if decision.until is not None:
         moments.append(end_instant(decision.until))
     if decision.inputs.terms.as_of is not None:

@@ -19,6 +19,7 @@ from gateway.core.records.headers import normalise_header
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import (
     NEGATIVE_CATEGORIES,
+    POSITIVE_CATEGORIES,
     SUBJECT_KINDS,
     About,
     BasisRef,
@@ -84,13 +85,29 @@ class CatalogueItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Measure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What may be done on account of a listing, and on what ground."""
+    """What may be done on account of a record, and on what ground."""
 
     edition: str
     id: IdText
     text: str
-    polarity: Literal["black", "red"]
+    polarity: Literal["black", "red", "neutral"]
+    categories: tuple[Category, ...] = ()
+    """Of which records; none named: all that burden (`black`) or benefit (`red`). A neutral measure names them."""
+    until: date | None = None
+    """Last day on which it may be in effect here."""
     basis: tuple[BasisRef, ...]
+
+    def takes(self, category: str) -> bool:
+        """Whether it may be taken on account of a record of this category."""
+        if self.categories:
+            return category in self.categories
+        return category in (NEGATIVE_CATEGORIES if self.polarity == "black" else POSITIVE_CATEGORIES)
+
+    def last_day(self, edition: Edition) -> date | None:
+        """The last day on which it, its edition and one of its grounds are in force; None: no end is known."""
+        ends = [ground.until for ground in self.basis]
+        grounds = None if None in ends else max((end for end in ends if end is not None), default=None)
+        return min((day for day in (self.until, edition.until, grounds) if day is not None), default=None)
 
 
 class Licence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,7 +199,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     label: Annotated[str, Meta(min_length=1, max_length=100)]
     type: str
     label_en: str | None = None
-    wire: Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]{0,98}$", max_length=99)] | None = None
+    wire: Annotated[str, Meta(pattern="^(?:[A-Z][A-Z0-9_]{0,98}|[a-z][a-z0-9_]{0,62})$", max_length=99)] | None = None
     length: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     required: bool = False
     unit: str | None = None
@@ -261,10 +278,23 @@ def _read_editions(
     for index, value in enumerate(file.tables("measures")):
         measure = file.convert(value, Measure, "measures", index)
         _in_edition(file, editions, measure.edition, "measures", index)
+        _fitting(file, measure, index)
         _basis(file, measure.basis, "measures", index, "basis")
         if measures.setdefault((measure.edition, measure.id), measure) is not measure:
             raise file.error(f"measure `{measure.id}` stands twice in its edition", "measures", index)
     return editions, items, measures
+
+
+def _fitting(file: PolicyFile, measure: Measure, index: int) -> None:
+    """A measure burdens where the record burdens, and benefits where it benefits."""
+    polarity = {"black": NEGATIVE_CATEGORIES, "red": POSITIVE_CATEGORIES}.get(measure.polarity)
+    if polarity is None and not measure.categories:
+        raise file.error("a neutral measure names the categories it is for", "measures", index, "categories")
+    for category in measure.categories:
+        fits = category in polarity if polarity is not None else category not in NEGATIVE_CATEGORIES | POSITIVE_CATEGORIES
+        if not fits:
+            said = f"no {measure.polarity} measure may rest on a record of category `{category}`"
+            raise file.error(said, "measures", index, "categories")
 
 
 def _read_licences(files: Mapping[str, bytes]) -> dict[str, Licence]:

@@ -39,6 +39,8 @@ Category = Literal[
 ]
 NEGATIVE_CATEGORIES: frozenset[str] = frozenset({"penalty", "blacklist", "abnormal"})
 """Categories that burden their subject: a vouched (unsigned) source never publishes or lists here (exchange.md §14)."""
+POSITIVE_CATEGORIES: frozenset[str] = frozenset({"redlist"})
+"""Categories that benefit their subject; all others beside these and the negative ones are neutral."""
 
 RecordState = Literal["in_force", "held", "retracted", "repaired", "expired", "erased"]
 Trust = Literal["signed", "vouched"]

@@ -23,7 +23,7 @@ def refused(files: Files, name: str, old: str, new: str) -> PolicyError:
 
 
 def test_shipped_datasets(catalogue: Catalogue) -> None:
-    """The ten datasets are there, in the shape of the national tables."""
+    """The twelve datasets are there, in the shape of the national tables."""
     assert set(catalogue.datasets) == {
         "registrations",
         "administrative-licences",
@@ -35,6 +35,8 @@ def test_shipped_datasets(catalogue: Catalogue) -> None:
         "honours",
         "commitments",
         "assessments",
+        "agency-filings",
+        "measures",
     }
     penalties = catalogue.datasets[DatasetId("administrative-penalties")]
     wires = [field.wire for field in penalties.fields.values() if field.wire]
