@@ -29,6 +29,7 @@ from adapters.conformance.lines import (
     canned_rows,
 )
 from adapters.conformance.reading import SourceAdapterSuite
+from gateway.adapter_contract import PARTNER_METHODS
 
 __all__ = [
     "AT",
@@ -52,4 +53,4 @@ __all__ = [
 class PartnerAdapterSuite(Formats, Delivery, Collection):
     """Inherit, and give a `line`."""
 
-    required = ("check", "close")
+    required = PARTNER_METHODS

@@ -15,7 +15,10 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from msgspec import Meta, Struct
 
 __all__ = [
+    "CAPABILITY_METHODS",
     "CONTRACT_VERSION",
+    "PARTNER_METHODS",
+    "SOURCE_METHODS",
     "AdapterError",
     "Counts",
     "Diagnostic",
@@ -33,6 +36,7 @@ __all__ = [
     "SourceRecord",
     "Tools",
     "Value",
+    "broken_promises",
 ]
 
 CONTRACT_VERSION = 1
@@ -312,3 +316,28 @@ class PartnerAdapter(Protocol):
     async def close(self) -> None:
         """Let go of everything; twice is harmless."""
         ...
+
+
+SOURCE_METHODS = ("pull", "report", "counts", "check", "close")
+PARTNER_METHODS = ("encode", "decode", "deliver", "read_reply", "collect", "ask", "counts", "check", "close")
+"""What an adapter of each kind has; a method without its capability is never called."""
+CAPABILITY_METHODS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("resume", "withdrawals", "snapshot", "native", "idempotent", "apart"), ()),
+    **{name: (name,) for name in ("report", "counts", "encode", "decode", "deliver", "collect", "ask")},
+    "reply": ("read_reply",),
+    **{name: (name,) for name in ("keys", "resync", "acknowledge", "feedback", "numbers", "receipts", "look", "clear")},
+    "publish": ("publish", "published"),
+}
+"""Every capability, with the methods that it promises."""
+
+
+def broken_promises(adapter: object) -> list[str]:
+    """Capabilities that the contract does not know or whose method is missing; of an adapter or its class."""
+    broken = []
+    for capability in sorted(getattr(adapter, "capabilities", ())):
+        methods = CAPABILITY_METHODS.get(capability)
+        if methods is None:
+            broken.append(capability)
+        else:
+            broken += [f"{capability} ({method})" for method in methods if not callable(getattr(adapter, method, None))]
+    return broken

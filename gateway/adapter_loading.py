@@ -15,13 +15,20 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, PartnerAdapter, Secret, SourceAdapter, Tools
+from gateway.adapter_contract import (
+    CONTRACT_VERSION,
+    PARTNER_METHODS,
+    SOURCE_METHODS,
+    AdapterError,
+    PartnerAdapter,
+    Secret,
+    SourceAdapter,
+    Tools,
+    broken_promises,
+)
 from gateway.core.errors import SettingsError
 
 GROUP = "gateway.adapters"
-
-SOURCE_METHODS = ("pull", "report", "counts", "check", "close")
-PARTNER_METHODS = ("encode", "decode", "deliver", "read_reply", "collect", "ask", "counts", "check", "close")
 
 LONGEST_SECRET = 16384
 """Bytes of a file that holds a secret."""
@@ -124,10 +131,13 @@ class Adapters:
                 hint="its settings stand in adapters/README.md",
             ) from error
         try:
-            return adapter(settings, tools)
+            built = adapter(settings, tools)
         except AdapterError as error:
             hint = "its settings stand in adapters/README.md"
             raise SettingsError(error.message, code="adapter-config", place=name, hint=hint) from error
+        if broken := broken_promises(built):
+            raise SettingsError(f"the adapter promises what it has not: {', '.join(broken)}", code="adapter-contract", place=name)
+        return cast(object, built)
 
 
 def decode_setting(kind: type[Any], said: object) -> object:

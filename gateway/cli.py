@@ -16,6 +16,7 @@ import rich_click as click
 
 from gateway import __version__
 from gateway.commands import (
+    adapters,
     admin_call,
     admins,
     audits,
@@ -93,6 +94,7 @@ for _command in (
     reviews.review,
     exchange.agreement,
     exchange.exchange,
+    adapters.adapter,
     lists.lists,
     log.log,
     audits.audit,

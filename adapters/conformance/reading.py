@@ -7,7 +7,7 @@ from adapters.conformance.checks import check, simulated
 from adapters.conformance.every import EveryAdapter
 from adapters.conformance.lines import AT, SourceLine, canned
 from adapters.conformance.watching import PATIENCE_S, cancelled_within, error_of, told
-from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
+from gateway.adapter_contract import SOURCE_METHODS, AdapterError, Page, RowResult, SourceRecord
 
 _ABSENT = object()
 
@@ -15,7 +15,7 @@ _ABSENT = object()
 class SourceAdapterSuite(EveryAdapter):
     """Inherit, and give a `line`."""
 
-    required = ("pull", "check", "close")
+    required = SOURCE_METHODS
 
     def line(self) -> SourceLine:
         """A new simulated source."""
