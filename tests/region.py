@@ -452,6 +452,7 @@ class Forger:
         snapshot: Literal["none", "part", "last"] = "none",
         edit: Callable[[dict[str, Any]], None] | None = None,
         lines_a_part: int = 4000,
+        compress: bool = True,
     ) -> Sealed:
         """The next batch; `edit` changes the manifest before it is signed."""
         sealed = batches.seal(
@@ -464,6 +465,7 @@ class Forger:
             replaces=replaces,
             snapshot=snapshot,
             lines_a_part=lines_a_part,
+            compress=compress,
         )
         if edit is not None:
             said = json.loads(sealed.document.body)
