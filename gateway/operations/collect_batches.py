@@ -1,7 +1,8 @@
 """Pull: fetch what partners have sealed for us, take it in, and bring them receipts with their feedback (exchange.md §10).
 
-Rules: only lines whose settings name streams are asked; each batch goes through `receive_batch` like one that was posted, by that
-partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a second effect.
+Rules: partners are asked for the streams of which the agreement says `pull`; each batch goes through `receive_batch` like one that was
+posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
+second effect.
 Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
 What fails delays that partner alone. This story must not judge anything.
 """
@@ -12,7 +13,7 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import SignedDocument
-from gateway.operations.partners import line_to, partners_of
+from gateway.operations.partners import fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import inbox
@@ -25,7 +26,7 @@ async def collect_batches(services: Services) -> dict[str, str]:
     """
     troubles: dict[str, str] = {}
     for partner, held in (await partners_of(services)).items():
-        if not any(stream.from_ == partner and stream.wire.delivery == "pull" for stream in held.agreement.terms.streams):
+        if not fetched_from(held, partner):
             continue
         try:
             async with line_to(services, held, partner) as line:
@@ -39,8 +40,7 @@ async def collect_batches(services: Services) -> dict[str, str]:
 
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:
-    streams = [stream for stream in held.agreement.terms.streams if stream.from_ == partner and stream.wire.delivery == "pull"]
-    names = [f"{held.agreement.id}.{stream.dataset}" for stream in streams]
+    names = fetched_from(held, partner)
     for name in names:
         await _bring(services, partner, name, line)
     try:

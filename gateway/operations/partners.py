@@ -180,6 +180,12 @@ class LineTools:
             raise AdapterError(error.code, "文件无法封装或者打开", transient=False, place=name) from error
 
 
+def fetched_from(held: Held, partner: str) -> tuple[str, ...]:
+    """The streams of a partner that nobody brings us: the agreement says `pull`."""
+    terms = held.agreement.terms.streams
+    return tuple(f"{held.agreement.id}.{stream.dataset}" for stream in terms if stream.from_ == partner and stream.wire.delivery == "pull")
+
+
 @asynccontextmanager
 async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator[PartnerAdapter]:
     """The adapter that carries batches to a partner, as our `[local]` part says; closed at the end.
@@ -196,6 +202,7 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
         "allow_private": private,
         "ours": services.signers.party,
         "partner": partner,
+        "streams": fetched_from(held, partner),
         "incoming": tuple(f"{held.agreement.id}.{one.dataset}" for one in held.agreement.terms.streams if one.from_ == partner),
     }
     takes = services.adapters.load(local.adapter).Config.__struct_fields__

@@ -1,7 +1,7 @@
 """Mutants of one valid batch: every class of byte, every field, every line, every order and every signature, changed in one place each.
 
-All follow from the batch alone, so the same batch gives the same mutants under the same names. None is signed again: whoever changes a batch
-on its way has no key. What a note may bear besides, lines of keys that nobody knows (wire specification §2.3), is no mutant.
+All follow from the batch alone, so the same batch gives the same mutants under the same names. None is signed again: whoever changes a
+batch on its way has no key. What a note may bear besides, lines of keys that nobody knows (wire specification §2.3), is no mutant.
 """
 
 import base64
@@ -115,7 +115,7 @@ def _text(data: bytes) -> str:
 
 
 def _of_bytes(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Of each class some bytes, spread over the file: another of the class, one bit over, gone, doubled; and the file cut and lengthened."""
+    """Of each class some bytes, spread over the file: another of the class, one bit over, gone, doubled; the file cut, and lengthened."""
     for label, members in BYTE_CLASSES.items():
         places = [at for at, byte in enumerate(data) if byte in members]
         for at in places[:: max(1, len(places) // A_CLASS)][:A_CLASS]:

@@ -30,8 +30,8 @@ def _batch(sealed: Sealed) -> Batch:
 def _drawn(batch: Batch) -> list[list[Mutant]]:
     """All mutants, or one in ten by their names, which do not depend on what is random in a batch.
 
-    By the parts that came out wrong: the right ones are kept, as they would be for a sender whose line breaks, and two mutants with one wrong
-    part each make a whole batch.
+    By the parts that came out wrong: the right ones are kept, as for any sender whose line breaks, so that two mutants with one wrong part
+    each make a whole batch.
     """
     made = list(mutants(batch))
     assert len(made) >= AT_LEAST
@@ -55,13 +55,14 @@ async def _accepted(cities: Cities, mutant: Mutant) -> bool:
 
 def _sealed(cities: Cities, *, compress: bool) -> tuple[Forger, Sealed]:
     forger = Forger(cities)
-    lines = [forger.penalty(1), forger.penalty(2), forger.penalty(1, v=2, op="amend", values={"CF_NR": "罚款壹万元。"}), forger.withdrawal(2)]
+    amended = forger.penalty(1, v=2, op="amend", values={"CF_NR": "罚款壹万元。"})
+    lines = [forger.penalty(1), forger.penalty(2), amended, forger.withdrawal(2)]
     return forger, forger.seal(lines, lines_a_part=2, compress=compress)
 
 
 @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "plain"])
 async def test_no_mutant_is_accepted(tmp_path: Path, compress: bool):
-    """Whatever byte, field, line, order or signature of a batch is changed on its way, nothing of it is believed; then the batch itself is."""
+    """Whatever byte, field, line, order or signature is changed on the way, nothing of it is believed; then the batch itself is."""
     async with two_cities(tmp_path / "first") as cities:
         _, sealed = _sealed(cities, compress=compress)
         groups = _drawn(_batch(sealed))
