@@ -39,6 +39,7 @@ LONG = (
     "security/test_twins.py",
     "web/test_admin_api.py",
     "operations/test_policy_lifecycle.py",
+    "crash/test_exchange_seeds.py",
     "crash/test_exchange_kill.py",
     "adapters/test_suite.py",
     "test_cli.py",
