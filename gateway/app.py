@@ -31,6 +31,7 @@ from gateway.operations.collect_batches import collect_batches
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.match_jobs import work as work_on_jobs
+from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import render_public
@@ -48,6 +49,7 @@ from gateway.web.api.routes import ROUTES
 from gateway.web.application import Opened
 from gateway.web.asgi import App
 from gateway.web.edge import FrontDoor
+from gateway.web.exchange_meter import ExchangeMeter
 from gateway.web.lane import PublicLane
 from gateway.web.telemetry import Meter, log
 
@@ -62,6 +64,7 @@ AUDIT_LOOK_S = 0.5
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
+EXCHANGE_LOOK_S = 60.0
 SWITCH_S = 0.001
 """How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
 ENDS_LOOK_S = 60.0
@@ -80,7 +83,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
     With `whole_process` nothing else lives in it: what stands at its start (plans, tables, libraries) is never looked through for garbage
     again, for a full collection would hold every answer up for some tenths of a second.
     """
-    meter = Meter()
+    meter, partners = Meter(), ExchangeMeter()
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Opened]:
@@ -92,7 +95,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 _measure(services, meter)
                 await stack.enter_async_context(
                     telemetry.private_listener(
-                        telemetry.registry_of(meter), settings.metrics_host, settings.metrics_port, tries=settings.workers
+                        telemetry.registry_of(meter, partners), settings.metrics_host, settings.metrics_port, tries=settings.workers
                     )
                 )
             lane = None
@@ -116,6 +119,8 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
                 tasks.append(asyncio.create_task(_fetch_batches(services, meter)))
+            if settings.metrics_port:
+                tasks.append(asyncio.create_task(_measure_exchange(services, meter, partners)))
             tasks.append(asyncio.create_task(_load_later()))
             if whole_process:
                 sys.setswitchinterval(SWITCH_S)
@@ -460,6 +465,20 @@ async def _exchange(services: Services, meter: Meter) -> None:
             meter.event("exchange-failed")
             log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
         await asyncio.sleep(services.settings.exchange_poll_s)
+
+
+async def _measure_exchange(services: Services, meter: Meter, partners: ExchangeMeter) -> None:
+    """How the exchange with every partner stands, and what was counted of it: once a minute."""
+    measuring = Measuring()
+    while True:
+        try:
+            partners.show(await measuring.look(services))
+        except GatewayError as error:  # the store does not answer: readiness tells
+            meter.event(f"exchange-{error.code}")
+        except Exception as error:  # noqa: BLE001 - figures must not end for one stream that cannot be read; the metrics show it
+            meter.event("exchange-failed")
+            log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(EXCHANGE_LOOK_S)
 
 
 async def _measure_reviews(services: Services, meter: Meter, overdue: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.core.exchange.notes import SignedDocument
     from gateway.operations.doctor import Finding
+    from gateway.operations.list_overdue import Overdue
     from gateway.operations.manage_agreements import AgreementStatus
     from gateway.operations.report_exchange import StreamReport
     from gateway.operations.send_batch import Sent
@@ -174,6 +175,32 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
             for one in report
         ],
         ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of"),
+    )
+
+
+@exchange.command("overdue")
+@click.option("--partner", default=None, help="One partner; else all.")
+@as_json
+@office
+def exchange_overdue(office: Office, partner: str | None, as_json: bool) -> None:
+    """Partners that have not acknowledged withdrawals or erasures in time, by name, count and age; exit 1 when there is one."""
+    from gateway.operations.list_overdue import list_overdue
+
+    found = office.run(lambda services: list_overdue(services, partner=partner))
+    show(found, as_json=as_json, text=lambda: _overdue_lines(found))
+    if found:
+        raise SystemExit(1)
+
+
+def _overdue_lines(found: "Sequence[Overdue]") -> list[str]:
+    if not found:
+        return ["nothing is overdue"]
+    return table(
+        [
+            (one.partner, one.stream, one.what, one.lines, one.since, one.age_h, one.agreed_h, "2×" if one.escalated else "", one.stops)
+            for one in found
+        ],
+        ("partner", "stream", "what", "lines", "since", "hours", "agreed", "escalated", "stops"),
     )
 
 

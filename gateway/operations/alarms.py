@@ -15,6 +15,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     stream-stopped         a stream of ours stands still until a person has looked; over when it goes on
     receipt-overdue        a partner gave no final receipt in the agreed time; over with the receipt
     withdrawals-overdue    a partner has not acknowledged withdrawals in the agreed time; `-twice`: in twice that
+    erasures-overdue       the same of erasures
     audit-broken           the trail is not what was signed, or lacks what was written; no further checkpoint is made
     audit-unsealed         no key of ours may sign a checkpoint
     audit-unavailable      an access could not be written down, so nothing was shown; over with the next that can

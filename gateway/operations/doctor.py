@@ -15,7 +15,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.operations.partners import line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
-from gateway.store import held_agreements, inbox, outbox
+from gateway.store import debts, held_agreements, inbox, outbox
 from gateway.store.store import moment
 
 SOON: Final = timedelta(days=14)
@@ -65,6 +65,7 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "SIG_KEY_REVOKED": ("签名密钥已吊销：换用新密钥", "a signing key was revoked: use another"),
     "SIG_UNKNOWN_KEY": ("对方不认识我们的密钥：请其取密钥文件", "the partner does not know our key: ask it to fetch our keys document"),
     "receipt-overdue": ("回执超时：检查线路，chengxin exchange send --now", "check the line, then `exchange send --now`"),
+    "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
 }
 _OTHER: Final = ("见 gateway/README.md 中的代码说明", "see the code in gateway/README.md")
@@ -175,17 +176,22 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
         waiting = await outbox.waiting_batches(reads, name)
         late = [each for each in waiting if each.published_at is not None and now - each.published_at >= timedelta(hours=sla.feedback_h)]
         code = (out.stopped if out is not None else None) or next((each.code for each in waiting if each.code), None)
-        owed = await outbox.overdue(reads, name, now=now, hours=sla.withdraw_h)
+        owed = await debts.debt(reads, name, "withdrawals", now - timedelta(hours=sla.withdraw_h))
+        erasing = await debts.debt(reads, name, "erasures", now - timedelta(hours=sla.erase_h))
         if code is not None:
             yield _bad(code, where, f"去流停在 {code}", f"the stream from us stands at {code}")
         elif late:
             yield _bad("receipt-overdue", where, f"{len(late)} 批没有回执", f"{len(late)} batches have no receipt")
-        elif owed is None:
+        elif owed is None and erasing is None:
             yield Finding(code="stream", ok=True, where=where, zh="去流正常", en="the stream from us is in order")
         if owed is not None:
             since = f"{owed.since:%Y-%m-%dT%H:%M:%SZ}"
             said = f"{owed.lines} withdrawals are not acknowledged since {since}"
             yield _bad("withdrawal-overdue", where, f"{owed.lines} 条撤下自 {since} 未确认", said)
+        if erasing is not None:
+            since = f"{erasing.since:%Y-%m-%dT%H:%M:%SZ}"
+            said = f"{erasing.lines} erasures are not acknowledged since {since}"
+            yield _bad("erasure-overdue", where, f"{erasing.lines} 条删除自 {since} 未确认", said)
 
 
 async def _line(services: Services, held: Held, partner: str) -> list[Finding]:

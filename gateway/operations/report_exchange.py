@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.core.exchange.agreements import in_force
 from gateway.core.exchange.wire import SHA256, b64
+from gateway.operations.list_overdue import list_overdue
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
 from gateway.store import changes, held_agreements, inbox, outbox
@@ -33,7 +34,7 @@ class StreamReport(Struct, frozen=True, kw_only=True):
     waiting: int = 0
     """Batches without an acknowledgement (out) or without an end (in)."""
     overdue: int = 0
-    """Withdrawals that the partner has not acknowledged in the agreed time."""
+    """Withdrawals and erasures that the partner has not acknowledged in the agreed time."""
     overdue_since: datetime | None = None
     as_of: datetime | None = None
     """In: when the partner made the latest batch that was applied."""
@@ -58,8 +59,7 @@ async def report_exchange(services: Services) -> list[StreamReport]:
 async def _outward(services: Services, stream: Stream) -> StreamReport:
     reads = services.store.reads
     out = await outbox.out_stream(reads, stream.name)
-    hours = stream.governing.agreement.terms.sla.withdraw_h
-    late = await outbox.overdue(reads, stream.name, now=services.clock(), hours=hours)
+    late = [each for each in await list_overdue(services, partner=stream.receiver) if each.stream == stream.name]
     head = await changes.head(reads)
     return StreamReport(
         stream=stream.name,
@@ -72,8 +72,8 @@ async def _outward(services: Services, stream: Stream) -> StreamReport:
         state=(out.stopped if out else None) or "open",
         unread=head - (out.cursor if out else 0),
         waiting=len(await outbox.waiting_batches(reads, stream.name)),
-        overdue=late.lines if late else 0,
-        overdue_since=late.since if late else None,
+        overdue=sum(each.lines for each in late),
+        overdue_since=min((each.since for each in late), default=None),
     )
 
 

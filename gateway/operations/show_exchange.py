@@ -21,10 +21,11 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
+from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import own_keys, own_maintenance, take, take_notice
 from gateway.operations.partners import stream_at
 from gateway.services import Services
-from gateway.store import held_agreements, inbox, outbox
+from gateway.store import held_agreements, inbox, outbox, owed
 from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
 from gateway.store.store import moment
@@ -340,12 +341,13 @@ async def status(services: Services, partner: str) -> Shown:
     now = services.clock()
     reads = services.store.reads
     versions = await _held_with(services, partner)
-    hours = {held.agreement.id: held.agreement.terms.sla.withdraw_h for held in versions}
-    overdue: list[dict[str, Any]] = []
-    for row in await _out_rows(services, partner):
-        late = await outbox.overdue(reads, row.stream, now=now, hours=hours[split_stream(row.stream)[0]])
-        if late is not None:
-            overdue.append({"stream": late.stream, "lines": late.lines, "since": instant(late.since)})
+    overdue: list[dict[str, Any]] = [
+        {"stream": late.stream, "what": late.what, "lines": late.lines, "since": instant(late.since), "agreed_h": late.agreed_h}
+        for late in await list_overdue(services, partner=partner)
+    ]
+    owing = [
+        {"stream": row.stream, "lines": row.lines, "since": row.since} for row in await owed.counted(reads) if row.sender == partner
+    ]
     heads, _ = await published_heads(services, 1)
     return _json(
         {
@@ -356,6 +358,7 @@ async def status(services: Services, partner: str) -> Shown:
             "streams": await _streams(services, partner),
             "last_batch": _last([row.created for row in await inbox.in_streams_all(reads) if row.created and row.sender == partner]),
             "overdue": overdue,
+            "owed": owing,
             "able_to_sign_and_verify": _signs(services, now),
             "audit_checkpoint": {"number": heads[0].number, "at": heads[0].at, "note": heads[0].note} if heads else None,
         }

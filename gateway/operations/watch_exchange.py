@@ -9,9 +9,10 @@ from datetime import timedelta
 from typing import Final
 
 from gateway.operations.alarms import Condition
+from gateway.operations.list_overdue import ESCALATED, KINDS, agreed_hours
 from gateway.operations.partners import streams_from
 from gateway.services import Services
-from gateway.store import inbox, outbox
+from gateway.store import debts, inbox, outbox
 from gateway.store.store import moment
 
 GAP_OPEN: Final = timedelta(hours=24)
@@ -46,7 +47,9 @@ async def _outward(services: Services) -> AsyncIterator[Condition]:
             if batch.published_at is not None and now - batch.published_at >= timedelta(hours=sla.feedback_h)
         ]
         yield Condition(kind="receipt-overdue", target=target, bad=bool(late), detail={"batches": len(late)})
-        for kind, times in (("withdrawals-overdue", 1), ("withdrawals-overdue-twice", 2)):
-            owed = await outbox.overdue(reads, stream.name, now=now, hours=sla.withdraw_h * times)
-            detail = {"lines": owed.lines, "since": owed.since.isoformat()} if owed is not None else {}
-            yield Condition(kind=kind, target=target, bad=owed is not None, detail=detail)
+        for what in KINDS:
+            for kind, times in ((f"{what}-overdue", 1), (f"{what}-overdue-twice", ESCALATED)):
+                hours = timedelta(hours=agreed_hours(stream, what) * times)
+                owed = await debts.debt(reads, stream.name, what, now - hours)
+                detail = {"lines": owed.lines, "since": owed.since.isoformat()} if owed is not None else {}
+                yield Condition(kind=kind, target=target, bad=owed is not None, detail=detail)

@@ -90,10 +90,11 @@ class Meter(Collector):
             yield GaugeMetricFamily(name, text, value=read())
 
 
-def registry_of(meter: Meter) -> CollectorRegistry:
-    """What one process shows: its meter, and memory, processor and garbage collection of the process."""
+def registry_of(meter: Meter, *more: Collector) -> CollectorRegistry:
+    """What one process shows: its meter and `more`, and memory, processor and garbage collection of the process."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(meter)
+    for each in (meter, *more):
+        registry.register(each)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

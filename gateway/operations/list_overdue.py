@@ -1,0 +1,79 @@
+"""Which partner has not acknowledged withdrawals and erasures in time: by name, with count, age and what was agreed (exchange.md §9).
+
+Rules: the hours are those of the agreement in force, `withdraw_h` and `erase_h`, from the moment at which a batch was published; at twice
+the hours a debt is escalated; past `stop_after_h` nothing new is sent to that partner, withdrawals always are. Numbers and codes, no
+record. This story must not remind or stop anybody.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.operations.partners import Stream, streams_from
+from gateway.services import Services
+from gateway.store import debts
+from gateway.store.debts import What
+
+ESCALATED: Final = 2
+"""Times the agreed hours."""
+KINDS: Final[tuple[What, ...]] = ("withdrawals", "erasures")
+
+
+class Overdue(Struct, frozen=True, kw_only=True):
+    """What one partner owes of one stream, and has not paid in time."""
+
+    partner: str
+    stream: str
+    what: What
+    lines: int
+    """Published longer ago than agreed, and not acknowledged."""
+    since: datetime
+    """When the first of them went out."""
+    age_h: int
+    agreed_h: int
+    escalated: bool
+    """The first is older than twice the agreed hours."""
+    stops: bool
+    """Nothing new is sent to this partner until it acknowledges."""
+
+
+def agreed_hours(stream: Stream, what: What) -> int:
+    """Within how many hours a partner acknowledges."""
+    sla = stream.governing.agreement.terms.sla
+    return sla.erase_h if what == "erasures" else sla.withdraw_h
+
+
+async def list_overdue(services: Services, *, partner: str | None = None) -> list[Overdue]:
+    """Everything that is overdue, of one partner or all; the oldest first.
+
+    Raises StoreError.
+    """
+    found: list[Overdue] = []
+    for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
+        if partner in (None, stream.receiver):
+            for what in KINDS:
+                late = await _overdue(services, stream, what)
+                if late is not None:
+                    found.append(late)
+    return sorted(found, key=lambda late: late.since)
+
+
+async def _overdue(services: Services, stream: Stream, what: What) -> Overdue | None:
+    now, hours = services.clock(), agreed_hours(stream, what)
+    late = await debts.debt(services.store.reads, stream.name, what, now - timedelta(hours=hours))
+    if late is None:
+        return None
+    stop = stream.governing.agreement.terms.sla.stop_after_h
+    age = now - late.since
+    return Overdue(
+        partner=stream.receiver,
+        stream=stream.name,
+        what=what,
+        lines=late.lines,
+        since=late.since,
+        age_h=age // timedelta(hours=1),
+        agreed_h=hours,
+        escalated=age > timedelta(hours=hours * ESCALATED),
+        stops=stop > 0 and age > timedelta(hours=stop),
+    )
