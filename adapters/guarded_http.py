@@ -112,7 +112,7 @@ class GuardedHttp:
                     method, target, content=body, headers=headers, extensions=extensions, timeout=seconds
                 ) as answer:
                     if answer.is_redirect and answer.status_code != httpx.codes.NOT_MODIFIED:
-                        raise AdapterError("UNAVAILABLE", "对方要求转到另一地址，未跟随", transient=False)
+                        raise AdapterError("UNAVAILABLE", "对方要求转到另一地址，未跟随", transient=False, outcome_unknown=begun)
                     yield answer
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise AdapterError("UNAVAILABLE", "无法连接对方", transient=True) from error

@@ -83,6 +83,7 @@ class HttpsPartner:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts"}
+        | {"later"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -252,6 +253,10 @@ class HttpsPartner:
         if not answer:
             raise AdapterError("UNAVAILABLE", "对方的回答为空", transient=True)
         return answer
+
+    async def later(self, question: str) -> bytes:
+        """The answer to a question that the partner could not answer at once, as it came."""
+        return await self._call("GET", f"/query/{quote(question)}")
 
     async def keys(self, held: str | None = None) -> bytes:
         """The partner's signed keys document, as it came; nothing when it is still the one of this digest."""

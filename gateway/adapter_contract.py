@@ -252,7 +252,7 @@ class PartnerAdapter(Protocol):
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
     """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback numbers
-    apart receipts look clear publish.
+    apart receipts look clear publish later.
 
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
@@ -261,6 +261,7 @@ class PartnerAdapter(Protocol):
     `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
     `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
     receipt for a batch that was collected, the feedback first.
+    `later` promises `async def later(self, question: str) -> bytes`: the answer to a question that was `not_available_until`, as received.
     `feedback` promises `def feedback(self, after: str | None) -> AsyncIterator[LateReply]`: what the partner has written back about rows
     since a cursor, in order; each is kept as it stood and given to `read_reply`.
 
@@ -325,7 +326,7 @@ CAPABILITY_METHODS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("resume", "withdrawals", "snapshot", "native", "idempotent", "apart"), ()),
     **{name: (name,) for name in ("report", "counts", "encode", "decode", "deliver", "collect", "ask")},
     "reply": ("read_reply",),
-    **{name: (name,) for name in ("keys", "resync", "acknowledge", "feedback", "numbers", "receipts", "look", "clear")},
+    **{name: (name,) for name in ("keys", "resync", "acknowledge", "feedback", "numbers", "receipts", "look", "clear", "later")},
     "publish": ("publish", "published"),
 }
 """Every capability, with the methods that it promises."""

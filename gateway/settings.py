@@ -110,6 +110,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     not wait longer."""
     receipt_days: Annotated[int, Meta(ge=1, le=3650)] = 730
     """How long a receipt of a query can be verified here, days; its signature verifies for ever."""
+    case_days: Annotated[int, Meta(ge=1, le=730)] = 90
+    """How long records that a partner told for a case are kept at most, days; they go with the case (`chengxin query end-case`)."""
     lists_build_s: Annotated[int, Meta(ge=0, le=900)] = 300
     """How often versions of lists and datasets are built where something changed, seconds; at most 15 minutes; 0 = only by
     `chengxin lists build`. What leaves is taken out of them at once in any case."""

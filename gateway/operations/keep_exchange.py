@@ -12,6 +12,7 @@ from gateway.operations import alarms
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.finish_erasures import finish_erasures
+from gateway.operations.kept_inquiries import keep_questions
 from gateway.operations.partners import partners_of, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
@@ -21,14 +22,16 @@ from gateway.services import Services
 from gateway.store import inbox
 
 LOOK_EVERY = timedelta(minutes=1)
+CLEAR_EVERY = timedelta(hours=1)
 
 
 class Rounds:
     """What one process remembers: under which policy and agreement each stream was last decided about, what alarms were told, and when."""
 
-    __slots__ = ("_decided", "_looked", "_told")
+    __slots__ = ("_cleared", "_decided", "_looked", "_told")
 
     def __init__(self) -> None:
+        self._cleared: datetime | None = None
         self._looked: datetime | None = None
         self._told: dict[tuple[str, str], bool] = {}
         self._decided: dict[tuple[str, str], tuple[int, str]] = {}
@@ -69,6 +72,9 @@ class Rounds:
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now
             await alarms.keep(services, await conditions(services), self._told)
+        if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
+            self._cleared = now
+            await keep_questions(services)
         return troubles
 
     async def _decide_anew(self, services: Services) -> None:

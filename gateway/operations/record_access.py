@@ -103,6 +103,48 @@ async def record_feed(scene: Scene, items: int) -> None:
         await _record(scene.services, scene.policies, scene.caller, held, "changes", {"": items}, {})
 
 
+async def record_question(
+    services: Services,
+    *,
+    actor: str,
+    act: str,
+    target: str,
+    org: str,
+    purpose: str,
+    datasets: Sequence[str],
+    rows: int,
+    subjects: Iterable[str],
+    case_ref: str,
+    app: str = "",
+    plan_sets: Sequence[PlanSet] = (),
+    policy_version: int | None = None,
+) -> None:
+    """A question between cities about one subject, committed when this returns; whose it was is written down whatever the plans owe.
+
+    Raises AuditUnavailable: then nothing may be told.
+    """
+    said = Said(
+        actor=actor,
+        act=act,
+        target=target,
+        org=org or None,
+        app=app or None,
+        purpose=purpose,
+        dataset=datasets[0] if len(datasets) == 1 else "",
+        plan_hash=digest([held.hash for held in plan_sets]) if plan_sets else None,
+        policy_version=policy_version,
+        treatments=treatments_of(plan_sets) if plan_sets else None,
+        row_count=rows,
+        shape="mutual-query",
+        subjects=subject_hmacs(services.store.vault, subjects),
+        case_ref=case_ref,
+    )
+    try:
+        await services.trail.append([said])
+    except StoreError as error:
+        raise AuditUnavailable(place=error.code) from None
+
+
 async def recorded(
     scene: Scene, shape: str, steps: AsyncIterator[Sequence[bytes]], *, datasets: Iterable[str] | None = None
 ) -> AsyncIterator[Sequence[bytes]]:

@@ -35,7 +35,7 @@ LABEL: Final = "audit-detail"
 SUBJECT_LABEL: Final = "audit-subject"
 SUBJECT_BYTES: Final = 16
 HEAD_LABEL: Final = "audit-head"
-ROUTINE: Final = frozenset({"admin", "alarm", "batch", "ingest", "record", "stream", "token", "upload"})
+ROUTINE: Final = frozenset({"admin", "alarm", "batch", "ingest", "query", "record", "stream", "token", "upload"})
 """First words of acts that a gateway does all day: the next checkpoint covers them."""
 AT_ONCE: Final = frozenset({"admin.invite", "admin.enrol", "admin.retire", "record.confirm"})
 """Of those words, what an administrator decides all the same."""

@@ -1110,3 +1110,53 @@ confirmations = Table(
     Column("at", String(32), nullable=False),
 )
 """A named person's yes to the effect of a negative record from elsewhere: never automatic (exchange.md §13)."""
+
+# --- mutual query (exchange.md §12) -----------------------------------------------------------------------------------
+
+questions = Table(
+    "questions", metadata,
+    Column("party", String(64), primary_key=True),
+    Column("question", String(22), primary_key=True),
+    Column("agreement", String(63), nullable=False),
+    Column("day", String(10), nullable=False),         # legal day, for what an agreement lets be asked a day
+    Column("level", Integer, nullable=False),
+    Column("officer", String(64), nullable=False),     # the partner's pseudonym
+    Column("subject", String(32), nullable=False, index=True),  # keyed digest
+    Column("near", String(32), nullable=False),        # keyed digest of what neighbouring codes have in common
+    Column("request_digest", String(80), nullable=False),
+    Column("evidence", LargeBinary, nullable=False),   # the body and its signature, sealed
+    Column("result", String(20), nullable=False),      # hit no_hit need_more refused not_available_until
+    Column("code", String(32)),
+    Column("answer_digest", String(80), nullable=False),
+    Column("told", LargeBinary),                       # the answer as sent, sealed, as long as it may be asked for again; never level 2
+    Column("at", String(32), nullable=False, index=True),
+    Column("until", String(32)),                       # not available until
+    Index("ix_questions_agreement_day", "agreement", "day"),
+    Index("ix_questions_party_answer_digest", "party", "answer_digest"),
+)
+"""What partners asked us, each once; numbers and digests in clear, what was asked sealed."""
+
+inquiries = Table(
+    "inquiries", metadata,
+    Column("inquiry", String(30), primary_key=True),
+    Column("partner", String(64), primary_key=True),
+    Column("agreement", String(63), nullable=False),
+    Column("question", String(22), nullable=False),    # empty when the partner was not asked
+    Column("day", String(10), nullable=False),
+    Column("level", Integer, nullable=False),
+    Column("org", String(18), nullable=False),         # on whose behalf
+    Column("case_key", String(32), nullable=False, index=True),  # keyed digest of organisation and case
+    Column("officer", String(64), nullable=False),     # our pseudonym under this agreement
+    Column("subject", String(32), nullable=False),     # keyed digest
+    Column("said", LargeBinary, nullable=False),       # who asked what, why; sealed
+    Column("status", String(20), nullable=False),
+    Column("code", String(40)),
+    Column("answer", LargeBinary),                     # the signed answer of level 1, sealed
+    Column("answer_digest", String(80)),
+    Column("lines", LargeBinary),                      # records of level 2, sealed: gone with the case
+    Column("lines_until", String(32), index=True),
+    Column("asked_at", String(32), nullable=False, index=True),
+    Column("answered_at", String(32)),
+    Index("ix_inquiries_agreement_day", "agreement", "day"),
+)
+"""What we asked partners, one row a partner; written before anything leaves."""

@@ -113,6 +113,8 @@ class PurposeInfo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The weakest credential that may use it."""
     retention: Name
     """How long its use is remembered: a key of `periods.toml` [retention]."""
+    told_after: Annotated[str, Meta(pattern=r"^P[1-9][0-9]{0,3}[DMY]\Z")] | None = None
+    """Where a law keeps it from the person concerned for a while: how long after it was used; else at once."""
 
 
 class PurposesText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

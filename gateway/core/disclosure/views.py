@@ -48,6 +48,7 @@ __all__ = [
     "Mark",
     "View",
     "again_redacted",
+    "bears_name",
     "case_of",
     "closed_gate",
     "is_about",
@@ -290,6 +291,11 @@ def is_about(record: Record, id_no: str, name: str) -> bool:
     """Whether a record is about the person with this number and this full name; both must have been loaded."""
     raw = record.raw.open()
     return record.kind == "natural" and raw.get("id_no") == id_no and folded_name(raw.get("name")) == folded_name(name)
+
+
+def bears_name(record: Record, name: str) -> bool:
+    """Whether a household's record has this whole trade name, which must have been loaded."""
+    return record.kind == "individual_business" and folded_name(record.raw.open().get("name")) == folded_name(name)
 
 
 def folded_name(name: Value) -> str | None:

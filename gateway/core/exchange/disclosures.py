@@ -139,6 +139,11 @@ def _strict_row(data: bytes) -> tuple[str, str, Value]:
     return row
 
 
+def digest_of(text: str, suite: Suite = SHA256) -> str:
+    """The digest of one disclosure, as it stands in `_sd`."""
+    return b64u(suite.hash(text.encode()))
+
+
 def open_all(
     disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], hash_of: Callable[[bytes], bytes]
 ) -> list[Disclosed]:

@@ -6,8 +6,10 @@ This room must not know what a leaf says.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec import Struct
+
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.wire import SHA256, Suite, b64
+from gateway.core.exchange.wire import SHA256, Suite, b64, unb64
 
 Hash = Callable[[bytes], bytes]
 
@@ -122,3 +124,28 @@ def proof_text(index: int, proof: Sequence[bytes], checkpoint: str) -> str:
     """A c2sp.org/tlog-proof@v1."""
     lines = ["c2sp.org/tlog-proof@v1", f"index {index}", *(b64(node) for node in proof)]
     return "\n".join(lines) + "\n\n" + checkpoint
+
+
+class InclusionProof(Struct, frozen=True, kw_only=True):
+    """A tlog-proof taken apart; nothing of it is believed."""
+
+    index: int
+    hashes: tuple[bytes, ...]
+    checkpoint: str
+
+
+def read_proof(text: str) -> InclusionProof:
+    """A c2sp.org/tlog-proof@v1 as we write it.
+
+    Raises ExchangeError SEQ_ROOT for anything else.
+    """
+    head, gap, checkpoint = text.partition("\n\n")
+    first, *lines = head.split("\n")
+    index = lines[0].removeprefix("index ") if lines else ""
+    plain = index.isascii() and index.isdigit() and len(index) < 17 and str(int(index)) == index
+    if first != "c2sp.org/tlog-proof@v1" or not gap or not plain or len(lines) > 65:
+        raise ExchangeError("this is no inclusion proof", code="SEQ_ROOT")
+    hashes = tuple(unb64(line, "SEQ_ROOT") for line in lines[1:])
+    if any(len(each) != 32 for each in hashes):
+        raise ExchangeError("a hash has 32 bytes", code="SEQ_ROOT")
+    return InclusionProof(index=int(index), hashes=hashes, checkpoint=checkpoint)

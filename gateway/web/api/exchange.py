@@ -17,8 +17,9 @@ from litestar import Router, get, post, put
 from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
+from gateway.core.exchange.questions import MAX_QUESTION, Evidence
 from gateway.core.message_signing import Message
-from gateway.operations import begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange, take_receipt
+from gateway.operations import answer_partner, begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange, take_receipt
 from gateway.operations.admit_batch import BatchRefused
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
@@ -37,6 +38,8 @@ SLOWEST_WINDOW_S: Final = 30.0
 """A body that comes slower than this for so long is not waited for (exchange.md §6)."""
 LONGEST_BODY_S: Final = 600.0
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}\Z")
+_SIGNED: Final = frozenset({"content-type", "content-digest", "signature-input", "signature"})
+"""What of a question's head is evidence with its body."""
 _NO_CACHE: Final[Header] = (b"cache-control", b"no-cache")
 
 
@@ -307,6 +310,32 @@ async def record(request: AnyRequest, record_id: FromPath[str], version: FromPat
     return _reply(await show_exchange.record(services, partner, stream, record_id, int(version)))
 
 
+# --- mutual query -----------------------------------------------------------------------------------------------------
+
+
+@post("/query", include_in_schema=False, status_code=200, request_max_body_size=MAX_QUESTION)
+async def query(request: AnyRequest) -> Reply:
+    """A partner's question about one subject: a signed answer, refusals included."""
+    services, message = house_of(request).services, _message(request)
+
+    async def read(party: str, a_minute: int) -> bytes:
+        house_of(request).limits.partner(party, a_minute)
+        return await _body(request, MAX_QUESTION, "application/json")
+
+    partner, body = await believe_partner.by_request(services, message, tag="cx-query", read_body=read)
+    signed = {name: value for name, value in message.headers if name in _SIGNED}
+    answer = await answer_partner.answer_partner(services, partner, Evidence(body=body, url=message.url, headers=signed))
+    return Reply(200, [(b"content-type", b"application/json"), NO_STORE], answer)
+
+
+@get("/query/{question:str}", include_in_schema=False)
+async def query_again(request: AnyRequest, question: FromPath[str]) -> Reply:
+    """The answer to a question that could not be answered at once."""
+    services, partner = await _reader(request)
+    answer = await answer_partner.later_answer(services, partner, question)
+    return Reply(200, [(b"content-type", b"application/json"), NO_STORE], answer)
+
+
 @get("/status", include_in_schema=False)
 async def status(request: AnyRequest) -> Reply:
     """Clock, agreements, streams and what is overdue; signing and verifying are tried, not assumed."""
@@ -332,6 +361,8 @@ router = Router(
         post_receipt,
         resync,
         record,
+        query,
+        query_again,
         status,
     ],
 )

@@ -346,6 +346,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ingest_id", name=op.f("pk_ingests")),
         sa.UniqueConstraint("dataset", "file_sha256", "statement", name=op.f("uq_ingests_dataset_file_sha256_statement")),
     )
+    op.create_table("inquiries",
+        sa.Column("inquiry", sa.String(length=30), nullable=False),
+        sa.Column("partner", sa.String(length=64), nullable=False),
+        sa.Column("agreement", sa.String(length=63), nullable=False),
+        sa.Column("question", sa.String(length=22), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("org", sa.String(length=18), nullable=False),
+        sa.Column("case_key", sa.String(length=32), nullable=False),
+        sa.Column("officer", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.Column("said", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("code", sa.String(length=40), nullable=True),
+        sa.Column("answer", sa.LargeBinary(), nullable=True),
+        sa.Column("answer_digest", sa.String(length=80), nullable=True),
+        sa.Column("lines", sa.LargeBinary(), nullable=True),
+        sa.Column("lines_until", sa.String(length=32), nullable=True),
+        sa.Column("asked_at", sa.String(length=32), nullable=False),
+        sa.Column("answered_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("inquiry", "partner", name=op.f("pk_inquiries")),
+    )
+    op.create_index("ix_inquiries_agreement_day", "inquiries", ["agreement", "day"], unique=False)
+    op.create_index(op.f("ix_inquiries_asked_at"), "inquiries", ["asked_at"], unique=False)
+    op.create_index(op.f("ix_inquiries_case_key"), "inquiries", ["case_key"], unique=False)
+    op.create_index(op.f("ix_inquiries_lines_until"), "inquiries", ["lines_until"], unique=False)
     op.create_table("key_labels",
         sa.Column("label", sa.String(length=96), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
@@ -668,6 +694,29 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_query_receipts_until"), "query_receipts", ["until"], unique=False)
+    op.create_table("questions",
+        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("question", sa.String(length=22), nullable=False),
+        sa.Column("agreement", sa.String(length=63), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("officer", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=32), nullable=False),
+        sa.Column("near", sa.String(length=32), nullable=False),
+        sa.Column("request_digest", sa.String(length=80), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=False),
+        sa.Column("result", sa.String(length=20), nullable=False),
+        sa.Column("code", sa.String(length=32), nullable=True),
+        sa.Column("answer_digest", sa.String(length=80), nullable=False),
+        sa.Column("told", sa.LargeBinary(), nullable=True),
+        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("party", "question", name=op.f("pk_questions")),
+    )
+    op.create_index("ix_questions_agreement_day", "questions", ["agreement", "day"], unique=False)
+    op.create_index(op.f("ix_questions_at"), "questions", ["at"], unique=False)
+    op.create_index("ix_questions_party_answer_digest", "questions", ["party", "answer_digest"], unique=False)
+    op.create_index(op.f("ix_questions_subject"), "questions", ["subject"], unique=False)
     op.create_table("range_rows",
         sa.Column("question", sa.String(length=12), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
