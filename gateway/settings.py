@@ -35,6 +35,8 @@ class PartnerSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     party: str
     adapter: str = "https_partner"
     config: dict[str, object] = {}
+    file_key: dict[str, str] | None = None
+    """Where the key of this line's files stands, `{ file = "…" }` or `{ env = "…" }`: 64 hex digits that both sides keep; never the key."""
 
 
 ContactUri = Annotated[str, Meta(pattern=r"^(mailto:[^\s@<>]+@[^\s@<>]+|https://[^\s<>]+)$", max_length=256)]

@@ -127,9 +127,17 @@ def exchange() -> None:
 @office
 def exchange_send(office: Office, stream: str | None, no_delivery: bool, at_once: bool, as_json: bool) -> None:
     """Seal what changed for every stream, deliver it, check the receipts; exit 1 when a stream has stopped."""
+    from gateway.operations.keep_lines import keep_lines
+    from gateway.operations.line_reports import as_sent
     from gateway.operations.send_batch import send_batch
 
-    report = office.run(lambda services: send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once))
+    async def story(services: "Services") -> "list[Sent]":
+        sent = await send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once)
+        line = None if stream is None else stream.partition(".")[0]
+        runs = await keep_lines(services, line=line, direction="out", deliver=not no_delivery, at_once=at_once)
+        return sent + [await as_sent(services, run) for run in runs if stream in (None, run.stream)]
+
+    report = office.run(story)
     show(report, as_json=as_json, text=lambda: _sent_lines(report))
     if any(sent.state == "stopped" for sent in report):
         raise SystemExit(1)
@@ -150,9 +158,13 @@ def _sent_lines(report: "Sequence[Sent]") -> list[str]:
 @office
 def exchange_status(office: Office, as_json: bool) -> None:
     """Every stream of either direction: head, what waits, what is overdue, what has stopped."""
+    from gateway.operations.line_reports import line_streams
     from gateway.operations.report_exchange import report_exchange
 
-    report = office.run(report_exchange)
+    async def story(services: "Services") -> "list[StreamReport]":
+        return [*await report_exchange(services), *await line_streams(services)]
+
+    report = office.run(story)
     show(report, as_json=as_json, text=lambda: _stream_lines(report))
 
 
@@ -211,8 +223,12 @@ def _overdue_lines(found: "Sequence[Overdue]") -> list[str]:
 def exchange_doctor(office: Office, no_lines: bool, as_json: bool) -> None:
     """What is wrong and what to do, in Chinese and English: keys, disk, agreements, streams, lines; exit 1 when something is."""
     from gateway.operations.doctor import examine
+    from gateway.operations.line_reports import line_findings
 
-    found = office.run(lambda services: examine(services, lines=not no_lines))
+    async def story(services: "Services") -> "list[Finding]":
+        return [*await examine(services, lines=not no_lines), *await line_findings(services, ask=not no_lines)]
+
+    found = office.run(story)
     show(found, as_json=as_json, text=lambda: [line for each in found for line in _finding_lines(each)])
     if not all(each.ok for each in found):
         raise SystemExit(1)
@@ -231,8 +247,13 @@ def _finding_lines(found: "Finding") -> list[str]:
 def exchange_pull(office: Office, as_json: bool) -> None:
     """Fetch what partners have for us over the lines that fetch, and answer with receipts; exit 1 when one did not go well."""
     from gateway.operations.collect_batches import collect_batches
+    from gateway.operations.keep_lines import keep_lines
 
-    troubles = office.run(collect_batches)
+    async def story(services: "Services") -> dict[str, str]:
+        found = dict(await collect_batches(services))
+        return found | {run.line: run.code for run in await keep_lines(services, direction="in", at_once=True) if run.code is not None}
+
+    troubles = office.run(story)
     show(troubles, as_json=as_json, text=lambda: [f"{partner}: {code}" for partner, code in troubles.items()] or ["all well"])
     if troubles:
         raise SystemExit(1)

@@ -68,11 +68,27 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
 }
+_LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
+    "line-failing": ("按线路检查的提示处理，然后 chengxin exchange send --now", "mend what the line says, then `exchange send --now`"),
+    "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
+    "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
+    "counts-differ": ("与对方核对当日数据：chengxin line reconcile", "compare the day with the partner: `chengxin line reconcile`"),
+    "OUTCOME_UNKNOWN": (
+        "向对方核实是否收到，然后 chengxin line decide … --arrived 或 --again",
+        "find out whether it arrived, then `line decide … --arrived` or `--again`",
+    ),
+    "NO_WITHDRAWALS": ("换用能撤下的配置", "set the adapter up so that it can withdraw"),
+}
 _OTHER: Final = ("见 gateway/README.md 中的代码说明", "see the code in gateway/README.md")
 
 
+def finding(code: str, where: str, zh: str, en: str) -> Finding:
+    """Something that is wrong, with what to do."""
+    return _bad(code, where, zh, en)
+
+
 def _bad(code: str, where: str, zh: str, en: str) -> Finding:
-    remedy = _REMEDIES.get(code, _OTHER)
+    remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code, _OTHER)
     return Finding(code=code, ok=False, where=where, zh=zh, en=en, remedy_zh=remedy[0], remedy_en=remedy[1])
 
 

@@ -12,7 +12,9 @@ from gateway.operations import alarms
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.finish_erasures import finish_erasures
+from gateway.operations.keep_lines import keep_lines
 from gateway.operations.kept_inquiries import keep_questions
+from gateway.operations.line_reports import line_conditions
 from gateway.operations.partners import partners_of, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
@@ -59,6 +61,9 @@ class Rounds:
             else:
                 if sent.state in ("waiting", "stopped"):
                     troubles[stream.name] = sent.code or sent.state
+        for run in await keep_lines(services):
+            if run.code is not None:
+                troubles[run.stream] = run.code
         await self._decide_anew(services)
         while await follow(services):
             pass
@@ -71,6 +76,7 @@ class Rounds:
         now = services.clock()
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now
+            await alarms.keep(services, [*await conditions(services), *await line_conditions(services)], self._told)
             await alarms.keep(services, await conditions(services), self._told)
         if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
             self._cleared = now

@@ -20,7 +20,20 @@ from gateway.core.errors import StoreError
 from gateway.store.dialects import among
 from gateway.store.sealing import TABLE
 from gateway.store.store import KEYS_CHANGED, Row, Transaction
-from gateway.store.tables import audit, deks, in_parts, ingests, key_roots, meta, out_parts, record_versions, records, text_decisions
+from gateway.store.tables import (
+    audit,
+    deks,
+    in_parts,
+    ingests,
+    key_roots,
+    line_replies,
+    line_rows,
+    meta,
+    out_parts,
+    record_versions,
+    records,
+    text_decisions,
+)
 from gateway.store.texts import TEXTS
 from gateway.store.vault import dek_id_of, pack, suite_of, unpack
 
@@ -60,6 +73,13 @@ PLACES: Final = (
         column="data",
         bound=lambda row: ("in_parts", "data", f"{row.stream}/{row.name}"),
     ),
+    Place(
+        table=line_rows,
+        keys=("stream", "record_id", "v"),
+        column="said",
+        bound=lambda row: ("line_rows", "said", f"{row.stream}/{row.record_id}/{row.v}"),
+    ),
+    Place(table=line_replies, keys=("line_id", "no"), column="data", bound=lambda row: ("line_replies", "data", f"{row.line_id}/{row.no}")),
     Place(table=records, keys=("record_id",), column="sealed_texts", packed=True, bound=lambda row: (TEXTS, "", row.record_id)),
     Place(
         table=record_versions,

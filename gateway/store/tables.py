@@ -953,7 +953,7 @@ out_leaves = Table(
     Column("stream", String(128), primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("idx", Seq, primary_key=True, autoincrement=False),
-    Column("record_id", String(30), nullable=False, index=True),
+    Column("record_id", String(30), nullable=False, index=True),  # of `part/1`: name of the part
     Column("leaf", LargeBinary, nullable=False),
 )
 
@@ -1086,6 +1086,84 @@ erasures = Table(
     Index("ix_erasures_at", "at", sqlite_where=text("done_at IS NULL"), postgresql_where=text("done_at IS NULL")),
 )
 """Erased records, and whether what followed the erasure is done too."""
+# --- lines: partners that sign nothing, over adapters with formats of their own ------------------------------------------
+
+lines = Table(
+    "lines", metadata,
+    Column("line_id", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the file: what was approved
+    Column("file", LargeBinary, nullable=False),   # TOML as proposed
+    Column("state", String(12), nullable=False),   # proposed active superseded ended refused
+    Column("proposed_at", String(32), nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("approved_at", String(32)),
+    Column("approved_by", Text),
+    Column("ended_at", String(32)),
+    Column("ended_by", Text),
+)
+
+line_states = Table(
+    "line_states", metadata,
+    Column("line_id", String(63), primary_key=True),
+    Column("failures", Integer, nullable=False),   # in a row
+    Column("code", String(64)),                    # of the last failure; null: it went well
+    Column("closed_until", String(32)),            # its breaker is open: nothing is tried before
+    Column("feedback_cursor", Text),               # how far what the partner wrote back was read
+    Column("pull_cursor", Text),                   # how far its rows were read, of a line inward
+    Column("reconciled", String(10)),              # last day whose counts were compared
+)
+
+line_rows = Table(
+    "line_rows", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("v", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Seq, nullable=False),            # batch
+    Column("row", Integer, nullable=False),        # its place in the part, from 1
+    Column("op", String(8), nullable=False),
+    Column("said", LargeBinary),                   # sealed: its fields, until something later is answered or the record is erased
+    Column("result", String(12)),                  # a RowResult's; untold: the line gives none; null: none yet
+    Column("code", String(64)),                    # the partner's or the adapter's
+    Column("field", String(64)),
+    Column("partner_id", String(64)),
+    Column("answered_at", String(32)),
+    Index("ix_line_rows_stream_seq", "stream", "seq"),
+    Index("ix_line_rows_record_id", "record_id"),
+)
+"""What a line was told, row by row, and what its partner made of it."""
+
+line_replies = Table(
+    "line_replies", metadata,
+    Column("line_id", String(63), primary_key=True),
+    Column("no", Seq, primary_key=True, autoincrement=False),
+    Column("about", String(220)),                  # batch id; null where rows name records
+    Column("digest", String(80), nullable=False),
+    Column("note", Text, nullable=False),          # our signature that we received these bytes
+    Column("data", LargeBinary),                   # sealed: the bytes as they came; null when their time is over
+    Column("received_at", String(32), nullable=False, index=True),
+)
+"""What partners that sign nothing gave us: replies, late replies, pages of rows."""
+
+line_sources = Table(
+    "line_sources", metadata,
+    Column("line_id", String(63), primary_key=True),
+    Column("source_id", String(64), primary_key=True),  # keyed digest of the source's own id
+    Column("record_id", String(30), nullable=False, index=True),
+    Column("version", Seq),                        # the source's own, of its last word
+)
+"""Which record a row of a line inward became."""
+
+line_counts = Table(
+    "line_counts", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("ours", Integer, nullable=False),
+    Column("theirs", Integer),                     # null: the partner says nothing of the day
+    Column("same_digest", Boolean),                # null: one side gives none
+    Column("compared_at", String(32), nullable=False),
+)
+"""Daily reconciliation."""
 
 recognitions = Table(
     "recognitions", metadata,

@@ -1,0 +1,174 @@
+"""One round of the lines: seal what changed, deliver, read what was written back, pull, compare counts. One line's trouble is its own.
+
+Rules: a line whose breaker is open is not tried before its time, but by a person (`at_once`). This story must not decide anything that
+the stories it calls do not decide.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gateway.adapter_contract import AdapterError
+from gateway.core.errors import ExchangeError, GatewayError, StoreError
+from gateway.core.exchange.lines import Line, LineDataset
+from gateway.operations.compare_counts import compare_counts
+from gateway.operations.deliver_rows import deliver_rows, take_feedback
+from gateway.operations.lines import approved_lines, carrier_of, failed, is_closed, went_well
+from gateway.operations.pull_rows import pull_rows
+from gateway.operations.send_rows import NO_WITHDRAWALS, seal_rows
+from gateway.services import Services
+from gateway.store import lines, outbox
+
+
+class LineRun(Struct, frozen=True, kw_only=True):
+    """What one pass over one stream of a line came to."""
+
+    line: str
+    stream: str
+    partner: str
+    direction: Literal["out", "in"]
+    sealed: int = 0
+    """Batches sealed now; of a line inward pages taken."""
+    rows: int = 0
+    not_sent: Mapping[str, int] = {}
+    """Records of which nothing could be said, or rows that were not taken, by code."""
+    delivered: int = 0
+    """Batches that the partner took now."""
+    waiting: int = 0
+    state: Literal["idle", "delivered", "waiting", "stopped"] = "idle"
+    code: str | None = None
+
+
+async def keep_lines(
+    services: Services,
+    *,
+    line: str | None = None,
+    direction: Literal["out", "in"] | None = None,
+    deliver: bool = True,
+    at_once: bool = False,
+) -> list[LineRun]:
+    """One round over every line (or one); what a partner or its adapter does wrong is told, not raised.
+
+    Raises NoActivePolicy, StoreError.
+    """
+    await services.policies.fresh()
+    runs: list[LineRun] = []
+    for each in await approved_lines(services, direction):
+        if line not in (None, each.id) or each.standing(services.clock()) == "nothing":
+            continue
+        if not deliver and each.terms.direction == "in":
+            continue
+        runs += await _keep(services, each, deliver=deliver, at_once=at_once)
+    return runs
+
+
+async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool) -> list[LineRun]:
+    state = await lines.state_of(services.store.reads, line.id)
+    if is_closed(state, services.clock(), at_once=at_once):
+        return [await _told(services, line, stream, code=state.code) for stream, _ in line.streams()]
+    done: dict[str, LineRun] = {}
+    try:
+        async with carrier_of(services, line) as carrier:
+            for stream, terms in line.streams() if line.terms.direction == "out" else ():
+                done[stream] = await _out(services, line, stream, terms, carrier, deliver=deliver, at_once=at_once)
+            if line.terms.direction == "in":
+                done |= {run.stream: run for run in await _in(services, line, carrier)}
+            if deliver:
+                await take_feedback(services, line, carrier)
+                await compare_counts(services, line, carrier)
+            await _purge(services, line)
+        if not any(run.code for run in done.values()):
+            await went_well(services, line)
+    except StoreError as error:
+        if error.code != "stream-moved":
+            raise
+    except (AdapterError, ExchangeError, GatewayError) as error:
+        code = await failed(services, line, error if isinstance(error, AdapterError) else _permanent(error))
+        told = [await _told(services, line, stream, code=code) for stream, _ in line.streams() if stream not in done]
+        return [*done.values(), *told] or [await _told(services, line, line.streams()[0][0], code=code)]
+    return list(done.values())
+
+
+def _permanent(error: GatewayError) -> AdapterError:
+    return AdapterError(error.code, error.detail, transient=False)
+
+
+async def _out(services: Services, line: Line, stream: str, terms: LineDataset, carrier: Any, *, deliver: bool, at_once: bool) -> LineRun:
+    sealed = rows = 0
+    not_sent: dict[str, int] = {}
+    stops = line.terms.sla.stop_after_h
+    late = await outbox.overdue(services.store.reads, stream, now=services.clock(), hours=stops) if stops else None
+    while True:
+        done = await seal_rows(services, line, stream, terms, carrier, only_withdrawals=late is not None)
+        for why, count in done.not_sent.items():
+            not_sent[why] = not_sent.get(why, 0) + count
+        sealed += done.batches
+        rows += done.rows
+        if not done.more:
+            break
+    delivered, code = await deliver_rows(services, line, stream, carrier, at_once=at_once) if deliver else (0, None)
+    if code is None and "withdrawals" not in carrier.capabilities:
+        code = NO_WITHDRAWALS
+    told = await _told(services, line, stream, code=code)
+    state: Any = "delivered" if delivered and told.state == "idle" else told.state
+    return LineRun(
+        line=line.id,
+        stream=stream,
+        partner=line.terms.partner,
+        direction="out",
+        sealed=sealed,
+        rows=rows,
+        not_sent=not_sent,
+        delivered=delivered,
+        waiting=told.waiting,
+        state=state,
+        code=told.code,
+    )
+
+
+async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:
+    pulled = await pull_rows(services, line, carrier)
+    return [
+        LineRun(
+            line=line.id,
+            stream=stream,
+            partner=line.terms.partner,
+            direction="in",
+            sealed=pulled.pages,
+            rows=pulled.taken.get(terms.dataset, 0),
+            not_sent=pulled.not_taken.get(terms.dataset, {}),
+            state="delivered" if pulled.taken.get(terms.dataset) else "idle",
+        )
+        for stream, terms in line.streams()
+    ]
+
+
+async def _told(services: Services, line: Line, stream: str, *, code: str | None) -> LineRun:
+    reads = services.store.reads
+    out = await outbox.out_stream(reads, stream)
+    waiting = len(await outbox.waiting_batches(reads, stream))
+    stopped = out.stopped if out is not None else None
+    return LineRun(
+        line=line.id,
+        stream=stream,
+        partner=line.terms.partner,
+        direction=line.terms.direction,
+        waiting=waiting,
+        state="stopped" if stopped else "waiting" if waiting or code else "idle",
+        code=stopped or code,
+    )
+
+
+async def _purge(services: Services, line: Line) -> None:
+    """What was sent and received longer ago than the line says is not kept."""
+    before = services.clock() - timedelta(days=line.terms.retention_days)
+    old = [stream for stream, _ in line.streams() if await outbox.has_old_parts(services.store.reads, stream, before)]
+    replies = await lines.has_old_replies(services.store.reads, line.id, before)
+    if not (old or replies):
+        return
+    async with services.store.transaction() as tx:
+        for stream in old:
+            await outbox.purge_parts(tx, stream, acked_before=before)
+        await lines.drop_replies(tx, line.id, before=before)

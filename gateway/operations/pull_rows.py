@@ -1,0 +1,267 @@
+"""Pull rows of a line inward: pages kept as they came and signed as received, then through intake like everything, vouched for by nobody.
+
+Rules:
+- What a page brings, its bytes with our note and the line's cursor are committed together; killed anywhere, the next round reads that page
+  again and nothing happens twice.
+- A row outside the line's datasets, fields, regions or kinds is rejected alone (SCOPE_*), told to the source where it can be.
+- Nobody signed for these rows: they change nothing that an authority has said, burden nobody, stand on no list (the gates see to it).
+- A withdrawal or erasure names a row by the source's own id: it reaches the record that this very line brought, and no other.
+This story must not repair a value.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
+from gateway.core.errors import RowFault
+from gateway.core.exchange.lines import Line, LineDataset
+from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
+from gateway.core.records.model import Admitted, Dataset, DatasetId, RecordId
+from gateway.operations.accept_records import accept_records, redactions
+from gateway.operations.lines import LONGEST_CALL, guarded, keep_received
+from gateway.services import Services
+from gateway.store import audit, lines, records
+from gateway.store.accepting import WITHDRAWALS
+from gateway.store.store import Transaction
+
+PAGES_A_ROUND: Final = 50
+MOST_ROWS: Final = 10_000
+LONGEST_CURSOR: Final = 4096
+_encode = msgspec.json.Encoder().encode
+
+
+class Pulled(Struct, frozen=True, kw_only=True):
+    """What one round over one line inward came to."""
+
+    pages: int
+    taken: Mapping[str, int]
+    """Dataset → rows that changed something here."""
+    not_taken: Mapping[str, Mapping[str, int]]
+    """Dataset → code → rows; `""` for what could not be read."""
+
+
+class _Round:
+    """Numbers of one round."""
+
+    def __init__(self) -> None:
+        self.pages = 0
+        self.taken: dict[str, int] = {}
+        self.not_taken: dict[str, dict[str, int]] = {}
+
+    def add(self, dataset: str, result: RowResult) -> None:
+        """Count one row."""
+        if result.result in ("rejected", "held"):
+            codes = self.not_taken.setdefault(dataset, {})
+            codes[result.code or ""] = codes.get(result.code or "", 0) + 1
+        elif result.result != "unchanged":
+            self.taken[dataset] = self.taken.get(dataset, 0) + 1
+
+
+async def pull_rows(services: Services, line: Line, carrier: Any) -> Pulled:
+    """Take the pages that the source has after the line's cursor, a bounded number a round.
+
+    Raises AdapterError, StoreError.
+    """
+    done = _Round()
+    while done.pages < PAGES_A_ROUND:
+        cursor = (await lines.state_of(services.store.reads, line.id)).pull_cursor
+        page = await guarded(_next(carrier, cursor), LONGEST_CALL)
+        if page is None or (page.cursor == cursor and not page.records):
+            break
+        results = await _take(services, line, page, cursor, done)
+        done.pages += 1
+        if "report" in carrier.capabilities and results:
+            await guarded(carrier.report(page.cursor, results), LONGEST_CALL)
+        if not page.more:
+            break
+    return Pulled(pages=done.pages, taken=done.taken, not_taken=done.not_taken)
+
+
+async def _next(carrier: Any, cursor: str | None) -> Page | None:
+    pages = carrier.pull(cursor)
+    try:
+        async for page in pages:
+            if not isinstance(page, Page) or len(page.records) + len(page.unreadable) > MOST_ROWS or len(page.cursor) > LONGEST_CURSOR:
+                raise AdapterError("ADAPTER_FAILED", "适配器给出的不是一页数据，或者过大", transient=False)
+            return page
+        return None
+    finally:
+        closing = getattr(pages, "aclose", None)
+        if closing is not None:
+            await closing()
+
+
+class _Judged(Struct, frozen=True, kw_only=True):
+    """One row, and what intake says of it."""
+
+    source: SourceRecord
+    key: str | None
+    admitted: Admitted | None = None
+    result: RowResult | None = None
+
+
+async def _take(services: Services, line: Line, page: Page, cursor: str | None, done: _Round) -> list[RowResult]:
+    """Store one page, all of it or nothing."""
+    results: list[RowResult] = list(page.unreadable)
+    for unreadable in page.unreadable:
+        done.add("", unreadable)
+    judged = await asyncio.to_thread(_judge, services, line, page)  # long work: others are served meanwhile
+    async with services.store.transaction() as tx:
+        if (await lines.state_of(tx, line.id)).pull_cursor != cursor:
+            return []  # another process has taken it
+        if page.records or page.unreadable:
+            await keep_received(services, tx, line, _encode([page.records, page.unreadable]), about=None)
+        known = await lines.source_records(tx, line.id, [each.key for each in judged if each.key is not None])
+        for run in _runs(judged):
+            results += await _store(services, tx, line, run, known, done)
+        await lines.put_state(tx, line.id, pull_cursor=page.cursor)
+        counted = {"rows": len(page.records), "unreadable": len(page.unreadable)}
+        await audit.write(tx, "gateway", "line.pull", f"line/{line.id}", counted)
+    return results
+
+
+def _judge(services: Services, line: Line, page: Page) -> list[_Judged]:
+    register = {
+        each.uscc: AuthorityInfo(uscc=each.uscc, name=each.name, region=each.region, covers=each.covers)
+        for each in services.settings.authorities
+    }
+    found: list[_Judged] = []
+    for source in page.records:
+        key = lines.source_key(services.store.reads, line.id, source.record_id) if source.record_id is not None else None
+        if source.op != "upsert" and key is not None:
+            found.append(_Judged(source=source, key=key))
+            continue
+        try:
+            found.append(_Judged(source=source, key=key, admitted=_admitted(services, line, source, register)))
+        except RowFault as fault:
+            told = RowResult(
+                place=source.place,
+                record_id=source.record_id,
+                result="rejected",
+                code=fault.code,
+                field=fault.field,
+                version=source.version,
+            )
+            found.append(_Judged(source=source, key=key, result=told))
+    return found
+
+
+def _admitted(services: Services, line: Line, source: SourceRecord, register: Mapping[str, AuthorityInfo]) -> Admitted:
+    """One row through intake, within what the line may bring.
+
+    Raises RowFault.
+    """
+    terms = line.terms.dataset(source.dataset)
+    dataset = services.policies.current().catalogue.datasets.get(DatasetId(source.dataset))
+    if terms is None or dataset is None:
+        raise RowFault("SCOPE_AGREEMENT", "此线路不含该数据集")
+    stray = next((name for name in source.fields if name not in terms.fields), None)
+    if stray is not None:
+        raise RowFault("SCOPE_FIELD", "此线路不含该字段", field=stray[:64])
+    context = IntakeContext(
+        dataset=dataset,
+        authorities=register,
+        demo=services.settings.demo,
+        now=services.clock(),
+        region=services.settings.region,
+    )
+    admitted = intake(source, context)
+    return _within(admitted, terms)
+
+
+def _within(admitted: Admitted, terms: LineDataset) -> Admitted:
+    if not terms.in_region(admitted.region):
+        raise RowFault("SCOPE_REGION", "不在此线路的区域内")
+    if admitted.op == "upsert" and admitted.kind not in terms.subject_kinds:
+        raise RowFault("SCOPE_KIND", "此线路不含此类主体")
+    return admitted
+
+
+def _runs(judged: Sequence[_Judged]) -> list[list[_Judged]]:
+    """The rows in order, cut where a row has to stand alone or another dataset begins: what one statement of acceptance may take."""
+    runs: list[list[_Judged]] = []
+    for each in judged:
+        alone = each.admitted is None
+        if alone or not runs or runs[-1][0].admitted is None or runs[-1][0].source.dataset != each.source.dataset:
+            runs.append([each])
+        else:
+            runs[-1].append(each)
+    return runs
+
+
+async def _store(
+    services: Services, tx: Transaction, line: Line, run: Sequence[_Judged], known: dict[str, tuple[str, int | None]], done: _Round
+) -> list[RowResult]:
+    first = run[0]
+    name = first.source.dataset if line.terms.dataset(first.source.dataset) is not None else ""
+    if first.result is not None:
+        done.add(name, first.result)
+        return [first.result]
+    if first.admitted is None:
+        told = await _withdraw(tx, line, first, known)
+        done.add(name, told)
+        return [told]
+    fresh: list[_Judged] = []
+    results: list[RowResult] = []
+    for each in run:
+        version = known[each.key][1] if each.key in known else None
+        if version is not None and each.source.version is not None and each.source.version <= version:
+            results.append(_told(each, "unchanged", "DUP_SAME"))  # read before
+        else:
+            fresh.append(each)
+            if each.key is not None and each.key in known:
+                known[each.key] = (known[each.key][0], each.source.version)
+    if fresh:
+        dataset: Dataset = services.policies.current().catalogue.datasets[DatasetId(first.source.dataset)]
+        admitted = [each.admitted for each in fresh if each.admitted is not None]
+        texts = await asyncio.to_thread(redactions, admitted, dataset)
+        outcomes = await accept_records(services, tx, admitted, dataset, actor=f"line/{line.id}", texts=texts)
+        became: dict[str, tuple[str, str, int | None]] = {}
+        for each, outcome in zip(fresh, outcomes, strict=True):
+            results.append(_told(each, outcome.result, outcome.code, outcome.field))
+            if each.key is not None and outcome.record_id is not None and outcome.result != "rejected":
+                became[each.key] = (each.key, outcome.record_id, each.source.version)
+                known[each.key] = (outcome.record_id, each.source.version)
+        await lines.put_sources(tx, line.id, list(became.values()))
+    for result in results:
+        done.add(name, result)
+    return results
+
+
+def _told(each: _Judged, result: Any, code: str | None = None, field: str | None = None) -> RowResult:
+    source = each.source
+    return RowResult(place=source.place, record_id=source.record_id, result=result, code=code, field=field, version=source.version)
+
+
+async def _withdraw(tx: Transaction, line: Line, each: _Judged, known: dict[str, tuple[str, int | None]]) -> RowResult:
+    """What the source takes back: the record that this line brought, unless an authority has put its own word in its place."""
+    found = known.get(each.key or "")
+    if found is None:
+        return _told(each, "withdrawn", "SEQ_STATE")  # nothing is held of it
+    record_id, version = found
+    if version is not None and each.source.version is not None and each.source.version <= version:
+        return _told(each, "unchanged", "DUP_SAME")
+    (record,) = await records.load(tx, ids=[RecordId(record_id)], fields=frozenset()) or (None,)
+    if record is None or record.state == "erased":
+        return _told(each, "withdrawn", "SEQ_STATE")
+    if record.trust == "signed" or record.issuer is not None:
+        return _told(each, "rejected", "SCOPE_OWNER")
+    actor = f"line/{line.id}"
+    if each.source.op == "erase":
+        await records.erase(tx, record.record_id, actor=actor)
+        await lines.drop_replies(tx, line.id)
+    elif record.state in ("in_force", "held"):
+        said = each.source.reason or ""
+        reason = said if said in WITHDRAWALS else "no_longer_public"
+        state, op = WITHDRAWALS[reason]
+        if records.TRANSITIONS[record.state].get(state) != op:
+            (state, op), reason = WITHDRAWALS["no_longer_public"], "no_longer_public"
+        await records.set_state(tx, record.record_id, state=state, op=op, reason=reason, actor=actor)
+    if each.key is not None:
+        known[each.key] = (record_id, each.source.version)
+        await lines.put_sources(tx, line.id, [(each.key, record_id, each.source.version)])
+    return _told(each, "withdrawn")

@@ -1,0 +1,419 @@
+"""Lines to partners that sign nothing: approved by two persons, out of views, committed before they leave, answered row by row."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.adapter_contract import Counts, LateReply
+from gateway.core.errors import AdminError
+from gateway.core.exchange import notes
+from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.notes import KeyRing, KnownKey
+from gateway.core.exchange.wire import digest_text
+from gateway.operations.compare_counts import compare_counts, comparisons
+from gateway.operations.deliver_rows import OUTCOME_UNKNOWN
+from gateway.operations.handle_case import repair
+from gateway.operations.keep_lines import LineRun, keep_lines
+from gateway.operations.line_reports import as_sent, line_conditions, line_findings, line_report, line_streams
+from gateway.operations.lines import approved_lines, carrier_of
+from gateway.operations.manage_lines import approve_line, decide_batch, end_line, list_lines, propose_line
+from gateway.services import Services, open_services
+from gateway.store import line_rows, lines, outbox, records
+from gateway.store.tables import line_rows as row_table
+from gateway.store.tables import out_parts
+from tests.administrators import Admin
+from tests.house import make, settings_of, write_settings
+from tests.operations.line_partner import PROVINCE, Desk, at_desk, line_file, two_persons
+from tests.operations.publishing import NOW, PENALTIES, at, code, penalty, put, stocked
+
+STREAM = "province.administrative-penalties"
+OF = "datasets.administrative-penalties"
+
+
+class Office:
+    """A town with a line to the province that two persons have approved."""
+
+    def __init__(self, services: Services, desk: Desk, made: dict[str, str]) -> None:
+        self.services = services
+        self.desk = desk
+        self.made = made
+        self.zhang: Admin
+        self.li: Admin
+
+    async def approve(self, text: bytes) -> None:
+        """The operator proposes, the approver approves."""
+        done = await propose_line(self.services, text, by=await self.zhang.acts("line.propose"))
+        await approve_line(self.services, done.id, digest=done.digest, by=await self.li.acts("line.approve"))
+
+    async def round(self, services: Services | None = None, **more: Any) -> LineRun:
+        """One round over the line."""
+        (run,) = await keep_lines(services or self.services, **more)
+        return run
+
+    def said(self, name: str) -> list[dict[str, Any]]:
+        """What the desk was told of a record, version by version."""
+        return [row for (rid, _), row in sorted(self.desk.rows.items()) if rid == self.made[name]]
+
+
+async def prepared(services: Services) -> tuple[dict[str, str], Admin, Admin]:
+    """The small town, two administrators, and an approved line for legal persons: once in a process, then copied."""
+    made = await stocked(services)
+    zhang, li = await two_persons(services)
+    done = await propose_line(services, line_file(), by=await zhang.acts("line.propose"))
+    await approve_line(services, done.id, digest=done.digest, by=await li.acts("line.approve"))
+    return made, zhang, li
+
+
+@asynccontextmanager
+async def an_office(folder: Path, database: str) -> AsyncIterator[Office]:
+    """The prepared house with an empty desk beside it."""
+    settings = settings_of(write_settings(folder, database=database), CHENGXIN_NOW=NOW)
+    made, zhang, li = await make(settings, prepared)
+    async with open_services(settings) as services:
+        desk = Desk()
+        found = Office(at_desk(services, desk), desk, made)
+        found.zhang, found.li = (Admin(each.name, each.signer, found.services) for each in (zhang, li))
+        yield found
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    """An office on SQLite."""
+    async with an_office(tmp_path, "") as found:
+        yield found
+
+
+@pytest.fixture
+async def any_office(tmp_path: Path, store_url: str) -> AsyncIterator[Office]:
+    """An office on either database: for what reads or writes the tables of lines in its own way."""
+    async with an_office(tmp_path, store_url) as found:
+        yield found
+
+
+async def test_a_row_goes_out_as_the_view_of_tier_and_purpose(office: Office) -> None:
+    """The legal person's penalty goes with the approved fields and no other; household and person stay, by their code."""
+    run = await office.round()
+    assert (run.sealed, run.rows, run.delivered, run.state, run.not_sent) == (1, 1, 1, "delivered", {"LAW_PERSON": 2})
+    ((row,),) = [office.said("罚单")]
+    assert (row["op"], row["sent"]) == ("assert", None)
+    assert list(row["fields"]) == ["CF_XDR_MC", "CF_XDR_SHXYM", "CF_WSH", "CF_NR_FK", "CF_JDRQ"]
+    assert row["fields"]["CF_XDR_SHXYM"] == code(1)
+    assert row["fields"]["CF_JDRQ"] == "2026-03-02"
+    assert (await office.round()).state == "idle"
+    assert sum(office.desk.batches.values()) == 1
+
+
+async def test_the_manifest_is_signed_over_the_raw_part(office: Office) -> None:
+    """The batch names line, version and digest, its leaf is the part's bytes, and the part is sealed at rest."""
+    await office.round(deliver=False)
+    reads = office.services.store.reads
+    (batch,) = await outbox.waiting_batches(reads, STREAM)
+    manifest = read_manifest(batch.document.body)
+    ((name, data),) = await outbox.out_parts_of(reads, STREAM, 1, 1)
+    assert (manifest.format, manifest.range.to, manifest.parts[0].lines, manifest.receiver) == ("part/1", 1, 1, PROVINCE)
+    assert (name, manifest.parts[0].digest) == ("1-1-000.bin", digest_text(data))
+    (line,) = await approved_lines(office.services)
+    assert (manifest.agreement.id, manifest.agreement.version, manifest.agreement.digest) == ("province", 1, line.digest)
+    own = [KnownKey(verifier=key.signer.verifier, use=key.use) for key in office.services.signers.keys]
+    ring = KeyRing.of(office.services.signers.party, own)
+    now = office.services.clock()
+    notes.verify_document(batch.document, ring, artefact="manifest", context=manifest.id, use="exchange", first_seen=now)
+    (stored,) = await reads.all(sa.select(out_parts.c.data).where(out_parts.c.stream == STREAM))
+    assert code(1).encode() not in stored.data
+
+
+async def test_a_line_takes_two_persons(office: Office) -> None:
+    """Nobody approves an own proposal, another text, or without the role; until then the version before governs."""
+    wider = line_file(title='"另一条"')
+    done = await propose_line(office.services, wider, by=await office.zhang.acts("line.propose"))
+    assert [(each.version, each.state) for each in await list_lines(office.services)] == [(1, "active"), (2, "proposed")]
+    with pytest.raises(AdminError) as refused:
+        await approve_line(office.services, "province", digest="0" * 64, by=await office.li.acts("line.approve"))
+    assert refused.value.code == "approval-stale"
+    with pytest.raises(AdminError) as refused:
+        await approve_line(office.services, "province", digest=done.digest, by=await office.zhang.acts("line.approve"))
+    assert refused.value.code == "role-missing"
+    await approve_line(office.services, "province", digest=done.digest, by=await office.li.acts("line.approve"))
+    assert [(each.version, each.state) for each in await list_lines(office.services)] == [(1, "superseded"), (2, "active")]
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (line_file(tier='"partner"', purpose='"exchange.batch"'), "tier"),
+        (line_file(tier='"pboc"', purpose='"pboc.report"', kinds='["legal", "natural"]'), f"{OF}.subject_kinds"),
+        (line_file(kinds='["natural"]'), f"{OF}.subject_kinds"),
+        (line_file(fields=["CF_XDR_MC", "NO_SUCH"]), f"{OF}.fields"),
+        (line_file(tier='"pboc"', purpose='"pboc.report"', fields=["CF_FRDB"]), f"{OF}.fields"),
+        (line_file(org='"11220500XXT0001182"'), "org"),
+        (line_file(purpose='"pboc.report"'), "purpose"),
+        (line_file(until="2025-12-31"), "until"),
+        (line_file("surplus = 1"), "line"),
+        (b"no toml", "line"),
+    ],
+)
+async def test_what_no_line_may_say(office: Office, text: bytes, place: str) -> None:
+    """A city's tier, persons without ground, fields that the plan hides, wrong codes and unknown keys are refused with their place."""
+    with pytest.raises(AdminError) as refused:
+        await propose_line(office.services, text, by=await office.zhang.acts("line.propose"))
+    assert (refused.value.code, refused.value.place) == ("line-invalid", place)
+
+
+async def test_persons_go_with_a_ground_and_an_assessment(office: Office) -> None:
+    """With both named, and approved by a second person, the person's penalty goes too, as the plan shows it."""
+    more = 'persons = { basis = [{ text = "《吉林省社会信用条例》" }], assessment = "评估〔2026〕1号" }'
+    await office.approve(line_file(more, kinds='["legal", "natural"]'))
+    run = await office.round()
+    assert (run.rows, run.not_sent) == (2, {"SCOPE_KIND": 1})
+    assert office.said("人罚")[0]["fields"]["CF_XDR_SHXYM"] is None
+
+
+async def test_an_amendment_and_a_withdrawal_name_what_the_partner_has(any_office: Office) -> None:
+    """A changed view is an amend, a repair a withdrawal without values; both carry what this partner last got."""
+    await any_office.round()
+    first = any_office.said("罚单")[0]
+    await put(any_office.services, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号", fine="3.4"))
+    await any_office.round()
+    await repair(any_office.services, any_office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    run = await any_office.round()
+    assert run.state == "delivered"
+    _, amended, gone = any_office.said("罚单")
+    assert (amended["op"], amended["sent"], amended["fields"]["CF_NR_FK"]) == ("amend", first["fields"], "3.400000")
+    assert (gone["op"], gone["why"], gone["fields"], gone["sent"]) == ("repair", "repaired", {}, amended["fields"])
+    assert await outbox.overdue(any_office.services.store.reads, STREAM, now=any_office.services.clock(), hours=-1) is None
+
+
+async def test_an_erasure_reaches_the_partner_and_leaves_nothing_here(any_office: Office) -> None:
+    """What was said is forgotten when the erasure is sealed, and the part with it once it is answered."""
+    more = 'persons = { basis = [{ text = "《吉林省社会信用条例》" }], assessment = "评估〔2026〕1号" }'
+    await any_office.approve(line_file(more, kinds='["legal", "natural"]'))
+    await any_office.round()
+    reads, rid = any_office.services.store.reads, any_office.made["人罚"]
+    assert [row.said is not None for row in await line_rows.rows_of(reads, STREAM, 1) if row.record_id == rid] == [True]
+    async with any_office.services.store.transaction() as tx:
+        await records.erase(tx, any_office.made["人罚"], actor="test")
+    await any_office.round()
+    erased = any_office.said("人罚")[-1]
+    assert (erased["op"], erased["fields"], set(erased["sent"])) == ("erase", {}, set(any_office.said("人罚")[0]["fields"]))
+    rows = await any_office.services.store.reads.all(sa.select(row_table).where(row_table.c.record_id == any_office.made["人罚"]))
+    assert [row.said for row in rows] == [None, None]
+    assert await any_office.services.store.reads.all(sa.select(out_parts).where(out_parts.c.stream == STREAM)) == []
+    assert await lines.replies(any_office.services.store.reads, "province") == []
+
+
+async def test_answers_are_matched_kept_and_signed_as_received(any_office: Office) -> None:
+    """An unknown code is held and shown, a rejected version is sent again whole when it changes; the reply stands sealed, with our note."""
+    await put(any_office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    any_office.desk.codes[any_office.made["罚单"]] = "E77"
+    await any_office.round()
+    (report,) = await line_report(any_office.services)
+    assert report.rows == {"accepted": 1, "held": 1}
+    assert [(row.record, row.version, row.result, row.code) for row in report.not_taken] == [(any_office.made["罚单"], 1, "held", "E77")]
+    ((row, data),) = await lines.replies(any_office.services.store.reads, "province")
+    assert json.loads(data)[0] == {"line": "1", "code": "E77"}
+    assert (row.digest, row.no) == (digest_text(data), 1)
+    assert "chengxin-exchange/received/1\nprovince/1\n" in row.note
+    any_office.desk.codes.clear()
+    await put(any_office.services, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号", fine="3.4"))
+    await any_office.round()
+    assert [row["op"] for row in any_office.said("罚单")] == ["assert", "assert"]
+    assert (await line_report(any_office.services))[0].rows == {"accepted": 2, "held": 1}
+
+
+async def test_late_answers_find_their_rows(any_office: Office) -> None:
+    """What is written back later is taken once, by record and version, in whatever order; what is about no row of ours changes nothing."""
+    any_office.desk.capabilities = {"encode", "deliver", "feedback", "withdrawals", "idempotent"}
+    await any_office.round()
+    rid = any_office.made["罚单"]
+    assert (await line_report(any_office.services))[0].rows == {"waiting": 1}
+    any_office.desk.late = [
+        LateReply(cursor="1", data=json.dumps([{"rid": "rec_strange", "v": 1, "code": "00"}]).encode()),
+        LateReply(cursor="2", data=json.dumps([{"rid": rid, "v": 1, "code": "10"}]).encode()),
+    ]
+    await any_office.round()
+    await any_office.round()
+    (report,) = await line_report(any_office.services)
+    assert (report.rows, report.not_taken[0].code) == ({"rejected": 1}, "10")
+    assert len(await lines.replies(any_office.services.store.reads, "province")) == 2
+
+
+async def test_silence_about_rows_is_told(any_office: Office) -> None:
+    """Rows without an answer and withdrawals without an acknowledgement are alarmed when their time is up, by partner and stream."""
+    any_office.desk.capabilities = {"encode", "deliver", "feedback", "withdrawals", "idempotent"}
+    await any_office.round()
+    await repair(any_office.services, any_office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    await any_office.round()
+    async with at(any_office.services, "2026-06-04T03:00:00Z") as later:
+        bad = {each.kind: each.detail for each in await line_conditions(later) if each.bad}
+        assert bad["feedback-overdue"] == {"rows": 2}
+        assert {"withdrawals-overdue", "withdrawals-overdue-twice"} <= set(bad)
+        codes = {each.code for each in await line_findings(later, ask=True) if not each.ok}
+        assert {"feedback-overdue", "withdrawal-overdue"} <= codes
+
+
+async def test_a_lost_answer_stops_the_stream_until_a_person_has_found_out(office: Office) -> None:
+    """Without idempotence nothing is sent again by itself; `arrived` counts it as delivered, `again` sends the same bytes once more."""
+    office.desk.capabilities -= {"idempotent"}
+    office.desk.mood = "lost"
+    assert ((await office.round()).state, (await office.round(at_once=True)).code) == ("stopped", OUTCOME_UNKNOWN)
+    office.desk.mood = ""
+    assert (await office.round(at_once=True)).code == OUTCOME_UNKNOWN
+    assert sum(office.desk.batches.values()) == 1
+    with pytest.raises(AdminError) as refused:
+        await decide_batch(office.services, STREAM, "go", reason="r", by=await office.zhang.acts("line.decide"))
+    assert refused.value.code == "line-state"
+    said = await decide_batch(office.services, STREAM, "again", reason="省平台未收到", by=await office.zhang.acts("line.decide"))
+    assert said.decided == "again"
+    assert (await office.round()).delivered == 1
+    assert sum(office.desk.batches.values()) == 2
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    office.desk.mood = "lost"
+    await office.round()
+    await decide_batch(office.services, STREAM, "arrived", reason="已收到", by=await office.zhang.acts("line.decide"))
+    assert (await office.round()).waiting == 0
+    assert sum(office.desk.batches.values()) == 3
+
+
+async def test_an_attempt_that_was_cut_off_is_an_unknown_outcome(office: Office) -> None:
+    """Killed between the first byte and the answer, a line that is not idempotent stops; an idempotent one sends the same again."""
+    await office.round(deliver=False)
+    (batch,) = await outbox.waiting_batches(office.services.store.reads, STREAM)
+    async with office.services.store.transaction() as tx:
+        await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now)
+    office.desk.capabilities -= {"idempotent"}
+    assert (await office.round()).code == OUTCOME_UNKNOWN
+    async with office.services.store.transaction() as tx:
+        await outbox.stop_stream(tx, STREAM, 1, None)
+        await line_rows.release(tx, batch, state="published", code=None)
+    office.desk.capabilities |= {"idempotent"}
+    assert (await office.round(at_once=True)).delivered == 1
+
+
+@pytest.mark.parametrize(("mood", "said"), [("raises", "ADAPTER_FAILED"), ("huge", "SIZE_BYTES"), ("encode-raises", "ADAPTER_FAILED")])
+async def test_whatever_a_guest_does_is_a_failure_of_its_line_alone(office: Office, mood: str, said: str) -> None:
+    """A foreign exception or too much output opens the breaker for an hour; nothing is tried before, and no value is in what is told."""
+    office.desk.mood = mood
+    run = await office.round()
+    assert (run.state, run.code) == ("waiting", said)
+    office.desk.mood = ""
+    before = office.desk.encoded
+    assert (await office.round()).code == said
+    assert office.desk.encoded == before
+    assert [each.detail for each in await line_conditions(office.services) if each.kind == "line-failing" and each.bad] == [{"code": said}]
+    async with at(office.services, "2026-06-02T03:31:00Z") as later:
+        assert (await office.round(later)).delivered == 1
+        assert not [each for each in await line_conditions(later) if each.bad]
+
+
+async def test_a_line_that_is_down_is_tried_again_later(office: Office) -> None:
+    """A passing failure waits for its time, or for a person; the same bytes go."""
+    office.desk.mood = "down"
+    assert (await office.round()).code == "UNAVAILABLE"
+    office.desk.mood = ""
+    assert (await office.round()).delivered == 0
+    assert (await office.round(at_once=True)).delivered == 1
+
+
+async def test_a_row_that_the_format_cannot_carry_is_left_out(office: Office) -> None:
+    """The others go; of a record that the partner has already, it is told that what it has is not true any more."""
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    office.desk.longest = 10
+    await put(office.services, PENALTIES, penalty(code(3), "吉林省宝药药材有限公司", "短"))
+    run = await office.round()
+    assert (run.rows, run.not_sent["SCHEMA_LENGTH"]) == (0, 3)
+    office.desk.longest = 30
+    async with at(office.services, "2026-06-02T05:00:00Z") as later:
+        await office.approve(line_file(title='"再来"'))
+        assert (await office.round(later)).rows == 3
+        office.desk.longest = 10
+        await put(later, PENALTIES, penalty(code(1), "通化市示例药业有限公司", "通示罚〔2026〕1号", fine="3.4"))
+        await office.round(later)
+    assert [row["op"] for row in office.said("罚单")] == ["assert", "retract"]
+
+
+async def test_a_line_that_cannot_withdraw_sends_nothing(office: Office) -> None:
+    """Of every dataset a record may have to leave."""
+    office.desk.capabilities -= {"withdrawals"}
+    run = await office.round()
+    assert (run.code, run.sealed, office.desk.rows) == ("NO_WITHDRAWALS", 0, {})
+    assert "NO_WITHDRAWALS" in {each.code for each in await line_findings(office.services, ask=True) if not each.ok}
+
+
+async def test_after_its_end_a_line_carries_withdrawals_alone(office: Office) -> None:
+    """What was told is taken back; nothing new is told, and after ninety days nothing at all."""
+    await office.round()
+    await end_line(office.services, "province", by=await office.li.acts("line.end"))
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    assert (await office.round()).rows == 0
+    await repair(office.services, office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    assert (await office.round()).rows == 1
+    assert [row["op"] for row in office.said("罚单")] == ["assert", "repair"]
+    async with at(office.services, "2026-09-01T03:00:00Z") as later:
+        assert await keep_lines(later) == []
+
+
+async def test_a_person_lets_each_batch_go_where_the_line_says_so(office: Office) -> None:
+    """Nothing leaves before; a withdrawal behind it keeps its place."""
+    await office.approve(line_file("confirm = true"))
+    assert ((await office.round()).code, office.desk.rows) == ("CONFIRM", {})
+    said = await decide_batch(office.services, STREAM, "go", reason="核对无误", by=await office.li.acts("line.decide"))
+    assert (said.seq, (await office.round()).delivered) == (1, 1)
+
+
+async def test_counts_of_a_day_are_compared(any_office: Office) -> None:
+    """Once a day, until both sides agree; a difference in number or digest is shown and alarmed."""
+    any_office.desk.capabilities |= {"counts"}
+    await any_office.round()
+    day = date(2026, 6, 2)
+    async with at(any_office.services, "2026-06-03T03:00:00Z") as later:
+        any_office.desk.told = [Counts(dataset=PENALTIES, day=day, rows=2)]
+        await any_office.round(later)
+        assert [(each.ours, each.theirs, each.agrees) for each in await comparisons(later, since="2026-06-01")] == [(1, 2, False)]
+        bad = [each.detail for each in await line_conditions(later) if each.kind == "counts-differ" and each.bad]
+        assert bad == [{"days": ["2026-06-02"]}]
+        (line,) = await approved_lines(later)
+        async with carrier_of(later, line) as carrier:
+            for recv, sent, same in (("a", "b", False), ("a", "a", True)):
+                any_office.desk.told = [
+                    Counts(dataset=PENALTIES, day=day, rows=1, digest=recv),
+                    Counts(dataset=PENALTIES, day=day, rows=1, digest=sent, side="sent"),
+                ]
+                assert await compare_counts(later, line, carrier) == []  # once a day
+                (one,) = await compare_counts(later, line, carrier, at_once=True)
+                assert (one.same_digest, one.agrees) == (same, same)
+            assert await compare_counts(later, line, carrier, at_once=True) == []  # they agree
+        assert not [each for each in await line_conditions(later) if each.bad]
+
+
+async def test_more_rows_than_a_batch_may_have(office: Office) -> None:
+    """They come in several batches, each row once."""
+    rows = [penalty(code(number), f"通化市示例{number}号有限公司", f"通示罚〔2026〕{number}号") for number in range(10, 15)]
+    await put(office.services, PENALTIES, *rows)
+    await office.approve(line_file("rows = 2"))
+    run = await office.round()
+    assert (run.sealed, run.rows, run.delivered) == (3, 6, 3)
+    assert sum(office.desk.batches.values()) == 3
+
+
+async def test_lines_stand_beside_the_streams_of_agreements(office: Office) -> None:
+    """Status and send show them in the same shapes."""
+    run = await office.round()
+    (stream,) = await line_streams(office.services)
+    assert (stream.direction, stream.partner, stream.seq, stream.size, stream.state, stream.unread) == ("out", PROVINCE, 1, 1, "open", 0)
+    sent = await as_sent(office.services, run)
+    assert (sent.state, sent.seq, sent.delivered, sent.lines) == ("acked", 1, 1, 1)
+
+
+async def test_another_policy_or_line_reads_everything_anew(office: Office) -> None:
+    """A line that no longer covers the region takes back what it has told."""
+    await office.round()
+    text = line_file().decode().replace('regions = ["220500"]', 'regions = ["220600"]').encode()
+    await office.approve(text)
+    await office.round()
+    assert [(row["op"], row["why"]) for row in office.said("罚单")] == [("assert", None), ("retract", "no_longer_public")]
