@@ -1,10 +1,7 @@
-"""Commands about partners: `agreement …` (what both cities sign) and `exchange …` (what travels under it).
-
-Agreements and keys travel between the two offices as files: one JSON document with body and signature lines.
-"""
+"""Commands about what travels between partners: `exchange …`. Keys travel as files: one JSON document with body and signature lines."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
     from gateway.core.exchange.notes import SignedDocument
     from gateway.operations.doctor import Finding
     from gateway.operations.list_overdue import Overdue
-    from gateway.operations.manage_agreements import AgreementStatus
     from gateway.operations.report_exchange import StreamReport
     from gateway.operations.send_batch import Sent
     from gateway.services import Services
@@ -27,91 +23,12 @@ out = click.option("--out", "path", required=True, type=OUT, metavar="FILE.json"
 reason = click.option("--reason", "why", required=True, help="Stands in the audit trail.")
 
 
-def _written(path: Path, document: "SignedDocument", what: str) -> None:
+def written(path: Path, document: "SignedDocument", what: str) -> None:
+    """Write a signed document and say so."""
     from gateway.core.exchange.notes import envelope
 
     write_whole(path, envelope(document))
     say(f"{what}: {path}")
-
-
-@click.group()
-def agreement() -> None:
-    """Agreements with other cities: offer, countersign, take, list; suspend, resume, end."""
-
-
-@agreement.command("offer")
-@click.argument("file", type=FILE)
-@out
-@office
-def agreement_offer(office: Office, file: Path, path: Path) -> None:
-    """Sign our agreement file first; the document goes to the other office."""
-    from gateway.operations.manage_agreements import offer
-
-    document = office.run(lambda services: offer(services, file.read_bytes(), by=office.actor))
-    _written(path, document, "offered, signed by us")
-
-
-@agreement.command("countersign")
-@click.argument("file", type=FILE)
-@click.argument("offered", type=FILE)
-@out
-@office
-def agreement_countersign(office: Office, file: Path, offered: Path, path: Path) -> None:
-    """Sign what the other office offered, if it says the same as our own FILE."""
-    from gateway.core.exchange.notes import read_envelope
-    from gateway.operations.manage_agreements import countersign
-
-    document = office.run(lambda services: countersign(services, read_envelope(offered.read_bytes()), file.read_bytes(), by=office.actor))
-    _written(path, document, "signed by both")
-
-
-@agreement.command("take")
-@click.argument("document", type=FILE)
-@as_json
-@office
-def agreement_take(office: Office, document: Path, as_json: bool) -> None:
-    """Keep our offer as it comes back, signed by both; or the other side's notice that suspends, resumes or ends one."""
-    from gateway.core.exchange import notes
-    from gateway.operations import manage_agreements
-
-    read = notes.read_envelope(document.read_bytes())
-    notice = notes.parse(read.note).text.startswith("chengxin-exchange/agreement-state/")
-    story = manage_agreements.take_notice if notice else manage_agreements.take
-    status = office.run(lambda services: story(services, read, by=office.actor))
-    show(status, as_json=as_json, text=lambda: _agreement_lines([status]))
-
-
-@agreement.command("list")
-@as_json
-@office
-def agreement_list(office: Office, as_json: bool) -> None:
-    """Every agreement version that we hold, and how it stands."""
-    from gateway.operations.manage_agreements import agreements
-
-    found = office.run(agreements)
-    show(found, as_json=as_json, text=lambda: _agreement_lines(found))
-
-
-@agreement.command("state")
-@click.argument("agreement_id", metavar="AGREEMENT")
-@click.argument("state", type=click.Choice(["suspended", "active", "terminated"]))
-@click.option("--reason", required=True, help="Read by the other office.")
-@out
-@office
-def agreement_state(office: Office, agreement_id: str, state: Any, reason: str, path: Path) -> None:
-    """Suspend, resume or end an agreement, one-sided and at once; the notice goes to the other office."""
-    from gateway.operations.manage_agreements import change_state
-
-    said: Literal["suspended", "active", "terminated"] = state
-    document = office.run(lambda services: change_state(services, agreement_id, said, reason=reason, by=office.actor))
-    _written(path, document, f"{agreement_id} is {state}")
-
-
-def _agreement_lines(found: "Sequence[AgreementStatus]") -> list[str]:
-    return table(
-        [(one.id, one.version, one.state, one.partner, ", ".join(one.signed_by), one.effective, one.ends, one.digest) for one in found],
-        ("agreement", "version", "state", "with", "signed by", "from", "until", "digest"),
-    )
 
 
 @click.group()
@@ -326,7 +243,7 @@ def exchange_keys(office: Office, path: Path) -> None:
     """Write our signed keys document, for a partner without a line to us."""
     from gateway.operations.manage_agreements import own_keys
 
-    _written(path, office.run(own_keys), "our keys")
+    written(path, office.run(own_keys), "our keys")
 
 
 @exchange.command("maintenance")

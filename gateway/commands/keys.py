@@ -45,7 +45,7 @@ def key_list(office: Office, as_json: bool) -> None:
 
 
 @key.command("new")
-@click.argument("use", type=click.Choice(["exchange", "http", "audit", "receipt", "export", "log", "witness"]))
+@click.argument("use", type=click.Choice(["exchange", "http", "agreement", "audit", "receipt", "export", "log", "witness"]))
 @as_json
 @office
 def key_new(office: Office, use: Any, as_json: bool) -> None:

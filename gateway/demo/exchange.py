@@ -192,7 +192,7 @@ class Exchange:
     async def _believed(self, note: str) -> notes.Checkpoint:
         """Tonghua's checkpoint, believed under the keys that Baishan trusts, and under no others."""
         reads, party = self._theirs.store.reads, self._ours.signers.party
-        held = await agreement_with(reads, self._theirs.signers.party, party)
+        held = await agreement_with(reads, self._theirs.signers.party, party, self._theirs.clock())
         if held is None:
             raise DemoFailed("there is no agreement", place=party)
         ring, _ = await trusted_keys(reads, held, party)

@@ -202,7 +202,7 @@ class Admission:
     async def _trust(self, reads: Source) -> tuple[KeyRing, PartnerKeys | None]:
         claim = self.claim
         self.stream = await stream_at(reads, self.name, claim.sender, claim.created or self.now)
-        held = self.stream.governing if self.stream is not None else await agreement_with(reads, self.ours, claim.sender)
+        held = self.stream.governing if self.stream is not None else await agreement_with(reads, self.ours, claim.sender, self.now)
         if held is None or claim.sender == self.ours:
             _problem(ExchangeError("no agreement with this sender", code="SIG_UNKNOWN_KEY"))
         if self.stream is not None:

@@ -64,7 +64,7 @@ async def _keys_of(services: Services, party: str) -> tuple[Held | None, dict[st
     """The newest agreement with a party, and its keys as requests name them."""
     if party == services.signers.party:
         return None, {}
-    held = await agreement_with(services.store.reads, services.signers.party, party)
+    held = await agreement_with(services.store.reads, services.signers.party, party, services.clock())
     if held is None:
         return None, {}
     ring, _ = await trusted_keys(services.store.reads, held, party)

@@ -60,7 +60,7 @@ async def with_newer_keys(services: Services, party: str, attempt: Callable[[], 
 
 async def _newer(services: Services, party: str) -> bool:
     reads = services.store.reads
-    held = await agreement_with(reads, services.signers.party, party)
+    held = await agreement_with(reads, services.signers.party, party, services.clock())
     if held is None:
         return False
     before = await held_agreements.latest_keys(reads, party)

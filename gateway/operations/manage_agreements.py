@@ -7,25 +7,29 @@ is audited. This story must not send or fetch anything by itself.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
 
-from gateway.core.disclosure.plans import Policies
+from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import documents, notes
-from gateway.core.exchange.agreements import Agreement, Fault, Held, Local
+from gateway.core.exchange.agreements import Agreement, Held, Local
 from gateway.core.exchange.documents import Maintenance, PartnerKeys
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, parse_instant
 from gateway.core.signing import OwnKey
+from gateway.operations.agree_wider import must_be_agreed, name_of
+from gateway.operations.agreement_fit import agreement_signers, must_fit, must_go_on
 from gateway.operations.alarms import clear, raise_alarm, sound
+from gateway.operations.four_eyes import proof
 from gateway.operations.recognise import decide_under
 from gateway.services import Services, load_signers
-from gateway.store import audit, held_agreements, inbox
+from gateway.store import agreement_approvals, audit, held_agreements, inbox
+from gateway.store.agreement_approvals import Approval
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction
 
@@ -57,45 +61,6 @@ def filled(template: str, sides: Mapping[str, Side]) -> str:
     return template
 
 
-# --- what our policies allow ------------------------------------------------------------------------------------------
-
-
-def plan_faults(agreement: Agreement, local: Local, policies: Policies, ours: str) -> tuple[Fault, ...]:
-    """Everything in an agreement that our own compiled policies do not allow us to send, or could not take in."""
-    return tuple(_plan_faults(agreement, local, policies, ours))
-
-
-def _plan_faults(agreement: Agreement, local: Local, policies: Policies, ours: str) -> Iterable[Fault]:
-    for stream in agreement.terms.streams:
-        place = f"{agreement.id}.{stream.dataset}"
-        dataset = policies.catalogue.datasets.get(stream.dataset)  # type: ignore[call-overload]  # a DatasetId is a str
-        if dataset is None:
-            yield Fault(code="SCOPE_AGREEMENT", message="our policies know no such dataset", place=place)
-            continue
-        wires = {field.wire_name: name for name, field in dataset.fields.items()}
-        for field in stream.fields:
-            if field.name not in wires:
-                yield Fault(code="SCOPE_FIELD", message=f"the dataset has no field {field.name}", place=place)
-        if stream.from_ != ours:
-            continue
-        plans = policies.plan_set(stream.dataset, local.tier, stream.purpose)
-        if plans is None:
-            yield Fault(code="SCOPE_FIELD", message=f"no plan of tier {local.tier} and purpose {stream.purpose}", place=place)
-            continue
-        for kind in stream.subject_kinds:
-            plan = plans.plans.get(kind)
-            shown = {step.field for step in plan.steps} if plan is not None else set()
-            hidden = [field.name for field in stream.fields if field.name in wires and wires[field.name] not in shown]
-            if hidden:
-                yield Fault(code="SCOPE_FIELD", message=f"the plan for {kind} does not show {', '.join(hidden)}", place=place)
-
-
-def _refuse(faults: Iterable[Fault]) -> None:
-    found = tuple(faults)
-    if found:
-        raise ExchangeError("; ".join(f"{fault.place}: {fault.message}" for fault in found), code=found[0].code, place=found[0].place)
-
-
 # --- offer, countersign, take -----------------------------------------------------------------------------------------
 
 
@@ -111,6 +76,8 @@ class AgreementStatus(Struct, frozen=True, kw_only=True):
     signed_by: tuple[str, ...]
     effective: datetime
     ends: datetime
+    waits_for: str = ""
+    """What has to happen before it is in force, and whose turn it is; empty when nothing has."""
 
 
 def _status(held: Held, ours: str, now: datetime) -> AgreementStatus:
@@ -126,33 +93,75 @@ def _status(held: Held, ours: str, now: datetime) -> AgreementStatus:
         signed_by=tuple(sorted(held.signed)),
         effective=agreement.effective,
         ends=agreement.ends,
+        waits_for=_waits_for(held, ours, now),
     )
 
 
+def _waits_for(held: Held, ours: str, now: datetime) -> str:
+    standing, other = held.standing(now), held.agreement.other(ours)
+    if standing.state == "offered":
+        return f"{other}: countersign" if ours in held.signed else "us: countersign"
+    if standing.state == "suspended":
+        return ", ".join(f"{'us' if party == ours else party}: resume" for party in standing.suspended_by)
+    if standing.state == "agreed":
+        return "keys documents of both" if not held.keys_held else f"its first day, {held.agreement.terms.effective}"
+    return ""
+
+
 async def agreements(services: Services) -> list[AgreementStatus]:
-    """Every version of every agreement that we hold."""
-    now = services.clock()
+    """Every version of every agreement that we hold, and those that wait for a second person here."""
+    now, ours = services.clock(), services.signers.party
     held = await held_agreements.held_agreements(services.store.reads)
-    return [_status(version, services.signers.party, now) for versions in held.values() for version in versions]
+    found = [_status(version, ours, now) for versions in held.values() for version in versions]
+    signed = {(each.id, each.version) for each in found if ours in each.signed_by}
+    found += [
+        _asked(asked, held.get(asked.agreement_id, []), ours, now)
+        for asked in await agreement_approvals.everything(services.store.reads)
+        if (asked.agreement_id, asked.version) not in signed
+    ]
+    return sorted(found, key=lambda each: (each.id, each.version))
 
 
-async def offer(services: Services, toml: bytes, *, by: str) -> SignedDocument:
+def _asked(asked: Approval, versions: Sequence[Held], ours: str, now: datetime) -> AgreementStatus:
+    """A version that nobody here has signed yet: who wants it, and what it takes."""
+    wants = f"a second person here, beside {asked.asked_by}: approve --digest {asked.digest}"
+    return AgreementStatus(
+        id=asked.agreement_id,
+        version=asked.version,
+        digest=asked.digest,
+        partner=versions[-1].agreement.other(ours) if versions else "",
+        state="draft",
+        since=asked.asked_at,
+        signed_by=(),
+        effective=now,
+        ends=now,
+        waits_for=wants if asked.approved_by is None else "us: offer, or countersign",
+    )
+
+
+async def offer(services: Services, toml: bytes, *, by: Administrator | str) -> SignedDocument:
     """Make the signed form of our file and put our signature under it: the first of the two.
 
-    Raises ExchangeError when the file, or our policies, do not allow it; StoreError agreement-differs when the version is taken.
+    Raises ExchangeError when the file, or our policies, do not allow it; StoreError agreement-differs when the version is taken;
+    AdminError approval-missing when it is wider than before and no second person has agreed.
     """
     body, local = terms.signed_form(toml)
     agreement = terms.read_agreement(body)
-    await _must_fit(services, agreement, local)
+    await must_fit(services, agreement, local)
+    await must_be_agreed(services, agreement, local, by=by)
     await own_keys(services)
     return await _sign(services, agreement, "", local, by=by, act="agreement.offer")
 
 
-async def countersign(services: Services, document: SignedDocument, toml: bytes, *, by: str) -> SignedDocument:
+async def countersign(services: Services, document: SignedDocument | None, toml: bytes, *, by: Administrator | str) -> SignedDocument:
     """Put our signature under the bytes that the other side has signed, if they say the same as our own file.
 
-    Raises ExchangeError SCOPE_DIGEST when they say something else, SIG_* when the other side's signature is not good.
+    Without a document it is the version that the other side has offered over the line.
+
+    Raises ExchangeError SCOPE_DIGEST when they say something else or nothing is offered, SIG_* when the other side's signature is not
+    good; AdminError approval-missing when it is wider than before and no second person has agreed.
     """
+    document = document or await _offered(services, toml)
     if not terms.same_terms(document.body, toml):
         raise ExchangeError(
             "the offered agreement says something else than our file",
@@ -161,12 +170,22 @@ async def countersign(services: Services, document: SignedDocument, toml: bytes,
         )
     agreement = terms.read_agreement(document.body)
     _, local = terms.signed_form(toml)
-    await _must_fit(services, agreement, local)
+    await must_fit(services, agreement, local)
+    await must_be_agreed(services, agreement, local, by=by)
     await own_keys(services)
     other = agreement.other(services.signers.party)
     if other not in await _signed_by(services, services.store.reads, agreement, document.note):
         raise ExchangeError("the other side has not signed this", code="SIG_UNKNOWN_KEY", place=other)
     return await _sign(services, agreement, document.note, local, by=by, act="agreement.countersign")
+
+
+async def _offered(services: Services, toml: bytes) -> SignedDocument:
+    """The version of our file that the other side has offered over the line."""
+    mine = terms.read_agreement(terms.signed_form(toml)[0])
+    held = await _held(services.store.reads, mine.id, mine.version)
+    if held is None or mine.other(services.signers.party) not in held.signed:
+        raise ExchangeError("the other side has offered no such version", code="SCOPE_DIGEST", place=f"{mine.id}/{mine.version}")
+    return SignedDocument(held.agreement.body, held.note)
 
 
 async def take(services: Services, document: SignedDocument, *, by: str) -> AgreementStatus:
@@ -179,11 +198,11 @@ async def take(services: Services, document: SignedDocument, *, by: str) -> Agre
         held = await _held(tx, agreement.id, agreement.version)
         if held is None or held.agreement.body != agreement.body:
             raise ExchangeError("we hold no such version with this text", code="SCOPE_DIGEST", place=f"{agreement.id}/{agreement.version}")
-        signed = await _signed_by(services, tx, agreement, document.note)
+        await _signed_by(services, tx, agreement, document.note)
+        note = notes.joined(held.note, document.note)
+        signed = await _signed_by(services, tx, agreement, note)
         if not held.signed < signed:
             signed, note = held.signed, held.note
-        else:
-            note = document.note
         await held_agreements.put_agreement(tx, agreement, note, held.local, state="agreed" if len(signed) == 2 else "offered")
         await audit.write(tx, by, "agreement.take", f"agreement/{agreement.id}/{agreement.version}", {"signed_by": sorted(signed)})
         held = await _held(tx, agreement.id, agreement.version)
@@ -191,38 +210,27 @@ async def take(services: Services, document: SignedDocument, *, by: str) -> Agre
     return _status(held, services.signers.party, services.clock())
 
 
-async def _must_fit(services: Services, agreement: Agreement, local: Local) -> None:
-    ours = services.signers.party
-    agreement.other(ours)
-    mine = services.signers.signing("agreement", services.clock())
-    if mine.vkey not in agreement.party(ours).agreement_keys:
-        raise ExchangeError(
-            "our own agreement key is not the one that the agreement pins", code="SIG_KEY_USE", place=ours, hint=f"put in {mine.vkey}"
-        )
-    if local.adapter not in services.adapters:
-        raise ExchangeError("no such adapter is installed", code="SCOPE_AGREEMENT", place=local.adapter)
-    _refuse(plan_faults(agreement, local, await services.policies.fresh(), ours))
-
-
-async def _sign(services: Services, agreement: Agreement, note: str, local: Local, *, by: str, act: str) -> SignedDocument:
-    now = services.clock()
-    signer = services.signers.signing("agreement", now)
+async def _sign(services: Services, agreement: Agreement, note: str, local: Local, *, by: Administrator | str, act: str) -> SignedDocument:
+    signers = agreement_signers(services, services.clock())
     async with services.store.transaction() as tx:
         previous = await _held(tx, agreement.id, agreement.version - 1) if agreement.version > 1 else None
         if agreement.version > 1 and (previous is None or previous.agreement.digest != agreement.terms.previous):
             raise ExchangeError("this version does not follow the one held", code="SCOPE_DIGEST", place=agreement.id)
+        if previous is not None:
+            must_go_on(previous, tx.now)
         present = await _held(tx, agreement.id, agreement.version)
         if present is not None and not present.signed:
             await held_agreements.drop_unsigned(tx, agreement.id, agreement.version)
             present = None
         if present is not None and present.agreement.body == agreement.body and services.signers.party in present.signed:
             return SignedDocument(agreement.body, present.note)
-        signed = notes.add_line(note, signer) if note else notes.sign(terms.signing_text(agreement), [signer])
+        signed = notes.joined(note, notes.sign(terms.signing_text(agreement), signers))
         parties = await _signed_by(services, tx, agreement, signed)
         await held_agreements.put_agreement(tx, agreement, signed, local, state="agreed" if len(parties) == 2 else "offered")
-        await audit.write(
-            tx, by, act, f"agreement/{agreement.id}/{agreement.version}", {"digest": agreement.digest, "signed_by": sorted(parties)}
-        )
+        detail: dict[str, object] = {"digest": agreement.digest, "signed_by": sorted(parties)}
+        if isinstance(by, Administrator):
+            detail |= proof(by)
+        await audit.write(tx, name_of(by), act, f"agreement/{agreement.id}/{agreement.version}", detail)
     return SignedDocument(agreement.body, signed)
 
 
@@ -255,9 +263,7 @@ async def change_state(
             raise ExchangeError(f"the agreement is {standing.state}", code="SCOPE_AGREEMENT", place=agreement_id)
         serial = 1 + max((notice.serial for notice in held.notices if notice.by == ours), default=0)
         body = terms.state_body(held.agreement, by=ours, serial=serial, state=state, from_at=tx.now, reason=reason)
-        document = notes.sign_document(
-            "agreement-state", f"{agreement_id}/{ours}/{serial}", body, [services.signers.signing("agreement", tx.now)]
-        )
+        document = notes.sign_document("agreement-state", f"{agreement_id}/{ours}/{serial}", body, agreement_signers(services, tx.now))
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         await held_agreements.put_notice(tx, held.agreement, notice, document)
         await decide_under(services, tx, agreement_id)
@@ -298,11 +304,11 @@ async def _latest(source: Source, agreement_id: str) -> Held:
 async def own_keys(services: Services) -> SignedDocument:
     """Our keys document: the one held while it still says what is true and is fresh, else a new one with the next serial."""
     row = await held_agreements.latest_keys(services.store.reads, services.signers.party)
-    if row is not None and _still_true(services, row.body):
+    if row is not None and _still_true(services, row):
         return SignedDocument(row.body, row.note)
     async with services.store.transaction() as tx:
         row = await held_agreements.latest_keys(tx, services.signers.party)
-        if row is not None and _still_true(services, row.body):
+        if row is not None and _still_true(services, row):
             return SignedDocument(row.body, row.note)
         return await _publish(services, tx, row, _announced(row.body, tx.now) if row is not None else None)
 
@@ -329,9 +335,9 @@ async def own_maintenance(services: Services) -> Maintenance | None:
 
 async def _publish(services: Services, tx: Transaction, row: Row | None, maintenance: Maintenance | None) -> SignedDocument:
     body = _body(services, tx.now, 1 + (row.serial if row is not None else 0), maintenance)
-    signer = services.signers.signing("agreement", tx.now)
-    document = documents.sign_keys(body, signer)
-    keys = documents.read_keys(document, documents.pinned(services.signers.party, [signer.vkey]), first_seen=tx.now)
+    signers = agreement_signers(services, tx.now)
+    document = documents.sign_keys(body, *signers)
+    keys = documents.read_keys(document, documents.pinned(services.signers.party, [one.vkey for one in signers]), first_seen=tx.now)
     await held_agreements.put_keys(tx, keys, document)
     await audit.write(tx, "gateway", "keys.publish", f"keys/{keys.party}", {"serial": keys.serial})
     return document
@@ -369,9 +375,12 @@ def _listed(services: Services, now: datetime) -> list[OwnKey]:
     return [key for key in keys if key.use != "agreement" and key.not_after + documents.MAX_KEYS_LIFETIME > now]
 
 
-def _still_true(services: Services, body: bytes) -> bool:
+def _still_true(services: Services, row: Row) -> bool:
+    body: bytes = row.body
     said = documents.decode_keys(body)
     now = services.clock()
+    if {signer.key_id for signer in agreement_signers(services, now)} - {line.key_id for line in notes.parse(row.note).lines}:
+        return False  # a new agreement key vouches for our keys too: where it alone is pinned, they are believed by it
     fresh = documents.decode_keys(_body(services, now, said.serial, _announced(body, now)))
     unchanged = (said.org, said.region, said.base_url, said.keys, said.maintenance) == (
         fresh.org,
@@ -402,7 +411,7 @@ async def take_keys(services: Services, document: SignedDocument, *, by: str) ->
 
 async def _take_keys(services: Services, document: SignedDocument, party: str, by: str) -> PartnerKeys:
     async with services.store.transaction() as tx:
-        held = await agreement_with(tx, services.signers.party, party)
+        held = await agreement_with(tx, services.signers.party, party, tx.now)
         if held is None:
             raise ExchangeError("there is no agreement with this party", code="SCOPE_AGREEMENT", place=party)
         row = await held_agreements.latest_keys(tx, party)
@@ -432,12 +441,17 @@ async def _tell_of_late_revocations(tx: Transaction, keys: PartnerKeys) -> None:
             await sound(tx, "partner-key-revoked", f"{key.verifier.name}+{key.verifier.key_id.hex()}", detail)
 
 
-async def agreement_with(source: Source, ours: str, party: str) -> Held | None:
-    """The newest agreement version that both have signed, or else the newest at all, between us and a party."""
+async def agreement_with(source: Source, ours: str, party: str, at: datetime) -> Held | None:
+    """The agreement version between us and a party that counts at a moment: in force, else over, else to come, else not signed by both."""
     found = [
         held
         for versions in (await held_agreements.held_agreements(source)).values()
         for held in versions
         if party in held.agreement.parties and party != ours
     ]
-    return max(found, key=lambda held: (held.complete, held.agreement.effective, held.agreement.version), default=None)
+
+    def rank(held: Held) -> tuple[bool, bool, bool, datetime, int]:
+        agreement = held.agreement
+        return held.complete, agreement.effective <= at, not held.standing(at).ended, agreement.effective, agreement.version
+
+    return max(found, key=rank, default=None)

@@ -108,15 +108,11 @@ async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -
     settings = services.settings
     if use == "log":
         return await _new_log_key(services, by)
-    if use not in (*PARTY_KEY_USES, "witness") or use == "agreement":
-        raise SettingsError(
-            "an agreement key has no successor made here",
-            code="key-use",
-            place=use,
-            hint="an agreement key changes with a new version of the agreement, signed by old and new key",
-        )
+    if use not in (*PARTY_KEY_USES, "witness"):
+        raise SettingsError("this use has no successor here", code="key-use", place=use)
     number = _next_number(settings, use)
-    not_before = (services.clock() + NOTICE).replace(microsecond=0)
+    # an agreement key counts by nothing but the version that pins it: it must sign that one, beside the old key
+    not_before = (services.clock() + (timedelta(0) if use == "agreement" else NOTICE)).replace(microsecond=0)
     path = write_key(settings, use, number=number, not_before=not_before)
     async with services.store.transaction() as tx:
         who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})

@@ -107,7 +107,9 @@ async def trusted_keys(source: Source, held: Held, party: str) -> tuple[KeyRing,
 
 async def every_key(source: Source, held: Held, party: str) -> KeyRing:
     """Every key of a party that any of its documents ever listed: for verifying again what was admitted long ago."""
-    pins = held.agreement.pins(party)
+    versions = (await held_agreements.held_agreements(source, held.agreement.id)).get(held.agreement.id, [held])
+    keys = {ref: key for version in versions for ref, key in version.agreement.pins(party).keys.items()}
+    pins = KeyRing(party=party, keys=keys)  # a key that only an older version pins has signed older documents
     rows = await held_agreements.all_keys(source, party)
     read = [
         documents.read_keys(SignedDocument(row.body, row.note), pins, first_seen=moment(row.first_seen), skew=held.agreement.skew)

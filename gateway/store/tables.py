@@ -874,6 +874,42 @@ agreement_states = Table(
 )
 """Suspensions, resumptions and terminations, each signed by one side; numbered by that side."""
 
+agreement_approvals = Table(
+    "agreement_approvals", metadata,
+    Column("agreement_id", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(80), primary_key=True),  # of the bytes to be signed and of our own part
+    Column("wider", LargeBinary, nullable=False),    # JSON: what is wider than before, in words
+    Column("asked_by", String(128), nullable=False),
+    Column("asked_at", String(32), nullable=False),
+    Column("approved_by", String(128)),
+    Column("approved_at", String(32)),
+)
+"""Versions that widen: who wants to sign them, and the second person who agreed."""
+
+told_documents = Table(
+    "told_documents", metadata,
+    Column("party", String(64), primary_key=True),
+    Column("what", String(192), primary_key=True),   # artefact and context of a signed document of ours
+    Column("digest", String(80), nullable=False),    # of its body and note: more signatures are another letter
+    Column("told_at", String(32)),                   # null: not yet
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32)),
+    Column("code", String(32)),
+)
+"""What we have brought a partner of our agreements, notices and inventories, or tried to."""
+
+agreement_inventories = Table(
+    "agreement_inventories", metadata,
+    Column("agreement_id", String(63), primary_key=True),
+    Column("by_party", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("first_seen", String(32), nullable=False),
+)
+"""What each side says that it has done with the other's records at the end of an agreement."""
+
 partner_keys = Table(
     "partner_keys", metadata,
     Column("party", String(64), primary_key=True),

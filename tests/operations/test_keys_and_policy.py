@@ -57,7 +57,9 @@ async def test_a_successor_is_published_before_it_signs(tmp_path: Path) -> None:
         assert [one.state for one in list_keys(services.settings, NOW) if one.use == "exchange"] == ["good", "waiting"]
         assert {one.state for one in list_keys(services.settings, NOW + timedelta(days=900))} == {"expired"}
         with pytest.raises(SettingsError, match="key-use"):
-            await new_key(services, "agreement", by="test")
+            await new_key(services, "log-2026", by="test")  # type: ignore[arg-type]  # no use
+        successor = await new_key(services, "agreement", by="test")
+        assert (successor.state, successor.not_before) == ("good", NOW), "it must sign the version that pins it"
         modes = {stat.S_IMODE(path.stat().st_mode) for path in services.settings.keys_path.iterdir()}
         assert modes == {0o400}
 

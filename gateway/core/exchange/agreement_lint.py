@@ -59,9 +59,9 @@ def _faults(agreement: Agreement) -> Iterable[Fault]:
 def _party_faults(party: PartyTerms) -> Iterable[Fault]:
     place = f"parties.{party.party}"
     if not _known_region(party.identity.region):
-        yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=place)
+        yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=f"{place}.identity.region")
     if not uscc_is_valid(party.identity.org):
-        yield Fault(code="SUBJ_USCC", message="org is the USCC of the operating body", place=place)
+        yield Fault(code="SUBJ_USCC", message="org is the USCC of the operating body", place=f"{place}.identity.org")
     url = urlsplit(party.identity.base_url)
     if (
         url.scheme not in ("https", "http")
@@ -71,21 +71,23 @@ def _party_faults(party: PartyTerms) -> Iterable[Fault]:
         or url.username
         or not url.path.endswith("/x/v1")
     ):
-        yield Fault(code="SCHEMA_TYPE", message="base_url is https://host/x/v1", place=place)
+        yield Fault(code="SCHEMA_TYPE", message="base_url is https://host/x/v1", place=f"{place}.identity.base_url")
     elif url.scheme == "http" and url.hostname not in ("127.0.0.1", "::1", "localhost"):
-        yield Fault(code="SCHEMA_TYPE", message="plain http is for loopback in test mode only", place=place)
+        yield Fault(code="SCHEMA_TYPE", message="plain http is for loopback in test mode only", place=f"{place}.identity.base_url")
     if not party.agreement_keys:
         yield Fault(
-            code="SCHEMA_MISSING", message="agreement_keys is empty: `chengxin exchange agree` fills in the keys of both sides", place=place
+            code="SCHEMA_MISSING",
+            message="agreement_keys is empty: each side puts in the keys that the other office has read out (`chengxin key list`)",
+            place=f"{place}.agreement_keys",
         )
     for vkey in party.agreement_keys:
         try:
             verifier = next(iter(documents.pinned(party.party, [vkey]).keys.values())).verifier
         except ExchangeError as error:
-            yield Fault(code="SIG_FORMAT", message=error.detail, place=place)
+            yield Fault(code="SIG_FORMAT", message=error.detail, place=f"{place}.agreement_keys")
             continue
         if verifier.name != f"{party.party}/agreement":
-            yield Fault(code="SIG_KEY_USE", message="agreement_keys hold keys named party/agreement", place=place)
+            yield Fault(code="SIG_KEY_USE", message="agreement_keys hold keys named party/agreement", place=f"{place}.agreement_keys")
 
 
 def _person_faults(terms: Terms) -> Iterable[Fault]:
@@ -105,35 +107,45 @@ def _stream_faults(terms: Terms, stream: StreamTerms, place: str) -> Iterable[Fa
     persons = terms.natural_persons
     for kind in ("natural", "individual_business"):
         if kind in stream.subject_kinds and not (persons.allowed and stream.dataset in persons.datasets):
-            yield Fault(code="LAW_PERSON", message=f"{kind} in subject_kinds without natural_persons for this dataset", place=place)
+            yield Fault(
+                code="LAW_PERSON",
+                message=f"{kind} in subject_kinds without natural_persons for this dataset",
+                place=f"{place}.subject_kinds",
+            )
     if "*" in stream.scope.authorities and (stream.polarity == "negative" or NEGATIVE_CATEGORIES & set(stream.scope.categories)):
-        yield Fault(code="SCOPE_AUTHORITY", message='authorities = ["*"] may not stand in a negative stream', place=place)
+        yield Fault(
+            code="SCOPE_AUTHORITY", message='authorities = ["*"] may not stand in a negative stream', place=f"{place}.scope.authorities"
+        )
     for authority in stream.scope.authorities:
         if authority != "*" and not uscc_is_valid(authority):
-            yield Fault(code="SUBJ_USCC", message="an authority is named by its USCC", place=place)
+            yield Fault(code="SUBJ_USCC", message="an authority is named by its USCC", place=f"{place}.scope.authorities")
     if stream.polarity == "positive" and NEGATIVE_CATEGORIES & set(stream.scope.categories):
-        yield Fault(code="SCOPE_CATEGORY", message="a negative category in a positive stream", place=place)
+        yield Fault(code="SCOPE_CATEGORY", message="a negative category in a positive stream", place=f"{place}.scope.categories")
     if not stream.scope.regions or not stream.scope.authorities or not stream.scope.categories:
-        yield Fault(code="SCHEMA_MISSING", message="scope names regions, authorities and categories", place=place)
+        yield Fault(code="SCHEMA_MISSING", message="scope names regions, authorities and categories", place=f"{place}.scope")
     for region in (*stream.scope.regions, *stream.scope.except_):
         if not _known_region(region):
-            yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=place)
+            yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=f"{place}.scope.regions")
     if "sm2" in (SUITES[stream.wire.suite].algorithm, *stream.wire.also_sign):
-        yield Fault(code="SIG_ALG_MISSING", message="this gateway has no SM2: only ed25519-sha256 streams can be agreed", place=place)
+        yield Fault(
+            code="SIG_ALG_MISSING",
+            message="this gateway has no SM2: only ed25519-sha256 streams can be agreed",
+            place=f"{place}.wire.suite",
+        )
     if stream.wire.format != "lines/1":
-        yield Fault(code="SCHEMA_VERSION", message="this gateway seals and admits lines/1 only", place=place)
+        yield Fault(code="SCHEMA_VERSION", message="this gateway seals and admits lines/1 only", place=f"{place}.wire.format")
     if stream.purpose not in terms.purposes:
-        yield Fault(code="SCHEMA_ENUM", message="the stream's purpose is not among the agreement's", place=place)
+        yield Fault(code="SCHEMA_ENUM", message="the stream's purpose is not among the agreement's", place=f"{place}.purpose")
     if not stream.fields:
-        yield Fault(code="SCHEMA_MISSING", message="a stream names its fields", place=place)
+        yield Fault(code="SCHEMA_MISSING", message="a stream names its fields", place=f"{place}.fields")
     names = [field.name for field in stream.fields]
     if len(set(names)) != len(names):
-        yield Fault(code="SCHEMA_TYPE", message="a field is named twice", place=place)
+        yield Fault(code="SCHEMA_TYPE", message="a field is named twice", place=f"{place}.fields")
     roles = [field.role for field in stream.fields if field.role]
     if len(set(roles)) != len(roles):
-        yield Fault(code="SCHEMA_TYPE", message="a role is given to one field", place=place)
+        yield Fault(code="SCHEMA_TYPE", message="a role is given to one field", place=f"{place}.fields")
     if len(names) + sum(len(field.twins) for field in stream.fields) > 64:
-        yield Fault(code="SIZE_LINE", message="a line has at most 64 disclosures", place=place)
+        yield Fault(code="SIZE_LINE", message="a line has at most 64 disclosures", place=f"{place}.fields")
     for field in stream.fields:
         fault = field_fault(field)
         if fault:

@@ -107,15 +107,15 @@ def _plain(value: Any) -> Any:
 
 
 def _shape_error(error: msgspec.ValidationError, place: str | None) -> ExchangeError:
-    text = str(error)
+    text, _, where = str(error).partition(" - at ")
     code = "SCHEMA_UNKNOWN" if "unknown field" in text else "SCHEMA_MISSING" if "missing required" in text else "SCHEMA_TYPE"
-    return ExchangeError(text, code=code, place=place)
+    return ExchangeError(text, code=code, place=place or where.strip("`").removeprefix("$").removeprefix(".") or None)
 
 
-def read_agreement(body: bytes, *, place: str | None = None) -> Agreement:
-    """The agreement that these signed bytes say, well formed and consistent in itself.
+def parsed(body: bytes, *, place: str | None = None) -> tuple[Agreement, tuple[Fault, ...]]:
+    """The agreement that these signed bytes say, and everything in it that may not stand in any.
 
-    Raises ExchangeError SCHEMA_* with the place.
+    Raises ExchangeError SCHEMA_* with the place, for what is no agreement at all.
     """
     value = strict_json(body)
     try:
@@ -124,7 +124,15 @@ def read_agreement(body: bytes, *, place: str | None = None) -> Agreement:
         raise _shape_error(error, place) from error
     effective, expires = parse_date(terms.effective, "SCHEMA_TYPE"), parse_date(terms.expires, "SCHEMA_TYPE")
     agreement = Agreement(body=body, digest=digest_text(body), terms=terms, effective=first_instant(effective), ends=end_instant(expires))
-    faults = lint(agreement)
+    return agreement, lint(agreement)
+
+
+def read_agreement(body: bytes, *, place: str | None = None) -> Agreement:
+    """The agreement that these signed bytes say, well formed and consistent in itself.
+
+    Raises ExchangeError SCHEMA_* with the place.
+    """
+    agreement, faults = parsed(body, place=place)
     if faults:
         raise ExchangeError("; ".join(fault.message for fault in faults), code=faults[0].code, place=place or faults[0].place)
     return agreement

@@ -124,10 +124,10 @@ def keys_body(
     )
 
 
-def sign_keys(body: bytes, signer: Signer) -> SignedDocument:
-    """The keys document signed with the party's `agreement` key."""
+def sign_keys(body: bytes, *signers: Signer) -> SignedDocument:
+    """The keys document signed with the party's `agreement` keys."""
     document = decode_keys(body)
-    return notes.sign_document("keys", f"{document.party}/{document.serial}", body, [signer])
+    return notes.sign_document("keys", f"{document.party}/{document.serial}", body, signers)
 
 
 def decode_keys(body: bytes) -> KeysDocument:

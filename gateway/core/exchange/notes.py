@@ -98,6 +98,21 @@ def add_line(note: str, signer: Signer) -> str:
     return note + signature_line(signer, text.encode())
 
 
+def joined(note: str, other: str) -> str:
+    """One text with the signature lines of both notes, each once; an empty note has none.
+
+    Raises ExchangeError SIG_FORMAT, SIG_CONTEXT when they are about two texts.
+    """
+    if not note:
+        return other
+    mine, theirs = parse(note), parse(other)
+    if mine.text != theirs.text:
+        raise ExchangeError("two notes about two texts", code="SIG_CONTEXT")
+    held = {(line.name, line.key_id) for line in mine.lines}
+    more = (line for line in theirs.lines if (line.name, line.key_id) not in held)
+    return note + "".join(f"— {line.name} {b64(line.key_id + line.signature)}\n" for line in more)
+
+
 def document_text(artefact: str, context: str, body: bytes, suite: Suite = SHA256) -> str:
     """The three lines that are signed for a document."""
     return f"chengxin-exchange/{artefact}/1\n{context}\n{digest_text(body, suite)}\n"

@@ -31,7 +31,7 @@ class Person(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Use(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the key is for."""
 
-    use: Literal["exchange", "http", "audit", "receipt", "export"]
+    use: Literal["exchange", "http", "agreement", "audit", "receipt", "export"]
 
 
 class Revoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -47,6 +47,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_administrators")),
         sa.UniqueConstraint("public", name=op.f("uq_administrators_public")),
     )
+    op.create_table("agreement_approvals",
+        sa.Column("agreement_id", sa.String(length=63), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("wider", sa.LargeBinary(), nullable=False),
+        sa.Column("asked_by", sa.String(length=128), nullable=False),
+        sa.Column("asked_at", sa.String(length=32), nullable=False),
+        sa.Column("approved_by", sa.String(length=128), nullable=True),
+        sa.Column("approved_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("agreement_id", "version", "digest", name=op.f("pk_agreement_approvals")),
+    )
+    op.create_table("agreement_inventories",
+        sa.Column("agreement_id", sa.String(length=63), nullable=False),
+        sa.Column("by_party", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("first_seen", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("agreement_id", "by_party", name=op.f("pk_agreement_inventories")),
+    )
     op.create_table("agreement_states",
         sa.Column("agreement_id", sa.String(length=63), nullable=False),
         sa.Column("by_party", sa.String(length=64), nullable=False),
@@ -958,6 +978,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_tokens_app"), "tokens", ["app"], unique=False)
     op.create_index(op.f("ix_tokens_expires_at"), "tokens", ["expires_at"], unique=False)
+    op.create_table("told_documents",
+        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("what", sa.String(length=192), nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("told_at", sa.String(length=32), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.String(length=32), nullable=True),
+        sa.Column("code", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("party", "what", name=op.f("pk_told_documents")),
+    )
     op.create_table("used_ids",
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("until", sa.String(length=32), nullable=False),
