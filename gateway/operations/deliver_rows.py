@@ -27,7 +27,7 @@ from gateway.operations.lines import (
 )
 from gateway.operations.send_rows import AWAITS_PERSON
 from gateway.services import Services
-from gateway.store import audit, line_rows, lines, outbox
+from gateway.store import audit, line_numbers, line_rows, lines, outbox
 from gateway.store.line_rows import Answer
 from gateway.store.outbox import OutBatch
 from gateway.store.reads import Row
@@ -81,6 +81,7 @@ async def _deliver(services: Services, line: Line, batch: OutBatch, carrier: Any
         manifest_note=batch.document.note.encode(),
         checkpoint=batch.checkpoint.encode(),
         parts=tuple(_part(entry.name, parts[entry.name], entry.digest) for entry in manifest.parts),
+        numbers=await line_numbers.numbers_of(services.store.reads, batch.stream, batch.seq),
     )
     try:
         given = await guarded(carrier.deliver(sealed), LONGEST_DELIVERY, sent=True)

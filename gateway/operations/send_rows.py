@@ -13,6 +13,7 @@ withdrawals go, and the cursor stays. This story must not change a record, and i
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -31,16 +32,23 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.parts import seal_part
 from gateway.core.exchange.wire import SHA256, digest_text
 from gateway.core.records.model import DatasetId, Record, RecordId, Value
+from gateway.core.records.periods import legal_day
 from gateway.operations.lines import LARGEST_PART, as_bytes, thought
 from gateway.operations.partners import exchange_signers
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, line_rows, lines, outbox, records
+from gateway.store import audit, changes, line_numbers, line_rows, lines, outbox, records
 from gateway.store.changes import Change
 from gateway.store.line_rows import SaidRow
 from gateway.store.outbox import OutStream, SentRecord
+from gateway.store.store import Transaction
 
 CHANGES_A_PASS: Final = 5_000
+SERIES: Final = re.compile(r"[0-9A-Za-z_.-]{1,16}", re.ASCII)
+MOST_SERIES: Final = 16
+LAST_NUMBER: Final = 999
+LINE_NUMBERS: Final = "LINE_NUMBERS"
+"""Code of a line whose files of today are all numbered."""
 AWAITS_PERSON: Final = "CONFIRM"
 """Code of a batch that a person has to let go."""
 NO_WITHDRAWALS: Final = "NO_WITHDRAWALS"
@@ -277,6 +285,7 @@ class _Pass:
             policy_version=self.policies.version,
             created=self.now,
         )
+        series = await self._series(data)
         async with self.services.store.transaction() as tx:
             again = (await lines.approved(tx)).get(self.line.id)
             mode = again.standing(tx.now) if again is not None else "nothing"
@@ -290,8 +299,10 @@ class _Pass:
                 [each.kept for each in said],
                 cursor=cursor,
                 plan=self.plan,
-                code=AWAITS_PERSON if self.line.terms.confirm and tells else None,
+                code=AWAITS_PERSON if self.line.terms.confirms and tells else None,
             )
+            if series:
+                await self._number(tx, series, sealed.head.seq)
             erased = [each.row.rid for each in said if each.row.op == "erase"]
             if erased:
                 await line_rows.forget(tx, self.stream, erased)
@@ -305,6 +316,27 @@ class _Pass:
                 subjects=[each.subject for each in said if each.subject is not None] or None,
             )
         return len(said)
+
+    async def _series(self, data: bytes) -> tuple[str, ...]:
+        """The series in which the files of a part are numbered, for a partner that wants them so.
+
+        Raises AdapterError.
+        """
+        if "numbers" not in self.carrier.capabilities:
+            return ()
+        given: Any = await thought(self.carrier.numbers, data)
+        if not isinstance(given, list | tuple) or not all(isinstance(each, str) and SERIES.fullmatch(each) for each in given):
+            raise AdapterError("ADAPTER_FAILED", "适配器给出的不是编号序列", transient=False)
+        return tuple(dict.fromkeys(given))[:MOST_SERIES]
+
+    async def _number(self, tx: Transaction, series: Sequence[str], seq: int) -> None:
+        """A number for each file of the batch, of the day of its manifest.
+
+        Raises AdapterError LINE_NUMBERS when the day has no more: then the batch is not written, and comes tomorrow.
+        """
+        taken = await line_numbers.take(tx, self.line.id, legal_day(self.now), series, stream=self.stream, seq=seq)
+        if max(taken.values()) > LAST_NUMBER:
+            raise AdapterError(LINE_NUMBERS, "当日文件序号已用完", transient=True, place=self.stream)
 
     async def _encoded(self, said: Sequence[_Said]) -> tuple[list[_Said], bytes]:
         """The part, without the rows that the format refuses; of such the partner is told that what it has is not true any more.

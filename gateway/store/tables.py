@@ -1190,6 +1190,18 @@ line_sources = Table(
 )
 """Which record a row of a line inward became."""
 
+line_numbers = Table(
+    "line_numbers", metadata,
+    Column("line_id", String(63), primary_key=True),
+    Column("day", String(10), primary_key=True),   # of UTC+8
+    Column("series", String(16), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("stream", String(128), nullable=False),
+    Column("seq", Seq, nullable=False),            # the batch whose file has it
+    Index("ix_line_numbers_stream_seq", "stream", "seq"),
+)
+"""Numbers of files, of a line whose partner wants each file of a day numbered."""
+
 line_counts = Table(
     "line_counts", metadata,
     Column("stream", String(128), primary_key=True),

@@ -82,8 +82,8 @@ class LineTerms(_Strict, frozen=True, kw_only=True, rename={"from_": "from"}):
     from_: date
     until: date
     """Last day."""
-    confirm: bool = False
-    """A person lets each batch go."""
+    confirm: bool | None = None
+    """A person lets each batch go; null: to the bank yes, to others no."""
     rows: Annotated[int, Meta(ge=1, le=4000)] = 500
     """Rows a batch at most."""
     retention_days: Annotated[int, Meta(ge=1, le=3650)] = 30
@@ -91,6 +91,11 @@ class LineTerms(_Strict, frozen=True, kw_only=True, rename={"from_": "from"}):
     sla: LineLevel = LineLevel()
     persons: LinePersons | None = None
     datasets: Annotated[tuple[LineDataset, ...], Meta(min_length=1, max_length=64)]
+
+    @property
+    def confirms(self) -> bool:
+        """Whether a person lets each batch go."""
+        return self.tier == "pboc" if self.confirm is None else self.confirm
 
     def dataset(self, name: str) -> LineDataset | None:
         """What it says of one dataset."""
