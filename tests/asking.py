@@ -29,7 +29,7 @@ from tests.house import PLAIN, settings_of
 from tests.operations.publishing import PENALTIES, code, penalty, put
 from tests.region import AGREEMENT, BAISHAN, NOW, TONGHUA, SignedBy, a_city, agree, signed_by, template
 
-TERMS = 'query = {{ levels = {levels}, datasets = {datasets}, per_day = {day}, per_officer_day = {officer}, per_subject_day = {subject} }}'
+TERMS = "query = {{ levels = {levels}, datasets = {datasets}, per_day = {day}, per_officer_day = {officer}, per_subject_day = {subject} }}"
 ORG = "11220600XXT0001186"
 CASE = "白市监案〔2026〕31号"
 ASKER = Asker(actor="office:test", org=ORG)
@@ -61,7 +61,8 @@ class Towns:
         self.text = text
         self.ports = free_port(), free_port()
         self.auth: SignedBy | None = None
-        self.agreement_version = 1
+        self.taken: Any = None
+        """What taking records in gave."""
 
     def ours(self, now: str = NOW):
         """Tonghua, opened here."""
@@ -71,9 +72,9 @@ class Towns:
         """Baishan, opened here."""
         return a_city(self.folder / "bs", BAISHAN, now=now, port=self.ports[1], new=not (self.folder / "bs" / "data").exists())
 
-    def settings(self, now: str = NOW) -> Settings:
-        """Tonghua's."""
-        return settings_of(self.folder / "th" / "chengxin.toml", CHENGXIN_NOW=now, CHENGXIN_EXCHANGE_POLL_S="0")
+    def settings(self, city: str = "th", now: str = NOW) -> Settings:
+        """Tonghua's, or Baishan's (`bs`)."""
+        return settings_of(self.folder / city / "chengxin.toml", CHENGXIN_NOW=now, CHENGXIN_EXCHANGE_POLL_S="0")
 
     def make(self, then: Callable[[Services], Any]) -> None:
         """Agree, and let Tonghua take records in and seal what it sends."""
@@ -81,7 +82,7 @@ class Towns:
         async def made() -> None:
             async with self.ours() as ours, self.theirs() as theirs:
                 await agree(ours, theirs, self.text)
-                await then(ours)
+                self.taken = await then(ours)
                 await send_batch(ours, at_once=True)  # nobody listens there: what was sealed is on its way
                 self.auth = signed_by(theirs)
 
@@ -141,12 +142,12 @@ class Door:
 
 
 @contextmanager
-def served(towns: Towns, now: str = NOW) -> Iterator[Door]:
-    """Tonghua, listening on a thread."""
+def listening(settings: Settings, port: int) -> Iterator[str]:
+    """A city, listening on a thread."""
     config = uvicorn.Config(
-        create_app(towns.settings(now)),
+        create_app(settings),
         host="127.0.0.1",
-        port=towns.ports[0],
+        port=port,
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -160,13 +161,20 @@ def served(towns: Towns, now: str = NOW) -> Iterator[Door]:
         if not thread.is_alive():
             raise RuntimeError("the city did not start")
         threading.Event().wait(0.01)
-    door = Door(towns)
     try:
-        yield door
+        yield f"http://127.0.0.1:{port}"
     finally:
-        door.client.close()
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def served(towns: Towns, now: str = NOW) -> Iterator[Door]:
+    """Tonghua, listening."""
+    with listening(towns.settings(now=now), towns.ports[0]):
+        door = Door(towns)
+        yield door
+        door.client.close()
 
 
 def free_port() -> int:

@@ -17,7 +17,8 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError
-from gateway.core.errors import ExchangeError, GatewayError, SettingsError
+from gateway.core.callers.caller import Caller
+from gateway.core.errors import CaseRefMissing, ExchangeError, GatewayError, NotPermitted, SettingsError
 from gateway.core.exchange import notes, questions, told_lines
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
@@ -125,6 +126,19 @@ class Back(Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
     document: SignedDocument | None = None
     told: tuple[Told, ...] = ()
+
+
+def asker_of(caller: Caller) -> tuple[Asker, str]:
+    """The department that asks, within what it is granted for `mutual.query`, and its case.
+
+    Raises NotPermitted, CaseRefMissing.
+    """
+    if caller.plan_tier != "department" or caller.purpose != PURPOSE or not caller.grants or caller.org is None:
+        raise NotPermitted
+    if caller.case_ref is None:
+        raise CaseRefMissing
+    datasets = frozenset(grant.dataset for grant in caller.grants)
+    return Asker(actor=f"app/{caller.app}", org=caller.org, app=caller.app, datasets=datasets), caller.case_ref
 
 
 async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inquiry:

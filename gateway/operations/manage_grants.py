@@ -21,7 +21,7 @@ from gateway.core.callers.caller import AGREED_TIERS, BOUND_TIERS
 from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import AdminError
-from gateway.core.exchange.access import active_with, gives, kept, lasts
+from gateway.core.exchange.access import QUERY, active_with, gives, kept, lasts
 from gateway.core.exchange.agreements import Held
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.model import DatasetId
@@ -190,7 +190,9 @@ def _check(policies: Policies, app: App, grant: Grant) -> None:
     if dataset is None:
         raise _invalid("there is no such dataset", "dataset")
     for purpose in grant.purposes:
-        if not purpose_open(policies, app.tier, purpose) or (grant.dataset, app.tier, purpose) not in policies.plan_sets:
+        asks = app.tier == "department" and purpose == QUERY  # other cities, about the dataset: nothing of ours is shown under it
+        planned = asks or (grant.dataset, app.tier, purpose) in policies.plan_sets
+        if not purpose_open(policies, app.tier, purpose) or not planned:
             raise _invalid("the policies give this tier no plan for a purpose and dataset of the grant", "purposes")
     for region in grant.regions:
         if division(region) is None:

@@ -313,7 +313,7 @@ async def record(request: AnyRequest, record_id: FromPath[str], version: FromPat
 # --- mutual query -----------------------------------------------------------------------------------------------------
 
 
-@post("/query", include_in_schema=False, status_code=200, request_max_body_size=MAX_QUESTION)
+@post("/query", include_in_schema=False, status_code=200, request_max_body_size=MAX_DOCUMENT)
 async def query(request: AnyRequest) -> Reply:
     """A partner's question about one subject: a signed answer, refusals included."""
     services, message = house_of(request).services, _message(request)
