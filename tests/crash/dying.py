@@ -78,9 +78,9 @@ def _count_steps(dies_at: int, steps: "Synchronized[int]") -> None:
     Connection._commit_impl = counted  # type: ignore[method-assign]  # of this child alone
 
 
-def settings_at(folder: Path) -> Settings:
+def settings_at(folder: Path, now: str = NOW) -> Settings:
     """The settings of a city as its processes have them; nothing is sent or fetched but by the test."""
-    return settings_of(folder / "chengxin.toml", CHENGXIN_NOW=NOW, CHENGXIN_EXCHANGE_POLL_S="0")
+    return settings_of(folder / "chengxin.toml", CHENGXIN_NOW=now, CHENGXIN_EXCHANGE_POLL_S="0")
 
 
 async def tell(services: Services) -> None:
@@ -122,10 +122,20 @@ def _act(folder: str, story: Callable[[Services], Any], dies_at: int, steps: "Sy
     asyncio.run(act())
 
 
-def _serve(folder: str, bound: socket.socket, dies_at: int, steps: "Synchronized[int]") -> None:
+def _fill_up(pages: int) -> None:
+    """From now on no database of this process may grow beyond so many pages: its disk is full."""
+
+    @event.listens_for(Engine, "connect")
+    def look(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def _serve(folder: str, bound: socket.socket, now: str, pages: int, dies_at: int, steps: "Synchronized[int]") -> None:
     with suppress(KeyboardInterrupt):
         _count_steps(dies_at, steps)
-        uvicorn.Server(uvicorn.Config(create_app(settings_at(Path(folder))), log_level="critical", lifespan="on")).run(sockets=[bound])
+        if pages:
+            _fill_up(pages)
+        uvicorn.Server(uvicorn.Config(create_app(settings_at(Path(folder), now)), log_level="critical", lifespan="on")).run(sockets=[bound])
 
 
 class Child:
@@ -158,9 +168,9 @@ def acting(folder: Path, story: Callable[[Services], Any], dies_at: int = NEVER)
     return Child(_act, str(folder), story, dies_at=dies_at)
 
 
-def serving(folder: Path, port: int, dies_at: int = NEVER) -> Child:
+def serving(folder: Path, port: int, dies_at: int = NEVER, *, now: str = NOW, pages: int = 0) -> Child:
     """A process that serves a city; whoever connects waits until it is up, for its socket listens already."""
     bound = socket.create_server(("127.0.0.1", port))
-    child = Child(_serve, str(folder), bound, dies_at=dies_at)
+    child = Child(_serve, str(folder), bound, now, pages, dies_at=dies_at)
     bound.close()
     return child

@@ -1,0 +1,526 @@
+"""The table of attacks and failures (exchange.md §20), over real HTTP against a real process, its database digested before and after.
+
+The attacker holds Tonghua's keys, where it is Tonghua that lies, or none. Rows of the table that are not here have their test where their
+door is; `test_every_row_has_its_test` finds them.
+"""
+
+import ast
+import asyncio
+import gzip
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import sqlalchemy as sa
+from msgspec import Struct
+
+from gateway.core.exchange import notes
+from gateway.core.exchange.batches import Sealed
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.wire import b64, digest_text, unb64
+from gateway.operations.handle_case import repair
+from gateway.operations.manage_agreements import own_keys, take_keys
+from gateway.operations.manage_keys import new_key, revoke_key
+from gateway.operations.send_batch import send_batch
+from gateway.services import Services, load_signers
+from gateway.store import inbox
+from gateway.store.tables import in_records, out_streams
+from tests.crash.dying import Child, serving
+from tests.crash.test_exchange_kill import free_port
+from tests.house import PLAIN
+from tests.ledger import check_ledger
+from tests.operations.publishing import PENALTIES as DATASET
+from tests.operations.publishing import code, ids, penalty, put
+from tests.region import (
+    BAISHAN,
+    NOW,
+    PENALTIES,
+    TONGHUA,
+    Cities,
+    Forger,
+    Line,
+    a_city,
+    agree,
+    another_signer,
+    posted_of,
+    resign,
+    rid,
+    signed_by,
+    template,
+)
+from tests.untouched import contents, moved
+
+ROWS = 30
+DAYS_LATER = "2026-06-04T02:30:00Z"
+HOUSEKEEPING = frozenset({"counters", "budgets", "alarms", "meta", "deks", "readers"})
+FOLLOWING = ("feed", "rendered_", "names", "list_", "search", "log_", "fts")
+"""Tables that follow the change log by themselves, some time after what was accepted before."""
+BOOKS = {"in_batches", "in_parts", "in_streams", "receipts", "audit", "audit_partitions", "used_ids"}
+"""What a batch that is signed, and of which nothing is applied, may leave: itself, its receipt and the trail."""
+MET = BOOKS - {"receipts", "in_streams", "in_batches", "in_parts"}
+"""What a request leaves that is refused: that it was one."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What came back."""
+
+    status: int
+    code: str | None
+    result: str | None
+    body: bytes
+
+
+class Attacker(Forger):
+    """Sends over HTTP, signed as Tonghua signs its requests."""
+
+    async def hit(self, sealed: Sealed, parts: Mapping[str, bytes] | None = None, **changed: Any) -> Answer:
+        """Post a batch; `changed`: `document` or `checkpoint` instead of its own."""
+        sealed = msgspec.structs.replace(sealed, **changed)
+        inline = {part.name: part.data for part in sealed.parts} if parts is None else parts
+        return await self.post_body(posted_of(sealed.document.body, sealed.document.note, sealed.checkpoint, inline))
+
+    async def post_body(self, body: bytes) -> Answer:
+        """Post whatever it is."""
+        url = f"http://127.0.0.1:{self.cities.baishan.settings.port}/x/v1/streams/{self.rules.stream}/batches"
+        async with httpx.AsyncClient(auth=signed_by(self.cities.tonghua), verify=PLAIN, timeout=60) as client:
+            answer = await client.post(url, content=body, headers={"content-type": "application/json"})
+        said = answer.json()
+        if "note" in said:
+            receipt = json.loads(said["body"])
+            return Answer(status=answer.status_code, code=receipt["code"], result=receipt["result"], body=answer.content)
+        return Answer(status=answer.status_code, code=said.get("code"), result=said.get("state"), body=answer.content)
+
+
+class Field(Struct):
+    """Both cities, opened here too, and the process that is attacked."""
+
+    cities: Cities
+    attacker: Attacker
+    process: Child
+
+    async def of_baishan(self) -> dict[str, str]:
+        """Digests of its tables."""
+        found = await contents(self.cities.baishan.store, without=HOUSEKEEPING)
+        return {name: digest for name, digest in found.items() if not name.startswith(FOLLOWING)}
+
+    async def held(self) -> dict[str, str]:
+        """Op of everything it holds of Tonghua."""
+        rows = await self.cities.baishan.store.reads.all(sa.select(in_records.c.record_id, in_records.c.op))
+        return {row.record_id: row.op for row in rows}
+
+
+@pytest.fixture(scope="module")
+def agreed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
+    """Two cities that have agreed; copied for each test."""
+    folder, ports = tmp_path_factory.mktemp("towns"), (free_port(), free_port())
+
+    async def prepare() -> None:
+        async with (
+            a_city(folder / "th", TONGHUA, now=NOW, port=ports[0]) as tonghua,
+            a_city(folder / "bs", BAISHAN, now=NOW, port=ports[1]) as baishan,
+        ):
+            await agree(tonghua, baishan, template())
+
+    asyncio.run(prepare())
+    return folder, *ports
+
+
+class Ground:
+    """Where a test sets its field up, with the process as it wants it."""
+
+    def __init__(self, folder: Path, ports: tuple[int, int], stack: AsyncExitStack) -> None:
+        self.folder, self.ports, self.stack = folder, ports, stack
+
+    async def field(self, *, now: str = NOW, pages: int = 0) -> Field:
+        """Both cities opened here, and Baishan served by another process."""
+        process = serving(self.folder / "bs", self.ports[1], now=now, pages=pages)
+        self.stack.callback(process.kill)
+        tonghua = await self.stack.enter_async_context(a_city(self.folder / "th", TONGHUA, now=now, port=self.ports[0], new=False))
+        baishan = await self.stack.enter_async_context(a_city(self.folder / "bs", BAISHAN, now=now, port=self.ports[1], new=False))
+        cities = Cities(tonghua, baishan, Line())
+        return Field(cities, Attacker(cities), process)
+
+
+@pytest.fixture
+async def ground(agreed: tuple[Path, int, int], tmp_path: Path) -> AsyncIterator[Ground]:
+    """A copy of both cities."""
+    folder, *ports = agreed
+    shutil.copytree(folder, tmp_path / "towns")
+    async with AsyncExitStack() as stack:
+        yield Ground(tmp_path / "towns", (ports[0], ports[1]), stack)
+
+
+@pytest.fixture
+async def field(ground: Ground) -> Field:
+    """The usual field."""
+    return await ground.field()
+
+
+def refused(answer: Answer, status: int, code: str) -> None:
+    """A problem of this code."""
+    assert (answer.status, answer.code) == (status, code), answer.body
+
+
+# --- once, in order, whole ------------------------------------------------------------------------------------------------
+
+
+async def test_a01_the_same_batch_twice_and_eight_times_at_once(field: Field):
+    """A1: one application, and the same receipt byte for byte, however often it comes."""
+    sealed = field.attacker.seal([field.attacker.penalty(1), field.attacker.penalty(2)])
+
+    async def until_taken() -> Answer:
+        for _ in range(100):  # two bodies at a time
+            answer = await field.attacker.hit(sealed)
+            if answer.status != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            await asyncio.sleep(0.05)
+        return answer
+
+    answers = await asyncio.gather(*(until_taken() for _ in range(8)))
+    assert {answer.result for answer in answers} == {"applied"}
+    before = await field.of_baishan()
+    answers.append(await field.attacker.hit(sealed))
+    assert len({answer.body for answer in answers}) == 1
+    assert moved(before, await field.of_baishan()) <= MET
+    assert sorted((await field.held()).values()) == ["assert", "assert"]
+
+
+async def test_a02_a_range_below_the_size_held_under_a_new_number(field: Field):
+    """A2: SEQ_REPLAY, no effect."""
+    start = field.attacker.head
+    assert (await field.attacker.hit(field.attacker.seal([field.attacker.penalty(1)]))).result == "applied"
+    head = msgspec.structs.replace(start, seq=1, manifest_digest=field.attacker.head.manifest_digest)
+    before = await field.of_baishan()
+    answer = await field.attacker.hit(field.attacker.seal([field.attacker.penalty(2)], head=head, advance=False))
+    assert (answer.status, answer.result, answer.code) == (422, "rejected", "SEQ_REPLAY")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def test_a03_the_same_number_with_other_content_both_well_signed(field: Field):
+    """A3: the stream is frozen, both notes are kept and can be exported."""
+    attacker, start = field.attacker, field.attacker.head
+    assert (await attacker.hit(attacker.seal([attacker.penalty(1)]))).result == "applied"
+    before = await field.of_baishan()
+    answer = await attacker.hit(attacker.seal([attacker.penalty(9)], head=start, advance=False))
+    assert (answer.status, answer.result, answer.code) == (409, "frozen", "SEQ_FORK")
+    later = await attacker.hit(attacker.seal([attacker.penalty(2)]))
+    assert (later.status, later.result) == (409, "frozen")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    both = await inbox.in_batches_at(field.cities.baishan.store.reads, TONGHUA, PENALTIES, 1, 1)
+    assert len({batch.document.note for batch in both}) == len(both) == 2
+
+
+async def test_a04_arrival_in_another_order(field: Field):
+    """A4: the third is quarantined; they are applied 1, 2, 3."""
+    attacker = field.attacker
+    first, second, third = (attacker.seal([attacker.penalty(number)]) for number in (1, 2, 3))
+    before = await field.of_baishan()
+    waiting = await attacker.hit(third)
+    assert (waiting.status, waiting.result, waiting.code) == (202, "quarantined", "SEQ_GAP")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    for sealed in (first, second, third):
+        assert (await attacker.hit(sealed)).result == "applied"
+    assert len(await field.held()) == 3
+    await check_ledger(field.cities.baishan)
+
+
+def _vouched(attacker: Attacker, sealed: Sealed, raw: bytes, data: bytes) -> tuple[Sealed, dict[str, bytes]]:
+    """The batch with another part, for which its manifest vouches."""
+    said = json.loads(sealed.document.body)
+    said["parts"][0] |= {"bytes": len(data), "bytes_raw": len(raw), "digest": digest_text(data)}
+    body = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    document = notes.sign_document("manifest", sealed.manifest.id, body, attacker.signers)
+    return msgspec.structs.replace(sealed, document=document), {sealed.parts[0].name: data}
+
+
+async def test_a05_a_last_line_cut_a_part_missing_a_gzip_truncated(field: Field):
+    """A5: no row is applied; a part is asked for again, or the batch is rejected."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1), attacker.penalty(2), attacker.penalty(3)], lines_a_part=2)
+    first, last = sealed.parts
+    before = await field.of_baishan()
+    wanted = await attacker.hit(sealed, {first.name: first.data})
+    assert (wanted.status, json.loads(wanted.body)) == (202, {"state": "FETCHING", "missing": [last.name]})
+    for wrong in (last.data[:-9], gzip.compress(gzip.decompress(last.data)[:-1], mtime=0)):
+        answer = await attacker.hit(sealed, {first.name: first.data, last.name: wrong})
+        assert answer.code == "sig-part-digest", answer.body
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    assert (await attacker.hit(sealed)).result == "applied"
+    before = await field.of_baishan()
+    torn = attacker.seal([attacker.penalty(4), attacker.penalty(5)])
+    raw = gzip.decompress(torn.parts[0].data)
+    made, parts = _vouched(attacker, torn, raw, torn.parts[0].data[:-9])
+    answer = await attacker.hit(made, parts)
+    assert (answer.status, answer.result, answer.code) == (422, "rejected", "SCHEMA_LINE")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def test_a06_lines_swapped_doubled_changed_or_dressed_otherwise(field: Field):
+    """A6: digest, line or root fails; rejected whole. Even where the manifest vouches for the bytes, the root does not."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1), attacker.penalty(2)])
+    raw = gzip.decompress(sealed.parts[0].data)
+    lines = raw.splitlines(keepends=True)
+    before = await field.of_baishan()
+    changes = (
+        b"".join(reversed(lines)),
+        lines[0] * 2,
+        raw[:40] + bytes((raw[40] ^ 1,)) + raw[41:],
+        raw.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + raw,
+        raw + b"\n",
+    )
+    for changed in changes:
+        answer = await attacker.hit(sealed, {sealed.parts[0].name: gzip.compress(changed, mtime=0)})
+        refused(answer, 422, "sig-part-digest")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    made, parts = _vouched(attacker, sealed, changes[0], gzip.compress(changes[0], mtime=0))
+    answer = await attacker.hit(made, parts)
+    assert answer.result in {"rejected", "frozen"}, answer.body
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+# --- signatures -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a07_a_line_removed_manifest_and_counts_edited(field: Field):
+    """A7: SIG_INVALID."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1), attacker.penalty(2)])
+    raw = gzip.decompress(sealed.parts[0].data).splitlines(keepends=True)[0]
+    data = gzip.compress(raw, mtime=0)
+    said = json.loads(sealed.document.body)
+    said["counts"]["assert"], said["range"]["to"], said["tree"]["size"] = 1, 1, 1
+    said["parts"][0] |= {"bytes": len(data), "bytes_raw": len(raw), "lines": 1, "to": 1, "digest": digest_text(data)}
+    edited = SignedDocument(json.dumps(said, separators=(",", ":")).encode(), sealed.document.note)
+    before = await field.of_baishan()
+    refused(await attacker.hit(sealed, {sealed.parts[0].name: data}, document=edited), 422, "sig-invalid")
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+async def test_a08_signature_stripped_only_unknown_keys_a_known_key_fails_beside_a_good_one(field: Field):
+    """A8: SIG_FORMAT, SIG_UNKNOWN_KEY, SIG_INVALID."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1)])
+    text, body = notes.parse(sealed.document.note).text, sealed.document.body
+    line = sealed.document.note.splitlines()[-1]
+    broken = line[:-6] + ("A" if line[-6] != "A" else "B") + line[-5:]
+    before = await field.of_baishan()
+    refused(await attacker.hit(sealed, document=SignedDocument(body, text + "\n")), 422, "sig-format")
+    refused(await attacker.hit(sealed, document=resign(sealed, [another_signer()])), 422, "sig-unknown-key")
+    beside = notes.add_line(SignedDocument(body, text + "\n" + broken + "\n").note, another_signer())
+    refused(await attacker.hit(sealed, document=SignedDocument(body, beside)), 422, "sig-invalid")
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+async def test_a09_keys_of_another_use_or_algorithm(field: Field):
+    """A9: the algorithm and the use belong to the key: an Ed25519 signature under the id of an SM2 key, or of another use, is none."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1)])
+    text, body = notes.parse(sealed.document.note).text, sealed.document.body
+    before = await field.of_baishan()
+    for use in ("http", "agreement"):
+        note = notes.sign(text, [attacker.services.signers.signing(use, attacker.cities.now)])
+        refused(await attacker.hit(sealed, document=SignedDocument(body, note)), 422, "sig-key-use")
+    name, _, signature = sealed.document.note.splitlines()[-1].removeprefix("— ").partition(" ")
+    raw = bytearray(unb64(signature, "SIG_FORMAT"))
+    raw[0] ^= 0xFF  # the id of no key, as a second algorithm of the same name would have
+    other = f"{text}\n— {name} {b64(bytes(raw))}\n"
+    refused(await attacker.hit(sealed, document=SignedDocument(body, other)), 422, "sig-unknown-key")
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+async def test_a10_rotation_without_overlap_and_a_revoked_key_with_a_back_dated_batch(ground: Ground):
+    """A10: a key that was not published is refused, old and new beside each other are good, a revoked one is not, back-dated or no."""
+    async with a_city(ground.folder / "th", TONGHUA, now=NOW, port=ground.ports[0], new=False) as tonghua:
+        await new_key(tonghua, "exchange", by="test")
+        published = await own_keys(tonghua)
+    field = await ground.field(now=DAYS_LATER)
+    attacker, tonghua, baishan = field.attacker, field.cities.tonghua, field.cities.baishan
+    new = attacker.signers[0]
+    (old,) = (key.signer for key in tonghua.signers.keys if key.use == "exchange" and key.signer.vkey != new.vkey)
+    sealed = attacker.seal([attacker.penalty(1)])
+    refused(await attacker.hit(sealed, document=resign(sealed, [another_signer()])), 422, "sig-unknown-key")
+    await take_keys(baishan, published, by="test")
+    assert (await attacker.hit(sealed)).result == "applied"
+    attacker.signers = [old]
+    assert (await attacker.hit(attacker.seal([attacker.penalty(2)]))).result == "applied", "both overlap"
+    await revoke_key(tonghua, old.vkey, reason="key_compromise", by="test")
+    await take_keys(baishan, await own_keys(msgspec.structs.replace(tonghua, signers=load_signers(tonghua.settings))), by="test")
+    before = await field.of_baishan()
+    back = attacker.seal([attacker.penalty(3)], created=attacker.cities.now - timedelta(minutes=1))
+    refused(await attacker.hit(back), 422, "sig-key-revoked")
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+# --- clocks, bytes, shapes ------------------------------------------------------------------------------------------------
+
+
+async def test_a11_clocks_that_are_wrong(ground: Ground):
+    """A11: within skew good, else TIME_FUTURE or TIME_EXPIRED; the sequence is unaffected."""
+    field = await ground.field()
+    attacker, now = field.attacker, field.cities.now
+    assert (await attacker.hit(attacker.seal([attacker.penalty(1)], created=now + timedelta(minutes=4)))).result == "applied"
+    before = await field.of_baishan()
+    early = attacker.seal([attacker.penalty(2)], created=now + timedelta(minutes=10), advance=False)
+    refused(await attacker.hit(early), 422, "time-future")
+    assert moved(before, await field.of_baishan()) <= MET
+    late = attacker.seal([attacker.penalty(2)], created=now - timedelta(minutes=10), advance=False)
+    answer = await attacker.hit(late)
+    assert (answer.status, answer.code) == (422, "TIME_ORDER")
+    over = attacker.seal([attacker.penalty(2)], edit=lambda said: said.update(valid_until="2026-06-02T02:20:00Z"), advance=False)
+    answer = await attacker.hit(over)
+    assert answer.status in {409, 422}, answer.body
+    assert await field.held() == {rid(1): "assert"}
+
+
+async def test_a12_a_bomb_and_names_that_lead_elsewhere(field: Field):
+    """A12: stops at bytes and ratio; a name out of the folder is none; nothing is written outside."""
+    attacker = field.attacker
+    before, files = await field.of_baishan(), _files(Path(field.cities.baishan.settings.data_path))
+    bomb = attacker.seal([attacker.penalty(1)], edit=lambda said: said["parts"][0].update(bytes_raw=100_000_000), advance=False)
+    refused(await attacker.hit(bomb), 413, "size-ratio")
+    sealed = attacker.seal([attacker.penalty(1)])
+    raw = gzip.decompress(sealed.parts[0].data)
+    for name in ("../../etc/passwd", "/etc/passwd", "1-1-000.ndjson/../x", "C:\\x"):
+        answer = await attacker.hit(sealed, {name: b"x"})
+        assert answer.status in {400, 413, 422}, answer.body
+    made, parts = _vouched(attacker, sealed, raw, gzip.compress(b"\n" * 50_000_000, mtime=0))
+    answer = await attacker.hit(made, parts)
+    assert (answer.status, answer.result) == (422, "rejected"), answer.body
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    assert _files(Path(field.cities.baishan.settings.data_path)) == files
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(("gateway.db", ".", "access-"))}
+
+
+async def test_a14_json_that_parsers_disagree_about(field: Field):
+    """A14: duplicate keys, NaN, 1e400, a lone surrogate, 400 digits, depth 1,100: SCHEMA_JSON."""
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1)])
+    good = posted_of(sealed.document.body, sealed.document.note, sealed.checkpoint, {part.name: part.data for part in sealed.parts})
+    start = good[:-1] + b', "x": '
+    before = await field.of_baishan()
+    for what in (b"NaN", b"1e400", b'"\\ud800"', b"9" * 400, b"[" * 1100 + b"]" * 1100):
+        assert (await attacker.post_body(start + what + b"}")).status == 400, what[:20]
+    refused(await attacker.post_body(good[:-1] + b', "checkpoint": "x"}'), 400, "schema-json")
+    for value in ("NaN", "1e400", "9" * 400, "[" * 1100):
+        body = re.sub(rb'"policy_version":[0-9]+', f'"policy_version":{value}'.encode(), sealed.document.body)
+        document = notes.sign_document("manifest", sealed.manifest.id, body, attacker.signers)
+        refused(await attacker.hit(sealed, document=document), 400, "schema-json")
+    doubled = sealed.document.body.replace(b'"epoch":1', b'"epoch":1,"epoch":1')
+    document = notes.sign_document("manifest", sealed.manifest.id, doubled, attacker.signers)
+    refused(await attacker.hit(sealed, document=document), 400, "schema-json")
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+async def test_a15_disclosures_that_do_not_belong(field: Field):
+    """A15: not in `_sd`, doubled, or left out: the record is rejected, and what it would have said is nowhere."""
+    attacker = field.attacker
+    good, other = attacker.penalty(1), attacker.penalty(2)
+    shown = json.loads(good.data)["d"]
+    lines = [
+        attacker.raw(good, [*shown, json.loads(other.data)["d"][0]]),
+        attacker.raw(good, [*shown, shown[0]]),
+        attacker.raw(good, shown[1:]),
+        attacker.raw(good, shown, _sd=[*json.loads(good.payload)["_sd"], json.loads(good.payload)["_sd"][0]]),
+    ]
+    before = await field.of_baishan()
+    answer = await attacker.hit(attacker.seal(lines))
+    assert answer.result == "partial"
+    assert json.loads(json.loads(answer.body)["body"])["counts"]["rejected"] == len(lines)
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+# --- failures of the machine ----------------------------------------------------------------------------------------------
+
+
+async def test_a23_a_full_disk(ground: Ground):
+    """A23: 503, nothing acknowledged, nothing there in part; with room again it is applied once."""
+    database = ground.folder / "bs" / "data" / "gateway.db"
+    connection = sqlite3.connect(database)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.close()
+    field = await ground.field(pages=pages + 3)
+    sealed = field.attacker.seal([field.attacker.penalty(number) for number in range(1, 200)])
+    before = await field.of_baishan()
+    answer = await field.attacker.hit(sealed)
+    assert (answer.status, answer.result) == (503, None), answer.body
+    assert moved(before, await field.of_baishan()) <= MET
+    field.process.kill()
+    again = serving(ground.folder / "bs", ground.ports[1])
+    ground.stack.callback(again.kill)
+    assert (await field.attacker.hit(sealed)).result == "applied"
+    assert len(await field.held()) == 199
+    await check_ledger(field.cities.baishan)
+
+
+async def test_a23_a_locked_database(field: Field):
+    """A23: while another writer does not end, 503 with a code and nothing acknowledged; then it is applied."""
+    sealed = field.attacker.seal([field.attacker.penalty(1)])
+    refused(await field.attacker.post_body(b"{}"), 400, "schema-json")  # it is up
+    lock = sqlite3.connect(field.cities.baishan.store.path or "", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    answer = await field.attacker.hit(sealed)
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert (answer.status, answer.result) == (503, None), answer.body
+    assert await field.held() == {}
+    assert (await field.attacker.hit(sealed)).result == "applied"
+
+
+async def test_a26_a_stream_restored_from_an_older_backup(ground: Ground):
+    """A26: the receiver's receipts show a larger size: the sender's stream stops, and no second head of a size is signed."""
+    field = await ground.field()
+    tonghua = field.cities.tonghua
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2, 3)]
+    made = ids(await put(tonghua, DATASET, *rows))
+    await send_batch(tonghua, stream=PENALTIES, at_once=True)
+    backup = sqlite3.connect(ground.folder / "backup.db")
+    source = sqlite3.connect(tonghua.store.path or "")
+    source.backup(backup)
+    await repair(tonghua, made[0], actor="test", document="示例")
+    await send_batch(tonghua, stream=PENALTIES, at_once=True)
+    backup.backup(source)
+    source.close()
+    backup.close()
+    before = await field.of_baishan()
+    async with a_city(ground.folder / "th", TONGHUA, now=NOW, port=ground.ports[0], new=False) as restored:
+        await repair(restored, made[1], actor="test", document="示例")
+        await send_batch(restored, stream=PENALTIES, at_once=True)
+        assert await _stopped(restored) is not None
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def _stopped(services: Services) -> str | None:
+    row = await services.store.reads.one(sa.select(out_streams.c.stopped).where(out_streams.c.stream == PENALTIES))
+    assert row is not None
+    return None if row.stopped is None else str(row.stopped)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_has_its_test():
+    """Each of the thirty rows stands before the colon of some test's sentence."""
+    found: set[int] = set()
+    for path in Path(__file__).parent.parent.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                said = ast.get_docstring(node) or ""
+                named = re.match(r"(A[0-9]+(?:(?:, | and )A[0-9]+)*):", said)
+                found |= {int(row[1:]) for row in re.findall(r"A[0-9]+", named.group(1))} if named else set()
+    assert found >= set(range(1, ROWS + 1)), f"no test of rows {sorted(set(range(1, ROWS + 1)) - found)}"
