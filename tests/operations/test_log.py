@@ -195,7 +195,7 @@ async def test_another_policy_amends(small: Services) -> None:
 
 
 async def test_a_row_changed_behind_the_logs_back_is_named(small: Services) -> None:
-    """Edited, dropped or slipped in beside the log: the monitor names the record, an alarm stands, and ends when it is put right."""
+    """A25: edited, dropped or slipped in beside the log: the monitor names the record, an alarm stands, and ends when it is put right."""
     made = await three(small)
     kept = (await small.store.reads.all(sa.select(rendered_records).where(rendered_records.c.record_id == made[0])))[0]
     edited = bytes(kept.listing).replace("澄泉".encode(), "清泉".encode())
@@ -236,7 +236,7 @@ async def test_a_log_that_was_tampered_with_is_found(small: Services, what: str)
 
 
 async def test_no_head_below_one_that_was_signed(small: Services) -> None:
-    """A log put back to an older state is not signed again: the head beside the database is larger. An alarm stands."""
+    """A26: a log put back to an older state is not signed again: the head beside the database is larger. An alarm stands."""
     made = await three(small)
     before = await small.store.reads.all(sa.select(log_heads))
     tiles_before = await small.store.reads.all(sa.select(log_tiles))
