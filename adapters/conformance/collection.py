@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -201,7 +202,7 @@ class Collection(EveryAdapter):
     def test_keys_are_not_cached(self) -> None:
         """The partner's keys document is the one that it has now; nothing when it is still the one that is held."""
         line: PartnerLine = self._line()
-        documents = [dumps({"body": f'{{"keys":[],"no":{number}}}', "note": "n"}).encode() for number in range(2)]
+        documents = [_document(f'{{"keys":[],"no":{number}}}') for number in range(2)]
         simulated(line.publish_keys(documents[0]), "a keys document (publish_keys)")
 
         async def ask() -> list[bytes]:
@@ -219,11 +220,11 @@ class Collection(EveryAdapter):
         """Asked with the digest of the document that is in force, the answer is empty."""
         line: PartnerLine = self._line()
         body = '{"keys":[]}'
-        simulated(line.publish_keys(dumps({"body": body, "note": "n"}).encode()), "a keys document (publish_keys)")
+        simulated(line.publish_keys(_document(body)), "a keys document (publish_keys)")
 
         async def ask() -> bytes:
             adapter = line.connect()
-            found: bytes = await adapter.keys(f"sha-256:{sha256(body.encode()).hexdigest()}")  # type: ignore[attr-defined]  # the same
+            found: bytes = await adapter.keys("sha-256:" + b64encode(sha256(body.encode()).digest()).decode())  # type: ignore[attr-defined]  # the same
             await adapter.close()
             return found
 
@@ -258,6 +259,11 @@ class Collection(EveryAdapter):
         said = line.asked_anew(STREAM)
         simulated(said is not None, "what the partner heard (asked_anew)")
         assert said == "lost_state"
+
+
+def _document(body: str) -> bytes:
+    """A signed document as it travels."""
+    return dumps({"body": body, "note": "n"}, separators=(",", ":")).encode()
 
 
 def collect(line: PartnerLine, after: str | None = None) -> list[IncomingBatch]:

@@ -93,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._batch(json.loads(body))
         elif path.endswith("/keys"):
             held = self.headers.get("if-none-match")
-            same = held is not None and held.strip('"') == sha256(json.loads(partner.keys)["body"].encode()).hexdigest()
+            digest = base64.b64encode(sha256(json.loads(partner.keys)["body"].encode()).digest()).decode()
+            same = held is not None and held.strip('"') == digest
             self._send(304 if same else 200, b"" if same else partner.keys)
         elif path.endswith("/resync"):
             partner.resyncs[path.split("/")[-2]] = json.loads(body)["reason"]
