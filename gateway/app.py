@@ -442,7 +442,7 @@ async def _fetch_batches(services: Services, meter: Meter) -> None:
     """Fetch what partners have sealed for us where an agreement says `pull`; a partner may hold back its answer for a while."""
     while True:
         try:
-            for code in (await collect_batches(services)).values():
+            for code in (await collect_batches(services, paced=True)).values():
                 meter.event(f"exchange-{code.lower().replace('_', '-')}")
         except GatewayError as error:
             meter.event(f"exchange-{error.code}")

@@ -234,6 +234,8 @@ class Services(Struct, frozen=True, kw_only=True):
     """Wakes whoever waits for the next change."""
     asked_for_keys: dict[str, datetime] = field(default_factory=dict)
     """When this process last asked each partner for its keys."""
+    looked_at: dict[str, datetime] = field(default_factory=dict)
+    """When this process last looked into each folder that is shared with a partner."""
 
 
 def read_key(path: Path, party: str) -> OwnKey:

@@ -19,6 +19,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from adapters.file_drop import FileDrop, FileDropConfig
 from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, IncomingBatch, SealedBatch
 from gateway.adapter_loading import Adapters
 from gateway.core.errors import ExchangeError
@@ -139,6 +140,8 @@ class Line:
         """Receipts that were brought to the sender."""
         self.asked = 0
         """How often anybody was asked for keys."""
+        self.drop: dict[str, Any] = {}
+        """Settings of the real `file_drop`, where both cities share a folder."""
 
     async def keys(self, base_url: str, held: str | None) -> bytes:
         """The keys document of a city, unless it is the one held."""
@@ -184,7 +187,11 @@ class Line:
             def __init__(self, config: Any, tools: Any) -> None:
                 super().__init__(line, config.base_url)
 
-        return Adapters({"https_partner": lambda: Bound})
+        class Dropped(FileDrop):
+            def __init__(self, config: Any, tools: Any) -> None:
+                super().__init__(msgspec.convert(msgspec.to_builtins(config) | line.drop, FileDropConfig), tools)
+
+        return Adapters({"https_partner": lambda: Bound, "file_drop": lambda: Dropped})
 
 
 def posted(sealed: SealedBatch, parts: Mapping[str, bytes] | None = None) -> bytes:

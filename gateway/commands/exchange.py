@@ -162,7 +162,7 @@ def _finding_lines(found: "Finding") -> list[str]:
 @as_json
 @office
 def exchange_pull(office: Office, as_json: bool) -> None:
-    """Fetch what partners have for us over the lines that fetch, and answer with receipts; exit 1 when one did not go well."""
+    """Fetch what partners have for us over lines that fetch and in folders, and answer with receipts; exit 1 when one did not go well."""
     from gateway.operations.collect_batches import collect_batches
     from gateway.operations.keep_lines import keep_lines
 

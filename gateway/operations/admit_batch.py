@@ -267,8 +267,9 @@ class Admission:
     def _check_order(self, manifest: Manifest, others: Sequence[InBatch]) -> None:
         """Steps 5 and 6."""
         head = self.head
+        forked = any(batch.digest != self.digest for batch in others)
         try:
-            if self.stored is None:
+            if self.stored is None and not forked:  # two batches of one number are a fork, whatever times they bear
                 batches.check_time(
                     manifest, now=self.now, skew=self.agreement.skew, previous_created=self.base_created
                 )
@@ -277,7 +278,7 @@ class Admission:
         if head is not None and head.frozen is not None and not (self.staging and head.released):
             raise _Stepped(6, ExchangeError("the stream is frozen", code=head.frozen, place=FROZEN))
         try:
-            if any(batch.digest != self.digest for batch in others):
+            if forked:
                 raise ExchangeError("two batches have one number", code="SEQ_FORK")
             held = head.head if head is not None else None
             batches.check_sequence(manifest, held if self.staging else self.base, self.staged)

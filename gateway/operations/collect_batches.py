@@ -1,4 +1,4 @@
-"""Pull: fetch what partners have sealed for us, take it in, and bring them receipts with their feedback (exchange.md §10).
+"""Fetch what partners have sealed for us, take it in, and bring them receipts with their feedback (exchange.md §10); look into folders.
 
 Rules: partners are asked for the streams of which the agreement says `pull`; each batch goes through `receive_batch` like one that was
 posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
@@ -13,18 +13,19 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import SignedDocument
+from gateway.operations.look_in_folders import look_in_folders
 from gateway.operations.partners import fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import inbox
 
 
-async def collect_batches(services: Services) -> dict[str, str]:
-    """One look at every partner whose batches we fetch; partner → code of what did not go well.
+async def collect_batches(services: Services, *, paced: bool = False) -> dict[str, str]:
+    """One look at every partner whose batches we fetch; partner, or stream in a folder → code of what did not go well.
 
-    Raises StoreError when the store cannot be used.
+    `paced`: into folders only as often as their line says. Raises StoreError when the store cannot be used.
     """
-    troubles: dict[str, str] = {}
+    troubles = await look_in_folders(services, paced=paced)
     for partner, held in (await partners_of(services)).items():
         if not fetched_from(held, partner):
             continue

@@ -216,7 +216,7 @@ async def _line(services: Services, held: Held, partner: str) -> list[Finding]:
         async with line_to(services, held, partner) as line:
             checked = await line.check()
     except GatewayError as error:
-        return [_bad(error.code, partner, "线路无法打开", "the line cannot be opened")]
+        return [_bad(error.code, partner, f"线路无法打开：{error.detail}", f"the line cannot be opened: {error.detail}")]
     except Exception as error:  # noqa: BLE001 - a guest may raise anything
         return [_bad("line", partner, f"线路检查出错：{type(error).__name__}", f"the line's check failed: {type(error).__name__}")]
     return [
@@ -230,4 +230,5 @@ async def _line(services: Services, held: Held, partner: str) -> list[Finding]:
 
 _ENGLISH: Mapping[str, str] = {
     "域名解析": "name resolution", "连接": "connection", "密钥文件": "keys document", "时钟": "clock",
+    "空间": "free space", "权限": "rights", "读取": "reading", "多余文件": "surplus files",
 }  # fmt: skip

@@ -51,7 +51,7 @@ from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, kept_parts, outbox, records
+from gateway.store import audit, changes, drops, kept_parts, outbox, records
 from gateway.store.changes import Change
 from gateway.store.outbox import OutBatch, OutStream, SentLine, SentRecord
 from gateway.store.store import Source
@@ -65,6 +65,8 @@ UNEXPLAINED = "SIG_PART_MISSING"
 """Acknowledged, but the feedback file did not come along: the acknowledgements in it are still owed."""
 STOPPED = "SCOPE_AGREEMENT"
 """The agreement does not let the batch leave now."""
+LAID = "laid"
+"""It lies in a shared folder now; its receipt will be found there."""
 ELSEWHERE = "elsewhere"
 """Another process is delivering this batch just now."""
 LONGEST_DELIVERY = timedelta(hours=1)
@@ -530,20 +532,25 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     if keys is not None and keys.maintenance is not None and keys.maintenance.now(now):
         return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
     acknowledged, held_back = 0, None
+    lies = await drops.laid(reads, stream.name) if stream.rules.terms.wire.delivery == "drop" else {}
     async with line_to(services, stream.governing, stream.receiver) as line:
-        if news:
+        if news and stream.rules.terms.wire.delivery != "drop":  # in a folder every receipt is found by whoever looks there
             await ask_for_receipts(services, stream, line)
         for batch in unexplained:
             await _explain(services, stream, line, batch)
         for batch in waiting:
-            if batch.code == outbox.STAGED:
+            if batch.code == outbox.STAGED or lies.get((batch.epoch, batch.seq)):
                 continue
             if not _may_leave(stream, batch, services.clock()):
                 held_back = STOPPED
                 continue  # what only withdraws goes before it: the receiver takes it so
             if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
+                if (batch.epoch, batch.seq) in lies:
+                    continue
                 return acknowledged, batch.code
             code = await _deliver(services, stream, line, batch)
+            if code == LAID:
+                continue
             if code == STOPPED or (held_back is not None and code == "SEQ_GAP"):
                 held_back = STOPPED
                 continue
@@ -573,10 +580,14 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         return batch.code or ELSEWHERE
     try:
         reply = await _guarded(line, _sealed(manifest, batch, parts))
-        return await take_reply(services, stream, batch, manifest, read_reply(reply))
+        if reply is None and stream.rules.terms.wire.delivery == "drop":
+            return await _laid(services, batch)
+        return await take_reply(services, stream, batch, manifest, read_reply(_given(reply)))
     except AdapterError as error:
         if error.outcome_unknown and "idempotent" not in line.capabilities:
             return await _stop(services, batch, "UNAVAILABLE")
+        if error.code == "SEQ_FORK":
+            return await _stop(services, batch, error.code)  # another batch of ours has this number there: we were restored from a backup
         return await _wait(services, batch, error.code)
     except ExchangeError as error:
         return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
@@ -589,7 +600,7 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
     try:
         if len(parts) != len(manifest.parts) or "idempotent" not in line.capabilities:
             raise AdapterError(UNEXPLAINED, "the batch cannot be shown again", transient=False)
-        said = read_reply(await _guarded(line, _sealed(manifest, batch, parts)))
+        said = read_reply(_given(await _guarded(line, _sealed(manifest, batch, parts))))
         receipt = await _check_receipt(services, stream, batch, said.document, services.clock())
         if said.feedback is None or await contradicts(services, stream, receipt, digest_text(said.document.body, _suite(stream))):
             raise ExchangeError("the feedback is still missing", code=UNEXPLAINED)
@@ -605,7 +616,14 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
         await outbox.put_off(tx, batch, next_attempt_at=None)
 
 
-async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes:
+async def _laid(services: Services, batch: OutBatch) -> str:
+    async with services.store.transaction() as tx:
+        await drops.was_laid(tx, batch)
+        await outbox.end_delivery(tx, batch, state="published", code=None)
+    return LAID
+
+
+async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes | None:
     """What the guest brings back, within time and size; whatever else it does is a permanent failure of its line alone.
 
     Raises AdapterError.
@@ -619,10 +637,14 @@ async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes:
         raise AdapterError("UNAVAILABLE", "the line did not come back in time", transient=True, outcome_unknown=True) from error
     except Exception as error:  # a guest may raise anything; the other streams must go on
         raise AdapterError("UNAVAILABLE", f"the adapter failed: {type(error).__name__}", transient=False) from error
+    if isinstance(reply, bytes) and len(reply) > LONGEST_REPLY:
+        raise AdapterError("SIZE_BYTES", "the line returned too much", transient=False)
+    return reply
+
+
+def _given(reply: bytes | None) -> bytes:
     if not isinstance(reply, bytes):
         raise AdapterError("UNAVAILABLE", "the line returned no receipt", transient=True)
-    if len(reply) > LONGEST_REPLY:
-        raise AdapterError("SIZE_BYTES", "the line returned too much", transient=False)
     return reply
 
 

@@ -42,7 +42,7 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
         raise ExchangeError("the feedback comes before its receipt", code="SIG_PART_MISSING", place=f"{stream}/{receipt.no}")
     if batch is None:
         await take_later(services, found, document, told)
-    elif batch.state != "acked":
+    elif batch.state != "acked" or await outbox.received_receipt(reads, stream, receipt.no) is None:
         await take_reply(services, found, batch, read_manifest(batch.document.body), Reply(document=document, feedback=told))
     async with services.store.transaction() as tx:
         await outbox.drop_feedback(tx, stream, receipt.no)

@@ -429,6 +429,20 @@ async def keep_line_cursor(tx: Transaction, party: str, cursor: str) -> None:
         await tx.execute(sa.update(line_cursors).where(line_cursors.c.party == party).values(cursor=cursor))
 
 
+async def stream_cursor(source: Source, party: str, stream: str) -> str | None:
+    """How far we have looked at one stream of a partner, where each has a cursor of its own."""
+    kept = await line_cursor(source, party)
+    found: str | None = msgspec.json.decode(kept).get(stream) if kept is not None else None
+    return found
+
+
+async def keep_stream_cursor(tx: Transaction, party: str, stream: str, cursor: str) -> None:
+    """Look at this stream from here the next time."""
+    kept = await line_cursor(tx, party)
+    said = msgspec.json.decode(kept) if kept is not None else {}
+    await keep_line_cursor(tx, party, msgspec.json.encode(said | {stream: cursor}).decode())
+
+
 async def held_batch(source: Source, sender: str, stream: str) -> InBatch | None:
     """The batch of a stream that waits for a person: one at most, for nothing behind it is judged."""
     row = await source.one(_IN_HELD, {"sender": sender, "stream": stream})

@@ -503,7 +503,9 @@ async def end_delivery(
         values["receipt"] = receipt
     if next_attempt_at is not None or state in ("acked", "nacked"):
         values["next_attempt_at"] = stamp(next_attempt_at) if next_attempt_at else None
-    await tx.execute(_update_batch(batch).where(out_batches.c.state.not_in(("acked",))).values(**values))
+    # what a new epoch has superseded waits for nothing any more, though a late receipt may still acknowledge it
+    settled = ("acked",) if state == "acked" else ("acked", "superseded")
+    await tx.execute(_update_batch(batch).where(out_batches.c.state.not_in(settled)).values(**values))
     if state == "acked":
         await tx.execute(
             sa.update(out_streams)

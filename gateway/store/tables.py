@@ -974,6 +974,16 @@ out_feedback = Table(
 )
 """Feedback that a partner has brought before the receipt that names it; not read until then."""
 
+drops = Table(
+    "drops", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("seq", Seq, primary_key=True, autoincrement=False),
+    Column("laid_at", String(32), nullable=False),
+    Column("cleared_at", String(32)),
+)
+"""Batches of ours that we have laid into a shared folder, and when we took them away again."""
+
 out_parts = Table(
     "out_parts", metadata,
     Column("stream", String(128), primary_key=True),

@@ -215,6 +215,14 @@ def upgrade() -> None:
         "uq_deks_scope_present", "deks", ["scope"], unique=True, sqlite_where=sa.text("retired = 0"),
         postgresql_where=sa.text("NOT retired"),
     )
+    op.create_table("drops",
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("laid_at", sa.String(length=32), nullable=False),
+        sa.Column("cleared_at", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("stream", "epoch", "seq", name=op.f("pk_drops")),
+    )
     op.create_table("erasures",
         sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("subject_id", sa.String(length=30), nullable=False),
