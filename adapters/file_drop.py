@@ -205,9 +205,11 @@ class FileDrop:
             cursor=cursor,
         )
 
-    async def look(self, stream: str, epoch: int, seq: int) -> tuple[bytes, bytes, bytes] | None:
-        """Manifest, note and checkpoint as they lie now under a number of the partner's."""
-        folder = _batch(_known(stream), self._config.partner, epoch, seq)
+    async def look(self, stream: str, epoch: int, seq: int, sender: str) -> tuple[bytes, bytes, bytes] | None:
+        """Manifest, note and checkpoint as they lie now under a number of the partner's, or of ours."""
+        if sender not in (self._config.partner, self._config.ours):
+            raise AdapterError("CONFIG", "不是本线路的参与方", transient=False)
+        folder = _batch(_known(stream), sender, epoch, seq)
         manifest = await self._place.read((*folder, "manifest.json"), MAX_DOCUMENT)
         if manifest is None:
             return None

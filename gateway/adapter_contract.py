@@ -274,8 +274,8 @@ class PartnerAdapter(Protocol):
     other.
     `receipts` promises `def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]`: what the partner has left
     for a stream of ours after a number, in order, each as `acknowledge` carries it: number, receipt, feedback.
-    `look` promises `async def look(self, stream: str, epoch: int, seq: int) -> tuple[bytes, bytes, bytes] | None`: manifest, note and
-    checkpoint as they lie now under a number that was collected before.
+    `look` promises `async def look(self, stream: str, epoch: int, seq: int, sender: str) -> tuple[bytes, bytes, bytes] | None`: manifest,
+    note and checkpoint as they lie now under a number of either party, that was collected or delivered before.
     `clear` promises `async def clear(self, stream: str, epoch: int, seq: int) -> None`: takes a batch of ours off the line.
     `publish` promises `async def publish(self, name: str, document: bytes) -> None` and `async def published(self, name: str) -> bytes |
     None`: signed documents that lie open, `keys/<party>` and `agreements/<id>-<version>`.

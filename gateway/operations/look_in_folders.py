@@ -225,7 +225,7 @@ class _Look:
             if batch.stream == stream:
                 known.setdefault((batch.epoch, batch.seq), set()).add(batch.digest)
         for (epoch, seq), digests in known.items():
-            lies = await self.guest.look(stream, epoch, seq)
+            lies = await self.guest.look(stream, epoch, seq, self.partner)
             if lies is None or digest_text(lies[0], suite) in digests:
                 continue
             manifest, note, checkpoint = lies

@@ -48,6 +48,7 @@ from gateway.core.exchange.records import (
 from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin
 from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed, contradicts, read_reply, take_feedback
+from gateway.operations.found_ours import found_ours
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
@@ -586,7 +587,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
     except AdapterError as error:
         if error.outcome_unknown and "idempotent" not in line.capabilities:
             return await _stop(services, batch, "UNAVAILABLE")
-        if error.code == "SEQ_FORK":
+        if error.code == "SEQ_FORK" and await _was_ours(services, stream, line, batch):
             return await _stop(services, batch, error.code)  # another batch of ours has this number there: we were restored from a backup
         return await _wait(services, batch, error.code)
     except ExchangeError as error:
@@ -614,6 +615,13 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
         await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         await take_feedback(tx, stream.name, lines)
         await outbox.put_off(tx, batch, next_attempt_at=None)
+
+
+async def _was_ours(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> bool:
+    try:
+        return await found_ours(services, stream, line, batch)
+    except AdapterError:
+        return False  # the next attempt looks again
 
 
 async def _laid(services: Services, batch: OutBatch) -> str:

@@ -338,13 +338,18 @@ async def test_a_folder_that_is_gone_for_a_while(cities: Cities):
 
 
 async def test_a_restored_sender_writes_over_nothing(cities: Cities):
-    """A sender that has forgotten what it had laid down finds its own number taken, and its stream stops until a person has looked."""
+    """A sender that has forgotten what it had laid down finds its own number taken, and its stream stops; what nobody signed delays it."""
     await tell(cities, 1)
     forger = Forger(cities, agreement=(await held_agreements.held_agreements(cities.tonghua.store.reads))[AGREEMENT][0].agreement)
-    plant(cities, forger.seal([forger.penalty(9)]), batch_folder(cities, 2))
-    before = (batch_folder(cities, 2) / "manifest.json").read_bytes()
+    forger.seal([forger.penalty(8)])
+    other = forger.seal([forger.penalty(9)])
     rows = [penalty(code(3), "通化市测试3商贸有限公司", "通示罚〔2026〕3号")]
     await put(cities.tonghua, DATASET, *rows)
+    plant(cities, other, batch_folder(cities, 2), note=resign(other, [another_signer()]).note)
+    sent = await laid(cities)
+    assert (sent.state, sent.code) == ("waiting", "SEQ_FORK")
+    plant(cities, other, batch_folder(cities, 2))
+    before = (batch_folder(cities, 2) / "manifest.json").read_bytes()
     sent = await laid(cities)
     assert (sent.state, sent.code) == ("stopped", "SEQ_FORK")
     assert (batch_folder(cities, 2) / "manifest.json").read_bytes() == before
