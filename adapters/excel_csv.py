@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple, cast
+from threading import Lock
+from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from msgspec import Meta, Struct
 
@@ -64,6 +65,7 @@ SAFE_DIGITS = 15
 _CHINA = timezone(timedelta(hours=8))
 
 Kind = Literal["text", "date", "code", "number"]
+T = TypeVar("T")
 
 
 class _Column(NamedTuple):
@@ -120,6 +122,8 @@ class ExcelCsv:
         """Header text → wire name; labels, wire names and synonyms of the dataset."""
         any_header: bool = False
         """Every header is a column, under its own text: a table that is nobody's dataset."""
+        giving_back: bool = False
+        """Every row comes, and every cell as it stands, also one that is at fault: for showing a sender its own rows again."""
         as_of: Instant
         """When the file was uploaded."""
         encoding: Encoding = "utf-8"
@@ -139,13 +143,16 @@ class ExcelCsv:
         self._name = Path(config.name or self._path.name)
         self._file: BinaryIO | None = None
         self._survey: _Survey | None = None
+        self._lock = Lock()
+        self._working = 0
+        self._closed = False
 
     async def pull(self, since: str | None) -> AsyncIterator[Page]:
         """Pages after a cursor; the whole file is surveyed before the first."""
-        survey = await asyncio.to_thread(self._surveyed)
+        survey = await self._aside(self._surveyed)
         after = survey.header_row if since is None else self._row_of(survey, since)
         pages = self._pages(survey, after)
-        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+        while (page := await self._aside(lambda: next(pages, None))) is not None:
             yield page
 
     async def report(self, cursor: str, results: Sequence[RowResult]) -> None:
@@ -154,7 +161,7 @@ class ExcelCsv:
 
     async def counts(self, day: date) -> Sequence[Counts]:
         """The rows of this file, when it was uploaded on that day."""
-        survey = await asyncio.to_thread(self._surveyed)
+        survey = await self._aside(self._surveyed)
         if self._config.as_of.astimezone(_CHINA).date() != day:
             return ()
         return (Counts(dataset=self._config.dataset, day=day, rows=survey.rows, digest=survey.digest),)
@@ -162,16 +169,41 @@ class ExcelCsv:
     async def check(self) -> Sequence[Diagnostic]:
         """Whether the file can be taken as it stands, and if not, why."""
         try:
-            survey = await asyncio.to_thread(self._surveyed)
+            survey = await self._aside(self._surveyed)
         except AdapterError as error:
-            return (Diagnostic(what="文件", ok=False, message=f"{error.code} {error.place or ''} {error.message}".replace("  ", " ")),)
+            said = f"{error.code} {error.place or ''} {error.message}".replace("  ", " ")
+            return (Diagnostic(what="文件", ok=False, message=said, remedy="请按说明改正文件后再上传"),)
         except Exception as error:  # noqa: BLE001 - `check` never raises, whatever a file does to a library
             return (Diagnostic(what="文件", ok=False, message=f"文件无法读取（{type(error).__name__}）", remedy="请重新导出后再上传"),)
         return (Diagnostic(what="文件", ok=True, message=f"可以接收：{survey.rows} 行"),)
 
     async def close(self) -> None:
-        """Let go of the file."""
-        self._shut()
+        """Let go of the file; a thread that still reads it lets go of it when it is done."""
+        with self._lock:
+            self._closed = True
+            if not self._working:
+                self._shut()
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Work in a thread. Whoever cancels does not wait for it: the file stays open under it, and no longer."""
+
+        def held() -> T:
+            with self._lock:
+                self._refuse_when_closed()
+                self._working += 1
+            try:
+                return work()
+            finally:
+                with self._lock:
+                    self._working -= 1
+                    if self._closed and not self._working:
+                        self._shut()
+
+        return await asyncio.to_thread(held)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise self._refused("FILE_MISSING", "文件已关闭")
 
     # --- the first pass ---------------------------------------------------------------------------------------------------
 
@@ -208,6 +240,7 @@ class ExcelCsv:
         operation: int | None = None
         header_row = last_row = rows = 0
         for number, cells in table.rows():
+            self._refuse_when_closed()
             if not _stated(cells):
                 continue
             if not header_row:
@@ -248,14 +281,14 @@ class ExcelCsv:
                 columns.append(None)
                 continue
             named = known.get(text, OPERATION_HEADER if text == OPERATION_HEADER else "")
-            name = str(cell) if self._config.any_header else named
-            if not name:
+            name = str(cell) if self._config.any_header or self._config.giving_back else named
+            if not named and not self._config.any_header:
                 encoding = "；编码声明有误时也会如此" if isinstance(table, CsvFile) else ""
                 raise refused("FILE_HEADER", f"表头不认识：须为本数据集的中文名称或字段代码{encoding}", table.place(row, at))
             if name in seen:
                 raise refused("FILE_HEADER", f"表头与第 {seen[name]} 列重复", table.place(row, at))
             seen[name] = at
-            if name == OPERATION_HEADER and OPERATION_HEADER not in known and not self._config.any_header:
+            if named == OPERATION_HEADER and OPERATION_HEADER not in known and not (self._config.any_header or self._config.giving_back):
                 operation = at - 1
                 columns.append(None)
             else:
@@ -322,6 +355,10 @@ class ExcelCsv:
         def fault(number: int, code: str, field: str | None, message: str) -> RowResult:
             return RowResult(place=f"{start}{number}", record_id=None, result="rejected", code=code, field=field, message=message)
 
+        def back(number: int, cells: Sequence[Cell]) -> SourceRecord:
+            fields: dict[str, Value] = {name: _as_it_stands(cells[at]) if at < len(cells) else None for at, name, _ in named}
+            return SourceRecord(dataset=dataset, record_id=None, as_of=as_of, fields=fields, place=f"{start}{number}")
+
         def read(number: int, cells: Sequence[Cell]) -> SourceRecord | RowResult:
             op: Literal["upsert", "withdraw"] = "upsert"
             if len(cells) != width:
@@ -342,7 +379,7 @@ class ExcelCsv:
             return SourceRecord(dataset=dataset, record_id=None, op=op, reason=WITHDRAWN if op == "withdraw" else None,
                                 as_of=as_of, fields=fields, place=f"{start}{number}")
 
-        return read
+        return back if self._config.giving_back else read
 
 
 _FieldsOf = Callable[[Sequence[Cell]], "dict[str, Value] | _Wrong"]
@@ -385,6 +422,13 @@ def _cell_fields(named: Sequence[tuple[int, str, Kind]]) -> _FieldsOf:
         return fields
 
     return fields_of
+
+
+def _as_it_stands(cell: Cell) -> Value:
+    """What a person sees in a cell, whatever it may be read as."""
+    if cell is None or isinstance(cell, str | bool):
+        return cell
+    return "#错误" if isinstance(cell, Faulty) else cell.text
 
 
 def _opener(path: str, flags: int) -> int:

@@ -1,7 +1,8 @@
 """Commands about records: `ingest`, `expire`, `withdraw`, `repair`, `dispute open` and `close`."""
 
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
@@ -31,6 +32,15 @@ REJECTED = 3
     metavar="OUT.json",
     help="Write the receipt, row by row.",
 )
+@click.option(
+    "--errors",
+    "errors_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    metavar="FOLDER",
+    help="Write the error file, NAME.errors.xlsx or .csv, there.",
+)
+@click.option("--sha256", default=None, metavar="HEX", help="The digest that the officer confirmed; another file is refused.")
 @as_json
 @office
 def ingest(
@@ -41,6 +51,8 @@ def ingest(
     officer: str | None,
     encoding: str | None,
     receipt_path: Path | None,
+    errors_folder: Path | None,
+    sha256: str | None,
     as_json: bool,
 ) -> None:
     """Take in a department's file; exit 3 when rows were rejected, 1 when the file was refused."""
@@ -49,13 +61,28 @@ def ingest(
     if (authority is None) != (officer is None):
         raise click.UsageError("--authority and --officer go together: an upload is somebody's own statement, or it is vouched")
 
+    form: Literal["csv", "xlsx"] = "csv" if file.suffix.lower() == ".csv" else "xlsx"
+    sheet = BytesIO()
+
     async def told(services: "Services") -> "IngestReceipt":
         with progress(file.name) as tell:
             return await story.ingest(
-                services, dataset=dataset, path=file, authority=authority, officer=officer, encoding=encoding, progress=tell
+                services,
+                dataset=dataset,
+                path=file,
+                authority=authority,
+                officer=officer,
+                encoding=encoding,
+                progress=tell,
+                errors=None if errors_folder is None else story.ErrorFile(sheet, form),
+                sha256=sha256,
             )
 
     receipt = office.run(told)
+    if errors_folder is not None:
+        from gateway.operations.error_sheet import file_name
+
+        write_whole(errors_folder / file_name(file.name, form), sheet.getvalue())
     if receipt_path is not None:
         write_whole(receipt_path, story.receipt_json(receipt))
     if as_json:

@@ -10,17 +10,18 @@ Rules:
   unchanged.
 - The same file again under the same word and the same rules gives the same receipt. Under other rules (another policy, another register
   of authorities) its rows are judged again, and what is stored already comes out unchanged.
-- A receipt holds places and codes, never values.
+- A receipt holds places and codes, never values. The error file, with the sender's own cells, is made from the file when it is asked for.
+- A file of an authority that no officer confirmed is vouched, and may speak for no other authority than a signed one.
 
 Readers of the change log follow after each chunk; this story must not wait for them with a transaction open.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -31,7 +32,19 @@ from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map
 from gateway.core.records.model import Admitted, Dataset, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.operations.accept_records import Texts, accept_records, redactions
-from gateway.operations.ingest_receipt import Chunk, IngestReceipt, begun, grown, head_of, receipt_json, receipt_of, rows_done, summed
+from gateway.operations.error_sheet import Form, write_error_sheet
+from gateway.operations.ingest_receipt import (
+    Chunk,
+    IngestReceipt,
+    bad_rows,
+    begun,
+    grown,
+    head_of,
+    receipt_json,
+    receipt_of,
+    rows_done,
+    summed,
+)
 from gateway.operations.render_public import IN_LOOP, render_public, uncollected
 from gateway.services import Services
 from gateway.store import audit, ingests
@@ -48,6 +61,13 @@ CODE_TYPES = frozenset({"uscc", "org_code", "reg_no", "id_no", "account"})
 """Field types that a spreadsheet must keep as text."""
 
 
+class ErrorFile(NamedTuple):
+    """Where the error file goes, and in which form."""
+
+    to: IO[bytes]
+    form: Form
+
+
 class _Job(NamedTuple):
     """What stays the same while one file is ingested."""
 
@@ -56,6 +76,7 @@ class _Job(NamedTuple):
     authorities: Mapping[str, AuthorityInfo]
     authority: str | None
     officer: str | None
+    """Who confirmed the file; None: nobody."""
     actor: str
     sent_by: str
     """The app that sent the file; empty at the command line."""
@@ -77,20 +98,29 @@ async def ingest(
     follow: bool = True,
     name: str = "",
     sender: str = "",
+    confirmed: bool = True,
+    sha256: str | None = None,
+    errors: ErrorFile | None = None,
 ) -> IngestReceipt:
     """Take in one file and give its receipt.
 
+    `confirmed`: whether the officer has confirmed this very file by its digest; if not, it is vouched. `sha256`: the digest that it
+    must have. `errors`: also write its error file.
     `name` is what a file is called that lies in no folder; `sender` is the app that sent it, which is written down before any row is.
 
     With `follow` the readers of the change log read along, so that what is public can be asked for when the receipt is there; without
     it that is left to whoever serves.
     Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, NoActivePolicy, StoreError.
     """
-    job = await _job(services, dataset, name or path.name, authority, officer, sender)
+    job = await _job(services, dataset, name or path.name, authority, officer, sender, confirmed=confirmed)
     async with _opened(job, path, encoding) as adapter:
         async with aclosing(adapter.pull(None)) as pages:  # type: ignore[type-var]  # every pull is an async generator
             first = await anext(pages)  # it comes only when the whole file has been looked through
-            ingested = await _begin(job, first.cursor.partition(":")[0])
+            digest = first.cursor.partition(":")[0]
+            if sha256 is not None and sha256.strip().lower() != digest:
+                hint = "compare the digests"
+                raise FileRefused("this is not the file that was confirmed", code="FILE_DIGEST", place=path.name, hint=hint)
+            ingested = await _begin(job, digest)
             if not ingested.done:
                 total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
                 rest = _after(first, pages) if ingested.cursor is None else adapter.pull(ingested.cursor)
@@ -98,13 +128,24 @@ async def ingest(
         if progress is not None:
             done = rows_done(ingested.receipt)
             progress(done, done)
-        return receipt_of(ingested)
+    receipt = receipt_of(ingested)
+    if errors is not None:
+
+        def opened(giving_back: bool) -> AbstractAsyncContextManager[SourceAdapter]:
+            return _opened(job, path, encoding, giving_back=giving_back)
+
+        await write_error_sheet(
+            opened, _context(job), receipt, bad_rows(ingested), form=errors.form, to=errors.to, at=services.clock()
+        )
+    return receipt
 
 
 # --- before the first row -------------------------------------------------------------------------------------------------
 
 
-async def _job(services: Services, dataset: str, name: str, authority: str | None, officer: str | None, sent_by: str) -> _Job:
+async def _job(
+    services: Services, dataset: str, name: str, authority: str | None, officer: str | None, sent_by: str, *, confirmed: bool
+) -> _Job:
     """The request checked: a dataset that there is, an authority that may send.
 
     Raises FileRefused, NoActivePolicy.
@@ -139,7 +180,7 @@ async def _job(services: Services, dataset: str, name: str, authority: str | Non
         dataset=described,
         authorities=register,
         authority=sender,
-        officer=officer,
+        officer=officer if confirmed else None,
         actor=f"authority:{sender}" if sender else "vouched",
         sent_by=sent_by,
         file_name=name,
@@ -149,7 +190,7 @@ async def _job(services: Services, dataset: str, name: str, authority: str | Non
 
 
 @asynccontextmanager
-async def _opened(job: _Job, path: Path, encoding: str | None) -> AsyncIterator[SourceAdapter]:
+async def _opened(job: _Job, path: Path, encoding: str | None, *, giving_back: bool = False) -> AsyncIterator[SourceAdapter]:
     """The adapter for one file; its faults leave as refusals of the file."""
     fields = job.dataset.fields
     headers = {text: fields[name].wire_name for text, name in header_map(job.dataset).items()}
@@ -158,6 +199,7 @@ async def _opened(job: _Job, path: Path, encoding: str | None) -> AsyncIterator[
         "name": job.file_name,
         "dataset": job.dataset.id,
         "headers": headers,
+        "giving_back": giving_back,
         "as_of": job.services.clock(),
         "page_rows": job.services.settings.ingest_chunk,
         "dates": _wires(job.dataset, lambda kind, _: kind in ("date", "instant")),
@@ -188,7 +230,7 @@ async def _after(first: Page, pages: AsyncIterator[Page]) -> AsyncIterator[Page]
 
 async def _begin(job: _Job, digest: str) -> Ingest:
     """The ingest of this file under this word: a new one, the one to go on with, the finished one, or that one judged again."""
-    head = begun(job.rules, new_id("run_", job.services.random))
+    head = begun(job.rules, new_id("run_", job.services.random), signed=job.officer is not None)
     async with job.services.store.transaction() as tx:
         ingested = await ingests.start(
             tx,
@@ -249,15 +291,7 @@ def _judged(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | Row
 
 def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault]]:
     """What of a page intake lets in, and what not."""
-    context = IntakeContext(
-        dataset=job.dataset,
-        authorities=job.authorities,
-        sender=job.authority,
-        officer=job.officer,
-        demo=job.services.settings.demo,
-        now=job.services.clock(),
-        region=job.services.settings.region,
-    )
+    context = _context(job)
     admitted: list[Admitted] = []
     faults: list[RowResult | RowFault] = list(page.unreadable)
     for record in page.records:
@@ -266,6 +300,19 @@ def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | R
         except RowFault as fault:
             faults.append(fault)
     return admitted, faults
+
+
+def _context(job: _Job) -> IntakeContext:
+    """What intake may look at."""
+    return IntakeContext(
+        dataset=job.dataset,
+        authorities=job.authorities,
+        sender=job.authority,
+        officer=job.officer,
+        demo=job.services.settings.demo,
+        now=job.services.clock(),
+        region=job.services.settings.region,
+    )
 
 
 async def _finish(job: _Job, ingested: Ingest) -> Ingest:

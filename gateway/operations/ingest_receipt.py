@@ -9,6 +9,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -59,6 +60,8 @@ class Head(Struct, frozen=True, array_like=True):
     rules: str
     run: str
     """New for each judging of a file; part of the actor of its changes, so that a file is not taken to contradict its own past."""
+    signed: bool = True
+    """Whether a named officer confirmed the file; one of an authority that nobody confirmed is vouched."""
 
 
 class Chunk(Struct, frozen=True, array_like=True):
@@ -91,9 +94,9 @@ _ROW = re.compile(r"!R([0-9]+)$")
 def summed(admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: Iterable[RowResult | RowFault], *, key_field: str) -> Chunk:
     """What became of one chunk; `key_field` is the column named where a row contradicts another."""
     results = Counter(outcome.result for outcome in outcomes)
-    rejected = [(_row(fault.place), fault.code or "SCHEMA_LINE", fault.field) for fault in faults]
+    rejected = [(row_of(fault.place), fault.code or "SCHEMA_LINE", fault.field) for fault in faults]
     rejected += [_told(outcome, key_field) for outcome in outcomes if outcome.result == "rejected"]
-    notes = [(_row(each.place), code, field) for each in admitted for code, field in each.warnings]
+    notes = [(row_of(each.place), code, field) for each in admitted for code, field in each.warnings]
     # not simply the same: still held, withdrawn here and not brought back by the same words, or nothing there to withdraw
     standing = [outcome for outcome in outcomes if outcome.result in ("unchanged", "withdrawn")]
     notes += [_told(outcome) for outcome in standing if outcome.code not in (None, "DUP_SAME")]
@@ -109,10 +112,10 @@ def summed(admitted: Sequence[Admitted], outcomes: Sequence[Outcome], faults: It
 
 
 def _told(outcome: Outcome, key_field: str | None = None) -> Line:
-    return _row(outcome.place), outcome.code or "", outcome.field or key_field
+    return row_of(outcome.place), outcome.code or "", outcome.field or key_field
 
 
-def _row(place: str | None) -> int:
+def row_of(place: str | None) -> int:
     """The row number at the end of a place."""
     match = _ROW.search(place or "")
     return int(match[1]) if match else 0
@@ -125,9 +128,9 @@ def _in_order(rows: Iterable[Line]) -> tuple[Line, ...]:
 # --- as it is kept --------------------------------------------------------------------------------------------------------
 
 
-def begun(rules: str, run: str) -> bytes:
+def begun(rules: str, run: str, *, signed: bool = True) -> bytes:
     """A receipt of nothing yet."""
-    return _framed(_encode(Head(rules, run)))
+    return _framed(_encode(Head(rules, run, signed)))
 
 
 def grown(receipt: bytes, chunk: Chunk) -> bytes:
@@ -176,7 +179,7 @@ def receipt_of(ingested: Ingest) -> IngestReceipt:
     return IngestReceipt(
         dataset=ingested.dataset,
         file_sha256=ingested.file_sha256,
-        trust="vouched" if ingested.authority is None else "signed",
+        trust="signed" if ingested.authority is not None and head_of(ingested.receipt).signed else "vouched",
         accepted=sum(chunk.accepted for chunk in chunks),
         unchanged=sum(chunk.unchanged for chunk in chunks),
         held=sum(chunk.held for chunk in chunks),
@@ -186,6 +189,25 @@ def receipt_of(ingested: Ingest) -> IngestReceipt:
         rows=_lines(rejected + [row for chunk in chunks for row in chunk.held_rows]),
         notes=_lines(notes),
     )
+
+
+class BadRow(NamedTuple):
+    """A row that was rejected or is held."""
+
+    result: Literal["rejected", "held"]
+    code: str
+    field: str | None
+
+
+def bad_rows(ingested: Ingest) -> dict[int, BadRow]:
+    """Row number → what is the matter with it; the first word about a row counts."""
+    chunks = _chunks(ingested.receipt)
+    found: dict[int, BadRow] = {}
+    for line, code, field in (row for chunk in chunks for row in chunk.rejected):
+        found.setdefault(line, BadRow("rejected", code, field))
+    for line, code, field in (row for chunk in chunks for row in chunk.held_rows):
+        found.setdefault(line, BadRow("held", code, field))
+    return found
 
 
 def receipt_json(receipt: IngestReceipt) -> bytes:

@@ -3,19 +3,25 @@
 Rules: only a bound caller of tier department whose organisation stands among `authorities` may send, and only as itself: its region
 and whom it may speak for are what the settings say. The file is bounded while it arrives and never has a name: it lies on the disk of the
 data directory for as long as this process holds it open, so that a power cut or a kill leaves nothing to be found. The same file again
-gives the same receipt. Who sent it by which app is written down before its first row is. This story must not read a record.
+gives the same receipt, and, where it is asked for, its error file. It is the authority's own statement (signed) only when the officer
+named has confirmed this very file by its digest; a file that came without one is vouched. Who sent it by which app is written down before
+its first row is. This story must not read a record.
 """
 
+import binascii
 import re
 import tempfile
+from base64 import b64decode
 from collections.abc import AsyncIterator
+from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 from time import time
 from typing import IO, Final
 
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, FileRefused, FileUnfit, NotPermitted, StoreError
-from gateway.operations.ingest import ingest
+from gateway.operations.ingest import ErrorFile, ingest
 from gateway.operations.ingest_receipt import IngestReceipt
 from gateway.services import Services
 from gateway.store import apps
@@ -41,8 +47,12 @@ async def take_upload(
     media_type: str,
     encoding: str | None,
     body: AsyncIterator[bytes],
+    digest: str = "",
+    errors: ErrorFile | None = None,
 ) -> IngestReceipt:
-    """The receipt of a file, row by row: places and codes, never values.
+    """The receipt of a file, row by row: places and codes, never values; `errors` takes the error file, in the sender's own cells.
+
+    `digest` is the `Content-Digest` (RFC 9530) by which the officer confirms the file.
 
     Raises NotPermitted for who may not send, BodyInvalid, BodyTooLarge, FileUnfit when the file is refused as a whole, Conflict while the
     same file comes in by another request, NoActivePolicy, StoreError.
@@ -53,9 +63,12 @@ async def take_upload(
         raise NotPermitted("此应用只登记用于查询，未登记用于报送。")
     if _OFFICER.fullmatch(officer) is None:
         raise BodyInvalid("请用 Officer 请求头写明经办人。", errors=(ErrorItem("required", "Officer 为 1–32 个字符", parameter="Officer"),))
+    stated = _stated_digest(digest)
     name = f"{services.random(16).hex()}{SUFFIXES[media_type]}"
     with tempfile.TemporaryFile(dir=_folder(services)) as file:
-        await _receive(file, body)
+        found = await _receive(file, body)
+        if stated is not None and not compare_digest(stated, found):
+            raise _wrong_digest("digest-mismatch", "收到的文件与经办人确认的摘要不符，未接收")
         try:
             return await ingest(
                 services,
@@ -68,6 +81,8 @@ async def take_upload(
                 encoding=encoding,
                 progress=None,
                 follow=False,
+                confirmed=stated is not None,
+                errors=errors,
             )
         except FileRefused as error:
             item = ErrorItem(error.code, error.detail, pointer=_pointer(error.place))
@@ -94,20 +109,45 @@ def _folder(services: Services) -> Path:
     return folder
 
 
-async def _receive(file: IO[bytes], body: AsyncIterator[bytes]) -> None:
-    """The body as a file.
+def _stated_digest(field: str) -> bytes | None:
+    """The SHA-256 of a `Content-Digest` field; None when there is no field.
+
+    Raises BodyInvalid for a field without one that can be read.
+    """
+    if not field.strip():
+        return None
+    for member in field.split(","):
+        name, _, value = member.strip().partition("=")
+        if name == "sha-256" and len(value) > 2 and value[0] == value[-1] == ":":
+            try:
+                digest = b64decode(value[1:-1], validate=True)
+            except (binascii.Error, ValueError):
+                break
+            if len(digest) == sha256().digest_size:
+                return digest
+    raise _wrong_digest("format", "须为 sha-256=:base64:（RFC 9530）")
+
+
+def _wrong_digest(code: str, text: str) -> BodyInvalid:
+    return BodyInvalid("Content-Digest 请求头不符。", errors=(ErrorItem(code, text, parameter="Content-Digest"),))
+
+
+async def _receive(file: IO[bytes], body: AsyncIterator[bytes]) -> bytes:
+    """The body as a file, and its SHA-256.
 
     Raises BodyTooLarge while it arrives, BodyInvalid when nothing came.
     """
-    size = 0
+    size, digest = 0, sha256()
     async for chunk in body:
         size += len(chunk)
+        digest.update(chunk)
         if size > MAX_BYTES:
             raise BodyTooLarge(f"文件不得超过 {MAX_BYTES >> 20} MiB；更大的文件请在命令行导入。")
         file.write(chunk)
     file.flush()
     if not size:
         raise BodyInvalid("没有收到文件。")
+    return digest.digest()
 
 
 def _pointer(place: str | None) -> str | None:

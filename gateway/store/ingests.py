@@ -56,10 +56,10 @@ _about = msgspec.json.Decoder(About)
 
 
 def statement_of(vault: Vault, authority: str | None, officer: str | None) -> str:
-    """Under whose word a file comes in: a keyed digest of authority and officer, or `vouched` when nobody signs for it."""
-    if authority is None or officer is None:
+    """Under whose word a file comes in: a keyed digest of authority and officer (none where nobody confirmed it), or `vouched`."""
+    if authority is None:
         return VOUCHED
-    return vault.digest("ingest-statement", f"{authority}\x1f{officer}".encode()).hex()
+    return vault.digest("ingest-statement", f"{authority}\x1f{officer or ''}".encode()).hex()
 
 
 async def find(source: Reads | Transaction, *, dataset: str, file_sha256: str, statement: str) -> Ingest | None:

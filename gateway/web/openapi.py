@@ -163,7 +163,7 @@ def _content(described: Described, components: Mapping[str, Any]) -> dict[str, A
                 },
                 "example": "".join(f"{json.dumps(item, ensure_ascii=False)}\n" for item in described.example["items"]),
             }
-        elif media == CSV:
+        elif media == CSV and CSV not in described.examples:
             content[media] = {"schema": {"type": "string", "description": _CSV_WORDS}, "example": _table(described.example["items"])}
         elif media in _BINARY:
             content[media] = {"schema": {"type": "string", "format": "binary", "description": _BINARY[media]}}

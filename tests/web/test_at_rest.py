@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -151,7 +152,9 @@ def _over_http(city: City, app: str, key: Key, desk: str) -> None:
 
 def _upload(server: Server, desk: str) -> None:
     headers = {"Authorization": f"Bearer {desk}", "Content-Type": "text/csv", "Officer": quote(PLANTED["officer"]), "Case-Ref": "2026-0001"}
-    sent = server.client.post(f"/v1/uploads?dataset={PENALTIES}", content=_file(_rows(95)), headers=headers)
+    data = _file(_rows(95))
+    headers["Content-Digest"] = f"sha-256=:{base64.b64encode(sha256(data).digest()).decode()}:"
+    sent = server.client.post(f"/v1/uploads?dataset={PENALTIES}", content=data, headers=headers)
     assert sent.status_code == 200, sent.text
     assert sent.json()["rejected"] == {}
 

@@ -1,14 +1,20 @@
 """Files over HTTP: a department sends as itself, and gets its receipt; nobody else sends, and nothing stays behind."""
 
+import csv
+import io
 import subprocess
 import sys
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from openpyxl import load_workbook
+from sqlalchemy import text
 
 from gateway.operations.manage_keys import issue_token
 from gateway.operations.take_upload import MAX_BYTES
@@ -26,6 +32,8 @@ ROW = (
     "{name},法人及非法人组织,{code},通示罚〔2026〕{number}号,无证经营,未取得许可从事经营。,《无证无照经营查处办法》第十三条,罚款,罚款人民币5000元。,"
     "0.5,2026-05-06,2027-05-06,一般,通化市信用中心（示例）,{authority},通化市信用中心（示例）,{authority}\n"
 )
+OTHER = "11220600XXT000124T"
+"""An authority for which the sender does not speak."""
 PATH = "/v1/uploads?dataset=administrative-penalties"
 
 
@@ -43,8 +51,15 @@ def a_file(server: Server, *numbers: int, authority: str = CENTRE) -> str:
     return HEADER + "".join(rows)
 
 
+def digest_of(body: bytes) -> str:
+    """The field by which an officer confirms a file."""
+    return f"sha-256=:{b64encode(sha256(body).digest()).decode()}:"
+
+
 def send(server: Server, body: bytes | str, headers: dict[str, str], path: str = PATH) -> httpx.Response:
-    return server.client.post(path, content=body if isinstance(body, bytes) else body.encode(), headers=headers)
+    """Send a file that the officer has confirmed."""
+    data = body if isinstance(body, bytes) else body.encode()
+    return server.client.post(path, content=data, headers={"Content-Digest": digest_of(data), **headers})
 
 
 def test_a_department_sends_a_file_and_gets_its_receipt(running: Any) -> None:
@@ -228,3 +243,78 @@ def test_a_partner_sends_nothing(running: Any) -> None:
     partner = city.token("partner", "mutual.query")
     answer = send(server, a_file(server, 9008), {**headers, "Authorization": f"Bearer {partner}", "Case-Ref": "AN-1"})
     assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted")
+
+
+# --- confirmed by its digest, or vouched ---------------------------------------------------------------------------------
+
+
+def test_a_file_that_nobody_confirmed_is_vouched(running: Any) -> None:
+    """Without the digest the same rows are told by nobody who answers for them, and speak for no other authority either."""
+    server, headers, city = running
+    body = a_file(server, 9301).encode()
+    plain = server.client.post(PATH, content=body, headers=headers)
+    assert (plain.status_code, plain.json()["trust"], plain.json()["accepted"]) == (200, "vouched", 1)
+    assert server.client.post(PATH, content=body, headers=headers).json() == plain.json()
+    foreign = a_file(server, 9302, authority=OTHER).encode()
+    assert server.client.post(PATH, content=foreign, headers=headers).json()["rejected"] == {"SCOPE_AUTHORITY": 1}
+
+    async def trusts(services: Any) -> set[str]:
+        return {row.trust for row in await services.store.reads.all(text("SELECT trust FROM records WHERE trust = 'vouched'"), {})}
+
+    assert city.run(trusts) == {"vouched"}
+    assert send(server, body, headers).json()["trust"] == "signed"
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        (digest_of(b"another file"), "digest-mismatch"),
+        ("sha-256=:AAAA:", "format"),
+        ("sha-256=abc", "format"),
+        ("md5=:AAAA:", "format"),
+        ("sha-256=:!!!!:", "format"),
+    ],
+)
+def test_another_file_than_the_confirmed_one_is_refused(running: Any, field: str, code: str) -> None:
+    """A digest that is not the file's, or none that can be read, refuses the file before any row of it is stored."""
+    server, headers, _ = running
+    answer = server.client.post(PATH, content=a_file(server, 9303).encode(), headers={**headers, "Content-Digest": field})
+    assert (answer.status_code, answer.json()["code"]) == (400, "body-invalid")
+    assert answer.json()["errors"][0]["code"] == code
+    assert send(server, a_file(server, 9303), headers).json()["accepted"] == 1
+
+
+# --- the error file ------------------------------------------------------------------------------------------------------
+
+
+def test_a_department_fetches_the_error_file_of_its_upload(running: Any) -> None:
+    """Sent again with `Accept`, the file comes back as CSV or XLSX: its own bad rows with code, words and advice, and the counts."""
+    server, headers, city = running
+    good = a_file(server, 9401)
+    bad = a_file(server, 9402).splitlines()[1].replace("0.5,2026-05-06", "0.5,2026-13-77").replace("罚款,罚款人民币", "罚款,=罚款人民币")
+    body = good + bad + "\n"
+    receipt = send(server, body, headers).json()
+    table = send(server, body, {**headers, "Accept": "text/csv"})
+    assert table.status_code == 200, table.text
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "administrative-penalties.errors.csv" in table.headers["content-disposition"]
+    assert table.headers["cache-control"] == "no-store"
+    rows = list(csv.reader(io.StringIO(table.content.decode("utf-8-sig"))))
+    assert rows[0] == ["行号", *HEADER.strip().split(","), "结果", "代码", "字段", "说明", "建议"]
+    assert (rows[1][0], rows[1][-5], rows[1][-4], rows[1][-3]) == ("3", "拒绝", receipt["rows"][0]["code"], receipt["rows"][0]["field"])
+    assert rows[1][-2]
+    assert "2026-13-77" in rows[1]
+    assert any(cell.startswith("'=罚款") for cell in rows[1])
+    counts = {row[0]: row[-1] for row in rows[2:] if row[0]}
+    assert counts == {"总行数": "2", "接受": "1", "未变": "0", "撤销": "0", "拒绝": "1", "待核": "0"}
+    book = send(server, body, {**headers, "Accept": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"})
+    sheet = list(load_workbook(io.BytesIO(book.content)).active.iter_rows(values_only=True))
+    assert [str(cell) if cell is not None else "" for cell in sheet[1]] == [cell.removeprefix("'") for cell in rows[1]]
+    assert send(server, body, headers).json() == receipt
+    assert list((city.folder / "data" / "uploads").iterdir()) == []
+
+
+def test_a_format_that_there_is_not_is_refused(running: Any) -> None:
+    """Receipt and error file come in three media types; another is 406, before the file is taken."""
+    server, headers, _ = running
+    assert send(server, a_file(server, 9403), {**headers, "Accept": "application/pdf"}).status_code == 406
