@@ -104,6 +104,7 @@ for _command in (
     log.log,
     audits.audit,
     audits.verify,
+    custody.erase,
     custody.shred,
     running.settle,
     running.openapi,

@@ -344,7 +344,7 @@ async def agree(ours: Services, theirs: Services, text: str) -> None:
 async def followed(services: Services) -> int:
     """Let everything of a city follow its change log, and tell partners what can be told then; how many lines that were."""
     await settle(services)
-    while await follow_lists(services):
+    while await follow_lists(services, at_once=True):
         pass
     await keep_log.settle_log(services)
     await finish_erasures(services)

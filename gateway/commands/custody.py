@@ -1,4 +1,4 @@
-"""Commands of key custodians: `key rotate-kek`, `key renew-deks`, `key reencrypt`, `key rotate-label`, and `shred`."""
+"""Commands of key custodians: `key rotate-kek`, `key renew-deks`, `key reencrypt`, `key rotate-label`, `erase` and `shred`."""
 
 from typing import Any
 
@@ -75,6 +75,21 @@ def shred(office: Office, hand: Hand, subject: str, reason: Any, as_json: bool) 
     arguments = {"subject": subject, "reason": reason}
     done = office.act(hand, "subject.shred", arguments, lambda services, by: story(services, subject, reason=reason, by=by))
     show(done, as_json=as_json, text=lambda: [f"{done.subject}: {done.records} records erased, key destroyed"])
+
+
+@click.command("erase")
+@click.argument("target", metavar="TARGET")
+@click.option("--reason", required=True, type=click.Choice(["request", "period-over", "court-order", "error"]))
+@signed
+@as_json
+@office
+def erase(office: Office, hand: Hand, target: str, reason: Any, as_json: bool) -> None:
+    """Erase a record (rec_…) or every record of a subject (sub_…), here and at every partner that got it; there is no way back."""
+    from gateway.operations.erase import erase as story
+
+    arguments = {"target": target, "reason": reason}
+    done = office.act(hand, "record.erase", arguments, lambda services, by: story(services, target, reason=reason, by=by))
+    show(done, as_json=as_json, text=lambda: [f"{done.target}: {done.records} records erased; partners are told, see `exchange overdue`"])
 
 
 COMMANDS = (key_rotate_kek, key_renew_deks, key_reencrypt, key_rotate_label)

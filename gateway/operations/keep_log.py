@@ -120,7 +120,7 @@ def _entry(forms: Forms, pending: Pending, shown: Listed | None, known: State | 
         op = "amend" if was else "unhide" if known is not None and known.op == "hide" else "list"
         reason: Reason | None = "policy" if pending.op == "policy" and op != "list" else None
         return _about(pending.record_id, known, op, b64(commitment), at, authority, reason)
-    if known is None or not (was or pending.op == "erase"):
+    if known is None or known.op == "erase" or not (was or pending.op == "erase"):
         return None
     if pending.op == "erase":
         op, reason = "erase", "removed"

@@ -40,6 +40,7 @@ class Cause(Struct, frozen=True, gc=False):
 
 CLOCK = Cause()
 POLICY = Cause("policy")
+ERASED = "erase"
 _REMOVED = "removed"
 """What is told of a record that left a caller's reach alone."""
 
@@ -205,6 +206,8 @@ def _to_be_entered(causes: Mapping[str, Cause], shown: Mapping[str, Shown], held
         elif before is not None and before.list is not None:
             reason = telling.removal_reason(cause.op, cause.reason)
             yield Pending(record_id=record_id, since=instant(telling.telling(now)), op=cause.op, reason=reason)
+        elif made is None and cause.op == ERASED:  # what was withdrawn before may have entries too
+            yield Pending(record_id=record_id, since=instant(telling.telling(now)), op=ERASED, reason=None)
 
 
 def _rendered(

@@ -357,7 +357,7 @@ class _Sealing:
     ) -> tuple[SealedLine, SentLine] | None:
         if sent is not None and sent.op == "erase":
             return None
-        if sent is not None and record is not None and record.state == "erased":
+        if sent is not None and (record is None or record.state == "erased"):
             at = change.at if change is not None else self.now
             return self._withdraw(record_id, record, change, sent, at, index)  # also what was withdrawn before: it is still kept there
         shown = self._shown(record) if record is not None else None

@@ -41,7 +41,7 @@ async def shred(services: Services, subject: str, *, reason: Why, by: Administra
                 "an organisation has no data key of its own",
                 code="shred-organisation",
                 place=subject,
-                hint="withdraw its records: `chengxin withdraw`",
+                hint="erase its records: `chengxin erase`",
             )
         count = await erase_subject(tx, SubjectId(subject), actor=f"admin:{by.name}")
         await audit.write(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.operations import manage_keys, rotate_keys, shred
+from gateway.operations import erase, manage_keys, rotate_keys, shred
 from gateway.web.admin.desk import Act, Route
 
 
@@ -25,6 +25,13 @@ class Person(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whom, by our own id, and why."""
 
     subject: Annotated[str, Meta(min_length=5, max_length=30)]
+    reason: shred.Why
+
+
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record or a subject, by our own id, and why."""
+
+    target: Annotated[str, Meta(min_length=5, max_length=30)]
     reason: shred.Why
 
 
@@ -85,6 +92,11 @@ async def shredded(act: Act) -> object:
     return await shred.shred(act.services, act.body.subject, reason=act.body.reason, by=act.by)
 
 
+async def erased(act: Act) -> object:
+    """Erase a record, or every record of a subject."""
+    return await erase.erase(act.services, act.body.target, reason=act.body.reason, by=act.by)
+
+
 _KEYS = "/admin/v1/keys"
 ROUTES: tuple[Route, ...] = (
     Route(method="GET", path=_KEYS, command="key list", summary="Our signing keys", handler=listed, gives=list[manage_keys.KeyLine]),
@@ -100,6 +112,8 @@ ROUTES: tuple[Route, ...] = (
           takes=NoWords, gives=rotate_keys.Rotated, roles=("key-custodian",)),
     Route(method="POST", path=f"{_KEYS}/rotate-label", command="key rotate-label", summary="A new key for one label", handler=label,
           takes=Label, gives=rotate_keys.Rotated, roles=("key-custodian",)),
+    Route(method="POST", path="/admin/v1/erasures", command="erase", summary="Erase a record, or every record of a subject",
+          handler=erased, takes=Target, gives=erase.Erased, roles=("key-custodian",)),
     Route(method="POST", path="/admin/v1/subjects/shred", command="shred", summary="Shred a person or household", handler=shredded,
           takes=Person, gives=shred.Shredded, roles=("key-custodian",)),
 )  # fmt: skip
