@@ -59,7 +59,8 @@ async def _take_away(services: Services, part: Holding, waiting: list[Erasure]) 
             await kept_parts.purge_records(tx, part.stream, part.record_ids)
         return True
     since = min(moment(each.at) for each in waiting if each.record_id in part.record_ids)
-    if services.clock() - since < await _hours(services, part.stream):
+    hours = await _hours(services, part.stream)
+    if hours is None or services.clock() - since < hours:
         return False
     out = await outbox.out_stream(services.store.reads, part.stream)
     if out is not None and out.head.epoch == part.epoch:
@@ -72,11 +73,11 @@ async def _take_away(services: Services, part: Holding, waiting: list[Erasure]) 
     return True
 
 
-async def _hours(services: Services, stream: str) -> timedelta:
-    """How long the agreement of a stream gives for erasing."""
+async def _hours(services: Services, stream: str) -> timedelta | None:
+    """How long the agreement of a stream gives for erasing; None for a line that signs nothing, which is waited for."""
     agreement_id, _ = split_stream(stream)
     versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
-    return timedelta(hours=min((held.agreement.terms.sla.erase_h for held in versions), default=0))
+    return timedelta(hours=min(held.agreement.terms.sla.erase_h for held in versions)) if versions else None
 
 
 async def _merge_tokens(services: Services) -> None:

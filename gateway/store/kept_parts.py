@@ -18,9 +18,9 @@ from gateway.core.exchange.batches import PartEntry, read_manifest, split_lines
 from gateway.core.exchange.records import read_line
 from gateway.core.exchange.wire import SUITES, Suite
 from gateway.store import batch_parts
-from gateway.store.dialects import among
+from gateway.store.dialects import among, one_of
 from gateway.store.store import Source, Transaction
-from gateway.store.tables import in_batches, in_parts, out_batches, out_leaves, out_parts, out_records
+from gateway.store.tables import in_batches, in_parts, line_rows, out_batches, out_leaves, out_parts, out_records
 
 _LEAVES = sa.select(out_leaves.c.stream, out_leaves.c.epoch, out_leaves.c.idx, out_leaves.c.record_id).where(
     among(out_leaves.c.record_id, "wanted")
@@ -48,6 +48,16 @@ _KEPT_IN = (
     )
     .order_by(in_parts.c.stream, in_parts.c.name)
 )
+_OF_LINES = (
+    sa.select(out_parts.c.stream, out_parts.c.epoch, out_parts.c.seq, out_parts.c.name, out_batches.c.state, line_rows.c.record_id)
+    .join(line_rows, sa.and_(line_rows.c.stream == out_parts.c.stream, line_rows.c.seq == out_parts.c.seq))
+    .join(
+        out_batches,
+        sa.and_(out_batches.c.stream == out_parts.c.stream, out_batches.c.epoch == out_parts.c.epoch, out_batches.c.seq == out_parts.c.seq),
+    )
+    .where(among(line_rows.c.record_id, "wanted"), one_of(line_rows.c.op, "assert", "amend"))
+)
+"""A part of a line's own format is one leaf: which records it holds say its rows."""
 _BARE = (
     sa.update(out_records)
     .where(out_records.c.stream == sa.bindparam("of_stream"), among(out_records.c.record_id, "wanted"))
@@ -71,10 +81,14 @@ class Holding(Struct, frozen=True, kw_only=True):
 async def holding(source: Source, record_ids: Collection[str], stream: str | None = None) -> list[Holding]:
     """Every part of the outbox (or of one stream) that is kept and holds a line of one of these records."""
     leaves = await source.all(_LEAVES, {"wanted": sorted(record_ids)})
+    found = [
+        Holding(stream=row.stream, epoch=row.epoch, seq=row.seq, name=row.name, state=row.state, record_ids=frozenset({row.record_id}))
+        for row in await source.all(_OF_LINES, {"wanted": sorted(record_ids)})
+        if stream in (None, row.stream)
+    ]
     if not leaves:
-        return []
+        return found
     names = {(row.stream, row.epoch, row.name) for row in await source.all(_NAMES_OUT)}
-    found: list[Holding] = []
     for row in await source.all(_KEPT_OUT):
         if stream not in (None, row.stream):
             continue
