@@ -166,13 +166,15 @@ def test_a_masked_answer_stands_beside_the_departments(told: tuple[Demo, str]) -
 
 
 def test_the_neighbour_admits_recognises_and_forgets(told: tuple[Demo, str]) -> None:
-    """The receipts are checked, the honour is recognised, the repaired penalty is gone from both cities, and the heads are one."""
+    """The receipts are checked, honour and filing are recognised, the repaired penalty is gone from both cities, and the heads are one."""
     _, said = told
-    assert len(re.findall(r"batch 1: [1-9]\d* lines?, tree size", said)) == 3
-    assert len(re.findall(r"receipt \d+, signed by credit\.baishan\.example/x, verified: (?:applied|partial), accepted", said)) == 3
+    assert len(re.findall(r"batch 1: [1-9]\d* lines?, tree size", said)) == 4
+    assert len(re.findall(r"receipt \d+, signed by credit\.baishan\.example/x, verified: (?:applied|partial), accepted", said)) == 4
     assert "batch 2: 1 line," in said
     assert "verified: applied, withdrawn 1" in said
-    assert "marks: recognised (互认)" in said
+    assert said.count("marks: recognised (互认)") == 2, "an honour and a filing"
+    assert "under tonghua-baishan-2026, as of" in said
+    assert re.search(r"通化市 is told: green-channel in_effect, filing-accepted in_effect", said)
     assert len(re.findall(r"→ 404, and not among the firm's records", said)) == 2
     heads = re.findall(r"size +(\d+)  root (\S+)", said[said.index(CHAPTERS[8]) :])
     assert len(heads) == 2

@@ -17,6 +17,7 @@ from gateway.core.exchange.wire import SHA256, b64
 from gateway.demo.cities import City
 from gateway.demo.views import PENALTIES, DemoFailed, ask, records_of
 from gateway.operations.handle_case import repair
+from gateway.operations.list_measures import list_measures
 from gateway.operations.manage_agreements import (
     Side,
     agreement_with,
@@ -37,6 +38,7 @@ from gateway.services import Services
 from gateway.store import inbox, outbox
 
 HONOURS = "honours"
+FILINGS = "agency-filings"
 PATIENCE_S = 30.0
 
 
@@ -119,16 +121,22 @@ class Exchange:
         ]
 
     async def recognised(self) -> list[str]:
-        """The firm's honour as Tonghua says it, and as Baishan shows it to its own public."""
-        uscc = self._sample.firm.uscc
+        """An honour and a filing as Tonghua says them, as Baishan shows them to its own public, and the measures that go back."""
         async with self._client(0) as home, self._client(1) as next_door:
-            valid = [honour for honour in await records_of(home, uscc, HONOURS) if not honour["marks"]]
-            honour, there = await self._in_both(next_door, valid)
-        marks = [f"{mark['code']} ({mark['label']})" for mark in there["marks"]]
-        return [
-            f"{self._names[0]}: {honour['id']} {honour['fields'].get('honour_name')} of {honour['subject']['name']}",
-            f"{self._names[1]}: the same record, source {there['source']['name']}, marks: {', '.join(marks) or 'none'}",
-        ]
+            honours = [honour for honour in await records_of(home, self._sample.firm.uscc, HONOURS) if not honour["marks"]]
+            filings = (await ask(home, f"/v1/records?dataset={FILINGS}"))["items"]
+            both = [await self._in_both(next_door, honours), await self._in_both(next_door, filings)]
+        lines = []
+        for (ours, there), what in zip(both, ("honour_name", "filing_number"), strict=True):
+            marks = [f"{mark['code']} ({mark['label']})" for mark in there["marks"]]
+            lines.append(f"{self._names[0]}: {ours['id']} {ours['fields'].get(what)} of {ours['subject']['name']}")
+            lines.append(f"{self._names[1]}: the same record, source {there['source']['name']}, marks: {', '.join(marks) or 'none'}")
+            said = [mark for mark in there["marks"] if "issuer" in mark]
+            lines += [f"  issued by {mark['issuer']} under {mark['agreement']}, as of {mark['as_of']}" for mark in said]
+        await send_batch(self._theirs, at_once=True)
+        told = [each for ours, _ in both for each in await list_measures(self._ours, ours["id"])]
+        lines.append(f"{self._names[0]} is told: {', '.join(f'{each.code} {each.standing}' for each in told) or 'nothing'}")
+        return lines
 
     async def repair(self, repaired: str | None) -> tuple[str, list[str]]:
         """Repair the firm's penalty in Tonghua, send the repair, and see it gone from both cities' answers; the record's id."""

@@ -23,12 +23,14 @@ from gateway.core.exchange.records import after as known_after
 from gateway.core.exchange.wire import (
     instant,
 )
+from gateway.operations import hear_measures
 from gateway.operations.accept_records import accept_records
 from gateway.operations.admit_batch import PREPARED, Admission, Passed, Received
-from gateway.operations.judge_lines import CHUNK, Chunk, JudgedLine, Judging
+from gateway.operations.judge_lines import CHUNK, Judging
+from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
-from gateway.store import inbox, owed, recognitions
+from gateway.store import inbox, measures, owed, recognitions
 from gateway.store.owed import Owed
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
@@ -205,6 +207,7 @@ class _Application:
             await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=({},) * len(some))
             gone = {rid: (msgspec.structs.replace(missing[rid], op="retract"), None, instant(tx.now)) for rid in some}
             await inbox.put_known(tx, self.manifest.stream, gone)
+            await measures.drop_measures(tx, some)
             self.touched += some
 
     async def _still_as_checked(self, tx: Transaction) -> None:
@@ -235,6 +238,9 @@ class _Application:
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
         await inbox.put_known(tx, self.manifest.stream, held)
+        if self.dataset.category == "measure":
+            taken = [line for line in chunk.lines if (said := outcomes.get(str(line.index))) is not None and said.result != "rejected"]
+            await hear_measures.keep(tx, self.stream, taken)
 
     def _count(
         self,

@@ -155,6 +155,13 @@ async def _job(
     if described is None:
         known = ", ".join(sorted(policies.catalogue.datasets))
         raise FileRefused("there is no such dataset", code="dataset-unknown", place="DATASET", hint=f"one of {known}")
+    if described.category == "measure":
+        raise FileRefused(
+            "measures follow from records of other cities, and are written down one by one",
+            code="SCOPE_CATEGORY",
+            place="DATASET",
+            hint="`chengxin measure take`",
+        )
     if (authority is None) != (officer is None):
         raise FileRefused("authority and officer go together", code="SCOPE_AUTHORITY", place="--authority", hint="give both, or neither")
     register = {

@@ -10,7 +10,6 @@ from datetime import date, datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import RowFault
@@ -26,8 +25,10 @@ from gateway.core.exchange.wire import (
 from gateway.core.records.intake import IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import publication
+from gateway.operations import hear_measures
 from gateway.operations.accept_records import Texts, redactions
 from gateway.operations.admit_batch import Passed
+from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
 from gateway.services import Services
 from gateway.store import inbox
@@ -38,26 +39,6 @@ CHUNK = 1000
 FINAL = frozenset({"LAW_PERSON", "LAW_MINOR", "LAW_PROHIBITED", "SCOPE_CATEGORY"})
 """A corrected version may not come either."""
 DEFAULT_REASON = {"retract": "no_longer_public", "repair": "repaired", "expire": "expired", "erase": "erased"}
-
-
-class JudgedLine(Struct, frozen=True, gc=False, kw_only=True):
-    """One judged line and, if it goes on, what intake made of it."""
-
-    index: int
-    leaf: bytes
-    payload: bytes
-    judged: Judged
-    admitted: Admitted | None
-    findings: tuple[Finding, ...]
-
-
-class Chunk(Struct, frozen=True, kw_only=True):
-    """Some lines, no two about one record, judged against what we held of them."""
-
-    lines: tuple[JudgedLine, ...]
-    rids: tuple[str, ...]
-    known: Mapping[str, KnownRecord]
-    texts: tuple[Texts, ...]
 
 
 class Judging:
@@ -80,6 +61,7 @@ class Judging:
         self.services = services
         self.manifest = passed.manifest
         self.verified = passed.verified
+        self.stream = stream
         self.rules = stream.rules
         self.suite = SUITES[stream.rules.terms.wire.suite]
         self.parts = parts
@@ -118,7 +100,14 @@ class Judging:
             self.floors |= {rid: one.v for rid, one in held.items() if rid not in known}
             self.snapshot.update(rids)
         judged, texts = await asyncio.to_thread(self._judged, lines, known)
+        if self.dataset.category == "measure":
+            judged, texts = await self._believed(source, judged)
         return Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    async def _believed(self, source: Source, lines: Sequence[JudgedLine]) -> tuple[tuple[JudgedLine, ...], tuple[Texts, ...]]:
+        """Of lines about measures those that this partner may tell us."""
+        left = await hear_measures.believed(source, self.stream, lines)
+        return left, tuple(redactions([line.admitted for line in left if line.admitted is not None], self.dataset))
 
     def _of_the_old_epoch(self, known: KnownRecord) -> bool:
         """Whether the old epoch may be forgotten of a record: not that it is another's, erased, or repaired."""

@@ -1,8 +1,9 @@
 """Decide what a record issued elsewhere means here (互认), and write it down with all that the decision rests on.
 
 Rules: the decision is the table of `core/exchange/recognition`; it is made again in the transaction that changes what the partner says,
-when a change here touches its subject (`follow`), and when time alone may have changed it (`review`). An effect that begins or ends is one
-row of the change log, so every exit follows. A negative effect needs a named person's confirmation of that very version, and nothing else
+when a change here touches its subject (`follow`), when our policy or the agreement's text is another (`review_stream`), and when time alone
+may have changed it (`review`). An effect that begins or ends is one row of the change log, so every exit follows, and the measures that
+rest on it turn with it (`take_measures`). A negative effect needs a named person's confirmation of that very version, and nothing else
 makes one. What was recognised does not travel on. This story must not change what the issuing city said.
 """
 
@@ -31,6 +32,7 @@ from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId
 from gateway.core.records.periods import end_instant, first_instant, legal_day, publication
 from gateway.operations.partners import Stream, stream_at
+from gateway.operations.take_measures import Effect, follow_effects
 from gateway.services import Services
 from gateway.store import audit, changes, inbox, recognitions, records
 from gateway.store.reads import Row
@@ -96,7 +98,20 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
                 if _concerns(said.stream, held, record_id)
             ]
             decided += await _keep(tx, held, decisions, actor)
+            await follow_effects(services, tx, [_effect(*each) for each in decisions])
     return decided
+
+
+def _effect(row: Row, stream: Stream, decision: Recognition) -> Effect:
+    measure = decision.inputs.measure
+    return Effect(
+        about=row.record_id,
+        v=row.v,
+        stream=stream,
+        effect=decision.effect,
+        suspended=decision.consequence in ("suspend", "task"),
+        basis=measure.basis if measure is not None else "",
+    )
 
 
 class _Said(Struct, frozen=True, kw_only=True):
@@ -288,6 +303,7 @@ async def _keep(tx: Transaction, held: _Held, decisions: Sequence[tuple[Row, Str
                 until,
                 msgspec.json.encode(decision.inputs),
                 before.decided_at if before is not None and same else tx.now_text,
+                before.as_of if before is not None and same else stamp(as_of) if (as_of := decision.inputs.terms.as_of) else None,
                 stamp(review_at) if review_at else None,
             )
         )

@@ -391,7 +391,9 @@ class _Sealing:
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
         """What the agreement lets us say of a record today; None when nothing."""
         plan = self.plans.plans.get(record.kind) if self.plans is not None else None
-        reach = Attributes(grant_regions=self.rules.terms.scope.regions)  # the agreement in force is the grant
+        # the agreement in force is the grant, and its other side the one who asks
+        org = self.rules.agreement.party(self.rules.terms.to).identity.org
+        reach = Attributes(org_id=org, grant_regions=self.rules.terms.scope.regions)
         names = pseudonyms_for(self.services.store.vault, self.rules.terms.to, self.rules.terms.purpose, self.now)
         seen = view(record, plan, self.policies, self.now, reach, keyed=names) if plan is not None else None
         if seen is None:

@@ -65,6 +65,7 @@ _ENVELOPE = (
     recognitions.c.effect,
     recognitions.c.until.label("recognised_until"),
     recognitions.c.decided_at,
+    recognitions.c.as_of,
 )
 _VALUES = (records.c.clear, records.c.secret, records.c.texts)
 _SEALS = (records.c.sealed_texts,)
@@ -236,5 +237,6 @@ def _recognised(row: Row) -> Recognised | None:
         issuer=row.recognised_issuer,
         effect=row.effect,
         since=moment(row.decided_at),
+        as_of=None if row.as_of is None else moment(row.as_of),
         until=None if row.recognised_until is None else date.fromisoformat(row.recognised_until),
     )

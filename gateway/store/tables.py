@@ -1234,8 +1234,23 @@ recognitions = Table(
     Column("until", String(10)),
     Column("inputs", LargeBinary, nullable=False),  # JSON of all inputs of the decision
     Column("decided_at", String(32), nullable=False),
+    Column("as_of", String(32)),                    # as of when the partner's stream was known by then
     Column("review_at", String(32), index=True),    # when time alone changes the decision; null = never
 )
+
+measures = Table(
+    "measures", metadata,
+    Column("record_id", String(30), primary_key=True),  # the record of dataset `measures` that tells of it
+    Column("about", String(30), nullable=False, index=True),  # the record on account of which it is taken
+    Column("v", Seq, nullable=False),                # version of that record
+    Column("partner", String(64), nullable=False, index=True),  # ours: whose record it is; theirs: who takes it
+    Column("ours", Boolean, nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("authority", String(18), nullable=False),
+    Column("standing", String(12), nullable=False),  # in_effect suspended lifted
+    Column("since", String(32), nullable=False),
+)
+"""Measures taken here on account of partners' records, and there on account of ours (联合奖惩反馈)."""
 
 confirmations = Table(
     "confirmations", metadata,

@@ -20,7 +20,7 @@ from gateway.core.disclosure.views import View
 from gateway.core.exchange.wire import b64u
 from gateway.core.publication.labels import Language, label, region_label
 from gateway.core.records.identifiers import subject_form
-from gateway.core.records.model import BasisRef, SubjectKind, Value
+from gateway.core.records.model import BasisRef, Recognised, SubjectKind, Value
 
 Document = dict[str, Any]
 
@@ -123,7 +123,21 @@ def marks_of(view: View, language: Language = "zh-CN") -> list[Document]:
     ]
     if view.recognised is not None and all(mark["code"] != "recognised" for mark in found):
         found.append({"code": "recognised", "label": label("mark", "recognised", language), "since": instant(view.recognised.since)})
+    if view.recognised is not None:
+        said = next(mark for mark in found if mark["code"] == "recognised")
+        said |= _recognised(view.recognised)
     return found
+
+
+def _recognised(recognised: Recognised) -> Document:
+    """By whom it was issued, under which agreement it is recognised, what follows here, and until when at most."""
+    return {
+        "issuer": recognised.issuer,
+        "agreement": recognised.agreement,
+        "effect": recognised.effect,
+        "as_of": None if recognised.as_of is None else instant(recognised.as_of),
+        "until": None if recognised.until is None else recognised.until.isoformat(),
+    }
 
 
 def record_head(view: View, origin: str) -> Head:

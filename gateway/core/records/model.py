@@ -233,6 +233,8 @@ class Recognised(Struct, frozen=True, kw_only=True):
     issuer: str
     effect: str
     since: datetime
+    as_of: datetime | None = None
+    """As of when the partner's stream was known when this was decided."""
     until: date | None = None
 
 

@@ -37,6 +37,15 @@ class Mark(Struct, kw_only=True):
     code: str
     label: str
     since: str | None
+    issuer: str | UnsetType = UNSET
+    """Of a record recognised here (互认): the city that issued it."""
+    agreement: str | UnsetType = UNSET
+    effect: str | UnsetType = UNSET
+    """The measure of our catalogue that follows."""
+    as_of: str | UnsetType | None = UNSET
+    """As of when that city's records were known when this was decided."""
+    until: str | UnsetType | None = UNSET
+    """Its last day here at most."""
 
 
 class SubjectRef(Struct, kw_only=True):

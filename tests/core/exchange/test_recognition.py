@@ -53,38 +53,57 @@ YES = Confirmation(rid=RID, v=1, by="张三", basis="《示例办法》第一条
 BAD = replace(GOOD, record=PENALTY, measure=LocalMeasure(id="procurement-limit", live=True), confirmation=YES)
 
 
+FILING = replace(HONOUR, dataset="agency-filings", category="agency_filing")
+LISTING = replace(HONOUR, dataset="tax-violations", category="blacklist")
+
 ROWS = [
-    (replace(GOOD, record=replace(HONOUR, op="repair", in_force=False)), "withdrawn", "lift"),
-    (replace(GOOD, record=replace(HONOUR, in_force=False)), "withdrawn", "lift"),
-    (replace(GOOD, terms=replace(TERMS, state="suspended")), "no_agreement", "lift"),
-    (replace(GOOD, terms=replace(TERMS, in_scope=False)), "no_agreement", "lift"),
-    (replace(GOOD, terms=replace(TERMS, covered=False)), "not_covered", "none"),
-    (replace(GOOD, record=replace(HONOUR, kind="natural")), "person_no_basis", "none"),
-    (replace(GOOD, record=replace(HONOUR, kind="individual_business")), "person_no_basis", "none"),
-    (replace(BAD, record=replace(PENALTY, trust="vouched")), "vouched_source", "none"),
-    (replace(GOOD, record=replace(HONOUR, dispute=True)), "disputed", "suspend"),
-    (replace(GOOD, record=replace(HONOUR, publish_until=date(2026, 12, 9))), "expired", "lift"),
-    (replace(GOOD, record=replace(HONOUR, period_known=False)), "expired", "lift"),
-    (replace(GOOD, terms=replace(TERMS, as_of=NOW - timedelta(hours=49))), "stale", "suspend"),
-    (replace(GOOD, terms=replace(TERMS, as_of=None)), "stale", "suspend"),
-    (replace(GOOD, measure=None), "no_measure", "none"),
-    (replace(GOOD, measure=replace(MEASURE, live=False)), "no_measure", "none"),
-    (replace(GOOD, serious_here=True), "local_negative", "suspend"),
-    (GOOD, "recognised", "measure"),
-    (replace(BAD, confirmation=None), "awaiting_confirmation", "task"),
-    (replace(BAD, confirmation=replace(YES, v=2)), "awaiting_confirmation", "task"),
-    (replace(BAD, confirmation=replace(YES, basis=" ")), "awaiting_confirmation", "task"),
-    (BAD, "recognised", "measure"),
+    (1, "a withdrawal", replace(GOOD, record=replace(HONOUR, op="repair", in_force=False)), "withdrawn", "lift"),
+    (1, "not in force", replace(GOOD, record=replace(HONOUR, in_force=False)), "withdrawn", "lift"),
+    (1, "erased", replace(GOOD, record=replace(HONOUR, op="erase", in_force=False)), "withdrawn", "lift"),
+    (2, "suspended", replace(GOOD, terms=replace(TERMS, state="suspended")), "no_agreement", "lift"),
+    (2, "over", replace(GOOD, terms=replace(TERMS, state="expired")), "no_agreement", "lift"),
+    (2, "outside the scope", replace(GOOD, terms=replace(TERMS, in_scope=False)), "no_agreement", "lift"),
+    (3, "no entry", replace(GOOD, terms=replace(TERMS, covered=False)), "not_covered", "none"),
+    (4, "a person", replace(GOOD, record=replace(HONOUR, kind="natural")), "person_no_basis", "none"),
+    (4, "a household", replace(GOOD, record=replace(HONOUR, kind="individual_business")), "person_no_basis", "none"),
+    (5, "vouched and negative", replace(BAD, record=replace(PENALTY, trust="vouched")), "vouched_source", "none"),
+    (6, "disputed", replace(GOOD, record=replace(HONOUR, dispute=True)), "disputed", "suspend"),
+    (6, "disputed and negative", replace(BAD, record=replace(PENALTY, dispute=True)), "disputed", "suspend"),
+    (7, "past its last day", replace(GOOD, record=replace(HONOUR, publish_until=date(2026, 12, 9))), "expired", "lift"),
+    (7, "not computable", replace(GOOD, record=replace(HONOUR, period_known=False)), "expired", "lift"),
+    (8, "too old", replace(GOOD, terms=replace(TERMS, as_of=NOW - timedelta(hours=49))), "stale", "suspend"),
+    (8, "never heard", replace(GOOD, terms=replace(TERMS, as_of=None)), "stale", "suspend"),
+    (9, "no measure", replace(GOOD, measure=None), "no_measure", "none"),
+    (9, "its basis is not in force", replace(GOOD, measure=replace(MEASURE, live=False)), "no_measure", "none"),
+    (9, "its last day is over", replace(GOOD, measure=replace(MEASURE, cap=date(2026, 12, 9))), "no_measure", "none"),
+    (10, "on a list here", replace(GOOD, serious_here=True), "local_negative", "suspend"),
+    (11, "positive", GOOD, "recognised", "measure"),
+    (11, "neutral", replace(GOOD, record=FILING), "recognised", "measure"),
+    (11, "neutral, on a list here", replace(GOOD, record=FILING, serious_here=True), "recognised", "measure"),
+    (12, "unconfirmed", replace(BAD, confirmation=None), "awaiting_confirmation", "task"),
+    (12, "an unconfirmed listing", replace(BAD, record=LISTING, confirmation=None), "awaiting_confirmation", "task"),
+    (12, "another version", replace(BAD, confirmation=replace(YES, v=2)), "awaiting_confirmation", "task"),
+    (12, "another record", replace(BAD, confirmation=replace(YES, rid="rec_aaaaaaaaaaaaaaaaaaaaaaaaaa")), "awaiting_confirmation", "task"),
+    (12, "no basis", replace(BAD, confirmation=replace(YES, basis=" ")), "awaiting_confirmation", "task"),
+    (12, "no name", replace(BAD, confirmation=replace(YES, by="")), "awaiting_confirmation", "task"),
+    (13, "confirmed", BAD, "recognised", "measure"),
+    (13, "a confirmed listing", replace(BAD, record=LISTING), "recognised", "measure"),
 ]
+"""Number of the row of exchange.md §13, what it is, the inputs, reason and consequence."""
 
 
-@pytest.mark.parametrize(("inputs", "reason", "consequence"), ROWS)
+@pytest.mark.parametrize(("inputs", "reason", "consequence"), [row[2:] for row in ROWS], ids=[f"row {row[0]}: {row[1]}" for row in ROWS])
 def test_each_row(inputs: Inputs, reason: str, consequence: str) -> None:
     """Every row of the table gives its own reason and consequence, and keeps its inputs."""
     decision = recognise(inputs)
     assert (decision.reason, decision.consequence) == (reason, consequence)
     assert (decision.effect is None) == (reason != "recognised")
     assert decision.inputs is inputs
+
+
+def test_no_row_is_without_its_test() -> None:
+    """All thirteen rows of the table are there."""
+    assert {row[0] for row in ROWS} == set(range(1, 14))
 
 
 def test_rows_stand_in_order() -> None:
@@ -143,6 +162,15 @@ def test_review_comes_before_time_changes_anything() -> None:
     assert recognise(replace(GOOD, now=review + timedelta(seconds=1))).reason == "stale"
 
 
+def test_a_turn_of_our_own_inputs_brings_a_review() -> None:
+    """Where a listing here ends, or a measure comes into force, the decision is made again then, with or without an effect."""
+    turn = NOW + timedelta(hours=5)
+    assert next_review(recognise(replace(GOOD, serious_here=True, turns_at=turn))) == turn
+    assert next_review(recognise(replace(GOOD, measure=None, turns_at=turn))) == turn
+    assert next_review(recognise(replace(GOOD, turns_at=turn))) == turn
+    assert next_review(recognise(replace(GOOD, serious_here=True))) is None
+
+
 kinds = st.sampled_from(["legal", "individual_business", "natural"])
 days = st.none() | st.dates(date(2026, 1, 1), date(2030, 1, 1))
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2029, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001  # hypothesis adds the zone itself
@@ -153,7 +181,7 @@ records = st.builds(
     op=st.sampled_from(["assert", "amend", "retract", "repair", "expire", "erase"]),
     in_force=st.booleans(),
     dataset=st.just("honours"),
-    category=st.sampled_from(["redlist", "penalty", "blacklist", "abnormal", "licence"]),
+    category=st.sampled_from(["redlist", "penalty", "blacklist", "abnormal", "licence", "agency_filing"]),
     kind=kinds,
     trust=st.sampled_from(["signed", "vouched"]),
     dispute=st.booleans(),

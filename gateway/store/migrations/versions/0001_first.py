@@ -646,6 +646,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_match_jobs_state"), "match_jobs", ["state"], unique=False)
     op.create_index(op.f("ix_match_jobs_until"), "match_jobs", ["until"], unique=False)
+    op.create_table("measures",
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("about", sa.String(length=30), nullable=False),
+        sa.Column("v", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("partner", sa.String(length=64), nullable=False),
+        sa.Column("ours", sa.Boolean(), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("authority", sa.String(length=18), nullable=False),
+        sa.Column("standing", sa.String(length=12), nullable=False),
+        sa.Column("since", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("record_id", name=op.f("pk_measures")),
+    )
+    op.create_index(op.f("ix_measures_about"), "measures", ["about"], unique=False)
+    op.create_index(op.f("ix_measures_partner"), "measures", ["partner"], unique=False)
     op.create_table("meta",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -857,6 +871,7 @@ def upgrade() -> None:
         sa.Column("until", sa.String(length=10), nullable=True),
         sa.Column("inputs", sa.LargeBinary(), nullable=False),
         sa.Column("decided_at", sa.String(length=32), nullable=False),
+        sa.Column("as_of", sa.String(length=32), nullable=True),
         sa.Column("review_at", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_recognitions")),
     )
