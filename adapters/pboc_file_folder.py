@@ -254,11 +254,16 @@ def _position(after: str | None, last: int) -> int:
 
 
 def _content(path: Path) -> bytes | None:
-    """The bytes of a plain file; None when there is none."""
+    """The bytes of a plain file; None when there is none.
+
+    Raises AdapterError UNAVAILABLE for a link, a folder, or what cannot be read.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise AdapterError("UNAVAILABLE", f"文件无法读取：{error.strerror}", transient=True, place=path.name) from error
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise AdapterError("UNAVAILABLE", "目录中有不是普通文件的条目", transient=False, place=path.name)

@@ -35,7 +35,7 @@ def test_the_built_in_adapters_are_installed() -> None:
     assert {entry.name for entry in entry_points(group=GROUP)} >= {"excel_csv", "https_partner", "memory"}
 
 
-@pytest.mark.parametrize("name", ["excel_csv", "https_partner", "memory"])
+@pytest.mark.parametrize("name", ["excel_csv", "https_partner", "memory", "pboc_file", "province_soap"])
 def test_a_built_in_adapter_keeps_the_contract(name: str) -> None:
     """Each built-in adapter loads and has this gateway's contract version."""
     adapter = installed_adapters().load(name)

@@ -18,6 +18,7 @@ from adapters.pboc_file_simulator import Bank, Misbehaviour
 from gateway.adapter_contract import AdapterError, LateReply, Part, Row, RowResult, SealedBatch
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import sealed_files
+from tests.operations.publishing import household_code
 
 AT = dt.datetime(2026, 6, 1, 2, 30, tzinfo=dt.UTC)
 KEY = bytes(range(32))
@@ -210,7 +211,7 @@ async def test_a_refused_record_is_sent_again_whole(tmp_path: Path):
     ("changed", "code", "place"),
     [
         ({"CF_XDR_SHXYM": None}, "LAW_PERSON", "2:CF_XDR_SHXYM"),
-        ({"CF_XDR_SHXYM": "92220502XXT00002X2"}, "LAW_PERSON", "2:CF_XDR_SHXYM"),
+        ({"CF_XDR_SHXYM": household_code(7)}, "LAW_PERSON", "2:CF_XDR_SHXYM"),
         ({"CF_XDR_SHXYM": "91220502XXT00002X3"}, "LAW_PERSON", "2:CF_XDR_SHXYM"),
         ({"CF_XDR_SHXYM": "某某"}, "LAW_PERSON", "2:CF_XDR_SHXYM"),
         ({"CF_FRDB": "某某"}, "SCOPE_FIELD", "2:CF_FRDB"),
@@ -504,6 +505,36 @@ async def test_cursors_go_on(tmp_path: Path):
         with pytest.raises(AdapterError) as caught:
             await late(line, cursor)
         assert (caught.value.code, caught.value.transient) == ("CURSOR_UNKNOWN", False)
+
+
+async def test_feedback_comes_in_the_order_of_its_arrival(tmp_path: Path):
+    """Files that lie there together come in the order in which they were written, whatever their names say."""
+    line, bank = adapter(tmp_path), Bank(tmp_path, key=KEY)
+    for serial in (1, 2, 3):
+        await line.deliver(sealed(line, [row(serial)], seq=serial, serial=serial))
+    taken = bank.collect()
+    for at in (1, 2, 0):
+        bank.answer([taken[at]])
+        time.sleep(0.02)
+    assert [each.batch[-1] for each in await late(line) if each.batch] == ["2", "3", "1"]
+
+
+async def test_a12_a_link_among_the_notes_is_not_read(tmp_path: Path):
+    """A note that is a link is an error of the line, and what it points to is neither read nor written."""
+    line, bank = adapter(tmp_path), Bank(tmp_path, key=KEY)
+    batch = sealed(line, [row(1)])
+    await line.deliver(batch)
+    bank.work()
+    (note,) = (tmp_path / "noted").iterdir()
+    elsewhere = tmp_path / "elsewhere.json"
+    note.rename(elsewhere)
+    note.symlink_to(elsewhere)
+    said = elsewhere.read_bytes()
+    for story in (late(line), line.deliver(batch), line.counts(dt.date(2026, 6, 2))):
+        with pytest.raises(AdapterError) as caught:
+            await story
+        assert caught.value.code == "UNAVAILABLE"
+    assert elsewhere.read_bytes() == said
 
 
 async def test_what_is_done_is_not_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,12 +10,14 @@ from msgspec import structs
 
 from adapters.pboc_file_simulator import Bank
 from adapters.province_soap_simulator import Province, ProvinceServer
+from gateway.adapter_contract import AdapterError
 from gateway.adapter_loading import installed_adapters
 from gateway.operations.compare_counts import comparisons
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import line_findings, line_report
 from gateway.operations.manage_lines import approve_line, decide_batch, propose_line
+from gateway.operations.partners import LineTools
 from gateway.services import Services, open_services
 from gateway.settings import PartnerSetting
 from gateway.store import line_numbers
@@ -302,3 +304,29 @@ async def test_on_either_database(tmp_path: Path, store_url: str, province: Prov
         town.bank.work()
         await town.round("bank")
         assert (await town.results("bank"), await town.results("province")) == ({"accepted": 1}, {"accepted": 1})
+
+
+# --- the key of a line's files ----------------------------------------------------------------------------------------
+
+
+async def test_files_are_sealed_under_the_key_that_lies_there_now(town: Town, tmp_path: Path) -> None:
+    """The tools seal and open under the key in its file; another key, a changed name or a key that others can read open nothing."""
+    tools = LineTools(town.services, "https://bank.example/x/v1", {"file": str(tmp_path / "key")})
+    sealed = tools.seal_file("a.enc", b"A050")
+    assert (tools.open_file("a.enc", sealed), sealed == tools.seal_file("a.enc", b"A050")) == (b"A050", True)
+    for name, key, mode, why in (
+        ("b.enc", KEY.hex(), 0o400, "FILE_SEALED"),
+        ("a.enc", KEY[::-1].hex(), 0o400, "FILE_SEALED"),
+        ("a.enc", KEY.hex()[1:], 0o400, "FILE_SEALED"),
+        ("a.enc", KEY.hex(), 0o444, "CONFIG"),
+    ):
+        (tmp_path / "key").unlink()
+        (tmp_path / "key").write_text(key, encoding="utf-8")
+        (tmp_path / "key").chmod(mode)
+        with pytest.raises(AdapterError) as refused:
+            tools.open_file(name, sealed)
+        assert (refused.value.code, refused.value.transient) == (why, False)
+        assert key not in f"{refused.value} {refused.value.__cause__}"
+    with pytest.raises(AdapterError) as refused:
+        LineTools(town.services, "https://bank.example/x/v1").seal_file("a.enc", b"A050")
+    assert refused.value.code == "CONFIG"

@@ -69,6 +69,8 @@ def test_local_is_never_signed():
     assert local.adapter == "https_partner"
     assert same_terms(body, TOML.replace(b'adapter = "https_partner"', b'adapter = "memory"'))
     assert not same_terms(body, TOML.replace(b"skew_s = 300", b"skew_s = 299"))
+    keyed, local = signed_form(TOML + b'\nfile_key = { file = "key" }\n')
+    assert (keyed, local.file_key) == (body, {"file": "key"})
     assert code_of(lambda: signed_form(TOML + b"\nnoise = 1\n")) == "SCHEMA_UNKNOWN"
 
 
