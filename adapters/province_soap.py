@@ -48,7 +48,7 @@ from gateway.adapter_contract import (
 __all__ = ["ProvinceSoap", "ProvinceSoapConfig"]
 
 MAX_ANSWER: Final = 2**20
-MAX_REPLY: Final = 32 * 2**20
+MAX_REPLY: Final = 8 * 2**20
 ACCEPTED: Final = "00"
 ONE_BY_ONE: Final = 20
 """After so many refusals of one bulk call its rows go one by one."""

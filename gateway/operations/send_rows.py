@@ -334,7 +334,7 @@ class _Pass:
 
         Raises AdapterError LINE_NUMBERS when the day has no more: then the batch is not written, and comes tomorrow.
         """
-        taken = await line_numbers.take(tx, self.line.id, legal_day(self.now), series, stream=self.stream, seq=seq)
+        taken = await line_numbers.take(tx, self.line.terms.partner, legal_day(self.now), series, stream=self.stream, seq=seq)
         if max(taken.values()) > LAST_NUMBER:
             raise AdapterError(LINE_NUMBERS, "当日文件序号已用完", transient=True, place=self.stream)
 

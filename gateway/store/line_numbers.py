@@ -1,4 +1,4 @@
-"""Numbers of the files of a line: from 1 each day, by series, taken in the transaction that writes the batch and never given twice."""
+"""Numbers of the files for a partner: from 1 each day, by series, taken in the transaction that writes the batch and never given twice."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -13,15 +13,15 @@ _OF_BATCH = sa.select(line_numbers.c.series, line_numbers.c.number).where(
 )
 
 
-async def take(tx: Transaction, line: str, day: date, series: Iterable[str], *, stream: str, seq: int) -> dict[str, int]:
+async def take(tx: Transaction, partner: str, day: date, series: Iterable[str], *, stream: str, seq: int) -> dict[str, int]:
     """The next number of the day in each series, for one batch."""
     taken: dict[str, int] = {}
     for each in series:
-        this = (line_numbers.c.line_id == line, line_numbers.c.day == day.isoformat(), line_numbers.c.series == each)
+        this = (line_numbers.c.partner == partner, line_numbers.c.day == day.isoformat(), line_numbers.c.series == each)
         last = await tx.one(sa.select(sa.func.max(line_numbers.c.number).label("number")).where(*this))
         taken[each] = (last.number if last is not None and last.number is not None else 0) + 1
         await tx.execute(
-            sa.insert(line_numbers).values(line_id=line, day=day.isoformat(), series=each, number=taken[each], stream=stream, seq=seq)
+            sa.insert(line_numbers).values(partner=partner, day=day.isoformat(), series=each, number=taken[each], stream=stream, seq=seq)
         )
     return taken
 

@@ -1202,7 +1202,7 @@ line_sources = Table(
 
 line_numbers = Table(
     "line_numbers", metadata,
-    Column("line_id", String(63), primary_key=True),
+    Column("partner", String(64), primary_key=True),
     Column("day", String(10), primary_key=True),   # of UTC+8
     Column("series", String(16), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
@@ -1210,7 +1210,7 @@ line_numbers = Table(
     Column("seq", Seq, nullable=False),            # the batch whose file has it
     Index("ix_line_numbers_stream_seq", "stream", "seq"),
 )
-"""Numbers of files, of a line whose partner wants each file of a day numbered."""
+"""Numbers of files, for a partner that wants each file of a day numbered, whichever line it comes over."""
 
 line_counts = Table(
     "line_counts", metadata,

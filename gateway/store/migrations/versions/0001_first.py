@@ -430,13 +430,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("party", name=op.f("pk_line_cursors")),
     )
     op.create_table("line_numbers",
-        sa.Column("line_id", sa.String(length=63), nullable=False),
+        sa.Column("partner", sa.String(length=64), nullable=False),
         sa.Column("day", sa.String(length=10), nullable=False),
         sa.Column("series", sa.String(length=16), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.PrimaryKeyConstraint("line_id", "day", "series", "number", name=op.f("pk_line_numbers")),
+        sa.PrimaryKeyConstraint("partner", "day", "series", "number", name=op.f("pk_line_numbers")),
     )
     op.create_index("ix_line_numbers_stream_seq", "line_numbers", ["stream", "seq"], unique=False)
     op.create_table("line_replies",
