@@ -75,15 +75,13 @@ def check(*capabilities: str) -> Callable[[Callable[[C], None]], Callable[[C], N
 
 
 def simulated(there: bool | None, what: str) -> None:
-    """Leave a check out whose trouble the line says that it cannot make."""
-    if there is False:
-        raise SkipTest(f"not simulated: {what}")
+    """Fail a check whose trouble the line does not make: where it cannot come about, the author says so in `skips`."""
+    assert there is not False, f"not simulated: {what}; simulate it, or name this check in `skips` with the reason"
 
 
 def given(there: T | None, what: str) -> T:
-    """What the line has, or leave the check out."""
-    if there is None:
-        raise SkipTest(f"not simulated: {what}")
+    """What the line has; without it the check fails as above."""
+    assert there is not None, f"not simulated: {what}; simulate it, or name this check in `skips` with the reason"
     return there
 
 

@@ -46,7 +46,9 @@ class Delivery(EveryAdapter):
         line: PartnerLine = self._line()
         sealed = line.batch(1)
         deliver(line.connect(), sealed)
-        got = given(line.received(sealed.batch), "rows at the partner (received)")
+        got = line.received(sealed.batch)
+        if got is None:
+            raise SkipTest("the partner keeps parts, not rows: test_bytes_arrive_unchanged")
         assert [record.record_id for record in got] == [f"{row.rid}-1" for row in line.rows("walk")]
 
     @check("deliver")

@@ -1,7 +1,8 @@
 """What an author supplies: the simulated other side of a line, and how the canned inputs stand there.
 
 Rules: only `connect`, `cut` and what the adapter's capabilities need must be there. A simulation that a line does not have answers False
-(or None), and the check that needs it is left out; why, the author writes into `skips`.
+(or None), and the check that needs it fails until the author simulates the trouble, or names the check in `skips` and says why it cannot
+come about.
 """
 
 from abc import ABC, abstractmethod

@@ -162,6 +162,8 @@ class SoapLine(PartnerLine):
 SOAP_SKIPS = {
     "test_encoding_keeps_null": "a row has every column of the dictionary, empty for null: the service has one empty element for both",
     "test_encoding_keeps_withdrawals": "a withdrawal is the row with its status; there is no column for a reason (test_province_soap)",
+    "test_the_manifest_comes_last": "a service sees calls with rows, no files",
+    "test_unknown_words_are_refused": "the dictionary of a service names columns and lengths, no words",
 }
 
 
@@ -327,6 +329,13 @@ class BankLine(PartnerLine):
 BANK_SKIPS = {
     "test_encoding_keeps_withdrawals": "a withdrawal is a document of the delete type, without a reason (test_pboc_file)",
     "test_counts_agree_with_what_went": "what the bank has taken is known from its feedback, which comes later (test_pboc_file)",
+    "test_a_broken_transfer_is_no_success": "a file gets its name when it is whole: half a file is none",
+    "test_nothing_is_said_before_it_is_kept": "the name of a file is the last step, and a name that is taken is refused",
+    "test_a_lost_reply_is_no_success": "a folder gives no reply: feedback comes later",
+    "test_redirects_are_not_followed": "a folder points nowhere else",
+    "test_the_deadline_is_kept": "the line waits for nobody; how long a delivery may take is the core's",
+    "test_the_manifest_comes_last": "the bank's own files have no manifest",
+    "test_unknown_words_are_refused": "the form of a document names columns, no words",
 }
 
 
