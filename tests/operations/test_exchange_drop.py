@@ -15,6 +15,7 @@ from gateway.core.exchange.documents import Maintenance
 from gateway.core.records.model import RecordId
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.collect_batches import collect_batches
+from gateway.operations.doctor import examine
 from gateway.operations.export_evidence import export_evidence
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.handle_case import repair
@@ -335,6 +336,23 @@ async def test_a_folder_that_is_gone_for_a_while(cities: Cities):
     assert await in_force(cities.baishan) == set(made)
     assert await collect_batches(cities.tonghua) == {}
     assert set((await states(cities)).values()) == {("acked", None)}
+
+
+async def test_the_doctor_looks_into_the_folder(cities: Cities):
+    """What the line's own check says stands among the doctor's findings, in Chinese with what to do."""
+    for services in (cities.tonghua, cities.baishan):
+        await collect_batches(services)
+    await tell(cities, 1)
+    await collect_batches(cities.baishan)
+    assert all(each.ok for each in await examine(cities.baishan) if each.code == "line")
+    (batch_folder(cities, 1).parent / "readme.txt").touch()
+    (batch_folder(cities, 1).parent / "1-0000000002").symlink_to("/etc")
+    (odd,) = [each for each in await examine(cities.baishan) if each.code == "line" and not each.ok]
+    assert odd.zh == f"多余文件：{PENALTIES}：1 个符号链接或设备、1 个多余文件，均未读取"
+    assert (await collect_batches(cities.baishan))[PENALTIES] == "DROP_ODD"
+    shutil.rmtree(root_of(cities))
+    (gone,) = [each for each in await examine(cities.baishan) if each.code == "line"]
+    assert (gone.zh, gone.remedy_zh) == ("连接：交换目录不存在或未挂载", "检查 root 设置，确认目录存在且已挂载")
 
 
 async def test_a_restored_sender_writes_over_nothing(cities: Cities):
