@@ -66,7 +66,16 @@ async def must_fit(services: Services, agreement: Agreement, local: Local) -> No
         raise ExchangeError("the agreement pins a key for us that is not ours", code="SIG_KEY_USE", place=", ".join(sorted(foreign)))
     if local.adapter not in services.adapters:
         raise ExchangeError("no such adapter is installed", code="SCOPE_AGREEMENT", place=local.adapter)
+    _refuse(_line_faults(agreement, lies_until_looked_for="apart" in services.adapters.load(local.adapter).capabilities))
     _refuse(plan_faults(agreement, local, await services.policies.fresh(), ours))
+
+
+def _line_faults(agreement: Agreement, *, lies_until_looked_for: bool) -> Iterable[Fault]:
+    """Streams that our adapter cannot carry: through a folder goes `drop`, and nothing else does."""
+    for stream in agreement.terms.streams:
+        if (stream.wire.delivery == "drop") != lies_until_looked_for:
+            message = f"our adapter does not carry what is delivered by {stream.wire.delivery}"
+            yield Fault(code="SCOPE_AGREEMENT", message=message, place=f"{agreement.id}.{stream.dataset}")
 
 
 def agreement_signers(services: Services, now: datetime) -> list[Signer]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
-from gateway.core.errors import ExchangeError, GatewayError
+from gateway.core.errors import ExchangeError, GatewayError, SettingsError
 from gateway.core.exchange import batches, notes
 from gateway.core.exchange.agreements import Agreement, Held, in_force, signed_by
 from gateway.core.exchange.batches import Manifest, read_manifest
@@ -91,6 +91,8 @@ class _Look:
 
     async def run(self, *, paced: bool) -> None:
         """All of it. What is wrong with the folder itself ends the look; what is wrong with one stream does not."""
+        if not self._has("apart", "receipts"):
+            raise SettingsError("this adapter looks into no folder", code="adapter-contract", place=self.held.local.adapter)
         agreement, ours, now = self.held.agreement, self.services.signers.party, self.services.clock()
         over = self.held.complete and self.held.standing(now).ended and not self.held.takes_withdrawals(now)
         if not over and self._has("publish") and (not paced or _due(self.services, f"{agreement.id}/documents", DOCUMENTS_EVERY)):
@@ -146,8 +148,6 @@ class _Look:
 
     async def _take_receipts(self, stream: str) -> None:
         """Receipts that the partner has left since the last one, in order, until one cannot be taken."""
-        if not self._has("receipts"):
-            return
         reads = self.services.store.reads
         after = await outbox.last_receipt_no(reads, stream) or 0
         found: AsyncIterator[tuple[int, bytes, bytes]] = self.guest.receipts(stream, after)
@@ -178,7 +178,7 @@ class _Look:
 
     async def _take_batches(self, stream: str, suite: Suite) -> None:
         cursor = await inbox.stream_cursor(self.services.store.reads, self.partner, stream)
-        found: AsyncIterator[IncomingBatch] = self.guest.collect(cursor, stream) if self._has("apart") else self.line.collect(cursor)
+        found: AsyncIterator[IncomingBatch] = self.guest.collect(cursor, stream)
         async for batch in found:
             await self._take(stream, batch, suite)
             async with self.services.store.transaction() as tx:

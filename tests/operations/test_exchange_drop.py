@@ -1,5 +1,6 @@
 """Two cities that share nothing but a folder: everything of an exchange arrives through it, and what is wrong in it moves nothing."""
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from gateway.core.errors import ExchangeError
 from gateway.core.exchange import documents
 from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.documents import Maintenance
@@ -436,6 +438,17 @@ async def test_a_withdrawal_goes_before_what_a_suspension_holds_back(cities: Cit
     assert len(await in_force(cities.baishan)) == 1
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
+
+
+async def test_an_adapter_that_cannot_carry_a_stream_signs_nothing(tmp_path: Path):
+    """An agreement by folder is not offered with an adapter that looks into none, nor one by HTTP with one that looks nowhere else."""
+    for change in (
+        lambda text: text.replace('delivery = "push"', 'delivery = "drop"'),
+        lambda text: dropped(text).replace('delivery = "drop"', 'delivery = "push"'),
+    ):
+        with pytest.raises(ExchangeError, match="our adapter does not carry"):
+            async with two_cities(tmp_path / os.urandom(4).hex(), change=change):
+                pass
 
 
 class Dies(BaseException):
