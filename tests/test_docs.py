@@ -32,8 +32,9 @@ UPPER = re.compile(r"(?:SIG|SEQ|SCOPE|SCHEMA|SUBJ|DUP|LAW|TIME|SIZE|HOLD|ACK|QUE
 
 
 def words(text: str) -> set[str]:
-    """What stands between backticks."""
-    return {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.split(r"[\s,]+", quoted)}
+    """What stands between backticks, outside blocks of code."""
+    plain = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return {word for quoted in re.findall(r"`([^`]+)`", plain) for word in re.split(r"[\s,]+", quoted)}
 
 
 def commands(group: click.Group, above: str = "") -> list[str]:
