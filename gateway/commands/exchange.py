@@ -100,10 +100,11 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
                 one.waiting,
                 one.overdue,
                 one.as_of,
+                one.in_effect,
             )
             for one in report
         ],
-        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of"),
+        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of", "measures"),
     )
 
 

@@ -304,6 +304,11 @@ class _Application:
         if rejected >= HELD_AT_LEAST and rejected * 1000 > self.rules.agreement.terms.limits.error_permille * self.lines:
             raise _HeldByRate(self.codes)
 
+    async def _resting(self, tx: Transaction) -> set[str]:
+        """Of the touched records those about which something was decided here, or on which a measure rests."""
+        taken = await measures.measures_about(tx, self.touched)
+        return {*(await recognitions.decisions(tx, self.touched)), *(each.about for each in taken)}
+
     async def _finish(self, tx: Transaction) -> Received:
         admission, manifest = self.admission, self.manifest
         stream = await inbox.open_in_stream(tx, manifest.sender, manifest.stream, manifest.epoch, self.suite)
@@ -313,7 +318,7 @@ class _Application:
         )
         await inbox.advance(tx, stream, head, sender=manifest.sender, created=manifest.created_at)
         recognised = any(entry.dataset == self.dataset.id for entry in self.rules.agreement.terms.recognition)
-        touched = self.touched if recognised else list(await recognitions.decisions(tx, self.touched))
+        touched = self.touched if recognised else sorted(await self._resting(tx))
         await decide(self.services, tx, [*touched, *stale])
         await owed.owe(tx, manifest.sender, manifest.stream, self.owed)
         counts = ReceiptCounts(

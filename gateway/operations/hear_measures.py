@@ -1,8 +1,8 @@
 """Measures that a partner says it takes on account of records of ours (联合奖惩反馈): which of its lines are believed, and what is kept.
 
 Rules: a partner may tell of a measure only about a record that we told it of under that agreement (else SCOPE_OWNER), and only of that
-record's subject (else SUBJ_CONFLICT); what is believed is a record of its own like any other, and shown beside ours. This story must not
-change the record that a measure is about.
+record's subject (else SUBJ_CONFLICT). How a measure stands that we hold already may always be told, also when our record is gone. What is
+believed is a record of its own like any other, and shown beside ours. This story must not change the record that a measure is about.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,15 @@ _STANDINGS = frozenset({"in_effect", "suspended", "lifted"})
 async def believed(source: Source, stream: Stream, lines: Sequence[JudgedLine]) -> tuple[JudgedLine, ...]:
     """The lines of a stream of measures, those about what is none of the partner's business refused."""
     about = {line.index: _text(line, _ABOUT) for line in lines if line.judged.action == "store"}
-    told = await measures.told_to(source, sorted({rid for rid in about.values() if rid is not None}))
+    rids = sorted({rid for rid in about.values() if rid is not None})
+    told = await measures.told_to(source, rids)
+    known = await measures.measures_about(source, rids)
+    held = {(each.record_id, each.about) for each in known if each.partner == stream.sender}
     agreement = split_stream(stream.name)[0]
     out = []
     for line in lines:
         code = None
-        if line.index in about:
+        if line.index in about and (line.judged.rid, about[line.index]) not in held:
             subject, streams = told.get(about[line.index] or "", ("", frozenset[str]()))
             if not any(split_stream(each)[0] == agreement for each in streams):
                 code = "SCOPE_OWNER"

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange.agreements import WITHDRAWALS
 from gateway.core.exchange.recognition import (
     Confirmation,
     Inputs,
@@ -90,6 +91,7 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
             said = streams[key]
             if said is not None and (said.recognises or record_id in before):
                 concerned[record_id] = (row, said)
+        turned: list[Effect] = []
         if concerned:
             held = await _gather(tx, policies, list(concerned), before)
             decisions = [
@@ -98,7 +100,11 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
                 if _concerns(said.stream, held, record_id)
             ]
             decided += await _keep(tx, held, decisions, actor)
-            await follow_effects(services, tx, [_effect(*each) for each in decisions])
+            turned += [_effect(*each) for each in decisions]
+        seen = {effect.about for effect in turned}
+        gone = [(row, streams[row.stream, row.sender]) for row in told.values() if row.op in WITHDRAWALS and row.record_id not in seen]
+        turned += [_gone(row, said.stream) for row, said in gone if said is not None]
+        await follow_effects(services, tx, turned)
     return decided
 
 
@@ -112,6 +118,11 @@ def _effect(row: Row, stream: Stream, decision: Recognition) -> Effect:
         suspended=decision.consequence in ("suspend", "task"),
         basis=measure.basis if measure is not None else "",
     )
+
+
+def _gone(row: Row, stream: Stream) -> Effect:
+    """Of a record of which not even a decision is left: it was erased."""
+    return Effect(about=row.record_id, v=row.v, stream=stream, effect=None, suspended=False, basis="")
 
 
 class _Said(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ only, no record. This story must not send or repair anything.
 from datetime import datetime
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from gateway.core.exchange.agreements import in_force
@@ -14,7 +15,7 @@ from gateway.core.exchange.wire import SHA256, b64
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
-from gateway.store import changes, held_agreements, inbox, outbox
+from gateway.store import changes, held_agreements, inbox, measures, outbox
 
 
 class StreamReport(Struct, frozen=True, kw_only=True):
@@ -38,6 +39,8 @@ class StreamReport(Struct, frozen=True, kw_only=True):
     overdue_since: datetime | None = None
     as_of: datetime | None = None
     """In: when the partner made the latest batch that was applied."""
+    in_effect: int | None = None
+    """Of a stream of measures: how many are in effect. None: another stream."""
 
 
 async def report_exchange(services: Services) -> list[StreamReport]:
@@ -45,6 +48,7 @@ async def report_exchange(services: Services) -> list[StreamReport]:
     reads = services.store.reads
     ours, now = services.signers.party, services.clock()
     reports: list[StreamReport] = []
+    taken = {(row.partner, bool(row.ours)): row.n for row in await measures.counts(reads) if row.standing == "in_effect"}
     for name, versions in (await held_agreements.held_agreements(reads)).items():
         held = in_force(versions, now) or next((version for version in versions if version.complete), None)
         if held is None:
@@ -52,7 +56,10 @@ async def report_exchange(services: Services) -> list[StreamReport]:
         for terms in held.agreement.terms.streams:
             stream = await stream_at(reads, f"{name}.{terms.dataset}", terms.from_, now)
             if stream is not None:
-                reports.append(await (_outward if terms.from_ == ours else _inward)(services, stream))
+                report = await (_outward if terms.from_ == ours else _inward)(services, stream)
+                if "measure" in terms.scope.categories:
+                    report = msgspec.structs.replace(report, in_effect=taken.get((report.partner, report.direction == "out"), 0))
+                reports.append(report)
     return sorted(reports, key=lambda report: (report.direction != "out", report.stream))
 
 

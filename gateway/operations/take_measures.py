@@ -65,6 +65,8 @@ def dataset_of(policies: Policies) -> Dataset | None:
 
 async def follow_effects(services: Services, tx: Transaction, effects: Sequence[Effect]) -> int:
     """Begin, suspend, resume and lift what rests on these records, as their effects now stand; how many rows were written."""
+    if not effects:
+        return 0
     policies = services.policies.current()
     dataset = dataset_of(policies)
     if dataset is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from gateway.core.disclosure.policy import files_digest
 from gateway.core.disclosure.row_rules import Attributes
@@ -19,6 +20,7 @@ from gateway.operations.answer_query import record, records_page
 from gateway.operations.change_policy import read_folder
 from gateway.operations.handle_case import close_dispute, open_dispute, repair
 from gateway.operations.keep_exchange import Rounds
+from gateway.operations.keep_log import settle_log
 from gateway.operations.recognise import confirm, follow, review
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
@@ -29,6 +31,7 @@ from gateway.services import Services
 from gateway.settings import AuthoritySetting
 from gateway.store import inbox, measures, recognitions, records
 from gateway.store import policies as policy_rows
+from gateway.store.tables import log_entries
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES, PUBLIC, TAX, code, department, firm, granted, ids, penalty, put, read, violation, walked
 from tests.operations.test_exchange import honour
@@ -116,7 +119,7 @@ async def test_a_filing_counts_next_door_and_says_whose_it_is(cities: Cities):
     assert (item["id"], item["fields"]["outcome"], item["source"]["issuer"]) == (back.record_id, "in_effect", BAISHAN)
 
 
-ENDS = [("revoked", "lifted"), ("dispute", "suspended"), ("stale", "suspended"), ("struck", "lifted")]
+ENDS = [("revoked", "lifted"), ("dispute", "suspended"), ("stale", "suspended"), ("struck", "lifted"), ("erased", "lifted")]
 
 
 @pytest.mark.parametrize(("end", "outcome"), ENDS)
@@ -129,12 +132,16 @@ async def test_an_effect_that_ends_takes_its_measure_along(cities: Cities, end: 
         await open_dispute(cities.tonghua, record_id, actor="test")
     elif end == "struck":
         await put(cities.tonghua, "agency-filings", filing(2, "通化市澄泉信用服务有限公司", 备案状态="注销", 注销日期="2026-06-01"))
+    elif end == "erased":
+        async with cities.tonghua.store.transaction() as tx:
+            await records.erase(tx, RecordId(record_id), actor="test")
     if end == "stale":
         cities = cities.at(cities.now + timedelta(hours=49))
         assert await review(cities.baishan) == 1
     else:
         await send_batch(cities.tonghua, at_once=True)
-    assert (await decision(cities, record_id)).effect is None
+    decided = await decision(cities, record_id)
+    assert decided is None if end == "erased" else decided.effect is None
     assert [each[1] for each in await standing(cities.baishan, record_id)] == [outcome], "in the same commit"
     await send_batch(cities.baishan, at_once=True)
     (back,) = await measures.measures_about(cities.tonghua.store.reads, [record_id])
@@ -148,6 +155,22 @@ async def test_an_effect_that_ends_takes_its_measure_along(cities: Cities, end: 
         await told(cities)
         assert [each[1] for each in await standing(cities.tonghua, record_id)] == ["in_effect"], "and it resumes"
     await check_ledger(cities.tonghua)
+
+
+async def test_what_left_stands_in_the_log(cities: Cities):
+    """A24: an honour of next door that is listed here has entries of its own; withdrawn there, the last one says that it left."""
+    (record_id,) = ids(await put(cities.tonghua, "honours", honour(2, "通化市澄泉商贸有限公司")))
+    await told(cities)
+    await settle(cities.baishan)
+    await settle_log(cities.baishan)
+    await withdraw(cities.tonghua, record_id, reason="revoked", actor="test")
+    await told(cities)
+    await settle(cities.baishan)
+    await settle_log(cities.baishan)
+    rows = await cities.baishan.store.reads.all(sa.select(log_entries).order_by(log_entries.c.idx))
+    said = [entry for row in rows if (entry := json.loads(row.entry))["rid"] == record_id]
+    assert [entry["op"] for entry in said] == ["list", "remove"]
+    assert (await decision(cities, record_id)).reason == "withdrawn"
 
 
 async def test_a_list_entry_waits_for_a_person(cities: Cities):
