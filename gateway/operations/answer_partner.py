@@ -121,7 +121,7 @@ class _Answering:
             if self.asked.level == LEVEL_2:
                 made, details = await lines(self.services, held, outcome.found)
         async with self.services.store.transaction() as tx:
-            outcome = await self._last_look(tx, held, outcome)
+            outcome = await self._last_look(held, outcome)
             if outcome.result != "hit":
                 made, details, rows = [], False, 0
             body = questions.answer_body(
@@ -194,22 +194,26 @@ class _Answering:
 
     # --- in one transaction ---------------------------------------------------------------------------------------------
 
-    async def _last_look(self, tx: Transaction, held: Held | None, outcome: _Outcome) -> _Outcome:
-        """The same, unless it was asked before, or too often, or the agreement has changed meanwhile."""
+    async def _last_look(self, held: Held | None, outcome: _Outcome) -> _Outcome:
+        """The same, unless it was asked before, or too often, or the agreement has changed meanwhile.
+
+        Whoever has a transaction is the only writer, so what is read beside it stands until it ends; and costs a tenth.
+        """
+        reads = self.services.store.reads
         if self.before is not None:
             return outcome
-        if await log.one(tx, self.asked.from_, self.asked.id) is not None:
+        if await log.one(reads, self.asked.from_, self.asked.id) is not None:
             return _Outcome(result="refused", code="TIME_REPLAY")
         if held is None:
             return outcome
-        again = await self._governing(tx)
+        again = await self._governing(reads)
         if again is None or again.agreement.digest != held.agreement.digest:
             return _Outcome(result="refused", code="SCOPE_AGREEMENT")
         query = held.agreement.terms.query
         if query is None:
             return outcome
         day = legal_day(self.now)
-        counts = await log.counted(tx, held.agreement.id, day, officer=self.asked.officer, subject=self.subject)
+        counts = await log.counted(reads, held.agreement.id, day, officer=self.asked.officer, subject=self.subject)
         if counts.all >= query.per_day or counts.officer >= query.per_officer_day or counts.subject >= query.per_subject_day:
             return _Outcome(result="refused", code="QUERY_RATE", found=outcome.found)
         return outcome
@@ -240,7 +244,7 @@ class _Answering:
             until=outcome.until,
         )
         await log.put(tx, asked, self.evidence, told=again, subject=person)
-        seen = await log.lately(tx, asked.agreement, day, since=self.now - LATELY, near=near)
+        seen = await log.lately(self.services.store.reads, asked, since=self.now - LATELY)
         if (seen.missed >= MISSES and seen.missed * 4 >= seen.asked * 3) or seen.neighbours >= NEIGHBOURS:
             detail = {"asked": seen.asked, "missed": seen.missed, "neighbours": seen.neighbours}
             await sound(tx, "query-scraping", f"{asked.party}/{asked.agreement}", detail)

@@ -128,12 +128,17 @@ class Back(Struct, frozen=True, kw_only=True):
     told: tuple[Told, ...] = ()
 
 
+def may_ask_partners(caller: Caller) -> bool:
+    """Whether a caller is a department that is granted the purpose of asking other cities."""
+    return caller.plan_tier == "department" and caller.purpose == PURPOSE and bool(caller.grants)
+
+
 def asker_of(caller: Caller) -> tuple[Asker, str]:
     """The department that asks, within what it is granted for `mutual.query`, and its case.
 
     Raises NotPermitted, CaseRefMissing.
     """
-    if caller.plan_tier != "department" or caller.purpose != PURPOSE or not caller.grants or caller.org is None:
+    if not may_ask_partners(caller) or caller.org is None:
         raise NotPermitted
     if caller.case_ref is None:
         raise CaseRefMissing

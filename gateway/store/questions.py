@@ -34,7 +34,10 @@ _LATELY = sa.select(sa.func.count(), sa.func.sum(sa.case((_c.result == "no_hit",
     _c.agreement == sa.bindparam("of_agreement"), _c.day == sa.bindparam("of_day"), _c.at >= sa.bindparam("since")
 )
 _NEAR = sa.select(sa.func.count(sa.distinct(_c.subject))).where(
-    _c.agreement == sa.bindparam("of_agreement"), _c.day == sa.bindparam("of_day"), _c.near == sa.bindparam("of_near")
+    _c.agreement == sa.bindparam("of_agreement"),
+    _c.day == sa.bindparam("of_day"),
+    _c.near == sa.bindparam("of_near"),
+    _c.subject != sa.bindparam("of_subject"),
 )
 _ABOUT = sa.select(questions).where(among(_c.subject, "subjects")).order_by(_c.at, _c.question)
 _LOG = sa.select(questions).where(_c.at >= sa.bindparam("since")).order_by(_c.at, _c.question)
@@ -121,12 +124,12 @@ class Lately(Struct, frozen=True, kw_only=True):
     """Subjects of the day whose codes follow one another."""
 
 
-async def lately(source: Source, agreement: str, day: date, *, since: datetime, near: str) -> Lately:
-    """How it was asked under an agreement since a moment of this day, and about how many whose codes lie near one another."""
-    of = {"of_agreement": agreement, "of_day": day.isoformat()}
+async def lately(source: Source, asked: Asked, *, since: datetime) -> Lately:
+    """How it was asked under an agreement since a moment of this day, with this question, which is not committed yet."""
+    of = {"of_agreement": asked.agreement, "of_day": asked.day.isoformat()}
     (row,) = await source.all(_LATELY, {**of, "since": stamp(since)})
-    (many,) = await source.all(_NEAR, {**of, "of_near": near})
-    return Lately(asked=row[0], missed=int(row[1] or 0), neighbours=many[0])
+    (many,) = await source.all(_NEAR, {**of, "of_near": asked.near, "of_subject": asked.subject})
+    return Lately(asked=row[0] + 1, missed=int(row[1] or 0) + (asked.result == "no_hit"), neighbours=many[0] + 1)
 
 
 async def put(tx: Transaction, asked: Asked, evidence: Evidence, *, told: bytes | None, subject: SubjectId | None) -> None:

@@ -32,7 +32,8 @@ from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server,
 
 LICENCES_EACH = 2
 CASES = (
-    "writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "entering", "searching",
+    "writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "asking", "entering",
+    "searching",
 )  # fmt: skip
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -431,6 +432,15 @@ class Bench:
                 "≥ 0.5",
                 ratio >= 0.5,
             )
+
+    def asking(self) -> None:
+        """Level-1 answers to a partner, without the partner."""
+        done = in_child("tests.bench.asking", str(self.folder / "asking"), "400")
+        self.raw["asking"] = done
+        for result in ("hit", "no_hit"):
+            took = done[f"{result} p95"]
+            cpu = f"{done['cpu']:.1f} ms of a core"
+            self.row(f"mutual query, level 1: {result}", f"p95 {took:.1f} ms", None, cpu, "< 20 ms", took < 20)
 
     def core(self) -> None:
         """View against its encoding, compile and check."""

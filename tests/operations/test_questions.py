@@ -167,6 +167,16 @@ def test_what_a_department_may_not_ask(office: httpx.Client, changed: dict[str, 
     assert "91220502" not in answer.text
 
 
+def test_the_document_of_whoever_may_ask(office: httpx.Client) -> None:
+    """The question stands in the API document of a department that may ask, and in nobody else's."""
+    paths = office.get("/openapi.json", headers=HEAD).json()["paths"]
+    assert {"post", "delete"} <= set(paths["/v1/partner-queries"])
+    assert "/v1/partner-queries/{inquiry}/again" in paths
+    supervises = {"authorization": office.supervises}  # type: ignore[attr-defined]  # put there by the fixture
+    for headers in (supervises | HEAD, {"authorization": ""}):
+        assert "partner-queries" not in office.get("/openapi.json", headers=headers).text
+
+
 def test_who_may_not_ask(office: httpx.Client) -> None:
     """Nobody without a credential, and no department under another purpose."""
     supervises = office.supervises  # type: ignore[attr-defined]  # put there by the fixture

@@ -10,6 +10,7 @@ from litestar import get
 from gateway import __version__
 from gateway.core.errors import NoActivePolicy
 from gateway.operations import answer_query
+from gateway.operations.ask_partner import may_ask_partners
 from gateway.operations.manage_keys import list_keys
 from gateway.operations.report_health import report_health
 from gateway.web import documents, parameters, problems
@@ -211,7 +212,8 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
     held = asked.house.documents
     try:
         known = await answer_query.shapes(asked.services, asked.caller, asked.language)
-        made = held.under(known.name, asked.language, known.fields, _OF_PERSONS if known.persons else ())
+        beyond = (*(_OF_PERSONS if known.persons else ()), *(_OF_ASKERS if may_ask_partners(asked.caller) else ()))
+        made = held.under(known.name, asked.language, known.fields, beyond)
     except NoActivePolicy:
         made = held.json, held.yaml
     cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
@@ -220,6 +222,8 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
 
 _OF_PERSONS: Final = ("lookUpPerson",)
 """Operations that stand only in the documents of whoever may look persons up."""
+_OF_ASKERS: Final = ("askPartners", "askPartnersAgain", "endPartnerCase", "getPartnerQuery")
+"""Of whoever may ask other cities."""
 _ANY_DOCUMENT = Described(
     operation_id="getDocument",
     tag="接口",

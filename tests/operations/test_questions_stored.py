@@ -1,0 +1,106 @@
+"""What both cities keep of a mutual query, on either kind of database: once, sealed, counted, and gone when its time is over."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.adapter_loading import Adapters
+from gateway.core.exchange.questions import Evidence
+from gateway.core.records.model import DatasetId
+from gateway.operations.answer_partner import answer_partner, forget_questions
+from gateway.operations.ask_partner import ask_partners
+from gateway.operations.kept_inquiries import end_case, inquiry_log, keep_questions, show_inquiry
+from gateway.operations.send_batch import send_batch
+from gateway.services import Services
+from gateway.store import questions as log
+from gateway.store import records
+from tests.asking import ASKER, CASE, asking, fined, take, with_terms
+from tests.operations.publishing import PENALTIES, code
+from tests.region import TONGHUA, Cities, Direct, two_cities
+
+
+def with_a_short_way(cities: Cities, asks: Services, answers: Services) -> Services:
+    """A city whose line gives its questions to the other city's story."""
+
+    class Bound(Direct):
+        capabilities = Direct.capabilities | {"ask"}
+
+        def __init__(self, config: Any, tools: Any) -> None:
+            super().__init__(cities.line, config.base_url)
+
+        async def ask(self, question: bytes, deadline: object) -> bytes:
+            del deadline
+            return await answer_partner(answers, asks.signers.party, Evidence(body=question, url="", headers={}))
+
+    return msgspec.structs.replace(asks, adapters=Adapters({"https_partner": lambda: Bound}))
+
+
+@pytest.fixture
+async def cities(tmp_path: Path, store_url: str) -> AsyncIterator[Cities]:
+    """Both cities on one kind of database; at most three questions a day about one subject."""
+    async with two_cities(tmp_path, (store_url, ""), change=lambda _: with_terms(subject=3)) as made:
+        await take(made.tonghua, fined(1), fined(1, "通示罚〔2026〕2号"))
+        yield made
+
+
+async def test_asked_answered_counted_and_forgotten(cities: Cities) -> None:
+    """A hit, its records, the day's number on either side, the end of the case, and the end of what is kept."""
+    baishan = with_a_short_way(cities, cities.baishan, cities.tonghua)
+    first = await ask_partners(baishan, ASKER, asking(1))
+    second = await ask_partners(baishan, ASKER, asking(1, level=2, follows=first.id))
+    assert (first.total, second.total, len(second.partners[0].records)) == ("hit", "hit", 2)
+    assert not any(each.proved for each in second.partners[0].records), "nothing was sent yet: the answer's signature alone vouches"
+    third = await ask_partners(baishan, ASKER, asking(1))
+    fourth = await ask_partners(baishan, ASKER, asking(1))
+    assert (third.total, fourth.total, fourth.partners[0].status, fourth.partners[0].code) == (
+        "hit",
+        "incomplete",
+        "not_asked",
+        "QUERY_RATE",
+    )
+    held = await log.about(cities.tonghua.store.reads, code(1))
+    assert sorted((each.level, each.result) for each in held) == [(1, "hit"), (1, "hit"), (2, "hit")]
+    kept = [each.level for each in held if await log.told_of(cities.tonghua.store.reads, each) is not None]
+    assert kept == [1, 1], "records are told once, and kept nowhere"
+    assert await end_case(baishan, ASKER.org, CASE, by="test") == 1
+    assert (await show_inquiry(baishan, ASKER, second.id)).partners[0].records == ()
+    later = cities.at(cities.now + timedelta(days=91))
+    await later.tonghua.policies.refresh()
+    await forget_questions(later.tonghua, later.tonghua.policies.current())
+    held = await log.about(later.tonghua.store.reads, code(1))
+    assert len(held) == 3, "ids are kept as long as the purpose says"
+    assert [await log.told_of(later.tonghua.store.reads, each) for each in held] == [None, None, None]
+    last = later.at(cities.now + timedelta(days=4 * 366))
+    for services in (last.tonghua, last.baishan):
+        await services.policies.refresh()
+        await keep_questions(services)
+    assert await log.about(last.tonghua.store.reads, code(1)) == []
+    assert await inquiry_log(last.baishan, cities.now) == []
+
+
+async def test_nothing_of_a_question_stands_in_clear(cities: Cities) -> None:
+    """Neither whom it is about, nor case, ground or officer, nor what was told: not in the database of either city."""
+    baishan = with_a_short_way(cities, cities.baishan, cities.tonghua)
+    first = await ask_partners(baishan, ASKER, asking(1))
+    await ask_partners(baishan, ASKER, asking(1, level=2, follows=first.id))
+    path = Path(baishan.settings.data_path)
+    stored = b"".join(each.read_bytes() for each in path.glob("gateway.db*"))
+    for text in (code(1), CASE, "测试员乙", "《示例条例》第一条", "通示罚〔2026〕2号"):
+        assert text.encode() not in stored, text
+    if cities.tonghua.store.dialect == "sqlite":
+        stored = b"".join(each.read_bytes() for each in Path(cities.tonghua.settings.data_path).glob("gateway.db*"))
+        assert CASE.encode() not in stored
+
+
+async def test_another_city_s_record_is_not_passed_on(cities: Cities) -> None:
+    """What a city holds from a partner it tells to nobody who asks: it is its issuer's to tell."""
+    await send_batch(cities.tonghua, at_once=True)
+    held = await records.load(cities.baishan.store.reads, dataset=DatasetId(PENALTIES))
+    assert [each.issuer for each in held] == [TONGHUA, TONGHUA]
+    tonghua = with_a_short_way(cities, cities.tonghua, cities.baishan)
+    found = await ask_partners(tonghua, ASKER, asking(1))
+    assert (found.total, found.partners[0].status) == ("no_hit", "no_hit")
