@@ -44,7 +44,7 @@ def test_every_adapter_of_the_house_runs_the_suite() -> None:
     """Each built-in adapter whose code is here has a test class that inherits the suite."""
     ours = {entry.name: entry.value.partition(":")[0] for entry in entry_points(group=GROUP) if entry.value.startswith("adapters.")}
     here = {name: module for name, module in ours.items() if (ROOT / f"{module.replace('.', '/')}.py").is_file()}
-    assert {"memory", "excel_csv", "https_partner", "file_drop", "province_soap", "pboc_file"} <= here.keys()
+    assert {"memory", "excel_csv", "https_partner", "file_drop", "province_soap", "pboc_file", "frontend_database"} <= here.keys()
     found = suites()
     assert {name for name, module in here.items() if not found.get(module)} == set()
 
@@ -52,6 +52,6 @@ def test_every_adapter_of_the_house_runs_the_suite() -> None:
 def test_every_capability_of_the_house_is_the_contracts() -> None:
     """No built-in adapter promises what the contract does not name."""
     adapters = installed_adapters()
-    names = ("memory", "excel_csv", "https_partner", "file_drop", "province_soap", "pboc_file")
+    names = ("memory", "excel_csv", "https_partner", "file_drop", "province_soap", "pboc_file", "frontend_database")
     named = {name: adapters.load(name).capabilities for name in names}
     assert {name: capabilities - CAPABILITY_METHODS.keys() for name, capabilities in named.items()} == dict.fromkeys(named, frozenset())

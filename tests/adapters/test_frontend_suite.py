@@ -15,13 +15,14 @@ from adapters.frontend_database import FrontendDatabase
 from adapters.frontend_database_format import FrontendConfig
 from adapters.frontend_database_simulator import LOCAL, Province, on
 from adapters.suite import AT, CannedRow, PartnerAdapterSuite, PartnerLine, SourceAdapterSuite, SourceLine
-from gateway.adapter_contract import RowResult, Secret, SourceRecord
+from gateway.adapter_contract import RowResult, Secret, SourceRecord, Value
 
 FIELDS = ("document_number", "name", "amount", "note")
+COLUMNS = (*FIELDS, "kind")
 LONGEST = 4999
 CANNED: Mapping[str, object] = {
     "url": "sqlite+aiosqlite:///nowhere.db",
-    "tables": {"canned": {"name": "CX_CANNED", "fields": list(FIELDS), "length": LONGEST}},
+    "tables": {"canned": {"name": "CX_CANNED", "fields": list(COLUMNS), "length": LONGEST, "words": {"kind": {"fine": "罚款"}}}},
     "dfbm": "220500",
 }
 
@@ -39,7 +40,7 @@ class _Sides:
         self.folder = Path(tempfile.mkdtemp(prefix="frontend"))
         self.path = self.folder / "province.db"
         self.engine = sa.create_engine(f"sqlite:///{self.path}", poolclass=sa.NullPool)
-        self.province = Province(on(self.engine), "canned", "CX_CANNED", dict.fromkeys(FIELDS, sa.Text))
+        self.province = Province(on(self.engine), "canned", "CX_CANNED", dict.fromkeys(COLUMNS, sa.Text))
         self.page = 3
         self.wait = 5.0
 
@@ -108,6 +109,7 @@ class DatabasePartner(_Sides, PartnerLine):
     """A province that keeps rows."""
 
     too_long: ClassVar[int | None] = LONGEST + 1
+    foreign: ClassVar[Mapping[str, Value]] = {"kind": "banishment"}
 
     def __init__(self) -> None:
         super().__init__()
