@@ -22,7 +22,7 @@ from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import AdminError
 from gateway.core.exchange.access import QUERY, active_with, gives, kept, lasts
-from gateway.core.exchange.agreements import Held
+from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.model import DatasetId
 from gateway.core.records.periods import legal_day
@@ -30,7 +30,7 @@ from gateway.operations.four_eyes import actor, proof, refuse_dependent
 from gateway.operations.identify_caller import purpose_open, reaches_persons
 from gateway.operations.manage_apps import APPROVE, REGISTER, STOP
 from gateway.services import Services
-from gateway.store import apps, audit
+from gateway.store import apps, audit, held_agreements
 from gateway.store import grants as rows
 from gateway.store.apps import App
 from gateway.store.credentials import agreements_for
@@ -77,7 +77,7 @@ async def propose_grant(services: Services, text: bytes, *, by: Administrator) -
         app = await apps.find(tx, grant.app)
         if app is None:
             raise AdminError("there is no such app", code="app-unknown", place="app", hint="chengxin key list-apps")
-        _check(policies, app, grant)
+        _check(policies, app, grant, await _told_from(services, tx, policies, grant))
         await _check_agreed(services, tx, app, grant)
         if grant.until < legal_day(tx.now):
             raise _invalid("its last day has passed", "until")
@@ -110,7 +110,8 @@ async def approve_grant(services: Services, grant_id: str, *, digest: str, by: A
         app = await apps.find(tx, found.grant.app)
         if app is None:
             raise AdminError("there is no such app", code="app-unknown", place="app")
-        _check(policies, app, found.grant)  # the policies may have changed since, and the agreement
+        # the policies may have changed since, and the agreement
+        _check(policies, app, found.grant, await _told_from(services, tx, policies, found.grant))
         await _check_agreed(services, tx, app, found.grant)
         await rows.approve(tx, grant_id, by.name)
         await audit.write(tx, actor(by), "grant.approve", f"grant/{grant_id}", {"digest": digest, **proof(by)})
@@ -178,7 +179,22 @@ def read_grant(text: bytes) -> Grant:
         raise _invalid("this is no TOML", "grant") from None
 
 
-def _check(policies: Policies, app: App, grant: Grant) -> None:
+async def _told_from(services: Services, tx: Transaction, policies: Policies, grant: Grant) -> tuple[str, ...]:
+    """Divisions of neighbours that tell us of measures under an agreement in force: a measure lies where it is taken."""
+    dataset = policies.catalogue.datasets.get(DatasetId(grant.dataset))
+    if dataset is None or dataset.category != "measure":
+        return ()
+    found: list[str] = []
+    for versions in (await held_agreements.held_agreements(tx)).values():
+        held = in_force(versions, tx.now)
+        if held is not None and held.standing(tx.now).active:
+            for stream in held.agreement.terms.streams:
+                if (stream.dataset, stream.to) == (dataset.id, services.settings.party):
+                    found += stream.scope.regions
+    return tuple(found)
+
+
+def _check(policies: Policies, app: App, grant: Grant, told_from: tuple[str, ...]) -> None:
     """Everything that a grant names is there, and is this app's to be given."""
     if grant.org != app.org:
         raise _invalid("the app is another organisation's", "org")
@@ -197,7 +213,7 @@ def _check(policies: Policies, app: App, grant: Grant) -> None:
     for region in grant.regions:
         if division(region) is None:
             raise _invalid("there is no such division", "regions")
-        if app.kind in HOME_KINDS and not covers(app.region, region):
+        if app.kind in HOME_KINDS and not any(covers(home, region) for home in (app.region, *told_from)):
             raise _invalid("a division outside the organisation's own", "regions")
     theme = dataset.fields.get("theme")
     if set(grant.themes) - set(theme.values if theme is not None else ()):

@@ -142,6 +142,18 @@ async def test_a_grant_says_no_more_than_the_agreement(doors: Doors) -> None:
     await refused("org", doors.propose(stranger, org="11220500XXT000126U"))
 
 
+async def test_a_department_reads_what_a_neighbour_tells_of_measures(doors: Doors) -> None:
+    """A department is granted the neighbour's division for the measures that an agreement brings, and for nothing else."""
+    ours = "11220500XXT0001181"
+    app = await doors.app("department", ours, "220500")
+    said = {"org": ours, "dataset": "measures", "purposes": '["dept.supervision"]', "region": "220600"}
+    assert (await doors.propose(app, **said)).state in ("active", "proposed")
+    for other in ({"dataset": "honours"}, {"region": "220700"}):
+        with pytest.raises(AdminError) as caught:
+            await doors.propose(app, **(said | other))
+        assert (caught.value.code, caught.value.place) == ("grant-invalid", "regions")
+
+
 async def test_without_an_agreement_nothing_is_granted(doors: Doors) -> None:
     """Suspended by either side: no new grant, no approval of one that was proposed before."""
     app = await doors.app()

@@ -25,6 +25,7 @@ from gateway.operations.recognise import confirm, follow, review
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.set_up import shipped_policies
+from gateway.operations.show_subject import show_subject
 from gateway.operations.take_measures import record_measure
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
@@ -32,8 +33,24 @@ from gateway.settings import AuthoritySetting
 from gateway.store import inbox, measures, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import log_entries
+from gateway.web import pages
 from tests.ledger import check_ledger
-from tests.operations.publishing import PENALTIES, PUBLIC, TAX, code, department, firm, granted, ids, penalty, put, read, violation, walked
+from tests.operations.publishing import (
+    PENALTIES,
+    PUBLIC,
+    TAX,
+    ask,
+    code,
+    department,
+    firm,
+    granted,
+    ids,
+    penalty,
+    put,
+    read,
+    violation,
+    walked,
+)
 from tests.operations.test_exchange import honour
 from tests.region import AGREEMENT, BAISHAN, MARKET, TONGHUA, Cities, recognising, two_cities
 from tests.untouched import LEDGER, contents, moved
@@ -105,6 +122,9 @@ async def test_a_filing_counts_next_door_and_says_whose_it_is(cities: Cities):
     assert (mark["code"], mark["issuer"], mark["agreement"], mark["effect"]) == ("recognised", TONGHUA, AGREEMENT, "filing-accepted")
     assert (mark["as_of"], mark["until"]) == ("2026-06-02T02:30:00Z", "2028-12-31")
     assert document["source"]["issuer"] == TONGHUA
+    shown = await show_subject(cities.baishan, code(2), PUBLIC, ask())
+    page = pages.subject(shown, language="zh-CN", sample=False).decode()
+    assert f"签发方 {TONGHUA} · 协议 {AGREEMENT} · 数据截至 2026-06-02" in page
     assert await standing(cities.baishan, record_id) == [("filing-accepted", "in_effect", 1)]
     assert await standing(cities.tonghua, record_id) == [("filing-accepted", "in_effect", 1)]
     (back,) = await measures.measures_about(cities.tonghua.store.reads, [record_id])
