@@ -8,10 +8,12 @@ Rules:
 """
 
 import asyncio
+import email.utils
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from time import monotonic
@@ -20,12 +22,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway.adapter_contract import AdapterError
+from gateway.adapter_contract import AdapterError, Diagnostic
 
-__all__ = ["GuardedHttp", "bounded", "is_public"]
+__all__ = ["GuardedHttp", "bounded", "clocks", "is_public"]
 
 SLOWEST_BYTES_S = 1024
 SLOWEST_WINDOW_S = 30.0
+CLOCK_TOLERANCE_S = 60.0
 
 _SHARED = ip_network("100.64.0.0/10")
 _NAT64 = ip_network("64:ff9b::/96")
@@ -157,6 +160,20 @@ class GuardedHttp:
         if self._scheme == "http" and not (self._allow_private and all(address.is_loopback for address in addresses)):
             raise AdapterError("UNAVAILABLE", "明文 http 仅限测试模式下的本机地址", transient=False)
         return addresses
+
+
+def clocks(said: str | None) -> list[Diagnostic]:
+    """How far the partner's clock is from ours, by the date of an answer; nothing where it gives none that can be read."""
+    try:
+        when = email.utils.parsedate_to_datetime(said) if said else None
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        return []
+    apart = abs((datetime.now(UTC) - when).total_seconds())
+    near = apart <= CLOCK_TOLERANCE_S
+    remedy = None if near else "检查两边的时间同步"
+    return [Diagnostic(what="时钟", ok=near, message=f"两边时钟相差约 {apart:.0f} 秒", remedy=remedy)]
 
 
 async def bounded(answer: httpx.Response, limit: int) -> bytes:

@@ -10,7 +10,6 @@ Rules:
 """
 
 import base64
-import email.utils
 import json
 import tempfile
 import weakref
@@ -25,7 +24,7 @@ import httpx
 import msgspec
 from msgspec import Meta, Struct
 
-from adapters.guarded_http import GuardedHttp, bounded
+from adapters.guarded_http import GuardedHttp, bounded, clocks
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
     AdapterError,
@@ -50,7 +49,6 @@ MAX_FEEDBACK = 64 * 2**20
 MAX_PART = 256 * 2**20
 POSTS = 4
 """How often one delivery asks what is missing."""
-CLOCK_TOLERANCE_S = 60.0
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"TIME_FUTURE", "SIG_UNKNOWN_KEY", "SIG_KEY_EXPIRED"})
@@ -82,8 +80,7 @@ class HttpsPartner:
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts"}
-        | {"later"}
+        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts"} | {"later"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -333,19 +330,7 @@ class HttpsPartner:
                 remedy=None if ok else "请对方检查 /x/v1/keys",
             )
         )
-        when = email.utils.parsedate_to_datetime(said) if said else None
-        if when is not None:
-            apart = abs((datetime.now(UTC) - when).total_seconds())
-            near = apart <= CLOCK_TOLERANCE_S
-            found.append(
-                Diagnostic(
-                    what="时钟",
-                    ok=near,
-                    message=f"两边时钟相差约 {apart:.0f} 秒",
-                    remedy=None if near else "检查两边的时间同步",
-                )
-            )
-        return found
+        return found + clocks(said)
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 from msgspec import Meta, Struct
 
-from adapters.guarded_http import GuardedHttp, bounded
+from adapters.guarded_http import GuardedHttp, bounded, clocks
 from adapters.province_soap_xml import (
     AnswerNames,
     ClientFault,
@@ -232,17 +232,18 @@ class ProvinceSoap:
         )
 
     async def check(self) -> Sequence[Diagnostic]:
-        """Name, connection and services, each with what to do; nothing is sent."""
+        """Name, connection, services and clock, each with what to do; nothing is sent, so the token is not tried."""
         try:
             await self._line.addresses()
         except AdapterError as error:
             return [Diagnostic(what="域名解析", ok=False, message=error.message, remedy="检查 base_url、DNS 与 allow_private 设置")]
         found = [Diagnostic(what="域名解析", ok=True, message="对方地址可解析且允许访问")]
+        date: str | None = None
         for dataset, service in self._config.services.items():
             what = f"服务 {dataset}"
             try:
                 async with self._line.answer("GET", f"{service.path}?wsdl", None, {"accept": "text/xml"}, self._config.timeout_s) as answer:
-                    status = answer.status_code
+                    status, date = answer.status_code, answer.headers.get("date") or date
             except AdapterError as error:
                 remedy = "检查网络、ca_file 所信任的证书与对方服务是否运行"
                 found.append(Diagnostic(what=what, ok=False, message=error.message, remedy=remedy))
@@ -250,7 +251,7 @@ class ProvinceSoap:
             ok = status == httpx.codes.OK
             message = "可以连接，服务说明可取" if ok else f"可以连接，服务说明返回状态 {status}"
             found.append(Diagnostic(what=what, ok=ok, message=message, remedy=None if ok else "请对方确认 path 与服务地址"))
-        return found
+        return found + clocks(date)
 
     async def close(self) -> None:
         """Let go of the connections."""

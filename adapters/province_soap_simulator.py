@@ -60,6 +60,8 @@ class Province:
         """`before`: hangs up without reading on; `after`: hangs up when the rows are taken."""
         self.escaped = False
         """Answers with an escaped document of its own."""
+        self.date: str | None = None
+        """What its clock says."""
         self.line_offset = 0
         """Added to every line number that it names."""
 
@@ -117,6 +119,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name of the standard library
         """Silent."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The clock that the test wants."""
+        return self.province.date or super().date_time_string(timestamp)
 
     def do_GET(self) -> None:
         """The description of the service."""

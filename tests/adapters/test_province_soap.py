@@ -431,13 +431,20 @@ async def test_a29_the_token_is_told_nowhere(server: ProvinceServer, caplog: pyt
 async def test_check_names_each_service(server: ProvinceServer):
     """`check` looks for every service's description and sends no row; a redirect or an inner address is told with what to do."""
     line = adapter(server.origin)
-    assert [each.ok for each in await line.check()] == [True, True]
+    assert [(each.what, each.ok) for each in await line.check()] == [
+        ("域名解析", True),
+        ("服务 administrative-penalties", True),
+        ("时钟", True),
+    ]
+    for date, wrong in (("Mon, 01 Jun 2020 00:00:00 GMT", ["时钟"]), ("no date", [])):
+        server.province.date = date
+        assert [each.what for each in await line.check() if not each.ok] == wrong
     await line.close()
     server.province.redirect_to = "http://169.254.169.254/"
     line = adapter(server.origin)
     found = await line.check()
     await line.close()
-    assert [(each.ok, each.remedy is not None) for each in found] == [(True, False), (False, True)]
+    assert [(each.ok, each.remedy is not None) for each in found] == [(True, False), (False, True)]  # and nothing of its clock
     line = adapter(server.origin, allow_private=False)
     found = await line.check()
     await line.close()
