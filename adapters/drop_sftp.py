@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     import asyncssh
 
 
+AT_ONCE = 8
+"""Chunks on their way at one time."""
+
+
 class Sftp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The server, our login there, and the one key that it must show."""
 
@@ -100,8 +104,8 @@ class Server:
             async with self._opened(client, path, self._ssh.FXF_READ) as file:
                 left = size
                 while left:
-                    async with asyncio.timeout(CALL_S):
-                        data = await file.read(min(CHUNK, left))
+                    async with asyncio.timeout(CALL_S * AT_ONCE):
+                        data = await file.read(min(CHUNK * AT_ONCE, left))
                     if not data:
                         return None
                     copy.write(_bytes(data))
@@ -139,9 +143,9 @@ class Server:
         flags = self._ssh.FXF_WRITE | self._ssh.FXF_CREAT | self._ssh.FXF_EXCL
         async with self._opened(client, path, flags) as file:
             for chunk in chunks:
-                for at in range(0, len(chunk), CHUNK):
-                    async with asyncio.timeout(CALL_S):
-                        await file.write(chunk[at : at + CHUNK])
+                for at in range(0, len(chunk), CHUNK * AT_ONCE):
+                    async with asyncio.timeout(CALL_S * AT_ONCE):
+                        await file.write(chunk[at : at + CHUNK * AT_ONCE])
             with suppress(self._ssh.SFTPOpUnsupported):  # a server that cannot be asked to flush
                 await file.fsync()
 

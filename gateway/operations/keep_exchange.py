@@ -59,8 +59,8 @@ class Rounds:
             except GatewayError as error:
                 troubles[stream.name] = error.code
             else:
-                if sent.state in ("waiting", "stopped"):
-                    troubles[stream.name] = sent.code or sent.state
+                if sent.code is not None:  # to wait for who fetches, or looks into a folder, is no trouble
+                    troubles[stream.name] = sent.code
         for run in await keep_lines(services):
             if run.code is not None:
                 troubles[run.stream] = run.code

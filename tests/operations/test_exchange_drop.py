@@ -1,5 +1,6 @@
 """Two cities that share nothing but a folder: everything of an exchange arrives through it, and what is wrong in it moves nothing."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -449,6 +450,20 @@ async def test_an_adapter_that_cannot_carry_a_stream_signs_nothing(tmp_path: Pat
         with pytest.raises(ExchangeError, match="our adapter does not carry"):
             async with two_cities(tmp_path / os.urandom(4).hex(), change=change):
                 pass
+
+
+async def test_eight_who_look_at_once(cities: Cities):
+    """A1: eight processes of each house look at the same moment, twice; the batch takes effect once and has one receipt."""
+    made = await tell(cities, 1, 2)
+    for _ in range(2):
+        for services in (cities.baishan, cities.tonghua):
+            await asyncio.gather(*(collect_batches(services) for _ in range(8)))
+    assert await in_force(cities.baishan) == set(made)
+    assert len(await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)) == 1
+    assert await states(cities) == {(1, 1): ("acked", None)}
+    assert not list(root_of(cities).rglob("*.tmp"))
+    for services in (cities.tonghua, cities.baishan):
+        await check_ledger(services)
 
 
 class Dies(BaseException):
