@@ -137,7 +137,7 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
 
     Raises AdapterError, StoreError.
     """
-    if "feedback" not in carrier.capabilities:
+    if line.terms.direction != "out" or "feedback" not in carrier.capabilities:
         return 0
     answered = 0
     state = await lines.state_of(services.store.reads, line.id)

@@ -164,6 +164,9 @@ async def _told(services: Services, line: Line, stream: str, *, code: str | None
 async def _purge(services: Services, line: Line) -> None:
     """What was sent and received longer ago than the line says is not kept."""
     before = services.clock() - timedelta(days=line.terms.retention_days)
+    if line.terms.direction == "in":  # what came before an erasure may hold what was erased
+        erased = await lines.erased_at(services.store.reads, line.id)
+        before = max(before, erased + timedelta(seconds=1)) if erased is not None else before
     old = [stream for stream, _ in line.streams() if await outbox.has_old_parts(services.store.reads, stream, before)]
     replies = await lines.has_old_replies(services.store.reads, line.id, before)
     if not (old or replies):

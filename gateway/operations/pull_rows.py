@@ -116,8 +116,11 @@ async def _take(services: Services, line: Line, page: Page, cursor: str | None, 
         if page.records or page.unreadable:
             await keep_received(services, tx, line, _encode([page.records, page.unreadable]), about=None)
         known = await lines.source_records(tx, line.id, [each.key for each in judged if each.key is not None])
+        ids = [RecordId(record_id) for record_id, _ in known.values()]
+        there = {record.record_id for record in await records.load(tx, ids=ids, fields=frozenset())} if ids else set()
+        erased = frozenset(key for key, (record_id, _) in known.items() if record_id not in there)
         for run in _runs(judged):
-            results += await _store(services, tx, line, run, known, done)
+            results += await _store(services, tx, line, run, known, erased, done)
         await lines.put_state(tx, line.id, pull_cursor=page.cursor)
         counted = {"rows": len(page.records), "unreadable": len(page.unreadable)}
         await audit.write(tx, "gateway", "line.pull", f"line/{line.id}", counted)
@@ -194,7 +197,13 @@ def _runs(judged: Sequence[_Judged]) -> list[list[_Judged]]:
 
 
 async def _store(
-    services: Services, tx: Transaction, line: Line, run: Sequence[_Judged], known: dict[str, tuple[str, int | None]], done: _Round
+    services: Services,
+    tx: Transaction,
+    line: Line,
+    run: Sequence[_Judged],
+    known: dict[str, tuple[str, int | None]],
+    erased: frozenset[str],
+    done: _Round,
 ) -> list[RowResult]:
     first = run[0]
     name = first.source.dataset if line.terms.dataset(first.source.dataset) is not None else ""
@@ -211,6 +220,8 @@ async def _store(
         version = known[each.key][1] if each.key in known else None
         if version is not None and each.source.version is not None and each.source.version <= version:
             results.append(_told(each, "unchanged", "DUP_SAME"))  # read before
+        elif each.key in erased:
+            results.append(_told(each, "rejected", "SEQ_ERASED"))
         else:
             fresh.append(each)
             if each.key is not None and each.key in known:

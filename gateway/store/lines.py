@@ -19,7 +19,7 @@ from gateway.store import batch_parts
 from gateway.store.dialects import among, one_of
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction, moment, stamp
-from gateway.store.tables import line_counts, line_replies, line_sources, line_states, lines
+from gateway.store.tables import changes, line_counts, line_replies, line_sources, line_states, lines
 from gateway.store.vault import dek_id_of
 
 _ALL = sa.select(lines).order_by(lines.c.line_id, lines.c.version)
@@ -46,6 +46,11 @@ _OLD_REPLY = (
     .limit(1)
 )
 _LAST_REPLY = sa.select(sa.func.max(line_replies.c.no).label("no")).where(line_replies.c.line_id == sa.bindparam("line"))
+_ERASED_AT = (
+    sa.select(sa.func.max(changes.c.at).label("at"))
+    .select_from(line_sources.join(changes, changes.c.record_id == line_sources.c.record_id))
+    .where(line_sources.c.line_id == sa.bindparam("line"), changes.c.op == "erase")
+)
 _SOURCES = sa.select(line_sources).where(line_sources.c.line_id == sa.bindparam("line"), among(line_sources.c.source_id, "wanted"))
 
 _read: dict[bytes, LineTerms] = {}
@@ -245,6 +250,12 @@ async def source_records(source: Source, line: str, keys: Collection[str]) -> di
     if not keys:
         return {}
     return {row.source_id: (row.record_id, row.version) for row in await source.all(_SOURCES, {"line": line, "wanted": list(keys)})}
+
+
+async def erased_at(source: Source, line: str) -> datetime | None:
+    """When a record that this line brought was erased last; None: none was."""
+    row = await source.one(_ERASED_AT, {"line": line})
+    return moment(row.at) if row is not None and row.at else None
 
 
 async def put_sources(tx: Transaction, line: str, became: Collection[tuple[str, str, int | None]]) -> None:
