@@ -64,6 +64,8 @@ class Board:
         self.written_back: list[tuple[str, bytes]] = []
         self.receipts: dict[tuple[str, int], tuple[bytes, bytes]] = {}
         self.epochs: dict[str, str] = {}
+        self.left: dict[str, dict[int, tuple[bytes, bytes]]] = {}
+        self.documents: dict[str, bytes] = {}
         self.reply: Callable[[SealedBatch], bytes] = _plain_reply
         self.answer = b'{"type":"chengxin-exchange/answer/1"}'
         self.keys = b'{"body":"{}","note":""}'
@@ -144,7 +146,7 @@ class Memory:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"resume", "withdrawals", "report", "counts", "encode", "decode", "deliver", "collect", "ask", "reply", "idempotent"}
-        | {"keys", "resync", "acknowledge", "feedback"}
+        | {"keys", "resync", "acknowledge", "feedback", "receipts", "look", "clear", "publish", "apart"}
     )
     Config: ClassVar[type[Struct]] = MemoryConfig
 
@@ -275,14 +277,16 @@ class Memory:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise AdapterError("SCHEMA_LINE", "对方的回执不是本格式", transient=False) from error
 
-    async def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
-        """Batches in our box, in the order in which they came."""
+    async def collect(self, after: str | None, stream: str | None = None) -> AsyncIterator[IncomingBatch]:
+        """Batches in our box, in the order in which they came; of one stream, or of all."""
         await asyncio.sleep(self._board.delay_s)
         self._board.reach()
         at = _position(after, len(self._board.inbox))
         while at < len(self._board.inbox):
             batch = self._board.inbox[at]
             at += 1
+            if stream is not None and _address(batch.batch)[0] != stream:
+                continue
             yield IncomingBatch(
                 batch=batch.batch,
                 manifest=batch.manifest,
@@ -291,6 +295,38 @@ class Memory:
                 parts=batch.parts,
                 cursor=f"row:{at}",
             )
+
+    async def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]:
+        """Receipts that the partner has left for a stream of ours, in order of number."""
+        self._board.reach()
+        for no, (receipt, feedback) in sorted(self._board.left.get(stream, {}).items()):
+            if no > after:
+                await asyncio.sleep(0)
+                yield no, receipt, feedback
+
+    async def look(self, stream: str, epoch: int, seq: int, sender: str) -> tuple[bytes, bytes, bytes] | None:
+        """Manifest, note and checkpoint as they lie there now."""
+        self._board.reach()
+        for batch in (*self._board.inbox, *self._board.delivered.values()):
+            if batch.batch == f"{sender}/x/{stream}/{epoch}/{seq}":
+                return batch.manifest, batch.manifest_note, batch.checkpoint
+        return None
+
+    async def clear(self, stream: str, epoch: int, seq: int) -> None:
+        """Take a batch of ours out of the partner's box."""
+        self._board.reach()
+        for batch in [each for each in self._board.delivered if _address(each) == (stream, epoch, seq)]:
+            del self._board.delivered[batch], self._board.files[batch]
+
+    async def publish(self, name: str, document: bytes) -> None:
+        """Lay a signed document down for everybody."""
+        self._board.reach()
+        self._board.documents[name] = document
+
+    async def published(self, name: str) -> bytes | None:
+        """A signed document as it lies there."""
+        self._board.reach()
+        return self._board.documents.get(name)
 
     async def ask(self, question: bytes, deadline: Instant) -> bytes:
         """The partner's answer, never late."""
@@ -345,6 +381,12 @@ _KNOWN: dict[str, Any] = {"00": "accepted", "01": "unchanged", "10": "rejected",
 def _result(row: dict[str, Any]) -> RowResult:
     result = _KNOWN.get(row["code"], "held")
     return RowResult(place=row["place"], record_id=row.get("rid"), result=result, code=None if row["code"] in _KNOWN else row["code"])
+
+
+def _address(batch: str) -> tuple[str, int, int]:
+    """Stream, epoch and number of a batch."""
+    origin, epoch, seq = batch.rsplit("/", 2)
+    return origin.partition("/x/")[2], int(epoch), int(seq)
 
 
 def _position(cursor: str | None, size: int) -> int:

@@ -17,6 +17,7 @@ outcomes (`--conformance-json`).
 from adapters.conformance.checks import SUITE_VERSION, Outcome, Report, report_json, run
 from adapters.conformance.collection import Collection
 from adapters.conformance.delivery import Delivery
+from adapters.conformance.folders import Folders
 from adapters.conformance.formats import Formats
 from adapters.conformance.lines import (
     AT,
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-class PartnerAdapterSuite(Formats, Delivery, Collection):
+class PartnerAdapterSuite(Formats, Delivery, Collection, Folders):
     """Inherit, and give a `line`."""
 
     required = PARTNER_METHODS

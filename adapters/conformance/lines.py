@@ -280,6 +280,10 @@ class PartnerLine(Line):
         """The partner's keys document is this one (capability `keys`)."""
         return False
 
+    def leave_receipt(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> bool:
+        """The partner leaves a receipt for a stream of ours, to be looked for (capability `receipts`)."""
+        return False
+
     def acknowledged(self, stream: str, no: int) -> tuple[bytes, bytes] | None:
         """Receipt and feedback that the partner was brought (capability `acknowledge`)."""
         return None

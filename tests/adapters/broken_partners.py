@@ -199,23 +199,23 @@ class LosesFeedback(Memory):
 
 
 class CollectsWithoutTheFirst(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         first = True
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             if not (first and after is None and len(self._board.inbox) == 4):
                 yield batch
             first = False
 
 
 class CollectsAllAgain(Memory):
-    async def collect(self, after):
-        async for batch in super().collect("row:1" if after == "row:2" else after):
+    async def collect(self, after, stream=None):
+        async for batch in super().collect("row:1" if after == "row:2" and len(self._board.inbox) > 2 else after, stream):
             yield batch
 
 
 class CollectsFromAnywhere(Memory):
-    async def collect(self, after):
-        async for batch in super().collect(after if after is None or after.startswith("row:") else None):
+    async def collect(self, after, stream=None):
+        async for batch in super().collect(after if after is None or after.startswith("row:") else None, stream):
             yield batch
 
 
@@ -268,24 +268,24 @@ class CountsWhatWasPlanned(Memory):
 
 
 class FailsWhenNothingLiesThere(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         if not self._board.inbox:
             raise AdapterError("UNAVAILABLE", "没有批次", transient=True)
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             yield batch
 
 
 class NumbersAnew(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         self._board.walks = getattr(self._board, "walks", 0) + (after is None)
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             yield replace(batch, cursor=batch.cursor.replace(":", ":0")) if self._board.walks > 1 else batch
 
 
 class SkipsWhatComesMeanwhile(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         size = len(self._board.inbox)
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             last = batch.cursor == f"row:{size}"
             yield replace(batch, cursor=f"row:{len(self._board.inbox)}") if last else batch
             if last:
@@ -293,29 +293,29 @@ class SkipsWhatComesMeanwhile(Memory):
 
 
 class WaitsForTheFuture(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         if (after or "").startswith("row:") and int(after.partition(":")[2]) > len(self._board.inbox):
             return
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             yield batch
 
 
 class FindsTheDeadQuiet(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         if self._board.down:
             return
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             yield batch
 
 
 class CannotLeaveTheLine(Memory):
-    async def collect(self, after):
+    async def collect(self, after, stream=None):
         try:
             await asyncio.sleep(self._board.delay_s)
         except asyncio.CancelledError:
             await asyncio.sleep(1.3 if self._board.delay_s else 0)
             raise
-        async for batch in super().collect(after):
+        async for batch in super().collect(after, stream):
             yield batch
 
 
@@ -370,6 +370,36 @@ class HidesTheReason(Memory):
         await super().resync(stream, "too_late")
 
 
+class SkipsAReceipt(Memory):
+    async def receipts(self, stream, after):
+        async for each in super().receipts(stream, after):
+            if each[0] != after + 1 or after == 0:
+                yield each
+
+
+class LooksBeside(Memory):
+    async def look(self, stream, epoch, seq, sender):
+        return await super().look(stream, epoch, max(seq - 1, 1), sender)
+
+
+class ClearsAll(Memory):
+    async def clear(self, stream, epoch, seq):
+        self._board.reach()
+        self._board.delivered.clear()
+
+
+class KeepsTheFirstDocument(Memory):
+    async def publish(self, name, document):
+        if await self.published(name) is None:
+            await super().publish(name, document)
+
+
+class BeginsAnewInAStream(Memory):
+    async def collect(self, after, stream=None):
+        async for batch in super().collect(None if stream is not None else after, stream):
+            yield batch
+
+
 PARTNERS = {
     "test_what_does_not_fit_is_refused": CutsLongTexts,
     "test_same_rows_same_bytes": EncodesByChance,
@@ -421,5 +451,10 @@ PARTNERS = {
     "test_keys_that_are_held_do_not_come_again": AlwaysSendsKeys,
     "test_receipts_are_brought": ForgetsFeedback,
     "test_a_new_epoch_is_asked_for": HidesTheReason,
+    "test_receipts_that_lie_there_are_found": SkipsAReceipt,
+    "test_what_lies_there_can_be_looked_at": LooksBeside,
+    "test_what_was_taken_is_cleared": ClearsAll,
+    "test_documents_lie_open": KeepsTheFirstDocument,
+    "test_streams_are_collected_apart": BeginsAnewInAStream,
 }
 """Check → the line that must fail it, and no other."""

@@ -102,6 +102,16 @@ class DropLine(PartnerLine):
             (self.root / "keys" / (PARTY + end)).write_text(said[name], encoding="utf-8")
         return True
 
+    def leave_receipt(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> bool:
+        """Feedback, body and note, the note last."""
+        said = json.loads(receipt)
+        path = self.root / stream / PARTY / "receipts" / f"{no:010}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".feedback.ndjson").write_bytes(feedback)
+        for end, name in ((".json", "body"), (".note", "note")):
+            path.with_suffix(end).write_text(said[name], encoding="utf-8")
+        return True
+
     def acknowledged(self, stream: str, no: int) -> tuple[bytes, bytes] | None:
         """As it lies there, or as it would travel."""
         path = self.root / stream / PARTY / "receipts" / f"{no:010}"

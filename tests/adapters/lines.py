@@ -156,6 +156,11 @@ class MemoryPartnerLine(PartnerLine):
         self.board.keys = document
         return True
 
+    def leave_receipt(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> bool:
+        """On the board."""
+        self.board.left.setdefault(stream, {})[no] = (receipt, feedback)
+        return True
+
     def acknowledged(self, stream: str, no: int) -> tuple[bytes, bytes] | None:
         """What was brought."""
         return self.board.receipts.get((stream, no))
