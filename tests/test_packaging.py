@@ -36,6 +36,10 @@ def test_the_wheel_holds_the_two_packages_and_the_rules(wheel: Path) -> None:
         "gateway/shipped_policies/agreements/tonghua-baishan-2026.toml",
         "gateway/core/records/divisions.tsv",
         "gateway/py.typed",
+        "adapters/suite.py",
+        "adapters/pytest_suite.py",
+        "adapters/canned/odd.json",
+        "adapters/template/every/pyproject.toml.txt",
     ):
         assert needed in names
     assert any(name.startswith("gateway/web/static/") for name in names)

@@ -149,7 +149,7 @@ def _copied(source: Traversable, folder: Path, words: Mapping[str, str]) -> list
     made: list[Path] = []
     for entry in source.iterdir():
         if entry.is_dir():
-            made += _copied(entry, folder / entry.name.replace("package", words["@PACKAGE@"]), words)
+            made += _copied(entry, folder / {"package": words["@PACKAGE@"], "trials": "tests"}.get(entry.name, entry.name), words)
             continue
         path = folder / entry.name.removesuffix(".txt").replace("NAME", words["@NAME@"])
         text = entry.read_text(encoding="utf-8")
