@@ -94,6 +94,7 @@ async def take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback])
         tx, stream, [(rid, v, line.code, line.severity == "hold") for rid, v, line in said if line.severity in ("reject", "hold")]
     )
     await outbox.mark_decided(tx, stream, [(rid, v, line.code) for rid, v, line in said if line.code in ("HOLD_RELEASED", "HOLD_REFUSED")])
+    await outbox.mark_erased_before(tx, stream, [(rid, v) for rid, v, line in said if line.code == "SEQ_ERASED"])
     erased = [rid for rid, _, line in said if line.code == "ACK_ERASED"]
     if erased:
         await kept_parts.purge_records(tx, stream, erased)

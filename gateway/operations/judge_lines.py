@@ -58,6 +58,8 @@ class Judging:
         """Records that a new epoch has named so far: the first line about each is judged as if nothing of the old epoch were in force."""
         self.floors: dict[str, int] = {}
         """Versions of the old epoch below which the new one may not go."""
+        self.taken_back: dict[str, int] = {}
+        """Versions of withdrawals that went out in the old epoch while this one was on its way: it may not know of them yet."""
         self.services = services
         self.manifest = passed.manifest
         self.verified = passed.verified
@@ -98,6 +100,11 @@ class Judging:
         if self.snapshot is not None:
             known = {rid: one for rid, one in held.items() if rid in self.snapshot or not self._of_the_old_epoch(one)}
             self.floors |= {rid: one.v for rid, one in held.items() if rid not in known}
+            self.taken_back |= {
+                rid: one.v
+                for rid, one in held.items()
+                if rid not in self.snapshot and one.sender == self.manifest.sender and one.op in ("retract", "repair", "expire")
+            }
             self.snapshot.update(rids)
         judged, texts = await asyncio.to_thread(self._judged, lines, known)
         if self.dataset.category == "measure":
@@ -123,6 +130,9 @@ class Judging:
     def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
         judged = judge(line, self.rules, known, self.suite)
         leaf = self.verified.leaves[index - self.manifest.range.from_]
+        overtaken = judged.action == "store" or {finding.code for finding in judged.findings} <= {"SEQ_VERSION", "SEQ_STATE"}
+        if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and overtaken:
+            judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_VERSION"),))
         if judged.action == "store" and (judged.v or 0) < self.floors.get(judged.rid or "", 0):
             judged = msgspec.structs.replace(
                 judged, action="reject", findings=(Finding(severity="reject", code="SEQ_VERSION", retry=True),)

@@ -192,13 +192,21 @@ async def seal_next(services: Services, stream: Stream) -> Pass:
     if out is not None and out.stopped:
         return _NOTHING
     mode = await _mode(services, stream, out, now)
-    if mode == "nothing":
+    if mode == "nothing" and not stream.governing.takes_withdrawals(now):
         return _NOTHING
     policies = services.policies.current()
     dataset = policies.catalogue.datasets.get(stream.rules.terms.dataset)  # type: ignore[call-overload]  # a DatasetId is a str
     plans = policies.plan_set(stream.rules.terms.dataset, stream.governing.local.tier, stream.rules.terms.purpose)
     work = _Sealing(services, stream, policies, dataset, plans, out, now, only_withdrawals=mode == "withdrawals")
-    return await work.run()
+    if out is not None and await outbox.in_flight(services.store.reads, out):
+        old = await outbox.out_stream_at(services.store.reads, stream.name, out.head.epoch - 1, _suite(stream))
+        if old is not None and not old.stopped:
+            recall = _Sealing(services, stream, policies, dataset, plans, old, now, only_withdrawals=True)
+            done = await recall.recall()
+            if done.sealed:
+                return msgspec.structs.replace(done, more=True)  # first the old epoch: the new one says the same under a higher version
+            work.upto = recall.read_to
+    return await work.run() if mode != "nothing" else _NOTHING
 
 
 async def incomplete(source: Source, out: OutStream | None) -> bool:
@@ -253,6 +261,14 @@ class _Sealing:
         """Of the first batch of a new epoch: the head that it replaces."""
         self.snapshot = False
         """The epoch is not whole yet: everything is said anew."""
+        self.upto: int | None = None
+        """While the old epoch is told of withdrawals too: the last change that it has looked at."""
+        self.read_to = 0
+        """Of a pass for the old epoch: the last change that it has looked at."""
+        self.recalling = False
+        """The pass withdraws in the old epoch what the partner still holds by it."""
+        self.still: frozenset[str] = frozenset()
+        """Of such a pass: records that the old epoch has told of, and not withdrawn."""
         self.not_sent: dict[str, int] = {}
         self.people: dict[str, str] = {}
         """Record → subject, of those about persons and households: whom the audit names."""
@@ -271,8 +287,10 @@ class _Sealing:
         if self.only_withdrawals:
             return await self._withdrawals_after(start)
         found = await changes.after(self.services.store.reads, start, CHANGES_A_BATCH)
-        to = found[-1].seq if found else start
         more = len(found) == CHANGES_A_BATCH
+        if self.upto is not None and found and found[-1].seq > self.upto:
+            found, more = [change for change in found if change.seq <= self.upto], False
+        to = found[-1].seq if found else start
         lines = await self._lines(await self._touched(found))
         if lines or (self.snapshot and not more) or await self._heartbeat_due(more):
             return await self._commit(lines, to, more)
@@ -304,6 +322,26 @@ class _Sealing:
             position = found[-1].seq
         return await self._commit(lines, start, more=False) if lines else _NOTHING
 
+    async def recall(self) -> Pass:
+        """What must disappear while the next epoch is on its way, said in this one; its cursor goes on, for nothing else is said here."""
+        assert self.out is not None  # noqa: S101  # an old epoch has its row
+        self.recalling = True
+        position = self.out.cursor if self.out.plan == self.plan else 0
+        lines: list[tuple[SealedLine, SentLine]] = []
+        more = True
+        while more and len(lines) < CHANGES_A_BATCH:
+            found = await changes.after(self.services.store.reads, position, CHANGES_A_BATCH)
+            lines += await self._lines(await self._touched(found), len(lines))
+            position = found[-1].seq if found else position
+            more = len(found) == CHANGES_A_BATCH
+        self.read_to = position
+        if lines:
+            return await self._commit(lines, position, more=more)
+        if (position, self.plan) != (self.out.cursor, self.out.plan):
+            async with self.services.store.transaction() as tx:
+                await outbox.move_old_cursor(tx, self.out, self.head, cursor=position, plan=self.plan)
+        return Pass(sealed=0, lines=0, not_sent={}, more=more)
+
     async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
         """Records that changed, with the last change, and records whose view time alone may have ended."""
         touched: dict[str, Change | None] = {change.record_id: change for change in found if change.dataset == self.rules.terms.dataset}
@@ -327,9 +365,32 @@ class _Sealing:
         loaded = await records.load(reads, ids=ids, fields=columns, texts=texts) if ids else []
         held = {record.record_id: record for record in loaded}
         sent = await outbox.sent_records(reads, self.stream.name, ids)
+        for record_id, recalled in (await outbox.recalled(reads, self.stream.name, ids)).items():
+            if record_id in sent:  # what the old epoch was told has taken its version
+                sent[record_id] = msgspec.structs.replace(sent[record_id], v=max(sent[record_id].v, recalled.v))
+        if self.recalling:
+            self.still = await self._still_told(ids, held, sent)
         seeds = self.services.random(SEED_BYTES * len(touched))
         # long work: others are served meanwhile
         return await asyncio.to_thread(self._said, touched, held, sent, self.head.tree.size + before, seeds)
+
+    async def _still_told(
+        self, ids: Sequence[RecordId], held: Mapping[RecordId, Record], sent: Mapping[str, SentRecord]
+    ) -> frozenset[str]:
+        """Those of these records that the partner still holds by the old epoch; an erasure is told of whatever was withdrawn."""
+        reads, epoch = self.services.store.reads, self.head.epoch
+        told = await outbox.said_in(reads, self.stream.name, epoch, ids)
+        recalled = await outbox.recalled(reads, self.stream.name, ids)
+
+        def still(record_id: RecordId) -> bool:
+            ops = {each.op for each in (recalled.get(record_id),) if each is not None and each.epoch == epoch}
+            last = sent.get(record_id)
+            if last is not None and last.epoch == epoch and last.op not in ("assert", "amend"):
+                ops.add(last.op)
+            record = held.get(record_id)
+            return not ops or ((record is None or record.state == "erased") and "erase" not in ops)
+
+        return frozenset(record_id for record_id in ids if record_id in told and still(record_id))
 
     def _said(
         self,
@@ -355,6 +416,10 @@ class _Sealing:
     def _line(
         self, record_id: str, record: Record | None, change: Change | None, sent: SentRecord | None, index: int, seed: bytes
     ) -> tuple[SealedLine, SentLine] | None:
+        if self.recalling:
+            hidden = record is None or self._shown(record) is None
+            at = change.at if change is not None else self.now
+            return self._withdraw(record_id, record, change, sent, at, index) if sent and hidden and record_id in self.still else None
         if sent is not None and sent.op == "erase":
             return None
         if sent is not None and (record is None or record.state == "erased"):
@@ -454,7 +519,11 @@ class _Sealing:
                 or (not again.governing.standing(tx.now).active and not sealed.manifest.only_withdrawals)
             ):
                 raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.stream.name)
-            await outbox.commit_batch(tx, self.out, sealed, [sent for _, sent in lines], cursor=to, plan=self.plan, withdrawals=withdrawals)
+            said = [sent for _, sent in lines]
+            if self.recalling and self.out is not None:
+                await outbox.commit_recall(tx, self.out, sealed, said, cursor=to, plan=self.plan)
+            else:
+                await outbox.commit_batch(tx, self.out, sealed, said, cursor=to, plan=self.plan, withdrawals=withdrawals)
             erased = [line.rid for line, _ in lines if line.op == "erase"]
             if erased:
                 await kept_parts.purge_records(tx, self.stream.name, erased)
@@ -541,26 +610,62 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
             await ask_for_receipts(services, stream, line)
         for batch in unexplained:
             await _explain(services, stream, line, batch)
-        for batch in waiting:
+        behind: set[int] = set()
+        hurried = _hurried(waiting)
+        for batch in _in_order(waiting):
+            if batch.epoch in behind:
+                continue
             if batch.code == outbox.STAGED or lies.get((batch.epoch, batch.seq)):
                 continue
             if not _may_leave(stream, batch, services.clock()):
                 held_back = STOPPED
+                if batch.seq == 1 and batch.epoch == out.head.epoch:
+                    behind.add(batch.epoch - 1)  # it names the head it replaces: nothing may lengthen that before it has arrived
                 continue  # what only withdraws goes before it: the receiver takes it so
-            if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
+            waits = batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at
+            if waits and not at_once and batch.seq > hurried.get(batch.epoch, 0):
                 if (batch.epoch, batch.seq) in lies:
+                    continue
+                if batch.epoch < out.head.epoch:
+                    behind.add(batch.epoch)
                     continue
                 return acknowledged, batch.code
             code = await _deliver(services, stream, line, batch)
             if code == LAID:
                 continue
             if code == STOPPED or (held_back is not None and code == "SEQ_GAP"):
-                held_back = STOPPED
+                held_back = held_back or STOPPED
+                continue
+            if code == "HOLD_RATE" and batch.seq < hurried.get(batch.epoch, 0):
+                held_back = code
+                continue  # behind it stands a withdrawal, which takes effect whatever a person there decides
+            if code is not None and batch.epoch < out.head.epoch:
+                behind.add(batch.epoch)  # the new epoch does not wait for the old one
                 continue
             if code is not None:
                 return acknowledged, code
             acknowledged += 1
     return acknowledged, held_back
+
+
+def _in_order(waiting: Sequence[OutBatch]) -> list[OutBatch]:
+    """By epoch and number; what the old epoch says after the new one began goes behind the batch that names the head it replaces."""
+    begins = next((batch for batch in waiting if batch.seq == 1 and batch.epoch > 1), None)
+    replaced = read_manifest(begins.document.body).replaces if begins is not None else None
+    if begins is None or replaced is None:
+        return list(waiting)
+
+    def place(batch: OutBatch) -> tuple[int, int, int]:
+        if batch.epoch == begins.epoch:
+            return (1 if batch.seq == 1 else 3), batch.epoch, batch.seq
+        return (0 if read_manifest(batch.document.body).tree.size <= replaced.size else 2), batch.epoch, batch.seq
+
+    return sorted(waiting, key=place)
+
+
+def _hurried(waiting: Sequence[OutBatch]) -> dict[int, int]:
+    """By epoch the last batch with withdrawals that was never tried: it, and what stands before it, waits for no schedule."""
+    return {batch.epoch: batch.seq for batch in waiting if batch.withdrawals and batch.attempts == 0}
 
 
 def _may_leave(stream: Stream, batch: OutBatch, now: datetime) -> bool:

@@ -29,6 +29,7 @@ from gateway.store.tables import (
     out_feedback,
     out_leaves,
     out_parts,
+    out_recalled,
     out_receipts,
     out_records,
     out_streams,
@@ -97,6 +98,35 @@ _OUT_LEAVES = (
 )
 _FEEDBACK = sa.select(out_feedback.c.data).where(
     out_feedback.c.stream == sa.bindparam("stream"), out_feedback.c.no == sa.bindparam("of_no")
+)
+_RECALLED = (
+    sa.select(out_recalled)
+    .where(out_recalled.c.stream == sa.bindparam("stream"), among(out_recalled.c.record_id, "wanted"))
+    .order_by(out_recalled.c.epoch)
+)
+_SAID_IN = (
+    sa.select(out_leaves.c.record_id)
+    .distinct()
+    .where(
+        out_leaves.c.stream == sa.bindparam("stream"),
+        out_leaves.c.epoch == sa.bindparam("of_epoch"),
+        among(out_leaves.c.record_id, "wanted"),
+    )
+)
+_RECALL_AWAITED = (
+    sa.select(out_recalled.c.record_id)
+    .join(
+        out_batches,
+        sa.and_(
+            out_batches.c.stream == out_recalled.c.stream,
+            out_batches.c.epoch == out_recalled.c.epoch,
+            out_batches.c.seq == out_recalled.c.seq,
+        ),
+    )
+    .where(
+        out_recalled.c.stream == sa.bindparam("stream"), out_recalled.c.acked_at.is_(None), out_batches.c.published_at.is_not(None)
+    )
+    .limit(1)
 )
 _RECEIPT_NUMBERS = sa.select(out_receipts.c.no).where(out_receipts.c.stream == sa.bindparam("stream"))
 _AWAITED = (
@@ -244,6 +274,36 @@ async def commit_batch(
     """
     stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
+    await _put_batch(tx, sealed, lines, withdrawals=withdrawals)
+    latest = {line.record_id: line for line in lines}
+    await _forget_records(tx, stream, list(latest))
+    await tx.insert(
+        out_records,
+        _OUT_RECORD_COLUMNS,
+        [
+            (
+                stream,
+                line.record_id,
+                line.v,
+                line.op,
+                line.idx,
+                epoch,
+                seq,
+                line.view_digest,
+                line.seed,
+                stamp(line.valid_until) if line.valid_until else None,
+                None,
+                None,
+                False,
+            )
+            for line in latest.values()
+        ],
+    )
+
+
+async def _put_batch(tx: Transaction, sealed: Sealed, lines: Sequence[SentLine], *, withdrawals: int) -> None:
+    """Outbox row, parts and leaves."""
+    stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await tx.execute(
         sa.insert(out_batches).values(
             stream=stream,
@@ -281,30 +341,6 @@ async def commit_batch(
         ("stream", "epoch", "idx", "record_id", "leaf"),
         [(stream, epoch, line.idx, line.record_id, line.leaf) for line in lines],
     )
-    latest = {line.record_id: line for line in lines}
-    await _forget_records(tx, stream, list(latest))
-    await tx.insert(
-        out_records,
-        _OUT_RECORD_COLUMNS,
-        [
-            (
-                stream,
-                line.record_id,
-                line.v,
-                line.op,
-                line.idx,
-                epoch,
-                seq,
-                line.view_digest,
-                line.seed,
-                stamp(line.valid_until) if line.valid_until else None,
-                None,
-                None,
-                False,
-            )
-            for line in latest.values()
-        ],
-    )
 
 
 async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -> None:
@@ -315,7 +351,7 @@ async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -
 
 
 async def begin_epoch(tx: Transaction, before: OutStream) -> int:
-    """The next epoch of a stream, with nothing in it; what was not acknowledged of the old one is not sent any more. Its number."""
+    """The next epoch of a stream, with nothing in it; of an old one that has stopped nothing is sent any more. Its number."""
     present = await out_stream(tx, before.head.stream, before.head.tree.suite)
     if _place(present) != _place(before):
         raise StoreError("another process has moved this stream", code="stream-moved", place=before.head.stream)
@@ -324,6 +360,13 @@ async def begin_epoch(tx: Transaction, before: OutStream) -> int:
     await tx.execute(
         sa.insert(out_streams).values(stream=stream, epoch=epoch, acked_seq=0, seq=0, size=0, range=tree.dump(), cursor=0, plan="")
     )
+    if before.stopped:
+        await drop_older(tx, stream, epoch)
+    return epoch
+
+
+async def drop_older(tx: Transaction, stream: str, epoch: int) -> None:
+    """Nothing of older epochs is sent any more."""
     await tx.execute(
         sa.update(out_batches)
         .where(out_batches.c.stream == stream, out_batches.c.epoch < epoch, out_batches.c.state.in_(("sealed", "published", "waiting")))
@@ -333,7 +376,6 @@ async def begin_epoch(tx: Transaction, before: OutStream) -> int:
         out_batches.c.stream == stream, out_batches.c.state.in_(("superseded", "nacked")), out_batches.c.epoch == out_parts.c.epoch
     )
     await tx.execute(sa.delete(out_parts).where(out_parts.c.stream == stream, out_parts.c.epoch < epoch, out_parts.c.seq.in_(superseded)))
-    return epoch
 
 
 async def supersede(tx: Transaction, stream: str, epoch: int) -> None:
@@ -343,16 +385,92 @@ async def supersede(tx: Transaction, stream: str, epoch: int) -> None:
     await tx.execute(sa.update(out_batches).where(*mine, waiting).values(state="superseded", next_attempt_at=None))
 
 
+async def out_stream_at(source: Source, stream: str, epoch: int, suite: Suite) -> OutStream | None:
+    """Where one of our streams stands in one of its epochs."""
+    row = await source.one(_OUT_STREAM_AT, {"stream": stream, "of_epoch": epoch})
+    return _out_stream(row, suite) if row is not None else None
+
+
 async def replaced_head(source: Source, stream: str, epoch: int, suite: Suite) -> Head | None:
     """The last head of the epoch before this one."""
-    row = await source.one(_OUT_STREAM_AT, {"stream": stream, "of_epoch": epoch - 1})
-    return _out_stream(row, suite).head if row is not None else None
+    old = await out_stream_at(source, stream, epoch - 1, suite)
+    return old.head if old is not None else None
+
+
+async def in_flight(source: Source, out: OutStream | None) -> bool:
+    """Whether a new epoch is on its way that the partner has not swapped in yet: then withdrawals go out in the old one too."""
+    if out is None or out.head.epoch == 1 or out.stopped:
+        return False
+    first = await out_batch(source, out.head.stream, out.head.epoch, 1)
+    return first is None or first.state != "acked"
+
+
+class Recalled(Struct, frozen=True, gc=False, kw_only=True):
+    """What an old epoch was told to withdraw while the next one was on its way."""
+
+    v: int
+    op: str
+    epoch: int
+
+
+async def recalled(source: Source, stream: str, record_ids: Collection[str]) -> dict[str, Recalled]:
+    """The latest such withdrawal of each of these records."""
+    rows = await source.all(_RECALLED, {"stream": stream, "wanted": list(record_ids)}) if record_ids else []
+    return {row.record_id: Recalled(v=row.v, op=row.op, epoch=row.epoch) for row in rows}
+
+
+async def said_in(source: Source, stream: str, epoch: int, record_ids: Collection[str]) -> frozenset[str]:
+    """Those of these records of which an epoch has said anything."""
+    asked = {"stream": stream, "of_epoch": epoch, "wanted": list(record_ids)}
+    return frozenset(row.record_id for row in await source.all(_SAID_IN, asked)) if record_ids else frozenset()
+
+
+async def commit_recall(
+    tx: Transaction, before: OutStream, sealed: Sealed, lines: Sequence[SentLine], *, cursor: int, plan: str
+) -> None:
+    """Write down a batch of withdrawals of the old epoch; what the new one says of these records stays as it is.
+
+    Raises StoreError stream-moved when another process has sealed meanwhile.
+    """
+    stream, epoch = sealed.head.stream, sealed.head.epoch
+    await move_old_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
+    await _put_batch(tx, sealed, lines, withdrawals=len(lines))
+    ids = [line.record_id for line in lines]
+    mine = (out_recalled.c.stream == stream, out_recalled.c.epoch == epoch)
+    await tx.execute(sa.delete(out_recalled).where(*mine, among(out_recalled.c.record_id, "wanted")), {"wanted": ids})
+    rows = [(stream, epoch, line.record_id, line.v, line.op, sealed.head.seq, None) for line in lines]
+    await tx.insert(out_recalled, ("stream", "epoch", "record_id", "v", "op", "seq", "acked_at"), rows)
+
+
+async def move_old_cursor(tx: Transaction, before: OutStream, head: Head, *, cursor: int, plan: str) -> None:
+    """Put head and cursor of the old epoch, if it still stands where it stood.
+
+    Raises StoreError stream-moved when it does not.
+    """
+    present = await out_stream_at(tx, head.stream, head.epoch, head.tree.suite)
+    if _place(present) != _place(before):
+        raise StoreError("another process has moved this stream", code="stream-moved", place=head.stream)
+    await _put_place(tx, head, cursor=cursor, plan=plan)
 
 
 async def finish_epoch(tx: Transaction, stream: str, epoch: int, receipt: bytes) -> None:
     """The partner has swapped: every batch of the epoch is acknowledged, and what the epoch does not name is withdrawn there."""
     mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.code == STAGED)
     await tx.execute(sa.update(out_batches).where(*mine).values(state="acked", code=None, receipt=receipt, next_attempt_at=None))
+    await drop_older(tx, stream, epoch)
+    arrived = sa.select(out_batches.c.seq).where(
+        out_batches.c.stream == stream, out_batches.c.epoch == out_recalled.c.epoch, out_batches.c.state == "acked"
+    )
+    await tx.execute(
+        sa.update(out_recalled)
+        .where(
+            out_recalled.c.stream == stream,
+            out_recalled.c.epoch < epoch,
+            out_recalled.c.acked_at.is_(None),
+            sa.or_(out_recalled.c.op != "erase", out_recalled.c.seq.not_in(arrived)),
+        )
+        .values(acked_at=tx.now_text)  # said again in this epoch; where an erasure has arrived, it is the first word that is acknowledged
+    )
     older = (out_records.c.stream == stream, out_records.c.epoch < epoch)
     await tx.execute(
         sa.update(out_records)
@@ -376,7 +494,15 @@ async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, 
     present = await out_stream(tx, head.stream, head.tree.suite)
     if _place(present) != _place(before):
         raise StoreError("another process has moved this stream", code="stream-moved", place=head.stream, hint="read again from its cursor")
-    values = {
+    if before is None:
+        values = _place_values(head, cursor=cursor, plan=plan)
+        await tx.execute(sa.insert(out_streams).values(stream=head.stream, epoch=head.epoch, acked_seq=0, **values))
+        return
+    await _put_place(tx, head, cursor=cursor, plan=plan)
+
+
+def _place_values(head: Head, *, cursor: int, plan: str) -> dict[str, object]:
+    return {
         "seq": head.seq,
         "size": head.tree.size,
         "range": head.tree.dump(),
@@ -384,9 +510,10 @@ async def move_cursor(tx: Transaction, before: OutStream | None, head: Head, *, 
         "cursor": cursor,
         "plan": plan,
     }
-    if before is None:
-        await tx.execute(sa.insert(out_streams).values(stream=head.stream, epoch=head.epoch, acked_seq=0, **values))
-        return
+
+
+async def _put_place(tx: Transaction, head: Head, *, cursor: int, plan: str) -> None:
+    values = _place_values(head, cursor=cursor, plan=plan)
     await tx.execute(sa.update(out_streams).where(out_streams.c.stream == head.stream, out_streams.c.epoch == head.epoch).values(**values))
 
 
@@ -582,6 +709,7 @@ async def mark_acknowledged(tx: Transaction, stream: str, acknowledged: Iterable
     rows = [{"of_stream": stream, "rid": rid, "of_v": v, "at": tx.now_text} for rid, v in acknowledged]
     if rows:
         await tx.execute(_ACKNOWLEDGE, rows)
+        await tx.execute(_ACKNOWLEDGE_RECALLED, rows)
 
 
 async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str, int, str, bool]]) -> None:
@@ -589,6 +717,13 @@ async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str
     rows = [{"of_stream": stream, "rid": rid, "of_v": v, "code": code, "waits": waits} for rid, v, code, waits in refused]
     if rows:
         await tx.execute(_REFUSE, rows)
+
+
+async def mark_erased_before(tx: Transaction, stream: str, refused: Iterable[tuple[str, int]]) -> None:
+    """Erasures (record id, v) of what the partner had erased by an earlier word: that one is acknowledged, not this."""
+    for rid, v in refused:
+        mine = (out_records.c.stream == stream, out_records.c.record_id == rid, out_records.c.v == v)
+        await tx.execute(sa.update(out_records).where(*mine, out_records.c.op == "erase").values(acked_at=tx.now_text))
 
 
 async def mark_decided(tx: Transaction, stream: str, decided: Iterable[tuple[str, int, str]]) -> None:
@@ -604,7 +739,8 @@ async def mark_decided(tx: Transaction, stream: str, decided: Iterable[tuple[str
 
 async def awaits_news(source: Source, stream: str) -> bool:
     """Whether a partner owes us an acknowledgement of this stream, or holds a line of it until somebody has looked."""
-    return await source.one(_AWAITED, {"stream": stream}) is not None
+    asked = {"stream": stream}
+    return await source.one(_AWAITED, asked) is not None or await source.one(_RECALL_AWAITED, asked) is not None
 
 
 async def receipts_held(source: Source, stream: str) -> frozenset[int]:
@@ -618,6 +754,15 @@ _ACKNOWLEDGE = (
         out_records.c.stream == sa.bindparam("of_stream"),
         out_records.c.record_id == sa.bindparam("rid"),
         out_records.c.v == sa.bindparam("of_v"),
+    )
+    .values(acked_at=sa.bindparam("at"))
+)
+_ACKNOWLEDGE_RECALLED = (
+    sa.update(out_recalled)
+    .where(
+        out_recalled.c.stream == sa.bindparam("of_stream"),
+        out_recalled.c.record_id == sa.bindparam("rid"),
+        out_recalled.c.v == sa.bindparam("of_v"),
     )
     .values(acked_at=sa.bindparam("at"))
 )

@@ -116,7 +116,9 @@ async def test_a_suspension_stops_an_epoch_that_is_not_whole(cities: Cities, mon
     await change_state(cities.tonghua, AGREEMENT, "suspended", reason="测试", by="test")
     await repair(cities.tonghua, made[1], actor="test", document="示例")
     (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
-    assert sent.sealed == 0
+    assert (sent.sealed, sent.lines) == (1, 1), "in the old epoch, behind which the new one is not whole yet"
+    (old,) = [one for one in await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES) if one.epoch == 1]
+    assert old.withdrawals == 1
     await change_state(cities.tonghua, AGREEMENT, "active", reason="测试", by="test")
     (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
     assert (sent.state, (await place(cities))[0]) == ("acked", 2)
