@@ -46,6 +46,7 @@ class Partner:
         self.fed_back: dict[int, bytes] = {}
         self.receipts: dict[int, tuple[bytes, bytes]] = {}
         self.resyncs: dict[str, str] = {}
+        self.left: dict[int, tuple[bytes, bytes]] = {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -108,8 +109,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(204, b"")
         elif path.endswith("/query"):
             self._send(200, partner.answer)
-        elif "/feedback/" in path:
-            self._send(200, partner.feedback, "application/x-ndjson")
+        elif match := re.search(r"/feedback/(\d+)$", path):
+            self._send(200, partner.left.get(int(match[1]), (b"", partner.feedback))[1], "application/x-ndjson")
+        elif (match := re.search(r"/receipts/(\d+)$", path)) and int(match[1]) in partner.left:
+            self._send(200, partner.left[int(match[1])][0])
         elif match := re.search(r"/manifests/(\d+)$", path):
             self._manifest(int(match[1]))
         elif match := re.search(r"/files/(.+)$", path):

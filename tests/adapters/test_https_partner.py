@@ -129,6 +129,11 @@ class HttpLine(PartnerLine):
         """As brought, the feedback first."""
         return self.partner.receipts.get(no)
 
+    def leave_receipt(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> bool:
+        """To be fetched by its number."""
+        self.partner.left[no] = (receipt, feedback)
+        return True
+
     def asked_anew(self, stream: str) -> str | None:
         """As asked."""
         return self.partner.resyncs.get(stream)
