@@ -1,13 +1,18 @@
-"""`chengxin exchange confirm` and `chengxin measure …` as an officer types them, on a city that was told of a penalty next door."""
+"""Measures on account of a penalty next door: `chengxin measure …` as an officer types it, and `/v1/measures` as a department calls it."""
 
 import asyncio
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
+from gateway.operations.manage_keys import issue_token
 from gateway.operations.send_batch import send_batch
+from gateway.services import open_services
+from tests.asking import free_port, listening
 from tests.commands import Done, chengxin
+from tests.house import PLAIN, settings_of
 from tests.operations.publishing import MARKET, PENALTIES, code, ids, penalty, put
 from tests.region import NOW, recognising, two_cities
 
@@ -53,3 +58,45 @@ def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: 
     file.write_text("原记录标识\n", encoding="utf-8")
     sent = call("ingest", "measures", str(file), "--encoding", "utf-8", "--authority", MARKET, "--officer", "测试员乙")
     assert (sent.returncode, sent.stderr.split()[1]) == (1, "SCOPE_CATEGORY"), "files bring no measures"
+
+
+def test_a_department_takes_a_measure_over_http(told: tuple[Path, str]) -> None:
+    """A department takes and lifts a measure as itself; unconfirmed it is a conflict, and whoever may not send is refused first."""
+    folder, record = told
+    settings = settings_of(folder / "chengxin.toml", CHENGXIN_NOW=NOW, CHENGXIN_EXCHANGE_POLL_S="0")
+
+    async def tokens() -> list[str]:
+        async with open_services(settings) as services:
+            orgs = ((MARKET, "department"), (code(9, department="11", division="220600"), "department"))
+            given = [
+                await issue_token(services, app=f"app-{org[-4:]}", org=org, tier=tier, purpose="dept.supervision", by="test")
+                for org, tier in orgs
+            ]
+            return [each.token for each in given]
+
+    ours, others = asyncio.run(tokens())
+    body = {"record": record, "measure": "focus-supervision", "officer": "警号-0412"}
+    with listening(settings, free_port()) as origin, httpx.Client(base_url=origin, timeout=30, verify=PLAIN) as client:
+
+        def post(said: dict[str, object], token: str = ours) -> tuple[int, dict[str, object]]:
+            answer = client.post("/v1/measures", json=said, headers={"authorization": f"Bearer {token}"})
+            assert answer.headers["cache-control"] == "no-store"
+            return answer.status_code, answer.json()
+
+        described = client.get("/openapi.json", headers={"authorization": f"Bearer {ours}", "case-ref": "2026-0031"})
+        assert "/v1/measures" in described.json()["paths"]
+        assert "/v1/measures" not in client.get("/openapi.json").text
+        assert post(body, others)[0] == httpx.codes.FORBIDDEN
+        assert client.post("/v1/measures", json=body).status_code == httpx.codes.FORBIDDEN
+        assert post(body)[1]["code"] == "conflict"
+        assert post(body | {"record": "rec_aaaaaaaaaaaaaaaaaaaaaaaaaa"})[1]["code"] == "not-found"
+        assert post(body | {"outcome": "later"})[1]["code"] == post(body | {"more": 1})[1]["code"] == "body-invalid"
+        confirmed = chengxin(
+            folder, "--settings", "chengxin.toml", "--actor", "测试员甲", "exchange", "confirm", record, "--basis", "《示例条例》第一条",
+            CHENGXIN_NOW=NOW,
+        )  # fmt: skip
+        assert confirmed.returncode == 0
+        status, said = post(body)
+        assert (status, said["outcome"], said["partner"], said["record"]) == (200, "in_effect", "credit.tonghua.example", record)
+        assert post(body | {"outcome": "lifted"})[1]["outcome"] == "lifted"
+        assert post(body | {"outcome": "lifted"})[1]["code"] == "conflict"

@@ -234,9 +234,16 @@ async def _write(services: Services, tx: Transaction, dataset: Dataset, rows: Se
 
 
 async def record_measure(
-    services: Services, record_id: str, code: str, *, authority: str, by: str, standing: Literal["in_effect", "lifted"] = "in_effect"
+    services: Services,
+    record_id: str,
+    code: str,
+    *,
+    authority: str,
+    by: str,
+    standing: Literal["in_effect", "lifted"] = "in_effect",
+    actor: str | None = None,
 ) -> Taken:
-    """An officer writes down that an authority takes, or lifts, a measure of the catalogue on account of a partner's record.
+    """An officer writes down, perhaps by an app (`actor`), that an authority takes or lifts a measure on account of a partner's record.
 
     Raises StoreError record-unknown, measure-refused (no effect here, for one because nobody has confirmed a negative record; a measure
     that the catalogue has not, or not now, for such a record; an authority that is none of ours).
@@ -276,7 +283,7 @@ async def record_measure(
             said = _said(dataset, subject, effect, code=code, basis=basis, by=by_whom, on=legal_day(tx.now))
             rows = [_Row(taken=_taken(effect, code, by_whom, tx), values=said, officer=by)]
         rows = [msgspec.structs.replace(each, officer=by) for each in rows]
-        if await _write(services, tx, dataset, rows, actor=by) != 1:
+        if await _write(services, tx, dataset, rows, actor=actor or by) != 1:
             raise StoreError("the measure could not be written", code="measure-refused", place=record_id)
         found = [each for each in await measures.measures_about(tx, [record_id]) if (each.code, each.authority) == (code, authority)]
     return next(each for each in found if each.ours)

@@ -57,10 +57,7 @@ async def take_upload(
     Raises NotPermitted for who may not send, BodyInvalid, BodyTooLarge, FileUnfit when the file is refused as a whole, Conflict while the
     same file comes in by another request, NoActivePolicy, StoreError.
     """
-    if caller.tier != "department" or caller.org not in {each.uscc for each in services.settings.authorities}:
-        raise NotPermitted("此机构不是本市登记的报送机关。")
-    if not await _sends(services, caller):
-        raise NotPermitted("此应用只登记用于查询，未登记用于报送。")
+    authority = await authority_of(services, caller)
     if _OFFICER.fullmatch(officer) is None:
         raise BodyInvalid("请用 Officer 请求头写明经办人。", errors=(ErrorItem("required", "Officer 为 1–32 个字符", parameter="Officer"),))
     stated = _stated_digest(digest)
@@ -76,7 +73,7 @@ async def take_upload(
                 path=OPEN_FILES / str(file.fileno()),
                 name=name,
                 sender=f"app/{caller.app}",
-                authority=caller.org,
+                authority=authority,
                 officer=officer,
                 encoding=encoding,
                 progress=None,
@@ -91,6 +88,18 @@ async def take_upload(
             if error.code != "ingest-moved":
                 raise
             raise Conflict("同一文件正由另一请求接收，请稍后再发一次，即得其回执。") from None
+
+
+async def authority_of(services: Services, caller: Caller) -> str:
+    """The authority of ours as whose word this caller may send.
+
+    Raises NotPermitted.
+    """
+    if caller.tier != "department" or caller.org is None or caller.org not in {each.uscc for each in services.settings.authorities}:
+        raise NotPermitted("此机构不是本市登记的报送机关。")
+    if not await _sends(services, caller):
+        raise NotPermitted("此应用只登记用于查询，未登记用于报送。")
+    return caller.org
 
 
 async def _sends(services: Services, caller: Caller) -> bool:

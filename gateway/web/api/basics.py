@@ -212,7 +212,11 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
     held = asked.house.documents
     try:
         known = await answer_query.shapes(asked.services, asked.caller, asked.language)
-        beyond = (*(_OF_PERSONS if known.persons else ()), *(_OF_ASKERS if may_ask_partners(asked.caller) else ()))
+        beyond = (
+            *(_OF_PERSONS if known.persons else ()),
+            *(_OF_ASKERS if may_ask_partners(asked.caller) else ()),
+            *(_OF_DEPARTMENTS if asked.caller.tier == "department" else ()),
+        )
         made = held.under(known.name, asked.language, known.fields, beyond)
     except NoActivePolicy:
         made = held.json, held.yaml
@@ -224,6 +228,8 @@ _OF_PERSONS: Final = ("lookUpPerson",)
 """Operations that stand only in the documents of whoever may look persons up."""
 _OF_ASKERS: Final = ("askPartners", "askPartnersAgain", "endPartnerCase", "getPartnerQuery")
 """Of whoever may ask other cities."""
+_OF_DEPARTMENTS: Final = ("takeMeasure",)
+"""Of departments."""
 _ANY_DOCUMENT = Described(
     operation_id="getDocument",
     tag="接口",
