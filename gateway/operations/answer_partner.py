@@ -3,7 +3,7 @@
 An answer, in this order: the question is read; it is of whoever signed the request, and for us; the agreement between us is in force and
 lets this be asked, of now, about a whole subject, on a ground; what follows a level-1 hit follows it within a day. Then it is looked for,
 and in one transaction: asked before is refused, too often is refused, else the question stands there for years with its evidence and what
-it was answered. The access is written down, and only then the answer leaves, a hit no sooner than a miss.
+it was answered, and so does the access in the trail. Only then the answer leaves, a hit no sooner than a miss.
 
 Rules: what is refused, and why, follows from the question and the agreement alone, never from what is stored. Nothing is told in a
 maintenance or under a plan whose grounds have ended: then it is said until when. Somebody who searches instead of asking is an alarm.
@@ -25,12 +25,13 @@ from gateway.core.exchange.wire import digest_text
 from gateway.core.records.periods import add_duration, legal_day
 from gateway.operations.manage_agreements import own_maintenance
 from gateway.operations.partners import exchange_signers
-from gateway.operations.record_access import record_question
+from gateway.operations.record_access import question_said
 from gateway.operations.tell_records import Found, GroundsEnded, find, lines
 from gateway.services import Services
 from gateway.store import audit, held_agreements
 from gateway.store import questions as log
 from gateway.store.alarms import sound
+from gateway.store.audit import Said
 from gateway.store.questions import Asked
 from gateway.store.store import Source, Transaction
 
@@ -53,7 +54,7 @@ async def answer_partner(services: Services, partner: str, evidence: Evidence) -
     """The signed answer to a believed request of a partner, as it travels.
 
     Raises ExchangeError SCHEMA_* for what is no question, SCOPE_ISSUER for somebody else's, SCOPE_RECEIVER for one to somebody else;
-    NoActivePolicy, AuditUnavailable, StoreError: then nothing is told.
+    NoActivePolicy, StoreError: then nothing is told.
     """
     started = asyncio.get_running_loop().time()
     asked = questions.read_question(evidence.body)
@@ -141,7 +142,7 @@ class _Answering:
             told = notes.envelope(notes.sign_document("answer", self.asked.id, body, signers))
             if outcome.code != "TIME_REPLAY":
                 await self._keep(tx, outcome, digest_text(body), told)
-        await self._account(held, rows)
+            await audit.write_access(tx, self._access(held, rows))
         return told
 
     # --- what it comes to ---------------------------------------------------------------------------------------------
@@ -249,14 +250,14 @@ class _Answering:
             detail = {"asked": seen.asked, "missed": seen.missed, "neighbours": seen.neighbours}
             await sound(tx, "query-scraping", f"{asked.party}/{asked.agreement}", detail)
 
-    async def _account(self, held: Held | None, rows: int) -> None:
-        """Whose question it was, about whom and for which case, in the trail; before the answer leaves."""
+    def _access(self, held: Held | None, rows: int) -> Said:
+        """Whose question it was, about whom and for which case, for the trail: it is there before the answer leaves."""
         asked = self.asked
         sets = []
         if held is not None:
             named = (self.policies.plan_set(name, held.local.tier, PURPOSE) for name in asked.datasets)
             sets = [each for each in named if each is not None]
-        await record_question(
+        return question_said(
             self.services,
             actor=f"partner/{asked.from_}",
             act="data.asked",

@@ -28,7 +28,7 @@ from gateway.core.exchange.wire import b64u, digest_text, instant
 from gateway.core.records.periods import legal_day
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.partners import line_to, trusted_keys
-from gateway.operations.record_access import record_question
+from gateway.operations.record_access import question_said, record_question
 from gateway.services import Services
 from gateway.settings import Clock
 from gateway.store import held_agreements, inquiries
@@ -160,7 +160,7 @@ async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inqu
         for way in ways:
             await _begin(tx, way, asker, asking)
     going = [way for way in ways if way.code is None]
-    await record_question(
+    access = question_said(
         services,
         actor=asker.actor,
         act="data.ask",
@@ -173,6 +173,7 @@ async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inqu
         subjects=[asking.subject.uscc or asking.subject.id_no or ""],
         case_ref=asking.case,
     )
+    await record_question(services, access)
     backs = await _all(services, going, asking.deadline_s)
     await _finish(services, going, backs)
     said = tuple(

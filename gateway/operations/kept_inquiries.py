@@ -20,7 +20,7 @@ from gateway.core.records.model import RecordId
 from gateway.operations.answer_partner import forget_questions
 from gateway.operations.ask_partner import Asker, Back, Inquiry, PartnerSaid, believe, keep, told_of
 from gateway.operations.partners import line_to
-from gateway.operations.record_access import record_question
+from gateway.operations.record_access import question_said, record_question
 from gateway.services import Services
 from gateway.store import audit, held_agreements, inquiries
 from gateway.store import records as rows
@@ -63,7 +63,7 @@ async def show_inquiry(services: Services, asker: Asker, inquiry: str, *, case: 
         said.append(_as_kept(services, row, asked, told))
     first = inquiries.said_of(vault, found[0])
     if rids:
-        await record_question(
+        access = question_said(
             services,
             actor=asker.actor,
             act="data.read",
@@ -76,6 +76,7 @@ async def show_inquiry(services: Services, asker: Asker, inquiry: str, *, case: 
             subjects=[first.subject.uscc or first.subject.id_no or ""],
             case_ref=first.case,
         )
+        await record_question(services, access)
     return Inquiry(
         id=inquiry,
         level=questions.LEVEL_1 if found[0].level == questions.LEVEL_1 else questions.LEVEL_2,

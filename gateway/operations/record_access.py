@@ -103,7 +103,7 @@ async def record_feed(scene: Scene, items: int) -> None:
         await _record(scene.services, scene.policies, scene.caller, held, "changes", {"": items}, {})
 
 
-async def record_question(
+def question_said(
     services: Services,
     *,
     actor: str,
@@ -118,12 +118,9 @@ async def record_question(
     app: str = "",
     plan_sets: Sequence[PlanSet] = (),
     policy_version: int | None = None,
-) -> None:
-    """A question between cities about one subject, committed when this returns; whose it was is written down whatever the plans owe.
-
-    Raises AuditUnavailable: then nothing may be told.
-    """
-    said = Said(
+) -> Said:
+    """A question between cities about one subject, as the trail has it; whose it was is written down whatever the plans owe."""
+    return Said(
         actor=actor,
         act=act,
         target=target,
@@ -139,6 +136,13 @@ async def record_question(
         subjects=subject_hmacs(services.store.vault, subjects),
         case_ref=case_ref,
     )
+
+
+async def record_question(services: Services, said: Said) -> None:
+    """Write a question between cities down; committed when this returns.
+
+    Raises AuditUnavailable: then nothing may be told.
+    """
     try:
         await services.trail.append([said])
     except StoreError as error:

@@ -188,6 +188,13 @@ async def write(
     return (await append(tx, partition, head, [row])).size
 
 
+async def write_access(tx: Transaction, said: Said) -> None:
+    """Add an access to the trail in the transaction of what it is about: it stands when that does."""
+    partition = Partition(legal_day(tx.now).isoformat(), OFFICE)
+    head = await head_of(tx, partition)
+    await append(tx, partition, head, [row_of(tx.vault, said, partition, head.size + 1, tx.now_text)])
+
+
 def row_of(vault: Vault, said: Said, partition: Partition, number: int, at: str) -> dict[str, Any]:
     """What will stand at a place of the trail."""
     row: dict[str, Any] = {name: getattr(said, name) for name in said.__struct_fields__}

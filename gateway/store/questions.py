@@ -47,6 +47,9 @@ _UNTELL = (
 )
 
 
+_COLUMNS: Final = tuple(column.name for column in questions.columns)
+
+
 class Asked(Struct, frozen=True, kw_only=True):
     """One question of a partner, as it stands in the log."""
 
@@ -136,26 +139,25 @@ async def put(tx: Transaction, asked: Asked, evidence: Evidence, *, told: bytes 
     """Write a question down with its answer; `subject` is the person whom we know as the one that it is about."""
     dek = await _dek(tx, subject)
     place = f"{asked.party}/{asked.question}"
-    await tx.execute(
-        sa.insert(questions).values(
-            party=asked.party,
-            question=asked.question,
-            agreement=asked.agreement,
-            day=asked.day.isoformat(),
-            level=asked.level,
-            officer=asked.officer,
-            subject=asked.subject,
-            near=asked.near,
-            request_digest=asked.request_digest,
-            evidence=tx.vault.seal(dek, TABLE, "evidence", place, _encode(evidence)),
-            result=asked.result,
-            code=asked.code,
-            answer_digest=asked.answer_digest,
-            told=None if told is None else tx.vault.seal(dek, TABLE, "told", place, told),
-            at=stamp(asked.at),
-            until=None if asked.until is None else stamp(asked.until),
-        )
+    row = (
+        asked.party,
+        asked.question,
+        asked.agreement,
+        asked.day.isoformat(),
+        asked.level,
+        asked.officer,
+        asked.subject,
+        asked.near,
+        asked.request_digest,
+        tx.vault.seal(dek, TABLE, "evidence", place, _encode(evidence)),
+        asked.result,
+        asked.code,
+        asked.answer_digest,
+        None if told is None else tx.vault.seal(dek, TABLE, "told", place, told),
+        stamp(asked.at),
+        None if asked.until is None else stamp(asked.until),
     )
+    await tx.insert(questions, _COLUMNS, [row])
 
 
 async def answer_again(
