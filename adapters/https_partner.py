@@ -80,7 +80,8 @@ class HttpsPartner:
 
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts"} | {"later"}
+        {"native", "deliver", "collect", "ask", "idempotent", "withdrawals", "keys", "resync", "acknowledge", "receipts", "tell", "hear"}
+        | {"later"}
     )
     Config: ClassVar[type[Struct]] = HttpsPartnerConfig
 
@@ -279,6 +280,36 @@ class HttpsPartner:
                 raise
             feedback = await self._call("GET", f"/streams/{quote(stream)}/feedback/{no}", limit=MAX_FEEDBACK)
             yield no, receipt, feedback
+
+    async def tell(self, document: bytes) -> bytes:
+        """Bring the partner a signed agreement, notice or inventory."""
+        return await self._call("POST", "/agreements", document, "application/json", receipts=True)
+
+    async def hear(self, held: Mapping[str, str]) -> Sequence[bytes]:
+        """What the partner keeps for us of agreements where it knows another state: versions, then notices, then its inventory."""
+        items = _object(await self._call("GET", "/agreements")).get("items")
+        found: list[bytes] = []
+        for item in items if isinstance(items, list) else ():
+            try:
+                name, version, state = str(item["id"]), int(item["version"]), str(item["state"])
+            except (TypeError, KeyError, ValueError) as error:
+                raise AdapterError("SCHEMA_JSON", "对方的协议清单无法读取", transient=True) from error
+            known = held.get(f"{name}/{version}")
+            if known == state or (known is None and version == 1):
+                continue
+            path = f"/agreements/{quote(name, safe='')}"
+            if known in (None, "offered", "draft"):
+                found.append(await self._call("GET", f"{path}/{version}"))
+                continue
+            notices = _object(await self._call("GET", f"{path}/states")).get("items")
+            found += [msgspec.json.encode(one) for one in notices] if isinstance(notices, list) else []
+            if state in ("terminated", "expired"):
+                try:
+                    found.append(await self._call("GET", f"{path}/inventory"))
+                except AdapterError as error:
+                    if error.code != "NOT_FOUND":
+                        raise
+        return found
 
     async def resync(self, stream: str, reason: str) -> None:
         """Ask the partner to begin a stream of its own anew."""

@@ -252,7 +252,7 @@ class PartnerAdapter(Protocol):
     contract_version: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
     """Of: native encode decode deliver collect ask reply counts withdrawals idempotent keys resync acknowledge feedback numbers
-    apart receipts look clear publish later.
+    apart receipts look clear publish later tell hear.
 
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
@@ -262,6 +262,9 @@ class PartnerAdapter(Protocol):
     `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
     receipt for a batch that was collected, the feedback first.
     `later` promises `async def later(self, question: str) -> bytes`: the answer to a question that was `not_available_until`, as received.
+    `tell` promises `async def tell(self, document: bytes) -> bytes`: brings the partner a signed agreement, notice or inventory.
+    `hear` promises `async def hear(self, held: Mapping[str, str]) -> Sequence[bytes]`: the signed agreements, notices and inventories that
+    the partner keeps for us where it says another state than `held`: `id/version` → the state that we know.
     `feedback` promises `def feedback(self, after: str | None) -> AsyncIterator[LateReply]`: what the partner has written back about rows
     since a cursor, in order; each is kept as it stood and given to `read_reply`.
 
@@ -327,6 +330,7 @@ CAPABILITY_METHODS: Mapping[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("report", "counts", "encode", "decode", "deliver", "collect", "ask")},
     "reply": ("read_reply",),
     **{name: (name,) for name in ("keys", "resync", "acknowledge", "feedback", "numbers", "receipts", "look", "clear", "later")},
+    **{name: (name,) for name in ("tell", "hear")},
     "publish": ("publish", "published"),
 }
 """Every capability, with the methods that it promises."""

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.core.callers.administrators import Administrator
+    from gateway.core.exchange.notes import SignedDocument
+    from gateway.operations.end_agreement import Ended
     from gateway.operations.manage_agreements import AgreementStatus
+    from gateway.operations.tell_partners import Told
     from gateway.services import Services
 
 T = TypeVar("T")
@@ -135,15 +138,20 @@ def agreement_countersign(office: Office, file: Path, offered: Path | None, path
 @as_json
 @office
 def agreement_take(office: Office, document: Path, as_json: bool) -> None:
-    """Keep our offer as it comes back, signed by both; or the other side's notice that suspends, resumes or ends one."""
+    """Keep what the other office has signed: our offer as it comes back, a later version, a notice, its inventory."""
     from gateway.core.exchange import notes
-    from gateway.operations import manage_agreements
+    from gateway.operations.end_agreement import end_agreements
+    from gateway.operations.take_documents import Taken, take_document
 
     read = notes.read_envelope(document.read_bytes())
-    notice = notes.parse(read.note).text.startswith("chengxin-exchange/agreement-state/")
-    story = manage_agreements.take_notice if notice else manage_agreements.take
-    status = office.run(lambda services: story(services, read, by=office.actor))
-    show(status, as_json=as_json, text=lambda: _agreement_lines([status]))
+
+    async def story(services: "Services") -> Taken:
+        taken = await take_document(services, read, by=office.actor)
+        await end_agreements(services)
+        return taken
+
+    taken = office.run(story)
+    show(taken, as_json=as_json, text=lambda: [f"{taken.id} version {taken.version} is {taken.state} since {taken.since}"])
 
 
 @agreement.command("list")
@@ -157,6 +165,47 @@ def agreement_list(office: Office, as_json: bool) -> None:
     show(found, as_json=as_json, text=lambda: _agreement_lines(found))
 
 
+@agreement.command("send")
+@as_json
+@office
+def agreement_send(office: Office, as_json: bool) -> None:
+    """Bring partners what we have signed, and hear from those we fetch from; exit 1 when one did not take it."""
+    from gateway.operations.tell_partners import hear_partners, tell_partners
+
+    async def story(services: "Services") -> "tuple[list[Told], dict[str, str]]":
+        return await tell_partners(services, at_once=True), await hear_partners(services, at_once=True)
+
+    told, troubles = office.run(story)
+    lines = [f"{one.what} to {one.party}: {one.code or 'taken'}" for one in told]
+    lines += [f"{partner}: {code}" for partner, code in troubles.items()]
+    show({"told": told, "troubles": troubles}, as_json=as_json, text=lambda: lines or ["nothing waits to be sent"])
+    if troubles or any(one.code for one in told):
+        raise SystemExit(1)
+
+
+@agreement.command("inventory")
+@click.argument("agreement_id", metavar="AGREEMENT")
+@as_json
+@office
+def agreement_inventory(office: Office, agreement_id: str, as_json: bool) -> None:
+    """What both sides have done with each other's records at the end, and where theirs is not what we know; exit 1 where it is not."""
+    from gateway.operations.end_agreement import show_end
+
+    found = office.run(lambda services: show_end(services, agreement_id))
+    show(found, as_json=as_json, text=lambda: _end_lines(found))
+    if found.differences:
+        raise SystemExit(1)
+
+
+def _end_lines(found: "Ended") -> list[str]:
+    lines = [f"{found.agreement} version {found.version} with {found.partner}: {found.state}"]
+    for who, said in (("we", found.ours), (found.partner, found.theirs)):
+        lines.append(f"{who}: {'done at ' + said.done_at if said is not None else 'nothing said yet'}")
+        streams = said.streams if said is not None else ()
+        lines += [f"    {one.origin}: {one.size} entries, {one.held} records {one.action}, root {one.root}" for one in streams]
+    return lines + [f"differs: {each.origin}: {each.words}" for each in found.differences]
+
+
 @agreement.command("state")
 @click.argument("agreement_id", metavar="AGREEMENT")
 @click.argument("state", type=click.Choice(["suspended", "active", "terminated"]))
@@ -165,10 +214,17 @@ def agreement_list(office: Office, as_json: bool) -> None:
 @office
 def agreement_state(office: Office, agreement_id: str, state: Any, reason: str, path: Path) -> None:
     """Suspend, resume or end an agreement, one-sided and at once; the notice goes to the other office."""
+    from gateway.operations.end_agreement import end_agreements
     from gateway.operations.manage_agreements import change_state
 
     said: Literal["suspended", "active", "terminated"] = state
-    document = office.run(lambda services: change_state(services, agreement_id, said, reason=reason, by=office.actor))
+
+    async def story(services: "Services") -> "SignedDocument":
+        document = await change_state(services, agreement_id, said, reason=reason, by=office.actor)
+        await end_agreements(services)
+        return document
+
+    document = office.run(story)
     written(path, document, f"{agreement_id} is {state}")
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from gateway.core.errors import GatewayError, NoActivePolicy
 from gateway.operations import alarms
 from gateway.operations.acknowledge import acknowledge
+from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.keep_lines import keep_lines
@@ -19,6 +20,7 @@ from gateway.operations.partners import partners_of, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
+from gateway.operations.tell_partners import hear_partners, tell_partners
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services
 from gateway.store import inbox
@@ -52,6 +54,11 @@ class Rounds:
             code = await fetch_keys(services, held, partner)
             if code is not None:
                 troubles[partner] = code
+        await end_agreements(services)
+        for told in await tell_partners(services):
+            if told.code is not None:
+                troubles[told.party] = told.code
+        troubles |= await hear_partners(services)
         await resume_waiting(services)
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
             try:

@@ -256,7 +256,7 @@ async def change_state(
     """
     await services.policies.fresh()
     async with services.store.transaction() as tx:
-        held = await _latest(tx, agreement_id)
+        held = await _current(tx, agreement_id, tx.now)
         ours = services.signers.party
         standing = held.standing(tx.now)
         if standing.ended or not held.complete:
@@ -280,22 +280,25 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
     agreement_id = notes.context_of(document.note).partition("/")[0]
     await services.policies.fresh()
     async with services.store.transaction() as tx:
-        held = await _latest(tx, agreement_id)
+        held = await _held(tx, agreement_id, terms.named_version(document.body)) or await _current(tx, agreement_id, tx.now)
+        if not held.complete:
+            raise ExchangeError("there is no such agreement", code="SCOPE_AGREEMENT", place=agreement_id)
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         if await held_agreements.put_notice(tx, held.agreement, notice, document):
             await decide_under(services, tx, agreement_id)
             await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", {"by": notice.by, "serial": notice.serial})
-        held = await _latest(tx, agreement_id)
+        held = await _current(tx, agreement_id, tx.now)
     services.doors.credentials.forget()
     return _status(held, services.signers.party, services.clock())
 
 
-async def _latest(source: Source, agreement_id: str) -> Held:
+async def _current(source: Source, agreement_id: str, at: datetime) -> Held:
+    """The version of an agreement that governs a moment, else the first to come, else what is only offered."""
     versions = (await held_agreements.held_agreements(source, agreement_id)).get(agreement_id, [])
-    complete = [held for held in versions if held.complete] or versions
-    if not complete:
+    found = terms.in_force(versions, at) or next((held for held in versions if held.complete), None) or (versions[-1] if versions else None)
+    if found is None:
         raise ExchangeError("there is no such agreement", code="SCOPE_AGREEMENT", place=agreement_id)
-    return complete[-1]
+    return found
 
 
 # --- keys documents ---------------------------------------------------------------------------------------------------

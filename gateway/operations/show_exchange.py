@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.core.errors import ExchangeError, NotFound, SeqClosed
+from gateway.core.errors import ExchangeError, NoteRefused, NotFound, SeqClosed
 from gateway.core.exchange import merkle, notes
 from gateway.core.exchange.agreements import Held, Limits
 from gateway.core.exchange.batches import read_manifest, split_lines
@@ -22,10 +22,11 @@ from gateway.core.exchange.wire import instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
 from gateway.operations.list_overdue import list_overdue
-from gateway.operations.manage_agreements import own_keys, own_maintenance, take, take_notice
+from gateway.operations.manage_agreements import own_keys, own_maintenance
 from gateway.operations.partners import stream_at
+from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import held_agreements, inbox, outbox, owed
+from gateway.store import agreement_ends, held_agreements, inbox, outbox, owed
 from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
 from gateway.store.store import moment
@@ -90,22 +91,46 @@ async def agreement(services: Services, partner: str, agreement_id: str, version
     raise NotFound
 
 
-async def take_document(services: Services, partner: str, body: bytes) -> Shown:
-    """An agreement coming back countersigned, or a notice that suspends, resumes or ends one; believed by its signatures alone.
+async def states(services: Services, partner: str, agreement_id: str) -> Shown:
+    """Our own notices about an agreement with this partner, as signed, in order.
 
-    Raises ExchangeError as `take` and `take_notice` do; SCHEMA_MANIFEST for any other document.
+    Raises NotFound.
     """
-    document = notes.read_envelope(body)
-    artefact = notes.parse(document.note).text.partition("\n")[0]
-    if artefact == "chengxin-exchange/agreement/1":
-        status = await take(services, document, by=f"partner/{partner}")
-    elif artefact == "chengxin-exchange/agreement-state/1":
-        status = await take_notice(services, document, by=f"partner/{partner}")
-    else:
-        raise ExchangeError("only agreements and their states are taken here", code="SCHEMA_MANIFEST")
-    return _json(
-        {"id": status.id, "version": status.version, "digest": status.digest, "state": status.state, "since": instant(status.since)}
-    )
+    await _with(services, partner, agreement_id)
+    rows = await held_agreements.notices_of(services.store.reads, agreement_id, services.signers.party)
+    return _json({"items": [{"body": row.body.decode(), "note": row.note} for row in rows]})
+
+
+async def inventory(services: Services, partner: str, agreement_id: str) -> Shown:
+    """Our inventory of an agreement with this partner that is over, as signed.
+
+    Raises NotFound.
+    """
+    await _with(services, partner, agreement_id)
+    row = await agreement_ends.inventory(services.store.reads, agreement_id, services.signers.party)
+    if row is None or not row.note:
+        raise NotFound
+    return Shown(body=notes.envelope(SignedDocument(row.body, row.note)))
+
+
+async def _with(services: Services, partner: str, agreement_id: str) -> None:
+    versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
+    if not any(partner in held.agreement.parties for held in versions):
+        raise NotFound
+
+
+async def take_posted(services: Services, partner: str, body: bytes) -> tuple[int, Shown]:
+    """A later version offered or countersigned, a notice or an inventory; 202 while a signature is missing.
+
+    Raises ExchangeError as `take_document` does; NoteRefused where the document's own note is not believed.
+    """
+    try:
+        taken = await take_document(services, notes.read_envelope(body), by=f"partner/{partner}")
+    except ExchangeError as error:
+        if error.code.startswith("SIG_"):  # of the document's note, not of the request
+            raise NoteRefused(error.detail, place=error.place, hint=error.hint, code=error.code) from error
+        raise
+    return 202 if taken.state == "offered" else 200, _json(taken)
 
 
 # --- streams that we send ---------------------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ _decode_local = msgspec.json.Decoder(Local).decode
 _AGREEMENTS = sa.select(agreements).order_by(agreements.c.agreement_id, agreements.c.version)
 _AGREEMENT = sa.select(agreements).where(agreements.c.agreement_id == sa.bindparam("id")).order_by(agreements.c.version)
 _NOTICES = sa.select(agreement_states).order_by(agreement_states.c.agreement_id, agreement_states.c.by_party, agreement_states.c.serial)
+_NOTICES_OF = (
+    sa.select(agreement_states)
+    .where(agreement_states.c.agreement_id == sa.bindparam("id"), agreement_states.c.by_party == sa.bindparam("party"))
+    .order_by(agreement_states.c.serial)
+)
 _PARTIES = sa.select(partner_keys.c.party).distinct()
 _KEYS = sa.select(partner_keys).where(partner_keys.c.party == sa.bindparam("party")).order_by(partner_keys.c.serial)
 _LATEST_KEYS = sa.select(partner_keys).where(partner_keys.c.party == sa.bindparam("party")).order_by(partner_keys.c.serial.desc()).limit(1)
@@ -54,9 +59,9 @@ async def held_agreements(source: Source, agreement_id: str | None = None) -> di
     rows = await source.all(_AGREEMENT, {"id": agreement_id}) if agreement_id else await source.all(_AGREEMENTS)
     if not rows:
         return {}
-    notices: dict[tuple[str, int], list[Notice]] = {}
+    notices: dict[str, list[Notice]] = {}  # whatever version they name: what was suspended stays so under the next
     for row in await source.all(_NOTICES):
-        notices.setdefault((row.agreement_id, row.version), []).append(
+        notices.setdefault(row.agreement_id, []).append(
             Notice(by=row.by_party, serial=row.serial, state=row.state, from_at=moment(row.from_at), first_seen=moment(row.first_seen))
         )
     with_keys = {row.party for row in await source.all(_PARTIES)}
@@ -71,7 +76,7 @@ async def held_agreements(source: Source, agreement_id: str | None = None) -> di
                 note=row.note,
                 signed=terms.signed_by(agreement, row.note, previous=previous, first_seen=moment(row.since)) if row.note else frozenset(),
                 recorded=moment(row.since),
-                notices=tuple(notices.get((row.agreement_id, row.version), ())),
+                notices=tuple(notices.get(row.agreement_id, ())),
                 keys_held=with_keys.issuperset(agreement.parties),
                 local=_decode_local(row.local),
             )
@@ -157,6 +162,11 @@ async def put_notice(tx: Transaction, agreement: Agreement, notice: Notice, docu
         )
     )
     return True
+
+
+async def notices_of(source: Source, agreement_id: str, party: str) -> list[Row]:
+    """What one side has said of an agreement, as signed, in order: serial, version, state, body, note."""
+    return await source.all(_NOTICES_OF, {"id": agreement_id, "party": party})
 
 
 async def latest_keys(source: Source, party: str) -> Row | None:

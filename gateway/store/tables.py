@@ -799,7 +799,7 @@ log_pending = Table(
     "log_pending", metadata,
     Column("record_id", String(30), primary_key=True),
     Column("since", String(32), nullable=False),        # when it was rendered otherwise; of a removal when it is told
-    Column("op", String(8)),                            # policy: another policy shows it otherwise; erase: it was erased
+    Column("op", String(16)),                           # policy: another policy shows it otherwise; erase: it was erased; recognise …
     Column("reason", String(12)),
 )
 """Listings of which the log has not yet looked whether something is to be entered."""

@@ -47,6 +47,10 @@ class Partner:
         self.receipts: dict[int, tuple[bytes, bytes]] = {}
         self.resyncs: dict[str, str] = {}
         self.left: dict[int, tuple[bytes, bytes]] = {}
+        self.told: list[bytes] = []
+        """Signed documents about agreements that were brought."""
+        self.agreements: dict[str, bytes] = {}
+        """What is answered below `/agreements`, by the rest of the path."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,6 +101,12 @@ class _Handler(BaseHTTPRequestHandler):
             digest = base64.b64encode(sha256(json.loads(partner.keys)["body"].encode()).digest()).decode()
             same = held is not None and held.strip('"') == digest
             self._send(304 if same else 200, b"" if same else partner.keys)
+        elif path.endswith("/agreements") and self.command == "POST":
+            partner.told.append(body)
+            self._send(202, b'{"state":"offered"}')
+        elif "/agreements" in path:
+            found = partner.agreements.get(path.partition("/agreements")[2])
+            self._send(200, found) if found is not None else self._send(404, b'{"code":"not-found"}', "application/problem+json")
         elif path.endswith("/resync"):
             partner.resyncs[path.split("/")[-2]] = json.loads(body)["reason"]
             self._send(202, b"{}")

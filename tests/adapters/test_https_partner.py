@@ -440,6 +440,27 @@ async def test_what_stands_still_is_passed_over(server: Server):
     assert told == [("1", [1, 1]), ("3", [1, 1]), ("4", [1, 1])]
 
 
+async def test_documents_about_agreements_are_brought_and_heard(server: Server):
+    """What is brought arrives as it is; of what the partner keeps, only what stands otherwise than is known is fetched."""
+    items = [("a-b", 1, "terminated"), ("a-b", 2, "offered"), ("c-d", 1, "active"), ("e-f", 1, "offered")]
+    server.partner.agreements = {
+        "": json.dumps({"items": [{"id": name, "version": version, "state": state} for name, version, state in items]}).encode(),
+        "/a-b/2": b'{"body":"v2","note":"n"}',
+        "/a-b/states": b'{"items":[{"body":"s1","note":"n"},{"body":"s2","note":"n"}]}',
+        "/a-b/inventory": b'{"body":"i","note":"n"}',
+    }
+    async with line(server) as adapter:
+        await adapter.tell(b'{"body":"x","note":"n"}')
+        found = await adapter.hear({"a-b/1": "active", "c-d/1": "active"})
+        assert await adapter.hear({f"{name}/{version}": state for name, version, state in items}) == []
+        server.partner.agreements[""] = b'{"items":[{"id":1}]}'
+        with pytest.raises(AdapterError) as caught:
+            await adapter.hear({})
+    assert server.partner.told == [b'{"body":"x","note":"n"}']
+    assert [json.loads(one)["body"] for one in found] == ["s1", "s2", "i", "v2"], "a first version travels as a file"
+    assert caught.value.code == "SCHEMA_JSON"
+
+
 def test_settings_are_bounded():
     """Times outside their bounds do not start."""
     for name, value in (("timeout_s", 0), ("wait_s", 31), ("part_timeout_s", 4000)):

@@ -228,6 +228,16 @@ def state_body(
     )
 
 
+def named_version(body: bytes) -> int:
+    """The version of an agreement that a notice names, before anything of it is believed; 0 for none.
+
+    Raises ExchangeError SCHEMA_JSON.
+    """
+    named = strict_json(body).get("agreement")
+    version = named.get("version") if isinstance(named, dict) else None
+    return version if type(version) is int else 0
+
+
 def read_state(document: SignedDocument, agreement: Agreement, *, first_seen: datetime) -> Notice:
     """A notice of one side, signed with its pinned key.
 

@@ -161,11 +161,24 @@ async def agreement(request: AnyRequest, agreement_id: FromPath[str], version: F
     return _reply(await show_exchange.agreement(services, partner, agreement_id, int(version)))
 
 
+@get("/agreements/{agreement_id:str}/states", include_in_schema=False)
+async def agreement_states(request: AnyRequest, agreement_id: FromPath[str]) -> Reply:
+    """Our own notices about an agreement, for whoever fetches from us."""
+    return _reply(await show_exchange.states(*await _reader(request), agreement_id))
+
+
+@get("/agreements/{agreement_id:str}/inventory", include_in_schema=False)
+async def agreement_inventory(request: AnyRequest, agreement_id: FromPath[str]) -> Reply:
+    """Our inventory of an agreement that is over."""
+    return _reply(await show_exchange.inventory(*await _reader(request), agreement_id))
+
+
 @post("/agreements", include_in_schema=False, request_max_body_size=MAX_DOCUMENT)
 async def post_agreement(request: AnyRequest) -> Reply:
-    """A countersigned agreement coming back, or a suspension, resumption or end."""
+    """A later version offered or countersigned; a suspension, resumption or end; an inventory."""
     async with _writer(request, MAX_DOCUMENT, "application/json") as (services, partner, body):
-        return _reply(await show_exchange.take_document(services, partner, body))
+        status, shown = await show_exchange.take_posted(services, partner, body)
+        return _reply(shown, status)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -348,6 +361,8 @@ router = Router(
         keys,
         agreements,
         agreement,
+        agreement_states,
+        agreement_inventory,
         post_agreement,
         streams,
         checkpoint,

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, merkle, notes, records, wire
+from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, inventories, merkle, notes, records, wire
 from gateway.core.exchange.agreements import Held, Notice
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import KeyRing, SignedDocument
@@ -289,3 +289,19 @@ def test_a_signed_request() -> None:
     assert ours["Content-Digest"] == said["content_digest"]
     again = Message(method=said["method"], url=said["url"], headers=list(ours.items()))
     verify_body(again, verify_request(again, keys={claimed_key(again): key}, tag="cx-query", now=now), said["body"].encode())
+
+
+def test_notices_and_inventories(agreement: agreements.Agreement):
+    """An agreement-state and an inventory are signed as the page shows, byte for byte, and believed under the keys of their party."""
+    at = datetime(2026, 12, 3, 1, 0, tzinfo=UTC)
+    body = agreements.state_body(agreement, by=BAISHAN, serial=1, state="terminated", from_at=at, reason="向量")
+    made = notes.sign_document("agreement-state", f"{agreement.id}/{BAISHAN}/1", body, [signer(BAISHAN, "agreement")])
+    assert {"body": made.body.decode(), "note": made.note} == VECTORS["agreement_state"]
+    assert agreements.read_state(made, agreement, first_seen=at).state == "terminated"
+    said = inventories.decode_inventory(VECTORS["inventory"]["body"].encode())
+    body = inventories.inventory_body(agreement, by=BAISHAN, streams=said.streams, done_at=at)
+    document = inventories.sign_inventory(body, agreement, BAISHAN, [signer(BAISHAN, "x")])
+    assert {"body": document.body.decode(), "note": document.note} == VECTORS["inventory"]
+    known = notes.KnownKey(verifier=parse_vkey(signer(BAISHAN, "x").vkey), use="exchange")
+    read = inventories.read_inventory(document, agreement, KeyRing.of(BAISHAN, [known]), first_seen=at)
+    assert [(one.size, one.action) for one in read.streams] == [(2, "purged")]

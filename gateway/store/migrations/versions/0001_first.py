@@ -606,7 +606,7 @@ def upgrade() -> None:
     op.create_table("log_pending",
         sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("since", sa.String(length=32), nullable=False),
-        sa.Column("op", sa.String(length=8), nullable=True),
+        sa.Column("op", sa.String(length=16), nullable=True),
         sa.Column("reason", sa.String(length=12), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_log_pending")),
     )

@@ -1,0 +1,186 @@
+"""Bring partners what we have signed about agreements, versions, notices, inventories, and hear what they have (exchange.md §10).
+
+Rules: notices go first and at once, then versions from the second on, then inventories; each until the partner has taken it, on the
+schedule of batches, over a line that can `tell`. From whom we fetch, we also hear: such a partner may not be able to reach us. Whatever
+comes is believed by its signatures alone. A partner that fails delays itself only. This story must not sign anything.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.adapter_contract import AdapterError
+from gateway.core.errors import GatewayError
+from gateway.core.exchange import notes
+from gateway.core.exchange.agreements import Held, in_force
+from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.wire import digest_text
+from gateway.operations.partners import line_to
+from gateway.operations.take_documents import take_document
+from gateway.services import Services
+from gateway.store import agreement_ends, held_agreements, told_documents
+from gateway.store.store import moment
+
+FIRST_RETRY: Final = timedelta(minutes=1)
+LAST_RETRY: Final = timedelta(minutes=60)
+HEAR_EVERY: Final = timedelta(minutes=10)
+
+
+class Letter(Struct, frozen=True, kw_only=True):
+    """One signed document of ours for one partner."""
+
+    party: str
+    what: str
+    document: SignedDocument
+    held: Held
+    """Under which the line to the partner stands."""
+
+    @property
+    def digest(self) -> str:
+        """Of body and note."""
+        return digest_text(self.document.body + b"\0" + self.document.note.encode())
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What an attempt came to."""
+
+    party: str
+    what: str
+    code: str | None
+    """Why the partner has not taken it; None: it has."""
+
+
+async def letters(services: Services) -> list[Letter]:
+    """Everything signed by us that partners should have, in the order in which it goes."""
+    reads, ours, now = services.store.reads, services.signers.party, services.clock()
+    notices: list[Letter] = []
+    versions_: list[Letter] = []
+    inventories: list[Letter] = []
+    for agreement_id, versions in (await held_agreements.held_agreements(reads)).items():
+        governing = in_force(versions, now) or next((one for one in versions if one.complete), None)
+        if governing is None or ours not in governing.agreement.parties:
+            continue  # a first version travels as a file
+        partner = governing.agreement.other(ours)
+        for row in await held_agreements.notices_of(reads, agreement_id, ours):
+            what = f"agreement-state/{agreement_id}/{row.serial}"
+            notices.append(Letter(party=partner, what=what, document=SignedDocument(row.body, row.note), held=governing))
+        for held in versions:
+            agreement = held.agreement
+            if agreement.version > 1 and ours in held.signed and not held.standing(now).ended:
+                what = f"agreement/{agreement_id}/{agreement.version}"
+                versions_.append(Letter(party=partner, what=what, document=SignedDocument(agreement.body, held.note), held=governing))
+        made = await agreement_ends.inventory(reads, agreement_id, ours)
+        if made is not None and made.note:
+            what = f"inventory/{agreement_id}"
+            inventories.append(Letter(party=partner, what=what, document=SignedDocument(made.body, made.note), held=governing))
+    return [*notices, *versions_, *inventories]
+
+
+async def tell_partners(services: Services, *, at_once: bool = False) -> list[Told]:
+    """Bring what has not been taken yet and is due; `at_once` does not wait for the schedule.
+
+    Raises StoreError when the store cannot be used.
+    """
+    done: list[Told] = []
+    held = await told_documents.everything(services.store.reads)
+    failed: set[str] = set()
+    for letter in await letters(services):
+        row = held.get((letter.party, letter.what))
+        if row is not None and row.digest == letter.digest:
+            due = row.next_attempt_at is None or moment(row.next_attempt_at) <= services.clock()
+            if row.told_at is not None or not (due or at_once):
+                continue
+        attempts = row.attempts + 1 if row is not None and row.digest == letter.digest else 1
+        code = "UNAVAILABLE" if letter.party in failed else await _tell(services, letter)
+        if code == NO_LINE:
+            continue
+        if code is not None:
+            failed.add(letter.party)  # what comes next would not arrive either
+        pause = min(FIRST_RETRY * (1 << min(attempts - 1, 6)), LAST_RETRY)
+        async with services.store.transaction() as tx:
+            await told_documents.note(
+                tx,
+                letter.party,
+                letter.what,
+                letter.digest,
+                told=code is None,
+                attempts=attempts,
+                code=code,
+                next_attempt_at=None if code is None else tx.now + pause,
+            )
+        done.append(Told(party=letter.party, what=letter.what, code=code))
+    return done
+
+
+NO_LINE: Final = "no-line"
+"""The line cannot tell: the offices exchange files, or the partner hears from us."""
+
+
+async def _tell(services: Services, letter: Letter) -> str | None:
+    try:
+        async with line_to(services, letter.held, letter.party) as line:
+            tell = getattr(line, "tell", None) if "tell" in line.capabilities else None
+            if tell is None:
+                return NO_LINE
+            await tell(notes.envelope(letter.document))
+    except AdapterError as error:
+        return error.code
+    except GatewayError as error:
+        return error.code
+    except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
+        return type(error).__name__
+    return None
+
+
+async def hear_partners(services: Services, *, at_once: bool = False) -> dict[str, str]:
+    """Ask those from whom we fetch what they keep for us of agreements, every ten minutes; partner → code of what did not go well.
+
+    Raises StoreError when the store cannot be used.
+    """
+    troubles: dict[str, str] = {}
+    now, ours = services.clock(), services.signers.party
+    for versions in (await held_agreements.held_agreements(services.store.reads)).values():
+        held = in_force(versions, now)
+        if held is None or ours not in held.agreement.parties:
+            continue
+        partner = held.agreement.other(ours)
+        key = f"hear/{held.agreement.id}"
+        asked = services.asked_for_keys.get(key)
+        fetches = any(stream.from_ == partner and stream.wire.delivery == "pull" for stream in held.agreement.terms.streams)
+        if not fetches or (asked is not None and now - asked < HEAR_EVERY and not at_once):
+            continue
+        services.asked_for_keys[key] = now
+        code = await _hear(services, held, partner, await _known(services, versions, partner))
+        if code is not None:
+            troubles[partner] = code
+    return troubles
+
+
+async def _known(services: Services, versions: list[Held], partner: str) -> Mapping[str, str]:
+    """What we know of each version: its state, and of an end whether the partner's inventory has come."""
+    known: dict[str, str] = {}
+    for held in versions:
+        state = held.standing(services.clock()).state
+        if state in ("terminated", "expired"):
+            other = await agreement_ends.inventory(services.store.reads, held.agreement.id, partner)
+            state = state if other is not None else "active"
+        known[f"{held.agreement.id}/{held.agreement.version}"] = state
+    return known
+
+
+async def _hear(services: Services, held: Held, partner: str, known: Mapping[str, str]) -> str | None:
+    try:
+        async with line_to(services, held, partner) as line:
+            hear = getattr(line, "hear", None) if "hear" in line.capabilities else None
+            found = await hear(known) if hear is not None else ()
+        for document in found:
+            await take_document(services, notes.read_envelope(document), by=f"partner/{partner}")
+    except AdapterError as error:
+        return error.code
+    except GatewayError as error:
+        return error.code
+    except Exception as error:  # noqa: BLE001  # as above
+        return type(error).__name__
+    return None
