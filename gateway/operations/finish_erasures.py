@@ -34,6 +34,7 @@ async def finish_erasures(services: Services) -> int:
     ids = [each.record_id for each in waiting]
     left = set(await exits.still_at(reads, ids, partners=False))
     left |= await kept_parts.mentioned(reads, ids)
+    left |= await kept_parts.lying(reads, ids)
     for part in await kept_parts.holding(reads, ids):
         if not await _take_away(services, part, waiting):
             left |= part.record_ids

@@ -5,10 +5,9 @@ partner has still to get is told of, not touched. Parts are looked for by the le
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
@@ -20,7 +19,7 @@ from gateway.core.exchange.wire import SUITES, Suite
 from gateway.store import batch_parts
 from gateway.store.dialects import among, one_of
 from gateway.store.store import Source, Transaction
-from gateway.store.tables import in_batches, in_parts, line_rows, out_batches, out_leaves, out_parts, out_records
+from gateway.store.tables import drops, in_batches, in_parts, line_rows, out_batches, out_leaves, out_parts, out_records
 
 _LEAVES = sa.select(out_leaves.c.stream, out_leaves.c.epoch, out_leaves.c.idx, out_leaves.c.record_id).where(
     among(out_leaves.c.record_id, "wanted")
@@ -34,6 +33,21 @@ _KEPT_OUT = (
     )
     .order_by(out_batches.c.stream, out_batches.c.epoch, out_batches.c.seq)
 )
+_PART_OUT = sa.select(out_parts.c.name, out_parts.c.data).where(
+    out_parts.c.stream == sa.bindparam("stream"),
+    out_parts.c.epoch == sa.bindparam("of_epoch"),
+    out_parts.c.name == sa.bindparam("of_name"),
+)
+_LYING = (
+    sa.select(drops.c.stream, drops.c.epoch, out_batches.c.manifest)
+    .join(
+        out_batches,
+        sa.and_(out_batches.c.stream == drops.c.stream, out_batches.c.epoch == drops.c.epoch, out_batches.c.seq == drops.c.seq),
+    )
+    .where(drops.c.cleared_at.is_(None))
+)
+_NOTHING_SAID: Final = b'"d":[]}'
+"""How a line without disclosures ends."""
 _NAMES_OUT = sa.select(out_parts.c.stream, out_parts.c.epoch, out_parts.c.name)
 _KEPT_IN = (
     sa.select(in_parts.c.stream, in_parts.c.name, in_parts.c.data, in_batches.c.manifest)
@@ -92,14 +106,50 @@ async def holding(source: Source, record_ids: Collection[str], stream: str | Non
     for row in await source.all(_KEPT_OUT):
         if stream not in (None, row.stream):
             continue
-        mine = [leaf for leaf in leaves if (leaf.stream, leaf.epoch) == (row.stream, row.epoch)]
-        for part in msgspec.json.decode(row.manifest)["parts"] if mine else ():
-            inside = frozenset(leaf.record_id for leaf in mine if part["from"] <= leaf.idx < part["to"])
-            if inside and (row.stream, row.epoch, part["name"]) in names:
-                found.append(
-                    Holding(stream=row.stream, epoch=row.epoch, seq=row.seq, name=part["name"], state=row.state, record_ids=inside)
-                )
+        mine = {leaf.idx: leaf.record_id for leaf in leaves if (leaf.stream, leaf.epoch) == (row.stream, row.epoch)}
+        for part in read_manifest(row.manifest).parts if mine else ():
+            inside = {index: record_id for index, record_id in mine.items() if part.from_ <= index < part.to}
+            if inside and (row.stream, row.epoch, part.name) in names:
+                if row.state not in OVER:
+                    inside = await _speaking(source, row.stream, row.epoch, part, inside)
+                if inside:
+                    found.append(
+                        Holding(
+                            stream=row.stream,
+                            epoch=row.epoch,
+                            seq=row.seq,
+                            name=part.name,
+                            state=row.state,
+                            record_ids=frozenset(inside.values()),
+                        )
+                    )
     return found
+
+
+async def _speaking(source: Source, stream: str, epoch: int, entry: PartEntry, inside: Mapping[int, str]) -> dict[int, str]:
+    """Those lines of a part that say something of their record: a withdrawal names its id alone, and has to arrive."""
+    row = await source.one(_PART_OUT, {"stream": stream, "of_epoch": epoch, "of_name": entry.name})
+    if row is None:
+        return {}
+    data = await batch_parts.open_part(source, "out_parts", stream, row)
+    raw = await asyncio.to_thread(lambda: dict(enumerate(split_lines(entry, data, Limits()), entry.from_)))
+    return {index: record_id for index, record_id in inside.items() if not raw[index].endswith(_NOTHING_SAID)}
+
+
+async def lying(source: Source, record_ids: Collection[str]) -> frozenset[str]:
+    """Those of these records of which a batch of ours that lies in a shared folder holds a line, though its part is not kept here."""
+    rows = await source.all(_LYING)
+    leaves = await source.all(_LEAVES, {"wanted": sorted(record_ids)}) if rows else []
+    names = {(row.stream, row.epoch, row.name) for row in await source.all(_NAMES_OUT)} if leaves else set()
+    return frozenset(
+        leaf.record_id
+        for row in rows
+        for part in read_manifest(row.manifest).parts
+        for leaf in leaves
+        if (leaf.stream, leaf.epoch) == (row.stream, row.epoch)
+        and part.from_ <= leaf.idx < part.to
+        and (row.stream, row.epoch, part.name) not in names
+    )
 
 
 async def purge_records(tx: Transaction, stream: str, record_ids: Collection[str]) -> int:

@@ -28,6 +28,7 @@ from gateway.core.transparency.entries import read_entry
 from gateway.operations import read_log, show_exchange, verify_log
 from gateway.operations.build_lists import settle_lists
 from gateway.operations.erase import erase
+from gateway.operations.list_measures import list_measures
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
@@ -165,6 +166,10 @@ async def test_a24_a_recognised_record_is_withdrawn(cities: Cities):
     assert (decided.effect, decided.reason, decided.consequence) == (None, "withdrawn", "lift")
     ops = [change.op for change in await changes.after(reads, 0, 1000) if change.record_id == record_id]
     assert ops == ["assert", "recognise", "retract", "lift"]
+    (taken,) = await list_measures(cities.baishan, record_id)
+    assert (taken.code, taken.standing) == ("green-channel", "lifted"), "and its `measures` line is amended"
+    about = [change.op for change in await changes.after(reads, 0, 1000) if change.record_id == taken.record_id]
+    assert about == ["assert", "amend"]
     assert await outbox.awaits_news(cities.tonghua.store.reads, HONOURS), "not out of every exit yet"
     await followed(cities.baishan)
     await told(cities.tonghua, HONOURS)

@@ -16,7 +16,7 @@ from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.store import inbox, outbox, records
-from gateway.store.tables import in_batches, in_records, out_batches, out_recalled
+from gateway.store.tables import erasures, in_batches, in_records, out_batches, out_parts, out_recalled
 from gateway.store.tables import records as record_rows
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -235,3 +235,48 @@ async def test_a_withdrawal_goes_behind_a_held_batch(cities: Cities, monkeypatch
     await send(cities, at_once=False)
     assert len(cities.line.carried) == carried, "then both wait for their next attempt"
     await whole(cities)
+
+
+async def test_an_erasure_here_does_not_wait_for_a_partner_that_is_away(cities: Cities):
+    """What a partner has still to get is kept for the agreed hours; then it is dropped, and a new epoch begins without it."""
+    made = await penalise(cities, 1, 2)
+    cities.line.lose_before = 10**6
+    await send(cities)
+    async with cities.tonghua.store.transaction() as tx:
+        await records.erase(tx, RecordId(made[0]), actor="test")
+    await send(cities)
+
+    async def done(cities: Cities) -> bool:
+        await followed(cities.tonghua)
+        row = await cities.tonghua.store.reads.one(sa.select(erasures.c.done_at).where(erasures.c.record_id == made[0]))
+        assert row is not None
+        return row.done_at is not None
+
+    assert not await done(cities), "its part waits for the partner"
+    later = cities.at(cities.now + timedelta(hours=72))
+    assert await done(later)
+    out = await outbox.out_stream(later.tonghua.store.reads, PENALTIES)
+    assert out is not None
+    assert out.head.epoch == 2
+    kept = await later.tonghua.store.reads.all(sa.select(out_parts.c.epoch).where(out_parts.c.stream == PENALTIES))
+    assert kept == []
+    cities.line.lose_before = 0
+    await send(later)
+    assert await states(later, made) == ["-", "in_force"]
+    await whole(later)
+
+
+async def test_an_erasure_that_is_on_its_way_is_done_here(cities: Cities):
+    """Acknowledged parts go at once; the line that tells of the erasure holds nothing, so that a slow partner keeps nothing undone here."""
+    made = await penalise(cities, 1, 2)
+    await send(cities)
+    cities.line.lose_before = 10**6
+    async with cities.tonghua.store.transaction() as tx:
+        await records.erase(tx, RecordId(made[0]), actor="test")
+    await send(cities)
+    await followed(cities.tonghua)
+    row = await cities.tonghua.store.reads.one(sa.select(erasures.c.done_at))
+    assert row is not None
+    assert row.done_at is not None
+    (late,) = await list_overdue(cities.at(cities.now + timedelta(hours=73)).tonghua)
+    assert (late.what, late.lines) == ("erasures", 1)
