@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -103,6 +104,9 @@ class Database:
         Raises AdapterError.
         """
         engine = self._opened()
+        file = engine.url.database if engine.url.get_backend_name() == "sqlite" else None
+        if file and file != ":memory:" and not await asyncio.to_thread(Path(file).is_file):
+            raise AdapterError("UNAVAILABLE", "数据库文件不存在", transient=True)  # opened, it would be there, and empty
         committing = False
         try:
             async with asyncio.timeout(self._config.timeout_s):

@@ -144,7 +144,11 @@ def exchange_doctor(office: Office, no_lines: bool, as_json: bool) -> None:
     from gateway.operations.line_reports import line_findings
 
     async def story(services: "Services") -> "list[Finding]":
-        return [*await examine(services, lines=not no_lines), *await line_findings(services, ask=not no_lines)]
+        told = await line_findings(services, ask=not no_lines)
+        found = await examine(services, lines=not no_lines)
+        if told:  # who has lines needs no agreement
+            found = [each for each in found if (each.code, each.where) != ("agreement-none", "gateway")]
+        return [*found, *told]
 
     found = office.run(story)
     show(found, as_json=as_json, text=lambda: [line for each in found for line in _finding_lines(each)])

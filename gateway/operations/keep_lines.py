@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError
@@ -15,7 +16,7 @@ from gateway.core.errors import ExchangeError, GatewayError, StoreError
 from gateway.core.exchange.lines import Line, LineDataset
 from gateway.operations.compare_counts import compare_counts
 from gateway.operations.deliver_rows import deliver_rows, take_feedback
-from gateway.operations.lines import approved_lines, carrier_of, failed, is_closed, went_well
+from gateway.operations.lines import ADAPTER_FAILED, approved_lines, carrier_of, failed, is_closed, went_well
 from gateway.operations.pull_rows import pull_rows
 from gateway.operations.send_rows import NO_WITHDRAWALS, seal_rows
 from gateway.services import Services
@@ -66,28 +67,35 @@ async def keep_lines(
 
 async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool) -> list[LineRun]:
     state = await lines.state_of(services.store.reads, line.id)
-    if is_closed(state, services.clock(), at_once=at_once):
+    closed = is_closed(state, services.clock(), at_once=at_once)
+    if closed and (state.code == ADAPTER_FAILED or line.terms.direction == "in"):
         return [await _told(services, line, stream, code=state.code) for stream, _ in line.streams()]
+    deliver = deliver and not closed  # what changes is sealed all the same: a withdrawal waits for nobody
     done: dict[str, LineRun] = {}
     try:
         async with carrier_of(services, line) as carrier:
             for stream, terms in line.streams() if line.terms.direction == "out" else ():
-                done[stream] = await _out(services, line, stream, terms, carrier, deliver=deliver, at_once=at_once)
+                await _out(services, line, stream, terms, carrier, done, deliver=deliver, at_once=at_once)
             if line.terms.direction == "in":
                 done |= {run.stream: run for run in await _in(services, line, carrier)}
             if deliver:
                 await take_feedback(services, line, carrier)
                 await compare_counts(services, line, carrier)
             await _purge(services, line)
-        if not any(run.code for run in done.values()):
+        if closed:
+            return [msgspec.structs.replace(run, code=run.code or state.code, state="waiting") for run in done.values()]
+        if deliver and not any(run.code for run in done.values()):
             await went_well(services, line)
     except StoreError as error:
         if error.code != "stream-moved":
             raise
     except (AdapterError, ExchangeError, GatewayError) as error:
         code = await failed(services, line, error if isinstance(error, AdapterError) else _permanent(error))
-        told = [await _told(services, line, stream, code=code) for stream, _ in line.streams() if stream not in done]
-        return [*done.values(), *told] or [await _told(services, line, line.streams()[0][0], code=code)]
+        for stream, _ in line.streams():
+            now = await _told(services, line, stream, code=code)
+            before = done.setdefault(stream, now)
+            if before.code is None:  # what went well until then stays told
+                done[stream] = msgspec.structs.replace(before, code=now.code, state=now.state, waiting=now.waiting)
     return list(done.values())
 
 
@@ -95,7 +103,18 @@ def _permanent(error: GatewayError) -> AdapterError:
     return AdapterError(error.code, error.detail, transient=False)
 
 
-async def _out(services: Services, line: Line, stream: str, terms: LineDataset, carrier: Any, *, deliver: bool, at_once: bool) -> LineRun:
+async def _out(
+    services: Services,
+    line: Line,
+    stream: str,
+    terms: LineDataset,
+    carrier: Any,
+    told: dict[str, LineRun],
+    *,
+    deliver: bool,
+    at_once: bool,
+) -> None:
+    """Seal, and tell it before anything can go wrong on the line; then deliver."""
     sealed = rows = 0
     not_sent: dict[str, int] = {}
     stops = line.terms.sla.stop_after_h
@@ -108,24 +127,14 @@ async def _out(services: Services, line: Line, stream: str, terms: LineDataset, 
         rows += done.rows
         if not done.more:
             break
+    sealing = await _told(services, line, stream, code=None)
+    told[stream] = msgspec.structs.replace(sealing, sealed=sealed, rows=rows, not_sent=not_sent)
     delivered, code = await deliver_rows(services, line, stream, carrier, at_once=at_once) if deliver else (0, None)
     if code is None and "withdrawals" not in carrier.capabilities:
         code = NO_WITHDRAWALS
-    told = await _told(services, line, stream, code=code)
-    state: Any = "delivered" if delivered and told.state == "idle" else told.state
-    return LineRun(
-        line=line.id,
-        stream=stream,
-        partner=line.terms.partner,
-        direction="out",
-        sealed=sealed,
-        rows=rows,
-        not_sent=not_sent,
-        delivered=delivered,
-        waiting=told.waiting,
-        state=state,
-        code=told.code,
-    )
+    now = await _told(services, line, stream, code=code)
+    state: Any = "delivered" if delivered and now.state == "idle" else now.state
+    told[stream] = msgspec.structs.replace(now, sealed=sealed, rows=rows, not_sent=not_sent, delivered=delivered, state=state)
 
 
 async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:

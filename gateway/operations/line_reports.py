@@ -213,6 +213,11 @@ async def _findings(services: Services, ask: bool) -> AsyncIterator[Finding]:
                 yield checked
 
 
+_ENGLISH = {
+    "域名解析": "name resolution", "连接": "connection", "时钟": "clock", "表": "table", "列": "columns", "范围": "scope", "对账": "counts",
+}  # fmt: skip
+
+
 async def _checked(services: Services, line: Line, where: str) -> list[Finding]:
     try:
         async with carrier_of(services, line) as carrier:
@@ -228,7 +233,7 @@ async def _checked(services: Services, line: Line, where: str) -> list[Finding]:
             ok=each.ok,
             where=where,
             zh=f"{each.what}：{each.message}",
-            en=each.what,
+            en=_ENGLISH.get(each.what, each.what),
             remedy_zh=each.remedy,
             remedy_en=None if each.ok else "as the line says",
         )

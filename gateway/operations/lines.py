@@ -37,6 +37,8 @@ FAILING: Final = 3
 LARGEST_PART: Final = 64 * 2**20
 LARGEST_REPLY: Final = 8 * 2**20
 MOST_RESULTS: Final = 100_000
+ADAPTER_FAILED: Final = "ADAPTER_FAILED"
+"""Code of a guest that did what none may."""
 NO_ADDRESS: Final = "none:"
 """For whom a line's requests are signed: nobody; its partner has no key of ours to check them with."""
 
@@ -101,7 +103,7 @@ async def guarded(call: Awaitable[T], within: timedelta, *, sent: bool = False) 
     except GatewayError as error:  # ours, lent to it and passed through
         raise AdapterError(error.code, error.detail, transient=False) from error
     except Exception as error:  # a guest may raise anything
-        raise AdapterError("ADAPTER_FAILED", f"适配器异常: {type(error).__name__}", transient=False, outcome_unknown=sent) from error
+        raise AdapterError(ADAPTER_FAILED, f"适配器异常: {type(error).__name__}", transient=False, outcome_unknown=sent) from error
 
 
 async def thought(function: Callable[..., T], *said: object) -> T:
@@ -118,7 +120,7 @@ def as_results(given: object) -> tuple[RowResult, ...]:
     Raises AdapterError.
     """
     if not isinstance(given, list | tuple) or len(given) > MOST_RESULTS or not all(isinstance(each, RowResult) for each in given):
-        raise AdapterError("ADAPTER_FAILED", "适配器给出的不是逐行结果", transient=False)
+        raise AdapterError(ADAPTER_FAILED, "适配器给出的不是逐行结果", transient=False)
     return tuple(given)
 
 
@@ -128,7 +130,7 @@ def as_bytes(given: object, most: int) -> bytes:
     Raises AdapterError.
     """
     if not isinstance(given, bytes):
-        raise AdapterError("ADAPTER_FAILED", "适配器给出的不是字节", transient=False)
+        raise AdapterError(ADAPTER_FAILED, "适配器给出的不是字节", transient=False)
     if len(given) > most:
         raise AdapterError("SIZE_BYTES", "适配器给出的内容过大", transient=False)
     return given

@@ -1,17 +1,18 @@
 """Lines to partners that sign nothing: approved by two persons, out of views, committed before they leave, answered row by row."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from gateway.adapter_contract import Counts, LateReply
-from gateway.core.errors import AdminError
+from gateway.adapter_contract import AdapterError, Counts, LateReply, RowResult
+from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import KeyRing, KnownKey
@@ -21,7 +22,7 @@ from gateway.operations.deliver_rows import OUTCOME_UNKNOWN
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import as_sent, line_conditions, line_findings, line_report, line_streams
-from gateway.operations.lines import approved_lines, carrier_of
+from gateway.operations.lines import approved_lines, as_bytes, as_results, carrier_of, guarded
 from gateway.operations.manage_lines import approve_line, decide_batch, end_line, list_lines, propose_line
 from gateway.services import Services, open_services
 from gateway.store import line_rows, lines, outbox, records
@@ -309,6 +310,41 @@ async def test_whatever_a_guest_does_is_a_failure_of_its_line_alone(office: Offi
     async with at(office.services, "2026-06-02T03:31:00Z") as later:
         assert (await office.round(later)).delivered == 1
         assert not [each for each in await line_conditions(later) if each.bad]
+
+
+async def test_a_withdrawal_is_sealed_while_the_line_is_closed(office: Office) -> None:
+    """An open breaker stops deliveries, not what has to be written down; the order of batches holds."""
+    await office.round()
+    office.desk.mood = "huge"
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    assert ((await office.round()).code, office.desk.batches.total()) == ("SIZE_BYTES", 1)
+    office.desk.mood = ""
+    await repair(office.services, office.made["罚单"], actor="officer", document="示修〔2026〕1号")
+    run = await office.round()
+    assert (run.sealed, run.delivered, run.waiting, run.code) == (1, 0, 2, "SIZE_BYTES")
+    async with at(office.services, "2026-06-02T03:31:00Z") as later:
+        assert (await office.round(later)).delivered == 2
+
+
+async def test_nothing_a_guest_does_lasts_or_escapes() -> None:
+    """A call that does not end is late, and its outcome unknown if something was sent; whatever it raises is its own failure."""
+    with pytest.raises(AdapterError) as late:
+        await guarded(asyncio.sleep(60), timedelta(milliseconds=20), sent=True)
+    assert (late.value.code, late.value.transient, late.value.outcome_unknown) == ("UNAVAILABLE", True, True)
+
+    async def breaks(error: Exception) -> None:
+        raise error
+
+    for error, said in ((KeyError("a secret value"), "ADAPTER_FAILED"), (ExchangeError("x", code="SIZE_BYTES"), "SIZE_BYTES")):
+        with pytest.raises(AdapterError) as failed:
+            await guarded(breaks(error), timedelta(seconds=5))
+        assert (failed.value.code, failed.value.transient, "secret" in str(failed.value)) == (said, False, False)
+    for given in (None, "text", b"x" * 11):
+        with pytest.raises(AdapterError):
+            as_bytes(given, 10)
+    for given in (None, ["no result"], [RowResult(place="1", record_id=None, result="held")] * 100_001):
+        with pytest.raises(AdapterError):
+            as_results(given)
 
 
 async def test_a_line_that_is_down_is_tried_again_later(office: Office) -> None:

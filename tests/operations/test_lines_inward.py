@@ -215,9 +215,10 @@ async def test_a_database_that_is_gone_is_told(town: Town, tmp_path: Path) -> No
     await town.pull()
     (tmp_path / "province.db").rename(tmp_path / "away.db")
     run = await town.pull()
-    assert run.code == "SCHEMA_TABLE"
+    assert run.code == "UNAVAILABLE"
+    assert not (tmp_path / "province.db").exists()
     (stream,) = await line_streams(town.services)
-    assert (stream.direction, stream.state) == ("in", "SCHEMA_TABLE")
+    assert (stream.direction, stream.state) == ("in", "UNAVAILABLE")
     (tmp_path / "away.db").rename(tmp_path / "province.db")
     town.put("b", minute=1)
     assert (await town.pull()).rows == 1
