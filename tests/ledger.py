@@ -4,10 +4,11 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.core.exchange import feedback, notes
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.agreements import rules_of
+from gateway.core.exchange.batches import read_manifest, required_algorithms
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument, read_checkpoint
-from gateway.core.exchange.wire import b64, batch_id, digest_text, origin, split_stream
+from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin, split_stream
 from gateway.operations.partners import every_key
 from gateway.services import Services
 from gateway.store import audit_log, held_agreements, inbox
@@ -35,6 +36,13 @@ async def check_ledger(services: Services) -> None:
     await _check_in(services, held)
 
 
+def _suite_of(held, stream: str, sender: str) -> tuple[Suite, frozenset]:
+    """The suite of a stream as the newest version says, and the algorithms of its notes."""
+    _, dataset = split_stream(stream)
+    rules = rules_of(held.agreement, dataset, sender)
+    return SUITES[rules.terms.wire.suite], required_algorithms(rules)
+
+
 async def _check_out(services, held):
     reads = services.store.reads
     for stream in await reads.all(sa.select(out_streams)):
@@ -50,10 +58,12 @@ async def _check_out(services, held):
             sa.select(out_leaves).where(out_leaves.c.stream == stream.stream, out_leaves.c.epoch == stream.epoch).order_by(out_leaves.c.idx)
         )
         assert [leaf.idx for leaf in leaves] == list(range(stream.size)), "leaves are dense"
-        tree, previous = CompactRange(), None
+        suite, required = _suite_of(agreement, stream.stream, services.signers.party)
+        signed = {"required": required, "suite": suite}
+        tree, previous = CompactRange(suite), None
         for row in rows:
             manifest = read_manifest(row.manifest)
-            assert digest_text(row.manifest) == row.manifest_digest
+            assert digest_text(row.manifest, suite) == row.manifest_digest
             assert manifest.previous == previous
             assert manifest.range.from_ == tree.size
             tree.extend(leaf.leaf for leaf in leaves[manifest.range.from_ : manifest.range.to])
@@ -65,10 +75,11 @@ async def _check_out(services, held):
                 artefact="manifest",
                 context=context,
                 use="exchange",
+                **signed,
                 first_seen=moment(row.created),
             )
             said = read_checkpoint(
-                notes.verify(row.checkpoint, ours, use="exchange", required=frozenset({"ed25519"}), first_seen=moment(row.created))
+                notes.verify(row.checkpoint, ours, use="exchange", required=required, first_seen=moment(row.created))
             )
             assert (said.origin, said.size, said.root) == (
                 origin(services.signers.party, stream.stream, stream.epoch),
@@ -96,6 +107,8 @@ async def _check_in(services, held):
         agreement = held[split_stream(stream.stream)[0]]
         ours = await every_key(reads, agreement, services.signers.party)
         theirs = await every_key(reads, agreement, stream.sender)
+        suite, required = _suite_of(agreement, stream.stream, stream.sender)
+        signed = {"required": required, "suite": suite}
         given = await reads.all(
             sa.select(receipts).where(receipts.c.sender == stream.sender, receipts.c.stream == stream.stream).order_by(receipts.c.no)
         )
@@ -112,12 +125,13 @@ async def _check_in(services, held):
                 artefact="receipt",
                 context=f"{stream.stream}/{stream.sender}/{row.no}",
                 use="exchange",
+                **signed,
                 first_seen=moment(receipt.decided_at),
             )
             assert receipt.batch is None or receipt.batch.manifest in of_digest, "a receipt has its batch"
             assert (receipt.batch is None) == (receipt.kind == "later")
-            feedback.read_feedback(row.feedback, receipt.feedback)
-            previous = digest_text(row.body)
+            feedback.read_feedback(row.feedback, receipt.feedback, suite)
+            previous = digest_text(row.body, suite)
         assert stream.receipt_digest == previous
         present = [row for row in batches if row.epoch == stream.epoch]
         applied = sorted((row for row in present if row.state in ("applied", "partial")), key=lambda row: row.seq)
@@ -130,9 +144,10 @@ async def _check_in(services, held):
                 artefact="manifest",
                 context=batch_id(stream.sender, stream.stream, row.epoch, row.seq),
                 use="exchange",
+                **signed,
                 first_seen=moment(row.first_seen),
             )
-            assert digest_text(row.manifest) == row.manifest_digest
+            assert digest_text(row.manifest, suite) == row.manifest_digest
             if row.state != "fetching":
                 assert row.receipt_no is not None
         for row in applied:

@@ -379,7 +379,8 @@ class Forger:
         self.services = cities.tonghua
         self.agreement = agreement or self._agreement()
         self.rules: StreamRules = rules_of(self.agreement, dataset, TONGHUA)
-        self.head = Head(stream=self.rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+        self.suite = wire.SUITES[self.rules.terms.wire.suite]
+        self.head = Head(stream=self.rules.stream, epoch=1, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
         self.signers = [cities.tonghua.signers.signing("exchange", cities.now)]
 
     def _agreement(self) -> Agreement:
@@ -434,19 +435,19 @@ class Forger:
         said = msgspec.structs.replace(said, **clear)
         named = [field.name for field in self.rules.terms.fields]
         listed = [(name, fields.get(name)) for name in named] + [(name, value) for name, value in fields.items() if name not in named]
-        return records.seal_statement(said, listed, os.urandom(32), wire.SHA256)
+        return records.seal_statement(said, listed, os.urandom(32), self.suite)
 
     def withdrawal(self, number: int, *, v: int = 2, op: str = "repair", reason: str | None = "repaired", **clear: Any) -> SealedLine:
         """A line that takes it back."""
         said = records.withdrawal(self.rules, rid=rid(number), v=v, op=op, reason=reason or "", at=self.cities.now)  # type: ignore[arg-type]  # as above
-        return records.seal_withdrawal(msgspec.structs.replace(said, reason=reason, **clear), wire.SHA256)
+        return records.seal_withdrawal(msgspec.structs.replace(said, reason=reason, **clear), self.suite)
 
     def raw(self, line: SealedLine, disclosures: Sequence[str] | None = None, **members: Any) -> SealedLine:
         """The same line with members of its payload put in or replaced, or with other disclosures."""
         payload = json.dumps(json.loads(line.payload) | members, ensure_ascii=False, separators=(",", ":")).encode()
         shown = json.loads(line.data)["d"] if disclosures is None else list(disclosures)
         data = json.dumps({"p": wire.b64u(payload), "d": shown}, separators=(",", ":")).encode() + b"\n"
-        return msgspec.structs.replace(line, payload=payload, data=data, leaf=leaf_hash(payload))
+        return msgspec.structs.replace(line, payload=payload, data=data, leaf=leaf_hash(payload, self.suite))
 
     def seal(
         self,
@@ -489,7 +490,7 @@ class Forger:
     def anew(self) -> Replaced:
         """Begin the next epoch; what its first batch says that it replaces."""
         old = self.head
-        self.head = Head(stream=old.stream, epoch=old.epoch + 1, seq=0, tree=CompactRange(), manifest_digest=None)
+        self.head = Head(stream=old.stream, epoch=old.epoch + 1, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
         return Replaced(origin=wire.origin(TONGHUA, old.stream, old.epoch), size=old.tree.size, root=wire.b64(old.tree.root()))
 
     async def send(self, sealed: Sealed, parts: Mapping[str, bytes] | None = None) -> Received:

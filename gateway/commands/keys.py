@@ -46,13 +46,14 @@ def key_list(office: Office, as_json: bool) -> None:
 
 @key.command("new")
 @click.argument("use", type=click.Choice(["exchange", "http", "agreement", "audit", "receipt", "export", "log", "witness"]))
+@click.option("--algorithm", type=click.Choice(["ed25519", "sm2"]), default="ed25519", help="sm2 for suite gm1: needs the extra `gm`.")
 @as_json
 @office
-def key_new(office: Office, use: Any, as_json: bool) -> None:
+def key_new(office: Office, use: Any, algorithm: Any, as_json: bool) -> None:
     """Make a successor of a signing key, good from tomorrow on, so that partners learn of it first."""
     from gateway.operations.manage_keys import new_key
 
-    line = office.run(lambda services: new_key(services, use, by=office.actor))
+    line = office.run(lambda services: new_key(services, use, algorithm=algorithm, by=office.actor))
     show(line, as_json=as_json, text=lambda: [f"{line.vkey}: good from {line.not_before:%Y-%m-%dT%H:%M:%SZ}"])
 
 

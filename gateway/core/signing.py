@@ -15,6 +15,8 @@ from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
@@ -39,8 +41,14 @@ NAME_OF_USE: dict[str, str] = {
 """Last part of a key's name: party `/` this. Log keys are named `/log/{year}`."""
 
 ED25519_TYPE = b"\x01"
+SM2_TYPE = b"\xffgm/sm2sm3/1"
 COSIGNATURE_TYPE = b"\x04"
 KEY_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,200}\Z")
+
+SM2_N = 0xFFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123
+"""Order of the curve of GB/T 32918.5."""
+SM2_IDENTITY = b"1234567812345678"
+"""Always given: without it the library would leave Z out of what is signed."""
 
 _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
@@ -180,6 +188,106 @@ class Ed25519Signer:
         raise TypeError("a private key is neither pickled nor copied")
 
 
+def sm2_is_here() -> bool:
+    """Whether the extra `gm` is installed."""
+    return find_spec("gmssl_pyx") is not None
+
+
+def _gm() -> Any:
+    """The library of the extra `gm`, loaded when a key of SM2 is first met; it says what fails on standard error, never a value.
+
+    Raises ExchangeError SIG_FORMAT where it is not installed.
+    """
+    try:
+        return import_module("gmssl_pyx")
+    except ImportError as error:
+        raise ExchangeError("this gateway has no SM2", code="SIG_FORMAT", hint="install the extra `gm`") from error
+
+
+class Sm2Verifier:
+    """An SM2 public key (GB/T 32918) that verifies with SM3 in the name of `SM2_IDENTITY`."""
+
+    __slots__ = ("_point", "key_id", "name", "vkey")
+    algorithm: Algorithm = "sm2"
+
+    def __init__(self, name: str, public: bytes) -> None:
+        gm = _gm()
+        try:
+            if len(public) != 65 or public[0] != 4:
+                raise ValueError
+            self._point: bytes = gm.normalize_sm2_public_key(public)  # on the curve; infinity has no such form
+        except (ValueError, gm.InvalidValueError) as error:
+            raise ExchangeError("an SM2 public key is 0x04, X and Y of a point of the curve", code="SIG_FORMAT", place=name) from error
+        self.name = name
+        self.key_id = key_id(name, SM2_TYPE + public)
+        self.vkey = _vkey(name, SM2_TYPE + public)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature: strict DER of r and s, both from 1 to below the order."""
+        if not _strict_sequence(signature):
+            return False
+        return bool(_gm().sm2_verify(self._point, message, signature, SM2_IDENTITY))
+
+    def __repr__(self) -> str:
+        return f"<Sm2Verifier {self.name}+{self.key_id.hex()}>"
+
+
+class Sm2Signer:
+    """An SM2 private key in memory."""
+
+    __slots__ = ("_private", "_public", "key_id", "name", "verifier", "vkey")
+    algorithm: Algorithm = "sm2"
+
+    def __init__(self, name: str, private: bytes, public: bytes) -> None:
+        if len(private) != 32 or not 1 <= int.from_bytes(private, "big") < SM2_N - 1 or not KEY_NAME.match(name):
+            raise SettingsError("an SM2 key needs a name and a number below the order of the curve", code="key-invalid")
+        self._private, self._public = private, public
+        self.name = name
+        self.verifier = Sm2Verifier(name, b"\x04" + public)
+        self.key_id, self.vkey = self.verifier.key_id, self.verifier.vkey
+
+    @classmethod
+    def new(cls, name: str) -> "Sm2Signer":
+        """A key drawn by the library from the system.
+
+        Raises ExchangeError SIG_FORMAT where the extra `gm` is not installed.
+        """
+        public, private = _gm().sm2_key_generate()
+        return cls(name, private, public)
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over exactly these bytes, in DER."""
+        signature: bytes = _gm().sm2_sign(self._private, self._public, message, SM2_IDENTITY)
+        return signature
+
+    def private_text(self) -> str:
+        """The private key for a key file of mode 0400: the form of C2SP, with the public half behind the private one."""
+        return f"PRIVATE+KEY+{self.name}+{self.key_id.hex()}+{b64encode(SM2_TYPE + self._private + self._public).decode()}"
+
+    def __repr__(self) -> str:
+        return f"<Sm2Signer {self.name}+{self.key_id.hex()}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a private key is neither pickled nor copied")
+
+
+def _strict_sequence(der: bytes) -> bool:
+    """Whether these bytes are DER of a sequence of two integers from 1 to below the order, and nothing else."""
+    if not 8 <= len(der) <= 72 or der[0] != 0x30 or der[1] != len(der) - 2:
+        return False
+    at = 2
+    for _ in range(2):
+        if at + 2 > len(der) or der[at] != 2 or not 1 <= der[at + 1] <= 33 or at + 2 + der[at + 1] > len(der):
+            return False
+        number = der[at + 2 : at + 2 + der[at + 1]]
+        if number[0] & 0x80 or (len(number) > 1 and number[0] == 0 and not number[1] & 0x80):
+            return False
+        if not 1 <= int.from_bytes(number, "big") < SM2_N:
+            return False
+        at += 2 + len(number)
+    return at == len(der)
+
+
 class CosignatureVerifier:
     """A witness's Ed25519 key: signs a time and a checkpoint (c2sp.org/tlog-cosignature), never a note as such."""
 
@@ -254,12 +362,12 @@ def parse_vkey(text: str) -> Verifier:
         raise ExchangeError("the key id does not belong to this key", code="SIG_FORMAT", place=name)
     if data[:1] == ED25519_TYPE:
         return Ed25519Verifier(name, data[1:])
-    raise ExchangeError(
-        "this gateway has no verifier for the key's algorithm", code="SIG_FORMAT", place=name, hint="SM2 needs the extra `gm`"
-    )
+    if data.startswith(SM2_TYPE):
+        return Sm2Verifier(name, data[len(SM2_TYPE) :])
+    raise ExchangeError("this gateway has no verifier for the key's algorithm", code="SIG_FORMAT", place=name)
 
 
-def parse_private_key(text: str) -> Ed25519Signer:
+def parse_private_key(text: str) -> "Ed25519Signer | Sm2Signer":
     """The signer of a key file.
 
     Raises SettingsError key-invalid when the file is not what `private_text` writes.
@@ -269,13 +377,21 @@ def parse_private_key(text: str) -> Ed25519Signer:
         if not text.startswith(prefix):
             raise ExchangeError("no private key", code="SIG_FORMAT")
         name, given_id, data = _split_key(text[len(prefix) :].strip())
-        if data[:1] != ED25519_TYPE or len(data) != 33:
-            raise ExchangeError("no Ed25519 private key", code="SIG_FORMAT")
+        sm2 = data.startswith(SM2_TYPE) and len(data) == len(SM2_TYPE) + 96
+        if not sm2 and (data[:1] != ED25519_TYPE or len(data) != 33):
+            raise ExchangeError("no private key of Ed25519 or SM2", code="SIG_FORMAT")
     except ExchangeError as error:
         raise SettingsError(
             "the key file is damaged", code="key-invalid", hint="restore it from your backup, or make a new key with `chengxin key new`"
         ) from error
-    signer = Ed25519Signer(name, data[1:])
+    signer: Ed25519Signer | Sm2Signer
+    if sm2:
+        if not sm2_is_here():
+            raise SettingsError("a key of SM2, and this gateway has no SM2", code="key-invalid", place=name, hint="install the extra `gm`")
+        private = data[len(SM2_TYPE) :]
+        signer = Sm2Signer(name, private[:32], private[32:])
+    else:
+        signer = Ed25519Signer(name, data[1:])
     if signer.key_id != given_id:
         raise SettingsError("the key file is damaged: name and key do not belong together", code="key-invalid")
     return signer
@@ -312,19 +428,21 @@ class Signers(Struct, kw_only=True):
     party: str
     keys: tuple[OwnKey, ...] = ()
 
-    def signing(self, use: KeyUse, now: datetime) -> Signer:
-        """The newest key of this use that is good now.
+    def signing(self, use: KeyUse, now: datetime, algorithm: Algorithm = "ed25519") -> Signer:
+        """The newest key of this use and algorithm that is good now.
 
         Raises SettingsError key-missing when there is none.
         """
         good = [
             key
             for key in self.keys
-            if key.use == use and key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
-        ]
+            if key.use == use and key.signer.algorithm == algorithm
+            and key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
+        ]  # fmt: skip
         if not good:
+            what, how = (f"`{use}`", use) if algorithm == "ed25519" else (f"`{use}` ({algorithm})", f"{use} --algorithm {algorithm}")
             raise SettingsError(
-                f"{self.party} has no `{use}` key that is good now", code="key-missing", hint=f"make one with `chengxin key new {use}`"
+                f"{self.party} has no {what} key that is good now", code="key-missing", hint=f"make one with `chengxin key new {how}`"
             )
         return max(good, key=lambda key: (key.not_before, key.signer.name)).signer
 

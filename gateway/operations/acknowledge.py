@@ -11,6 +11,7 @@ This story must not withdraw anything, and never acknowledges what it has not lo
 from collections.abc import Sequence
 
 from gateway.core.exchange import feedback
+from gateway.core.exchange.batches import required_algorithms
 from gateway.core.exchange.feedback import Feedback, ReceiptAgreement, ReceiptCounts
 from gateway.core.exchange.wire import SUITES, digest_text, instant
 from gateway.operations.partners import Stream, exchange_signers, stream_at
@@ -107,7 +108,7 @@ async def _give(services: Services, tx: Transaction, stream: Stream, ready: Sequ
         decided_at=tx.now,
     )
     receipt = feedback.read_receipt(body)
-    document = feedback.sign_receipt(body, receipt, exchange_signers(services, tx.now), suite)
+    document = feedback.sign_receipt(body, receipt, exchange_signers(services, tx.now, required_algorithms(stream.rules)), suite)
     await inbox.put_receipt(tx, stream.sender, stream.name, receipt.no, digest_text(body, suite), document, file)
     await owed.pay(tx, stream.sender, stream.name, [debt for debt, _ in ready])
     await audit.write(

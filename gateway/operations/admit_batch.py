@@ -519,7 +519,7 @@ class Admission:
             decided_at=tx.now,
         )
         receipt: Receipt = feedback.read_receipt(body)
-        document = feedback.sign_receipt(body, receipt, exchange_signers(self.services, tx.now), self.suite)
+        document = feedback.sign_receipt(body, receipt, exchange_signers(self.services, tx.now, self.required), self.suite)
         await inbox.put_receipt(tx, self.claim.sender, self.name, receipt.no, digest_text(body, self.suite), document, file)
         await inbox.put_in_batch(tx, self.row(result, code, receipt.no))
         await audit.write(

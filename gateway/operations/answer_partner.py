@@ -24,7 +24,7 @@ from gateway.core.exchange.questions import LEVEL_1, LEVEL_2, PURPOSE, Evidence,
 from gateway.core.exchange.wire import digest_text
 from gateway.core.records.periods import add_duration, legal_day
 from gateway.operations.manage_agreements import own_maintenance
-from gateway.operations.partners import exchange_signers
+from gateway.operations.partners import ED25519, exchange_signers
 from gateway.operations.record_access import question_said
 from gateway.operations.tell_records import Found, GroundsEnded, find, lines
 from gateway.services import Services
@@ -138,7 +138,7 @@ class _Answering:
                 details=details,
                 records=made,
             )
-            signers = exchange_signers(self.services, self.now)
+            signers = exchange_signers(self.services, self.now, held.agreement.algorithms if held is not None else ED25519)
             told = notes.envelope(notes.sign_document("answer", self.asked.id, body, signers))
             if outcome.code != "TIME_REPLAY":
                 await self._keep(tx, outcome, digest_text(body), told)

@@ -368,7 +368,7 @@ async def believe(services: Services, held: Held, question: Question, body: byte
         document = notes.read_envelope(data)
         ring, _ = await trusted_keys(services.store.reads, held, question.to)
         now, skew = services.clock(), held.agreement.skew
-        answer = questions.read_answer(document, question, body, ring, now=now, skew=skew)
+        answer = questions.read_answer(document, question, body, ring, now=now, skew=skew, required=held.agreement.algorithms)
         told = told_lines.read_told(answer, question, held.agreement, ring, first_seen=now, skew=skew)
         return Back(status=answer.result, code=answer.code, answer=answer, document=document, told=told)
 

@@ -424,6 +424,7 @@ async def _take_keys(services: Services, document: SignedDocument, party: str, b
             first_seen=tx.now,
             held=(row.serial, row.digest) if row is not None else None,
             skew=held.agreement.skew,
+            required=held.agreement.algorithms,
         )
         if await held_agreements.put_keys(tx, keys, document):
             await audit.write(tx, by, "keys.take", f"keys/{party}", {"serial": keys.serial})

@@ -16,7 +16,7 @@ from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import PolicyError, SettingsError
 from gateway.core.records.identifiers import parse_uscc
 from gateway.core.records.periods import first_instant
-from gateway.core.signing import NAME_OF_USE, Ed25519Signer, KeyUse, Signers
+from gateway.core.signing import NAME_OF_USE, Algorithm, Ed25519Signer, KeyUse, Signers, Sm2Signer
 from gateway.core.transparency.entries import origin_of, year_of
 from gateway.operations.four_eyes import actor, proof
 from gateway.services import PARTY_KEY_USES, Services, load_signers, read_key
@@ -34,6 +34,8 @@ LATE = timedelta(days=31)
 """So long after its year the key of a log may still sign the last head."""
 
 SEED_BYTES = 32
+USES_OF_SM2: tuple[KeyUse, ...] = ("exchange", "agreement", "export")
+"""What can be signed with SM2 beside or instead of Ed25519; requests, logs and receipts never are (exchange.md §2.1)."""
 
 
 class KeyLine(Struct, frozen=True, kw_only=True):
@@ -97,15 +99,18 @@ def create_keys(settings: Settings) -> Created:
     return Created(folder=str(settings.keys_path), files=tuple(made))
 
 
-async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -> KeyLine:
+async def new_key(services: Services, use: KeyUse, *, algorithm: Algorithm = "ed25519", by: Administrator | str) -> KeyLine:
     """A successor key of one use, good from tomorrow on, so that partners learn of it first.
 
     `by` is a text for whoever holds the data directory.
-    Raises RoleMissing, SettingsError for a use that has no key of its own here.
+    Raises RoleMissing; SettingsError key-use for a use that has no key of its own here, or none of this algorithm; ExchangeError SIG_FORMAT
+    where the extra `gm` is not installed.
     """
     if isinstance(by, Administrator):
         by.require("key-custodian")
     settings = services.settings
+    if algorithm != "ed25519" and use not in USES_OF_SM2:
+        raise SettingsError(f"no {algorithm} key has this use", code="key-use", place=use, hint=f"one of {', '.join(USES_OF_SM2)}")
     if use == "log":
         return await _new_log_key(services, by)
     if use not in (*PARTY_KEY_USES, "witness"):
@@ -113,11 +118,12 @@ async def new_key(services: Services, use: KeyUse, *, by: Administrator | str) -
     number = _next_number(settings, use)
     # an agreement key counts by nothing but the version that pins it: it must sign that one, beside the old key
     not_before = (services.clock() + (timedelta(0) if use == "agreement" else NOTICE)).replace(microsecond=0)
-    path = write_key(settings, use, number=number, not_before=not_before)
+    path = write_key(settings, use, number=number, not_before=not_before, algorithm=algorithm)
+    vkey = read_key(path, settings.party).signer.vkey
     async with services.store.transaction() as tx:
         who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
         await audit.write(tx, who, "key.new", path.name, {"use": use, "not_before": not_before.isoformat(), **shown})
-    return next(line for line in list_keys(settings, services.clock()) if line.use == use and line.not_before == not_before)
+    return next(line for line in list_keys(settings, services.clock()) if line.vkey == vkey)
 
 
 async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administrator | str) -> KeyLine:
@@ -137,7 +143,7 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
         raise SettingsError("an agreement key changes with a new version of the agreement", code="key-use", place=path.name)
     if key.revoked_at is None:
         others = Signers(party=settings.party, keys=tuple(other for _, other in found if other.signer.vkey != vkey))
-        others.signing(key.use, now)
+        others.signing(key.use, now, key.signer.algorithm)
         text = path.read_text(encoding="ascii") + f"revoked_at = {_instant(now)}\nreason = {json.dumps(reason, ensure_ascii=True)}\n"
         aside = path.with_suffix(".tmp")
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w", encoding="ascii") as file:
@@ -254,10 +260,18 @@ def _refuse_orphaned(settings: Settings) -> None:
 
 
 def write_key(
-    settings: Settings, use: KeyUse, *, number: int, not_before: datetime, not_after: datetime | None = None, name: str | None = None
+    settings: Settings,
+    use: KeyUse,
+    *,
+    number: int,
+    not_before: datetime,
+    not_after: datetime | None = None,
+    name: str | None = None,
+    algorithm: Algorithm = "ed25519",
 ) -> Path:
     """One key file, created or not at all. Keys are drawn from the system even in test mode: a seed in a variable is no secret."""
-    signer = Ed25519Signer(name or f"{settings.party}/{NAME_OF_USE[use]}", os.urandom(SEED_BYTES))
+    name = name or f"{settings.party}/{NAME_OF_USE[use]}"
+    signer = Sm2Signer.new(name) if algorithm == "sm2" else Ed25519Signer(name, os.urandom(SEED_BYTES))
     path = settings.keys_path / f"{use}-{number}.toml"
     text = (
         f'private_key = "{signer.private_text()}"\n'

@@ -19,7 +19,7 @@ from gateway.core.exchange.agreements import Held, StreamRules, in_force, rules_
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import b64u, split_stream
-from gateway.core.signing import Ed25519Signer, Signer
+from gateway.core.signing import Algorithm, Ed25519Signer, Signer
 from gateway.services import Services
 from gateway.store import held_agreements
 from gateway.store.store import Source, moment
@@ -29,6 +29,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 NONCE_BYTES = 16
+ED25519: frozenset[Algorithm] = frozenset({"ed25519"})
 
 
 class Stream(Struct, frozen=True, kw_only=True):
@@ -216,9 +217,9 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
         await line.close()
 
 
-def exchange_signers(services: Services, now: datetime) -> list[Signer]:
-    """The keys with which our artefacts of a stream are signed.
+def exchange_signers(services: Services, now: datetime, algorithms: frozenset[Algorithm] = ED25519) -> list[Signer]:
+    """The keys with which our artefacts of a stream are signed, one of each algorithm that it needs.
 
     Raises SettingsError key-missing.
     """
-    return [services.signers.signing("exchange", now)]
+    return [services.signers.signing("exchange", now, algorithm) for algorithm in sorted(algorithms)]

@@ -30,7 +30,7 @@ from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.agreements import StreamRules
-from gateway.core.exchange.batches import Head, Manifest, Replaced, fitting, read_manifest, seal
+from gateway.core.exchange.batches import Head, Manifest, Replaced, fitting, read_manifest, required_algorithms, seal
 from gateway.core.exchange.feedback import Receipt
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
@@ -503,7 +503,7 @@ class _Sealing:
             self.head,
             [line for line, _ in lines],
             self.rules,
-            exchange_signers(self.services, self.now),
+            exchange_signers(self.services, self.now, required_algorithms(self.rules)),
             policy_version=self.policies.version,
             created=self.now,
             snapshot=("part" if more else "last") if self.snapshot else "none",

@@ -18,7 +18,8 @@ AT_LEAST = 500
 ONE_IN = 1 if os.environ.get("SOAK") else 10
 
 
-def _batch(sealed: Sealed) -> Batch:
+def batch_of_sealed(sealed: Sealed) -> Batch:
+    """A batch as it was sealed, before it is on any line."""
     return Batch(
         manifest=sealed.document.body,
         note=sealed.document.note.encode(),
@@ -27,7 +28,7 @@ def _batch(sealed: Sealed) -> Batch:
     )
 
 
-def _drawn(batch: Batch) -> list[list[Mutant]]:
+def drawn(batch: Batch, one_in: int = ONE_IN) -> list[list[Mutant]]:
     """All mutants, or one in ten by their names, which do not depend on what is random in a batch.
 
     By the parts that came out wrong: the right ones are kept, as for any sender whose line breaks, so that two mutants with one wrong part
@@ -38,13 +39,13 @@ def _drawn(batch: Batch) -> list[list[Mutant]]:
     assert len({mutant.name for mutant in made}) == len(made)
     groups: dict[frozenset[str], list[Mutant]] = {}
     for mutant in made:
-        if zlib.crc32(mutant.name.encode()) % ONE_IN == 0:
+        if zlib.crc32(mutant.name.encode()) % one_in == 0:
             wrong = frozenset(name for name, data in batch.parts.items() if mutant.batch.parts.get(name) != data)
             groups.setdefault(wrong, []).append(mutant)
     return list(groups.values())
 
 
-async def _accepted(cities: Cities, mutant: Mutant) -> bool:
+async def accepted(cities: Cities, mutant: Mutant) -> bool:
     """Whether the receiver gave it anything but a problem, or the wish for a part that came out wrong."""
     try:
         answered = await receive_posted(cities.baishan, PENALTIES, mutant.batch.posted(), caller=TONGHUA)
@@ -65,11 +66,11 @@ async def test_no_mutant_is_accepted(tmp_path: Path, compress: bool):
     """Whatever byte, field, line, order or signature is changed on the way, nothing of it is believed; then the batch itself is."""
     async with two_cities(tmp_path / "first") as cities:
         _, sealed = _sealed(cities, compress=compress)
-        groups = _drawn(_batch(sealed))
+        groups = drawn(batch_of_sealed(sealed))
     for number, group in enumerate(groups):
         async with two_cities(tmp_path / str(number)) as cities:
             forger = Forger(cities)
-            assert [mutant.name for mutant in group if await _accepted(cities, mutant)] == []
+            assert [mutant.name for mutant in group if await accepted(cities, mutant)] == []
             assert await changes.head(cities.baishan.store.reads) == 0
             await check_ledger(cities.baishan)
             assert (await forger.send(sealed)).result == "applied"

@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import documents
 from gateway.core.exchange.notes import KeyRing
-from gateway.core.exchange.wire import AgreementId, Count, DatasetName, DateText, Digest, Number, PartyName
+from gateway.core.exchange.wire import SUITES, AgreementId, Count, DatasetName, DateText, Digest, Number, PartyName
 from gateway.core.records.model import Category, SubjectKind
+from gateway.core.signing import Algorithm
 
 Op = Literal["assert", "amend", "retract", "repair", "expire", "erase"]
 OPS: tuple[Op, ...] = ("assert", "amend", "retract", "repair", "expire", "erase")
@@ -232,6 +233,12 @@ class Agreement(Struct, frozen=True, kw_only=True):
         """Both parties, as listed."""
         first, second = self.terms.parties
         return first.party, second.party
+
+    @property
+    def algorithms(self) -> frozenset[Algorithm]:
+        """What the documents about it are signed with: Ed25519 always, SM2 as soon as one stream needs it (exchange.md §2.1)."""
+        needed = {SUITES[stream.wire.suite].algorithm for stream in self.terms.streams}
+        return frozenset({"ed25519", *needed, *(also for stream in self.terms.streams for also in stream.wire.also_sign)})
 
     def other(self, party: str) -> str:
         """The other side.

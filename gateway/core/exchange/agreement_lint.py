@@ -14,6 +14,7 @@ from gateway.core.exchange.wire import SUITES
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import NEGATIVE_CATEGORIES
+from gateway.core.signing import sm2_is_here
 
 LONGEST_LINE = 128 * 1024
 """Of records (§4): parts that cannot hold one would stop their stream for ever."""
@@ -41,6 +42,7 @@ def _faults(agreement: Agreement) -> Iterable[Fault]:
         return
     for party in terms.parties:
         yield from _party_faults(party)
+        yield from _algorithm_faults(agreement, party)
     yield from _person_faults(terms)
     if min(terms.limits.part_bytes, terms.limits.part_bytes_raw) < LONGEST_LINE:
         yield Fault(code="SIZE_BYTES", message="a part has room for one line of 128 KiB at least", place="limits")
@@ -90,6 +92,21 @@ def _party_faults(party: PartyTerms) -> Iterable[Fault]:
             yield Fault(code="SIG_KEY_USE", message="agreement_keys hold keys named party/agreement", place=f"{place}.agreement_keys")
 
 
+def _algorithm_faults(agreement: Agreement, party: PartyTerms) -> Iterable[Fault]:
+    """Whoever's streams need SM2 signs its documents with SM2 too, and pins a key for that."""
+    try:
+        pinned = {key.verifier.algorithm for key in agreement.pins(party.party).keys.values()}
+    except ExchangeError:
+        return  # said of the key itself
+    for algorithm in sorted(agreement.algorithms - pinned):
+        if party.agreement_keys:
+            yield Fault(
+                code="SIG_ALG_MISSING",
+                message=f"agreement_keys pin no {algorithm} key (`chengxin key new agreement --algorithm {algorithm}`)",
+                place=f"parties.{party.party}.agreement_keys",
+            )
+
+
 def _person_faults(terms: Terms) -> Iterable[Fault]:
     persons = terms.natural_persons
     complete = bool(persons.datasets and persons.fields and persons.basis and persons.assessment and persons.route)
@@ -126,10 +143,10 @@ def _stream_faults(terms: Terms, stream: StreamTerms, place: str) -> Iterable[Fa
     for region in (*stream.scope.regions, *stream.scope.except_):
         if not _known_region(region):
             yield Fault(code="SCOPE_REGION", message="a region is six digits of the division table", place=f"{place}.scope.regions")
-    if "sm2" in (SUITES[stream.wire.suite].algorithm, *stream.wire.also_sign):
+    if not sm2_is_here() and "sm2" in (SUITES[stream.wire.suite].algorithm, *stream.wire.also_sign):
         yield Fault(
             code="SIG_ALG_MISSING",
-            message="this gateway has no SM2: only ed25519-sha256 streams can be agreed",
+            message="this gateway has no SM2 (extra `gm`): only ed25519-sha256 streams can be agreed",
             place=f"{place}.wire.suite",
         )
     if stream.wire.format != "lines/1":

@@ -170,6 +170,7 @@ def signed_by(agreement: Agreement, note: str, *, previous: Agreement | None, fi
                     artefact="agreement",
                     context=f"{agreement.id}/{agreement.version}",
                     use="agreement",
+                    required=agreement.algorithms if ring is rings[0] else frozenset({"ed25519"}),
                     first_seen=first_seen,
                 )
         except ExchangeError as error:
@@ -254,6 +255,7 @@ def read_state(document: SignedDocument, agreement: Agreement, *, first_seen: da
         artefact="agreement-state",
         context=f"{agreement.id}/{said.by}/{said.serial}",
         use="agreement",
+        required=agreement.algorithms,
         first_seen=first_seen,
         own_time=from_at,
         skew=agreement.skew,

@@ -16,7 +16,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import DEFAULT_SKEW, KeyRing, KnownKey, SignedDocument
 from gateway.core.exchange.wire import InstantText, Number, PartyName, digest_text, encode, instant, parse_instant, strict_json
-from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signer, Verifier, parse_vkey
+from gateway.core.signing import NAME_OF_USE, Algorithm, KeyUse, OwnKey, Signer, Verifier, parse_vkey, sm2_is_here
 
 KEYS_TYPE = "chengxin-exchange/keys/1"
 MAX_KEYS_LIFETIME = timedelta(days=90)
@@ -155,9 +155,15 @@ def pinned(party: str, vkeys: Iterable[str]) -> KeyRing:
 
 
 def read_keys(
-    document: SignedDocument, pins: KeyRing, *, first_seen: datetime, held: tuple[int, str] | None = None, skew: timedelta = DEFAULT_SKEW
+    document: SignedDocument,
+    pins: KeyRing,
+    *,
+    first_seen: datetime,
+    held: tuple[int, str] | None = None,
+    skew: timedelta = DEFAULT_SKEW,
+    required: frozenset[Algorithm] = frozenset({"ed25519"}),
 ) -> PartnerKeys:
-    """The keys that this document lists, if a pinned key of its party signed it.
+    """The keys that this document lists, if a pinned key of its party signed it with each algorithm that is required.
 
     `held` is the highest (serial, digest) seen so far. Whether the document is still fresh is asked later, for each batch.
 
@@ -172,7 +178,15 @@ def read_keys(
         said, own_time = None, None
     context = f"{said.party}/{said.serial}" if said else notes.context_of(document.note)
     notes.verify_document(
-        document, pins, artefact="keys", context=context, use="agreement", first_seen=first_seen, own_time=own_time, skew=skew
+        document,
+        pins,
+        artefact="keys",
+        context=context,
+        use="agreement",
+        required=required,
+        first_seen=first_seen,
+        own_time=own_time,
+        skew=skew,
     )
     keys = said or decode_keys(body)
     if keys.type_ != KEYS_TYPE or keys.party != pins.party:
@@ -199,11 +213,14 @@ def read_keys(
 
 
 def _known(document: KeysDocument) -> Iterable[KnownKey]:
+    known = {"ed25519", "sm2"} if sm2_is_here() else {"ed25519"}
     uses_of: dict[str, str] = {}
     for listed in document.keys:
-        if listed.use not in _USES or listed.use == "agreement" or listed.alg != "ed25519":
+        if listed.use not in _USES or listed.use == "agreement" or listed.alg not in known:
             continue
         verifier = parse_vkey(listed.vkey)
+        if verifier.algorithm != listed.alg:
+            raise ExchangeError("a key of another algorithm than said", code="SIG_KEY_USE", place=verifier.name)
         _check_name(document.party, listed.use, verifier)
         material = listed.vkey.split("+", 2)[2]  # base64 may hold further signs of plus
         if uses_of.setdefault(material, listed.use) != listed.use:

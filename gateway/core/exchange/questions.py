@@ -34,6 +34,7 @@ from gateway.core.exchange.wire import (
 )
 from gateway.core.records.identifiers import parse_citizen_id, uscc_is_valid
 from gateway.core.records.model import SubjectKind
+from gateway.core.signing import Algorithm
 
 QUESTION_TYPE: Final = "chengxin-exchange/question/1"
 ANSWER_TYPE: Final = "chengxin-exchange/answer/1"
@@ -284,7 +285,16 @@ def answer_body(
     )
 
 
-def read_answer(document: SignedDocument, asked: Question, body: bytes, ring: KeyRing, *, now: datetime, skew: timedelta) -> Answer:
+def read_answer(
+    document: SignedDocument,
+    asked: Question,
+    body: bytes,
+    ring: KeyRing,
+    *,
+    now: datetime,
+    skew: timedelta,
+    required: frozenset[Algorithm] = frozenset({"ed25519"}),
+) -> Answer:
     """The answer to this very question, signed by the partner that was asked; its lines are not looked at yet.
 
     Raises ExchangeError: SIG_* when it is not signed so, SCHEMA_* when it is no answer or contradicts itself, SIG_CONTEXT when it answers
@@ -295,7 +305,17 @@ def read_answer(document: SignedDocument, asked: Question, body: bytes, ring: Ke
     except msgspec.ValidationError as error:
         raise ExchangeError("this is no answer", code="SCHEMA_TYPE", place="answer") from error
     answered = parse_instant(said.answered_at, "SCHEMA_TYPE")
-    notes.verify_document(document, ring, artefact="answer", context=asked.id, use="exchange", first_seen=now, own_time=answered, skew=skew)
+    notes.verify_document(
+        document,
+        ring,
+        artefact="answer",
+        context=asked.id,
+        use="exchange",
+        required=required,
+        first_seen=now,
+        own_time=answered,
+        skew=skew,
+    )
     if (said.question, said.request_digest, said.level) != (asked.id, digest_text(body), asked.level):
         raise ExchangeError("this answers something else", code="SIG_CONTEXT", place="answer")
     if answered > now + skew:

@@ -39,6 +39,7 @@ class Use(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the key is for."""
 
     use: Literal["exchange", "http", "agreement", "audit", "receipt", "export"]
+    algorithm: Literal["ed25519", "sm2"] = "ed25519"
 
 
 class Revoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +60,7 @@ async def listed(act: Act) -> object:
 
 async def new(act: Act) -> object:
     """A successor of a signing key."""
-    return await manage_keys.new_key(act.services, act.body.use, by=act.by)
+    return await manage_keys.new_key(act.services, act.body.use, algorithm=act.body.algorithm, by=act.by)
 
 
 async def revoke(act: Act) -> object:

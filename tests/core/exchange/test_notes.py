@@ -306,7 +306,7 @@ def test_keys_are_believed_under_the_pin():
     """A document signed by the pinned key gives its keys; unknown algorithms, uses and members are left aside."""
     said = msgspec.json.decode(body())
     said["keys"] += [
-        said["keys"][0] | {"alg": "sm2", "vkey": "x"},
+        said["keys"][0] | {"alg": "ml-dsa", "vkey": "x"},
         said["keys"][0] | {"use": "juggling"},
         said["keys"][0] | {"use": "agreement"},
     ]

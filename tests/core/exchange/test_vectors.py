@@ -1,4 +1,4 @@
-"""Every vector of the wire specification that Ed25519 and both hashes reach: a second implementation interoperates from them alone."""
+"""Every vector of the wire specification, in both suites: a second implementation interoperates from them alone."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, inventories, merkle, notes, records, wire
 from gateway.core.exchange.agreements import Held, Notice
 from gateway.core.exchange.merkle import CompactRange
-from gateway.core.exchange.notes import KeyRing, SignedDocument
+from gateway.core.exchange.notes import KeyRing, KnownKey, SignedDocument
 from gateway.core.exchange.wire import GM1, SHA256
 from gateway.core.message_signing import Message, claimed_key, sign_request, verify_body, verify_request
 from gateway.core.signing import Ed25519Signer, parse_vkey
@@ -105,8 +105,19 @@ def test_note() -> None:
     assert notes.sign(text, [signer(TONGHUA, "x")]) == text + "\n" + VECTORS["note"]["line"]
 
 
+def test_sm2_note_verifies() -> None:
+    """The SM2 note is good under the key of GB/T 32918.5 annex A, and for no other text."""
+    key = parse_vkey(VECTORS["sm2_vkey"])
+    ring = KeyRing.of(TONGHUA, [KnownKey(verifier=key, use="exchange")])
+    checked: dict[str, Any] = {"use": "exchange", "required": frozenset({"sm2"}), "first_seen": SEALED}
+    notes.verify(VECTORS["sm2_note"], ring, **checked)
+    with pytest.raises(ExchangeError) as caught:
+        notes.verify(VECTORS["sm2_note"].replace("2026.penalties", "2027.penalties"), ring, **checked)
+    assert caught.value.code == "SIG_INVALID"
+
+
 def test_sm2_note_is_of_an_unknown_key(ring: KeyRing) -> None:
-    """An SM2 line is set aside where SM2 is not installed: such a note has no signature that we know."""
+    """A line of an SM2 key that nobody published is set aside like any other."""
     with pytest.raises(notes.ExchangeError) as caught:
         notes.verify(VECTORS["sm2_note"], ring, use="exchange", required=frozenset({"ed25519"}), first_seen=SEALED)
     assert caught.value.code == "SIG_UNKNOWN_KEY"
