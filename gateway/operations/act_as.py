@@ -74,7 +74,7 @@ def read_key_file(path: Path, named: str) -> Ed25519Signer:
         signer = parse_private_key(text.decode("ascii").strip())
     except UnicodeDecodeError:
         raise SettingsError("the key file is damaged", code="key-invalid", place=str(path), hint="put it back from its backup") from None
-    if signer.name != named:
+    if signer.name != named or not isinstance(signer, Ed25519Signer):
         raise SettingsError(
             "the key is named for something else",
             code="key-use",
