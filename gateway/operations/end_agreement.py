@@ -115,7 +115,7 @@ async def _end(services: Services, held: Held, made: Row | None) -> None:
             for row in streams
         ]
         body = inventory_body(agreement, by=ours, streams=said, done_at=tx.now)
-        document = sign_inventory(body, agreement, ours, exchange_signers(services, tx.now))
+        document = sign_inventory(body, agreement, ours, exchange_signers(services, tx.now, agreement.algorithms))
         await agreement_ends.put_inventory(tx, agreement.id, ours, agreement.version, document)
         detail = {"streams": len(said), "records": sum(counts.values()), "action": "purged" if purging else "frozen"}
         await audit.write(tx, "gateway", "agreement.inventory", f"agreement/{agreement.id}/{agreement.version}", detail)

@@ -76,6 +76,7 @@ def read_inventory(document: SignedDocument, agreement: Agreement, ring: KeyRing
         artefact="inventory",
         context=f"{agreement.id}/{said.by}",
         use="exchange",
+        required=agreement.algorithms,
         first_seen=first_seen,
         own_time=parse_instant(said.done_at, "SCHEMA_MANIFEST"),
         skew=agreement.skew,
