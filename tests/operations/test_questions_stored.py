@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.adapter_loading import Adapters
-from gateway.core.exchange.questions import Evidence
+from gateway.core.exchange.questions import Evidence, SubjectAsked
 from gateway.core.records.model import DatasetId
 from gateway.operations.answer_partner import answer_partner, forget_questions
 from gateway.operations.ask_partner import ask_partners
@@ -19,7 +19,7 @@ from gateway.services import Services
 from gateway.store import questions as log
 from gateway.store import records
 from tests.asking import ASKER, CASE, asking, fined, take, with_terms
-from tests.operations.publishing import PENALTIES, code
+from tests.operations.publishing import PENALTIES, code, household_code, penalty
 from tests.region import TONGHUA, Cities, Direct, two_cities
 
 
@@ -104,3 +104,25 @@ async def test_another_city_s_record_is_not_passed_on(cities: Cities) -> None:
     tonghua = with_a_short_way(cities, cities.tonghua, cities.baishan)
     found = await ask_partners(tonghua, ASKER, asking(1))
     assert (found.total, found.partners[0].status) == ("no_hit", "no_hit")
+
+
+PERSONS = (
+    f'natural_persons = {{ allowed = true, datasets = ["{PENALTIES}"], fields = ["CF_XDR_MC"], '
+    'basis = [{ text = "《示例条例》第一条" }], '
+    'assessment = "评估〔2026〕1号", route = "direct" }'
+)
+
+
+async def test_persons_where_the_agreement_has_a_ground(tmp_path: Path) -> None:
+    """With a ground in the agreement a household may be asked about, by its whole name; and what our policy shows to nobody is no hit."""
+    text = with_terms().replace("natural_persons = { allowed = false }", PERSONS)
+    async with two_cities(tmp_path, change=lambda _: text) as made:
+        shop = {"subject": SubjectAsked(kind="individual_business", uscc=household_code(7))}
+        row = penalty(household_code(7), "通化市东昌区示例小吃店", "通示罚〔2026〕7号", kind="个体工商户")
+        await take(made.tonghua, row)
+        baishan = with_a_short_way(made, made.baishan, made.tonghua)
+        with_name = SubjectAsked(kind="individual_business", uscc=household_code(7), name="通化市东昌区示例小吃店")
+        nameless = await ask_partners(baishan, ASKER, asking(7, **shop))
+        assert (nameless.partners[0].status, nameless.partners[0].need, nameless.total) == ("need_more", ("name",), "incomplete")
+        named = await ask_partners(baishan, ASKER, asking(7, subject=with_name))
+        assert (named.partners[0].status, named.total) == ("no_hit", "no_hit")
