@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from gateway.core.exchange import questions, wire
+from gateway.operations.answer_partner import FLOOR_S
 from gateway.operations.ask_partner import ask_partners
 from gateway.operations.kept_inquiries import end_case, inquiry_log, show_inquiry
 from gateway.operations.manage_keys import issue_token
@@ -227,3 +228,14 @@ async def test_every_question_is_in_the_trail(door: Door) -> None:
             assert (row.act, row.org, row.row_count) == (act, ASKER.org, 1)
             about = services.store.vault.digest("audit-subject", code(2).encode())[:16].hex()
             assert row.subjects == (about,)
+
+
+def test_a_hit_is_as_long_as_a_miss(door: Door) -> None:
+    """The length of an answer says nothing: a hit and a miss have the same number of bytes, and leave no sooner than a floor."""
+    sizes, times = set(), []
+    for number in (2, 98):
+        answer = door.post(door.towns.question(number, case="同长一号案"))
+        sizes.add(len(answer.content))
+        times.append(answer.elapsed.total_seconds())
+    assert len(sizes) == 1
+    assert min(times) >= FLOOR_S

@@ -57,6 +57,7 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 _PATTERN_SIGNS: Final = frozenset("*?%_^$[]{}\\|<>＊？％＿…")
 """Signs that stand for others: no whole name has them."""
 LONGEST_NAME: Final = 200
+_LONGEST: Final = len("no_hit") + len("false")
 
 
 class SubjectAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -139,6 +140,8 @@ class Answer(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     answered_at: InstantText
     expires_at: InstantText
     policy_version: Count
+    pad: str = ""
+    """Full stops that make a hit of level 1 as long as a miss: who sees the length of what is encrypted learns nothing."""
 
 
 # --- the question -----------------------------------------------------------------------------------------------------
@@ -281,6 +284,7 @@ def answer_body(
             answered_at=instant(at),
             expires_at=instant(at + life),
             policy_version=policy_version,
+            pad="." * (_LONGEST - len(result) - len(str(details))) if asked.level == LEVEL_1 and result in ("hit", "no_hit") else "",
         )
     )
 
