@@ -8,6 +8,8 @@ import pytest
 
 from gateway.core.records.model import RecordId
 from gateway.operations.handle_case import repair
+from gateway.operations.list_measures import list_measures
+from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
@@ -92,11 +94,15 @@ async def test_an_honour_is_recognised_and_lifted(cities: Cities):
     (there,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
     assert there.recognised is not None
     assert (there.recognised.effect, there.recognised.issuer) == ("green-channel", TONGHUA)
+    assert [(each.about, each.standing) for each in await list_measures(cities.baishan)] == [(record_id, "in_effect")]
+    assert [each.in_effect for each in await report_exchange(cities.baishan) if each.stream == f"{AGREEMENT}.measures"] == [1]
     await settled(cities)
     await withdraw(cities.tonghua, record_id, reason="revoked", actor="test")
     await send_batch(cities.tonghua, at_once=True)
     (there,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
     assert (there.state, there.recognised) == ("retracted", None)
+    assert [each.standing for each in await list_measures(cities.baishan)] == ["lifted"]
+    assert [each.in_effect for each in await report_exchange(cities.baishan) if each.stream == f"{AGREEMENT}.measures"] == [0]
     await settled(cities)
 
 
