@@ -19,10 +19,11 @@ from gateway.operations.compare_counts import LOOK_BACK, Comparison, compare_cou
 from gateway.operations.doctor import Finding, finding
 from gateway.operations.keep_lines import LineRun
 from gateway.operations.lines import FAILING, LONGEST_THOUGHT, approved_lines, carrier_of, guarded
+from gateway.operations.list_overdue import ESCALATED, KINDS
 from gateway.operations.report_exchange import StreamReport
 from gateway.operations.send_batch import Sent
 from gateway.services import Services
-from gateway.store import changes, line_rows, lines, outbox
+from gateway.store import changes, debts, line_rows, lines, outbox
 
 MOST_ROWS = 1000
 
@@ -175,10 +176,11 @@ async def _conditions(services: Services) -> AsyncIterator[Condition]:
             yield Condition(kind="receipt-overdue", target=target, bad=bool(late), detail={"batches": len(late)})
             silent = await line_rows.unanswered(reads, stream, now - timedelta(hours=line.terms.sla.feedback_h))
             yield Condition(kind="feedback-overdue", target=target, bad=silent > 0, detail={"rows": silent})
-            for kind, times in (("withdrawals-overdue", 1), ("withdrawals-overdue-twice", 2)):
-                owed = await outbox.overdue(reads, stream, now=now, hours=line.terms.sla.withdraw_h * times)
-                detail = {"lines": owed.lines, "since": owed.since.isoformat()} if owed is not None else {}
-                yield Condition(kind=kind, target=target, bad=owed is not None, detail=detail)
+            for what in KINDS:
+                for kind, times in ((f"{what}-overdue", 1), (f"{what}-overdue-twice", ESCALATED)):
+                    owed = await debts.debt(reads, stream, what, now - timedelta(hours=line.terms.sla.hours(what) * times))
+                    detail = {"lines": owed.lines, "since": owed.since.isoformat()} if owed is not None else {}
+                    yield Condition(kind=kind, target=target, bad=owed is not None, detail=detail)
             differ = [each.day for each in compared if each.stream == stream and not each.agrees]
             yield Condition(kind="counts-differ", target=target, bad=bool(differ), detail={"days": differ})
 
@@ -194,6 +196,7 @@ _FOUND = {
     "receipt-overdue": ("receipt-overdue", "批次没有送达", "batches are not delivered"),
     "feedback-overdue": ("feedback-overdue", "逐行反馈超时", "answers about rows are overdue"),
     "withdrawals-overdue": ("withdrawal-overdue", "撤下未确认", "withdrawals are not acknowledged"),
+    "erasures-overdue": ("erasure-overdue", "删除未确认", "erasures are not acknowledged"),
     "counts-differ": ("counts-differ", "对账有差异", "the counts of a day differ"),
 }
 

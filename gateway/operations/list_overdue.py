@@ -1,8 +1,8 @@
 """Which partner has not acknowledged withdrawals and erasures in time: by name, with count, age and what was agreed (exchange.md §9).
 
-Rules: the hours are those of the agreement in force, `withdraw_h` and `erase_h`, from the moment at which a batch was published; at twice
-the hours a debt is escalated; past `stop_after_h` nothing new is sent to that partner, withdrawals always are. Numbers and codes, no
-record. This story must not remind or stop anybody.
+Rules: the hours are those of the agreement in force, or of the line to a partner that signs nothing: `withdraw_h` and `erase_h`, from the
+moment at which a batch was published; at twice the hours a debt is escalated; past `stop_after_h` nothing new is sent to that partner,
+withdrawals always are. Numbers and codes, no record. This story must not remind or stop anybody.
 """
 
 from datetime import datetime, timedelta
@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.operations.lines import approved_lines
 from gateway.operations.partners import Stream, streams_from
 from gateway.services import Services
 from gateway.store import debts
@@ -52,23 +53,29 @@ async def list_overdue(services: Services, *, partner: str | None = None) -> lis
     found: list[Overdue] = []
     for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
         if partner in (None, stream.receiver):
+            stop = stream.governing.agreement.terms.sla.stop_after_h
             for what in KINDS:
-                late = await _overdue(services, stream, what)
-                if late is not None:
-                    found.append(late)
+                late = await _overdue(services, stream.receiver, stream.name, what, agreed_hours(stream, what), stop)
+                found += [late] if late is not None else []
+    for line in await approved_lines(services, "out"):
+        if partner in (None, line.terms.partner):
+            for name, _ in line.streams():
+                for what in KINDS:
+                    hours = line.terms.sla.hours(what)
+                    late = await _overdue(services, line.terms.partner, name, what, hours, line.terms.sla.stop_after_h)
+                    found += [late] if late is not None else []
     return sorted(found, key=lambda late: late.since)
 
 
-async def _overdue(services: Services, stream: Stream, what: What) -> Overdue | None:
-    now, hours = services.clock(), agreed_hours(stream, what)
-    late = await debts.debt(services.store.reads, stream.name, what, now - timedelta(hours=hours))
+async def _overdue(services: Services, partner: str, stream: str, what: What, hours: int, stop: int) -> Overdue | None:
+    now = services.clock()
+    late = await debts.debt(services.store.reads, stream, what, now - timedelta(hours=hours))
     if late is None:
         return None
-    stop = stream.governing.agreement.terms.sla.stop_after_h
     age = now - late.since
     return Overdue(
-        partner=stream.receiver,
-        stream=stream.name,
+        partner=partner,
+        stream=stream,
         what=what,
         lines=late.lines,
         since=late.since,

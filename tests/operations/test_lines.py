@@ -23,6 +23,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import as_sent, line_conditions, line_findings, line_report, line_streams
 from gateway.operations.lines import approved_lines, as_bytes, as_results, carrier_of, guarded
+from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_lines import approve_line, decide_batch, end_line, list_lines, propose_line
 from gateway.services import Services, open_services
 from gateway.store import line_rows, lines, outbox, records
@@ -254,6 +255,8 @@ async def test_silence_about_rows_is_told(any_office: Office) -> None:
         bad = {each.kind: each.detail for each in await line_conditions(later) if each.bad}
         assert bad["feedback-overdue"] == {"rows": 2}
         assert {"withdrawals-overdue", "withdrawals-overdue-twice"} <= set(bad)
+        (late,) = await list_overdue(later, partner=PROVINCE)
+        assert (late.stream, late.what, late.lines, late.age_h, late.agreed_h, late.escalated) == (STREAM, "withdrawals", 1, 48, 24, True)
         codes = {each.code for each in await line_findings(later, ask=True) if not each.ok}
         assert {"feedback-overdue", "withdrawal-overdue"} <= codes
 

@@ -37,8 +37,13 @@ class LineLevel(_Strict, frozen=True, kw_only=True):
     """Deadlines in hours; 0 for `stop_after_h` means never."""
 
     withdraw_h: Hours = 24
+    erase_h: Hours = 72
     feedback_h: Hours = 24
     stop_after_h: Hours = 0
+
+    def hours(self, what: Literal["withdrawals", "erasures"]) -> int:
+        """Within how many hours a partner says that it has carried one out."""
+        return self.erase_h if what == "erasures" else self.withdraw_h
 
 
 class LinePersons(_Strict, frozen=True, kw_only=True):
