@@ -1,5 +1,8 @@
 """What both cities keep of a mutual query, on either kind of database: once, sealed, counted, and gone when its time is over."""
 
+import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +12,8 @@ import msgspec
 import pytest
 
 from gateway.adapter_loading import Adapters
-from gateway.core.exchange.questions import Evidence, SubjectAsked
+from gateway.core.exchange import notes, wire
+from gateway.core.exchange.questions import Answer, Evidence, Question, SubjectAsked, Under, answer_of, question_body
 from gateway.core.records.model import DatasetId
 from gateway.operations.answer_partner import answer_partner, forget_questions
 from gateway.operations.ask_partner import ask_partners
@@ -20,7 +24,7 @@ from gateway.store import questions as log
 from gateway.store import records
 from tests.asking import ASKER, CASE, asking, fined, take, with_terms
 from tests.operations.publishing import PENALTIES, code, household_code, penalty
-from tests.region import TONGHUA, Cities, Direct, two_cities
+from tests.region import AGREEMENT, BAISHAN, TONGHUA, Cities, Direct, a_city, agree, two_cities
 
 
 def with_a_short_way(cities: Cities, asks: Services, answers: Services) -> Services:
@@ -104,6 +108,73 @@ async def test_another_city_s_record_is_not_passed_on(cities: Cities) -> None:
     tonghua = with_a_short_way(cities, cities.tonghua, cities.baishan)
     found = await ask_partners(tonghua, ASKER, asking(1))
     assert (found.total, found.partners[0].status) == ("no_hit", "no_hit")
+
+
+async def test_eight_at_once(cities: Cities) -> None:
+    """The same question eight times at once is answered once; of eight about one subject the day's three are answered."""
+    questions = [a_question(cities, 1)] * 8
+    said = await asyncio.gather(*(asked_by_hand(cities, each) for each in questions))
+    assert sorted((each.result, each.code) for each in said) == [("hit", None), *[("refused", "TIME_REPLAY")] * 7]
+    said = await asyncio.gather(*(asked_by_hand(cities, a_question(cities, 2)) for _ in range(8)))
+    assert sorted((each.result, each.code) for each in said) == [*[("no_hit", None)] * 3, *[("refused", "QUERY_RATE")] * 5]
+
+
+def a_question(cities: Cities, number: int) -> Question:
+    """A question of Baishan, made by hand."""
+    now = wire.instant(cities.now)
+    return Question(
+        id=wire.b64u(os.urandom(16)),
+        agreement=Under(id=AGREEMENT, version=1),
+        from_=BAISHAN,
+        to=TONGHUA,
+        level=1,
+        purpose="mutual.query",
+        case=CASE,
+        basis="《示例条例》第一条",
+        officer="o" * 32,
+        subject=SubjectAsked(kind="legal", uscc=code(number)),
+        datasets=(PENALTIES,),
+        follows=None,
+        asked_at=now,
+        deadline=now,
+    )
+
+
+async def asked_by_hand(cities: Cities, question: Question) -> Answer:
+    """What Tonghua answers."""
+    evidence = Evidence(body=question_body(question), url="", headers={})
+    return answer_of(notes.read_envelope(await answer_partner(cities.tonghua, BAISHAN, evidence)).body)
+
+
+async def test_every_partner_has_a_row_of_its_own(tmp_path: Path) -> None:
+    """All partners are asked at once under one deadline: a silent one delays nobody, spoils no hit, and is never "no record"."""
+    third = "credit.jian.example"
+    async with two_cities(tmp_path, change=lambda _: with_terms()) as made, a_city(tmp_path / "ja", third, port=8002) as jian:
+        await take(made.tonghua, fined(1))
+        text = with_terms().replace(TONGHUA, third).replace(AGREEMENT, "jian-baishan-2026")
+        await agree(msgspec.structs.replace(jian, adapters=made.baishan.adapters), made.baishan, text)
+
+        class Bound(Direct):
+            capabilities = Direct.capabilities | {"ask"}
+
+            def __init__(self, config: Any, tools: Any) -> None:
+                super().__init__(made.line, config.base_url)
+
+            async def ask(self, question: bytes, deadline: object) -> bytes:
+                del deadline
+                if ":8002" in self.base_url:
+                    await asyncio.sleep(60)
+                return await answer_partner(made.tonghua, BAISHAN, Evidence(body=question, url="", headers={}))
+
+        baishan = msgspec.structs.replace(made.baishan, adapters=Adapters({"https_partner": lambda: Bound}))
+        for number, total, status in ((1, "hit", "hit"), (2, "incomplete", "no_hit")):
+            started = time.monotonic()
+            found = await ask_partners(baishan, ASKER, asking(number, deadline_s=1.0))
+            assert time.monotonic() - started < 3
+            assert found.total == total
+            assert [(each.partner, each.status) for each in found.partners] == [(third, "unanswered"), (TONGHUA, status)]
+        found = await ask_partners(baishan, ASKER, asking(2, partners=(TONGHUA,)))
+        assert found.total == "no_hit"
 
 
 PERSONS = (
