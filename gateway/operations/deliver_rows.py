@@ -17,6 +17,7 @@ from gateway.core.exchange.parts import Delivered, matched
 from gateway.operations.lines import (
     LARGEST_REPLY,
     LONGEST_CALL,
+    LONGEST_CURSOR,
     LONGEST_DELIVERY,
     as_bytes,
     as_results,
@@ -160,7 +161,7 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
 async def _late(carrier: Any, after: str | None) -> list[LateReply]:
     found: list[LateReply] = []
     async for late in carrier.feedback(after):
-        if not isinstance(late, LateReply):
+        if not isinstance(late, LateReply) or len(late.cursor) > LONGEST_CURSOR:
             raise AdapterError("ADAPTER_FAILED", "适配器给出的不是反馈", transient=False)
         found.append(late)
         if len(found) == LATE_REPLIES_A_ROUND:

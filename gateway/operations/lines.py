@@ -36,6 +36,8 @@ FAILING: Final = 3
 """Failures in a row after which somebody is told; a permanent one counts for as many."""
 LARGEST_PART: Final = 64 * 2**20
 LARGEST_REPLY: Final = 8 * 2**20
+LONGEST_CURSOR: Final = 2**16
+"""Characters: what a line has seen of each of its tables."""
 MOST_RESULTS: Final = 100_000
 ADAPTER_FAILED: Final = "ADAPTER_FAILED"
 """Code of a guest that did what none may."""

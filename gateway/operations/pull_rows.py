@@ -22,7 +22,7 @@ from gateway.core.exchange.lines import Line, LineDataset
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, DatasetId, RecordId
 from gateway.operations.accept_records import accept_records, redactions
-from gateway.operations.lines import LONGEST_CALL, guarded, keep_received
+from gateway.operations.lines import LONGEST_CALL, LONGEST_CURSOR, guarded, keep_received
 from gateway.services import Services
 from gateway.store import audit, lines, records
 from gateway.store.accepting import WITHDRAWALS
@@ -30,7 +30,6 @@ from gateway.store.store import Transaction
 
 PAGES_A_ROUND: Final = 50
 MOST_ROWS: Final = 10_000
-LONGEST_CURSOR: Final = 4096
 _encode = msgspec.json.Encoder().encode
 
 

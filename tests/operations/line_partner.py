@@ -98,6 +98,8 @@ def adapter_of(desk: Desk) -> type[Any]:
             if desk.mood == "hangs":
                 await asyncio.sleep(3600)
             replies = self._take(sealed)
+            if desk.mood == "gibberish":
+                return b"no answer of ours"
             return json.dumps(replies).encode() if "reply" in desk.capabilities else None
 
         def _take(self, sealed: Any) -> list[dict[str, str]]:

@@ -228,6 +228,19 @@ async def test_answers_are_matched_kept_and_signed_as_received(any_office: Offic
     assert (await line_report(any_office.services))[0].rows == {"accepted": 2, "held": 1}
 
 
+async def test_an_answer_that_cannot_be_read_holds_its_rows(office: Office) -> None:
+    """The batch has arrived and is not sent again; its rows are held under the failure, and the answer is kept as it came."""
+    office.desk.mood = "gibberish"
+    run = await office.round()
+    assert (run.code, run.waiting, office.desk.batches.total()) == ("ADAPTER_FAILED", 0, 1)
+    (report,) = await line_report(office.services)
+    assert (report.rows, report.not_taken[0].code) == ({"held": 1}, "ADAPTER_FAILED")
+    assert [data for _, data in await lines.replies(office.services.store.reads, "province")] == [b"no answer of ours"]
+    office.desk.mood = ""
+    await office.round(at_once=True)
+    assert office.desk.batches.total() == 1
+
+
 async def test_late_answers_find_their_rows(any_office: Office) -> None:
     """What is written back later is taken once, by record and version, in whatever order; what is about no row of ours changes nothing."""
     any_office.desk.capabilities = {"encode", "deliver", "feedback", "withdrawals", "idempotent"}
