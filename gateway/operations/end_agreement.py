@@ -33,7 +33,7 @@ from gateway.core.records.model import RecordId
 from gateway.operations.partners import every_key, exchange_signers
 from gateway.operations.recognise import decide_under
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, measures, outbox, records
+from gateway.store import agreement_ends, audit, held_agreements, inquiries, measures, outbox, records
 from gateway.store.reads import Row
 from gateway.store.store import Source, moment
 
@@ -114,6 +114,8 @@ async def _end(services: Services, held: Held, made: Row | None) -> None:
             )
             for row in streams
         ]
+        if purging:
+            await inquiries.end_agreement(tx, agreement.id)  # what the partner told for a case
         body = inventory_body(agreement, by=ours, streams=said, done_at=tx.now)
         document = sign_inventory(body, agreement, ours, exchange_signers(services, tx.now, agreement.algorithms))
         await agreement_ends.put_inventory(tx, agreement.id, ours, agreement.version, document)

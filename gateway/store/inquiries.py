@@ -30,6 +30,7 @@ _OF_DAY = sa.select(
     sa.func.sum(sa.case((_c.subject == sa.bindparam("of_subject"), 1), else_=0)),
 ).where(_c.agreement == sa.bindparam("of_agreement"), _c.day == sa.bindparam("of_day"), _c.question != "")
 _END = sa.update(inquiries).where(_c.case_key.in_(sa.bindparam("cases", expanding=True)), _c.lines.is_not(None)).values(lines=None)
+_END_AGREEMENT = sa.update(inquiries).where(_c.agreement == sa.bindparam("under"), _c.lines.is_not(None)).values(lines=None)
 _OVER = sa.update(inquiries).where(_c.lines.is_not(None), _c.lines_until < sa.bindparam("before")).values(lines=None)
 _FORGET = sa.delete(inquiries).where(_c.asked_at < sa.bindparam("before"))
 
@@ -175,6 +176,13 @@ def lines_of(vault: Vault, row: OnePartner, now: datetime) -> tuple[Told, ...] |
 async def end_case(tx: Transaction, cases: Collection[str]) -> int:
     """Delete what partners told for a case; of how many answers."""
     done = (await tx.execute(_END, {"cases": list(cases)})).rowcount
+    tx.shredded = tx.shredded or bool(done)
+    return done
+
+
+async def end_agreement(tx: Transaction, agreement: str) -> int:
+    """Delete the records that a partner told under an agreement; of how many answers."""
+    done = (await tx.execute(_END_AGREEMENT, {"under": agreement})).rowcount
     tx.shredded = tx.shredded or bool(done)
     return done
 

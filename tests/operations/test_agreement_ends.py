@@ -20,7 +20,7 @@ from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services, open_services
 from gateway.store import agreement_ends, held_agreements, inbox, outbox
-from gateway.store.tables import in_parts, in_records, out_parts, recognitions, record_versions
+from gateway.store.tables import in_parts, in_records, inquiries, out_parts, recognitions, record_versions
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
@@ -229,3 +229,19 @@ async def test_what_is_renewed_has_not_ended(tmp_path: Path):
         assert await end_agreements(between.baishan) == []
         assert (await inbox.known_records(between.baishan.store.reads, made))[made[0]].op == "assert"
         await take_keys(between.baishan, await own_keys(between.tonghua), by="test")
+
+
+async def test_what_was_told_for_a_case_goes_too(tmp_path: Path):
+    """Records that the partner told in answer to a question are deleted with a purge; that we asked stays in the log."""
+    async with two_cities(tmp_path) as cities:
+        await exchange(cities)
+        row = {
+            "inquiry": "inq_test", "partner": TONGHUA, "agreement": AGREEMENT, "question": "q", "day": "2026-06-02", "level": 2,
+            "org": "11220600XXT0001186", "case_key": "k", "officer": "o", "subject": "s", "said": b"x", "status": "hit",
+            "lines": b"sealed", "lines_until": "2027-06-02T00:00:00Z", "asked_at": "2026-06-02T00:00:00Z",
+        }  # fmt: skip
+        async with cities.baishan.store.transaction() as tx:
+            await tx.execute(sa.insert(inquiries).values(**row))
+        await end(cities)
+        (kept,) = await cities.baishan.store.reads.all(sa.select(inquiries))
+        assert (kept.inquiry, kept.lines) == ("inq_test", None)
