@@ -30,7 +30,7 @@ from gateway.operations.tell_records import Found, GroundsEnded, find, lines
 from gateway.services import Services
 from gateway.store import audit, held_agreements
 from gateway.store import questions as log
-from gateway.store.alarms import sound
+from gateway.store.alarms import clear, sound, standing
 from gateway.store.audit import Said
 from gateway.store.questions import Asked
 from gateway.store.store import Source, Transaction
@@ -46,6 +46,9 @@ FLOOR_S: Final = 0.012
 LATELY: Final = timedelta(minutes=10)
 MISSES: Final = 20
 """So many misses within that time, and three of four, are a search."""
+SEARCHED: Final = "query-scraping"
+STANDS: Final = timedelta(days=1)
+"""How long that alarm stands."""
 NEIGHBOURS: Final = 5
 """So many subjects of a day whose codes follow one another are a search."""
 
@@ -248,7 +251,7 @@ class _Answering:
         seen = await log.lately(self.services.store.reads, asked, since=self.now - LATELY)
         if (seen.missed >= MISSES and seen.missed * 4 >= seen.asked * 3) or seen.neighbours >= NEIGHBOURS:
             detail = {"asked": seen.asked, "missed": seen.missed, "neighbours": seen.neighbours}
-            await sound(tx, "query-scraping", f"{asked.party}/{asked.agreement}", detail)
+            await sound(tx, SEARCHED, f"{asked.party}/{asked.agreement}", detail)
 
     def _access(self, held: Held | None, rows: int) -> Said:
         """Whose question it was, about whom and for which case, for the trail: it is there before the answer leaves."""
@@ -325,7 +328,10 @@ async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAske
 
 
 async def forget_questions(services: Services, policies: Policies) -> datetime:
-    """Drop questions whose time is over, as the purpose's retention says, and never before ninety days; before when they were asked."""
+    """Drop questions whose time is over, as the purpose's retention says, and never before ninety days; before when they were asked.
+
+    An alarm about a search is over after a day.
+    """
     now = services.clock()
     info = policies.purposes.get(PURPOSE)
     period = policies.catalogue.retention.get(info.retention, "P90D") if info is not None else "P90D"
@@ -333,4 +339,7 @@ async def forget_questions(services: Services, policies: Policies) -> datetime:
     before = now - max(KEPT, timedelta(days=days))
     async with services.store.transaction() as tx:
         await log.forget(tx, before=before, untold=now - LIFE)
+        for alarm in await standing(tx):
+            if alarm.kind == SEARCHED and alarm.raised_at <= now - STANDS:
+                await clear(tx, alarm.kind, alarm.target, "gateway")  # whoever goes on searching raises it anew
     return before

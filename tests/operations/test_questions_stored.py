@@ -15,6 +15,7 @@ from gateway.adapter_loading import Adapters
 from gateway.core.exchange import notes, wire
 from gateway.core.exchange.questions import Answer, Evidence, Question, SubjectAsked, Under, answer_of, question_body
 from gateway.core.records.model import DatasetId
+from gateway.operations.alarms import standing
 from gateway.operations.answer_partner import answer_partner, forget_questions
 from gateway.operations.ask_partner import ask_partners
 from gateway.operations.kept_inquiries import end_case, inquiry_log, keep_questions, show_inquiry
@@ -117,6 +118,20 @@ async def test_eight_at_once(cities: Cities) -> None:
     assert sorted((each.result, each.code) for each in said) == [("hit", None), *[("refused", "TIME_REPLAY")] * 7]
     said = await asyncio.gather(*(asked_by_hand(cities, a_question(cities, 2)) for _ in range(8)))
     assert sorted((each.result, each.code) for each in said) == [*[("no_hit", None)] * 3, *[("refused", "QUERY_RATE")] * 5]
+
+
+async def test_misses_one_after_the_other(cities: Cities) -> None:
+    """Twenty misses within minutes are a search, told once; the alarm is over after a day."""
+    for number in range(100, 290, 10):
+        assert (await asked_by_hand(cities, a_question(cities, number))).result == "no_hit"
+    assert await standing(cities.tonghua) == []
+    await asked_by_hand(cities, a_question(cities, 300))
+    (alarm,) = await standing(cities.tonghua)
+    assert (alarm.kind, alarm.target) == ("query-scraping", f"{BAISHAN}/{AGREEMENT}")
+    assert alarm.detail == {"asked": 20, "missed": 20, "neighbours": 1}
+    later = cities.at(cities.now + timedelta(days=1))
+    await keep_questions(later.tonghua)
+    assert await standing(later.tonghua) == []
 
 
 def a_question(cities: Cities, number: int) -> Question:
