@@ -29,6 +29,8 @@ class Checks:
 
     skips: ClassVar[Mapping[str, str]] = {}
     """Check → why it does not apply here."""
+    found_capabilities: ClassVar[frozenset[str]]
+    """Of the adapters on the lines of this suite, once they were looked for."""
 
     @abstractmethod
     def line(self) -> Any:
@@ -45,6 +47,14 @@ class Checks:
         """An adapter on a line of its own."""
         return self._line().connect()
 
+    def _capabilities(self) -> frozenset[str]:
+        """Of the adapters on the lines of this suite; looked for once, for a line may be a server."""
+        found: frozenset[str] | None = vars(type(self)).get("found_capabilities")
+        if found is None:
+            found = frozenset(self._adapter().capabilities)
+            type(self).found_capabilities = found
+        return found
+
 
 def check(*capabilities: str) -> Callable[[Callable[[C], None]], Callable[[C], None]]:
     """Mark a check, with the capabilities without which it does not apply."""
@@ -58,7 +68,7 @@ def check(*capabilities: str) -> Callable[[Callable[[C], None]], Callable[[C], N
                 if (reason := self.skips.get(name)) is not None:
                     assert len(reason.strip()) > 3, f"{name} is left out without a reason"
                     raise SkipTest(reason)
-                missing = [each for each in capabilities if each not in self._adapter().capabilities]
+                missing = [each for each in capabilities if each not in self._capabilities()]
                 if missing:
                     raise SkipTest(f"no capability {', '.join(missing)}")
                 with at_home() as outside:
