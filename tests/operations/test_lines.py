@@ -17,9 +17,11 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import KeyRing, KnownKey
 from gateway.core.exchange.wire import digest_text
+from gateway.operations.alarms import standing
 from gateway.operations.compare_counts import compare_counts, comparisons
 from gateway.operations.deliver_rows import OUTCOME_UNKNOWN
 from gateway.operations.handle_case import repair
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import as_sent, line_conditions, line_findings, line_report, line_streams
 from gateway.operations.lines import approved_lines, as_bytes, as_results, carrier_of, guarded
@@ -451,6 +453,22 @@ async def test_more_rows_than_a_batch_may_have(office: Office) -> None:
     run = await office.round()
     assert (run.sealed, run.rows, run.delivered) == (3, 6, 3)
     assert sum(office.desk.batches.values()) == 3
+
+
+async def test_a_server_keeps_lines_by_itself(office: Office) -> None:
+    """A round of the exchange sends what changed; a line that fails is a trouble by its stream, and an alarm until it goes well again."""
+    rounds = Rounds()
+    assert await rounds.run(office.services) == {}
+    assert [row["op"] for row in office.said("罚单")] == ["assert"]
+    office.desk.mood = "raises"
+    await put(office.services, PENALTIES, penalty(code(2), "通化市澄泉商贸有限公司", "通示罚〔2026〕9号"))
+    async with at(office.services, "2026-06-02T02:32:00Z") as later:
+        assert await rounds.run(later) == {STREAM: "ADAPTER_FAILED"}
+        assert [(each.kind, each.target) for each in await standing(later)] == [("line-failing", f"{PROVINCE}/province")]
+    office.desk.mood = ""
+    async with at(office.services, "2026-06-02T03:40:00Z") as later:
+        assert await rounds.run(later) == {}
+        assert await standing(later) == []
 
 
 async def test_lines_stand_beside_the_streams_of_agreements(office: Office) -> None:
