@@ -24,6 +24,7 @@ from gateway.commands import (
     callers,
     custody,
     exchange,
+    exported,
     keys,
     lifecycle,
     lines,
@@ -116,6 +117,7 @@ for _command in (
 
 for _command in (*admins.COMMANDS, *callers.KEY_COMMANDS, *custody.COMMANDS):
     keys.key.add_command(_command)
+exchange.exchange.add_command(exported.exchange_record)
 for _command in lifecycle.COMMANDS:
     policies.policy.add_command(_command)
 

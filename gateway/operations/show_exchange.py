@@ -6,6 +6,7 @@ nobody else, and whoever else asks is told what would be told of one that does n
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -14,25 +15,27 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, NoteRefused, NotFound, SeqClosed
-from gateway.core.exchange import merkle, notes
+from gateway.core.exchange import merkle, notes, sd_jwt
 from gateway.core.exchange.agreements import Held, Limits
 from gateway.core.exchange.batches import read_manifest, split_lines
 from gateway.core.exchange.notes import SignedDocument
-from gateway.core.exchange.wire import instant, split_stream
+from gateway.core.exchange.records import read_line
+from gateway.core.exchange.wire import SHA256, instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.keep_audit import published_heads
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import own_keys, own_maintenance
-from gateway.operations.partners import stream_at
+from gateway.operations.partners import stream_at, streams_from
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import agreement_ends, held_agreements, inbox, outbox, owed
-from gateway.store.outbox import OutBatch, OutStream
+from gateway.store import agreement_ends, audit, held_agreements, inbox, outbox, owed
+from gateway.store.outbox import OutBatch, OutStream, SentRecord
 from gateway.store.reads import Row
 from gateway.store.store import moment
 
 LONGEST_WAIT = timedelta(seconds=30)
 _LOOK_AGAIN_S = 0.5
+SD_JWT = "application/sd-jwt"
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -296,6 +299,52 @@ async def record(services: Services, partner: str, stream: str, record_id: str, 
     Raises NotFound when this stream never said this version, ExchangeError SEQ_CLOSED when it was withdrawn or is not kept any more.
     """
     await _between(services, partner, stream)
+    line, sent, head = await _sealed_line(services, stream, record_id, v)
+    leaves = await outbox.out_leaf_hashes(services.store.reads, stream, sent.epoch)
+    proof = merkle.proof_text(sent.idx, merkle.inclusion_proof(leaves, sent.idx), head.checkpoint)
+    return _json({"line": msgspec.json.decode(line), "proof": proof})
+
+
+async def exported(services: Services, partner: str, stream: str, record_id: str, v: int, disclose: Sequence[str] | None = None) -> Shown:
+    """The same record as SD-JWT, with all of its disclosures or those named: what a third party can be shown (exchange.md §16).
+
+    Raises like `record`, and ExchangeError SCHEMA_STATUS when it is not in force any more, SCHEMA_VERSION for a stream under another suite,
+    SCOPE_FIELD for a field that the line does not have.
+    """
+    await _between(services, partner, stream)
+    line, _, _ = await _sealed_line(services, stream, record_id, v)
+    read = read_line(line.rstrip(b"\n"), SHA256)
+    named = dict(zip((msgspec.json.decode(each)[1] for each in read.decoded), read.disclosures, strict=True))
+    unknown = sorted(set(disclose or ()) - set(named))
+    if unknown:
+        raise ExchangeError("the line has no such field", code="SCOPE_FIELD", place=", ".join(unknown))
+    chosen = [text for name, text in named.items() if disclose is None or name in disclose]
+    signer = services.signers.signing("export", services.clock())
+    token = sd_jwt.export(read.payload, chosen, signer, as_of=services.clock())
+    return Shown(body=token.encode(), media=SD_JWT)
+
+
+async def own_record(services: Services, stream: str, record_id: str, disclose: Sequence[str] | None = None, *, by: str) -> str:
+    """The present version of a record that a stream of ours said, as SD-JWT for its subject or whoever the office shows it to.
+
+    Raises like `exported`.
+    """
+    found = {each.name: each for each in await streams_from(services.store.reads, services.signers.party, services.clock())}
+    sent = (await outbox.sent_records(services.store.reads, stream, [record_id])).get(record_id)
+    if stream not in found or sent is None:
+        raise NotFound
+    shown = await exported(services, found[stream].receiver, stream, record_id, sent.v, disclose)
+    async with services.store.transaction() as tx:
+        said = {"stream": stream, "v": sent.v, "fields": list(disclose or ["*"])}
+        await audit.write(tx, by, "record.export", f"record/{record_id}", said)
+    return shown.body.decode()
+
+
+async def _sealed_line(services: Services, stream: str, record_id: str, v: int) -> tuple[bytes, SentRecord, OutBatch]:
+    """The line, where it stands, and the head of its epoch.
+
+    Raises NotFound, ExchangeError SEQ_CLOSED.
+    """
     reads = services.store.reads
     sent = (await outbox.sent_records(reads, stream, [record_id])).get(record_id)
     if sent is None or v > sent.v:
@@ -309,10 +358,7 @@ async def record(services: Services, partner: str, stream: str, record_id: str, 
     data = await outbox.out_part(reads, stream, sent.epoch, entry.name)
     if data is None:
         raise ExchangeError("this version is not kept any more", code="SEQ_CLOSED", place=stream)
-    line = next(islice(split_lines(entry, data, Limits()), sent.idx - entry.from_, None))
-    leaves = await outbox.out_leaf_hashes(reads, stream, sent.epoch)
-    proof = merkle.proof_text(sent.idx, merkle.inclusion_proof(leaves, sent.idx), head.checkpoint)
-    return _json({"line": msgspec.json.decode(line), "proof": proof})
+    return next(islice(split_lines(entry, data, Limits()), sent.idx - entry.from_, None)), sent, head
 
 
 # --- receipts that we gave --------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.exchange import merkle, notes
+from gateway.core.exchange import merkle, notes, sd_jwt
+from gateway.core.exchange.notes import KeyRing, KnownKey
 from gateway.core.exchange.wire import SHA256, b64u, unb64, unb64u
 from gateway.core.message_signing import sign_request
-from gateway.core.signing import Ed25519Signer
+from gateway.core.signing import Ed25519Signer, parse_vkey
 from gateway.operations.export_evidence import export_evidence
 from gateway.operations.release_frozen import ask_for_epoch
 from tests.house import PLAIN
@@ -39,6 +40,7 @@ from tests.region import (
     posted_of,
     signed_by,
     template,
+    utc,
 )
 from tests.untouched import LEDGER, contents, moved
 
@@ -322,6 +324,17 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     root = merkle.root_from_proof(leaf, int(lines[1].removeprefix("index ")), manifest["tree"]["size"], proof, SHA256)
     assert root == unb64(manifest["tree"]["root"], "X")
     assert problem(client.get(f"/records/{record_id}/2?stream={PENALTIES}")) == (404, "not-found")
+    wanted = {"accept": "application/sd-jwt"}
+    token = client.get(f"/records/{record_id}/1?stream={PENALTIES}&disclose=CF_WSH&disclose=CF_JDRQ", headers=wanted)
+    assert token.headers["content-type"] == "application/sd-jwt"
+    keys = json.loads(client.get("/keys", auth=None).json()["body"])["keys"]
+    ring = KeyRing.of(TONGHUA, [KnownKey(verifier=parse_vkey(key["vkey"]), use="export") for key in keys if key["use"] == "export"])
+    shown = sd_jwt.read(token.text, ring, now=utc(NOW))
+    assert ({each.name for each in shown.disclosed}, shown.statement.rid) == ({"CF_WSH", "CF_JDRQ"}, record_id)
+    assert b64u(json.dumps(json.loads(unb64u(said["line"]["p"], "X")), ensure_ascii=False, separators=(",", ":")).encode()) in token.text
+    assert sd_jwt.read(client.get(f"/records/{record_id}/1?stream={PENALTIES}", headers=wanted).text, ring, now=utc(NOW)).hidden == 0
+    unknown = client.get(f"/records/{record_id}/1?stream={PENALTIES}&disclose=CF_X", headers=wanted)
+    assert problem(unknown) == (403, "scope-field")
     status = client.get("/status").json()
     assert (status["party"], status["able_to_sign_and_verify"]) == (TONGHUA, True)
     head = status["audit_checkpoint"]["note"]

@@ -161,3 +161,19 @@ def open_all(
     if found != list(digests) or len(set(found)) != len(found):
         raise ExchangeError("the digests of the disclosures are not those of _sd, sorted by bytes", code="SCHEMA_DISCLOSURE")
     return opened
+
+
+def open_some(
+    disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], hash_of: Callable[[bytes], bytes]
+) -> list[Disclosed]:
+    """Some of the disclosures of a record that is shown on: each found in `_sd` exactly once, none twice.
+
+    Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
+    """
+    found = b64u_all([hash_of(text.encode()) for text in disclosures])
+    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows(decoded), found, strict=True)]
+    if len({each.name for each in opened}) != len(opened) or len(set(found)) != len(found):
+        raise ExchangeError("a disclosure, or its name, comes twice", code="SCHEMA_DISCLOSURE")
+    if len(set(digests)) != len(digests) or list(digests) != sorted(digests) or not set(found) <= set(digests):
+        raise ExchangeError("the digest of a disclosure does not stand in _sd exactly once", code="SCHEMA_DISCLOSURE")
+    return opened

@@ -315,12 +315,15 @@ async def resync(request: AnyRequest, stream: FromPath[str]) -> Reply:
 
 @get("/records/{record_id:str}/{version:str}", include_in_schema=False)
 async def record(request: AnyRequest, record_id: FromPath[str], version: FromPath[str]) -> Reply:
-    """One record as it was sealed, with its proof."""
+    """One record as it was sealed, with its proof; or as SD-JWT, with the fields that `disclose` names."""
     services, partner = await _reader(request)
     stream = request.query_params.get("stream")
     if not _NUMBER.match(version) or stream is None:
         raise NotFound
-    return _reply(await show_exchange.record(services, partner, stream, record_id, int(version)))
+    if show_exchange.SD_JWT not in request.headers.get("accept", ""):
+        return _reply(await show_exchange.record(services, partner, stream, record_id, int(version)))
+    named = request.query_params.getall("disclose", [])
+    return _reply(await show_exchange.exported(services, partner, stream, record_id, int(version), named or None))
 
 
 # --- mutual query -----------------------------------------------------------------------------------------------------
