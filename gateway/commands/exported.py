@@ -23,7 +23,7 @@ def exchange_record(office: Office, stream: str, record: str, disclosed: tuple[s
 
 @verify.command("record")
 @click.argument("file", type=FILE)
-@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="The issuer's `export` key to believe, of its keys document; else ours.")
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="An `export` key of the issuer to believe; else our own.")
 @as_json
 @office
 def verify_record(office: Office, file: Path, vkeys: tuple[str, ...], as_json: bool) -> None:
