@@ -6,10 +6,11 @@ its own. Questions can also be made by hand, and signed as Baishan signs.
 
 import asyncio
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,12 @@ def served(towns: Towns, now: str = NOW) -> Iterator[Door]:
 
 
 def free_port() -> int:
-    """A port that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has just now, below those that the system gives to whoever connects: it is used some seconds later."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def fined(number: int, document: str = "通示罚〔2026〕1号", **more: Any) -> dict[str, Any]:
