@@ -66,6 +66,7 @@ class FrontendDatabase:
     def __init__(self, config: FrontendConfig, tools: Tools | None) -> None:
         self._config = config
         self._database = Database(config)
+        self._inserts: dict[str, sa.Insert] = {}
         if config.profile == "plain":
             self.capabilities = type(self).capabilities - {"withdrawals"}
 
@@ -110,7 +111,11 @@ class FrontendDatabase:
                 values[names.reason] = row.reason
         place = f"{settings.name}!{number}"
         with at_row(place):
-            done = connection.execute(insert_new(found.table, found.bound(values), connection.dialect.name))
+            bound = found.bound(values)
+            statement = self._inserts.get(row.dataset)
+            if statement is None:  # made once: making it costs more than running it
+                statement = self._inserts[row.dataset] = insert_new(found.table, bound, connection.dialect.name)
+            done = connection.execute(statement, bound)
             if done.rowcount:
                 return
             key = self._key(found, row.recid, row.rec_v)
@@ -140,7 +145,7 @@ class FrontendDatabase:
         key = (table["DAY"] == _bound_day(table, day), table["DATASET"] == dataset, table["SIDE"] == "sent")
         with at_row(f"{self._config.reconciliation}!{dataset}"):
             values = table.bound({"DAY": day.isoformat(), "DATASET": dataset, "SIDE": "sent", "ROWS_N": rows, "ROWS_DIGEST": digest})
-            if not (connection.execute(insert_new(table.table, values, connection.dialect.name))).rowcount:
+            if not connection.execute(insert_new(table.table, values, connection.dialect.name), values).rowcount:
                 connection.execute(sa.update(table.table).where(*key).values(table.bound({"ROWS_N": rows, "ROWS_DIGEST": digest})))
 
     def _tally(self, connection: sa.Connection, found: FoundTable, day: date) -> tuple[int, str | None]:

@@ -7,7 +7,7 @@ means.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -168,8 +168,9 @@ def _reflected(connection: sa.Connection, name: str, schema: str | None) -> Foun
     return None
 
 
-def insert_new(table: sa.Table, values: dict[str, object], dialect: str) -> sa.Insert:
+def insert_new(table: sa.Table, columns: Iterable[str], dialect: str) -> sa.Insert:
     """An insert that does nothing where the key stands, where the database can say so in one statement."""
+    values = {name: sa.bindparam(name, type_=table.columns[name].type) for name in columns}
     if dialect == "postgresql":
         return postgresql.insert(table).values(values).on_conflict_do_nothing()
     if dialect == "sqlite":
