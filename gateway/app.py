@@ -24,10 +24,12 @@ from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
 from gateway.log_client import ask_witness
 from gateway.operations import alarms, keep_log, report_health, verify_log
+from gateway.operations.acknowledge import acknowledge
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
 from gateway.operations.build_lists import build
 from gateway.operations.collect_batches import collect_batches
+from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.match_jobs import work as work_on_jobs
@@ -65,6 +67,8 @@ POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
 EXCHANGE_LOOK_S = 60.0
+WITHDRAWALS_LOOK_S = 10.0
+"""How often it is looked whether what was withdrawn has left every exit, and what was erased every copy."""
 SWITCH_S = 0.001
 """How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
 ENDS_LOOK_S = 60.0
@@ -116,6 +120,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks.append(asyncio.create_task(_keep_policies(services, meter)))
             tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
             tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
+            tasks.append(asyncio.create_task(_finish_withdrawals(services, meter)))
             if settings.exchange_poll_s:
                 tasks.append(asyncio.create_task(_exchange(services, meter)))
                 tasks.append(asyncio.create_task(_fetch_batches(services, meter)))
@@ -465,6 +470,20 @@ async def _exchange(services: Services, meter: Meter) -> None:
             meter.event("exchange-failed")
             log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
         await asyncio.sleep(services.settings.exchange_poll_s)
+
+
+async def _finish_withdrawals(services: Services, meter: Meter) -> None:
+    """Look whether what was erased is gone, and tell partners whose records have left every exit; also where nothing is ever sent."""
+    while True:
+        try:
+            meter.event("erasures-done", await finish_erasures(services))
+            meter.event("withdrawals-acknowledged", await acknowledge(services))
+        except GatewayError as error:  # locked, moved by another process, no key that may sign: the next look tries again
+            meter.event(f"withdrawals-{error.code}")
+        except Exception as error:  # noqa: BLE001 - one record must not keep back the news of all others; the metrics show it
+            meter.event("withdrawals-failed")
+            log.error("withdrawals-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(WITHDRAWALS_LOOK_S)
 
 
 async def _measure_exchange(services: Services, meter: Meter, partners: ExchangeMeter) -> None:

@@ -9,10 +9,8 @@ from datetime import datetime, timedelta
 
 from gateway.core.errors import GatewayError, NoActivePolicy
 from gateway.operations import alarms
-from gateway.operations.acknowledge import acknowledge
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
-from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.keep_lines import keep_lines
 from gateway.operations.kept_inquiries import keep_questions
 from gateway.operations.line_reports import line_conditions
@@ -75,11 +73,6 @@ class Rounds:
         while await follow(services):
             pass
         await review(services)
-        try:
-            await finish_erasures(services)
-            await acknowledge(services)
-        except GatewayError as error:
-            troubles["acknowledgements"] = error.code
         now = services.clock()
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now
