@@ -478,7 +478,7 @@ class _Sealing:
             return None
         if record.kind != "legal":
             self.people[record.record_id] = record.subject_id
-        return said, values, seen.valid_until
+        return said, self.rules.with_twins(values), seen.valid_until
 
     def _leave_out(self, code: str) -> None:
         self.not_sent[code] = self.not_sent.get(code, 0) + 1

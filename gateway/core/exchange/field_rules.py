@@ -5,7 +5,11 @@ This room must not know a record.
 
 import re
 from collections.abc import Callable
+from functools import partial
 
+from msgspec import Struct
+
+from gateway.core.disclosure import masking
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreed_terms import FieldTerms
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS, MAX_VALUE_BYTES
@@ -19,6 +23,17 @@ Check = Callable[[Value], str | None]
 _DECIMAL_TYPE = re.compile(r"decimal\(([1-9][0-9]?),([0-9][0-9]?)\)\Z")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?\Z")
 _ID = re.compile(r"[0-9]{17}[0-9X]\Z")
+_TWINS = (
+    re.compile(r"(surname)"),
+    re.compile(r"(keep)\([0-9]{1,2},[0-9]{1,2}\)"),
+    re.compile(r"(generalise)\((?:month|year)\)"),
+)
+_TWINS_OF = {
+    "surname": frozenset({"person_name"}),
+    "keep": frozenset({"string", "text", "person_name", "uscc", "id_no"}),
+    "generalise": frozenset({"date"}),
+}
+"""Which types a treatment knows how to show in part (§22)."""
 _SIMPLE_TYPES = frozenset({"string", "text", "person_name", "uscc", "id_no", "date", "integer", "boolean", "enum"})
 
 
@@ -37,9 +52,36 @@ def field_fault(field: FieldTerms) -> str | None:
         return "a text has a length"
     if field.name in CLEAR_MEMBERS:
         return "a field may not take the name of a clear member of the payload, which says it already"
-    if field.twins:
-        return "this gateway seals no twins yet"
+    return next(filter(None, (_twin_fault(field, treatment) for treatment in field.twins)), None)
+
+
+def _twin_fault(field: FieldTerms, treatment: str) -> str | None:
+    """What is wrong with one form in which a field is sealed beside itself (§22)."""
+    name = next((match for pattern in _TWINS if (match := pattern.fullmatch(treatment))), None)
+    if name is None:
+        return f"there is no twin {treatment!r}: surname, keep(first,last), generalise(month) or generalise(year)"
+    if field.type not in _TWINS_OF[name[1]]:
+        return f"a field of type {field.type} has no twin {treatment}"
+    if field.twins.count(treatment) > 1:
+        return f"the twin {treatment} is named twice"
     return None
+
+
+class Twin(Struct, frozen=True, kw_only=True):
+    """One further form in which a field is sealed, which whoever has the whole value recomputes."""
+
+    name: str
+    """`CF_FRDB#surname`."""
+    field: str
+    treat: Callable[[Value], Value]
+
+
+def twins_of(field: FieldTerms) -> tuple[Twin, ...]:
+    """The twins of an agreed field."""
+    return tuple(
+        Twin(name=f"{field.name}#{each}", field=field.name, treat=partial(masking.twin, masking.parse_twin(each), field.type))
+        for each in field.twins
+    )
 
 
 def check_of(field: FieldTerms) -> Check:
@@ -65,6 +107,11 @@ def check_of(field: FieldTerms) -> Check:
         case _:
             length = field.length or 0
             return lambda value: "SCHEMA_TYPE" if not isinstance(value, str) else _too_long(value, length)
+
+
+def twin_check(value: Value) -> str | None:
+    """Whether a twin is a text; that it is the right one is seen beside its field."""
+    return None if isinstance(value, str) else "SCHEMA_TYPE"
 
 
 def _too_long(value: str, length: int) -> str | None:

@@ -361,6 +361,9 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
         return Judged(
             action="unchanged", rid=said.rid, v=said.v, op=said.op, payload=said, findings=(Finding(severity="info", code="DUP_SAME"),)
         )
+    if rules.twins:  # they are for whoever is shown less than we are
+        twins = {twin.name for twin in rules.twins}
+        values = tuple(each for each in values if each.name not in twins)
     return Judged(action="store", rid=said.rid, v=said.v, op=said.op, payload=said, values=values)
 
 
@@ -443,6 +446,17 @@ def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
     if len(values) != len(checks):
         given = {each.name for each in values}
         raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in given))
+    if rules.twins:
+        _check_twins(values, rules)
+
+
+def _check_twins(values: Sequence[Disclosed], rules: StreamRules) -> None:
+    """Whoever has the whole value recomputes what of it was sealed in part (§4)."""
+    given = {each.name: each for each in values}
+    for twin in rules.twins:
+        sealed = given[twin.name]
+        if twin.treat(given[twin.field].value) != sealed.value:
+            raise _Fault("SCHEMA_TWIN", field=twin.name, disclosure=sealed.digest)
 
 
 def check_values(values: Iterable[tuple[str, Value]], rules: StreamRules) -> str | None:

@@ -5,7 +5,7 @@ operations and fields of the list. This room must not look at a record.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 
@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreed_terms import Agreement, StreamTerms
-from gateway.core.exchange.field_rules import Check, check_of
+from gateway.core.exchange.field_rules import Check, Twin, check_of, twin_check, twins_of
 from gateway.core.records.divisions import covers, division
+from gateway.core.records.model import Value
 
 
 class StreamRules(Struct, frozen=True, kw_only=True):
@@ -23,7 +24,10 @@ class StreamRules(Struct, frozen=True, kw_only=True):
     agreement: Agreement
     terms: StreamTerms
     checks: Mapping[str, Check]
+    """Of every agreed field and twin."""
     required: frozenset[str]
+    twins: tuple[Twin, ...]
+    """What is sealed beside its field, in part."""
     ops: frozenset[str]
     kinds: frozenset[str]
     categories: frozenset[str]
@@ -40,6 +44,11 @@ class StreamRules(Struct, frozen=True, kw_only=True):
     def in_region(self, region: str) -> bool:
         """Whether a region is on the list and not taken out."""
         return _in_region(self.terms.scope.regions, self.terms.scope.except_, region)
+
+    def with_twins(self, values: Sequence[tuple[str, Value]]) -> list[tuple[str, Value]]:
+        """The values of a record with those of its twins: null where the field is, or where the treatment drops it."""
+        known = dict(values)
+        return [*values, *((twin.name, twin.treat(known.get(twin.field))) for twin in self.twins)]
 
     def schema_fits(self, schema: str) -> bool:
         """Same dataset and major, minor not below the least agreed."""
@@ -75,10 +84,12 @@ def rules_of(agreement: Agreement, dataset: str, sender: str) -> StreamRules:
     if terms is None:
         raise ExchangeError("the agreement has no such stream in this direction", code="SCOPE_AGREEMENT", place=f"{agreement.id}.{dataset}")
     persons = agreement.terms.natural_persons
+    twins = tuple(twin for field in terms.fields for twin in twins_of(field))
     return StreamRules(
         agreement=agreement,
         terms=terms,
-        checks={field.name: check_of(field) for field in terms.fields},
+        checks={field.name: check_of(field) for field in terms.fields} | {twin.name: twin_check for twin in twins},
+        twins=twins,
         required=frozenset(field.name for field in terms.fields if field.required),
         ops=frozenset(terms.ops),
         kinds=frozenset(terms.subject_kinds),

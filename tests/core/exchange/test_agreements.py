@@ -327,10 +327,15 @@ def test_what_fields_take(terms_of_field: FieldTerms, good: list[Any], bad: list
         field("string"),
         field("date", values=["a"]),
         field("string", length=5, twins=["surname"]),
+        field("person_name", length=5, twins=["generalise(month)"]),
+        field("date", twins=["generalise(decade)"]),
+        field("uscc", twins=["keep(4)"]),
+        field("uscc", twins=["keep(4,0)", "keep(4,0)"]),
+        field("integer", twins=["keep(1,0)"]),
     ],
 )
 def test_fields_that_cannot_be_agreed(broken: FieldTerms):
-    """A type that does not exist, a text without length, an enumeration without values, twins."""
+    """A type that does not exist, a text without length, an enumeration without values, a twin that its type has not."""
     assert field_fault(broken) is not None
 
 
