@@ -421,6 +421,7 @@ class Admission:
         reads = self.services.store.reads
         self.claim = self._claim()
         await self._trust(reads)
+        self.required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.digest = digest_text(self.document.body, self.suite)
         others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
         self.stored = next(batch for batch in others if batch.digest == self.digest)
