@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, PolicyExpired, UsccInvalid
-from gateway.core.publication.documents import FOREVER, etag, localise, notice
+from gateway.core.publication.documents import FOREVER, etag, notice
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
-from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, ended, marked, refuse_ended
+from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, ended, in_language, marked, refuse_ended
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.describe_data import dataset, datasets, dictionary, root, schema, shapes
 from gateway.operations.find_subjects import find_subjects
@@ -84,7 +84,7 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
 
 def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None, valid_until: str) -> Answer:
     if scene.language != "zh-CN":
-        body, validator = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language)), None
+        body, validator = in_language(body, scene.language), None
     name = asked if asked.startswith("sub_") else normalise_code(asked)
     if name.startswith("92"):  # a household's whole code stands nowhere: it is linked by its opaque id
         name = str(DOCUMENT.decode(body)["links"]["self"]).rpartition("/")[2]
@@ -209,7 +209,7 @@ async def record(services: Services, record_id: str, caller: Caller, language: L
         raise nothing
     await pay(scene, owed_of(scene.forms), "record", [body])
     if scene.language != "zh-CN":
-        body = ENCODER.encode(localise(DOCUMENT.decode(body), scene.language))
+        body = in_language(body, scene.language)
     return answer(scene, marked(scene, body), valid_until=until, datasets=(_DATASET.decode(body).dataset,))
 
 

@@ -18,7 +18,7 @@ from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadCursor, CaseRefMissing, CursorExpired, NoActivePolicy, PolicyExpired
-from gateway.core.publication.documents import etag, notice, with_notice
+from gateway.core.publication.documents import etag, localise, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.core.records.model import SubjectKind
 from gateway.operations.asking import Answer, Ask, Language
@@ -63,7 +63,7 @@ class Scene(Struct, frozen=True, kw_only=True):
 
     def etag(self, *parts: bytes) -> str:
         """A validator of these parts under this plan set and policy version."""
-        return etag(self.services.store.vault.key("etag"), self.forms.tag.encode(), *parts)
+        return validator_of(self.services, self.forms, *parts)
 
     @property
     def public(self) -> bool:
@@ -221,6 +221,16 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *
         if known.stream is None:
             moment.keep(key, known)
     return known
+
+
+def validator_of(services: Services, forms: Forms, *parts: bytes) -> str:
+    """A validator of these parts under a plan set and its policy version."""
+    return etag(services.store.vault.key("etag"), forms.tag.encode(), *parts)
+
+
+def in_language(body: bytes, language: Language) -> bytes:
+    """A document with its labels in a language."""
+    return body if language == "zh-CN" else ENCODER.encode(localise(DOCUMENT.decode(body), language))
 
 
 def marked(scene: Scene, body: bytes) -> bytes:

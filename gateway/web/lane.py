@@ -1,8 +1,9 @@
 """The public lane: `GET` and `HEAD` of an organisation by its whole code, answered from its rendering before the framework is asked.
 
-It answers only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose, other
-format or language) → a rendering by key → made under the policy in force → no change of the subject since → still valid by the
-clock. Anything else falls through to the framework, whose answer is the same to the byte, `Date` and `Request-Id` aside (tested).
+It answers only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose or other format; in
+English the rendering's labels are translated as it leaves) → a rendering by key → made under the policy in force → no change of the
+subject since → still valid by the clock. Anything else falls through to the framework, whose answer is the same to the byte, `Date` and
+`Request-Id` aside (tested).
 
 Rules: no second definition of an answer: cache times, validators and header fields are those of `replies.py` and of the office
 lane's stories; households are never looked up by code here; nothing is remembered of a request. This room must not import the
@@ -17,19 +18,20 @@ from typing import Final, Protocol
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy
 from gateway.core.publication.documents import sample_end
-from gateway.core.publication.forms import forms_of
-from gateway.operations.answering import max_age
+from gateway.core.publication.forms import Forms, forms_of
+from gateway.operations.answering import in_language, max_age, validator_of
 from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
 from gateway.web.edge import MAX_HEADERS, request_ids
-from gateway.web.negotiation import JSON, coding_of, language_of, media_type_of
+from gateway.web.negotiation import JSON, Language, coding_of, language_of, media_type_of
 from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, matches
 
 PREFIX: Final = "/v1/subjects/"
 _CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
 _OFFERS: Final = (JSON,)
+_LANGUAGES: Final[tuple[Language, ...]] = ("zh-CN", "en")
 _LOOKED_AT: Final = frozenset(
     {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match"}
 )
@@ -83,15 +85,15 @@ class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_ids", "_kept", "_licence", "_lookup",
-        "_notice", "_origin", "_policies", "_second", "_services", "_soon", "_tag", "_text", "_version",
+        "_cached", "_common", "_demo", "_ends", "_forms", "_ids", "_kept", "_licence", "_lookup",
+        "_notices", "_origin", "_policies", "_second", "_services", "_soon", "_tag", "_text", "_version",
     )  # fmt: skip  # fmt: skip
 
     def __init__(self, services: Services, lookup: LookUp) -> None:
         self._services = services
         self._lookup = lookup
         self._demo = services.settings.demo
-        self._notice = sample_end("zh-CN")
+        self._notices = {language: sample_end(language) for language in _LANGUAGES}
         self._ids: Iterator[bytes] = request_ids()
         self._policies: Policies | None = None
         self._tag = ""
@@ -99,7 +101,8 @@ class PublicLane:
         self._ends: tuple[datetime, ...] = ()
         self._origin = services.settings.public_origin.rstrip("/").encode()
         self._licence = b""
-        self._common: list[Header] = []
+        self._common: dict[Language, list[Header]] = {}
+        self._forms: Forms | None = None
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
         self._second = datetime.min.replace(tzinfo=UTC)
@@ -114,6 +117,7 @@ class PublicLane:
         if len(code) != 18 or scope["query_string"] or (method != "GET" and method != "HEAD") or _CODE.fullmatch(code) is None:
             return 0
         size, wanted, coding, seen = 0, b"", b"", 0
+        language: Language = "zh-CN"
         for name, value in scope["headers"]:
             size += len(name) + len(value)
             if name not in _LOOKED_AT:
@@ -127,8 +131,9 @@ class PublicLane:
                     return 0
                 seen |= 1
             elif name == b"accept-language":
-                if seen & 2 or language_of(value) != "zh-CN":
+                if seen & 2:
                     return 0
+                language = language_of(value)
                 seen |= 2
             elif name == b"accept-encoding":
                 coding = value
@@ -140,15 +145,18 @@ class PublicLane:
         if found is None:
             return 0
         rendered, now = found
-        body = rendered.body or b""
+        body, validator = rendered.body or b"", rendered.etag
+        if language != "zh-CN" and self._forms is not None:
+            body = in_language(body, language)
+            validator = validator_of(self._services, self._forms, body)
         if self._demo:
-            body = body[:-1] + self._notice
+            body = body[:-1] + self._notices[language]
         if len(body) >= MIN_COMPRESSED and coding and coding_of(coding) is not None:
             return 0
-        etag = b'W/"%b"' % rendered.etag.encode()
+        etag = b'W/"%b"' % validator.encode()
         request_id = next(self._ids)
         headers = [
-            *self._common,
+            *self._common[language],
             self._kept
             or (self._cached if rendered.valid_until[:19] >= self._soon else replies.public_for(max_age(now, rendered.valid_until))),
             (b"etag", etag),
@@ -211,15 +219,18 @@ class PublicLane:
         forms = forms_of(policies, "public", "open.read")
         self._policies, self._tag, self._version = policies, forms.tag, forms.version
         self._ends = ends_of(forms, kinds=("legal",))
-        self._common = [
-            (b"content-type", JSON.encode()),
-            (b"content-language", b"zh-CN"),
-            (b"policy-version", b"%d" % forms.version),
-            (b"policy-plan", b'"%b"' % forms.plan_hash.encode()),
-            NO_INDEX,
-            *COMMON,
-        ]
+        self._forms = forms
+        self._common = {
+            language: [
+                (b"content-type", JSON.encode()),
+                (b"content-language", language.encode()),
+                (b"policy-version", b"%d" % forms.version),
+                (b"policy-plan", b'"%b"' % forms.plan_hash.encode()),
+                NO_INDEX,
+                *COMMON,
+                *((replies.SAMPLE,) if self._demo else ()),
+            ]
+            for language in _LANGUAGES
+        }
         self._licence = (licence_of(forms) or "").encode()
-        if self._demo:
-            self._common.append(replies.SAMPLE)
         self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]
