@@ -32,6 +32,7 @@ from gateway.operations.collect_batches import collect_batches
 from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
+from gateway.operations.lead_exchange import Candidate, lead
 from gateway.operations.match_jobs import work as work_on_jobs
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
@@ -122,8 +123,9 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
             tasks.append(asyncio.create_task(_finish_withdrawals(services, meter)))
             if settings.exchange_poll_s:
-                tasks.append(asyncio.create_task(_exchange(services, meter)))
-                tasks.append(asyncio.create_task(_fetch_batches(services, meter)))
+                rounds = partial(_exchange, services, meter), partial(_fetch_batches, services, meter)
+                leading = lead(services, Candidate(), rounds, lambda code: meter.event(f"exchange-{code}"))
+                tasks.append(asyncio.create_task(leading))
             if settings.metrics_port:
                 tasks.append(asyncio.create_task(_measure_exchange(services, meter, partners)))
             tasks.append(asyncio.create_task(_load_later()))

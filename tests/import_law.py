@@ -81,6 +81,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "segno": ("gateway.web",),
     "prometheus_client": ("gateway.web",),
     "structlog": ("gateway",),
+    "tenacity": ("gateway.operations.backing_off",),
     "stamina": ("gateway.operations", "adapters"),
     "rdflib": ("gateway.operations.spell_graphs",),
     "granian": ("gateway.commands",),

@@ -13,31 +13,49 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import SignedDocument
+from gateway.operations.backing_off import pause
 from gateway.operations.look_in_folders import look_in_folders
 from gateway.operations.partners import fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import fetch_tries, inbox
 
 
 async def collect_batches(services: Services, *, paced: bool = False) -> dict[str, str]:
     """One look at every partner whose batches we fetch; partner, or stream in a folder → code of what did not go well.
 
-    `paced`: into folders only as often as their line says. Raises StoreError when the store cannot be used.
+    `paced`: into folders only as often as their line says, and not before a partner's next attempt is due. Raises StoreError when the
+    store cannot be used.
     """
     troubles = await look_in_folders(services, paced=paced)
+    tried = await fetch_tries.failing(services.store.reads)
     for partner, held in (await partners_of(services)).items():
-        if not fetched_from(held, partner):
+        if not fetched_from(held, partner) or (paced and partner in tried and services.clock() < tried[partner].next_attempt_at):
             continue
+        code = None
         try:
             async with line_to(services, held, partner) as line:
                 if "collect" in line.capabilities:
                     await _collect(services, held, partner, line)
         except (AdapterError, GatewayError) as error:
-            troubles[partner] = error.code
+            code = error.code
         except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-            troubles[partner] = type(error).__name__
+            code = type(error).__name__
+        if code is not None:
+            troubles[partner] = code
+        if code is not None or partner in tried:
+            await _note(services, partner, code, tried[partner].attempts if partner in tried else 0)
     return troubles
+
+
+async def _note(services: Services, partner: str, code: str | None, attempts: int) -> None:
+    """What an attempt came to: it decides when the next one is due, after a restart too."""
+    async with services.store.transaction() as tx:
+        if code is None:
+            await fetch_tries.went_well(tx, partner)
+        else:
+            due = tx.now + pause(attempts)
+            await fetch_tries.failed(tx, partner, attempts=attempts + 1, next_attempt_at=due, code=code)
 
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:

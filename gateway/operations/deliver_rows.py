@@ -14,6 +14,7 @@ from gateway.adapter_contract import AdapterError, LateReply, Part, RowResult, S
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.parts import Delivered, matched
+from gateway.operations.backing_off import pause
 from gateway.operations.lines import (
     LARGEST_REPLY,
     LONGEST_CALL,
@@ -23,7 +24,6 @@ from gateway.operations.lines import (
     as_results,
     guarded,
     keep_received,
-    pause,
     thought,
 )
 from gateway.operations.send_rows import AWAITS_PERSON
@@ -71,7 +71,7 @@ async def _deliver(services: Services, line: Line, batch: OutBatch, carrier: Any
     parts = dict(await outbox.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
     if len(parts) != len(manifest.parts):
         return await _stop(services, batch, "SEQ_CLOSED")
-    patience = pause(services, batch.attempts) if idempotent else LONGEST_DELIVERY * 1.1
+    patience = pause(batch.attempts) if idempotent else LONGEST_DELIVERY * 1.1
     async with services.store.transaction() as tx:
         mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + patience)
     if not mine:
@@ -91,7 +91,7 @@ async def _deliver(services: Services, line: Line, batch: OutBatch, carrier: Any
         if error.outcome_unknown and not idempotent:
             return await _stop(services, batch)
         async with services.store.transaction() as tx:
-            again = tx.now + pause(services, batch.attempts)
+            again = tx.now + pause(batch.attempts)
             await outbox.end_delivery(tx, batch, state="waiting", code=error.code[:32], next_attempt_at=again)
         if not error.transient:
             raise

@@ -77,7 +77,6 @@ class Rounds:
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now
             await alarms.keep(services, [*await conditions(services), *await line_conditions(services)], self._told)
-            await alarms.keep(services, await conditions(services), self._told)
         if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
             self._cleared = now
             await keep_questions(services)

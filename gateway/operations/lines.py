@@ -17,6 +17,7 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text, encode
+from gateway.operations.backing_off import LONGEST, pause
 from gateway.operations.partners import LineTools, exchange_signers
 from gateway.services import Services
 from gateway.settings import PartnerSetting
@@ -26,8 +27,6 @@ from gateway.store.store import Transaction
 
 T = TypeVar("T")
 
-FIRST_PAUSE: Final = timedelta(minutes=1)
-LONGEST_PAUSE: Final = timedelta(minutes=60)
 LONGEST_DELIVERY: Final = timedelta(hours=1)
 LONGEST_CALL: Final = timedelta(minutes=10)
 LONGEST_THOUGHT: Final = timedelta(minutes=2)
@@ -141,12 +140,6 @@ def as_bytes(given: object, most: int) -> bytes:
 # --- breaker ----------------------------------------------------------------------------------------------------------
 
 
-def pause(services: Services, attempts: int) -> timedelta:
-    """1, 2, 4 … 60 minutes, give or take a fifth."""
-    wait = min(FIRST_PAUSE * (1 << min(attempts, 6)), LONGEST_PAUSE)
-    return wait * (0.8 + 0.4 * services.random(1)[0] / 255)
-
-
 def is_closed(state: LineState, now: datetime, *, at_once: bool) -> bool:
     """Whether the breaker of a line is open, so that nothing is tried."""
     return not at_once and state.closed_until is not None and now < state.closed_until
@@ -155,7 +148,7 @@ def is_closed(state: LineState, now: datetime, *, at_once: bool) -> bool:
 async def failed(services: Services, line: Line, error: AdapterError) -> str:
     """Note a failure of a line; a permanent one opens its breaker. The code."""
     state = await lines.state_of(services.store.reads, line.id)
-    wait = pause(services, state.failures) if error.transient else LONGEST_PAUSE
+    wait = pause(state.failures) if error.transient else LONGEST
     async with services.store.transaction() as tx:
         failures = state.failures + (1 if error.transient else FAILING)
         await lines.put_state(tx, line.id, failures=failures, code=error.code[:64], closed_until=tx.now + wait)

@@ -47,6 +47,7 @@ from gateway.core.exchange.records import (
 )
 from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin
 from gateway.core.records.model import Dataset, Record, RecordId, Value
+from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed, contradicts, read_reply, take_feedback
 from gateway.operations.found_ours import found_ours
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
@@ -60,8 +61,6 @@ from gateway.store.store import Source
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
 SEED_BYTES = 32
-FIRST_RETRY = timedelta(minutes=1)
-LAST_RETRY = timedelta(minutes=60)
 UNEXPLAINED = "SIG_PART_MISSING"
 """Acknowledged, but the feedback file did not come along: the acknowledgements in it are still owed."""
 STOPPED = "SCOPE_AGREEMENT"
@@ -683,7 +682,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         now = await stream_at(tx, stream.name, stream.sender, tx.now)
         if now is None or not _may_leave(now, batch, tx.now):
             return STOPPED  # since we looked
-        mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
     if not mine:
         return batch.code or ELSEWHERE
     try:
@@ -715,7 +714,7 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
         lines = feedback.read_feedback(said.feedback, receipt.feedback, _suite(stream))
     except (AdapterError, ExchangeError):
         async with services.store.transaction() as tx:
-            await outbox.put_off(tx, batch, next_attempt_at=tx.now + _pause(services, batch.attempts))
+            await outbox.put_off(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
         return
     async with services.store.transaction() as tx:
         digest = digest_text(said.document.body, _suite(stream))
@@ -780,15 +779,9 @@ def _sealed(manifest: Manifest, batch: OutBatch, parts: Mapping[str, bytes]) -> 
     )
 
 
-def _pause(services: Services, attempts: int) -> timedelta:
-    """1, 2, 4 … 60 minutes, give or take a fifth."""
-    pause = min(FIRST_RETRY * (1 << min(attempts, 6)), LAST_RETRY)
-    return pause * (0.8 + 0.4 * services.random(1)[0] / 255)
-
-
 async def _wait(services: Services, batch: OutBatch, code: str) -> str:
     async with services.store.transaction() as tx:
-        await outbox.end_delivery(tx, batch, state="waiting", code=code, next_attempt_at=tx.now + _pause(services, batch.attempts))
+        await outbox.end_delivery(tx, batch, state="waiting", code=code, next_attempt_at=tx.now + pause(batch.attempts))
     return code
 
 
@@ -838,7 +831,7 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
             state="acked" if acked else "nacked" if refused else "waiting",
             code=UNEXPLAINED if unexplained else outbox.STAGED if staged else receipt.code,
             receipt=notes.envelope(said.document),
-            next_attempt_at=tx.now + _pause(services, batch.attempts) if unexplained or not (acked or refused) else None,
+            next_attempt_at=tx.now + pause(batch.attempts) if unexplained or not (acked or refused) else None,
         )
         if lines is not None and acked:
             await take_feedback(tx, stream.name, lines)

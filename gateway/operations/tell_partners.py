@@ -17,14 +17,13 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
+from gateway.operations.backing_off import pause
 from gateway.operations.partners import line_to
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, held_agreements, told_documents
 from gateway.store.store import moment
 
-FIRST_RETRY: Final = timedelta(minutes=1)
-LAST_RETRY: Final = timedelta(minutes=60)
 HEAR_EVERY: Final = timedelta(minutes=10)
 
 
@@ -98,7 +97,6 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
             continue
         if code is not None:
             failed.add(letter.party)  # what comes next would not arrive either
-        pause = min(FIRST_RETRY * (1 << min(attempts - 1, 6)), LAST_RETRY)
         async with services.store.transaction() as tx:
             await told_documents.note(
                 tx,
@@ -108,7 +106,7 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
                 told=code is None,
                 attempts=attempts,
                 code=code,
-                next_attempt_at=None if code is None else tx.now + pause,
+                next_attempt_at=None if code is None else tx.now + pause(attempts - 1),
             )
         done.append(Told(party=letter.party, what=letter.what, code=code))
     return done

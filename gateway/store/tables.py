@@ -1054,6 +1054,34 @@ in_streams = Table(
     Column("brought_no", Seq),                     # the last receipt that was brought to a sender from whom we fetch
 )
 
+leases = Table(
+    "leases", metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(64), nullable=False),     # one process, for its whole life
+    Column("beat", Seq, nullable=False),              # one more with every renewal: whoever waits watches this, never a clock
+    Column("renewed_at", String(32), nullable=False), # for people to read; nothing is decided by it
+)
+"""Work that one process of all does: who does it now."""
+
+stream_holds = Table(
+    "stream_holds", metadata,
+    Column("sender", String(64), primary_key=True),
+    Column("stream", String(128), primary_key=True),
+    Column("by", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", String(32), nullable=False),
+)
+"""Streams of either direction of which an operator lets nothing but withdrawals through."""
+
+fetch_tries = Table(
+    "fetch_tries", metadata,
+    Column("party", String(64), primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", String(32), nullable=False),
+    Column("code", String(64), nullable=False),
+)
+"""Partners from whom fetching fails, and when it is tried again."""
+
 line_cursors = Table(
     "line_cursors", metadata,
     Column("party", String(64), primary_key=True),

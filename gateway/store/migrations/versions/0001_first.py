@@ -295,6 +295,13 @@ def upgrade() -> None:
         'ix_feed_rows_plan_set_valid_until_added_seq', 'feed_rows', ['plan_set', 'valid_until', 'added_seq'], unique=False,
         sqlite_where=sa.text("valid_until < '9999'"), postgresql_where=sa.text("valid_until < '9999'"),
     )
+    op.create_table("fetch_tries",
+        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", sa.String(length=32), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("party", name=op.f("pk_fetch_tries")),
+    )
     op.create_table("in_batches",
         sa.Column("sender", sa.String(length=64), nullable=False),
         sa.Column("stream", sa.String(length=128), nullable=False),
@@ -414,6 +421,13 @@ def upgrade() -> None:
         sa.Column("kek_version", sa.Integer(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_key_roots")),
+    )
+    op.create_table("leases",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("beat", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("renewed_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
     op.create_table("line_counts",
         sa.Column("stream", sa.String(length=128), nullable=False),
@@ -977,6 +991,14 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=12), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("subject_id", name=op.f("pk_rendered_subjects")),
+    )
+    op.create_table("stream_holds",
+        sa.Column("sender", sa.String(length=64), nullable=False),
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("by", sa.String(length=128), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("sender", "stream", name=op.f("pk_stream_holds")),
     )
     op.create_table("subjects",
         sa.Column("subject_id", sa.String(length=30), nullable=False),

@@ -1,0 +1,22 @@
+"""How long to wait before a partner's line is tried again: 1, 2, 4 … 60 minutes, give or take a fifth (exchange.md §7).
+
+Rules: how often it was tried stands in the store with whatever waits, so a schedule goes on after a restart. This file tells no story.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
+
+LONGEST: Final = timedelta(minutes=60)
+_GROWING: Final = wait_exponential(multiplier=60, max=LONGEST.total_seconds())
+_SPREAD: Final = 0.2
+_NEVER_RUN: Final = Retrying()
+
+
+def pause(attempts: int) -> timedelta:
+    """After so many attempts before the one that failed just now."""
+    state = RetryCallState(_NEVER_RUN, None, (), {})
+    state.attempt_number = attempts + 1
+    grown = _GROWING(state)
+    return timedelta(seconds=grown + wait_random(-_SPREAD * grown, _SPREAD * grown)(state))
