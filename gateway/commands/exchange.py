@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.exchange.notes import SignedDocument
-    from gateway.operations.doctor import Finding
+    from gateway.operations.findings import Finding
     from gateway.operations.list_overdue import Overdue
     from gateway.operations.report_exchange import StreamReport
     from gateway.operations.send_batch import Sent
@@ -100,11 +100,12 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
                 one.waiting,
                 one.overdue,
                 one.as_of,
+                one.held_since,
                 one.in_effect,
             )
             for one in report
         ],
-        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of", "measures"),
+        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of", "held since", "measures"),
     )
 
 
@@ -186,23 +187,40 @@ def exchange_pull(office: Office, as_json: bool) -> None:
 @reason
 @office
 def exchange_release(office: Office, stream: str, why: str) -> None:
-    """Apply the held batch of a stream to us; or agree, as one of two persons, that a frozen stream goes on with a new epoch."""
-    from gateway.core.errors import ExchangeError
-    from gateway.operations.decide_held import decide_held
-    from gateway.operations.release_frozen import release_frozen
+    """End a hold on a stream; else apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
+    from gateway.operations.hold_stream import release_stream
 
-    async def story(services: "Services") -> str:
-        try:
-            done = await release_frozen(services, stream, by=office.actor, reason=why)
-        except ExchangeError as error:
-            if error.code != "NOT_FOUND":
-                raise
-        else:
-            return "released: a new epoch will be taken" if done else "noted: a second person has to agree"
-        await decide_held(services, stream, apply=True, by=office.actor, reason=why)
-        return "applied"
+    done = office.run(lambda services: release_stream(services, stream, by=office.actor, reason=why))
+    said = {"asked": "noted: a second person has to agree", "released": "released: a new epoch will be taken", "lifted": "held no longer"}
+    say(f"{stream}: {said.get(done.what, done.what)}")
 
-    say(f"{stream}: {office.run(story)}")
+
+@exchange.command("hold")
+@click.argument("stream")
+@reason
+@office
+def exchange_hold(office: Office, stream: str, why: str) -> None:
+    """Hold a stream of either direction until `exchange release`: nothing but what withdraws takes effect, or goes."""
+    from gateway.operations.hold_stream import hold_stream
+
+    held = office.run(lambda services: hold_stream(services, stream, by=office.actor, reason=why))
+    before = f"; sealed before and not acknowledged: {held.waiting}" if held.waiting else ""
+    say(f"{stream}: held ({held.direction}, {held.partner}){before}")
+
+
+@exchange.command("retry")
+@click.argument("stream", required=False)
+@click.option("--all", "every", is_flag=True, help="Every stream and line.")
+@as_json
+@office
+def exchange_retry(office: Office, stream: str | None, every: bool, as_json: bool) -> None:
+    """Make due what waits for its next attempt, and close breakers; a server tries it in its next round, `send` and `pull` at once."""
+    from gateway.operations.hold_stream import retry
+
+    if every == (stream is not None):
+        raise click.UsageError("name a stream, or give --all")
+    done = office.run(lambda services: retry(services, stream=stream, every=every, by=office.actor))
+    show(done, as_json=as_json, text=lambda: [f"due now: {done.batches} batches; {', '.join(done.partners) or 'no partner'}"])
 
 
 @exchange.command("refuse")

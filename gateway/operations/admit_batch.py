@@ -104,9 +104,12 @@ class Admission:
         caller: str | None,
         *,
         released: bool = False,
+        lifted: bool = False,
     ) -> None:
         self.released = released
         """A person has looked at it: that it was held does not hold it any more."""
+        self.lifted = lifted
+        """It was held by an operator's hold on its stream, which is over: judged like any other, its rate too."""
         self.caller = caller
         self.services = services
         self.ours = services.signers.party
@@ -153,7 +156,7 @@ class Admission:
             ahead = await inbox.verified_ahead(reads, self.claim.sender, self.base, before=self.claim.seq)
             if ahead is not None and self.claim.epoch == ahead.head.epoch:
                 self.base, self.base_created = ahead.head, ahead.created
-        if self.stored is not None and self.stored.decided and not (self.released and self.stored.state == "held"):
+        if self.stored is not None and self.stored.decided and not ((self.released or self.lifted) and self.stored.state == "held"):
             return await self.again(reads, self.stored)
         try:
             manifest = self._manifest()
@@ -207,14 +210,13 @@ class Admission:
             _problem(ExchangeError("no agreement with this sender", code="SIG_UNKNOWN_KEY"))
         if self.stream is not None:
             self.suite = SUITES[self.stream.rules.terms.wire.suite]
+        self.required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.agreement: Agreement = held.agreement
         self.deadline = monotonic() + held.agreement.terms.limits.batch_s
         return await trusted_keys(reads, held, claim.sender)
 
     def _check_note(self, ring: KeyRing) -> None:
         claim = self.claim
-        required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
-        self.required = required
         # what was first seen, and believed, before a key was revoked stays good: a batch waits for parts or for its predecessor
         self.first_seen = self.stored.first_seen if self.stored is not None else self.now
         try:
@@ -222,7 +224,7 @@ class Admission:
                 self.document,
                 ring,
                 context=batch_id(claim.sender, self.name, claim.epoch, claim.seq),
-                required=required,
+                required=self.required,
                 suite=self.suite,
                 first_seen=self.first_seen,
                 skew=self.agreement.skew,

@@ -30,7 +30,7 @@ from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
-from gateway.store import inbox, measures, owed, recognitions
+from gateway.store import holds, inbox, measures, owed, recognitions
 from gateway.store.owed import Owed
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
@@ -56,16 +56,16 @@ async def apply_batch(admission: Admission, passed: Passed) -> Received:
     """
     try:
         return await _Application(admission, passed).run()
-    except _HeldByRate as held:
+    except _Held as held:
         if admission.staging:
             return await _Application(admission, passed).keep("held", held.code)
-        return await _Application(admission, passed).withdraw_only("held", "HOLD_RATE", {"rejected": dict(held.codes)})
+        return await _Application(admission, passed).withdraw_only("held", held.code, {"rejected": dict(held.codes)})
 
 
-class _HeldByRate(Exception):
-    """Too many lines were rejected, or records left out of a new epoch: nothing is applied, a person looks."""
+class _Held(Exception):
+    """Too many lines rejected, records left out of a new epoch, or (no code) an operator's hold: nothing is applied, a person looks."""
 
-    def __init__(self, codes: Mapping[str, int], code: str = "HOLD_RATE") -> None:
+    def __init__(self, codes: Mapping[str, int], code: str | None = "HOLD_RATE") -> None:
         super().__init__(code)
         self.codes = codes
         self.code = code
@@ -115,6 +115,7 @@ class _Application:
         prepared = [chunk async for chunk in self.judging.chunks(self.services.store.reads)] if self._fits() else None
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
+            await self._check_hold(tx)
             if prepared is not None:
                 for chunk in prepared:
                     if await inbox.known_records(tx, chunk.rids) != chunk.known:
@@ -130,7 +131,7 @@ class _Application:
     def _fits(self) -> bool:
         return self.verified.distinct and self.manifest.lines <= PREPARED
 
-    async def withdraw_only(self, result: Literal["held", "quarantined"], code: str, detail: Mapping[str, object]) -> Received:
+    async def withdraw_only(self, result: Literal["held", "quarantined"], code: str | None, detail: Mapping[str, object]) -> Received:
         """The batch waits; what it withdraws is withdrawn now, counted when the batch is applied, and acknowledged when it has left."""
         admission = self.admission
         async with self.services.store.transaction() as tx:
@@ -161,7 +162,7 @@ class _Application:
             await admission.same_place(tx)
             admission.range = self.verified.tree.dump()
             received = await admission.answer(tx, result, code)
-            row = admission.row("staged" if code is None else result, code, received.no)
+            row = admission.row("staged" if (result, code) == ("quarantined", None) else result, code, received.no)
             await inbox.put_in_batch(tx, row)
             await inbox.put_in_parts(tx, row, admission.parts)
         return received
@@ -171,6 +172,7 @@ class _Application:
         seen: set[str] = set()
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
+            await self._check_hold(tx)
             before = await inbox.said_by(tx, self.manifest.sender, self.manifest.stream)
             async for passed, parts in self._epoch(tx):
                 self.judging = Judging(self.services, self.stream, passed, parts, self.admission.now, snapshot=seen)
@@ -181,7 +183,7 @@ class _Application:
             if not self.admission.released:
                 self._check_rate()
                 if len(missing) * 1000 > MAX_DROPPED_PERMILLE * len(before):
-                    raise _HeldByRate({}, "HOLD_DROP")
+                    raise _Held({}, "HOLD_DROP")
             await self._drop(tx, missing)
             return await self._finish(tx)
 
@@ -295,14 +297,19 @@ class _Application:
         self.owed.append(Owed(record_id=judged.rid, v=judged.v, idx=line.index, code=code))
         return told
 
+    async def _check_hold(self, tx: Transaction) -> None:
+        """Raises _Held while an operator holds the stream, unless a person has just decided about this batch."""
+        if not self.admission.released and await holds.hold_on(tx, self.manifest.sender, self.manifest.stream) is not None:
+            raise _Held({}, None)
+
     def _check_rate(self) -> None:
         """Step 11.
 
-        Raises _HeldByRate.
+        Raises _Held.
         """
         rejected = self.counts["rejected"]
         if rejected >= HELD_AT_LEAST and rejected * 1000 > self.rules.agreement.terms.limits.error_permille * self.lines:
-            raise _HeldByRate(self.codes)
+            raise _Held(self.codes)
 
     async def _resting(self, tx: Transaction) -> set[str]:
         """Of the touched records those about which something was decided here, or on which a measure rests."""

@@ -16,7 +16,7 @@ from gateway.core.exchange.wire import SHA256, b64
 from gateway.core.records.periods import legal_day
 from gateway.operations.alarms import Condition
 from gateway.operations.compare_counts import LOOK_BACK, Comparison, compare_counts, comparisons
-from gateway.operations.doctor import Finding, finding
+from gateway.operations.findings import Finding, checked, finding
 from gateway.operations.keep_lines import LineRun
 from gateway.operations.lines import FAILING, LONGEST_THOUGHT, approved_lines, carrier_of, guarded
 from gateway.operations.list_overdue import ESCALATED, KINDS
@@ -205,20 +205,15 @@ async def _findings(services: Services, ask: bool) -> AsyncIterator[Finding]:
     bad = [each for each in await line_conditions(services) if each.bad and each.kind in _FOUND]
     for each in bad:
         code, zh, en = _FOUND[each.kind]
-        told = ", ".join(f"{name} {value}" for name, value in each.detail.items())
-        yield finding(code, each.target, f"{zh}（{told}）", f"{en} ({told})")
+        detail = ", ".join(f"{name} {value}" for name, value in each.detail.items())
+        yield finding(code, each.target, f"{zh}（{detail}）", f"{en} ({detail})")
     for line in await approved_lines(services):
         where = f"{line.terms.partner}/{line.id}"
         if not any(each.target.startswith(f"{where}.") or each.target == where for each in bad):
             yield Finding(code="line", ok=True, where=where, zh="线路正常", en="the line is in order")
         if ask and line.standing(services.clock()) != "nothing":
-            for checked in await _checked(services, line, where):
-                yield checked
-
-
-_ENGLISH = {
-    "域名解析": "name resolution", "连接": "connection", "时钟": "clock", "表": "table", "列": "columns", "范围": "scope", "对账": "counts",
-}  # fmt: skip
+            for told in await _checked(services, line, where):
+                yield told
 
 
 async def _checked(services: Services, line: Line, where: str) -> list[Finding]:
@@ -230,19 +225,7 @@ async def _checked(services: Services, line: Line, where: str) -> list[Finding]:
         return [finding(error.code, where, "线路无法打开", "the line cannot be opened")]
     except AdapterError as error:
         return [finding("line-failing", where, f"线路检查出错：{error.code}", f"the line's check failed: {error.code}")]
-    found = [
-        Finding(
-            code="line",
-            ok=each.ok,
-            where=where,
-            zh=f"{each.what}：{each.message}",
-            en=_ENGLISH.get(each.what, each.what),
-            remedy_zh=each.remedy,
-            remedy_en=None if each.ok else "as the line says",
-        )
-        for each in told
-        if isinstance(each, Diagnostic)
-    ]
+    found = [checked(each, where) for each in told if isinstance(each, Diagnostic)]
     if missing:
         found.append(finding("NO_WITHDRAWALS", where, "线路不能撤下，什么都不发", "the line cannot withdraw: nothing is sent"))
     return found

@@ -83,6 +83,15 @@ async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream
     return sorted(found, key=lambda stream: stream.name)
 
 
+async def streams_of(source: Source, name: str | None = None) -> list[tuple[str, str]]:
+    """(sender, receiver) of every stream of every agreement, or of those with this name."""
+    found = []
+    for agreement_id, versions in (await held_agreements.held_agreements(source)).items():
+        told = {(f"{agreement_id}.{each.dataset}", each.from_, each.to) for held in versions for each in held.agreement.terms.streams}
+        found += [(sender, receiver) for stream, sender, receiver in sorted(told) if name in (None, stream)]
+    return found
+
+
 async def partners_of(services: Services) -> dict[str, Held]:
     """The agreement that governs what is between each partner and us: in force, to come, or over and withdrawals still travel."""
     now, ours = services.clock(), services.signers.party

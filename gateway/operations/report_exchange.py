@@ -15,7 +15,7 @@ from gateway.core.exchange.wire import SHA256, b64
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.partners import Stream, stream_at
 from gateway.services import Services
-from gateway.store import changes, held_agreements, inbox, measures, outbox
+from gateway.store import changes, held_agreements, holds, inbox, measures, outbox
 
 
 class StreamReport(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,8 @@ class StreamReport(Struct, frozen=True, kw_only=True):
     overdue_since: datetime | None = None
     as_of: datetime | None = None
     """In: when the partner made the latest batch that was applied."""
+    held_since: datetime | None = None
+    """Since when an operator holds it: nothing but withdrawals goes through."""
     in_effect: int | None = None
     """Of a stream of measures: how many are in effect. None: another stream."""
 
@@ -59,7 +61,8 @@ async def report_exchange(services: Services) -> list[StreamReport]:
                 report = await (_outward if terms.from_ == ours else _inward)(services, stream)
                 if "measure" in terms.scope.categories:
                     report = msgspec.structs.replace(report, in_effect=taken.get((report.partner, report.direction == "out"), 0))
-                reports.append(report)
+                hold = await holds.hold_on(reads, terms.from_, stream.name)
+                reports.append(msgspec.structs.replace(report, held_since=hold.since if hold is not None else None))
     return sorted(reports, key=lambda report: (report.direction != "out", report.stream))
 
 

@@ -8,8 +8,8 @@ A batch out, in this order, and what a crash at each point means:
 4. the receipt is checked: signature, batch, tree; only then is the batch acknowledged (a crash before it: delivered again, no
    second effect)
 
-While an agreement is suspended or has ended, or acknowledgements are too long overdue, only withdrawals are sealed and the cursor stays;
-batches that were sealed before stay here too, and what only withdraws goes before them.
+While an agreement is suspended or has ended, acknowledgements are too long overdue, or an operator holds the stream, only withdrawals are
+sealed and the cursor stays; batches that were sealed before stay here too, and what only withdraws goes before them.
 A fork of the receiver, or a receiver that knows more than we do, stops the stream until a person has looked. This story must not change a
 record, and it never skips a number.
 """
@@ -50,10 +50,11 @@ from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed, contradicts, read_reply, take_feedback
 from gateway.operations.found_ours import found_ours
+from gateway.operations.held_back import HELD, held_back
 from gateway.operations.partners import Stream, exchange_signers, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, drops, kept_parts, outbox, records
+from gateway.store import audit, changes, drops, holds, kept_parts, outbox, records
 from gateway.store.changes import Change
 from gateway.store.outbox import OutBatch, OutStream, SentLine, SentRecord
 from gateway.store.store import Source
@@ -219,9 +220,12 @@ async def incomplete(source: Source, out: OutStream | None) -> bool:
 async def _mode(services: Services, stream: Stream, out: OutStream | None, now: datetime) -> Literal["all", "withdrawals", "nothing"]:
     held = stream.governing
     standing = held.standing(now)
+    holding = await holds.hold_on(services.store.reads, stream.sender, stream.name) is not None
     if await incomplete(services.store.reads, out):
-        return "all" if standing.active else "nothing"  # an epoch is whole or does not come; it carries out what is overdue
+        return "all" if standing.active and not holding else "nothing"  # an epoch is whole or does not come; it carries out what is overdue
     if standing.active:
+        if holding:
+            return "withdrawals"
         hours = held.agreement.terms.sla.stop_after_h
         late = await outbox.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
         return "withdrawals" if late is not None else "all"
@@ -602,7 +606,7 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
     _, keys = await trusted_keys(reads, stream.governing, stream.receiver)
     if keys is not None and keys.maintenance is not None and keys.maintenance.now(now):
         return 0, "MAINTENANCE"  # announced: nothing is tried before it is over
-    acknowledged, held_back = 0, None
+    acknowledged, kept = 0, None
     lies = await drops.laid(reads, stream.name) if stream.rules.terms.wire.delivery == "drop" else {}
     async with line_to(services, stream.governing, stream.receiver) as line:
         if news and stream.rules.terms.wire.delivery != "drop":  # in a folder every receipt is found by whoever looks there
@@ -616,8 +620,9 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
                 continue
             if batch.code == outbox.STAGED or lies.get((batch.epoch, batch.seq)):
                 continue
-            if not _may_leave(stream, batch, services.clock()):
-                held_back = STOPPED
+            may_leave = _may_leave(stream, batch, services.clock())
+            if not may_leave or await held_back(reads, stream.sender, batch):
+                kept = HELD if may_leave else STOPPED
                 if batch.seq == 1 and batch.epoch == out.head.epoch:
                     behind.add(batch.epoch - 1)  # it names the head it replaces: nothing may lengthen that before it has arrived
                 continue  # what only withdraws goes before it: the receiver takes it so
@@ -632,11 +637,11 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
             code = await _deliver(services, stream, line, batch)
             if code == LAID:
                 continue
-            if code == STOPPED or (held_back is not None and code == "SEQ_GAP"):
-                held_back = held_back or STOPPED
+            if code in (STOPPED, HELD) or (kept is not None and code == "SEQ_GAP"):
+                kept = kept or code
                 continue
-            if code == "HOLD_RATE" and batch.seq < hurried.get(batch.epoch, 0):
-                held_back = code
+            if code in ("HOLD_RATE", "held") and batch.seq < hurried.get(batch.epoch, 0):
+                kept = code
                 continue  # behind it stands a withdrawal, which takes effect whatever a person there decides
             if code is not None and batch.epoch < out.head.epoch:
                 behind.add(batch.epoch)  # the new epoch does not wait for the old one
@@ -644,7 +649,7 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
             if code is not None:
                 return acknowledged, code
             acknowledged += 1
-    return acknowledged, held_back
+    return acknowledged, kept
 
 
 def _in_order(waiting: Sequence[OutBatch]) -> list[OutBatch]:
@@ -682,6 +687,8 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
         now = await stream_at(tx, stream.name, stream.sender, tx.now)
         if now is None or not _may_leave(now, batch, tx.now):
             return STOPPED  # since we looked
+        if await held_back(tx, stream.sender, batch):
+            return HELD
         mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
     if not mine:
         return batch.code or ELSEWHERE

@@ -22,6 +22,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import read_line
 from gateway.core.exchange.wire import SHA256, instant, split_stream
 from gateway.core.signing import parse_vkey
+from gateway.operations.held_back import held_back
 from gateway.operations.keep_audit import published_heads
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import own_keys, own_maintenance
@@ -254,11 +255,13 @@ async def _batch(services: Services, stream: str, epoch: int | None, seq: int | 
 
 
 async def _must_leave(services: Services, batch: OutBatch) -> None:
-    """Raises ExchangeError SCOPE_AGREEMENT for a batch that the agreement does not let leave now: it is suspended, or has ended."""
+    """Raises ExchangeError SCOPE_AGREEMENT for a batch that may not leave now: the agreement is suspended or over, or the stream held."""
     found = await stream_at(services.store.reads, batch.stream, services.signers.party, services.clock())
     only_withdrawals = read_manifest(batch.document.body).only_withdrawals
     if found is None or not found.governing.lets_through(services.clock(), only_withdrawals=only_withdrawals):
         raise ExchangeError("the agreement is not in force: this batch is not given now", code="SCOPE_AGREEMENT", place=batch.stream)
+    if await held_back(services.store.reads, services.signers.party, batch):
+        raise ExchangeError("an operator holds the stream: this batch is not given now", code="SCOPE_AGREEMENT", place=batch.stream)
 
 
 async def _shown(services: Services, batch: OutBatch) -> Shown:

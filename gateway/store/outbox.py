@@ -641,6 +641,18 @@ async def end_delivery(
         )
 
 
+async def due_now(tx: Transaction, stream: str | None) -> int:
+    """What waits for its next attempt waits no longer, of one stream or of all; how many batches."""
+    waits: list[sa.ColumnElement[bool]] = [
+        out_batches.c.next_attempt_at.is_not(None),
+        out_batches.c.state.in_(("published", "waiting", "acked")),
+    ]
+    if stream is not None:
+        waits.append(out_batches.c.stream == stream)
+    result = await tx.execute(sa.update(out_batches).where(*waits).values(next_attempt_at=None))
+    return int(result.rowcount)
+
+
 def _update_batch(batch: OutBatch) -> sa.Update:
     return sa.update(out_batches).where(
         out_batches.c.stream == batch.stream, out_batches.c.epoch == batch.epoch, out_batches.c.seq == batch.seq

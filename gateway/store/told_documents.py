@@ -19,6 +19,11 @@ async def everything(source: Source) -> dict[tuple[str, str], Row]:
     return {(row.party, row.what): row for row in await source.all(_ALL)}
 
 
+async def due_now(tx: Transaction, party: str) -> None:
+    """What a partner has not taken yet waits no longer for its next attempt."""
+    await tx.execute(sa.update(rows).where(rows.c.party == party, rows.c.told_at.is_(None)).values(next_attempt_at=None))
+
+
 async def note(
     tx: Transaction, party: str, what: str, digest: str, *, told: bool, attempts: int, code: str | None, next_attempt_at: datetime | None
 ) -> None:

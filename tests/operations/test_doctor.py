@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from adapters.https_partner import HttpsPartner, HttpsPartnerConfig
+from gateway.adapter_contract import AdapterError, Diagnostic
 from gateway.core.exchange.documents import Maintenance
 from gateway.operations import doctor
-from gateway.operations.doctor import Finding, examine
+from gateway.operations.doctor import examine
+from gateway.operations.findings import Finding, checked
 from gateway.operations.manage_agreements import announce_maintenance, change_state, take_keys
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
@@ -78,6 +81,66 @@ async def test_streams_that_stand(cities: Cities) -> None:
     assert {"UNAVAILABLE", "receipt-overdue"} & set(await bad(later.tonghua))
 
 
+async def test_a_missing_batch_a_fork_and_another_text(cities: Cities) -> None:
+    """After an hour without its predecessor a batch is a gap; two of one number are a fork; a digest of no text that we hold is named."""
+    forger = Forger(cities)
+    missing, behind = forger.seal([forger.penalty(1)]), forger.seal([forger.penalty(2)])
+    await forger.send(behind)
+    assert await bad(cities.baishan) == {}
+    forger.cities = later = cities.at(cities.now + timedelta(hours=2))
+    assert set(await bad(later.baishan)) == {"SEQ_GAP"}
+    await forger.send(missing)
+    assert await bad(later.baishan) == {}
+
+    def another(said: dict[str, object]) -> None:
+        said["agreement"]["digest"] = "sha-256:" + "A" * 43 + "="  # type: ignore[index]
+
+    assert (await forger.send(forger.seal([forger.penalty(3)], edit=another))).code == "SCOPE_DIGEST"
+    assert (await bad(later.baishan))["SCOPE_DIGEST"].where == f"{TONGHUA}/{PENALTIES}"
+    again = Forger(later)
+    await again.send(again.seal([again.penalty(9)]))
+    assert "SEQ_FORK" in await bad(later.baishan)
+
+
+@pytest.mark.parametrize("code_", ["SCOPE_DIGEST", "MAINTENANCE", "TIME_FUTURE", "SIG_KEY_EXPIRED", "SEQ_GAP", "UNAVAILABLE"])
+async def test_what_the_partner_answers_is_told(cities: Cities, monkeypatch: pytest.MonkeyPatch, code_: str) -> None:
+    """A batch that the other side does not take stands with its code, which has a remedy of its own."""
+
+    async def refuse(sealed: object) -> bytes:
+        raise AdapterError(code_, "…", transient=True)
+
+    monkeypatch.setattr(cities.line, "carry", refuse)
+    await put(cities.tonghua, DATASET, penalty(code(1), "通化市测试商贸有限公司", "通示罚〔2026〕1号"))
+    await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    found = (await bad(cities.tonghua))[code_]
+    assert found.remedy_en != "see the code in gateway/README.md"
+
+
+async def test_a_clock_that_goes_wrong_is_seen_without_a_line(cities: Cities) -> None:
+    """Batches from the future, within what the agreement lets pass, tell of clocks, whatever carries them."""
+    forger = Forger(cities.at(cities.now + timedelta(minutes=4)))
+    await forger.post(forger.penalty(1))
+    assert set(await bad(cities.at(cities.now - timedelta(minutes=4)).baishan)) == {"clock-skew"}
+
+
+@pytest.mark.parametrize(
+    ("what", "named"), [("域名解析", "dns"), ("时钟", "clock-skew"), ("连接", "line-down"), ("空间", "line-full"), ("其他", "line")]
+)
+def test_what_a_line_says_has_a_remedy_in_both_languages(what: str, named: str) -> None:
+    """The line's own words in Chinese, ours in English, and a code that programs can look for."""
+    found = checked(Diagnostic(what=what, ok=False, message="不好", remedy="检查"), "x")
+    assert (found.code, found.remedy_zh) == (named, "检查")
+    assert found.remedy_en
+    assert checked(Diagnostic(what=what, ok=True, message="好"), "x").ok
+
+
+async def test_a_name_that_does_not_resolve_is_named(cities: Cities) -> None:
+    """The real HTTPS line to a host that nobody has: `dns`, with what to do."""
+    found = [each for each in await examine(msgspec.structs.replace(cities.tonghua, adapters=Nowhere())) if not each.ok]
+    assert [(each.where, each.code) for each in found] == [(BAISHAN, "dns")]
+    assert found[0].remedy_en
+
+
 async def test_a_full_disk_is_told(cities: Cities, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below a gigabyte nobody waits for the first batch that cannot be taken."""
     monkeypatch.setattr(doctor, "LITTLE_DISK", 2**62)
@@ -89,6 +152,20 @@ async def test_a_line_that_cannot_be_checked_is_a_finding(cities: Cities) -> Non
     services = msgspec.structs.replace(cities.tonghua, adapters=Broken())
     found = [each for each in await examine(services) if not each.ok]
     assert [(each.where, each.code) for each in found] == [(BAISHAN, "line")]
+
+
+class Nowhere:
+    """The real line, to a name under `.invalid`."""
+
+    def load(self, _: str) -> type[HttpsPartner]:
+        return HttpsPartner
+
+    def partner(self, *_: object) -> HttpsPartner:
+        return HttpsPartner(HttpsPartnerConfig(base_url="https://credit.nowhere.invalid/x/v1"), Tools())  # type: ignore[arg-type]
+
+
+class Tools:
+    """Nothing is signed before a name is found."""
 
 
 class Broken:

@@ -1,0 +1,110 @@
+"""What a doctor says: a finding with its place, in Chinese and English, and what to do, by its code.
+
+Rules: every code that can be wrong has a remedy in both languages. This file tells no story.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.adapter_contract import Diagnostic
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    code: str
+    """Stable: what a program may look for."""
+    ok: bool
+    where: str
+    """`gateway`, a partner, or partner/stream."""
+    zh: str
+    en: str
+    remedy_zh: str | None = None
+    remedy_en: str | None = None
+
+
+_REMEDIES: Mapping[str, tuple[str, str]] = {
+    "key-missing": ("运行 chengxin key new，并在启用前 24 小时公布", "run `chengxin key new`; it is published a day ahead"),
+    "key-ending": ("现在就用 chengxin key new 生成后继密钥", "make a successor now with `chengxin key new`"),
+    "disk-full": ("清理磁盘或扩容；在此之前收不了批次", "free or add disk: until then no batch can be taken"),
+    "agreement-none": ("与对方签署协议：chengxin agreement offer", "agree with the partner: `agreement offer`"),
+    "agreement-suspended": ("与对方核对原因，恢复用 chengxin agreement state … active", "ask why; resume with `agreement state … active`"),
+    "agreement-ended": ("协议已到期或终止：签署新版本", "it has ended: sign a new version"),
+    "agreement-ending": ("协议即将到期：尽快商定新版本", "it ends soon: agree on a new version"),
+    "partner-keys-none": ("取对方密钥文件：chengxin exchange take-keys", "take the partner's keys document: `chengxin exchange take-keys`"),
+    "partner-keys-expired": ("请对方发布新的密钥文件；在此之前其批次被隔离", "ask for a fresh keys document: batches wait until then"),
+    "partner-maintenance": ("对方维护中，结束后自动继续", "the partner is in maintenance; it goes on by itself"),
+    "SCOPE_DIGEST": ("双方所持协议文本不同：比对 chengxin agreement list 的摘要", "two texts: compare digests (`agreement list`)"),
+    "SCOPE_AGREEMENT": ("对方没有生效的协议：核对版本与签署", "no agreement is in force over there: compare versions and signatures"),
+    "SEQ_FORK": (
+        "出现分叉：导出证据 chengxin exchange evidence，查明后由两人解除并开始新一期",
+        "a fork: `chengxin exchange evidence`; once it is understood two persons release it, and a new epoch begins",
+    ),
+    "SEQ_PREVIOUS": ("同分叉处理：导出证据并查明", "as a fork: keep the evidence and find out why"),
+    "SEQ_GAP": ("缺少前一批：chengxin exchange pull，或请对方重发", "`exchange pull`, or ask the sender"),
+    "HOLD_RATE": ("拒收过多：核对反馈后 chengxin exchange release 或 refuse", "look, then `exchange release` or `refuse`"),
+    "HOLD_DROP": ("新一期少了太多记录：核对后 release 或 refuse", "look, then `exchange release` or `refuse`"),
+    "HOLD_REFUSED": ("对方拒绝了批次：更正后 chengxin exchange epoch", "correct what was refused, then `exchange epoch`"),
+    "TIME_FUTURE": ("时钟不一致：检查两边的时间同步", "clocks differ: check time synchronisation on both sides"),
+    "clock-skew": ("时钟不一致：两边都启用时间同步（chrony、NTP），再运行 doctor", "run time synchronisation (chrony, NTP) on both sides"),
+    "dns": ("检查 base_url、DNS 与 allow_private 设置", "check base_url, DNS, and the line's `allow_private`"),
+    "line-down": ("检查网络、证书与对方服务是否运行", "check network, certificates, and whether the partner's service runs"),
+    "line-keys": ("请对方检查 /x/v1/keys 或交换目录中的 keys/", "ask the partner to look at its /x/v1/keys, or at keys/ of the folder"),
+    "line-full": ("清理交换目录或扩容", "make room where the folder lies"),
+    "line-rights": ("给网关账户读写交换目录的权限", "let the gateway's account read and write there"),
+    "line-surplus": ("请对方清理；交换目录中只应有规定的文件", "ask the partner to clear what does not belong into the folder"),
+    "line": ("按线路检查的提示处理", "as the line says"),
+    "stream-held": ("核查完后运行 chengxin exchange release", "`exchange release` once it is looked into"),
+    "held": ("对方操作员暂停了此数据流：联系对方", "an operator over there holds the stream: ask the partner"),
+    "HELD": ("本方操作员暂停了此数据流：chengxin exchange release", "an operator of ours holds the stream: `exchange release`"),
+    "MAINTENANCE": ("对方维护中，结束后自动继续", "it goes on by itself, or at once with `exchange retry`"),
+    "UNAVAILABLE": ("看线路检查，修好后 chengxin exchange retry", "the line fails: see its check here; then `exchange retry`"),
+    "TIME_WINDOW": ("时钟不一致：检查两边的时间同步", "clocks differ: check time synchronisation on both sides"),
+    "SIG_KEY_EXPIRED": ("签名密钥已过期：chengxin key new", "a signing key has expired: `chengxin key new`"),
+    "SIG_KEY_REVOKED": ("签名密钥已吊销：换用新密钥", "a signing key was revoked: use another"),
+    "SIG_UNKNOWN_KEY": ("对方不认识我们的密钥：请其取密钥文件", "the partner does not know our key: ask it to fetch our keys document"),
+    "receipt-overdue": ("回执超时：检查线路，chengxin exchange send --now", "check the line, then `exchange send --now`"),
+    "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
+    "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
+}
+_LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
+    "line-failing": ("按线路检查的提示处理，然后 chengxin exchange send --now", "mend what the line says, then `exchange send --now`"),
+    "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
+    "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
+    "counts-differ": ("与对方核对当日数据：chengxin line reconcile", "compare the day with the partner: `chengxin line reconcile`"),
+    "OUTCOME_UNKNOWN": (
+        "向对方核实是否收到，然后 chengxin line decide … --arrived 或 --again",
+        "find out whether it arrived, then `line decide … --arrived` or `--again`",
+    ),
+    "NO_WITHDRAWALS": ("换用能撤下的配置", "set the adapter up so that it can withdraw"),
+}
+_OTHER: Final = ("见 gateway/README.md 中的代码说明", "see the code in gateway/README.md")
+
+
+def finding(code: str, where: str, zh: str, en: str) -> Finding:
+    """Something that is wrong, with what to do."""
+    remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code, _OTHER)
+    return Finding(code=code, ok=False, where=where, zh=zh, en=en, remedy_zh=remedy[0], remedy_en=remedy[1])
+
+
+_CHECKS: Mapping[str, tuple[str, str]] = {
+    "域名解析": ("dns", "name resolution"), "连接": ("line-down", "connection"), "读取": ("line-down", "reading"),
+    "密钥文件": ("line-keys", "keys document"), "时钟": ("clock-skew", "clock"), "空间": ("line-full", "free space"),
+    "权限": ("line-rights", "rights"), "目录": ("line-rights", "folder"), "多余文件": ("line-surplus", "surplus files"),
+    "文件": ("line", "files"), "文件密钥": ("line", "file key"), "表": ("line", "table"), "列": ("line", "columns"),
+    "范围": ("line", "scope"), "对账": ("line", "counts"),
+}  # fmt: skip
+
+
+def checked(each: Diagnostic, where: str) -> Finding:
+    """What a line's own check says, with the line's remedy where it has one."""
+    code, en = _CHECKS.get(each.what, ("line", each.what))
+    if each.ok:
+        return Finding(code="line", ok=True, where=where, zh=f"{each.what}：{each.message}", en=en)
+    zh, remedy_en = _REMEDIES[code]
+    said = f"{en} is not in order"
+    return Finding(
+        code=code, ok=False, where=where, zh=f"{each.what}：{each.message}", en=said, remedy_zh=each.remedy or zh, remedy_en=remedy_en
+    )
