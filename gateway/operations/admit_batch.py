@@ -210,13 +210,14 @@ class Admission:
             _problem(ExchangeError("no agreement with this sender", code="SIG_UNKNOWN_KEY"))
         if self.stream is not None:
             self.suite = SUITES[self.stream.rules.terms.wire.suite]
-        self.required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.agreement: Agreement = held.agreement
         self.deadline = monotonic() + held.agreement.terms.limits.batch_s
         return await trusted_keys(reads, held, claim.sender)
 
     def _check_note(self, ring: KeyRing) -> None:
         claim = self.claim
+        required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
+        self.required = required
         # what was first seen, and believed, before a key was revoked stays good: a batch waits for parts or for its predecessor
         self.first_seen = self.stored.first_seen if self.stored is not None else self.now
         try:
@@ -224,7 +225,7 @@ class Admission:
                 self.document,
                 ring,
                 context=batch_id(claim.sender, self.name, claim.epoch, claim.seq),
-                required=self.required,
+                required=required,
                 suite=self.suite,
                 first_seen=self.first_seen,
                 skew=self.agreement.skew,

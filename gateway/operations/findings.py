@@ -61,7 +61,6 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "HELD": ("本方操作员暂停了此数据流：chengxin exchange release", "an operator of ours holds the stream: `exchange release`"),
     "MAINTENANCE": ("对方维护中，结束后自动继续", "it goes on by itself, or at once with `exchange retry`"),
     "UNAVAILABLE": ("看线路检查，修好后 chengxin exchange retry", "the line fails: see its check here; then `exchange retry`"),
-    "TIME_WINDOW": ("时钟不一致：检查两边的时间同步", "clocks differ: check time synchronisation on both sides"),
     "SIG_KEY_EXPIRED": ("签名密钥已过期：chengxin key new", "a signing key has expired: `chengxin key new`"),
     "SIG_KEY_REVOKED": ("签名密钥已吊销：换用新密钥", "a signing key was revoked: use another"),
     "SIG_UNKNOWN_KEY": ("对方不认识我们的密钥：请其取密钥文件", "the partner does not know our key: ask it to fetch our keys document"),
