@@ -350,11 +350,12 @@ async def test_the_doctor_looks_into_the_folder(cities: Cities):
     assert all(each.ok for each in await examine(cities.baishan) if each.code == "line")
     (batch_folder(cities, 1).parent / "readme.txt").touch()
     (batch_folder(cities, 1).parent / "1-0000000002").symlink_to("/etc")
-    (odd,) = [each for each in await examine(cities.baishan) if each.code == "line" and not each.ok]
+    (odd,) = [each for each in await examine(cities.baishan) if not each.ok]
+    assert (odd.code, odd.remedy_en) == ("line-surplus", "ask the partner to clear what does not belong into the folder")
     assert odd.zh == f"多余文件：{PENALTIES}：1 个符号链接或设备、1 个多余文件，均未读取"
     assert (await collect_batches(cities.baishan))[PENALTIES] == "DROP_ODD"
     shutil.rmtree(root_of(cities))
-    (gone,) = [each for each in await examine(cities.baishan) if each.code == "line"]
+    (gone,) = [each for each in await examine(cities.baishan) if each.code == "line-down"]
     assert (gone.zh, gone.remedy_zh) == ("连接：交换目录不存在或未挂载", "检查 root 设置，确认目录存在且已挂载")
 
 
