@@ -32,7 +32,7 @@ from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, outbox, owed
 from gateway.store.outbox import OutBatch, OutStream, SentRecord
 from gateway.store.reads import Row
-from gateway.store.store import moment
+from gateway.store.store import moment, stamp
 
 LONGEST_WAIT = timedelta(seconds=30)
 _LOOK_AGAIN_S = 0.5
@@ -297,14 +297,15 @@ async def part(services: Services, partner: str, stream: str, name: str) -> Show
 
 
 async def record(services: Services, partner: str, stream: str, record_id: str, v: int) -> Shown:
-    """One record as it was sealed for the partner, and the proof that it stands in the log.
+    """One record as it was sealed for the partner, and the proof that it stands in the log; nothing that has changed here since.
 
     Raises NotFound when this stream never said this version, ExchangeError SEQ_CLOSED when it was withdrawn or is not kept any more.
     """
     await _between(services, partner, stream)
     line, sent, head = await _sealed_line(services, stream, record_id, v)
     leaves = await outbox.out_leaf_hashes(services.store.reads, stream, sent.epoch)
-    proof = merkle.proof_text(sent.idx, merkle.inclusion_proof(leaves, sent.idx), head.checkpoint)
+    hashes = await asyncio.to_thread(merkle.inclusion_proof, leaves, sent.idx)  # hashes of a whole stream
+    proof = merkle.proof_text(sent.idx, hashes, head.checkpoint)
     return _json({"line": msgspec.json.decode(line), "proof": proof})
 
 
@@ -356,6 +357,8 @@ async def _sealed_line(services: Services, stream: str, record_id: str, v: int) 
     head = await _batch(services, stream, sent.epoch, None)
     if sent.v != v or sent.op not in ("assert", "amend") or batch is None or head is None:
         raise ExchangeError("this version was withdrawn or replaced", code="SEQ_CLOSED", place=stream)
+    if not await outbox.still_said(reads, stream, record_id, now=stamp(services.clock())):
+        raise ExchangeError("this version is not true any more; what is comes with the next batch", code="SEQ_CLOSED", place=stream)
     await _must_leave(services, batch)
     entry = next(each for each in read_manifest(batch.document.body).parts if each.from_ <= sent.idx < each.to)
     data = await outbox.out_part(reads, stream, sent.epoch, entry.name)

@@ -33,6 +33,7 @@ from gateway.store.tables import (
     out_receipts,
     out_records,
     out_streams,
+    records,
 )
 
 
@@ -220,6 +221,23 @@ class SentRecord(Struct, frozen=True, gc=False, kw_only=True):
     seq: int
     idx: int
     """Its leaf in the stream's tree."""
+
+
+_STILL_SAID = sa.select(out_records.c.record_id).where(
+    out_records.c.stream == sa.bindparam("stream"),
+    out_records.c.record_id == sa.bindparam("record_id"),
+    sa.or_(out_records.c.valid_until.is_(None), out_records.c.valid_until > sa.bindparam("now")),
+    records.c.record_id == out_records.c.record_id,
+    records.c.state == "in_force",
+    out_streams.c.stream == out_records.c.stream,
+    out_streams.c.epoch == out_records.c.epoch,
+    records.c.changed_seq <= out_streams.c.cursor,
+)
+
+
+async def still_said(source: Source, stream: str, record_id: str, *, now: str) -> bool:
+    """Whether what a partner was last told of a record is true now: it is in force, unchanged since it was sealed, and not over by time."""
+    return await source.one(_STILL_SAID, {"stream": stream, "record_id": record_id, "now": now}) is not None
 
 
 async def sent_records(source: Source, stream: str, record_ids: Collection[str]) -> dict[str, SentRecord]:
