@@ -28,7 +28,7 @@ from gateway.operations.keep_audit import checkpoint, head_path
 from gateway.operations.manage_administrators import retire_admin
 from gateway.operations.verify_audit import verify_folder
 from gateway.services import Services, open_services
-from gateway.store import audit
+from gateway.store import audit, holds
 from gateway.web.admin.routes import ROUTES, document
 from tests.administrators import Admin, enrolled
 from tests.callers import Key
@@ -453,6 +453,27 @@ async def test_a_flood_of_strangers_does_not_fill_the_audit(house: AdminHouse) -
     for _ in range(70):
         assert (await house.client.get(STATUS)).status_code == 401
     assert 60 <= len(await house.causes()) <= (62 if time.monotonic() // 60 == began else 70)  # another minute has sixty of its own
+
+
+async def test_streams_are_held_and_tried_again_over_the_api(house: AdminHouse) -> None:
+    """An operator ends a hold and makes due what waits, signed into the audit; who has no such role changes nothing."""
+    stream, sender = "tonghua-baishan-2026.honours", "credit.baishan.example"
+    async with house.services.store.transaction() as tx:
+        await holds.put(tx, sender, stream, by="test", reason="x")
+    path, why = f"/admin/v1/exchange/streams/{stream}/release", {"reason": "已核对"}
+    assert (await house.call("author", "POST", path, why)).status_code == 403
+    assert (await house.call("operator", "POST", path, {"reason": ""})).status_code == 400
+    assert await holds.hold_on(house.services.store.reads, sender, stream) is not None
+    answer = await house.call("operator", "POST", path, why)
+    assert (answer.status_code, answer.json()) == (200, {"stream": stream, "what": "lifted"})
+    (row,) = [each for each in await audit.after(house.services.store.reads, 0, 10_000) if each.act == "stream.lift"]
+    assert {"key", "signature", "reason", "held_by"} <= set(row.detail or {})
+    for method, value in ((path, why), (path.replace("release", "hold"), why)):
+        answer = await house.call("operator", "POST", method, value)
+        assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+    answer = await house.call("operator", "POST", "/admin/v1/exchange/retry", {"all": True})
+    assert answer.json() == {"batches": 0, "partners": []}
+    assert (await house.call("operator", "POST", "/admin/v1/exchange/retry", {})).status_code == 404
 
 
 async def test_the_listeners_share_no_path(house: AdminHouse) -> None:

@@ -30,6 +30,7 @@ STATUS: Final = {
     "role-missing": 403,
     "admin-unconfirmed": 403,
     "operator-needed": 403,
+    "NOT_FOUND": 404,
     "proposal-unknown": 404,
     "policy-unknown": 404,
     "admin-unknown": 404,
