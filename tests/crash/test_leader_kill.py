@@ -97,7 +97,12 @@ def test_the_leader_is_killed(towns: tuple[Town, Town, Town], pg_database: str) 
         assert os.getpgid(next_one) == lives.pid
         assert time.monotonic() - killed > BEAT_S, "it was not taken from a leader that may still live"
         until(lambda: arrived(60), 30)
-        batches = asyncio.run(ask(pg_database, f"SELECT seq, state, attempts FROM out_batches WHERE stream = '{PENALTIES}' ORDER BY seq"))
+
+        def sealed() -> list[Any]:
+            found = asyncio.run(ask(pg_database, f"SELECT seq, state, attempts FROM out_batches WHERE stream = '{PENALTIES}' ORDER BY seq"))
+            return found if all(state == "acked" for _, state, _ in found) else []  # it has arrived before its receipt is back
+
+        batches = until(sealed, 10)
         assert [seq for seq, _, _ in batches] == list(range(1, len(batches) + 1))
         assert {(state, attempts) for _, state, attempts in batches} == {("acked", 1)}
         assert baishan.ask("SELECT count(*), count(DISTINCT record_id), max(version) FROM records") == [(60, 60, 1)]
