@@ -1,10 +1,12 @@
 """One round of everything that keeps an exchange alive without a person: keys, batches, recognition.
 
-Rules: partners' keys documents are fetched where the line can fetch them, at most every ten minutes; batches are sealed and delivered as
-their schedule says; recognition follows the change log and the clock. A partner that cannot be reached, or misbehaves, delays its own
-streams only. This story must not decide anything that the stories it calls do not decide.
+Rules: everything of ours is sealed and decided first, then each partner is reached by itself; keys documents are fetched where the line can
+fetch them, at most every ten minutes; batches are delivered as their schedule says; recognition follows the change log and the clock. A
+partner that cannot be reached, or misbehaves, delays its own streams only. This story must not decide anything that the stories it calls
+do not decide.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
 from gateway.core.errors import GatewayError, NoActivePolicy
@@ -25,6 +27,41 @@ from gateway.store import inbox
 
 LOOK_EVERY = timedelta(minutes=1)
 CLEAR_EVERY = timedelta(hours=1)
+
+
+async def _send(services: Services, stream: str, troubles: dict[str, str], *, deliver: bool) -> None:
+    try:
+        (sent,) = await send_batch(services, stream=stream, deliver=deliver)
+    except GatewayError as error:
+        troubles[stream] = error.code
+        return
+    if sent.code is not None:  # to wait for who fetches, or looks into a folder, is no trouble
+        troubles[stream] = sent.code
+
+
+async def _reach(services: Services, partner: str, streams: list[str], troubles: dict[str, str]) -> None:
+    """One partner: its keys, then every stream of ours to it, in order."""
+    held = (await partners_of(services)).get(partner)
+    code = await fetch_keys(services, held, partner) if held is not None else None
+    if code is not None:
+        troubles[partner] = code
+    for stream in streams:
+        await _send(services, stream, troubles, deliver=True)
+
+
+async def _documents(services: Services, troubles: dict[str, str]) -> None:
+    """What agreements have to tell, both ways."""
+    for told in await tell_partners(services):
+        if told.code is not None:
+            troubles[told.party] = told.code
+    troubles |= await hear_partners(services)
+
+
+async def _lines(services: Services, troubles: dict[str, str]) -> None:
+    """Lines that sign nothing."""
+    for run in await keep_lines(services):
+        if run.code is not None:
+            troubles[run.stream] = run.code
 
 
 class Rounds:
@@ -48,31 +85,22 @@ class Rounds:
             await services.policies.fresh()
         except NoActivePolicy:
             return troubles
-        for partner, held in (await partners_of(services)).items():
-            code = await fetch_keys(services, held, partner)
-            if code is not None:
-                troubles[partner] = code
         await end_agreements(services)
-        for told in await tell_partners(services):
-            if told.code is not None:
-                troubles[told.party] = told.code
-        troubles |= await hear_partners(services)
         await resume_waiting(services)
+        to: dict[str, list[str]] = {partner: [] for partner in await partners_of(services)}
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
-            try:
-                (sent,) = await send_batch(services, stream=stream.name)
-            except GatewayError as error:
-                troubles[stream.name] = error.code
-            else:
-                if sent.code is not None:  # to wait for who fetches, or looks into a folder, is no trouble
-                    troubles[stream.name] = sent.code
-        for run in await keep_lines(services):
-            if run.code is not None:
-                troubles[run.stream] = run.code
+            to.setdefault(stream.receiver, []).append(stream.name)
+            await _send(services, stream.name, troubles, deliver=False)
         await self._decide_anew(services)
         while await follow(services):
             pass
         await review(services)
+        # what is due to others waits for nobody: each is reached by itself, when everything of ours is sealed and decided
+        await asyncio.gather(
+            _documents(services, troubles), _lines(services, troubles), *(_reach(services, *each, troubles) for each in to.items())
+        )
+        while await follow(services):
+            pass
         now = services.clock()
         if self._looked is None or now - self._looked >= LOOK_EVERY:
             self._looked = now

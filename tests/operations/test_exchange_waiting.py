@@ -1,5 +1,6 @@
 """Batches that wait: for a person, behind another one, under a suspended agreement; what is verified, and what takes effect, meanwhile."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapter_contract import SealedBatch
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.records import SealedLine
@@ -15,10 +17,11 @@ from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.manage_agreements import change_state
+from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received, resume_waiting
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import inbox, outbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -197,3 +200,24 @@ async def test_what_a_partner_owes_is_told(cities: Cities):
     assert await after(49.05) == ["withdrawals-overdue", "withdrawals-overdue-twice"], "applied there, not yet out of every exit"
     assert await followed(later.baishan) == 1
     assert await after(49.1) == []
+
+
+async def test_a_partner_that_hangs_holds_up_nothing_of_ours(cities: Cities, monkeypatch: pytest.MonkeyPatch):
+    """While a delivery hangs every stream has been sealed already, and what was due here is done; then the rest of the round goes on."""
+    hangs, goes_on, carry = asyncio.Event(), asyncio.Event(), cities.line.carry
+
+    async def slow(sealed: SealedBatch) -> bytes | None:
+        hangs.set()
+        await goes_on.wait()
+        return await carry(sealed)
+
+    monkeypatch.setattr(cities.line, "carry", slow)
+    await put(cities.tonghua, DATASET, penalty(code(1), "通化市测试1商贸有限公司", "通示罚〔2026〕1号"))
+    round_of_ours = asyncio.create_task(Rounds().run(cities.tonghua))
+    await hangs.wait()
+    heads = {row.stream: row.seq for row in await outbox.out_streams_all(cities.tonghua.store.reads)}
+    assert heads == dict.fromkeys(heads, 1)
+    assert len(heads) == len(await streams_from(cities.tonghua.store.reads, TONGHUA, cities.now)), "each is sealed, though one hangs"
+    goes_on.set()
+    assert await round_of_ours == {}
+    assert await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES) == []
