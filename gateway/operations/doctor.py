@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from gateway.core.errors import GatewayError
-from gateway.core.exchange.agreements import Held, in_force
+from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.operations.findings import Finding, checked, finding
 from gateway.operations.partners import line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
@@ -74,9 +74,11 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
     if newest is None or standing is None:
         yield finding("agreement-none", where, "协议尚未由双方签署", "no version is signed by both")
     elif standing.ended:
-        yield finding("agreement-ended", where, "协议已到期或终止", "the agreement has ended")
+        zh, en = _dated_back(newest, standing)
+        yield finding("agreement-ended", where, "协议已到期或终止" + zh, "the agreement has ended" + en)
     elif standing.state == "suspended":
-        yield finding("agreement-suspended", where, "协议已中止", "the agreement is suspended")
+        zh, en = _dated_back(newest, standing)
+        yield finding("agreement-suspended", where, "协议已中止" + zh, "the agreement is suspended" + en)
     elif held is None:
         yield finding("agreement-none", where, "协议尚未生效", "the agreement is not in force yet")
     elif held.agreement.ends - now < SOON:
@@ -99,6 +101,15 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         yield finding("partner-maintenance", where, f"对方维护至 {until}", f"in maintenance until {until}")
     else:
         yield Finding(code="partner-keys", ok=True, where=where, zh="对方密钥文件有效", en="its keys document is good")
+
+
+def _dated_back(held: Held, standing: Standing) -> tuple[str, str]:
+    """That the notice by which it stands so says an earlier date than it counts from; else nothing."""
+    for notice in held.notices:
+        if (notice.state, notice.counts_from) == (standing.state, standing.since) and notice.behind(held.agreement.skew):
+            said, seen = f"{notice.from_at:%Y-%m-%dT%H:%M:%SZ}", f"{notice.first_seen:%Y-%m-%dT%H:%M:%SZ}"
+            return f"；通知自称自 {said} 起，自知悉时 {seen} 起算", f"; the notice says from {said}, it counts from {seen}"
+    return "", ""
 
 
 async def _streams(services: Services, held: Held, partner: str, now: datetime) -> AsyncIterator[Finding]:

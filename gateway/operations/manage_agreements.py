@@ -252,7 +252,8 @@ async def change_state(
 ) -> SignedDocument:
     """Say that we suspend, resume or end an agreement, from now on; the signed notice, for the other side.
 
-    Raises ExchangeError SCOPE_AGREEMENT when there is no such agreement, or it has ended already.
+    Raises ExchangeError SCOPE_AGREEMENT when there is no such agreement, or it has ended already; SCHEMA_LENGTH for a long reason;
+    RATE_LIMIT for more notices in a day than the other side takes.
     """
     await services.policies.fresh()
     async with services.store.transaction() as tx:
@@ -262,6 +263,7 @@ async def change_state(
         if standing.ended or not held.complete:
             raise ExchangeError(f"the agreement is {standing.state}", code="SCOPE_AGREEMENT", place=agreement_id)
         serial = 1 + max((notice.serial for notice in held.notices if notice.by == ours), default=0)
+        terms.must_be_few(held.notices, ours, serial, state, tx.now)
         body = terms.state_body(held.agreement, by=ours, serial=serial, state=state, from_at=tx.now, reason=reason)
         document = notes.sign_document("agreement-state", f"{agreement_id}/{ours}/{serial}", body, agreement_signers(services, tx.now))
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
@@ -275,7 +277,7 @@ async def change_state(
 async def take_notice(services: Services, document: SignedDocument, *, by: str) -> AgreementStatus:
     """Take the other side's suspension, resumption or end; it counts from the moment it is known.
 
-    Raises ExchangeError when it is not signed by a party of an agreement that we hold.
+    Raises ExchangeError when it is not signed by a party of an agreement that we hold; RATE_LIMIT for too many in a day.
     """
     agreement_id = notes.context_of(document.note).partition("/")[0]
     await services.policies.fresh()
@@ -285,8 +287,10 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
             raise ExchangeError("there is no such agreement", code="SCOPE_AGREEMENT", place=agreement_id)
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         if await held_agreements.put_notice(tx, held.agreement, notice, document):
+            terms.must_be_few(held.notices, notice.by, notice.serial, notice.state, tx.now)  # those held before; one held already is taken
             await decide_under(services, tx, agreement_id)
-            await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", {"by": notice.by, "serial": notice.serial})
+            detail = {"by": notice.by, "serial": notice.serial, "from": instant(notice.from_at)}
+            await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", detail)
         held = await _current(tx, agreement_id, tx.now)
     services.doors.credentials.forget()
     return _status(held, services.signers.party, services.clock())

@@ -237,7 +237,7 @@ def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetim
 def _agreement_turns(stream: Stream, now: datetime) -> datetime | None:
     """When another version, or a notice that is known already, takes effect."""
     moments = [held.agreement.effective for held in stream.versions if held.complete]
-    moments += [notice.from_at for held in stream.versions for notice in held.notices]
+    moments += [notice.counts_from for held in stream.versions for notice in held.notices]
     return min((moment for moment in moments if moment > now), default=None)
 
 

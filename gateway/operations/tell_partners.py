@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError
-from gateway.core.errors import GatewayError
+from gateway.core.errors import ExchangeError, GatewayError
 from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
@@ -95,7 +95,7 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
         code = "UNAVAILABLE" if letter.party in failed else await _tell(services, letter)
         if code == NO_LINE:
             continue
-        if code is not None:
+        if code not in (None, "RATE_LIMIT"):  # a notice too many is refused, an end behind it is not
             failed.add(letter.party)  # what comes next would not arrive either
         async with services.store.transaction() as tx:
             await told_documents.note(
@@ -169,16 +169,20 @@ async def _known(services: Services, versions: list[Held], partner: str) -> Mapp
 
 
 async def _hear(services: Services, held: Held, partner: str, known: Mapping[str, str]) -> str | None:
+    refused: str | None = None
     try:
         async with line_to(services, held, partner) as line:
             hear = getattr(line, "hear", None) if "hear" in line.capabilities else None
             found = await hear(known) if hear is not None else ()
         for document in found:
-            await take_document(services, notes.read_envelope(document), by=f"partner/{partner}")
+            try:
+                await take_document(services, notes.read_envelope(document), by=f"partner/{partner}")
+            except ExchangeError as error:
+                refused = refused or error.code  # an end may stand behind it
     except AdapterError as error:
         return error.code
     except GatewayError as error:
         return error.code
     except Exception as error:  # noqa: BLE001  # as above
         return type(error).__name__
-    return None
+    return refused

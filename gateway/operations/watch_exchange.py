@@ -1,26 +1,45 @@
 """What of the exchange a person must look at: forks, gaps, receipts and acknowledgements that do not come (exchange.md §7, §9).
 
 Rules: each is an alarm that names stream and partner and ends by itself when it is over; a withdrawal that is not acknowledged is told
-when its time is up, and once more, as another alarm, at twice that. Numbers and codes, no record. This story must not stop or send.
+when its time is up, and once more, as another alarm, at twice that. A partner's notice that dates itself back is told for a week. Numbers
+and codes, no record. This story must not stop or send.
 """
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
+from gateway.core.exchange.wire import instant
 from gateway.operations.alarms import Condition
 from gateway.operations.list_overdue import ESCALATED, KINDS, agreed_hours
 from gateway.operations.partners import streams_from
 from gateway.services import Services
-from gateway.store import debts, inbox, outbox
+from gateway.store import debts, held_agreements, inbox, outbox
 from gateway.store.store import moment
 
 GAP_OPEN: Final = timedelta(hours=24)
+LATE: Final = timedelta(hours=1)
+"""A notice may be on its way so long: whoever fetches asks every ten minutes."""
+TOLD: Final = timedelta(days=7)
 
 
 async def conditions(services: Services) -> list[Condition]:
     """Everything that may have to be told, as it stands now."""
-    return [each async for each in _inward(services)] + [each async for each in _outward(services)]
+    told = [each async for each in _inward(services)] + [each async for each in _outward(services)]
+    return told + [each async for each in _notices(services)]
+
+
+async def _notices(services: Services) -> AsyncIterator[Condition]:
+    now, ours = services.clock(), services.signers.party
+    for name, versions in (await held_agreements.held_agreements(services.store.reads)).items():
+        longest = max(LATE, versions[-1].agreement.skew)
+        late = [
+            notice
+            for notice in versions[-1].notices
+            if notice.by != ours and notice.behind(longest) and now < notice.first_seen + TOLD and notice.state != "active"
+        ]
+        detail = {"from": instant(late[-1].from_at), "counts_from": instant(late[-1].counts_from)} if late else {}
+        yield Condition(kind="notice-dated-back", target=f"{versions[-1].agreement.other(ours)}/{name}", bad=bool(late), detail=detail)
 
 
 async def _inward(services: Services) -> AsyncIterator[Condition]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.wire import instant
 from gateway.core.signing import Signer
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.end_agreement import end_agreements, show_end
@@ -20,6 +22,7 @@ from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import hear_partners, tell_partners
 from gateway.services import Services
 from gateway.store import inbox
+from gateway.store.held_agreements import held_agreements
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -175,3 +178,28 @@ async def test_the_end_leaves_two_inventories(tmp_path: Path):
         altered = shown.json()["body"].replace('"held":3', '"held":0')
         refused = await served.to_th.post("/agreements", json={"body": altered, "note": shown.json()["note"]})
         assert problem(refused) == (422, "sig-invalid")
+
+
+async def test_an_end_dated_back_still_takes_withdrawals(tmp_path: Path):
+    """Ended over the line as of 120 days ago: the repair made afterwards is sealed, brought and acknowledged; a long reason is 400."""
+    async with two_served(tmp_path) as served:
+        th, bs = served.th, served.bs
+        (record_id,) = ids(await put(th, DATASET, penalty(code(1), "通化市测试1商贸有限公司", "通示罚〔2026〕1号")))
+        await send_batch(th, stream=PENALTIES, at_once=True)
+        agreement = (await held_agreements(bs.store.reads))[AGREEMENT][-1].agreement
+        now, signer = bs.clock(), bs.signers.signing("agreement", bs.clock())
+
+        def notice(reason: str) -> bytes:
+            said = terms.state_body(agreement, by=BAISHAN, serial=1, state="terminated", from_at=now - timedelta(days=120), reason="测试")
+            body = said.replace("测试".encode(), reason.encode())
+            return notes.envelope(notes.sign_document("agreement-state", f"{AGREEMENT}/{BAISHAN}/1", body, [signer]))
+
+        headers = {"content-type": "application/json"}
+        assert problem(await served.to_th.post("/agreements", content=notice("长" * 501), headers=headers)) == (400, "schema-length")
+        taken = await served.to_th.post("/agreements", content=notice("测试"), headers=headers)
+        assert (taken.status_code, taken.json()["state"], taken.json()["since"]) == (200, "terminated", instant(now))
+        await repair(th, record_id, actor="test", document="示例")
+        (sent,) = await send_batch(th, stream=PENALTIES, at_once=True)
+        assert (sent.lines, sent.state, sent.waiting) == (1, "acked", 0)
+        assert (await inbox.known_records(bs.store.reads, [record_id]))[record_id].op == "repair"
+        await check_ledger(th)

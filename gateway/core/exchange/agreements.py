@@ -73,6 +73,12 @@ __all__ = [
 
 AGREEMENT_TYPE = "chengxin-exchange/agreement/1"
 
+MAX_REASON = 500
+"""Characters of a notice's reason."""
+MAX_NOTICE_BYTES = 16 * 1024
+NOTICES_A_DAY = 20
+"""Of one side about one agreement; beyond it only what stops an agreement that goes on is taken."""
+
 State = Literal["draft", "offered", "agreed", "active", "suspended", "terminated", "expired", "superseded"]
 """`agreed` becomes `active` by time and keys; `expired` and `superseded` come by time alone."""
 
@@ -212,11 +218,39 @@ class Notice(Struct, frozen=True, kw_only=True):
     from_at: datetime
     first_seen: datetime
 
+    @property
+    def counts_from(self) -> datetime:
+        """A notice counts from `from`, but never before it was known here: nobody escapes by an earlier date what is already owed."""
+        return max(self.from_at, self.first_seen)
+
+    def behind(self, longest: timedelta) -> bool:
+        """Whether it dates itself further back than this before it was known here."""
+        return self.first_seen - self.from_at > longest
+
+
+def must_be_few(notices: Sequence[Notice], by: str, serial: int, state: str, at: datetime) -> None:
+    """Whether one side may say one more thing of an agreement now; who says that it stops always may, once.
+
+    Raises ExchangeError RATE_LIMIT.
+    """
+    said = [notice for notice in notices if notice.by == by]
+    if sum(notice.first_seen > at - timedelta(days=1) for notice in said) < NOTICES_A_DAY:
+        return
+    last = max(said, key=lambda notice: notice.serial)
+    ended = any(notice.state == "terminated" for notice in said)
+    if serial > last.serial and not ended and (state == "terminated" or (state == "suspended" and last.state == "active")):
+        return
+    raise ExchangeError(f"more than {NOTICES_A_DAY} notices in a day", code="RATE_LIMIT", place=by)
+
 
 def state_body(
     agreement: Agreement, *, by: str, serial: int, state: Literal["suspended", "active", "terminated"], from_at: datetime, reason: str
 ) -> bytes:
-    """The bytes of a notice that we sign."""
+    """The bytes of a notice that we sign.
+
+    Raises ExchangeError SCHEMA_LENGTH.
+    """
+    _check_reason(reason)
     return encode(
         StateBody(
             agreement=Named(id=agreement.id, version=agreement.version, digest=agreement.digest),
@@ -227,6 +261,11 @@ def state_body(
             reason=reason,
         )
     )
+
+
+def _check_reason(reason: str) -> None:
+    if len(reason) > MAX_REASON:
+        raise ExchangeError(f"a reason has at most {MAX_REASON} characters", code="SCHEMA_LENGTH", place="reason")
 
 
 def named_version(body: bytes) -> int:
@@ -244,10 +283,13 @@ def read_state(document: SignedDocument, agreement: Agreement, *, first_seen: da
 
     Raises ExchangeError SIG_*, SCHEMA_* or SCOPE_DIGEST.
     """
+    if len(document.body) > MAX_NOTICE_BYTES:
+        raise ExchangeError("a notice has at most 16 KiB", code="SCHEMA_LENGTH", place="agreement-state")
     try:
         said = msgspec.convert(strict_json(document.body), StateBody)
     except msgspec.ValidationError as error:
         raise _shape_error(error, "agreement-state") from error
+    _check_reason(said.reason)
     from_at = parse_instant(said.from_, "SCHEMA_TYPE")
     notes.verify_document(
         document,
@@ -307,7 +349,8 @@ class Held(Struct, frozen=True, kw_only=True):
         agreement = self.agreement
         if not self.complete:
             return Standing(state="offered" if self.signed else "draft", since=self.recorded)
-        terminated = min((notice.from_at for notice in self.notices if notice.state == "terminated" and notice.from_at <= at), default=None)
+        known = [notice for notice in self.notices if notice.counts_from <= at]
+        terminated = min((notice.counts_from for notice in known if notice.state == "terminated"), default=None)
         ends = [
             (moment, state)
             for moment, state in ((terminated, "terminated"), (agreement.ends, "expired"), (self.successor, "superseded"))
@@ -317,13 +360,13 @@ class Held(Struct, frozen=True, kw_only=True):
             moment, state = min(ends)
             return Standing(state=state, since=moment)  # type: ignore[arg-type]  # the three words above
         latest: dict[str, Notice] = {}
-        for notice in sorted((notice for notice in self.notices if notice.from_at <= at), key=lambda notice: notice.serial):
+        for notice in sorted(known, key=lambda notice: notice.serial):
             latest[notice.by] = notice
         suspended = [notice for notice in latest.values() if notice.state == "suspended"]
         if suspended:
             return Standing(
                 state="suspended",
-                since=min(notice.from_at for notice in suspended),
+                since=min(notice.counts_from for notice in suspended),
                 suspended_by=tuple(sorted(notice.by for notice in suspended)),
             )
         if at < agreement.effective or not self.keys_held:
