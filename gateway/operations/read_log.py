@@ -107,7 +107,7 @@ async def describe(services: Services, caller: Caller, language: Language) -> An
         items.append({
             "year": head.year, "origin": origin, "size": head.signed_size, "signed_at": head.signed_at,
             "vkeys": [vkey for vkey in verifiers if vkey.startswith(f"{origin}+")],
-            "witnessed": head.unwitnessed_since is None,
+            "witnessed": head.unwitnessed_since is None and policy_of(services).quorum is not None,  # without a quorum nobody looked
             "links": {"checkpoint": f"{address}/checkpoint", "tiles": f"{address}/tile/", "policy": f"{scene.origin}/log/policy"},
         })  # fmt: skip
     return document_answer(scene, {"items": items, "policy_version": scene.forms.version}, datasets=())

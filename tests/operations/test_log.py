@@ -371,4 +371,4 @@ async def test_an_entry_is_told_by_its_place(small: Services) -> None:
     with pytest.raises(NotFound):
         await read_log.entry(small, PUBLIC, "zh-CN", Place(2026, 3))
     (described,) = json.loads((await read_log.describe(small, PUBLIC, "zh-CN")).body)["items"]
-    assert (described["origin"], described["size"], described["witnessed"]) == (ORIGIN, 3, True)
+    assert (described["origin"], described["size"], described["witnessed"]) == (ORIGIN, 3, False)
