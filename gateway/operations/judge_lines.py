@@ -16,7 +16,7 @@ from gateway.core.errors import RowFault
 from gateway.core.exchange import batches
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.feedback import Severity
-from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, judge
+from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, clear_content, judge, read_statement
 from gateway.core.exchange.wire import (
     SUITES,
     parse_instant,
@@ -31,7 +31,8 @@ from gateway.operations.admit_batch import Passed
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import inbox, recognitions, records
+from gateway.store.reads import Row
 from gateway.store.store import Source
 
 CHUNK = 1000
@@ -58,6 +59,8 @@ class Judging:
         """Records that a new epoch has named so far: the first line about each is judged as if nothing of the old epoch were in force."""
         self.floors: dict[str, int] = {}
         """Versions of the old epoch below which the new one may not go."""
+        self.said: dict[str, Row] = {}
+        """Lines of the old epoch that the new one repeats under their number: it may not say anything else under it."""
         self.taken_back: dict[str, int] = {}
         """Versions of withdrawals that went out in the old epoch while this one was on its way: it may not know of them yet."""
         self.services = services
@@ -100,6 +103,8 @@ class Judging:
         if self.snapshot is not None:
             known = {rid: one for rid, one in held.items() if rid in self.snapshot or not self._of_the_old_epoch(one)}
             self.floors |= {rid: one.v for rid, one in held.items() if rid not in known}
+            again = [rid for _, line in lines if (rid := line.rid) is not None and self._may_repeat(rid, line)]
+            self.said |= await recognitions.told_records(source, again)
             self.taken_back |= {
                 rid: one.v
                 for rid, one in held.items()
@@ -115,6 +120,9 @@ class Judging:
         """Of lines about measures those that this partner may tell us."""
         left = await hear_measures.believed(source, self.stream, lines)
         return left, tuple(redactions([line.admitted for line in left if line.admitted is not None], self.dataset))
+
+    def _may_repeat(self, rid: str, line: Line) -> bool:
+        return rid in self.floors and (line.said is None or line.said.v == self.floors[rid])
 
     def _of_the_old_epoch(self, known: KnownRecord) -> bool:
         """Whether the old epoch may be forgotten of a record: not that it is another's, erased, or repaired."""
@@ -144,6 +152,8 @@ class Judging:
         elif judged.action == "store":
             try:
                 admitted, more = self._admit(judged, index)
+                if judged.v == self.floors.get(judged.rid or ""):
+                    self._check_repeated(judged, admitted)
                 findings += more
             except RowFault as fault:
                 wire = self.wires.get(fault.field or "", fault.field)
@@ -152,8 +162,24 @@ class Judging:
                     severity=severity, code=fault.code, field=wire, disclosure=judged.digest_of(wire), retry=fault.code not in FINAL
                 )
                 judged = msgspec.structs.replace(judged, action=severity)
+                admitted = None
                 findings += (finding,)
         return JudgedLine(index=index, leaf=leaf, payload=line.payload, judged=judged, admitted=admitted, findings=findings)
+
+    def _check_repeated(self, judged: Judged, admitted: Admitted) -> None:
+        """A new epoch repeats a version with other salts, never with other content: somebody may have confirmed what it said.
+
+        Raises RowFault.
+        """
+        before = self.said.get(judged.rid or "")
+        assert isinstance(judged.payload, Statement)  # noqa: S101  # only statements are stored
+        if (
+            before is None
+            or before.op not in ("assert", "amend")
+            or clear_content(read_statement(before.payload)) != clear_content(judged.payload)
+            or not records.only_repeats(self.services.store.vault, self.dataset, admitted, before.content_digest or b"")
+        ):
+            raise RowFault("SEQ_VERSION", "the new epoch says something else under a version of the old one")
 
     def _withdrawn(self, judged: Judged, index: int) -> Admitted:
         reason = judged.payload.reason if judged.payload is not None else None

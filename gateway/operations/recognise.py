@@ -3,8 +3,8 @@
 Rules: the decision is the table of `core/exchange/recognition`; it is made again in the transaction that changes what the partner says,
 when a change here touches its subject (`follow`), when our policy or the agreement's text is another (`review_stream`), and when time alone
 may have changed it (`review`). An effect that begins or ends is one row of the change log, so every exit follows, and the measures that
-rest on it turn with it (`take_measures`). A negative effect needs a named person's confirmation of that very version, and nothing else
-makes one. What was recognised does not travel on. This story must not change what the issuing city said.
+rest on it turn with it (`take_measures`). A negative effect needs a named person's confirmation of that very version as it read then, and
+nothing else makes one. What was recognised does not travel on. This story must not change what the issuing city said.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from gateway.core.exchange.recognition import (
     next_review,
     recognise,
 )
-from gateway.core.exchange.records import Statement, read_statement, scope_fault
+from gateway.core.exchange.records import Statement, clear_content, read_statement, scope_fault
 from gateway.core.records.basis import in_force as grounds_in_force
 from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId
@@ -42,6 +42,8 @@ from gateway.store.store import Transaction, moment, stamp
 CHUNK = 1000
 ACTOR = "gateway/recognition"
 READER = "recognition"
+CONFIRMED = "confirmed"
+"""Label of the keyed digests of what was confirmed."""
 
 
 class Decided(Struct, frozen=True, kw_only=True):
@@ -64,7 +66,8 @@ class _Held(Struct, frozen=True, kw_only=True):
 
     before: Mapping[str, Row]
     records: Mapping[RecordId, Record]
-    confirmations: Mapping[tuple[str, int], Row]
+    confirmations: Mapping[str, Row]
+    """By record, of what it says now."""
     listed: frozenset[str]
     """Subjects on a list of serious violations of our own; what nobody signed lists nobody."""
     turns: Mapping[str, datetime]
@@ -93,7 +96,7 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
                 concerned[record_id] = (row, said)
         turned: list[Effect] = []
         if concerned:
-            held = await _gather(tx, policies, list(concerned), before)
+            held = await _gather(tx, policies, {record_id: row for record_id, (row, _) in concerned.items()}, before)
             decisions = [
                 (row, said.stream, recognise(_inputs(policies, said, held, row, tx.now)))
                 for record_id, (row, said) in concerned.items()
@@ -147,8 +150,8 @@ async def _said(tx: Transaction, row: Row) -> _Said | None:
     )
 
 
-async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], before: Mapping[str, Row]) -> _Held:
-    held = {record.record_id: record for record in await records.load(tx, ids=[RecordId(each) for each in ids], fields=frozenset())}
+async def _gather(tx: Transaction, policies: Policies, told: Mapping[str, Row], before: Mapping[str, Row]) -> _Held:
+    held = {record.record_id: record for record in await records.load(tx, ids=[RecordId(each) for each in told], fields=frozenset())}
     subjects = {record.subject_id for record in held.values()}
     black = [each.dataset for each in policies.catalogue.lists.values() if each.polarity == "black"]
     listed = await recognitions.listings_of(tx, subjects, black)
@@ -165,10 +168,26 @@ async def _gather(tx: Transaction, policies: Policies, ids: Sequence[str], befor
     return _Held(
         before=before,
         records=held,
-        confirmations=await recognitions.confirmed(tx, ids),
+        confirmations=await _confirmed(tx, told),
         listed=frozenset(subject for subject, period in listings if period.state == "open"),
         turns=turns,
     )
+
+
+async def _confirmed(tx: Transaction, told: Mapping[str, Row]) -> dict[str, Row]:
+    """Confirmations of what is said now: none holds for another version, nor for other content under the same number."""
+    found: dict[str, Row] = {}
+    for yes in await recognitions.confirmed(tx, list(told)):
+        row = told[yes.record_id]
+        if yes.version == row.v and bytes(yes.content) in tx.vault.digests(CONFIRMED, _content(row)):
+            found[yes.record_id] = yes
+    return found
+
+
+def _content(row: Row) -> bytes:
+    """What a partner says of a record: its clear part, and the digest of its values and of what we made of them."""
+    clear = clear_content(read_statement(row.payload)) if row.payload is not None and row.op in ("assert", "amend") else b""
+    return bytes(row.content_digest or b"") + b"\n" + clear
 
 
 def _turn(period: Period | None) -> datetime | None:
@@ -196,7 +215,7 @@ def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetim
     agreement = stream.governing.agreement
     category = record.category if record is not None else stream.rules.terms.scope.categories[0]
     entry = agreement.recognises(stream.rules.terms.dataset, category)
-    yes = held.confirmations.get((row.record_id, row.v))
+    yes = held.confirmations.get(row.record_id)
     measure, begins = _measure(policies, category, legal_day(now))
     turns = [begins, _turn(period), held.turns.get(record.subject_id) if record is not None else None, _agreement_turns(stream, now)]
     return Inputs(
@@ -414,9 +433,10 @@ async def confirm(services: Services, record_id: str, *, by: str, basis: str) ->
         row = (await recognitions.told_records(tx, [record_id])).get(record_id)
         if row is None:
             raise StoreError("no partner has told us of such a record", code="record-unknown", place=record_id)
-        if (record_id, row.v) in await recognitions.confirmed(tx, [record_id]):
+        if await _confirmed(tx, {record_id: row}):
             raise StoreError("this version is confirmed already", code="confirmed-already", place=record_id)
-        await recognitions.put_confirmation(tx, record_id, row.v, by=by, basis=basis)
+        content = tx.vault.digest(CONFIRMED, _content(row))
+        await recognitions.put_confirmation(tx, record_id, row.v, content, by=by, basis=basis)
         await audit.write(tx, by, "record.confirm", f"record/{record_id}", {"v": row.v})
         decided = await decide(services, tx, [record_id], actor=by)
         if not decided:

@@ -18,7 +18,11 @@ from gateway.store.tables import (
     records,
 )
 
-_IN_RECORDS = sa.select(in_records).where(among(in_records.c.record_id, "wanted"))
+_IN_RECORDS = (
+    sa.select(in_records, records.c.content_digest)
+    .outerjoin(records, records.c.record_id == in_records.c.record_id)
+    .where(among(in_records.c.record_id, "wanted"))
+)
 _RECOGNITIONS = sa.select(recognitions).where(among(recognitions.c.record_id, "wanted"))
 _DUE = (
     sa.select(recognitions.c.record_id)
@@ -60,7 +64,7 @@ _CONFIRMATIONS = sa.select(confirmations).where(among(confirmations.c.record_id,
 
 
 async def told_records(source: Source, record_ids: Collection[str]) -> dict[str, Row]:
-    """The last lines of partners about these records, by id: sender, stream, v, op, leaf, payload, at."""
+    """The last lines of partners about these records, by id: sender, stream, v, op, leaf, payload, at, content_digest."""
     return {row.record_id: row for row in await source.all(_IN_RECORDS, {"wanted": list(record_ids)})}
 
 
@@ -111,11 +115,13 @@ async def put_decisions(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> 
         await tx.insert(recognitions, _RECOGNITION_COLUMNS, rows)
 
 
-async def confirmed(source: Source, record_ids: Collection[str]) -> dict[tuple[str, int], Row]:
-    """Named persons' confirmations of versions of these records: by_person, basis, at."""
-    return {(row.record_id, row.version): row for row in await source.all(_CONFIRMATIONS, {"wanted": list(record_ids)})}
+async def confirmed(source: Source, record_ids: Collection[str]) -> list[Row]:
+    """Named persons' confirmations about these records: record_id, version, content, by_person, basis, at."""
+    return await source.all(_CONFIRMATIONS, {"wanted": list(record_ids)})
 
 
-async def put_confirmation(tx: Transaction, record_id: str, v: int, *, by: str, basis: str) -> None:
-    """Keep a confirmation; a second one of the same version is refused by the table."""
-    await tx.execute(sa.insert(confirmations).values(record_id=record_id, version=v, by_person=by, basis=basis, at=tx.now_text))
+async def put_confirmation(tx: Transaction, record_id: str, v: int, content: bytes, *, by: str, basis: str) -> None:
+    """Keep a confirmation; a second one of the same version with the same content is refused by the table."""
+    await tx.execute(
+        sa.insert(confirmations).values(record_id=record_id, version=v, content=content, by_person=by, basis=basis, at=tx.now_text)
+    )

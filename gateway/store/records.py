@@ -14,16 +14,18 @@ Rules:
 This room must not check identifiers, compute periods or redact: it is told.
 """
 
+import hmac
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
 from gateway.store.accepting import WITHDRAWALS, Accepting
 from gateway.store.loading import load, period_candidates
-from gateway.store.statements import Outcome, Preparing, Statement
+from gateway.store.statements import SAID, Outcome, Preparing, Statement
 from gateway.store.states import TRANSITIONS, erase, erase_subject, mark_dispute, mark_recognised, set_state
 from gateway.store.store import Transaction
 from gateway.store.subjects import subject_by_id, subject_by_key, subjects_by_name
+from gateway.store.vault import Vault
 
 __all__ = [
     "TRANSITIONS",
@@ -35,6 +37,7 @@ __all__ = [
     "load",
     "mark_dispute",
     "mark_recognised",
+    "only_repeats",
     "period_candidates",
     "set_state",
     "subject_by_id",
@@ -80,3 +83,9 @@ async def accept(
     for _turn, chosen in sorted(rounds.items()):
         await accepting.round(chosen, outcomes)
     return [outcomes[index] for index in range(len(statements))]
+
+
+def only_repeats(vault: Vault, dataset: Dataset, admitted: Admitted, content_digest: bytes) -> bool:
+    """Whether a statement has the values that a record's content digest was made of, whatever else is said about it."""
+    statement = Statement(0, admitted, admitted.values.open(), {}, Preparing(vault, dataset))
+    return hmac.compare_digest(statement.content[:SAID], content_digest[:SAID])

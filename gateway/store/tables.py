@@ -1284,6 +1284,7 @@ confirmations = Table(
     "confirmations", metadata,
     Column("record_id", String(30), primary_key=True),
     Column("version", Seq, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, primary_key=True),  # keyed digest of what that version said when it was confirmed
     Column("by_person", String(128), nullable=False),
     Column("basis", String(300), nullable=False),
     Column("at", String(32), nullable=False),

@@ -384,6 +384,11 @@ def read_statement(payload: bytes) -> Statement:
     return _decode_statement(payload)
 
 
+def clear_content(said: Statement) -> bytes:
+    """What a statement says in clear, whatever line says it: without operation, its reason, moment, schema and salted digests."""
+    return encode(msgspec.structs.replace(said, op="", reason=None, at="", schema="", sd=(), sd_alg=""))
+
+
 def _check_common(said: Payload, rules: StreamRules, suite: Suite) -> None:
     if said.iss != rules.terms.from_:
         raise _Fault("SCOPE_ISSUER", retry=False)

@@ -192,10 +192,11 @@ def upgrade() -> None:
     op.create_table("confirmations",
         sa.Column("record_id", sa.String(length=30), nullable=False),
         sa.Column("version", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
         sa.Column("by_person", sa.String(length=128), nullable=False),
         sa.Column("basis", sa.String(length=300), nullable=False),
         sa.Column("at", sa.String(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("record_id", "version", name=op.f("pk_confirmations")),
+        sa.PrimaryKeyConstraint("record_id", "version", "content", name=op.f("pk_confirmations")),
     )
     op.create_table("counters",
         sa.Column("name", sa.String(length=96), nullable=False),
