@@ -23,7 +23,7 @@ from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import hear_partners, tell_partners
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services
-from gateway.store import inbox
+from gateway.store import early_feedback, inbox
 
 LOOK_EVERY = timedelta(minutes=1)
 CLEAR_EVERY = timedelta(hours=1)
@@ -108,6 +108,8 @@ class Rounds:
         if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
             self._cleared = now
             await keep_questions(services)
+            async with services.store.transaction() as tx:
+                await early_feedback.purge(tx)
         return troubles
 
     async def _decide_anew(self, services: Services) -> None:

@@ -12,17 +12,17 @@ from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.send_batch import take_reply
 from gateway.services import Services
-from gateway.store import outbox
+from gateway.store import early_feedback, outbox
 
 
 async def keep_feedback(services: Services, partner: str, stream: str, no: int, data: bytes) -> None:
     """Keep the feedback of a receipt that is still to come.
 
-    Raises NotFound for a stream that this partner does not receive.
+    Raises NotFound for a stream that this partner does not receive, ExchangeError SEQ_GAP for a number too far ahead, SIZE_BYTES.
     """
     await _received_by(services, partner, stream)
     async with services.store.transaction() as tx:
-        await outbox.keep_feedback(tx, stream, no, data)
+        await early_feedback.keep_feedback(tx, stream, no, data)
 
 
 async def take_receipt(services: Services, partner: str, stream: str, body: bytes) -> None:
@@ -37,7 +37,7 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
     batch = await outbox.out_batch(reads, stream, receipt.batch.epoch, receipt.batch.seq) if receipt.batch is not None else None
     if batch is None and receipt.batch is not None:
         raise NotFound
-    told = await outbox.kept_feedback(reads, stream, receipt.no) if receipt.feedback.lines else b""
+    told = await early_feedback.kept_feedback(reads, stream, receipt.no) if receipt.feedback.lines else b""
     if told is None:
         raise ExchangeError("the feedback comes before its receipt", code="SIG_PART_MISSING", place=f"{stream}/{receipt.no}")
     if batch is None:
@@ -45,7 +45,7 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
     elif batch.state != "acked" or await outbox.received_receipt(reads, stream, receipt.no) is None:
         await take_reply(services, found, batch, read_manifest(batch.document.body), Reply(document=document, feedback=told))
     async with services.store.transaction() as tx:
-        await outbox.drop_feedback(tx, stream, receipt.no)
+        await early_feedback.drop_feedback(tx, stream, receipt.no)
 
 
 async def _received_by(services: Services, partner: str, name: str) -> Stream:

@@ -26,7 +26,6 @@ from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction, moment, stamp
 from gateway.store.tables import (
     out_batches,
-    out_feedback,
     out_leaves,
     out_parts,
     out_recalled,
@@ -96,9 +95,6 @@ _OUT_LEAVES = (
     sa.select(out_leaves.c.idx, out_leaves.c.leaf, out_leaves.c.record_id)
     .where(out_leaves.c.stream == sa.bindparam("stream"), out_leaves.c.epoch == sa.bindparam("of_epoch"))
     .order_by(out_leaves.c.idx)
-)
-_FEEDBACK = sa.select(out_feedback.c.data).where(
-    out_feedback.c.stream == sa.bindparam("stream"), out_feedback.c.no == sa.bindparam("of_no")
 )
 _RECALLED = (
     sa.select(out_recalled)
@@ -685,23 +681,6 @@ async def stop_stream(tx: Transaction, stream: str, epoch: int, code: str | None
 async def received_receipt(source: Source, stream: str, no: int) -> Row | None:
     """A receipt that the partner gave us: digest, body, note, feedback."""
     return await source.one(_OUT_RECEIPT, {"stream": stream, "of_no": no})
-
-
-async def keep_feedback(tx: Transaction, stream: str, no: int, data: bytes) -> None:
-    """Keep feedback that came before its receipt; what comes again takes its place."""
-    await drop_feedback(tx, stream, no)
-    await tx.execute(sa.insert(out_feedback).values(stream=stream, no=no, data=data, received_at=tx.now_text))
-
-
-async def kept_feedback(source: Source, stream: str, no: int) -> bytes | None:
-    """Feedback that came before its receipt."""
-    row = await source.one(_FEEDBACK, {"stream": stream, "of_no": no})
-    return bytes(row.data) if row is not None else None
-
-
-async def drop_feedback(tx: Transaction, stream: str, no: int) -> None:
-    """Forget it: it stands with its receipt."""
-    await tx.execute(sa.delete(out_feedback).where(out_feedback.c.stream == stream, out_feedback.c.no == no))
 
 
 async def publish(tx: Transaction, stream: str) -> int:

@@ -351,6 +351,7 @@ def test_receipts_are_brought(served):
     assert client.put(path, content=b'{"i":0}\n', headers=octets).status_code == httpx.codes.NO_CONTENT
     assert problem(client.put(path, content=b"{}", headers=JSON)) == (415, "media-type")
     assert problem(client.put(f"/streams/{PENALTIES}/feedback/x", content=b"{}", headers=octets)) == (404, "not-found")
+    assert problem(client.put(f"/streams/{PENALTIES}/feedback/1000000", content=b"{}", headers=octets)) == (404, "seq-gap")
     assert problem(served["theirs"].put(path, content=b"{}", headers=octets)) == (404, "not-found")
     assert problem(client.post(f"/streams/{PENALTIES}/receipts", content=receipt, headers=JSON)) == (422, "sig-context")
     altered = receipt.replace(b"applied", b"partial", 1)
