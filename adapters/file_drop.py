@@ -20,12 +20,13 @@ import json
 import re
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import Annotated, Any, BinaryIO, ClassVar
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from adapters.drop_folder import Folder
 from adapters.drop_place import LISTED, Place
@@ -58,6 +59,9 @@ NUMBERS_AHEAD = 8
 """How far beyond a number that is missing a reader looks."""
 CLOCK_TOLERANCE_S = 60.0
 LITTLE_SPACE = 2**28
+
+Wants = Callable[[IncomingBatch], Awaitable[Collection[str]]]
+"""Which parts of a batch somebody wants, asked before any is read."""
 
 _PARTY = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\Z")
 _STREAM = re.compile(r"[a-z][a-z0-9-]{1,62}\.[a-z][a-z0-9_.-]{0,62}\Z")
@@ -157,7 +161,15 @@ class FileDrop:
 
         What lies beyond a number that is missing comes too, and moves no cursor: it may be all that is allowed to leave its sender now.
         """
-        streams = (_known(stream),) if stream is not None else self._config.incoming
+        async for batch in self._collect(after, (_known(stream),) if stream is not None else self._config.incoming, None):
+            yield batch
+
+    async def collect_wanted(self, after: str | None, stream: str, wants: Wants) -> AsyncIterator[IncomingBatch]:
+        """The same of one stream, with those parts alone that `wants` names, who sees each batch without its parts first."""
+        async for batch in self._collect(after, (_known(stream),), wants):
+            yield batch
+
+    async def _collect(self, after: str | None, streams: Sequence[str], wants: Wants | None) -> AsyncIterator[IncomingBatch]:
         positions = _read_cursor(after, streams)
         for name in streams:
             while True:
@@ -166,9 +178,9 @@ class FileDrop:
                     break
                 epoch, seq, manifest = following
                 positions[name] = (epoch, seq)
-                yield await self._incoming(name, epoch, seq, manifest, json.dumps(positions, separators=(",", ":")))
+                yield await self._incoming(name, epoch, seq, manifest, json.dumps(positions, separators=(",", ":")), wants)
             for epoch, seq, manifest in beyond:
-                yield await self._incoming(name, epoch, seq, manifest, json.dumps(positions, separators=(",", ":")))
+                yield await self._incoming(name, epoch, seq, manifest, json.dumps(positions, separators=(",", ":")), wants)
 
     async def _next(self, stream: str, epoch: int, seq: int) -> tuple[tuple[int, int, bytes] | None, list[tuple[int, int, bytes]]]:
         """What lies under the next number, or the first of a later epoch; if neither, what lies beyond a gap."""
@@ -187,23 +199,25 @@ class FileDrop:
     async def _manifest(self, stream: str, epoch: int, seq: int) -> bytes | None:
         return await self._place.read((*_batch(stream, self._config.partner, epoch, seq), "manifest.json"), MAX_DOCUMENT)
 
-    async def _incoming(self, stream: str, epoch: int, seq: int, manifest: bytes, cursor: str) -> IncomingBatch:
-        """The batch with those of its parts that lie there whole; what is missing, the core sees."""
+    async def _incoming(self, stream: str, epoch: int, seq: int, manifest: bytes, cursor: str, wants: Wants | None) -> IncomingBatch:
+        """The batch with those of its parts that are wanted and lie there whole; what is missing, the core sees."""
         folder = _batch(stream, self._config.partner, epoch, seq)
-        parts = []
-        for place, (name, size, digest) in enumerate(_listed(manifest)):
-            if name in _part_names(epoch, seq, place) and 0 < size <= MAX_PART:
-                copy = await self._place.fetch((*folder, name), size)
-                if copy is not None:
-                    parts.append(_part(name, size, digest, copy))
-        return IncomingBatch(
+        batch = IncomingBatch(
             batch=f"{self._config.partner}/x/{stream}/{epoch}/{seq}",
             manifest=manifest,
             manifest_note=await self._place.read((*folder, "manifest.note"), MAX_NOTE) or b"",
             checkpoint=await self._place.read((*folder, "checkpoint"), MAX_NOTE) or b"",
-            parts=tuple(parts),
+            parts=(),
             cursor=cursor,
         )
+        wanted = await wants(batch) if wants is not None else None
+        parts = []
+        for place, (name, size, digest) in enumerate(_listed(manifest)):
+            if name in _part_names(epoch, seq, place) and 0 < size <= MAX_PART and (wanted is None or name in wanted):
+                copy = await self._place.fetch((*folder, name), size)
+                if copy is not None:
+                    parts.append(_part(name, size, digest, copy))
+        return replace(batch, parts=tuple(parts))
 
     async def look(self, stream: str, epoch: int, seq: int, sender: str) -> tuple[bytes, bytes, bytes] | None:
         """Manifest, note and checkpoint as they lie now under a number of the partner's, or of ours."""

@@ -116,7 +116,8 @@ class Admission:
         self.name = stream
         self.document = document
         self.checkpoint = checkpoint
-        self.parts = dict(parts)
+        self.parts = parts
+        """Read one at a time: what lies on a line is not held in memory."""
         self.now = services.clock()
         self.suite: Suite = SHA256
         self.suspended: ExchangeError | None = None
@@ -137,13 +138,7 @@ class Admission:
     async def run(self) -> Received | Passed:
         """All steps up to 9, in order; an answer when one of them ends it."""
         reads = self.services.store.reads
-        self._check_bounds()
-        self.claim = self._claim()
-        ring, keys = await self._trust(reads)
-        self.digest = digest_text(self.document.body, self.suite)
-        others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
-        self.stored = next((batch for batch in others if batch.digest == self.digest), None)
-        self._check_note(ring)
+        ring, keys, others = await self._believe(reads)
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
         self.staging = batches.begins_epoch(self.claim.epoch, self.head.head if self.head is not None else None)
         if self.staging:
@@ -179,6 +174,29 @@ class Admission:
         return Passed(manifest=manifest, verified=verified)
 
     # --- steps 1 to 3 ---
+
+    async def first_look(self) -> frozenset[str]:
+        """Steps 1 to 3 on the manifest alone: names of the parts that are worth reading, before any is read.
+
+        Raises BatchRefused when it is not to be believed.
+        """
+        await self._believe(self.services.store.reads)
+        if self.stored is not None and self.stored.decided:
+            return frozenset()
+        try:
+            return frozenset(part.name for part in self._manifest().parts)
+        except _Stepped:
+            return frozenset()  # the admission answers it, without its parts
+
+    async def _believe(self, reads: Source) -> tuple[KeyRing, PartnerKeys | None, list[InBatch]]:
+        self._check_bounds()
+        self.claim = self._claim()
+        ring, keys = await self._trust(reads)
+        self.digest = digest_text(self.document.body, self.suite)
+        others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
+        self.stored = next((batch for batch in others if batch.digest == self.digest), None)
+        self._check_note(ring)
+        return ring, keys, list(others)
 
     def _check_bounds(self) -> None:
         if len(self.document.body) > MAX_BODY:
@@ -314,7 +332,7 @@ class Admission:
         except ExchangeError as error:
             raise _Stepped(8, error) from error
         if self.stored is not None and len(self.parts) < len(entries):
-            self.parts = {**await inbox.in_parts_of(source, self.stored), **self.parts}
+            self.parts = _Both(self.parts, await inbox.in_parts_of(source, self.stored))
         return batches.missing_parts(manifest, self.parts)
 
     async def _withdrawals_ahead(self, source: Source, manifest: Manifest, ring: KeyRing) -> Passed | None:
@@ -324,9 +342,11 @@ class Admission:
         self._check_checkpoint(manifest, ring)
         if await self._collect(source, manifest):
             return None
-        parts = [(part, self.parts[part.name]) for part in manifest.parts]
+        parts = self._timed(manifest)
         try:
             verified = await asyncio.to_thread(batches.verify_lines, manifest, parts, None, self.agreement.terms.limits, keep=PREPARED)
+        except BatchRefused:
+            raise
         except ExchangeError as error:
             raise _Stepped(9, error) from error
         return Passed(manifest=manifest, verified=verified, ahead=True)
@@ -540,6 +560,25 @@ class Admission:
             },
         )
         return Received(result=result, batch=self._id, code=code, receipt=document, no=receipt.no, feedback=file)
+
+
+class _Both(Mapping[str, bytes]):
+    """Parts that came now, and those kept from before; nothing is read until it is asked for."""
+
+    def __init__(self, came: Mapping[str, bytes], kept: Mapping[str, bytes]) -> None:
+        self._came, self._kept = came, kept
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._came[name] if name in self._came else self._kept[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._came or name in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self._kept), **dict.fromkeys(self._came)})
+
+    def __len__(self) -> int:
+        return len(self._came.keys() | self._kept.keys())
 
 
 FROZEN = "frozen"

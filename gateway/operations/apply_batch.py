@@ -25,7 +25,7 @@ from gateway.core.exchange.wire import (
 )
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import accept_records
-from gateway.operations.admit_batch import PREPARED, Admission, Passed, Received
+from gateway.operations.admit_batch import Admission, Passed, Received
 from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
@@ -129,7 +129,7 @@ class _Application:
             return await self._finish(tx)
 
     def _fits(self) -> bool:
-        return self.verified.distinct and self.manifest.lines <= PREPARED
+        return self.verified.distinct and self.verified.lines is not None
 
     async def withdraw_only(self, result: Literal["held", "quarantined"], code: str | None, detail: Mapping[str, object]) -> Received:
         """The batch waits; what it withdraws is withdrawn now, counted when the batch is applied, and acknowledged when it has left."""

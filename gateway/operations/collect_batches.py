@@ -14,6 +14,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.backing_off import pause
+from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.look_in_folders import look_in_folders
 from gateway.operations.partners import fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
@@ -78,16 +79,15 @@ async def _collect(services: Services, held: Held, partner: str, line: PartnerAd
 async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:
     """Take in one batch; the name of its stream."""
     stream = read_manifest(batch.manifest).stream
+    document = SignedDocument(batch.manifest, batch.manifest_note.decode())
+    parts = PartFiles(batch.parts, await parts_worth_reading(services, stream, document, partner))
     limit = held.agreement.terms.limits.part_bytes
-    parts = {}
-    for part in batch.parts:
-        if part.size > limit:
-            raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=part.name)
-        parts[part.name] = b"".join(part.read())
+    if any(part.size > limit for part in batch.parts if part.name in parts):
+        raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=stream)
     received = await receive_batch(
         services,
         stream=stream,
-        document=SignedDocument(batch.manifest, batch.manifest_note.decode()),
+        document=document,
         checkpoint=batch.checkpoint.decode(),
         parts=parts,
         caller=partner,

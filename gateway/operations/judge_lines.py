@@ -36,6 +36,7 @@ from gateway.store.reads import Row
 from gateway.store.store import Source
 
 CHUNK = 1000
+CHUNK_BYTES = 8 * 2**20
 """Lines judged and stored at a time."""
 FINAL = frozenset({"LAW_PERSON", "LAW_MINOR", "LAW_PROHIBITED", "SCOPE_CATEGORY"})
 """A corrected version may not come either."""
@@ -80,11 +81,13 @@ class Judging:
         """The lines in chunks in which no record stands twice: what one line does, the next about it must see."""
         lines: list[tuple[int, Line]] = []
         rids: set[str | None] = set()
+        size = 0
         for index, line in self._read():
-            if len(lines) == CHUNK or line.rid in rids:
+            if len(lines) == CHUNK or size > CHUNK_BYTES or line.rid in rids:
                 yield await self._judge(source, lines)
-                lines, rids = [], set()
+                lines, rids, size = [], set(), 0
             lines.append((index, line))
+            size += len(line.payload) + sum(map(len, line.decoded))
             rids.add(line.rid)
         if lines:
             yield await self._judge(source, lines)

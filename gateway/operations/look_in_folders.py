@@ -7,12 +7,14 @@ the manifests of the last `parts_days` against the ledger.
 Rules:
 - Numbers come out of the ledger; a batch goes through `receive_batch` like one that was posted, by that partner and no other. A file that
   is missing, cut, or other than its note says is waited for until the batch is past its time; then the admission says so.
+- No part is read before the manifest's note is believed and its sizes are within the agreement; then one at a time.
 - What lies under a number that was decided, signed and with another digest, is a fork; the admission freezes the stream and keeps both.
 - What is wrong with one stream delays no other. This story must not judge anything, and never looks at what it did not ask for.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
@@ -24,6 +26,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, batch_id, digest_text, parse_instant, strict_json
 from gateway.operations.admit_batch import BatchRefused, Received
 from gateway.operations.fetch_keys import with_newer_keys
+from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.manage_agreements import own_keys, take
 from gateway.operations.partners import line_to
 from gateway.operations.receive_batch import receive_batch
@@ -178,7 +181,11 @@ class _Look:
 
     async def _take_batches(self, stream: str, suite: Suite) -> None:
         cursor = await inbox.stream_cursor(self.services.store.reads, self.partner, stream)
-        found: AsyncIterator[IncomingBatch] = self.guest.collect(cursor, stream)
+        found: AsyncIterator[IncomingBatch]
+        if hasattr(self.guest, "collect_wanted"):
+            found = self.guest.collect_wanted(cursor, stream, lambda batch: self._wanted(stream, batch))
+        else:
+            found = self.guest.collect(cursor, stream)
         async for batch in found:
             await self._take(stream, batch, suite)
             async with self.services.store.transaction() as tx:
@@ -190,13 +197,12 @@ class _Look:
 
         Raises ExchangeError for what is not there yet.
         """
+        wanted = await self._wanted(stream, batch)
         document = _document(batch.manifest, batch.manifest_note)
         manifest = _manifest(document)
-        if _claimed(document.body) not in (None, batch.batch):
-            raise ExchangeError("under this number lies another batch", code="SIG_CONTEXT", place=batch.batch)
         limit = self.held.agreement.terms.limits.part_bytes
-        parts = {part.name: b"".join(part.read()) for part in batch.parts if part.size <= limit}
-        fault = _not_whole(manifest, parts, suite, limit) if manifest is not None else None
+        parts: Mapping[str, bytes] = PartFiles((part for part in batch.parts if part.size <= limit), wanted)
+        fault = _not_whole(manifest, parts, suite, limit) if manifest is not None and wanted else None
         if fault is not None and manifest is not None:
             if self.services.clock() <= _ends(manifest) + self.held.agreement.skew:
                 raise fault
@@ -205,7 +211,18 @@ class _Look:
         if received.receipt is None:
             raise fault or ExchangeError("parts of the batch are missing", code="SIG_PART_MISSING", place=batch.batch)
 
-    async def _receive(self, stream: str, document: SignedDocument, checkpoint: bytes, parts: dict[str, bytes]) -> Received:
+    async def _wanted(self, stream: str, batch: IncomingBatch) -> frozenset[str]:
+        """Which parts are worth reading, by the manifest and its note alone.
+
+        Raises ExchangeError when that is not to be believed, or of another batch.
+        """
+        document = _document(batch.manifest, batch.manifest_note)
+        if _claimed(document.body) not in (None, batch.batch):
+            raise ExchangeError("under this number lies another batch", code="SIG_CONTEXT", place=batch.batch)
+        look = partial(parts_worth_reading, self.services, stream, document, self.partner)
+        return await with_newer_keys(self.services, self.partner, look)
+
+    async def _receive(self, stream: str, document: SignedDocument, checkpoint: bytes, parts: Mapping[str, bytes]) -> Received:
         return await receive_batch(
             self.services,
             stream=stream,
@@ -270,7 +287,7 @@ def _claimed(body: bytes) -> str | None:
         return None
 
 
-def _not_whole(manifest: Manifest, parts: dict[str, bytes], suite: Suite, limit: int) -> ExchangeError | None:
+def _not_whole(manifest: Manifest, parts: Mapping[str, bytes], suite: Suite, limit: int) -> ExchangeError | None:
     """Why a batch still has to be waited for."""
     for entry in manifest.parts:
         if entry.bytes > limit:

@@ -290,25 +290,17 @@ async def put_in_batch(tx: Transaction, batch: InBatch) -> None:
 async def put_in_parts(tx: Transaction, batch: InBatch, parts: Mapping[str, bytes]) -> None:
     """Keep parts whose size and digest were checked."""
     held = {row.name for row in await tx.all(_IN_PARTS, _part_key(batch))}
-    fresh = [(name, data) for name, data in parts.items() if name not in held]
+    fresh = [name for name in parts if name not in held]
     if not fresh:
         return
     dek = await tx.vault.dek(tx, batch_parts.scope_of(batch.stream), create=True)
-    await tx.insert(
-        in_parts,
-        ("sender", "stream", "epoch", "name", "manifest_digest", "data"),
-        [
-            (
-                batch.sender,
-                batch.stream,
-                batch.epoch,
-                name,
-                batch.digest,
-                tx.vault.seal(dek, "in_parts", "data", f"{batch.stream}/{name}", data),
-            )
-            for name, data in fresh
-        ],
-    )
+    for name in fresh:  # one at a time: together they may be more than memory holds
+        sealed = tx.vault.seal(dek, "in_parts", "data", f"{batch.stream}/{name}", parts[name])
+        await tx.insert(
+            in_parts,
+            ("sender", "stream", "epoch", "name", "manifest_digest", "data"),
+            [(batch.sender, batch.stream, batch.epoch, name, batch.digest, sealed)],
+        )
 
 
 def _part_key(batch: InBatch) -> dict[str, object]:

@@ -57,6 +57,9 @@ FREE_OF_RATIO = 65536
 MAX_LIFETIME = timedelta(days=90)
 LIFETIME = timedelta(days=30)
 
+KEPT_BYTES = 32 * 2**20
+"""So much of a batch's lines at most is kept for who reads them next."""
+
 LINES_A_PART = 4000
 BYTES_A_PART = 6 * 2**20
 """How we cut our own parts: small enough to be held in memory, to be sent inline, and to be asked for again."""
@@ -648,7 +651,7 @@ class Verified(Struct, frozen=True, kw_only=True):
     distinct: bool
     """No record stands in two lines."""
     lines: tuple[Line, ...] | None
-    """The lines, where they are few enough to be kept."""
+    """The lines, where they are few and short enough to be kept."""
 
 
 def verify_lines(
@@ -656,8 +659,8 @@ def verify_lines(
 ) -> Verified:
     """Step 9: every line is well formed, operations and lines are counted, and the leaves hash to the root.
 
-    Of a batch of at most `keep` lines the lines are kept; of a larger one they are read again. Without a tree, because what comes before
-    is missing, the root is not compared: then only what is withdrawn may be believed of it.
+    Of a batch of at most `keep` lines, and 32 MiB of them, the lines are kept; of a larger one they are read again. Without a tree, because
+    what comes before is missing, the root is not compared: then only what is withdrawn may be believed of it.
 
     Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
     """
@@ -666,6 +669,7 @@ def verify_lines(
     leaves: list[bytes] = []
     rids: set[str | None] = set()
     kept: list[Line] | None = [] if manifest.lines <= keep else None
+    size = 0
     counts: dict[str, int] = dict.fromkeys(OPS, 0)
     for entry, data in parts:
         if tree is not None and entry.from_ != grown.size:
@@ -676,6 +680,9 @@ def verify_lines(
                 raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{grown.size}")
             counts[line.op] += 1
             rids.add(line.rid)
+            size += len(raw)
+            if size > KEPT_BYTES:
+                kept = None
             if kept is not None:
                 kept.append(line)
             leaf = leaf_hash(line.payload, suite)

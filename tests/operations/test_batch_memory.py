@@ -1,0 +1,153 @@
+"""What a partner lays down or sends costs no more memory than is agreed: no part before its manifest is believed, and few lines kept."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.drop_folder import Folder
+from gateway.adapter_contract import IncomingBatch, Part
+from gateway.core.exchange import batches
+from gateway.operations import judge_lines
+from gateway.operations.collect_batches import collect_batches
+from gateway.operations.judge_lines import Judging
+from gateway.operations.send_batch import send_batch
+from gateway.store import outbox
+from tests.operations.publishing import PENALTIES as DATASET
+from tests.operations.publishing import code, penalty, put
+from tests.region import PENALTIES, TONGHUA, Cities, Forger, two_cities
+
+
+@pytest.fixture
+async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
+    """Two cities; each test says how batches go."""
+    async with two_cities(tmp_path / "cities") as both:
+        yield both
+
+
+@pytest.fixture
+async def sharing(tmp_path: Path) -> AsyncIterator[Cities]:
+    """Two cities with one folder."""
+
+    def dropped(text: str) -> str:
+        said = text.replace('delivery = "push"', 'delivery = "drop"')
+        return said.replace('adapter = "https_partner"\n', 'adapter = "file_drop"\nconfig = { root = "/drop", poll_s = 0 }\n')
+
+    (tmp_path / "drop").mkdir()
+    async with two_cities(tmp_path / "cities", change=dropped) as both:
+        both.line.drop = {"root": str(tmp_path / "drop")}
+        yield both
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were copied out of a folder."""
+    names: list[str] = []
+    before = Folder.fetch
+
+    async def fetch(self: Folder, path: Any, size: int) -> Any:
+        names.append(path[-1])
+        return await before(self, path, size)
+
+    monkeypatch.setattr(Folder, "fetch", fetch)
+    return names
+
+
+async def tell(cities: Cities) -> None:
+    """Two penalties, sealed, and laid down where both share a folder."""
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2)]
+    await put(cities.tonghua, DATASET, *rows)
+    await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+
+
+@pytest.mark.parametrize("note", ["", "another"])
+async def test_parts_of_an_unsigned_manifest_are_not_read(sharing: Cities, tmp_path: Path, fetched: list[str], note: str):
+    """A list of large parts without a note, or with one that does not fit, copies nothing; a batch that is signed is read as ever."""
+    await tell(sharing)
+    folder = tmp_path / "drop" / PENALTIES / TONGHUA / "batches" / "1-0000000001"
+    good = {path.name: path.read_bytes() for path in folder.iterdir()}
+    digest = "sha-256:" + base64.b64encode(bytes(32)).decode()
+    parts = [
+        {"name": f"1-1-{n:03}.ndjson", "bytes": 2**20, "bytes_raw": 2**20, "lines": 1, "digest": digest, "from": n, "to": n + 1}
+        for n in range(12)
+    ]
+    for part in parts:
+        (folder / part["name"]).touch()
+        with (folder / part["name"]).open("r+b") as file:
+            file.truncate(2**20)
+    said: dict[str, Any] = {"parts": parts} if not note else {**json.loads(good["manifest.json"]), "parts": parts}
+    (folder / "manifest.json").write_bytes(json.dumps(said).encode())
+    (folder / "manifest.note").write_bytes(good["manifest.note"] if note else b"")
+    troubles = await collect_batches(sharing.baishan)
+    assert troubles[PENALTIES] in ("SCHEMA_MANIFEST", "SIG_INVALID", "SIG_CONTEXT")
+    assert fetched == []
+    for name, data in good.items():
+        (folder / name).write_bytes(data)
+    assert await collect_batches(sharing.baishan) == {}
+    assert fetched == [name for name in good if ".ndjson" in name], "each once, and no other"
+
+
+async def test_more_parts_than_agreed_are_not_read(sharing: Cities, fetched: list[str], monkeypatch: pytest.MonkeyPatch):
+    """A signed manifest beyond the agreement's limits is refused without its parts."""
+    await tell(sharing)
+
+    def refuse(manifest: object, limits: object) -> None:
+        raise batches.ExchangeError("more parts than agreed", code="SIZE_PARTS")
+
+    monkeypatch.setattr(batches, "check_size", refuse)
+    assert (await collect_batches(sharing.baishan))[PENALTIES] == "SIZE_PARTS"
+    assert fetched == []
+
+
+async def test_parts_on_a_line_are_not_read_unsigned(tmp_path: Path):
+    """What is fetched is not read before its manifest's note is believed."""
+    async with two_cities(tmp_path, change=lambda text: text.replace('delivery = "push"', 'delivery = "pull"')) as cities:
+        await tell(cities)
+        (batch,) = await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES)
+        parts = await outbox.out_parts_of(cities.tonghua.store.reads, PENALTIES, batch.epoch, batch.seq)
+        read: list[str] = []
+
+        def part(name: str, data: bytes) -> Part:
+            def chunks() -> Iterator[bytes]:
+                read.append(name)
+                yield data
+
+            return Part(name=name, size=len(data), digest="", read=chunks)
+
+        incoming = IncomingBatch(
+            batch=batches.read_manifest(batch.document.body).id,
+            manifest=batch.document.body,
+            manifest_note=b"",
+            checkpoint=batch.checkpoint.encode(),
+            parts=tuple(part(name, data) for name, data in parts),
+            cursor="",
+        )
+        cities.line.fetched.append(incoming)
+        assert "SIG_FORMAT" in (await collect_batches(cities.baishan)).values()
+        assert read == []
+        cities.line.fetched[:] = [msgspec.structs.replace(incoming, manifest_note=batch.document.note.encode())]
+        assert await collect_batches(cities.baishan) == {}
+        assert set(read) == {name for name, _ in parts}
+
+
+async def test_lines_beyond_the_bound_are_read_again(cities: Cities, monkeypatch: pytest.MonkeyPatch):
+    """A batch of few and long lines is not kept in memory: chunks are small, nothing is prepared, and it comes to the same."""
+    sizes: list[int] = []
+    before = Judging._judge
+
+    async def judged(self: Judging, source: Any, lines: Any) -> Any:
+        assert self.verified.lines is None
+        sizes.append(len(lines))
+        return await before(self, source, lines)
+
+    monkeypatch.setattr(Judging, "_judge", judged)
+    monkeypatch.setattr(batches, "KEPT_BYTES", 100)
+    monkeypatch.setattr(judge_lines, "CHUNK_BYTES", 100)
+    forger = Forger(cities)
+    received = await forger.post(forger.penalty(1), forger.penalty(2), forger.penalty(3))
+    assert received.result == "applied"
+    assert sizes == [1, 1, 1]
