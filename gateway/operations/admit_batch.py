@@ -450,10 +450,21 @@ class Admission:
         self.stored = next(batch for batch in others if batch.digest == self.digest)
         self.first_seen = self.stored.first_seen
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
+        return await self.refuse("HOLD_REFUSED")
+
+    async def refuse(self, code: str) -> Received:
+        """A batch that was held, or would have been, is refused: final."""
         async with self.services.store.transaction() as tx:
             await self.same_place(tx)
-            received = await self.answer(tx, "rejected", "HOLD_REFUSED")
-            await inbox.drop_in_parts(tx, self.row("rejected", "HOLD_REFUSED", received.no))
+            return await self.refused(tx, code)
+
+    async def refused(self, tx: Transaction, code: str, detail: Mapping[str, object] | None = None) -> Received:
+        """The receipt of a refusal; nothing of the batch stays here, nor of the epoch that it would have ended."""
+        self.range = None
+        received = await self.answer(tx, "rejected", code, detail=detail)
+        await inbox.drop_in_parts(tx, self.row("rejected", code, received.no))
+        await inbox.drop_staged(tx, self.claim.sender, self.name, self.claim.epoch)
+        tx.shredded = True
         return received
 
     async def _failed(self, step: int, error: ExchangeError) -> Received:

@@ -1,7 +1,8 @@
 """Steps 11 and 12 of a partner's batch: one transaction with records, changes, ledger, receipt and audit, or none of it.
 
 Rules: the agreement is read again inside the transaction; a batch with too many rejected lines waits for a person, and one under a
-suspended agreement for its end: what such a batch withdraws is withdrawn at once. Records are decided about (互认) in the same transaction.
+suspended agreement for its end: what such a batch withdraws is withdrawn at once. One with a line about persons
+for which there is no basis does not wait: it is refused, and nothing of it kept. Records are decided about (互认) in the same transaction.
 This story never applies part of a batch.
 """
 
@@ -30,7 +31,7 @@ from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
 from gateway.operations.recognise import decide
-from gateway.store import holds, inbox, measures, owed, recognitions
+from gateway.store import erasures, holds, inbox, measures, owed, recognitions
 from gateway.store.owed import Owed
 from gateway.store.records import Outcome
 from gateway.store.store import Transaction
@@ -39,6 +40,8 @@ MAX_DROPPED_PERMILLE = 200
 """A new epoch that leaves out more of what is in force waits for a person."""
 HELD_AT_LEAST = 20
 """Fewer rejected lines than this never hold a batch."""
+PERSONS = frozenset({"LAW_PERSON", "LAW_MINOR"})
+"""Codes of lines that may not be kept, not even until somebody has looked."""
 _RESULT_OF = {
     "store": "accepted",
     "withdraw": "withdrawn",
@@ -58,6 +61,9 @@ async def apply_batch(admission: Admission, passed: Passed) -> Received:
         return await _Application(admission, passed).run()
     except _Held as held:
         if admission.staging:
+            about_persons = min(PERSONS & held.codes.keys(), default=None)
+            if about_persons is not None:
+                return await admission.refuse(about_persons)
             return await _Application(admission, passed).keep("held", held.code)
         return await _Application(admission, passed).withdraw_only("held", held.code, {"rejected": dict(held.codes)})
 
@@ -132,19 +138,28 @@ class _Application:
         return self.verified.distinct and self.verified.lines is not None
 
     async def withdraw_only(self, result: Literal["held", "quarantined"], code: str | None, detail: Mapping[str, object]) -> Received:
-        """The batch waits; what it withdraws is withdrawn now, counted when the batch is applied, and acknowledged when it has left."""
+        """The batch waits; what it withdraws is withdrawn now, counted when the batch is applied, and acknowledged when it has left.
+
+        With a line about persons that may not be kept it does not wait but is refused.
+        """
         admission = self.admission
+        about_persons: set[str] = set()
         async with self.services.store.transaction() as tx:
             await admission.same_place(tx)
             if admission.stored is None:
                 await admission.room(tx)
             admission.range = None if self.ahead else self.verified.tree.dump()
             async for chunk in self.judging.chunks(tx):
-                lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw")
-                await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * len(lines)))
+                about_persons |= {finding.code for line in chunk.lines for finding in line.findings} & PERSONS
+                lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw" or _unheld(line, chunk.known))
+                texts = ({},) * sum(line.admitted is not None for line in lines)
+                await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=texts))
             await decide(self.services, tx, self.touched)
             await owed.owe(tx, self.manifest.sender, self.manifest.stream, self.owed)
-            received = await admission.answer(tx, result, code, detail={**detail, "withdrawn": self.counts["withdrawn"]})
+            detail = {**detail, "withdrawn": self.counts["withdrawn"]}
+            if about_persons:
+                return await admission.refused(tx, min(about_persons), detail)
+            received = await admission.answer(tx, result, code, detail=detail)
             await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
         return received
 
@@ -183,7 +198,7 @@ class _Application:
             if not self.admission.released:
                 self._check_rate()
                 if len(missing) * 1000 > MAX_DROPPED_PERMILLE * len(before):
-                    raise _Held({}, "HOLD_DROP")
+                    raise _Held(self.codes, "HOLD_DROP")
             await self._drop(tx, missing)
             return await self._finish(tx)
 
@@ -236,6 +251,7 @@ class _Application:
         if admitted:
             for outcome in await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=chunk.texts):
                 outcomes[outcome.place] = outcome
+        await erasures.enter_unheld(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _unheld(line, chunk.known)])
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
@@ -341,6 +357,11 @@ class _Application:
         if admission.staging:
             await inbox.swap_epoch(tx, manifest.sender, manifest.stream, manifest.epoch, received.no or 0)
         return received
+
+
+def _unheld(line: JudgedLine, known: Mapping[str, KnownRecord]) -> bool:
+    """Whether a line erases a record of which nothing was taken in here: what waits may speak of it."""
+    return (line.judged.op, line.judged.action) == ("erase", "acknowledge") and line.judged.rid not in known
 
 
 def _feedback(index: int, judged: Judged, finding: Finding, now: datetime) -> Feedback:

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.operations.findings import Finding, checked, finding
+from gateway.operations.held_overdue import held_overdue
 from gateway.operations.partners import line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
 from gateway.store import debts, held_agreements, holds, inbox, outbox
@@ -142,6 +143,11 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 yield finding(stands, where, f"来流停在 {stands}", f"the stream to us stands at {stands}")
             elif hold is None:
                 yield Finding(code="stream", ok=True, where=where, zh="来流正常", en="the stream to us is in order")
+            overdue = await held_overdue(services, terms.from_, name)
+            if overdue is not None:
+                since = f"{overdue.since:%Y-%m-%dT%H:%M:%SZ}"
+                said = f"batch {overdue.seq} is held since {since}, longer than agreed"
+                yield finding("batch-held-overdue", where, f"第 {overdue.seq} 批自 {since} 暂存，已超过约定时限", said)
             if into is not None and into.created is not None and into.created - now > AHEAD:
                 seconds = round((into.created - now).total_seconds())
                 said = f"the partner's batches are {seconds} s ahead of us"

@@ -4,19 +4,23 @@ Rules:
 - an erasure is done when its record has left every exit of this house, no part of a batch that is kept holds a line of it, results of
   match jobs made before it are gone, the token index is merged and no old page is left in the write-ahead log.
 - a part that a partner has still to get is kept for it, but no longer than the agreement gives for erasing; then it goes, and the stream
-  begins a new epoch.
+  begins a new epoch. A part that came in and waits here stays no longer either: a held batch is refused then, another's parts are asked for
+  again when its turn comes.
 - nothing is said to be done before it was looked for; what is not done is looked at again, and told to the office by age.
 This story must not know what was erased: it has ids.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
+from gateway.core.errors import ExchangeError
 from gateway.core.exchange.wire import split_stream
+from gateway.operations.admit_batch import Admission
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.services import Services
-from gateway.store import audit, erasures, exits, held_agreements, kept_parts, match_jobs, outbox, search
+from gateway.store import audit, erasures, exits, held_agreements, inbox, kept_parts, match_jobs, outbox, search
 from gateway.store.erasures import Erasure
-from gateway.store.kept_parts import Holding
+from gateway.store.kept_parts import Holding, Waiting
 from gateway.store.store import moment
 
 AT_A_TIME = 500
@@ -27,13 +31,23 @@ async def finish_erasures(services: Services) -> int:
 
     Raises StoreError.
     """
+    done, after = 0, None
+    while True:
+        waiting = await erasures.waiting(services.store.reads, AT_A_TIME, after)  # those that are stuck keep back none behind them
+        if waiting:
+            done += await _finish(services, waiting)
+        if len(waiting) < AT_A_TIME:
+            return done
+        after = waiting[-1]
+
+
+async def _finish(services: Services, waiting: list[Erasure]) -> int:
     reads = services.store.reads
-    waiting = await erasures.waiting(reads, AT_A_TIME)
-    if not waiting:
-        return 0
     ids = [each.record_id for each in waiting]
     left = set(await exits.still_at(reads, ids, partners=False))
-    left |= await kept_parts.mentioned(reads, ids)
+    for batch in await kept_parts.mentioned(reads, ids):
+        if not await _turn_away(services, batch, waiting):
+            left |= batch.record_ids
     left |= await kept_parts.lying(reads, ids)
     for part in await kept_parts.holding(reads, ids):
         if not await _take_away(services, part, waiting):
@@ -51,6 +65,26 @@ async def finish_erasures(services: Services) -> int:
         await erasures.done(tx, [each.record_id for each in ready])
         await audit.write(tx, "gateway", "erasures.done", "erasures", {"records": len(ready)})
     return len(ready)
+
+
+async def _turn_away(services: Services, batch: Waiting, waiting: list[Erasure]) -> bool:
+    """Whether the parts of a batch that waits here and speaks of an erased record are gone now."""
+    since = min(moment(each.at) for each in waiting if each.record_id in batch.record_ids)
+    hours = await _hours(services, batch.stream)
+    if batch.state == "staged" or hours is None or services.clock() - since < hours:
+        return False  # what is staged goes with its epoch
+    found = await inbox.in_batches_at(services.store.reads, batch.sender, batch.stream, batch.epoch, batch.seq)
+    row = next(each for each in found if each.digest == batch.digest)
+    if row.state == "held":
+        async with services.store.transaction() as tx:
+            target = f"batch/{row.sender}/x/{row.stream}/{row.epoch}/{row.seq}"
+            await audit.write(tx, "gateway", "batch.refuse", target, {"reason": "erased", "code": row.code})
+        with suppress(ExchangeError):  # no agreement by which to answer any more: its parts go all the same
+            await Admission(services, row.stream, row.document, row.checkpoint, {}, None).refuse_held()
+    async with services.store.transaction() as tx:
+        await inbox.drop_in_parts(tx, row)
+        tx.shredded = True
+    return True
 
 
 async def _take_away(services: Services, part: Holding, waiting: list[Erasure]) -> bool:

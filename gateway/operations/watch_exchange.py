@@ -1,4 +1,4 @@
-"""What of the exchange a person must look at: forks, gaps, receipts and acknowledgements that do not come (exchange.md §7, §9).
+"""What of the exchange a person must look at: forks, gaps, held batches, receipts, acknowledgements that do not come (exchange.md §7, §9).
 
 Rules: each is an alarm that names stream and partner and ends by itself when it is over; a withdrawal that is not acknowledged is told
 when its time is up, and once more, as another alarm, at twice that. A partner's notice that dates itself back is told for a week. Numbers
@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.core.exchange.wire import instant
 from gateway.operations.alarms import Condition
+from gateway.operations.held_overdue import held_overdue
 from gateway.operations.list_overdue import ESCALATED, KINDS, agreed_hours
 from gateway.operations.partners import streams_from
 from gateway.services import Services
@@ -50,6 +51,9 @@ async def _inward(services: Services) -> AsyncIterator[Condition]:
         oldest = await inbox.oldest_gap(reads, row.sender, row.stream)
         since = {"since": oldest} if oldest is not None else {}
         yield Condition(kind="stream-gap", target=target, bad=oldest is not None and now - moment(oldest) >= GAP_OPEN, detail=since)
+        held = await held_overdue(services, row.sender, row.stream)
+        detail = {"seq": held.seq, "since": held.since.isoformat()} if held is not None else {}
+        yield Condition(kind="batch-held-overdue", target=target, bad=held is not None, detail=detail)
 
 
 async def _outward(services: Services) -> AsyncIterator[Condition]:

@@ -14,10 +14,17 @@ from gateway.store.tables import erasures
 
 _WAITING = (
     sa.select(erasures.c.record_id, erasures.c.subject_id, erasures.c.at)
-    .where(erasures.c.done_at.is_(None))
+    .where(
+        erasures.c.done_at.is_(None),
+        sa.or_(
+            erasures.c.at > sa.bindparam("after_at"),
+            sa.and_(erasures.c.at == sa.bindparam("after_at"), erasures.c.record_id > sa.bindparam("after_id")),
+        ),
+    )
     .order_by(erasures.c.at, erasures.c.record_id)
     .limit(sa.bindparam("n", type_=sa.Integer))
 )
+_ENTERED = sa.select(erasures.c.record_id).where(among(erasures.c.record_id, "wanted"))
 _UNFINISHED = sa.select(erasures.c.record_id).where(among(erasures.c.record_id, "wanted"), erasures.c.done_at.is_(None))
 _DONE = sa.update(erasures).where(among(erasures.c.record_id, "wanted")).values(done_at=sa.bindparam("now"))
 
@@ -35,9 +42,20 @@ async def enter(tx: Transaction, record_id: str, subject_id: str) -> None:
     await tx.execute(sa.insert(erasures).values(record_id=record_id, subject_id=subject_id, at=tx.now_text))
 
 
-async def waiting(source: Source, limit: int) -> list[Erasure]:
-    """Erasures that are not done, the oldest first."""
-    rows = await source.all(_WAITING, {"n": limit})
+async def enter_unheld(tx: Transaction, record_ids: Collection[str]) -> None:
+    """Records of which nothing was taken in here are erased now: a batch that waits may speak of them all the same."""
+    wanted = sorted(set(record_ids))
+    if not wanted:
+        return
+    there = {row.record_id for row in await tx.all(_ENTERED, {"wanted": wanted})}
+    rows = [(record_id, "", tx.now_text) for record_id in wanted if record_id not in there]
+    await tx.insert(erasures, ("record_id", "subject_id", "at"), rows)
+
+
+async def waiting(source: Source, limit: int, after: Erasure | None = None) -> list[Erasure]:
+    """Erasures that are not done, the oldest first; those behind one of them."""
+    place = {"after_at": after.at, "after_id": after.record_id} if after is not None else {"after_at": "", "after_id": ""}
+    rows = await source.all(_WAITING, {"n": limit, **place})
     return [Erasure(record_id=row.record_id, subject_id=row.subject_id, at=row.at) for row in rows]
 
 

@@ -325,6 +325,13 @@ async def drop_in_parts(tx: Transaction, batch: InBatch) -> None:
     )
 
 
+async def drop_staged(tx: Transaction, sender: str, stream: str, epoch: int) -> None:
+    """Forget what was staged of an epoch that does not come."""
+    for batch in await staged_batches(tx, sender, stream, epoch):
+        await put_in_batch(tx, msgspec.structs.replace(batch, state="superseded", verified=None))
+        await drop_in_parts(tx, batch)
+
+
 async def known_records(source: Source, rids: Collection[str]) -> dict[str, KnownRecord]:
     """What we hold of these record ids: partners' by their last line, our own as ours."""
     wanted = {"wanted": list(rids)}

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Limits
 from gateway.core.exchange.batches import PartEntry, read_manifest, split_lines
-from gateway.core.exchange.records import read_line
+from gateway.core.exchange.records import REASONS, read_line
 from gateway.core.exchange.wire import SUITES, Suite
 from gateway.store import batch_parts
 from gateway.store.dialects import among, one_of
@@ -50,7 +50,7 @@ _NOTHING_SAID: Final = b'"d":[]}'
 """How a line without disclosures ends."""
 _NAMES_OUT = sa.select(out_parts.c.stream, out_parts.c.epoch, out_parts.c.name)
 _KEPT_IN = (
-    sa.select(in_parts.c.stream, in_parts.c.name, in_parts.c.data, in_batches.c.manifest)
+    sa.select(in_parts.c.name, in_parts.c.data, in_batches)
     .join(
         in_batches,
         sa.and_(
@@ -164,9 +164,21 @@ async def purge_records(tx: Transaction, stream: str, record_ids: Collection[str
     return len(dropped)
 
 
-async def mentioned(source: Source, record_ids: Collection[str]) -> frozenset[str]:
-    """Those of these records of which a part that came in and waits here holds a line."""
-    found: set[str] = set()
+class Waiting(Struct, frozen=True, kw_only=True):
+    """A batch that came in and waits, of which a part that is kept holds lines of some records."""
+
+    sender: str
+    stream: str
+    epoch: int
+    seq: int
+    digest: str
+    state: str
+    record_ids: frozenset[str]
+
+
+async def mentioned(source: Source, record_ids: Collection[str]) -> list[Waiting]:
+    """Every part that came in and waits here and says something of one of these records."""
+    found: list[Waiting] = []
     for row in await source.all(_KEPT_IN):
         manifest = read_manifest(row.manifest)
         suite = SUITES[manifest.suite]
@@ -174,18 +186,33 @@ async def mentioned(source: Source, record_ids: Collection[str]) -> frozenset[st
         if entry is None:
             continue
         data = await batch_parts.open_part(source, "in_parts", row.stream, row)
-        found |= await asyncio.to_thread(_named, entry, data, suite) & set(record_ids)  # long work: others are served meanwhile
-    return frozenset(found)
+        named = await asyncio.to_thread(_named, entry, data, suite) & set(record_ids)  # long work: others are served meanwhile
+        if named:
+            found.append(
+                Waiting(
+                    sender=row.sender,
+                    stream=row.stream,
+                    epoch=row.epoch,
+                    seq=row.seq,
+                    digest=row.manifest_digest,
+                    state=row.state,
+                    record_ids=frozenset(named),
+                )
+            )
+    return found
 
 
 def _named(entry: PartEntry, data: bytes, suite: Suite) -> set[str]:
-    """Records of a part, as far as it can be read: what cannot is refused when its turn comes, and goes then."""
+    """Records of which a part says something, as far as it can be read: what cannot is refused when its turn comes, and goes then.
+
+    A withdrawal names its id alone.
+    """
     found: set[str] = set()
     try:
         for raw in split_lines(entry, data, Limits()):
-            rid = read_line(raw, suite).rid
-            if rid is not None:
-                found.add(rid)
+            line = read_line(raw, suite)
+            if line.rid is not None and (line.op not in REASONS or line.disclosures):
+                found.add(line.rid)
     except ExchangeError:
         pass
     return found
