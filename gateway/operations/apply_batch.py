@@ -152,8 +152,8 @@ class _Application:
             async for chunk in self.judging.chunks(tx):
                 about_persons |= {finding.code for line in chunk.lines for finding in line.findings} & PERSONS
                 lines = tuple(line for line in chunk.lines if line.judged.action == "withdraw" or _unheld(line, chunk.known))
-                texts = ({},) * sum(line.admitted is not None for line in lines)
-                await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=texts))
+                admitted = sum(line.admitted is not None for line in lines)
+                await self._apply(tx, msgspec.structs.replace(chunk, lines=lines, texts=({},) * admitted))
             await decide(self.services, tx, self.touched)
             await owed.owe(tx, self.manifest.sender, self.manifest.stream, self.owed)
             detail = {**detail, "withdrawn": self.counts["withdrawn"]}
