@@ -128,6 +128,8 @@ class Admission:
         """The last verified batch before this one: `head`, or further when batches wait."""
         self.base_created: datetime | None = None
         self.staging = False
+        self.given_up = 0
+        """The last of the epochs behind the present one that were refused here: the sender has to go on with the next."""
         """It belongs to the epoch after the current one, and is taken in unseen until that is whole."""
         self.staged: Head | None = None
         self.stopped = False
@@ -140,7 +142,10 @@ class Admission:
         reads = self.services.store.reads
         ring, keys, others = await self._believe(reads)
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
-        self.staging = batches.begins_epoch(self.claim.epoch, self.head.head if self.head is not None else None)
+        place = self.head.head if self.head is not None else None
+        if place is not None and self.claim.epoch > place.epoch + 1:
+            self.given_up = await inbox.refused_epoch(reads, self.claim.sender, self.name, after=place.epoch)
+        self.staging = batches.begins_epoch(self.claim.epoch, place, refused=self.given_up)
         if self.staging:
             start = Head(stream=self.name, epoch=self.claim.epoch, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
             ahead = await inbox.verified_ahead(reads, self.claim.sender, start, before=self.claim.seq)
@@ -302,7 +307,7 @@ class Admission:
             if forked:
                 raise ExchangeError("two batches have one number", code="SEQ_FORK")
             held = head.head if head is not None else None
-            batches.check_sequence(manifest, held if self.staging else self.base, self.staged)
+            batches.check_sequence(manifest, held if self.staging else self.base, self.staged, refused=self.given_up)
         except ExchangeError as error:
             raise _Stepped(6, error) from error
 

@@ -106,6 +106,17 @@ _IN_HELD = (
     .order_by(in_batches.c.epoch, in_batches.c.seq)
     .limit(1)
 )
+_IN_REFUSED = (
+    sa.select(in_batches.c.epoch)
+    .where(
+        in_batches.c.sender == sa.bindparam("sender"),
+        in_batches.c.stream == sa.bindparam("stream"),
+        in_batches.c.epoch > sa.bindparam("after", type_=sa.Integer),
+        in_batches.c.state == "rejected",
+    )
+    .distinct()
+    .order_by(in_batches.c.epoch)
+)
 _IN_STAGED = (
     sa.select(in_batches)
     .where(
@@ -451,6 +462,17 @@ async def held_batch(source: Source, sender: str, stream: str) -> InBatch | None
 async def staged_batches(source: Source, sender: str, stream: str, epoch: int) -> list[InBatch]:
     """What has come of a new epoch and waits for its last batch, in order."""
     return [_in_batch(row) for row in await source.all(_IN_STAGED, {"sender": sender, "stream": stream, "of_epoch": epoch})]
+
+
+async def refused_epoch(source: Source, sender: str, stream: str, *, after: int) -> int:
+    """The last of the epochs that follow this one without a gap and of which a batch was refused; 0 when the next one was not."""
+    rows = await source.all(_IN_REFUSED, {"sender": sender, "stream": stream, "after": after})
+    last = after
+    for row in rows:
+        if row.epoch != last + 1:
+            break
+        last = row.epoch
+    return last if last > after else 0
 
 
 async def said_by(source: Source, sender: str, stream: str) -> dict[str, KnownRecord]:

@@ -164,8 +164,8 @@ async def test_what_is_no_next_epoch(cities: Cities):
     further = Head(stream=PENALTIES, epoch=3, seq=0, tree=CompactRange(), manifest_digest=None)
     lines = [forger.penalty(1, v=2)]
     for sealed in (
-        forger.seal(lines, replaces=replaces, advance=False),
         forger.seal(lines, head=further, replaces=replaces, snapshot="last", advance=False),
+        forger.seal(lines, replaces=replaces, advance=False),
     ):
         assert told(await forger.send(sealed)) == ("rejected", "SEQ_EPOCH")
     assert await place(cities) == (1, 1, 1)
@@ -262,6 +262,33 @@ async def test_an_epoch_that_leaves_out_much_waits_for_a_person(cities: Cities):
     assert (done.result, counts(done)["dropped"]) == ("applied", 2)
     assert await held(cities) == {**dict.fromkeys((1, 2, 3), "assert"), **dict.fromkeys((4, 5), "retract")}
     await check_ledger(cities.baishan)
+
+
+async def test_an_epoch_behind_one_that_was_refused(cities: Cities):
+    """A sender whose new epoch was refused goes on with the one after it, and that is taken; one behind an epoch that never came is not."""
+    forger = Forger(cities)
+    await forger.send(forger.seal([forger.penalty(number) for number in range(1, 6)]))
+    first = forger.head
+    refused = forger.seal([forger.penalty(number, v=2) for number in (1, 2)], replaces=forger.anew(), snapshot="last")
+    assert told(await forger.send(refused)) == ("held", "HOLD_DROP")
+    early = forger.head
+    again = forger.seal([forger.penalty(1, v=3)], replaces=forger.anew(), snapshot="last", advance=False)
+    assert told(await forger.send(again)) == ("rejected", "SEQ_EPOCH"), "the second is not refused yet"
+    forger.head = early
+    await decide_held(cities.baishan, PENALTIES, apply=False, by="admin:officer", reason="数据不全")
+    forger.head = msgspec.structs.replace(forger.head, epoch=forger.head.epoch + 1)  # the third epoch was spent above
+    replaces = forger.anew()
+    assert forger.head.epoch == 4
+    whole = forger.seal([forger.penalty(number, v=4) for number in range(1, 6)], replaces=replaces, snapshot="last")
+    swapped = await forger.send(whole)
+    assert (swapped.result, swapped.code) == ("applied", None)
+    assert await place(cities) == (4, 1, 5)
+    assert first.epoch == 1
+    await check_ledger(cities.baishan)
+    lost = Forger(cities)
+    lost.head = msgspec.structs.replace(forger.head, epoch=5)
+    beyond = lost.seal([lost.penalty(1, v=9)], replaces=lost.anew(), snapshot="last")
+    assert told(await lost.send(beyond)) == ("rejected", "SEQ_EPOCH")
 
 
 async def test_a_receiver_that_holds_nothing_takes_any_epoch(cities: Cities):

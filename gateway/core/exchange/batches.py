@@ -483,14 +483,14 @@ def check_time(manifest: Manifest, *, now: datetime, skew: timedelta, previous_c
         raise ExchangeError("created lies before that of the previous batch", code="TIME_ORDER")
 
 
-def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = None) -> None:
+def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = None, *, refused: int = 0) -> None:
     """Step 6: the next batch of its stream, naming the manifest held as previous.
 
-    `staged` is how far the next epoch has come. A batch of a seq already held reaches this only with another digest.
+    `staged` is how far the next epoch has come, `refused` the last of those behind the present one that were refused here. A batch of a seq already held reaches this only with another digest.
 
     Raises ExchangeError SEQ_EPOCH, SEQ_GAP, SEQ_FORK, SEQ_PREVIOUS, SEQ_REPLAY or SEQ_ROOT.
     """
-    begins = begins_epoch(manifest.epoch, head)
+    begins = begins_epoch(manifest.epoch, head, refused=refused)
     place = staged if begins else head
     if begins:
         _check_new_epoch(manifest, head)
@@ -509,11 +509,11 @@ def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = 
         raise ExchangeError("the range begins above the size held", code="SEQ_ROOT")
 
 
-def begins_epoch(epoch: int, head: Head | None) -> bool:
-    """Whether a batch belongs to the next epoch; whoever holds nothing of a stream takes any."""
+def begins_epoch(epoch: int, head: Head | None, *, refused: int = 0) -> bool:
+    """Whether a batch belongs to the next epoch, or to one behind those that were refused; whoever holds nothing of a stream takes any."""
     if head is None or head.seq == 0:
         return epoch > (head.epoch if head is not None else 1)
-    return epoch == head.epoch + 1
+    return head.epoch < epoch <= max(head.epoch, refused) + 1
 
 
 def _check_new_epoch(manifest: Manifest, head: Head | None) -> None:
@@ -526,8 +526,10 @@ def _check_new_epoch(manifest: Manifest, head: Head | None) -> None:
         raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
     if head is None or head.seq == 0:
         return
-    if replaces.origin != origin(manifest.sender, manifest.stream, head.epoch):
+    if replaces.origin not in {origin(manifest.sender, manifest.stream, epoch) for epoch in range(head.epoch, manifest.epoch)}:
         raise ExchangeError("the first batch of an epoch names the head that it replaces", code="SEQ_EPOCH")
+    if replaces.origin != origin(manifest.sender, manifest.stream, head.epoch):
+        return  # of an epoch that was refused here nothing is held that it could contradict
     if replaces.size < head.tree.size or (replaces.size == head.tree.size and replaces.root != b64(head.tree.root())):
         raise ExchangeError("replaces contradicts the head held", code="SEQ_FORK")
 
