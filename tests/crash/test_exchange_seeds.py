@@ -87,7 +87,8 @@ class Cities:
         answered = set(self.ask(self.th, "SELECT epoch, seq FROM out_batches WHERE state = 'acked'"))
         assert answered <= applied, "acknowledged, hence applied"
         receipts = [json.loads(bytes(body)) for (body,) in self.ask(self.bs, "SELECT body FROM receipts")]  # type: ignore[arg-type]
-        given = {(said["batch"]["epoch"], said["batch"]["seq"]) for said in receipts if said["result"] in {"applied", "partial"}}
+        about = [said for said in receipts if said["batch"] is not None and said["result"] in {"applied", "partial"}]
+        given = {(said["batch"]["epoch"], said["batch"]["seq"]) for said in about}
         assert given == applied, "acknowledged if and only if it is applied"
         shown = self.ask(self.bs, "SELECT count(*) FROM records WHERE state = 'in_force'")
         assert shown[0][0] in {0, RECORDS, RECORDS - REPAIRED}, "no batch is there in part"

@@ -338,9 +338,12 @@ async def test_signing_keys_over_the_api(house: AdminHouse) -> None:
     made = (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "http"})).json()
     assert (made["use"], made["state"]) == ("http", "waiting")
     assert len((await house.call("author", "GET", "/admin/v1/keys")).json()) == len(before) + 1
-    assert (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "agreement"})).json()["code"] == "body-invalid"
+    agreed = (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "agreement", "algorithm": "sm2"})).json()
+    assert (agreed["use"], agreed["state"]) == ("agreement", "good"), "it counts by the version that pins it"
+    assert (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "http", "algorithm": "sm2"})).json()["code"] == "key-use"
+    assert (await house.call("key-custodian", "POST", "/admin/v1/keys", {"use": "juggling"})).json()["code"] == "body-invalid"
     rows = await audit.after(house.services.store.reads, 0, 10_000)
-    assert [row.actor for row in rows if row.act == "key.new"] == ["admin:key-custodian"]
+    assert [row.actor for row in rows if row.act == "key.new"] == ["admin:key-custodian"] * 2
 
 
 async def test_the_trail_leaves_as_one_archive(house: AdminHouse, tmp_path: Path) -> None:
