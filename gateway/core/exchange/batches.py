@@ -486,7 +486,8 @@ def check_time(manifest: Manifest, *, now: datetime, skew: timedelta, previous_c
 def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = None, *, refused: int = 0) -> None:
     """Step 6: the next batch of its stream, naming the manifest held as previous.
 
-    `staged` is how far the next epoch has come, `refused` the last of those behind the present one that were refused here. A batch of a seq already held reaches this only with another digest.
+    `staged` is how far the next epoch has come, `refused` the last of those behind the present one that were refused here. A batch of a seq
+    already held reaches this only with another digest.
 
     Raises ExchangeError SEQ_EPOCH, SEQ_GAP, SEQ_FORK, SEQ_PREVIOUS, SEQ_REPLAY or SEQ_ROOT.
     """
