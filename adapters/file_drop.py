@@ -31,6 +31,7 @@ from msgspec.structs import replace
 from adapters.drop_folder import Folder
 from adapters.drop_place import LISTED, Place
 from adapters.drop_sftp import Server, Sftp
+from adapters.positions import read_positions
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
     AdapterError,
@@ -170,7 +171,7 @@ class FileDrop:
             yield batch
 
     async def _collect(self, after: str | None, streams: Sequence[str], wants: Wants | None) -> AsyncIterator[IncomingBatch]:
-        positions = _read_cursor(after, streams)
+        positions = read_positions(after, streams)
         for name in streams:
             while True:
                 following, beyond = await self._next(name, *positions[name])
@@ -437,18 +438,3 @@ def _envelope(document: bytes) -> tuple[bytes, bytes]:
         return said["body"].encode(), said["note"].encode()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError("SCHEMA_JSON", "不是签名文件", transient=False) from error
-
-
-def _read_cursor(after: str | None, streams: Sequence[str]) -> dict[str, tuple[int, int]]:
-    positions = dict.fromkeys(streams, (1, 0))
-    if after is None:
-        return positions
-    try:
-        said = json.loads(after)
-        for stream, (epoch, seq) in said.items():
-            if stream not in positions or type(epoch) is not int or type(seq) is not int or epoch < 1 or seq < 0:
-                raise ValueError(stream)  # one way out for every bad cursor
-            positions[stream] = (epoch, seq)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AdapterError("CURSOR_UNKNOWN", "游标不是此线路给出的", transient=False) from error
-    return positions

@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from adapters.guarded_http import GuardedHttp, bounded, clocks
+from adapters.positions import read_positions
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
     AdapterError,
@@ -153,7 +154,7 @@ class HttpsPartner:
 
     async def collect(self, after: str | None) -> AsyncIterator[IncomingBatch]:
         """New batches of the configured streams, in order of number; the cursor says how far each stream has come."""
-        positions = _read_cursor(after, self._config.streams)
+        positions = read_positions(after, self._config.streams)
         for stream in self._config.streams:
             closed = False
             while True:
@@ -453,18 +454,3 @@ def _address(batch: str) -> tuple[str, int, int]:
     origin, _, seq = batch.rpartition("/")
     origin, _, epoch = origin.rpartition("/")
     return origin.partition("/x/")[2], int(epoch), int(seq)
-
-
-def _read_cursor(after: str | None, streams: Sequence[str]) -> dict[str, tuple[int, int]]:
-    positions = dict.fromkeys(streams, (1, 0))
-    if after is None:
-        return positions
-    try:
-        said = json.loads(after)
-        for stream, (epoch, seq) in said.items():
-            if stream not in positions or type(epoch) is not int or type(seq) is not int or epoch < 1 or seq < 0:
-                raise ValueError(stream)  # one way out for every bad cursor
-            positions[stream] = (epoch, seq)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AdapterError("CURSOR_UNKNOWN", "游标不是此线路给出的", transient=False) from error
-    return positions

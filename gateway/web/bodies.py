@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from gateway.core.callers.compact import Malformed, strict_json
 from gateway.core.errors import BodyInvalid, ErrorItem
 from gateway.web.describe import AnyRequest
 from gateway.web.negotiation import JSON, header
@@ -58,6 +59,26 @@ async def json_body(request: AnyRequest, shape: type[Shape]) -> Shape:
     if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
         raise Refusal("unsupported-media-type")
     return read_json(await request.body(), shape)
+
+
+async def small_body(request: AnyRequest, shape: type[Shape], *, most: int) -> Shape:
+    """A body of so many bytes at most of which nothing is told, not even where its fault is: what it says is about somebody.
+
+    Raises Refusal unsupported-media-type or body-too-large, BodyInvalid.
+    """
+    fields = list(request.scope["headers"])
+    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
+        raise Refusal("unsupported-media-type", acceptable=(JSON,))
+    size, chunks = 0, []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise Refusal("body-too-large")
+        chunks.append(chunk)
+    try:
+        return msgspec.convert(strict_json(b"".join(chunks)), shape)
+    except (Malformed, msgspec.ValidationError):
+        raise BodyInvalid from None
 
 
 async def form_body(request: AnyRequest, known: Collection[str]) -> dict[str, str]:

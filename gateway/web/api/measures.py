@@ -4,21 +4,19 @@ Rules: only departments that may send records, in their own name, with a purpose
 carry is a conflict. Whoever may not gets a 403 before anything is looked up. This room must not decide what may rest on a record.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta, Struct
 
-from gateway.core.callers.compact import Malformed, strict_json
-from gateway.core.errors import BodyInvalid, Conflict, NotFound, StoreError
+from gateway.core.errors import Conflict, NotFound, StoreError
 from gateway.operations.take_measures import record_measure
 from gateway.operations.take_upload import authority_of
 from gateway.web.api.common import PURPOSE
 from gateway.web.asked import begin
+from gateway.web.bodies import small_body
 from gateway.web.describe import AnyRequest, Described, posted
-from gateway.web.negotiation import JSON, header
-from gateway.web.problems import Refusal
 from gateway.web.replies import Reply
 
 MAX_BODY: Final = 4 * 1024
@@ -82,7 +80,7 @@ async def measures(request: AnyRequest) -> Reply:
     """Take or lift a measure."""
     asked = await begin(request, MEASURES)
     authority = await authority_of(asked.services, asked.caller)
-    said = await _body(request)
+    said = await small_body(request, MeasureTaken, most=MAX_BODY)
     try:
         taken = await record_measure(
             asked.services,
@@ -109,27 +107,6 @@ async def measures(request: AnyRequest) -> Reply:
         partner=taken.partner,
     )
     return await asked.kept_by_nobody(_ENCODER.encode(stands))
-
-
-async def _body(request: AnyRequest) -> MeasureTaken:
-    """What is sent; no value of it is ever repeated.
-
-    Raises Refusal unsupported-media-type or body-too-large, BodyInvalid.
-    """
-    fields = list(request.scope["headers"])
-    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
-        raise Refusal("unsupported-media-type", acceptable=(JSON,))
-    size, chunks = 0, []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise Refusal("body-too-large")
-        chunks.append(chunk)
-    try:
-        found: Any = strict_json(b"".join(chunks))
-        return msgspec.convert(found, MeasureTaken)
-    except (Malformed, msgspec.ValidationError):
-        raise BodyInvalid from None
 
 
 HANDLERS: Final[tuple[HTTPRouteHandler, ...]] = (measures,)

@@ -5,23 +5,21 @@ anything is looked up. A question is small strict JSON, and nothing of it is rep
 another case's, is the one 404. Answers are kept by nobody. This room must not read what partners say.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Meta, Struct, structs
 
-from gateway.core.callers.compact import Malformed, strict_json
-from gateway.core.errors import BodyInvalid, ErrorItem, ExchangeError, InvalidParameter
+from gateway.core.errors import ErrorItem, ExchangeError, InvalidParameter
 from gateway.core.exchange.questions import LONGEST_NAME, SubjectAsked
 from gateway.operations import ask_partner, kept_inquiries
 from gateway.operations.ask_partner import Asking, Inquiry
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import Asked, begin
+from gateway.web.bodies import small_body
 from gateway.web.describe import AnyRequest, Described, Parameter, deleted, path, posted
-from gateway.web.negotiation import JSON, header
-from gateway.web.problems import Refusal
 from gateway.web.replies import Reply
 
 MAX_BODY: Final = 16 * 1024
@@ -158,7 +156,7 @@ async def ask(request: AnyRequest) -> Reply:
     asked = await begin(request, ASK)
     asker, case = ask_partner.asker_of(asked.caller)
     await asked.also_costs(asked.charge.costs.lookup - asked.charge.costs.request)  # beyond the request itself
-    said = await _body(request)
+    said = await small_body(request, PartnerQuestion, most=MAX_BODY)
     subject = SubjectAsked(kind=said.subject.kind, uscc=said.subject.uscc, id_no=said.subject.id_no, name=said.subject.name)
     asking = Asking(
         subject=subject,
@@ -201,27 +199,6 @@ async def end(request: AnyRequest) -> Reply:
     asker, case = ask_partner.asker_of(asked.caller)
     ended = await kept_inquiries.end_case(asked.services, asker.org, case, by=asker.actor)
     return await _reply(asked, CaseEnded(answers=ended))
-
-
-async def _body(request: AnyRequest) -> PartnerQuestion:
-    """The question; no value of it is ever repeated.
-
-    Raises Refusal unsupported-media-type or body-too-large, BodyInvalid.
-    """
-    fields = list(request.scope["headers"])
-    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
-        raise Refusal("unsupported-media-type", acceptable=(JSON,))
-    size, chunks = 0, []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise Refusal("body-too-large")
-        chunks.append(chunk)
-    try:
-        found: Any = strict_json(b"".join(chunks))
-        return msgspec.convert(found, PartnerQuestion)
-    except (Malformed, msgspec.ValidationError):
-        raise BodyInvalid from None
 
 
 async def _reply(asked: Asked, value: Inquiry | CaseEnded) -> Reply:

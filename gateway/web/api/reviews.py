@@ -4,22 +4,20 @@ Rules: a decision is a POST with a small strict JSON body; nothing of it is repe
 403 on every path, before anything is looked up; what no grant of today reaches is the one 404. Answers are kept by nobody.
 """
 
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Meta, Struct
 
-from gateway.core.callers.compact import Malformed, strict_json
-from gateway.core.errors import BodyInvalid, ErrorItem, InvalidParameter
+from gateway.core.errors import ErrorItem, InvalidParameter
 from gateway.operations import review_text, waiting_texts
 from gateway.web import parameters
 from gateway.web.api.common import CASE_REF, PURPOSE
 from gateway.web.asked import Asked, begin
+from gateway.web.bodies import small_body
 from gateway.web.describe import AnyRequest, Described, Parameter, path, posted
-from gateway.web.negotiation import JSON, header
-from gateway.web.problems import Refusal
 from gateway.web.replies import Reply
 
 MAX_BODY: Final = 16 * 1024
@@ -214,19 +212,7 @@ async def _body(request: AnyRequest, asked: Asked, kind: type[Said]) -> Said:
     Raises NotPermitted, Refusal unsupported-media-type or body-too-large, BodyInvalid.
     """
     waiting_texts.reviewer(asked.caller)
-    fields: Any = list(request.scope["headers"])
-    if header(fields, b"content-type").partition(b";")[0].strip().lower() != JSON.encode() or header(fields, b"content-encoding"):
-        raise Refusal("unsupported-media-type", acceptable=(JSON,))
-    size, chunks = 0, []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise Refusal("body-too-large")
-        chunks.append(chunk)
-    try:
-        return msgspec.convert(strict_json(b"".join(chunks)), kind)
-    except (Malformed, msgspec.ValidationError):
-        raise BodyInvalid from None
+    return await small_body(request, kind, most=MAX_BODY)
 
 
 async def _reply(asked: Asked, answer: Struct) -> Reply:
