@@ -31,7 +31,7 @@ from gateway.operations.partners import line_to, trusted_keys
 from gateway.operations.record_access import question_said, record_question
 from gateway.services import Services
 from gateway.settings import Clock
-from gateway.store import held_agreements, inquiries
+from gateway.store import erasures, held_agreements, inquiries
 from gateway.store.inquiries import OnePartner, Said
 from gateway.store.questions import subject_key
 from gateway.store.store import Transaction, new_id
@@ -393,6 +393,8 @@ async def _finish(services: Services, ways: Sequence[_Way], backs: dict[str, Bac
 async def keep(services: Services, tx: Transaction, row: OnePartner, back: Back) -> None:
     """What one partner said, in the log; of level 2 its records alone, under seal."""
     document = back.document
+    gone = await erasures.entered(tx, [each.rid for each in back.told]) if back.told else frozenset()
+    told = tuple(each for each in back.told if each.rid not in gone)  # erased while the answer was on its way
     await inquiries.finish(
         tx,
         row,
@@ -400,8 +402,8 @@ async def keep(services: Services, tx: Transaction, row: OnePartner, back: Back)
         code=back.code,
         answer=notes.envelope(document) if document is not None and not back.told else None,
         answer_digest=digest_text(document.body) if document is not None else None,
-        lines=back.told or None,
-        lines_until=tx.now + timedelta(days=services.settings.case_days) if back.told else None,
+        lines=told or None,
+        lines_until=tx.now + timedelta(days=services.settings.case_days) if told else None,
     )
 
 

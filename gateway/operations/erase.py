@@ -2,8 +2,8 @@
 
 Rules: key custodians only; a partner's single record is erased where it was made. The records are bared in one transaction, which also
 tells the change log: renderings, search, feeds, versions of lists, the transparency log and partner streams follow it, also for a record
-that was withdrawn before. `finish_erasures` takes away what they leave and looks whether anything is left. There remain ids, versions,
-ops and times. There is no way back. This story must not say whom it was about.
+that was withdrawn before; what partners told about a subject for a case goes at once. `finish_erasures` takes away what they leave and
+looks whether anything is left. There remain ids, versions, ops and times. There is no way back. This story must not say whom it was about.
 """
 
 from msgspec import Struct
@@ -14,9 +14,9 @@ from gateway.core.records.model import SubjectId
 from gateway.operations.handle_case import must_be_ours, one_record, person_of
 from gateway.operations.shred import Why
 from gateway.services import Services
-from gateway.store import audit, records
+from gateway.store import audit, inquiries, records
 from gateway.store.states import erase_subject
-from gateway.store.subjects import subject_by_id
+from gateway.store.subjects import keys_of_subject, subject_by_id
 
 
 class Erased(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,9 @@ async def erase(services: Services, target: str, *, reason: Why, by: Administrat
         if target.startswith("sub_"):
             if await subject_by_id(tx, SubjectId(target)) is None:
                 raise StoreError("there is no such subject", code="subject-unknown", place=target)
+            keys = await keys_of_subject(tx, SubjectId(target))
             count = await erase_subject(tx, SubjectId(target), actor=actor)
+            await inquiries.erase_about(tx, keys)
             await audit.write(tx, actor, "subject.erase", f"subject/{target}", {"records": count, "reason": reason}, subjects=[target])
             return Erased(target=target, records=count)
         record = await one_record(tx, target)

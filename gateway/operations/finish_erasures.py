@@ -3,6 +3,8 @@
 Rules:
 - an erasure is done when its record has left every exit of this house, no part of a batch that is kept holds a line of it, results of
   match jobs made before it are gone, the token index is merged and no old page is left in the write-ahead log.
+- it does not stop at a case or a measure: what a partner told of the record for a case goes, and the erasure of a measure that rested on
+  the record is done before the record's own.
 - a part that a partner has still to get is kept for it, but no longer than the agreement gives for erasing; then it goes, and the stream
   begins a new epoch. A part that came in and waits here stays no longer either: a held batch is refused then, another's parts are asked for
   again when its turn comes.
@@ -18,7 +20,7 @@ from gateway.core.exchange.wire import split_stream
 from gateway.operations.admit_batch import Admission
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.services import Services
-from gateway.store import audit, erasures, exits, held_agreements, inbox, kept_parts, match_jobs, outbox, search
+from gateway.store import audit, erasures, exits, held_agreements, inbox, inquiries, kept_parts, match_jobs, measures, outbox, search
 from gateway.store.erasures import Erasure
 from gateway.store.kept_parts import Holding, Waiting
 from gateway.store.store import moment
@@ -44,7 +46,10 @@ async def finish_erasures(services: Services) -> int:
 async def _finish(services: Services, waiting: list[Erasure]) -> int:
     reads = services.store.reads
     ids = [each.record_id for each in waiting]
-    left = set(await exits.still_at(reads, ids, partners=False))
+    left = set(await exits.still_at(reads, ids, partners=False)) | await measures.unfinished_about(reads, ids)
+    if await inquiries.telling(reads, ids):
+        async with services.store.transaction() as tx:
+            await inquiries.erase_told(tx, ids)
     for batch in await kept_parts.mentioned(reads, ids):
         if not await _turn_away(services, batch, waiting):
             left |= batch.record_ids

@@ -33,7 +33,7 @@ from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId
 from gateway.core.records.periods import end_instant, first_instant, legal_day, publication
 from gateway.operations.partners import Stream, stream_at
-from gateway.operations.take_measures import Effect, follow_effects
+from gateway.operations.take_measures import Effect, erase_measures, follow_effects
 from gateway.services import Services
 from gateway.store import audit, changes, inbox, recognitions, records
 from gateway.store.reads import Row
@@ -104,10 +104,12 @@ async def decide(services: Services, tx: Transaction, record_ids: Collection[str
             ]
             decided += await _keep(tx, held, decisions, actor)
             turned += [_effect(*each) for each in decisions]
-        seen = {effect.about for effect in turned}
+        erased = [record_id for record_id, row in told.items() if row.op == "erase"]
+        await erase_measures(tx, erased)
+        seen = {effect.about for effect in turned} | set(erased)
         gone = [(row, streams[row.stream, row.sender]) for row in told.values() if row.op in WITHDRAWALS and row.record_id not in seen]
         turned += [_gone(row, said.stream) for row, said in gone if said is not None]
-        await follow_effects(services, tx, turned)
+        await follow_effects(services, tx, [effect for effect in turned if effect.about not in erased])
     return decided
 
 

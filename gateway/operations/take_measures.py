@@ -1,9 +1,10 @@
 """Measures taken here on account of partners' records (联合奖惩), and what goes back to whose records they are.
 
 Rules: a measure begins with a recognition that has an effect, or by a named officer's word on top of one; it is suspended and lifted with
-that effect, in the same transaction. Each is one record of dataset `measures`: begun it is asserted, suspended or lifted it is amended,
-and the sender carries it to the partner of that agreement and to nobody else. Nothing is told where the agreement has no such stream, and
-nothing of persons and households: the dataset holds organisations. A row that cannot be written is told in the trail, and stops nothing.
+that effect, in the same transaction, and erased with the record that it rests on. Each is one record of dataset `measures`: begun it is
+asserted, suspended or lifted it is amended, and the sender carries it to the partner of that agreement and to nobody else. Nothing is told
+where the agreement has no such stream, and nothing of persons and households: the dataset holds organisations. A row that cannot be
+written is told in the trail, and stops nothing.
 This story must not decide whether there is an effect.
 """
 
@@ -94,6 +95,23 @@ async def follow_effects(services: Services, tx: Transaction, effects: Sequence[
         return 0
     rows = await _begin(services, tx, policies, dataset, begun) + await _turn(tx, policies, dataset, turned)
     return await _write(services, tx, dataset, rows, actor=ACTOR)
+
+
+async def erase_measures(tx: Transaction, about: Collection[str]) -> int:
+    """Erase our measures that rested on these records, which are erased: they name whom the records named; how many.
+
+    The row that says which measure rested on which record stays until nothing is left of either: ids alone.
+    """
+    ours = [each for each in await measures.measures_about(tx, about) if each.ours] if about else []
+    ids = [RecordId(each.record_id) for each in ours]
+    held = {str(record.record_id) for record in await records.load(tx, ids=ids, fields=frozenset())} if ids else set()
+    gone = [each for each in ours if each.record_id in held]
+    for each in gone:
+        await records.erase(tx, RecordId(each.record_id), actor=ACTOR)
+    await measures.put_measures(tx, [msgspec.structs.replace(each, standing="lifted", since=tx.now_text) for each in gone])
+    if gone:
+        await audit.write(tx, ACTOR, "measure.erase", "records", {"records": len(gone)})
+    return len(gone)
 
 
 def _goes_back(services: Services, stream: Stream, dataset: Dataset) -> bool:

@@ -47,7 +47,7 @@ async def enter_unheld(tx: Transaction, record_ids: Collection[str]) -> None:
     wanted = sorted(set(record_ids))
     if not wanted:
         return
-    there = {row.record_id for row in await tx.all(_ENTERED, {"wanted": wanted})}
+    there = await entered(tx, wanted)
     rows = [(record_id, "", tx.now_text) for record_id in wanted if record_id not in there]
     await tx.insert(erasures, ("record_id", "subject_id", "at"), rows)
 
@@ -57,6 +57,11 @@ async def waiting(source: Source, limit: int, after: Erasure | None = None) -> l
     place = {"after_at": after.at, "after_id": after.record_id} if after is not None else {"after_at": "", "after_id": ""}
     rows = await source.all(_WAITING, {"n": limit, **place})
     return [Erasure(record_id=row.record_id, subject_id=row.subject_id, at=row.at) for row in rows]
+
+
+async def entered(source: Source, record_ids: Collection[str]) -> frozenset[str]:
+    """Those of these records that are erased."""
+    return frozenset(row.record_id for row in await source.all(_ENTERED, {"wanted": sorted(set(record_ids))}))
 
 
 async def unfinished(source: Source, record_ids: Collection[str]) -> frozenset[str]:

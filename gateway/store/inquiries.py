@@ -1,8 +1,8 @@
 """What we asked partners (exchange.md §12): one row a partner, written before anything leaves; what came back, as long as its case lasts.
 
 Rules: who asked about whom, why and for which case stands sealed; case and subject are keyed digests beside it. Records that a partner
-told are sealed here and nowhere else, for their case alone: they go with it, or when their time is over, and what remains is that it was
-asked. This room must not ask anybody.
+told are sealed here and nowhere else, for their case alone: they go with it, when their time is over, or when they are erased before, and
+what remains is that it was asked. This room must not ask anybody.
 """
 
 from collections.abc import Collection
@@ -17,6 +17,7 @@ from gateway.core.exchange.questions import Status, SubjectAsked
 from gateway.core.exchange.told_lines import Told
 from gateway.store.questions import LABEL, Counts
 from gateway.store.store import Row, Source, Transaction, moment, stamp
+from gateway.store.subjects import Key, stored_value
 from gateway.store.tables import inquiries
 from gateway.store.vault import Vault, key_version_of
 
@@ -29,6 +30,7 @@ _OF_DAY = sa.select(
     sa.func.sum(sa.case((_c.officer == sa.bindparam("of_officer"), 1), else_=0)),
     sa.func.sum(sa.case((_c.subject == sa.bindparam("of_subject"), 1), else_=0)),
 ).where(_c.agreement == sa.bindparam("of_agreement"), _c.day == sa.bindparam("of_day"), _c.question != "")
+_KEPT = sa.select(inquiries).where(_c.lines.is_not(None)).order_by(_c.inquiry, _c.partner)
 _END = sa.update(inquiries).where(_c.case_key.in_(sa.bindparam("cases", expanding=True)), _c.lines.is_not(None)).values(lines=None)
 _END_AGREEMENT = sa.update(inquiries).where(_c.agreement == sa.bindparam("under"), _c.lines.is_not(None)).values(lines=None)
 _OVER = sa.update(inquiries).where(_c.lines.is_not(None), _c.lines_until < sa.bindparam("before")).values(lines=None)
@@ -170,7 +172,7 @@ def lines_of(vault: Vault, row: OnePartner, now: datetime) -> tuple[Told, ...] |
     """The records that the partner told; None when there are none, or their case or time is over."""
     if row.row.lines is None or row.lines_until is None or row.lines_until <= now:
         return None
-    return _decode_lines(_open(vault, "lines", row))
+    return _told(vault, row)
 
 
 async def end_case(tx: Transaction, cases: Collection[str]) -> int:
@@ -185,6 +187,46 @@ async def end_agreement(tx: Transaction, agreement: str) -> int:
     done = (await tx.execute(_END_AGREEMENT, {"under": agreement})).rowcount
     tx.shredded = tx.shredded or bool(done)
     return done
+
+
+async def telling(source: Source, record_ids: Collection[str]) -> list[OnePartner]:
+    """What is kept for cases and says something of one of these records."""
+    wanted = set(record_ids)
+    rows = [_row(row) for row in await source.all(_KEPT)]
+    return [row for row in rows if any(line.rid in wanted for line in _told(source.vault, row))]
+
+
+async def erase_told(tx: Transaction, record_ids: Collection[str]) -> int:
+    """Delete what partners told of these records, whatever their case; from how many answers."""
+    gone = set(record_ids)
+    found = await telling(tx, gone)
+    for row in found:
+        await _keep_told(tx, row, tuple(line for line in _told(tx.vault, row) if line.rid not in gone))
+    return len(found)
+
+
+async def erase_about(tx: Transaction, keys: Collection[Key]) -> int:
+    """Delete every record that partners told about the subject with these stored keys; from how many answers."""
+    found = [row for each in await tx.all(_KEPT) if _asked_about(tx.vault, said_of(tx.vault, row := _row(each)).subject) & set(keys)]
+    for row in found:
+        await _keep_told(tx, row, ())
+    return len(found)
+
+
+def _asked_about(vault: Vault, subject: SubjectAsked) -> set[Key]:
+    """The keys of whom a question was about, as the subjects' table holds them."""
+    known = {"uscc": subject.uscc, "id_no": subject.id_no}
+    return {(key_type, stored_value(vault, key_type, value, subject.kind)) for key_type, value in known.items() if value is not None}
+
+
+def _told(vault: Vault, row: OnePartner) -> tuple[Told, ...]:
+    return _decode_lines(_open(vault, "lines", row))
+
+
+async def _keep_told(tx: Transaction, row: OnePartner, told: tuple[Told, ...]) -> None:
+    lines = _seal(tx.vault, "lines", row, _encode_lines(told)) if told else None
+    await tx.execute(sa.update(inquiries).where(_c.inquiry == row.inquiry, _c.partner == row.partner).values(lines=lines))
+    tx.shredded = True
 
 
 async def forget(tx: Transaction, *, before: datetime, now: datetime) -> int:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.store.dialects import among
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction
-from gateway.store.tables import measures, out_records, records
+from gateway.store.tables import erasures, measures, out_records, records
 
 Standing = Literal["in_effect", "suspended", "lifted"]
 
@@ -23,6 +23,11 @@ _ALL = (
     .where(measures.c.record_id > sa.bindparam("after"), records.c.state != "erased")
     .order_by(measures.c.record_id)
     .limit(sa.bindparam("n", type_=sa.Integer))
+)
+_UNDONE = (
+    sa.select(measures.c.about)
+    .join(erasures, erasures.c.record_id == measures.c.record_id)
+    .where(among(measures.c.about, "wanted"), erasures.c.done_at.is_(None))
 )
 _COUNTS = sa.select(measures.c.partner, measures.c.ours, measures.c.standing, sa.func.count().label("n")).group_by(
     measures.c.partner, measures.c.ours, measures.c.standing
@@ -75,6 +80,11 @@ async def put_measures(tx: Transaction, taken: Sequence[Taken]) -> None:
 async def drop_measures(tx: Transaction, record_ids: Collection[str]) -> None:
     """Forget measures whose record is taken back."""
     await tx.execute(sa.delete(measures).where(among(measures.c.record_id, "wanted")), {"wanted": list(record_ids)})
+
+
+async def unfinished_about(source: Source, record_ids: Collection[str]) -> frozenset[str]:
+    """Those of these records on which a measure rested of whose erasure something may be left."""
+    return frozenset(row.about for row in await source.all(_UNDONE, {"wanted": list(record_ids)}))
 
 
 async def told_to(source: Source, record_ids: Collection[str]) -> dict[str, tuple[str, frozenset[str]]]:

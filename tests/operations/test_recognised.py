@@ -163,7 +163,15 @@ async def test_an_effect_that_ends_takes_its_measure_along(cities: Cities, end: 
     decided = await decision(cities, record_id)
     assert decided is None if end == "erased" else decided.effect is None
     assert [each[1] for each in await standing(cities.baishan, record_id)] == [outcome], "in the same commit"
+    told_of = await measures.measures_about(cities.tonghua.store.reads, [record_id])
     await send_batch(cities.baishan, at_once=True)
+    if end == "erased":
+        assert await measures.measures_about(cities.tonghua.store.reads, [record_id]) == []
+        ids_ = [RecordId(each.record_id) for each in told_of]
+        there = [await records.load(each.store.reads, ids=ids_, states=("erased",)) for each in (cities.tonghua, cities.baishan)]
+        assert [len(each) for each in there] == [1, 1], "what names whom the erased record named is erased in both cities"
+        await check_ledger(cities.tonghua)
+        return
     (back,) = await measures.measures_about(cities.tonghua.store.reads, [record_id])
     (line,) = await records.load(cities.tonghua.store.reads, ids=[RecordId(back.record_id)])
     day = "2026-06-02" if outcome == "lifted" else None

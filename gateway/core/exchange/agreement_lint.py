@@ -150,7 +150,7 @@ def _stream_faults(terms: Terms, stream: StreamTerms, place: str) -> Iterable[Fa
             place=f"{place}.wire.suite",
         )
     if stream.wire.format != "lines/1":
-        yield Fault(code="SCHEMA_VERSION", message="this gateway seals and admits lines/1 only", place=f"{place}.wire.format")
+        yield Fault(code="SCHEMA_VERSION", message="streams of an agreement are lines/1 alone", place=f"{place}.wire.format")
     if stream.purpose not in terms.purposes:
         yield Fault(code="SCHEMA_ENUM", message="the stream's purpose is not among the agreement's", place=f"{place}.purpose")
     if not stream.fields:
