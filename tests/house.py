@@ -1,8 +1,7 @@
 """A whole gateway in a folder of one test: settings file, keys, tables, the shipped policies in force.
 
 Strategy: setting a gateway up costs half a second of a core, and most tests begin with it. So it is done once in a process for all whose
-settings are alike but for their place, and each test has a copy of its own. What is not new, and an empty house on PostgreSQL, where a
-copy costs as much, is set up where it stands.
+settings are alike but for their place, and each test has a copy of its own. What is not new is set up where it stands.
 """
 
 import os
@@ -76,7 +75,9 @@ async def make(settings: Settings, then: Callable[[Services], Awaitable[Any]] | 
     url = make_url(settings.database_url)
     path = Path(url.database or "")
     sqlite = url.get_backend_name() == "sqlite"
-    if settings.now is None or settings.kek_file or not (_new(settings, path) if sqlite else then and not settings.data_path.exists()):
+    if settings.now is None or settings.kek_file or settings.data_path.exists() or not Path(settings.policies).is_dir():
+        return await _made(settings, then)
+    if not (_new(settings, path) if sqlite else await _new_on_its_server(settings)):
         return await _made(settings, then)
     files = sorted(each for each in Path(settings.policies).rglob("*") if each.is_file())
     alike = msgspec.structs.replace(settings, data_dir="", database="", policies="", port=0, public_origin="")
@@ -102,14 +103,14 @@ async def _copied_by_its_server(settings: Settings, then: Callable[[Services], A
         if key not in _MADE:
             given = await _made(settings, then)
             name = f"pattern_{os.urandom(6).hex()}"
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {url.database}")
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {url.database} STRATEGY FILE_COPY")
             pattern = Path(tempfile.mkdtemp(dir=_PATTERNS.name)) / "data"
             shutil.copytree(settings.data_path, pattern)
             _MADE[key] = pattern, (name, given)
             return given
         pattern, (name, given) = _MADE[key]
         await connection.execute(f"DROP DATABASE {url.database} WITH (FORCE)")
-        await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE {name}")
+        await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE {name} STRATEGY FILE_COPY")
         shutil.copytree(pattern, settings.data_path)
         return given
     finally:
@@ -125,13 +126,22 @@ async def _made(settings: Settings, then: Callable[[Services], Awaitable[Any]] |
 
 
 def _new(settings: Settings, database: Path) -> bool:
-    """Whether nobody was here before: no keys, and no database but one with empty tables."""
-    if settings.data_path.exists() or not Path(settings.policies).is_dir():
-        return False
+    """Whether nobody was here before: no database but one with empty tables."""
     if not database.exists():
         return database.parent == settings.data_path
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute("SELECT count(*) FROM meta").fetchone() == (0,)
+
+
+async def _new_on_its_server(settings: Settings) -> bool:
+    """The same on PostgreSQL, where a test's own database has its tables."""
+    connection = await asyncpg.connect(make_url(settings.database_url).set(drivername="postgresql").render_as_string(hide_password=False))
+    try:
+        if await connection.fetchval("SELECT to_regclass('meta')") is None:
+            return False
+        return bool(await connection.fetchval("SELECT count(*) FROM meta") == 0)
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -630,7 +630,7 @@ def copy_of(city: Twin, folder: Path) -> Twin:
     name = f"twins_{os.urandom(6).hex()}"
     own = theirs.set(database=name).render_as_string(hide_password=False)
     maintenance = theirs.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
-    asyncio.run(_sql(maintenance, f"CREATE DATABASE {name} TEMPLATE {theirs.database}"))
+    asyncio.run(_sql(maintenance, f"CREATE DATABASE {name} TEMPLATE {theirs.database} STRATEGY FILE_COPY"))
     settings_file.write_text(settings_file.read_text(encoding="utf-8").replace(city.database, own), encoding="utf-8")
     return Twin(folder=folder, settings_file=settings_file, database=own)
 

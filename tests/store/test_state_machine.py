@@ -245,7 +245,7 @@ def test_store_agrees_with_the_model_on_postgresql(pg_server: str, pg_url: str, 
             made.append(name)
 
             async def create() -> None:
-                await _sql(pg_server, f"CREATE DATABASE {name} TEMPLATE {pg_template}")
+                await _sql(pg_server, f"CREATE DATABASE {name} TEMPLATE {pg_template} STRATEGY FILE_COPY")
 
             self.run(create())
             return _named(pg_url, name)

@@ -8,6 +8,7 @@ This room must not know what a column means.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 FlatValue = str | int | bool | None
@@ -214,7 +215,8 @@ _NOTHING: Mapping[str, Any] = {}
 _OBJECTS = ("subject", "source", "fields", "treatments", "record_counts")
 
 
-def _grouped(columns: Sequence[str]) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+@lru_cache(maxsize=1024)
+def _grouped(columns: tuple[str, ...]) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
     """Columns that follow each other and stand in one object of the document, together."""
     groups: list[tuple[str | None, list[str]]] = []
     for column in columns:
