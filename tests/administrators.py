@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gateway.core.callers.administrators import Administrator
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.signing import Ed25519Signer
 from gateway.operations import act_as
 from gateway.operations import manage_administrators as managing
@@ -29,6 +29,13 @@ class Admin:
         path.write_text(self.signer.private_text())
         path.chmod(0o400)
         return path
+
+
+def hand(name: str = "officer", *roles: Role) -> Administrator:
+    """An administrator for a story that asks nobody else who that is; an approver, if no role is given."""
+    return Administrator(
+        name=name, unit=f"unit of {name}", roles=frozenset(roles or ("approver",)), key_id=f"{name}+00000000", person=f"{name}1"
+    )
 
 
 async def enrolled(

@@ -10,6 +10,7 @@ import pytest
 from gateway.operations.manage_keys import issue_token
 from gateway.operations.send_batch import send_batch
 from gateway.services import open_services
+from tests.administrators import enrolled
 from tests.asking import free_port, listening
 from tests.commands import Done, chengxin
 from tests.house import PLAIN, settings_of
@@ -26,9 +27,17 @@ def told(tmp_path: Path) -> tuple[Path, str]:
             row = penalty(code(4), "通化市测试4商贸有限公司", "通示罚〔2026〕4号")
             (record_id,) = ids(await put(cities.tonghua, PENALTIES, row))
             await send_batch(cities.tonghua, at_once=True)
+            for name, role in (("li", "approver"), ("zhang", "operator")):
+                (await enrolled(cities.baishan, name, role)).key_file(tmp_path)
             return record_id
 
     return tmp_path / "bs", asyncio.run(prepare())
+
+
+def confirm(record: str, name: str, keys: Path, *, key: Path | None = None) -> tuple[str, ...]:
+    """The command of an administrator's signed yes."""
+    signing = ("--as", name, "--key", str(key or keys / f"{name}.key"))
+    return ("exchange", "confirm", record, "--basis", "《示例条例》第一条", *signing)
 
 
 def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: Path) -> None:
@@ -42,7 +51,13 @@ def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: 
     refused = call(*take)
     assert (refused.returncode, refused.stderr.split()[1]) == (1, "measure-refused")
     assert call("measure", "list", "--json").stdout.strip() == "[]"
-    confirmed = call("exchange", "confirm", record, "--basis", "《示例条例》第一条")
+    unsigned = call("exchange", "confirm", record, "--basis", "《示例条例》第一条")
+    assert (unsigned.returncode, "--as" in unsigned.stderr) == (2, True)
+    other = call(*confirm(record, "zhang", tmp_path))
+    assert (other.returncode, other.stderr.split()[1]) == (1, "role-missing:")
+    forged = call(*confirm(record, "li", tmp_path, key=tmp_path / "zhang.key"))
+    assert (forged.returncode, forged.stderr.split()[1]) == (1, "key-use")
+    confirmed = call(*confirm(record, "li", tmp_path))
     assert confirmed.stdout.strip() == f"{record}: measure (recognised)"
     assert f"{record}: focus-supervision in_effect since" in call(*take).stdout
     found = json.loads(call("measure", "list", "--record", record, "--json").stdout)
@@ -60,7 +75,7 @@ def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: 
     assert (sent.returncode, sent.stderr.split()[1]) == (1, "SCOPE_CATEGORY"), "files bring no measures"
 
 
-def test_a_department_takes_a_measure_over_http(told: tuple[Path, str]) -> None:
+def test_a_department_takes_a_measure_over_http(told: tuple[Path, str], tmp_path: Path) -> None:
     """A department takes and lifts a measure as itself; unconfirmed it is a conflict, and whoever may not send is refused first."""
     folder, record = told
     settings = settings_of(folder / "chengxin.toml", CHENGXIN_NOW=NOW, CHENGXIN_EXCHANGE_POLL_S="0")
@@ -91,10 +106,7 @@ def test_a_department_takes_a_measure_over_http(told: tuple[Path, str]) -> None:
         assert post(body)[1]["code"] == "conflict"
         assert post(body | {"record": "rec_aaaaaaaaaaaaaaaaaaaaaaaaaa"})[1]["code"] == "not-found"
         assert post(body | {"outcome": "later"})[1]["code"] == post(body | {"more": 1})[1]["code"] == "body-invalid"
-        confirmed = chengxin(
-            folder, "--settings", "chengxin.toml", "--actor", "测试员甲", "exchange", "confirm", record, "--basis", "《示例条例》第一条",
-            CHENGXIN_NOW=NOW,
-        )  # fmt: skip
+        confirmed = chengxin(folder, "--settings", "chengxin.toml", *confirm(record, "li", tmp_path), CHENGXIN_NOW=NOW)
         assert confirmed.returncode == 0
         status, said = post(body)
         assert (status, said["outcome"], said["partner"], said["record"]) == (200, "in_effect", "credit.tonghua.example", record)

@@ -1,19 +1,20 @@
 """Commands about agreements with other cities: `agreement …`.
 
 A first version travels between the two offices as a file: one JSON document with body and signature lines; later ones over the line too.
+What an administrator does here is signed with `--as` and `--key`; the stories say when it has to be.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import rich_click as click
 
 from gateway.commands.exchange import out, written
-from gateway.commands.office import FILE, OUT, Hand, Office, as_json, office
+from gateway.commands.office import FILE, Hand, Office, as_json, office, signable
 from gateway.console import show, table
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.core.callers.administrators import Administrator
     from gateway.core.exchange.notes import SignedDocument
@@ -21,35 +22,6 @@ if TYPE_CHECKING:
     from gateway.operations.manage_agreements import AgreementStatus
     from gateway.operations.tell_partners import Told
     from gateway.services import Services
-
-T = TypeVar("T")
-signing = (
-    click.option("--as", "admin", metavar="ADMIN", help="The administrator who acts, where administrators are enrolled."),
-    click.option("--key", "key_file", type=OUT, metavar="FILE", help="The administrator's own private key."),
-)
-
-
-def _signing(command: Any) -> Any:
-    for option in reversed(signing):
-        command = option(command)
-    return command
-
-
-def _act(
-    office: Office,
-    admin: str | None,
-    key_file: Path | None,
-    act: str,
-    arguments: "Mapping[str, object]",
-    story: "Callable[[Services, Administrator | str], Awaitable[T]]",
-) -> T:
-    """Tell one story as the administrator who signs, or as whoever holds the data directory."""
-    if (admin is None) != (key_file is None):
-        raise click.UsageError("--as and --key belong together")
-    if admin is None or key_file is None:
-        return office.run(lambda services: story(services, office.actor))
-    return office.act(Hand(admin, key_file), act, arguments, story)
-
 
 @click.group()
 def agreement() -> None:
@@ -76,23 +48,18 @@ def agreement_check(office: Office, file: Path, as_json: bool) -> None:
 @click.argument("agreement_id", metavar="AGREEMENT")
 @click.argument("version", type=int)
 @click.option("--digest", required=True, help="Of the text that is approved, as `agreement list` shows it.")
-@_signing
+@signable
 @as_json
 @office
 def agreement_approve(
-    office: Office, agreement_id: str, version: int, digest: str, admin: str | None, key_file: Path | None, as_json: bool
+    office: Office, agreement_id: str, version: int, digest: str, hand: Hand | None, as_json: bool
 ) -> None:
     """The second person's yes to a version that is wider than before."""
     from gateway.operations.agree_wider import approve_wider
 
     said = {"agreement": agreement_id, "version": version, "digest": digest}
-    done = _act(
-        office,
-        admin,
-        key_file,
-        "agreement.approve",
-        said,
-        lambda services, by: approve_wider(services, agreement_id, version, digest=digest, by=by),
+    done = office.by_hand(
+        hand, "agreement.approve", said, lambda services, by: approve_wider(services, agreement_id, version, digest=digest, by=by)
     )
     show(done, as_json=as_json, text=lambda: [f"approved: {each.place}: {each.words}" for each in done.wider])
 
@@ -100,17 +67,16 @@ def agreement_approve(
 @agreement.command("offer")
 @click.argument("file", type=FILE)
 @out
-@_signing
+@signable
 @office
-def agreement_offer(office: Office, file: Path, path: Path, admin: str | None, key_file: Path | None) -> None:
+def agreement_offer(office: Office, file: Path, path: Path, hand: Hand | None) -> None:
     """Sign our agreement file first; the document goes to the other office."""
     from gateway.core.exchange.wire import digest_text
     from gateway.operations.manage_agreements import offer
 
     text = file.read_bytes()
-    document = _act(
-        office, admin, key_file, "agreement.offer", {"file": digest_text(text)}, lambda services, by: offer(services, text, by=by)
-    )
+    said = {"file": digest_text(text)}
+    document = office.by_hand(hand, "agreement.offer", said, lambda services, by: offer(services, text, by=by))
     written(path, document, "offered, signed by us")
 
 
@@ -118,9 +84,9 @@ def agreement_offer(office: Office, file: Path, path: Path, admin: str | None, k
 @click.argument("file", type=FILE)
 @click.argument("offered", type=FILE, required=False)
 @out
-@_signing
+@signable
 @office
-def agreement_countersign(office: Office, file: Path, offered: Path | None, path: Path, admin: str | None, key_file: Path | None) -> None:
+def agreement_countersign(office: Office, file: Path, offered: Path | None, path: Path, hand: Hand | None) -> None:
     """Sign what the other office offered, as a file or over the line, if it says the same as our own FILE."""
     from gateway.core.exchange.notes import read_envelope
     from gateway.core.exchange.wire import digest_text
@@ -129,28 +95,49 @@ def agreement_countersign(office: Office, file: Path, offered: Path | None, path
     text = file.read_bytes()
     theirs = read_envelope(offered.read_bytes()) if offered is not None else None
     said = {"file": digest_text(text)}
-    document = _act(office, admin, key_file, "agreement.countersign", said, lambda services, by: countersign(services, theirs, text, by=by))
+    document = office.by_hand(hand, "agreement.countersign", said, lambda services, by: countersign(services, theirs, text, by=by))
     written(path, document, "signed by both")
+
+
+@agreement.command("withdraw")
+@click.argument("agreement_id", metavar="AGREEMENT")
+@click.argument("version", type=int)
+@click.option("--reason", required=True, help="Stands in the audit trail.")
+@signable
+@as_json
+@office
+def agreement_withdraw(office: Office, agreement_id: str, version: int, reason: str, hand: Hand | None, as_json: bool) -> None:
+    """Take back an offer of ours that the other side has not signed, so that another text of this version can be taken."""
+    from gateway.operations.withdraw_offer import withdraw_offer
+
+    said = {"agreement": agreement_id, "version": version, "reason": reason}
+    done = office.by_hand(
+        hand, "agreement.withdraw", said, lambda services, by: withdraw_offer(services, agreement_id, version, reason=reason, by=by)
+    )
+    show(done, as_json=as_json, text=lambda: [f"{done.id} version {done.version} is no longer offered: tell {done.partner}"])
 
 
 @agreement.command("take")
 @click.argument("document", type=FILE)
+@signable
 @as_json
 @office
-def agreement_take(office: Office, document: Path, as_json: bool) -> None:
+def agreement_take(office: Office, document: Path, hand: Hand | None, as_json: bool) -> None:
     """Keep what the other office has signed: our offer as it comes back, a later version, a notice, its inventory."""
     from gateway.core.exchange import notes
+    from gateway.core.exchange.wire import digest_text
     from gateway.operations.end_agreement import end_agreements
     from gateway.operations.take_documents import Taken, take_document
 
-    read = notes.read_envelope(document.read_bytes())
+    text = document.read_bytes()
+    read = notes.read_envelope(text)
 
-    async def story(services: "Services") -> Taken:
-        taken = await take_document(services, read, by=office.actor)
+    async def story(services: "Services", by: "Administrator | str") -> Taken:
+        taken = await take_document(services, read, by=by)
         await end_agreements(services)
         return taken
 
-    taken = office.run(story)
+    taken = office.by_hand(hand, "agreement.take", {"document": digest_text(text)}, story)
     show(taken, as_json=as_json, text=lambda: [f"{taken.id} version {taken.version} is {taken.state} since {taken.since}"])
 
 
@@ -211,20 +198,21 @@ def _end_lines(found: "Ended") -> list[str]:
 @click.argument("state", type=click.Choice(["suspended", "active", "terminated"]))
 @click.option("--reason", required=True, help="Read by the other office.")
 @out
+@signable
 @office
-def agreement_state(office: Office, agreement_id: str, state: Any, reason: str, path: Path) -> None:
+def agreement_state(office: Office, agreement_id: str, state: Any, reason: str, path: Path, hand: Hand | None) -> None:
     """Suspend, resume or end an agreement, one-sided and at once; the notice goes to the other office."""
     from gateway.operations.end_agreement import end_agreements
     from gateway.operations.manage_agreements import change_state
 
-    said: Literal["suspended", "active", "terminated"] = state
+    to: Literal["suspended", "active", "terminated"] = state
 
-    async def story(services: "Services") -> "SignedDocument":
-        document = await change_state(services, agreement_id, said, reason=reason, by=office.actor)
+    async def story(services: "Services", by: "Administrator | str") -> "SignedDocument":
+        document = await change_state(services, agreement_id, to, reason=reason, by=by)
         await end_agreements(services)
         return document
 
-    document = office.run(story)
+    document = office.by_hand(hand, "agreement.state", {"agreement": agreement_id, "state": to, "reason": reason}, story)
     written(path, document, f"{agreement_id} is {state}")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from gateway.commands.office import FILE, OUT, Office, as_json, office, write_whole
+from gateway.commands.office import FILE, OUT, Hand, Office, as_json, office, signable, signed, write_whole
 from gateway.console import say, show, table
 
 if TYPE_CHECKING:
@@ -185,12 +185,14 @@ def exchange_pull(office: Office, as_json: bool) -> None:
 @exchange.command("release")
 @click.argument("stream")
 @reason
+@signed
 @office
-def exchange_release(office: Office, stream: str, why: str) -> None:
+def exchange_release(office: Office, stream: str, why: str, hand: Hand) -> None:
     """End a hold on a stream; else apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
     from gateway.operations.hold_stream import release_stream
 
-    done = office.run(lambda services: release_stream(services, stream, by=office.actor, reason=why))
+    told = {"stream": stream, "reason": why}
+    done = office.act(hand, "exchange.release", told, lambda services, by: release_stream(services, stream, by=by, reason=why))
     said = {"asked": "noted: a second person has to agree", "released": "released: a new epoch will be taken", "lifted": "held no longer"}
     say(f"{stream}: {said.get(done.what, done.what)}")
 
@@ -198,40 +200,46 @@ def exchange_release(office: Office, stream: str, why: str) -> None:
 @exchange.command("hold")
 @click.argument("stream")
 @reason
+@signable
 @office
-def exchange_hold(office: Office, stream: str, why: str) -> None:
-    """Hold a stream of either direction until `exchange release`: nothing but what withdraws takes effect, or goes."""
+def exchange_hold(office: Office, stream: str, why: str, hand: Hand | None) -> None:
+    """Hold a stream of either direction, or a line, until `exchange release`: nothing but what withdraws takes effect, or goes."""
     from gateway.operations.hold_stream import hold_stream
 
-    held = office.run(lambda services: hold_stream(services, stream, by=office.actor, reason=why))
+    told = {"stream": stream, "reason": why}
+    held = office.by_hand(hand, "exchange.hold", told, lambda services, by: hold_stream(services, stream, by=by, reason=why))
     before = f"; sealed before and not acknowledged: {held.waiting}" if held.waiting else ""
-    say(f"{stream}: held ({held.direction}, {held.partner}){before}")
+    say(f"{held.stream}: held ({held.direction}, {held.partner}){before}")
 
 
 @exchange.command("retry")
 @click.argument("stream", required=False)
 @click.option("--all", "every", is_flag=True, help="Every stream and line.")
+@signable
 @as_json
 @office
-def exchange_retry(office: Office, stream: str | None, every: bool, as_json: bool) -> None:
+def exchange_retry(office: Office, stream: str | None, every: bool, hand: Hand | None, as_json: bool) -> None:
     """Make due what waits for its next attempt, and close breakers; a server tries it in its next round, `send` and `pull` at once."""
     from gateway.operations.hold_stream import retry
 
     if every == (stream is not None):
         raise click.UsageError("name a stream, or give --all")
-    done = office.run(lambda services: retry(services, stream=stream, every=every, by=office.actor))
+    told = {"stream": stream, "all": every}
+    done = office.by_hand(hand, "exchange.retry", told, lambda services, by: retry(services, stream=stream, every=every, by=by))
     show(done, as_json=as_json, text=lambda: [f"due now: {done.batches} batches; {', '.join(done.partners) or 'no partner'}"])
 
 
 @exchange.command("refuse")
 @click.argument("stream")
 @reason
+@signed
 @office
-def exchange_refuse(office: Office, stream: str, why: str) -> None:
+def exchange_refuse(office: Office, stream: str, why: str, hand: Hand) -> None:
     """Refuse the held batch of a stream to us; its sender has to begin a new epoch."""
     from gateway.operations.decide_held import decide_held
 
-    office.run(lambda services: decide_held(services, stream, apply=False, by=office.actor, reason=why))
+    told = {"stream": stream, "reason": why}
+    office.act(hand, "exchange.refuse", told, lambda services, by: decide_held(services, stream, apply=False, by=by, reason=why))
     say(f"{stream}: refused")
 
 
@@ -320,11 +328,13 @@ def exchange_evidence(office: Office, stream: str, path: Path) -> None:
 @exchange.command("confirm")
 @click.argument("record")
 @click.option("--basis", required=True, help="The legal ground of the measure here.")
+@signed
 @as_json
 @office
-def exchange_confirm(office: Office, record: str, basis: str, as_json: bool) -> None:
+def exchange_confirm(office: Office, record: str, basis: str, hand: Hand, as_json: bool) -> None:
     """Confirm, as a named person, that a partner's adverse record has an effect here."""
     from gateway.operations.recognise import confirm
 
-    decided = office.run(lambda services: confirm(services, record, by=office.actor, basis=basis))
+    told = {"record": record, "basis": basis}
+    decided = office.act(hand, "exchange.confirm", told, lambda services, by: confirm(services, record, by=by, basis=basis))
     show(decided, as_json=as_json, text=lambda: [f"{decided.record_id}: {decided.consequence} ({decided.reason})"])

@@ -100,6 +100,19 @@ class Office:
         return asyncio.run(told())
 
 
+    def by_hand(
+        self,
+        hand: Hand | None,
+        act: str,
+        arguments: Mapping[str, object],
+        story: "Callable[[Services, Administrator | str], Awaitable[T]]",
+    ) -> T:
+        """Tell one story as the administrator who signs, or as whoever holds the data directory; which acts need a signature they say."""
+        if hand is None:
+            return self.run(lambda services: story(services, self.actor))
+        return self.act(hand, act, arguments, story)
+
+
 office = click.make_pass_decorator(Office)
 
 
@@ -110,6 +123,22 @@ def signed(command: Callable[..., T]) -> Callable[..., T]:
     @click.option("--key", "key_file", required=True, type=OUT, metavar="FILE", help="The administrator's own private key.")
     @wraps(command)
     def taken(*arguments: Any, admin: str, key_file: Path, **words: Any) -> T:
+        return command(*arguments, hand=Hand(admin, key_file), **words)
+
+    return taken
+
+
+def signable(command: Callable[..., T]) -> Callable[..., T]:
+    """Adds `--as ADMIN --key FILE`, both or neither; the command gets them as `hand: Hand | None`, to be given to `Office.by_hand`."""
+
+    @click.option("--as", "admin", metavar="ADMIN", help="The administrator who acts, where administrators are enrolled.")
+    @click.option("--key", "key_file", type=OUT, metavar="FILE", help="The administrator's own private key.")
+    @wraps(command)
+    def taken(*arguments: Any, admin: str | None, key_file: Path | None, **words: Any) -> T:
+        if admin is None or key_file is None:
+            if admin is not None or key_file is not None:
+                raise click.UsageError("--as and --key belong together")
+            return command(*arguments, hand=None, **words)
         return command(*arguments, hand=Hand(admin, key_file), **words)
 
     return taken

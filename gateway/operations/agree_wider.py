@@ -37,11 +37,6 @@ class Approved(Struct, frozen=True, kw_only=True):
     wider: tuple[Wider, ...]
 
 
-def name_of(by: Administrator | str) -> str:
-    """Who acts, as the audit names them."""
-    return actor(by) if isinstance(by, Administrator) else by
-
-
 def digest_of(agreement: Agreement, local: Local) -> str:
     """What a yes is to: the bytes to be signed, and our own part."""
     return "sha256:" + sha256(agreement.body + b"\0" + msgspec.json.encode(local)).hexdigest()
@@ -83,8 +78,8 @@ async def must_be_agreed(services: Services, agreement: Agreement, local: Local,
     if found is None:
         async with services.store.transaction() as tx:
             await agreement_approvals.ask(tx, agreement.id, agreement.version, digest, wider, by=_plain(by))
-            detail: dict[str, object] = {"digest": digest, "wider": len(wider), **(proof(by) if isinstance(by, Administrator) else {})}
-            await audit.write(tx, name_of(by), "agreement.ask", f"agreement/{agreement.id}/{agreement.version}", detail)
+            detail: dict[str, object] = {"digest": digest, "wider": len(wider), **proof(by)}
+            await audit.write(tx, actor(by), "agreement.ask", f"agreement/{agreement.id}/{agreement.version}", detail)
     raise AdminError(
         "wider than before, so a second person agrees first: " + "; ".join(f"{each.place}: {each.words}" for each in wider),
         code="approval-missing",
@@ -111,8 +106,8 @@ async def approve_wider(services: Services, agreement_id: str, version: int, *, 
     await _second(services, found, by)
     async with services.store.transaction() as tx:
         await agreement_approvals.approve(tx, found, by=_plain(by))
-        detail: dict[str, object] = {"digest": digest, "asked_by": found.asked_by, **(proof(by) if isinstance(by, Administrator) else {})}
-        await audit.write(tx, name_of(by), "agreement.approve", f"agreement/{agreement_id}/{version}", detail)
+        detail: dict[str, object] = {"digest": digest, "asked_by": found.asked_by, **proof(by)}
+        await audit.write(tx, actor(by), "agreement.approve", f"agreement/{agreement_id}/{version}", detail)
     return Approved(
         agreement=agreement_id,
         version=version,

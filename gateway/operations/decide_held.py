@@ -1,30 +1,38 @@
-"""Decide about a partner's batch that is held: a named person applies it in spite of its rejected lines, or refuses it (exchange.md §7).
+"""Decide about a partner's batch that is held: an administrator applies it in spite of its rejected lines, or refuses it (exchange.md §7).
 
 Rules: applied means taken through every step once more, as things stand today, with the rate alone left out: rejected lines stay
 rejected, so the receipt says `partial`; what was withdrawn when the batch was held stays withdrawn and is counted now. Refused is final,
-with a receipt `HOLD_REFUSED`: the sender goes on in a new epoch. What waited behind it goes on by itself. The act and the person are
-in the audit with the receipt. This story must not change a line.
+with a receipt `HOLD_REFUSED`: the sender goes on in a new epoch. What waited behind it goes on by itself. The act, the person and
+the signature are in the audit with the receipt. This story must not change a line.
 """
 
+from typing import Final
+
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.operations.admit_batch import Admission, Received
 from gateway.operations.apply_batch import apply_batch
+from gateway.operations.four_eyes import actor, proof
 from gateway.operations.receive_batch import resume_behind
 from gateway.services import Services
 from gateway.store import audit, inbox
 from gateway.store.inbox import InBatch
 
+DECIDE: Final[tuple[Role, ...]] = ("operator", "approver")
 
-async def decide_held(services: Services, stream: str, *, apply: bool, by: str, reason: str) -> Received:
+
+async def decide_held(services: Services, stream: str, *, apply: bool, by: Administrator, reason: str) -> Received:
     """Apply or refuse the batch of a partner's stream that is held; the receipt that its sender gets from now on.
 
-    Raises ExchangeError NOT_FOUND when no batch of this stream is held; BatchRefused, StoreError.
+    Raises RoleMissing; ExchangeError NOT_FOUND when no batch of this stream is held; BatchRefused, StoreError.
     """
+    by.require(*DECIDE)
     await services.policies.fresh()
     held = await _held(services, stream)
     async with services.store.transaction() as tx:
         act = "batch.release" if apply else "batch.refuse"
-        await audit.write(tx, by, act, f"batch/{held.sender}/x/{stream}/{held.epoch}/{held.seq}", {"reason": reason, "code": held.code})
+        said = {"reason": reason, "code": held.code, **proof(by)}
+        await audit.write(tx, actor(by), act, f"batch/{held.sender}/x/{stream}/{held.epoch}/{held.seq}", said)
     for attempt in range(4):
         admission = Admission(services, stream, held.document, held.checkpoint, {}, None, released=True)
         try:

@@ -15,6 +15,7 @@ from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.parts import Delivered, matched
 from gateway.operations.backing_off import pause
+from gateway.operations.held_back import HELD, held_back
 from gateway.operations.lines import (
     LARGEST_REPLY,
     LONGEST_CALL,
@@ -55,6 +56,8 @@ async def deliver_rows(services: Services, line: Line, stream: str, carrier: Any
             return delivered, AWAITS_PERSON
         if not at_once and batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at:
             return delivered, batch.code or "WAITING"
+        if await held_back(reads, services.signers.party, batch):
+            return delivered, HELD
         code = await _deliver(services, line, batch, carrier)
         if code is not None:
             return delivered, code
@@ -73,6 +76,8 @@ async def _deliver(services: Services, line: Line, batch: OutBatch, carrier: Any
         return await _stop(services, batch, "SEQ_CLOSED")
     patience = pause(batch.attempts) if idempotent else LONGEST_DELIVERY * 1.1
     async with services.store.transaction() as tx:
+        if await held_back(tx, services.signers.party, batch):
+            return HELD
         mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + patience)
     if not mine:
         return batch.code or "WAITING"

@@ -11,11 +11,11 @@ from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
-from gateway.operations.findings import Finding, checked, finding
+from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.partners import line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
-from gateway.store import debts, held_agreements, holds, inbox, outbox
+from gateway.store import debts, held_agreements, holds, inbox, outbox, told_documents
 from gateway.store.inbox import InStream
 from gateway.store.store import Source, moment
 
@@ -23,6 +23,8 @@ SOON: Final = timedelta(days=14)
 LITTLE_DISK: Final = 2**30
 """Bytes below which batches soon cannot be taken."""
 GAP_OPEN: Final = timedelta(hours=1)
+ANOTHER_TEXT: Final = frozenset({"SCOPE_DIGEST", "agreement-differs"})
+"""How a partner refuses a version of which it holds another text."""
 AHEAD: Final = timedelta(seconds=60)
 """A signed time this far from now in the future tells of clocks, whatever the line."""
 
@@ -90,6 +92,13 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         yield Finding(code="agreement", ok=True, where=where, zh=f"协议第 {version} 版生效", en=f"version {version} is in force")
     if newest is None:
         return
+    told = await told_documents.everything(services.store.reads)
+    for offered in versions:
+        number, digest = offered.agreement.version, offered.agreement.digest
+        row = told.get((partner, f"agreement/{name}/{number}"))
+        if not offered.complete and row is not None and row.told_at is None and row.code in ANOTHER_TEXT:
+            zh, en = f"双方各提出了不同的第 {number} 版（本方 {digest}）", f"each side offers another version {number} (ours: {digest})"
+            yield finding("agreement-crossed", where, zh, en)
     _, keys = await trusted_keys(services.store.reads, newest, partner)
     if keys is None:
         yield finding("partner-keys-none", where, "没有对方的密钥文件", "no keys document of the partner is held")
@@ -123,8 +132,7 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
             continue
         hold = await holds.hold_on(reads, terms.from_, name)
         if hold is not None:
-            since = f"{hold.since:%Y-%m-%dT%H:%M:%SZ}"
-            yield finding("stream-held", where, f"{hold.by} 自 {since} 暂停：{hold.reason}", f"held by {hold.by} since {since}")
+            yield stream_held(hold, where)
         if terms.from_ != ours:
             into = await inbox.in_stream(reads, terms.from_, name)
             stands = await _stands(reads, terms.from_, name, into)

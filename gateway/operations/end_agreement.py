@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Agreement, Held, in_force
 from gateway.core.exchange.inventories import (
@@ -30,6 +31,7 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument, context_of
 from gateway.core.exchange.wire import SUITES, b64, origin, split_stream
 from gateway.core.records.model import RecordId
+from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import every_key, exchange_signers
 from gateway.operations.recognise import decide_under
 from gateway.services import Services
@@ -150,7 +152,7 @@ async def _freeze(services: Services, partner: str, stream: str) -> None:
         after = found[-1]
 
 
-async def take_inventory(services: Services, document: SignedDocument, *, by: str) -> Ended:
+async def take_inventory(services: Services, document: SignedDocument, *, by: Administrator | str) -> Ended:
     """Keep the other side's inventory of an agreement that is over.
 
     Raises ExchangeError SIG_*, SCHEMA_*; SCOPE_AGREEMENT where the agreement is not over, SCOPE_DIGEST for another text or a second one.
@@ -169,7 +171,8 @@ async def take_inventory(services: Services, document: SignedDocument, *, by: st
             raise ExchangeError("another inventory of this party is held", code="SCOPE_DIGEST", place=f"{agreement_id}/{party}")
         if present is None:
             await agreement_ends.put_inventory(tx, agreement_id, party, held.agreement.version, document)
-            await audit.write(tx, by, "agreement.inventory", f"agreement/{agreement_id}/{held.agreement.version}", {"by": party})
+            detail = {"by": party, **proof(by)}
+            await audit.write(tx, actor(by), "agreement.inventory", f"agreement/{agreement_id}/{held.agreement.version}", detail)
         return await _shown(services, tx, held)
 
 

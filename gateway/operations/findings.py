@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.adapter_contract import Diagnostic
+from gateway.store.holds import Hold
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -32,6 +33,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "agreement-none": ("与对方签署协议：chengxin agreement offer", "agree with the partner: `agreement offer`"),
     "agreement-suspended": ("与对方核对原因，恢复用 chengxin agreement state … active", "ask why; resume with `agreement state … active`"),
     "agreement-ended": ("协议已到期或终止：签署新版本", "it has ended: sign a new version"),
+    "agreement-crossed": (
+        "两边办公室商定采用哪份文本；让步一方运行 chengxin agreement withdraw，再收下并签署对方的文本；对方不得再签署被撤回的文本",
+        "the offices choose one text; whose gives way runs `agreement withdraw`, then takes and signs the other; nobody signs the old",
+    ),
     "agreement-ending": ("协议即将到期：尽快商定新版本", "it ends soon: agree on a new version"),
     "partner-keys-none": ("取对方密钥文件：chengxin exchange take-keys", "take the partner's keys document: `chengxin exchange take-keys`"),
     "partner-keys-expired": ("请对方发布新的密钥文件；在此之前其批次被隔离", "ask for a fresh keys document: batches wait until then"),
@@ -77,8 +82,8 @@ _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
     "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
     "counts-differ": ("与对方核对当日数据：chengxin line reconcile", "compare the day with the partner: `chengxin line reconcile`"),
     "OUTCOME_UNKNOWN": (
-        "向对方核实是否收到，然后 chengxin line decide … --arrived 或 --again",
-        "find out whether it arrived, then `line decide … --arrived` or `--again`",
+        "向对方核实是否收到，然后 chengxin line decide … --verdict arrived 或 again",
+        "find out whether it arrived, then `line decide … --verdict arrived`, or `again`",
     ),
     "NO_WITHDRAWALS": ("换用能撤下的配置", "set the adapter up so that it can withdraw"),
 }
@@ -89,6 +94,12 @@ def finding(code: str, where: str, zh: str, en: str) -> Finding:
     """Something that is wrong, with what to do."""
     remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code, _OTHER)
     return Finding(code=code, ok=False, where=where, zh=zh, en=en, remedy_zh=remedy[0], remedy_en=remedy[1])
+
+
+def stream_held(hold: Hold, where: str) -> Finding:
+    """That an operator of ours holds a stream."""
+    since = f"{hold.since:%Y-%m-%dT%H:%M:%SZ}"
+    return finding("stream-held", where, f"{hold.by} 自 {since} 暂停：{hold.reason}", f"held by {hold.by} since {since}")
 
 
 _CHECKS: Mapping[str, tuple[str, str]] = {

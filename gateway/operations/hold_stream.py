@@ -1,19 +1,25 @@
 """An operator's hold on a stream of either direction, and its end; what waits is tried now when an operator asks (exchange.md §7).
 
 Rules: of a held stream to us batches are verified and HELD, of one from us nothing new is sealed or delivered; what withdraws takes effect,
-and goes, as ever. When the hold is lifted, a batch that it held is judged like any other. Trying again changes when, never what: a stream
-that stopped for a person stays so. Every act and its reason stand in the audit. This story must not decide about a line.
+and goes, as ever. When the hold is lifted, a batch that it held is judged like any other. So of lines to partners that sign nothing, named
+by their stream or, for all of a line, by its id; a source is read as a whole, so a line inward is held as a whole. Trying again changes
+when, never what: a stream that stopped for a person stays so, and a delivery over a line that is under way is left to end. Whoever holds
+the data directory may hold and try again; what ends a hold is signed. Every act and its reason stand in the audit. This story must not
+decide about a batch.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
+from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange.lines import Line
 from gateway.operations.admit_batch import Admission, Received
 from gateway.operations.apply_batch import apply_batch
-from gateway.operations.decide_held import decide_held
+from gateway.operations.decide_held import DECIDE, decide_held
+from gateway.operations.four_eyes import actor, proof
+from gateway.operations.held_back import line_sender
 from gateway.operations.lines import approved_lines
 from gateway.operations.partners import streams_of
 from gateway.operations.receive_batch import resume_behind
@@ -21,9 +27,6 @@ from gateway.operations.release_frozen import release_frozen
 from gateway.services import Services
 from gateway.store import audit, fetch_tries, holds, inbox, lines, outbox, told_documents
 from gateway.store.store import Transaction
-
-Proof = Mapping[str, object]
-_UNSIGNED: Proof = {}
 
 
 class HeldStream(Struct, frozen=True, kw_only=True):
@@ -51,36 +54,74 @@ class Retried(Struct, frozen=True, kw_only=True):
     partners: tuple[str, ...]
 
 
-async def hold_stream(services: Services, stream: str, *, reason: str, by: str, proof: Proof = _UNSIGNED) -> HeldStream:
-    """Hold a stream from now on.
+async def hold_stream(services: Services, stream: str, *, reason: str, by: Administrator | str) -> HeldStream:
+    """Hold a stream, or all streams of a line, from now on.
 
-    Raises ExchangeError NOT_FOUND for a stream of no agreement.
+    Raises RoleMissing; ExchangeError NOT_FOUND for a stream of no agreement and no line.
     """
+    _may(by)
     ours = services.signers.party
     for sender, receiver in await streams_of(services.store.reads, stream):
         if ours in (sender, receiver):
             async with services.store.transaction() as tx:
-                await holds.put(tx, sender, stream, by=by, reason=reason)
-                await audit.write(tx, by, "stream.hold", f"stream/{sender}/{stream}", {"reason": reason, **proof})
+                await _put(tx, sender, stream, reason, by)
             out = sender == ours
             waiting = len(await outbox.waiting_batches(services.store.reads, stream)) if out else 0
             return HeldStream(stream=stream, direction="out" if out else "in", partner=receiver if out else sender, waiting=waiting)
-    raise ExchangeError("no agreement has a stream of this name", code="NOT_FOUND", place=stream)
+    for line in await approved_lines(services):
+        if _names(line, stream):
+            return await _hold_line(services, line, _meant(line, stream), reason, by)
+    raise ExchangeError("no agreement and no line has a stream of this name", code="NOT_FOUND", place=stream)
 
 
-async def release_stream(services: Services, stream: str, *, reason: str, by: str, proof: Proof = _UNSIGNED) -> Released:
+async def _hold_line(services: Services, line: Line, streams: tuple[str, ...], reason: str, by: Administrator | str) -> HeldStream:
+    sender = line_sender(line, services.signers.party)
+    async with services.store.transaction() as tx:
+        for stream in streams:
+            await _put(tx, sender, stream, reason, by)
+    waiting = sum([len(await outbox.waiting_batches(services.store.reads, stream)) for stream in streams])
+    named = streams[0] if len(streams) == 1 else line.id
+    return HeldStream(stream=named, direction=line.terms.direction, partner=line.terms.partner, waiting=waiting)
+
+
+async def _put(tx: Transaction, sender: str, stream: str, reason: str, by: Administrator | str) -> None:
+    await holds.put(tx, sender, stream, by=actor(by), reason=reason)
+    await audit.write(tx, actor(by), "stream.hold", f"stream/{sender}/{stream}", {"reason": reason, **proof(by)})
+
+
+def _names(line: Line, name: str) -> bool:
+    """Whether a name is a line's, or one of its streams'."""
+    return name in (line.id, *(stream for stream, _ in line.streams()))
+
+
+def _meant(line: Line, name: str) -> tuple[str, ...]:
+    """The streams of a line that a name stands for."""
+    return (name,) if name != line.id and line.terms.direction == "out" else tuple(stream for stream, _ in line.streams())
+
+
+def _may(by: Administrator | str) -> None:
+    if isinstance(by, Administrator):
+        by.require(*DECIDE)
+
+
+async def release_stream(services: Services, stream: str, *, reason: str, by: Administrator) -> Released:
     """Lift an operator's hold; where there is none, release a frozen stream (two persons), else apply its held batch.
 
-    Raises ExchangeError NOT_FOUND when nothing of this stream is held; BatchRefused, StoreError.
+    Raises RoleMissing; ExchangeError NOT_FOUND when nothing of this stream is held; AdminError approval-conflict; BatchRefused, StoreError.
     """
+    by.require(*DECIDE)
+    lifted = False
+    meant = {each for line in await approved_lines(services) if _names(line, stream) for each in _meant(line, stream)}
     for hold in await holds.every_hold(services.store.reads):
-        if hold.stream == stream:
+        if hold.stream in meant | {stream}:
             async with services.store.transaction() as tx:
-                await holds.lift(tx, hold.sender, stream)
-                said = {"reason": reason, "held_by": hold.by, **proof}
-                await audit.write(tx, by, "stream.lift", f"stream/{hold.sender}/{stream}", said)
-            await _take_up(services, hold.sender, stream)
-            return Released(stream=stream, what="lifted")
+                await holds.lift(tx, hold.sender, hold.stream)
+                said = {"reason": reason, "held_by": hold.by, **proof(by)}
+                await audit.write(tx, actor(by), "stream.lift", f"stream/{hold.sender}/{hold.stream}", said)
+            await _take_up(services, hold.sender, hold.stream)
+            lifted = True
+    if lifted:
+        return Released(stream=stream, what="lifted")
     try:
         done = await release_frozen(services, stream, by=by, reason=reason)
     except ExchangeError as error:
@@ -111,27 +152,29 @@ async def _take_up(services: Services, sender: str, stream: str) -> None:
             return
 
 
-async def retry(services: Services, *, stream: str | None = None, every: bool = False, by: str, proof: Proof = _UNSIGNED) -> Retried:
+async def retry(services: Services, *, stream: str | None = None, every: bool = False, by: Administrator | str) -> Retried:
     """What waits for its next attempt is due now: batches, receipts to be explained, documents, fetching, lines behind an open breaker.
 
-    Raises ExchangeError NOT_FOUND for a stream that nobody has, or where neither a stream nor all of them are named.
+    Raises RoleMissing; ExchangeError NOT_FOUND for a stream that nobody has, or where neither a stream nor all of them are named.
     """
+    _may(by)
     if every == (stream is not None):
         raise ExchangeError("one stream or line, or all of them", code="NOT_FOUND", place="stream", hint="chengxin exchange retry --all")
     ours, partners = services.signers.party, set[str]()
     known = await streams_of(services.store.reads, stream)
     partners |= {receiver if sender == ours else sender for sender, receiver in known}
-    found = [line for line in await approved_lines(services) if stream in (None, line.id, *(name for name, _ in line.streams()))]
+    found = [line for line in await approved_lines(services) if stream is None or _names(line, stream)]
+    over_lines = {name for line in found for name in ([each for each, _ in line.streams()] if stream is None else _meant(line, stream))}
     if stream is not None and not known and not found:
         raise ExchangeError("there is no stream of this name", code="NOT_FOUND", place=stream)
     async with services.store.transaction() as tx:
-        batches = await outbox.due_now(tx, stream)
+        batches = await outbox.due_now(tx, None if stream is None else {stream, *over_lines}, over_lines=over_lines)
         for party in sorted(partners):
             await fetch_tries.went_well(tx, party)
             await told_documents.due_now(tx, party)
         for line in found:
             await _close(services, tx, line.id)
-        await audit.write(tx, by, "exchange.retry", f"stream/{stream or '*'}", {"batches": batches, **proof})
+        await audit.write(tx, actor(by), "exchange.retry", f"stream/{stream or '*'}", {"batches": batches, **proof(by)})
     return Retried(batches=batches, partners=tuple(sorted(partners | {line.terms.partner for line in found})))
 
 

@@ -16,6 +16,7 @@ from gateway.core.errors import ExchangeError, GatewayError, StoreError
 from gateway.core.exchange.lines import Line, LineDataset
 from gateway.operations.compare_counts import compare_counts
 from gateway.operations.deliver_rows import deliver_rows, take_feedback
+from gateway.operations.held_back import HELD, line_held
 from gateway.operations.lines import ADAPTER_FAILED, approved_lines, carrier_of, failed, is_closed, went_well
 from gateway.operations.pull_rows import pull_rows
 from gateway.operations.send_rows import NO_WITHDRAWALS, seal_rows
@@ -119,8 +120,9 @@ async def _out(
     not_sent: dict[str, int] = {}
     stops = line.terms.sla.stop_after_h
     late = await outbox.overdue(services.store.reads, stream, now=services.clock(), hours=stops) if stops else None
+    held = await line_held(services.store.reads, line, stream, services.signers.party)
     while True:
-        done = await seal_rows(services, line, stream, terms, carrier, only_withdrawals=late is not None)
+        done = await seal_rows(services, line, stream, terms, carrier, only_withdrawals=late is not None or held)
         for why, count in done.not_sent.items():
             not_sent[why] = not_sent.get(why, 0) + count
         sealed += done.batches
@@ -138,7 +140,9 @@ async def _out(
 
 
 async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:
-    pulled = await pull_rows(services, line, carrier)
+    reads, ours = services.store.reads, services.signers.party
+    held = any([await line_held(reads, line, stream, ours) for stream, _ in line.streams()])
+    pulled = await pull_rows(services, line, carrier, only_withdrawals=held)
     return [
         LineRun(
             line=line.id,
@@ -148,7 +152,8 @@ async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:
             sealed=pulled.pages,
             rows=pulled.taken.get(terms.dataset, 0),
             not_sent=pulled.not_taken.get(terms.dataset, {}),
-            state="delivered" if pulled.taken.get(terms.dataset) else "idle",
+            state="delivered" if pulled.taken.get(terms.dataset) else "waiting" if held else "idle",
+            code=HELD if held else None,
         )
         for stream, terms in line.streams()
     ]

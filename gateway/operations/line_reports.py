@@ -16,14 +16,15 @@ from gateway.core.exchange.wire import SHA256, b64
 from gateway.core.records.periods import legal_day
 from gateway.operations.alarms import Condition
 from gateway.operations.compare_counts import LOOK_BACK, Comparison, compare_counts, comparisons
-from gateway.operations.findings import Finding, checked, finding
+from gateway.operations.findings import Finding, checked, finding, stream_held
+from gateway.operations.held_back import line_sender
 from gateway.operations.keep_lines import LineRun
 from gateway.operations.lines import FAILING, LONGEST_THOUGHT, approved_lines, carrier_of, guarded
 from gateway.operations.list_overdue import ESCALATED, KINDS
 from gateway.operations.report_exchange import StreamReport
 from gateway.operations.send_batch import Sent
 from gateway.services import Services
-from gateway.store import changes, debts, line_rows, lines, outbox
+from gateway.store import changes, debts, holds, line_rows, lines, outbox
 
 MOST_ROWS = 1000
 
@@ -37,6 +38,7 @@ async def line_streams(services: Services) -> list[StreamReport]:
         state = await lines.state_of(reads, line.id)
         for stream, _ in line.streams():
             out = await outbox.out_stream(reads, stream)
+            hold = await holds.hold_on(reads, line_sender(line, services.signers.party), stream)
             late = await outbox.overdue(reads, stream, now=now, hours=line.terms.sla.withdraw_h)
             outward = line.terms.direction == "out"
             found.append(
@@ -53,6 +55,7 @@ async def line_streams(services: Services) -> list[StreamReport]:
                     waiting=len(await outbox.waiting_batches(reads, stream)),
                     overdue=late.lines if late else 0,
                     overdue_since=late.since if late else None,
+                    held_since=hold.since if hold is not None else None,
                 )
             )
     return found
@@ -209,6 +212,10 @@ async def _findings(services: Services, ask: bool) -> AsyncIterator[Finding]:
         yield finding(code, each.target, f"{zh}（{detail}）", f"{en} ({detail})")
     for line in await approved_lines(services):
         where = f"{line.terms.partner}/{line.id}"
+        for stream, _ in line.streams():
+            hold = await holds.hold_on(services.store.reads, line_sender(line, services.signers.party), stream)
+            if hold is not None:
+                yield stream_held(hold, f"{line.terms.partner}/{stream}")
         if not any(each.target.startswith(f"{where}.") or each.target == where for each in bad):
             yield Finding(code="line", ok=True, where=where, zh="线路正常", en="the line is in order")
         if ask and line.standing(services.clock()) != "nothing":

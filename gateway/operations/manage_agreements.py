@@ -9,11 +9,11 @@ is audited. This story must not send or fetch anything by itself.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
-from gateway.core.callers.administrators import Administrator
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import documents, notes
@@ -22,10 +22,10 @@ from gateway.core.exchange.documents import Maintenance, PartnerKeys
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant, parse_instant
 from gateway.core.signing import OwnKey
-from gateway.operations.agree_wider import must_be_agreed, name_of
+from gateway.operations.agree_wider import ASK, must_be_agreed
 from gateway.operations.agreement_fit import agreement_signers, must_fit, must_go_on
 from gateway.operations.alarms import clear, raise_alarm, sound
-from gateway.operations.four_eyes import proof
+from gateway.operations.four_eyes import actor, must_sign, proof
 from gateway.operations.recognise import decide_under
 from gateway.services import Services, load_signers
 from gateway.store import agreement_approvals, audit, held_agreements, inbox
@@ -35,6 +35,8 @@ from gateway.store.store import Source, Transaction
 
 RENEW_BEFORE = timedelta(days=30)
 """Our keys document is made anew this long before it ends."""
+SUSPEND: Final[tuple[Role, ...]] = ("operator", "approver", "privacy-officer", "legal-officer")
+GO_ON_OR_END: Final[tuple[Role, ...]] = ("operator", "approver")
 
 
 class Side(Struct, frozen=True, kw_only=True):
@@ -143,8 +145,9 @@ async def offer(services: Services, toml: bytes, *, by: Administrator | str) -> 
     """Make the signed form of our file and put our signature under it: the first of the two.
 
     Raises ExchangeError when the file, or our policies, do not allow it; StoreError agreement-differs when the version is taken;
-    AdminError approval-missing when it is wider than before and no second person has agreed.
+    AdminError approval-missing when it is wider than before and no second person has agreed; RoleMissing.
     """
+    _may_want(by)
     body, local = terms.signed_form(toml)
     agreement = terms.read_agreement(body)
     await must_fit(services, agreement, local)
@@ -159,8 +162,9 @@ async def countersign(services: Services, document: SignedDocument | None, toml:
     Without a document it is the version that the other side has offered over the line.
 
     Raises ExchangeError SCOPE_DIGEST when they say something else or nothing is offered, SIG_* when the other side's signature is not
-    good; AdminError approval-missing when it is wider than before and no second person has agreed.
+    good; AdminError approval-missing when it is wider than before and no second person has agreed; RoleMissing.
     """
+    _may_want(by)
     document = document or await _offered(services, toml)
     if not terms.same_terms(document.body, toml):
         raise ExchangeError(
@@ -179,6 +183,11 @@ async def countersign(services: Services, document: SignedDocument | None, toml:
     return await _sign(services, agreement, document.note, local, by=by, act="agreement.countersign")
 
 
+def _may_want(by: Administrator | str) -> None:
+    if isinstance(by, Administrator):
+        by.require(*ASK)
+
+
 async def _offered(services: Services, toml: bytes) -> SignedDocument:
     """The version of our file that the other side has offered over the line."""
     mine = terms.read_agreement(terms.signed_form(toml)[0])
@@ -188,7 +197,7 @@ async def _offered(services: Services, toml: bytes) -> SignedDocument:
     return SignedDocument(held.agreement.body, held.note)
 
 
-async def take(services: Services, document: SignedDocument, *, by: str) -> AgreementStatus:
+async def take(services: Services, document: SignedDocument, *, by: Administrator | str) -> AgreementStatus:
     """Keep a version with the other side's signature lines: what we offered, coming back countersigned.
 
     Raises ExchangeError SCOPE_DIGEST when we hold no such version, SIG_* when a signature is not good.
@@ -204,7 +213,8 @@ async def take(services: Services, document: SignedDocument, *, by: str) -> Agre
         if not held.signed < signed:
             signed, note = held.signed, held.note
         await held_agreements.put_agreement(tx, agreement, note, held.local, state="agreed" if len(signed) == 2 else "offered")
-        await audit.write(tx, by, "agreement.take", f"agreement/{agreement.id}/{agreement.version}", {"signed_by": sorted(signed)})
+        said = {"signed_by": sorted(signed), **proof(by)}
+        await audit.write(tx, actor(by), "agreement.take", f"agreement/{agreement.id}/{agreement.version}", said)
         held = await _held(tx, agreement.id, agreement.version)
     assert held is not None  # noqa: S101  # it was written in this transaction
     return _status(held, services.signers.party, services.clock())
@@ -227,10 +237,8 @@ async def _sign(services: Services, agreement: Agreement, note: str, local: Loca
         signed = notes.joined(note, notes.sign(terms.signing_text(agreement), signers))
         parties = await _signed_by(services, tx, agreement, signed)
         await held_agreements.put_agreement(tx, agreement, signed, local, state="agreed" if len(parties) == 2 else "offered")
-        detail: dict[str, object] = {"digest": agreement.digest, "signed_by": sorted(parties)}
-        if isinstance(by, Administrator):
-            detail |= proof(by)
-        await audit.write(tx, name_of(by), act, f"agreement/{agreement.id}/{agreement.version}", detail)
+        detail = {"digest": agreement.digest, "signed_by": sorted(parties), **proof(by)}
+        await audit.write(tx, actor(by), act, f"agreement/{agreement.id}/{agreement.version}", detail)
     return SignedDocument(agreement.body, signed)
 
 
@@ -248,13 +256,19 @@ async def _signed_by(services: Services, source: Source, agreement: Agreement, n
 
 
 async def change_state(
-    services: Services, agreement_id: str, state: Literal["suspended", "active", "terminated"], *, reason: str, by: str
+    services: Services, agreement_id: str, state: Literal["suspended", "active", "terminated"], *, reason: str, by: Administrator | str
 ) -> SignedDocument:
     """Say that we suspend, resume or end an agreement, from now on; the signed notice, for the other side.
 
+    Whoever holds the data directory may always suspend; to resume or to end is signed as soon as somebody is enrolled who can.
+
     Raises ExchangeError SCOPE_AGREEMENT when there is no such agreement, or it has ended already; SCHEMA_LENGTH for a long reason;
-    RATE_LIMIT for more notices in a day than the other side takes.
+    RATE_LIMIT for more notices in a day than the other side takes. RoleMissing, AdminError operator-needed.
     """
+    if state != "suspended":
+        await must_sign(services, by, *GO_ON_OR_END)
+    elif isinstance(by, Administrator):
+        by.require(*SUSPEND)
     await services.policies.fresh()
     async with services.store.transaction() as tx:
         held = await _current(tx, agreement_id, tx.now)
@@ -269,12 +283,12 @@ async def change_state(
         notice = terms.read_state(document, held.agreement, first_seen=tx.now)
         await held_agreements.put_notice(tx, held.agreement, notice, document)
         await decide_under(services, tx, agreement_id)
-        await audit.write(tx, by, f"agreement.{state}", f"agreement/{agreement_id}", {"serial": serial})
+        await audit.write(tx, actor(by), f"agreement.{state}", f"agreement/{agreement_id}", {"serial": serial, **proof(by)})
     services.doors.credentials.forget()  # grants of the other side's apps are worth what this agreement says
     return document
 
 
-async def take_notice(services: Services, document: SignedDocument, *, by: str) -> AgreementStatus:
+async def take_notice(services: Services, document: SignedDocument, *, by: Administrator | str) -> AgreementStatus:
     """Take the other side's suspension, resumption or end; it counts from the moment it is known.
 
     Raises ExchangeError when it is not signed by a party of an agreement that we hold; RATE_LIMIT for too many in a day.
@@ -289,8 +303,8 @@ async def take_notice(services: Services, document: SignedDocument, *, by: str) 
         if await held_agreements.put_notice(tx, held.agreement, notice, document):
             terms.must_be_few(held.notices, notice.by, notice.serial, notice.state, tx.now)  # those held before; one held already is taken
             await decide_under(services, tx, agreement_id)
-            detail = {"by": notice.by, "serial": notice.serial, "from": instant(notice.from_at)}
-            await audit.write(tx, by, f"agreement.{notice.state}", f"agreement/{agreement_id}", detail)
+            detail = {"by": notice.by, "serial": notice.serial, "from": instant(notice.from_at), **proof(by)}
+            await audit.write(tx, actor(by), f"agreement.{notice.state}", f"agreement/{agreement_id}", detail)
         held = await _current(tx, agreement_id, tx.now)
     services.doors.credentials.forget()
     return _status(held, services.signers.party, services.clock())

@@ -6,6 +6,7 @@ Rules:
 - A row outside the line's datasets, fields, regions or kinds is rejected alone (SCOPE_*), told to the source where it can be.
 - Nobody signed for these rows: they change nothing that an authority has said, burden nobody, stand on no list (the gates see to it).
 - A withdrawal or erasure names a row by the source's own id: it reaches the record that this very line brought, and no other.
+- Of a line that an operator holds, what withdraws takes effect at once; its pages wait, and are read again when the hold is over.
 This story must not repair a value.
 """
 
@@ -20,7 +21,7 @@ from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.exchange.lines import Line, LineDataset
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
-from gateway.core.records.model import Admitted, Dataset, DatasetId, RecordId
+from gateway.core.records.model import Admitted, Dataset, DatasetId, Record, RecordId
 from gateway.operations.accept_records import accept_records, redactions
 from gateway.operations.lines import LONGEST_CALL, LONGEST_CURSOR, guarded, keep_received
 from gateway.services import Services
@@ -60,12 +61,15 @@ class _Round:
             self.taken[dataset] = self.taken.get(dataset, 0) + 1
 
 
-async def pull_rows(services: Services, line: Line, carrier: Any) -> Pulled:
+async def pull_rows(services: Services, line: Line, carrier: Any, *, only_withdrawals: bool = False) -> Pulled:
     """Take the pages that the source has after the line's cursor, a bounded number a round.
 
     Raises AdapterError, StoreError.
     """
     done = _Round()
+    if only_withdrawals:
+        await _look_ahead(services, line, carrier, done)
+        return Pulled(pages=0, taken=done.taken, not_taken=done.not_taken)
     while done.pages < PAGES_A_ROUND:
         cursor = (await lines.state_of(services.store.reads, line.id)).pull_cursor
         page = await guarded(_next(carrier, cursor), LONGEST_CALL)
@@ -78,6 +82,37 @@ async def pull_rows(services: Services, line: Line, carrier: Any) -> Pulled:
         if not page.more:
             break
     return Pulled(pages=done.pages, taken=done.taken, not_taken=done.not_taken)
+
+
+async def _look_ahead(services: Services, line: Line, carrier: Any, done: _Round) -> None:
+    """Of the pages that wait only what withdraws takes effect; the cursor stays."""
+    cursor = (await lines.state_of(services.store.reads, line.id)).pull_cursor
+    for _ in range(PAGES_A_ROUND):
+        page = await guarded(_next(carrier, cursor), LONGEST_CALL)
+        if page is None or page.cursor == cursor:
+            return
+        await _take_back(services, line, page, done)
+        if not page.more:
+            return
+        cursor = page.cursor
+
+
+async def _take_back(services: Services, line: Line, page: Page, done: _Round) -> None:
+    """What a page withdraws or erases of what still stands, in the order of the page: a row that follows one takes nothing back."""
+    reads = services.store.reads
+    last = {lines.source_key(reads, line.id, each.record_id): each for each in page.records if each.record_id is not None}
+    gone = [_Judged(source=each, key=key) for key, each in last.items() if each.op != "upsert"]
+    known = await lines.source_records(reads, line.id, [each.key for each in gone if each.key is not None])
+    ids = [RecordId(record_id) for record_id, _ in known.values()]
+    there = {record.record_id: record for record in await records.load(reads, ids=ids, fields=frozenset())} if ids else {}
+    stands = [each for each in gone if each.key in known and _stands(each, there.get(RecordId(known[each.key][0])), known[each.key][1])]
+    if not stands:
+        return
+    async with services.store.transaction() as tx:
+        await keep_received(services, tx, line, _encode([page.records, page.unreadable]), about=None)
+        for each in stands:
+            done.add(each.source.dataset if line.terms.dataset(each.source.dataset) else "", await _withdraw(tx, line, each, known))
+        await audit.write(tx, "gateway", "line.take-back", f"line/{line.id}", {"rows": len(stands)})
 
 
 async def _next(carrier: Any, cursor: str | None) -> Page | None:
@@ -275,3 +310,12 @@ async def _withdraw(tx: Transaction, line: Line, each: _Judged, known: dict[str,
         known[each.key] = (record_id, each.source.version)
         await lines.put_sources(tx, line.id, [(each.key, record_id, each.source.version)])
     return _told(each, "withdrawn")
+
+
+def _stands(each: _Judged, record: Record | None, version: int | None) -> bool:
+    """Whether there is something left that this row takes back."""
+    if record is None or record.trust == "signed" or record.issuer is not None or record.state == "erased":
+        return False
+    if version is not None and each.source.version is not None and each.source.version <= version:
+        return False
+    return each.source.op == "erase" or record.state in ("in_force", "held")

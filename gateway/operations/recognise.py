@@ -4,16 +4,19 @@ Rules: the decision is the table of `core/exchange/recognition`; it is made agai
 when a change here touches its subject (`follow`), when our policy or the agreement's text is another (`review_stream`), and when time alone
 may have changed it (`review`). An effect that begins or ends is one row of the change log, so every exit follows, and the measures that
 rest on it turn with it (`take_measures`). A negative effect needs a named person's confirmation of that very version as it read then, and
-nothing else makes one. What was recognised does not travel on. This story must not change what the issuing city said.
+nothing else makes one: an administrator's own key signs it. What was recognised does not travel on. This story must not change what the
+issuing city said.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange.agreements import WITHDRAWALS
@@ -32,6 +35,7 @@ from gateway.core.records.basis import in_force as grounds_in_force
 from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId
 from gateway.core.records.periods import end_instant, first_instant, legal_day, publication
+from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import Stream, stream_at
 from gateway.operations.take_measures import Effect, erase_measures, follow_effects
 from gateway.services import Services
@@ -42,6 +46,7 @@ from gateway.store.store import Transaction, moment, stamp
 CHUNK = 1000
 ACTOR = "gateway/recognition"
 READER = "recognition"
+CONFIRM: Final[tuple[Role, ...]] = ("approver", "legal-officer")
 CONFIRMED = "confirmed"
 """Label of the keyed digests of what was confirmed."""
 
@@ -423,13 +428,14 @@ async def review_stream(services: Services, stream: str, sender: str) -> int:
         after = found[-1]
 
 
-async def confirm(services: Services, record_id: str, *, by: str, basis: str) -> Decided:
+async def confirm(services: Services, record_id: str, *, by: Administrator, basis: str) -> Decided:
     """A named person confirms the effect of the present version of a negative record from elsewhere, on a legal basis.
 
-    Raises StoreError record-unknown, confirmation-needs when name or basis is empty, confirmed-already.
+    Raises RoleMissing; StoreError record-unknown, confirmation-needs when the basis is empty, confirmed-already.
     """
-    if not by.strip() or not basis.strip():
-        raise StoreError("a confirmation names a person and a legal basis", code="confirmation-needs", place="--basis")
+    by.require(*CONFIRM)
+    if not basis.strip():
+        raise StoreError("a confirmation names a legal basis", code="confirmation-needs", place="--basis")
     await services.policies.fresh()
     async with services.store.transaction() as tx:
         row = (await recognitions.told_records(tx, [record_id])).get(record_id)
@@ -438,9 +444,9 @@ async def confirm(services: Services, record_id: str, *, by: str, basis: str) ->
         if await _confirmed(tx, {record_id: row}):
             raise StoreError("this version is confirmed already", code="confirmed-already", place=record_id)
         content = tx.vault.digest(CONFIRMED, _content(row))
-        await recognitions.put_confirmation(tx, record_id, row.v, content, by=by, basis=basis)
-        await audit.write(tx, by, "record.confirm", f"record/{record_id}", {"v": row.v})
-        decided = await decide(services, tx, [record_id], actor=by)
+        await recognitions.put_confirmation(tx, record_id, row.v, content, by=by.name, basis=basis)
+        await audit.write(tx, actor(by), "record.confirm", f"record/{record_id}", {"v": row.v, "basis": basis, **proof(by)})
+        decided = await decide(services, tx, [record_id], actor=actor(by))
         if not decided:
             raise ExchangeError("no agreement recognises this record", code="SCOPE_AGREEMENT", place=record_id)
     return decided[0]

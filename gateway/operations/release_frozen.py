@@ -1,31 +1,60 @@
 """Let a partner's frozen stream go on: two persons, and a new epoch of the partner's (exchange.md §7).
 
-Rules: the first person asks, another one agrees; only then may a new epoch be staged, and only when it is whole is the stream open again.
+Rules: the first person asks, another one of another unit agrees, an approver among the two, each signed with an own key; only then may a
+new epoch be staged, and only when it is whole is the stream open again. Who asked and is an administrator no more has asked nothing.
 Nothing of the forked epoch is applied any more; the evidence stays. This story must not decide who of the two signatures was right.
 """
 
+from typing import Final
+
 from gateway.adapter_contract import AdapterError
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange.wire import split_stream
 from gateway.operations.begin_epoch import Reason
+from gateway.operations.four_eyes import actor, proof, refuse_dependent
 from gateway.operations.partners import line_to
 from gateway.services import Services
-from gateway.store import audit, held_agreements, inbox
+from gateway.store import administrators, audit, held_agreements, inbox
+from gateway.store.store import Transaction
+
+RELEASE: Final[tuple[Role, ...]] = ("operator", "approver")
 
 
-async def release_frozen(services: Services, stream: str, *, by: str, reason: str) -> bool:
+async def release_frozen(services: Services, stream: str, *, by: Administrator, reason: str) -> bool:
     """One person more for the release of a frozen stream; true once two have agreed and a new epoch is taken.
 
-    Raises ExchangeError NOT_FOUND when no partner's stream of this name is frozen.
+    Raises ExchangeError NOT_FOUND when no partner's stream of this name is frozen; RoleMissing; AdminError approval-conflict for no
+    second pair of eyes beside who asked.
     """
+    by.require(*RELEASE)
     for row in await inbox.in_streams_all(services.store.reads):
         if row.stream == stream and row.frozen is not None:
             async with services.store.transaction() as tx:
-                done = await inbox.release(tx, row.sender, stream, by)
+                asked_by = await _asker(services, tx, row.sender, stream)
+                if asked_by not in (None, by.name):
+                    await _second(services, by, asked_by)
+                done = await inbox.release(tx, row.sender, stream, by.name, asked_by=asked_by)
                 act = "stream.release" if done else "stream.release-asked"
-                await audit.write(tx, by, act, f"stream/{row.sender}/{stream}", {"reason": reason, "code": row.frozen})
+                said = {"reason": reason, "code": row.frozen, **({"asked_by": asked_by} if done else {}), **proof(by)}
+                await audit.write(tx, actor(by), act, f"stream/{row.sender}/{stream}", said)
             return done
     raise ExchangeError("no stream of this name is frozen", code="NOT_FOUND", place=stream)
+
+
+async def _asker(services: Services, tx: Transaction, sender: str, stream: str) -> str | None:
+    """Who asked before, if it is a live administrator."""
+    name = await inbox.release_asked_by(tx, sender, stream)
+    row = await administrators.find(services.store.reads, name) if name is not None else None
+    return row.admin.name if row is not None and row.live else None
+
+
+async def _second(services: Services, by: Administrator, asked_by: str) -> None:
+    """Raises AdminError approval-conflict, RoleMissing when neither of the two is an approver."""
+    await refuse_dependent(services, by, asked_by)
+    row = await administrators.find(services.store.reads, asked_by)
+    if row is None or "approver" not in row.admin.acting:
+        by.require("approver")
 
 
 async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: str) -> None:

@@ -5,8 +5,11 @@ the newest that both have signed, names both parties and bears the other side's 
 person compares it with our own file. One offer of a number is kept, another text under it is refused. This story must not fetch anything.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import notes
@@ -15,10 +18,13 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant
 from gateway.operations.agreement_fit import must_go_on
 from gateway.operations.end_agreement import take_inventory
+from gateway.operations.four_eyes import actor, proof
 from gateway.operations.manage_agreements import take, take_notice
 from gateway.services import Services
 from gateway.store import audit, held_agreements
 from gateway.store.store import Source, Transaction
+
+TAKE: Final[tuple[Role, ...]] = ("operator", "author", "approver")
 
 
 class Taken(Struct, frozen=True, kw_only=True):
@@ -31,11 +37,13 @@ class Taken(Struct, frozen=True, kw_only=True):
     since: str
 
 
-async def take_document(services: Services, document: SignedDocument, *, by: str) -> Taken:
+async def take_document(services: Services, document: SignedDocument, *, by: Administrator | str) -> Taken:
     """Keep a signed document about an agreement.
 
-    Raises ExchangeError SIG_*, SCHEMA_*, SCOPE_*; SCHEMA_MANIFEST for any other document.
+    Raises ExchangeError SIG_*, SCHEMA_*, SCOPE_*; SCHEMA_MANIFEST for any other document; RoleMissing.
     """
+    if isinstance(by, Administrator):
+        by.require(*TAKE)
     artefact = notes.parse(document.note).text.partition("\n")[0]
     if artefact == "chengxin-exchange/agreement/1":
         return await _take_version(services, document, by)
@@ -50,7 +58,7 @@ async def take_document(services: Services, document: SignedDocument, *, by: str
     raise ExchangeError("only agreements, their states and inventories are taken here", code="SCHEMA_MANIFEST")
 
 
-async def _take_version(services: Services, document: SignedDocument, by: str) -> Taken:
+async def _take_version(services: Services, document: SignedDocument, by: Administrator | str) -> Taken:
     agreement = terms.read_agreement(document.body)
     held = await _version(services.store.reads, agreement.id, agreement.version)
     if held is None:
@@ -63,7 +71,9 @@ async def _take_version(services: Services, document: SignedDocument, by: str) -
     return _taken(services, held)
 
 
-async def _keep_offer(services: Services, tx: Transaction, agreement: Agreement, document: SignedDocument, by: str) -> None:
+async def _keep_offer(
+    services: Services, tx: Transaction, agreement: Agreement, document: SignedDocument, by: Administrator | str
+) -> None:
     place = f"{agreement.id}/{agreement.version}"
     versions = (await held_agreements.held_agreements(tx, agreement.id)).get(agreement.id, [])
     previous = next((one for one in versions if one.complete and one.agreement.version == agreement.version - 1), None)
@@ -79,7 +89,8 @@ async def _keep_offer(services: Services, tx: Transaction, agreement: Agreement,
             "the other side has not signed this, with its keys of this version and of the one before", code="SIG_UNKNOWN_KEY", place=other
         )
     await held_agreements.put_agreement(tx, agreement, document.note, previous.local, state="offered")
-    await audit.write(tx, by, "agreement.offered", f"agreement/{place}", {"digest": agreement.digest, "signed_by": sorted(signed)})
+    said = {"digest": agreement.digest, "signed_by": sorted(signed), **proof(by)}
+    await audit.write(tx, actor(by), "agreement.offered", f"agreement/{place}", said)
 
 
 async def _version(source: Source, agreement_id: str, version: int) -> Held | None:

@@ -137,6 +137,11 @@ async def drop_unsigned(tx: Transaction, agreement_id: str, version: int) -> Non
     )
 
 
+async def drop_version(tx: Transaction, agreement_id: str, version: int) -> None:
+    """Forget a version that only we have signed."""
+    await tx.execute(sa.delete(agreements).where(agreements.c.agreement_id == agreement_id, agreements.c.version == version))
+
+
 async def put_notice(tx: Transaction, agreement: Agreement, notice: Notice, document: SignedDocument) -> bool:
     """Keep a suspension, resumption or termination; False when it is held already.
 

@@ -499,12 +499,18 @@ async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, rece
     )
 
 
-async def release(tx: Transaction, sender: str, stream: str, by: str) -> bool:
-    """One more person lets a frozen stream go on in a new epoch; true once that are two."""
+async def release_asked_by(source: Source, sender: str, stream: str) -> str | None:
+    """Who has asked for a frozen stream to go on."""
+    row = await source.one(_IN_STREAM, {"sender": sender, "stream": stream})
+    return None if row is None else row.release_asked_by
+
+
+async def release(tx: Transaction, sender: str, stream: str, by: str, *, asked_by: str | None) -> bool:
+    """One more person lets a frozen stream go on in a new epoch; true once that are two. `asked_by`: whose asking counts."""
     row = await tx.one(_IN_STREAM, {"sender": sender, "stream": stream})
     if row is None or row.frozen is None:
         raise StoreError("the stream is not frozen", code="stream-moved", place=stream)
-    second = row.release_asked_by is not None and row.release_asked_by != by
+    second = asked_by is not None and asked_by != by
     values = {"released_by": by} if second else {"release_asked_by": by}
     await tx.execute(sa.update(in_streams).where(in_streams.c.sender == sender, in_streams.c.stream == stream).values(**values))
     return second or row.released_by is not None

@@ -655,14 +655,19 @@ async def end_delivery(
         )
 
 
-async def due_now(tx: Transaction, stream: str | None) -> int:
-    """What waits for its next attempt waits no longer, of one stream or of all; how many batches."""
+async def due_now(tx: Transaction, streams: Collection[str] | None, *, over_lines: Collection[str]) -> int:
+    """What waits for its next attempt waits no longer, of some streams or of all; how many batches.
+
+    Of streams over lines a delivery that is under way is left to end: begun a second time, nobody would know what took effect.
+    """
     waits: list[sa.ColumnElement[bool]] = [
         out_batches.c.next_attempt_at.is_not(None),
         out_batches.c.state.in_(("published", "waiting", "acked")),
     ]
-    if stream is not None:
-        waits.append(out_batches.c.stream == stream)
+    if over_lines:
+        waits.append(sa.or_(out_batches.c.state != "published", out_batches.c.stream.not_in(sorted(over_lines))))
+    if streams is not None:
+        waits.append(out_batches.c.stream.in_(sorted(streams)))
     result = await tx.execute(sa.update(out_batches).where(*waits).values(next_attempt_at=None))
     return int(result.rowcount)
 

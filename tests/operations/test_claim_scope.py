@@ -23,6 +23,7 @@ from gateway.operations.receive_batch import Received
 from gateway.operations.recognise import confirm, follow
 from gateway.operations.send_batch import send_batch
 from gateway.store import inbox, recognitions, records
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, household_code, ids, penalty, person_number, put, violation
@@ -286,7 +287,7 @@ async def test_what_nobody_signed_burdens_nobody(tmp_path: Path):
         forger = the_forger(cities, with_burdens)
         await forger.post(forger.penalty(1, trust="vouched"), forger.penalty(2))
         for number, reason, effect in ((1, "vouched_source", None), (2, "recognised", "procurement-limit")):
-            decided = await confirm(cities.baishan, rid(number), by="测试员甲", basis="《示例条例》第一条")
+            decided = await confirm(cities.baishan, rid(number), by=hand(), basis="《示例条例》第一条")
             assert (decided.reason, decided.effect) == (reason, effect)
         plans = cities.baishan.policies.current().plan_set(DATASET, "public", "open.read")
         assert plans is not None

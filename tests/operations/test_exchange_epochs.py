@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from gateway.core.errors import ExchangeError, NotFound
+from gateway.core.errors import AdminError, ExchangeError, NotFound
 from gateway.core.exchange.batches import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.operations.begin_epoch import asked_for, begin_epoch
@@ -19,8 +19,9 @@ from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received
 from gateway.operations.release_frozen import release_frozen
 from gateway.operations.send_batch import send_batch
-from gateway.store import inbox, outbox
+from gateway.store import audit, inbox, outbox
 from gateway.store.tables import in_batches, in_records, out_batches, records
+from tests.administrators import Admin, enrolled, hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -198,7 +199,16 @@ async def test_another_head_is_a_fork(cities: Cities):
 
 
 async def test_a_fork_is_over_with_two_persons_and_a_new_epoch(cities: Cities):
-    """A3: one person is not enough, nor the same one twice; then the new epoch opens the stream, and nothing of the forked one comes in."""
+    """A3: one person is not enough, nor the same one twice, nor one who is no second pair of eyes; then the new epoch opens the stream.
+
+    Nothing of the forked one comes in, and both signatures stand in the audit.
+    """
+    baishan = cities.baishan
+    approver = await enrolled(baishan, "li", "approver")
+    beside = await enrolled(baishan, "qian", "approver", unit="unit of zhao")
+    author = await enrolled(baishan, "sun", "author")
+    first = await enrolled(baishan, "zhang", "operator")
+    zhao, feng = [await enrolled(baishan, name, "operator", by=await first.acts("key.invite-admin")) for name in ("zhao", "feng")]
     forger = Forger(cities)
     await forger.post(*(forger.penalty(number) for number in range(1, 6)))
     fork = Forger(cities)
@@ -206,9 +216,28 @@ async def test_a_fork_is_over_with_two_persons_and_a_new_epoch(cities: Cities):
     replaces = forger.anew()
     sealed = forger.seal([forger.penalty(number, v=2) for number in range(1, 6)], replaces=replaces, snapshot="last")
     assert told(await forger.send(sealed)) == ("frozen", "SEQ_FORK"), "nobody has released it"
-    for person in ("admin:first", "admin:first"):
-        assert not await release_frozen(cities.baishan, PENALTIES, by=person, reason="已核对")
-    assert await release_frozen(cities.baishan, PENALTIES, by="admin:second", reason="已核对")
+
+    async def agrees(who: Admin) -> bool:
+        return await release_frozen(baishan, PENALTIES, by=await who.acts("exchange.release"), reason="已核对")
+
+    async def refused(who: Admin) -> str:
+        with pytest.raises(AdminError) as caught:
+            await agrees(who)
+        return caught.value.code
+
+    assert await refused(author) == "role-missing"
+    for _ in range(2):
+        assert not await agrees(zhao)
+    assert await refused(first) == await refused(beside) == "approval-conflict", "who brought the other in; one unit"
+    assert await refused(feng) == "role-missing", "two operators are no approver"
+    assert (await agrees(approver), (await place(cities))[0]) == (True, 1)
+    rows = [row for row in await audit.after(baishan.store.reads, 0, 10_000) if row.act.startswith("stream.release")]
+    assert [(row.act, row.actor) for row in rows] == [
+        ("stream.release-asked", "admin:zhao"),
+        ("stream.release-asked", "admin:zhao"),
+        ("stream.release", "admin:li"),
+    ]
+    assert all(row.detail and row.detail["signature"] and row.detail["key"] for row in rows)
     again = forger.seal(
         [forger.penalty(number, v=3) for number in range(1, 6)],
         head=Head(stream=PENALTIES, epoch=2, seq=0, tree=CompactRange(), manifest_digest=None),
@@ -231,8 +260,9 @@ async def test_a_released_stream_opens(cities: Cities):
     assert (sent.state, sent.code) == ("stopped", "SEQ_FORK")
     with pytest.raises(NotFound):
         await asked_for(cities.tonghua, TONGHUA, PENALTIES, b'{"reason":"fork_released"}')
-    for person in ("admin:first", "admin:second"):
-        await release_frozen(cities.baishan, PENALTIES, by=person, reason="已核对")
+    approver, other = [await enrolled(cities.baishan, name, "approver") for name in ("li", "wang")]
+    await release_frozen(cities.baishan, PENALTIES, by=await approver.acts("exchange.release"), reason="已核对")
+    assert await release_frozen(cities.baishan, PENALTIES, by=await other.acts("exchange.release"), reason="已核对")
     for body in (b'{"reason":"because"}', b"{}"):
         with pytest.raises(ExchangeError):
             await asked_for(cities.tonghua, BAISHAN, PENALTIES, body)
@@ -258,7 +288,7 @@ async def test_an_epoch_that_leaves_out_much_waits_for_a_person(cities: Cities):
     assert (await forger.send(sealed)).receipt == kept.receipt
     assert await held(cities) == dict.fromkeys(range(1, 6), "assert")
     await check_ledger(cities.baishan)
-    done = await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="对方已说明")
+    done = await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="对方已说明")
     assert (done.result, counts(done)["dropped"]) == ("applied", 2)
     assert await held(cities) == {**dict.fromkeys((1, 2, 3), "assert"), **dict.fromkeys((4, 5), "retract")}
     await check_ledger(cities.baishan)
@@ -275,7 +305,7 @@ async def test_an_epoch_behind_one_that_was_refused(cities: Cities):
     again = forger.seal([forger.penalty(1, v=3)], replaces=forger.anew(), snapshot="last", advance=False)
     assert told(await forger.send(again)) == ("rejected", "SEQ_EPOCH"), "the second is not refused yet"
     forger.head = early
-    await decide_held(cities.baishan, PENALTIES, apply=False, by="admin:officer", reason="数据不全")
+    await decide_held(cities.baishan, PENALTIES, apply=False, by=hand(), reason="数据不全")
     forger.head = msgspec.structs.replace(forger.head, epoch=forger.head.epoch + 1)  # the third epoch was spent above
     replaces = forger.anew()
     assert forger.head.epoch == 4

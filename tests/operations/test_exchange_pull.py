@@ -15,6 +15,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
 from gateway.store import held_agreements, inbox, outbox
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -92,7 +93,7 @@ async def test_a_later_decision_is_brought_too(cities: Cities):
     )
     troubles = await collect_batches(cities.baishan)
     assert troubles == {TONGHUA: "not-found"}, "the sender here knows nothing of the forger's batch"
-    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
     waiting = await inbox.receipts_to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [given.no for given in waiting] == [1, 2], "in order, until they have arrived"
 

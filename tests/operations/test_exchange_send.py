@@ -29,6 +29,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.store import inbox, outbox, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import in_records, out_batches, out_parts
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
@@ -558,7 +559,7 @@ async def test_a_penalty_has_no_effect_without_a_person(tmp_path: Path):
         await told(cities)
         found = await decision(cities, record_id)
         assert (found.reason, found.consequence, found.effect) == ("awaiting_confirmation", "task", None)
-        decided = await confirm(cities.baishan, record_id, by="测试员甲", basis="《示例条例》第一条")
+        decided = await confirm(cities.baishan, record_id, by=hand(), basis="《示例条例》第一条")
         assert (decided.reason, decided.effect) == ("recognised", "procurement-limit")
         await penalise(cities, 1, fine="9.9")
         await told(cities)

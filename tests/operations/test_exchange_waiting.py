@@ -22,6 +22,7 @@ from gateway.operations.receive_batch import Received, resume_waiting
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import inbox, outbox
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -72,7 +73,7 @@ async def test_a_person_applies_what_was_held(cities: Cities):
     behind = forger.seal([forger.penalty(70)])
     assert told(await forger.send(behind)) == ("quarantined", "SEQ_GAP")
     await check_ledger(cities.baishan)
-    released = await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已与对方核对")
+    released = await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已与对方核对")
     assert released.result == "partial"
     assert released.receipt is not None
     counts = json.loads(released.receipt.body)["counts"]
@@ -81,7 +82,7 @@ async def test_a_person_applies_what_was_held(cities: Cities):
     assert (await forger.send(sealed)).receipt == released.receipt, "from now on its sender gets this one"
     assert (await forger.send(behind)).result == "applied"
     with pytest.raises(ExchangeError) as caught:
-        await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="再次")
+        await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="再次")
     assert caught.value.code == "NOT_FOUND"
     await check_ledger(cities.baishan)
 
@@ -91,7 +92,7 @@ async def test_a_person_refuses_what_was_held(cities: Cities):
     forger = Forger(cities)
     sealed = wrong(forger)
     await forger.send(sealed)
-    refused = await decide_held(cities.baishan, PENALTIES, apply=False, by="admin:officer", reason="对方将更正")
+    refused = await decide_held(cities.baishan, PENALTIES, apply=False, by=hand(), reason="对方将更正")
     assert told(refused) == ("rejected", "HOLD_REFUSED")
     assert (await forger.send(sealed)).receipt == refused.receipt
     assert await states(cities, 31) == [None]
@@ -113,7 +114,7 @@ async def test_verification_runs_ahead_of_application(cities: Cities):
     assert (again.no, stream.receipt_no) == (4, 4), "asked again, nothing is decided again"
     assert stream.head.seq == 1, "nothing is applied before its turn"
     await check_ledger(cities.baishan)
-    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已与对方核对")
+    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已与对方核对")
     stream = await inbox.in_stream(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert stream is not None
     assert (stream.head.seq, stream.head.tree.root()) == (4, forger.head.tree.root())

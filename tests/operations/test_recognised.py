@@ -34,6 +34,7 @@ from gateway.store import inbox, measures, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import log_entries
 from gateway.web import pages
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import (
     PENALTIES,
@@ -209,7 +210,7 @@ async def test_a_list_entry_waits_for_a_person(cities: Cities):
     found = await decision(cities, record_id)
     assert (found.reason, found.consequence) == ("awaiting_confirmation", "task")
     assert await standing(cities.tonghua, record_id) == []
-    decided = await confirm(cities.baishan, record_id, by="测试员甲", basis="《示例条例》第一条")
+    decided = await confirm(cities.baishan, record_id, by=hand(), basis="《示例条例》第一条")
     assert (decided.reason, decided.effect) == ("recognised", "procurement-limit")
     await told(cities)
     assert await standing(cities.tonghua, record_id) == [("procurement-limit", "in_effect", 1)]
@@ -238,7 +239,7 @@ async def test_an_officer_takes_a_measure_and_lifts_it(cities: Cities):
         return caught.value.code
 
     assert await refused() == "measure-refused", "nobody has confirmed it"
-    await confirm(cities.baishan, record_id, by="测试员甲", basis="《示例条例》第一条")
+    await confirm(cities.baishan, record_id, by=hand(), basis="《示例条例》第一条")
     assert await refused(by=" ") == await refused(measure="green-channel") == await refused(measure="nothing") == "measure-refused"
     assert await refused(authority=code(99)) == await refused(standing="lifted") == "measure-refused"
     assert await refused(rid="rec_aaaaaaaaaaaaaaaaaaaaaaaaaa") == "record-unknown"

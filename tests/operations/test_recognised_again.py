@@ -16,6 +16,7 @@ from gateway.operations.recognise import confirm, decide
 from gateway.store import held_agreements, recognitions, records
 from gateway.store.tables import confirmations
 from gateway.store.tables import records as record_rows
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.region import AGREEMENT, Cities, Forger, recognising, rid, two_cities
@@ -56,7 +57,7 @@ async def fine(cities: Cities, number: int) -> Any:
 
 async def yes(cities: Cities, number: int) -> tuple[str, str | None]:
     """A named person confirms."""
-    decided = await confirm(cities.baishan, rid(number), by="测试员甲", basis="《示例条例》第一条")
+    decided = await confirm(cities.baishan, rid(number), by=hand(), basis="《示例条例》第一条")
     return decided.reason, decided.effect
 
 

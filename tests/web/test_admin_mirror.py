@@ -17,7 +17,8 @@ OWN_KEY = frozenset({"key enrol-admin"})
 """Where `--key` is the thing itself."""
 CALLED = {
     "folder": "files",
-    "file": {"key add": "key", "grant propose": "text", "line propose": "text"},
+    "file": {"key add": "key", "grant propose": "text", "line propose": "text", "agreement check": "text",
+             "agreement offer": "text", "agreement countersign": "text"},
     "jwk": {"key add": "key"},
     "at": {"policy approve": "activate_at"},
     "from": "from_day",

@@ -8,18 +8,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.errors import ExchangeError
+from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import agreements as terms
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import instant
 from gateway.core.signing import Signer
 from gateway.operations.collect_batches import collect_batches
+from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import end_agreements, show_end
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import agreements, change_state, countersign, offer
 from gateway.operations.send_batch import send_batch
 from gateway.operations.tell_partners import hear_partners, tell_partners
+from gateway.operations.withdraw_offer import withdraw_offer
 from gateway.services import Services
 from gateway.store import inbox
 from gateway.store.held_agreements import held_agreements
@@ -85,6 +87,34 @@ async def test_a_later_version_is_offered_and_countersigned_over_the_line(tmp_pa
         assert (done.status_code, done.json()["state"]) == (200, "active")
         kept = (await served.to_th.get(f"/agreements/{AGREEMENT}/2")).json()
         assert len(notes.parse(kept["note"]).lines) == 2
+
+
+async def test_two_offers_of_one_version_are_named_and_one_gives_way(tmp_path: Path):
+    """Each office keeps its own text and refuses the other's; both doctors say so and what to do; withdrawn, the other's is taken."""
+    async with two_served(tmp_path) as served:
+        th, bs = served.th, served.bs
+        toml = next_version(served, (await agreements(th))[0].digest)
+        await offer(th, toml, by="office:a")
+        await offer(bs, edited(toml, "lines = 1000", "lines = 999"), by="office:b")
+        for services, partner in ((th, BAISHAN), (bs, TONGHUA)):
+            assert list((await taken(services)).values()) == ["SCOPE_DIGEST"]
+            (found,) = [each for each in await examine(services, lines=False) if each.code == "agreement-crossed"]
+            assert (found.ok, found.where) == (False, f"{partner}/{AGREEMENT}")
+            assert "agreement withdraw" in str(found.remedy_zh)
+            assert "agreement withdraw" in str(found.remedy_en)
+        with pytest.raises(AdminError):
+            await withdraw_offer(bs, AGREEMENT, 2, reason=" ", by="office:b")
+        gone = await withdraw_offer(bs, AGREEMENT, 2, reason="采用对方文本", by="office:b")
+        assert (gone.version, gone.partner) == (2, TONGHUA)
+        assert await taken(th) == {f"agreement/{AGREEMENT}/2": None}
+        await countersign(bs, None, toml, by="office:b")
+        await taken(bs)
+        for services in (th, bs):
+            assert await version(services, 2) == ("active", "")
+            assert not [each for each in await examine(services, lines=False) if each.code == "agreement-crossed"]
+            with pytest.raises(ExchangeError):
+                await withdraw_offer(services, AGREEMENT, 2, reason="x", by="office:b")
+            await check_ledger(services)
 
 
 def document(toml: bytes, signer: Signer) -> bytes:

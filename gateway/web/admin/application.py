@@ -37,6 +37,7 @@ STATUS: Final = {
     "app-unknown": 404,
     "key-unknown": 404,
     "grant-unknown": 404,
+    "record-unknown": 404,
     "approval-conflict": 409,
     "approval-stale": 409,
     "approval-missing": 409,
@@ -49,6 +50,9 @@ STATUS: Final = {
     "grant-twice": 409,
     "grant-state": 409,
     "role-conflict": 409,
+    "agreement-differs": 409,
+    "confirmed-already": 409,
+    "confirmation-needs": 422,
 }
 """Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503."""
 

@@ -1,11 +1,10 @@
-"""The exchange over the administrators' API: what `chengxin exchange overdue`, `hold`, `release` and `retry` say and do."""
+"""The exchange over the administrators' API: what `chengxin exchange overdue`, `hold`, `release`, `refuse`, `retry` and `confirm` do."""
 
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.operations import hold_stream
-from gateway.operations.four_eyes import actor, proof
+from gateway.operations import decide_held, hold_stream, recognise
 from gateway.operations.list_overdue import Overdue, list_overdue
 from gateway.web.admin.desk import Act, Route
 
@@ -23,6 +22,20 @@ class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     all: bool = False
 
 
+class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The legal ground of the measure here."""
+
+    basis: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What became of a held batch: what its sender is told from now on."""
+
+    stream: str
+    result: str
+    code: str | None
+
+
 async def overdue(act: Act) -> object:
     """Partners that have not acknowledged withdrawals or erasures in time."""
     return await list_overdue(act.services, partner=act.query.get("partner"))
@@ -30,23 +43,33 @@ async def overdue(act: Act) -> object:
 
 async def held(act: Act) -> object:
     """Hold a stream."""
-    act.by.require("operator", "approver")
     body: Reason = act.body
-    return await hold_stream.hold_stream(act.services, act.path["stream"], reason=body.reason, by=actor(act.by), proof=proof(act.by))
+    return await hold_stream.hold_stream(act.services, act.path["stream"], reason=body.reason, by=act.by)
 
 
 async def released(act: Act) -> object:
     """End a hold, apply a held batch, or agree that a frozen stream goes on."""
-    act.by.require("operator", "approver")
     body: Reason = act.body
-    return await hold_stream.release_stream(act.services, act.path["stream"], reason=body.reason, by=actor(act.by), proof=proof(act.by))
+    return await hold_stream.release_stream(act.services, act.path["stream"], reason=body.reason, by=act.by)
+
+
+async def refused(act: Act) -> object:
+    """Refuse the held batch of a stream to us."""
+    body: Reason = act.body
+    done = await decide_held.decide_held(act.services, act.path["stream"], apply=False, reason=body.reason, by=act.by)
+    return Decision(stream=act.path["stream"], result=done.result, code=done.code)
+
+
+async def confirmed(act: Act) -> object:
+    """A named person's yes to the effect of a partner's adverse record."""
+    body: Basis = act.body
+    return await recognise.confirm(act.services, act.path["record"], basis=body.basis, by=act.by)
 
 
 async def retried(act: Act) -> object:
     """What waits is due now."""
-    act.by.require("operator", "approver")
     body: What = act.body
-    return await hold_stream.retry(act.services, stream=body.stream, every=body.all, by=actor(act.by), proof=proof(act.by))
+    return await hold_stream.retry(act.services, stream=body.stream, every=body.all, by=act.by)
 
 
 _STREAM = "/admin/v1/exchange/streams/{stream}"
@@ -60,6 +83,11 @@ ROUTES: tuple[Route, ...] = (
     Route(method="POST", path=f"{_STREAM}/release", command="exchange release",
           summary="End a hold, apply a held batch, or agree that a frozen stream goes on", handler=released, takes=Reason,
           gives=hold_stream.Released),
+    Route(method="POST", path=f"{_STREAM}/refuse", command="exchange refuse", summary="Refuse the held batch of a stream to us",
+          handler=refused, takes=Reason, gives=Decision),
+    Route(method="POST", path="/admin/v1/exchange/records/{record}/confirm", command="exchange confirm",
+          summary="A named person's yes to the effect of a partner's adverse record", handler=confirmed, takes=Basis,
+          gives=recognise.Decided),
     Route(method="POST", path="/admin/v1/exchange/retry", command="exchange retry", summary="What waits is due now", handler=retried,
           takes=What, gives=hold_stream.Retried),
 )  # fmt: skip
