@@ -76,6 +76,7 @@ class Judging:
         self.dataset: Dataset = policies.catalogue.datasets[split_stream(self.manifest.stream)[1]]  # type: ignore[index]  # a DatasetId is a str
         self.wires = {name: field.wire_name for name, field in self.dataset.fields.items()}
         self.periods: dict[tuple[object, ...], bool] = {}
+        self.contexts: dict[str, IntakeContext] = {}
 
     async def chunks(self, source: Source) -> AsyncIterator[Chunk]:
         """The lines in chunks in which no record stands twice: what one line does, the next about it must see."""
@@ -141,8 +142,7 @@ class Judging:
     def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
         judged = judge(line, self.rules, known, self.suite)
         leaf = self.verified.leaves[index - self.manifest.range.from_]
-        overtaken = judged.action == "store" or {finding.code for finding in judged.findings} <= {"SEQ_VERSION", "SEQ_STATE"}
-        if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and overtaken:
+        if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _overtaken(judged):
             judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_VERSION"),))
         if judged.action == "store" and (judged.v or 0) < self.floors.get(judged.rid or "", 0):
             judged = msgspec.structs.replace(
@@ -235,14 +235,7 @@ class Judging:
                 fields=fields,
                 place=str(index),
             ),
-            IntakeContext(
-                dataset=self.dataset,
-                authorities={},
-                demo=self.services.settings.demo,
-                now=self.now,
-                region=said.region,
-                issuer=self.manifest.sender,
-            ),
+            self._context(said.region),
         )
         if admitted.kind != "legal" and not self.rules.persons:
             raise RowFault("LAW_PERSON", "the agreement has no basis for persons")
@@ -284,6 +277,20 @@ class Judging:
             findings.append(Finding(severity="warn", code="LAW_PERIOD", field="publish_until"))
         return admitted, tuple(findings)
 
+    def _context(self, region: str) -> IntakeContext:
+        """What intake must know beside a record of a region."""
+        known = self.contexts.get(region)
+        if known is None:
+            known = self.contexts[region] = IntakeContext(
+                dataset=self.dataset,
+                authorities={},
+                demo=self.services.settings.demo,
+                now=self.now,
+                region=region,
+                issuer=self.manifest.sender,
+            )
+        return known
+
     def _period_is_shorter(self, admitted: Admitted, until: date | None) -> bool:
         """Whether our own periods end before the day that the sender names; ours apply."""
         if until is None:
@@ -303,6 +310,11 @@ class Judging:
             )
             known = self.periods[key] = period.last_day is not None and period.last_day < until
         return known
+
+
+def _overtaken(judged: Judged) -> bool:
+    """Whether nothing but its age speaks against a line."""
+    return judged.action == "store" or {finding.code for finding in judged.findings} <= {"SEQ_VERSION", "SEQ_STATE"}
 
 
 def _day(text: str | None) -> date | None:

@@ -45,7 +45,7 @@ from gateway.core.exchange.records import (
     statement,
     withdrawal,
 )
-from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin
+from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, encode, instant, origin
 from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import Reply, ask_for_receipts, believed, contradicts, read_reply, take_feedback
@@ -256,7 +256,15 @@ class _Sealing:
         self.now = now
         self.only_withdrawals = only_withdrawals
         self.suite = _suite(stream)
-        self.wires = {field.wire_name: name for name, field in dataset.fields.items()} if dataset is not None else {}
+        wires = {field.wire_name: name for name, field in dataset.fields.items()} if dataset is not None else {}
+        self.fields = [(field.name, wires.get(field.name, "")) for field in stream.rules.terms.fields]
+        """Of each agreed field its name on the wire and ours."""
+        # the agreement in force is the grant, and its other side the one who asks
+        org = stream.rules.agreement.party(stream.rules.terms.to).identity.org
+        self.reach = Attributes(org_id=org, grant_regions=stream.rules.terms.scope.regions)
+        vault = services.store.vault
+        self.pseudonyms = pseudonyms_for(vault, stream.rules.terms.to, stream.rules.terms.purpose, now)
+        self.digest_of_view = vault.digester("exchange-view")
         # without a plan nothing may be shown any more: everything that was sent is withdrawn
         self.plan = digest_text(f"{plans.hash if plans is not None else None}|{stream.governing.agreement.digest}".encode())
         self.licence = _licence(policies, plans)
@@ -436,16 +444,14 @@ class _Sealing:
         if self.only_withdrawals:
             return None
         said, values, until = shown
-        view_digest = self.services.store.vault.digest(
-            "exchange-view", msgspec.json.encode((msgspec.structs.replace(said, at=""), values))
-        )[:16]
+        view_digest = self.digest_of_view(encode((msgspec.structs.replace(said, at=""), values)))[:16]
         if told and sent is not None and sent.refused is None and sent.view_digest == view_digest:
             return None
         again = told and sent is not None and not (sent.refused is not None and sent.op == "assert")
         revoked = sent is not None and sent.op == "repair"
         v = max((sent.v if sent is not None else 0) + 1, record.version if record is not None else 1)
         final = msgspec.structs.replace(
-            said, v=v, op="amend" if again else "assert", reason="repair_revoked" if revoked else None, at=_instant(at)
+            said, v=v, op="amend" if again else "assert", reason="repair_revoked" if revoked else None, at=instant(at)
         )
         try:
             line = seal_statement(final, values, seed, self.suite)
@@ -459,11 +465,7 @@ class _Sealing:
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
         """What the agreement lets us say of a record today; None when nothing."""
         plan = self.plans.plans.get(record.kind) if self.plans is not None else None
-        # the agreement in force is the grant, and its other side the one who asks
-        org = self.rules.agreement.party(self.rules.terms.to).identity.org
-        reach = Attributes(org_id=org, grant_regions=self.rules.terms.scope.regions)
-        names = pseudonyms_for(self.services.store.vault, self.rules.terms.to, self.rules.terms.purpose, self.now)
-        seen = view(record, plan, self.policies, self.now, reach, keyed=names) if plan is not None else None
+        seen = view(record, plan, self.policies, self.now, self.reach, keyed=self.pseudonyms) if plan is not None else None
         if seen is None:
             return None
         said = _statement(self.rules, seen)
@@ -474,14 +476,15 @@ class _Sealing:
             if said is None
             else scope_fault(said, self.rules)
         )
-        values = [(field.name, seen.fields.get(self.wires.get(field.name, ""))) for field in self.rules.terms.fields]
+        shown = seen.fields.get
+        values = [(name, shown(ours)) for name, ours in self.fields]
         code = code or check_values(values, self.rules)
         if code is not None or said is None:
             self._leave_out(code or "SCHEMA_MISSING")
             return None
         if record.kind != "legal":
             self.people[record.record_id] = record.subject_id
-        return said, self.rules.with_twins(values), seen.valid_until
+        return said, self.rules.with_twins(values) if self.rules.twins else values, seen.valid_until
 
     def _leave_out(self, code: str) -> None:
         self.not_sent[code] = self.not_sent.get(code, 0) + 1
@@ -548,10 +551,6 @@ class _Sealing:
     async def _commit_part(self, lines: Sequence[tuple[SealedLine, SentLine]], *, more: bool) -> Pass:
         """More lines than a batch may have: the cursor stays, the rest comes with the next pass, where these are unchanged."""
         return await self._commit(lines, self.out.cursor if self.out is not None and self.out.plan == self.plan else 0, more)
-
-
-def _instant(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _statement(rules: StreamRules, seen: View) -> Statement | None:

@@ -5,14 +5,15 @@ and stream; destroying the seed and the disclosure destroys the value. This room
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.wire import SHA256, Suite, b64u, b64u_all, encode, is_plain, strict_json
+from gateway.core.exchange.wire import MAX_INTEGER, SHA256, Suite, b64u, b64u_all, b64u_lines, encode, hash_all, is_plain, strict_json
 from gateway.core.records.model import Value
 from gateway.core.signing import INNER_PAD, OUTER_PAD, hmac_with
 
@@ -48,8 +49,9 @@ CLEAR_MEMBERS = frozenset(
 )
 """Names that no disclosure may have: it would shadow what nobody may hide."""
 
-_decode_row = msgspec.json.Decoder(tuple[str, str, str | int | bool | None]).decode
-_decode_rows = msgspec.json.Decoder(list[tuple[str, str, str | int | bool | None]]).decode
+_Row = tuple[str, str, str | Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | bool | None]
+_decode_row = msgspec.json.Decoder(_Row).decode
+_decode_rows = msgspec.json.Decoder(list[_Row]).decode
 
 
 class Disclosed(Struct, frozen=True, gc=False):
@@ -62,76 +64,92 @@ class Disclosed(Struct, frozen=True, gc=False):
 
 def salt(seed: bytes, name: str, suite: Suite = SHA256) -> str:
     """First 16 bytes of HMAC-H(seed, label ‖ 0x00 ‖ name)."""
-    return b64u(_salts(seed, (name,), suite)[0])
+    return b64u(_salts(seed, (name.encode(),), suite)[0])
 
 
-def _salts(seed: bytes, names: Sequence[str], suite: Suite) -> list[bytes]:
+def _salts(seed: bytes, names: Sequence[bytes], suite: Suite) -> list[bytes]:
     """The salts of many names under one seed: HMAC (RFC 2104), its two key blocks hashed once."""
-    if suite.digest_name != "sha-256" or len(seed) > 64:
-        return [hmac_with(suite.hash, seed, SALT_LABEL + name.encode())[:16] for name in names]
+    if suite is not SHA256 or len(seed) > 64:
+        return [hmac_with(suite.hash, seed, SALT_LABEL + name)[:16] for name in names]
     block = seed.ljust(64, b"\0")
     inner, outer = sha256(block.translate(INNER_PAD)), sha256(block.translate(OUTER_PAD))
     inner.update(SALT_LABEL)
     made: list[bytes] = []
     for name in names:
         within, around = inner.copy(), outer.copy()
-        within.update(name.encode())
+        within.update(name)
         around.update(within.digest())
         made.append(around.digest()[:16])
     return made
 
 
-def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite = SHA256) -> tuple[list[str], list[str]]:
-    """Disclosures in the given order, and their digests sorted by bytes."""
-    named = list(values)
-    salts = b64u_all(_salts(seed, [name for name, _ in named], suite))
-    texts = b64u_all([encode((salted, name, value)) for salted, (name, value) in zip(salts, named, strict=True)])
-    hash_of = suite.hash
-    digests = b64u_all([hash_of(text.encode()) for text in texts])
+def disclose(seed: bytes, values: Sequence[tuple[str, Value]], suite: Suite) -> tuple[list[bytes], list[bytes]]:
+    """Disclosures in the given order, and their digests sorted by bytes, both in base64url."""
+    if not values:
+        return [], []
+    names, given = zip(*values, strict=True)
+    salts = b64u_lines(_salts(seed, [*map(str.encode, names)], suite)).decode().split("\n")
+    texts = b64u_lines(map(encode, zip(salts, names, given))).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
+    texts.pop()
+    digests = b64u_lines(hash_all(texts, suite)).split(b"\n")
+    digests.pop()
     digests.sort()
     return texts, digests
 
 
+def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite = SHA256) -> tuple[list[str], list[str]]:
+    """`disclose` as texts."""
+    texts, digests = disclose(seed, list(values), suite)
+    return [text.decode() for text in texts], [digest.decode() for digest in digests]
+
+
 _SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
+_SALTS = re.compile(r"(?:[A-Za-z0-9_-]{21}[AQgw]\n)*").fullmatch
 
 
-def _rows(decoded: Sequence[bytes]) -> list[tuple[str, str, Value]]:
+def _rows(decoded: list[bytes]) -> list[tuple[str, str, Value]]:
     """(salt, name, value) of each disclosure, all decoded at once where they are written as we write them."""
     rows = _plain_rows(decoded)
     if rows is None:
         rows = [_strict_row(data) for data in decoded]
+    if _in_order(rows, decoded):
+        return rows
     for given_salt, name, value in rows:
         if _SALT(given_salt) is None:
             raise ExchangeError("a salt has 22 characters of canonical base64url", code="SCHEMA_DISCLOSURE")
         if name in CLEAR_MEMBERS:
             raise ExchangeError("a disclosure may not take the name of a clear member", code="SCHEMA_DISCLOSURE")
-        if type(value) is str:
-            if len(value) > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES:
-                raise ExchangeError("a value is longer than 16 KiB", code="SCHEMA_LENGTH", place=name)
-        elif value is not None and not -(2**53) < value < 2**53:  # type: ignore[operator]  # what is left is an integer or a boolean
-            raise ExchangeError("an integer beyond 2^53-1", code="SCHEMA_DISCLOSURE")
+        if type(value) is str and len(value) > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES:
+            raise ExchangeError("a value is longer than 16 KiB", code="SCHEMA_LENGTH", place=name)
     return rows
 
 
-def _plain_rows(decoded: Sequence[bytes]) -> list[tuple[str, str, Value]] | None:
-    """The rows, if each disclosure is exactly the bytes that we would write for it; None: look at each one.
+def _in_order(rows: Sequence[tuple[str, str, Value]], decoded: Sequence[bytes]) -> bool:
+    """Whether nothing is wrong with any of them, as far as one look at all of them can say; then none is looked at alone."""
+    salts = "\n".join([row[0] for row in rows]) + "\n"
+    return (
+        len(salts) == 23 * len(rows)
+        and _SALTS(salts) is not None
+        and CLEAR_MEMBERS.isdisjoint([row[1] for row in rows])
+        and sum(map(len, decoded)) <= MAX_VALUE_BYTES
+    )
 
-    They are joined by a comma and a line feed, which no JSON string holds. Each begins with `["` and ends with `]`, and a row has no
-    array in it, so each holds one whole row or more; and as there are as many rows as disclosures, each holds exactly one.
-    """
-    for data in decoded:
-        if data[:2] != b'["' or data[-1:] != b"]":
-            return None
+
+def _plain_rows(decoded: list[bytes]) -> list[tuple[str, str, Value]] | None:
+    """The rows, if each disclosure is exactly the bytes that we would write for it; None: look at each one."""
+    joined = b",".join(decoded)
+    if b"\\u0000" in joined:
+        return None
     try:
-        rows = _decode_rows(b"[" + b",\n".join(decoded) + b"]")
+        rows = _decode_rows(b"[" + joined + b"]")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return rows if len(rows) == len(decoded) and is_plain(b"[" + b",".join(decoded) + b"]", rows) else None
+    return rows if [*map(encode, rows)] == decoded else None  # one by one: a row may not begin in one disclosure and end in the next
 
 
 def _strict_row(data: bytes) -> tuple[str, str, Value]:
     try:
-        row = _decode_row(data)
+        row: tuple[str, str, Value] = _decode_row(data)
         if not is_plain(data, row):
             strict_json(data, list)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ExchangeError) as error:
@@ -144,17 +162,15 @@ def digest_of(text: str, suite: Suite = SHA256) -> str:
     return b64u(suite.hash(text.encode()))
 
 
-def open_all(
-    disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], hash_of: Callable[[bytes], bytes]
-) -> list[Disclosed]:
+def open_all(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], suite: Suite) -> list[Disclosed]:
     """Every disclosure of a line (as text, and as the bytes of its JSON), each found in `_sd` exactly once, and all of `_sd` disclosed.
 
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
     if len(disclosures) != len(digests):
         raise ExchangeError("a line discloses all of _sd and nothing else", code="SCHEMA_DISCLOSURE")
-    found = b64u_all([hash_of(text.encode()) for text in disclosures])
-    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows(decoded), found, strict=True)]
+    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
+    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows([*decoded]), found, strict=True)]
     if len({each.name for each in opened}) != len(opened):
         raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
     found.sort()
@@ -163,15 +179,13 @@ def open_all(
     return opened
 
 
-def open_some(
-    disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], hash_of: Callable[[bytes], bytes]
-) -> list[Disclosed]:
+def open_some(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], suite: Suite) -> list[Disclosed]:
     """Some of the disclosures of a record that is shown on: each found in `_sd` exactly once, none twice.
 
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
-    found = b64u_all([hash_of(text.encode()) for text in disclosures])
-    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows(decoded), found, strict=True)]
+    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
+    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows([*decoded]), found, strict=True)]
     if len({each.name for each in opened}) != len(opened) or len(set(found)) != len(found):
         raise ExchangeError("a disclosure, or its name, comes twice", code="SCHEMA_DISCLOSURE")
     if len(set(digests)) != len(digests) or list(digests) != sorted(digests) or not set(found) <= set(digests):

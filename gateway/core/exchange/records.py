@@ -8,20 +8,20 @@ value is held. This room must not store or publish; what it lets through still h
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import OPS, WITHDRAWALS, Op, StreamRules, region_existed, schema_of
-from gateway.core.exchange.disclosures import MAX_DISCLOSURES, Disclosed, disclose_all, open_all
+from gateway.core.exchange.disclosures import MAX_DISCLOSURES, Disclosed, disclose, open_all
 from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
     Suite,
-    b64u,
+    b64u_lines,
     encode,
     instant,
     is_plain,
@@ -29,6 +29,7 @@ from gateway.core.exchange.wire import (
     parse_instant,
     strict_json,
     unb64u_all,
+    unb64u_lines,
 )
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import SUBJECT_KINDS, Value
@@ -147,9 +148,15 @@ class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
 
 def seal_statement(statement: Statement, values: Iterable[tuple[str, Value]], seed: bytes, suite: Suite) -> SealedLine:
     """The line of an assertion or amendment: `values` are all agreed fields in dictionary order, null where not known."""
-    disclosures, digests = disclose_all(seed, values, suite)
-    payload = encode(msgspec.structs.replace(statement, sd=tuple(digests), sd_alg=suite.digest_name))
-    return _sealed(statement, payload, disclosures, suite)
+    disclosures, digests = disclose(seed, [*values], suite)
+    clear = encode(msgspec.structs.replace(statement, sd=_NO_DIGESTS, sd_alg=suite.digest_name))
+    at = clear.rindex(_SD)  # behind it stands only the name of the hash
+    listed = b'"_sd":["' + b'","'.join(digests) + b'"]' if digests else _SD
+    return _sealed(statement, clear[:at] + listed + clear[at + len(_SD) :], disclosures, suite)
+
+
+_NO_DIGESTS: tuple[str, ...] = ()
+_SD = b'"_sd":[]'
 
 
 def seal_withdrawal(withdrawal: Withdrawal, suite: Suite) -> SealedLine:
@@ -157,8 +164,9 @@ def seal_withdrawal(withdrawal: Withdrawal, suite: Suite) -> SealedLine:
     return _sealed(withdrawal, encode(msgspec.structs.replace(withdrawal, sd=(), sd_alg=suite.digest_name)), [], suite)
 
 
-def _sealed(said: Payload, payload: bytes, disclosures: Sequence[str], suite: Suite) -> SealedLine:
-    data = encode({"p": b64u(payload), "d": disclosures}) + b"\n"
+def _sealed(said: Payload, payload: bytes, disclosures: Sequence[bytes], suite: Suite) -> SealedLine:
+    texts = b'"' + b'","'.join(disclosures) + b'"' if disclosures else b""  # base64url needs no escape
+    data = b'{"p":"' + b64u_lines((payload,))[:-1] + b'","d":[' + texts + b"]}\n"
     if len(payload) > MAX_PAYLOAD or len(data) > 128 * 1024 or len(disclosures) > MAX_DISCLOSURES:
         raise ExchangeError("a record does not fit into a line", code="SIZE_LINE", place=said.rid)
     return SealedLine(rid=said.rid, v=said.v, op=said.op, payload=payload, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours
@@ -246,6 +254,41 @@ def read_line(raw: bytes, suite: Suite) -> Line:
 
     Raises ExchangeError SCHEMA_LINE, SIZE_LINE, SCHEMA_JSON or SCHEMA_ENUM: each fails the whole batch.
     """
+    read = _plain_line(raw) or _strict_line(raw)
+    payload, *decoded = read.decoded
+    if len(payload) > MAX_PAYLOAD:
+        raise ExchangeError("a payload is longer than 8 KiB", code="SIZE_LINE")
+    if not all(decoded):
+        raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
+    said = _plain_payload(payload)
+    if said is not None:
+        return Line(said.op, said.rid, payload, read.disclosures, tuple(decoded), said)
+    value = strict_json(payload)
+    op, rid = value.get("op"), value.get("rid")
+    if not isinstance(op, str) or op not in OPS:
+        raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
+    return Line(op, rid if isinstance(rid, str) else None, payload, read.disclosures, tuple(decoded))
+
+
+class _Read(NamedTuple):
+    disclosures: tuple[str, ...]
+    decoded: list[bytes]
+    """Of the payload, and of each disclosure."""
+
+
+def _plain_line(raw: bytes) -> _Read | None:
+    """The line cut at its quotes, where that leaves nothing but canonical base64url, which has none; else None: look at it in full."""
+    head, found, rest = raw.partition(b'","d":["')
+    if head[:6] != b'{"p":"' or not found or rest[-3:] != b'"]}':
+        return None
+    texts = rest[:-3].split(b'","')
+    if len(texts) > MAX_DISCLOSURES:
+        return None
+    decoded = unb64u_lines([head[6:], *texts])
+    return None if decoded is None else _Read(tuple(rest[:-3].decode().split('","')), decoded)
+
+
+def _strict_line(raw: bytes) -> _Read:
     try:
         line = _decode_line(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -254,19 +297,7 @@ def read_line(raw: bytes, suite: Suite) -> Line:
         raise ExchangeError('a line is exactly {"p":…,"d":[…]}, without white space', code="SCHEMA_LINE")
     if len(line.d) > MAX_DISCLOSURES:
         raise ExchangeError("more than 64 disclosures in a line", code="SIZE_LINE")
-    payload, *decoded = unb64u_all((line.p, *line.d), "SCHEMA_LINE")
-    if len(payload) > MAX_PAYLOAD:
-        raise ExchangeError("a payload is longer than 8 KiB", code="SIZE_LINE")
-    if not all(decoded):
-        raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
-    said = _plain_payload(payload)
-    if said is not None:
-        return Line(said.op, said.rid, payload, line.d, tuple(decoded), said)
-    value = strict_json(payload)
-    op, rid = value.get("op"), value.get("rid")
-    if not isinstance(op, str) or op not in OPS:
-        raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
-    return Line(op, rid if isinstance(rid, str) else None, payload, line.d, tuple(decoded))
+    return _Read(line.d, unb64u_all((line.p, *line.d), "SCHEMA_LINE"))
 
 
 def _plain_payload(payload: bytes) -> Payload | None:
@@ -349,7 +380,7 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
         _check_scope(said, rules)
         _check_owner(known, said, rules)
         _check_names(said)
-        unchanged = _check_version(said, known, leaf_hash(line.payload, suite))
+        unchanged = _check_version(said, known, line, suite)
         if not said.basis:
             raise _Fault("LAW_BASIS")
     except _Fault as fault:
@@ -433,7 +464,7 @@ def _check_clear(said: Statement, rules: StreamRules, suite: Suite) -> None:
 
 def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
     try:
-        return tuple(open_all(line.disclosures, line.decoded, said.sd, suite.hash))
+        return tuple(open_all(line.disclosures, line.decoded, said.sd, suite))
     except ExchangeError as error:
         raise _Fault(error.code, field=error.place) from error
 
@@ -507,12 +538,12 @@ def _check_names(said: Statement) -> None:
         raise _Fault("SUBJ_USCC", field="authority")
 
 
-def _check_version(said: Payload, known: KnownRecord | None, leaf: bytes) -> bool:
+def _check_version(said: Payload, known: KnownRecord | None, line: Line, suite: Suite) -> bool:
     """Whether the line only repeats what we hold; refuses versions that do not rise and operations that are not possible now."""
     if known is not None:
         if known.op == "erase":
             raise _Fault("SEQ_ERASED", retry=False)
-        if said.v == known.v and leaf == known.leaf:
+        if said.v == known.v and leaf_hash(line.payload, suite) == known.leaf:
             return True
         if said.v <= known.v:
             raise _Fault("SEQ_VERSION")
@@ -534,7 +565,7 @@ def _judge_withdrawal(line: Line, said: Withdrawal, rules: StreamRules, known: K
     if said.op not in rules.ops:
         raise _Fault("SCOPE_OP", retry=False)
     _check_owner(known, said, rules)
-    if _check_version(said, known, leaf_hash(line.payload, suite)):
+    if _check_version(said, known, line, suite):
         return Judged(
             action="acknowledge",
             rid=said.rid,

@@ -97,7 +97,7 @@ def read(text: str, ring: KeyRing, *, now: datetime, skew: timedelta = DEFAULT_S
         raise ExchangeError("the record is of another issuer than the key", code="SCOPE_ISSUER", place=said.iss)
     if said.status != "in_force":
         raise ExchangeError("only what is in force is exported", code="SCHEMA_STATUS", place=said.rid)
-    opened = open_some(disclosures, [unb64u(each, "SCHEMA_DISCLOSURE") for each in disclosures], said.sd, SHA256.hash)
+    opened = open_some(disclosures, [unb64u(each, "SCHEMA_DISCLOSURE") for each in disclosures], said.sd, SHA256)
     return Shown(statement=said, disclosed=tuple(opened), hidden=len(said.sd) - len(opened), as_of=as_of, until=until, key=header.kid)
 
 

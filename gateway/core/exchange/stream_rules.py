@@ -52,13 +52,13 @@ class StreamRules(Struct, frozen=True, kw_only=True):
 
     def schema_fits(self, schema: str) -> bool:
         """Same dataset and major, minor not below the least agreed."""
-        match = _SCHEMA.match(schema)
-        return (
-            match is not None
-            and match[1] == self.terms.dataset
-            and int(match[2]) == self.terms.schema_.major
-            and int(match[3]) >= self.terms.schema_.min_minor
-        )
+        return _schema_fits(schema, self.terms.dataset, self.terms.schema_.major, self.terms.schema_.min_minor)
+
+
+@lru_cache(maxsize=1024)
+def _schema_fits(schema: str, dataset: str, major: int, min_minor: int) -> bool:
+    match = _SCHEMA.match(schema)
+    return match is not None and match[1] == dataset and int(match[2]) == major and int(match[3]) >= min_minor
 
 
 _SCHEMA = re.compile(r"([a-z][a-z0-9_.-]{0,62})/(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\Z")

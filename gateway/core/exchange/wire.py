@@ -8,7 +8,7 @@ import hashlib
 import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -52,6 +52,13 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def hash_all(parts: Iterable[bytes], suite: Suite) -> list[bytes]:
+    """The suite's hash of each."""
+    if suite is SHA256:
+        return [hashlib.sha256(part).digest() for part in parts]
+    return [*map(suite.hash, parts)]
+
+
 SHA256 = Suite(name="ed25519-sha256", digest_name="sha-256", hash=sha256, algorithm="ed25519")
 GM1 = Suite(name="gm1", digest_name="sm3", hash=sm3, algorithm="sm2")
 SUITES = {suite.name: suite for suite in (SHA256, GM1)}
@@ -60,11 +67,8 @@ SUITES = {suite.name: suite for suite in (SHA256, GM1)}
 # --- base64 -----------------------------------------------------------------------------------------------------------
 
 _URL_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PADDING = (b"", b"===", b"==", b"=")
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
-_FILL = ("", "", "AA", "A")
-_ZEROS = (b"", b"\0", b"\0\0")
-_TAIL_OF_TWO = frozenset("AQgw")
-_TAIL_OF_THREE = frozenset("AEIMQUYcgkosw048")
 
 
 def b64(data: bytes) -> str:
@@ -77,39 +81,40 @@ def b64u(data: bytes) -> str:
     return b2a_base64(data, newline=False).translate(_STANDARD_TO_URL).rstrip(b"=").decode()
 
 
-def b64u_all(parts: Sequence[bytes]) -> list[str]:
-    """`b64u` of each, in one pass over all of them: a record line has dozens."""
-    padded = [part + _ZEROS[-len(part) % 3] for part in parts]
-    text = b2a_base64(b"".join(padded), newline=False).translate(_STANDARD_TO_URL).decode()
-    made: list[str] = []
-    at = 0
-    for part, whole in zip(parts, padded, strict=True):
-        made.append(text[at : at + (len(part) * 4 + 2) // 3])
-        at += len(whole) // 3 * 4
-    return made
+def b64u_lines(parts: Iterable[bytes]) -> bytes:
+    """`b64u` of each and a LF after it, in one pass over all of them: a record line has dozens."""
+    return b"".join(map(b2a_base64, parts)).translate(_STANDARD_TO_URL, b"=")
+
+
+def b64u_all(parts: Iterable[bytes]) -> list[str]:
+    """`b64u` of each."""
+    return b64u_lines(parts).decode().split("\n")[:-1]
+
+
+def unb64u_lines(lines: Sequence[bytes]) -> list[bytes] | None:
+    """The bytes of each canonical unpadded base64url; None when any of them is none: what is written again must be what was read."""
+    plain = b"\n".join(lines).translate(_URL_TO_STANDARD).split(b"\n")
+    padded = [line + _PADDING[len(line) & 3] for line in plain]
+    try:
+        made = [*map(a2b_base64, padded)]
+    except BinasciiError:
+        return None
+    return made if len(made) == len(lines) and b"".join(map(b2a_base64, made)) == b"\n".join(padded) + b"\n" else None
 
 
 def unb64u_all(texts: Sequence[str], code: str) -> list[bytes]:
-    """The bytes of each canonical unpadded base64url, in one pass over all of them.
+    """The bytes of each canonical unpadded base64url.
 
     Raises ExchangeError `code` for stray bits, padding, white space or a foreign character in any of them.
     """
-    filled: list[str] = []
-    for text in texts:
-        rest = len(text) & 3
-        if rest and (rest == 1 or text[-1] not in (_TAIL_OF_TWO if rest == 2 else _TAIL_OF_THREE)):
-            raise ExchangeError("base64url with stray bits", code=code)
-        filled.append(text + _FILL[rest])
+    if not texts:
+        return []
     try:
-        raw = "".join(filled).encode("ascii")
-        data = a2b_base64(raw.translate(_URL_TO_STANDARD), strict_mode=True) if raw else b""
-    except (UnicodeEncodeError, BinasciiError) as error:
+        made = unb64u_lines([text.encode("ascii") for text in texts])
+    except UnicodeEncodeError as error:
         raise ExchangeError("not canonical base64url", code=code) from error
-    made: list[bytes] = []
-    at = 0
-    for text, whole in zip(texts, filled, strict=True):
-        made.append(data[at : at + len(text) * 3 // 4])
-        at += len(whole) // 4 * 3
+    if made is None:
+        raise ExchangeError("not canonical base64url", code=code)
     return made
 
 
@@ -203,7 +208,7 @@ def digest_text(data: bytes, suite: Suite = SHA256) -> str:
 
 def instant(moment: datetime) -> str:
     """`YYYY-MM-DDThh:mm:ssZ`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import date
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -166,6 +167,7 @@ def suggest_uscc(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(offered.items())[:MAX_SUGGESTIONS]
 
 
+@lru_cache(maxsize=4096)
 def uscc_is_valid(code: str) -> bool:
     """Whether a code that is already normalised passes every check that refuses (the quick way of intake)."""
     return len(code) == 18 and _USCC_SET.issuperset(code) and _structure_ok(code) and _outer_ok(code)

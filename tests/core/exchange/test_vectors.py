@@ -77,7 +77,7 @@ def test_disclosure() -> None:
     assert disclosures.disclose_all(SEED, [(expected["name"], expected["value"])]) == ([expected["b64u"]], [expected["digest"]])
     assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
     decoded = [wire.unb64u(expected["b64u"], "X")]
-    opened = disclosures.open_all([expected["b64u"]], decoded, [expected["digest"]], SHA256.hash)
+    opened = disclosures.open_all([expected["b64u"]], decoded, [expected["digest"]], SHA256)
     assert opened == [disclosures.Disclosed(expected["name"], expected["value"], expected["digest"])]
 
 
