@@ -44,16 +44,25 @@ security_contact = "mailto:security@credit.tonghua.example"
 
 
 def write_settings(
-    folder: Path, *, database: str = "", port: int = 8000, more: str = "", party: str = TONGHUA, policies: Path | None = None
+    folder: Path,
+    *,
+    database: str = "",
+    port: int = 8000,
+    more: str = "",
+    party: str = TONGHUA,
+    policies: Path | None = None,
+    change: Callable[[str], str] = str,
 ) -> Path:
-    """A settings file of Tonghua in this folder."""
+    """A settings file of Tonghua in this folder, changed before it is put there whole: another process may read it meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "chengxin.toml"
     policies = policies or shipped_policies()
     text = SETTINGS.format(party=party, policies=policies, database=database, port=port, more=more)
     for one in authorities("220500"):
         text += f'\n[[authorities]]\nuscc = "{one.uscc}"\nname = "{one.name}"\nregion = "{one.region}"\ncovers = {list(one.covers)}\n'
-    path.write_text(text, encoding="utf-8")
+    written = path.with_suffix(f".{os.getpid()}")
+    written.write_text(change(text), encoding="utf-8")
+    written.replace(path)
     return path
 
 

@@ -246,17 +246,16 @@ def signed_by(services: Services, **changed: Any) -> SignedBy:
     return SignedBy(signer, services.clock(), **changed)
 
 
+def _in_baishan(text: str) -> str:
+    return text.replace('region = "220500"\norg = "11220500XXT0001181"', 'region = "220600"\norg = "11220600XXT0001186"')
+
+
 @asynccontextmanager
 async def a_city(
     folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000, new: bool = True
 ) -> AsyncIterator[Services]:
     """One gateway with keys, tables and the shipped policies; one that is not `new` is opened as it stands."""
-    path = write_settings(folder, database=database, party=party, port=port)
-    if party == BAISHAN:
-        text = path.read_text(encoding="utf-8").replace(
-            'region = "220500"\norg = "11220500XXT0001181"', 'region = "220600"\norg = "11220600XXT0001186"'
-        )
-        path.write_text(text, encoding="utf-8")
+    path = write_settings(folder, database=database, party=party, port=port, change=_in_baishan if party == BAISHAN else str)
     settings = settings_of(path, CHENGXIN_NOW=now)
     if new:
         await make(settings)
