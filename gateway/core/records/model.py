@@ -160,7 +160,7 @@ class Unpublished:
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = MappingProxyType(dict(values))
 
-    def open(self) -> Mapping[str, Value]:
+    def open(self) -> MappingProxyType[str, Value]:
         """The values; `core/disclosure/views.py`, `core/publication/listings.py` and `store/records.py` only."""
         return self._values
 
