@@ -6,12 +6,13 @@ signatures and proofs are checked by whoever asked.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
-
-import httpx
+from typing import TYPE_CHECKING, Final
 
 from gateway.core.errors import ExchangeError
 from gateway.operations.verify_log import Fetch
+
+if TYPE_CHECKING:
+    import httpx  # with all that it brings it is a tenth of a start; who never asks a witness never needs it
 
 TIMEOUT_S: Final = 20.0
 MAX_ANSWER: Final = 64 * 1024
@@ -23,6 +24,8 @@ async def ask_witness(url: str, body: bytes) -> tuple[int, bytes]:
 
     Raises OSError when there is no answer, or too much of one.
     """
+    import httpx
+
     try:
         async with (
             httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client,
@@ -33,7 +36,7 @@ async def ask_witness(url: str, body: bytes) -> tuple[int, bytes]:
         raise ConnectionError(type(error).__name__) from None
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
+async def _read(response: "httpx.Response", limit: int) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
@@ -45,6 +48,8 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
 @asynccontextmanager
 async def fetching(origin: str) -> AsyncIterator[Fetch]:
     """Reads paths below an origin: quietly, one connection, until the end of the block."""
+    import httpx
+
     async with httpx.AsyncClient(base_url=origin, timeout=TIMEOUT_S, trust_env=False) as client:
 
         async def fetch(path: str) -> bytes:

@@ -53,7 +53,7 @@ def serve(office: Office) -> None:
     """Serve the gateway over HTTP: the production entry."""
     import gc
 
-    gc.disable()  # thousands of functions and classes are made now, and none of them is garbage
+    gc.disable()  # thousands of functions and classes are made now, and hardly any of them is garbage: it is not looked for
     config = office.settings()
     if office.path is not None:
         os.environ["CHENGXIN_SETTINGS"] = str(office.path.resolve())  # workers are processes of their own and read it again
@@ -68,7 +68,6 @@ def serve(office: Office) -> None:
     _port_is_free(config.host, config.port)
     import gateway.app  # workers are forked from here: what is imported now is imported once; a fault above is told before
 
-    gc.collect()
     gc.freeze()  # a worker that looked all this through would write to its pages, and have copies instead of sharing them
     gc.enable()
     factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
