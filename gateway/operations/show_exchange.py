@@ -216,18 +216,20 @@ async def manifest(services: Services, partner: str, stream: str, seq: int | Non
     Raises NotFound for a stream that is not ours, ExchangeError SEQ_GAP beyond the next one, SEQ_CLOSED when its parts
     are gone, or a new epoch has begun.
     """
-    await _between(services, partner, stream)
+    versions, (_, dataset) = await _between(services, partner, stream), split_stream(stream)
+    agreed = any(held.agreement.stream(dataset, services.signers.party) is not None for held in versions)
     deadline = asyncio.get_running_loop().time() + min(wait_s, LONGEST_WAIT.total_seconds())
     while True:
         head = await outbox.out_stream(services.store.reads, stream)
-        if head is None:
+        if head is None and not agreed:
             raise NotFound
-        batch = await _batch(services, stream, epoch, seq)
+        present, last = (1, 0) if head is None else (head.head.epoch, head.head.seq)  # of one that has said nothing the first is next
+        batch = None if head is None else await _batch(services, stream, epoch, seq)
         if batch is not None:
             return await _shown(services, batch)
-        if epoch is not None and epoch < head.head.epoch:
+        if head is not None and epoch is not None and epoch < present:
             raise SeqClosed("a new epoch has begun", epoch=await _whole_epoch(services, head), place=stream)
-        if seq is None or seq > head.head.seq + 1 or (epoch is not None and epoch > head.head.epoch):
+        if seq is None or seq > last + 1 or (epoch is not None and epoch > present):
             raise ExchangeError("there is no such batch yet", code="SEQ_GAP", place=stream)
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:

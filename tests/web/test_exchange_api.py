@@ -26,6 +26,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.region import (
+    AGREEMENT,
     BAISHAN,
     HONOURS,
     NOW,
@@ -313,6 +314,9 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert problem(client.get(f"/streams/{PENALTIES}/manifests/9")) == (404, "seq-gap")
     assert problem(client.get(f"/streams/{PENALTIES}/manifests/2?wait=99")) == (400, "invalid-parameter")
     assert problem(client.get("/streams/a-b.c/manifests/1")) == (404, "not-found")
+    assert client.get(f"/streams/{HONOURS}/manifests/1?epoch=1").status_code == httpx.codes.NO_CONTENT, "nothing was sealed yet"
+    assert problem(client.get(f"/streams/{HONOURS}/manifests/2")) == (404, "seq-gap")
+    assert problem(client.get(f"/streams/{AGREEMENT}.measures/manifests/1")) == (404, "not-found"), "it flows the other way"
     assert problem(client.get(f"/streams/{PENALTIES}/files/../../chengxin.toml")) == (404, "not-found")
 
     said = client.get(f"/records/{record_id}/1?stream={PENALTIES}").json()

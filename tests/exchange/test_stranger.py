@@ -1,0 +1,487 @@
+"""A partner city of another make, written from the wire specification alone, against a real served gateway over real sockets.
+
+Strategy: one gateway is set up by its own commands and served for the file; each test speaks of records of its own, over the same streams.
+"""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from base64 import b32encode
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.services import open_services
+from tests.commands import chengxin, environment
+from tests.exchange.stranger.city import Answer, Stranger
+from tests.exchange.stranger.formats import JsonObject, Refused, as_json, b64, digest, included, opened, sha256, unb64u
+from tests.exchange.stranger.log import PublicLog
+from tests.exchange.stranger.records import (
+    Batch,
+    Head,
+    Line,
+    admit,
+    disclosed_digest,
+    read_line,
+    read_proof,
+    signed_form,
+    statement,
+    withdrawal,
+)
+from tests.house import TONGHUA, make, settings_of, write_settings
+from tests.operations.publishing import TAX, code, penalty, put, violation
+from tests.region import template
+
+NOW = "2026-06-02T02:30:00Z"
+STRANGER, ORG = "credit.baishan.example", "11220600XXT0001186"
+PENALTIES = "administrative-penalties"
+AGREEMENT = "tonghua-stranger-2026"
+STREAM = f"{AGREEMENT}.{PENALTIES}"
+BATCHES = f"/streams/{STREAM}/batches"
+QUERY = f'query = {{ levels = [1, 2], datasets = ["{PENALTIES}"], per_day = 100, per_officer_day = 100, per_subject_day = 100 }}'
+LISTED = (3, 4, 5)
+"""Firms of a public list."""
+
+
+BEHIND = round((datetime.now(UTC) - datetime.fromisoformat(NOW)).total_seconds())
+CLOCK = f"-PT{BEHIND}S"
+"""Of the served process: it was set up at NOW, and its clock goes on from there, because some exits are left at a full half minute."""
+
+
+def now() -> datetime:
+    """The moment at which both cities are."""
+    return datetime.now(UTC) - timedelta(seconds=BEHIND)
+
+
+def agreement_file(stranger: Stranger, port: int, vkey: str) -> str:
+    """What both offices have agreed on: the shipped fields of penalties, theirs pushed to us, ours pulled by them."""
+    head, penalties, *_ = template().split("[[streams]]")
+    head = head.replace("tonghua-baishan-2026", AGREEMENT).replace('"exchange.batch", ', '"exchange.batch", "mutual.query", ')
+    head = head.replace("natural_persons =", f"{QUERY}\nnatural_persons =")
+    for party, base_url, key in (
+        (TONGHUA, f"http://127.0.0.1:{port}/x/v1", vkey),
+        (STRANGER, stranger.base_url, stranger.agreement_key.key.text),
+    ):
+        head = head.replace(f"https://{party}/x/v1", base_url).replace("agreement_keys = []", f'agreement_keys = ["{key}"]', 1)
+    ours = penalties.replace('"push"', '"pull"')
+    theirs = penalties.replace(f'from = "{TONGHUA}"\nto = "{STRANGER}"', f'from = "{STRANGER}"\nto = "{TONGHUA}"')
+    scope = f'scope = {{ regions = ["220600"], except = [], authorities = ["{ORG}"], categories = ["penalty"] }}'
+    theirs = re.sub(r"^scope = .*$", scope, theirs, flags=re.MULTILINE)
+    local = '[local]\nadapter = "https_partner"\ntier = "partner"\nallow_private = true\n'
+    return f"{head}[[streams]]{ours}[[streams]]{theirs}{local}"
+
+
+class Gateway:
+    """The gateway's folder, and its served process once it runs."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self, *arguments: str) -> str:
+        """One of its commands."""
+        done = chengxin(self.folder, *arguments, CHENGXIN_NOW=CLOCK)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def serve(self) -> None:
+        """The real process, until it answers."""
+        said = environment(CHENGXIN_NOW=CLOCK, CHENGXIN_EXCHANGE_POLL_S="1", CHENGXIN_LOG_POLL_S="1")
+        with (self.folder / "serve.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve"], cwd=self.folder, env=said, stdout=log, stderr=log, start_new_session=True
+            )
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        until(answers)
+
+    def read(self, path: str, below: str = "/log/2026") -> bytes:
+        """A public file, as anybody gets it."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{below}{path}", timeout=20) as answer:
+            data: bytes = answer.read()
+        return data
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=20)
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """What comes, soon after there is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.25)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stranger, Gateway]]:
+    """Both cities, agreed by files as offices do it, and running."""
+    folder = tmp_path_factory.mktemp("stranger")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    settings = settings_of(write_settings(folder, port=port), CHENGXIN_NOW=NOW)
+    asyncio.run(make(settings))
+    stranger, gateway = Stranger(STRANGER, ORG, "220600", now), Gateway(folder, port)
+
+    async def filled() -> None:
+        async with open_services(settings) as services:
+            rows = [penalty(code(n), f"通化市示例{n}有限公司", f"通市监罚〔2026〕{n}号") for n in (1, 2)]
+            await put(services, PENALTIES, *rows)
+            await put(services, TAX, *(violation(code(n), f"通化市示例{n}有限公司", f"通税稽罚〔2026〕{n}号") for n in LISTED))
+
+    asyncio.run(filled())
+    (vkey,) = (line.split()[-1] for line in gateway.run("key", "list").splitlines() if line.startswith("agreement "))
+    text = agreement_file(stranger, port, vkey)
+    (folder / "agreement.toml").write_text(text, encoding="utf-8")
+    offered = stranger.offered(signed_form(tomllib.loads(text)))
+    (folder / "offer.json").write_text(json.dumps(offered), encoding="utf-8")
+    gateway.run("agreement", "countersign", "agreement.toml", "offer.json", "--out", "signed.json")
+    both = json.loads((folder / "signed.json").read_text(encoding="utf-8"))
+    stranger.agreed(both, TONGHUA)
+    try:
+        gateway.serve()
+        stranger.take_keys()
+        until(lambda: stranger.ask("GET", "/agreements").json["items"][0]["state"] == "active")
+        yield stranger, gateway
+    finally:
+        gateway.stop()
+        stranger.close()
+
+
+def rid(number: int) -> str:
+    """A record id of the stranger's."""
+    return "rec_" + b32encode(bytes(15) + bytes([number])).decode().lower().rstrip("=")
+
+
+def fields(number: int) -> JsonObject:
+    """What the stranger's register says of a penalty, under the agreed names; null where it says nothing."""
+    return {
+        "CF_XDR_MC": f"白山市示例{number}有限公司",
+        "CF_XDR_LB": "legal",
+        "CF_XDR_SHXYM": code(number, division="220602"),
+        "CF_WSH": f"白市监罚〔2026〕{number}号",
+        "CF_WFXW": "超范围经营",
+        "CF_SY": "超出登记的经营范围从事经营活动。",
+        "CF_YJ": "《示例条例》第一条",
+        "CF_CFLB": "罚款",
+        "CF_NR": "罚款。",
+        "CF_NR_FK": "1.2",
+        "CF_JDRQ": "2026-03-02",
+        "CF_YXQ": "2099-12-31",
+        "CF_SXYZCD": "general",
+        "CF_CFJG": "白山市市场监督管理局（示例）",
+        "CF_CFJGDM": ORG,
+        "CF_SJLY": "白山市市场监督管理局（示例）",
+        "CF_SJLYDM": ORG,
+    }
+
+
+def asserted(stranger: Stranger, number: int, **changed: Any) -> Line:
+    """A penalty of the stranger's as a record line."""
+    values = dict.fromkeys(stranger.stream(PENALTIES, ours=True).fields) | fields(number) | changed
+    clear = {
+        "iss": STRANGER,
+        "rid": rid(number),
+        "v": 1,
+        "op": "assert",
+        "status": "in_force",
+        "dataset": PENALTIES,
+        "schema": f"{PENALTIES}/1.0",
+        "category": "penalty",
+        "region": "220600",
+        "subject_kind": "legal",
+        "authority": ORG,
+        "authority_name": values["CF_CFJG"],
+        "decided_on": "2026-03-02",
+        "publish_until": None,
+        "dispute": False,
+        "reason": None,
+        "basis": [{"text": "《示例条例》第一条", "uri": None, "item": None}],
+        "trust": "signed",
+        "at": "2026-06-01T01:00:00Z",
+    }
+    return statement(clear, values, os.urandom(32))
+
+
+def post(stranger: Stranger, batch: Batch, *, inline: bool = True) -> Answer:
+    """POST a batch."""
+    return stranger.ask("POST", BATCHES, batch.posted(inline=inline))
+
+
+def applied(stranger: Stranger, batch: Batch) -> JsonObject:
+    """The receipt of a batch that the gateway applies whole."""
+    answer = post(stranger, batch)
+    assert answer.status == 200, answer.body
+    said = stranger.acknowledged(PENALTIES, batch, answer)
+    assert (said["result"], said["code"]) == ("applied", None)
+    return said
+
+
+def test_both_hold_what_both_have_signed(cities: tuple[Stranger, Gateway]):
+    """The agreement that the gateway serves is the one offered, with a good line of either party; keys documents go both ways."""
+    stranger, _ = cities
+    document = stranger.ask("GET", f"/agreements/{AGREEMENT}/1").json
+    stranger.agreed(document, TONGHUA)
+    (item,) = stranger.ask("GET", "/agreements").json["items"]
+    assert (item["digest"], item["state"]) == (stranger.agreement_digest, "active")
+    assert stranger.take_keys()["base_url"] == stranger.origin
+    assert "/x/v1/keys" in stranger.asked, "the gateway has the stranger's keys from nowhere but the stranger"
+    with pytest.raises(Refused, match="SIG_UNKNOWN_KEY"):
+        stranger.agreed(stranger.offered(document["body"].encode()), TONGHUA)
+
+
+def test_a_later_version_is_countersigned_over_the_line(cities: tuple[Stranger, Gateway]):
+    """The gateway offers a version that begins later; the stranger's line over the same bytes completes it, one over others is refused."""
+    stranger, gateway = cities
+    before = f'version = 2\nprevious = "{stranger.agreement_digest}"'
+    text = (gateway.folder / "agreement.toml").read_text(encoding="utf-8").replace("version = 1", before, 1)
+    text = text.replace("effective = 2026-01-01", "effective = 2026-12-01").replace("per_day = 100", "per_day = 50")
+    (gateway.folder / "second.toml").write_text(text, encoding="utf-8")
+    gateway.run("agreement", "offer", "second.toml", "--out", "second.json")
+    offer = json.loads((gateway.folder / "second.json").read_text(encoding="utf-8"))
+    own = signed_form(tomllib.loads(text))
+    with pytest.raises(Refused, match="SCOPE_DIGEST"):
+        stranger.countersigned(offer, own.replace(b'"per_day":50', b'"per_day":51'))
+    both = stranger.countersigned(offer, own)
+    other = {"body": offer["body"], "note": offer["note"] + stranger.agreement_key.line("another text\n")}
+    answer = stranger.ask("POST", "/agreements", as_json(other))
+    assert (answer.status, answer.code) == (422, "sig-invalid")
+    answer = stranger.ask("POST", "/agreements", as_json(both))
+    assert (answer.status, answer.json["version"], answer.json["digest"]) == (200, 2, digest(own)), answer.body
+    held = stranger.ask("GET", f"/agreements/{AGREEMENT}/2").json
+    assert opened(held, "agreement", f"{AGREEMENT}/2", stranger.pinned(STRANGER), f"{STRANGER}/agreement")["version"] == 2
+
+
+def test_a_batch_is_pushed_and_its_receipt_believed(cities: tuple[Stranger, Gateway]):
+    """Two records are applied; the signed receipt is of this batch and has our root, and the same batch again gives the same bytes."""
+    stranger, _ = cities
+    batch = stranger.seal(PENALTIES, asserted(stranger, 1), asserted(stranger, 2))
+    first = post(stranger, batch)
+    said = stranger.acknowledged(PENALTIES, batch, first)
+    assert (first.status, said["result"], said["counts"]["accepted"]) == (200, "applied", 2)
+    assert stranger.feedback(PENALTIES, said) == []
+    assert post(stranger, batch).body == first.body
+    forged = first.json | {"body": first.json["body"].replace('"accepted":2', '"accepted":3')}
+    with pytest.raises(Refused, match="SIG_INVALID"):
+        stranger.receipt(PENALTIES, forged)
+
+
+def test_what_is_wrong_with_a_line_is_told_by_its_digest(cities: tuple[Stranger, Gateway]):
+    """A line with a wrong check character is rejected alone; the feedback names it, the field, and the digest of the disclosure."""
+    stranger, _ = cities
+    wrong = asserted(stranger, 11, CF_XDR_SHXYM="91220602XXT0000110")
+    batch = stranger.seal(PENALTIES, asserted(stranger, 10), wrong)
+    answer = post(stranger, batch)
+    said = stranger.acknowledged(PENALTIES, batch, answer)
+    assert (answer.status, said["result"]) == (200, "partial")
+    assert (said["counts"]["accepted"], said["counts"]["rejected"]) == (1, 1)
+    (told,) = stranger.feedback(PENALTIES, said)
+    assert (told["i"], told["rid"], told["severity"], told["code"]) == (batch.after.tree.size - 1, rid(11), "reject", "SUBJ_USCC")
+    (named,) = (each for each in wrong.disclosures if disclosed_digest(each) == told["disclosure"])
+    assert json.loads(unb64u(named, "SCHEMA_DISCLOSURE"))[1] == told["field"] == "CF_XDR_SHXYM"
+
+
+def test_parts_are_put_where_the_answer_misses_them(cities: tuple[Stranger, Gateway]):
+    """A batch posted without its part is FETCHING; the part is put, a changed one refused, and the same POST brings the receipt."""
+    stranger, _ = cities
+    batch = stranger.seal(PENALTIES, asserted(stranger, 20))
+    answer = post(stranger, batch, inline=False)
+    ((name, data),) = batch.parts.items()
+    assert (answer.status, answer.json) == (202, {"state": "FETCHING", "missing": [name]})
+    path = f"/streams/{STREAM}/files/{name}?epoch={batch.after.epoch}&seq={batch.after.seq}"
+    refused = stranger.ask("PUT", path, changed(data), media="application/octet-stream")
+    assert (refused.status, refused.code) == (422, "sig-part-digest")
+    assert stranger.ask("PUT", path, data, media="application/octet-stream").status == 201
+    said = stranger.acknowledged(PENALTIES, batch, post(stranger, batch, inline=False))
+    assert said["result"] == "applied"
+
+
+def changed(data: bytes) -> bytes:
+    """The same with one byte changed, in the middle."""
+    at = len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_one_changed_byte_is_refused(cities: tuple[Stranger, Gateway]):
+    """In part, manifest, checkpoint, or request: each with its code, nothing kept, and the whole batch is taken afterwards."""
+    stranger, _ = cities
+    batch = stranger.seal(PENALTIES, asserted(stranger, 30))
+    ((name, data),) = batch.parts.items()
+    body = batch.document["body"].replace('"policy_version":1', '"policy_version":2')
+    root = b64(batch.after.tree.root())
+    at = stranger.ask("GET", "/streams").json
+    for what, code_ in (
+        (replace(batch, parts={name: changed(data)}), "sig-part-digest"),
+        (replace(batch, document=batch.document | {"body": body}), "sig-invalid"),
+        (replace(batch, checkpoint=batch.checkpoint.replace(root, b64(changed(batch.after.tree.root())))), "sig-invalid"),
+    ):
+        answer = post(stranger, what)
+        assert (answer.status, answer.code) == (422, code_)
+    sent = batch.posted()
+    headers = stranger.headers("POST", BATCHES, sent)
+    answer = stranger.send("POST", BATCHES, headers, changed(sent))
+    assert (answer.status, answer.code) == (401, "sig-content-digest")
+    assert stranger.ask("GET", "/streams").json == at
+    applied(stranger, batch)
+
+
+def test_a_request_counts_once_and_for_its_target(cities: tuple[Stranger, Gateway]):
+    """The same signature again, on another path, or none: 401 with the page's codes."""
+    stranger, _ = cities
+    headers = stranger.headers("GET", "/streams")
+    assert stranger.send("GET", "/streams", headers).status == 200
+    for path, said, code_ in (("/streams", headers, "time-replay"), ("/agreements", stranger.headers("GET", "/streams"), "sig-http")):
+        answer = stranger.send("GET", path, said)
+        assert (answer.status, answer.code) == (401, code_)
+    answer = stranger.send("GET", "/streams", {})
+    assert (answer.status, answer.code) == (401, "sig-http")
+
+
+def test_a_gap_is_told_and_closed(cities: tuple[Stranger, Gateway]):
+    """A batch ahead of its turn waits as SEQ_GAP under a tree that says what is missing; the missing one sent, both are applied."""
+    stranger, _ = cities
+    head = stranger.sent
+    missing = stranger.seal(PENALTIES, asserted(stranger, 40))
+    ahead = stranger.seal(PENALTIES, asserted(stranger, 41), after=missing.after)
+    answer = post(stranger, ahead)
+    said = stranger.acknowledged(PENALTIES, ahead, answer)
+    assert (answer.status, said["result"], said["code"]) == (202, "quarantined", "SEQ_GAP")
+    assert said["tree"]["size"] == head.tree.size
+    (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "in")
+    assert (stands["stream"], stands["epoch"], stands["seq"], stands["size"]) == (STREAM, 1, head.seq, head.tree.size)
+    applied(stranger, missing)
+    applied(stranger, ahead)
+    (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "in")
+    assert (stands["seq"], stands["size"]) == (head.seq + 2, head.tree.size + 2)
+
+
+def test_an_empty_batch_says_that_there_is_nothing_new(cities: tuple[Stranger, Gateway]):
+    """A batch without records is applied: next in its stream, under the same root."""
+    stranger, _ = cities
+    before = stranger.sent
+    said = applied(stranger, stranger.seal(PENALTIES))
+    assert (said["counts"]["lines"], stranger.sent.seq) == (0, before.seq + 1)
+    assert stranger.sent.tree.root() == before.tree.root()
+
+
+def test_a_withdrawal_is_acknowledged_once_it_has_left(cities: tuple[Stranger, Gateway]):
+    """A withdrawal is applied at once, and a later receipt, signed and chained to the one before, acknowledges it by its index."""
+    stranger, _ = cities
+    applied(stranger, stranger.seal(PENALTIES, asserted(stranger, 50)))
+    at = stranger.sent.tree.size
+    gone = withdrawal(STRANGER, rid(50), 2, "repair", "repaired", f"{PENALTIES}/1.0", now())
+    said = applied(stranger, stranger.seal(PENALTIES, gone))
+    assert said["counts"]["withdrawn"] == 1
+
+    def acknowledgement() -> JsonObject | None:
+        answer = stranger.ask("GET", f"/streams/{STREAM}/receipts/{said['no'] + 1}")
+        return stranger.receipt(PENALTIES, answer.json) if answer.status == 200 else None
+
+    later = until(acknowledgement)
+    assert (later["kind"], later["batch"], later["result"]) == ("later", None, "applied")
+    assert later["previous"] == digest(stranger.ask("GET", f"/streams/{STREAM}/receipts/{said['no']}").json["body"].encode())
+    (told,) = stranger.feedback(PENALTIES, later)
+    assert (told["i"], told["rid"], told["v"], told["code"]) == (at, rid(50), 2, "ACK_WITHDRAWN")
+
+
+def test_a_stream_is_pulled_verified_and_receipted(cities: tuple[Stranger, Gateway]):
+    """The gateway's batch is admitted, its receipt taken; a repair comes as the next one, and feedback and receipt acknowledge it."""
+    stranger, gateway = cities
+    first, records = until(lambda: stranger.pull(PENALTIES, wait=5))
+    assert [each.clear["op"] for each in records] == ["assert", "assert"]
+    assert {each.values["CF_XDR_SHXYM"] for each in records} == {code(1), code(2)}
+    stranger.give_receipt(PENALTIES, first, records)
+    stream = stranger.stream(PENALTIES, ours=False)
+    (second,) = (each.clear["rid"] for each in records if each.values["CF_XDR_SHXYM"] == code(2))
+    proved = stranger.ask("GET", f"/records/{second}/1?stream={STREAM}").json
+    line = Line(unb64u(proved["line"]["p"], "SCHEMA_LINE"), tuple(proved["line"]["d"]))
+    assert read_line(line) in records
+    assert read_proof(proved["proof"], line.payload, stream.origin(1), stranger.trusted()) < len(records)
+    gateway.run("repair", second)
+    manifest, records = until(lambda: stranger.pull(PENALTIES, wait=5))
+    assert [(each.clear["op"], each.clear["rid"]) for each in records] == [("repair", second)]
+    assert stranger.ask("GET", f"/records/{second}/1?stream={STREAM}").status == 410
+    stranger.give_receipt(PENALTIES, manifest, records)
+    (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "out")
+    assert (stands["seq"], stands["receipt_no"]) == (2, 2)
+    assert stranger.ask("GET", "/status").json["owed"] == []
+    assert stranger.pull(PENALTIES) is None
+
+
+def test_what_was_pulled_is_not_believed_when_it_was_changed(cities: tuple[Stranger, Gateway]):
+    """The stranger refuses the gateway's batch with another byte in part, manifest or checkpoint: its checks are checks."""
+    stranger, _ = cities
+    stream, path = stranger.stream(PENALTIES, ours=False), f"/streams/{STREAM}"
+    offered = until(lambda: (answer := stranger.ask("GET", f"{path}/manifests/1?epoch=1")).status == 200 and answer.json)
+    document, checkpoint = offered["manifest"], offered["checkpoint"]
+
+    def part(name: str) -> bytes:
+        return stranger.ask("GET", f"{path}/files/{name}").body
+
+    keys = stranger.trusted()
+    assert admit(stream, Head(), document, checkpoint, keys, part)[2].tree.size == 2
+    for what, code_ in (
+        ((document, checkpoint, keys, lambda name: changed(part(name))), "SIG_PART_DIGEST"),
+        ((document | {"body": document["body"].replace('"assert":2', '"assert":1')}, checkpoint, keys, part), "SIG_INVALID"),
+        ((document, checkpoint.replace("\n2\n", "\n3\n"), keys, part), "SIG_INVALID"),
+        ((document, checkpoint, [stranger.x.key], part), "SIG_UNKNOWN_KEY"),
+    ):
+        with pytest.raises(Refused, match=code_):
+            admit(stream, Head(), *what)
+
+
+def test_a_question_has_an_answer_bound_to_it(cities: tuple[Stranger, Gateway]):
+    """Hit and no hit are signed, of one length, and of their question alone; level 2 follows with the record and its proof."""
+    stranger, _ = cities
+    asked = stranger.question(code(1), [PENALTIES]), stranger.question(code(9), [PENALTIES])
+    answers = [stranger.ask("POST", "/query", each, tag="cx-query") for each in asked]
+    hit, none = (stranger.answer_to(each, answer) for each, answer in zip(asked, answers, strict=True))
+    assert (hit["result"], hit["details"], hit["records"], none["result"]) == ("hit", True, [], "no_hit")
+    assert len(answers[0].json["body"]) == len(answers[1].json["body"])
+    with pytest.raises(Refused, match="SIG_CONTEXT"):
+        stranger.answer_to(asked[1], answers[0])
+    same_id = stranger.question(code(9), [PENALTIES], id=json.loads(asked[0])["id"])
+    with pytest.raises(Refused, match="SIG_CONTEXT"):
+        stranger.answer_to(same_id, answers[0])
+    again = stranger.answer_to(same_id, stranger.ask("POST", "/query", same_id, tag="cx-query"))
+    assert (again["result"], again["code"]) == ("refused", "TIME_REPLAY")
+    more = stranger.question(code(1), [PENALTIES], level=2, follows=digest(answers[0].json["body"].encode()))
+    told = stranger.answer_to(more, stranger.ask("POST", "/query", more, tag="cx-query"))
+    assert (told["result"], len(told["records"])) == ("hit", 1)
+    part = stranger.question("91220502", [PENALTIES])
+    refused = stranger.answer_to(part, stranger.ask("POST", "/query", part, tag="cx-query"))
+    assert (refused["result"], refused["code"]) == ("refused", "QUERY_SUBJECT")
+
+
+def test_the_public_log_is_verified_from_its_files(cities: tuple[Stranger, Gateway]):
+    """Head, entries and tiles prove by themselves that a listing was entered; the proof that is served is the same."""
+    stranger, gateway = cities
+    origin = f"{TONGHUA}/log/2026"
+    log = until(lambda: (found := PublicLog(origin, stranger.trusted("log"), gateway.read)).size >= len(LISTED) and found)
+    assert log.span(0, log.size) == log.root
+    for index in range(log.size):
+        leaf = sha256(b"\0" + log.entry(index))
+        assert included(leaf, index, log.size, log.path(index), log.root)
+        assert not included(sha256(b"\0" + changed(log.entry(index))), index, log.size, log.path(index), log.root)
+        record = json.loads(log.entry(index))["rid"]
+        served = json.loads(gateway.read(f"/v1/log/proof?record={record}", ""))
+        assert read_proof(served["proof"], log.entry(index), origin, stranger.trusted("log")) == index
