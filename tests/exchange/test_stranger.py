@@ -286,18 +286,26 @@ def test_a_batch_is_pushed_and_its_receipt_believed(cities: tuple[Stranger, Gate
 
 
 def test_what_is_wrong_with_a_line_is_told_by_its_digest(cities: tuple[Stranger, Gateway]):
-    """A line with a wrong check character is rejected alone; the feedback names it, the field, and the digest of the disclosure."""
+    """A wrong code, day, authority or word rejects or holds its line alone; feedback names line, field and the digest of the disclosure."""
     stranger, _ = cities
-    wrong = asserted(stranger, 11, CF_XDR_SHXYM="91220602XXT0000110")
-    batch = stranger.seal(PENALTIES, asserted(stranger, 10), wrong)
+    wrong = {
+        "CF_XDR_SHXYM": ("91220602XXT0000110", "reject", "SUBJ_USCC"),
+        "CF_JDRQ": ("2026-03-03", "reject", "SCHEMA_TYPE"),
+        "CF_CFJGDM": ("11220500XXT0001181", "reject", "SCOPE_AUTHORITY"),
+        "CF_CFLB": ("无此类别", "hold", "SCHEMA_ENUM"),
+    }
+    lines = [asserted(stranger, number, **{name: each[0]}) for number, (name, each) in enumerate(wrong.items(), 11)]
+    at = stranger.sent.tree.size
+    batch = stranger.seal(PENALTIES, *lines, asserted(stranger, 10))
     answer = post(stranger, batch)
     said = stranger.acknowledged(PENALTIES, batch, answer)
     assert (answer.status, said["result"]) == (200, "partial")
-    assert (said["counts"]["accepted"], said["counts"]["rejected"]) == (1, 1)
-    (told,) = stranger.feedback(PENALTIES, said)
-    assert (told["i"], told["rid"], told["severity"], told["code"]) == (batch.after.tree.size - 1, rid(11), "reject", "SUBJ_USCC")
-    (named,) = (each for each in wrong.disclosures if disclosed_digest(each) == told["disclosure"])
-    assert json.loads(unb64u(named, "SCHEMA_DISCLOSURE"))[1] == told["field"] == "CF_XDR_SHXYM"
+    assert [said["counts"][name] for name in ("lines", "accepted", "rejected", "held")] == [5, 1, 3, 1]
+    for index, (told, line) in enumerate(zip(stranger.feedback(PENALTIES, said), lines, strict=True)):
+        assert (told["i"], told["rid"]) == (at + index, rid(11 + index))
+        assert (told["severity"], told["code"]) == wrong[told["field"]][1:]
+        (named,) = (each for each in line.disclosures if disclosed_digest(each) == told["disclosure"])
+        assert json.loads(unb64u(named, "SCHEMA_DISCLOSURE"))[1:] == [told["field"], wrong[told["field"]][0]]
 
 
 def test_parts_are_put_where_the_answer_misses_them(cities: tuple[Stranger, Gateway]):
@@ -420,6 +428,8 @@ def test_a_stream_is_pulled_verified_and_receipted(cities: tuple[Stranger, Gatew
     manifest, records = until(lambda: stranger.pull(PENALTIES, wait=5))
     assert [(each.clear["op"], each.clear["rid"]) for each in records] == [("repair", second)]
     assert stranger.ask("GET", f"/records/{second}/1?stream={STREAM}").status == 410
+    with pytest.raises(Refused, match=r"422.*sig-part-missing"):
+        stranger.give_receipt(PENALTIES, manifest, records, with_feedback=False)
     stranger.give_receipt(PENALTIES, manifest, records)
     (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "out")
     assert (stands["seq"], stands["receipt_no"]) == (2, 2)

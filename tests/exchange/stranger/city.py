@@ -271,7 +271,7 @@ class Stranger:
         manifest, records, self.taken = admit(stream, head, offered["manifest"], offered["checkpoint"], self.trusted(said=created), part)
         return manifest, records
 
-    def give_receipt(self, dataset: str, manifest: JsonObject, records: Sequence[Said]) -> None:
+    def give_receipt(self, dataset: str, manifest: JsonObject, records: Sequence[Said], *, with_feedback: bool = True) -> None:
         """Bring the sender feedback and receipt of the batch that was taken last: all of it applied."""
         now, head, stream = instant(self.clock()), self.taken, self.stream(dataset, ours=False)
         gone = [(at, each.clear) for at, each in enumerate(records, manifest["range"]["from"]) if each.clear["op"] in WITHDRAWN]
@@ -317,7 +317,7 @@ class Stranger:
             }
         )
         document = signed("receipt", f"{stream.name}/{self.partner}/{no}", body, self.x)
-        if feedback:  # it comes before the receipt that names it
+        if feedback and with_feedback:  # it comes before the receipt that names it
             kept = self.ask("PUT", f"/streams/{stream.name}/feedback/{no}", feedback, media="application/x-ndjson")
             demand(kept.status == 204, "UNAVAILABLE", f"{kept.status} {kept.body!r}")
         taken = self.ask("POST", f"/streams/{stream.name}/receipts", as_json(document))
