@@ -3,7 +3,7 @@
 Rules: an epoch begins because the partner asks for it, or because a person here decides so; while one is not whole no other begins. Until
 the partner has swapped, the old epoch still delivers what waits and what must disappear; what it stopped at is over. Old heads stay as
 they are, for whoever looks later.
-This story seals nothing: `send_batch` does, in the epoch that it finds.
+This story seals nothing: `seal_batch` does, in the epoch that it finds.
 """
 
 from typing import Literal
@@ -15,7 +15,7 @@ from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.wire import SUITES, strict_json
 from gateway.operations.partners import Stream, streams_from
-from gateway.operations.send_batch import incomplete
+from gateway.operations.seal_batch import incomplete
 from gateway.services import Services
 from gateway.store import audit, outbox
 from gateway.store.outbox import OutStream

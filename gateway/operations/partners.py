@@ -18,7 +18,7 @@ from gateway.core.exchange import documents, sealed_files
 from gateway.core.exchange.agreements import Held, StreamRules, in_force, rules_of
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import KeyRing, SignedDocument
-from gateway.core.exchange.wire import b64u, split_stream
+from gateway.core.exchange.wire import SUITES, Suite, b64u, split_stream
 from gateway.core.signing import Algorithm, Ed25519Signer, Signer
 from gateway.services import Services
 from gateway.store import held_agreements
@@ -41,6 +41,11 @@ class Stream(Struct, frozen=True, kw_only=True):
     versions: tuple[Held, ...]
     governing: Held
     rules: StreamRules
+
+    @property
+    def suite(self) -> Suite:
+        """Hash and signatures that were agreed for it."""
+        return SUITES[self.rules.terms.wire.suite]
 
     def partner(self, ours: str) -> str:
         """The side that is not ours."""

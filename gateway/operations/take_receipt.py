@@ -10,7 +10,7 @@ from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.wire import SUITES
 from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from
-from gateway.operations.send_batch import take_reply
+from gateway.operations.take_reply import take_reply
 from gateway.services import Services
 from gateway.store import early_feedback, outbox
 

@@ -25,7 +25,7 @@ from gateway.demo.exchange import agree
 from gateway.operations.ingest import ingest
 from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import receive_batch
-from gateway.operations.send_batch import seal_next
+from gateway.operations.seal_batch import seal_next
 from gateway.operations.set_up import set_up
 from gateway.services import open_services
 from gateway.settings import load

@@ -89,7 +89,7 @@ async def test_a_sender_begins_anew(cities: Cities):
 
 async def test_an_epoch_in_several_batches(cities: Cities, monkeypatch: pytest.MonkeyPatch):
     """A sender with more changes than a batch holds sends several, all but the last marked so; nothing is swapped before the last."""
-    import gateway.operations.send_batch as story
+    import gateway.operations.seal_batch as story
 
     rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in range(1, 8)]
     await put(cities.tonghua, DATASET, *rows)
@@ -105,7 +105,7 @@ async def test_an_epoch_in_several_batches(cities: Cities, monkeypatch: pytest.M
 
 async def test_a_suspension_stops_an_epoch_that_is_not_whole(cities: Cities, monkeypatch: pytest.MonkeyPatch):
     """A withdrawal under a suspended agreement never passes for the last batch of an epoch; active again, the epoch is finished."""
-    import gateway.operations.send_batch as story
+    import gateway.operations.seal_batch as story
 
     rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in range(1, 8)]
     made = ids(await put(cities.tonghua, DATASET, *rows))

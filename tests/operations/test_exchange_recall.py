@@ -13,7 +13,7 @@ from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.handle_case import repair
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import change_state, take_notice
-from gateway.operations.send_batch import Sent, send_batch
+from gateway.operations.send_batch import Sent, deliver_due, send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.store import inbox, outbox, records
 from gateway.store.tables import erasures, in_batches, in_records, out_batches, out_parts, out_recalled
@@ -82,7 +82,7 @@ class Held:
 
 async def test_withdrawals_go_out_in_the_old_epoch_too(cities: Cities, monkeypatch: pytest.MonkeyPatch):
     """While the last batch of a new epoch does not arrive, a withdrawal takes effect by the old one, and is said again after the last."""
-    import gateway.operations.send_batch as story
+    import gateway.operations.seal_batch as story
 
     made = await penalise(cities, 1, 2, 3, 4, 5)
     await send(cities)
@@ -125,7 +125,7 @@ async def test_withdrawals_go_out_in_the_old_epoch_too(cities: Cities, monkeypat
 
 async def test_what_leaves_before_the_epoch_is_sealed_whole(cities: Cities, monkeypatch: pytest.MonkeyPatch):
     """A record that is withdrawn before the new epoch has come to it leaves by the old one; suspended, only that goes on."""
-    import gateway.operations.send_batch as story
+    import gateway.operations.seal_batch as story
     from gateway.operations.partners import streams_from
 
     made = await penalise(cities, 1, 2, 3, 4, 5)
@@ -134,7 +134,7 @@ async def test_what_leaves_before_the_epoch_is_sealed_whole(cities: Cities, monk
     await begin_epoch(cities.tonghua, PENALTIES, by="test", reason="lost_state")
     (stream,) = [one for one in await streams_from(cities.tonghua.store.reads, TONGHUA, cities.now) if one.name == PENALTIES]
     assert (await story.seal_next(cities.tonghua, stream)).sealed == 1
-    await story.deliver_due(cities.tonghua, stream)
+    await deliver_due(cities.tonghua, stream)
     notice = await change_state(cities.tonghua, AGREEMENT, "suspended", reason="测试", by="test")
     await take_notice(cities.baishan, notice, by="test")
     await repair(cities.tonghua, made[4], actor="test")
