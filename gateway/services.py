@@ -24,7 +24,8 @@ from gateway.core.disclosure.plans import Policies
 from gateway.core.disclosure.policy import compile_policies
 from gateway.core.errors import NoActivePolicy, SettingsError
 from gateway.core.records.periods import legal_day
-from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, parse_private_key
+from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, Sm2Verifier, parse_private_key
+from gateway.quiet import quietly
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
 from gateway.store.audit_seals import Sealer, watch
@@ -310,6 +311,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     random: Callable[[int], bytes] = seeded or os.urandom
     kek, next_kek = load_keks(settings.kek_path)
     vault = Vault(kek, random, suite=settings.crypto_suite, next_kek=next_kek, reload=lambda: load_keks(settings.kek_path))
+    Sm2Verifier.around = quietly
     signers = load_signers(settings)
     adapters = installed_adapters()
     store = await Store.open(

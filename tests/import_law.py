@@ -21,11 +21,12 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.adapter_contract": (),
     "gateway.reference_client": (),
     "gateway.witness": (),
+    "gateway.quiet": (),
     "gateway.core": ("gateway.core", "gateway.adapter_contract"),
     "gateway.store": ("gateway.store", "gateway.core"),
     "gateway.settings": ("gateway.core.errors",),
     "gateway.adapter_loading": ("gateway.adapter_contract", "gateway.core.errors"),
-    "gateway.services": ("gateway.store", "gateway.core", "gateway.settings", "gateway.adapter_loading"),
+    "gateway.services": ("gateway.store", "gateway.core", "gateway.settings", "gateway.adapter_loading", "gateway.quiet"),
     "gateway.operations": (
         "gateway.operations",
         "gateway.services",

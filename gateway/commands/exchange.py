@@ -128,10 +128,11 @@ def _overdue_lines(found: "Sequence[Overdue]") -> list[str]:
         return ["nothing is overdue"]
     return table(
         [
-            (one.partner, one.stream, one.what, one.lines, one.since, one.age_h, one.agreed_h, "2×" if one.escalated else "", one.stops)
+            (one.partner, one.stream, one.what, one.lines, one.since, one.age_h, one.agreed_h, "2×" if one.escalated else "", one.stops,
+             one.stopped)
             for one in found
         ],
-        ("partner", "stream", "what", "lines", "since", "hours", "agreed", "escalated", "stops"),
+        ("partner", "stream", "what", "lines", "since", "hours", "agreed", "escalated", "stops", "stopped"),
     )
 
 

@@ -14,10 +14,11 @@ import re
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -194,7 +195,7 @@ def sm2_is_here() -> bool:
 
 
 def _gm() -> Any:
-    """The library of the extra `gm`, loaded when a key of SM2 is first met; it says what fails on standard error, never a value.
+    """The library of the extra `gm`, loaded when a key of SM2 is first met; it says what fails on standard error (`Sm2Verifier.around`).
 
     Raises ExchangeError SIG_FORMAT where it is not installed.
     """
@@ -209,13 +210,16 @@ class Sm2Verifier:
 
     __slots__ = ("_point", "key_id", "name", "vkey")
     algorithm: Algorithm = "sm2"
+    around: ClassVar[Callable[[], AbstractContextManager[object]]] = nullcontext
+    """What is entered around each call that may fail: the house silences what the library prints then, and the answer says it."""
 
     def __init__(self, name: str, public: bytes) -> None:
         gm = _gm()
         try:
             if len(public) != 65 or public[0] != 4:
                 raise ValueError
-            self._point: bytes = gm.normalize_sm2_public_key(public)  # on the curve; infinity has no such form
+            with Sm2Verifier.around():
+                self._point: bytes = gm.normalize_sm2_public_key(public)  # on the curve; infinity has no such form
         except (ValueError, gm.InvalidValueError) as error:
             raise ExchangeError("an SM2 public key is 0x04, X and Y of a point of the curve", code="SIG_FORMAT", place=name) from error
         self.name = name
@@ -226,7 +230,8 @@ class Sm2Verifier:
         """Whether this key made the signature: strict DER of r and s, both from 1 to below the order."""
         if not _strict_sequence(signature):
             return False
-        return bool(_gm().sm2_verify(self._point, message, signature, SM2_IDENTITY))
+        with Sm2Verifier.around():
+            return bool(_gm().sm2_verify(self._point, message, signature, SM2_IDENTITY))
 
     def __repr__(self) -> str:
         return f"<Sm2Verifier {self.name}+{self.key_id.hex()}>"

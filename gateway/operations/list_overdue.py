@@ -1,8 +1,9 @@
 """Which partner has not acknowledged withdrawals and erasures in time: by name, with count, age and what was agreed (exchange.md §9).
 
 Rules: the hours are those of the agreement in force, or of the line to a partner that signs nothing: `withdraw_h` and `erase_h`, from the
-moment at which a batch was published; at twice the hours a debt is escalated; past `stop_after_h` nothing new is sent to that partner,
-withdrawals always are. Numbers and codes, no record. This story must not remind or stop anybody.
+moment at which the record was withdrawn here, whether a batch says so yet or not; at twice the hours a debt is escalated. A stream that is
+stopped owes, too, and is named with its code. When what was delivered is not acknowledged for `stop_after_h`, nothing new is sent to that
+partner, withdrawals always are. Numbers and codes, no record. This story must not remind or stop anybody.
 """
 
 from datetime import datetime, timedelta
@@ -13,8 +14,8 @@ from msgspec import Struct
 from gateway.operations.lines import approved_lines
 from gateway.operations.partners import Stream, streams_from
 from gateway.services import Services
-from gateway.store import debts
-from gateway.store.debts import What
+from gateway.store import debts, outbox
+from gateway.store.debts import Since, What
 
 ESCALATED: Final = 2
 """Times the agreed hours."""
@@ -28,15 +29,17 @@ class Overdue(Struct, frozen=True, kw_only=True):
     stream: str
     what: What
     lines: int
-    """Published longer ago than agreed, and not acknowledged."""
+    """Withdrawn here longer ago than agreed, and not acknowledged."""
     since: datetime
-    """When the first of them went out."""
+    """When the first of them was withdrawn here."""
     age_h: int
     agreed_h: int
     escalated: bool
     """The first is older than twice the agreed hours."""
     stops: bool
     """Nothing new is sent to this partner until it acknowledges."""
+    stopped: str | None = None
+    """Code at which the stream stands, so that nothing is sealed or sent until a person has looked."""
 
 
 def agreed_hours(stream: Stream, what: What) -> int:
@@ -45,8 +48,8 @@ def agreed_hours(stream: Stream, what: What) -> int:
     return sla.erase_h if what == "erasures" else sla.withdraw_h
 
 
-async def list_overdue(services: Services, *, partner: str | None = None) -> list[Overdue]:
-    """Everything that is overdue, of one partner or all; the oldest first.
+async def list_overdue(services: Services, *, partner: str | None = None, since: Since = "committed") -> list[Overdue]:
+    """Everything that is overdue, of one partner or all; the oldest first. A partner is told `since` published.
 
     Raises StoreError.
     """
@@ -55,24 +58,26 @@ async def list_overdue(services: Services, *, partner: str | None = None) -> lis
         if partner in (None, stream.receiver):
             stop = stream.governing.agreement.terms.sla.stop_after_h
             for what in KINDS:
-                late = await _overdue(services, stream.receiver, stream.name, what, agreed_hours(stream, what), stop)
+                late = await _overdue(services, stream.receiver, stream.name, what, agreed_hours(stream, what), stop, since)
                 found += [late] if late is not None else []
     for line in await approved_lines(services, "out"):
         if partner in (None, line.terms.partner):
             for name, _ in line.streams():
                 for what in KINDS:
                     hours = line.terms.sla.hours(what)
-                    late = await _overdue(services, line.terms.partner, name, what, hours, line.terms.sla.stop_after_h)
+                    late = await _overdue(services, line.terms.partner, name, what, hours, line.terms.sla.stop_after_h, since)
                     found += [late] if late is not None else []
     return sorted(found, key=lambda late: late.since)
 
 
-async def _overdue(services: Services, partner: str, stream: str, what: What, hours: int, stop: int) -> Overdue | None:
+async def _overdue(services: Services, partner: str, stream: str, what: What, hours: int, stop: int, since: Since) -> Overdue | None:
     now = services.clock()
-    late = await debts.debt(services.store.reads, stream, what, now - timedelta(hours=hours))
+    late = await debts.debt(services.store.reads, stream, what, now - timedelta(hours=hours), since=since)
     if late is None:
         return None
     age = now - late.since
+    out = await outbox.out_stream(services.store.reads, stream)
+    unheard = await outbox.overdue(services.store.reads, stream, now=now, hours=stop) if stop else None
     return Overdue(
         partner=partner,
         stream=stream,
@@ -82,5 +87,6 @@ async def _overdue(services: Services, partner: str, stream: str, what: What, ho
         age_h=age // timedelta(hours=1),
         agreed_h=hours,
         escalated=age > timedelta(hours=hours * ESCALATED),
-        stops=stop > 0 and age > timedelta(hours=stop),
+        stops=unheard is not None,
+        stopped=out.stopped if out is not None else None,
     )

@@ -422,7 +422,7 @@ async def status(services: Services, partner: str) -> Shown:
     versions = await _held_with(services, partner)
     overdue: list[dict[str, Any]] = [
         {"stream": late.stream, "what": late.what, "lines": late.lines, "since": instant(late.since), "agreed_h": late.agreed_h}
-        for late in await list_overdue(services, partner=partner)
+        for late in await list_overdue(services, partner=partner, since="published")
     ]
     owing = [
         {"stream": row.stream, "lines": row.lines, "since": row.since} for row in await owed.counted(reads) if row.sender == partner

@@ -6,17 +6,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from prometheus_client.exposition import generate_latest
 
 from gateway.core.records.model import RecordId
 from gateway.operations import show_exchange
 from gateway.operations.alarms import standing
+from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.send_batch import send_batch
-from gateway.store import records
+from gateway.operations.watch_exchange import conditions
+from gateway.store import outbox, records
+from gateway.store.tables import records as record_table
 from gateway.web.exchange_meter import ExchangeMeter
 from gateway.web.telemetry import Meter, registry_of
 from tests.operations.publishing import PENALTIES as DATASET
@@ -28,6 +32,14 @@ from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, followed, two_citi
 async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
     """Two cities whose agreement gives 24 hours for withdrawing, 72 for erasing, and stops new records after 100."""
     async with two_cities(tmp_path, change=lambda text: text.replace("stop_after_h = 0", "stop_after_h = 100")) as both:
+        yield both
+
+
+@pytest.fixture
+async def any_cities(tmp_path: Path, store_url: str) -> AsyncIterator[Cities]:
+    """The same with the first one on either database: for what asks its tables in its own way."""
+    databases = ("", "") if store_url.startswith("sqlite") else (store_url, "")
+    async with two_cities(tmp_path, databases, change=lambda text: text.replace("stop_after_h = 0", "stop_after_h = 100")) as both:
         yield both
 
 
@@ -108,3 +120,70 @@ async def test_alarms_and_figures_follow(cities: Cities):
     await rounds.run(later.tonghua)
     assert not {alarm.kind for alarm in await standing(later.tonghua) if alarm.target.endswith(PENALTIES)} & kinds
     assert f'chengxin_exchange_unacknowledged{{{stream},what="withdrawals"}} 0.0' in await figures()
+
+
+async def test_a_stopped_stream_owes_from_the_commit(any_cities: Cities):
+    """What is withdrawn while nothing is sealed is overdue by name, with the code of the stop; of that the partner is told nothing."""
+    cities = any_cities
+    withdrawn, erased, gone = await penalise(cities, 1, 2, 3)
+    out = await outbox.out_stream(cities.tonghua.store.reads, PENALTIES)
+    assert out is not None
+    async with cities.tonghua.store.transaction() as tx:
+        await outbox.stop_stream(tx, PENALTIES, out.head.epoch, "SEQ_FORK")
+    await repair(cities.tonghua, withdrawn, actor="test")
+    async with cities.tonghua.store.transaction() as tx:
+        await records.erase(tx, RecordId(erased), actor="test")
+    await put(cities.tonghua, DATASET, penalty(code(4), "通化市测试4商贸有限公司", "通示罚〔2026〕4号"))
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert (sent.state, sent.sealed) == ("stopped", 0)
+
+    async def told(hours: float) -> list[tuple[str, int, str | None]]:
+        later = cities.at(cities.now + timedelta(hours=hours))
+        found = await list_overdue(later.tonghua)
+        assert all((each.since, each.stops) == (cities.now, False) for each in found)
+        return sorted((each.what, each.lines, each.stopped) for each in found)
+
+    assert await told(23.9) == []
+    assert await told(24.1) == [("withdrawals", 1, "SEQ_FORK")]
+    assert await told(72.1) == [("erasures", 1, "SEQ_FORK"), ("withdrawals", 1, "SEQ_FORK")]
+    late = cities.at(cities.now + timedelta(hours=145))
+    assert json.loads((await show_exchange.status(late.tonghua, BAISHAN)).body)["overdue"] == []
+    kinds = {each.kind for each in await conditions(late.tonghua) if each.bad}
+    assert kinds >= {"withdrawals-overdue", "withdrawals-overdue-twice", "erasures-overdue-twice", "stream-stopped"}
+    async with late.tonghua.store.transaction() as tx:
+        await outbox.stop_stream(tx, PENALTIES, out.head.epoch, None)
+    await send_batch(late.tonghua, stream=PENALTIES, deliver=False)
+    assert [(each.what, each.lines, each.since, each.stopped) for each in await list_overdue(late.tonghua)] == [
+        ("withdrawals", 1, cities.now, None),
+        ("erasures", 1, cities.now, None),
+    ], "sealed late, it is as old as before"
+    await send_batch(late.tonghua, stream=PENALTIES, at_once=True)
+    await followed(late.baishan)
+    later = late.at(late.now + timedelta(minutes=2))
+    await Rounds().run(later.tonghua)
+    assert await list_overdue(later.tonghua) == []
+    assert gone in await states_of(later)
+
+
+async def states_of(cities: Cities) -> set[str]:
+    """Records of Tonghua that Baishan holds in force."""
+    rows = await cities.baishan.store.reads.all(sa.select(record_table.c.record_id).where(record_table.c.state == "in_force"))
+    return {row.record_id for row in rows}
+
+
+async def test_a_new_epoch_makes_no_old_debts(cities: Cities):
+    """What was withdrawn and acknowledged, or left out by an epoch, long ago is no debt while the next epoch is on its way."""
+    first, second = await penalise(cities, 1, 2)
+    await repair(cities.tonghua, first, actor="test")
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    await followed(cities.baishan)
+    soon = cities.at(cities.now + timedelta(minutes=2))
+    await Rounds().run(soon.tonghua)
+    assert await list_overdue(cities.at(cities.now + timedelta(hours=100)).tonghua) == []
+    later = cities.at(cities.now + timedelta(hours=200))
+    for _ in range(2):
+        await begin_epoch(later.tonghua, PENALTIES, by="test", reason="too_late")
+        assert await list_overdue(later.tonghua) == []
+        await send_batch(later.tonghua, stream=PENALTIES, at_once=True)
+    assert await list_overdue(later.tonghua) == []
+    assert second in await states_of(later)
