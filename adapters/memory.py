@@ -7,7 +7,7 @@ It exists so that the conformance suite has something that passes, and as the sh
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -66,6 +66,9 @@ class Board:
         self.epochs: dict[str, str] = {}
         self.left: dict[str, dict[int, tuple[bytes, bytes]]] = {}
         self.documents: dict[str, bytes] = {}
+        self.told: list[bytes] = []
+        self.agreements: dict[str, tuple[str, bytes]] = {}
+        self.later: dict[str, bytes] = {}
         self.reply: Callable[[SealedBatch], bytes] = _plain_reply
         self.answer = b'{"type":"chengxin-exchange/answer/1"}'
         self.keys = b'{"body":"{}","note":""}'
@@ -126,9 +129,7 @@ def _whole(batch: str, files: dict[str, bytes]) -> SealedBatch | None:
     if any(len(files.get(name, b"")) != size for name, size, _ in said):
         return None
     parts = tuple(Part(name=name, size=size, digest=digest, read=_reader(files[name])) for name, size, digest in said)
-    return SealedBatch(
-        batch=batch, manifest=files[MANIFEST], manifest_note=files[NOTE], checkpoint=files[CHECKPOINT], parts=parts
-    )
+    return SealedBatch(batch=batch, manifest=files[MANIFEST], manifest_note=files[NOTE], checkpoint=files[CHECKPOINT], parts=parts)
 
 
 def _reader(data: bytes) -> Callable[[], Iterator[bytes]]:
@@ -146,7 +147,8 @@ class Memory:
     contract_version: ClassVar[int] = CONTRACT_VERSION
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"resume", "withdrawals", "report", "counts", "encode", "decode", "deliver", "collect", "ask", "reply", "idempotent"}
-        | {"keys", "resync", "acknowledge", "feedback", "receipts", "look", "clear", "publish", "apart"}
+        | {"keys", "resync", "acknowledge", "feedback", "receipts", "look", "clear", "publish", "apart", "tell", "hear", "later"}
+        | {"numbers"}
     )
     Config: ClassVar[type[Struct]] = MemoryConfig
 
@@ -249,9 +251,24 @@ class Memory:
             raise AdapterError("SCHEMA_LINE", "内容不是本格式", transient=False) from error
         return found
 
+    def numbers(self, part: bytes) -> Sequence[str]:
+        """The datasets of a part: each has a file of its own."""
+        return sorted({record.dataset for record in Memory.decode(self, part)})
+
+    def _check_numbers(self, sealed: SealedBatch) -> None:
+        for part in sealed.parts:
+            with suppress(AdapterError):  # a part of another format is one file, which bears no number
+                missing = set(self.numbers(b"".join(part.read()))) - sealed.numbers.keys()
+                if missing:
+                    break
+        else:
+            return
+        raise AdapterError("CONFIG", "批次没有文件序号", transient=False)
+
     async def deliver(self, sealed: SealedBatch) -> bytes | None:
         """Put the batch into the partner's box file by file, the manifest last; twice is once."""
         board = self._board
+        self._check_numbers(sealed)
         await self._wait()
         board.reach()
         if sealed.batch not in board.delivered:
@@ -338,6 +355,24 @@ class Memory:
                 return self._board.answer
         except TimeoutError as error:
             raise AdapterError("UNAVAILABLE", "对方未在时限内回答", transient=True) from error
+
+    async def later(self, question: str) -> bytes:
+        """The partner's answer to what it could not answer at once."""
+        self._board.reach()
+        if (answer := self._board.later.get(question)) is None:
+            raise AdapterError("NOT_FOUND", "对方还没有答复", transient=True)
+        return answer
+
+    async def tell(self, document: bytes) -> bytes:
+        """Bring a signed document."""
+        self._board.reach()
+        self._board.told.append(document)
+        return b""
+
+    async def hear(self, held: Mapping[str, str]) -> Sequence[bytes]:
+        """What the partner keeps for us in a state other than the one that we know."""
+        self._board.reach()
+        return [document for version, (state, document) in self._board.agreements.items() if held.get(version) != state]
 
     async def feedback(self, after: str | None) -> AsyncIterator[LateReply]:
         """What the partner has written back, in the order of its writing."""

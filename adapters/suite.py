@@ -30,6 +30,7 @@ from adapters.conformance.lines import (
     canned_rows,
 )
 from adapters.conformance.reading import SourceAdapterSuite
+from adapters.conformance.speaking import Speaking
 from gateway.adapter_contract import PARTNER_METHODS
 
 __all__ = [
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 
-class PartnerAdapterSuite(Formats, Delivery, Collection, Folders):
+class PartnerAdapterSuite(Formats, Delivery, Collection, Speaking, Folders):
     """Inherit, and give a `line`."""
 
     required = PARTNER_METHODS

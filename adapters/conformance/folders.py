@@ -1,16 +1,14 @@
 """What a line must pass on which things lie until they are looked for: receipts, batches, documents."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from json import dumps
-from typing import Any, TypeVar
+from typing import Any
 
 from adapters.conformance.checks import check, simulated
 from adapters.conformance.delivery import deliver
 from adapters.conformance.every import EveryAdapter
 from adapters.conformance.lines import STREAM, PartnerLine, canned_batch
+from adapters.conformance.speaking import told
 
-T = TypeVar("T")
 PARTY = "credit.tonghua.example"
 DOCUMENT = dumps({"body": '{"keys":[],"no":7}', "note": "n"}, separators=(",", ":")).encode()
 
@@ -34,7 +32,7 @@ class Folders(EveryAdapter):
             return [each async for each in adapter.receipts(STREAM, after)]
 
         for after in range(4):
-            assert _told(line, lambda adapter, after=after: found(adapter, after)) == left[after:], f"after {after}"  # type: ignore[misc]  # bound at once
+            assert told(line, lambda adapter, after=after: found(adapter, after)) == left[after:], f"after {after}"  # type: ignore[misc]  # bound at once
 
     @check("look", "collect")
     def test_what_lies_there_can_be_looked_at(self) -> None:
@@ -42,9 +40,9 @@ class Folders(EveryAdapter):
         line: PartnerLine = self._line()
         batch = canned_batch(1)
         line.offer([batch])
-        lies = _told(line, lambda adapter: adapter.look(STREAM, 1, 1, PARTY))
+        lies = told(line, lambda adapter: adapter.look(STREAM, 1, 1, PARTY))
         assert lies == (batch.manifest, batch.manifest_note, batch.checkpoint)
-        assert _told(line, lambda adapter: adapter.look(STREAM, 1, 2, PARTY)) is None
+        assert told(line, lambda adapter: adapter.look(STREAM, 1, 2, PARTY)) is None
 
     @check("clear", "deliver")
     def test_what_was_taken_is_cleared(self) -> None:
@@ -54,7 +52,7 @@ class Folders(EveryAdapter):
         deliver(line.connect(), first)
         deliver(line.connect(), second)
         for _ in range(2):
-            _told(line, lambda adapter: adapter.clear(STREAM, 1, 1))
+            told(line, lambda adapter: adapter.clear(STREAM, 1, 1))
         assert not _lies(line, first.batch), "a batch that was cleared lies there still"
         assert _lies(line, second.batch), "another batch is gone too"
 
@@ -63,9 +61,9 @@ class Folders(EveryAdapter):
         """A signed document lies there as it was published, the newest last; one that nobody published is None."""
         line: PartnerLine = self._line()
         for document in (DOCUMENT.replace(b"7", b"6"), DOCUMENT):
-            _told(line, lambda adapter, document=document: adapter.publish(f"keys/{PARTY}", document))  # type: ignore[misc]  # bound at once
-        assert _told(line, lambda adapter: adapter.published(f"keys/{PARTY}")) == DOCUMENT
-        assert _told(line, lambda adapter: adapter.published("keys/credit.baishan.example")) is None
+            told(line, lambda adapter, document=document: adapter.publish(f"keys/{PARTY}", document))  # type: ignore[misc]  # bound at once
+        assert told(line, lambda adapter: adapter.published(f"keys/{PARTY}")) == DOCUMENT
+        assert told(line, lambda adapter: adapter.published("keys/credit.baishan.example")) is None
 
     @check("apart", "collect")
     def test_streams_are_collected_apart(self) -> None:
@@ -76,9 +74,9 @@ class Folders(EveryAdapter):
         async def found(adapter: Any, after: str | None) -> list[tuple[str, str]]:
             return [(each.batch, each.cursor) async for each in adapter.collect(after, STREAM)]
 
-        both = _told(line, lambda adapter: found(adapter, None))
+        both = told(line, lambda adapter: found(adapter, None))
         assert [batch for batch, _ in both] == [canned_batch(number).batch for number in (1, 2)]
-        assert _told(line, lambda adapter: found(adapter, both[0][1])) == both[1:]
+        assert told(line, lambda adapter: found(adapter, both[0][1])) == both[1:]
 
 
 def _lies(line: PartnerLine, batch: str) -> bool:
@@ -87,16 +85,3 @@ def _lies(line: PartnerLine, batch: str) -> bool:
 
 def _receipt(no: int) -> bytes:
     return dumps({"body": f'{{"no":{no}}}', "note": "n"}, separators=(",", ":")).encode()
-
-
-def _told(line: PartnerLine, ask: Callable[[Any], Awaitable[T]]) -> T:
-    """One question to a new adapter on the line."""
-
-    async def told() -> T:
-        adapter = line.connect()
-        try:
-            return await ask(adapter)
-        finally:
-            await adapter.close()
-
-    return asyncio.run(told())

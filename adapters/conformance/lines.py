@@ -79,9 +79,7 @@ def canned_batch(number: int, parts: Sequence[bytes] = ()) -> SealedBatch:
         "epoch": 1,
         "seq": number,
         "created": AT.isoformat().replace("+00:00", "Z"),
-        "parts": [
-            {"name": name, "bytes": len(each), "digest": digest} for name, each, digest in zip(names, data, digests, strict=True)
-        ],
+        "parts": [{"name": name, "bytes": len(each), "digest": digest} for name, each, digest in zip(names, data, digests, strict=True)],
     }
     return SealedBatch(
         batch=f"credit.tonghua.example/x/{STREAM}/1/{number}",
@@ -198,7 +196,9 @@ class PartnerLine(Line):
         adapter = self.connect()
         if "native" in adapter.capabilities or "encode" not in adapter.capabilities:
             return canned_batch(number)
-        return canned_batch(number, [adapter.encode([_numbered(row, number) for row in self.rows("walk")])])
+        data = adapter.encode([_numbered(row, number) for row in self.rows("walk")])
+        series = adapter.numbers(data) if "numbers" in adapter.capabilities else ()  # type: ignore[attr-defined]  # promised by it
+        return msgspec.structs.replace(canned_batch(number, [data]), numbers=dict.fromkeys(series, number))
 
     # --- what arrives ---
 
@@ -275,6 +275,18 @@ class PartnerLine(Line):
     def answer_with(self, answer: bytes) -> None:
         """What the partner answers to a question (capability `ask`)."""
         raise NotImplementedError
+
+    def answer_later(self, question: str, answer: bytes) -> bool:
+        """The partner has this answer now to a question that it could not answer at once (capability `later`)."""
+        return False
+
+    def heard(self) -> Sequence[bytes] | None:
+        """The signed documents that the partner was told, in their order (capability `tell`)."""
+        return None
+
+    def keep(self, version: str, state: str, document: bytes) -> bool:
+        """The partner keeps a version of an agreement, `id/version`, for us in this state (capability `hear`)."""
+        return False
 
     def publish_keys(self, document: bytes) -> bool:
         """The partner's keys document is this one (capability `keys`)."""

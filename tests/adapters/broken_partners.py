@@ -130,6 +130,7 @@ class FollowsRedirects(Memory):
 
 class WritesTheManifestFirst(Memory):
     async def deliver(self, sealed):
+        self._check_numbers(sealed)
         await self._wait()
         self._board.reach()
         if sealed.batch not in self._board.delivered:
@@ -142,6 +143,7 @@ class WritesTheManifestFirst(Memory):
 
 class GoesOnAfterHalfAFile(Memory):
     async def deliver(self, sealed):
+        self._check_numbers(sealed)
         await self._wait()
         self._board.reach()
         if sealed.batch not in self._board.delivered:

@@ -151,6 +151,20 @@ class MemoryPartnerLine(PartnerLine):
         """To any question."""
         self.board.answer = answer
 
+    def answer_later(self, question: str, answer: bytes) -> bool:
+        """On the board."""
+        self.board.later[question] = answer
+        return True
+
+    def heard(self) -> Sequence[bytes]:
+        """What was told."""
+        return self.board.told
+
+    def keep(self, version: str, state: str, document: bytes) -> bool:
+        """On the board."""
+        self.board.agreements[version] = (state, document)
+        return True
+
     def publish_keys(self, document: bytes) -> bool:
         """On the board."""
         self.board.keys = document

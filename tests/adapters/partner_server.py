@@ -49,6 +49,8 @@ class Partner:
         self.left: dict[int, tuple[bytes, bytes]] = {}
         self.told: list[bytes] = []
         """Signed documents about agreements that were brought."""
+        self.later: dict[str, bytes] = {}
+        """Answers to questions that could not be answered at once."""
         self.agreements: dict[str, bytes] = {}
         """What is answered below `/agreements`, by the rest of the path."""
 
@@ -119,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(204, b"")
         elif path.endswith("/query"):
             self._send(200, partner.answer)
+        elif (match := re.search(r"/query/([^/]+)$", path)) and match[1] in partner.later:
+            self._send(200, partner.later[match[1]])
         elif match := re.search(r"/feedback/(\d+)$", path):
             self._send(200, partner.left.get(int(match[1]), (b"", partner.feedback))[1], "application/x-ndjson")
         elif (match := re.search(r"/receipts/(\d+)$", path)) and int(match[1]) in partner.left:

@@ -125,6 +125,24 @@ class HttpLine(PartnerLine):
         self.partner.keys = document
         return True
 
+    def answer_later(self, question: str, answer: bytes) -> bool:
+        """Below the questions."""
+        self.partner.later[question] = answer
+        return True
+
+    def heard(self) -> Sequence[bytes]:
+        """As posted."""
+        return self.partner.told
+
+    def keep(self, version: str, state: str, document: bytes) -> bool:
+        """In its list, and by its name."""
+        said = self.partner.agreements
+        name, _, number = version.rpartition("/")
+        items = json.loads(said.get("", b'{"items":[]}'))["items"]
+        said[""] = json.dumps({"items": [*items, {"id": name, "version": int(number), "state": state}]}).encode()
+        said[f"/{version}"] = document
+        return True
+
     def acknowledged(self, stream: str, no: int) -> tuple[bytes, bytes] | None:
         """As brought, the feedback first."""
         return self.partner.receipts.get(no)

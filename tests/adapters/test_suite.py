@@ -13,12 +13,14 @@ from adapters.conformance.checks import checks_of, report_of
 from adapters.conformance.every import EveryAdapter
 from adapters.memory import Memory
 from adapters.suite import SUITE_VERSION, Outcome, PartnerAdapterSuite, SourceAdapterSuite, canned, report_json, run
-from tests.adapters.broken_partners import PARTNERS
+from tests.adapters.broken_partners import PARTNERS as CARRIERS
 from tests.adapters.broken_sources import SOURCES as BY_BEHAVIOUR
+from tests.adapters.broken_speakers import SPEAKERS
 from tests.adapters.imports_a_room import ImportsARoom
 from tests.adapters.lines import MemoryPartnerLine, RowsLine, partner_suite, source_suite
 
 SOURCES = {**BY_BEHAVIOUR, "test_import_loads_no_room": ImportsARoom}
+PARTNERS = {**CARRIERS, **SPEAKERS}
 
 
 @pytest.fixture(autouse=True)
