@@ -38,7 +38,17 @@ from tests.region import NOW, PENALTIES
 
 STEPS = re.compile(r"\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+\"?(?:in_|out_|receipts|recognitions|records\b|changes\b)", re.IGNORECASE)
 SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["tests.crash.dying", "tests.crash.warmed", "adapters.https_partner", "aiosqlite", "httpcore", "anyio._backends._asyncio"])
+SPAWN.set_forkserver_preload(
+    [
+        "tests.crash.dying",
+        "tests.crash.warmed",
+        "tests.crash.commanding",
+        "adapters.https_partner",
+        "aiosqlite",
+        "httpcore",
+        "anyio._backends._asyncio",
+    ]
+)
 NEVER = 0
 HALF = 2
 """Two moments in a transaction: before its first statement, and half written before its second."""

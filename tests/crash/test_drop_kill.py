@@ -1,16 +1,17 @@
 """Kill −9 of real houses that share a folder, while files are put there: the next start goes on, effects exactly once.
 
-Two real commands and no server: `chengxin exchange send` lays batches down, `chengxin exchange pull` finds batches and receipts.
+Two commands, each a process of its own, and no server: `chengxin exchange send` lays batches down, `chengxin exchange pull` finds batches
+and receipts.
 """
 
 import asyncio
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.crash.test_exchange_kill import Town, kill
+from tests.crash.commanding import Command, through
+from tests.crash.test_exchange_kill import Town
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, penalty, put
@@ -38,32 +39,31 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> tuple[Town, Town, Path]:
     return Town(folder / "th", 8000), Town(folder / "bs", 8001), drop
 
 
-def killed_when(process: subprocess.Popen[bytes], drop: Path, pattern: str) -> None:
+def killed_when(process: Command, drop: Path, pattern: str) -> None:
     """Kill a process as soon as a file of this name lies in the folder."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(drop.glob(pattern)) and process.poll() is None:
         time.sleep(0.0005)
     assert list(drop.glob(pattern)), process.communicate()
-    kill(process)
+    process.kill()
+    process.wait()
 
 
-def through(town: Town, *arguments: str) -> None:
-    """A command, to its end."""
-    done = town.start(*arguments)
-    _, errors = done.communicate(timeout=120)
-    assert done.returncode == 0, errors.decode()
+def words(town: Town, *arguments: str) -> tuple[str, ...]:
+    """The arguments of a command of this town."""
+    return ("--settings", str(town.settings), *arguments)
 
 
 def test_killed_while_files_are_put_there(towns: tuple[Town, Town, Path]):
     """The sender dies at its first file, the receiver at its first receipt; both go on, and every record has arrived once."""
     ours, theirs, drop = towns
-    killed_when(ours.start("exchange", "send", "--now"), drop, f"{PENALTIES}/{TONGHUA}/batches/*/*")
+    killed_when(Command(*words(ours, "exchange", "send", "--now"), variables=ours.environment), drop, f"{PENALTIES}/{TONGHUA}/batches/*/*")
     sealed = ours.ask("SELECT stream, seq, manifest_digest FROM out_batches ORDER BY 1, 2")
-    through(ours, "exchange", "send", "--now")
+    through(*words(ours, "exchange", "send", "--now"), variables=ours.environment)
     assert set(sealed) <= set(ours.ask("SELECT stream, seq, manifest_digest FROM out_batches")), "the same bytes go again"
-    killed_when(theirs.start("exchange", "pull"), drop, "*/*/receipts/*")
-    through(theirs, "exchange", "pull")
-    through(ours, "exchange", "pull")
+    killed_when(Command(*words(theirs, "exchange", "pull"), variables=theirs.environment), drop, "*/*/receipts/*")
+    through(*words(theirs, "exchange", "pull"), variables=theirs.environment)
+    through(*words(ours, "exchange", "pull"), variables=ours.environment)
     assert theirs.ask("SELECT count(*), count(DISTINCT record_id), max(version) FROM records") == [(RECORDS, RECORDS, 1)]
     assert ours.ask("SELECT count(*) FROM out_batches WHERE state <> 'acked'") == [(0,)]
 

@@ -1,10 +1,8 @@
-"""Kill −9 of a real process in the middle of an ingest: the next start goes on, nothing is doubled, nothing is lost."""
+"""Kill −9 of the command in the middle of an ingest: the next start goes on, nothing is doubled, nothing is lost."""
 
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ from gateway.sample.files import SampleFile
 from gateway.sample.generate import write_sample
 from gateway.sample.people import authorities
 from tests.commands import chengxin
+from tests.crash.commanding import Command, through
 from tests.house import write_settings
 
 CHUNK = 25
@@ -69,7 +68,7 @@ def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
     receipt = tmp_path / "stormy.json"
     reached = 0
     for _ in range(2):
-        process = subprocess.Popen(command(settings, *ingest_words(file, receipt)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = Command("--settings", str(settings), *ingest_words(file, receipt))
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             (count,) = stored(settings, "SELECT count(*) FROM changes")[0]
@@ -78,17 +77,15 @@ def test_killed_in_the_middle_of_an_ingest(tmp_path, prefix):
                 break
             time.sleep(0.002)
         assert process.poll() is None, "the ingest was through before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
         assert not receipt.exists()
         (count, first, last, _) = stored(settings, CHANGES)[0]
         assert (first, last) == (1, count)
         (cursor,) = stored(settings, "SELECT cursor FROM ingests")[0]
         assert int(str(cursor).partition(":")[2]) > 1
 
-    again = subprocess.run(command(settings, *ingest_words(file, receipt)), capture_output=True, text=True)
-    assert again.returncode == 3, again.stderr
+    through("--settings", str(settings), *ingest_words(file, receipt), status=3)
     assert json.loads(receipt.read_bytes()) == json.loads((tmp_path / "calm.json").read_bytes())
     for query in (RECORDS, CHANGES, RENDERED):
         assert stored(settings, query) == stored(calm, query)

@@ -1,17 +1,15 @@
-"""Kill −9 of a real process in the middle of building versions, and of issuing them again: old or new whole, never half."""
+"""Kill −9 of the command in the middle of building versions, and of issuing them again: old or new whole, never half."""
 
 import hashlib
-import os
-import signal
 import sqlite3
-import subprocess
 import time
 from pathlib import Path
 
 from gateway.core.publication.versions import commitment, root_of
 from gateway.sample.generate import write_sample
 from tests.commands import chengxin
-from tests.crash.test_ingest_kill import a_house, command, ingest_words, stored
+from tests.crash.commanding import Command, through
+from tests.crash.test_ingest_kill import a_house, ingest_words, stored
 
 PARTS = "SELECT (SELECT count(*) FROM list_versions), (SELECT count(*) FROM list_rows), (SELECT count(*) FROM list_issues WHERE issue > 1)"
 
@@ -19,12 +17,12 @@ PARTS = "SELECT (SELECT count(*) FROM list_versions), (SELECT count(*) FROM list
 def killed(settings: Path, *arguments: str) -> bool:
     """Run a command and kill it at the first sign that it writes; whether it was still at work."""
     before = stored(settings, PARTS)
-    process = subprocess.Popen(command(settings, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Command("--settings", str(settings), *arguments)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None and stored(settings, PARTS) == before:
         time.sleep(0.001)
     alive = process.poll() is None
-    os.kill(process.pid, signal.SIGKILL) if alive else None
+    process.kill()
     process.wait()
     return alive
 
@@ -61,7 +59,7 @@ def test_killed_while_versions_are_built_and_issued_again(tmp_path: Path) -> Non
         chengxin(settings.parent, *ingest_words(files[dataset], tmp_path / f"{dataset}.json"))
     assert killed(settings, "lists", "build")
     whole(settings)
-    subprocess.run(command(settings, "lists", "build"), check=True, capture_output=True)
+    through("--settings", str(settings), "lists", "build")
     built = whole(settings)
     assert built > 2
     assert stored(settings, "SELECT count(*) FROM list_rows WHERE until = 0") == [(0,)]
@@ -72,7 +70,7 @@ def test_killed_while_versions_are_built_and_issued_again(tmp_path: Path) -> Non
     assert chengxin(settings.parent, "withdraw", str(record), "--reason", "revoked").returncode == 0
     killed(settings, "settle")
     whole(settings)
-    subprocess.run(command(settings, "settle"), check=True, capture_output=True)
+    through("--settings", str(settings), "settle")
     assert whole(settings, settled=True) >= built
     assert stored(settings, f"SELECT count(*) FROM list_rows WHERE record_id = '{record}' AND line IS NOT NULL") == [(0,)]
     kept = [path for path in (settings.parent / "data" / "lists").rglob("*") if path.is_file() and not path.name.startswith(".")]
