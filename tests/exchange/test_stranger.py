@@ -104,8 +104,12 @@ class Gateway:
             )
 
         def answers() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "serve.log").read_text(encoding="utf-8")
+            try:
+                return bool(self.read("/healthz", ""))
+            except OSError:  # nobody listens yet, or it is not ready
+                return False
 
         until(answers)
 
@@ -131,16 +135,25 @@ def until(what: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def active(stranger: Stranger) -> bool:
+    """Whether the agreement stands for the gateway too: it has the stranger's keys."""
+    answer = stranger.ask("GET", "/agreements")
+    if answer.status == 401:
+        assert answer.code == "sig-unknown-key", "the gateway is fetching them"
+        return False
+    return str(answer.json["items"][0]["state"]) == "active"
+
+
 @pytest.fixture(scope="module")
 def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stranger, Gateway]]:
     """Both cities, agreed by files as offices do it, and running."""
-    folder = tmp_path_factory.mktemp("stranger")
-    with socket.socket() as probe:
+    folder, stranger = tmp_path_factory.mktemp("stranger"), Stranger(STRANGER, ORG, "220600", now)
+    with socket.socket() as probe:  # while the stranger has its own
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
+    gateway = Gateway(folder, port)
     settings = settings_of(write_settings(folder, port=port), CHENGXIN_NOW=NOW)
     asyncio.run(make(settings))
-    stranger, gateway = Stranger(STRANGER, ORG, "220600", now), Gateway(folder, port)
 
     async def filled() -> None:
         async with open_services(settings) as services:
@@ -160,7 +173,7 @@ def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stranger,
     try:
         gateway.serve()
         stranger.take_keys()
-        until(lambda: stranger.ask("GET", "/agreements").json["items"][0]["state"] == "active")
+        until(lambda: active(stranger))
         yield stranger, gateway
     finally:
         gateway.stop()
