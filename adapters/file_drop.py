@@ -23,6 +23,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import date
 from hashlib import sha256
+from itertools import count
 from typing import Annotated, Any, BinaryIO, ClassVar
 
 from msgspec import Meta, Struct
@@ -169,6 +170,17 @@ class FileDrop:
         """The same of one stream, with those parts alone that `wants` names, who sees each batch without its parts first."""
         async for batch in self._collect(after, (_known(stream),), wants):
             yield batch
+
+    async def collect_behind(self, stream: str, epoch: int, seq: int, wants: Wants | None = None) -> AsyncIterator[IncomingBatch]:
+        """What an older epoch still brings after a number, while a newer one is on its way; it moves no cursor."""
+        missing = 0
+        for number in count(seq + 1):
+            manifest = await self._manifest(_known(stream), epoch, number)
+            missing = missing + 1 if manifest is None else 0
+            if missing > NUMBERS_AHEAD:
+                return
+            if manifest is not None:
+                yield await self._incoming(stream, epoch, number, manifest, "", wants)
 
     async def _collect(self, after: str | None, streams: Sequence[str], wants: Wants | None) -> AsyncIterator[IncomingBatch]:
         positions = read_positions(after, streams)

@@ -181,6 +181,21 @@ class HttpsPartner:
                 positions[stream] = (epoch, seq + 1)
                 yield await self._incoming(stream, epoch, seq + 1, said, json.dumps(positions, separators=(",", ":")))
 
+    async def collect_behind(self, stream: str, epoch: int, seq: int) -> AsyncIterator[IncomingBatch]:
+        """What an older epoch still brings after a number, while a newer one is on its way; it moves no cursor."""
+        for number in count(seq + 1):
+            try:
+                data = await self._call("GET", f"/streams/{quote(stream)}/manifests/{number}?epoch={epoch}", empty=True)
+            except AdapterError as error:
+                if error.code == "SCOPE_AGREEMENT":  # not given now; what only withdraws is
+                    continue
+                if error.code in ("SEQ_CLOSED", "SEQ_GAP"):
+                    return
+                raise
+            if not data:
+                return
+            yield await self._incoming(stream, epoch, number, _object(data), "")
+
     async def _beyond(self, stream: str, positions: Mapping[str, tuple[int, int]]) -> AsyncIterator[IncomingBatch]:
         """What is given behind a batch that is not; the cursor stays before that one."""
         epoch, seq = positions[stream]

@@ -132,6 +132,8 @@ class Admission:
         """The last of the epochs behind the present one that were refused here: the sender has to go on with the next."""
         """It belongs to the epoch after the current one, and is taken in unseen until that is whole."""
         self.staged: Head | None = None
+        self.whole = False
+        """The next epoch has come to its last batch, which waits: what follows that one waits too."""
         self.stopped = False
         """The agreement is suspended or has ended: only withdrawals may come."""
         self.range: bytes | None = None
@@ -150,6 +152,7 @@ class Admission:
             start = Head(stream=self.name, epoch=self.claim.epoch, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
             ahead = await inbox.verified_ahead(reads, self.claim.sender, start, before=self.claim.seq)
             self.base = self.staged = ahead.head if ahead is not None else start
+            self.whole = ahead is not None and ahead.snapshot == "last"
             self.base_created = ahead.created if ahead is not None else None
         elif self.head is not None:
             self.base, self.base_created = self.head.head, self.head.created
@@ -307,7 +310,11 @@ class Admission:
             if forked:
                 raise ExchangeError("two batches have one number", code="SEQ_FORK")
             held = head.head if head is not None else None
-            batches.check_sequence(manifest, held if self.staging else self.base, self.staged, refused=self.given_up)
+            known = self.stored is not None and self.stored.verified is not None
+            place = held if self.staging else self.base
+            batches.check_sequence(
+                manifest, place, self.staged, refused=self.given_up, replaced=known and self.staging, whole=self.whole
+            )
         except ExchangeError as error:
             raise _Stepped(6, error) from error
 

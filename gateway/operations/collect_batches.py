@@ -2,10 +2,12 @@
 
 Rules: partners are asked for the streams of which the agreement says `pull`; each batch goes through `receive_batch` like one that was
 posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
-second effect.
+second effect. While a new epoch is on its way the old one is asked for too: what it withdraws does not wait for the new one's last batch.
 Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
 What fails delays that partner alone. This story must not judge anything.
 """
+
+from collections.abc import Iterable
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
 from gateway.core.errors import ExchangeError, GatewayError
@@ -20,6 +22,7 @@ from gateway.operations.partners import fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import fetch_tries, inbox
+from gateway.store.old_epochs import being_replaced
 
 
 async def collect_batches(services: Services, *, paced: bool = False) -> dict[str, str]:
@@ -64,6 +67,7 @@ async def _collect(services: Services, held: Held, partner: str, line: PartnerAd
     for name in names:
         await _bring(services, partner, name, line)
     try:
+        await _behind(services, held, partner, line, names)
         async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
             name = await _take(services, held, partner, batch)
             async with services.store.transaction() as tx:
@@ -74,6 +78,17 @@ async def _collect(services: Services, held: Held, partner: str, line: PartnerAd
         if error.code == "SEQ_CLOSED" and resync is not None and error.place in names:
             await resync(error.place, "too_late")  # what we want is not kept any more
         raise
+
+
+async def _behind(services: Services, held: Held, partner: str, line: PartnerAdapter, names: Iterable[str]) -> None:
+    """What old epochs still withdraw while new ones are on their way: first, for its versions are lower, and no cursor moves by it."""
+    collect = getattr(line, "collect_behind", None)
+    for name in names if collect is not None else ():
+        place = await being_replaced(services.store.reads, partner, name)
+        if place is not None and collect is not None:
+            async for batch in collect(name, *place):
+                await _take(services, held, partner, batch)
+                await _bring(services, partner, name, line)
 
 
 async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:

@@ -1,8 +1,8 @@
 """What lies in the folders that we share with partners (exchange.md §11): their batches and receipts, keys and agreements of both.
 
 One look at a folder, in this order: signed documents that are newer here or there · receipts for what we laid down · batches that need not
-lie there any more, or may not · of each of the partner's streams our receipts that are not there yet, then what is next · now and then
-the manifests of the last `parts_days` against the ledger.
+lie there any more, or may not · of each of the partner's streams our receipts that are not there yet, what an old epoch withdraws while
+the new one is on its way, then what is next · now and then the manifests of the last `parts_days` against the ledger.
 
 Rules:
 - Numbers come out of the ledger; a batch goes through `receive_batch` like one that was posted, by that partner and no other. A file that
@@ -33,6 +33,7 @@ from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
 from gateway.store import drops, held_agreements, inbox, outbox
+from gateway.store.old_epochs import being_replaced
 
 DOCUMENTS_EVERY: Final = timedelta(minutes=10)
 LEDGER_EVERY: Final = timedelta(hours=1)
@@ -182,6 +183,11 @@ class _Look:
     async def _take_batches(self, stream: str, suite: Suite) -> None:
         cursor = await inbox.stream_cursor(self.services.store.reads, self.partner, stream)
         found: AsyncIterator[IncomingBatch]
+        place = await being_replaced(self.services.store.reads, self.partner, stream)
+        if place is not None and hasattr(self.guest, "collect_behind"):  # first, for its versions are lower; no cursor moves by it
+            async for batch in self.guest.collect_behind(stream, *place, lambda batch: self._wanted(stream, batch)):
+                await self._take(stream, batch, suite)
+                await self._bring(stream)
         if hasattr(self.guest, "collect_wanted"):
             found = self.guest.collect_wanted(cursor, stream, lambda batch: self._wanted(stream, batch))
         else:

@@ -35,6 +35,7 @@ from gateway.operations.seal_batch import seal_next
 from gateway.operations.take_reply import UNEXPLAINED, check_receipt, stop, take_reply
 from gateway.services import Services
 from gateway.store import drops, outbox
+from gateway.store.old_epochs import lengthens
 from gateway.store.outbox import OutBatch
 
 STOPPED = "SCOPE_AGREEMENT"
@@ -160,12 +161,16 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
                 if batch.seq == 1 and batch.epoch == out.head.epoch:
                     behind.add(batch.epoch - 1)  # it names the head it replaces: nothing may lengthen that before it has arrived
                 continue  # what only withdraws goes before it: the receiver takes it so
+            if await lengthens(reads, batch):
+                behind.add(batch.epoch)  # the new epoch's first batch names the head that it replaces: that one has to be there before
+                continue
             waits = batch.next_attempt_at is not None and services.clock() < batch.next_attempt_at
             if waits and not at_once and batch.seq > hurried.get(batch.epoch, 0):
                 if (batch.epoch, batch.seq) in lies:
                     continue
-                if batch.epoch < out.head.epoch:
+                if batch.epoch < out.head.epoch or _recalls(waiting, batch):
                     behind.add(batch.epoch)
+                    kept = kept or batch.code
                     continue
                 return acknowledged, batch.code
             code = await _deliver(services, stream, line, batch)
@@ -179,6 +184,10 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
                 continue  # behind it stands a withdrawal, which takes effect whatever a person there decides
             if code is not None and batch.epoch < out.head.epoch:
                 behind.add(batch.epoch)  # the new epoch does not wait for the old one
+                continue
+            if code is not None and _recalls(waiting, batch):
+                behind.add(batch.epoch)  # it waits there, for a person perhaps: the old epoch withdraws all the same
+                kept = kept or code
                 continue
             if code is not None:
                 return acknowledged, code
@@ -199,6 +208,11 @@ def _in_order(waiting: Sequence[OutBatch]) -> list[OutBatch]:
         return (0 if read_manifest(batch.document.body).tree.size <= replaced.size else 2), batch.epoch, batch.seq
 
     return sorted(waiting, key=place)
+
+
+def _recalls(waiting: Sequence[OutBatch], batch: OutBatch) -> bool:
+    """Whether this batch begins an epoch, and the one before it still has something to say."""
+    return batch.seq == 1 and any(other.epoch < batch.epoch for other in waiting)
 
 
 def _hurried(waiting: Sequence[OutBatch]) -> dict[int, int]:

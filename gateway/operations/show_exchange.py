@@ -30,6 +30,7 @@ from gateway.operations.partners import stream_at, streams_from
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, outbox, owed
+from gateway.store.old_epochs import lengthens
 from gateway.store.outbox import OutBatch, OutStream, SentRecord
 from gateway.store.reads import Row
 from gateway.store.store import moment, stamp
@@ -225,6 +226,8 @@ async def manifest(services: Services, partner: str, stream: str, seq: int | Non
             raise NotFound
         present, last = (1, 0) if head is None else (head.head.epoch, head.head.seq)  # of one that has said nothing the first is next
         batch = None if head is None else await _batch(services, stream, epoch, seq)
+        if batch is not None and batch.epoch < present and await lengthens(services.store.reads, batch):
+            batch = None  # whoever fetches sees the new epoch's first batch before: it names the head that it replaces
         if batch is not None:
             return await _shown(services, batch)
         if head is not None and epoch is not None and epoch < present:

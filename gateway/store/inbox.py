@@ -237,6 +237,7 @@ class Ahead(Struct, frozen=True, kw_only=True):
 
     head: Head
     created: datetime
+    snapshot: str
 
 
 async def verified_ahead(source: Source, sender: str, head: Head, *, before: int) -> Ahead | None:
@@ -250,7 +251,7 @@ async def verified_ahead(source: Source, sender: str, head: Head, *, before: int
         said = msgspec.json.decode(row.manifest)
         tree = CompactRange.load(head.tree.suite, said["tree"]["size"], row.verified)
         reached = Head(stream=head.stream, epoch=head.epoch, seq=row.seq, tree=tree, manifest_digest=row.manifest_digest)
-        found = Ahead(head=reached, created=datetime.fromisoformat(said["created"]))
+        found = Ahead(head=reached, created=datetime.fromisoformat(said["created"]), snapshot=said["snapshot"])
     return found
 
 
@@ -491,7 +492,9 @@ async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, rece
     older = (*mine, in_batches.c.epoch < epoch, waiting)
     await tx.execute(sa.update(in_batches).where(*older, in_batches.c.receipt_no.is_not(None)).values(state="superseded", verified=None))
     await tx.execute(sa.delete(in_batches).where(*older, in_batches.c.receipt_no.is_(None)))
-    await tx.execute(sa.delete(in_parts).where(in_parts.c.sender == sender, in_parts.c.stream == stream, in_parts.c.epoch <= epoch))
+    behind = sa.select(in_batches.c.manifest_digest).where(*mine, in_batches.c.epoch == epoch, waiting)
+    over = sa.or_(in_parts.c.epoch < epoch, sa.and_(in_parts.c.epoch == epoch, in_parts.c.manifest_digest.not_in(behind)))
+    await tx.execute(sa.delete(in_parts).where(in_parts.c.sender == sender, in_parts.c.stream == stream, over))
     await tx.execute(
         sa.update(in_streams)
         .where(in_streams.c.sender == sender, in_streams.c.stream == stream)

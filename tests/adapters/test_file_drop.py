@@ -340,6 +340,15 @@ async def test_a_new_epoch_is_found_when_the_old_one_ends(tmp_path: Path) -> Non
         assert await code_of(all_of(drop(tmp_path).collect(bad, STREAM))) == "CURSOR_UNKNOWN"
 
 
+async def test_what_an_older_epoch_still_brings(tmp_path: Path) -> None:
+    """Asked for behind a number, it comes in order, beyond a gap too, and nothing of another epoch."""
+    for batch in ("1/1", "1/2", "1/4", "2/1", "2/5"):
+        lay(tmp_path, msgspec.structs.replace(sealed(), batch=f"{PARTY}/x/{STREAM}/{batch}"))
+    got = await all_of(drop(tmp_path).collect_behind(STREAM, 1, 1))
+    assert [each.batch.rsplit("/", 2)[1:] for each in got] == [["1", "2"], ["1", "4"]]
+    assert await all_of(drop(tmp_path).collect_behind(STREAM, 1, 4)) == []
+
+
 async def test_what_lies_beyond_a_gap_comes_and_moves_no_cursor(tmp_path: Path) -> None:
     """A number that is missing hides nothing: what follows is given each time, until the gap is closed and all of it comes in order."""
     for seq in (1, 3, 4, 20):

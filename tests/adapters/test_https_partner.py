@@ -458,6 +458,22 @@ async def test_what_stands_still_is_passed_over(server: Server):
     assert told == [("1", [1, 1]), ("3", [1, 1]), ("4", [1, 1])]
 
 
+async def test_what_an_older_epoch_still_brings(server: Server):
+    """Pull: asked for behind a number, it comes in order until that epoch is closed; what is held back is passed over."""
+    server.partner.offered = [canned_batch(number) for number in (1, 2, 4)]
+    server.partner.held_back = {3}
+    server.partner.parts = {part.name: b"".join(part.read()) for batch in server.partner.offered for part in batch.parts}
+    async with line(server, wait_s=0) as adapter:
+        found = [batch async for batch in adapter.collect_behind("canned-line-2026.canned", 1, 1)]
+        assert [batch.batch.rsplit("/", 2)[1:] for batch in found] == [["1", "2"], ["1", "4"]]
+        server.partner.status, server.partner.body = 410, b'{"code":"seq-closed","epoch":2}'
+        assert [batch async for batch in adapter.collect_behind("canned-line-2026.canned", 1, 4)] == []
+        server.partner.status, server.partner.body = 503, b'{"code":"unavailable"}'
+        with pytest.raises(AdapterError) as caught:
+            _ = [batch async for batch in adapter.collect_behind("canned-line-2026.canned", 1, 4)]
+        assert (caught.value.code, caught.value.transient) == ("UNAVAILABLE", True)
+
+
 async def test_documents_about_agreements_are_brought_and_heard(server: Server):
     """What is brought arrives as it is; of what the partner keeps, only what stands otherwise than is known is fetched."""
     items = [("a-b", 1, "terminated"), ("a-b", 2, "offered"), ("c-d", 1, "active"), ("e-f", 1, "offered")]

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from gateway.core.exchange.batches import read_manifest
 from gateway.core.records.model import RecordId
 from gateway.operations.begin_epoch import begin_epoch
+from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import change_state, take_notice
@@ -280,3 +281,26 @@ async def test_an_erasure_that_is_on_its_way_is_done_here(cities: Cities):
     assert row.done_at is not None
     (late,) = await list_overdue(cities.at(cities.now + timedelta(hours=73)).tonghua)
     assert (late.what, late.lines) == ("erasures", 1)
+
+
+async def test_a_new_epoch_that_waits_for_a_person_keeps_back_no_withdrawal(cities: Cities, monkeypatch: pytest.MonkeyPatch):
+    """Posted and held there, the only batch of a new epoch lets the old one withdraw; decided about later it is applied, and is no fork."""
+    import gateway.operations.apply_batch as there
+
+    made = await penalise(cities, 1, 2, 3)
+    await send(cities)
+    monkeypatch.setattr(there, "MAX_DROPPED_PERMILLE", -1)  # whatever it leaves out, a person looks
+    await begin_epoch(cities.tonghua, PENALTIES, by="test", reason="lost_state")
+    assert (await send(cities)).code == "HOLD_DROP"
+    await repair(cities.tonghua, made[0], actor="test")
+    await send(cities, at_once=False)
+    assert await states(cities, made) == ["repaired", "in_force", "in_force"]
+    assert await place(cities) == (1, 2, 4)
+    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已核对")
+    assert (await send(cities)).waiting == 0
+    assert (await place(cities))[0] == 2
+    assert await states(cities, made) == ["repaired", "in_force", "in_force"]
+    await followed(cities.baishan)
+    await send(cities)
+    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES)
+    await whole(cities)

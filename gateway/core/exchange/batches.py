@@ -483,18 +483,29 @@ def check_time(manifest: Manifest, *, now: datetime, skew: timedelta, previous_c
         raise ExchangeError("created lies before that of the previous batch", code="TIME_ORDER")
 
 
-def check_sequence(manifest: Manifest, head: Head | None, staged: Head | None = None, *, refused: int = 0) -> None:
+def check_sequence(
+    manifest: Manifest,
+    head: Head | None,
+    staged: Head | None = None,
+    *,
+    refused: int = 0,
+    replaced: bool = False,
+    whole: bool = False,
+) -> None:
     """Step 6: the next batch of its stream, naming the manifest held as previous.
 
-    `staged` is how far the next epoch has come, `refused` the last of those behind the present one that were refused here. A batch of a seq
-    already held reaches this only with another digest.
+    `staged` is how far the next epoch has come, `refused` the last of those behind the present one that were refused here; `replaced`: that
+    the head which it replaces was the one held was found before, and the old epoch has gone on since; `whole`: the last batch of the next
+    epoch is here, and waits. A batch of a seq already held reaches this only with another digest.
 
     Raises ExchangeError SEQ_EPOCH, SEQ_GAP, SEQ_FORK, SEQ_PREVIOUS, SEQ_REPLAY or SEQ_ROOT.
     """
     begins = begins_epoch(manifest.epoch, head, refused=refused)
     place = staged if begins else head
+    if begins and staged is not None and staged.seq and manifest.snapshot == "none" and manifest.seq > staged.seq + (0 if whole else 1):
+        raise ExchangeError("the new epoch is not whole yet, or not applied", code="SEQ_GAP")
     if begins:
-        _check_new_epoch(manifest, head)
+        _check_new_epoch(manifest, None if replaced else head)
     elif manifest.epoch != (head.epoch if head is not None else 1):
         raise ExchangeError("another epoch than the current or the next one", code="SEQ_EPOCH")
     seq, size, digest = (place.seq, place.tree.size, place.manifest_digest) if place is not None else (0, 0, None)
