@@ -22,6 +22,7 @@ from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
+from gateway.core.transparency.monitoring import Memory
 from gateway.log_client import ask_witness
 from gateway.operations import alarms, keep_log, report_health, verify_log
 from gateway.operations.acknowledge import acknowledge
@@ -309,11 +310,12 @@ async def _keep_log(services: Services, meter: Meter) -> None:
 
 
 async def _monitor_log(services: Services, meter: Meter) -> None:
-    """Verify the transparency log whole and hold what is public against it, every `log_monitor_s`."""
+    """Verify the transparency log and hold what is public against it, every `log_monitor_s`; whole at the start and once a day."""
+    memory = Memory()
     while services.settings.log_monitor_s:
         await asyncio.sleep(services.settings.log_monitor_s)
         try:
-            done = await verify_log.watch(services)
+            done = await verify_log.watch(services, memory)
             meter.event("log-verified")
             meter.event("log-differences", len(done.differences))
         except GatewayError as error:  # locked, or no policy yet: the next round tries again

@@ -123,7 +123,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often the transparency log takes in what happened, signs its head and asks witnesses, seconds; 0 = only by
     `chengxin log sign`."""
     log_monitor_s: Annotated[int, Meta(ge=0, le=86400)] = 600
-    """How often the log is verified whole and held against what is public, seconds; 0 = only by `chengxin verify log`."""
+    """How often the log is verified and held against what is public, seconds: from where it was, and once a day whole; 0 = only by
+    `chengxin verify log`."""
     ingest_chunk: Annotated[int, Meta(ge=1, le=50000)] = 2000
     """Rows a transaction of ingest."""
     authorities: tuple[AuthoritySetting, ...] = ()

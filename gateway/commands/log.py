@@ -10,6 +10,9 @@ from gateway.commands.office import FILE, Office, as_json, office
 from gateway.console import say, show, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.transparency.monitoring import Memory
     from gateway.operations.verify_log import VerifiedLog
     from gateway.services import Services
 
@@ -33,8 +36,11 @@ def log_show(office: Office, as_json: bool) -> None:
         lines,
         as_json=as_json,
         text=lambda: table(
-            [(each.origin, each.size, each.signed_size, each.signed_at, ", ".join(each.witnesses)) for each in lines],
-            ("log", "entries", "signed", "at", "witnesses"),
+            [
+                (each.origin, each.size, each.signed_size, each.signed_at, ", ".join(each.witnesses), "yes" if each.witnessed else "no")
+                for each in lines
+            ],
+            ("log", "entries", "signed", "at", "witnesses", "witnessed"),
         ),
     )
 
@@ -65,22 +71,34 @@ def log_sign(office: Office) -> None:
 @verify.command("log")
 @click.argument("origin", required=False, metavar="[URL]")
 @click.option("--policy", type=FILE, help="For a URL: the log policy to believe (keys, quorum); else the one it serves.")
-@click.option("--state", type=NEW_FILE, help="For a URL: keeps the heads seen, and compares the next time.")
+@click.option("--state", type=NEW_FILE, help="Keeps what was verified, and reads on from there the next time; once a day it reads all.")
+@click.option("--full", is_flag=True, help="Read the log from its beginning, whatever the state says.")
 @as_json
 @office
-def verify_log(office: Office, origin: str | None, policy: Path | None, state: Path | None, as_json: bool) -> None:
+def verify_log(office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, as_json: bool) -> None:
     """Read a log whole, ours or a served one, and hold what is public against it; names every record that was changed behind its back."""
     from gateway.core.errors import StoreError
+    from gateway.core.transparency.monitoring import Memory, State, read_state, state_bytes
     from gateway.operations import verify_log as story
 
-    done = office.run(story.verify_store) if origin is None else _from_anywhere(origin.rstrip("/"), policy, state)
+    before = read_state(state.read_bytes()) if state is not None and state.exists() else State(heads={})
+    memory, heads = Memory(before.reading), before.heads
+    if origin is None:
+        done = office.run(lambda services: story.verify_store(services, memory, whole=full))
+    else:
+        done, heads = _from_anywhere(origin.rstrip("/"), policy, before.heads, memory, whole=full)
+    if state is not None:
+        draft = state.with_name(f"{state.name}.part")
+        draft.write_bytes(state_bytes(State(heads=heads, reading=memory.kept)))
+        draft.replace(state)
     show(
         done,
         as_json=as_json,
         text=lambda: [
             *(f"{name}: {size} entries verified" for name, size in done.logs.items()),
+            f"{done.read} of them read now",
             f"{done.listings} public listings compared",
-            *(f"{name}: without its quorum of witnesses" for name in done.unwitnessed),
+            *(f"{name}: not witnessed by a quorum" for name in done.unwitnessed),
             *(f"{each.kind}: {each.rid}" for each in done.differences),
         ],
     )
@@ -88,7 +106,9 @@ def verify_log(office: Office, origin: str | None, policy: Path | None, state: P
         raise StoreError("what is public is not what was entered", code="log-differs", place=done.differences[0].rid)
 
 
-def _from_anywhere(origin: str, policy: Path | None, state: Path | None) -> "VerifiedLog":
+def _from_anywhere(
+    origin: str, policy: Path | None, kept: "Mapping[str, str]", memory: "Memory", *, whole: bool
+) -> "tuple[VerifiedLog, dict[str, str]]":
     import asyncio
 
     import msgspec
@@ -98,21 +118,15 @@ def _from_anywhere(origin: str, policy: Path | None, state: Path | None) -> "Ver
     from gateway.operations.verify_log import verify_served
 
     given = None if policy is None else policy.read_text(encoding="utf-8")
-    kept = msgspec.json.decode(state.read_bytes()) if state is not None and state.exists() else None
 
     async def story() -> "tuple[VerifiedLog, dict[str, str]]":
         async with fetching(origin) as fetch:
             believed = read_policy(given if given is not None else (await fetch("/log/policy")).decode())
             said = msgspec.json.decode(await fetch("/v1/log"))["items"]
             party = said[0]["origin"].partition("/")[0] if said else ""
-            return await verify_served(fetch, [each["year"] for each in said], party, believed, kept=kept)
+            return await verify_served(fetch, [each["year"] for each in said], party, believed, kept=kept, memory=memory, whole=whole)
 
-    done, heads = asyncio.run(story())
-    if state is not None:
-        draft = state.with_name(f"{state.name}.part")
-        draft.write_bytes(msgspec.json.encode(heads))
-        draft.replace(state)
-    return done
+    return asyncio.run(story())
 
 
 @verify.command("proof")

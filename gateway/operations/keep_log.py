@@ -407,6 +407,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     signed_size: int
     signed_at: str | None
     witnesses: tuple[str, ...]
+    witnessed: bool
+    """A quorum is asked for, and they make it."""
 
 
 async def show_logs(services: Services) -> list[LogLine]:
@@ -419,6 +421,7 @@ async def show_logs(services: Services) -> list[LogLine]:
         LogLine(
             origin=origin_of(services.settings.party, head.year), size=head.size, signed_size=head.signed_size, signed_at=head.signed_at,
             witnesses=() if head.note is None else tuple(sorted(cosigned(head.note, policy.witnesses))),
+            witnessed=head.note is not None and policy.witnessed(head.note),
         )
         for head in await transparency.heads(services.store.reads)
     ]  # fmt: skip

@@ -99,7 +99,7 @@ async def policy_text(services: Services) -> Given:
 async def describe(services: Services, caller: Caller, language: Language) -> Answer:
     """The logs of all years: origin, size, keys, where their heads and tiles are."""
     scene = await begin(services, caller, language, reads_records=False)
-    items = []
+    items, policy = [], policy_of(services)
     verifiers = [key.signer.vkey for key in services.signers.keys if key.use == "log"]
     for head in await transparency.heads(services.store.reads):
         origin = origin_of(services.settings.party, head.year)
@@ -107,7 +107,7 @@ async def describe(services: Services, caller: Caller, language: Language) -> An
         items.append({
             "year": head.year, "origin": origin, "size": head.signed_size, "signed_at": head.signed_at,
             "vkeys": [vkey for vkey in verifiers if vkey.startswith(f"{origin}+")],
-            "witnessed": head.unwitnessed_since is None and policy_of(services).quorum is not None,  # without a quorum nobody looked
+            "witnessed": head.note is not None and policy.witnessed(head.note),
             "links": {"checkpoint": f"{address}/checkpoint", "tiles": f"{address}/tile/", "policy": f"{scene.origin}/log/policy"},
         })  # fmt: skip
     return document_answer(scene, {"items": items, "policy_version": scene.forms.version}, datasets=())

@@ -1,11 +1,13 @@
 """Verify a transparency log whole, and hold what is public against it: here, or from anywhere over HTTP (exchange.md §15).
 
 Rules: every entry is read and every leaf hashed again, every tile of every level made anew and compared at its exact length, the root
-compared with the signed head; the head with the last one that was seen. Then every public listing must have its commitment in its latest
-entry, and every record whose latest entry shows it must be public. A difference names the record. This story must not mend anything.
+compared with the signed head; the head with the last one that was seen. A monitor that remembers what it has verified reads on from
+there, and all of it once a day or when asked. Then every public listing must have its commitment in its latest entry, and every record
+whose latest entry shows it must be public. A difference names the record. This story must not mend anything.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -22,14 +24,15 @@ from gateway.core.publication.versions import commitment_of
 from gateway.core.signing import Verifier, parse_vkey
 from gateway.core.transparency import tiles
 from gateway.core.transparency.entries import Entry, Place, origin_of, read_entry
-from gateway.core.transparency.monitoring import Difference, Reading, differences
+from gateway.core.transparency.monitoring import Difference, Memory, Reading, differences
 from gateway.core.transparency.tiles import TileName, check_consistency
-from gateway.core.transparency.witnessing import LogPolicy, cosigned, ring_of
+from gateway.core.transparency.witnessing import LogPolicy, ring_of
 from gateway.operations import alarms
 from gateway.operations.collected import left_out, row_of
 from gateway.operations.feeding import PUBLIC
-from gateway.operations.keep_log import BROKEN
+from gateway.operations.keep_log import BROKEN, policy_of
 from gateway.services import Services
+from gateway.settings import Clock
 from gateway.store import transparency
 
 DIFFERS: Final = "log-differs"
@@ -47,7 +50,9 @@ class VerifiedLog(Struct, frozen=True, kw_only=True):
     listings: int
     differences: tuple[Difference, ...] = ()
     unwitnessed: tuple[str, ...] = ()
-    """Origins whose head lacks the quorum."""
+    """Origins whose head lacks the quorum; all, where no quorum is asked for: nobody outside has looked then."""
+    read: int = 0
+    """Entries that were read now; the others had been verified before."""
 
 
 class VerifiedProof(Struct, frozen=True, kw_only=True):
@@ -110,30 +115,35 @@ def verify_proof(said: Mapping[str, Any], verifiers: Sequence[Verifier], *, row:
 # --- here -------------------------------------------------------------------------------------------------------------
 
 
-async def verify_store(services: Services) -> VerifiedLog:
-    """Our own log, in the store, and what the public is shown.
+async def verify_store(services: Services, memory: Memory | None = None, *, whole: bool = False) -> VerifiedLog:
+    """Our own log, in the store, and what the public is shown; from where `memory` has come to, unless `whole`.
 
     Raises ExchangeError, StoreError where the log itself is broken.
     """
-    reads = services.store.reads
+    reads, policy = services.store.reads, policy_of(services)
+    memory = memory or Memory()
     verifiers = [parse_vkey(key.signer.vkey) for key in services.signers.keys if key.use == "log"]
-    reading, sizes, lacking = Reading(), {}, []
+    reading, _ = memory.begin(services.clock(), whole=whole)
+    sizes, lacking, read = dict[str, int](), [], 0
     listed: dict[str, bytes] = {}
     waiting = {each.record_id for each in await transparency.pending(reads, "9999", 2**31 - 1)}
     for head in await transparency.heads(reads):
         origin = origin_of(services.settings.party, head.year)
-        reading.new_year()
-        async for bodies in transparency.all_entries(reads, head.year, head.size):
-            reading.take(head.year, bodies)
-            await _same_tiles(services, head.year, reading.tiles())
-        await _same_tiles(services, head.year, reading.partial())
-        if reading.tree.size != head.size or reading.tree.root() != _root(head.tree, head.size):
+        first = reading.begin(head.year, head.size)
+        if first is not None:
+            async for bodies in transparency.all_entries(reads, head.year, head.size, first=first):
+                reading.take(head.year, bodies)
+                read += len(bodies)
+                await _same_tiles(services, head.year, reading.tiles())
+            await _same_tiles(services, head.year, reading.partial())
+        if not reading.leads_to(head.year, head.size, _root(head.tree, head.size)):
             raise ExchangeError("the entries do not lead to the root that was kept", code="SEQ_ROOT", place=origin)
         if head.note is not None:
             await _same_head(services, head.year, head_of(head.note, verifiers, origin))
         sizes[origin] = head.size
-        if head.unwitnessed_since is not None:
+        if head.note is None or not policy.witnessed(head.note):
             lacking.append(origin)
+    memory.keep(reading)
     forms = forms_of(await services.policies.fresh(), *PUBLIC)
     now = instant(services.clock())
     async for rows in transparency.all_listed(reads):
@@ -142,7 +152,9 @@ async def verify_store(services: Services) -> VerifiedLog:
             if row is not None and each.valid_until > now and each.plan == forms.tag:
                 listed[each.record_id] = commitment_of(row)
     found = [each for each in differences(reading.latest, listed) if each.rid not in waiting]
-    return VerifiedLog(logs=sizes, entries=sum(sizes.values()), listings=len(listed), differences=tuple(found), unwitnessed=tuple(lacking))
+    return VerifiedLog(
+        logs=sizes, entries=sum(sizes.values()), listings=len(listed), differences=tuple(found), unwitnessed=tuple(lacking), read=read
+    )
 
 
 def _root(tree: bytes, size: int) -> bytes:
@@ -165,13 +177,13 @@ async def _same_head(services: Services, year: int, head: Checkpoint) -> None:
         raise ExchangeError("the entries do not lead to the signed root", code="SEQ_ROOT", place=head.origin)
 
 
-async def watch(services: Services) -> VerifiedLog:
+async def watch(services: Services, memory: Memory | None = None) -> VerifiedLog:
     """One round of the monitor: an alarm for whatever differs, and its end when nothing does.
 
     Raises StoreError.
     """
     try:
-        done = await verify_store(services)
+        done = await verify_store(services, memory)
     except ExchangeError as error:
         await alarms.raise_alarm(services, BROKEN, "log", {"code": error.code, "place": error.place or ""})
         return VerifiedLog(logs={}, entries=0, listings=0)
@@ -187,39 +199,64 @@ async def watch(services: Services) -> VerifiedLog:
 
 
 async def verify_served(
-    fetch: Fetch, years: Sequence[int], party: str, policy: LogPolicy, *, kept: Mapping[str, str] | None = None
+    fetch: Fetch,
+    years: Sequence[int],
+    party: str,
+    policy: LogPolicy,
+    *,
+    kept: Mapping[str, str] | None = None,
+    memory: Memory | None = None,
+    now: datetime | None = None,
+    whole: bool = False,
 ) -> tuple[VerifiedLog, dict[str, str]]:
     """The log as it is served, against the keys and witnesses of a policy, heads kept before, and the newest version of every list.
 
-    Gives what was found, and the heads to keep. Raises ExchangeError.
+    From where `memory` has come to, unless `whole`. Gives what was found, and the heads to keep. Raises ExchangeError.
     """
-    reading, sizes, heads, lacking = Reading(), {}, {}, []
+    memory = memory or Memory()
+    reading, _ = memory.begin(now or Clock()(), whole=whole)
+    sizes, heads, lacking, read = dict[str, int](), dict[str, str](), [], 0
     for year in sorted(years):
         origin, base = origin_of(party, year), f"/log/{year}"
         note = (await fetch(f"{base}/checkpoint")).decode()
         head = head_of(note, policy.logs, origin)
-        if not policy.met(frozenset(cosigned(note, policy.witnesses))):
+        if not policy.witnessed(note):
             lacking.append(origin)
-        reading.new_year()
-        for name in tiles.bundles_of(head.size):
-            data = await fetch(f"{base}/tile/{tiles.tile_path(name)}")
-            reading.take(year, tiles.read_bundle(data, name.width))
-            for full, made in reading.tiles():
-                await _served_tile(fetch, base, full, made)
-        for partial, made in reading.partial():
-            await _served_tile(fetch, base, partial, made)
-        if reading.tree.size != head.size or reading.tree.root() != head.root:
+        first = reading.begin(year, head.size)
+        if first is not None:
+            read += await _read_on(fetch, base, reading, year, first, head.size)
+        if not reading.leads_to(year, head.size, head.root):
             raise ExchangeError("the entries do not lead to the signed root", code="SEQ_ROOT", place=origin)
         before = (kept or {}).get(origin)
         if before is not None:
             await _continues(fetch, base, head_of(before, policy.logs, origin), head)
         sizes[origin], heads[origin] = head.size, note
+    memory.keep(reading)
     listed = await _served_listings(fetch, reading)
     found = tuple(differences(*listed))
-    return (
-        VerifiedLog(logs=sizes, entries=sum(sizes.values()), listings=len(listed[1]), differences=found, unwitnessed=tuple(lacking)),
-        heads,
+    done = VerifiedLog(
+        logs=sizes, entries=sum(sizes.values()), listings=len(listed[1]), differences=found, unwitnessed=tuple(lacking), read=read
     )
+    return done, heads
+
+
+async def _read_on(fetch: Fetch, base: str, reading: Reading, year: int, first: int, size: int) -> int:
+    """Every bundle from an entry on, and the tiles that follow; how many entries that were."""
+    read = 0
+    for name in tiles.bundles_of(size):
+        before = max(first - name.number * tiles.WIDTH, 0)  # entries of this bundle that were read when it was shorter
+        if before >= name.width:
+            continue
+        bodies = tiles.read_bundle(await fetch(f"{base}/tile/{tiles.tile_path(name)}"), name.width)
+        if before and not reading.same(bodies[:before]):
+            raise ExchangeError("entries are not what they were", code="SEQ_ROOT", place=f"{base}/tile/{tiles.tile_path(name)}")
+        reading.take(year, bodies[before:])
+        read += len(bodies) - before
+        for full, made in reading.tiles():
+            await _served_tile(fetch, base, full, made)
+    for partial, made in reading.partial():
+        await _served_tile(fetch, base, partial, made)
+    return read
 
 
 async def _served_tile(fetch: Fetch, base: str, name: TileName, made: bytes) -> None:

@@ -87,7 +87,9 @@ _ENTRY = sa.select(_e.entry, _e.at).where(_e.year == _year, _e.idx == sa.bindpar
 _ENTRIES = (
     sa.select(_e.idx, _e.entry).where(_e.year == _year, _e.idx >= sa.bindparam("low"), _e.idx < sa.bindparam("high")).order_by(_e.idx)
 )
-_ALL = sa.select(_e.entry).where(_e.year == _year, _e.idx < sa.bindparam("high")).order_by(_e.idx)
+_ALL = (
+    sa.select(_e.entry).where(_e.year == _year, _e.idx >= sa.bindparam("low"), _e.idx < sa.bindparam("high")).order_by(_e.idx)
+)
 _TILE = sa.select(_t.hashes).where(_t.year == _year, _t.level == sa.bindparam("level"), _t.number == sa.bindparam("number"))
 _EDGES = sa.select(_t.level, _t.hashes).where(_t.year == _year, _t.width < WIDTH)
 _STATES = sa.select(log_states).where(among(_s.record_id, "ids"))
@@ -162,9 +164,9 @@ async def entries(source: Source, year: int, low: int, high: int) -> list[bytes]
     return [bytes(row.entry) for row in await source.all(_ENTRIES, {"of": year, "low": low, "high": high})]
 
 
-async def all_entries(source: Reads, year: int, size: int, chunk: int = 1024) -> AsyncIterator[list[bytes]]:
-    """The entries of a head, in order and in flat memory."""
-    async for rows in source.stream(_ALL, {"of": year, "high": size}, chunk):
+async def all_entries(source: Reads, year: int, size: int, chunk: int = 1024, *, first: int = 0) -> AsyncIterator[list[bytes]]:
+    """The entries of a head from one of them on, in order and in flat memory."""
+    async for rows in source.stream(_ALL, {"of": year, "low": first, "high": size}, chunk):
         yield [bytes(row.entry) for row in rows]
 
 

@@ -11,6 +11,7 @@ import pytest
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.signing import Ed25519Signer, parse_vkey
+from gateway.core.transparency.monitoring import Memory
 from gateway.core.transparency.witnessing import read_policy, write_ask
 from gateway.log_client import fetching
 from gateway.operations.verify_log import VerifiedLog, verify_proof, verify_served
@@ -23,14 +24,22 @@ from tests.web.test_api import problem, walk
 PARTY = "credit.tonghua.example"
 
 
-def verified(server: Server, kept: dict[str, str] | None = None) -> tuple[VerifiedLog, dict[str, str]]:
-    """The log as a stranger reads it whole."""
+def verified(
+    server: Server, kept: dict[str, str] | None = None, memory: Memory | None = None, asked: list[str] | None = None
+) -> tuple[VerifiedLog, dict[str, str]]:
+    """The log as a stranger reads it, whole or from where it was; `asked` for these paths."""
 
     async def story() -> tuple[VerifiedLog, dict[str, str]]:
-        async with fetching(str(server.client.base_url).rstrip("/")) as fetch:
+        async with fetching(str(server.client.base_url).rstrip("/")) as get:
+
+            async def fetch(path: str) -> bytes:
+                if asked is not None:
+                    asked.append(path)
+                return await get(path)
+
             policy = read_policy((await fetch("/log/policy")).decode())
             years = [each["year"] for each in json.loads(await fetch("/v1/log"))["items"]]
-            return await verify_served(fetch, years, PARTY, policy, kept=kept)
+            return await verify_served(fetch, years, PARTY, policy, kept=kept, memory=memory)
 
     return asyncio.run(story())
 
@@ -48,6 +57,16 @@ def test_a_stranger_verifies_it_whole(server: Server) -> None:
     forged = {origin: notes.sign(f"{origin}\n1\n{'A' * 43}=\n", [Ed25519Signer(origin, b"\x07" * 32)])}
     with pytest.raises(ExchangeError):
         verified(server, forged)
+
+
+def test_a_stranger_reads_on_from_where_it_was(sqlite_server: Server) -> None:
+    """With what was verified before no bundle of entries is fetched again, and every listing is compared all the same."""
+    memory, asked = Memory(), list[str]()
+    first, heads = verified(sqlite_server, memory=memory)
+    again, _ = verified(sqlite_server, heads, memory, asked)
+    assert (again.read, again.entries, again.listings, again.differences) == (0, first.read, first.listings, ())
+    assert not any("/tile/entries/" in path for path in asked)
+    assert any("/tile/0/" in path for path in asked), "the right edge is compared"
 
 
 def test_every_listing_is_proven_by_itself(server: Server) -> None:
@@ -107,6 +126,17 @@ def test_commands_verify_it_from_outside(sqlite_city: City, sqlite_server: Serve
         done = chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads")
         assert done.returncode == 0, done.stderr
         assert f"{PARTY}/log/2026: " in done.stdout
+    again = [*settings, "verify", "log", url, "--state", "heads", "--json"]
+    said = [json.loads(chengxin(tmp_path, *again, *more).stdout) for more in ([], ["--full"])]
+    assert [each["read"] for each in said] == [0, said[0]["entries"]], "it reads on from where it was, and all of it when asked"
+    kept = json.loads((tmp_path / "heads").read_text())
+    for changed in (kept["reading"] | {"tree": kept["reading"]["tree"][::-1]}, kept["reading"] | {"size": 1}):
+        (tmp_path / "heads").write_text(json.dumps(kept | {"reading": changed}))
+        assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 1
+    (tmp_path / "heads").write_text(json.dumps(kept["heads"]))
+    assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 0, "heads alone, as they once were written"
+    done = chengxin(tmp_path, *settings, "verify", "log")
+    assert f"{PARTY}/log/2026: not witnessed by a quorum" in done.stdout
     (tmp_path / "heads").write_text(json.dumps({f"{PARTY}/log/2026": "nonsense"}))
     assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 1
     rows = sqlite_server.get("/v1/lists/tax-violations/listings?limit=2").json()["items"]
@@ -119,7 +149,10 @@ def test_commands_verify_it_from_outside(sqlite_city: City, sqlite_server: Serve
     assert (done.returncode, "the one that was entered" in done.stdout) == (0, True), done.stderr
     assert "SIG_PART_DIGEST" in chengxin(tmp_path, *settings, "verify", "proof", f"{one}.proof", "--row", f"{two}.row").stderr
     done = chengxin(tmp_path, *settings, "log", "show", "--json")
-    assert json.loads(done.stdout)[0]["origin"] == f"{PARTY}/log/2026"
+    (shown,) = json.loads(done.stdout)
+    assert (shown["origin"], shown["witnessed"]) == (f"{PARTY}/log/2026", False)
+    (served_as,) = sqlite_server.get("/v1/log").json()["items"]
+    assert served_as["witnessed"] is False, "the same everywhere: no quorum is asked for"
 
 
 @pytest.fixture

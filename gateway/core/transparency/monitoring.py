@@ -1,18 +1,21 @@
 """What a monitor finds: a log read whole, and what is public held against it (exchange.md §15).
 
 Rules: every leaf is hashed from its entry, every tile of every level made anew, the root from them; nothing is taken over from what the
-log says of itself. Then both ways: each public record's latest entry bears its commitment, and each record whose latest entry shows it
-is public. A difference names the record. This room must not fetch anything.
+log says of itself. What was read once is kept as the right edge of its tree and the latest entry of every record, and read on from there: a
+log that is another at any place before leads to another root. Then both ways: each public record's latest entry bears its commitment, and
+each record whose latest entry shows it is public. A difference names the record. This room must not fetch anything.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
-from gateway.core.exchange.wire import unb64
+from gateway.core.exchange.wire import SHA256, unb64
 from gateway.core.transparency.entries import Entry, Place, read_entry
 from gateway.core.transparency.tiles import HASH, WIDTH, TileName, root_of_tile
 
@@ -27,10 +30,32 @@ class Difference(Struct, frozen=True, kw_only=True, order=True):
     """`unlogged`: public, and not shown by the log; `changed`: another commitment; `missing`: shown by the log, and not public."""
 
 
+WHOLE_EVERY: Final = timedelta(days=1)
+"""After so long a monitor that goes on from where it was reads the log from its beginning again: entries that were changed behind it."""
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """How far a log was read and verified, to go on from there."""
+
+    whole_at: Annotated[datetime, Meta(tz=True)]
+    """When it was read from its beginning last."""
+    years: dict[int, tuple[int, bytes]]
+    """Of logs that are over: size and root."""
+    year: int
+    size: int
+    tree: bytes
+    rows: tuple[bytes, ...]
+    """The hashes at the right edge, by level."""
+    latest: dict[str, tuple[Place, Entry]]
+    lately: dict[str, tuple[str | None, ...]]
+
+
 class Reading:
     """A log as it is read entry by entry: latest entry of every record, and the tiles that follow."""
 
     def __init__(self) -> None:
+        self.year = 0
+        self.years: dict[int, tuple[int, bytes]] = {}
         self.latest: dict[str, tuple[Place, Entry]] = {}
         self.lately: dict[str, frozenset[str | None]] = {}
         """What else each record bore at the second of its latest entry: whoever looked in that second may have seen it."""
@@ -80,11 +105,118 @@ class Reading:
             if row:
                 yield TileName(level, self.tree.size >> 8 * (level + 1), len(row) // HASH), bytes(row)
 
-    def new_year(self) -> None:
-        """The next log begins; records keep their latest entries."""
-        self.tree = CompactRange()
-        self._rows = [bytearray()]
-        self._ready = []
+    def begin(self, year: int, size: int) -> int | None:
+        """Turn to a year's log that has this size now: from which entry on it is still to be read; None: it is over, and was read.
+
+        Records keep their latest entries from one log to the next. Raises ExchangeError SEQ_FORK when it has another size than it may have
+        after what was read.
+        """
+        if year in self.years:
+            if self.years[year][0] != size:
+                raise ExchangeError("a log that was over is longer or shorter than it was", code="SEQ_FORK", place=str(year))
+            return None
+        if year != self.year:
+            if self.year:
+                self.years[self.year] = self.tree.size, self.tree.root()
+            self.year, self.tree, self._rows, self._ready = year, CompactRange(), [bytearray()], []
+        if size < self.tree.size:
+            raise ExchangeError("the log is shorter than it was", code="SEQ_FORK", place=str(year))
+        return self.tree.size
+
+    def same(self, bodies: Sequence[bytes]) -> bool:
+        """Whether these are the last entries that were read, as far as they stand in one bundle with the next."""
+        leaves = b"".join(leaf_hash(body) for body in bodies)
+        return bytes(self._rows[0]) == leaves
+
+    def leads_to(self, year: int, size: int, root: bytes) -> bool:
+        """Whether what was read of a year's log has this size and root."""
+        return self.years.get(year, (self.tree.size, self.tree.root())) == (size, root)
+
+    def kept(self, whole_at: datetime) -> Kept:
+        """What is to be kept of it."""
+        return Kept(
+            whole_at=whole_at,
+            years=dict(self.years),
+            year=self.year,
+            size=self.tree.size,
+            tree=self.tree.dump(),
+            rows=tuple(bytes(row) for row in self._rows),
+            latest=self.latest,
+            lately={rid: tuple(sorted(said, key=str)) for rid, said in self.lately.items() if said},
+        )
+
+    @classmethod
+    def of(cls, kept: Kept) -> "Reading":
+        """Go on from what was kept.
+
+        Raises ExchangeError SEQ_ROOT when it is not of one piece.
+        """
+        reading = cls()
+        reading.year, reading.years = kept.year, dict(kept.years)
+        reading.tree = CompactRange.load(SHA256, kept.size, kept.tree)
+        reading._rows = [bytearray(row) for row in kept.rows] or [bytearray()]
+        if any(len(row) // HASH != (kept.size >> 8 * level) % WIDTH for level, row in enumerate(reading._rows)):
+            raise ExchangeError("what was kept of a log is not of one piece", code="SEQ_ROOT", place=str(kept.year))
+        reading.latest = dict(kept.latest)
+        reading.lately = {rid: frozenset(said) for rid, said in kept.lately.items()}
+        return reading
+
+
+class Memory:
+    """What a monitor remembers from one run to the next. A run that fails leaves nothing to go on from: the next one reads all."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self._reading = Reading.of(kept) if kept is not None else None
+        self._whole_at = kept.whole_at if kept is not None else None
+
+    def begin(self, now: datetime, *, whole: bool = False) -> tuple[Reading, bool]:
+        """A reading to go on with, or a new one: when asked for, when there is none, and now and then; whether it is new."""
+        reading, self._reading = self._reading, None
+        if reading is None or whole or self._whole_at is None or not timedelta(0) <= now - self._whole_at < WHOLE_EVERY:
+            self._whole_at = now
+            return Reading(), True
+        return reading, False
+
+    def keep(self, reading: Reading) -> None:
+        """It was verified."""
+        self._reading = reading
+
+    @property
+    def kept(self) -> Kept | None:
+        """What to write down for another process."""
+        return None if self._reading is None or self._whole_at is None else self._reading.kept(self._whole_at)
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """What a monitor writes down: signed heads by origin, and how far it has read."""
+
+    heads: dict[str, str]
+    reading: Kept | None = None
+
+
+_heads = msgspec.json.Decoder(dict[str, str]).decode
+_state = msgspec.json.Decoder(State).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_state(body: bytes) -> State:
+    """What a monitor wrote down; heads alone, as they once were written, are a state too.
+
+    Raises ExchangeError SCHEMA_JSON.
+    """
+    try:
+        return State(heads=_heads(body))
+    except msgspec.MsgspecError:
+        pass
+    try:
+        return _state(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ExchangeError("this is nothing that a monitor has written", code="SCHEMA_JSON", place="state") from error
+
+
+def state_bytes(state: State) -> bytes:
+    """What a monitor writes down."""
+    return _encode(state)
 
 
 def differences(latest: Mapping[str, tuple[Place, Entry]], public: Mapping[str, bytes]) -> list[Difference]:

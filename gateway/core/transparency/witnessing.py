@@ -142,6 +142,10 @@ class LogPolicy(Struct, frozen=True, kw_only=True):
         """Whether the witnesses of these names make the quorum."""
         return self.quorum is None or self._good(self.quorum, signed)
 
+    def witnessed(self, note: str) -> bool:
+        """Whether a head is witnessed: a quorum is asked for, and its witnesses have signed. Without a quorum nobody outside has looked."""
+        return self.quorum is not None and self.met(frozenset(cosigned(note, self.witnesses)))
+
     def _good(self, name: str, signed: frozenset[str]) -> bool:
         group = self.groups.get(name)
         if group is None:
