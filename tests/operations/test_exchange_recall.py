@@ -19,6 +19,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.store import inbox, outbox, records
 from gateway.store.tables import erasures, in_batches, in_records, out_batches, out_parts, out_recalled
 from gateway.store.tables import records as record_rows
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -296,7 +297,7 @@ async def test_a_new_epoch_that_waits_for_a_person_keeps_back_no_withdrawal(citi
     await send(cities, at_once=False)
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]
     assert await place(cities) == (1, 2, 4)
-    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
     assert (await send(cities)).waiting == 0
     assert (await place(cities))[0] == 2
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]

@@ -25,6 +25,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.store import inbox, outbox
 from gateway.store.old_epochs import being_replaced
 from gateway.store.tables import out_batches, out_recalled
+from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.test_exchange_drop import dropped, share
 from tests.operations.test_exchange_recall import penalise, place, states
@@ -168,7 +169,7 @@ async def test_also_while_the_last_batch_waits_for_a_person(cities: Cities, monk
     await sealed(cities)
     await looked(cities)
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]
-    await decide_held(cities.baishan, PENALTIES, apply=True, by="admin:officer", reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
     await looked(cities)
     await sealed(cities)
     await looked(cities)
