@@ -10,14 +10,14 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.query import Filter, Query
+from gateway.core.publication.excerpts import excerpt_of
 from gateway.core.publication.forms import kind_of_form
 from gateway.core.records.divisions import covers
 from gateway.core.records.model import SUBJECT_KINDS
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene
+from gateway.operations.answering import ENCODER, Scene
 from gateway.store.conditions import Condition, Order
 
 Document = dict[str, Any]
@@ -42,8 +42,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sorting: Sorting
     """Not empty: an order that only the documents know; then `order` is by id."""
     listing: bool = False
-    narrow: bool = False
-    """All predicates are about fields of the dataset, so only these are decoded."""
+    looks_at: tuple[str, ...] = ()
+    """What of a document the predicates ask for: only this is read."""
 
 
 def path_value(document: Mapping[str, Any], name: str) -> Any:
@@ -131,8 +131,7 @@ def condition_of(filter_: Filter, column: str) -> Condition | None:
 def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Sequence[Condition] = (), listing: bool = False) -> Plan:
     """Which conditions and orders the database decides, and which the shown document."""
     columns = _COLUMNS if scene.public else _LIVE_COLUMNS
-    conditions, predicates = list(fixed), []
-    narrow = True
+    conditions, predicates, paths = list(fixed), [], set[str]()
     for each in query.filters:
         column = columns.get(each.field)
         condition = condition_of(each, column) if column is not None else None
@@ -141,15 +140,16 @@ def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Se
             continue
         type_ = types.get(each.field, "string")
         predicates.append(predicate(each, type_))
-        narrow = narrow and each.field not in _ENVELOPE and column is None
+        paths |= _paths(each.field)
         if scene.public and not listing and (hint := _hint(each, type_)) is not None:
             conditions.append(hint)
     if set(query.kinds) != set(SUBJECT_KINDS):  # a filter reaches only the kinds for which it is allowed
+        bulk = Condition(column="bulk", op="eq")
         if scene.public and query.kinds == ("legal",):
-            conditions.append(Condition(column="bulk", op="eq"))
-        else:
+            conditions.append(bulk)
+        elif bulk not in fixed or "legal" not in query.kinds:  # in bulk there are organisations alone
             predicates.append(partial(_of_kinds, frozenset(query.kinds)))
-            narrow = False
+            paths.add("subject")
     by_column = scene.public and all(name in _SORTED_COLUMNS for name, _ in query.sort)
     return Plan(
         conditions=tuple(dict.fromkeys(conditions)),
@@ -157,7 +157,7 @@ def plan_walk(scene: Scene, query: Query, types: Mapping[str, str], *, fixed: Se
         order=tuple(Order(column=_COLUMNS[name], descending=down) for name, down in query.sort) if by_column else (),
         sorting=() if by_column else query.sort,
         listing=listing,
-        narrow=narrow,
+        looks_at=tuple(sorted(paths)),
     )
 
 
@@ -208,14 +208,14 @@ def meets(condition: Condition, document: Document) -> bool:
     return bool(compared[condition.op])
 
 
-class _Narrow(Struct):
-    fields: dict[str, Any]
-
-
-_NARROW = msgspec.json.Decoder(_Narrow)
+def _paths(name: str) -> set[str]:
+    """Where `path_value` looks for a filter name."""
+    if name in ("name", "uscc"):
+        return {"subject", name}
+    return {name} if "." in name or name in ("marks", "source") else {name, f"fields.{name}"}
 
 
 def passes(plan: Plan, body: bytes) -> bool:
     """Whether a shown document meets the conditions that the database could not decide."""
-    document = {"fields": _NARROW.decode(body).fields} if plan.narrow else DOCUMENT.decode(body)
+    document = excerpt_of(plan.looks_at).read(body)
     return all(holds(document) for holds in plan.predicates)

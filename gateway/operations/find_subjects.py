@@ -25,6 +25,7 @@ from gateway.operations.look_up import Found, bears, look_up, meant_names, shown
 from gateway.operations.planning import subject_envelope
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
+from gateway.operations.row_forms import Form
 from gateway.services import Services
 from gateway.store import renderings, walks
 from gateway.store.conditions import Condition
@@ -75,7 +76,7 @@ def _conditions(query: Query) -> tuple[tuple[Condition, ...], tuple[Predicate, .
     return tuple(conditions), tuple(predicates)
 
 
-async def _browse(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
+async def _browse(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     reads = scene.services.store.reads
     if query.limit is None:
         scene.effort.take_your_time()
@@ -133,7 +134,7 @@ async def _exported(scene: Scene, query: Query, steps: AsyncIterator[list[bytes]
     return await owing.paid(scene, owed_of(scene.forms), shape_of(query), steps)
 
 
-def _as_is(scene: Scene, form: pages.Form) -> bool:
+def _as_is(scene: Scene, form: Form) -> bool:
     return form.plain and scene.language == "zh-CN"
 
 
@@ -258,7 +259,7 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
 # --- searching ---------------------------------------------------------------------------------------------------------
 
 
-async def _search(scene: Scene, ask: Ask, form: pages.Form, query: Query) -> Answer:
+async def _search(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     """One page of what a name or code finds, best first."""
     position = ask.pages.position(scene.forms.tag)
     owed = owed_of(scene.forms)

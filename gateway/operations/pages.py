@@ -5,6 +5,7 @@ its cursors, so it is one state from first page to last. An export streams in fl
 a file never ends like a whole one. This room must not choose rows.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -13,18 +14,19 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from gateway.core.disclosure.query import Query
 from gateway.core.errors import ErrorItem, InvalidParameter, TooManyRowsForFormat
 from gateway.core.publication import flat
 from gateway.core.publication.columns import Column, typed
-from gateway.core.publication.documents import localise
 from gateway.core.publication.documents import notice as sample_notice
+from gateway.core.publication.excerpts import excerpt_of
 from gateway.core.publication.labels import label, region_label
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, answer, instant_of_version, notice_of
+from gateway.operations.answering import ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position, Tally
 from gateway.operations.pinned import while_permitted
+from gateway.operations.row_forms import Document, Form, csv_line, shaped, shaped_document, shaped_lines
 from gateway.operations.table_files import (
     MOST_ROWS,
     About,
@@ -34,6 +36,7 @@ from gateway.operations.table_files import (
     TableFile,
     XlsxFile,
     file_of,
+    packed_head,
     refuse_long,
     stream_of,
 )
@@ -41,39 +44,18 @@ from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 from gateway.store.walks import Ahead
 
-Document = dict[str, Any]
-
 OWN_PARAMETERS = frozenset({"count", "facet", "shape", "trailer"})
 """Parameters about the form of the answer: no business of the planner."""
 DEFAULT_LIMIT = 20
 COUNT_STOP = 100_000
-_ALWAYS = ("id", "marks")
 _UNCOUNTED: Final = 200_000
 """So many rows fit into any workbook: only where there are more at all an export is counted first."""
 _TABLES: Final[frozenset[Format]] = frozenset({"xlsx", "parquet"})
 FILES: Final[frozenset[Format]] = _TABLES | {"msgpack"}
 """Formats with a writer of their own, which takes rows as documents."""
 _PACKED: Final = msgspec.msgpack.Encoder()
-
-
-class Form(Struct, frozen=True, kw_only=True):
-    """How the rows of one request look."""
-
-    columns: tuple[str, ...]
-    """Flat columns, as narrowed by `fields`."""
-    fields: tuple[str, ...]
-    """Dotted paths asked for; empty: everything."""
-    flat: bool
-    trailer: bool
-    count: str
-    facets: tuple[str, ...]
-    withheld: Callable[[Document], Document] | None = None
-    """What bulk output leaves out."""
-
-    @property
-    def plain(self) -> bool:
-        """Rows leave as they are rendered."""
-        return not self.fields and not self.flat and self.withheld is None
+PATIENCE_S: Final = 0.1
+"""So long the head of a file waits for the number of its rows."""
 
 
 def invalid(parameter: str, detail: str) -> InvalidParameter:
@@ -114,52 +96,11 @@ def form_of(ask: Ask, query: Query, own: Mapping[str, str], columns: Sequence[st
 
 
 def narrowed(columns: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
-    """The flat columns that a sparse answer keeps."""
+    """The flat columns that a sparse answer keeps: those whose values stand in it."""
     if not fields:
         return tuple(columns)
-    prefixes = tuple(path.replace(".", "_") for path in (*fields, *_ALWAYS))
-    return tuple(column for column in columns if any(column == prefix or column.startswith(prefix + "_") for prefix in prefixes))
-
-
-def sparse(document: Document, fields: Sequence[str]) -> Document:
-    """The document with only these dotted paths; `id` and `marks` always stay."""
-    kept: Document = {}
-    for key, value in document.items():
-        if key in _ALWAYS or key in fields:
-            kept[key] = value
-        elif isinstance(value, Mapping):
-            inner = {name: each for name, each in value.items() if f"{key}.{name}" in fields}
-            if inner:
-                kept[key] = inner
-    return kept
-
-
-def shaped(scene: Scene, form: Form, body: bytes) -> bytes:
-    """One row as this request wants it."""
-    if form.plain and scene.language == "zh-CN":
-        return body
-    return ENCODER.encode(shaped_document(scene, form, DOCUMENT.decode(body)))
-
-
-def shaped_document(scene: Scene, form: Form, document: Document) -> Document:
-    """One row as this request wants it, as a document."""
-    document = localise(document, scene.language)
-    if form.withheld is not None:
-        document = form.withheld(document)
-    if form.fields:
-        document = sparse(document, form.fields)
-    if form.flat:
-        row = flat.flatten(document)
-        return {column: row.get(column) for column in form.columns}
-    return document
-
-
-def csv_line(scene: Scene, form: Form, body: bytes, *, excel: bool) -> bytes:
-    """One row as a CSV line."""
-    document = localise(DOCUMENT.decode(body), scene.language)
-    if form.withheld is not None:
-        document = form.withheld(document)
-    return flat.row_line(document, form.columns, excel=excel)
+    excerpt = excerpt_of(tuple(fields))
+    return tuple(column for column in columns if excerpt.keeps(column))
 
 
 # --- a page ------------------------------------------------------------------------------------------------------------
@@ -205,7 +146,7 @@ def page_answer(
         state = (scene.caller.plan_set, ask.format, ask.language, version, *form.columns)
         validator = scene.etag(b"table", *(part.encode() for part in state), *items)
     elif ask.format == "msgpack":
-        body = _PACKED.encode({"items": [shaped_document(scene, form, DOCUMENT.decode(item)) for item in items], **tail})
+        body = _PACKED.encode({"items": [shaped_document(scene, form, item) for item in items], **tail})
     elif ask.format == "csv":
         body = (flat.BOM if ask.excel else b"") + flat.line(form.columns)
         body += b"".join(csv_line(scene, form, item, excel=ask.excel) for item in items)
@@ -286,7 +227,7 @@ def _table(
 
 def _shaped_step(scene: Scene, form: Form, step: Sequence[bytes]) -> list[Document]:
     """Rows as a file takes them."""
-    return [shaped_document(scene, form, DOCUMENT.decode(body)) for body in step]
+    return [shaped_document(scene, form, body) for body in step]
 
 
 def _filed(scene: Scene, form: Form, make: Callable[[Path], TableFile], steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[bytes]:
@@ -303,27 +244,39 @@ def _filed(scene: Scene, form: Form, make: Callable[[Path], TableFile], steps: A
 async def _packed(
     scene: Scene, form: Form, tail: Mapping[str, Any], steps: AsyncIterator[Sequence[bytes]], ahead: Ahead | None
 ) -> AsyncIterator[bytes]:
-    """Rows as MessagePack: as they come where their number is known with the first of them, else when it is."""
-    steps = await begun(steps)
+    """Rows as MessagePack: as they come where their number is known with the first of them, else when it is.
+
+    Where counting takes long the head does not wait for it; what goes wrong after that breaks the answer off.
+    """
+    head = packed_head(tail)
+    first = asyncio.ensure_future(anext(steps, ()))
+    try:
+        await asyncio.wait({first}, timeout=PATIENCE_S)
+        if not first.done():
+            yield head
+            head = b""
+        steps = _after(await first, steps)
+    finally:
+        first.cancel()
     if ahead is None or (rows := ahead.rows) is None:
-        parts = _filed(scene, form, lambda path: MsgpackFile(path, lambda _: tail), steps)
+        parts = _filed(scene, form, MsgpackFile, steps)
     else:
-        parts = stream_of(lambda place: PackedStream(place, rows, tail), partial(_shaped_step, scene, form), while_permitted(scene, steps))
+        parts = stream_of(lambda place: PackedStream(place, rows), partial(_shaped_step, scene, form), while_permitted(scene, steps))
     async with aclosing(cast("AsyncGenerator[bytes, None]", parts)) as made:
         async for part in made:
-            yield part
+            yield head + part if head else part
+            head = b""
+
+
+async def _after(first: Sequence[bytes], steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
+    yield first
+    async for step in steps:
+        yield step
 
 
 async def begun(steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
     """The same steps, the first of them made now: what goes wrong there is an answer, not a broken stream."""
-    first = await anext(steps, ())
-
-    async def all_of_them() -> AsyncIterator[Sequence[bytes]]:
-        yield first
-        async for step in steps:
-            yield step
-
-    return all_of_them()
+    return _after(await anext(steps, ()), steps)
 
 
 async def fitting(
@@ -341,7 +294,7 @@ async def fitting(
     long = await walks.long_rows(reads, conditions, **state, snapshot=scene.head.seq, payload=payload)
     flat_form = structs.replace(form, flat=True)
     for body in long:
-        refuse_long(shaped_document(scene, flat_form, DOCUMENT.decode(body)))
+        refuse_long(shaped_document(scene, flat_form, body))
     async for step in steps:
         yield step
 
@@ -413,7 +366,7 @@ async def _stream(
         async for step in steps:
             tally.rows += len(step)
             if step:
-                yield b"\n".join([*(step if ready else [shaped(scene, form, body) for body in step]), b""])
+                yield b"\n".join([*step, b""]) if ready else shaped_lines(scene, form, step)
         if form.trailer:
             end: dict[str, Any] = {"rows": tally.rows, "dataset_version": version}
             yield ENCODER.encode({"_end": {**end, "truncated": True} if truncated else end}) + b"\n"

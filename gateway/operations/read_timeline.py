@@ -13,8 +13,8 @@ from gateway.operations.answer_query import shown_subject
 from gateway.operations.answering import DOCUMENT, ENCODER, begin
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan
-from gateway.operations.pages import Form
 from gateway.operations.reaching import owed_of
+from gateway.operations.row_forms import Form
 from gateway.services import Services
 from gateway.store import disputes
 from gateway.store.conditions import Condition

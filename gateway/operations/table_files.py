@@ -224,17 +224,24 @@ def _arrow(pa: Any, column: Column) -> "pa.DataType":
 # --- MessagePack -------------------------------------------------------------------------------------------------------
 
 
+def packed_head(beside: Mapping[str, Any]) -> bytes:
+    """What stands beside the items of a list, and how its map begins: known before anything is known of the items."""
+    if len(beside) > 14:
+        raise ValueError("more members than a short map has")
+    return bytes([0x81 + len(beside)]) + _ENCODER.encode(dict(beside))[1:]
+
+
+def _items(rows: int) -> bytes:
+    return _ENCODER.encode("items") + b"\xdd" + rows.to_bytes(4, "big")
+
+
 class MsgpackFile:
-    """The JSON value of a list, `items` first: their number stands before them, so it is written last."""
+    """The items of a list, which follow its head: their number stands before them, so it is written last."""
 
-    _ROOM_FOR_HEAD: Final = 12
-
-    def __init__(self, path: Path, tail: Callable[[int], Mapping[str, Any]]) -> None:
-        """`tail` gives what stands beside `items`, for so many of them."""
+    def __init__(self, path: Path) -> None:
         self.rows = 0
-        self._tail = tail
         self._file = path.open("wb")
-        self._file.write(bytes(self._ROOM_FOR_HEAD))
+        self._file.write(_items(0))
 
     def add(self, rows: Sequence[Any]) -> None:
         """More items, as plain values."""
@@ -244,13 +251,9 @@ class MsgpackFile:
         self._file.write(b"".join([_ENCODER.encode(row) for row in rows]))
 
     def finish(self) -> None:
-        """What stands beside the items, and the head."""
-        tail = self._tail(self.rows)
-        if len(tail) > 14:
-            raise ValueError("more members than a short map has")
-        self._file.write(_ENCODER.encode(dict(tail))[1:])
+        """Say how many there are."""
         self._file.seek(0)
-        self._file.write(bytes([0x81 + len(tail)]) + _ENCODER.encode("items") + b"\xdd" + self.rows.to_bytes(4, "big"))
+        self._file.write(_items(self.rows))
         self._file.close()
 
     def abandon(self) -> None:
@@ -259,16 +262,14 @@ class MsgpackFile:
 
 
 class PackedStream:
-    """The same value where it is known ahead how many items there are: it is written from front to back."""
+    """The same items where it is known ahead how many there are: written from front to back."""
 
-    def __init__(self, place: IO[bytes], rows: int, tail: Mapping[str, Any]) -> None:
-        if len(tail) > 14:
-            raise ValueError("more members than a short map has")
+    def __init__(self, place: IO[bytes], rows: int) -> None:
         if rows > MOST_ROWS["msgpack"]:
             raise TooManyRowsForFormat
         self.rows = 0
-        self._place, self._said, self._tail = place, rows, tail
-        self._place.write(bytes([0x81 + len(tail)]) + _ENCODER.encode("items") + b"\xdd" + rows.to_bytes(4, "big"))
+        self._place, self._said = place, rows
+        self._place.write(_items(rows))
 
     def add(self, rows: Sequence[Any]) -> None:
         """More items, as plain values."""
@@ -276,13 +277,12 @@ class PackedStream:
         self._place.write(b"".join([_ENCODER.encode(row) for row in rows]))
 
     def finish(self) -> None:
-        """What stands beside the items.
+        """The end of the value.
 
-        Raises ValueError where there were others than were said: the value has no end then.
+        Raises ValueError where there were others than were said: then the answer breaks off.
         """
         if self.rows != self._said:
             raise ValueError("a list has other rows than were counted")
-        self._place.write(_ENCODER.encode(dict(self._tail))[1:])
 
     def abandon(self) -> None:
         """Nothing is held."""

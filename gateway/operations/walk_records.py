@@ -15,6 +15,7 @@ from msgspec import structs
 from gateway.core.disclosure.counts import told_count, told_facet
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.query import FieldInfo, Query, facets_of, plan_query
+from gateway.core.publication import flat
 from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
@@ -22,10 +23,11 @@ from gateway.operations import owing, pages, walking
 from gateway.operations.answering import DOCUMENT, Scene, alike, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.filtering import Plan, passes, path_value, plan_walk
-from gateway.operations.pages import Form, form_of, own_parameters
+from gateway.operations.pages import form_of, own_parameters
 from gateway.operations.planning import envelope_of, types_of
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
+from gateway.operations.row_forms import Form
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 from gateway.store.walks import Ahead
@@ -137,12 +139,14 @@ async def _export(
         links = (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
     in_order = isinstance(source, walking.Rendered) and not plan.sorting
     as_rendered = in_order and scene.language == "zh-CN"
-    csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and not form.fields
+    csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and (scene.caller.shared or not form.fields)
     kinds = _kinds(plan.conditions)
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
     if as_rendered and ask.format not in pages.FILES and (csv_ready or (ask.format != "csv" and form.plain)):
         rendered = _rendered_steps(scene, plan, csv=csv_ready)
+        if csv_ready and form.fields:
+            rendered = _picked(rendered, flat.Picked(scene.forms.columns(chosen, listing=plan.listing, bulk=True), form.columns))
         return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen), links=links)
     if in_order and ask.format in pages.FILES:  # each row is shaped on its way into the file
         ahead = Ahead()
@@ -150,7 +154,8 @@ async def _export(
         if ask.format == "xlsx":
             rendered = pages.fitting(scene, form, plan.conditions, "listing" if plan.listing else "body", rendered, ahead)
         return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen), ahead=ahead)
-    steps: AsyncIterator[Sequence[bytes]] = walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
+    steps: AsyncIterator[Sequence[bytes]]
+    steps = _rendered_steps(scene, plan, csv=False) if in_order else walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
 
@@ -184,6 +189,12 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead |
             continue
         anew = made if made is not None else await walking.live_rows(scene, plan, stale, csv=csv)
         yield [body for row in rows if (body := row[2] if row[1] else anew.get(row[0])) is not None]
+
+
+async def _picked(steps: AsyncIterator[Sequence[bytes]], cells: flat.Picked) -> AsyncIterator[Sequence[bytes]]:
+    """Ready lines, narrowed to the cells that were asked for."""
+    async for step in steps:
+        yield [cells.line(line) for line in step]
 
 
 async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations) -> dict[str, Any] | None:

@@ -106,7 +106,8 @@ _PRUNE = sa.delete(feed).where(_f.plan_set == sa.bindparam("of"), _f.seq <= sa.b
 _SET_COUNTER = sa.text("INSERT INTO counters (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 _LATEST_OF = (
     sa.select(_f.record_id, sa.func.max(_f.seq).label("seq"))
-    .where(_f.plan_set == sa.bindparam("plan_set"), among(_f.record_id, "ids"), sa.or_(_f.op == "add", _f.op == "mod"))
+    # a plan set that is compared as it stands, SQLite walks from end to end, instead of looking a few records up
+    .where(_f.plan_set.concat("") == sa.bindparam("plan_set"), among(_f.record_id, "ids"), sa.or_(_f.op == "add", _f.op == "mod"))
     .group_by(_f.record_id)
 )
 

@@ -355,6 +355,7 @@ class SqliteReads:
                 connection = self._take()
                 running.append(connection)
                 connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
+                connection.execute("PRAGMA temp_store=FILE")  # all rows in another order than that of an index fill any memory
             return running[0]
 
         def before(first: Statement) -> list[Row]:
@@ -379,6 +380,7 @@ class SqliteReads:
                         if connection.in_transaction:
                             connection.execute("ROLLBACK")
                         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+                    connection.execute("PRAGMA temp_store=MEMORY")
                     self._give(connection)
                 running.clear()
 

@@ -4,15 +4,17 @@ Rules: every row comes with `fresh`: whether it may be shown as it stands. Depth
 indexed columns are read in the event loop, everything else off it. This room must not make a stale row fresh.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from msgspec import Struct, structs
 
 from gateway.store.conditions import Column, Condition, Op, Order, Payload, bound, keyset, parameters, shape_of
 from gateway.store.dialects import among
+from gateway.store.reads import SqliteReads
 from gateway.store.renderings import SUBJECT, log_position
 from gateway.store.row_gates import Reach, reached
 from gateway.store.store import Reads, Row
@@ -33,6 +35,8 @@ class Shape(Struct, frozen=True, kw_only=True):
     """Ask each row's record (pages); else look once through the changes after the reader (exports)."""
     document: bool = False
     """The document beside the payload, for conditions that only it decides."""
+    by_id: bool = False
+    """Walk in order of id, whatever other index would find the rows too."""
 
 
 def _dirty(probe: bool) -> sa.ColumnElement[bool]:
@@ -71,7 +75,8 @@ def _page(shape: Shape) -> sa.Select[Any]:
         *([_d.body.label("document")] if shape.document else []),
     ).where(_d.added_seq <= sa.bindparam("snapshot"))
     for place, (column, op, count) in enumerate(shape.conditions):
-        statement = statement.where(bound(_d[column], op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
+        compared = _d[column].concat("") if shape.by_id and column == _DATED else _d[column]
+        statement = statement.where(bound(compared, op, place, count) if column != "bulk" else _d.bulk.is_(sa.true()))
     if shape.after:
         statement = statement.where(keyset(keys, shape.back))
     statement = statement.order_by(*(column.desc() if descending != shape.back else column.asc() for column, descending in keys))
@@ -95,6 +100,31 @@ def _shape(conditions: Sequence[Condition], order: Sequence[Order], *, after: bo
     )
 
 
+_DATED: Final = "decision_date"
+_SORTED: Final = 5000
+"""So many rows are found by their day and put in order of id; more are walked in order of id, and each looked at."""
+
+
+@lru_cache(maxsize=64)
+def _many(conditions: tuple[tuple[Column, Op, int], ...]) -> sa.Select[Any]:
+    statement = sa.select(sa.literal(1)).select_from(rendered_records)
+    for place, (column, op, count) in enumerate(conditions):
+        if column in ("dataset", _DATED):
+            statement = statement.where(bound(_d[column], op, place, count))
+    return statement.limit(1).offset(sa.bindparam("sorted", type_=sa.Integer))
+
+
+async def _by_id(source: Reads, shape: Shape, params: Mapping[str, Any]) -> Shape:
+    """The shape of a walk in which SQLite does not find by day so many rows that putting them in order would take seconds, and all memory.
+
+    PostgreSQL knows by itself how many there are.
+    """
+    columns = {column: op for column, op, _ in shape.conditions}
+    if not isinstance(source, SqliteReads) or shape.order or columns.get("dataset") != "eq" or _DATED not in columns:
+        return shape
+    return structs.replace(shape, by_id=bool(await source.slow(_many(shape.conditions), {**params, "sorted": _SORTED})))
+
+
 async def page(
     source: Reads,
     conditions: Sequence[Condition],
@@ -112,15 +142,16 @@ async def page(
 
     In the loop when it is short: a page's rows by indexed columns in order of id; else off it.
     """
-    statement = _page(_shape(conditions, order, after=keys is not None, back=back, payload=payload, probe=True))
+    shape = _shape(conditions, order, after=keys is not None, back=back, payload=payload, probe=True)
     params: dict[str, Any] = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot, "limit": limit}
     params.update({f"k{place}": key for place, key in enumerate(keys or ())})
+    statement = _page(await _by_id(source, shape, params))
     if not order and limit <= _SHORT and all(each.column in _INDEXED for each in conditions):
         return await source.all(statement, params)
     return await source.slow(statement, params)
 
 
-def export(
+async def export(
     source: Reads,
     conditions: Sequence[Condition],
     order: Sequence[Order],
@@ -138,9 +169,12 @@ def export(
     `ahead`: before them a list for `told_ahead`.
     """
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
-    statement = _page(shape)
     params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
-    return source.stream(statement, params, size, named=False, ahead=_ahead(shape) if ahead else None)
+    shape = await _by_id(source, shape, params)
+    steps = source.stream(_page(shape), params, size, named=False, ahead=_ahead(shape) if ahead else None)
+    async with aclosing(cast("AsyncGenerator[list[Row], None]", steps)) as rows:
+        async for step in rows:
+            yield step
 
 
 @lru_cache(maxsize=256)

@@ -1,9 +1,11 @@
 """One filtered list in six formats: the same rows, order and types, read back with the libraries that people use."""
 
+import asyncio
 import io
 import json
 import os
 import sqlite3
+import threading
 import urllib.parse
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -33,6 +35,7 @@ from gateway.operations.table_files import (
     XlsxFile,
     file_of,
     new_folder,
+    packed_head,
     stream_of,
 )
 from gateway.store import walks
@@ -241,7 +244,7 @@ async def test_what_is_written_is_read_back(tmp_path: Any, rows: list[dict[str, 
     head, *cells = sheet(await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows))
     assert head == [column.name for column in COLUMNS]
     assert cells == [[as_excel(cell) for cell in row] for row in wanted]
-    packed = await made(tmp_path, lambda path: MsgpackFile(path, lambda rows: {"next": None, "rows": rows}), rows)
+    packed = packed_head({"next": None, "rows": len(rows)}) + await made(tmp_path, MsgpackFile, rows)
     assert msgspec.msgpack.decode(packed) == {"items": rows, "next": None, "rows": len(rows)}
 
 
@@ -326,7 +329,7 @@ async def test_a_file_begins_with_its_first_rows(tmp_path: Any, suffix: str) -> 
             yield rows[at : at + 100]
 
     def begin(place: Any, said: int = 3000) -> TableFile:
-        return XlsxFile(place, COLUMNS, ABOUT) if suffix == ".xlsx" else PackedStream(place, said, {"next": None})
+        return XlsxFile(place, COLUMNS, ABOUT) if suffix == ".xlsx" else PackedStream(place, said)
 
     parts = stream_of(begin, lambda step: step, steps())
     first = await anext(parts)
@@ -336,8 +339,8 @@ async def test_a_file_begins_with_its_first_rows(tmp_path: Any, suffix: str) -> 
         assert whole == await made(tmp_path, lambda path: XlsxFile(path, COLUMNS, ABOUT), rows)
         assert [row[4] for row in sheet(whole)[1:]] == list(range(3000))
     else:
-        assert msgspec.msgpack.decode(whole) == {"items": rows, "next": None}
-        assert whole == await made(tmp_path, lambda path: MsgpackFile(path, lambda _: {"next": None}), rows)
+        assert msgspec.msgpack.decode(packed_head({"next": None}) + whole) == {"items": rows, "next": None}
+        assert whole == await made(tmp_path, MsgpackFile, rows)
         with pytest.raises(ValueError, match="counted"):
             [part async for part in stream_of(lambda place: begin(place, 3001), lambda step: step, steps())]
     torn = b""
@@ -346,7 +349,7 @@ async def test_a_file_begins_with_its_first_rows(tmp_path: Any, suffix: str) -> 
             torn += part
     assert len(torn) > 10_000
     with pytest.raises((BadZipFile, msgspec.DecodeError)):
-        sheet(torn) if suffix == ".xlsx" else msgspec.msgpack.decode(torn)
+        sheet(torn) if suffix == ".xlsx" else msgspec.msgpack.decode(packed_head({"next": None}) + torn)
 
 
 @pytest.mark.parametrize("path", ["/v1/records{}?limit=all", "/v1/lists/tax-violations/listings{}?limit=all", "/v1/subjects{}?limit=all"])
@@ -357,6 +360,25 @@ def test_a_counted_export_is_not_kept_first(server: Server, monkeypatch: pytest.
     monkeypatch.setattr(pages, "_filed", None)
     assert msgspec.msgpack.decode(server.get(path.format(".msgpack")).content)["items"] == rows
     assert len(sheet(server.get(path.format(".xlsx")).content)) == len(rows) + 1
+
+
+def test_the_head_does_not_wait_for_a_long_count(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the rows of MessagePack are not counted soon its first bytes leave before, and the value is the same."""
+    path = "/v1/records.msgpack?dataset=administrative-penalties&limit=all"
+    whole = sqlite_server.get(path).content
+    counted, told = threading.Event(), walks.told_ahead
+
+    async def slowly(steps: Any) -> Any:
+        assert await asyncio.to_thread(counted.wait, 20), "nothing left before the count"
+        return await told(steps)
+
+    monkeypatch.setattr(walks, "told_ahead", slowly)
+    with sqlite_server.client.stream("GET", path, headers={"Accept-Encoding": "identity"}) as answer:
+        parts = answer.iter_raw()
+        first = next(parts)
+        counted.set()
+        assert first + b"".join(parts) == whole
+    assert msgspec.msgpack.decode(whole)["items"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -483,9 +505,8 @@ async def test_a_broken_file_is_no_file(tmp_path: Any) -> None:
         def add(self, rows: Any) -> None:
             raise ValueError("broken")
 
-    table: type[TableFile] = Broken
     with pytest.raises(ValueError, match="broken"):
-        await made(tmp_path, lambda path: table(path, lambda _: {}), [{"id": 1}])  # type: ignore[call-arg]
+        await made(tmp_path, Broken, [{"id": 1}])
     with pytest.raises(ValueError, match="column"):
         cell_of(Column("n", "integer"), "text")
     assert not list((tmp_path / "exports").iterdir())

@@ -7,6 +7,7 @@ CSV is RFC 4180 with CRLF, lossless; for Excel (`excel=1`) it carries a BOM and 
 This room must not know what a column means.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -162,8 +163,37 @@ def row_line(document: Mapping[str, Any], columns: Sequence[str], *, excel: bool
     return line([row.get(column) for column in columns], excel_cell if excel else cell)
 
 
+class Rows:
+    """Flat rows and CSV lines of documents in fixed columns: what `flatten` and `row_line` give, for the many."""
+
+    __slots__ = ("_groups", "columns")
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self._groups = _grouped(self.columns)
+
+    def row(self, document: Mapping[str, Any]) -> dict[str, FlatValue]:
+        """The flat row, its columns in order; a column that the document does not have is null."""
+        values: list[FlatValue] = []
+        for of, names in self._groups:
+            get = _part_of(document, of).get
+            for name in names:
+                value = get(name)
+                if value.__class__ is str:
+                    values.append(escape(value))
+                elif value.__class__ is list:
+                    values.append(_joined(value))
+                else:
+                    values.append(None if value.__class__ is dict else value)
+        return dict(zip(self.columns, values, strict=True))
+
+    def line(self, document: Mapping[str, Any], *, excel: bool = False) -> bytes:
+        """The CSV line with its end."""
+        return (_part(document, self._groups, excel) + "\r\n").encode()
+
+
 class Table:
-    """CSV lines of documents in fixed columns: what `row_line` gives, for the many."""
+    """CSV lines of documents in fixed columns, in two halves: what `row_line` gives, where two cells are known later."""
 
     __slots__ = ("_after", "_before", "columns")
 
@@ -175,34 +205,8 @@ class Table:
 
     def halves(self, document: Mapping[str, Any]) -> tuple[bytes, bytes]:
         """The line before and after `seq` and `policy_version`, which are known only when it is told."""
-        after = self._part(document, self._after)
-        return self._part(document, self._before).encode(), ("," + after if self._after else "").encode()
-
-    def _part(self, document: Mapping[str, Any], groups: tuple[tuple[str | None, tuple[str, ...]], ...]) -> str:
-        texts: list[str] = []
-        joined: list[int] = []
-        bars = 0
-        for of, names in groups:
-            part = document if of is None else document.get(of, _NOTHING)
-            get = part.get
-            for name in names:
-                value = get(name)
-                if value is None:
-                    texts.append("")
-                elif value.__class__ is str:
-                    texts.append(value)
-                elif value.__class__ is list:
-                    text = _joined(value) or ""
-                    bars += text.count("|")
-                    joined.append(len(texts))
-                    texts.append(text)
-                else:
-                    texts.append(_scalar(value))
-        line = _BETWEEN.join(texts)
-        # most lines hold nothing to quote or escape: one look at the whole instead of one at each cell
-        if "," in line or '"' in line or "\n" in line or "\r" in line or line.count("|") != bars or line.count(_BETWEEN) != len(texts) - 1:
-            return ",".join([cell(text if place in joined else escape(text)) for place, text in enumerate(texts)])
-        return line.replace(_BETWEEN, ",")
+        after = _part(document, self._after)
+        return _part(document, self._before).encode(), ("," + after if self._after else "").encode()
 
     @staticmethod
     def joined(halves: tuple[bytes, bytes], seq: int, policy_version: int, last: bytes = b"") -> bytes:
@@ -210,9 +214,68 @@ class Table:
         return b"%b,%d,%d%b%b\r\n" % (halves[0], seq, policy_version, halves[1], last)
 
 
+def _part_of(document: Mapping[str, Any], of: str | None) -> Mapping[str, Any]:
+    if of is None:
+        return document
+    inner = document.get(of)
+    return inner if isinstance(inner, dict) else _NOTHING
+
+
+def _part(document: Mapping[str, Any], groups: tuple[tuple[str | None, tuple[str, ...]], ...], excel: bool = False) -> str:
+    """The cells of these columns, joined."""
+    texts: list[str] = []
+    joined: list[int] = []
+    bars = 0
+    for of, names in groups:
+        get = _part_of(document, of).get
+        for name in names:
+            value = get(name)
+            if value is None or value.__class__ is dict:
+                texts.append("")
+            elif value.__class__ is str:
+                texts.append("'" + value if excel and value.startswith(_GUARDED) else value)
+            elif value.__class__ is list:
+                text = _joined(value) or ""
+                bars += text.count("|")
+                joined.append(len(texts))
+                texts.append("'" + text if excel and text.startswith(_GUARDED) else text)
+            else:
+                texts.append(_scalar(value))
+    line = _BETWEEN.join(texts)
+    # most lines hold nothing to quote or escape: one look at the whole instead of one at each cell
+    if "," in line or '"' in line or "\n" in line or "\r" in line or line.count("|") != bars or line.count(_BETWEEN) != len(texts) - 1:
+        return ",".join([cell(text if place in joined else escape(text)) for place, text in enumerate(texts)])
+    return line.replace(_BETWEEN, ",")
+
+
+_CELL = re.compile(rb'(?:^|,)("(?:[^"]|"")*"|[^,"]*)')
+"""A cell of a CSV line as it is written."""
+
+
+class Picked:
+    """Of ready CSV lines some cells, as they are written."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, columns: Sequence[str], chosen: Sequence[str]) -> None:
+        """`columns` are those of the lines, `chosen` some of them in their order."""
+        self._places = tuple(columns.index(name) for name in chosen)
+
+    def line(self, ready: bytes) -> bytes:
+        """The line of the chosen cells."""
+        cells = ready[:-2].split(b",") if b'"' not in ready else _CELL.findall(ready[:-2])
+        return b",".join([cells[place] for place in self._places]) + b"\r\n"
+
+
 _BETWEEN = "\x1f"
 _NOTHING: Mapping[str, Any] = {}
 _OBJECTS = ("subject", "source", "fields", "treatments", "record_counts")
+
+
+def place_of(column: str) -> tuple[str | None, str]:
+    """Where the value of a column stands in a document: the object that it is in, if it is in one, and its key."""
+    of = next((name for name in _OBJECTS if column.startswith(name + "_")), None)
+    return of, column if of is None else column[len(of) + 1 :]
 
 
 @lru_cache(maxsize=1024)
@@ -220,8 +283,8 @@ def _grouped(columns: tuple[str, ...]) -> tuple[tuple[str | None, tuple[str, ...
     """Columns that follow each other and stand in one object of the document, together."""
     groups: list[tuple[str | None, list[str]]] = []
     for column in columns:
-        of = next((name for name in _OBJECTS if column.startswith(name + "_")), None)
+        of, name = place_of(column)
         if not groups or groups[-1][0] != of:
             groups.append((of, []))
-        groups[-1][1].append(column if of is None else column[len(of) + 1 :])
+        groups[-1][1].append(name)
     return tuple((of, tuple(names)) for of, names in groups)

@@ -57,6 +57,23 @@ def test_the_quick_line_equals_the_plain_one(document: dict[str, Any]) -> None:
     assert table.joined(table.halves(document), 7, 3) == flat.row_line(document, COLUMNS)
 
 
+@given(documents(), st.booleans())
+def test_rows_and_lines_of_the_many_equal_the_plain_ones(document: dict[str, Any], excel: bool) -> None:
+    """What is made quickly of fixed columns is the flat row, and its line, whatever a text holds; a missing object is empty cells."""
+    for shown in (document, {key: value for key, value in document.items() if key not in ("source", "fields")} | {"subject": None}):
+        rows = flat.Rows(COLUMNS)
+        plain = flat.flatten(shown)
+        assert list(rows.row(shown).items()) == [(column, plain.get(column)) for column in COLUMNS]
+        assert rows.line(shown, excel=excel) == flat.row_line(shown, COLUMNS, excel=excel)
+
+
+@given(documents(), st.lists(st.sampled_from(COLUMNS), unique=True, min_size=1))
+def test_cells_are_picked_as_they_are_written(document: dict[str, Any], chosen: list[str]) -> None:
+    """Of a ready line, quoted cells and all, the chosen cells are those that a line of these columns alone has."""
+    chosen.sort(key=COLUMNS.index)
+    assert flat.Picked(COLUMNS, chosen).line(flat.row_line(document, COLUMNS)) == flat.row_line(document, chosen)
+
+
 @given(documents())
 def test_a_line_reads_back_as_the_flat_row(document: dict[str, Any]) -> None:
     """CSV is lossless for the flat row: an empty cell is null, everything else its text."""

@@ -1,0 +1,48 @@
+"""Excerpts: what is read from bytes is what the whole document gives, and columns stand where their values do."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.core.publication import flat
+from gateway.core.publication.excerpts import ALWAYS, Excerpt
+from tests.core.publication.test_flat import COLUMNS, documents
+
+PATHS = st.sampled_from(
+    ("kind", "subject", "subject.name", "subject.kind", "source.name", "source.uscc", "fields", "fields.facts", "fields.absent", "basis",
+     "basis.text", "region.code", "document_number", "treatments", "absent", "absent.too")
+)  # fmt: skip
+
+
+def plainly(document: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    """The rule itself: a key that is named whole stays whole, of an object the named members, and no object without one."""
+    kept: dict[str, Any] = {}
+    for key, value in document.items():
+        if key in ALWAYS or key in paths:
+            kept[key] = value
+        elif isinstance(value, dict):
+            inner = {name: each for name, each in value.items() if f"{key}.{name}" in paths}
+            kept |= {key: inner} if inner else {}
+    return kept
+
+
+@given(documents(), st.lists(PATHS, min_size=1, unique=True), st.sampled_from(("", "source", "fields")))
+@example({"id": "rec_a", "source": None, "marks": []}, ["source.name"], "")
+def test_an_excerpt_of_bytes_is_that_of_the_document(document: dict[str, Any], paths: list[str], broken: str) -> None:
+    """Read from bytes or made of the document it is the same, in the order of the document, also where an object is none."""
+    if broken:
+        document = document | {broken: None}
+    excerpt, body = Excerpt(paths), msgspec.json.encode(document)
+    wanted = msgspec.json.encode(plainly(document, paths))
+    assert msgspec.json.encode(excerpt.of(document)) == wanted
+    assert msgspec.json.encode(excerpt.read(body)) == wanted
+
+
+@given(documents(), st.lists(PATHS, min_size=1, unique=True))
+def test_a_column_is_kept_where_its_value_is(document: dict[str, Any], paths: list[str]) -> None:
+    """No kept column is missing from the excerpt of a document that has it, and no other column stands in it."""
+    excerpt = Excerpt(paths)
+    whole, row = flat.flatten(document), flat.flatten(excerpt.of(document))
+    assert {column for column in COLUMNS if column in row} == {column for column in COLUMNS if column in whole and excerpt.keeps(column)}
