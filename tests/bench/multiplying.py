@@ -18,7 +18,7 @@ def multiply(database: str, dataset: str, rows: int) -> int:
         turns, rest = divmod(rows - held, held)
         for count in [held] * turns + [rest]:
             connection.execute(
-                f"INSERT INTO rendered_records (record_id, {names}) SELECT 'rec_' || lower(hex(randomblob(13))), {names} "  # noqa: S608
+                f"INSERT INTO rendered_records (record_id, {names}) SELECT 'rec_' || lower(hex(randomblob(13))), {names} "
                 "FROM (SELECT * FROM rendered_records WHERE dataset = ? ORDER BY rowid LIMIT ?)",
                 (dataset, count),
             )
