@@ -22,6 +22,7 @@ from gateway.store.tables import (
     out_parts,
     out_records,
     out_streams,
+    out_subtrees,
     receipts,
     records,
 )
@@ -91,6 +92,10 @@ async def _check_out(services, held):
                 assert row.receipt is not None, "an acknowledged batch has its receipt"
         assert stream.manifest_digest == previous
         assert CompactRange.load(tree.suite, stream.size, stream.range).root() == tree.root()
+        finished = await reads.all(
+            sa.select(out_subtrees).where(out_subtrees.c.stream == stream.stream, out_subtrees.c.epoch == stream.epoch)
+        )
+        assert {(each.level, each.number, each.hash) for each in finished} == set(tree.whole), "complete subtrees stand beside the leaves"
         for record in await reads.all(
             sa.select(out_records).where(out_records.c.stream == stream.stream, out_records.c.epoch == stream.epoch)
         ):

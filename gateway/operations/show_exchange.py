@@ -20,7 +20,7 @@ from gateway.core.exchange.agreements import Held, Limits
 from gateway.core.exchange.batches import read_manifest, split_lines
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import read_line
-from gateway.core.exchange.wire import SHA256, instant, split_stream
+from gateway.core.exchange.wire import SHA256, SUITES, instant, split_stream
 from gateway.core.signing import parse_vkey
 from gateway.operations.held_back import held_back
 from gateway.operations.keep_audit import published_heads
@@ -31,6 +31,7 @@ from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, outbox, owed
 from gateway.store.old_epochs import lengthens
+from gateway.store.out_trees import StreamTree
 from gateway.store.outbox import OutBatch, OutStream, SentRecord
 from gateway.store.reads import Row
 from gateway.store.store import moment, stamp
@@ -308,9 +309,9 @@ async def record(services: Services, partner: str, stream: str, record_id: str, 
     """
     await _between(services, partner, stream)
     line, sent, head = await _sealed_line(services, stream, record_id, v)
-    leaves = await outbox.out_leaf_hashes(services.store.reads, stream, sent.epoch)
-    hashes = await asyncio.to_thread(merkle.inclusion_proof, leaves, sent.idx)  # hashes of a whole stream
-    proof = merkle.proof_text(sent.idx, hashes, head.checkpoint)
+    said = read_manifest(head.document.body)
+    tree = StreamTree(services.store.reads, stream, sent.epoch, said.tree.size, SUITES[said.suite])
+    proof = merkle.proof_text(sent.idx, await tree.inclusion_proof(sent.idx), head.checkpoint)
     return _json({"line": msgspec.json.decode(line), "proof": proof})
 
 

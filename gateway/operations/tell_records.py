@@ -6,7 +6,7 @@ household is found by whole code or number and whole name alone. A line that thi
 it still says the same; any other is sealed for this answer. This story must not decide who may ask.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from itertools import islice
 from typing import Final
@@ -30,6 +30,7 @@ from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
 from gateway.store import outbox
 from gateway.store import records as rows
+from gateway.store.out_trees import StreamTree
 from gateway.store.outbox import SentRecord
 
 MAX_TOLD_BYTES: Final = 700 * 1024
@@ -211,13 +212,13 @@ def _payload_of(data: bytes) -> str:
 
 
 class _Stream:
-    """What one stream of ours to the partner said of these records; its leaves are read once."""
+    """What one stream of ours to the partner said of these records; its tree is read once."""
 
     def __init__(self, services: Services, rules: StreamRules, sent: Mapping[str, SentRecord]) -> None:
         self._services = services
         self._rules = rules
         self._sent = sent
-        self._leaves: dict[int, Sequence[bytes]] = {}
+        self._trees: dict[tuple[int, int], StreamTree] = {}
 
     async def line(self, one: Tellable) -> RecordSent | None:
         """The line that was sent of a record, with its proof; None where it is not kept, or does not say the same any more."""
@@ -238,8 +239,8 @@ class _Stream:
         part = part_of(raw, one.said, one.values, suite)
         if part is None:
             return None
-        if sent.epoch not in self._leaves:
-            self._leaves[sent.epoch] = await outbox.out_leaf_hashes(reads, stream, sent.epoch)
-        proof = merkle.inclusion_proof(self._leaves[sent.epoch], sent.idx, suite)
+        at = (sent.epoch, out.head.tree.size)
+        tree = self._trees.setdefault(at, StreamTree(reads, stream, *at, suite))
+        proof = await tree.inclusion_proof(sent.idx)
         where = origin(self._rules.terms.from_, stream, sent.epoch)
         return RecordSent(line=part, origin=where, proof=merkle.proof_text(sent.idx, proof, head.checkpoint))

@@ -19,7 +19,7 @@ from gateway.store.dialects import among, one_of
 from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction, stamp
-from gateway.store.tables import line_rows, out_batches, out_leaves, out_parts, out_records
+from gateway.store.tables import line_rows, out_batches, out_parts, out_records
 from gateway.store.vault import Dek, dek_id_of
 
 _OF_BATCH = (
@@ -86,32 +86,10 @@ async def commit_part(
     stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await outbox.move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
     withdrawals = sum(row.op not in ("assert", "amend") for row in rows)
-    await tx.execute(
-        sa.insert(out_batches).values(
-            stream=stream,
-            epoch=epoch,
-            seq=seq,
-            manifest=sealed.document.body,
-            manifest_digest=sealed.digest,
-            note=sealed.document.note,
-            checkpoint=sealed.checkpoint,
-            state="sealed",
-            created=sealed.manifest.created,
-            attempts=0,
-            withdrawals=withdrawals,
-            code=code,
-        )
-    )
-    dek = await tx.vault.dek(tx, batch_parts.scope_of(stream), create=True)
     (part,) = sealed.parts
-    await tx.insert(
-        out_parts,
-        ("stream", "epoch", "name", "seq", "digest", "data"),
-        [(stream, epoch, part.name, seq, part.entry.digest, tx.vault.seal(dek, "out_parts", "data", f"{stream}/{part.name}", part.data))],
-    )
-    await tx.insert(
-        out_leaves, ("stream", "epoch", "idx", "record_id", "leaf"), [(stream, epoch, part.entry.from_, part.name, sealed.leaves[0])]
-    )
+    leaves = [(part.entry.from_, part.name, sealed.leaves[0])]
+    await outbox.put_batch(tx, sealed, leaves, withdrawals=withdrawals, code=code)
+    dek = await tx.vault.dek(tx, batch_parts.scope_of(stream), create=True)
     await tx.insert(
         line_rows,
         ("stream", "record_id", "v", "seq", "row", "op", "said"),

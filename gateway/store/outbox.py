@@ -32,6 +32,7 @@ from gateway.store.tables import (
     out_receipts,
     out_records,
     out_streams,
+    out_subtrees,
     records,
 )
 
@@ -288,7 +289,7 @@ async def commit_batch(
     """
     stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
-    await _put_batch(tx, sealed, lines, withdrawals=withdrawals)
+    await put_batch(tx, sealed, _leaves_of(lines), withdrawals=withdrawals)
     latest = {line.record_id: line for line in lines}
     await _forget_records(tx, stream, list(latest))
     await tx.insert(
@@ -315,8 +316,14 @@ async def commit_batch(
     )
 
 
-async def _put_batch(tx: Transaction, sealed: Sealed, lines: Sequence[SentLine], *, withdrawals: int) -> None:
-    """Outbox row, parts and leaves."""
+def _leaves_of(lines: Sequence[SentLine]) -> list[tuple[int, str, bytes]]:
+    return [(line.idx, line.record_id, line.leaf) for line in lines]
+
+
+async def put_batch(
+    tx: Transaction, sealed: Sealed, leaves: Sequence[tuple[int, str, bytes]], *, withdrawals: int, code: str | None = None
+) -> None:
+    """Outbox row, parts, and leaves as (index, record or part, hash) with the subtrees that they complete; `code`: why it waits here."""
     stream, epoch, seq = sealed.head.stream, sealed.head.epoch, sealed.head.seq
     await tx.execute(
         sa.insert(out_batches).values(
@@ -331,6 +338,7 @@ async def _put_batch(tx: Transaction, sealed: Sealed, lines: Sequence[SentLine],
             created=sealed.manifest.created,
             attempts=0,
             withdrawals=withdrawals,
+            code=code,
         )
     )
     if sealed.parts:
@@ -353,8 +361,9 @@ async def _put_batch(tx: Transaction, sealed: Sealed, lines: Sequence[SentLine],
     await tx.insert(
         out_leaves,
         ("stream", "epoch", "idx", "record_id", "leaf"),
-        [(stream, epoch, line.idx, line.record_id, line.leaf) for line in lines],
+        [(stream, epoch, *leaf) for leaf in leaves],
     )
+    await tx.insert(out_subtrees, ("stream", "epoch", "level", "number", "hash"), [(stream, epoch, *each) for each in sealed.subtrees])
 
 
 async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -> None:
@@ -448,7 +457,7 @@ async def commit_recall(
     """
     stream, epoch = sealed.head.stream, sealed.head.epoch
     await move_old_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
-    await _put_batch(tx, sealed, lines, withdrawals=len(lines))
+    await put_batch(tx, sealed, _leaves_of(lines), withdrawals=len(lines))
     ids = [line.record_id for line in lines]
     mine = (out_recalled.c.stream == stream, out_recalled.c.epoch == epoch)
     await tx.execute(sa.delete(out_recalled).where(*mine, among(out_recalled.c.record_id, "wanted")), {"wanted": ids})

@@ -1003,6 +1003,16 @@ out_leaves = Table(
     Column("leaf", LargeBinary, nullable=False),
 )
 
+out_subtrees = Table(
+    "out_subtrees", metadata,
+    Column("stream", String(128), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", Seq, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+"""Roots of the complete subtrees of 2^8, 2^16, … leaves of our streams: proofs are read from them and a few leaves."""
+
 out_records = Table(
     "out_records", metadata,
     Column("stream", String(128), primary_key=True),

@@ -24,7 +24,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import OPS, Held, Limits, StreamRules, schema_of
-from gateway.core.exchange.merkle import CompactRange, leaf_hash
+from gateway.core.exchange.merkle import CompactRange, Subtree, leaf_hash
 from gateway.core.exchange.notes import Checkpoint, KeyRing, SignedDocument, read_checkpoint
 from gateway.core.exchange.records import Line, SealedLine, read_line
 from gateway.core.exchange.wire import (
@@ -204,6 +204,8 @@ class Sealed(Struct, frozen=True, kw_only=True):
     checkpoint: str
     parts: tuple[SealedPart, ...]
     leaves: tuple[bytes, ...]
+    subtrees: tuple[Subtree, ...]
+    """Those that the batch has completed."""
     head: Head
 
 
@@ -270,6 +272,7 @@ def seal(
         checkpoint=notes.sign(checkpoint.text, signers),
         parts=parts,
         leaves=tuple(line.leaf for line in lines),
+        subtrees=tuple(tree.whole),
         head=Head(stream=head.stream, epoch=head.epoch, seq=seq, tree=tree, manifest_digest=digest),
     )
 

@@ -5,6 +5,7 @@ This room must not know what a leaf says.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -14,10 +15,18 @@ from gateway.core.exchange.wire import SHA256, Suite, b64, unb64
 Hash = Callable[[bytes], bytes]
 
 
+class Subtree(NamedTuple):
+    """A complete subtree of 2^level leaves, counted from the left, and its root."""
+
+    level: int
+    number: int
+    hash: bytes
+
+
 class CompactRange:
     """Size and right edge of a tree; grows, never shrinks."""
 
-    __slots__ = ("_hash", "_stack", "size", "suite")
+    __slots__ = ("_hash", "_stack", "size", "suite", "whole")
 
     def __init__(self, suite: Suite = SHA256, size: int = 0, stack: Sequence[bytes] = ()) -> None:
         if size.bit_count() != len(stack) or any(len(node) != 32 for node in stack):
@@ -26,6 +35,8 @@ class CompactRange:
         self.suite = suite
         self._stack = list(stack)
         self.size = size
+        self.whole: list[Subtree] = []
+        """Subtrees of 256, 65,536, … leaves that have become complete here: what a proof is read from later."""
 
     @classmethod
     def load(cls, suite: Suite, size: int, data: bytes) -> "CompactRange":
@@ -42,10 +53,13 @@ class CompactRange:
 
     def append(self, leaf: bytes) -> None:
         """Add a leaf hash at the right."""
-        hash_of, stack, rest = self._hash, self._stack, self.size
+        hash_of, stack, rest, level = self._hash, self._stack, self.size, 0
         while rest & 1:
             leaf = hash_of(b"\x01" + stack.pop() + leaf)
             rest >>= 1
+            level += 1
+            if not level & 7:
+                self.whole.append(Subtree(level, rest, leaf))
         stack.append(leaf)
         self.size += 1
 

@@ -92,6 +92,7 @@ def seal_part(
         checkpoint=notes.sign(checkpoint.text, signers),
         parts=(SealedPart(name=name, data=data, entry=entry),),
         leaves=(leaf,),
+        subtrees=tuple(tree.whole),
         head=Head(stream=head.stream, epoch=head.epoch, seq=seq, tree=tree, manifest_digest=digest),
     )
 

@@ -803,6 +803,14 @@ def upgrade() -> None:
         sa.Column("stopped", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("stream", "epoch", name=op.f("pk_out_streams")),
     )
+    op.create_table("out_subtrees",
+        sa.Column("stream", sa.String(length=128), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("stream", "epoch", "level", "number", name=op.f("pk_out_subtrees")),
+    )
     op.create_table("partner_keys",
         sa.Column("party", sa.String(length=64), nullable=False),
         sa.Column("serial", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
