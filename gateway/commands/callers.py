@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from gateway.commands.office import FILE, Hand, Office, as_json, office, signed
+from gateway.commands.two_persons import Stories, Words, two_persons
 from gateway.console import show, table
 
 if TYPE_CHECKING:
     from gateway.operations.manage_apps import AppLine, KeyLine
-    from gateway.operations.manage_grants import GrantLine
     from gateway.services import Services
 
 
@@ -195,52 +195,25 @@ def grant() -> None:
     """What applications may use datasets for."""
 
 
-def _told(line: "GrantLine") -> list[str]:
-    waits = ": a second person must approve it" if line.state == "proposed" else ""
-    return [line.digest, f"{line.id}: {line.dataset} for {', '.join(line.purposes)} until {line.until}, {line.state}{waits}"]
+def _stories() -> Stories:
+    from gateway.operations.manage_grants import approve_grant, propose_grant, read_grant_file, revoke_grant
+
+    return Stories(read=read_grant_file, propose=propose_grant, approve=approve_grant, end=revoke_grant)
 
 
-@grant.command("propose")
-@click.argument("file", type=FILE)
-@signed
-@as_json
-@office
-def grant_propose(office: Office, file: Path, hand: Hand, as_json: bool) -> None:
-    """Take a grant in from its file; one that reaches no person is active at once."""
-    from gateway.core.callers.administrators import digest_of
-    from gateway.operations.manage_grants import propose_grant, read_grant_file
-
-    text = read_grant_file(file)
-    done = office.act(hand, "grant.propose", {"grant": digest_of(text.hex())}, lambda services, by: propose_grant(services, text, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
-
-
-@grant.command("approve")
-@click.argument("grant_id", metavar="ID")
-@click.option("--digest", required=True, metavar="SHA256", help="Of the text that is approved, as `grant list` shows it.")
-@signed
-@as_json
-@office
-def grant_approve(office: Office, grant_id: str, digest: str, hand: Hand, as_json: bool) -> None:
-    """The second person's yes to this very grant."""
-    from gateway.operations.manage_grants import approve_grant
-
-    said = {"grant": grant_id, "digest": digest}
-    done = office.act(hand, "grant.approve", said, lambda services, by: approve_grant(services, grant_id, digest=digest, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
-
-
-@grant.command("revoke")
-@click.argument("grant_id", metavar="ID")
-@signed
-@as_json
-@office
-def grant_revoke(office: Office, grant_id: str, hand: Hand, as_json: bool) -> None:
-    """End a grant."""
-    from gateway.operations.manage_grants import revoke_grant
-
-    done = office.act(hand, "grant.revoke", {"grant": grant_id}, lambda services, by: revoke_grant(services, grant_id, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
+two_persons(
+    grant,
+    Words(
+        noun="grant",
+        metavar="ID",
+        ends="revoke",
+        propose="Take a grant in from its file; one that reaches no person is active at once.",
+        approve="The second person's yes to this very grant.",
+        end="End a grant.",
+    ),
+    _stories,
+    lambda one: f"{one.id}: {one.dataset} for {', '.join(one.purposes)} until {one.until}",
+)
 
 
 @grant.command("list")

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from gateway.commands.office import FILE, Hand, Office, as_json, office, signed
+from gateway.commands.office import Hand, Office, as_json, office, signed
+from gateway.commands.two_persons import Stories, Words, two_persons
 from gateway.console import show, table
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from gateway.operations.compare_counts import Comparison
     from gateway.operations.line_reports import LineReport
-    from gateway.operations.manage_lines import LineFile
 
 
 @click.group()
@@ -21,52 +21,25 @@ def line() -> None:
     """Lines to the province and the bank, and from sources: propose, approve, end; what became of rows."""
 
 
-def _told(one: "LineFile") -> list[str]:
-    waits = ": a second person must approve it" if one.state == "proposed" else ""
-    return [one.digest, f"{one.id} {one.version}: {one.title}, {', '.join(one.datasets)} until {one.until}, {one.state}{waits}"]
+def _stories() -> Stories:
+    from gateway.operations.manage_lines import approve_line, end_line, propose_line
+
+    return Stories(read=Path.read_bytes, propose=propose_line, approve=approve_line, end=end_line)
 
 
-@line.command("propose")
-@click.argument("file", type=FILE)
-@signed
-@as_json
-@office
-def line_propose(office: Office, file: Path, hand: Hand, as_json: bool) -> None:
-    """Take a line in from its file; nothing goes over it before a second person has approved it."""
-    from gateway.core.callers.administrators import digest_of
-    from gateway.operations.manage_lines import propose_line
-
-    text = file.read_bytes()
-    done = office.act(hand, "line.propose", {"line": digest_of(text.hex())}, lambda services, by: propose_line(services, text, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
-
-
-@line.command("approve")
-@click.argument("line_id", metavar="LINE")
-@click.option("--digest", required=True, metavar="SHA256", help="Of the file that is approved, as `line list` shows it.")
-@signed
-@as_json
-@office
-def line_approve(office: Office, line_id: str, digest: str, hand: Hand, as_json: bool) -> None:
-    """The second person's yes to this very line."""
-    from gateway.operations.manage_lines import approve_line
-
-    said = {"line": line_id, "digest": digest}
-    done = office.act(hand, "line.approve", said, lambda services, by: approve_line(services, line_id, digest=digest, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
-
-
-@line.command("end")
-@click.argument("line_id", metavar="LINE")
-@signed
-@as_json
-@office
-def line_end(office: Office, line_id: str, hand: Hand, as_json: bool) -> None:
-    """End a line; withdrawals of what it has told still go, for ninety days."""
-    from gateway.operations.manage_lines import end_line
-
-    done = office.act(hand, "line.end", {"line": line_id}, lambda services, by: end_line(services, line_id, by=by))
-    show(done, as_json=as_json, text=lambda: _told(done))
+two_persons(
+    line,
+    Words(
+        noun="line",
+        metavar="LINE",
+        ends="end",
+        propose="Take a line in from its file; nothing goes over it before a second person has approved it.",
+        approve="The second person's yes to this very line.",
+        end="End a line; withdrawals of what it has told still go, for ninety days.",
+    ),
+    _stories,
+    lambda one: f"{one.id} {one.version}: {one.title}, {', '.join(one.datasets)} until {one.until}",
+)
 
 
 @line.command("list")
