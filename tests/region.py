@@ -252,10 +252,11 @@ def _in_baishan(text: str) -> str:
 
 @asynccontextmanager
 async def a_city(
-    folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000, new: bool = True
+    folder: Path, party: str, *, database: str = "", now: str = NOW, port: int = 8000, new: bool = True, policies: Path | None = None
 ) -> AsyncIterator[Services]:
-    """One gateway with keys, tables and the shipped policies; one that is not `new` is opened as it stands."""
-    path = write_settings(folder, database=database, party=party, port=port, change=_in_baishan if party == BAISHAN else str)
+    """One gateway with keys, tables and the shipped policies, if no others are given; one that is not `new` is opened as it stands."""
+    change = _in_baishan if party == BAISHAN else str
+    path = write_settings(folder, database=database, party=party, port=port, policies=policies, change=change)
     settings = settings_of(path, CHENGXIN_NOW=now)
     if new:
         await make(settings)
