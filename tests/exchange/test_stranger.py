@@ -3,27 +3,28 @@
 Strategy: one gateway is set up by its own commands and served for the file; each test speaks of records of its own, over the same streams.
 """
 
-import asyncio
 import json
-import os
-import re
-import socket
-import subprocess
-import sys
-import time
 import tomllib
-import urllib.request
-from base64 import b32encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gateway.services import open_services
-from tests.commands import chengxin, environment
+from tests.exchange.meeting import (
+    AGREEMENT,
+    BATCHES,
+    LISTED,
+    PENALTIES,
+    PUSHED,
+    STRANGER,
+    STREAM,
+    Gateway,
+    agreed,
+    asserted,
+    now,
+    rid,
+    until,
+)
 from tests.exchange.stranger.city import Answer, Stranger
 from tests.exchange.stranger.formats import JsonObject, Refused, as_json, b64, digest, included, opened, sha256, unb64u
 from tests.exchange.stranger.log import PublicLog
@@ -36,203 +37,17 @@ from tests.exchange.stranger.records import (
     read_line,
     read_proof,
     signed_form,
-    statement,
     withdrawal,
 )
-from tests.house import TONGHUA, make, settings_of, write_settings
-from tests.operations.publishing import TAX, code, penalty, put, violation
-from tests.region import template
-
-NOW = "2026-06-02T02:30:00Z"
-STRANGER, ORG = "credit.baishan.example", "11220600XXT0001186"
-PENALTIES = "administrative-penalties"
-AGREEMENT = "tonghua-stranger-2026"
-STREAM = f"{AGREEMENT}.{PENALTIES}"
-BATCHES = f"/streams/{STREAM}/batches"
-QUERY = f'query = {{ levels = [1, 2], datasets = ["{PENALTIES}"], per_day = 100, per_officer_day = 100, per_subject_day = 100 }}'
-LISTED = (3, 4, 5)
-"""Firms of a public list."""
-
-
-BEHIND = round((datetime.now(UTC) - datetime.fromisoformat(NOW)).total_seconds())
-CLOCK = f"-PT{BEHIND}S"
-"""Of the served process: it was set up at NOW, and its clock goes on from there, because some exits are left at a full half minute."""
-
-
-def now() -> datetime:
-    """The moment at which both cities are."""
-    return datetime.now(UTC) - timedelta(seconds=BEHIND)
-
-
-def agreement_file(stranger: Stranger, port: int, vkey: str) -> str:
-    """What both offices have agreed on: the shipped fields of penalties, theirs pushed to us, ours pulled by them."""
-    head, penalties, *_ = template().split("[[streams]]")
-    head = head.replace("tonghua-baishan-2026", AGREEMENT).replace('"exchange.batch", ', '"exchange.batch", "mutual.query", ')
-    head = head.replace("natural_persons =", f"{QUERY}\nnatural_persons =")
-    for party, base_url, key in (
-        (TONGHUA, f"http://127.0.0.1:{port}/x/v1", vkey),
-        (STRANGER, stranger.base_url, stranger.agreement_key.key.text),
-    ):
-        head = head.replace(f"https://{party}/x/v1", base_url).replace("agreement_keys = []", f'agreement_keys = ["{key}"]', 1)
-    ours = penalties.replace('"push"', '"pull"')
-    theirs = penalties.replace(f'from = "{TONGHUA}"\nto = "{STRANGER}"', f'from = "{STRANGER}"\nto = "{TONGHUA}"')
-    scope = f'scope = {{ regions = ["220600"], except = [], authorities = ["{ORG}"], categories = ["penalty"] }}'
-    theirs = re.sub(r"^scope = .*$", scope, theirs, flags=re.MULTILINE)
-    local = '[local]\nadapter = "https_partner"\ntier = "partner"\nallow_private = true\n'
-    return f"{head}[[streams]]{ours}[[streams]]{theirs}{local}"
-
-
-class Gateway:
-    """The gateway's folder, and its served process once it runs."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def run(self, *arguments: str) -> str:
-        """One of its commands."""
-        done = chengxin(self.folder, *arguments, CHENGXIN_NOW=CLOCK)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def serve(self) -> None:
-        """The real process, until it answers."""
-        said = environment(CHENGXIN_NOW=CLOCK, CHENGXIN_EXCHANGE_POLL_S="1", CHENGXIN_LOG_POLL_S="1")
-        with (self.folder / "serve.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve"], cwd=self.folder, env=said, stdout=log, stderr=log, start_new_session=True
-            )
-
-        def answers() -> bool:
-            assert self.process is not None
-            assert self.process.poll() is None, (self.folder / "serve.log").read_text(encoding="utf-8")
-            try:
-                return bool(self.read("/healthz", ""))
-            except OSError:  # nobody listens yet, or it is not ready
-                return False
-
-        until(answers)
-
-    def read(self, path: str, below: str = "/log/2026") -> bytes:
-        """A public file, as anybody gets it."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{below}{path}", timeout=20) as answer:
-            data: bytes = answer.read()
-        return data
-
-    def stop(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=20)
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """What comes, soon after there is something."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.25)
-    return found
-
-
-def active(stranger: Stranger) -> bool:
-    """Whether the agreement stands for the gateway too: it has the stranger's keys."""
-    answer = stranger.ask("GET", "/agreements")
-    if answer.status == 401:
-        assert answer.code == "sig-unknown-key", "the gateway is fetching them"
-        return False
-    return str(answer.json["items"][0]["state"]) == "active"
+from tests.house import TONGHUA
+from tests.operations.publishing import code
 
 
 @pytest.fixture(scope="module")
 def cities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stranger, Gateway]]:
-    """Both cities, agreed by files as offices do it, and running."""
-    folder, stranger = tmp_path_factory.mktemp("stranger"), Stranger(STRANGER, ORG, "220600", now)
-    with socket.socket() as probe:  # while the stranger has its own
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    gateway = Gateway(folder, port)
-    settings = settings_of(write_settings(folder, port=port), CHENGXIN_NOW=NOW)
-    asyncio.run(make(settings))
-
-    async def filled() -> None:
-        async with open_services(settings) as services:
-            rows = [penalty(code(n), f"通化市示例{n}有限公司", f"通市监罚〔2026〕{n}号") for n in (1, 2)]
-            await put(services, PENALTIES, *rows)
-            await put(services, TAX, *(violation(code(n), f"通化市示例{n}有限公司", f"通税稽罚〔2026〕{n}号") for n in LISTED))
-
-    asyncio.run(filled())
-    (vkey,) = (line.split()[-1] for line in gateway.run("key", "list").splitlines() if line.startswith("agreement "))
-    text = agreement_file(stranger, port, vkey)
-    (folder / "agreement.toml").write_text(text, encoding="utf-8")
-    offered = stranger.offered(signed_form(tomllib.loads(text)))
-    (folder / "offer.json").write_text(json.dumps(offered), encoding="utf-8")
-    gateway.run("agreement", "countersign", "agreement.toml", "offer.json", "--out", "signed.json")
-    both = json.loads((folder / "signed.json").read_text(encoding="utf-8"))
-    stranger.agreed(both, TONGHUA)
-    try:
-        gateway.serve()
-        stranger.take_keys()
-        until(lambda: active(stranger))
-        yield stranger, gateway
-    finally:
-        gateway.stop()
-        stranger.close()
-
-
-def rid(number: int) -> str:
-    """A record id of the stranger's."""
-    return "rec_" + b32encode(bytes(15) + bytes([number])).decode().lower().rstrip("=")
-
-
-def fields(number: int) -> JsonObject:
-    """What the stranger's register says of a penalty, under the agreed names; null where it says nothing."""
-    return {
-        "CF_XDR_MC": f"白山市示例{number}有限公司",
-        "CF_XDR_LB": "legal",
-        "CF_XDR_SHXYM": code(number, division="220602"),
-        "CF_WSH": f"白市监罚〔2026〕{number}号",
-        "CF_WFXW": "超范围经营",
-        "CF_SY": "超出登记的经营范围从事经营活动。",
-        "CF_YJ": "《示例条例》第一条",
-        "CF_CFLB": "罚款",
-        "CF_NR": "罚款。",
-        "CF_NR_FK": "1.2",
-        "CF_JDRQ": "2026-03-02",
-        "CF_YXQ": "2099-12-31",
-        "CF_SXYZCD": "general",
-        "CF_CFJG": "白山市市场监督管理局（示例）",
-        "CF_CFJGDM": ORG,
-        "CF_SJLY": "白山市市场监督管理局（示例）",
-        "CF_SJLYDM": ORG,
-    }
-
-
-def asserted(stranger: Stranger, number: int, **changed: Any) -> Line:
-    """A penalty of the stranger's as a record line."""
-    values = dict.fromkeys(stranger.stream(PENALTIES, ours=True).fields) | fields(number) | changed
-    clear = {
-        "iss": STRANGER,
-        "rid": rid(number),
-        "v": 1,
-        "op": "assert",
-        "status": "in_force",
-        "dataset": PENALTIES,
-        "schema": f"{PENALTIES}/1.0",
-        "category": "penalty",
-        "region": "220600",
-        "subject_kind": "legal",
-        "authority": ORG,
-        "authority_name": values["CF_CFJG"],
-        "decided_on": "2026-03-02",
-        "publish_until": None,
-        "dispute": False,
-        "reason": None,
-        "basis": [{"text": "《示例条例》第一条", "uri": None, "item": None}],
-        "trust": "signed",
-        "at": "2026-06-01T01:00:00Z",
-    }
-    return statement(clear, values, os.urandom(32))
+    """Both cities, agreed and running."""
+    with agreed(tmp_path_factory.mktemp("stranger")) as both:
+        yield both
 
 
 def post(stranger: Stranger, batch: Batch, *, inline: bool = True) -> Answer:
@@ -257,7 +72,7 @@ def test_both_hold_what_both_have_signed(cities: tuple[Stranger, Gateway]):
     (item,) = stranger.ask("GET", "/agreements").json["items"]
     assert (item["digest"], item["state"]) == (stranger.agreement_digest, "active")
     assert stranger.take_keys()["base_url"] == stranger.origin
-    assert "/x/v1/keys" in stranger.asked, "the gateway has the stranger's keys from nowhere but the stranger"
+    assert "GET /x/v1/keys" in stranger.asked, "the gateway has the stranger's keys from nowhere but the stranger"
     with pytest.raises(Refused, match="SIG_UNKNOWN_KEY"):
         stranger.agreed(stranger.offered(document["body"].encode()), TONGHUA)
 
@@ -444,7 +259,7 @@ def test_a_stream_is_pulled_verified_and_receipted(cities: tuple[Stranger, Gatew
     with pytest.raises(Refused, match=r"422.*sig-part-missing"):
         stranger.give_receipt(PENALTIES, manifest, records, with_feedback=False)
     stranger.give_receipt(PENALTIES, manifest, records)
-    (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "out")
+    (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if (each["direction"], each["stream"]) == ("out", STREAM))
     assert (stands["seq"], stands["receipt_no"]) == (2, 2)
     assert stranger.ask("GET", "/status").json["owed"] == []
     assert stranger.pull(PENALTIES) is None
@@ -472,6 +287,26 @@ def test_what_was_pulled_is_not_believed_when_it_was_changed(cities: tuple[Stran
             admit(stream, Head(), *what)
 
 
+def test_a_batch_that_is_pushed_here_is_taken(cities: tuple[Stranger, Gateway]):
+    """The gateway posts honours in signed requests and believes the receipts; a withdrawal too is acknowledged in its batch's own."""
+    stranger, gateway = cities
+    incoming = stranger.incoming[PUSHED]
+    until(lambda: incoming.given)
+    assert {each.values["TYSHXYDM"] for each in incoming.records} == {code(6), code(7)}
+
+    def acknowledged(no: int) -> bool:
+        return any((each["stream"], each["receipt_no"]) == (PUSHED, no) for each in stranger.ask("GET", "/streams").json["items"])
+
+    until(lambda: acknowledged(1))
+    record = incoming.records[0].clear["rid"]
+    gateway.run("withdraw", record, "--reason", "revoked")
+    until(lambda: acknowledged(2))
+    assert [(each.clear["op"], each.clear["rid"]) for each in incoming.records[2:]] == [("retract", record)]
+    assert stranger.refused == []
+    with pytest.raises(Refused, match="SIG_HTTP"):
+        stranger.believe("GET", f"/x/v1/streams/{PUSHED}/receipts/1", {}, b"")
+
+
 def test_a_question_has_an_answer_bound_to_it(cities: tuple[Stranger, Gateway]):
     """Hit and no hit are signed, of one length, and of their question alone; level 2 follows with the record and its proof."""
     stranger, _ = cities
@@ -496,15 +331,23 @@ def test_a_question_has_an_answer_bound_to_it(cities: tuple[Stranger, Gateway]):
 
 
 def test_the_public_log_is_verified_from_its_files(cities: tuple[Stranger, Gateway]):
-    """Head, entries and tiles prove by themselves that a listing was entered; the proof that is served is the same."""
+    """Head, entries and tiles prove by themselves what was entered; of what is still listed the served proof proves the same."""
     stranger, gateway = cities
     origin = f"{TONGHUA}/log/2026"
-    log = until(lambda: (found := PublicLog(origin, stranger.trusted("log"), gateway.read)).size >= len(LISTED) and found)
+    shown = {each["id"] for each in json.loads(gateway.read("/v1/records?dataset=tax-violations", ""))["items"]}
+    assert len(shown) == len(LISTED)
+
+    def entered() -> PublicLog | None:
+        log = PublicLog(origin, stranger.trusted("log"), gateway.read)
+        return log if shown <= {json.loads(log.entry(index))["rid"] for index in range(log.size)} else None
+
+    log = until(entered)
     assert log.span(0, log.size) == log.root
     for index in range(log.size):
-        leaf = sha256(b"\0" + log.entry(index))
-        assert included(leaf, index, log.size, log.path(index), log.root)
-        assert not included(sha256(b"\0" + changed(log.entry(index))), index, log.size, log.path(index), log.root)
-        record = json.loads(log.entry(index))["rid"]
-        served = json.loads(gateway.read(f"/v1/log/proof?record={record}", ""))
-        assert read_proof(served["proof"], log.entry(index), origin, stranger.trusted("log")) == index
+        entry = log.entry(index)
+        assert included(sha256(b"\0" + entry), index, log.size, log.path(index), log.root)
+        assert not included(sha256(b"\0" + changed(entry)), index, log.size, log.path(index), log.root)
+        record = json.loads(entry)["rid"]
+        if record in shown:
+            served = json.loads(gateway.read(f"/v1/log/proof?record={record}", ""))
+            assert read_proof(served["proof"], entry, origin, stranger.trusted("log")) == index

@@ -1,16 +1,13 @@
 """A small partner city of another make: the standard library, `cryptography`, and the wire specification alone.
 
-It serves its keys document, signs agreements, sends batches, pulls what is laid ready for it, and asks about a firm.
+It serves keys, signs agreements, sends batches, takes those that are pushed to it, pulls what is laid ready, and asks about a firm.
 """
 
 import http.client
 import json
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,43 +31,10 @@ from tests.exchange.stranger.formats import (
     strict_json,
     unb64u,
 )
-from tests.exchange.stranger.records import WITHDRAWN, Batch, Head, Line, Said, Stream, admit, read_line, read_proof, seal
-
-JSON = "application/json"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        """The code of a problem."""
-        return str(self.json["code"])
-
-
-def signature(key: SigningKey, method: str, url: str, tag: str, body: bytes, media: str, created: datetime, nonce: bytes) -> dict[str, str]:
-    """The headers that sign a request: RFC 9421, and RFC 9530 where it has a body."""
-    covered = {"@method": method, "@target-uri": url}
-    headers = {}
-    if method != "GET":
-        headers = {"Content-Type": media, "Content-Digest": f"sha-256=:{b64(sha256(body))}:"}
-        covered |= {"content-type": media, "content-digest": headers["Content-Digest"]}
-    at = int(created.timestamp())
-    names = " ".join(f'"{name}"' for name in covered)
-    parameters = f'({names});created={at};expires={at + 60};nonce="{b64u(nonce)}";keyid="{key.key.keyid}";alg="ed25519";tag="{tag}"'
-    base = "".join(f'"{name}": {value}\n' for name, value in covered.items()) + f'"@signature-params": {parameters}'
-    signed_by = b64(key.private.sign(base.encode()))
-    return headers | {"Signature-Input": f"cx={parameters}", "Signature": f"cx=:{signed_by}:"}
+from tests.exchange.stranger.messages import JSON, Answer, Believer, signature
+from tests.exchange.stranger.receiving import Incoming
+from tests.exchange.stranger.records import Batch, Head, Line, Said, Stream, read_line, read_proof, seal
+from tests.exchange.stranger.serving import serve
 
 
 class Stranger:
@@ -86,41 +50,20 @@ class Stranger:
         self.origin = ""
         self.listed: list[JsonObject] = []
         """The partner's keys, as its keys document lists them."""
-        self.receipts: list[str] = []
-        """Digests of the receipts that were given, in order."""
-        self.taken = Head()
-        """How far the partner's stream was taken."""
+        self.incoming: dict[str, Incoming] = {}
+        """Streams to us, by name."""
+        self.offers: list[JsonObject] = []
+        """Documents that the partner brought."""
         self.sent = Head()
         """How far the own stream was sent."""
         self.asked: list[str] = []
         """What the partner has asked for."""
-        city = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                """The keys document is all that this city serves."""
-                city.asked.append(self.path)
-                document = as_json(city.keys_document())
-                tag = f'"{digest(document)}"'
-                status, body = (200, document) if self.path == "/x/v1/keys" else (404, as_json({"code": "not-found"}))
-                if status == 200 and self.headers["If-None-Match"] == tag:
-                    status, body = 304, b""
-                self.send_response(status)
-                self.send_header("ETag", tag)
-                self.send_header("Content-Type", JSON if status != 404 else "application/problem+json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing is logged."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.base_url = f"http://127.0.0.1:{self.server.server_port}/x/v1"
+        self.refused: list[str] = []
+        """What it was refused."""
+        self.believer = Believer()
         self.issued = self.clock()
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.server = serve(self)
+        self.base_url = f"http://127.0.0.1:{self.server.server_port}/x/v1"
 
     def close(self) -> None:
         """Serve no more."""
@@ -173,6 +116,10 @@ class Stranger:
             opened(document, "agreement", f"{said['id']}/{said['version']}", self.pinned(party), f"{party}/agreement")
         (there,) = (each for each in said["parties"] if each["party"] == partner)
         self.origin = there["identity"]["base_url"]
+        for each in said["streams"]:
+            if each["to"] == self.party:
+                stream = self.stream(each["dataset"], ours=False)
+                self.incoming.setdefault(stream.name, Incoming(stream))
 
     def take_keys(self) -> JsonObject:
         """Fetch and believe the partner's keys document."""
@@ -194,6 +141,11 @@ class Stranger:
         return Stream(self.agreement, self.agreement_digest, dataset, *ends)
 
     # -- HTTP
+
+    def believe(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Refuse a request that the partner did not sign for us."""
+        url = self.base_url.removesuffix("/x/v1") + path
+        self.believer.believe(method, url, headers, body, self.trusted("http"), self.clock())
 
     def headers(self, method: str, path: str, body: bytes = b"", *, media: str = JSON, tag: str = "") -> dict[str, str]:
         """Those of one request, with a signature that is good once."""
@@ -254,75 +206,32 @@ class Stranger:
 
     def pull(self, dataset: str, *, wait: int = 0) -> tuple[JsonObject, list[Said]] | None:
         """The next batch that the partner has for us, verified, if there is one."""
-        stream, head = self.stream(dataset, ours=False), self.taken
-        answer = self.ask("GET", f"/streams/{stream.name}/manifests/{head.seq + 1}?epoch={head.epoch}&wait={wait}")
+        incoming = self.incoming[self.stream(dataset, ours=False).name]
+        head, path = incoming.head, f"/streams/{incoming.stream.name}"
+        answer = self.ask("GET", f"{path}/manifests/{head.seq + 1}?epoch={head.epoch}&wait={wait}")
         if answer.status == 204:
             return None
         demand(answer.status == 200, "UNAVAILABLE", f"{answer.status} {answer.body!r}")
-        offered = answer.json
-        created = moment_of(json.loads(offered["manifest"]["body"])["created"])
 
         def part(name: str) -> bytes:
-            found = self.ask("GET", f"/streams/{stream.name}/files/{name}")
+            found = self.ask("GET", f"{path}/files/{name}")
             demand(found.status == 200, "SIG_PART_MISSING", f"{found.status} {name}")
             demand(found.headers.get("repr-digest") == f"sha-256=:{b64(sha256(found.body))}:", "SIG_PART_DIGEST", str(found.headers))
             return found.body
 
-        manifest, records, self.taken = admit(stream, head, offered["manifest"], offered["checkpoint"], self.trusted(said=created), part)
-        return manifest, records
+        return incoming.take(answer.json["manifest"], answer.json["checkpoint"], lambda said: self.trusted(said=said), part)
 
     def give_receipt(self, dataset: str, manifest: JsonObject, records: Sequence[Said], *, with_feedback: bool = True) -> None:
-        """Bring the sender feedback and receipt of the batch that was taken last: all of it applied."""
-        now, head, stream = instant(self.clock()), self.taken, self.stream(dataset, ours=False)
-        gone = [(at, each.clear) for at, each in enumerate(records, manifest["range"]["from"]) if each.clear["op"] in WITHDRAWN]
-        told = [
-            {
-                "i": at,
-                "rid": clear["rid"],
-                "v": clear["v"],
-                "severity": "info",
-                "code": "ACK_ERASED" if clear["op"] == "erase" else "ACK_WITHDRAWN",
-                "field": None,
-                "disclosure": None,
-                "rule": None,
-                "message": "已撤下",
-                "hint": None,
-                "retry": False,
-                "at": now,
-            }
-            for at, clear in gone
-        ]
-        feedback = b"".join(as_json(each) + b"\n" for each in told)
-        no = len(self.receipts) + 1
-        counts = dict.fromkeys(("lines", "accepted", "unchanged", "warned", "held", "rejected", "withdrawn", "dropped"), 0)
-        counts |= {"lines": len(records), "accepted": len(records) - len(gone), "withdrawn": len(gone)}
-        body = as_json(
-            {
-                "type": "chengxin-exchange/receipt/1",
-                "receiver": self.party,
-                "sender": self.partner,
-                "stream": stream.name,
-                "no": no,
-                "previous": self.receipts[-1] if self.receipts else None,
-                "kind": "batch",
-                "batch": {"epoch": head.epoch, "seq": head.seq, "manifest": head.manifest},
-                "result": "applied",
-                "code": None,
-                "tree": {"epoch": head.epoch, "size": head.tree.size, "root": b64(head.tree.root())},
-                "agreement": {"id": self.agreement["id"], "version": self.agreement["version"]},
-                "counts": counts,
-                "feedback": {"lines": len(told), "bytes": len(feedback), "digest": digest(feedback)},
-                "received_at": now,
-                "decided_at": now,
-            }
-        )
-        document = signed("receipt", f"{stream.name}/{self.partner}/{no}", body, self.x)
+        """Bring the sender feedback and receipt of the batch that was pulled last: all of it applied."""
+        incoming = self.incoming[self.stream(dataset, ours=False).name]
+        document, feedback = incoming.receipt(manifest, records, self.x, self.clock())
+        path, no = f"/streams/{incoming.stream.name}", len(incoming.given) + 1
         if feedback and with_feedback:  # it comes before the receipt that names it
-            kept = self.ask("PUT", f"/streams/{stream.name}/feedback/{no}", feedback, media="application/x-ndjson")
+            kept = self.ask("PUT", f"{path}/feedback/{no}", feedback, media="application/x-ndjson")
             demand(kept.status == 204, "UNAVAILABLE", f"{kept.status} {kept.body!r}")
-        taken = self.ask("POST", f"/streams/{stream.name}/receipts", as_json(document))
+        taken = self.ask("POST", f"{path}/receipts", as_json(document))
         demand(taken.status == 204, "UNAVAILABLE", f"{taken.status} {taken.body!r}")
-        self.receipts.append(digest(body))
+        incoming.keep(document, feedback)
 
     # -- asking
 
