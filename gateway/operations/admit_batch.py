@@ -6,7 +6,7 @@ problem. This story must not look into a record: `judge_lines` does, and `apply_
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Literal, NoReturn
@@ -16,7 +16,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, NoteRefused, StoreError
 from gateway.core.exchange import batches, feedback
 from gateway.core.exchange.agreements import Agreement
-from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, PartEntry, Verified
+from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts
 from gateway.core.exchange.merkle import CompactRange
@@ -31,6 +31,7 @@ from gateway.core.exchange.wire import (
 )
 from gateway.operations.manage_agreements import agreement_with
 from gateway.operations.partners import Stream, exchange_signers, stream_at, trusted_keys
+from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.services import Services
 from gateway.store import audit, inbox
 from gateway.store.inbox import InBatch, InStream
@@ -116,8 +117,8 @@ class Admission:
         self.name = stream
         self.document = document
         self.checkpoint = checkpoint
-        self.parts = parts
-        """Read one at a time: what lies on a line is not held in memory."""
+        self.parts = PartsAtHand(parts)
+        """Read one at a time: what lies on a line, or is kept here, is not held in memory."""
         self.now = services.clock()
         self.suite: Suite = SHA256
         self.suspended: ExchangeError | None = None
@@ -176,7 +177,8 @@ class Admission:
             missing = await self._collect(reads, manifest)
             if missing:
                 return await self._fetch(manifest, missing)
-            verified = await asyncio.to_thread(self._verify, manifest)  # long work: others are served meanwhile
+            tree = self.base.tree if self.base is not None else CompactRange(self.suite)
+            verified = await self._verify(reads, manifest, tree)
         except _Stepped as failed:
             return await self._failed(failed.step, failed.error)
         return Passed(manifest=manifest, verified=verified)
@@ -338,13 +340,13 @@ class Admission:
         """Step 8: the parts at hand are right; names of those that are not here."""
         entries = {part.name: part for part in manifest.parts}
         try:
-            batches.check_surplus(manifest, self.parts)
-            for name, data in self.parts.items():
+            batches.check_surplus(manifest, self.parts.came)
+            for name, data in self.parts.came.items():
                 batches.check_part(entries[name], data, self.suite)
         except ExchangeError as error:
             raise _Stepped(8, error) from error
-        if self.stored is not None and len(self.parts) < len(entries):
-            self.parts = _Both(self.parts, await inbox.in_parts_of(source, self.stored))
+        if self.stored is not None and len(self.parts.came) < len(entries):
+            self.parts = await PartsAtHand.with_kept(source, self.parts.came, self.stored)
         return batches.missing_parts(manifest, self.parts)
 
     async def _withdrawals_ahead(self, source: Source, manifest: Manifest, ring: KeyRing) -> Passed | None:
@@ -354,14 +356,7 @@ class Admission:
         self._check_checkpoint(manifest, ring)
         if await self._collect(source, manifest):
             return None
-        parts = self._timed(manifest)
-        try:
-            verified = await asyncio.to_thread(batches.verify_lines, manifest, parts, None, self.agreement.terms.limits, keep=PREPARED)
-        except BatchRefused:
-            raise
-        except ExchangeError as error:
-            raise _Stepped(9, error) from error
-        return Passed(manifest=manifest, verified=verified, ahead=True)
+        return Passed(manifest=manifest, verified=await self._verify(source, manifest, None), ahead=True)
 
     def in_time(self) -> None:
         """Goes on only while the agreed time for one batch lasts; asked between parts and between chunks of lines.
@@ -371,17 +366,15 @@ class Admission:
         if monotonic() > self.deadline:
             _problem(ExchangeError("the batch takes longer than agreed", code="SIZE_TIME", place=self._id))
 
-    def _timed(self, manifest: Manifest) -> Iterator[tuple[PartEntry, bytes]]:
-        for part in manifest.parts:
-            self.in_time()
-            yield part, self.parts[part.name]
-
-    def _verify(self, manifest: Manifest) -> Verified:
+    async def _verify(self, source: Source, manifest: Manifest, tree: CompactRange | None) -> Verified:
         """Step 9."""
-        tree = self.base.tree if self.base is not None else CompactRange(self.suite)
+        check = batches.LineCheck(manifest, tree, self.agreement.terms.limits, keep=PREPARED)
         try:
-            parts = self._timed(manifest)
-            return batches.verify_lines(manifest, parts, tree, self.agreement.terms.limits, keep=PREPARED)
+            for part in manifest.parts:
+                self.in_time()
+                data = await self.parts.read(source, part.name)
+                await asyncio.to_thread(check.add, part, data)  # long work: others are served meanwhile
+            return check.done()
         except BatchRefused:
             raise
         except ExchangeError as error:
@@ -440,7 +433,7 @@ class Admission:
                 state, self.stored.code if self.stored is not None else None, self.stored.receipt_no if self.stored is not None else None
             )
             await inbox.put_in_batch(tx, row)
-            await inbox.put_in_parts(tx, row, self.parts)
+            await inbox.put_in_parts(tx, row, self.parts.came)
         return Received(result="fetching", batch=manifest.id, missing=missing)
 
     async def room(self, tx: Transaction) -> None:
@@ -521,7 +514,7 @@ class Admission:
             return {}
         return {
             name: data
-            for name, data in self.parts.items()
+            for name, data in self.parts.came.items()
             if name in entries and len(data) == entries[name].bytes and digest_text(data, self.suite) == entries[name].digest
         }
 
@@ -583,25 +576,6 @@ class Admission:
             },
         )
         return Received(result=result, batch=self._id, code=code, receipt=document, no=receipt.no, feedback=file)
-
-
-class _Both(Mapping[str, bytes]):
-    """Parts that came now, and those kept from before; nothing is read until it is asked for."""
-
-    def __init__(self, came: Mapping[str, bytes], kept: Mapping[str, bytes]) -> None:
-        self._came, self._kept = came, kept
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._came[name] if name in self._came else self._kept[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._came or name in self._kept
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**dict.fromkeys(self._kept), **dict.fromkeys(self._came)})
-
-    def __len__(self) -> int:
-        return len(self._came.keys() | self._kept.keys())
 
 
 FROZEN = "frozen"

@@ -30,6 +30,7 @@ from gateway.operations.admit_batch import Admission, Passed, Received
 from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
+from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.operations.recognise import decide
 from gateway.store import erasures, holds, inbox, measures, owed, recognitions
 from gateway.store.owed import Owed
@@ -160,7 +161,7 @@ class _Application:
             if about_persons:
                 return await admission.refused(tx, min(about_persons), detail)
             received = await admission.answer(tx, result, code, detail=detail)
-            await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts)
+            await inbox.put_in_parts(tx, admission.row(result, code, received.no), admission.parts.came)
         return received
 
     async def _in_force_here(self) -> bool:
@@ -179,7 +180,7 @@ class _Application:
             received = await admission.answer(tx, result, code)
             row = admission.row("staged" if (result, code) == ("quarantined", None) else result, code, received.no)
             await inbox.put_in_batch(tx, row)
-            await inbox.put_in_parts(tx, row, admission.parts)
+            await inbox.put_in_parts(tx, row, admission.parts.came)
         return received
 
     async def _swap(self) -> Received:
@@ -202,14 +203,16 @@ class _Application:
             await self._drop(tx, missing)
             return await self._finish(tx)
 
-    async def _epoch(self, tx: Transaction) -> AsyncIterator[tuple[Passed, Mapping[str, bytes]]]:
+    async def _epoch(self, tx: Transaction) -> AsyncIterator[tuple[Passed, PartsAtHand]]:
         """Every batch of the new epoch with its parts, in order; those that were staged are verified again."""
         manifest, tree = self.manifest, CompactRange(self.suite)
         for batch in await inbox.staged_batches(tx, manifest.sender, manifest.stream, manifest.epoch):
-            parts = await inbox.in_parts_of(tx, batch)
+            parts = await PartsAtHand.with_kept(tx, {}, batch)
             staged = batches.read_manifest(batch.document.body)
-            entries = [(part, parts[part.name]) for part in staged.parts]
-            verified = await asyncio.to_thread(batches.verify_lines, staged, entries, tree, self.rules.agreement.terms.limits)
+            check = batches.LineCheck(staged, tree, self.rules.agreement.terms.limits)
+            for part in staged.parts:
+                await asyncio.to_thread(check.add, part, await parts.read(tx, part.name))
+            verified = check.done()
             tree = verified.tree
             yield Passed(manifest=staged, verified=verified), parts
         yield Passed(manifest=manifest, verified=self.verified), self.admission.parts

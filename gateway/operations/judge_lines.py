@@ -5,7 +5,7 @@ Lines come in chunks in which no record stands twice: what one line does, the ne
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal
 
@@ -30,6 +30,7 @@ from gateway.operations.accept_records import Texts, redactions
 from gateway.operations.admit_batch import Passed
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
+from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.services import Services
 from gateway.store import inbox, recognitions, records
 from gateway.store.reads import Row
@@ -51,7 +52,7 @@ class Judging:
         services: Services,
         stream: Stream,
         passed: Passed,
-        parts: Mapping[str, bytes],
+        parts: PartsAtHand,
         now: datetime,
         *,
         snapshot: set[str] | None = None,
@@ -83,23 +84,25 @@ class Judging:
         lines: list[tuple[int, Line]] = []
         rids: set[str | None] = set()
         size = 0
-        for index, line in self._read():
-            if len(lines) == CHUNK or size > CHUNK_BYTES or line.rid in rids:
-                yield await self._judge(source, lines)
-                lines, rids, size = [], set(), 0
-            lines.append((index, line))
-            size += len(line.payload) + sum(map(len, line.decoded))
-            rids.add(line.rid)
+        async for part in self._read(source):
+            for index, line in part:
+                if len(lines) == CHUNK or size > CHUNK_BYTES or line.rid in rids:
+                    yield await self._judge(source, lines)
+                    lines, rids, size = [], set(), 0
+                lines.append((index, line))
+                size += len(line.payload) + sum(map(len, line.decoded))
+                rids.add(line.rid)
         if lines:
             yield await self._judge(source, lines)
 
-    def _read(self) -> Iterator[tuple[int, Line]]:
-        """(index in the stream, line): as kept by step 9, or read again."""
+    async def _read(self, source: Source) -> AsyncIterator[Iterable[tuple[int, Line]]]:
+        """(index in the stream, line): as kept by step 9, or read again part by part."""
         if self.verified.lines is not None:
-            yield from enumerate(self.verified.lines, self.manifest.range.from_)
+            yield enumerate(self.verified.lines, self.manifest.range.from_)
             return
         for entry in self.manifest.parts:
-            yield from batches.lines_of(entry, self.parts[entry.name], self.rules.agreement.terms.limits, self.suite)
+            data = await self.parts.read(source, entry.name)
+            yield batches.lines_of(entry, data, self.rules.agreement.terms.limits, self.suite)
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)

@@ -150,16 +150,14 @@ _IN_WAITING = sa.select(sa.func.count().label("n")).where(
     in_batches.c.stream == sa.bindparam("stream"),
     one_of(in_batches.c.state, "quarantined", "fetching"),
 )
-_IN_PARTS = (
-    sa.select(in_parts)
-    .where(
-        in_parts.c.sender == sa.bindparam("sender"),
-        in_parts.c.stream == sa.bindparam("stream"),
-        in_parts.c.epoch == sa.bindparam("of_epoch"),
-        in_parts.c.manifest_digest == sa.bindparam("digest"),
-    )
-    .order_by(in_parts.c.name)
+_PART_KEY = (
+    in_parts.c.sender == sa.bindparam("sender"),
+    in_parts.c.stream == sa.bindparam("stream"),
+    in_parts.c.epoch == sa.bindparam("of_epoch"),
+    in_parts.c.manifest_digest == sa.bindparam("digest"),
 )
+_IN_PART_NAMES = sa.select(in_parts.c.name).where(*_PART_KEY)
+_IN_PART = sa.select(in_parts).where(*_PART_KEY, in_parts.c.name == sa.bindparam("of_name"))
 _IN_RECORDS = sa.select(in_records).where(among(in_records.c.record_id, "wanted"))
 _OURS = sa.select(records.c.record_id, records.c.dataset).where(among(records.c.record_id, "wanted"), records.c.issuer == "")
 _RECEIPT = sa.select(receipts).where(
@@ -301,7 +299,7 @@ async def put_in_batch(tx: Transaction, batch: InBatch) -> None:
 
 async def put_in_parts(tx: Transaction, batch: InBatch, parts: Mapping[str, bytes]) -> None:
     """Keep parts whose size and digest were checked."""
-    held = {row.name for row in await tx.all(_IN_PARTS, _part_key(batch))}
+    held = await in_part_names(tx, batch)
     fresh = [name for name in parts if name not in held]
     if not fresh:
         return
@@ -319,10 +317,20 @@ def _part_key(batch: InBatch) -> dict[str, object]:
     return {"sender": batch.sender, "stream": batch.stream, "of_epoch": batch.epoch, "digest": batch.digest}
 
 
-async def in_parts_of(source: Source, batch: InBatch) -> dict[str, bytes]:
-    """The parts of a batch that have come so far, by name."""
-    rows = await source.all(_IN_PARTS, _part_key(batch))
-    return {row.name: await batch_parts.open_part(source, "in_parts", batch.stream, row) for row in rows}
+async def in_part_names(source: Source, batch: InBatch) -> frozenset[str]:
+    """Names of the parts of a batch that have come so far."""
+    return frozenset(row.name for row in await source.all(_IN_PART_NAMES, _part_key(batch)))
+
+
+async def in_part(source: Source, batch: InBatch, name: str) -> bytes:
+    """One part of a batch that has come.
+
+    Raises StoreError `stream-moved` when it has gone meanwhile.
+    """
+    row = await source.one(_IN_PART, {**_part_key(batch), "of_name": name})
+    if row is None:
+        raise StoreError("a part of a batch is not there any more", code="stream-moved", place=f"{batch.stream}/{name}")
+    return await batch_parts.open_part(source, "in_parts", batch.stream, row)
 
 
 async def drop_in_parts(tx: Transaction, batch: InBatch) -> None:

@@ -158,7 +158,7 @@ async def test_a_batch_has_its_time(cities: Cities):
 
 
 async def _verified(admission: Admission, passed: Passed) -> object:
-    return admission._verify(passed.manifest)  # step 9 alone
+    return await admission._verify(admission.services.store.reads, passed.manifest, None)  # step 9 alone
 
 
 async def test_the_agreed_share_of_errors(tmp_path: Path):

@@ -16,7 +16,7 @@ from gateway.operations import judge_lines
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.judge_lines import Judging
 from gateway.operations.send_batch import send_batch
-from gateway.store import outbox
+from gateway.store import inbox, outbox
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, penalty, put
 from tests.region import PENALTIES, TONGHUA, Cities, Forger, two_cities
@@ -151,3 +151,52 @@ async def test_lines_beyond_the_bound_are_read_again(cities: Cities, monkeypatch
     received = await forger.post(forger.penalty(1), forger.penalty(2), forger.penalty(3))
     assert received.result == "applied"
     assert sizes == [1, 1, 1]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read of the parts that are kept here, and what was looked at, in order."""
+    done: list[str] = []
+    read, add = inbox.in_part, batches.LineCheck.add
+
+    async def in_part(source: Any, batch: Any, name: str) -> bytes:
+        done.append(f"read {name}")
+        return await read(source, batch, name)
+
+    def checked(self: batches.LineCheck, entry: batches.PartEntry, data: bytes) -> None:
+        done.append(f"check {entry.name}")
+        add(self, entry, data)
+
+    monkeypatch.setattr(inbox, "in_part", in_part)
+    monkeypatch.setattr(batches.LineCheck, "add", checked)
+    return done
+
+
+async def test_kept_parts_are_read_one_by_one(cities: Cities, steps: list[str]):
+    """Of a batch that comes in pieces each part is looked at before the next is read from the store."""
+    forger = Forger(cities)
+    sealed = forger.seal([forger.penalty(number) for number in range(1, 6)], lines_a_part=2)
+    for part in sealed.parts:
+        assert steps == []
+        received = await forger.send(sealed, {part.name: part.data})
+    assert received.result == "applied"
+    a, b, c = (part.name for part in sealed.parts)
+    assert steps == [f"read {a}", f"check {a}", f"read {b}", f"check {b}", f"check {c}"]
+
+
+async def test_a_staged_epoch_is_read_part_by_part(cities: Cities, steps: list[str], monkeypatch: pytest.MonkeyPatch):
+    """The last batch of a new epoch brings in what was staged without holding a part of it longer than it is read."""
+    monkeypatch.setattr(batches, "KEPT_BYTES", 1)
+    forger = Forger(cities)
+    assert (await forger.post(*(forger.penalty(number) for number in range(1, 5)))).result == "applied"
+    replaces = forger.anew()
+    lines = [forger.penalty(number, v=2) for number in range(1, 5)]
+    staged = forger.seal(lines[:3], lines_a_part=2, replaces=replaces, snapshot="part")
+    last = forger.seal(lines[3:], snapshot="last")
+    steps.clear()
+    assert (await forger.send(staged)).result == "quarantined"
+    assert (await forger.send(last)).result == "applied"
+    a, b = (part.name for part in staged.parts)
+    (c,) = (part.name for part in last.parts)
+    came = [f"check {a}", f"check {b}", f"check {c}"]
+    assert steps == [*came, f"read {a}", f"check {a}", f"read {b}", f"check {b}", f"read {a}", f"read {b}"]

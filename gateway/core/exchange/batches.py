@@ -671,45 +671,74 @@ class Verified(Struct, frozen=True, kw_only=True):
     """The lines, where they are few and short enough to be kept."""
 
 
-def verify_lines(
-    manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange | None, limits: Limits, *, keep: int = 0
-) -> Verified:
-    """Step 9: every line is well formed, operations and lines are counted, and the leaves hash to the root.
+class LineCheck:
+    """Step 9, part by part: every line is well formed, operations and lines are counted, and the leaves hash to the root.
 
     Of a batch of at most `keep` lines, and 32 MiB of them, the lines are kept; of a larger one they are read again. Without a tree, because
     what comes before is missing, the root is not compared: then only what is withdrawn may be believed of it.
-
-    Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
     """
-    suite = SUITES[manifest.suite]
-    grown = tree.copy() if tree is not None else CompactRange(suite)
-    leaves: list[bytes] = []
-    rids: set[str | None] = set()
-    kept: list[Line] | None = [] if manifest.lines <= keep else None
-    size = 0
-    counts: dict[str, int] = dict.fromkeys(OPS, 0)
-    for entry, data in parts:
-        if tree is not None and entry.from_ != grown.size:
+
+    def __init__(self, manifest: Manifest, tree: CompactRange | None, limits: Limits, *, keep: int = 0) -> None:
+        self._manifest = manifest
+        self._limits = limits
+        self._suite = SUITES[manifest.suite]
+        self._rooted = tree is not None
+        self._tree = tree.copy() if tree is not None else CompactRange(self._suite)
+        self._leaves: list[bytes] = []
+        self._rids: set[str | None] = set()
+        self._kept: list[Line] | None = [] if manifest.lines <= keep else None
+        self._size = 0
+        self._counts: dict[str, int] = dict.fromkeys(OPS, 0)
+
+    def add(self, entry: PartEntry, data: bytes) -> None:
+        """Look at the lines of the next part.
+
+        Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
+        """
+        suite, tree, counts, leaves, rids = self._suite, self._tree, self._counts, self._leaves, self._rids
+        if self._rooted and entry.from_ != tree.size:
             raise ExchangeError("the parts come in another order", code="SEQ_ROOT", place=entry.name)
-        for raw in split_lines(entry, data, limits):
+        for raw in split_lines(entry, data, self._limits):
             line = read_line(raw, suite)
             if line.op not in counts:
-                raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{grown.size}")
+                raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{tree.size}")
             counts[line.op] += 1
             rids.add(line.rid)
-            size += len(raw)
-            if size > KEPT_BYTES:
-                kept = None
-            if kept is not None:
-                kept.append(line)
+            self._size += len(raw)
+            if self._size > KEPT_BYTES:
+                self._kept = None
+            if self._kept is not None:
+                self._kept.append(line)
             leaf = leaf_hash(line.payload, suite)
             leaves.append(leaf)
-            grown.append(leaf)
-    if counts != manifest.counts.as_dict():
-        raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
-    if tree is not None and (grown.size != manifest.tree.size or b64(grown.root()) != manifest.tree.root):
-        raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
-    return Verified(leaves=tuple(leaves), tree=grown, distinct=len(rids) == len(leaves), lines=tuple(kept) if kept is not None else None)
+            tree.append(leaf)
+
+    def done(self) -> Verified:
+        """What all parts together prove.
+
+        Raises ExchangeError SCHEMA_COUNTS or SEQ_ROOT.
+        """
+        manifest, tree = self._manifest, self._tree
+        if self._counts != manifest.counts.as_dict():
+            raise ExchangeError("the operations are not those that the manifest counts", code="SCHEMA_COUNTS")
+        if self._rooted and (tree.size != manifest.tree.size or b64(tree.root()) != manifest.tree.root):
+            raise ExchangeError("the lines do not hash to the root", code="SEQ_ROOT")
+        return Verified(
+            leaves=tuple(self._leaves),
+            tree=tree,
+            distinct=len(self._rids) == len(self._leaves),
+            lines=tuple(self._kept) if self._kept is not None else None,
+        )
+
+
+def verify_lines(
+    manifest: Manifest, parts: Iterable[tuple[PartEntry, bytes]], tree: CompactRange | None, limits: Limits, *, keep: int = 0
+) -> Verified:
+    """`LineCheck` of parts that are all at hand."""
+    check = LineCheck(manifest, tree, limits, keep=keep)
+    for entry, data in parts:
+        check.add(entry, data)
+    return check.done()
 
 
 def lines_of(entry: PartEntry, data: bytes, limits: Limits, suite: Suite) -> Iterator[tuple[int, Line]]:
