@@ -8,10 +8,10 @@ nothing. Each found subject is then shown as the caller's own plans show it. No 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.disclosure.query import Query, plan_query
+from gateway.core.disclosure.query import Query, plan_query, question
 from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
@@ -34,6 +34,7 @@ from gateway.store.walks import Ahead
 
 _COLUMNS: Mapping[str, str] = {"kind": "kind", "region": "region", "industry": "industry", "status": "status"}
 _STEP = 100
+_PLAIN = frozenset({"q", "limit"})
 
 
 async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
@@ -42,6 +43,22 @@ async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     Raises InvalidParameter, UnknownParameter, BadCursor, CursorExpired, PolicyExpired.
     """
     scene = await begin(services, caller, ask.language)
+    query, form = _read(scene, ask)
+    # the public browses organisations alone; by its whole name or code it may meet a household too
+    refuse_ended(scene, kinds=("legal",) if scene.public and query.q is None else None)
+    if query.q is not None:
+        return await _search(scene, ask, form, query)
+    return await _browse(scene, ask, form, query)
+
+
+def _read(scene: Scene, ask: Ask) -> tuple[Query, pages.Form]:
+    """What is asked, and how the answer looks; but for its text a plain search is read once for each size of its pages."""
+    plain = "q" in ask.params and ask.params.keys() <= _PLAIN
+    key = ("plain-search", ask.params.get("limit"))
+    known: tuple[Query, pages.Form] | None = scene.forms.remembered.get(key) if plain else None
+    if known is not None:
+        query, form = known
+        return structs.replace(query, q=question(ask.params["q"])), form
     own, params = pages.own_parameters(ask)
     query = plan_query(params, (), subject_envelope(scene))
     columns = subject_columns(scene.forms.categories)
@@ -49,11 +66,9 @@ async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     if query.q is not None:
         columns = (*columns, "matched_on", "highlight")
     form = pages.form_of(ask, query, own, columns, facets=facets)
-    # the public browses organisations alone; by its whole name or code it may meet a household too
-    refuse_ended(scene, kinds=("legal",) if scene.public and query.q is None else None)
-    if query.q is not None:
-        return await _search(scene, ask, form, query)
-    return await _browse(scene, ask, form, query)
+    if plain and (query.limit is None or ask.params.get("limit") in (None, str(query.limit))):
+        scene.forms.remembered[key] = structs.replace(query, q=None), form
+    return query, form
 
 
 # --- walking all -------------------------------------------------------------------------------------------------------
@@ -328,7 +343,7 @@ async def shown_hits(scene: Scene, found: Found, hits: Sequence[Hit], query: Que
         some = hits[looked_at : looked_at + min(_STEP, limit + 1 - len(rows))]
         looked_at += len(some)
         ids = [hit.subject_id for hit in some]
-        entries = {row.subject_id: row for row in await renderings.subjects_by_ids(scene.services.store.reads, ids)}
+        entries = await renderings.subjects_lately(scene.services.store.reads, ids)
         listed = await _listed(scene, ids, query) if lists else None
         for hit in some:
             row = entries.get(hit.subject_id)

@@ -84,9 +84,6 @@ async def look_up(scene: Scene, text: str, enough: int | None = None) -> Found:
     by_code = await _by_code(scene, text, query)
     if by_code is not None:
         return by_code
-    household = await _household(scene, query.text)
-    if household is not None:
-        return Found(query=query, hits=(household,), alone=True)
     return await _by_name(scene, query, enough)
 
 
@@ -110,14 +107,16 @@ async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
 
 def may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:
     """Whether some plan of the caller finds subjects of this kind by the whole value of a field."""
-    plans = [plan for held in scene.forms.plan_sets.values() if (plan := held.plans.get(kind)) is not None]
-    return any(plan.can(field, "lookup") or plan.can(field, "filter") for plan in plans)
+    key = ("may-look-up", field, kind)
+    known: bool | None = scene.forms.remembered.get(key)
+    if known is None:
+        plans = [plan for held in scene.forms.plan_sets.values() if (plan := held.plans.get(kind)) is not None]
+        known = scene.forms.remembered[key] = any(plan.can(field, "lookup") or plan.can(field, "filter") for plan in plans)
+    return known
 
 
 async def _household(scene: Scene, norm: str) -> Hit | None:
-    """The household whose whole name this is, if the caller is shown just one and a plan lets it be found so."""
-    if not may_look_up(scene, "name", "individual_business"):
-        return None
+    """The household whose whole name this is, if the caller is shown just one."""
     reads = scene.services.store.reads
     bearers = await subjects_by_name(reads, norm)
     rows = await renderings.subjects_by_ids(reads, [each.subject_id for each in bearers]) if bearers else []
@@ -129,8 +128,13 @@ async def _household(scene: Scene, norm: str) -> Hit | None:
 
 
 async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
-    """What a name finds: on the first way that finds something, else typed wrong; no more of it than is enough, if that is certain."""
+    """The household called so, if a plan lets it be found; else what a name finds: on the first way that finds something, else typed wrong.
+
+    No more of it than is enough, if that is certain.
+    """
     store = scene.services.store
+    households = may_look_up(scene, "name", "individual_business")
+    bearer = stored_value(store.vault, "name", query.text, "individual_business") if households else ""
     most = MAX_CANDIDATES + 1 if enough is None else enough + _SPARE
     hits: list[Hit] = []
     fits: list[Fit] = []
@@ -138,8 +142,18 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
     truncated = False
     for steps in query.asked:
         way = await search.walked(
-            store.reads, store.dialect, query.text, query.core or query.text, steps, most=most, counted=MAX_CANDIDATES + 1
+            store.reads,
+            store.dialect,
+            query.text,
+            query.core or query.text,
+            steps,
+            most=most,
+            counted=MAX_CANDIDATES + 1,
+            bearer=bearer,
         )
+        if way.borne and (household := await _household(scene, query.text)) is not None:
+            return Found(query=query, hits=(household,), alone=True)
+        bearer = ""
         truncated = way.many > MAX_CANDIDATES
         fits = fitting(query, way.rows)
         seen |= {row.place for row in way.rows}

@@ -113,6 +113,8 @@ class Walked(Struct, frozen=True, kw_only=True):
     """Where more may follow; none: this is all."""
     many: int
     """How many names the steps of the way have together, counted up to a bound."""
+    borne: bool = False
+    """Whether an individual business bears the text as its whole name."""
 
 
 class _Name(Struct, frozen=True, array_like=True, gc=False):
@@ -150,14 +152,15 @@ _WHOLE = (
     " WHERE core = :core ORDER BY name_id LIMIT :most) AS cores"
 )
 _NONE = "'', '', '', '', '', ''"
-# One statement: of each step the first names (part 0); where there are more, the first of those that begin so (1), and how many there
-# are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
+_BORNE = f" UNION ALL SELECT -3, 3, 0, {_NONE} FROM subject_names WHERE name_blind = :bearer"
+# One statement: whether a household is called so; of each step the first names (part 0); where there are more, the first of those
+# that begin so (1), and how many there are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
 _WALKED = (
     "WITH walked AS MATERIALIZED (SELECT key AS step, json_extract(value, '$[0]') AS all_of, json_extract(value, '$[1]') AS begun,"
     " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
     " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
     " longer AS (SELECT * FROM walked WHERE json_array_length(places) = :most)"
-    f" {_WHOLE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens"
+    f" {_WHOLE}{_BORNE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens"
     " FROM walked CROSS JOIN json_each(walked.places) AS hit JOIN names ON names.name_id = hit.value"
     " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
     " FROM longer CROSS JOIN json_each((SELECT json_group_array(rowid) FROM"
@@ -174,7 +177,8 @@ _WALKED_BY_ARRAY = sa.text(
     " FROM unnest(CAST(:steps AS text[]), CAST(:begun AS text[])) WITH ORDINALITY AS given(all_of, begun, place)),"
     f" walked AS MATERIALIZED (SELECT asked.*, held.* FROM asked JOIN LATERAL ({_OF_STEP.format('asked.all_of')}) AS held ON true),"
     " longer AS (SELECT step, all_of, begun FROM walked GROUP BY step, all_of, begun HAVING count(*) = :most)"
-    f" {_WHOLE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM walked"
+    f" {_WHOLE}{_BORNE}"
+    " UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM walked"
     " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
     f" FROM longer JOIN LATERAL ({_OF_STEP.format('longer.begun')}) AS held ON begun <> ''"
     " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names WHERE string_to_array(names.tokens, ' ')"
@@ -182,15 +186,19 @@ _WALKED_BY_ARRAY = sa.text(
 )
 
 
-async def walked(source: Reads, dialect: str, text: str, core: str, steps: Sequence[Step], *, most: int, counted: int) -> Walked:
+async def walked(
+    source: Reads, dialect: str, text: str, core: str, steps: Sequence[Step], *, most: int, counted: int, bearer: str = ""
+) -> Walked:
     """Names that are the text, whose core is this one, and of each step the first `most`, by place: one statement.
+
+    `bearer` is the text as the names of individual businesses are stored; empty: they are not asked.
 
     A few names of one token stand at the head of its list: that is read in the loop. Lists of several tokens are compared there too,
     which is brief where one of them is short, and nearly always is for pairs that follow one another; not where it once took long.
     """
     told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
     begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
-    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted}
+    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted, "bearer": bearer}
     few = most <= _FEW
     read = source.slow if not few else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
@@ -205,19 +213,23 @@ async def walked(source: Reads, dialect: str, text: str, core: str, steps: Seque
         tiers |= {(place, 0): step.tier, (place, 1): PREFIX}
     rows: dict[tuple[int, int], list[Row]] = {key: [] for key in tiers}
     counts = dict.fromkeys(range(len(told)), 0)
+    borne = False
     for row in found:
         if row.part == _COUNT:
             counts[row.step] = row.place
+        elif row.part == _BEARER:
+            borne = True
         else:
             rows[row.step, row.part].append(row)
     return Walked(
         rows=[row for some in rows.values() for row in some],
         edges=[(tiers[key], max(row.place for row in some)) for key, some in rows.items() if len(some) == most],
-        many=sum(max(many, len(rows[step, 0])) for step, many in counts.items()),
+        many=sum([max(many, len(rows[step, 0])) for step, many in counts.items()]),
+        borne=borne,
     )
 
 
-_COUNT = 2
+_COUNT, _BEARER = 2, 3
 _FEW = 50
 
 _MATCH = _packed(

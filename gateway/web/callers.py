@@ -4,6 +4,8 @@ Rules: nothing about tiers is read from any field but those named here; a field 
 broken request. The path is the one that was sent, never one that was rebuilt. This room must not decide what a caller may do.
 """
 
+from typing import Final
+
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.refusals import CredentialRefused, NonceWanted
 from gateway.core.errors import BadRequest
@@ -12,6 +14,8 @@ from gateway.operations.record_access import audit_refusal
 from gateway.services import Services
 from gateway.web.asgi import Scope
 from gateway.web.networks import address_of
+
+_SHOWN: Final = frozenset({b"authorization", b"dpop", b"purpose", b"case-ref"})
 
 
 async def caller_of(services: Services, scope: Scope) -> Caller:
@@ -22,6 +26,8 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
     given: Caller | None = scope["state"].get("caller")
     if given is not None:
         return given
+    if not any(name in _SHOWN for name, _ in scope["headers"]):
+        return PUBLIC
     presented = presented_by(scope, services.settings.trusted_proxies)
     if presented.nobody:
         return PUBLIC

@@ -7,6 +7,7 @@ is merely too old, or of a policy no longer in force, is `cursor-expired`. This 
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated
 
@@ -42,7 +43,7 @@ class Binding(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Work the digests out."""
-        structs.force_setattr(self, "digests", (_short(self.tier, self.purpose, self.app), _short(self.query), _short(self.plan)))
+        structs.force_setattr(self, "digests", (_known(self.tier, self.purpose, self.app), _short(self.query), _known(self.plan)))
 
 
 class _Sealed(Struct, frozen=True, array_like=True):
@@ -61,6 +62,10 @@ _DECODER = msgspec.msgpack.Decoder(_Sealed)
 
 def _short(*parts: str) -> bytes:
     return sha256("\0".join(parts).encode()).digest()[:16]
+
+
+_known = lru_cache(1024)(_short)
+"""Of callers and plans, which are few; what was asked for is not remembered."""
 
 
 class Cursors:

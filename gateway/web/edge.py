@@ -41,6 +41,7 @@ _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$")
 _NO_TRACE = b"0" * 32
+_ESCAPED_ASCII: Final = re.compile(rb"%[0-7]")
 _KEY_MARK: Final = PREFIX.encode()
 PAGES: Final = ("/subjects/", "/verify/", "/problems/", "/docs")
 """Where people look: a problem there is a page, where a page is wanted."""
@@ -239,7 +240,7 @@ class FrontDoor:
         """
         query: bytes = scope["query_string"]
         target = scope["path"].encode("utf-8", "surrogateescape") + b"?" + query
-        if b"%" in target:
+        if _ESCAPED_ASCII.search(target) is not None:  # no key is written in anything else
             target = unquote_to_bytes(target)
         if _KEY_MARK not in target or IN_TEXT.search(target) is None:
             return

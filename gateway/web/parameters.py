@@ -27,7 +27,20 @@ def echo(name: str) -> str:
     return name if _ECHO.match(name) and not looks_like_citizen_number(name) else "?"
 
 
+_ESCAPED = re.compile(rb"(?:%[89A-Fa-f][0-9A-Fa-f])+")
+"""Nothing but Chinese, as nearly every text that is searched for."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
 def _text(raw: bytes) -> str:
+    if raw.isalnum():
+        return raw.decode()
+    if _ESCAPED.fullmatch(raw) is not None:
+        try:
+            text = bytes.fromhex(raw.replace(b"%", b"").decode()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRequest(_NOT_UTF8) from error
+        return text
     if _BAD_PERCENT.search(raw):
         raise BadRequest("网址中的百分号编码不正确。")
     try:
@@ -100,7 +113,9 @@ def bounded(values: Mapping[str, str], name: str, most: int) -> str | None:
 
 
 def _quoted(text: str, safe: str = "") -> str:
-    """Percent-encoded; most names and values need nothing."""
+    """Percent-encoded; most names and values need nothing, or all of it."""
+    if _NOT_ASCII.fullmatch(text) is not None:
+        return "%" + text.encode().hex("%").upper()
     return text if text.isascii() and text.replace("_", "a").isalnum() else quote(text, safe=safe)
 
 

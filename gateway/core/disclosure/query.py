@@ -23,7 +23,7 @@ from gateway.core.disclosure.plans import FieldInfo, PlanSet
 from gateway.core.errors import ErrorItem, InvalidParameter, UnknownParameter
 from gateway.core.records.model import SUBJECT_KINDS, SubjectKind, Value
 
-__all__ = ["FieldInfo", "Filter", "Op", "Query", "facets_of", "plan_query"]
+__all__ = ["FieldInfo", "Filter", "Op", "Query", "facets_of", "plan_query", "question"]
 
 MAX_FILTERS: Final = 20
 MAX_VALUES: Final = 50
@@ -91,7 +91,7 @@ def plan_query(params: Mapping[str, str], plan_sets: Sequence[PlanSet], envelope
         kinds = tuple(kind for kind in kinds if kind in info.kinds)
     if len(filters) > MAX_FILTERS:
         raise _invalid("filters", f"最多 {MAX_FILTERS} 个筛选条件。")
-    q = _question(params.get("q"))
+    q = question(params["q"]) if "q" in params else None
     sort = _sort(params.get("sort"), infos)
     if q is not None and sort:
         raise _invalid("sort", "有 q 时按相关度排序，不能指定 sort。")
@@ -219,9 +219,11 @@ def _instant(name: str, text: str) -> str:
     return text
 
 
-def _question(text: str | None) -> str | None:
-    if text is None:
-        return None
+def question(text: str) -> str:
+    """A text that is looked for, as it was typed.
+
+    Raises InvalidParameter for an empty one and for more than 128 characters.
+    """
     if not text.strip() or len(text) > MAX_QUESTION:
         raise _invalid("q", f"应为 1 至 {MAX_QUESTION} 个字符。")
     return text
