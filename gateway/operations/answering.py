@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import BadCursor, CaseRefMissing, CursorExpired, NoActivePolicy, PolicyExpired
+from gateway.core.errors import CaseRefMissing, NoActivePolicy, PolicyExpired
 from gateway.core.publication.documents import etag, localise, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.core.records.model import SubjectKind
@@ -209,11 +209,7 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *
     moment = scene.moment
     if moment is None or not scene.caller.shared or ask.params.get("limit") == "all":
         return await make()
-    try:
-        position, own = ask.pages.position(scene.forms.tag), ask.pages.url(scene.forms.tag, None)
-    except (BadCursor, CursorExpired):  # what else is wrong with the question comes first
-        return await make()
-    question = (of, scene.forms.tag, own, sorted(ask.params.items()), position, ask.format, ask.excel, ask.language, scene.now_text)
+    question = (of, scene.forms.tag, ask.pages.asked, sorted(ask.params.items()), ask.format, ask.excel, ask.language, scene.now_text)
     key = sha256(repr(question).encode()).digest()  # nothing that was asked stays in memory for having been asked
     known: Answer | None = moment.kept(key)
     if known is None:

@@ -4,7 +4,7 @@ Rules: an `Ask` is parsed text, not yet believed; an `Answer` is ready bytes. Cu
 names positions only, through `Pages`. No Record, View or row of the store ever stands in an Answer.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from typing import Literal, Protocol
 
 from msgspec import Struct, structs
@@ -32,6 +32,11 @@ class Position(Struct, frozen=True, kw_only=True):
 
 class Pages(Protocol):
     """The web's cursors for one request: bound to caller, path and canonical query there; the story adds the plan hash."""
+
+    @property
+    def asked(self) -> Hashable:
+        """Which page is asked for, as it was sent: equal ones are one page of one walk today, whether there is such a page or not."""
+        ...
 
     def position(self, plan: str) -> Position | None:
         """Where the request's cursor stands, None when it has none. Raises BadCursor, CursorExpired."""

@@ -5,6 +5,7 @@ whole name or whole code alone, where a plan of the caller allows the look-up. W
 room must not say how a subject looks.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ _TRIED = 12
 _LIKE_ENOUGH = 500
 _SPARE = 6
 """So many names are read beyond what is enough: former names, pairs that stand apart, the one that tells that more follow."""
+_PORTION = 200
+"""So many names are judged without a break."""
 _NEAR = 200
 """Names that one group of a text typed wrong may bring."""
 
@@ -155,7 +158,7 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
             return Found(query=query, hits=(household,), alone=True)
         bearer = ""
         truncated = way.many > MAX_CANDIDATES
-        fits = fitting(query, way.rows)
+        fits = await _fits(query, way.rows)
         seen |= {row.place for row in way.rows}
         hits = ranked(query, fits)
         if enough is not None and way.edges:
@@ -167,13 +170,22 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
             break
     if not hits and (near := query.near):
         held = await search.gathered(store.reads, store.dialect, near, limit=_NEAR)
-        fits = fitting(query, _new(seen, [row for rows in held for row in rows]))
+        fits = await _fits(query, _new(seen, [row for rows in held for row in rows]))
         hits = ranked(query, fits)
     if query.loose and (not hits or hits[0].order[0] > SOUNDS):
         more = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)
-        fits += fitting(query, _new(seen, more))
+        fits += await _fits(query, _new(seen, more))
         hits = ranked(query, fits)
     return Found(query=query, hits=hits[:MAX_CANDIDATES], truncated=truncated or len(hits) > MAX_CANDIDATES)
+
+
+async def _fits(query: NameQuery, rows: Sequence[Row]) -> list[Fit]:
+    """Those of the rows that fit: a text typed wrong has a thousand and more to look at, and lets other requests go on between."""
+    fits = fitting(query, rows[:_PORTION])
+    for at in range(_PORTION, len(rows), _PORTION):
+        await asyncio.sleep(0)
+        fits += fitting(query, rows[at : at + _PORTION])
+    return fits
 
 
 def _new(seen: set[int], rows: Sequence[Row]) -> list[Row]:

@@ -70,6 +70,11 @@ class Walk:
         )
         return self._bound
 
+    @property
+    def asked(self) -> tuple[str, str, str | None, int]:
+        """The first page's address, the cursor, and the day on which it is opened."""
+        return self._url, self._query, self._cursor, self._today.toordinal()
+
     def position(self, plan: str) -> Position | None:
         """Where the request's cursor stands. Raises BadCursor, CursorExpired."""
         if self._cursor is None:
@@ -82,7 +87,10 @@ class Walk:
         """The absolute URL of the page at a position; None: the first page."""
         query = self._query
         if position is not None:
-            cursor = self._cursors.seal(position, self._binding(plan), self._today)
+            if self._cursor is not None and self._found is not None and position is self._found[1]:  # where the request stands itself
+                cursor = self._cursor
+            else:
+                cursor = self._cursors.seal(position, self._binding(plan), self._today)
             query = f"{query}&cursor={cursor}" if query else f"cursor={cursor}"
         return f"{self._url}?{query}" if query else self._url
 

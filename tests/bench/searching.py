@@ -239,6 +239,8 @@ BARS: Final[Mapping[str, tuple[str, float]]] = {
 class _NoPages:
     """Nobody turns a page here."""
 
+    asked = ""
+
     def position(self, plan: str) -> Position | None:
         """The first page."""
         del plan

@@ -196,6 +196,11 @@ class Pages:
         self._path = path
         self._position = position
 
+    @property
+    def asked(self) -> tuple[str, Position | None]:
+        """Which page it is."""
+        return self._path, self._position
+
     def position(self, plan: str) -> Position | None:
         """Where the request's cursor stands."""
         return self._position

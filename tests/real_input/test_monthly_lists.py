@@ -44,6 +44,8 @@ _ERA = re.compile(r"([HR])([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{1,2})")
 class FirstPage:
     """No cursor: everything is asked for at once."""
 
+    asked = ""
+
     def position(self, plan: str) -> Position | None:
         """None."""
         return None

@@ -10,7 +10,7 @@ names hold the text (`Step`). This room must not see anything but shown names.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final, Literal, Protocol
@@ -160,41 +160,73 @@ _FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
 _NEAR_ENOUGH = 0.7
 
 
+Judge = Callable[[str, str, str], int | None]
+"""Of a candidate's normalised name, core and tokens: how it fits a query, best 0; None when it only shares tokens with it."""
+
+
 def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | None:
     """How a candidate fits the query, best 0; None when it only shares tokens with it."""
-    text = query.text
-    if name_norm == text:
-        return EXACT_NAME
-    if core and core == (query.core or text):
-        return EXACT_CORE
-    if query.route == "character":
+    return judge_of(query)(name_norm, core, tokens)
+
+
+def judge_of(query: NameQuery) -> Judge:
+    """How candidates fit a query: what follows from the query alone is worked out once for all of them."""
+    text, own = query.text, query.core or query.text
+
+    def judge_character(name_norm: str, core: str, tokens: str) -> int | None:
+        if name_norm == text:
+            return EXACT_NAME
+        if core and core == own:
+            return EXACT_CORE
         if core.startswith(text):
             return PREFIX
         return PHRASE if text in core else None
-    if query.route == "spoken":
+
+    def judge_spoken(name_norm: str, core: str, tokens: str) -> int | None:
+        if name_norm == text:
+            return EXACT_NAME
+        if core and core == own:
+            return EXACT_CORE
         if text in units(name_norm):
             return PHRASE
-        return ALL_PAIRS if _holds(tokens, (PINYIN_MARK + text,)) else MOST_PAIRS if _holds(tokens, (INITIALS_MARK + text,)) else None
-    if name_norm.startswith(text) or core.startswith(text):
-        return PREFIX
-    if text in name_norm:
-        return PHRASE
-    share = _holds(tokens, query.needed) if query.loose else 0
-    if share and share == len(query.needed):
-        return ALL_PAIRS
-    if (query.sounds and _holds(tokens, query.sounds)) or (len(core) == len(query.core) > 2 and sorted(core) == sorted(query.core)):
-        return SOUNDS
-    if share * 5 >= len(query.needed) * 3 and query.loose:
-        return MOST_PAIRS
-    if len(query.core) >= _SHORTEST_MENDED and Indel.normalized_similarity(query.core, core) >= _NEAR_ENOUGH:
-        return NEAR
-    return None
+        held = f" {tokens} "
+        return ALL_PAIRS if f" {PINYIN_MARK}{text} " in held else MOST_PAIRS if f" {INITIALS_MARK}{text} " in held else None
 
+    # looked for as text: a set of all tokens would be made for each name
+    needed = tuple([f" {token} " for token in query.needed]) if query.loose else ()
+    every, enough = len(needed), -(-len(needed) * 3 // 5)
+    sounds = tuple([f" {token} " for token in query.sounds])
+    size, letters = len(query.core), sorted(query.core)
+    mended = size >= _SHORTEST_MENDED
 
-def _holds(tokens: str, wanted: Iterable[str]) -> int:
-    """How many of these tokens stand among those of a name: looked for as text, since a set of all would be made for each name."""
-    held = f" {tokens} "
-    return sum([f" {token} " in held for token in wanted])
+    def judge_pairs(name_norm: str, core: str, tokens: str) -> int | None:
+        if name_norm == text:
+            return EXACT_NAME
+        if core and core == own:
+            return EXACT_CORE
+        if name_norm.startswith(text) or core.startswith(text):
+            return PREFIX
+        if text in name_norm:
+            return PHRASE
+        held = f" {tokens} "
+        share = 0
+        for token in needed:
+            if token in held:
+                share += 1
+        if share and share == every:
+            return ALL_PAIRS
+        for token in sounds:
+            if token in held:
+                return SOUNDS
+        if len(core) == size > 2 and sorted(core) == letters:
+            return SOUNDS
+        if every and share >= enough:
+            return MOST_PAIRS
+        if mended and Indel.normalized_similarity(query.core, core, score_cutoff=_NEAR_ENOUGH) >= _NEAR_ENOUGH:
+            return NEAR
+        return None
+
+    return {"character": judge_character, "spoken": judge_spoken}.get(query.route, judge_pairs)
 
 
 def likeness(query: NameQuery, name: str, core: str) -> int:
@@ -238,10 +270,11 @@ Fit = tuple[int, int, int, bool, str, Candidate]
 def fitting(query: NameQuery, candidates: Iterable[Candidate]) -> list[Fit]:
     """Those of the candidates that fit, as `ranked` puts them in order."""
     compares = query.route not in ("character", "spoken")
+    judge = judge_of(query)
     fits: list[Fit] = []
     for candidate in candidates:
         core = candidate.core
-        tier = matched(query, candidate.name_norm, core, candidate.tokens)
+        tier = judge(candidate.name_norm, core, candidate.tokens)
         if tier is not None:
             apart = abs(len(core) - len(query.core)) if compares and tier not in _ITSELF else 0
             fits.append((tier, apart, candidate.place, candidate.role != "name", candidate.subject_id, candidate))
