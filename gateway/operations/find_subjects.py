@@ -6,6 +6,8 @@ nothing. Each found subject is then shown as the caller's own plans show it. No 
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, timedelta
+from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct, structs
@@ -16,7 +18,7 @@ from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
 from gateway.operations import owing, pages
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse_ended
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, max_age, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
@@ -47,15 +49,15 @@ async def find_subjects(services: Services, caller: Caller, ask: Ask) -> Answer:
     # the public browses organisations alone; by its whole name or code it may meet a household too
     refuse_ended(scene, kinds=("legal",) if scene.public and query.q is None else None)
     if query.q is not None:
-        return await _search(scene, ask, form, query)
+        return await _searched(scene, ask, form, query)
     return await _browse(scene, ask, form, query)
 
 
-def _read(scene: Scene, ask: Ask) -> tuple[Query, pages.Form]:
+def _read(scene: Scene, ask: Ask) -> tuple[Query, Form]:
     """What is asked, and how the answer looks; but for its text a plain search is read once for each size of its pages."""
     plain = "q" in ask.params and ask.params.keys() <= _PLAIN
     key = ("plain-search", ask.params.get("limit"))
-    known: tuple[Query, pages.Form] | None = scene.forms.remembered.get(key) if plain else None
+    known: tuple[Query, Form] | None = scene.forms.remembered.get(key) if plain else None
     if known is not None:
         query, form = known
         return structs.replace(query, q=question(ask.params["q"])), form
@@ -274,13 +276,48 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
 # --- searching ---------------------------------------------------------------------------------------------------------
 
 
-async def _search(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
-    """One page of what a name or code finds, best first."""
+class _Made(Struct, frozen=True):
+    """A page that was made, and the first instant at which something that it shows is no longer true."""
+
+    answer: Answer
+    until: str
+
+    @property
+    def body(self) -> bytes:
+        """What it weighs."""
+        return self.answer.body
+
+
+async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
+    """The first page of a plain search as everybody gets it, made once in each state of the database.
+
+    It is kept for a minute at most, as long as whoever it was sent to may keep it, and only where every document in it was read as it
+    is rendered: so it is true until the first of them ends. What was asked stands nowhere but in it.
+    """
+    moment = scene.moment
+    if moment is None or query.limit is None or not scene.caller.shared or not ask.params.keys() <= _PLAIN:
+        return await _search(scene, ask, form, query)
+    asked = (scene.forms.tag, ask.pages.asked, query.q, query.limit, ask.format, ask.excel, ask.language)
+    key = sha256(repr(asked).encode()).digest()
+    known: _Made | None = moment.kept(key)
+    if known is not None and known.until > scene.now_text:
+        return structs.replace(known.answer, max_age=max_age(scene.now))
+    until: list[str] = []
+    made = await _search(scene, ask, form, query, until)
+    if made.stream is None and until and scene.effort.rows == 0:
+        end = scene.now + timedelta(seconds=made.max_age)
+        moment.keep(key, _Made(made, min(*until, end.astimezone(UTC).isoformat()[:19] + "Z")), again=True)
+    return made
+
+
+async def _search(scene: Scene, ask: Ask, form: Form, query: Query, until: list[str] | None = None) -> Answer:
+    """One page of what a name or code finds, best first; `until` is told when each of its documents ends."""
     position = ask.pages.position(scene.forms.tag)
     owed = owed_of(scene.forms)
     limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
     first = position is None and query.limit is not None and not query.filters and form.count == "none"
     found = await look_up(scene, query.q or "", limit if first else None)
+    until = None if found.alone else until
     snapshot, version = scene.head.seq, scene.head.version
     after: tuple[Any, ...] | None = None
     if position is not None:
@@ -289,10 +326,10 @@ async def _search(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     back = position is not None and position.back
     if after is not None:
         hits = [hit for hit in hits if hit.order < after][::-1] if back else [hit for hit in hits if hit.order > after]
-    rows, more = await shown_hits(scene, found, hits, query, limit)
+    rows, more = await shown_hits(scene, found, hits, query, limit, until)
     if not more and not found.whole:  # some of the first are not shown
         found = await look_up(scene, query.q or "")
-        rows, more = await shown_hits(scene, found, found.hits, query, limit)
+        rows, more = await shown_hits(scene, found, found.hits, query, limit, until)
     ahead, behind = more, after is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -333,9 +370,15 @@ async def _search(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     )
 
 
-async def shown_hits(scene: Scene, found: Found, hits: Sequence[Hit], query: Query, limit: int) -> tuple[list[tuple[Hit, bytes]], bool]:
-    """The documents of the first hits that the caller may see and that meet the filters, and whether more follow."""
+async def shown_hits(
+    scene: Scene, found: Found, hits: Sequence[Hit], query: Query, limit: int, until: list[str] | None = None
+) -> tuple[list[tuple[Hit, bytes]], bool]:
+    """The documents of the first hits that the caller may see and that meet the filters, and whether more follow.
+
+    `until` is told of each hit that was looked at when it ends; nothing (""), where that is not known.
+    """
     checks = _all_predicates(query)
+    tag, now = (scene.forms.tag, scene.now_text) if scene.public else ("", "")
     lists = _lists_of(query)
     rows: list[tuple[Hit, bytes]] = []
     looked_at = 0
@@ -348,8 +391,16 @@ async def shown_hits(scene: Scene, found: Found, hits: Sequence[Hit], query: Que
         for hit in some:
             row = entries.get(hit.subject_id)
             if row is None or (listed is not None and hit.subject_id not in listed):
+                if until is not None:
+                    until.append("")
                 continue
-            body = await shown_subject(scene, row)
+            body: bytes | None
+            if row.plan == tag and row.rendered_seq == row.head_seq and row.valid_until > now:  # as it is rendered, nearly always
+                body, end = row.body, row.valid_until
+            else:
+                body, end = await shown_subject(scene, row), ""
+            if until is not None:
+                until.append(end)
             if body is None or (checks and not all(holds(DOCUMENT.decode(body)) for holds in checks)):
                 continue
             if len(rows) == limit:
@@ -363,6 +414,8 @@ def _with_match(found: Found, hit: Hit, body: bytes) -> bytes:
     if found.alone:
         return body
     marks = highlight(found.query, hit.shown) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
+    if hit.matched_on == "name" and len(marks) == 1:  # nearly always; as the encoder writes it
+        return b'%b,"matched_on":"name","highlight":[[%d,%d]]}' % (body[:-1], *marks[0])
     said: dict[str, Any] = {"matched_on": hit.matched_on, "highlight": marks}
     if hit.matched_on == "former_name" and bears(DOCUMENT.decode(body), hit.shown):  # the index forgets a moment after the register
         said["matched_text"] = hit.shown

@@ -14,6 +14,7 @@ from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -112,10 +113,12 @@ class Moment:
         """What was read lately under a key, and is still kept; else None."""
         return self._kept.get(key)
 
-    def keep(self, key: Any, found: Any) -> None:
-        """Keep something with a `body` (bytes or None) as long as there is room."""
+    def keep(self, key: Any, found: Any, *, again: bool = False) -> None:
+        """Keep something with a `body` (bytes or None) as long as there is room; `again`: instead of what was kept before."""
         if key in self._kept:
-            return
+            if not again:
+                return
+            self._size -= len(self._kept.pop(key).body or b"") + _ENTRY
         self._kept[key] = found
         self._size += len(found.body or b"") + _ENTRY
         while self._size > KEPT_BYTES:
@@ -168,7 +171,7 @@ class _Compiled:
         if make is None:
             names = [column[0] for column in cursor.description]
             kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are known when the statement has run
-            make = self._make = kind._make
+            make = self._make = partial(tuple.__new__, kind)  # `_make` counts the columns of every row again
         if self._flags:  # SQLite has no booleans
             changed = [list(row) for row in raw]
             for row in changed:
