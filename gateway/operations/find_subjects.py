@@ -277,9 +277,10 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
 
 
 class _Made(Struct, frozen=True):
-    """A page that was made, and the first instant at which something that it shows is no longer true."""
+    """A page that was made, when, and the first instant at which something that it shows is no longer true."""
 
     answer: Answer
+    since: str
     until: str
 
     @property
@@ -289,7 +290,7 @@ class _Made(Struct, frozen=True):
 
 
 async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
-    """The first page of a plain search as everybody gets it, made once in each state of the database.
+    """A page of a plain search as everybody gets it, made once in each state of the database.
 
     It is kept for a minute at most, as long as whoever it was sent to may keep it, and only where every document in it was read as it
     is rendered: so it is true until the first of them ends. What was asked stands nowhere but in it.
@@ -300,13 +301,13 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     asked = (scene.forms.tag, ask.pages.asked, query.q, query.limit, ask.format, ask.excel, ask.language)
     key = sha256(repr(asked).encode()).digest()
     known: _Made | None = moment.kept(key)
-    if known is not None and known.until > scene.now_text:
+    if known is not None and known.since <= scene.now_text < known.until:
         return structs.replace(known.answer, max_age=max_age(scene.now))
     until: list[str] = []
     made = await _search(scene, ask, form, query, until)
     if made.stream is None and until and scene.effort.rows == 0:
         end = scene.now + timedelta(seconds=made.max_age)
-        moment.keep(key, _Made(made, min(*until, end.astimezone(UTC).isoformat()[:19] + "Z")), again=True)
+        moment.keep(key, _Made(made, scene.now_text, min(*until, end.astimezone(UTC).isoformat()[:19] + "Z")), again=True)
     return made
 
 
