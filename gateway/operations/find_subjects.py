@@ -305,7 +305,7 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
         return structs.replace(known.answer, max_age=max_age(scene.now))
     until: list[str] = []
     made = await _search(scene, ask, form, query, until)
-    if made.stream is None and until and scene.effort.rows == 0:
+    if made.stream is None and until and all(until) and scene.effort.rows == 0:
         end = scene.now + timedelta(seconds=made.max_age)
         moment.keep(key, _Made(made, scene.now_text, min(*until, end.astimezone(UTC).isoformat()[:19] + "Z")), again=True)
     return made
