@@ -8,6 +8,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -169,30 +170,39 @@ def sources(root: Path) -> dict[str, Path]:
     return found
 
 
-def trees(root: Path) -> Iterator[tuple[str, str, ast.Module]]:
-    """(module, file, syntax tree) of every module of ours."""
+def trees(root: Path, rooms: tuple[str, ...] = ("gateway", "adapters")) -> Iterator[tuple[str, str, ast.Module]]:
+    """(module, file, syntax tree) of every module of ours in these rooms."""
     for module, path in sources(root).items():
-        yield module, path.relative_to(root).as_posix(), ast.parse(path.read_bytes(), filename=str(path))
+        if within(module, rooms):
+            yield module, path.relative_to(root).as_posix(), ast.parse(path.read_bytes(), filename=str(path))
 
 
 def imports(root: Path) -> list[Import]:
     """All import statements, also those inside functions and behind TYPE_CHECKING."""
     known = sources(root)
     found: list[Import] = []
-    for module, file, tree in trees(root):
-        types_only = {id(inner) for node in ast.walk(tree) if _is_type_checking(node) for one in node.body for inner in ast.walk(one)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                targets = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level:  # a relative import hides where it goes
-                targets = ["." * node.level + (node.module or "")]
-            elif isinstance(node, ast.ImportFrom):
-                base = node.module or ""
-                targets = [deeper if (deeper := f"{base}.{alias.name}") in known else base for alias in node.names]
-            else:
-                continue
-            found += [Import(module, target, file, node.lineno, id(node) in types_only) for target in targets]
+    for module, path in known.items():
+        file = path.relative_to(root).as_posix()
+        for base, names, line, types_only in _statements(path.read_bytes()):
+            targets = [deeper if (deeper := f"{base}.{name}") in known else base for name in names] if names else [base]
+            found += [Import(module, target, file, line, types_only) for target in targets]
     return found
+
+
+@cache
+def _statements(source: bytes) -> tuple[tuple[str, tuple[str, ...], int, bool], ...]:
+    """The import statements of a text: what is imported, names out of it, line, whether for types only; read once for all checks."""
+    found: list[tuple[str, tuple[str, ...], int, bool]] = []
+    tree = ast.parse(source)
+    types_only = {id(inner) for node in ast.walk(tree) if _is_type_checking(node) for one in node.body for inner in ast.walk(one)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, (), node.lineno, id(node) in types_only) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:  # a relative import hides where it goes
+            found.append(("." * node.level + (node.module or ""), (), node.lineno, id(node) in types_only))
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", tuple(alias.name for alias in node.names), node.lineno, id(node) in types_only))
+    return tuple(found)
 
 
 def _is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
@@ -272,9 +282,7 @@ def import_cycles(root: Path) -> list[str]:
 def purity(root: Path) -> list[str]:
     """What in `core` would read a file, a clock, randomness or the network."""
     broken = [f"{one}: core is pure" for one in imports(root) if within(one.module, ("gateway.core",)) and within(one.target, IMPURE)]
-    for module, file, tree in trees(root):
-        if not within(module, ("gateway.core",)):
-            continue
+    for _, file, tree in trees(root, ("gateway.core",)):
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
