@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.callers.administrators import Administrator
+from gateway.core.signing import Ed25519Signer
 from gateway.operations import activate_policy, approve_policy, propose_policy
 from gateway.services import Services, open_services
 from tests.administrators import Admin, enrolled
@@ -135,17 +136,22 @@ def write_folder(folder: Path, files: Files) -> Path:
     return folder
 
 
+async def _staffed(services: Services) -> dict[str, Ed25519Signer]:
+    """An author, an approver, a privacy and a legal officer, each of another unit; their keys."""
+    names = ("author", "approver", "privacy-officer", "legal-officer")
+    return {name: (await enrolled(services, name, name)).signer for name in names}
+
+
 @asynccontextmanager
 async def an_office(folder: Path, database: str) -> AsyncIterator[Office]:
-    """The small policy in force, with an author, an approver, a privacy and a legal officer, each of another unit."""
+    """The small policy in force, and whoever a change needs; enrolled once for all tests, of which each has a copy."""
     settings = settings_of(
         write_settings(folder, database=database, policies=write_folder(folder / "rules", BASE)), CHENGXIN_NOW="2026-06-01T00:00:00Z"
     )
-    await make(settings)
+    signers = await make(settings, _staffed)
     async with open_services(settings) as opened:
         clock = MovingClock()
         opened.store.clock = clock
         office = Office(msgspec.structs.replace(opened, clock=clock), clock)
-        for name in ("author", "approver", "privacy-officer", "legal-officer"):
-            await office.add(name, name)
+        office.admins |= {name: Admin(name, signer, office.services) for name, signer in signers.items()}
         yield office

@@ -1,5 +1,6 @@
 """Cases about one record: repair, withdrawal, objection and expiry, each in one transaction with change row and audit."""
 
+import tempfile
 from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
@@ -16,17 +17,16 @@ from gateway.operations.withdraw import REASONS, withdraw
 from gateway.sample.generate import write_sample
 from gateway.services import Services, open_services
 from gateway.store import audit, audit_log, changes, records
-from tests.house import a_gateway, settings_of
+from tests.house import make, settings_of, write_settings
 
 PENALTIES = DatasetId("administrative-penalties")
 NOW = "2026-06-02T02:30:00Z"
 
 
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with the market authority's penalties of a small sample; on SQLite and on PostgreSQL."""
-    async with a_gateway(tmp_path, database=store_url, CHENGXIN_NOW=NOW) as services:
-        files = write_sample(tmp_path / "files", seed=1, subjects=60)
+async def _filled(services: Services) -> None:
+    """Take in the market authority's penalties of a small sample."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_sample(Path(folder), seed=1, subjects=60)
         file = next(file for file in files if file.dataset == PENALTIES and file.encoding == "gb18030")
         await ingest(
             services,
@@ -37,6 +37,14 @@ async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
             encoding=file.encoding,
             progress=None,
         )
+
+
+@pytest.fixture
+async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
+    """A gateway with those penalties; on SQLite and on PostgreSQL."""
+    settings = settings_of(write_settings(tmp_path, database=store_url), CHENGXIN_NOW=NOW)
+    await make(settings, _filled)
+    async with open_services(settings) as services:
         yield services
 
 
