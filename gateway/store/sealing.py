@@ -43,7 +43,9 @@ def scope_of(kind: SubjectKind, subject_id: SubjectId, dataset: str, year: int) 
 def clear_values(row: Row, fields: frozenset[str] | None) -> dict[str, Value]:
     """The wanted values that stand in clear."""
     values: dict[str, Value] = _decode_clear(row.clear)
-    return values if fields is None else {name: value for name, value in values.items() if name in fields}
+    if fields is None or fields.issuperset(values):
+        return values
+    return {name: value for name, value in values.items() if name in fields}
 
 
 def wanted_secrets(rows: Iterable[Row], fields: frozenset[str] | None) -> list[dict[str, bytes]]:
@@ -51,7 +53,9 @@ def wanted_secrets(rows: Iterable[Row], fields: frozenset[str] | None) -> list[d
     found = []
     for row in rows:
         secrets = {} if row.secret is None else unpack(row.secret)
-        found.append(secrets if fields is None else {name: sealed for name, sealed in secrets.items() if name in fields})
+        if fields is not None and not fields.issuperset(secrets):
+            secrets = {name: sealed for name, sealed in secrets.items() if name in fields}
+        found.append(secrets)
     return found
 
 

@@ -14,8 +14,9 @@ from gateway.core.records.catalogue import SUBJECT
 from gateway.core.records.cells import SIMPLE, Convert, clean, decimal, folded, parse_uscc_again
 from gateway.core.records.headers import header_map, normalise_header
 from gateway.core.records.identifiers import normalise_code, parse_uscc
-from gateway.core.records.model import SUBJECT_KINDS, Dataset, Field, Value
+from gateway.core.records.model import SUBJECT_KINDS, Dataset, Field, LifeDates, Value
 from gateway.core.records.prohibited import prohibited_name
+from gateway.core.records.sealed import is_sealed
 
 SEPARATOR = ";"
 """Between the codes of a multiple enumeration."""
@@ -30,6 +31,11 @@ CLOCKS = {
 Notes = list[tuple[str, str | None]]
 """(code, column) of holds or warnings."""
 _MOST_RENAMED = 1024
+_MOST_KNOWN = 256
+"""Of one column: what few values there are is soon seen, and of what is many nothing more is kept."""
+_OWN = frozenset({"name", *ORGANISATION_KEYS})
+MOST_LIVES = 4096
+"""Dates of life of one dataset that are remembered."""
 _LONGEST = 100_000
 _MOST_LAYOUTS = 256
 _PLAIN = frozenset({"string", "subject_name"})
@@ -90,9 +96,9 @@ class _Enum:
         return codes
 
 
-class _Column(NamedTuple):
-    name: str
-    wire: str
+class _Reading(NamedTuple):
+    """How a cell of a column is read."""
+
     length: int
     multiline: bool
     convert: Convert | None
@@ -101,6 +107,14 @@ class _Column(NamedTuple):
     multiple: bool
     detail: str | None
     aliases: dict[str, str]
+
+
+class _Column(NamedTuple):
+    name: str
+    wire: str
+    known: dict[str, Value] | None
+    """Cells read lately → their values, of a column whose few values every row repeats; None: its values are many, or are a secret."""
+    how: _Reading
 
 
 class Door:
@@ -115,7 +129,7 @@ class Door:
         self.headers = {header: self.wires[name] for header, name in header_map(dataset).items()}
         self.renamed: dict[str, str | None] = {}
         self.layouts: dict[tuple[str, ...], tuple[_Column, ...]] = {}
-        self.lengths = {column.name: column.length for column in self.columns}
+        self.lengths = {column.name: column.how.length for column in self.columns}
         self.required = frozenset(name for name, field in fields.items() if field.required)
         self.business = frozenset(name for name in dataset.business_key if name != SUBJECT)
         self.required_for_key = frozenset(name for name in self.business if fields[name].required)
@@ -126,6 +140,7 @@ class Door:
         plain = [name for name, field in fields.items() if field.type in _PLAIN and not field.text and name != "tax_no"]
         self.plain = {kind: tuple(name for name in plain if fields[name].classes.get(kind, "U") not in _PERSONAL) for kind in SUBJECT_KINDS}
         self.divisions = tuple(name for name, field in fields.items() if field.type == "division")
+        self.lives: dict[tuple[Value, ...], LifeDates] = {}
         self.clocks = tuple((name, clock) for name, clock in CLOCKS.items() if name in fields)
         self.keys_of_organisation = tuple(name for name in ORGANISATION_KEYS if name in fields)
         severity = fields.get(dataset.publish.severity or "")
@@ -154,11 +169,13 @@ class Door:
             convert = normalise_code
         else:
             convert = SIMPLE.get(kind)
-        return _Column(
-            name=field.name, wire=field.wire_name, length=field.length or _LONGEST, multiline=field.text, convert=convert,
-            enum=_Enum(field) if kind == "enum" else None, multiple=field.multiple, detail=field.detail,
-            aliases=dict(field.aliases) if kind != "enum" else {},
+        how = _Reading(
+            length=field.length or _LONGEST, multiline=field.text, convert=convert, enum=_Enum(field) if kind == "enum" else None,
+            multiple=field.multiple, detail=field.detail, aliases=dict(field.aliases) if kind != "enum" else {},
         )
+        secret = any(is_sealed(field, of) for of in SUBJECT_KINDS)
+        told_apart = field.name in _OWN or field.name in self.dataset.business_key
+        return _Column(name=field.name, wire=field.wire_name, known=None if secret or told_apart else {}, how=how)
 
 
 _DOORS: dict[int, Door] = {}
@@ -185,18 +202,24 @@ def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str,
     values: dict[str, Value] = {}
     wire = ""
     try:
-        for name, wire, length, multiline, convert, enum, multiple, detail, aliases in door.present(wires):
+        for name, wire, known, how in door.present(wires):
             cell = get(wire)
-            if cell is None:
+            if cell is None or cell == "":
                 continue
+            value: Value = None if known is None else known.get(cell)  # type: ignore[arg-type]  # no cell but a text is known
+            if value is not None:
+                values[name] = value
+                continue
+            length, multiline, convert, enum, multiple, detail, aliases = how
             text = cell if isinstance(cell, str) else _as_text(cell, door.dataset.fields[name].type)
             text = text.strip() if text.isprintable() else clean(text, multiline)
             if not text or text in null_words:
                 continue
-            value: Value
             if enum is not None:
                 if text in enum.plain:
-                    values[name] = enum.plain[text]
+                    value = values[name] = enum.plain[text]
+                    if known is not None and len(known) < _MOST_KNOWN:
+                        known[text] = value
                     continue
                 code, words = enum.several(text) if multiple else enum.one(text)
                 if code is None:
@@ -213,6 +236,8 @@ def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str,
             if isinstance(value, str) and len(value) > length:
                 raise RowFault("SCHEMA_LENGTH", f"超过{length}个字", hint="系统不截断，请缩短后重新报送")
             values[name] = value
+            if known is not None and enum is None and isinstance(cell, str) and len(known) < _MOST_KNOWN:
+                known[cell] = value
     except RowFault as fault:
         fault.field = wire
         raise

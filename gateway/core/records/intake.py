@@ -18,13 +18,14 @@ who may see what.
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.records.catalogue import SUBJECT
-from gateway.core.records.columns import SEPARATOR, Door, Notes, door_of, read_values
+from gateway.core.records.columns import MOST_LIVES, SEPARATOR, Door, Notes, door_of, read_values
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.headers import header_map
 from gateway.core.records.identifiers import normalise_code, uscc_inner_ok
@@ -164,13 +165,19 @@ def _refuse_without_code(values: Mapping[str, Value], door: Door) -> None:
 
 
 def _dates(values: Mapping[str, Value], door: Door) -> LifeDates:
-    """The days from which clocks run; "long-term" is no end."""
+    """The days from which clocks run; "long-term" is no end. Many rows have the same: they get the same dates."""
+    said = tuple([values.get(name) for name, _ in door.clocks])
+    known = door.lives.get(said)
+    if known is not None:
+        return known
     days = {}
-    for name, clock in door.clocks:
-        text = values.get(name)
+    for (_, clock), text in zip(door.clocks, said, strict=True):
         if isinstance(text, str) and (text < LONG_TERM or clock not in _ENDS):
             days[clock] = date.fromisoformat(text)
-    return LifeDates(**days)
+    if len(door.lives) >= MOST_LIVES:
+        door.lives.clear()
+    made = door.lives[said] = LifeDates(**days)
+    return made
 
 
 def _severity(values: Mapping[str, Value], door: Door, holds: Notes) -> str | None:
@@ -233,12 +240,18 @@ def _note_codes(values: Mapping[str, Value], door: Door, warnings: Notes) -> Non
     if isinstance(uscc, str):
         if not uscc_inner_ok(uscc):
             warnings.append(("SUBJ_USCC_INNER", door.wires["uscc"]))
-        if division(uscc[2:8]) is None and uscc[2:8] != NATIONAL:
+        if not _is_division(uscc[2:8]) and uscc[2:8] != NATIONAL:
             warnings.append(("REGION_UNKNOWN", door.wires["uscc"]))
     for name in door.divisions:
         text = values.get(name)
-        if isinstance(text, str) and division(text) is None:
+        if isinstance(text, str) and not _is_division(text):
             warnings.append(("REGION_UNKNOWN", door.wires[name]))
+
+
+@lru_cache(maxsize=4096)
+def _is_division(code: str) -> bool:
+    """Whether a division ever bore this code."""
+    return division(code) is not None
 
 
 _UNPUBLISHABLE = {"legal_basis": "LAW_BASIS", "decision_date": "LAW_PERIOD"}

@@ -1,0 +1,66 @@
+"""What a column remembers of cells that it has read: only of few and open values, and never so that a row reads otherwise."""
+
+from collections.abc import Mapping
+from datetime import date
+
+import pytest
+
+from gateway.core.errors import RowFault
+from gateway.core.records.catalogue import Catalogue
+from gateway.core.records.columns import MOST_LIVES, Door, Notes, read_values
+from gateway.core.records.intake import _dates
+from gateway.core.records.model import DatasetId, Value
+from gateway.core.records.sealed import is_sealed
+from tests.core.records.conftest import BASE
+
+
+def read(row: Mapping[str, Value], door: Door) -> tuple[list[tuple[str, Value]], Notes]:
+    """Values in their order and holds of one row; of a rejected one why."""
+    holds: Notes = []
+    try:
+        return list(read_values(row, door, holds).items()), holds
+    except RowFault as fault:
+        return [], [(fault.code, fault.field)]
+
+
+def remembered(door: Door) -> dict[str, dict[str, Value]]:
+    """What each column remembers, by field."""
+    return {column.name: column.known for column in door.columns if column.known}
+
+
+@pytest.mark.parametrize("dataset", sorted(BASE))
+def test_a_row_reads_the_same_again(dataset: str, catalogue: Catalogue) -> None:
+    """Behind rows that were read, each row has the values, their order and the holds that it has before the eyes of a new door."""
+    described = catalogue.datasets[DatasetId(dataset)]
+    good = BASE[dataset]
+    rows: list[dict[str, Value]] = [dict(good)]
+    rows += [{**good, name: f"　{cell} "} for name, cell in good.items() if isinstance(cell, str)]
+    rows += [{**good, name: cell} for name in good for cell in ("", None, "其他-示例", "不明", "2026年5月6日")]
+    old = Door(described)
+    for row in [*rows, *rows]:
+        assert read(row, old) == read(row, Door(described))
+    assert remembered(old)
+
+
+@pytest.mark.parametrize("dataset", sorted(BASE))
+def test_nothing_of_persons_is_remembered(dataset: str, catalogue: Catalogue) -> None:
+    """No cell stays in memory of a column that is sealed for anybody, nor of one by which subjects or records are told apart."""
+    described = catalogue.datasets[DatasetId(dataset)]
+    door = Door(described)
+    read(BASE[dataset], door)
+    for name in remembered(door):
+        assert not any(is_sealed(described.fields[name], kind) for kind in described.subject_kinds)
+        assert name not in {"name", "uscc", "reg_no", *described.business_key}
+
+
+def test_memory_has_an_end(catalogue: Catalogue) -> None:
+    """However many cells come, a column remembers a few hundred, and what comes later is read all the same."""
+    door = Door(catalogue.datasets[DatasetId("administrative-penalties")])
+    good = BASE["administrative-penalties"]
+    for number in range(1000):
+        day = f"{1900 + number // 28}-01-{number % 28 + 1:02}"
+        values = dict(read({**good, "decision_date": day}, door)[0])
+        assert values["decision_date"] == day
+        assert _dates(values, door).decision == date.fromisoformat(day)
+    assert max(map(len, remembered(door).values())) <= 256
+    assert len(door.lives) <= MOST_LIVES
