@@ -27,7 +27,7 @@ from tests.exchange.meeting import (
 )
 from tests.exchange.stranger.city import Answer, Stranger
 from tests.exchange.stranger.formats import JsonObject, Refused, as_json, b64, digest, included, opened, sha256, unb64u
-from tests.exchange.stranger.log import PublicLog
+from tests.exchange.stranger.log import PublicLog, commitment
 from tests.exchange.stranger.records import (
     Batch,
     Head,
@@ -334,12 +334,18 @@ def test_the_public_log_is_verified_from_its_files(cities: tuple[Stranger, Gatew
     """Head, entries and tiles prove by themselves what was entered; of what is still listed the served proof proves the same."""
     stranger, gateway = cities
     origin = f"{TONGHUA}/log/2026"
-    shown = {each["id"] for each in json.loads(gateway.read("/v1/records?dataset=tax-violations", ""))["items"]}
-    assert len(shown) == len(LISTED)
+
+    def listings() -> dict[str, JsonObject] | None:
+        items = json.loads(gateway.read("/v1/lists/tax-violations/listings", ""))["items"]
+        return {each["id"]: each for each in items} if len(items) == len(LISTED) else None
+
+    shown = until(listings)
 
     def entered() -> PublicLog | None:
+        if not json.loads(gateway.read("/v1/log", ""))["items"]:  # no head was signed yet
+            return None
         log = PublicLog(origin, stranger.trusted("log"), gateway.read)
-        return log if shown <= {json.loads(log.entry(index))["rid"] for index in range(log.size)} else None
+        return log if shown.keys() <= {json.loads(log.entry(index))["rid"] for index in range(log.size)} else None
 
     log = until(entered)
     assert log.span(0, log.size) == log.root
@@ -351,3 +357,4 @@ def test_the_public_log_is_verified_from_its_files(cities: tuple[Stranger, Gatew
         if record in shown:
             served = json.loads(gateway.read(f"/v1/log/proof?record={record}", ""))
             assert read_proof(served["proof"], entry, origin, stranger.trusted("log")) == index
+            assert json.loads(entry)["c"] == commitment(shown[record])

@@ -1,6 +1,7 @@
 """The vectors of the wire specification, made and read by the partner of another make: two programs, one page."""
 
 import ast
+import base64
 import json
 import sys
 import tomllib
@@ -25,6 +26,7 @@ from tests.exchange.stranger.formats import (
     sha256,
     unb64u,
 )
+from tests.exchange.stranger.log import PublicLog, commitment, cosigned_at, row_of, tile_path
 from tests.exchange.stranger.messages import signature
 from tests.exchange.stranger.records import (
     Head,
@@ -174,3 +176,29 @@ def test_questions_and_answers():
     assert told.clear == json.loads(VECTORS["query"]["level_2"]["payload"])
     assert told.values == VECTORS["query"]["level_2"]["disclosed"]
     assert as_json(question["follows"]) == as_json(digest(VECTORS["query"]["level_1"]["answer"].encode()))
+
+
+def test_the_public_log():
+    """Rows, commitments, paths, entries, tile, proof and cosignature of the log are the page's."""
+    said = VECTORS["log"]
+    listing, key = json.loads(said["listing"]), signer("tonghua", "log/2026").key
+    assert row_of(listing).decode() == said["row"]
+    assert commitment(listing) == said["commitment"] == json.loads(said["entries"][0])["c"]
+    for asked, path in said["paths"].items():
+        level, index, width = asked.split()
+        assert tile_path(level, int(index), int(width)) == path
+    files = {
+        "/checkpoint": said["heads"]["3"].encode(),
+        f"/{said['bundle']['path']}": base64.b64decode(said["bundle"]["base64"]),
+        f"/{said['tile']['path']}": bytes.fromhex(said["tile"]["hex"]),
+    }
+    log = PublicLog(f"{TONGHUA}/log/2026", [key], files.__getitem__)
+    assert [log.entry(index).decode() for index in range(log.size)] == said["entries"]
+    assert log.span(0, log.size) == log.root
+    assert read_proof(said["inclusion"], log.entry(0), f"{TONGHUA}/log/2026", [key]) == 0
+    assert [b64(each) for each in log.path(0)] == said["inclusion"].split("\n")[2:4]
+    text = open_note(said["heads"]["3"], [key])[0]
+    witness = signer("tonghua", "witness").key
+    assert cosigned_at(text, said["cosignature"], witness) == said["time"]
+    with pytest.raises(Refused, match="SIG_INVALID"):
+        cosigned_at(open_note(said["heads"]["2"], [key])[0], said["cosignature"], witness)
