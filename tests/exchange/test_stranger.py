@@ -203,7 +203,7 @@ def test_a_gap_is_told_and_closed(cities: tuple[Stranger, Gateway]):
     assert (answer.status, said["result"], said["code"]) == (202, "quarantined", "SEQ_GAP")
     assert said["tree"]["size"] == head.tree.size
     (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "in")
-    assert (stands["stream"], stands["epoch"], stands["seq"], stands["size"]) == (STREAM, 1, head.seq, head.tree.size)
+    assert (stands["stream"], stands["epoch"], stands["seq"], stands["size"]) == (STREAM, head.epoch, head.seq, head.tree.size)
     applied(stranger, missing)
     applied(stranger, ahead)
     (stands,) = (each for each in stranger.ask("GET", "/streams").json["items"] if each["direction"] == "in")
@@ -237,6 +237,23 @@ def test_a_withdrawal_is_acknowledged_once_it_has_left(cities: tuple[Stranger, G
     assert later["previous"] == digest(stranger.ask("GET", f"/streams/{STREAM}/receipts/{said['no']}").json["body"].encode())
     (told,) = stranger.feedback(PENALTIES, later)
     assert (told["i"], told["rid"], told["v"], told["code"]) == (at, rid(50), 2, "ACK_WITHDRAWN")
+
+
+def test_what_is_signed_and_wrong_ends_in_a_new_epoch(cities: tuple[Stranger, Gateway]):
+    """A part that hashes to another root is rejected for good by a receipt; a new epoch says all of it anew, and is taken as a whole."""
+    stranger, _ = cities
+    applied(stranger, stranger.seal(PENALTIES, asserted(stranger, 60), asserted(stranger, 61)))
+    other = [asserted(stranger, 62)]
+    wrong = stranger.seal(PENALTIES, asserted(stranger, 62), carried=other)
+    answer = post(stranger, wrong)
+    said = stranger.acknowledged(PENALTIES, wrong, answer)
+    assert (answer.status, said["result"], said["code"]) == (422, "rejected", "SEQ_ROOT")
+    assert said["tree"]["size"] == stranger.sent.tree.size
+    assert post(stranger, wrong).body == answer.body
+    standing = len(stranger.in_force)
+    said = applied(stranger, stranger.seal_anew(PENALTIES, wrong.after, *other))
+    assert (said["tree"]["epoch"], said["tree"]["size"]) == (2, standing + 1)
+    assert [said["counts"][name] for name in ("accepted", "unchanged", "dropped")] == [1, standing, 0]
 
 
 def test_a_stream_is_pulled_verified_and_receipted(cities: tuple[Stranger, Gateway]):

@@ -33,7 +33,7 @@ from tests.exchange.stranger.formats import (
 )
 from tests.exchange.stranger.messages import JSON, Answer, Believer, signature
 from tests.exchange.stranger.receiving import Incoming
-from tests.exchange.stranger.records import Batch, Head, Line, Said, Stream, read_line, read_proof, seal
+from tests.exchange.stranger.records import WITHDRAWN, Batch, Head, Line, Said, Stream, read_line, read_proof, seal
 from tests.exchange.stranger.serving import serve
 
 
@@ -56,6 +56,8 @@ class Stranger:
         """Documents that the partner brought."""
         self.sent = Head()
         """How far the own stream was sent."""
+        self.in_force: dict[str, Line] = {}
+        """What was said and stands, by record."""
         self.asked: list[str] = []
         """What the partner has asked for."""
         self.refused: list[str] = []
@@ -169,11 +171,17 @@ class Stranger:
 
     # -- sending
 
-    def seal(self, dataset: str, *lines: Line, after: Head | None = None) -> Batch:
+    def seal(self, dataset: str, *lines: Line, after: Head | None = None, carried: Sequence[Line] | None = None) -> Batch:
         """The next batch of the own stream, or the one behind a head."""
-        now = self.clock()
         stream = self.stream(dataset, ours=True)
-        return seal(stream, after or self.sent, lines, f"{dataset}/1.0", self.x, now, now + timedelta(days=30))
+        return seal(stream, after or self.sent, lines, f"{dataset}/1.0", self.x, self.clock(), carried=carried)
+
+    def seal_anew(self, dataset: str, last: Head, *lines: Line) -> Batch:
+        """All that is in force, and these lines, as a new epoch behind the last head that was signed."""
+        stream = self.stream(dataset, ours=True)
+        replaces = {"origin": stream.origin(last.epoch), "size": last.tree.size, "root": b64(last.tree.root())}
+        said = [*self.in_force.values(), *lines]
+        return seal(stream, Head(last.epoch + 1), said, f"{dataset}/1.0", self.x, self.clock(), replaces=replaces)
 
     def receipt(self, dataset: str, document: JsonObject) -> JsonObject:
         """A receipt of the partner's about the own stream, once it is believed."""
@@ -192,6 +200,13 @@ class Stranger:
             tree = {"epoch": after.epoch, "size": after.tree.size, "root": b64(after.tree.root())}
             demand(said["tree"] == tree, "SEQ_ROOT", str(said["tree"]))
             self.sent = after
+            bad = {each["rid"] for each in self.feedback(dataset, said) if each["severity"] == "reject"}
+            for line in batch.lines:
+                rid, op = (json.loads(line.payload)[name] for name in ("rid", "op"))
+                if op in WITHDRAWN:
+                    self.in_force.pop(rid, None)
+                elif rid not in bad:
+                    self.in_force[rid] = line
         return said
 
     def feedback(self, dataset: str, said: JsonObject) -> list[JsonObject]:

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tests.exchange.stranger.formats import (
@@ -214,6 +214,7 @@ class Batch:
     checkpoint: str
     parts: dict[str, bytes]
     after: Head
+    lines: tuple[Line, ...]
 
     def posted(self, *, inline: bool = True) -> bytes:
         """The body of its POST."""
@@ -221,13 +222,23 @@ class Batch:
         return as_json({"manifest": self.document, "checkpoint": self.checkpoint} | parts)
 
 
-def seal(stream: Stream, head: Head, lines: Sequence[Line], schema: str, key: SigningKey, created: datetime, until: datetime) -> Batch:
-    """The next batch of a stream, in one part."""
+def seal(
+    stream: Stream,
+    head: Head,
+    lines: Sequence[Line],
+    schema: str,
+    key: SigningKey,
+    created: datetime,
+    *,
+    replaces: JsonObject | None = None,
+    carried: Sequence[Line] | None = None,
+) -> Batch:
+    """The next batch of a stream, in one part; one that replaces an epoch is all of the new one. Other lines may be carried than sealed."""
     tree, seq, counts = head.tree.copy(), head.seq + 1, dict.fromkeys(OPS, 0)
     for line in lines:
         tree.append(line.payload)
         counts[json.loads(line.payload)["op"]] += 1
-    raw = b"".join(line.data for line in lines)
+    raw = b"".join(line.data for line in carried or lines)
     name, packed = f"{head.epoch}-{seq}-000.ndjson.gz", gzip.compress(raw, mtime=0)
     span = {"from": head.tree.size, "to": tree.size}
     part = {"name": name, "bytes": len(packed), "bytes_raw": len(raw), "lines": len(lines), "digest": digest(packed), **span}
@@ -241,7 +252,7 @@ def seal(stream: Stream, head: Head, lines: Sequence[Line], schema: str, key: Si
             "receiver": stream.receiver,
             "agreement": {"id": stream.agreement["id"], "version": stream.agreement["version"], "digest": stream.digest},
             "previous": head.manifest,
-            "replaces": None,
+            "replaces": replaces,
             "suite": "ed25519-sha256",
             "format": "lines/1",
             "schema": schema,
@@ -249,10 +260,10 @@ def seal(stream: Stream, head: Head, lines: Sequence[Line], schema: str, key: Si
             "tree": {"size": tree.size, "root": b64(tree.root())},
             "counts": counts,
             "parts": [part] if lines else [],
-            "snapshot": "none",
+            "snapshot": "last" if replaces else "none",
             "policy_version": 1,
             "created": instant(created),
-            "valid_until": instant(until),
+            "valid_until": instant(created + timedelta(days=30)),
         }
     )
     return Batch(
@@ -260,6 +271,7 @@ def seal(stream: Stream, head: Head, lines: Sequence[Line], schema: str, key: Si
         key.note(checkpoint_text(stream.origin(head.epoch), tree)),
         {name: packed} if lines else {},
         Head(head.epoch, seq, digest(body), tree),
+        tuple(lines),
     )
 
 
