@@ -21,8 +21,11 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.wire import b64u
 from gateway.operations import audit_folder
 from gateway.operations.ingest import ingest
 from gateway.operations.keep_audit import checkpoint
@@ -30,12 +33,14 @@ from gateway.operations.manage_keys import issue_token
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.services import open_services
+from gateway.store import inbox
+from gateway.store.tables import in_parts
 from tests.callers import Key
 from tests.doors import Program, register
 from tests.house import CENTRE
 from tests.operations.publishing import code, household_code, penalty, person_number, person_penalty, put
 from tests.region import PENALTIES as STREAM
-from tests.region import two_cities
+from tests.region import TONGHUA, Forger, two_cities
 from tests.web.city import NOW, City, Server, copied, fill, served
 
 PENALTIES = "administrative-penalties"
@@ -305,3 +310,57 @@ def test_nothing_planted_is_found_after_an_exchange(
     _look_through(tmp_path / "cities")
     if address:
         _look_through_database(address)
+
+
+@pytest.mark.parametrize("theirs", BASES)
+def test_nothing_planted_is_found_in_what_waits(
+    theirs: str, request: pytest.FixtureRequest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Persons in parts that nobody has judged yet, of a batch behind a gap and of one staged for a new epoch, stand under seal."""
+    address = str(request.getfixturevalue("pg_database")) if theirs == "postgresql" else ""
+    said = {"CF_XDR_MC": SURNAMED, "CF_XDR_LB": "natural", "CF_XDR_SHXYM": None, "CF_XDR_ZJHM": NUMBER, "CF_SY": TEXT, "CF_NR": ODD}
+
+    def person(forger: Forger, number: int) -> SealedLine:
+        """A line as no city may send it: of a person without a basis, and with more than was agreed."""
+        firm = forger.penalty(number, subject_kind="natural", values={name: said[name] for name in ("CF_XDR_MC", "CF_SY", "CF_NR")})
+        more = [b64u(json.dumps([b64u(bytes(16)), name, value], ensure_ascii=False).encode()) for name, value in said.items() if value]
+        carried.extend(each.encode() for each in more)
+        return forger.raw(firm, [*json.loads(firm.data)["d"], *more])
+
+    carried = list[bytes]()
+
+    async def waiting() -> None:
+        async with two_cities(tmp_path / "cities", ("", address)) as cities:
+            await put(cities.baishan, PENALTIES, penalty(code(80), OPEN, "通测罚〔2026〕905号"))
+            forger = Forger(cities)
+            await forger.post(forger.penalty(1))
+            forger.seal([forger.penalty(2)])  # never arrives
+            behind = await forger.send(forger.seal([person(forger, 3), forger.penalty(4)], compress=False))
+            again = forger.anew()
+            staged = await forger.send(
+                forger.seal([person(forger, 5), forger.penalty(6)], replaces=again, snapshot="part", compress=False)
+            )
+            assert [(each.result, each.code) for each in (behind, staged)] == [("quarantined", "SEQ_GAP"), ("quarantined", None)]
+            rows = await cities.baishan.store.reads.all(sa.select(in_parts.c.epoch, in_parts.c.data))
+            assert sorted(row.epoch for row in rows) == [1, 2], "both are kept, as they came"
+            (batch,) = await inbox.in_batches_at(cities.baishan.store.reads, TONGHUA, STREAM, 1, 3)
+            (part,) = (await inbox.in_parts_of(cities.baishan.store.reads, batch)).values()
+            assert all(word.encode() in _told(part) for word in (SURNAMED, NUMBER, PLANTED["mobile"])), "and hold the person"
+            assert all(each in part for each in carried[: len(carried) // 2])
+            await settle(cities.baishan)
+
+    asyncio.run(waiting())
+    printed = capfd.readouterr()
+    _look((printed.out + printed.err).encode(), "the log")
+    _look_through(tmp_path / "cities" / "bs", embedded=not address)
+    if address:
+        _look_through_database(address)
+    stored = [path.read_bytes() for path in (tmp_path / "cities" / "bs").rglob("*") if path.is_file()]
+    stored += [_dump(address)] if address else []
+    assert not any(each in data or each.hex().encode() in data for data in stored for each in carried), "nor as it came"
+
+
+def _told(part: bytes) -> bytes:
+    """What the disclosures of a part say."""
+    lines = [json.loads(line) for line in part.splitlines()]
+    return b"".join(base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for line in lines for each in line["d"])
