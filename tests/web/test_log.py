@@ -8,16 +8,25 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.signing import Ed25519Signer, parse_vkey
+from gateway.core.transparency import tiles
 from gateway.core.transparency.monitoring import Memory
 from gateway.core.transparency.witnessing import read_policy, write_ask
 from gateway.log_client import fetching
+from gateway.operations.answer_lists import listings
+from gateway.operations.erase import erase
 from gateway.operations.verify_log import VerifiedLog, verify_proof, verify_served
+from gateway.operations.withdraw import withdraw
 from gateway.operations.witness_log import LOGS_FILE
+from gateway.services import open_services
+from tests.administrators import enrolled
 from tests.commands import chengxin
 from tests.core.transparency.test_witnessing import head, proof
+from tests.operations.publishing import ask
+from tests.region import followed
 from tests.web.city import City, Server, copied, served
 from tests.web.test_api import problem, walk
 
@@ -181,3 +190,41 @@ def test_witness_over_http(own_city: City) -> None:
         kept = server.get(f"/witness/{hashlib.sha256(origin.encode()).hexdigest()}/checkpoint")
         assert kept.text.startswith(f"{origin}\n20\n")
         problem(server.get(f"/witness/{'0' * 64}/checkpoint"), 404, "not-found")
+
+
+def test_an_erasure_stands_in_the_served_log(sqlite_city: City, tmp_path: Path) -> None:
+    """Read as a stranger reads it: erased while it was listed, and withdrawn first; each has its last, opaque word, and all verifies."""
+    city = copied(sqlite_city, tmp_path / "house")
+    gone: list[str] = []
+
+    async def acts() -> None:
+        async with open_services(city.settings()) as services:
+            await services.policies.refresh()
+            page = json.loads((await listings(services, "tax-violations", PUBLIC, ask())).body)
+            gone.extend(item["id"] for item in page["items"][:2])
+            await withdraw(services, gone[1], reason="revoked", actor="test")
+            await followed(services)
+            admin = await enrolled(services, "kang", "key-custodian")
+            for record_id in gone:
+                await erase(services, record_id, reason="request", by=await admin.acts("record.erase", target=record_id, reason="request"))
+            await followed(services)
+
+    asyncio.run(acts())
+    with served(city) as server:
+        done, _ = verified(server)
+        assert done.differences == ()
+        size = notes.read_checkpoint(notes.parse(server.get("/log/2026/checkpoint").text).text).size
+        entries = []
+        for name in tiles.bundles_of(size):
+            bundle = server.get(f"/log/2026/tile/{tiles.tile_path(name)}").content
+            entries += [json.loads(body) for body in tiles.read_bundle(bundle, name.width)]
+        said = [[(each["op"], each["c"] is None, each["reason"]) for each in entries if each["rid"] == record_id] for record_id in gone]
+        assert said == [
+            [("list", False, None), ("erase", True, "removed")],
+            [("list", False, None), ("remove", True, "removed"), ("erase", True, "removed")],
+        ]
+        for record_id in gone:
+            assert server.get(f"/v1/log/proof?record={record_id}").status_code == 404
+            index = max(place for place, each in enumerate(entries) if each["rid"] == record_id)
+            shown = server.get(f"/v1/log/entries/{index}?year=2026").json()
+            assert (shown["op"], shown["commitment"]) == ("erase", None)
