@@ -2,7 +2,7 @@
 
 Rules:
 - an erasure is done when its record has left every exit of this house, no part of a batch that is kept holds a line of it, results of
-  match jobs made before it are gone, the token index is merged and no old page is left in the write-ahead log.
+  match jobs and files of nobody's that came before it are gone, the token index is merged and no old page is left in the write-ahead log.
 - it does not stop at a case or a measure: what a partner told of the record for a case goes, and the erasure of a measure that rested on
   the record is done before the record's own.
 - a part that a partner has still to get is kept for it, but no longer than the agreement gives for erasing; then it goes, and the stream
@@ -20,7 +20,20 @@ from gateway.core.exchange.wire import split_stream
 from gateway.operations.admit_batch import Admission
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.services import Services
-from gateway.store import audit, erasures, exits, held_agreements, inbox, inquiries, kept_parts, match_jobs, measures, outbox, search
+from gateway.store import (
+    audit,
+    erasures,
+    exits,
+    held_agreements,
+    inbox,
+    inquiries,
+    kept_parts,
+    kept_uploads,
+    match_jobs,
+    measures,
+    outbox,
+    search,
+)
 from gateway.store.erasures import Erasure
 from gateway.store.kept_parts import Holding, Waiting
 from gateway.store.store import moment
@@ -61,7 +74,9 @@ async def _finish(services: Services, waiting: list[Erasure]) -> int:
     if not ready:
         return 0
     async with services.store.transaction() as tx:
-        await match_jobs.expire_before(tx, max(each.at for each in ready))
+        last = max(each.at for each in ready)
+        await match_jobs.expire_before(tx, last)
+        await kept_uploads.drop_until(tx, moment(last))
         tx.shredded = True
     await _merge_tokens(services)
     if not await services.store.forget():

@@ -45,6 +45,7 @@ from gateway.operations.ingest_receipt import (
     rows_done,
     summed,
 )
+from gateway.operations.keep_uploads import keep_upload, let_go
 from gateway.operations.render_public import IN_LOOP, render_public, uncollected
 from gateway.services import Services
 from gateway.store import audit, ingests
@@ -121,6 +122,8 @@ async def ingest(
                 hint = "compare the digests"
                 raise FileRefused("this is not the file that was confirmed", code="FILE_DIGEST", place=path.name, hint=hint)
             ingested = await _begin(job, digest)
+            if job.officer is None:
+                await keep_upload(services, ingested, path)
             if not ingested.done:
                 total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
                 rest = _after(first, pages) if ingested.cursor is None else adapter.pull(ingested.cursor)
@@ -129,6 +132,8 @@ async def ingest(
             done = rows_done(ingested.receipt)
             progress(done, done)
     receipt = receipt_of(ingested)
+    if job.officer is None:
+        await let_go(services, ingested, receipt.rejected)
     if errors is not None:
 
         def opened(giving_back: bool) -> AbstractAsyncContextManager[SourceAdapter]:

@@ -14,6 +14,7 @@ from gateway.operations import alarms
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.keep_lines import keep_lines
+from gateway.operations.keep_uploads import forget_uploads
 from gateway.operations.kept_inquiries import keep_questions
 from gateway.operations.line_reports import line_conditions
 from gateway.operations.partners import partners_of, stream_at, streams_from
@@ -108,6 +109,7 @@ class Rounds:
         if self._cleared is None or now - self._cleared >= CLEAR_EVERY:
             self._cleared = now
             await keep_questions(services)
+            await forget_uploads(services)
             async with services.store.transaction() as tx:
                 await early_feedback.purge(tx)
         return troubles
