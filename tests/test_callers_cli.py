@@ -20,6 +20,7 @@ from gateway.reference_client import Key as ClientKey
 from tests.callers import Key
 from tests.doors import PENALTIES
 from tests.house import CENTRE, PLAIN, write_settings
+from tests.operations.line_partner import line_file
 from tests.operations.test_callers import grant_text
 from tests.test_cli import free_port
 
@@ -112,6 +113,10 @@ def test_a_department_comes_in_and_is_stopped_everywhere(desk: Desk) -> None:
     assert desk.json("grant", "approve", proposed["id"], "--digest", proposed["digest"], *approver)["state"] == "active"
     assert app in desk.run("key", "list-apps")
     assert "active" in desk.run("grant", "list")
+    file.write_bytes(line_file(until="2099-12-31"))
+    line = desk.json("line", "propose", str(file), *operator)
+    assert f"{line['digest']}\nprovince 1: " in desk.run("line", "approve", "province", "--digest", line["digest"], *approver)
+    assert desk.run("line", "end", "province", *approver).endswith("until 2099-12-31, ended\n"), "lines go the way of grants"
 
     with ExitStack() as stack:
         first, second = (stack.enter_context(desk.serving(port)) for port in (desk.port, free_port()))

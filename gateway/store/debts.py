@@ -51,28 +51,24 @@ def _sealed(table: sa.Table, *, erasures: bool, since: Since) -> sa.Select[Any]:
 
 
 def _unsealed(*, erasures: bool) -> sa.Select[Any]:
-    """Withdrawals behind the cursor of a stream, of which no batch says anything yet: it is stopped, or its turn has not come."""
-    latest = sa.select(sa.func.max(out_streams.c.epoch)).where(out_streams.c.stream == sa.bindparam("stream")).scalar_subquery()
-    joined = (
-        sa.join(out_streams, changes, changes.c.seq > out_streams.c.cursor)
-        .join(records, sa.and_(records.c.record_id == changes.c.record_id, records.c.changed_seq == changes.c.seq))
-        .join(out_records, sa.and_(out_records.c.stream == out_streams.c.stream, out_records.c.record_id == changes.c.record_id))
+    """Withdrawals behind the cursor of a stream, of which no batch says anything yet: it is stopped, or its turn has not come.
+
+    Begins at the changes behind the cursor, of which there are few; what was ever sent may be a million.
+    """
+    stands = sa.select(out_streams.c.epoch, out_streams.c.cursor).where(out_streams.c.stream == sa.bindparam("stream"))
+    now = stands.order_by(out_streams.c.epoch.desc()).limit(1).subquery()
+    epoch, cursor = (sa.select(column).scalar_subquery() for column in (now.c.epoch, now.c.cursor))
+    ops = (changes.c.op == "erase", out_records.c.op != "erase")
+    if not erasures:
+        ops = (one_of(changes.c.op, *_WITHDRAWN), one_of(out_records.c.op, "assert", "amend"))
+    last = sa.exists().where(records.c.record_id == changes.c.record_id, records.c.changed_seq == changes.c.seq)
+    told = sa.exists().where(
+        out_records.c.stream == sa.bindparam("stream"),
+        out_records.c.record_id == changes.c.record_id,
+        out_records.c.epoch >= epoch - 1,  # what an older one said has gone with the one after it
+        ops[1],
     )
-    said = (
-        sa.and_(changes.c.op == "erase", out_records.c.op != "erase")
-        if erasures
-        else sa.and_(one_of(changes.c.op, *_WITHDRAWN), one_of(out_records.c.op, "assert", "amend"))
-    )
-    return (
-        sa.select(changes.c.at.label("at"))
-        .select_from(joined)
-        .where(
-            out_streams.c.stream == sa.bindparam("stream"),
-            out_streams.c.epoch == latest,
-            out_records.c.epoch >= out_streams.c.epoch - 1,  # what an older one said has gone with the one after it
-            said,
-        )
-    )
+    return sa.select(changes.c.at.label("at")).where(changes.c.seq > cursor, ops[0], last, told)
 
 
 def _counted(*, erasures: bool, since: Since) -> Any:
