@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.core.disclosure.gates import row_gate
+from gateway.core.errors import StoreError
 from gateway.core.exchange import agreements, notes
 from gateway.core.exchange.agreements import read_agreement, signed_form
 from gateway.core.exchange.notes import SignedDocument
@@ -22,7 +24,9 @@ from gateway.operations.manage_agreements import Side, base_url, countersign, fi
 from gateway.operations.receive_batch import Received
 from gateway.operations.recognise import confirm, follow
 from gateway.operations.send_batch import send_batch
-from gateway.store import inbox, recognitions, records
+from gateway.operations.take_measures import record_measure
+from gateway.settings import AuthoritySetting
+from gateway.store import inbox, measures, recognitions, records
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -271,6 +275,22 @@ async def test_kinds_numbers_minors_and_what_may_not_be_collected(cities: Cities
     told = "当事人信仰佛教，个人年收入为12万元。"
     assert await refused(cities, forger, a_person(forger, 21, good, CF_SY=told)) == ["LAW_PROHIBITED"]
     assert await refused(cities, forger, forger.penalty(22, values={"CF_SY": "当事人血型为AB型。"})) == ["LAW_PROHIBITED"]
+
+
+async def test_a_person_feels_the_effect_and_nobody_is_told_a_measure(cities: Cities):
+    """With a basis for persons a confirmed penalty of one has its effect here; no measure is written, taken by an officer, or told."""
+    forger = await under_another(cities, lambda text: recognising(with_persons(text), (DATASET, "penalty")))
+    await forger.post(a_person(forger, 1, person_number(7)), forger.penalty(2))
+    for number in (1, 2):
+        decided = await confirm(cities.baishan, rid(number), by=hand(), basis="《示例条例》第一条")
+        assert (decided.reason, decided.effect) == ("recognised", "procurement-limit")
+    taken = await measures.measures_about(cities.baishan.store.reads, [rid(1), rid(2)])
+    assert [each.about for each in taken] == [rid(2)], "of the firm beside it there is one"
+    bureau = AuthoritySetting(uscc="11220600XXT000142N", name="白山市生态环境局（示例）", region="220600")
+    office = msgspec.structs.replace(cities.baishan, settings=msgspec.structs.replace(cities.baishan.settings, authorities=(bureau,)))
+    with pytest.raises(StoreError, match="measure-refused"):
+        await record_measure(office, rid(1), "focus-supervision", authority=bureau.uscc, by="测试员乙")
+    assert (await record_measure(office, rid(2), "focus-supervision", authority=bureau.uscc, by="测试员乙")).about == rid(2)
 
 
 # --- vouched sources --------------------------------------------------------------------------------------------------

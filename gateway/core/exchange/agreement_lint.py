@@ -129,6 +129,8 @@ def _stream_faults(terms: Terms, stream: StreamTerms, place: str) -> Iterable[Fa
                 message=f"{kind} in subject_kinds without natural_persons for this dataset",
                 place=f"{place}.subject_kinds",
             )
+        elif kind in stream.subject_kinds and "measure" in stream.scope.categories:
+            yield Fault(code="LAW_PERSON", message="measures are told of organisations only", place=f"{place}.subject_kinds")
     if "*" in stream.scope.authorities and (stream.polarity == "negative" or NEGATIVE_CATEGORIES & set(stream.scope.categories)):
         yield Fault(
             code="SCOPE_AUTHORITY", message='authorities = ["*"] may not stand in a negative stream', place=f"{place}.scope.authorities"

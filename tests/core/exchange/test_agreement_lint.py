@@ -91,3 +91,14 @@ def test_all_faults_are_told_at_once():
     said = stream(to=BAISHAN, purpose="mutual.query", fields=[]) | {"onward": True}
     _, faults = parsed(encode(said))
     assert [fault.place for fault in faults] == ["onward", "streams[0].purpose", "streams[0].fields"]
+
+
+@pytest.mark.parametrize("kind", ["natural", "individual_business"])
+def test_measures_are_told_of_organisations_only(kind: str):
+    """Whatever ground an agreement has for persons and households, its stream of measures tells of neither."""
+    ground = {"allowed": True, "fields": ["CF_A"], "basis": [{"text": "《示例条例》"}], "assessment": "1", "route": "direct"}
+    for category, codes in (("penalty", set()), ("measure", {"LAW_PERSON"})):
+        said = stream(subject_kinds=["legal", kind], scope=SCOPE | {"categories": [category]}, polarity="neutral")
+        said |= {"natural_persons": ground | {"datasets": [said["streams"][0]["dataset"]]}}
+        _, faults = parsed(encode(said))
+        assert {fault.code for fault in faults if fault.place == "streams[0].subject_kinds"} == codes
