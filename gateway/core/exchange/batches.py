@@ -13,7 +13,7 @@ This room must not look into a record, read a clock or keep anything.
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Literal
@@ -209,6 +209,17 @@ class Sealed(Struct, frozen=True, kw_only=True):
     head: Head
 
 
+class _Cut(Struct, frozen=True, kw_only=True):
+    """What goes into one part."""
+
+    name: str
+    lines: Sequence[SealedLine]
+    start: int
+    suite: Suite
+    limits: Limits
+    compress: bool
+
+
 def seal(
     head: Head,
     lines: Sequence[SealedLine],
@@ -222,8 +233,9 @@ def seal(
     licence: str | None = None,
     compress: bool = True,
     lines_a_part: int = LINES_A_PART,
+    each: Callable[[Callable[[_Cut], SealedPart], Iterable[_Cut]], Iterable[SealedPart]] = map,
 ) -> Sealed:
-    """The next batch of the stream; no lines make a heartbeat.
+    """The next batch of the stream; no lines make a heartbeat. `each` may compress several parts at once.
 
     Raises ExchangeError SIZE_LINES when there are more lines than the agreement allows in a batch: `fitting` says how many.
     """
@@ -238,7 +250,18 @@ def seal(
     for line in lines:
         tree.append(line.leaf)
         counts[line.op] += 1
-    parts = tuple(_cut(lines, head.epoch, seq, start, suite, limits, compress, lines_a_part))
+    cuts = [
+        _Cut(
+            name=f"{head.epoch}-{seq}-{number:03d}.ndjson",
+            lines=lines[at:end],
+            start=start + at,
+            suite=suite,
+            limits=limits,
+            compress=compress,
+        )
+        for number, (at, end) in enumerate(_pieces(lines, limits, lines_a_part))
+    ]
+    parts = tuple(each(_part, cuts))
     root = tree.root()
     manifest = Manifest(
         stream=head.stream,
@@ -296,28 +319,22 @@ def _pieces(lines: Sequence[SealedLine], limits: Limits, lines_a_part: int) -> I
         at = end
 
 
-def _cut(
-    lines: Sequence[SealedLine], epoch: int, seq: int, start: int, suite: Suite, limits: Limits, compress: bool, lines_a_part: int
-) -> Iterator[SealedPart]:
-    for number, (at, end) in enumerate(_pieces(lines, limits, lines_a_part)):
-        raw = b"".join(line.data for line in lines[at:end])
-        data = gzip.compress(raw, compresslevel=1, mtime=0) if compress else raw
-        if len(data) > limits.part_bytes or (len(raw) > FREE_OF_RATIO and len(raw) > len(data) * limits.ratio):
-            data = raw
-        name = f"{epoch}-{seq}-{number:03d}.ndjson" + (".gz" if data is not raw else "")
-        yield SealedPart(
-            name=name,
-            data=data,
-            entry=PartEntry(
-                name=name,
-                bytes=len(data),
-                bytes_raw=len(raw),
-                lines=end - at,
-                digest=digest_text(data, suite),
-                from_=start + at,
-                to=start + end,
-            ),
-        )
+def _part(cut: _Cut) -> SealedPart:
+    raw = b"".join([line.data for line in cut.lines])
+    data = gzip.compress(raw, compresslevel=1, mtime=0) if cut.compress else raw
+    if len(data) > cut.limits.part_bytes or (len(raw) > FREE_OF_RATIO and len(raw) > len(data) * cut.limits.ratio):
+        data = raw
+    name = cut.name + (".gz" if data is not raw else "")
+    entry = PartEntry(
+        name=name,
+        bytes=len(data),
+        bytes_raw=len(raw),
+        lines=len(cut.lines),
+        digest=digest_text(data, cut.suite),
+        from_=cut.start,
+        to=cut.start + len(cut.lines),
+    )
+    return SealedPart(name=name, data=data, entry=entry)
 
 
 # --- admission: the manifest ------------------------------------------------------------------------------------------

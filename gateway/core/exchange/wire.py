@@ -10,6 +10,7 @@ from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -206,6 +207,7 @@ def digest_text(data: bytes, suite: Suite = SHA256) -> str:
     return f"{suite.digest_name}:{b64(suite.hash(data))}"
 
 
+@lru_cache(maxsize=1024)  # the records of a file came in at one moment
 def instant(moment: datetime) -> str:
     """`YYYY-MM-DDThh:mm:ssZ`."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
