@@ -55,18 +55,28 @@ NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
 DATABASES = ("sqlite", "postgresql")
 
 LONG = (
-    "test_demo.py",
     "security/test_twins.py",
+    "web/test_fuzz.py",
+    "test_demo.py",
+    "crash/test_exchange_seeds.py",
+    "web/test_api.py",
+    "crash/test_exchange_kill.py",
     "web/test_admin_api.py",
     "operations/test_policy_lifecycle.py",
-    "crash/test_exchange_seeds.py",
-    "crash/test_exchange_kill.py",
-    "adapters/test_suite.py",
     "test_cli.py",
-    "web/test_fuzz.py",
-    "crash/test_ingest_kill.py",
+    "adapters/test_suite.py",
+    "store/test_state_machine.py",
+    "web/test_at_rest.py",
+    "operations/test_query.py",
+    "adapters/test_outward_lines.py",
+    "adapters/test_https_partner.py",
+    "real_input/test_monthly_lists.py",
+    "real_input/test_registers_and_penalties.py",
+    "crash/test_leader_kill.py",
+    "web/test_open_data.py",
+    "adapters/test_excel_csv.py",
 )
-"""Files of half a minute and more begin first, so that no worker ends the suite alone with one of them."""
+"""Files of twenty seconds and more begin first, the longest before the others, so that no worker ends the suite alone with one of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

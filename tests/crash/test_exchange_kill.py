@@ -1,6 +1,7 @@
 """Kill −9 of a real sender and of a real receiver in the middle of a batch: the next start goes on, effects exactly once.
 
-Two real processes over real sockets: `chengxin exchange send` here, `chengxin serve` next door.
+Two real processes over real sockets: `chengxin exchange send` here, `chengxin serve` next door; whose start is not the point, is a child
+of a process that has loaded everything.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.crash.commanding import Command, through
 from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -62,7 +64,7 @@ class Town:
         finally:
             connection.close()
 
-    def wait(self, query: str, process: subprocess.Popen[bytes]) -> None:
+    def wait(self, query: str, process: subprocess.Popen[bytes] | Command) -> None:
         """Until the query has a row; the process must still be running then."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -126,11 +128,14 @@ def towns(prepared: tuple[Path, int, int], tmp_path: Path) -> tuple[Town, Town]:
     return Town(tmp_path / "towns" / "th", ports[0]), Town(tmp_path / "towns" / "bs", ports[1])
 
 
+def sending(town: Town) -> tuple[str, ...]:
+    """The words of `chengxin exchange send`."""
+    return ("--settings", str(town.settings), "exchange", "send", "--now")
+
+
 def send(town: Town) -> None:
     """`chengxin exchange send`, to its end."""
-    done = town.start("exchange", "send", "--now")
-    _, errors = done.communicate(timeout=120)
-    assert done.returncode == 0, errors.decode()
+    through(*sending(town), variables=town.environment)
 
 
 def all_is_well(ours: Town, theirs: Town) -> None:
@@ -180,11 +185,11 @@ def test_the_receiver_is_killed(towns: tuple[Town, Town]):
     ours, theirs = towns
     for pause in (0.05, 0.6):
         with serving(theirs) as receiver:
-            sender = ours.start("exchange", "send", "--now")
+            sender = Command(*sending(ours), variables=ours.environment)
             ours.wait("SELECT 1 FROM out_batches WHERE attempts > 0", sender)
             time.sleep(pause)
             kill(receiver)
-            sender.communicate(timeout=120)
+            sender.wait()
         (count,) = theirs.ask("SELECT count(*) FROM records")[0]
         assert count in (0, RECORDS), "a batch is applied whole or not at all"
         assert (count == 0) == (theirs.ask(f"SELECT seq FROM in_streams WHERE stream = '{PENALTIES}' AND seq > 0") == [])

@@ -1,6 +1,6 @@
 """Held texts and their reviewers: who sees the queue, what a decision does and when it ends, and another redactor."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -21,22 +21,32 @@ from gateway.operations.rescore_texts import rescore_texts
 from gateway.operations.review_text import PLACEHOLDER, approve, edit, refuse
 from gateway.operations.waiting_texts import OVERDUE, measure, show, waiting
 from gateway.sample.generate import SampleFile, write_sample
-from gateway.services import Services
+from gateway.services import Services, open_services
 from gateway.store import audit, budgets, changes, records, renderings, reviews
 from tests.doors import a_grant
-from tests.house import a_gateway
+from tests.house import make, settings_of, write_settings
 
 PENALTIES = DatasetId("administrative-penalties")
 NOW = "2026-06-02T02:30:00Z"
 
 
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[SampleFile, Callable[[Services], Awaitable[None]]]:
+    """The market authority's penalties of a small sample, and the story of taking them in, which is told once and copied."""
+    files = write_sample(tmp_path_factory.mktemp("files"), seed=1, subjects=60)
+    file = next(file for file in files if file.dataset == PENALTIES and file.encoding == "gb18030")
+    return file, lambda services: load(services, file)
+
+
 @pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[tuple[Services, SampleFile]]:
-    """A gateway with the market authority's penalties of a small sample, some texts of which are held; on both databases."""
-    async with a_gateway(tmp_path, database=store_url, CHENGXIN_NOW=NOW) as services:
-        files = write_sample(tmp_path / "files", seed=1, subjects=60)
-        file = next(file for file in files if file.dataset == PENALTIES and file.encoding == "gb18030")
-        await load(services, file)
+async def town(
+    tmp_path: Path, store_url: str, sent: tuple[SampleFile, Callable[[Services], Awaitable[None]]]
+) -> AsyncIterator[tuple[Services, SampleFile]]:
+    """A gateway with those penalties, some texts of which are held; on both databases."""
+    file, story = sent
+    settings = settings_of(write_settings(tmp_path, database=store_url), CHENGXIN_NOW=NOW)
+    await make(settings, story)
+    async with open_services(settings) as services:
         yield services, file
 
 
