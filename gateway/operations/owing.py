@@ -101,8 +101,7 @@ async def _spend(scene: Scene, what: str, amount: int, most: int) -> bool:
     if org is None:  # nobody's budget is no budget
         raise ObligationFailed
     try:
-        async with scene.services.store.transaction() as tx:
-            return await budgets.spend(tx, org, what, legal_day(scene.now), amount=amount, most=most)
+        return await budgets.spend_soon(scene.services.store, org, what, legal_day(scene.now), amount=amount, most=most)
     except StoreError:
         raise ObligationFailed from None
 
