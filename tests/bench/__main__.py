@@ -25,16 +25,18 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from tests.bench import register, searching
+from tests.bench import outward, register, searching
 from tests.bench.house import House, in_child
 from tests.bench.limits import copy_documents
 from tests.bench.load import Load, free_port, granian, memory_mb, nginx, server, wrk
 
 LICENCES_EACH = 2
 CASES = (
-    "writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "following", "exchanging", "asking", "entering",
-    "searching",
+    "writing", "core", "doors", "starting", "reading", "matching", "files", "exporting", "peers", "following", "exchanging", "asking",
+    "entering", "searching",
 )  # fmt: skip
+LONG_CASES = ("million", "growing")
+"""Named by `--only`: they take many minutes."""
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -362,34 +364,20 @@ class Bench:
         )
 
     def exporting(self) -> None:
-        """A live export against its rows, over HTTP."""
-        with self.house.serving() as pid:
-            for suffix in ("ndjson", "csv"):  # what a process loads once is not what an export holds
-                httpx.get(f"{self.house.origin}/v1/records.{suffix}?dataset=administrative-licences&limit=100", timeout=60)
-            before = memory_mb(pid)
-            for suffix in ("ndjson", "csv"):
-                url = f"{self.house.origin}/v1/records.{suffix}?dataset=administrative-licences&limit=all"
-                figures = []
-                for turn in range(self.repeat + 1):
-                    done = in_child("tests.bench.exporting", url, env={"BENCH_CORE": "load"})
-                    if done["rows"] != self.subjects * LICENCES_EACH:
-                        raise RuntimeError(f"{suffix}: {done['rows']} rows of {self.subjects * LICENCES_EACH}")
-                    if turn:
-                        figures.append(done)
-                self.raw[f"export {suffix}"] = figures
-                rate = statistics.median(figure["rows_s"] for figure in figures)
-                first = statistics.median(figure["first_byte_s"] for figure in figures)
-                self.row(
-                    f"live export {suffix}",
-                    f"{rate:,.0f} rows/s",
-                    None,
-                    f"{statistics.median(f['bytes'] / f['rows'] for f in figures):.0f} bytes a row",
-                    "≥ 120,000 rows/s",
-                    rate >= 120_000,
-                )
-                self.row(f"  first byte {suffix}", f"{first * 1000:.0f} ms", None, "–", "< 300 ms", first < 0.3)
-            grown = memory_mb(pid) - before
-            self.row("  memory grown by the exports", f"{grown:.0f} MB", None, "–", "± 50 MB", grown <= 50)
+        """Live exports of whole and of small rows."""
+        outward.exporting(self)
+
+    def million(self) -> None:
+        """Exports of a million rows: memory, and the first byte."""
+        outward.million(self)
+
+    def growing(self) -> None:
+        """Ten times the register."""
+        outward.growing(self)
+
+    def peers(self) -> None:
+        """Datasette over the same register."""
+        outward.peers(self)
 
     def following(self) -> None:
         """The event stream, caught up from its beginning."""

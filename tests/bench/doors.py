@@ -10,6 +10,8 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,29 @@ ROUNDS = 7
 ALG = "ES256"
 
 
-async def _lifespan(app: Any, inbox: "asyncio.Queue[dict[str, Any]]", outbox: "asyncio.Queue[dict[str, Any]]") -> None:
-    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put)
+Address = tuple[str, str]
+"""Path and query."""
 
 
-async def _ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
-    status = 0
+@asynccontextmanager
+async def living(app: Any) -> AsyncIterator[None]:
+    """An application between its start and its end."""
+    inbox, outbox = asyncio.Queue[dict[str, Any]](), asyncio.Queue[dict[str, Any]]()
+    life = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put))
+    await inbox.put({"type": "lifespan.startup"})
+    if (await outbox.get())["type"] != "lifespan.startup.complete":
+        raise RuntimeError("the application does not start")
+    try:
+        yield
+    finally:
+        await inbox.put({"type": "lifespan.shutdown"})
+        await outbox.get()
+        await life
+
+
+async def answer(app: Any, path: str, query: str = "", headers: Sequence[tuple[bytes, bytes]] = ()) -> tuple[int, bytes]:
+    """Status and body of a request that takes no socket."""
+    status, parts = 0, list[bytes]()
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -44,14 +63,20 @@ async def _ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
+        else:
+            parts.append(message.get("body", b""))
 
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "path": path,
-        "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [(b"host", b"h"), *headers],
+        "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "headers": [(b"host", b"h"), *headers],
         "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
     }  # fmt: skip
     await app(scope, receive, send)
-    return status
+    return status, b"".join(parts)
+
+
+async def _ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
+    return (await answer(app, path, headers=headers))[0]
 
 
 async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
@@ -62,10 +87,6 @@ async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
         token = await a_token(services, app_id, key)
         nonce_key = services.doors.nonce_key
     app = create_app(settings)
-    inbox, outbox = asyncio.Queue[dict[str, Any]](), asyncio.Queue[dict[str, Any]]()
-    life = asyncio.create_task(_lifespan(app, inbox, outbox))
-    await inbox.put({"type": "lifespan.startup"})
-    assert (await outbox.get())["type"] == "lifespan.startup.complete"
     origin = settings.public_origin
 
     def bound(path: str, purpose: str) -> list[tuple[bytes, bytes]]:
@@ -76,25 +97,23 @@ async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
         return [(name.encode(), value.encode()) for name, value in said.items()]
 
     rates: dict[str, list[float]] = {"office": [], "open": [], "department": []}
-    for turn in range(ROUNDS):
-        for name, taken in rates.items():
-            asked = []
-            for number in range(ROUND):
-                path = f"/v1/subjects/{codes[(turn * ROUND + number) % len(codes)]}"
-                purpose = {"open": "open.read", "department": "dept.supervision"}.get(name)
-                asked.append((path, [(b"accept-language", b"en")] if purpose is None else bound(path, purpose)))
-            began = time.perf_counter()
-            statuses = set[int]()
-            for first in range(0, ROUND, TOGETHER):
-                statuses |= set(await asyncio.gather(*(_ask(app, path, headers) for path, headers in asked[first : first + TOGETHER])))
-            spent = time.perf_counter() - began
-            if statuses != {200}:
-                raise RuntimeError(f"{name}: {statuses}")
-            if turn:
-                taken.append(ROUND / spent)
-    await inbox.put({"type": "lifespan.shutdown"})
-    await outbox.get()
-    await life
+    async with living(app):
+        for turn in range(ROUNDS):
+            for name, taken in rates.items():
+                asked = []
+                for number in range(ROUND):
+                    path = f"/v1/subjects/{codes[(turn * ROUND + number) % len(codes)]}"
+                    purpose = {"open": "open.read", "department": "dept.supervision"}.get(name)
+                    asked.append((path, [(b"accept-language", b"en")] if purpose is None else bound(path, purpose)))
+                began = time.perf_counter()
+                statuses = set[int]()
+                for first in range(0, ROUND, TOGETHER):
+                    statuses |= set(await asyncio.gather(*(_ask(app, path, headers) for path, headers in asked[first : first + TOGETHER])))
+                spent = time.perf_counter() - began
+                if statuses != {200}:
+                    raise RuntimeError(f"{name}: {statuses}")
+                if turn:
+                    taken.append(ROUND / spent)
     return {name: statistics.median(found) for name, found in rates.items()} | {"proof_us": _proof_us(key, token)}
 
 

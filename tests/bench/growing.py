@@ -21,8 +21,8 @@ from gateway.app import create_app
 from tests.bench import register
 from tests.bench.doors import Address, answer, living
 
-ROUNDS = 15
-EACH = 40
+ROUNDS = 9
+EACH = 30
 TIMES = 10
 
 

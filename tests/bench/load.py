@@ -179,7 +179,7 @@ def wrk(
 def memory_mb(pid: int) -> float:
     """Memory of a process and its children, MB; a page that several share counts once (proportional set size)."""
     total = 0.0
-    for process in (pid, *_children(pid)):
+    for process in (pid, *children(pid)):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
@@ -187,10 +187,10 @@ def memory_mb(pid: int) -> float:
     return total
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += [int(child), *_children(int(child))]
+                found += [int(child), *children(int(child))]
     return found
