@@ -46,12 +46,14 @@ def copy_register(source: Path, target: Path) -> int:
 
 
 @contextmanager
-def serving(database: Path) -> Iterator[str]:
-    """It answers at this address, pinned to the server's core."""
+def serving(database: Path) -> Iterator[tuple[str, int]]:
+    """Its address and process, pinned to the server's core."""
     installed, port = command(), free_port()
     if installed is None:
         raise RuntimeError("datasette is not installed")
     options = ["--setting", "max_csv_mb", "0", "--setting", "sql_time_limit_ms", "60000"]
     origin = f"http://127.0.0.1:{port}"
-    with server([installed, "serve", str(database), "--host", "127.0.0.1", "--port", str(port), *options], f"{origin}/-/versions.json"):
-        yield origin
+    with server(
+        [installed, "serve", str(database), "--host", "127.0.0.1", "--port", str(port), *options], f"{origin}/-/versions.json"
+    ) as pid:
+        yield origin, pid

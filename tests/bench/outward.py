@@ -119,7 +119,7 @@ def peers(bench: "Bench") -> None:
     numbers = range(0, bench.subjects, max(1, bench.subjects // 300))
     texts = [quote(register.name(number)[5:9]) for number in numbers]
     codes = list(register.codes(bench.subjects))
-    with bench.house.serving(), datasette.serving(database) as origin:
+    with bench.house.serving() as own, datasette.serving(database) as (origin, other):
         peer = f"/{datasette.DATABASE}/firms"
         if httpx.get(f"{origin}{peer}/{codes[0]}.json?_shape=array").json()[0]["name"] != register.name(0):
             raise RuntimeError("Datasette does not hold the register")
@@ -139,11 +139,13 @@ def peers(bench: "Bench") -> None:
         )
         ours, theirs = [], []
         for _ in range(bench.repeat):
-            for url, figures in (
-                (f"{bench.house.origin}/v1/records.csv?{CASES['csv'][1]}", ours),
-                (f"{origin}/{datasette.DATABASE}/licences.csv?_stream=on&_size=max", theirs),
+            for url, pid, figures in (
+                (f"{bench.house.origin}/v1/records.csv?{CASES['csv'][1]}", own, ours),
+                (f"{origin}/{datasette.DATABASE}/licences.csv?_stream=on&_size=max", other, theirs),
             ):
-                figures.append(in_child("tests.bench.exporting", url, env={"BENCH_CORE": "load"})["rows_s"])
+                spent = processor_s(pid)
+                rows = in_child("tests.bench.exporting", url, env={"BENCH_CORE": "load"})["rows"]
+                figures.append(rows / max(processor_s(pid) - spent, 0.01))
     for name, most in (("look-up", 12), ("search", 3)):
         mine, peer_load = taken[name].rate, taken[f"Datasette {name}"]
         if not peer_load.rate:
@@ -152,4 +154,6 @@ def peers(bench: "Bench") -> None:
         against = f"Datasette {peer_load.rate:,.0f}/s, {peer_load.errors} errors"
         bench.row(f"{name} against Datasette", f"{mine:,.0f}/s", mine / peer_load.rate, against, f"≥ {most}", mine >= most * peer_load.rate)
     mine, its = statistics.median(ours), statistics.median(theirs)
-    bench.row("CSV against Datasette", f"{mine:,.0f} rows/s", mine / its, f"Datasette {its:,.0f} rows/s", "≥ 4", mine >= 4 * its)
+    bench.row(
+        "CSV against Datasette", f"{mine:,.0f} rows/s a core", mine / its, f"Datasette {its:,.0f} rows/s a core", "≥ 4", mine >= 4 * its
+    )
