@@ -35,6 +35,7 @@ class Command:
         self.args = arguments
         with tempfile.NamedTemporaryFile(delete=False) as file:
             self._errors = Path(file.name)
+        self._said = b""
         self._process: ForkServerProcess = SPAWN.Process(target=_run, args=(arguments, variables or environment(), str(self._errors)))
         self._process.start()
 
@@ -61,12 +62,15 @@ class Command:
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired(self.args, timeout)
+        if self._errors.exists():
+            self._said = self._errors.read_bytes()
+            self._errors.unlink()
         return self._process.exitcode
 
     def communicate(self, timeout: float = 120) -> tuple[bytes, bytes]:
         """Nothing, and what it said of errors, when it has ended."""
         self.wait(timeout)
-        return b"", self._errors.read_bytes()
+        return b"", self._said
 
 
 def through(*arguments: str, variables: Mapping[str, str] | None = None, status: int = 0) -> None:
