@@ -17,7 +17,7 @@ from gateway.core.publication.excerpts import excerpt_of
 from gateway.core.publication.forms import kind_of_form
 from gateway.core.records.divisions import covers
 from gateway.core.records.model import SUBJECT_KINDS
-from gateway.operations.answering import ENCODER, Scene
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene
 from gateway.store.conditions import Condition, Order
 
 Document = dict[str, Any]
@@ -42,8 +42,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sorting: Sorting
     """Not empty: an order that only the documents know; then `order` is by id."""
     listing: bool = False
-    looks_at: tuple[str, ...] = ()
-    """What of a document the predicates ask for: only this is read."""
+    looks_at: tuple[str, ...] | None = None
+    """What of a document the predicates ask for: only this is read; None: all of it."""
 
 
 def path_value(document: Mapping[str, Any], name: str) -> Any:
@@ -217,5 +217,5 @@ def _paths(name: str) -> set[str]:
 
 def passes(plan: Plan, body: bytes) -> bool:
     """Whether a shown document meets the conditions that the database could not decide."""
-    document = excerpt_of(plan.looks_at).read(body)
+    document = DOCUMENT.decode(body) if plan.looks_at is None else excerpt_of(plan.looks_at).read(body)
     return all(holds(document) for holds in plan.predicates)

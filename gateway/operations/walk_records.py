@@ -219,7 +219,7 @@ async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, s
 
 
 def _unsorted(plan: Plan) -> Plan:
-    return Plan(conditions=plan.conditions, predicates=plan.predicates, order=(), sorting=(), listing=plan.listing)
+    return structs.replace(plan, order=(), sorting=())
 
 
 def _least(scene: Scene, plan: Plan, owed: Obligations) -> int | None:

@@ -555,6 +555,10 @@ def test_filters_filter(server: Server) -> None:
     assert later == [row for row in penalties if row["decision_date"] >= since]
     fined = walk(server, f"/v1/records?{PENALTIES}&fine_amount__gte=1&limit=50")
     assert fined == [row for row in penalties if float(row["fields"]["fine_amount"] or 0) >= 1]
+    assert fined, "a filter that lets nothing pass shows nothing"
+    for sort in ("", "&sort=-decision_date", "&sort=fine_amount"):
+        counted = server.get(f"/v1/records?{PENALTIES}&fine_amount__gte=1&count=exact&limit=3{sort}").json()["count"]
+        assert counted == {"value": len(fined), "kind": "exact"}
     city = walk(server, "/v1/records?region=220500&limit=100")
     district = walk(server, "/v1/records?region=220502&limit=100")
     assert len(city) > len(district)
