@@ -344,7 +344,8 @@ def test_nothing_planted_is_found_in_what_waits(
             rows = await cities.baishan.store.reads.all(sa.select(in_parts.c.epoch, in_parts.c.data))
             assert sorted(row.epoch for row in rows) == [1, 2], "both are kept, as they came"
             (batch,) = await inbox.in_batches_at(cities.baishan.store.reads, TONGHUA, STREAM, 1, 3)
-            (part,) = (await inbox.in_parts_of(cities.baishan.store.reads, batch)).values()
+            (name,) = await inbox.in_part_names(cities.baishan.store.reads, batch)
+            part = await inbox.in_part(cities.baishan.store.reads, batch, name)
             assert all(word.encode() in _told(part) for word in (SURNAMED, NUMBER, PLANTED["mobile"])), "and hold the person"
             assert all(each in part for each in carried[: len(carried) // 2])
             await settle(cities.baishan)
