@@ -1,8 +1,9 @@
 """Shred a person or household: the data key and every index go in one transaction, and with them whatever it sealed, wherever a copy lies.
 
-Rules: key custodians only; records are erased with their past versions, partners are told to erase theirs by the change log, and the
-trail keeps the act and its own rows: its chain runs over ciphertext, so it verifies on. An organisation has no data key of its own and is
-not shredded. There is no way back. This story must not say whom it was about.
+Rules: key custodians only; records are erased with their past versions, partners are told to erase theirs by the change log, what
+partners told about the subject for a case goes at once, and the trail keeps the act and its own rows: its chain runs over ciphertext, so
+it verifies on. An organisation has no data key of its own and is not shredded. There is no way back. This story must not say whom it was
+about.
 """
 
 from typing import Literal
@@ -13,9 +14,9 @@ from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import StoreError
 from gateway.core.records.model import SubjectId
 from gateway.services import Services
-from gateway.store import audit
+from gateway.store import audit, inquiries
 from gateway.store.states import erase_subject
-from gateway.store.subjects import subject_by_id
+from gateway.store.subjects import keys_of_subject, subject_by_id
 
 Why = Literal["request", "period-over", "court-order", "error"]
 """A closed list: a free text might name somebody."""
@@ -43,7 +44,9 @@ async def shred(services: Services, subject: str, *, reason: Why, by: Administra
                 place=subject,
                 hint="erase its records: `chengxin erase`",
             )
+        keys = await keys_of_subject(tx, SubjectId(subject))
         count = await erase_subject(tx, SubjectId(subject), actor=f"admin:{by.name}")
+        await inquiries.erase_about(tx, keys)
         await audit.write(
             tx, f"admin:{by.name}", "subject.shred", f"subject/{subject}", {"records": count, "reason": reason}, subjects=[subject]
         )

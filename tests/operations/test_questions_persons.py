@@ -18,7 +18,10 @@ from gateway.operations.answer_partner import who_asked
 from gateway.operations.ask_partner import Inquiry, ask_partners
 from gateway.operations.kept_inquiries import end_case, inquiry_log, show_inquiry
 from gateway.operations.set_up import shipped_policies
-from gateway.store import audit
+from gateway.operations.shred import shred
+from gateway.store import audit, inquiries
+from gateway.store.subjects import subject_by_key
+from tests.administrators import enrolled
 from tests.asking import ASKER, CASE, asking, with_terms
 from tests.operations.publishing import PENALTIES, person_number, person_penalty, put
 from tests.operations.test_questions_stored import with_a_short_way
@@ -129,6 +132,23 @@ async def test_each_look_is_written_down_counted_and_told_to_the_person(allowed:
     assert {(each.by, each.result, each.case) for each in told} == {(BAISHAN, "hit", CASE)}
     assert all(each.basis == "《示例条例》第一条" for each in told)
     assert await who_asked(allowed.tonghua, person_number(8), by="测试员甲") == []
+
+
+async def test_shredding_reaches_what_partners_told(allowed: Cities) -> None:
+    """A person who is shredded here leaves what another city told for a case too; what it told about somebody else stays."""
+    await put(allowed.tonghua, PENALTIES, person_penalty("测试戊", person_number(8), "通示罚〔2026〕8号"))
+    asked = []
+    for number, name in ((NUMBER, NAME), (person_number(8), "测试戊")):
+        await put(allowed.baishan, PENALTIES, person_penalty(name, number, "白示罚〔2026〕7号"))
+        first = await ask(allowed, number=number, name=name)
+        asked.append((await ask(allowed, number=number, name=name, level=2, follows=first.id)).id)
+    subject = await subject_by_key(allowed.baishan.store.reads, "id_no", NUMBER, "natural")
+    assert subject is not None
+    admin = await enrolled(allowed.baishan, "kang", "key-custodian")
+    by = await admin.acts("subject.shred", target=subject.subject_id, reason="request")
+    await shred(allowed.baishan, subject.subject_id, reason="request", by=by)
+    kept = [(await inquiries.of_inquiry(allowed.baishan.store.reads, each))[0].row.lines is not None for each in asked]
+    assert kept == [False, True]
 
 
 async def test_who_does_not_name_the_person_wholly_is_told_nothing(allowed: Cities) -> None:
