@@ -28,7 +28,7 @@ from gateway.operations.alarms import clear, raise_alarm, sound
 from gateway.operations.four_eyes import actor, must_sign, proof
 from gateway.operations.recognise import decide_under
 from gateway.services import Services, load_signers
-from gateway.store import agreement_approvals, audit, held_agreements, inbox
+from gateway.store import agreement_approvals, audit, held_agreements, inbox, withdrawn_offers
 from gateway.store.agreement_approvals import Approval
 from gateway.store.reads import Row
 from gateway.store.store import Source, Transaction
@@ -200,10 +200,11 @@ async def _offered(services: Services, toml: bytes) -> SignedDocument:
 async def take(services: Services, document: SignedDocument, *, by: Administrator | str) -> AgreementStatus:
     """Keep a version with the other side's signature lines: what we offered, coming back countersigned.
 
-    Raises ExchangeError SCOPE_DIGEST when we hold no such version, SIG_* when a signature is not good.
+    Raises ExchangeError SCOPE_DIGEST when we hold no such version or have taken it back, SIG_* when a signature is not good.
     """
     agreement = terms.read_agreement(document.body)
     async with services.store.transaction() as tx:
+        await refuse_withdrawn(tx, agreement)
         held = await _held(tx, agreement.id, agreement.version)
         if held is None or held.agreement.body != agreement.body:
             raise ExchangeError("we hold no such version with this text", code="SCOPE_DIGEST", place=f"{agreement.id}/{agreement.version}")
@@ -218,6 +219,17 @@ async def take(services: Services, document: SignedDocument, *, by: Administrato
         held = await _held(tx, agreement.id, agreement.version)
     assert held is not None  # noqa: S101  # it was written in this transaction
     return _status(held, services.signers.party, services.clock())
+
+
+async def refuse_withdrawn(source: Source, agreement: Agreement) -> None:
+    """Raises ExchangeError SCOPE_DIGEST for a text that we offered and took back."""
+    if await withdrawn_offers.is_withdrawn(source, agreement):
+        raise ExchangeError(
+            "our offer of this text was taken back",
+            code="SCOPE_DIGEST",
+            place=f"{agreement.id}/{agreement.version}",
+            hint="agree on a text with the other office; whoever wants this one after all signs it again",
+        )
 
 
 async def _sign(services: Services, agreement: Agreement, note: str, local: Local, *, by: Administrator | str, act: str) -> SignedDocument:
@@ -236,6 +248,7 @@ async def _sign(services: Services, agreement: Agreement, note: str, local: Loca
             return SignedDocument(agreement.body, present.note)
         signed = notes.joined(note, notes.sign(terms.signing_text(agreement), signers))
         parties = await _signed_by(services, tx, agreement, signed)
+        await withdrawn_offers.sign_again(tx, agreement)
         await held_agreements.put_agreement(tx, agreement, signed, local, state="agreed" if len(parties) == 2 else "offered")
         detail = {"digest": agreement.digest, "signed_by": sorted(parties), **proof(by)}
         await audit.write(tx, actor(by), act, f"agreement/{agreement.id}/{agreement.version}", detail)

@@ -2,7 +2,8 @@
 
 Rules: each is believed by its signatures alone, whoever brings it. A first version travels as a file; a later one is kept when it follows
 the newest that both have signed, names both parties and bears the other side's signature with old and new keys; nothing is signed here: a
-person compares it with our own file. One offer of a number is kept, another text under it is refused. This story must not fetch anything.
+person compares it with our own file. One offer of a number is kept, another text under it is refused, and so is one with our own
+signature: what we have signed we hold, or have taken back. This story must not fetch anything.
 """
 
 from typing import Final
@@ -19,7 +20,7 @@ from gateway.core.exchange.wire import instant
 from gateway.operations.agreement_fit import must_go_on
 from gateway.operations.end_agreement import take_inventory
 from gateway.operations.four_eyes import actor, proof
-from gateway.operations.manage_agreements import take, take_notice
+from gateway.operations.manage_agreements import refuse_withdrawn, take, take_notice
 from gateway.services import Services
 from gateway.store import audit, held_agreements
 from gateway.store.store import Source, Transaction
@@ -71,10 +72,9 @@ async def _take_version(services: Services, document: SignedDocument, by: Admini
     return _taken(services, held)
 
 
-async def _keep_offer(
-    services: Services, tx: Transaction, agreement: Agreement, document: SignedDocument, by: Administrator | str
-) -> None:
+async def _keep_offer(services: Services, tx: Transaction, agreement: Agreement, document: SignedDocument, by: Administrator | str) -> None:
     place = f"{agreement.id}/{agreement.version}"
+    await refuse_withdrawn(tx, agreement)
     versions = (await held_agreements.held_agreements(tx, agreement.id)).get(agreement.id, [])
     previous = next((one for one in versions if one.complete and one.agreement.version == agreement.version - 1), None)
     if previous is None or previous.agreement.digest != agreement.terms.previous:
@@ -88,6 +88,8 @@ async def _keep_offer(
         raise ExchangeError(
             "the other side has not signed this, with its keys of this version and of the one before", code="SIG_UNKNOWN_KEY", place=other
         )
+    if services.signers.party in signed:
+        raise ExchangeError("it bears a signature of ours, and we offer no such text", code="SCOPE_DIGEST", place=place)
     await held_agreements.put_agreement(tx, agreement, document.note, previous.local, state="offered")
     said = {"digest": agreement.digest, "signed_by": sorted(signed), **proof(by)}
     await audit.write(tx, actor(by), "agreement.offered", f"agreement/{place}", said)

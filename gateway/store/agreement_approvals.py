@@ -68,6 +68,11 @@ async def ask(tx: Transaction, agreement_id: str, version: int, digest: str, wid
         )
 
 
+async def drop(tx: Transaction, agreement_id: str, version: int, digest: str) -> None:
+    """Forget who asked for a text and who agreed: its offer is taken back."""
+    await tx.execute(sa.delete(rows).where(rows.c.agreement_id == agreement_id, rows.c.version == version, rows.c.digest == digest))
+
+
 async def approve(tx: Transaction, approval: Approval, *, by: str) -> None:
     """Write down the second person's yes."""
     await tx.execute(

@@ -138,7 +138,7 @@ async def drop_unsigned(tx: Transaction, agreement_id: str, version: int) -> Non
 
 
 async def drop_version(tx: Transaction, agreement_id: str, version: int) -> None:
-    """Forget a version that only we have signed."""
+    """Hold a version no longer that only we have signed."""
     await tx.execute(sa.delete(agreements).where(agreements.c.agreement_id == agreement_id, agreements.c.version == version))
 
 

@@ -887,6 +887,15 @@ agreement_approvals = Table(
 )
 """Versions that widen: who wants to sign them, and the second person who agreed."""
 
+withdrawn_offers = Table(
+    "withdrawn_offers", metadata,
+    Column("agreement_id", String(63), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String(80), primary_key=True),  # of the text that was signed
+    Column("withdrawn_at", String(32), nullable=False),
+)
+"""Offers of ours that were taken back: our signature under such a text counts no more."""
+
 told_documents = Table(
     "told_documents", metadata,
     Column("party", String(64), primary_key=True),

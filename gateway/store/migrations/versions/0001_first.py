@@ -1059,6 +1059,13 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_used_ids_until"), "used_ids", ["until"], unique=False)
+    op.create_table("withdrawn_offers",
+        sa.Column("agreement_id", sa.String(length=63), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(length=80), nullable=False),
+        sa.Column("withdrawn_at", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("agreement_id", "version", "digest", name=op.f("pk_withdrawn_offers")),
+    )
     op.create_table("witnessed_heads",
         sa.Column("origin", sa.String(length=200), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
