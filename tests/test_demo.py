@@ -1,10 +1,13 @@
 """The demo as a real process: the whole story, told again, ended by Ctrl-C at any moment, and refused with what to do."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -212,6 +215,19 @@ def test_other_ports_for_the_same_folder_are_refused(told: tuple[Demo, str]) -> 
         assert other.ended() == 1
         assert "error: demo-folder" in other.output
         assert "--data" in other.output
+
+
+def test_data_of_an_older_version_are_told_with_the_folder(told: tuple[Demo, str], tmp_path: Path) -> None:
+    """A folder that an unreleased version made is not gone on with, and the error names the folder to delete."""
+    first, _ = told
+    folder = tmp_path / "run"
+    shutil.copytree(first.folder, folder)
+    with contextlib.closing(sqlite3.connect(folder / "baishan" / "data" / "gateway.db")) as connection:
+        connection.execute("DROP TABLE out_subtrees")
+    with Demo(folder, "--once", ports=first.ports) as older:
+        assert older.ended() == 1
+        assert f"error: migration-unreleased at {folder}: " in older.output
+        assert f"delete {folder} and begin anew" in older.output
 
 
 def test_a_used_port_is_told_before_anything_is_made(tmp_path: Path) -> None:

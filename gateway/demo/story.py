@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.console import say, tell_error
+from gateway.core.errors import StoreError
 from gateway.core.records.periods import legal_day
 from gateway.demo import exchange, views
 from gateway.demo.children import Server, refuse_used_ports, run
@@ -127,13 +128,21 @@ class _Demo:
         say("诚信网关 · two invented cities (示例数据，均为虚构：nothing here is real)\n\n1. Keys and data")
         for city in self._cities:
             settings = city.settings()
-            done = await set_up(settings, by="demo")
+            try:
+                done = await set_up(settings, by="demo")
+            except StoreError as error:
+                raise (self._of_another_version(error) if error.code == "migration-unreleased" else error) from None
             what = f"made {', '.join(done.keys.files)}" if done.keys.files else "kept"
             say(f"   {city.name} {city.region}: {city.folder / 'data'} ({what}; policy version {done.policy.version})")
             for line in list_keys(settings, clock_of(settings)()):
                 say(f"     {line.vkey}")
         for city in self._cities:
             self._services[city.key] = await self._stack.enter_async_context(open_services(city.settings()))
+
+    def _of_another_version(self, error: StoreError) -> StoreError:
+        """The same, and what folder to delete: what stands in it is invented, but it may hold somebody's own files beside."""
+        folder = str(self._plan.folder.resolve())
+        return StoreError(error.detail, code=error.code, place=folder, hint=f"the demo's data are invented: delete {folder} and begin anew")
 
     async def _take_in(self) -> None:
         say("\n2. Department files" + (" (taken in before; the receipts again)" if self._memory.ingested else ""))

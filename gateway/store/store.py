@@ -29,6 +29,7 @@ from gateway.core.audit.chain import Partition
 from gateway.core.errors import StoreError
 from gateway.store import migrations
 from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
+from gateway.store.form import strange_table
 from gateway.store.keyring import LabelVersion, WrappedRoot
 from gateway.store.reads import Parameters, PostgresReads, Reads, Row, SqliteReads, Statement
 from gateway.store.tables import counters, key_labels, key_roots, meta
@@ -216,7 +217,8 @@ class Store:
         """Open the database, and only if it is ours.
 
         `party` and `region` are this gateway's; the first to open a fresh store claims it. With `migrate` the tables are brought to
-        the present form first. Raises StoreError `migration-needed`, `migration-newer`, `store-foreign`, `key-wrong`, `store-…`.
+        the present form first. Raises StoreError `migration-needed`, `migration-newer`, `migration-unreleased`, `store-foreign`,
+        `key-wrong`, `store-…`.
         """
         try:
             parsed = make_url(url)
@@ -337,6 +339,8 @@ class Store:
                     raise _unmigrated()
                 if version != migrations.HEAD:
                     raise _newer()
+                if (table := await strange_table(connection)) is not None:
+                    raise _unreleased(table)
                 if self.dialect == "postgresql":
                     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
                 await self._claim(connection, party, region)
@@ -448,6 +452,15 @@ def _unmigrated() -> StoreError:
         code="migration-needed",
         place="database",
         hint="run `chengxin init`, or let the start migrate",
+    )
+
+
+def _unreleased(table: str) -> StoreError:
+    return StoreError(
+        f"these data were made by an unreleased version of this program, or changed by hand: table {table} is another here",
+        code="migration-unreleased",
+        place="database",
+        hint="no step leads on from there: give a new data_dir (PostgreSQL: an empty database), run `chengxin init`, take files in again",
     )
 
 

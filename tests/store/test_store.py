@@ -82,6 +82,24 @@ async def test_unmigrated_database_is_refused(store_url: str, open_store: Callab
     assert refused.value.code == "migration-needed"
 
 
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE out_subtrees", "ALTER TABLE apps DROP COLUMN resume_by", "ALTER TABLE apps ADD COLUMN older TEXT"]
+)
+async def test_database_of_an_unreleased_version_is_refused(change: str, store_url: str, open_store: Callable[..., Any]) -> None:
+    """A number that is the newest is not believed alone: a table or column that is absent, or one too many, refuses the start."""
+    store = await open_store(store_url)
+    async with store.transaction() as tx:
+        await tx.execute(sa.text("CREATE TABLE not_ours (id INTEGER)"))
+    assert await open_store(store_url), "what is not ours does not matter"
+    async with store.transaction() as tx:
+        await tx.execute(sa.text(change))
+    for migrate in (False, True):
+        with pytest.raises(StoreError) as refused:
+            await open_store(store_url, migrate=migrate)
+        assert refused.value.code == "migration-unreleased"
+        assert "chengxin init" in (refused.value.hint or "")
+
+
 async def test_file_that_is_no_database_is_refused(tmp_path: Path, open_store: Callable[..., Any]) -> None:
     """A damaged file is told by its code."""
     path = tmp_path / "bad.db"
