@@ -10,9 +10,7 @@ from gateway.commands.office import FILE, Office, as_json, office
 from gateway.console import say, show, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gateway.core.transparency.monitoring import Memory
+    from gateway.core.transparency.monitoring import Memory, State
     from gateway.operations.verify_log import VerifiedLog
     from gateway.services import Services
 
@@ -77,19 +75,22 @@ def log_sign(office: Office) -> None:
 @office
 def verify_log(office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, as_json: bool) -> None:
     """Read a log whole, ours or a served one, and hold what is public against it; names every record that was changed behind its back."""
+    from msgspec.structs import replace
+
     from gateway.core.errors import StoreError
     from gateway.core.transparency.monitoring import Memory, State, read_state, state_bytes
     from gateway.operations import verify_log as story
 
     before = read_state(state.read_bytes()) if state is not None and state.exists() else State(heads={})
-    memory, heads = Memory(before.reading), before.heads
+    memory = Memory(before.reading)
     if origin is None:
+        after = before.of(office.settings().party, ())
         done = office.run(lambda services: story.verify_store(services, memory, whole=full))
     else:
-        done, heads = _from_anywhere(origin.rstrip("/"), policy, before.heads, memory, whole=full)
+        done, after = _from_anywhere(origin.rstrip("/"), policy, before, memory, whole=full)
     if state is not None:
         draft = state.with_name(f"{state.name}.part")
-        draft.write_bytes(state_bytes(State(heads=heads, reading=memory.kept)))
+        draft.write_bytes(state_bytes(replace(after, reading=memory.kept)))
         draft.replace(state)
     show(
         done,
@@ -106,25 +107,27 @@ def verify_log(office: Office, origin: str | None, policy: Path | None, state: P
         raise StoreError("what is public is not what was entered", code="log-differs", place=done.differences[0].rid)
 
 
-def _from_anywhere(
-    origin: str, policy: Path | None, kept: "Mapping[str, str]", memory: "Memory", *, whole: bool
-) -> "tuple[VerifiedLog, dict[str, str]]":
+def _from_anywhere(origin: str, policy: Path | None, before: "State", memory: "Memory", *, whole: bool) -> "tuple[VerifiedLog, State]":
     import asyncio
 
     import msgspec
 
-    from gateway.core.transparency.witnessing import read_policy
+    from gateway.core.transparency.witnessing import lines_of, read_policy
     from gateway.log_client import fetching
     from gateway.operations.verify_log import verify_served
 
     given = None if policy is None else policy.read_text(encoding="utf-8")
 
-    async def story() -> "tuple[VerifiedLog, dict[str, str]]":
+    async def story() -> "tuple[VerifiedLog, State]":
         async with fetching(origin) as fetch:
-            believed = read_policy(given if given is not None else (await fetch("/log/policy")).decode())
+            text = given if given is not None else (await fetch("/log/policy")).decode()
             said = msgspec.json.decode(await fetch("/v1/log"))["items"]
-            party = said[0]["origin"].partition("/")[0] if said else ""
-            return await verify_served(fetch, [each["year"] for each in said], party, believed, kept=kept, memory=memory, whole=whole)
+            party = said[0]["origin"].partition("/")[0] if said else before.party
+            after = before.of(party, lines_of(text))
+            done, heads = await verify_served(
+                fetch, [each["year"] for each in said], party, read_policy(text), kept=before.heads, memory=memory, whole=whole
+            )
+            return done, msgspec.structs.replace(after, heads=heads)
 
     return asyncio.run(story())
 

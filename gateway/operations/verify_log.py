@@ -1,9 +1,10 @@
 """Verify a transparency log whole, and hold what is public against it: here, or from anywhere over HTTP (exchange.md §15).
 
 Rules: every entry is read and every leaf hashed again, every tile of every level made anew and compared at its exact length, the root
-compared with the signed head; the head with the last one that was seen. A monitor that remembers what it has verified reads on from
-there, and all of it once a day or when asked. Then every public listing must have its commitment in its latest entry, and every record
-whose latest entry shows it must be public. A difference names the record. This story must not mend anything.
+compared with the signed head; the head with the last one that was seen; no log that was seen may be missing. A monitor that remembers
+what it has verified reads on from there, and all of it once a day or when asked. Then every public listing must have its commitment in
+its latest entry, and every record whose latest entry shows it must be public. A difference names the record. This story must not mend
+anything.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -127,7 +128,8 @@ async def verify_store(services: Services, memory: Memory | None = None, *, whol
     sizes, lacking, read = dict[str, int](), [], 0
     listed: dict[str, bytes] = {}
     waiting = {each.record_id for each in await transparency.pending(reads, "9999", 2**31 - 1)}
-    for head in await transparency.heads(reads):
+    held = await transparency.heads(reads)
+    for head in held:
         origin = origin_of(services.settings.party, head.year)
         first = reading.begin(head.year, head.size)
         if first is not None:
@@ -143,6 +145,7 @@ async def verify_store(services: Services, memory: Memory | None = None, *, whol
         sizes[origin] = head.size
         if head.note is None or not policy.witnessed(head.note):
             lacking.append(origin)
+    reading.complete(head.year for head in held)
     memory.keep(reading)
     forms = forms_of(await services.policies.fresh(), *PUBLIC)
     now = instant(services.clock())
@@ -215,7 +218,7 @@ async def verify_served(
     """
     memory = memory or Memory()
     reading, _ = memory.begin(now or Clock()(), whole=whole)
-    sizes, heads, lacking, read = dict[str, int](), dict[str, str](), [], 0
+    sizes, heads, lacking, read = dict[str, int](), dict(kept or {}), [], 0
     for year in sorted(years):
         origin, base = origin_of(party, year), f"/log/{year}"
         note = (await fetch(f"{base}/checkpoint")).decode()
@@ -231,6 +234,9 @@ async def verify_served(
         if before is not None:
             await _continues(fetch, base, head_of(before, policy.logs, origin), head)
         sizes[origin], heads[origin] = head.size, note
+    reading.complete(years)
+    if gone := sorted(heads.keys() - sizes.keys()):
+        raise ExchangeError("a log whose head was kept is gone", code="SEQ_FORK", place=gone[0])
     memory.keep(reading)
     listed = await _served_listings(fetch, reading)
     found = tuple(differences(*listed))

@@ -92,6 +92,74 @@ async def test_a_log_that_does_not_continue_is_broken(house: Services, what: str
     assert memory.kept is None, "nothing to go on from"
 
 
+async def test_a_log_that_is_gone_is_broken(house: Services) -> None:
+    """Head, entries and tiles deleted: an alarm at the next run and at every whole one after it, though nothing that is left is wrong."""
+    await listed(house, 2, 3)
+    memory = Memory()
+    await verify_log.watch(house, memory)
+    async with house.store.transaction() as tx:
+        for table in (log_heads, log_entries, log_tiles):
+            await tx.execute(sa.delete(table))
+    await verify_log.watch(house, memory)
+    assert [each.kind for each in await alarms.standing(house)] == ["log-broken"]
+    with pytest.raises(ExchangeError) as caught:
+        await verify_log.verify_store(house, memory)
+    assert (caught.value.code, caught.value.place) == ("SEQ_FORK", "2026")
+
+
+def read_again(before: Reading, *bodies: bytes) -> Reading:
+    """The log of 2026, of these entries, from its beginning, after another reading."""
+    kept = Memory()
+    kept.keep(before)
+    reading, new = kept.begin(Clock()(), whole=True)
+    assert new
+    reading.begin(2026, len(bodies))
+    reading.take(2026, bodies)
+    return reading
+
+
+def test_no_log_may_be_missing_and_none_may_begin_anew() -> None:
+    """A year that was read before must be there, over or not; one that is read whole again must come by its old size and root."""
+    at = "2026-06-02T02:30:00Z"
+    said = (Entry(op="remove", rid="rec_" + letter * 26, v=1, c=None, at=at, authority=None, reason=None, prev=None) for letter in "aei")
+    one, other, third = map(entry_bytes, said)
+    reading = Reading()
+    reading.begin(2025, 0)
+    reading.begin(2026, 1)
+    reading.take(2026, [one])
+    reading.complete([2025, 2026])
+    for years, gone in (([2026], "2025"), ([2025], "2026"), ([], "2025"), ([2027], "2025")):
+        with pytest.raises(ExchangeError) as caught:
+            reading.complete(years)
+        assert (caught.value.code, caught.value.place) == ("SEQ_FORK", gone)
+    read_again(reading, one, other).complete([2025, 2026])
+    for bodies, years in (((other, third), [2025, 2026]), ((), [2025, 2026]), ((one, other), [2026])):
+        with pytest.raises(ExchangeError) as caught:
+            read_again(reading, *bodies).complete(years)
+        assert caught.value.code == "SEQ_FORK"
+
+
+def test_a_state_is_of_one_log_and_one_policy() -> None:
+    """Another party's log or another policy is refused; a further key of the log is not, nor a state that names neither."""
+    lines = ("log a", "witness w k", "quorum w")
+    state = State(heads={}).of("a.example", lines)
+    assert read_state(state_bytes(state)).of("a.example", (*lines, "log b")).policy == (*lines, "log b")
+    assert State(heads={"a.example/log/2026": "note"}).of("a.example", ()).policy == ()
+    refused = [
+        (state, "b.example", lines),
+        (State(heads={"a.example/log/2026": "note"}), "b.example", lines),
+        (state, "a.example", ()),
+        (state, "a.example", lines[1:]),
+        (state, "a.example", ("log a", "quorum none")),
+        (state, "a.example", (*lines, "witness x k")),
+        (state.of("a.example", lines), "", lines),
+    ]
+    for each, party, policy in refused:
+        with pytest.raises(ExchangeError) as caught:
+            each.of(party, policy)
+        assert caught.value.code == "SIG_CONTEXT"
+
+
 async def test_an_old_entry_that_was_changed_is_found_by_the_daily_run(house: Services) -> None:
     """What was read before and changed afterwards is not read again at once, and is found when a day is over."""
     await listed(house, 2, 3)

@@ -34,9 +34,13 @@ PARTY = "credit.tonghua.example"
 
 
 def verified(
-    server: Server, kept: dict[str, str] | None = None, memory: Memory | None = None, asked: list[str] | None = None
+    server: Server,
+    kept: dict[str, str] | None = None,
+    memory: Memory | None = None,
+    asked: list[str] | None = None,
+    years: list[int] | None = None,
 ) -> tuple[VerifiedLog, dict[str, str]]:
-    """The log as a stranger reads it, whole or from where it was; `asked` for these paths."""
+    """The log as a stranger reads it, whole or from where it was; `asked` for these paths. `years`: in place of those that are listed."""
 
     async def story() -> tuple[VerifiedLog, dict[str, str]]:
         async with fetching(str(server.client.base_url).rstrip("/")) as get:
@@ -47,8 +51,8 @@ def verified(
                 return await get(path)
 
             policy = read_policy((await fetch("/log/policy")).decode())
-            years = [each["year"] for each in json.loads(await fetch("/v1/log"))["items"]]
-            return await verify_served(fetch, years, PARTY, policy, kept=kept, memory=memory)
+            said = [each["year"] for each in json.loads(await fetch("/v1/log"))["items"]]
+            return await verify_served(fetch, said if years is None else years, PARTY, policy, kept=kept, memory=memory)
 
     return asyncio.run(story())
 
@@ -76,6 +80,18 @@ def test_a_stranger_reads_on_from_where_it_was(sqlite_server: Server) -> None:
     assert (again.read, again.entries, again.listings, again.differences) == (0, first.read, first.listings, ())
     assert not any("/tile/entries/" in path for path in asked)
     assert any("/tile/0/" in path for path in asked), "the right edge is compared"
+
+
+def test_a_served_log_that_is_gone_is_a_fork(sqlite_server: Server) -> None:
+    """A year that was read, or whose head was kept, must be listed again: none of them is forgotten because nobody names it any more."""
+    memory = Memory()
+    _, heads = verified(sqlite_server, memory=memory)
+    (note,) = heads.values()
+    older = heads | {f"{PARTY}/log/2025": note}
+    for years, kept, again in (([], {}, memory), ([], heads, None), (None, older, None)):
+        with pytest.raises(ExchangeError) as caught:
+            verified(sqlite_server, kept, again, years=years)
+        assert caught.value.code == "SEQ_FORK"
 
 
 def test_every_listing_is_proven_by_itself(server: Server) -> None:
@@ -146,6 +162,10 @@ def test_commands_verify_it_from_outside(sqlite_city: City, sqlite_server: Serve
     assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 0, "heads alone, as they once were written"
     done = chengxin(tmp_path, *settings, "verify", "log")
     assert f"{PARTY}/log/2026: not witnessed by a quorum" in done.stdout
+    (tmp_path / "policy").write_text(sqlite_server.get("/log/policy").text.replace("log ", "# ", 1))
+    for more in (["--policy", "policy"], None):
+        done = chengxin(tmp_path, *settings, "verify", "log", *([] if more is None else [url, *more]), "--state", "heads")
+        assert (done.returncode, "SIG_CONTEXT at state" in done.stderr) == (1, True), "a state goes with its log and policy"
     (tmp_path / "heads").write_text(json.dumps({f"{PARTY}/log/2026": "nonsense"}))
     assert chengxin(tmp_path, *settings, "verify", "log", url, "--state", "heads").returncode == 1
     rows = sqlite_server.get("/v1/lists/tax-violations/listings?limit=2").json()["items"]

@@ -2,7 +2,8 @@
 
 Rules: every leaf is hashed from its entry, every tile of every level made anew, the root from them; nothing is taken over from what the
 log says of itself. What was read once is kept as the right edge of its tree and the latest entry of every record, and read on from there: a
-log that is another at any place before leads to another root. Then both ways: each public record's latest entry bears its commitment, and
+log that is another at any place before leads to another root. No log that was read once may be missing afterwards, and one that is read
+from its beginning again must pass through the root that it had. Then both ways: each public record's latest entry bears its commitment, and
 each record whose latest entry shows it is public. A difference names the record. This room must not fetch anything.
 """
 
@@ -53,7 +54,12 @@ class Kept(Struct, frozen=True, kw_only=True):
 class Reading:
     """A log as it is read entry by entry: latest entry of every record, and the tiles that follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[int, tuple[int, bytes]] | None = None) -> None:
+        self._before = dict(before or {})
+        """Sizes and roots of all logs as an earlier reading left them: this one must come by there."""
+        self._passed: dict[int, bytes] = {}
+        """The roots that were met at those sizes."""
+        self._goal = 0
         self.year = 0
         self.years: dict[int, tuple[int, bytes]] = {}
         self.latest: dict[str, tuple[Place, Entry]] = {}
@@ -81,6 +87,8 @@ class Reading:
             leaf = leaf_hash(body)
             self.tree.append(leaf)
             self._add(0, leaf)
+            if self.tree.size == self._goal:
+                self._passed[year] = self.tree.root()
 
     def _add(self, level: int, node: bytes) -> None:
         if level == len(self._rows):
@@ -119,9 +127,27 @@ class Reading:
             if self.year:
                 self.years[self.year] = self.tree.size, self.tree.root()
             self.year, self.tree, self._rows, self._ready = year, CompactRange(), [bytearray()], []
+            self._goal = self._before.get(year, (0, b""))[0]
         if size < self.tree.size:
             raise ExchangeError("the log is shorter than it was", code="SEQ_FORK", place=str(year))
         return self.tree.size
+
+    def known(self) -> dict[int, tuple[int, bytes]]:
+        """Size and root of every log that was read."""
+        return self.years | ({self.year: (self.tree.size, self.tree.root())} if self.year else {})
+
+    def complete(self, years: Iterable[int]) -> None:
+        """These are all logs that there are.
+
+        Raises ExchangeError SEQ_FORK when one is missing that was read before, or does not go on from what it was then.
+        """
+        gone = sorted({*self.known(), *self._before} - set(years))
+        if gone:
+            raise ExchangeError("a log that was read before is gone", code="SEQ_FORK", place=str(gone[0]))
+        for year, (size, root) in self._before.items():
+            if size and self._passed.get(year) != root:
+                raise ExchangeError("the log does not go on from what it was", code="SEQ_FORK", place=str(year))
+        self._before = {}
 
     def same(self, bodies: Sequence[bytes]) -> bool:
         """Whether these are the last entries that were read, as far as they stand in one bundle with the next."""
@@ -163,10 +189,14 @@ class Reading:
 
 
 class Memory:
-    """What a monitor remembers from one run to the next. A run that fails leaves nothing to go on from: the next one reads all."""
+    """What a monitor remembers from one run to the next. A run that fails leaves nothing to go on from: the next one reads all.
+
+    Sizes and roots of what was verified last stay even then: whoever reads all must come by there.
+    """
 
     def __init__(self, kept: Kept | None = None) -> None:
         self._reading = Reading.of(kept) if kept is not None else None
+        self._known = self._reading.known() if self._reading is not None else {}
         self._whole_at = kept.whole_at if kept is not None else None
 
     def begin(self, now: datetime, *, whole: bool = False) -> tuple[Reading, bool]:
@@ -174,12 +204,12 @@ class Memory:
         reading, self._reading = self._reading, None
         if reading is None or whole or self._whole_at is None or not timedelta(0) <= now - self._whole_at < WHOLE_EVERY:
             self._whole_at = now
-            return Reading(), True
+            return Reading(self._known), True
         return reading, False
 
     def keep(self, reading: Reading) -> None:
         """It was verified."""
-        self._reading = reading
+        self._reading, self._known = reading, reading.known()
 
     @property
     def kept(self) -> Kept | None:
@@ -188,10 +218,33 @@ class Memory:
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """What a monitor writes down: signed heads by origin, and how far it has read."""
+    """What a monitor writes down: signed heads by origin, how far it has read, and of whose log under which policy."""
 
     heads: dict[str, str]
     reading: Kept | None = None
+    party: str = ""
+    policy: tuple[str, ...] | None = None
+    """The lines that were believed; none for a log that was read out of its own store. None: as it once was written."""
+
+    def of(self, party: str, policy: Iterable[str]) -> "State":
+        """The same of this party's log under a policy: it may name further keys of logs, as every year does, and nothing else new.
+
+        Raises ExchangeError SIG_CONTEXT for the state of another log or policy.
+        """
+        parties = {origin.partition("/")[0] for origin in self.heads} | ({self.party} if self.party else set())
+        if parties - {party}:
+            raise ExchangeError("the state is of another log", code="SIG_CONTEXT", place="state")
+        lines = tuple(policy)
+        if self.policy is not None and (
+            set(self.policy) - set(lines) or any(not line.startswith("log ") for line in set(lines) - set(self.policy))
+        ):
+            raise ExchangeError(
+                "the state was written under another policy",
+                code="SIG_CONTEXT",
+                place="state",
+                hint="when the new policy is known to be good, begin a new state",
+            )
+        return msgspec.structs.replace(self, party=party, policy=lines)
 
 
 _heads = msgspec.json.Decoder(dict[str, str]).decode

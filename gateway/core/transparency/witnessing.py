@@ -154,6 +154,12 @@ class LogPolicy(Struct, frozen=True, kw_only=True):
         return sum(self._good(member, signed) for member in members) >= needed
 
 
+def lines_of(text: str) -> tuple[str, ...]:
+    """What a policy file says, without its remarks."""
+    words = (line.split() for line in text.splitlines())
+    return tuple(" ".join(each) for each in words if each and not each[0].startswith("#"))
+
+
 def read_policy(text: str) -> LogPolicy:
     """A policy out of its file (c2sp.org/tlog-policy): `log`, `witness`, `group` and one `quorum`; names before they are used.
 
