@@ -6,8 +6,6 @@ nothing. Each found subject is then shown as the caller's own plans show it. No 
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, timedelta
-from hashlib import sha256
 from typing import Any
 
 from msgspec import Struct, structs
@@ -18,7 +16,7 @@ from gateway.core.publication.flat import subject_columns
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.searching import MAX_CANDIDATES, Hit, highlight
 from gateway.operations import owing, pages
-from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, max_age, refuse_ended
+from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse_ended
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
@@ -276,49 +274,16 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
 # --- searching ---------------------------------------------------------------------------------------------------------
 
 
-class _Made(Struct, frozen=True):
-    """A page that was made, when, and the first instant at which something that it shows is no longer true."""
-
-    answer: Answer
-    since: str
-    until: str
-
-    @property
-    def body(self) -> bytes:
-        """What it weighs."""
-        return self.answer.body
-
-
 async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
-    """A page of a plain search as everybody gets it, made once in each state of the database.
+    """One page of what a name or code finds, best first.
 
-    It is kept for a minute at most, as long as whoever it was sent to may keep it, and only where every document in it was read as it
-    is rendered: so it is true until the first of them ends. What was asked stands nowhere but in it.
+    Nothing of it is kept: an answer that came sooner for having been asked before would tell who else asks (channel 29).
     """
-    moment = scene.moment
-    if moment is None or query.limit is None or not scene.caller.shared or not ask.params.keys() <= _PLAIN:
-        return await _search(scene, ask, form, query)
-    asked = (scene.forms.tag, ask.pages.asked, query.q, query.limit, ask.format, ask.excel, ask.language)
-    key = sha256(repr(asked).encode()).digest()
-    known: _Made | None = moment.kept(key)
-    if known is not None and known.since <= scene.now_text < known.until:
-        return structs.replace(known.answer, max_age=max_age(scene.now))
-    until: list[str] = []
-    made = await _search(scene, ask, form, query, until)
-    if made.stream is None and until and all(until) and scene.effort.rows == 0:
-        end = scene.now + timedelta(seconds=made.max_age)
-        moment.keep(key, _Made(made, scene.now_text, min(*until, end.astimezone(UTC).isoformat()[:19] + "Z")), again=True)
-    return made
-
-
-async def _search(scene: Scene, ask: Ask, form: Form, query: Query, until: list[str] | None = None) -> Answer:
-    """One page of what a name or code finds, best first; `until` is told when each of its documents ends."""
     position = ask.pages.position(scene.forms.tag)
     owed = owed_of(scene.forms)
     limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
     first = position is None and query.limit is not None and not query.filters and form.count == "none"
     found = await look_up(scene, query.q or "", limit if first else None)
-    until = None if found.alone else until
     snapshot, version = scene.head.seq, scene.head.version
     after: tuple[Any, ...] | None = None
     if position is not None:
@@ -327,10 +292,10 @@ async def _search(scene: Scene, ask: Ask, form: Form, query: Query, until: list[
     back = position is not None and position.back
     if after is not None:
         hits = [hit for hit in hits if hit.order < after][::-1] if back else [hit for hit in hits if hit.order > after]
-    rows, more = await shown_hits(scene, found, hits, query, limit, until)
+    rows, more = await shown_hits(scene, found, hits, query, limit)
     if not more and not found.whole:  # some of the first are not shown
         found = await look_up(scene, query.q or "")
-        rows, more = await shown_hits(scene, found, found.hits, query, limit, until)
+        rows, more = await shown_hits(scene, found, found.hits, query, limit)
     ahead, behind = more, after is not None
     if back:
         rows, ahead, behind = rows[::-1], True, more
@@ -372,12 +337,9 @@ async def _search(scene: Scene, ask: Ask, form: Form, query: Query, until: list[
 
 
 async def shown_hits(
-    scene: Scene, found: Found, hits: Sequence[Hit], query: Query, limit: int, until: list[str] | None = None
+    scene: Scene, found: Found, hits: Sequence[Hit], query: Query, limit: int
 ) -> tuple[list[tuple[Hit, bytes]], bool]:
-    """The documents of the first hits that the caller may see and that meet the filters, and whether more follow.
-
-    `until` is told of each hit that was looked at when it ends; nothing (""), where that is not known.
-    """
+    """The documents of the first hits that the caller may see and that meet the filters, and whether more follow."""
     checks = _all_predicates(query)
     tag, now = (scene.forms.tag, scene.now_text) if scene.public else ("", "")
     lists = _lists_of(query)
@@ -387,21 +349,17 @@ async def shown_hits(
         some = hits[looked_at : looked_at + min(_STEP, limit + 1 - len(rows))]
         looked_at += len(some)
         ids = [hit.subject_id for hit in some]
-        entries = await renderings.subjects_lately(scene.services.store.reads, ids)
+        entries = {row.subject_id: row for row in await renderings.subjects_by_ids(scene.services.store.reads, ids)}
         listed = await _listed(scene, ids, query) if lists else None
         for hit in some:
             row = entries.get(hit.subject_id)
             if row is None or (listed is not None and hit.subject_id not in listed):
-                if until is not None:
-                    until.append("")
                 continue
             body: bytes | None
             if row.plan == tag and row.rendered_seq == row.head_seq and row.valid_until > now:  # as it is rendered, nearly always
-                body, end = row.body, row.valid_until
+                body = row.body
             else:
-                body, end = await shown_subject(scene, row), ""
-            if until is not None:
-                until.append(end)
+                body = await shown_subject(scene, row)
             if body is None or (checks and not all(holds(DOCUMENT.decode(body)) for holds in checks)):
                 continue
             if len(rows) == limit:

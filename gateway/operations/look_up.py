@@ -224,8 +224,10 @@ async def meant_names(scene: Scene, text: str) -> list[str]:
 async def _still_borne(scene: Scene, names: Sequence[tuple[str, str]]) -> list[str]:
     """The first of these (name, subject) that the caller is shown now: the index forgets a moment after the register."""
     found: list[str] = []
+    ids = [subject_id for _, subject_id in names[:_TRIED]]
+    rows = {row.subject_id: row for row in await renderings.subjects_by_ids(scene.services.store.reads, ids)} if ids else {}
     for name, subject_id in names[:_TRIED]:
-        row = await renderings.subject_by_id(scene.services.store.reads, subject_id)
+        row = rows.get(subject_id)
         body = await shown_subject(scene, row) if row is not None else None
         if body is not None and name not in found and bears(DOCUMENT.decode(body), name):
             found.append(name)

@@ -113,12 +113,10 @@ class Moment:
         """What was read lately under a key, and is still kept; else None."""
         return self._kept.get(key)
 
-    def keep(self, key: Any, found: Any, *, again: bool = False) -> None:
-        """Keep something with a `body` (bytes or None) as long as there is room; `again`: instead of what was kept before."""
+    def keep(self, key: Any, found: Any) -> None:
+        """Keep something with a `body` (bytes or None) as long as there is room."""
         if key in self._kept:
-            if not again:
-                return
-            self._size -= len(self._kept.pop(key).body or b"") + _ENTRY
+            return
         self._kept[key] = found
         self._size += len(found.body or b"") + _ENTRY
         while self._size > KEPT_BYTES:

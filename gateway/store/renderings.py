@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.core.publication.changes import Told
 from gateway.store.dialects import among
-from gateway.store.reads import Parameters, Statement, lately, moment_of
+from gateway.store.reads import Parameters, Statement, lately
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import (
     counters,
@@ -138,19 +138,6 @@ async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | N
 async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
     """Subjects with their renderings."""
     return await source.all(_SUBJECTS_BY_IDS, {"ids": list(ids)})
-
-
-async def subjects_lately(source: Reads, ids: Sequence[str]) -> dict[str, Row]:
-    """Subjects with their renderings, by id, each read once in each state of the database."""
-    moment = moment_of(source)
-    if moment is None:
-        return {row.subject_id: row for row in await subjects_by_ids(source, ids)}
-    found = {subject_id: row for subject_id in ids if (row := moment.kept(("subject", subject_id))) is not None}
-    if missing := [subject_id for subject_id in ids if subject_id not in found]:
-        for row in await subjects_by_ids(source, missing):
-            found[row.subject_id] = row
-            moment.keep(("subject", row.subject_id), row)
-    return found
 
 
 async def standing(source: Reads | Transaction, ids: Sequence[str]) -> dict[str, Row]:

@@ -521,7 +521,7 @@ def _pages(client: httpx.Client, depth: int) -> tuple[list[str], list[str]]:
 
 
 def _searches(subjects: int) -> list[str]:
-    """Searches of which few are asked twice between two commits: a page that was made is given again while nothing was committed.
+    """Searches of which few are asked twice between two commits, so that nothing that is kept could flatter them.
 
     As many of four characters of any name as of two, of which there are less: in pages of many sizes, of ten on average.
     """
