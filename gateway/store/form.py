@@ -4,7 +4,7 @@ Until the first release the first migration is written anew instead of being fol
 what a database holds. Tables that are not ours are nobody's business here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -29,9 +29,13 @@ def _known() -> dict[str, frozenset[str]]:
     return {table.name: frozenset(column.name for column in table.columns) for table in metadata.tables.values()}
 
 
-async def strange_table(connection: AsyncConnection) -> str | None:
-    """A table of ours that is absent or has other columns; None when all are as they should be. One statement."""
+async def columns_held(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+    """The tables of a database with their columns, in one statement."""
     said = await connection.exec_driver_sql(_SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL)
     rows: Iterable[Any] = said.all()
-    held = {name: frozenset(columns.split(",")) for name, columns in rows}
+    return {name: frozenset(columns.split(",")) for name, columns in rows}
+
+
+def strange_table(held: Mapping[str, frozenset[str]]) -> str | None:
+    """A table of ours that is absent or has other columns; None when all are as they should be."""
     return next((name for name, columns in _known().items() if held.get(name) != columns), None)

@@ -29,7 +29,7 @@ from gateway.core.audit.chain import Partition
 from gateway.core.errors import StoreError
 from gateway.store import migrations
 from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
-from gateway.store.form import strange_table
+from gateway.store.form import columns_held, strange_table
 from gateway.store.keyring import LabelVersion, WrappedRoot
 from gateway.store.reads import Parameters, PostgresReads, Reads, Row, SqliteReads, Statement
 from gateway.store.tables import counters, key_labels, key_roots, meta
@@ -76,6 +76,7 @@ def new_ids(prefix: str, count: int, random: Callable[[int], bytes]) -> list[str
 
 # --- transaction ------------------------------------------------------------------------------------------------------
 
+_VERSION = "SELECT version_num FROM alembic_version"
 _META = sa.select(meta.c.name, meta.c.value)
 _KEYS_EPOCH = sa.select(counters.c.value).where(counters.c.name == KEYS_CHANGED)
 _COUNT = sa.text(
@@ -334,12 +335,13 @@ class Store:
             raise _unmigrated()
         try:
             async with self._engine.begin() as connection:
-                version = await connection.run_sync(_version)
+                held = await columns_held(connection)
+                version = (await connection.exec_driver_sql(_VERSION)).scalar() if "alembic_version" in held else None
                 if version is None or (version != migrations.HEAD and version in migrations.KNOWN):
                     raise _unmigrated()
                 if version != migrations.HEAD:
                     raise _newer()
-                if (table := await strange_table(connection)) is not None:
+                if (table := strange_table(held)) is not None:
                     raise _unreleased(table)
                 if self.dialect == "postgresql":
                     await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
@@ -488,5 +490,5 @@ def _empty_log(connection: sa.Connection) -> bool:
 def _version(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    versions: Iterable[Any] = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+    versions: Iterable[Any] = connection.exec_driver_sql(_VERSION).scalars()
     return next(iter(versions), None)
