@@ -48,6 +48,8 @@ INLINE_BYTES = 6 * 2**20
 MAX_ANSWER = 2**20
 MAX_FEEDBACK = 64 * 2**20
 MAX_PART = 256 * 2**20
+NUMBERS_HELD_BACK = 256
+"""How many numbers in a row may be held back before no more are asked for: a partner's answers alone end nothing."""
 POSTS = 4
 """How often one delivery asks what is missing."""
 
@@ -183,35 +185,35 @@ class HttpsPartner:
 
     async def collect_behind(self, stream: str, epoch: int, seq: int) -> AsyncIterator[IncomingBatch]:
         """What an older epoch still brings after a number, while a newer one is on its way; it moves no cursor."""
-        for number in count(seq + 1):
-            try:
-                data = await self._call("GET", f"/streams/{quote(stream)}/manifests/{number}?epoch={epoch}", empty=True)
-            except AdapterError as error:
-                if error.code == "SCOPE_AGREEMENT":  # not given now; what only withdraws is
-                    continue
-                if error.code in ("SEQ_CLOSED", "SEQ_GAP"):
-                    return
-                raise
-            if not data:
-                return
+        async for number, data in self._not_held_back(stream, epoch, seq + 1, ends=("SEQ_CLOSED", "SEQ_GAP")):
             yield await self._incoming(stream, epoch, number, _object(data), "")
 
     async def _beyond(self, stream: str, positions: Mapping[str, tuple[int, int]]) -> AsyncIterator[IncomingBatch]:
         """What is given behind a batch that is not; the cursor stays before that one."""
         epoch, seq = positions[stream]
         cursor = json.dumps(positions, separators=(",", ":"))
-        for number in count(seq + 2):
+        async for number, data in self._not_held_back(stream, epoch, seq + 2, ends=("SEQ_GAP",)):
+            yield await self._incoming(stream, epoch, number, _object(data), cursor)
+
+    async def _not_held_back(self, stream: str, epoch: int, first: int, *, ends: Sequence[str]) -> AsyncIterator[tuple[int, bytes]]:
+        """From a number on what is given now, which is what only withdraws; until a code that ends it, or too many that are not given."""
+        missing = 0
+        for number in count(first):
             try:
                 data = await self._call("GET", f"/streams/{quote(stream)}/manifests/{number}?epoch={epoch}", empty=True)
             except AdapterError as error:
-                if error.code == "SCOPE_AGREEMENT":
-                    continue
-                if error.code == "SEQ_GAP":
+                if error.code in ends:
                     return
-                raise
+                if error.code != "SCOPE_AGREEMENT":
+                    raise
+                missing += 1
+                if missing > NUMBERS_HELD_BACK:
+                    return
+                continue
             if not data:
                 return
-            yield await self._incoming(stream, epoch, number, _object(data), cursor)
+            missing = 0
+            yield number, data
 
     async def _incoming(self, stream: str, epoch: int, seq: int, said: Mapping[str, Any], cursor: str) -> IncomingBatch:
         try:

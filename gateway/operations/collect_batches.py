@@ -4,10 +4,14 @@ Rules: partners are asked for the streams of which the agreement says `pull`; ea
 posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
 second effect. While a new epoch is on its way the old one is asked for too: what it withdraws does not wait for the new one's last batch.
 Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
-What fails delays that partner alone. This story must not judge anything.
+What fails delays that partner alone; whoever brings much, or answers without end, lets the others have their turn. This story must not
+judge anything.
 """
 
+import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
+from time import monotonic
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
 from gateway.core.errors import ExchangeError, GatewayError
@@ -23,6 +27,11 @@ from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import fetch_tries, inbox
 from gateway.store.old_epochs import being_replaced
+
+TURN = timedelta(minutes=5)
+"""After this no further batch of the same partner is begun at one look."""
+LONGEST_LOOK = timedelta(hours=1)
+"""What one batch with its parts may take at most; it is cut off then, and the partner waits like one that does not answer."""
 
 
 async def collect_batches(services: Services, *, paced: bool = False) -> dict[str, str]:
@@ -40,9 +49,12 @@ async def collect_batches(services: Services, *, paced: bool = False) -> dict[st
         try:
             async with line_to(services, held, partner) as line:
                 if "collect" in line.capabilities:
-                    await _collect(services, held, partner, line)
+                    async with asyncio.timeout(LONGEST_LOOK.total_seconds()):
+                        await _collect(services, held, partner, line)
         except (AdapterError, GatewayError) as error:
             code = error.code
+        except TimeoutError:
+            code = "UNAVAILABLE"
         except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
             code = type(error).__name__
         if code is not None:
@@ -64,15 +76,18 @@ async def _note(services: Services, partner: str, code: str | None, attempts: in
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:
     names = fetched_from(held, partner)
+    until = monotonic() + TURN.total_seconds()
     for name in names:
         await _bring(services, partner, name, line)
     try:
-        await _behind(services, held, partner, line, names)
+        await _behind(services, held, partner, line, names, until)
         async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
             name = await _take(services, held, partner, batch)
             async with services.store.transaction() as tx:
                 await inbox.keep_line_cursor(tx, partner, batch.cursor)
             await _bring(services, partner, name, line)
+            if monotonic() > until:
+                return  # the cursor stands: the next look goes on behind it
     except AdapterError as error:
         resync = getattr(line, "resync", None) if "resync" in line.capabilities else None
         if error.code == "SEQ_CLOSED" and resync is not None and error.place in names:
@@ -80,7 +95,7 @@ async def _collect(services: Services, held: Held, partner: str, line: PartnerAd
         raise
 
 
-async def _behind(services: Services, held: Held, partner: str, line: PartnerAdapter, names: Iterable[str]) -> None:
+async def _behind(services: Services, held: Held, partner: str, line: PartnerAdapter, names: Iterable[str], until: float) -> None:
     """What old epochs still withdraw while new ones are on their way: first, for its versions are lower, and no cursor moves by it."""
     collect = getattr(line, "collect_behind", None)
     for name in names if collect is not None else ():
@@ -89,6 +104,8 @@ async def _behind(services: Services, held: Held, partner: str, line: PartnerAda
             async for batch in collect(name, *place):
                 await _take(services, held, partner, batch)
                 await _bring(services, partner, name, line)
+                if monotonic() > until:
+                    return
 
 
 async def _take(services: Services, held: Held, partner: str, batch: IncomingBatch) -> str:

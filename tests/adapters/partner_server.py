@@ -5,7 +5,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +25,7 @@ class Partner:
         self.arrived: dict[str, SealedBatch] = {}
         self.effects: dict[str, int] = {}
         self.offered: list[SealedBatch] = []
-        self.held_back: set[int] = set()
+        self.held_back: Container[int] = ()
         """Batches that are not given while their agreement stands still."""
         self.answer = b"{}"
         self.feedback = b'{"i":0}\n'

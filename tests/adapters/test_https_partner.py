@@ -458,6 +458,18 @@ async def test_what_stands_still_is_passed_over(server: Server):
     assert told == [("1", [1, 1]), ("3", [1, 1]), ("4", [1, 1])]
 
 
+async def test_what_is_held_back_for_ever_is_not_asked_for_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch):
+    """Pull: a partner that holds back every number is left alone after some, beyond a batch that stands still and behind a new epoch."""
+    monkeypatch.setattr("adapters.https_partner.NUMBERS_HELD_BACK", 5)
+    server.partner.held_back = range(10**9)
+    stream = "canned-line-2026.canned"
+    async with line(server, streams=(stream,), wait_s=0) as adapter, asyncio.timeout(20):
+        assert [batch async for batch in adapter.collect(None)] == []
+        assert len(server.partner.requests) == 1 + 6
+        assert [batch async for batch in adapter.collect_behind(stream, 1, 1)] == []
+        assert len(server.partner.requests) == 7 + 6
+
+
 async def test_what_an_older_epoch_still_brings(server: Server):
     """Pull: asked for behind a number, it comes in order until that epoch is closed; what is held back is passed over."""
     server.partner.offered = [canned_batch(number) for number in (1, 2, 4)]

@@ -1,6 +1,8 @@
 """Where an agreement says `pull`: nothing is delivered, the receiver fetches, and brings its receipts, each once, with their feedback."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,29 @@ async def test_fetched_applied_and_acknowledged(cities: Cities):
     assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == "2"
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
+
+
+async def test_a_partner_has_its_turn_and_no_longer(cities: Cities, monkeypatch: pytest.MonkeyPatch):
+    """Who brings much is gone on with at the next look, behind what was taken; who never comes to an end counts as one that is silent."""
+    for number in (1, 2):
+        row = penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号")
+        await put(cities.tonghua, DATASET, row)
+        await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    await lay_ready(cities)
+    assert len(cities.line.fetched) == 2
+    monkeypatch.setattr("gateway.operations.collect_batches.TURN", timedelta(0))
+    for taken in ("1", "2", "2"):
+        assert await collect_batches(cities.baishan) == {}
+        assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == taken
+
+    async def silent(_after: str | None) -> AsyncIterator[IncomingBatch]:
+        await asyncio.Event().wait()
+        yield cities.line.fetched[0]
+
+    monkeypatch.setattr("tests.region.Direct.collect", lambda _, after: silent(after))
+    monkeypatch.setattr("gateway.operations.collect_batches.LONGEST_LOOK", timedelta(milliseconds=200))
+    async with asyncio.timeout(20):
+        assert await collect_batches(cities.baishan) == {TONGHUA: "UNAVAILABLE"}
 
 
 async def test_a_later_decision_is_brought_too(cities: Cities):
