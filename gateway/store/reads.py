@@ -13,7 +13,7 @@ import sqlite3
 from collections import namedtuple
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -356,7 +356,6 @@ class SqliteReads:
                 connection = self._take()
                 running.append(connection)
                 connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
-                connection.execute("PRAGMA temp_store=FILE")  # all rows in another order than that of an index fill any memory
             return running[0]
 
         def before(first: Statement) -> list[Row]:
@@ -377,12 +376,14 @@ class SqliteReads:
                 for cursor in cursors:
                     cursor.close()
                 for connection in running:
-                    with suppress(sqlite3.Error):
+                    try:
                         if connection.in_transaction:
                             connection.execute("ROLLBACK")
                         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-                    connection.execute("PRAGMA temp_store=MEMORY")
-                    self._give(connection)
+                    except sqlite3.Error:
+                        connection.close()  # one that keeps its snapshot is of no use to anybody
+                    else:
+                        self._give(connection)
                 running.clear()
 
         try:

@@ -83,6 +83,23 @@ def _page(shape: Shape) -> sa.Select[Any]:
     return statement.limit(sa.bindparam("limit")) if shape.probe else statement
 
 
+@lru_cache(maxsize=256)
+def _in_order(shape: Shape) -> sa.Select[Any]:
+    """An export of SQLite's in an order that the read model has no index for: keys alone are put in order, rows are read one by one.
+
+    Nothing that is put in order goes to a file (see `dialects`), so it has to be little. The limit, which is none, keeps the inner
+    statement by itself and in its order; the outer join follows it.
+    """
+    rows = sa.literal_column("rendered_records.rowid", sa.Integer)
+    inner = _page(shape).with_only_columns(rows.label("at"), maintain_column_froms=True).limit(-1).subquery("sorted")
+    return sa.select(
+        _d.record_id,
+        fresh_flag(False),
+        _d[shape.payload].label("payload"),
+        *([_d.body.label("document")] if shape.document else []),
+    ).select_from(inner.outerjoin(rendered_records, inner.c.at == rows))
+
+
 _NULLABLE = frozenset({"severity", "source", "list"})
 _INDEXED = frozenset({"dataset", "list", "subject_id", "bulk"})
 _SHORT = 101
@@ -171,7 +188,8 @@ async def export(
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
     params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
     shape = await _by_id(source, shape, params)
-    steps = source.stream(_page(shape), params, size, named=False, ahead=_ahead(shape) if ahead else None)
+    statement = _in_order(shape) if shape.order and isinstance(source, SqliteReads) else _page(shape)
+    steps = source.stream(statement, params, size, named=False, ahead=_ahead(shape) if ahead else None)
     async with aclosing(cast("AsyncGenerator[list[Row], None]", steps)) as rows:
         async for step in rows:
             yield step
