@@ -16,7 +16,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, NoteRefused, StoreError
 from gateway.core.exchange import batches, feedback
 from gateway.core.exchange.agreements import Agreement
-from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, Verified
+from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, PartEntry, Verified
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts
 from gateway.core.exchange.merkle import CompactRange
@@ -372,13 +372,20 @@ class Admission:
         try:
             for part in manifest.parts:
                 self.in_time()
-                data = await self.parts.read(source, part.name)
+                data = await self._read(source, part)
                 await asyncio.to_thread(check.add, part, data)  # long work: others are served meanwhile
             return check.done()
         except BatchRefused:
             raise
         except ExchangeError as error:
             raise _Stepped(9, error) from error
+
+    async def _read(self, source: Source, part: PartEntry) -> bytes:
+        """A part once more: step 8 again, for it need not be what it was."""
+        try:
+            return await self.parts.read(source, part, self.suite)
+        except ExchangeError as error:
+            raise _Stepped(8, error) from error
 
     # --- answers without effect ---
 

@@ -21,12 +21,10 @@ from gateway.core.exchange.feedback import MESSAGES, Feedback, ReceiptCounts, Se
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import Finding, Judged, KnownRecord
 from gateway.core.exchange.records import after as known_after
-from gateway.core.exchange.wire import (
-    instant,
-)
+from gateway.core.exchange.wire import SUITES, instant
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import accept_records
-from gateway.operations.admit_batch import Admission, Passed, Received
+from gateway.operations.admit_batch import Admission, BatchRefused, Passed, Received
 from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
@@ -210,9 +208,12 @@ class _Application:
             parts = await PartsAtHand.with_kept(tx, {}, batch)
             staged = batches.read_manifest(batch.document.body)
             check = batches.LineCheck(staged, tree, self.rules.agreement.terms.limits)
-            for part in staged.parts:
-                await asyncio.to_thread(check.add, part, await parts.read(tx, part.name))
-            verified = check.done()
+            try:
+                for part in staged.parts:
+                    await asyncio.to_thread(check.add, part, await parts.read(tx, part, SUITES[staged.suite]))
+                verified = check.done()
+            except ExchangeError as error:
+                raise BatchRefused(error) from error
             tree = verified.tree
             yield Passed(manifest=staged, verified=verified), parts
         yield Passed(manifest=manifest, verified=self.verified), self.admission.parts

@@ -5,17 +5,18 @@ Lines come in chunks in which no record stands twice: what one line does, the ne
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal
 
 import msgspec
 
 from gateway.adapter_contract import SourceRecord
-from gateway.core.errors import RowFault
+from gateway.core.errors import ExchangeError, RowFault
 from gateway.core.exchange import batches
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.feedback import Severity
+from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, clear_content, judge, read_statement
 from gateway.core.exchange.wire import (
     SUITES,
@@ -27,7 +28,7 @@ from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, U
 from gateway.core.records.periods import publication
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import Texts, redactions
-from gateway.operations.admit_batch import Passed
+from gateway.operations.admit_batch import BatchRefused, Passed
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
 from gateway.operations.parts_at_hand import PartsAtHand
@@ -96,13 +97,27 @@ class Judging:
             yield await self._judge(source, lines)
 
     async def _read(self, source: Source) -> AsyncIterator[Iterable[tuple[int, Line]]]:
-        """(index in the stream, line): as kept by step 9, or read again part by part."""
+        """(index in the stream, line): as kept by step 9, or read again part by part and held against what step 9 saw.
+
+        Raises BatchRefused.
+        """
         if self.verified.lines is not None:
             yield enumerate(self.verified.lines, self.manifest.range.from_)
             return
         for entry in self.manifest.parts:
-            data = await self.parts.read(source, entry.name)
-            yield batches.lines_of(entry, data, self.rules.agreement.terms.limits, self.suite)
+            try:
+                data = await self.parts.read(source, entry, self.suite)
+            except ExchangeError as error:
+                raise BatchRefused(error) from error
+            yield self._as_verified(batches.lines_of(entry, data, self.rules.agreement.terms.limits, self.suite))
+
+    def _as_verified(self, lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]:
+        """Lines that are those of step 9, one by one."""
+        first, leaves = self.manifest.range.from_, self.verified.leaves
+        for index, line in lines:
+            if leaf_hash(line.payload, self.suite) != leaves[index - first]:
+                raise BatchRefused(ExchangeError("a line is another than was verified", code="SEQ_ROOT", place=str(index)))
+            yield index, line
 
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)

@@ -1,10 +1,14 @@
 """The parts of a partner's batch: those that came now, and those that were kept here before.
 
-One at a time is read: together they may be more than memory holds. This story must not judge a part.
+One at a time is read: together they may be more than memory holds. What is read again need not be what was read before, neither on a line
+nor in the store: each time a part is held against its manifest. This story must not judge what a part says.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
+from gateway.core.exchange.batches import PartEntry, check_part
+from gateway.core.exchange.wire import Suite
 from gateway.store import inbox
 from gateway.store.inbox import InBatch
 from gateway.store.store import Source
@@ -27,8 +31,14 @@ class PartsAtHand:
     def __iter__(self) -> Iterator[str]:
         return iter({**dict.fromkeys(self.came), **dict.fromkeys(self._kept)})
 
-    async def read(self, source: Source, name: str) -> bytes:
-        """The bytes of one of them."""
-        if name in self.came or self._batch is None:
-            return self.came[name]
-        return await inbox.in_part(source, self._batch, name)
+    async def read(self, source: Source, entry: PartEntry, suite: Suite) -> bytes:
+        """The bytes of one of them, as the manifest says.
+
+        Raises ExchangeError SIG_PART_DIGEST.
+        """
+        if entry.name in self.came or self._batch is None:
+            data = self.came[entry.name]
+        else:
+            data = await inbox.in_part(source, self._batch, entry.name)
+        await asyncio.to_thread(check_part, entry, data, suite)
+        return data
