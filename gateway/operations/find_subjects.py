@@ -238,7 +238,10 @@ async def _listed(scene: Scene, ids: Sequence[str], query: Query) -> set[str]:
 
 
 async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) -> AsyncIterator[list[bytes]]:
-    """All subjects, in steps of one snapshot for the public; `ahead` is told their number before the first."""
+    """All subjects, in steps of one snapshot for the public.
+
+    `ahead` is told their number after an empty step, which says that the first of them are read.
+    """
     conditions, predicates = _conditions(query)
     if scene.public:
         steps = walks.subject_export(
@@ -251,10 +254,14 @@ async def _everything(scene: Scene, query: Query, ahead: Ahead | None = None) ->
             ahead=ahead is not None,
         )
         made: dict[str, bytes] | None = None
-        if ahead is not None and (told := await walks.told_ahead(steps)) is not None:
-            number, stale = told
-            made = dict(await _bodies(scene, [_Stale(subject_id=each) for each in stale], query, predicates))
-            ahead.rows = number - len(stale) + len(made)
+        if ahead is not None:
+            first: list[Row] = await anext(steps)
+            yield []
+            if (told := await walks.told_ahead(steps)) is not None:
+                number, stale = told
+                made = dict(await _bodies(scene, [_Stale(subject_id=each) for each in stale], query, predicates))
+                ahead.rows = number - len(stale) + len(made)
+            steps = pages.after(first, steps)
         async for rows in steps:
             if not predicates and all(row.fresh for row in rows):
                 yield [row.payload for row in rows]

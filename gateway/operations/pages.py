@@ -11,7 +11,7 @@ from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import structs
@@ -43,6 +43,8 @@ from gateway.operations.table_files import (
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
 from gateway.store.walks import Ahead
+
+Step = TypeVar("Step")
 
 OWN_PARAMETERS = frozenset({"count", "facet", "shape", "trailer"})
 """Parameters about the form of the answer: no business of the planner."""
@@ -246,18 +248,21 @@ async def _packed(
 ) -> AsyncIterator[bytes]:
     """Rows as MessagePack: as they come where their number is known with the first of them, else when it is.
 
-    Where counting takes long the head does not wait for it; what goes wrong after that breaks the answer off.
+    What is wrong with the first rows is an answer. Where counting them all (the second step) takes long the head does not wait for it; what
+    goes wrong after that breaks the answer off.
     """
     head = packed_head(tail)
-    first = asyncio.ensure_future(anext(steps, ()))
+    first = await anext(steps, ())
+    second = asyncio.ensure_future(anext(steps, ()))
     try:
-        await asyncio.wait({first}, timeout=PATIENCE_S)
-        if not first.done():
-            yield head
-            head = b""
-        steps = _after(await first, steps)
+        if ahead is not None:
+            await asyncio.wait({second}, timeout=PATIENCE_S)
+            if not second.done():
+                yield head
+                head = b""
+        steps = after(first, after(await second, steps))
     finally:
-        first.cancel()
+        second.cancel()
     if ahead is None or (rows := ahead.rows) is None:
         parts = _filed(scene, form, MsgpackFile, steps)
     else:
@@ -268,7 +273,8 @@ async def _packed(
             head = b""
 
 
-async def _after(first: Sequence[bytes], steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
+async def after(first: Step, steps: AsyncIterator[Step]) -> AsyncIterator[Step]:
+    """A step that was taken, and those that follow it."""
     yield first
     async for step in steps:
         yield step
@@ -276,7 +282,7 @@ async def _after(first: Sequence[bytes], steps: AsyncIterator[Sequence[bytes]]) 
 
 async def begun(steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
     """The same steps, the first of them made now: what goes wrong there is an answer, not a broken stream."""
-    return _after(await anext(steps, ()), steps)
+    return after(await anext(steps, ()), steps)
 
 
 async def fitting(
@@ -318,7 +324,7 @@ def export_answer(
 ) -> Answer:
     """All rows as a stream. With `ready` the steps are rows in their final form (JSON documents, or CSV lines).
 
-    `ahead` says with the first step how many rows there will be, where that is known.
+    `ahead` says with the first rows how many there will be, where that is known.
     """
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)

@@ -30,6 +30,7 @@ from gateway.operations.record_access import shape_of
 from gateway.operations.row_forms import Form
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
+from gateway.store.store import Row
 from gateway.store.walks import Ahead
 
 _RECORD_FACETS: Mapping[str, str] = {
@@ -161,7 +162,10 @@ async def _export(
 
 
 async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead | None = None) -> AsyncIterator[Sequence[bytes]]:
-    """The rendered bytes of all rows, in steps; a stale row is made anew or left out. `ahead` is told their number before the first."""
+    """The rendered bytes of all rows, in steps; a stale row is made anew or left out.
+
+    `ahead` is told their number after an empty step, which says that the first of them are read.
+    """
     payload: Payload = ("listing_flat" if plan.listing else "flat") if csv else ("listing" if plan.listing else "body")
     steps = walks.export(
         scene.services.store.reads,
@@ -176,10 +180,14 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead |
         size=walking.EXPORT,
     )
     made: dict[str, bytes] | None = None
-    if ahead is not None and (told := await walks.told_ahead(steps)) is not None:
-        number, stale = told
-        made = await walking.live_rows(scene, plan, stale, csv=csv) if stale else {}
-        ahead.rows = number - len(stale) + len(made)
+    if ahead is not None:
+        first: list[Row] = await anext(steps)
+        yield []
+        if (told := await walks.told_ahead(steps)) is not None:
+            number, stale = told
+            made = await walking.live_rows(scene, plan, stale, csv=csv) if stale else {}
+            ahead.rows = number - len(stale) + len(made)
+        steps = pages.after(first, steps)
     async for rows in steps:
         if plan.predicates:
             rows = [row for row in rows if not row[1] or passes(plan, row[3])]

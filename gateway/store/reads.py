@@ -87,8 +87,9 @@ class Reads(Protocol):
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early.
 
-        Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans. `ahead` is answered first,
-        from the same snapshot and with the same parameters: the first list is all of its rows.
+        Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans. `ahead` is answered when the
+        first rows were read, from the same snapshot and with the same parameters: the first list (empty, where there are no rows) is
+        followed by all rows of it.
         """
         ...
 
@@ -358,16 +359,18 @@ class SqliteReads:
                 connection.execute(f"PRAGMA cache_size=-{_PASSING_KIB}")
             return running[0]
 
-        def before(first: Statement) -> list[Row]:
+        def told(of_all: Statement) -> list[Row]:
             with turn, _coded():
-                begun().execute("BEGIN")  # the snapshot that both see begins with the first of them
-                cursor = running[0].execute(compiled(first).sql, compiled(first).arguments(params))
-                return compiled(first).rows(cursor, cursor.fetchall())
+                cursor = running[0].execute(compiled(of_all).sql, compiled(of_all).arguments(params))
+                return compiled(of_all).rows(cursor, cursor.fetchall())
 
         def more() -> list[Row]:
             with turn, _coded():
                 if not cursors:
-                    cursors.append(begun().execute(known.sql, arguments))
+                    connection = begun()
+                    if ahead is not None:
+                        connection.execute("BEGIN")  # the snapshot that both see begins with the first of them
+                    cursors.append(connection.execute(known.sql, arguments))
                 raw = cursors[0].fetchmany(size)
                 return known.rows(cursors[0], raw) if named else raw
 
@@ -388,7 +391,8 @@ class SqliteReads:
 
         try:
             if ahead is not None:
-                yield await loop.run_in_executor(self._threads, before, ahead)
+                yield await loop.run_in_executor(self._threads, more)
+                yield await loop.run_in_executor(self._threads, told, ahead)
             while rows := await loop.run_in_executor(self._threads, more):
                 yield rows
         except asyncio.CancelledError:
@@ -469,10 +473,15 @@ class PostgresReads:
             async with self._engine.connect() as connection:
                 # a cursor lives in a transaction
                 await connection.execution_options(isolation_level="REPEATABLE READ", yield_per=size)
+                partitions = (await connection.stream(statement, params)).partitions(size)
                 if ahead is not None:
+                    try:
+                        first = list(await anext(partitions))
+                    except StopAsyncIteration:
+                        first = []
+                    yield first
                     yield list(await (await connection.stream(ahead, params)).all())
-                result = await connection.stream(statement, params)
-                async for rows in result.partitions(size):
+                async for rows in partitions:
                     yield list(rows)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None

@@ -183,7 +183,7 @@ async def export(
 ) -> AsyncIterator[list[Row]]:
     """All rows in lists, of one snapshot, off the loop, as plain tuples: record id, fresh, payload, and the document if wanted.
 
-    `ahead`: before them a list for `told_ahead`.
+    `ahead`: after the first of them a list for `told_ahead`.
     """
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
     params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
@@ -212,7 +212,7 @@ _LONG = sa.text(f"length(rendered_records.body) > {LONG}")
 
 
 class Ahead:
-    """What is known of the rows of an export when it begins: filled in before its first step."""
+    """What is known of the rows of an export when it begins: filled in before its first rows are given on."""
 
     __slots__ = ("rows",)
 
@@ -235,7 +235,7 @@ def _ahead(shape: Shape) -> sa.CompoundSelect[Any]:
 
 
 async def told_ahead(steps: AsyncIterator[list[Row]]) -> tuple[int, list[str]] | None:
-    """The first list of an export that was asked `ahead`: all its rows, and which of them are stale; None where those are too many."""
+    """The second list of an export that was asked `ahead`: all its rows, and which of them are stale; None where those are too many."""
     (number, *stale) = await anext(steps)
     return None if len(stale) > _STALE else (int(number[1]), [row[0] for row in stale])
 
@@ -426,7 +426,7 @@ def subject_export(
     ahead: bool = False,
     size: int = 1000,
 ) -> AsyncIterator[list[Row]]:
-    """All organisations with something public, in lists, of one snapshot, off the loop; `ahead`: before them a list for `told_ahead`."""
+    """All organisations with something public, in lists, of one snapshot, off the loop; `ahead`: the second is for `told_ahead`."""
     shape = shape_of(conditions)
     return source.stream(
         _subject_page(shape, len(lists), False, False, False),

@@ -93,19 +93,22 @@ async def test_stream_gives_all_of_one_snapshot(store: Store) -> None:
 
 
 async def test_what_is_asked_ahead_is_of_the_same_snapshot(store: Store) -> None:
-    """What a stream is asked ahead counts the very rows that it then gives, whatever is written between the two."""
+    """What a stream is asked ahead counts the very rows that it gives before and after, whatever is written between them."""
     await fill(store, 25)
     count = sa.select(sa.func.count().label("n")).select_from(readers)
     for n in range(2):  # whoever leaves early gives the snapshot back too
         stream = store.reads.stream(NUMBERS, size=10, ahead=count)
-        (told,) = await anext(stream)
+        first = await anext(stream)
         async with store.transaction() as tx:
             await tx.execute(sa.insert(readers).values(name=f"late {n}", position=10_000 + n))
+        (told,) = await anext(stream)
         if n:
-            assert sum([len(rows) async for rows in stream]) == told.n == 26
+            assert len(first) + sum([len(rows) async for rows in stream]) == told.n == 26
         else:
             await stream.aclose()
     assert len(await store.reads.slow(NUMBERS)) == 27
+    none = store.reads.stream(NUMBERS.where(readers.c.position < 0), ahead=count)
+    assert [len(rows) async for rows in none] == [0, 1], "where there are no rows it is asked too"
 
 
 async def test_stream_may_be_left_early(store: Store) -> None:

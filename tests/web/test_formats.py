@@ -381,6 +381,26 @@ def test_the_head_does_not_wait_for_a_long_count(sqlite_server: Server, monkeypa
     assert msgspec.msgpack.decode(whole)["items"]
 
 
+@pytest.mark.parametrize(("module", "name", "path"), [
+    (walks, "export", "/v1/records.msgpack?dataset=administrative-penalties&limit=all"),
+    (walks, "export", "/v1/records.msgpack?dataset=administrative-penalties&penalty_type=fine,warning&limit=all"),
+    (walks, "subject_export", "/v1/subjects.msgpack?limit=all"),
+])  # fmt: skip
+def test_a_late_fault_of_the_first_rows_is_an_answer(
+    sqlite_server: Server, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, path: str
+) -> None:
+    """However long the first rows are waited for, a database that fails at them is 503 and no beginning of a file."""
+
+    async def breaks(*_arguments: Any, **_more: Any) -> Any:
+        await asyncio.sleep(5 * pages.PATIENCE_S)
+        raise StoreError("the database answered: gone", code="store-unavailable")
+        yield []
+
+    monkeypatch.setattr(module, name, breaks)
+    answer = sqlite_server.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_export_that_breaks_is_torn(sqlite_server: Server, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """A fault after the first byte ends the connection without the end of the body, in every format: half a file is no file."""
