@@ -331,8 +331,8 @@ def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
 def highlight(query: NameQuery, shown: str) -> list[list[int]]:
     """Where the query stands in a shown name: half-open ranges of code points; of single pairs where the whole is not there."""
     norm, origin = _traced(shown)
-    if norm is shown and norm.count(query.text) == 1:  # nearly always: nothing to trace, nothing to join
-        at = norm.find(query.text)
+    at = norm.find(query.text)
+    if norm is shown and at >= 0 > norm.find(query.text, at + 1):  # nearly always: nothing to trace, nothing to join
         return [[at, at + len(query.text)]]
     wanted = [query.text] if query.text in norm else [token for token in query.needed if token in norm]
     ranges: list[list[int]] = []

@@ -33,6 +33,8 @@ Notes = list[tuple[str, str | None]]
 _MOST_RENAMED = 1024
 _MOST_KNOWN = 256
 """Of one column: what few values there are is soon seen, and of what is many nothing more is kept."""
+_CLOSED = frozenset({"enum", "bool", "date", "division"})
+"""Types of which a column may remember cells: days and words of closed lists. What somebody wrote goes when it is erased."""
 _OWN = frozenset({"name", *ORGANISATION_KEYS})
 MOST_LIVES = 4096
 """Dates of life of one dataset that are remembered."""
@@ -113,7 +115,7 @@ class _Column(NamedTuple):
     name: str
     wire: str
     known: dict[str, Value] | None
-    """Cells read lately → their values, of a column whose few values every row repeats; None: its values are many, or are a secret."""
+    """Cells read lately → their values, of a column of days or of a closed list; None: its values are texts, or are a secret."""
     how: _Reading
 
 
@@ -175,7 +177,8 @@ class Door:
         )
         secret = any(is_sealed(field, of) for of in SUBJECT_KINDS)
         told_apart = field.name in _OWN or field.name in self.dataset.business_key
-        return _Column(name=field.name, wire=field.wire_name, known=None if secret or told_apart else {}, how=how)
+        known: dict[str, Value] | None = {} if kind in _CLOSED and not secret and not told_apart else None
+        return _Column(name=field.name, wire=field.wire_name, known=known, how=how)
 
 
 _DOORS: dict[int, Door] = {}

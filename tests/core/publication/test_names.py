@@ -262,6 +262,8 @@ def test_highlights_are_places_in_the_shown_text() -> None:
     assert highlight(read_query("示例"), "通化市示例药业") == [[3, 5]]
     assert highlight(read_query("abc示例"), "ＡＢＣ·示例（通化）") == [[0, 3], [4, 6]]
     assert highlight(read_query("示例药业"), "通化市示例藥業") == [[3, 7]]
+    assert highlight(read_query("示示"), "示示示") == [[0, 3]], "they overlap"
+    assert highlight(read_query("示示"), "示示通化示示") == [[0, 2], [4, 6]]
 
 
 @pytest.mark.parametrize(
