@@ -55,7 +55,7 @@ def test_nothing_of_persons_is_remembered(dataset: str, catalogue: Catalogue) ->
 
 @pytest.mark.parametrize("dataset", sorted(BASE))
 def test_no_text_is_remembered(dataset: str, catalogue: Catalogue) -> None:
-    """What somebody wrote would outlive its erasure: only days, divisions, truths and words of closed lists stay, and of these no other word."""
+    """What somebody wrote would outlive its erasure: only days, divisions, truths and words of closed lists stay."""
     described = catalogue.datasets[DatasetId(dataset)]
     door = Door(described)
     for row in (BASE[dataset], {name: f"{cell}示例" for name, cell in BASE[dataset].items()}):
