@@ -34,10 +34,13 @@ def told(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "bs", asyncio.run(prepare())
 
 
-def confirm(record: str, name: str, keys: Path, *, key: Path | None = None) -> tuple[str, ...]:
-    """The command of an administrator's signed yes."""
-    signing = ("--as", name, "--key", str(key or keys / f"{name}.key"))
-    return ("exchange", "confirm", record, "--basis", "《示例条例》第一条", *signing)
+def confirm(folder: Path, record: str, name: str, keys: Path) -> tuple[str, ...]:
+    """The command of an administrator's signed yes to what `exchange awaiting` shows."""
+    shown = chengxin(folder, "--settings", "chengxin.toml", "exchange", "awaiting", "--json", CHENGXIN_NOW=NOW).stdout
+    (said,) = [each for each in json.loads(shown) if each["record"] == record]
+    signing = ("--as", name, "--key", str(keys / f"{name}.key"))
+    read = ("--version", str(said["version"]), "--digest", said["digest"])
+    return ("exchange", "confirm", record, *read, "--basis", "《示例条例》第一条", *signing)
 
 
 def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: Path) -> None:
@@ -51,13 +54,16 @@ def test_a_measure_is_taken_listed_and_lifted(told: tuple[Path, str], tmp_path: 
     refused = call(*take)
     assert (refused.returncode, refused.stderr.split()[1]) == (1, "measure-refused")
     assert call("measure", "list", "--json").stdout.strip() == "[]"
-    unsigned = call("exchange", "confirm", record, "--basis", "《示例条例》第一条")
+    yes = confirm(folder, record, "li", tmp_path)
+    unsigned = call(*yes[:-4])
     assert (unsigned.returncode, "--as" in unsigned.stderr) == (2, True)
-    other = call(*confirm(record, "zhang", tmp_path))
+    unread = call(*yes[:4], "2", *yes[5:])
+    assert (unread.returncode, unread.stderr.split()[1]) == (1, "confirmation-stale")
+    other = call(*yes[:-4], "--as", "zhang", "--key", str(tmp_path / "zhang.key"))
     assert (other.returncode, other.stderr.split()[1]) == (1, "role-missing:")
-    forged = call(*confirm(record, "li", tmp_path, key=tmp_path / "zhang.key"))
+    forged = call(*yes[:-1], str(tmp_path / "zhang.key"))
     assert (forged.returncode, forged.stderr.split()[1]) == (1, "key-use")
-    confirmed = call(*confirm(record, "li", tmp_path))
+    confirmed = call(*yes)
     assert confirmed.stdout.strip() == f"{record}: measure (recognised)"
     assert f"{record}: focus-supervision in_effect since" in call(*take).stdout
     found = json.loads(call("measure", "list", "--record", record, "--json").stdout)
@@ -106,7 +112,7 @@ def test_a_department_takes_a_measure_over_http(told: tuple[Path, str], tmp_path
         assert post(body)[1]["code"] == "conflict"
         assert post(body | {"record": "rec_aaaaaaaaaaaaaaaaaaaaaaaaaa"})[1]["code"] == "not-found"
         assert post(body | {"outcome": "later"})[1]["code"] == post(body | {"more": 1})[1]["code"] == "body-invalid"
-        confirmed = chengxin(folder, "--settings", "chengxin.toml", *confirm(record, "li", tmp_path), CHENGXIN_NOW=NOW)
+        confirmed = chengxin(folder, "--settings", "chengxin.toml", *confirm(folder, record, "li", tmp_path), CHENGXIN_NOW=NOW)
         assert confirmed.returncode == 0
         status, said = post(body)
         assert (status, said["outcome"], said["partner"], said["record"]) == (200, "in_effect", "credit.tonghua.example", record)

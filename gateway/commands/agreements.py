@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.core.exchange.notes import SignedDocument
     from gateway.operations.end_agreement import Ended
     from gateway.operations.manage_agreements import AgreementStatus
-    from gateway.operations.tell_partners import Told
     from gateway.services import Services
 
 @click.group()
@@ -153,16 +152,14 @@ def agreement_list(office: Office, as_json: bool) -> None:
 
 
 @agreement.command("send")
+@signable
 @as_json
 @office
-def agreement_send(office: Office, as_json: bool) -> None:
+def agreement_send(office: Office, hand: Hand | None, as_json: bool) -> None:
     """Bring partners what we have signed, and hear from those we fetch from; exit 1 when one did not take it."""
-    from gateway.operations.tell_partners import hear_partners, tell_partners
+    from gateway.operations.tell_partners import send_letters
 
-    async def story(services: "Services") -> "tuple[list[Told], dict[str, str]]":
-        return await tell_partners(services, at_once=True), await hear_partners(services, at_once=True)
-
-    told, troubles = office.run(story)
+    told, troubles = office.by_hand(hand, "agreement.send", {}, lambda services, by: send_letters(services, by=by))
     lines = [f"{one.what} to {one.party}: {one.code or 'taken'}" for one in told]
     lines += [f"{partner}: {code}" for partner, code in troubles.items()]
     show({"told": told, "troubles": troubles}, as_json=as_json, text=lambda: lines or ["nothing waits to be sent"])

@@ -11,9 +11,11 @@ from gateway.console import say, show, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.callers.administrators import Administrator
     from gateway.core.exchange.notes import SignedDocument
     from gateway.operations.findings import Finding
     from gateway.operations.list_overdue import Overdue
+    from gateway.operations.recognise import Decided
     from gateway.operations.report_exchange import StreamReport
     from gateway.operations.send_batch import Sent
     from gateway.services import Services
@@ -185,15 +187,16 @@ def exchange_pull(office: Office, as_json: bool) -> None:
 
 @exchange.command("release")
 @click.argument("stream")
+@click.option("--what", type=click.Choice(["hold", "batch", "frozen"]), required=True, help="What is released; it is signed.")
 @reason
 @signed
 @office
-def exchange_release(office: Office, stream: str, why: str, hand: Hand) -> None:
-    """End a hold on a stream; else apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
+def exchange_release(office: Office, stream: str, what: Any, why: str, hand: Hand) -> None:
+    """End a hold on a stream, apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
     from gateway.operations.hold_stream import release_stream
 
-    told = {"stream": stream, "reason": why}
-    done = office.act(hand, "exchange.release", told, lambda services, by: release_stream(services, stream, by=by, reason=why))
+    told = {"stream": stream, "what": what, "reason": why}
+    done = office.act(hand, "exchange.release", told, lambda services, by: release_stream(services, stream, what=what, by=by, reason=why))
     said = {"asked": "noted: a second person has to agree", "released": "released: a new epoch will be taken", "lifted": "held no longer"}
     say(f"{stream}: {said.get(done.what, done.what)}")
 
@@ -326,16 +329,35 @@ def exchange_evidence(office: Office, stream: str, path: Path) -> None:
     say(f"evidence: {path}")
 
 
+@exchange.command("awaiting")
+@click.option("--after", default="", metavar="RECORD", help="Those behind this one; 500 are shown at a time.")
+@as_json
+@office
+def exchange_awaiting(office: Office, after: str, as_json: bool) -> None:
+    """Partners' adverse records that have no effect here until `exchange confirm`, each with the version and digest that it takes."""
+    from gateway.operations.await_confirmation import awaiting
+
+    found = office.run(lambda services: awaiting(services, after=after))
+    rows = [(one.record, one.version, one.digest, one.dataset, one.category, one.partner, one.since) for one in found]
+    show(found, as_json=as_json, text=lambda: table(rows, ("record", "version", "digest", "dataset", "category", "partner", "since")))
+
+
 @exchange.command("confirm")
 @click.argument("record")
+@click.option("--version", type=int, required=True, help="Of the record, as it was read; `exchange awaiting` shows it.")
+@click.option("--digest", required=True, help="Of what it says, as `exchange awaiting` shows it.")
 @click.option("--basis", required=True, help="The legal ground of the measure here.")
 @signed
 @as_json
 @office
-def exchange_confirm(office: Office, record: str, basis: str, hand: Hand, as_json: bool) -> None:
+def exchange_confirm(office: Office, record: str, version: int, digest: str, basis: str, hand: Hand, as_json: bool) -> None:
     """Confirm, as a named person, that a partner's adverse record has an effect here."""
     from gateway.operations.recognise import confirm
 
-    told = {"record": record, "basis": basis}
-    decided = office.act(hand, "exchange.confirm", told, lambda services, by: confirm(services, record, by=by, basis=basis))
+    told = {"record": record, "version": version, "digest": digest, "basis": basis}
+
+    async def story(services: "Services", by: "Administrator") -> "Decided":
+        return await confirm(services, record, version=version, digest=digest, by=by, basis=basis)
+
+    decided = office.act(hand, "exchange.confirm", told, story)
     show(decided, as_json=as_json, text=lambda: [f"{decided.record_id}: {decided.consequence} ({decided.reason})"])

@@ -2,18 +2,20 @@
 
 Rules: of a held stream to us batches are verified and HELD, of one from us nothing new is sealed or delivered; what withdraws takes effect,
 and goes, as ever. When the hold is lifted, a batch that it held is judged like any other. So of lines to partners that sign nothing, named
-by their stream or, for all of a line, by its id; a source is read as a whole, so a line inward is held as a whole. Trying again changes
-when, never what: a stream that stopped for a person stays so, and a delivery over a line that is under way is left to end. Whoever holds
-the data directory may hold and try again; what ends a hold is signed. Every act and its reason stand in the audit. This story must not
-decide about a batch.
+by their stream or, for all of a line, by its id; a source is read as a whole, so a line inward is held as a whole. One dataset in both
+directions is one name, and held both ways. A release says in its signed words what it releases, and releases nothing else. Trying again
+changes when, never what: a stream that stopped for a person stays so, and a delivery over a line that is under way is left to end. Whoever
+holds the data directory may hold and try again; what ends a hold is signed. Every act and its reason stand in the audit. This story must
+not decide about a batch.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 from gateway.core.callers.administrators import Administrator
-from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.errors import AdminError, ExchangeError, StoreError
 from gateway.core.exchange.lines import Line
 from gateway.operations.admit_batch import Admission, Received
 from gateway.operations.apply_batch import apply_batch
@@ -26,14 +28,19 @@ from gateway.operations.receive_batch import resume_behind
 from gateway.operations.release_frozen import release_frozen
 from gateway.services import Services
 from gateway.store import audit, fetch_tries, holds, inbox, lines, outbox, told_documents
+from gateway.store.holds import Hold
 from gateway.store.store import Transaction
+
+Meant = Literal["hold", "batch", "frozen"]
+"""What a release ends: an operator's hold, the wait of a held batch, a fork."""
+MEANT: Final[tuple[Meant, ...]] = get_args(Meant)
 
 
 class HeldStream(Struct, frozen=True, kw_only=True):
     """What a hold means for a stream."""
 
     stream: str
-    direction: Literal["in", "out"]
+    direction: Literal["in", "out", "both"]
     partner: str
     waiting: int
     """Out: batches sealed before, which stay here unless a withdrawal stands behind them."""
@@ -61,13 +68,15 @@ async def hold_stream(services: Services, stream: str, *, reason: str, by: Admin
     """
     _may(by)
     ours = services.signers.party
-    for sender, receiver in await streams_of(services.store.reads, stream):
-        if ours in (sender, receiver):
-            async with services.store.transaction() as tx:
+    found = [pair for pair in await streams_of(services.store.reads, stream) if ours in pair]
+    if found:
+        async with services.store.transaction() as tx:
+            for sender, _ in found:
                 await _put(tx, sender, stream, reason, by)
-            out = sender == ours
-            waiting = len(await outbox.waiting_batches(services.store.reads, stream)) if out else 0
-            return HeldStream(stream=stream, direction="out" if out else "in", partner=receiver if out else sender, waiting=waiting)
+        out, into = any(sender == ours for sender, _ in found), any(sender != ours for sender, _ in found)
+        waiting = len(await outbox.waiting_batches(services.store.reads, stream)) if out else 0
+        (partner, *_) = (party for party in found[0] if party != ours)
+        return HeldStream(stream=stream, direction="both" if out and into else "out" if out else "in", partner=partner, waiting=waiting)
     for line in await approved_lines(services):
         if _names(line, stream):
             return await _hold_line(services, line, _meant(line, stream), reason, by)
@@ -104,33 +113,53 @@ def _may(by: Administrator | str) -> None:
         by.require(*DECIDE)
 
 
-async def release_stream(services: Services, stream: str, *, reason: str, by: Administrator) -> Released:
-    """Lift an operator's hold; where there is none, release a frozen stream (two persons), else apply its held batch.
+async def release_stream(services: Services, stream: str, *, what: Meant, reason: str, by: Administrator) -> Released:
+    """Lift an operator's hold, apply a held batch, or release a frozen stream (two persons): what is meant, and nothing else.
 
-    Raises RoleMissing; ExchangeError NOT_FOUND when nothing of this stream is held; AdminError approval-conflict; BatchRefused, StoreError.
+    A held batch is applied when no hold stands before it.
+
+    Raises RoleMissing; ExchangeError NOT_FOUND when nothing of this stream is held; AdminError release-other when something else is,
+    approval-conflict; BatchRefused, StoreError.
     """
     by.require(*DECIDE)
-    lifted = False
-    meant = {each for line in await approved_lines(services) if _names(line, stream) for each in _meant(line, stream)}
-    for hold in await holds.every_hold(services.store.reads):
-        if hold.stream in meant | {stream}:
-            async with services.store.transaction() as tx:
-                await holds.lift(tx, hold.sender, hold.stream)
-                said = {"reason": reason, "held_by": hold.by, **proof(by)}
-                await audit.write(tx, actor(by), "stream.lift", f"stream/{hold.sender}/{hold.stream}", said)
-            await _take_up(services, hold.sender, hold.stream)
-            lifted = True
-    if lifted:
-        return Released(stream=stream, what="lifted")
-    try:
+    standing = await _holds_on(services, stream)
+    there = await _there(services, stream, standing)
+    if not there:
+        raise ExchangeError("nothing of this stream is held", code="NOT_FOUND", place=stream)
+    if what not in there:
+        raise AdminError(f"here is to be released: {', '.join(there)}", code="release-other", place="--what", hint=f"--what {there[0]}")
+    if what == "frozen":
         done = await release_frozen(services, stream, by=by, reason=reason)
-    except ExchangeError as error:
-        if error.code != "NOT_FOUND":
-            raise
-    else:
         return Released(stream=stream, what="released" if done else "asked")
-    await decide_held(services, stream, apply=True, by=by, reason=reason)
-    return Released(stream=stream, what="applied")
+    if what == "batch":
+        await decide_held(services, stream, apply=True, by=by, reason=reason)
+        return Released(stream=stream, what="applied")
+    for hold in standing:
+        async with services.store.transaction() as tx:
+            await holds.lift(tx, hold.sender, hold.stream)
+            said = {"reason": reason, "held_by": hold.by, **proof(by)}
+            await audit.write(tx, actor(by), "stream.lift", f"stream/{hold.sender}/{hold.stream}", said)
+        await _take_up(services, hold.sender, hold.stream)
+    return Released(stream=stream, what="lifted")
+
+
+async def _holds_on(services: Services, name: str) -> list[Hold]:
+    """The holds that a name stands for: a stream's of either direction, or those of a line."""
+    meant = {name} | {each for line in await approved_lines(services) if _names(line, name) for each in _meant(line, name)}
+    return [hold for hold in await holds.every_hold(services.store.reads) if hold.stream in meant]
+
+
+async def _there(services: Services, stream: str, standing: Sequence[Hold]) -> tuple[Meant, ...]:
+    """What of a stream could be released now."""
+    reads = services.store.reads
+    rows = [row for row in await inbox.in_streams_all(reads) if row.stream == stream]
+    held = [await inbox.held_batch(reads, row.sender, stream) for row in rows]
+    found: dict[Meant, bool] = {
+        "hold": bool(standing),
+        "batch": not standing and any(each is not None for each in held),
+        "frozen": any(row.frozen is not None for row in rows),
+    }
+    return tuple(each for each in MEANT if found[each])
 
 
 async def _take_up(services: Services, sender: str, stream: str) -> None:

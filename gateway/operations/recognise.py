@@ -42,6 +42,7 @@ from gateway.services import Services
 from gateway.store import audit, changes, inbox, recognitions, records
 from gateway.store.reads import Row
 from gateway.store.store import Transaction, moment, stamp
+from gateway.store.vault import Vault
 
 CHUNK = 1000
 ACTOR = "gateway/recognition"
@@ -186,15 +187,20 @@ async def _confirmed(tx: Transaction, told: Mapping[str, Row]) -> dict[str, Row]
     found: dict[str, Row] = {}
     for yes in await recognitions.confirmed(tx, list(told)):
         row = told[yes.record_id]
-        if yes.version == row.v and bytes(yes.content) in tx.vault.digests(CONFIRMED, _content(row)):
+        if yes.version == row.v and bytes(yes.content) in tx.vault.digests(CONFIRMED, told_content(row)):
             found[yes.record_id] = yes
     return found
 
 
-def _content(row: Row) -> bytes:
+def told_content(row: Row) -> bytes:
     """What a partner says of a record: its clear part, and the digest of its values and of what we made of them."""
     clear = clear_content(read_statement(row.payload)) if row.payload is not None and row.op in ("assert", "amend") else b""
     return bytes(row.content_digest or b"") + b"\n" + clear
+
+
+def shown_digests(vault: Vault, row: Row) -> list[str]:
+    """What a person names the content of a record by, the present one first; keyed, so that it tells nothing of the content."""
+    return [f"hmac-sha256:{digest.hex()}" for digest in vault.digests(CONFIRMED, told_content(row))]
 
 
 def _turn(period: Period | None) -> datetime | None:
@@ -428,10 +434,11 @@ async def review_stream(services: Services, stream: str, sender: str) -> int:
         after = found[-1]
 
 
-async def confirm(services: Services, record_id: str, *, by: Administrator, basis: str) -> Decided:
-    """A named person confirms the effect of the present version of a negative record from elsewhere, on a legal basis.
+async def confirm(services: Services, record_id: str, *, version: int, digest: str, by: Administrator, basis: str) -> Decided:
+    """A named person confirms the effect of this version and content of a negative record from elsewhere, on a legal basis.
 
-    Raises RoleMissing; StoreError record-unknown, confirmation-needs when the basis is empty, confirmed-already.
+    Raises RoleMissing; StoreError record-unknown, confirmation-needs when the basis is empty, confirmation-stale when the partner says
+    something else of it now, confirmed-already.
     """
     by.require(*CONFIRM)
     if not basis.strip():
@@ -441,9 +448,16 @@ async def confirm(services: Services, record_id: str, *, by: Administrator, basi
         row = (await recognitions.told_records(tx, [record_id])).get(record_id)
         if row is None:
             raise StoreError("no partner has told us of such a record", code="record-unknown", place=record_id)
+        if row.v != version or digest not in shown_digests(tx.vault, row):
+            raise StoreError(
+                f"the partner says something else of it now, in version {row.v}: read it again",
+                code="confirmation-stale",
+                place=record_id,
+                hint="chengxin exchange awaiting",
+            )
         if await _confirmed(tx, {record_id: row}):
             raise StoreError("this version is confirmed already", code="confirmed-already", place=record_id)
-        content = tx.vault.digest(CONFIRMED, _content(row))
+        content = tx.vault.digest(CONFIRMED, told_content(row))
         await recognitions.put_confirmation(tx, record_id, row.v, content, by=by.name, basis=basis)
         await audit.write(tx, actor(by), "record.confirm", f"record/{record_id}", {"v": row.v, "basis": basis, **proof(by)})
         decided = await decide(services, tx, [record_id], actor=actor(by))

@@ -1,7 +1,8 @@
 """Let a partner's frozen stream go on: two persons, and a new epoch of the partner's (exchange.md §7).
 
 Rules: the first person asks, another one of another unit agrees, an approver among the two, each signed with an own key; only then may a
-new epoch be staged, and only when it is whole is the stream open again. Who asked and is an administrator no more has asked nothing.
+new epoch be staged, and only when it is whole is the stream open again. Who asked without a signature, or is an administrator no more, or
+of another key, has asked nothing.
 Nothing of the forked epoch is applied any more; the evidence stays. This story must not decide who of the two signatures was right.
 """
 
@@ -34,7 +35,8 @@ async def release_frozen(services: Services, stream: str, *, by: Administrator, 
                 asked_by = await _asker(services, tx, row.sender, stream)
                 if asked_by not in (None, by.name):
                     await _second(services, by, asked_by)
-                done = await inbox.release(tx, row.sender, stream, by.name, asked_by=asked_by)
+                key = by.evidence.key_id if by.evidence is not None else None
+                done = await inbox.release(tx, row.sender, stream, by.name, key=key, asked_by=asked_by)
                 act = "stream.release" if done else "stream.release-asked"
                 said = {"reason": reason, "code": row.frozen, **({"asked_by": asked_by} if done else {}), **proof(by)}
                 await audit.write(tx, actor(by), act, f"stream/{row.sender}/{stream}", said)
@@ -43,10 +45,10 @@ async def release_frozen(services: Services, stream: str, *, by: Administrator, 
 
 
 async def _asker(services: Services, tx: Transaction, sender: str, stream: str) -> str | None:
-    """Who asked before, if it is a live administrator."""
-    name = await inbox.release_asked_by(tx, sender, stream)
-    row = await administrators.find(services.store.reads, name) if name is not None else None
-    return row.admin.name if row is not None and row.live else None
+    """Who asked before, if it is a live administrator who signed it with the key of today."""
+    asked = await inbox.release_asked_by(tx, sender, stream)
+    row = await administrators.find(services.store.reads, asked[0]) if asked is not None else None
+    return row.admin.name if asked is not None and row is not None and row.live and row.admin.key_id == asked[1] else None
 
 
 async def _second(services: Services, by: Administrator, asked_by: str) -> None:

@@ -12,16 +12,18 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError
+from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import ExchangeError, GatewayError
 from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.backing_off import pause
+from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import line_to
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import agreement_ends, held_agreements, told_documents
+from gateway.store import agreement_ends, audit, held_agreements, told_documents
 from gateway.store.store import moment
 
 HEAR_EVERY: Final = timedelta(minutes=10)
@@ -110,6 +112,21 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
             )
         done.append(Told(party=letter.party, what=letter.what, code=code))
     return done
+
+
+SEND: Final[tuple[Role, ...]] = ("operator", "approver")
+
+
+async def send_letters(services: Services, *, by: Administrator | str) -> tuple[list[Told], dict[str, str]]:
+    """Bring what waits and hear what there is, at once, because a person asks; what went wrong with hearing, by partner.
+
+    Raises RoleMissing.
+    """
+    if isinstance(by, Administrator):
+        by.require(*SEND)
+    async with services.store.transaction() as tx:
+        await audit.write(tx, actor(by), "agreement.send", "agreement/*", proof(by))
+    return await tell_partners(services, at_once=True), await hear_partners(services, at_once=True)
 
 
 NO_LINE: Final = "no-line"

@@ -506,23 +506,23 @@ async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, rece
     await tx.execute(
         sa.update(in_streams)
         .where(in_streams.c.sender == sender, in_streams.c.stream == stream)
-        .values(frozen=None, release_asked_by=None, released_by=None)
+        .values(frozen=None, release_asked_by=None, release_asked_key=None, released_by=None)
     )
 
 
-async def release_asked_by(source: Source, sender: str, stream: str) -> str | None:
-    """Who has asked for a frozen stream to go on."""
+async def release_asked_by(source: Source, sender: str, stream: str) -> tuple[str, str | None] | None:
+    """Who has asked for a frozen stream to go on, and the key that signed it."""
     row = await source.one(_IN_STREAM, {"sender": sender, "stream": stream})
-    return None if row is None else row.release_asked_by
+    return None if row is None or row.release_asked_by is None else (row.release_asked_by, row.release_asked_key)
 
 
-async def release(tx: Transaction, sender: str, stream: str, by: str, *, asked_by: str | None) -> bool:
+async def release(tx: Transaction, sender: str, stream: str, by: str, *, key: str | None, asked_by: str | None) -> bool:
     """One more person lets a frozen stream go on in a new epoch; true once that are two. `asked_by`: whose asking counts."""
     row = await tx.one(_IN_STREAM, {"sender": sender, "stream": stream})
     if row is None or row.frozen is None:
         raise StoreError("the stream is not frozen", code="stream-moved", place=stream)
     second = asked_by is not None and asked_by != by
-    values = {"released_by": by} if second else {"release_asked_by": by}
+    values = {"released_by": by} if second else {"release_asked_by": by, "release_asked_key": key}
     await tx.execute(sa.update(in_streams).where(in_streams.c.sender == sender, in_streams.c.stream == stream).values(**values))
     return second or row.released_by is not None
 

@@ -60,6 +60,12 @@ _OF_SUBJECTS = (
 _LISTED = sa.select(records.c.record_id).where(
     among(records.c.subject_id, "wanted"), among(records.c.dataset, "lists"), records.c.issuer == "", records.c.state == "in_force"
 )
+_AWAITING = (
+    sa.select(recognitions)
+    .where(recognitions.c.reason == "awaiting_confirmation", recognitions.c.record_id > sa.bindparam("after"))
+    .order_by(recognitions.c.record_id)
+    .limit(sa.bindparam("limit"))
+)
 _CONFIRMATIONS = sa.select(confirmations).where(among(confirmations.c.record_id, "wanted"))
 
 
@@ -113,6 +119,11 @@ async def put_decisions(tx: Transaction, rows: Sequence[tuple[object, ...]]) -> 
     if rows:
         await tx.execute(sa.delete(recognitions).where(among(recognitions.c.record_id, "wanted")), {"wanted": [row[0] for row in rows]})
         await tx.insert(recognitions, _RECOGNITION_COLUMNS, rows)
+
+
+async def awaiting(source: Source, *, after: str, limit: int) -> list[Row]:
+    """Decisions that wait for a named person, in order of the record's id: record_id, agreement, issuer, inputs, decided_at."""
+    return await source.all(_AWAITING, {"after": after, "limit": limit})
 
 
 async def confirmed(source: Source, record_ids: Collection[str]) -> list[Row]:

@@ -1067,6 +1067,7 @@ in_streams = Table(
     Column("created", String(32)),                 # `created` of the latest applied batch: as_of of recognition
     Column("frozen", String(32)),                  # code that froze it
     Column("release_asked_by", String(128)),       # who wants a frozen stream to go on in a new epoch
+    Column("release_asked_key", String(255)),      # the key that signed the asking
     Column("released_by", String(128)),            # the second person, who lets it
     Column("receipt_no", Seq, nullable=False),
     Column("receipt_digest", String(80)),

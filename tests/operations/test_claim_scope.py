@@ -22,13 +22,14 @@ from gateway.core.records.identifiers import citizen_check_character
 from gateway.core.records.model import RecordId
 from gateway.operations.manage_agreements import Side, base_url, countersign, filled
 from gateway.operations.receive_batch import Received
-from gateway.operations.recognise import confirm, follow
+from gateway.operations.recognise import follow
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_measures import record_measure
 from gateway.settings import AuthoritySetting
 from gateway.store import inbox, measures, recognitions, records
 from tests.administrators import hand
 from tests.ledger import check_ledger
+from tests.operations.confirming import confirm
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, household_code, ids, penalty, person_number, put, violation
 from tests.operations.test_exchange import honour

@@ -74,12 +74,12 @@ async def test_a_stream_to_us_is_held(cities: Cities) -> None:
     assert report.held_since == cities.now
     (found,) = [each for each in await examine(cities.baishan, lines=False) if not each.ok]
     assert (found.code, found.where) == ("stream-held", f"{TONGHUA}/{PENALTIES}")
-    assert (await release_stream(cities.baishan, PENALTIES, reason="已核对", by=hand())).what == "lifted"
+    assert (await release_stream(cities.baishan, PENALTIES, what="hold", reason="已核对", by=hand())).what == "lifted"
     assert await states(cities, 1, 2) == ["assert", "assert"]
     assert told(await forger.send(first)) == ("applied", None)
     await check_ledger(cities.baishan)
     with pytest.raises(ExchangeError) as caught:
-        await release_stream(cities.baishan, PENALTIES, reason="再次", by=hand())
+        await release_stream(cities.baishan, PENALTIES, what="hold", reason="再次", by=hand())
     assert caught.value.code == "NOT_FOUND"
 
 
@@ -90,10 +90,10 @@ async def test_a_hold_does_not_carry_wrong_lines_in(pair: Cities) -> None:
     await hold_stream(pair.baishan, PENALTIES, reason="x", by="admin:one")
     bad = wrong(forger)
     assert told(await forger.send(bad)) == ("held", None)
-    await release_stream(pair.baishan, PENALTIES, reason="x", by=hand())
+    await release_stream(pair.baishan, PENALTIES, what="hold", reason="x", by=hand())
     assert told(await forger.send(bad)) == ("held", "HOLD_RATE")
     await hold_stream(pair.baishan, PENALTIES, reason="x", by="admin:one")
-    assert (await release_stream(pair.baishan, PENALTIES, reason="x", by=hand())).what == "lifted"
+    assert (await release_stream(pair.baishan, PENALTIES, what="hold", reason="x", by=hand())).what == "lifted"
     assert await states(pair, 31) == [None], "what is held for its rate waits for a person of its own"
     assert told(await decide_held(pair.baishan, PENALTIES, apply=False, by=hand(), reason="x")) == ("rejected", "HOLD_REFUSED")
     await check_ledger(pair.baishan)
@@ -110,7 +110,7 @@ async def test_a_stream_from_us_is_held(pair: Cities) -> None:
     done = await sent(pair)
     assert (done.sealed, done.delivered, done.waiting) == (1, 1, 0)
     assert await states_at(pair.baishan, first, second, third) == ["repaired", "in_force", None]
-    await release_stream(pair.tonghua, PENALTIES, reason="完成", by=hand())
+    await release_stream(pair.tonghua, PENALTIES, what="hold", reason="完成", by=hand())
     await sent(pair)
     assert await states_at(pair.baishan, second, third) == ["in_force", "in_force"]
 

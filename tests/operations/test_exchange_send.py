@@ -22,7 +22,7 @@ from gateway.operations.handle_case import close_dispute, open_dispute, repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.manage_agreements import change_state, own_keys, take_keys, take_notice
 from gateway.operations.receive_batch import receive_posted
-from gateway.operations.recognise import confirm, follow, review
+from gateway.operations.recognise import follow, review
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
@@ -31,6 +31,7 @@ from gateway.store import policies as policy_rows
 from gateway.store.tables import in_records, out_batches, out_parts
 from tests.administrators import hand
 from tests.ledger import check_ledger
+from tests.operations.confirming import confirm
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, household_code, ids, penalty, person_number, person_penalty, put, violation

@@ -21,7 +21,7 @@ from gateway.operations.change_policy import read_folder
 from gateway.operations.handle_case import close_dispute, open_dispute, repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.keep_log import settle_log
-from gateway.operations.recognise import confirm, follow, review
+from gateway.operations.recognise import follow, review
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.set_up import shipped_policies
@@ -36,6 +36,7 @@ from gateway.store.tables import log_entries
 from gateway.web import pages
 from tests.administrators import hand
 from tests.ledger import check_ledger
+from tests.operations.confirming import confirm
 from tests.operations.publishing import (
     PENALTIES,
     PUBLIC,

@@ -12,12 +12,13 @@ from gateway.core.errors import StoreError
 from gateway.core.exchange.records import Basis
 from gateway.core.records.model import RecordId
 from gateway.operations.receive_batch import Received
-from gateway.operations.recognise import confirm, decide
+from gateway.operations.recognise import decide
 from gateway.store import held_agreements, recognitions, records
 from gateway.store.tables import confirmations
 from gateway.store.tables import records as record_rows
 from tests.administrators import hand
 from tests.ledger import check_ledger
+from tests.operations.confirming import confirm
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.region import AGREEMENT, Cities, Forger, recognising, rid, two_cities
 

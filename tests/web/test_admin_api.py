@@ -464,14 +464,15 @@ async def test_streams_are_held_and_tried_again_over_the_api(house: AdminHouse) 
     async with house.services.store.transaction() as tx:
         await holds.put(tx, sender, stream, by="test", reason="x")
     path, why = f"/admin/v1/exchange/streams/{stream}/release", {"reason": "已核对"}
-    assert (await house.call("author", "POST", path, why)).status_code == 403
-    assert (await house.call("operator", "POST", path, {"reason": ""})).status_code == 400
+    lift = why | {"what": "hold"}
+    assert (await house.call("author", "POST", path, lift)).status_code == 403
+    assert (await house.call("operator", "POST", path, lift | {"reason": ""})).status_code == 400
     assert await holds.hold_on(house.services.store.reads, sender, stream) is not None
-    answer = await house.call("operator", "POST", path, why)
+    answer = await house.call("operator", "POST", path, lift)
     assert (answer.status_code, answer.json()) == (200, {"stream": stream, "what": "lifted"})
     (row,) = [each for each in await audit.after(house.services.store.reads, 0, 10_000) if each.act == "stream.lift"]
     assert {"key", "signature", "reason", "held_by"} <= set(row.detail or {})
-    for method, value in ((path, why), (path.replace("release", "hold"), why)):
+    for method, value in ((path, lift), (path.replace("release", "hold"), why)):
         answer = await house.call("operator", "POST", method, value)
         assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
     answer = await house.call("operator", "POST", "/admin/v1/exchange/retry", {"all": True})

@@ -129,7 +129,10 @@ async def test_an_agreement_is_agreed_and_changed_over_the_api(desk: Desk) -> No
     approved = (await desk.call("approver", "POST", f"{ONE}/versions/3/approve", yes)).json()
     assert (approved["asked_by"], approved["approved_by"]) == ("author", "approver")
     assert document(await desk.call("author", "POST", ALL, {"text": wider}))
+    assert await desk.refused("author", "/admin/v1/agreement-letters", None) == (403, "role-missing")
+    assert await desk.kept("agreement.send") == []
     assert (await desk.call("operator", "POST", "/admin/v1/agreement-letters")).json()["troubles"] == {}
+    assert await desk.kept("agreement.send") == [desk.signed("operator")]
     one = f"{ONE}/versions/3/withdraw"
     assert await desk.refused("approver", one, {"reason": "另行商定"}) == (403, "role-missing")
     assert (await desk.call("author", "POST", one, {"reason": "另行商定"})).json()["version"] == 3
@@ -159,11 +162,19 @@ async def test_a_person_confirms_over_the_api(desk: Desk) -> None:
     """An approver's or legal officer's signed yes gives a penalty its effect, once; the very signature of the request is kept."""
     (record,) = ids(await put(desk.cities.tonghua, DATASET, penalty(code(4), "通化市测试4商贸有限公司", "通示罚〔2026〕4号")))
     await send_batch(desk.cities.tonghua, at_once=True)
-    path, said = f"/admin/v1/exchange/records/{record}/confirm", {"basis": "《示例条例》第一条"}
+    assert (await desk.call("auditor", "GET", "/admin/v1/exchange/records")).status_code == 403
+    (shown,) = (await desk.call("author", "GET", "/admin/v1/exchange/records")).json()
+    assert (shown["record"], shown["dataset"], shown["version"]) == (record, DATASET, 1)
+    assert (await desk.call("author", "GET", f"/admin/v1/exchange/records?after={record}")).json() == []
+    read = {"version": shown["version"], "digest": shown["digest"]}
+    path, said = f"/admin/v1/exchange/records/{record}/confirm", read | {"basis": "《示例条例》第一条"}
     for name in ("operator", "author", "privacy-officer", "auditor"):
         assert await desk.refused(name, path, said) == (403, "role-missing")
-    assert await desk.refused("legal-officer", path, {"basis": " "}) == (422, "confirmation-needs")
+    assert await desk.refused("legal-officer", path, read | {"basis": " "}) == (422, "confirmation-needs")
     assert await desk.refused("legal-officer", path.replace(record, "rec_aaaaaaaaaaaaaaaaaaaaaaaaaa"), said) == (404, "record-unknown")
+    for other in ({"version": 2}, {"digest": shown["digest"].replace(shown["digest"][-4:], "0000")}):
+        assert await desk.refused("legal-officer", path, said | other) == (409, "confirmation-stale")
+    assert (await desk.refused("legal-officer", path, {"basis": "《示例条例》第一条"}))[0] == 400, "what was read is signed too"
     answer = await desk.call("legal-officer", "POST", path, said)
     assert (answer.json()["reason"], answer.json()["effect"]) == ("recognised", "procurement-limit")
     assert await desk.kept("record.confirm") == [desk.signed("legal-officer")]
@@ -177,6 +188,9 @@ async def test_a_held_batch_is_refused_over_the_api(desk: Desk) -> None:
     assert (await forger.send(wrong(forger))).code == "HOLD_RATE"
     path = f"/admin/v1/exchange/streams/{AGREEMENT}.{DATASET}/refuse"
     assert await desk.refused("legal-officer", path, {"reason": "x"}) == (403, "role-missing")
+    release = path.replace("/refuse", "/release")
+    assert await desk.refused("operator", release, {"reason": "x", "what": "hold"}) == (409, "release-other")
+    assert (await desk.refused("operator", release, {"reason": "x"}))[0] == 400, "what is released is signed"
     answer = await desk.call("operator", "POST", path, {"reason": "数据不全"})
     assert answer.json() == {"stream": f"{AGREEMENT}.{DATASET}", "result": "rejected", "code": "HOLD_REFUSED"}
     assert await desk.kept("batch.refuse") == [desk.signed("operator")]

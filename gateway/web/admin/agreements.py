@@ -122,8 +122,8 @@ async def taken(act: Act) -> object:
 
 async def sent(act: Act) -> object:
     """Bring partners what they have not taken yet, and hear from those we fetch from."""
-    told = await tell_partners.tell_partners(act.services, at_once=True)
-    return Letters(told=told, troubles=await tell_partners.hear_partners(act.services, at_once=True))
+    told, troubles = await tell_partners.send_letters(act.services, by=act.by)
+    return Letters(told=told, troubles=troubles)
 
 
 async def inventory(act: Act) -> object:

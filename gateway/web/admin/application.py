@@ -52,6 +52,8 @@ STATUS: Final = {
     "role-conflict": 409,
     "agreement-differs": 409,
     "confirmed-already": 409,
+    "confirmation-stale": 409,
+    "release-other": 409,
     "confirmation-needs": 422,
 }
 """Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503."""

@@ -1,10 +1,10 @@
-"""The exchange over the administrators' API: what `chengxin exchange overdue`, `hold`, `release`, `refuse`, `retry` and `confirm` do."""
+"""The exchange over the administrators' API: debts, holds and their end, held batches, and confirmations, as `chengxin exchange …` does."""
 
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.operations import decide_held, hold_stream, recognise
+from gateway.operations import await_confirmation, decide_held, hold_stream, recognise
 from gateway.operations.list_overdue import Overdue, list_overdue
 from gateway.web.admin.desk import Act, Route
 
@@ -15,6 +15,13 @@ class Reason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
+class Releasing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is released, and why."""
+
+    what: hold_stream.Meant
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
 class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One stream or line, or all of them."""
 
@@ -22,9 +29,11 @@ class What(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     all: bool = False
 
 
-class Basis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The legal ground of the measure here."""
+class Confirming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was read, and the legal ground of the measure here."""
 
+    version: Annotated[int, Meta(ge=1)]
+    digest: Annotated[str, Meta(min_length=1, max_length=128)]
     basis: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
@@ -49,8 +58,8 @@ async def held(act: Act) -> object:
 
 async def released(act: Act) -> object:
     """End a hold, apply a held batch, or agree that a frozen stream goes on."""
-    body: Reason = act.body
-    return await hold_stream.release_stream(act.services, act.path["stream"], reason=body.reason, by=act.by)
+    body: Releasing = act.body
+    return await hold_stream.release_stream(act.services, act.path["stream"], what=body.what, reason=body.reason, by=act.by)
 
 
 async def refused(act: Act) -> object:
@@ -62,8 +71,14 @@ async def refused(act: Act) -> object:
 
 async def confirmed(act: Act) -> object:
     """A named person's yes to the effect of a partner's adverse record."""
-    body: Basis = act.body
-    return await recognise.confirm(act.services, act.path["record"], basis=body.basis, by=act.by)
+    body: Confirming = act.body
+    record = act.path["record"]
+    return await recognise.confirm(act.services, record, version=body.version, digest=body.digest, basis=body.basis, by=act.by)
+
+
+async def waiting(act: Act) -> object:
+    """Partners' adverse records that wait for a named person."""
+    return await await_confirmation.awaiting(act.services, after=act.query.get("after", ""))
 
 
 async def retried(act: Act) -> object:
@@ -81,13 +96,16 @@ ROUTES: tuple[Route, ...] = (
     Route(method="POST", path=f"{_STREAM}/hold", command="exchange hold", summary="Hold a stream of either direction", handler=held,
           takes=Reason, gives=hold_stream.HeldStream),
     Route(method="POST", path=f"{_STREAM}/release", command="exchange release",
-          summary="End a hold, apply a held batch, or agree that a frozen stream goes on", handler=released, takes=Reason,
+          summary="End a hold, apply a held batch, or agree that a frozen stream goes on", handler=released, takes=Releasing,
           gives=hold_stream.Released),
     Route(method="POST", path=f"{_STREAM}/refuse", command="exchange refuse", summary="Refuse the held batch of a stream to us",
           handler=refused, takes=Reason, gives=Decision),
     Route(method="POST", path="/admin/v1/exchange/records/{record}/confirm", command="exchange confirm",
-          summary="A named person's yes to the effect of a partner's adverse record", handler=confirmed, takes=Basis,
+          summary="A named person's yes to the effect of a partner's adverse record", handler=confirmed, takes=Confirming,
           gives=recognise.Decided),
+    Route(method="GET", path="/admin/v1/exchange/records", command="exchange awaiting",
+          summary="Partners' adverse records that wait for a named person, with the version and digest that a confirmation names",
+          handler=waiting, gives=list[await_confirmation.Awaiting], query=("after",)),
     Route(method="POST", path="/admin/v1/exchange/retry", command="exchange retry", summary="What waits is due now", handler=retried,
           takes=What, gives=hold_stream.Retried),
 )  # fmt: skip

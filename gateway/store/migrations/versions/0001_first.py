@@ -361,6 +361,7 @@ def upgrade() -> None:
         sa.Column("created", sa.String(length=32), nullable=True),
         sa.Column("frozen", sa.String(length=32), nullable=True),
         sa.Column("release_asked_by", sa.String(length=128), nullable=True),
+        sa.Column("release_asked_key", sa.String(length=255), nullable=True),
         sa.Column("released_by", sa.String(length=128), nullable=True),
         sa.Column("receipt_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("receipt_digest", sa.String(length=80), nullable=True),
