@@ -45,7 +45,7 @@ from gateway.operations.ingest_receipt import (
     rows_done,
     summed,
 )
-from gateway.operations.keep_uploads import keep_upload, let_go
+from gateway.operations.keep_uploads import keep_upload, read_upload
 from gateway.operations.render_public import IN_LOOP, render_public, uncollected
 from gateway.services import Services
 from gateway.store import audit, ingests
@@ -111,7 +111,8 @@ async def ingest(
 
     With `follow` the readers of the change log read along, so that what is public can be asked for when the receipt is there; without
     it that is left to whoever serves.
-    Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, NoActivePolicy, StoreError.
+    Raises FileRefused (FILE_*, SIZE_*, SCOPE_AUTHORITY, dataset-unknown) before any row is stored, and FILE_DIGEST at the end when a file
+    that is to be kept has changed meanwhile; NoActivePolicy, StoreError.
     """
     job = await _job(services, dataset, name or path.name, authority, officer, sender, confirmed=confirmed)
     async with _opened(job, path, encoding) as adapter:
@@ -122,18 +123,14 @@ async def ingest(
                 hint = "compare the digests"
                 raise FileRefused("this is not the file that was confirmed", code="FILE_DIGEST", place=path.name, hint=hint)
             ingested = await _begin(job, digest)
-            if job.officer is None:
-                await keep_upload(services, ingested, path)
             if not ingested.done:
                 total = sum(count.rows for count in await adapter.counts(legal_day(services.clock())))
                 rest = _after(first, pages) if ingested.cursor is None else adapter.pull(ingested.cursor)
-                ingested = await _read_on(job, rest, ingested, progress, total, follow=follow)
+                ingested = await _read_on(job, rest, ingested, progress, total, path, follow=follow)
         if progress is not None:
             done = rows_done(ingested.receipt)
             progress(done, done)
     receipt = receipt_of(ingested)
-    if job.officer is None:
-        await let_go(services, ingested, receipt.rejected)
     if errors is not None:
 
         def opened(giving_back: bool) -> AbstractAsyncContextManager[SourceAdapter]:
@@ -264,7 +261,7 @@ async def _begin(job: _Job, digest: str) -> Ingest:
 
 
 async def _read_on(
-    job: _Job, left: AsyncIterator[Page], ingested: Ingest, progress: Progress | None, total: int, *, follow: bool
+    job: _Job, left: AsyncIterator[Page], ingested: Ingest, progress: Progress | None, total: int, path: Path, *, follow: bool
 ) -> Ingest:
     """All that is left of the file, one transaction a chunk."""
     actor = f"{job.actor}/{head_of(ingested.receipt).run}"
@@ -280,7 +277,7 @@ async def _read_on(
             done += chunk.rows
             if progress is not None:
                 progress(done, total)
-    return await _finish(job, ingested)
+    return await _finish(job, ingested, path)
 
 
 async def _take(job: _Job, page: Page, ingested: Ingest, actor: str) -> tuple[Ingest, Chunk]:
@@ -327,11 +324,14 @@ def _context(job: _Job) -> IntakeContext:
     )
 
 
-async def _finish(job: _Job, ingested: Ingest) -> Ingest:
-    """Make the receipt final and leave the act in the audit trail."""
+async def _finish(job: _Job, ingested: Ingest, path: Path) -> Ingest:
+    """Make the receipt final, leave the act in the audit trail, and keep the file where nobody answers for it."""
     total = receipt_of(ingested)
+    upload = await read_upload(job.dataset, path, ingested.file_sha256, total.rejected) if job.officer is None else None
     async with job.services.store.transaction() as tx:
         await ingests.finish(tx, ingested.ingest_id, receipt=ingested.receipt, expected=ingested.cursor)
+        if upload is not None:
+            await keep_upload(job.services, tx, ingested, upload)
         await audit.write(
             tx,
             job.actor,

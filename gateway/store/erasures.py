@@ -4,12 +4,13 @@ Rules: an erasure is entered with the act and done when it was looked for and no
 """
 
 from collections.abc import Collection
+from datetime import datetime
 
 import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.store.dialects import among
-from gateway.store.store import Source, Transaction
+from gateway.store.store import Source, Transaction, stamp
 from gateway.store.tables import erasures
 
 _WAITING = (
@@ -26,6 +27,11 @@ _WAITING = (
 )
 _ENTERED = sa.select(erasures.c.record_id).where(among(erasures.c.record_id, "wanted"))
 _UNFINISHED = sa.select(erasures.c.record_id).where(among(erasures.c.record_id, "wanted"), erasures.c.done_at.is_(None))
+_SINCE = (
+    sa.select(erasures.c.record_id)
+    .where(sa.or_(erasures.c.at > sa.bindparam("start"), sa.and_(erasures.c.at == sa.bindparam("start"), erasures.c.done_at.is_(None))))
+    .limit(1)
+)
 _DONE = sa.update(erasures).where(among(erasures.c.record_id, "wanted")).values(done_at=sa.bindparam("now"))
 
 
@@ -50,6 +56,11 @@ async def enter_unheld(tx: Transaction, record_ids: Collection[str]) -> None:
     there = await entered(tx, wanted)
     rows = [(record_id, "", tx.now_text) for record_id in wanted if record_id not in there]
     await tx.insert(erasures, ("record_id", "subject_id", "at"), rows)
+
+
+async def any_since(source: Source, start: datetime) -> bool:
+    """Whether a record was erased after a moment, or at it and is not done."""
+    return await source.one(_SINCE, {"start": stamp(start)}) is not None
 
 
 async def waiting(source: Source, limit: int, after: Erasure | None = None) -> list[Erasure]:

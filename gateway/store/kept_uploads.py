@@ -1,8 +1,8 @@
 """Files that came in with nobody's word for them, as they came: sealed, each with our note that we received it (exchange.md §14).
 
 Rules: they stand beside what lines that sign nothing brought, under a name that no line can have. A file is kept once for its ingest. Its
-bytes go when their time is over, with any erasure (nobody knows whom they name), and at once when a row of it may not be kept; digest
-and note stay. This room must not read a file.
+bytes go when their time is over and with any erasure (nobody knows whom they name); of some files they are not kept at all; digest and note
+stay. This room must not read a file.
 """
 
 from datetime import datetime
@@ -33,8 +33,8 @@ async def is_kept(source: Source, dataset: str, ingest: str) -> bool:
     return await source.one(_KEPT, {"line": name_of(dataset), "of_ingest": ingest}) is not None
 
 
-async def keep(tx: Transaction, dataset: str, ingest: str, no: int, data: bytes, received: SignedDocument, digest: str) -> None:
-    """Keep a file as it came, with our note about it."""
+async def keep(tx: Transaction, dataset: str, ingest: str, no: int, data: bytes | None, received: SignedDocument, digest: str) -> None:
+    """Keep a file as it came, with our note about it; without bytes the note alone."""
     await lines.keep_reply(tx, name_of(dataset), no, data, received, digest, about=ingest)
 
 

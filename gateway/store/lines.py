@@ -197,9 +197,14 @@ async def next_reply_no(source: Source, line: str) -> int:
     return 1 + (row.no or 0 if row is not None else 0)
 
 
-async def keep_reply(tx: Transaction, line: str, no: int, data: bytes, received: SignedDocument, digest: str, *, about: str | None) -> None:
-    """Keep bytes as they came, sealed, with our note about them."""
-    dek = await tx.vault.dek(tx, batch_parts.scope_of(line), create=True)
+async def keep_reply(
+    tx: Transaction, line: str, no: int, data: bytes | None, received: SignedDocument, digest: str, *, about: str | None
+) -> None:
+    """Keep bytes as they came, sealed, with our note about them; without bytes the note alone."""
+    sealed = None
+    if data is not None:
+        dek = await tx.vault.dek(tx, batch_parts.scope_of(line), create=True)
+        sealed = tx.vault.seal(dek, "line_replies", "data", f"{line}/{no}", data)
     await tx.execute(
         sa.insert(line_replies).values(
             line_id=line,
@@ -207,7 +212,7 @@ async def keep_reply(tx: Transaction, line: str, no: int, data: bytes, received:
             about=about,
             digest=digest,
             note=received.note,
-            data=tx.vault.seal(dek, "line_replies", "data", f"{line}/{no}", data),
+            data=sealed,
             received_at=tx.now_text,
         )
     )

@@ -14,8 +14,11 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.wire import digest_text
 from gateway.core.records.identifiers import citizen_check_character
 from gateway.core.records.model import RecordId
+from gateway.operations import ingest as ingesting
+from gateway.operations import keep_uploads
 from gateway.operations.ingest import ingest
 from gateway.operations.keep_uploads import KEPT, forget_uploads
+from gateway.operations.take_upload import MAX_BYTES
 from gateway.services import Services
 from gateway.settings import Clock
 from gateway.store import lines, records
@@ -105,3 +108,71 @@ async def test_what_may_not_be_kept_at_all_is_not(town: Services, tmp_path: Path
     assert await lines.replies(town.store.reads, LINE) == []
     (kept,) = await stored(town)
     assert (kept.data, bool(kept.note), kept.digest) == (None, True, digest_text(path.read_bytes()))
+
+
+async def rejected(services: Services, folder: Path, *rows: dict[str, Any]) -> set[str]:
+    """The codes of an ingest after which no bytes are kept, and a note of the file's digest is."""
+    path = file_of(folder, f"{len(await stored(services))}.csv", *rows)
+    receipt = await ingest(services, dataset=PENALTIES, path=path)
+    *_, last = await stored(services)
+    assert (last.data, bool(last.note), last.digest) == (None, True, digest_text(path.read_bytes()))
+    return set(receipt.rejected)
+
+
+class Stopped(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("at", ["_read_on", "read_upload"])
+async def test_a_file_is_kept_when_all_of_it_was_judged(town: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """An ingest that stops before its first row or behind its last keeps nothing of its file; the one that goes on keeps it, once."""
+
+    async def stop(*_: Any, **__: Any) -> None:
+        raise Stopped
+
+    path = file_of(tmp_path / "in", "a.csv", penalty(code(2), "通化市测试2商贸有限公司", "〔2〕"))
+    with monkeypatch.context() as patched:
+        patched.setattr(ingesting, at, stop)
+        with pytest.raises(Stopped):
+            await ingest(town, dataset=PENALTIES, path=path)
+    assert await stored(town) == []
+    for _ in range(2):
+        await ingest(town, dataset=PENALTIES, path=path)
+        assert [data for _, data in await lines.replies(town.store.reads, LINE)] == [path.read_bytes()]
+
+
+async def test_nobody_is_kept_whom_no_erasure_could_name(town: Services, tmp_path: Path) -> None:
+    """A person whose row was rejected is no subject: no bytes of such a file stay, whatever the row was rejected for."""
+    for number, changed in ((501, {"处罚决定日期": "not a date"}), (502, {"证件号码": "220599"})):
+        bad = person_penalty(NAME, person_number(number), f"〔{number}〕") | changed
+        assert await rejected(town, tmp_path / "in", penalty(code(2), "通化市测试2商贸有限公司", "〔2〕"), bad)
+
+
+async def test_what_is_erased_meanwhile_is_not_kept(town: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is erased before the ingest of its file ends takes the bytes along: the erasure is over when they would be kept."""
+    path = file_of(tmp_path / "in", "a.csv", person_penalty(NAME, person_number(501), "〔1〕"))
+    real = ingesting.read_upload
+
+    async def erased_first(*said: Any) -> Any:
+        (row,) = await town.store.reads.all(sa.select(record_rows.c.record_id))
+        async with town.store.transaction() as tx:
+            await records.erase(tx, RecordId(row.record_id), actor="test")
+        return await real(*said)
+
+    monkeypatch.setattr(ingesting, "read_upload", erased_first)
+    await ingest(town, dataset=PENALTIES, path=path)
+    (kept,) = await stored(town)
+    assert (kept.data, bool(kept.note)) == (None, True)
+
+
+async def test_a_file_that_is_too_large_is_noted_alone(town: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read whole that is larger than an upload may be; the note says size and digest."""
+    assert keep_uploads.LARGEST == MAX_BYTES
+    row = penalty(code(2), "通化市测试2商贸有限公司", "〔2〕")
+    size = file_of(tmp_path / "in", "a.csv", row).stat().st_size
+    monkeypatch.setattr(keep_uploads, "LARGEST", size - 1)
+    assert await rejected(town, tmp_path / "in", row) == set()
+    monkeypatch.setattr(keep_uploads, "LARGEST", size)
+    path = file_of(tmp_path / "in", "b.csv", row | {"行政处罚决定书文号": "〔3〕"})
+    await ingest(town, dataset=PENALTIES, path=path)
+    assert [data for _, data in await lines.replies(town.store.reads, LINE)] == [path.read_bytes()]
