@@ -127,7 +127,7 @@ async def release_stream(services: Services, stream: str, *, what: Meant, reason
     if not there:
         raise ExchangeError("nothing of this stream is held", code="NOT_FOUND", place=stream)
     if what not in there:
-        raise AdminError(f"here is to be released: {', '.join(there)}", code="release-other", place="--what", hint=f"--what {there[0]}")
+        raise AdminError(f"to be released here: {', '.join(there)}", code="release-other", place="--what", hint="chengxin exchange status")
     if what == "frozen":
         done = await release_frozen(services, stream, by=by, reason=reason)
         return Released(stream=stream, what="released" if done else "asked")

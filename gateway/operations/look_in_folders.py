@@ -20,7 +20,7 @@ from typing import Any, Final
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
 from gateway.core.errors import ExchangeError, GatewayError, SettingsError
 from gateway.core.exchange import batches, notes
-from gateway.core.exchange.agreements import Agreement, Held, in_force, signed_by
+from gateway.core.exchange.agreements import Agreement, Held, in_force, read_agreement, signed_by
 from gateway.core.exchange.batches import Manifest, read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, batch_id, digest_text, parse_instant, strict_json
@@ -32,7 +32,7 @@ from gateway.operations.partners import line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
-from gateway.store import drops, held_agreements, inbox, outbox
+from gateway.store import drops, held_agreements, inbox, outbox, withdrawn_offers
 from gateway.store.old_epochs import being_replaced
 
 DOCUMENTS_EVERY: Final = timedelta(minutes=10)
@@ -129,19 +129,21 @@ class _Look:
         for version in (await held_agreements.held_agreements(self.services.store.reads, agreement_id)).get(agreement_id, []):
             name = f"agreements/{agreement_id}-{version.agreement.version}"
             lies = await self.guest.published(name)
-            there = self._signed_there(notes.read_envelope(lies), version.agreement, before) if lies is not None else frozenset[str]()
+            there = await self._signed_there(notes.read_envelope(lies), version.agreement, before) if lies is not None else frozenset[str]()
             if there > version.signed:
                 await take(self.services, notes.read_envelope(lies), by=f"partner/{self.partner}")
             elif version.signed > there:
                 await self.guest.publish(name, notes.envelope(SignedDocument(version.agreement.body, version.note)))
             before = version.agreement
 
-    def _signed_there(self, lies: SignedDocument, agreement: Agreement, before: Agreement | None) -> frozenset[str]:
-        """Who has signed what lies there; nobody, when its note cannot be believed.
+    async def _signed_there(self, lies: SignedDocument, agreement: Agreement, before: Agreement | None) -> frozenset[str]:
+        """Who has signed what lies there; nobody, when its note cannot be believed, or it is an offer that we have taken back.
 
         Raises ExchangeError SCOPE_DIGEST for another text: it is not written over.
         """
         if lies.body != agreement.body:
+            if await withdrawn_offers.is_withdrawn(self.services.store.reads, read_agreement(lies.body)):
+                return frozenset()
             raise ExchangeError("another text of this version lies in the folder", code="SCOPE_DIGEST", place=agreement.id)
         try:
             return signed_by(agreement, lies.note, previous=before, first_seen=self.services.clock())
