@@ -1,7 +1,7 @@
 """`chengxin …` as a process that can be killed, without its start: a child of the process that has loaded everything (`dying`).
 
-It has a session, a directory and an environment of its own, and runs the same `cli.run`. The start itself, and a death of a command that
-was started by its name, are `test_exchange_kill`, `test_leader_kill`, `test_match_jobs_kill` and `test_cli`.
+It has a session, a directory and an environment of its own, and runs the same `cli.run`. Each story of deaths has one of a command that was
+`started` as an operator starts it, for a child of a full process might hold what such a one has not.
 """
 
 import os
@@ -71,6 +71,16 @@ class Command:
         """Nothing, and what it said of errors, when it has ended."""
         self.wait(timeout)
         return b"", self._said
+
+
+def started(*arguments: str, variables: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    """The same as an operator starts it: an interpreter of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments],
+        env=variables or environment(),
+        stdout=subprocess.DEVNULL,  # errors go where this process says its own
+        start_new_session=True,
+    )
 
 
 def through(*arguments: str, variables: Mapping[str, str] | None = None, status: int = 0) -> None:

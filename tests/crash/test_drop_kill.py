@@ -5,12 +5,13 @@ and receipts.
 """
 
 import asyncio
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.crash.commanding import Command, through
+from tests.crash.commanding import Command, started, through
 from tests.crash.test_exchange_kill import Town
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -39,7 +40,7 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> tuple[Town, Town, Path]:
     return Town(folder / "th", 8000), Town(folder / "bs", 8001), drop
 
 
-def killed_when(process: Command, drop: Path, pattern: str) -> None:
+def killed_when(process: Command | subprocess.Popen[bytes], drop: Path, pattern: str) -> None:
     """Kill a process as soon as a file of this name lies in the folder."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list(drop.glob(pattern)) and process.poll() is None:
@@ -57,7 +58,8 @@ def words(town: Town, *arguments: str) -> tuple[str, ...]:
 def test_killed_while_files_are_put_there(towns: tuple[Town, Town, Path]):
     """The sender dies at its first file, the receiver at its first receipt; both go on, and every record has arrived once."""
     ours, theirs, drop = towns
-    killed_when(Command(*words(ours, "exchange", "send", "--now"), variables=ours.environment), drop, f"{PENALTIES}/{TONGHUA}/batches/*/*")
+    sender = started(*words(ours, "exchange", "send", "--now"), variables=ours.environment)
+    killed_when(sender, drop, f"{PENALTIES}/{TONGHUA}/batches/*/*")
     sealed = ours.ask("SELECT stream, seq, manifest_digest FROM out_batches ORDER BY 1, 2")
     through(*words(ours, "exchange", "send", "--now"), variables=ours.environment)
     assert set(sealed) <= set(ours.ask("SELECT stream, seq, manifest_digest FROM out_batches")), "the same bytes go again"

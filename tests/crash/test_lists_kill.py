@@ -2,22 +2,24 @@
 
 import hashlib
 import sqlite3
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.core.publication.versions import commitment, root_of
 from gateway.sample.generate import write_sample
 from tests.commands import chengxin
-from tests.crash.commanding import Command, through
+from tests.crash.commanding import Command, started, through
 from tests.crash.test_ingest_kill import a_house, ingest_words, stored
 
 PARTS = "SELECT (SELECT count(*) FROM list_versions), (SELECT count(*) FROM list_rows), (SELECT count(*) FROM list_issues WHERE issue > 1)"
 
 
-def killed(settings: Path, *arguments: str) -> bool:
+def killed(settings: Path, *arguments: str, begin: Callable[..., Command | subprocess.Popen[bytes]] = Command) -> bool:
     """Run a command and kill it at the first sign that it writes; whether it was still at work."""
     before = stored(settings, PARTS)
-    process = Command("--settings", str(settings), *arguments)
+    process = begin("--settings", str(settings), *arguments)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None and stored(settings, PARTS) == before:
         time.sleep(0.001)
@@ -57,7 +59,7 @@ def test_killed_while_versions_are_built_and_issued_again(tmp_path: Path) -> Non
     files = {file.dataset: file for file in write_sample(tmp_path / "files", seed=11, subjects=60)}
     for dataset in ("registrations", "tax-violations"):
         chengxin(settings.parent, *ingest_words(files[dataset], tmp_path / f"{dataset}.json"))
-    assert killed(settings, "lists", "build")
+    assert killed(settings, "lists", "build", begin=started)
     whole(settings)
     through("--settings", str(settings), "lists", "build")
     built = whole(settings)
