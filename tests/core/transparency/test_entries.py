@@ -66,8 +66,9 @@ def test_an_entry_follows_the_one_before() -> None:
             reading.take(2026, [GOOD, second])
         assert caught.value.code == "SEQ_PREVIOUS"
     reading = Reading()
+    reading.begin(2026, 1)
     reading.take(2026, [GOOD])
-    reading.new_year()
+    reading.begin(2027, 1)
     reading.take(2027, [entry(A, "amend", 2, TWO, "2026/0")])
     assert reading.latest[A][0] == Place(2027, 0)
 
