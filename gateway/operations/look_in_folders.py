@@ -136,13 +136,20 @@ class _Look:
                 await self.guest.publish(name, notes.envelope(SignedDocument(version.agreement.body, version.note)))
             before = version.agreement
 
+    async def _taken_back(self, body: bytes) -> bool:
+        try:
+            agreement = read_agreement(body)
+        except GatewayError:  # whatever it is, we never offered it
+            return False
+        return await withdrawn_offers.is_withdrawn(self.services.store.reads, agreement)
+
     async def _signed_there(self, lies: SignedDocument, agreement: Agreement, before: Agreement | None) -> frozenset[str]:
         """Who has signed what lies there; nobody, when its note cannot be believed, or it is an offer that we have taken back.
 
         Raises ExchangeError SCOPE_DIGEST for another text: it is not written over.
         """
         if lies.body != agreement.body:
-            if await withdrawn_offers.is_withdrawn(self.services.store.reads, read_agreement(lies.body)):
+            if await self._taken_back(lies.body):
                 return frozenset()
             raise ExchangeError("another text of this version lies in the folder", code="SCOPE_DIGEST", place=agreement.id)
         try:
