@@ -127,14 +127,19 @@ class CsvFile:
             try:
                 for row in reader:  # the inner loop runs at C speed; it is left only by an end or an error
                     number += 1
+                    if left < MAX_RECORD - MAX_CELL and max(map(len, row)) > MAX_CELL:  # the reader's own limit is the whole process's
+                        raise self._cell_too_long(number)
                     left = MAX_RECORD
                     yield number, row
                 return
             except csv.Error as error:
                 here = self.place(number + 1)
                 if "field larger" in str(error):
-                    raise refused("SIZE_LINE", f"单元格超过 {csv.field_size_limit()} 个字符", here) from None
+                    raise self._cell_too_long(number + 1) from None
                 raise refused("FILE_FORMAT", "引号不成对或位置不对；请用电子表格软件重新另存为 CSV", here) from None
+
+    def _cell_too_long(self, number: int) -> AdapterError:
+        return refused("SIZE_LINE", f"单元格超过 {MAX_CELL} 个字符", self.place(number))
 
     def _refuse_other_marks(self, head: bytes) -> None:
         if head.startswith(OTHER_MARKS):

@@ -557,6 +557,17 @@ async def test_columns_rows_and_cells_are_bounded(tmp_path):
     assert (error.code, error.place) == ("SIZE_LINES", "penalties.csv!R1000002")
 
 
+async def test_the_bound_of_a_cell_is_ours(tmp_path):
+    """A library that raises the limit of all CSV readers of the process raises none of ours."""
+    usual = csv.field_size_limit(10_000_000)
+    try:
+        error = await refusal(csv_file(tmp_path, [[NAME], ["甲"], ["x" * 131_073]]))
+        assert (error.code, error.place) == ("SIZE_LINE", "penalties.csv!R3")
+        assert len((await read(csv_file(tmp_path, [[NAME], ["x" * 131_072]])))[0]) == 1
+    finally:
+        csv.field_size_limit(usual)
+
+
 async def test_one_endless_record_of_many_cells(tmp_path):
     """A record of millions of cells, on one line or on many within quotes, is refused before it is held."""
     path = tmp_path / "penalties.csv"
