@@ -182,11 +182,11 @@ class Bench:
             runs["subject lookup"] = lambda: wrk(self.house.origin, codes, seconds=self.seconds)
             runs["subject lookup, hot key"] = lambda: wrk(self.house.origin, codes[:1], seconds=self.seconds)
             runs["304"] = lambda: wrk(self.house.origin, codes[:1], seconds=self.seconds, headers={"If-None-Match": etag})
-            runs["subject lookup, office lane"] = lambda: wrk(
+            runs["subject lookup in English"] = lambda: wrk(
                 self.house.origin, codes, seconds=self.seconds, headers={"Accept-Language": "en"}
             )
-            runs["record"] = lambda: wrk(self.house.origin, records, seconds=self.seconds)
-            runs["list page, first"] = lambda: wrk(
+            runs["record, outside the lane"] = lambda: wrk(self.house.origin, records, seconds=self.seconds)
+            runs["list page, first, outside the lane"] = lambda: wrk(
                 self.house.origin, ["/v1/records?dataset=administrative-licences&limit=20"], seconds=self.seconds
             )
             runs["list pages, first ones"] = lambda: wrk(self.house.origin, first, seconds=self.seconds)
@@ -287,10 +287,10 @@ class Bench:
         self.row(
             "304", _rate(taken["304"]), taken["304"].rate / hot.rate, f"its 200 {hot.rate:,.0f}/s", "≥ 1", taken["304"].rate >= hot.rate
         )
-        for name in ("subject lookup, office lane", "record", "list page, first"):
+        for name in ("subject lookup in English", "record, outside the lane", "list page, first, outside the lane"):
             load = taken[name]
             self.row(
-                f"{name} (outside the lane)",
+                name,
                 _rate(load),
                 load.rate / constant.rate,
                 f"Litestar constant bytes {constant.rate:,.0f}/s",
