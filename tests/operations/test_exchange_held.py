@@ -1,9 +1,7 @@
 """A batch that is held keeps no persons, is told of when it waits too long, and does not keep back an erasure."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -23,29 +21,9 @@ from gateway.store.tables import in_batches, in_parts
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.test_exchange_waiting import states, told, wrong
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, news, rid, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, news, rid
 
 TARGET = f"{TONGHUA}/{PENALTIES}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def databases(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The one that holds is on each kind of database in turn."""
-    return ("", "") if request.param == "sqlite" else ("", str(request.getfixturevalue("pg_database")))
-
-
-@pytest.fixture
-async def cities(databases: tuple[str, str], tmp_path: Path) -> AsyncIterator[Cities]:
-    """Two cities that have agreed."""
-    async with two_cities(tmp_path, databases) as both:
-        yield both
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Cities]:
-    """The same, on SQLite alone."""
-    async with two_cities(tmp_path) as both:
-        yield both
 
 
 def persons(forger: Forger, count: int = 25) -> list[SealedLine]:

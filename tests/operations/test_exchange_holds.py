@@ -25,26 +25,6 @@ from tests.operations.test_exchange_waiting import states, told, wrong
 from tests.region import PENALTIES, TONGHUA, Cities, Forger, two_cities
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def databases(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """The one that holds is on each kind of database in turn."""
-    return ("", "") if request.param == "sqlite" else ("", str(request.getfixturevalue("pg_database")))
-
-
-@pytest.fixture
-async def cities(databases: tuple[str, str], tmp_path: Path) -> AsyncIterator[Cities]:
-    """Two cities that have agreed."""
-    async with two_cities(tmp_path, databases) as both:
-        yield both
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Cities]:
-    """The same, on SQLite alone."""
-    async with two_cities(tmp_path) as both:
-        yield both
-
-
 async def penalise(cities: Cities, *numbers: int) -> list[str]:
     """Penalties at Tonghua."""
     rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in numbers]
