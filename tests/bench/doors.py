@@ -1,8 +1,9 @@
-"""What a door costs: look-ups of an app with token and proof against anonymous ones that take the same way, in one process.
+"""What a door costs: look-ups of an app with token and proof against anonymous ones that take the same way.
 
-`python -m tests.bench.doors SETTINGS SUBJECTS` prints {"office": …, "open": …, "department": …, "proof_us": …}: look-ups a second of the
-anonymous office lane, of a DPoP caller for open.read (the same view: the door alone), of a DPoP caller with its own plans and audit.
-No socket and no server: they would only hide the difference.
+Over HTTP (`Program`, `office_lane`): a server without the public lane, each request with a proof of its own that is used once. In one
+process, which shows the difference itself: `python -m tests.bench.doors SETTINGS SUBJECTS` prints {"office": …, "open": …,
+"department": …, "proof_us": …}: look-ups a second of the anonymous office lane, of a DPoP caller for open.read (the same view: the door
+alone), of a DPoP caller with its own plans and audit.
 """
 
 import asyncio
@@ -15,11 +16,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+from msgspec import Struct
+
 from gateway import settings as settings_room
-from gateway.app import create_app
-from gateway.core.callers.proof import check_proof
+from gateway.app import create, create_app
+from gateway.core.callers.caller import OPEN_PURPOSE
+from gateway.core.callers.proof import check_proof, nonce_of
 from gateway.services import open_services
 from gateway.settings import Settings, clock_of
+from gateway.web.asgi import App, Receive, Scope, Send
 from tests.bench import register
 from tests.callers import Key, proof
 from tests.doors import PENALTIES, REGISTRATIONS, a_token
@@ -79,32 +85,71 @@ async def _ask(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> int:
     return (await answer(app, path, headers=headers))[0]
 
 
+class Program(Struct, frozen=True, kw_only=True):
+    """An app of a department with its token, as it asks one house."""
+
+    key: Key
+    token: str
+    nonce_key: bytes
+    settings: Settings
+
+    def headers(self, path: str, purpose: str) -> dict[str, str]:
+        """The header fields of one request, whose proof is made now and good once."""
+        now = clock_of(self.settings)()
+        url = self.settings.public_origin.rstrip("/") + path
+        made = proof(self.key, "GET", url, now, self.token, nonce=nonce_of(self.nonce_key, now))
+        return {"Authorization": f"DPoP {self.token}", "DPoP": made, "Purpose": purpose, "Case-Ref": "BENCH-1"}
+
+
+async def a_program(settings: Settings) -> Program:
+    """An app with grants for three datasets, of which one has plans about persons: so each of its proofs bears the server's nonce."""
+    key = Key(ALG, seed=time.time_ns())
+    async with open_services(settings) as services:
+        app = await register_app(services, key, datasets=(PENALTIES, REGISTRATIONS, "administrative-licences"))
+        token = await a_token(services, app, key)
+        return Program(key=key, token=token, nonce_key=services.doors.nonce_key, settings=settings)
+
+
+def office_lane() -> App:
+    """The program as a server runs it, with the settings that its environment names, but without the public lane."""
+    door = create()
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        door.lane = None  # its start opens one
+        await door(scope, receive, send)
+
+    return answering
+
+
+def check_alike(origin: str, paths: Sequence[str], program: Program) -> None:
+    """Whether the app is told the very bytes that everybody is told, and for its proofs alone."""
+    with httpx.Client(base_url=origin, timeout=60) as client:
+        for path in paths:
+            said = program.headers(path, OPEN_PURPOSE)
+            anonymous, bound = client.get(path), client.get(path, headers=said)
+            if (anonymous.status_code, bound.status_code) != (200, 200) or anonymous.content != bound.content:
+                raise RuntimeError(f"{path}: {anonymous.status_code}, {bound.status_code}, or other bytes")
+            if client.get(path, headers=said).status_code != 401:
+                raise RuntimeError(f"{path}: a proof was believed twice")
+
+
 async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
     """The rates, interleaved, medians of the rounds after the first."""
-    key, now = Key(ALG, seed=time.time_ns()), clock_of(settings)
-    async with open_services(settings) as services:
-        app_id = await register_app(services, key, datasets=(PENALTIES, REGISTRATIONS, "administrative-licences"))
-        token = await a_token(services, app_id, key)
-        nonce_key = services.doors.nonce_key
+    program = await a_program(settings)
     app = create_app(settings)
-    app.lane = None  # what has credentials never takes it; anonymous ones would, in English too
-    origin = settings.public_origin
 
     def bound(path: str, purpose: str) -> list[tuple[bytes, bytes]]:
-        from gateway.core.callers.proof import nonce_of
-
-        made = proof(key, "GET", origin + path, now(), token, nonce=nonce_of(nonce_key, now()))
-        said = {"authorization": f"DPoP {token}", "dpop": made, "purpose": purpose, "case-ref": "BENCH-1"}
-        return [(name.encode(), value.encode()) for name, value in said.items()]
+        return [(name.lower().encode(), value.encode()) for name, value in program.headers(path, purpose).items()]
 
     rates: dict[str, list[float]] = {"office": [], "open": [], "department": []}
     async with living(app):
+        app.lane = None  # what has credentials never takes it; anonymous requests would
         for turn in range(ROUNDS):
             for name, taken in rates.items():
                 asked = []
                 for number in range(ROUND):
                     path = f"/v1/subjects/{codes[(turn * ROUND + number) % len(codes)]}"
-                    purpose = {"open": "open.read", "department": "dept.supervision"}.get(name)
+                    purpose = {"open": OPEN_PURPOSE, "department": "dept.supervision"}.get(name)
                     asked.append((path, [] if purpose is None else bound(path, purpose)))
                 began = time.perf_counter()
                 statuses = set[int]()
@@ -115,7 +160,7 @@ async def measure(settings: Settings, codes: list[str]) -> dict[str, float]:
                     raise RuntimeError(f"{name}: {statuses}")
                 if turn:
                     taken.append(ROUND / spent)
-    return {name: statistics.median(found) for name, found in rates.items()} | {"proof_us": _proof_us(key, token)}
+    return {name: statistics.median(found) for name, found in rates.items()} | {"proof_us": _proof_us(program.key, program.token)}
 
 
 def _proof_us(key: Key, token: str) -> float:
@@ -123,12 +168,12 @@ def _proof_us(key: Key, token: str) -> float:
     from datetime import UTC, datetime
 
     at = datetime.now(UTC)
-    text = proof(key, "GET", "https://h/v1/x", at, token)
+    text, jkt = proof(key, "GET", "https://h/v1/x", at, token), key.thumbprint
     took = []
     for _ in range(7):
         began = time.perf_counter()
         for _ in range(ROUND):
-            check_proof([text], method="GET", url="https://h/v1/x", now=at, window_s=30, token=token, jkt=key.thumbprint)
+            check_proof([text], method="GET", url="https://h/v1/x", now=at, window_s=30, token=token, jkt=jkt)
         took.append((time.perf_counter() - began) / ROUND * 1e6)
     return min(took)
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -32,6 +32,31 @@ init = function(args)
 end
 request = function() return requests[math.random(#requests)] end
 """
+
+_PLAYED = """
+local requests, at = {}, 0
+init = function(args)
+  wrk.headers["Accept"] = "application/json"
+  for line in io.lines("%s") do
+    local headers, path = {}, nil
+    for name, value in pairs(wrk.headers) do headers[name] = value end
+    for piece in line:gmatch("[^\\t]+") do
+      if path == nil then path = piece else headers[piece:match("^[^:]+")] = piece:match(": (.*)$") end
+    end
+    requests[#requests + 1] = wrk.format("GET", path, headers)
+  end
+end
+request = function()
+  at = at + 1
+  return requests[at] or wrk.format("GET", "/nothing-is-left")
+end
+local runner
+setup = function(thread) runner = thread end
+others = 0
+response = function(status) if status ~= 200 then others = others + 1 end end
+done = function() print("Other than 200: " .. runner:get("others")) end
+"""
+"""Requests in their order, each once; one more than there are would be a 404. Every status is looked at."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -88,8 +113,8 @@ def server(
             process.wait()
 
 
-def granian(target: str, port: int) -> list[str]:
-    """The command that serves a bare limit application on one granian worker."""
+def granian(target: str, port: int, *options: str) -> list[str]:
+    """The command that serves an application on one granian worker."""
     return [
         sys.executable,
         "-m",
@@ -103,6 +128,7 @@ def granian(target: str, port: int) -> list[str]:
         "--workers",
         "1",
         "--no-access-log",
+        *options,
         target,
     ]
 
@@ -143,10 +169,21 @@ def wrk(
     origin: str, paths: Sequence[str], *, connections: int = 64, seconds: float = 3, headers: dict[str, str] | None = None, seed: int = 1
 ) -> Load:
     """One run of wrk with random paths over the whole register; needs Debian's `wrk`."""
+    asked = "\n".join(random.Random(seed).sample(list(paths), min(len(paths), 20000)))
+    lines = "\n  ".join(f'wrk.headers["{name}"] = [==[{value}]==]' for name, value in (headers or {}).items())
+    return _run(origin, asked, lambda file: _LUA % (file, seed, lines), connections, seconds)
+
+
+def played(origin: str, requests: Sequence[tuple[str, dict[str, str]]], *, connections: int = 64, seconds: float = 3) -> Load:
+    """One run of wrk with these requests (path and header fields), in their order, each once; running out of them is an error."""
+    asked = "\n".join("\t".join([path, *(f"{name}: {value}" for name, value in headers.items())]) for path, headers in requests)
+    return _run(origin, asked, lambda file: _PLAYED % file, connections, seconds)
+
+
+def _run(origin: str, asked: str, script: Callable[[Path], str], connections: int, seconds: float) -> Load:
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "paths").write_text("\n".join(random.Random(seed).sample(list(paths), min(len(paths), 20000))) + "\n")
-        lines = "\n  ".join(f'wrk.headers["{name}"] = [==[{value}]==]' for name, value in (headers or {}).items())
-        (Path(scratch) / "load.lua").write_text(_LUA % (Path(scratch) / "paths", seed, lines))
+        (Path(scratch) / "asked").write_text(asked + "\n")
+        (Path(scratch) / "load.lua").write_text(script(Path(scratch) / "asked"))
         out = subprocess.run(
             [
                 "taskset",
@@ -165,14 +202,14 @@ def wrk(
             text=True,
             check=True,
         ).stdout
-    non2xx = re.search(r"Non-2xx or 3xx responses: ([0-9]+)", out)
+    wrong = re.search(r"Other than 200: ([0-9]+)", out) or re.search(r"Non-2xx or 3xx responses: ([0-9]+)", out)
     broken = re.search(r"Socket errors: connect ([0-9]+), read ([0-9]+), write ([0-9]+), timeout ([0-9]+)", out)
     return Load(
         rate=float(re.search(r"Requests/sec:\s+([0-9.]+)", out)[1]),  # type: ignore[index]  # wrk's own output
         p50_ms=_seconds(re.search(r"50%\s+([0-9.]+[a-z]+)", out)[1]) * 1000,  # type: ignore[index]  # wrk's own output
         p99_ms=_seconds(re.search(r"99%\s+([0-9.]+[a-z]+)", out)[1]) * 1000,  # type: ignore[index]  # wrk's own output
         bytes_s=_bytes(re.search(r"Transfer/sec:\s+([0-9.]+[KMGT]?B)", out)[1]),  # type: ignore[index]  # wrk's own output
-        errors=int(non2xx[1]) if non2xx else 0 + sum(int(n) for n in broken.groups()) if broken else int(non2xx[1]) if non2xx else 0,
+        errors=sum(int(number) for found in (wrong, broken) if found for number in found.groups()),
     )
 
 
