@@ -94,6 +94,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "xlsxwriter": ("gateway.sample",),
     "pyarrow": ("gateway.operations.table_files",),
     "zstandard": ("gateway.web.replies",),
+    "isal": ("gateway.core.exchange.batches",),
 }
 
 IMPURE = frozenset(

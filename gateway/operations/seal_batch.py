@@ -395,7 +395,7 @@ class _Sealing:
         limit = fitting([line for line, _ in lines], self.rules.agreement.terms.limits)
         if len(lines) > limit:
             return await self._commit_part(lines[:limit], more=True)
-        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:  # compression is a quarter of the work, and holds up nothing else
+        with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:  # compression holds up nothing else
             sealed = await asyncio.to_thread(
                 seal,
                 self.head,
