@@ -6,10 +6,11 @@ never as itself. This room must not hand an adapter anything but its own setting
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any, cast
 
@@ -185,8 +186,16 @@ def _loader(entry: EntryPoint) -> Callable[[], Any]:
 
 @cache
 def _entries() -> tuple[EntryPoint, ...]:
-    """What the installed distributions offer, looked for once: a file of each of them is read."""
-    return tuple(entry_points(group=GROUP))
+    """What the installed distributions offer, looked for once: a file of each of them is read, and parsed where it names our group.
+
+    Of two distributions of one name the first on the path counts, as everywhere in Python.
+    """
+    offered: dict[str, tuple[EntryPoint, ...]] = {}
+    for distribution in distributions():
+        if GROUP in (distribution.read_text("entry_points.txt") or ""):
+            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
+            offered.setdefault(name, tuple(distribution.entry_points.select(group=GROUP)))
+    return tuple(entry for entries in offered.values() for entry in entries)
 
 
 def installed_adapters() -> Adapters:

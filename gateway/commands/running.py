@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from contextlib import contextmanager
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def serve(office: Office) -> None:
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)
+    late("yaml")  # Litestar names it for a document that we write ourselves
     import gateway.app  # workers are forked from here: what is imported now is imported once; a fault above is told before
 
     gc.freeze()  # a worker that looked all this through would write to its pages, and have copies instead of sharing them
@@ -73,6 +75,15 @@ def serve(office: Office) -> None:
     factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
     with _admin_listener(config, gateway.app.create_admin):
         _serve(config, factory)
+
+
+def late(name: str) -> None:
+    """Let a library that others import be loaded when it is first used, if ever: the recipe of `importlib.util.LazyLoader`."""
+    if name in sys.modules or (spec := find_spec(name)) is None or spec.loader is None:
+        return
+    spec.loader = LazyLoader(spec.loader)
+    sys.modules[name] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def _serve(config: "Settings", factory: str) -> None:

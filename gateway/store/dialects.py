@@ -12,7 +12,6 @@ from typing import Any, cast
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -129,7 +128,7 @@ class Members(TypeDecorator[Any]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """What the database calls it."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.ARRAY(self.item))
+            return dialect.type_descriptor(sa.ARRAY(self.item))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:

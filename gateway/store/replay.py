@@ -12,8 +12,6 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from gateway.core.errors import Unavailable
 from gateway.store.store import Store, Transaction, stamp
@@ -21,6 +19,8 @@ from gateway.store.tables import used_ids
 
 PREFIX: Final = "chengxin:used:"
 PATIENCE_S: Final = 1.0
+_USE: Final = sa.text("INSERT INTO used_ids (digest, until) VALUES (:digest, :until) ON CONFLICT (digest) DO NOTHING")
+"""As both databases write it."""
 SWEEP: Final = 1024
 """Uses between two clearings of what has ended."""
 
@@ -92,8 +92,6 @@ class DatabaseReplay:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        insert = sqlite_insert if store.dialect == "sqlite" else postgresql_insert
-        self._insert = insert(used_ids).on_conflict_do_nothing(index_elements=["digest"])
         self._count = itertools.count(1)
 
     async def use(self, ids: Sequence[Use], now: datetime) -> bool:
@@ -101,7 +99,7 @@ class DatabaseReplay:
         try:
             async with self._store.transaction() as tx:
                 for one in ids:
-                    done = await tx.execute(self._insert.values(digest=one.digest, until=stamp(one.until)))
+                    done = await tx.execute(_USE, {"digest": one.digest, "until": stamp(one.until)})
                     if done.rowcount != 1:
                         raise _Used
                 if next(self._count) % SWEEP == 1:

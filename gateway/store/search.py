@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from gateway.core.publication.rendering import Name
 from gateway.core.publication.searching import EXACT_CORE, EXACT_NAME, PREFIX, Edge, Step
@@ -237,13 +236,15 @@ _MATCH = _packed(
     " (SELECT rowid AS held FROM names_fts WHERE names_fts MATCH :expression ORDER BY rowid LIMIT :limit)"
     " CROSS JOIN names ON names.name_id = held"
 )
-_tokens = sa.func.string_to_array(_n.tokens, sa.literal_column("' '"), type_=ARRAY(sa.Text))
 
 
 @lru_cache(maxsize=2)
 def _array(every: bool) -> sa.Select[Any]:
+    from sqlalchemy.dialects.postgresql import ARRAY  # a process that serves SQLite needs nothing of it
+
+    tokens = sa.func.string_to_array(_n.tokens, sa.literal_column("' '"), type_=ARRAY(sa.Text))
     wanted = sa.bindparam("tokens", type_=ARRAY(sa.Text))
-    found = _tokens.contains(wanted) if every else _tokens.overlap(wanted)
+    found = tokens.contains(wanted) if every else tokens.overlap(wanted)
     return sa.select(*_FOUND).where(found).order_by(_n.name_id).limit(sa.bindparam("limit"))
 
 

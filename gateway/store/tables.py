@@ -35,6 +35,24 @@ metadata = MetaData(
 Seq = BigInteger().with_variant(Integer, "sqlite")
 """Numbers that grow without end, and every number that a partner chooses: those reach 2⁵³−1 (exchange.md §1)."""
 
+
+def _partial(name: str, *columns: str, where: str, postgresql: str | None = None, unique: bool = False) -> Index:
+    """An index over some of the rows.
+
+    PostgreSQL's condition is kept aside until tables are made: named here, it would load that dialect into every process.
+    """
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), info={"postgresql_where": text(postgresql or where)})
+
+
+def for_every_dialect() -> MetaData:
+    """The tables as whoever makes them needs them: with the conditions of PostgreSQL's indexes."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if (where := index.info.get("postgresql_where")) is not None:
+                index.dialect_kwargs["postgresql_where"] = where
+    return metadata
+
+
 # --- the house itself -------------------------------------------------------------------------------------------------
 
 meta = Table("meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
@@ -54,7 +72,7 @@ deks = Table(
     Column("wrapped", LargeBinary, nullable=False),
     Column("retired", Boolean, nullable=False),         # renewed: still reads, never writes
     Index("ix_deks_scope", "scope"),
-    Index("uq_deks_scope_present", "scope", unique=True, sqlite_where=text("retired = 0"), postgresql_where=text("NOT retired")),
+    _partial("uq_deks_scope_present", "scope", unique=True, where="retired = 0", postgresql="NOT retired"),
 )
 """Data keys wrapped under the KEK; deleting a row shreds whatever it encrypted. Kept out of data backups."""
 
@@ -219,10 +237,8 @@ records = Table(
     UniqueConstraint("dataset", "business_key", "issuer"),
     Index("ix_records_subject_id_dataset", "subject_id", "dataset"),
     Index("ix_records_dataset_record_id_state", "dataset", "record_id", "state"),
-    Index("ix_records_authority_code_held_since", "authority_code", "held_since",
-          sqlite_where=text("held_since IS NOT NULL"), postgresql_where=text("held_since IS NOT NULL")),
-    Index("ix_records_state_publish_until", "state", "publish_until",
-          sqlite_where=text("publish_until IS NOT NULL"), postgresql_where=text("publish_until IS NOT NULL")),
+    _partial("ix_records_authority_code_held_since", "authority_code", "held_since", where="held_since IS NOT NULL"),
+    _partial("ix_records_state_publish_until", "state", "publish_until", where="publish_until IS NOT NULL"),
 )
 
 record_versions = Table(
@@ -588,14 +604,10 @@ rendered_records = Table(
     Column("listing_flat", LargeBinary),             # CSV line of the listing in its list's columns
     Column("salt", LargeBinary),                     # of the commitment to the listing: 16 bytes, others with every change that is told
     Index("ix_rendered_records_dataset_record_id", "dataset", "record_id"),
-    Index("ix_rendered_records_list_record_id", "list", "record_id",
-          sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
-    Index("ix_rendered_records_list_seq", "list", "seq",
-          sqlite_where=text("list IS NOT NULL"), postgresql_where=text("list IS NOT NULL")),
-    Index("ix_rendered_records_valid_until", "valid_until",
-          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
-    Index("ix_rendered_records_long", "record_id",  # those that a spreadsheet may have no cell for
-          sqlite_where=text("length(body) > 16383"), postgresql_where=text("length(body) > 16383")),
+    _partial("ix_rendered_records_list_record_id", "list", "record_id", where="list IS NOT NULL"),
+    _partial("ix_rendered_records_list_seq", "list", "seq", where="list IS NOT NULL"),
+    _partial("ix_rendered_records_valid_until", "valid_until", where="valid_until < '9999'"),
+    _partial("ix_rendered_records_long", "record_id", where="length(body) > 16383"),  # a spreadsheet may have no cell for them
     Index("ix_rendered_records_dataset_decision_date_record_id", "dataset", "decision_date", "record_id"),
 )
 
@@ -631,8 +643,7 @@ feed_rows = Table(
     Column("received_at", String(32), nullable=False),
     Column("seat", LargeBinary, nullable=False),        # msgpack: where the record lies, as the plan set's row gates ask it
     # in the order in which they came, so that new ones stand together at the end of their day
-    Index("ix_feed_rows_plan_set_valid_until_added_seq", "plan_set", "valid_until", "added_seq",
-          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
+    _partial("ix_feed_rows_plan_set_valid_until_added_seq", "plan_set", "valid_until", "added_seq", where="valid_until < '9999'"),
 )
 """What a bound plan set was last told of each record; for `public` the rendered records say it. Its rows are too long for a table
 without row ids: six fill a page of the tree itself, and each new one would change two pages."""
@@ -694,7 +705,7 @@ list_versions = Table(
     Column("valid_until", String(32), nullable=False),  # when the first of its rows is to be asked again
     Column("pending", String(8)),                       # why it has to be issued again: removal redacted policy
     Index("ix_list_versions_collection_name", "collection", "name", unique=True),
-    Index("ix_list_versions_pending", "pending", sqlite_where=text("pending IS NOT NULL"), postgresql_where=text("pending IS NOT NULL")),
+    _partial("ix_list_versions_pending", "pending", where="pending IS NOT NULL"),
 )
 
 list_issues = Table(
@@ -723,9 +734,8 @@ list_rows = Table(
     Column("rewritten", Seq, nullable=False),           # newest version when the line was made narrower; 0: never
     Column("rewritten_fields", Text),
     Index("ix_list_rows_record_id", "record_id"),
-    Index("ix_list_rows_leaving", "leaving", sqlite_where=text("leaving IS NOT NULL"), postgresql_where=text("leaving IS NOT NULL")),
-    Index("ix_list_rows_valid_until", "valid_until",
-          sqlite_where=text("valid_until < '9999'"), postgresql_where=text("valid_until < '9999'")),
+    _partial("ix_list_rows_leaving", "leaving", where="leaving IS NOT NULL"),
+    _partial("ix_list_rows_valid_until", "valid_until", where="valid_until < '9999'"),
 )
 """Each row once, whatever number of versions holds it. Of what left, id and reason stay for the deltas until its versions go."""
 
@@ -1037,9 +1047,9 @@ out_records = Table(
     Column("acked_at", String(32)),                       # when the partner acknowledged the withdrawal
     Column("refused", String(32)),                        # code with which the partner rejected this version
     Column("held", Boolean, nullable=False, default=False),  # a person at the partner has still to decide about it
-    Index("ix_out_records_stream_acked_at", "stream", "acked_at",  # withdrawals of which we wait to hear: they have no salts
-          sqlite_where=text("acked_at IS NULL AND seed IS NULL"), postgresql_where=text("acked_at IS NULL AND seed IS NULL")),
-    Index("ix_out_records_stream_held", "stream", "held", sqlite_where=text("held = 1"), postgresql_where=text("held")),
+    # withdrawals of which we wait to hear: they have no salts
+    _partial("ix_out_records_stream_acked_at", "stream", "acked_at", where="acked_at IS NULL AND seed IS NULL"),
+    _partial("ix_out_records_stream_held", "stream", "held", where="held = 1", postgresql="held"),
 )
 
 out_recalled = Table(
@@ -1177,7 +1187,7 @@ erasures = Table(
     Column("subject_id", String(30), nullable=False),
     Column("at", String(32), nullable=False),
     Column("done_at", String(32)),                 # when nothing of it was left in any exit, copy, index or free page
-    Index("ix_erasures_at", "at", sqlite_where=text("done_at IS NULL"), postgresql_where=text("done_at IS NULL")),
+    _partial("ix_erasures_at", "at", where="done_at IS NULL"),
 )
 """Erased records, and whether what followed the erasure is done too."""
 # --- lines: partners that sign nothing, over adapters with formats of their own ------------------------------------------

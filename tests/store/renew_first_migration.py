@@ -12,7 +12,7 @@ from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 
 from gateway.store import migrations
-from gateway.store.tables import metadata
+from gateway.store.tables import for_every_dialect
 
 HEAD = '''"""The first form of all tables, and the token index beside `names`."""
 
@@ -48,6 +48,7 @@ def downgrade() -> None:
 
 def first_migration() -> str:
     """The text of the first step, as the tables want it today."""
+    metadata = for_every_dialect()
     with sa.create_engine("sqlite://").connect() as connection:
         context = MigrationContext.configure(
             connection,
