@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import date, datetime
 from typing import Final, NamedTuple, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.callers import api_keys
 from gateway.core.callers.caller import ASSURANCES, BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
@@ -27,6 +27,7 @@ from gateway.core.records.periods import legal_day
 from gateway.operations.wide_grants import wide_grants
 from gateway.services import Services
 from gateway.store import clients, developer_keys
+from gateway.store.apps import App
 from gateway.store.credentials import HeldToken
 from gateway.store.replay import Use
 
@@ -149,11 +150,22 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
     policies = services.policies.current()
     standing = _standing(services, policies, held, now)
     if not again:
-        await _prove(services, presented, text, held.token.jkt, personal=standing.personal)
+        await _prove(services, presented, held.ath, held.token.jkt, personal=standing.personal)
+    caller = standing.callers.get(presented.purpose)
+    if caller is None:
+        caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, presented.purpose)
+    return caller if presented.case_ref is None else structs.replace(caller, case_ref=presented.case_ref)
+
+
+def _caller(policies: Policies, standing: "_Standing", app: App, jkt: str, purpose: str | None) -> Caller:
+    """An app with one of its purposes, without a case.
+
+    Raises NotPermitted, PurposeMissing.
+    """
     purposes = standing.purposes
-    if not purposes and presented.purpose is None:
+    if not purposes and purpose is None:
         raise NotPermitted("nothing is granted to this app today", place="Purpose")
-    stated = _fit(policies, stated_purpose(presented.purpose, purposes))
+    stated = _fit(policies, stated_purpose(purpose, purposes))
     return Caller(
         tier=cast(Tier, app.tier),
         purpose=stated,
@@ -163,13 +175,12 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
         org=app.org,
         unit=app.unit,
         assurance="bound",
-        credential_id=held.token.jkt,
+        credential_id=jkt,
         grants=tuple(grant for grant in standing.grants if stated in grant.purposes),
-        case_ref=presented.case_ref,
     )
 
 
-async def _prove(services: Services, presented: Presented, text: str, jkt: str, *, personal: bool) -> None:
+async def _prove(services: Services, presented: Presented, ath: str, jkt: str, *, personal: bool) -> None:
     """The proof of a request, believed once.
 
     Raises ProofRefused, NonceWanted.
@@ -181,7 +192,7 @@ async def _prove(services: Services, presented: Presented, text: str, jkt: str, 
         url=settings.public_origin.rstrip("/") + presented.path,
         now=now,
         window_s=settings.dpop_window_s,
-        token=text,
+        ath=ath,
         jkt=jkt,
         nonce_key=services.doors.nonce_key if personal else None,
     )
@@ -197,6 +208,8 @@ class _Standing(NamedTuple):
     grants: tuple[Grant, ...]
     purposes: tuple[str, ...]
     personal: bool
+    callers: dict[str | None, Caller]
+    """Who it is with each purpose that it has stated, without a case."""
 
 
 def _standing(services: Services, policies: Policies, held: HeldToken, now: datetime) -> _Standing:
@@ -208,7 +221,7 @@ def _standing(services: Services, policies: Policies, held: HeldToken, now: date
         live = _live(policies, held, under, day)
         purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
         personal = any(reaches_persons(policies, held.token.tier, grant.dataset, grant.purposes) for grant in live)
-        known = held.memo[key] = _Standing(live, purposes, personal)
+        known = held.memo[key] = _Standing(live, purposes, personal, {})
     return known
 
 

@@ -8,6 +8,7 @@ not decide what a credential may do.
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from gateway.core.callers.caller import AGREED_TIERS
 from gateway.core.callers.grants import Grant
+from gateway.core.callers.proof import digest_of
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Held
 from gateway.store import apps, clients, developer_keys, held_agreements
@@ -33,6 +35,8 @@ class HeldToken(Struct, frozen=True, kw_only=True):
     """A token, its app and what the app was granted; no app: a trial token of test mode."""
 
     token: TokenRow
+    ath: str = ""
+    """What a proof beside the token says of it; empty without an app."""
     app: App | None
     grants: tuple[Grant, ...] = ()
     agreements: tuple[tuple[Held, ...], ...] = ()
@@ -55,11 +59,14 @@ class _Table(Generic[T]):
         self._life = life
         self._held: OrderedDict[str, tuple[float, T]] = OrderedDict()
 
-    async def get(self, name: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
-        began = monotonic()  # before the reading, so that an entry is never believed longer than it is old
+    def lately(self, name: str) -> T | None:
+        """What was read of it, if that may still be believed."""
         found = self._held.get(name)
-        if found is not None and began - found[0] < self._life:
-            return found[1]
+        return found[1] if found is not None and monotonic() - found[0] < self._life else None
+
+    async def read(self, name: str, load: Callable[[], Awaitable[T | None]]) -> T | None:
+        """Read anew."""
+        began = monotonic()  # before the reading, so that an entry is never believed longer than it is old
         value = await load()
         self._held.pop(name, None)
         if value is not None:
@@ -82,30 +89,30 @@ class Credentials:
 
     async def token(self, token: str, now: datetime) -> HeldToken | None:
         """What stands behind a token; whether its app is live and its time has come is looked at by whoever asks."""
+        name = clients.digest_of(token)
+        return self._tokens.lately(name) or await self._tokens.read(name, partial(self._token, token, now))
 
-        async def load() -> HeldToken | None:
-            row = await clients.find(self._reads, token, now)
-            if row is None:
-                return None
-            if row.jkt is None:
-                return HeldToken(token=row, app=None)
-            app = await apps.find(self._reads, row.app)
-            if app is None:
-                return None
-            grants = await grant_rows.active(self._reads, row.app)
-            return HeldToken(token=row, app=app, grants=grants, agreements=await agreements_for(self._reads, app.tier))
-
-        return await self._tokens.get(clients.digest_of(token), load)
+    async def _token(self, token: str, now: datetime) -> HeldToken | None:
+        row = await clients.find(self._reads, token, now)
+        if row is None:
+            return None
+        if row.jkt is None:
+            return HeldToken(token=row, app=None)
+        app = await apps.find(self._reads, row.app)
+        if app is None:
+            return None
+        grants = await grant_rows.active(self._reads, row.app)
+        agreements = await agreements_for(self._reads, app.tier)
+        return HeldToken(token=row, ath=digest_of(token), app=app, grants=grants, agreements=agreements)
 
     async def api_key(self, key_id: str) -> HeldKey | None:
         """What stands behind the id of an API key; its secret is checked by whoever asks."""
+        return self._keys.lately(key_id) or await self._keys.read(key_id, partial(self._key, key_id))
 
-        async def load() -> HeldKey | None:
-            key = await developer_keys.find(self._reads, key_id)
-            app = None if key is None else await apps.find(self._reads, key.app)
-            return None if key is None or app is None else HeldKey(key=key, app=app)
-
-        return await self._keys.get(key_id, load)
+    async def _key(self, key_id: str) -> HeldKey | None:
+        key = await developer_keys.find(self._reads, key_id)
+        app = None if key is None else await apps.find(self._reads, key.app)
+        return None if key is None or app is None else HeldKey(key=key, app=app)
 
     def forget(self) -> None:
         """Read everything anew: this process has just changed something."""

@@ -57,8 +57,9 @@ class Keyring:
         """How often the key tables had changed when they were last read."""
         self._roots: dict[int, bytes] = {1: kek}
         self._labels: dict[str, dict[int, LabelVersion]] = {}
-        self._keys: dict[tuple[str, int], bytes] = {}
-        self._macs: dict[tuple[str, int], Callable[[bytes], bytes]] = {}
+        self._keys: dict[tuple[str, int | None], bytes] = {}
+        """By label and version; None: the present one."""
+        self._macs: dict[tuple[str, int | None], Callable[[bytes], bytes]] = {}
 
     def __repr__(self) -> str:
         return "<Keyring>"
@@ -103,9 +104,11 @@ class Keyring:
             except InvalidTag:
                 continue
         self.version, self.label_suite, self.epoch = version, label_suite, epoch
-        self._roots, self._labels, self._keys, self._macs = opened, {}, {}, {}
+        known: dict[str, dict[int, LabelVersion]] = {}
         for each in labels:
-            self._labels.setdefault(each.label, {})[each.version] = each
+            known.setdefault(each.label, {})[each.version] = each
+        self._roots, self._labels = opened, known
+        self._keys, self._macs = {}, {}  # last: what a thread derived from the tables before goes away with them
 
     def wrap_roots(self, new_kek: bytes, nonce: Callable[[int], bytes]) -> list[WrappedRoot]:
         """Every root there is, under a new key-encryption key."""
@@ -153,22 +156,24 @@ class Keyring:
 
     def key(self, label: str, version: int | None = None) -> bytes:
         """32 bytes for one end. Raises StoreError `key-missing` by label and version."""
-        each = self._version(label, version)
-        key = self._keys.get((label, each.version))
+        keys = self._keys
+        key = keys.get((label, version))
         if key is None:
+            each = self._version(label, version)
             root = self._roots.get(each.root)
             if root is None:
                 raise _missing(f"{label}#{each.version}")
             info = label if each.version == 1 else f"{label}#{each.version}"
-            key = self._keys[label, each.version] = SUITES[each.suite].derive(root, info)
+            key = keys[label, version] = SUITES[each.suite].derive(root, info)
         return key
 
     def mac(self, label: str, version: int | None = None) -> Callable[[bytes], bytes]:
         """HMAC under the key of a label. Raises StoreError `key-missing`."""
-        each = self._version(label, version)
-        made = self._macs.get((label, each.version))
+        macs = self._macs
+        made = macs.get((label, version))
         if made is None:
-            made = self._macs[label, each.version] = SUITES[each.suite].mac(self.key(label, each.version))
+            each = self._version(label, version)
+            made = macs[label, version] = SUITES[each.suite].mac(self.key(label, version))
         return made
 
     def wrapper(self, label: str, version: int, suite: int) -> Aead:

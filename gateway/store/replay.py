@@ -44,8 +44,8 @@ class Use(NamedTuple):
     @property
     def digest(self) -> str:
         """What is kept; lengths in front, so that no two ids are the same bytes."""
-        parts = (self.kind, self.owner, self.jti)
-        return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+        kind, owner, jti, _ = self
+        return hashlib.sha256(f"{len(kind)}:{kind}{len(owner)}:{owner}{len(jti)}:{jti}".encode()).hexdigest()
 
 
 class Replay(Protocol):
@@ -68,17 +68,23 @@ class MemoryReplay:
 
     def __init__(self, since: datetime) -> None:
         self.since: datetime | None = since.replace(microsecond=0)
-        self._until: dict[str, datetime] = {}
+        self._used: set[str] = set()
+        self._ending: dict[int, list[str]] = {}
+        """By the second in which they end, so that whatever is forgotten is found without a look at the rest."""
         self._count = itertools.count(1)
 
     async def use(self, ids: Sequence[Use], now: datetime) -> bool:
         """As the protocol says; nothing is awaited, so two requests cannot come between."""
-        digests = [one.digest for one in ids]
-        if any(digest in self._until for digest in digests) or len(set(digests)) != len(digests):
+        digests = {one.digest: one.until for one in ids}
+        if len(digests) != len(ids) or not self._used.isdisjoint(digests):
             return False
-        self._until.update(zip(digests, (one.until for one in ids), strict=True))
+        for digest, until in digests.items():
+            self._used.add(digest)
+            self._ending.setdefault(int(until.timestamp()), []).append(digest)
         if next(self._count) % SWEEP == 0:
-            self._until = {digest: until for digest, until in self._until.items() if until >= now}
+            this = int(now.timestamp())
+            for second in [each for each in self._ending if each < this]:
+                self._used.difference_update(self._ending.pop(second))
         return True
 
     async def close(self) -> None:

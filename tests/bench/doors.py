@@ -22,7 +22,7 @@ from msgspec import Struct
 from gateway import settings as settings_room
 from gateway.app import create, create_app
 from gateway.core.callers.caller import OPEN_PURPOSE
-from gateway.core.callers.proof import check_proof, nonce_of
+from gateway.core.callers.proof import check_proof, digest_of, nonce_of
 from gateway.services import open_services
 from gateway.settings import Settings, clock_of
 from gateway.web.asgi import App, Receive, Scope, Send
@@ -168,12 +168,12 @@ def _proof_us(key: Key, token: str) -> float:
     from datetime import UTC, datetime
 
     at = datetime.now(UTC)
-    text, jkt = proof(key, "GET", "https://h/v1/x", at, token), key.thumbprint
+    text, ath, jkt = proof(key, "GET", "https://h/v1/x", at, token), digest_of(token), key.thumbprint
     took = []
     for _ in range(7):
         began = time.perf_counter()
         for _ in range(ROUND):
-            check_proof([text], method="GET", url="https://h/v1/x", now=at, window_s=30, token=token, jkt=jkt)
+            check_proof([text], method="GET", url="https://h/v1/x", now=at, window_s=30, ath=ath, jkt=jkt)
         took.append((time.perf_counter() - began) / ROUND * 1e6)
     return min(took)
 

@@ -5,8 +5,8 @@ token must never see two texts. Nothing is verified here: whoever reads must sti
 """
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as BinasciiError
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -36,6 +36,9 @@ def _no_constant(_: str) -> NoReturn:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
+_BLANK: Final = " \t\n\r"
+_TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
+_FROM_PLAIN: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def strict_json(raw: bytes) -> Mapping[str, Any]:
@@ -44,11 +47,14 @@ def strict_json(raw: bytes) -> Mapping[str, Any]:
     Raises Malformed.
     """
     try:
-        found = _DECODER.decode(raw.decode("utf-8"))
+        text = raw.decode("utf-8").strip(_BLANK)
+        found, end = _DECODER.raw_decode(text)
     except Malformed:
         raise
     except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
         raise Malformed("json-form") from None
+    if end != len(text):
+        raise Malformed("json-form")
     if not isinstance(found, dict):
         raise Malformed("json-object")
     return found
@@ -60,10 +66,11 @@ def decoded(segment: str) -> bytes:
     Raises Malformed.
     """
     try:
-        raw = urlsafe_b64decode(segment.encode("ascii") + b"=" * (-len(segment) % 4))
+        given = segment.encode("ascii")
+        raw = a2b_base64(given.translate(_TO_PLAIN) + b"=" * (-len(given) % 4))
     except (BinasciiError, ValueError):
         raise Malformed("base64-form") from None
-    if urlsafe_b64encode(raw).rstrip(b"=").decode() != segment:
+    if b2a_base64(raw, newline=False).translate(_FROM_PLAIN).rstrip(b"=") != given:  # also what is no base64url, which was passed over
         raise Malformed("base64-spelling")
     return raw
 

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -41,7 +41,11 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 def nonce_of(key: bytes, now: datetime, *, before: int = 0) -> str:
     """The server's nonce of the present slot, or of one before it."""
-    return _nonce(key, int(now.timestamp()) // SLOT_S - before)
+    return _nonce(key, _slot_of(now) - before)
+
+
+def _slot_of(now: datetime) -> int:
+    return int(now.timestamp()) // SLOT_S
 
 
 @lru_cache(maxsize=16)
@@ -51,7 +55,8 @@ def _nonce(key: bytes, slot: int) -> str:
 
 def nonce_holds(key: bytes, now: datetime, nonce: str) -> bool:
     """Whether this is the nonce of the present slot or of the one before. It is no secret: whoever asks is given it."""
-    return nonce in (nonce_of(key, now), nonce_of(key, now, before=1))
+    slot = _slot_of(now)
+    return nonce == _nonce(key, slot) or nonce == _nonce(key, slot - 1)
 
 
 def digest_of(token: str) -> str:
@@ -66,26 +71,27 @@ def check_proof(
     url: str,
     now: datetime,
     window_s: int,
-    token: str | None = None,
+    ath: str | None = None,
     jkt: str | None = None,
     nonce_key: bytes | None = None,
 ) -> Proof:
     """The proof of a request, if every rule holds.
 
-    `token` is the access token beside it and `jkt` the key that the token is bound to; `nonce_key`: the server's nonce is wanted.
+    `ath` is the digest of the access token beside it and `jkt` the key that the token is bound to; `nonce_key`: the server's nonce is
+    wanted.
     Raises ProofRefused, NonceWanted (only when all else is right).
     """
     _require(len(proofs) == 1, "count")
     text = proofs[0]
     _require(len(text) <= MAX_BYTES, "too-long")
     try:
-        return _checked(text, method, url, now, window_s, token, jkt, nonce_key)
+        return _checked(text, method, url, now, window_s, ath, jkt, nonce_key)
     except Malformed as error:
         raise ProofRefused(f"proof-{error}") from None
 
 
 def _checked(
-    text: str, method: str, url: str, now: datetime, window_s: int, token: str | None, jkt: str | None, nonce_key: bytes | None
+    text: str, method: str, url: str, now: datetime, window_s: int, ath: str | None, jkt: str | None, nonce_key: bytes | None
 ) -> Proof:
     header, payload = split(text)
     _require(len(header) <= _LONGEST_HEADER, "too-long")
@@ -96,9 +102,9 @@ def _checked(
     iat = whole_second(claims, "iat")
     _require(abs(now.timestamp() - iat) <= window_s, "iat")
     jti = single_use_id(claims)
-    if token is not None:
-        ath = claims.get("ath")
-        _require(isinstance(ath, str) and hmac.compare_digest(ath.encode("utf-8", "replace"), digest_of(token).encode()), "ath")
+    if ath is not None:
+        said = claims.get("ath")
+        _require(isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), ath.encode()), "ath")
     else:
         _require("ath" not in claims, "ath")
     if jkt is not None:
@@ -112,7 +118,7 @@ def _checked(
         jkt=key.thumbprint,
         jti=jti,
         issued_at=datetime.fromtimestamp(iat, UTC),
-        used_until=datetime.fromtimestamp(iat, UTC) + timedelta(seconds=window_s + 1),
+        used_until=datetime.fromtimestamp(iat + window_s + 1, UTC),
     )
 
 

@@ -22,8 +22,8 @@ NONCE_KEY = b"n" * 32
 
 def check(*proofs: str, **words: Any) -> Proof:
     """As a request to this path with this token."""
-    asked: dict[str, Any] = {"method": "GET", "url": URL, "now": NOW, "window_s": 30, "token": TOKEN, "jkt": KEY.thumbprint} | words
-    return check_proof(proofs, **asked)
+    asked: dict[str, Any] = {"method": "GET", "url": URL, "now": NOW, "window_s": 30, "ath": digest_of(TOKEN), "jkt": KEY.thumbprint}
+    return check_proof(proofs, **asked | words)
 
 
 @pytest.mark.parametrize("alg", ["ES256", "Ed25519"])
@@ -152,7 +152,7 @@ def test_one_proof_of_the_bound_key_with_a_right_signature() -> None:
 
 def test_without_a_token_there_is_no_digest_of_one() -> None:
     """The token endpoint sees no access token."""
-    asked = {"method": "POST", "url": "https://credit.example/oauth/token", "token": None, "jkt": None}
+    asked = {"method": "POST", "url": "https://credit.example/oauth/token", "ath": None, "jkt": None}
     assert check(proof(KEY, "POST", str(asked["url"]), NOW), **asked).jkt == KEY.thumbprint
     with pytest.raises(ProofRefused):
         check(proof(KEY, "POST", str(asked["url"]), NOW, TOKEN), **asked)
