@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
+from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -38,6 +39,7 @@ from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, stream_at
 from gateway.operations.pseudonym_keys import pseudonyms_for
+from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
 from gateway.store import audit, changes, holds, kept_parts, outbox, records
 from gateway.store.changes import Change
@@ -46,6 +48,8 @@ from gateway.store.store import Source
 
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
+CHUNK = 1_000
+"""Records read, seen and said at a time."""
 SEED_BYTES = 32
 PARTS_AT_ONCE = 4
 """Parts of one batch that are compressed at the same time."""
@@ -148,8 +152,9 @@ class _Sealing:
         self.only_withdrawals = only_withdrawals
         self.suite = stream.suite
         wires = {field.wire_name: name for name, field in dataset.fields.items()} if dataset is not None else {}
-        self.fields = [(field.name, wires.get(field.name, "")) for field in stream.rules.terms.fields]
-        """Of each agreed field its name on the wire and ours."""
+        self.names = tuple(field.name for field in stream.rules.terms.fields)
+        """Of each agreed field its name on the wire; `ours`: the one here."""
+        self.ours = tuple(wires.get(name, "") for name in self.names)
         # the agreement in force is the grant, and its other side the one who asks
         org = stream.rules.agreement.party(stream.rules.terms.to).identity.org
         self.reach = Attributes(org_id=org, grant_regions=stream.rules.terms.scope.regions)
@@ -260,11 +265,20 @@ class _Sealing:
         return last is None or self.now - last.created >= timedelta(hours=self.rules.terms.max_interval_h * HEARTBEAT)
 
     async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
+        """What there is to say of these records, behind so many lines of the batch; they are in memory a chunk at a time."""
+        lines: list[tuple[SealedLine, SentLine]] = []
+        changed = iter(touched.items())
+        while chunk := dict(islice(changed, CHUNK)):
+            with uncollected(len(chunk) > IN_LOOP):
+                lines += await self._lines_of(chunk, before + len(lines))
+        return lines
+
+    async def _lines_of(self, touched: Mapping[str, Change | None], before: int) -> list[tuple[SealedLine, SentLine]]:
         reads = self.services.store.reads
         ids = [RecordId(record_id) for record_id in touched]
         columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
         texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
-        loaded = await records.load(reads, ids=ids, fields=columns, texts=texts) if ids else []
+        loaded = await records.load(reads, ids=ids, fields=columns, texts=texts)
         held = {record.record_id: record for record in loaded}
         sent = await outbox.sent_records(reads, self.stream.name, ids)
         for record_id, recalled in (await outbox.recalled(reads, self.stream.name, ids)).items():
@@ -367,8 +381,7 @@ class _Sealing:
             if said is None
             else scope_fault(said, self.rules)
         )
-        shown = seen.fields.get
-        values = [(name, shown(ours)) for name, ours in self.fields]
+        values = [*zip(self.names, map(seen.fields.get, self.ours), strict=True)]
         code = code or check_values(values, self.rules)
         if code is not None or said is None:
             self._leave_out(code or "SCHEMA_MISSING")
@@ -395,6 +408,10 @@ class _Sealing:
         limit = fitting([line for line, _ in lines], self.rules.agreement.terms.limits)
         if len(lines) > limit:
             return await self._commit_part(lines[:limit], more=True)
+        with uncollected(len(lines) > IN_LOOP):
+            return await self._sealed(lines, to, more=more)
+
+    async def _sealed(self, lines: Sequence[tuple[SealedLine, SentLine]], to: int, *, more: bool) -> Pass:
         with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:  # compression holds up nothing else
             sealed = await asyncio.to_thread(
                 seal,

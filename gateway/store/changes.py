@@ -19,7 +19,7 @@ from gateway.store.tables import changes, counters, readers, record_versions, re
 COUNTER = "changes"
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class Change(Struct, frozen=True, gc=False, kw_only=True):
     """One line of the log; ids and codes, never values."""
 
     seq: int

@@ -13,7 +13,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.wire import MAX_INTEGER, SHA256, Suite, b64u, b64u_all, b64u_lines, encode, hash_all, is_plain, strict_json
+from gateway.core.exchange.wire import (
+    MAX_INTEGER,
+    SHA256,
+    Suite,
+    b64u,
+    b64u_all,
+    b64u_lines,
+    encode,
+    encode_lines,
+    hash_all,
+    is_plain,
+    strict_json,
+)
 from gateway.core.records.model import Value
 from gateway.core.signing import INNER_PAD, OUTER_PAD, hmac_with
 
@@ -74,9 +86,10 @@ def _salts(seed: bytes, names: Sequence[bytes], suite: Suite) -> list[bytes]:
     block = seed.ljust(64, b"\0")
     inner, outer = sha256(block.translate(INNER_PAD)), sha256(block.translate(OUTER_PAD))
     inner.update(SALT_LABEL)
+    begun_within, begun_around = inner.copy, outer.copy
     made: list[bytes] = []
     for name in names:
-        within, around = inner.copy(), outer.copy()
+        within, around = begun_within(), begun_around()
         within.update(name)
         around.update(within.digest())
         made.append(around.digest()[:16])
@@ -89,7 +102,9 @@ def disclose(seed: bytes, values: Sequence[tuple[str, Value]], suite: Suite) -> 
         return [], []
     names, given = zip(*values, strict=True)
     salts = b64u_lines(_salts(seed, [*map(str.encode, names)], suite)).decode().split("\n")
-    texts = b64u_lines(map(encode, zip(salts, names, given))).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
+    rows = encode_lines(zip(salts, names, given)).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
+    rows.pop()
+    texts = b64u_lines(rows).split(b"\n")
     texts.pop()
     digests = b64u_lines(hash_all(texts, suite)).split(b"\n")
     digests.pop()

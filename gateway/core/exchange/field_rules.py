@@ -34,7 +34,8 @@ _TWINS_OF = {
     "generalise": frozenset({"date"}),
 }
 """Which types a treatment knows how to show in part (§22)."""
-_SIMPLE_TYPES = frozenset({"string", "text", "person_name", "uscc", "id_no", "date", "integer", "boolean", "enum"})
+TEXT_TYPES = frozenset({"string", "text", "person_name"})
+_SIMPLE_TYPES = TEXT_TYPES | {"uscc", "id_no", "date", "integer", "boolean", "enum"}
 
 
 def field_fault(field: FieldTerms) -> str | None:
@@ -48,7 +49,7 @@ def field_fault(field: FieldTerms) -> str | None:
         return "an enum names its values"
     if field.values and field.type != "enum":
         return "only an enum names values"
-    if field.type in ("string", "text", "person_name") and field.length is None:
+    if field.type in TEXT_TYPES and field.length is None:
         return "a text has a length"
     if field.name in CLEAR_MEMBERS:
         return "a field may not take the name of a clear member of the payload, which says it already"
@@ -107,6 +108,11 @@ def check_of(field: FieldTerms) -> Check:
         case _:
             length = field.length or 0
             return lambda value: "SCHEMA_TYPE" if not isinstance(value, str) else _too_long(value, length)
+
+
+def plain_length(field: FieldTerms) -> int:
+    """So many characters a text of this field may have without a look at its bytes."""
+    return min(field.length or 0, MAX_VALUE_BYTES // 4)
 
 
 def twin_check(value: Value) -> str | None:

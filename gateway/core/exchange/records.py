@@ -470,15 +470,17 @@ def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
 
 
 def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
-    checks = rules.checks
+    checks, lengths, required = rules.checks, rules.lengths, rules.required
     for each in values:
-        check = checks.get(each.name)
+        name, value = each.name, each.value
+        if type(value) is str and name in lengths and len(value) <= lengths[name]:
+            continue
+        check = checks.get(name)
         if check is None:
             raise _Fault("SCOPE_FIELD", disclosure=each.digest, retry=False)
-        missing = "SCHEMA_MISSING" if each.name in rules.required else None
-        code = missing if each.value is None else check(each.value)
+        code = check(value) if value is not None else "SCHEMA_MISSING" if name in required else None
         if code is not None:
-            raise _Fault(code, field=each.name, disclosure=each.digest, severity="hold" if code == "SCHEMA_ENUM" else "reject")
+            raise _Fault(code, field=name, disclosure=each.digest, severity="hold" if code == "SCHEMA_ENUM" else "reject")
     if len(values) != len(checks):
         given = {each.name for each in values}
         raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in given))
@@ -497,11 +499,13 @@ def _check_twins(values: Sequence[Disclosed], rules: StreamRules) -> None:
 
 def check_values(values: Iterable[tuple[str, Value]], rules: StreamRules) -> str | None:
     """Code of the first value that its agreed field does not take; the sender asks it before sealing."""
-    checks, required = rules.checks, rules.required
+    checks, lengths, required = rules.checks, rules.lengths, rules.required
     for name, value in values:
         if value is None:
             if name in required:
                 return "SCHEMA_MISSING"
+        elif type(value) is str and name in lengths and len(value) <= lengths[name]:
+            continue
         elif (code := checks[name](value)) is not None:
             return code
     return None

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreed_terms import Agreement, StreamTerms
-from gateway.core.exchange.field_rules import Check, Twin, check_of, twin_check, twins_of
+from gateway.core.exchange.field_rules import TEXT_TYPES, Check, Twin, check_of, plain_length, twin_check, twins_of
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.model import Value
 
@@ -25,6 +25,8 @@ class StreamRules(Struct, frozen=True, kw_only=True):
     terms: StreamTerms
     checks: Mapping[str, Check]
     """Of every agreed field and twin."""
+    lengths: Mapping[str, int]
+    """Of every agreed text: a text of at most so many characters passes its check."""
     required: frozenset[str]
     twins: tuple[Twin, ...]
     """What is sealed beside its field, in part."""
@@ -89,6 +91,7 @@ def rules_of(agreement: Agreement, dataset: str, sender: str) -> StreamRules:
         agreement=agreement,
         terms=terms,
         checks={field.name: check_of(field) for field in terms.fields} | {twin.name: twin_check for twin in twins},
+        lengths={field.name: plain_length(field) for field in terms.fields if field.type in TEXT_TYPES},
         twins=twins,
         required=frozenset(field.name for field in terms.fields if field.required),
         ops=frozenset(terms.ops),
