@@ -7,6 +7,7 @@ failure. No parameter ever appears in an error. This room must not know what the
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -94,6 +95,13 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")  # readers have their own connections
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def undo(connection: Any, _record: object, _error: object) -> None:
+        # a writer that was cancelled: its connection is closed, but as long as a cursor of it lives in some traceback, SQLite keeps it
+        # and its lock; nobody else could write until the garbage is collected
+        with suppress(BaseException):  # the rollback is on its way to the connection's thread whatever becomes of the waiting
+            connection.rollback()
 
     return engine
 

@@ -527,26 +527,30 @@ def _rate(load: Load) -> str:
     return f"{load.rate:,.0f}/s"
 
 
-MOST_PAGES = 600
-"""Distinct pages of each kind."""
+MOST_PAGES = 6000
+"""Distinct pages of each kind: several times as many as are answered in the second for which an answer is kept."""
 
 
 def _pages(client: httpx.Client, depth: int) -> tuple[list[str], list[str]]:
     """As many first pages as pages beyond a depth, each a question of its own.
 
-    What is asked again in the same second is kept: one address asked by all would compare keeping with keeping, and opening a cursor
+    What is asked again in the same second is kept: few addresses asked by all would compare keeping with keeping, and opening a cursor
     with not opening one. The filter lets every row pass; it makes the first pages different questions.
     """
     days = [dt.date(2030, 1, 1) + dt.timedelta(days=number) for number in range(MOST_PAGES)]
     first = [f"/v1/records?dataset=administrative-licences&published_from__lte={day}&limit=20" for day in days]
     deep: list[str] = []
-    page = client.get(first[0]).json()
-    for number in range(depth + MOST_PAGES):
-        if page["next"] is None:
+    for start in first:
+        next_page: str | None = start
+        for number in itertools.count():
+            if next_page is None or len(deep) == MOST_PAGES:
+                break
+            page = client.get(next_page).json()
+            if number >= depth:
+                deep.append(str(httpx.URL(page["self"]).raw_path, "ascii"))
+            next_page = page["next"]
+        if len(deep) == MOST_PAGES or not deep:
             break
-        if number >= depth:
-            deep.append(str(httpx.URL(page["self"]).raw_path, "ascii"))
-        page = client.get(page["next"]).json()
     return first[: len(deep)], deep
 
 

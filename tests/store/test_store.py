@@ -248,6 +248,29 @@ async def test_tasks_of_one_store_queue_for_the_writer(store_url: str, open_stor
     assert refused.value.code == "store-locked"
 
 
+async def test_a_cancelled_writer_holds_nobody_up(store_url: str, open_store: Callable[..., Any]) -> None:
+    """Wherever it was stopped and whoever keeps its traceback, with every cursor in it: the next writer writes, here and elsewhere."""
+    store, other = await open_store(store_url, wait_s=1.0), await open_store(store_url, wait_s=1.0)
+
+    async def write() -> None:
+        while True:
+            async with store.transaction() as tx:
+                await tx.number("stopped")
+                await tx.number("stopped again")
+
+    kept = []
+    for number in range(1, 41):
+        writer = asyncio.create_task(write())
+        await asyncio.sleep(0.0005 * number)
+        writer.cancel()
+        with pytest.raises(asyncio.CancelledError) as stopped:
+            await writer
+        kept.append(stopped)
+        for one in (other, store):
+            async with one.transaction() as tx:
+                assert await tx.number("other") == len(kept) * 2 - (one is other)
+
+
 async def test_full_disk_is_told_and_nothing_is_applied(sqlite_url: str, open_store: Callable[..., Any]) -> None:
     """When the database can grow no more, the chunk is refused whole and the store goes on working for readers."""
     store = await open_store(sqlite_url)
