@@ -5,7 +5,7 @@ transaction a chunk; a record of another city is left to that city, and the read
 story: it must not be the reason why something disappears.
 """
 
-from datetime import date
+from datetime import date, datetime
 
 from msgspec import Struct
 
@@ -26,7 +26,7 @@ class Expired(Struct, frozen=True, kw_only=True):
     day: date
 
 
-def period_of(record: Record, policies: Policies, services: Services) -> Period | None:
+def period_of(record: Record, policies: Policies, now: datetime) -> Period | None:
     """The publication period of a stored record under the rules in force; None for a dataset that the policies no longer know."""
     dataset = policies.catalogue.datasets.get(record.dataset)
     if dataset is None:
@@ -38,7 +38,7 @@ def period_of(record: Record, policies: Policies, services: Services) -> Period 
         category=record.category,
         dates=record.dates,
         table=policies.catalogue.periods,
-        now=services.clock(),
+        now=now,
         minor=record.minor,
     )
 
@@ -58,7 +58,7 @@ async def expire(services: Services, *, actor: str, everything: bool = False) ->
             return Expired(looked_at=looked_at, expired=expired, day=today)
         after = found[-1].record_id
         looked_at += len(found)
-        over = [record for record in found if record.issuer is None and _is_over(period_of(record, policies, services))]
+        over = [record for record in found if record.issuer is None and _is_over(period_of(record, policies, services.clock()))]
         if over:
             expired += await _write(services, over, actor)
 

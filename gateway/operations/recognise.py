@@ -34,7 +34,8 @@ from gateway.core.exchange.records import Statement, clear_content, read_stateme
 from gateway.core.records.basis import in_force as grounds_in_force
 from gateway.core.records.catalogue import Edition, Measure
 from gateway.core.records.model import Period, Record, RecordId
-from gateway.core.records.periods import end_instant, first_instant, legal_day, publication
+from gateway.core.records.periods import end_instant, first_instant, legal_day
+from gateway.operations.expire import period_of
 from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import Stream, stream_at
 from gateway.operations.take_measures import Effect, erase_measures, follow_effects
@@ -166,7 +167,7 @@ async def _gather(tx: Transaction, policies: Policies, told: Mapping[str, Row], 
     listings = [
         (record.subject_id, period)
         for record in await records.load(tx, ids=[RecordId(each) for each in listed], fields=frozenset())
-        if record.trust == "signed" and (period := _period(policies, record, tx.now)) is not None
+        if record.trust == "signed" and (period := period_of(record, policies, tx.now)) is not None
     ]
     turns: dict[str, datetime] = {}
     for subject, period in listings:
@@ -224,7 +225,7 @@ def _inputs(policies: Policies, told: _Said, held: _Held, row: Row, now: datetim
     stream = told.stream
     record = held.records.get(RecordId(row.record_id))
     said = read_statement(row.payload) if row.payload is not None and row.op in ("assert", "amend") else None
-    period = _period(policies, record, now) if record is not None else None
+    period = period_of(record, policies, now) if record is not None else None
     agreement = stream.governing.agreement
     category = record.category if record is not None else stream.rules.terms.scope.categories[0]
     entry = agreement.recognises(stream.rules.terms.dataset, category)
@@ -271,22 +272,6 @@ def _agreement_turns(stream: Stream, now: datetime) -> datetime | None:
     moments = [held.agreement.effective for held in stream.versions if held.complete]
     moments += [notice.counts_from for held in stream.versions for notice in held.notices]
     return min((moment for moment in moments if moment > now), default=None)
-
-
-def _period(policies: Policies, record: Record, now: datetime) -> Period | None:
-    dataset = policies.catalogue.datasets.get(record.dataset)
-    if dataset is None:
-        return None
-    return publication(
-        act=dataset.publish.act,
-        severity=record.severity,
-        kind=record.kind,
-        category=record.category,
-        dates=record.dates,
-        table=policies.catalogue.periods,
-        now=now,
-        minor=record.minor,
-    )
 
 
 def _last_day(said: Statement | None, period: Period | None, record: Record | None) -> date | None:
