@@ -5,22 +5,22 @@ stands is a setting: the memory of one process (which then refuses what is older
 place cannot be reached nothing is believed. Only digests are kept. This room must not know what an id belongs to.
 """
 
+import asyncio
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from gateway.core.errors import Unavailable
+from gateway.core.errors import StoreError, Unavailable
+from gateway.store.dialects import Members, among
 from gateway.store.store import Store, Transaction, stamp
 from gateway.store.tables import used_ids
 
 PREFIX: Final = "chengxin:used:"
 PATIENCE_S: Final = 1.0
-_USE: Final = sa.text("INSERT INTO used_ids (digest, until) VALUES (:digest, :until) ON CONFLICT (digest) DO NOTHING")
-"""As both databases write it."""
 SWEEP: Final = 1024
 """Uses between two clearings of what has ended."""
 
@@ -91,38 +91,105 @@ class MemoryReplay:
         """Nothing is held."""
 
 
+class _Wish(NamedTuple):
+    """Who waits to consume ids together."""
+
+    until: Mapping[str, datetime]
+    """By digest."""
+    done: "asyncio.Future[bool]"
+
+
+_LIST: Final = {"sqlite": "json_each(:ids)", "postgresql": "unnest(:ids) AS ids (value)"}
+"""Of a list of texts its rows, in the words of each database."""
+
+
 class DatabaseReplay:
-    """Used ids in the database: every process sees them."""
+    """Used ids in the database: every process sees them.
+
+    What comes while others are written down shares the next transaction with whoever else came. Whether an id is new, the database says
+    as it takes it, so no process waits for the turn of the one writer.
+    """
 
     since: datetime | None = None
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._count = itertools.count(1)
+        self._insert = sa.text(  # an id is its digest of 64 characters and the end after it
+            f"INSERT INTO used_ids (digest, until) SELECT substr(value, 1, 64), substr(value, 65) FROM {_LIST[store.dialect]} WHERE true "
+            "ON CONFLICT (digest) DO NOTHING RETURNING digest"
+        ).bindparams(sa.bindparam("ids", type_=Members()))
+        self._waiting: list[_Wish] = []
+        self._task: asyncio.Task[None] | None = None
+        self._before_sweep = 0
 
     async def use(self, ids: Sequence[Use], now: datetime) -> bool:
-        """As the protocol says, in a transaction of its own."""
-        try:
-            async with self._store.transaction() as tx:
-                for one in ids:
-                    done = await tx.execute(_USE, {"digest": one.digest, "until": stamp(one.until)})
-                    if done.rowcount != 1:
-                        raise _Used
-                if next(self._count) % SWEEP == 1:
-                    await self._clear(tx, now)
-        except _Used:
+        """As the protocol says."""
+        until = {one.digest: one.until for one in ids}
+        if len(until) != len(ids):
             return False
-        return True
+        wish = _Wish(until, asyncio.get_running_loop().create_future())
+        self._waiting.append(wish)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write())
+        return await wish.done
 
-    async def _clear(self, tx: Transaction, now: datetime) -> None:
-        await tx.execute(sa.delete(used_ids).where(used_ids.c.until < stamp(now)))
+    async def _write(self) -> None:
+        wishes: list[_Wish] = []
+        try:
+            while self._waiting:
+                wishes = self._apart()
+                try:
+                    async with self._store.aside() as tx:
+                        taken = await self._take(tx, wishes)
+                except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure: nobody is believed without an answer
+                    _tell(wishes, error)
+                else:
+                    for wish in wishes:
+                        if not wish.done.done():
+                            wish.done.set_result(wish.until.keys() <= taken)
+        finally:
+            self._task = None
+            _tell([*wishes, *self._waiting], StoreError("used ids are closed", code="store-unavailable"))  # who still waits: cancelled
+            self._waiting = []
+
+    def _apart(self) -> list[_Wish]:
+        """Those who wait, no longer waiting; but whoever names an id that somebody before names too is decided after that one."""
+        named: set[str] = set()
+        apart, after = list[_Wish](), list[_Wish]()
+        for wish in self._waiting:
+            (apart if named.isdisjoint(wish.until) else after).append(wish)
+            named |= wish.until.keys()
+        self._waiting = after
+        return apart
+
+    async def _take(self, tx: Transaction, wishes: Sequence[_Wish]) -> set[str]:
+        """Consume what is new; of ids that are consumed together and are not all new, none."""
+        # in one order, so that processes never wait for each other in a ring
+        asked = sorted(digest + stamp(until) for wish in wishes for digest, until in wish.until.items())
+        taken = {row.digest for row in await tx.all(self._insert, {"ids": asked})}
+        back = {digest for wish in wishes if not wish.until.keys() <= taken for digest in wish.until.keys() & taken}
+        if back:
+            await tx.execute(_GIVE_BACK, {"digests": list(back)})
+        self._before_sweep -= len(wishes)
+        if self._before_sweep < 0:
+            self._before_sweep = SWEEP
+            await tx.execute(_FORGET, {"now": tx.now_text})
+        return taken - back
 
     async def close(self) -> None:
         """The store is closed by whoever opened it."""
+        if self._task is not None:
+            await self._task
 
 
-class _Used(Exception):
-    """Rolls back a transaction in which an id was used before."""
+_GIVE_BACK: Final = sa.delete(used_ids).where(among(used_ids.c.digest, "digests"))
+_FORGET: Final = sa.delete(used_ids).where(used_ids.c.until < sa.bindparam("now"))
+
+
+def _tell(wishes: Sequence[_Wish], error: Exception) -> None:
+    for wish in wishes:
+        if not wish.done.done():
+            wish.done.set_exception(error if isinstance(error, StoreError) else StoreError("a used id failed", code="store-error"))
 
 
 class ValkeyReplay:

@@ -180,6 +180,14 @@ async def test_of_many_at_once_one_gets_through(replay: Replay) -> None:
     assert sum(done) == 1
 
 
+async def test_who_comes_at_once_is_decided_in_the_order_of_coming(replay: Replay) -> None:
+    """What the second could not consume together stays good for the third; of two alike the first."""
+    one, two, three, four = (f"{number}-{os.urandom(8).hex()}" for number in range(4))
+    asked = (one, two), (two, three), (three,), (four,), (four,), (one, one)
+    assert await asyncio.gather(*(replay.use(uses(*ids), NOW) for ids in asked)) == [True, False, True, True, False, False]
+    assert not await replay.use(uses(three), NOW)
+
+
 async def test_what_cannot_be_believed_any_more_is_forgotten(store: Store) -> None:
     """Ended ids are cleared away now and then, live ones stay."""
     for replay in (MemoryReplay(NOW), DatabaseReplay(store)):
