@@ -21,12 +21,12 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from msgspec import Meta, Struct
 
+from adapters.cells import Cell, Faulty, Moment, Number
 from adapters.csv_file import MAX_COLUMNS, MAX_ROWS, CsvFile, Encoding, refused
-from adapters.xlsx_file import Cell, Faulty, Moment, Number, XlsxFile
 from gateway.adapter_contract import (
     CONTRACT_VERSION,
     AdapterError,
@@ -39,6 +39,9 @@ from gateway.adapter_contract import (
     Tools,
     Value,
 )
+
+if TYPE_CHECKING:
+    from adapters.xlsx_file import XlsxFile
 
 __all__ = ["ExcelCsv"]
 
@@ -99,7 +102,7 @@ class _Survey(NamedTuple):
     operation: int | None
     last_row: int
     rows: int
-    table: CsvFile | XlsxFile
+    table: "CsvFile | XlsxFile"
     stamp: tuple[int, int]
     """Size and time of change: what is read later must be what was surveyed."""
 
@@ -230,11 +233,7 @@ class ExcelCsv:
             raise self._refused("FILE_MISSING", "不是普通文件")
         if found.st_size > MAX_BYTES:
             raise self._refused("SIZE_BYTES", f"文件超过 {MAX_BYTES // 1024 // 1024} MiB；请分成几个文件")
-        table: CsvFile | XlsxFile
-        if self._name.suffix.lower() == ".csv":
-            table = CsvFile(file.fileno(), self._name.name, self._config.encoding)
-        else:
-            table = XlsxFile(file, self._name.name, found.st_size)
+        table = self._table(file, found.st_size)
         digest = table.survey()
         columns: tuple[_Column | None, ...] = ()
         operation: int | None = None
@@ -255,6 +254,13 @@ class ExcelCsv:
             raise refused("FILE_HEADER", "文件没有表头", table.place(1))
         return _Survey(digest, header_row, columns, operation, last_row, rows, table, (found.st_size, found.st_mtime_ns))
 
+    def _table(self, file: BinaryIO, size: int) -> "CsvFile | XlsxFile":
+        if self._name.suffix.lower() == ".csv":
+            return CsvFile(file.fileno(), self._name.name, self._config.encoding)
+        from adapters.xlsx_file import XlsxFile  # brings readers of XML, which take longer to load than a short CSV file to read
+
+        return XlsxFile(file, self._name.name, size)
+
     def _open(self) -> BinaryIO:
         ending = self._name.suffix.lower()
         if ending in _OLD_FORMATS:
@@ -270,7 +276,7 @@ class ExcelCsv:
     def _refused(self, code: str, message: str) -> AdapterError:
         return refused(code, message, self._name.name)
 
-    def _header(self, table: CsvFile | XlsxFile, row: int, cells: Sequence[Cell]) -> tuple[tuple[_Column | None, ...], int | None]:
+    def _header(self, table: "CsvFile | XlsxFile", row: int, cells: Sequence[Cell]) -> tuple[tuple[_Column | None, ...], int | None]:
         known = {_plain(text): name for text, name in self._config.headers.items()}
         columns: list[_Column | None] = []
         seen: dict[str, int] = {}

@@ -21,13 +21,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from math import isfinite
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from xml.etree.ElementTree import Element, ParseError
 from xml.parsers import expat
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from adapters.cells import Cell, Faulty, Moment, Number
 from adapters.csv_file import MAX_CELL, MAX_COLUMNS, MAX_ROWS, refused
 from gateway.adapter_contract import AdapterError
 
@@ -62,27 +63,6 @@ _ESCAPE = re.compile("_x([0-9A-Fa-f]{4})_")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _REFERENCE = re.compile("[A-Z]{1,3}[0-9]{1,7}")
 _EPOCH_1900, _EPOCH_1904 = datetime(1899, 12, 30), datetime(1904, 1, 1)  # noqa: DTZ001 - a cell has no zone
-
-
-class Number(NamedTuple):
-    """A number cell: the text a person typed, without an exponent; None when it is no number."""
-
-    text: str | None
-
-
-class Moment(NamedTuple):
-    """A date cell as ISO text; None when the serial is no day."""
-
-    text: str | None
-
-
-class Faulty(NamedTuple):
-    """A cell in which the spreadsheet itself shows an error (`#N/A`)."""
-
-    text: None = None
-
-
-Cell = str | bool | Number | Moment | Faulty | None
 
 
 class SharedStrings:

@@ -8,6 +8,7 @@ benefit's funds are for does not. What is certain is `told`'s. Every quantifier 
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final
 
 from gateway.core.disclosure.digit_runs import Place
@@ -95,7 +96,6 @@ _NO_NAME: Final = frozenset(
     "方人民户长员主家士师厂店部局所院委司会关商生者企客行府站队校区市县省镇村国机业庭警局台"
     "上下中内外前后时来日月年次件事理等均也即其之此该各用应证书函文单据票约同表式法称告诉求请"
 )
-_CLAUSE_END: Final = re.compile("[，。；、）)]")
 _GIVEN_ALONE: Final = 7.0
 _WORD_WEIGHT: Final = 26.5
 """What surname and given name of a word may cost together, that may be a name."""
@@ -148,7 +148,7 @@ def _between(places: Sequence[int], low: int, high: int) -> bool:
 
 
 def _children(copy: str) -> Iterator[Place]:
-    words = lexicon().words
+    words = lexicon(copy).words
     for child in _CHILD.finditer(copy):
         start, end = child.span(1)
         if (child[1] not in words or copy[end : end + 1] in _DOES) and copy[start : end + 1] not in words:
@@ -157,10 +157,10 @@ def _children(copy: str) -> Iterator[Place]:
 
 def _nicknames(text: str) -> Iterator[Place]:
     """小芳, 阿豪: behind a cue, or alone between quotation marks."""
-    table, known = lexicon(), signs()
     for found in _NICKNAME.finditer(text):
         start, end = found.span()
-        if found[0] in table.words or text[start : end + 1] in table.words:
+        words, known = lexicon(found[0]).words, signs()
+        if found[0] in words or text[start : end + 1] in words:
             continue
         quoted = text[start - 1 : start] in _QUOTES and text[end : end + 1] in _QUOTED
         if quoted or any(text[max(0, start - length) : start] in known.cues for length in (2, 3, 4, 5)):
@@ -169,7 +169,7 @@ def _nicknames(text: str) -> Iterator[Place]:
 
 def _signers(text: str) -> Iterator[Place]:
     """Words that may be names, where a clause or what stands before somebody begins, before a personal deed."""
-    table, known = lexicon(), signs()
+    table, known = lexicon(text), signs()
     for act in _ACT.finditer(text):
         end = act.start()
         start = end - 2
@@ -185,19 +185,19 @@ def _signers(text: str) -> Iterator[Place]:
             yield start, end
 
 
+@cache
+def _given_ends() -> re.Pattern[str]:
+    """Two characters of common given names where a clause or the text ends."""
+    common = "".join(sign for sign, cost in lexicon("").given.items() if cost <= _GIVEN_ALONE)
+    return re.compile(f"[{common}][{common}](?<=.{{3}})(?=[，。；、）)]|\\n?\\Z)", re.DOTALL)
+
+
 def _given_alone(text: str) -> Iterator[Place]:
     """A given name without a surname, between a cue and the end of a clause."""
-    table, cues = lexicon(), signs().cues
-    words, given = table.words, table.given
-    ends = [found.start() for found in _CLAUSE_END.finditer(text)]
-    if text.endswith("\n"):
-        ends.append(len(text) - 1)
-    for end in (*ends, len(text)):
-        start = end - 2
-        if start < 1 or given.get(text[start], RARE_GIVEN) > _GIVEN_ALONE or given.get(text[start + 1], RARE_GIVEN) > _GIVEN_ALONE:
-            continue
-        if text[start:end] not in words and any(text[max(0, start - length) : start] in cues for length in (2, 3, 4, 5)):
-            yield start, end
+    for found in _given_ends().finditer(text):
+        start, cues = found.start(), signs().cues
+        if found[0] not in lexicon(found[0]).words and any(text[max(0, start - length) : start] in cues for length in (2, 3, 4, 5)):
+            yield found.span()
 
 
 def _opens(text: str, start: int, cues: frozenset[str]) -> bool:

@@ -1,7 +1,8 @@
 """What the detector of names knows of Chinese: ordinary words, single characters and given names, each with a cost.
 
 A cost is the negative natural logarithm of a frequency, so that the costs of a reading are added; the table is `words.txt`, whose
-head names its sources and licences (decision 0013). It is read once, when first asked for. This room must not judge a text.
+head names its sources and licences (decision 0013). It is read once, when first asked for, and of its hundred thousand words only
+those are taken in that begin with a character that was met in a text. This room must not judge a text.
 """
 
 from collections.abc import Mapping
@@ -25,13 +26,13 @@ _NEVER_ALONE: Final = 16.5
 
 
 class Lexicon(Struct, frozen=True):
-    """The table, ready for the detector."""
+    """The table, ready for the detector; `words`, `heads` and `nouns` grow as `lexicon` is asked."""
 
-    words: Mapping[str, float]
+    words: dict[str, float]
     """Of two to five characters."""
-    heads: frozenset[str]
+    heads: set[str]
     """First two characters of the words that have more."""
-    nouns: frozenset[str]
+    nouns: set[str]
     """Words that may stand inside the name of an organisation."""
     regions: frozenset[str]
     official: frozenset[str]
@@ -39,37 +40,58 @@ class Lexicon(Struct, frozen=True):
     alone: Mapping[str, float]
     given: Mapping[str, float]
     surnames: Mapping[str, float]
+    unread: dict[str, str]
+    """Of characters that were not met yet, the lines of their words as they stand in the table."""
 
 
 def _table(name: str) -> list[str]:
-    text = files("gateway.core.disclosure").joinpath(name).read_text(encoding="utf-8")
+    text = files("gateway.core.disclosure").joinpath(name).read_bytes().decode()
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
+def lexicon(text: str) -> Lexicon:
+    """The table as the gateway ships it, with every word that begins with a character of this text."""
+    table = _shipped()
+    if not table.unread.keys().isdisjoint(text):
+        for sign in set(text):
+            line = table.unread.get(sign)
+            if line is not None:
+                _take_in(table, sign, line)
+    return table
+
+
+def _take_in(table: Lexicon, sign: str, line: str) -> None:
+    """The words that begin with a character; its line goes when all of them are there, for several threads may read texts."""
+    cost, noun = 0.0, False
+    for part in line.split(" ")[1:]:
+        if part[0] in "nvx":
+            cost, noun = int(part[1:]) / 2, part[0] == "n"
+            continue
+        word = sign + part
+        if word not in _NO_WORDS:
+            table.words[word] = min(cost, table.words.get(word, cost))
+        if len(part) > 1:
+            table.heads.add(word[:2])
+        if noun:
+            table.nouns.add(word)
+    table.unread.pop(sign, None)
+
+
 @cache
-def lexicon() -> Lexicon:
-    """The table as the gateway ships it."""
-    words: dict[str, float] = {}
+def _shipped() -> Lexicon:
     alone: dict[str, float] = {}
     given: dict[str, float] = {}
-    kinds: dict[str, list[str]] = {"n": [], "v": [], "x": []}
+    unread: dict[str, str] = {}
     for line in _table("words.txt"):
-        kind, cost, rest = line.split(" ", 2)
-        if kind == "s":
-            alone.update(dict.fromkeys(rest, int(cost) / 2))
-        elif kind == "g":
-            given.update(dict.fromkeys(rest, int(cost) / 2))
-        elif kind in kinds:
-            several = rest.split(" ")
-            kinds[kind] += several
-            words.update(dict.fromkeys(several, int(cost) / 2))
+        if line[0] == "s" or line[0] == "g":
+            _, cost, signs = line.split(" ")
+            (alone if line[0] == "s" else given).update(dict.fromkeys(signs, int(cost) / 2))
+        else:
+            unread[line[0]] = line
     regions = {name for name in region_names() if 2 <= len(name) <= 4}
     regions |= {name[:-1] for name in regions if len(name) > 2 and name[-1] in "县市区旗"}
-    for name in regions:
-        words[name] = min(words.get(name, _REGION), _REGION)
     ours = [word for line in _table("official.txt") for word in line.split()]
-    for word in ours:
-        words[word] = min(words.get(word, _OURS_COST), _OURS_COST)
+    words = dict.fromkeys(regions, _REGION) | dict.fromkeys(ours, _OURS_COST)
     alone.update(dict.fromkeys(ONLY_NAMES, _NEVER_ALONE))
     surnames = dict.fromkeys(SINGLE, 8.5)
     for rank, sign in enumerate(COMMON_IN_ORDER):
@@ -80,17 +102,16 @@ def lexicon() -> Lexicon:
     surnames.update(dict.fromkeys(_COMPOUND_WORDS, 12.0))
     given.update(dict.fromkeys(_INVENTED, 10.0))
     given.update(dict.fromkeys(_NUMERALS, RARE))
-    for compound in COMPOUND.difference(_COMPOUND_WORDS):
-        words.pop(compound, None)
     return Lexicon(
-        words=words,
-        heads=frozenset([word[:2] for word in words if len(word) > 2]),
-        nouns=frozenset((*kinds["n"], *regions, *ours)),
+        words={word: cost for word, cost in words.items() if word not in _NO_WORDS},
+        heads={word[:2] for word in words if len(word) > 2},
+        nouns={*regions, *ours},
         regions=frozenset(regions),
         official=frozenset(ours),
         alone=alone,
         given=given,
         surnames=surnames,
+        unread=unread,
     )
 
 
@@ -101,6 +122,7 @@ _SELDOM: Final = (
 """Surnames of very few, that begin very many words."""
 _MORE_COMPOUND: Final = ("独孤", "纳兰", "完颜", "耶律", "那拉", "东野", "达奚", "叶赫")
 _COMPOUND_WORDS: Final = ("东方", "南门", "东门", "西门", "百里", "东里", "子车", "单于", "闻人", "公西", "宗政", "微生")
+_NO_WORDS: Final = COMPOUND.difference(_COMPOUND_WORDS)
 _INVENTED: Final = "甲乙丙丁戊己庚"
 """What the persons of examples are called."""
 _NUMERALS: Final = "二三四五六七八九十百千万元零"

@@ -109,7 +109,7 @@ def _signed(text: str) -> Iterator[Place]:
         for found in pattern.finditer(text):
             yield found.span(1)
     if _DOT.search(text) is not None and _DOTS.search(text) is not None:
-        words = lexicon().words
+        words = lexicon(text).words
         for found in _DOTTED.finditer(text):
             left, right = found[1], found[2]
             if not any(left[-size:] in words for size in (2, 3, 4)) or not any(right[:size] in words for size in (2, 3, 4)):

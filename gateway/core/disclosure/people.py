@@ -27,7 +27,7 @@ class Person(NamedTuple):
     """Behind a cue, and certain in where it ends."""
 
 
-_STRETCH: Final = re.compile("[\u3400-\u9fff]+")
+_STRETCH: Final = re.compile("[\u3400-\u9fff][\u3400-\u9fff]+")
 _NAME: Final = -1.0
 """Cost of there being a name: below zero, for a name that is not seen is dearer than a word that is taken for one."""
 _GIVEN: Final = {1: 1.8, 2: 0.2}
@@ -92,7 +92,7 @@ _DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺
 
 def people(text: str, public: bytearray) -> list[Person]:
     """Everybody who seems to be named, in order, none overlapping another; `public` covers names of organisations and of laws."""
-    table = lexicon()
+    table = lexicon(text)
     firms = list(_firms(text, table)) if _FORM.search(text) is not None or _NUMBERLIKE.search(text) is not None else []
     if firms:
         public = bytearray(public) if public else bytearray(len(text))
@@ -110,8 +110,9 @@ def people(text: str, public: bytearray) -> list[Person]:
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of Chinese, without those in which nobody may be named; a very long one in pieces that overlap."""
+    before = _read_before.get
     for stretch in _STRETCH.finditer(text):
-        if _read_before.get(hash(stretch[0])) == ():
+        if before(hash(stretch[0])) == ():
             continue
         start, end = stretch.span()
         for at in range(start, end - 1, _PIECE):

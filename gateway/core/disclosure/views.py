@@ -515,5 +515,8 @@ def _told(raw: Mapping[str, Value], lookout: _Lookout) -> Told:
 
 def _several(value: str) -> list[str]:
     """A value as it stands, and the single ones where several are listed in it."""
+    if _LISTED.search(value) is None:
+        value = value.strip()
+        return [] if value in _NOBODY else [value]
     parts = [part.strip() for part in _LISTED.split(value)]
     return [part for part in dict.fromkeys((value.strip(), *parts)) if part not in _NOBODY]
