@@ -29,6 +29,7 @@ WRITER_LOCK = 0x63786777  # "cxgw": one writer at a time on PostgreSQL
 MIGRATION_LOCK = 0x6378676D  # "cxgm": several processes start at once
 
 SQLITE_PRAGMAS = (
+    "page_size=8192",  # of a new file; two or three rendered records fill a page, of 4,096 bytes one would leave a third empty
     "journal_mode=WAL",
     "synchronous=FULL",  # with NORMAL a power failure can undo a commit that was already acknowledged or signed
     "secure_delete=ON",  # what is erased is overwritten, not merely unlinked
