@@ -6,9 +6,10 @@ such a part: an amendment of hidden values moves neither (`settled`). One of thr
 repaired, revoked and upheld all read `removed`. Removals are told at full 30 seconds. This room must not see a hidden value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2s
+from operator import is_
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Struct, structs
 
 from gateway.core.disclosure.views import Mark, View
 from gateway.core.publication.documents import Document, instant
+from gateway.core.records.model import Value
 
 TELLING_S = 30
 """Removals are told in groups at full multiples of this."""
@@ -107,7 +109,7 @@ def _marked(marks: tuple[Mark, ...], corrected: str | None) -> tuple[Mark, ...]:
 class Digests:
     """Keyed digests of what is told, for one pass: a keyed hash is begun once and copied, equal parts are digested once."""
 
-    __slots__ = ("_envelopes", "_field", "_known", "_row")
+    __slots__ = ("_envelopes", "_field", "_known", "_last", "_names", "_row")
 
     def __init__(self, key: bytes) -> None:
         self._row = blake2s(key=key, digest_size=_ROW_DIGEST, person=b"row")
@@ -115,6 +117,9 @@ class Digests:
         self._envelopes: dict[tuple[Any, ...], tuple[View, dict[str, bytes]]] = {}
         self._known: dict[str | bytes, bytes] = {}
         """By a text itself, by the encoding of anything else."""
+        self._names: dict[tuple[tuple[str, ...], frozenset[str]], tuple[str, ...]] = {}
+        self._last: tuple[tuple[str, ...], tuple[Value, ...], dict[str, bytes]] = (), (), {}
+        """Fields, values and digests that were told last: most plan sets tell the very same values of a record."""
 
     def row(self, encoded: bytes) -> bytes:
         """The digest of everything told of a record."""
@@ -134,20 +139,37 @@ class Digests:
 
     def view(self, view: View, silent: frozenset[str]) -> bytes:
         """Row digest and short digests of each told part, as one value: what a bound plan set was told."""
-        parts = self._envelope(view).copy()
+        names = self._names_told(tuple(view.fields), silent)
+        values = tuple(map(view.fields.__getitem__, names))
+        if names != self._last[0] or not all(map(is_, values, self._last[1])):
+            self._last = names, values, self._parts(names, values)
+        encoded = _ENCODER.encode(view.treatments)
+        treatments = self._known.get(encoded) or self._part(encoded, encoded)
+        packed = _PACK.encode({**self._envelope(view), _TREATMENTS: treatments, **self._last[2]})
+        return self.row(packed) + packed
+
+    def _names_told(self, fields: tuple[str, ...], silent: frozenset[str]) -> tuple[str, ...]:
+        """The fields of a view whose change is told; nearly all views of a plan have the same."""
+        known = self._names.get((fields, silent))
+        if known is None:
+            if len(self._names) >= _ENVELOPES:
+                self._names.clear()
+            known = self._names[fields, silent] = tuple([name for name in fields if name not in silent])
+        return known
+
+    def _parts(self, names: Sequence[str], values: Sequence[Value]) -> dict[str, bytes]:
+        """The digest of each value that there is, by its field."""
         encode, known = _ENCODER.encode, self._known
-        encoded = encode(view.treatments)
-        parts[_TREATMENTS] = known.get(encoded) or self._part(encoded, encoded)
-        for name, value in view.fields.items():
-            if value is None or name in silent:
+        parts: dict[str, bytes] = {}
+        for name, value in zip(names, values, strict=True):
+            if value is None:
                 continue
             if value.__class__ is str:
                 parts[name] = known.get(value) or self._part(encode(value), value)
             else:
                 encoded = encode(value)
                 parts[name] = known.get(encoded) or self._part(encoded, encoded)
-        packed = _PACK.encode(parts)
-        return self.row(packed) + packed
+        return parts
 
     def _part(self, encoded: bytes, said: str | bytes) -> bytes:
         """The digest of one part, known by what it says: most plan sets show the same value, and many records the same place or day."""

@@ -223,29 +223,29 @@ def _part_of(document: Mapping[str, Any], of: str | None) -> Mapping[str, Any]:
 
 def _part(document: Mapping[str, Any], groups: tuple[tuple[str | None, tuple[str, ...]], ...], excel: bool = False) -> str:
     """The cells of these columns, joined."""
-    texts: list[str] = []
-    joined: list[int] = []
-    bars = 0
+    values: list[Any] = []
     for of, names in groups:
-        get = _part_of(document, of).get
-        for name in names:
-            value = get(name)
-            if value is None or value.__class__ is dict:
-                texts.append("")
-            elif value.__class__ is str:
-                texts.append("'" + value if excel and value.startswith(_GUARDED) else value)
-            elif value.__class__ is list:
-                text = _joined(value) or ""
-                bars += text.count("|")
-                joined.append(len(texts))
-                texts.append("'" + text if excel and text.startswith(_GUARDED) else text)
-            else:
-                texts.append(_scalar(value))
+        values += map(_part_of(document, of).get, names)
+    texts = [value if value.__class__ is str else "" if value is None else _cell_text(value) for value in values]
+    if excel:
+        run = [isinstance(value, str | list) and text.startswith(_GUARDED) for value, text in zip(values, texts, strict=True)]
+        texts = ["'" + text if guarded else text for guarded, text in zip(run, texts, strict=True)]
     line = _BETWEEN.join(texts)
     # most lines hold nothing to quote or escape: one look at the whole instead of one at each cell
-    if "," in line or '"' in line or "\n" in line or "\r" in line or line.count("|") != bars or line.count(_BETWEEN) != len(texts) - 1:
-        return ",".join([cell(text if place in joined else escape(text)) for place, text in enumerate(texts)])
+    if "," in line or '"' in line or "\n" in line or "\r" in line or line.count(_BETWEEN) != len(texts) - 1 or not _bars_join(values, line):
+        return ",".join([cell(text if value.__class__ is list else escape(text)) for value, text in zip(values, texts, strict=True)])
     return line.replace(_BETWEEN, ",")
+
+
+def _cell_text(value: Any) -> str:
+    """The text of a value that is neither a text nor null; an object has no cell of its own."""
+    return (_joined(value) or "") if value.__class__ is list else "" if value.__class__ is dict else _scalar(value)
+
+
+def _bars_join(values: Sequence[Any], line: str) -> bool:
+    """Whether every bar of a line joins the items of a list, so that none stands in a text."""
+    bars = line.count("|")
+    return not bars or bars == sum([_cell_text(value).count("|") for value in values if value.__class__ is list])
 
 
 _CELL = re.compile(rb'(?:^|,)("(?:[^"]|"")*"|[^,"]*)')
