@@ -32,6 +32,7 @@ from gateway.core.exchange.wire import (
 from gateway.operations.manage_agreements import agreement_with
 from gateway.operations.partners import Stream, exchange_signers, stream_at, trusted_keys
 from gateway.operations.parts_at_hand import PartsAtHand
+from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
 from gateway.store import audit, inbox
 from gateway.store.inbox import InBatch, InStream
@@ -373,7 +374,8 @@ class Admission:
             for part in manifest.parts:
                 self.in_time()
                 data = await self._read(source, part)
-                await asyncio.to_thread(check.add, part, data)  # long work: others are served meanwhile
+                with uncollected(part.lines > IN_LOOP):
+                    await asyncio.to_thread(check.add, part, data)  # long work: others are served meanwhile
             return check.done()
         except BatchRefused:
             raise

@@ -30,6 +30,7 @@ from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.operations.recognise import decide
+from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.store import erasures, holds, inbox, measures, owed, recognitions
 from gateway.store.owed import Owed
 from gateway.store.records import Outcome
@@ -250,6 +251,10 @@ class _Application:
 
     async def _apply(self, tx: Transaction, chunk: Chunk) -> None:
         self.admission.in_time()
+        with uncollected(len(chunk.lines) > IN_LOOP):
+            await self._store(tx, chunk)
+
+    async def _store(self, tx: Transaction, chunk: Chunk) -> None:
         admitted = [line.admitted for line in chunk.lines if line.admitted is not None]
         outcomes: dict[str, Outcome] = {}
         if admitted:

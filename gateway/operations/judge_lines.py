@@ -32,6 +32,7 @@ from gateway.operations.admit_batch import BatchRefused, Passed
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream
 from gateway.operations.parts_at_hand import PartsAtHand
+from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
 from gateway.store import inbox, recognitions, records
 from gateway.store.reads import Row
@@ -88,13 +89,17 @@ class Judging:
         async for part in self._read(source):
             for index, line in part:
                 if len(lines) == CHUNK or size > CHUNK_BYTES or line.rid in rids:
-                    yield await self._judge(source, lines)
+                    yield await self._chunk(source, lines)
                     lines, rids, size = [], set(), 0
                 lines.append((index, line))
                 size += len(line.payload) + sum(map(len, line.decoded))
                 rids.add(line.rid)
         if lines:
-            yield await self._judge(source, lines)
+            yield await self._chunk(source, lines)
+
+    async def _chunk(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
+        with uncollected(len(lines) > IN_LOOP):
+            return await self._judge(source, lines)
 
     async def _read(self, source: Source) -> AsyncIterator[Iterable[tuple[int, Line]]]:
         """(index in the stream, line): as kept by step 9, or read again part by part and held against what step 9 saw.

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -265,7 +266,7 @@ def closed_gate(
         return "failed"
 
 
-def _reached(record: Record, raw: Mapping[str, Value], plan: Plan, policies: Policies, attributes: Attributes) -> bool:
+def _reached(record: Record, raw: MappingProxyType[str, Value], plan: Plan, policies: Policies, attributes: Attributes) -> bool:
     """Whether the record lies in the territory that a plan has for a caller."""
     key = ("territory", plan.plan_hash, attributes)
     memo = policies.memo
@@ -273,7 +274,7 @@ def _reached(record: Record, raw: Mapping[str, Value], plan: Plan, policies: Pol
         rule = territory(plan, attributes)
         memo[key] = None if rule is None else predicate(rule, attributes)
     holds: Holds | None = memo[key]
-    return holds is None or holds({**raw, **envelope_values(record)})
+    return holds is None or holds(raw | envelope_values(record))
 
 
 def envelope_values(record: Record) -> dict[str, Value]:

@@ -20,7 +20,6 @@ from gateway.core.exchange.wire import (
     b64u,
     b64u_all,
     b64u_lines,
-    encode,
     encode_lines,
     hash_all,
     is_plain,
@@ -159,7 +158,8 @@ def _plain_rows(decoded: list[bytes]) -> list[tuple[str, str, Value]] | None:
         rows = _decode_rows(b"[" + joined + b"]")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return rows if [*map(encode, rows)] == decoded else None  # one by one: a row may not begin in one disclosure and end in the next
+    # told apart by LF, which JSON has none of inside: a row may not begin in one disclosure and end in the next
+    return rows if len(rows) == len(decoded) and encode_lines(rows) == b"\n".join(decoded) + b"\n" else None
 
 
 def _strict_row(data: bytes) -> tuple[str, str, Value]:
@@ -184,14 +184,20 @@ def open_all(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequ
     """
     if len(disclosures) != len(digests):
         raise ExchangeError("a line discloses all of _sd and nothing else", code="SCHEMA_DISCLOSURE")
-    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
-    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows([*decoded]), found, strict=True)]
-    if len({each.name for each in opened}) != len(opened):
-        raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
-    found.sort()
+    opened = _opened(disclosures, decoded, suite)
+    found = sorted([each.digest for each in opened])
     if found != list(digests) or len(set(found)) != len(found):
         raise ExchangeError("the digests of the disclosures are not those of _sd, sorted by bytes", code="SCHEMA_DISCLOSURE")
     return opened
+
+
+def _opened(disclosures: Sequence[str], decoded: Sequence[bytes], suite: Suite) -> list[Disclosed]:
+    """Each disclosure with its digest; no name comes twice."""
+    rows = _rows([*decoded])
+    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
+    if len({name for _, name, _ in rows}) != len(rows):
+        raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
+    return [Disclosed(name, value, digest) for (_, name, value), digest in zip(rows, found, strict=True)]
 
 
 def open_some(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], suite: Suite) -> list[Disclosed]:
@@ -199,10 +205,10 @@ def open_some(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Seq
 
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
-    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
-    opened = [Disclosed(name, value, digest) for (_, name, value), digest in zip(_rows([*decoded]), found, strict=True)]
-    if len({each.name for each in opened}) != len(opened) or len(set(found)) != len(found):
-        raise ExchangeError("a disclosure, or its name, comes twice", code="SCHEMA_DISCLOSURE")
-    if len(set(digests)) != len(digests) or list(digests) != sorted(digests) or not set(found) <= set(digests):
+    opened = _opened(disclosures, decoded, suite)
+    found = {each.digest for each in opened}
+    if len(found) != len(opened):
+        raise ExchangeError("a disclosure comes twice", code="SCHEMA_DISCLOSURE")
+    if len(set(digests)) != len(digests) or list(digests) != sorted(digests) or not found <= set(digests):
         raise ExchangeError("the digest of a disclosure does not stand in _sd exactly once", code="SCHEMA_DISCLOSURE")
     return opened
