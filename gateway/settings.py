@@ -294,7 +294,10 @@ class Clock:
 
     def __call__(self) -> datetime:
         """The instant that counts as now."""
-        return self._fixed if self._fixed is not None else datetime.now(UTC) + self._offset
+        if self._fixed is not None:
+            return self._fixed
+        now = datetime.now(UTC)
+        return now + self._offset if self._offset else now
 
     def days_ahead(self) -> int:
         """By how many whole days this clock is ahead of the machine's; behind it: negative. Processes of one office say the same."""

@@ -16,13 +16,16 @@ from binascii import Error as BinasciiError
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from joserfc import jwk, jws
@@ -512,12 +515,13 @@ class JoseKeyRefused(ValueError):
 class JoseKey:
     """A caller's public key with the one algorithm that it verifies."""
 
-    __slots__ = ("_alg", "_key", "alg", "members", "thumbprint")
+    __slots__ = ("_made", "alg", "members", "thumbprint")
 
     def __init__(self, key: jwk.Key, alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
-        self._key = key
-        self._alg = jws.JWSRegistry(algorithms=[alg]).get_alg(alg)
-        self._alg.check_key(key)
+        algorithm = jws.JWSRegistry(algorithms=[alg]).get_alg(alg)
+        algorithm.check_key(key)
+        self._made: Callable[[bytes, bytes], bool] = _es256(key) if alg == "ES256" else partial(algorithm.verify, key=key)
+        """Whether this key made a signature (message, signature)."""
         self.alg = alg
         self.members = members
         """Exactly the public members."""
@@ -528,12 +532,32 @@ class JoseKey:
         """Whether this key, with its own algorithm, signed these segments; what they say, also about an algorithm, is not looked at."""
         message, _, signature = compact.encode("utf-8", "replace").rpartition(b".")
         try:
-            return bool(self._alg.verify(message, urlsafe_decode(signature), self._key))
+            return self._made(message, urlsafe_decode(signature))
         except (JoseError, ValueError):
             return False
 
     def __repr__(self) -> str:
         return f"<JoseKey {self.alg} {self.thumbprint}>"
+
+
+_ES256 = ECDSA(hashes.SHA256())
+
+
+def _es256(key: jwk.Key) -> Callable[[bytes, bytes], bool]:
+    """What joserfc does about a signature of ES256, with what is the same for all of a key done once: proofs come by the thousand."""
+    public: Any = key.get_op_key("verify")
+
+    def made(message: bytes, signature: bytes) -> bool:
+        if len(signature) != 64:
+            return False
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        try:
+            public.verify(encode_dss_signature(r, s), message, _ES256)
+        except InvalidSignature:
+            return False
+        return True
+
+    return made
 
 
 def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset(), rsa: bool = False) -> JoseKey:

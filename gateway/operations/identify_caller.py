@@ -150,7 +150,7 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
     policies = services.policies.current()
     standing = _standing(services, policies, held, now)
     if not again:
-        await _prove(services, presented, held.ath, held.token.jkt, personal=standing.personal)
+        await _prove(services, presented, held.ath, held.token.jkt, now, personal=standing.personal)
     caller = standing.callers.get(presented.purpose)
     if caller is None:
         caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, presented.purpose)
@@ -180,12 +180,12 @@ def _caller(policies: Policies, standing: "_Standing", app: App, jkt: str, purpo
     )
 
 
-async def _prove(services: Services, presented: Presented, ath: str, jkt: str, *, personal: bool) -> None:
+async def _prove(services: Services, presented: Presented, ath: str, jkt: str, now: datetime, *, personal: bool) -> None:
     """The proof of a request, believed once.
 
     Raises ProofRefused, NonceWanted.
     """
-    now, settings, replay = services.clock(), services.settings, services.doors.replay
+    settings, replay = services.settings, services.doors.replay
     proof = check_proof(
         presented.proofs,
         method=presented.method,

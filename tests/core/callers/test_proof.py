@@ -1,15 +1,19 @@
 """DPoP proofs: every line of the rules alone decides; nonces hold for two slots of a minute."""
 
 import json
+from base64 import urlsafe_b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwk, jws
+from joserfc.errors import BadSignatureError, DecodeError
 
 from gateway.core.callers.proof import Proof, check_proof, digest_of, nonce_holds, nonce_of
 from gateway.core.callers.refusals import NonceWanted, ProofRefused
+from gateway.core.signing import jose_key
 from tests.callers import Alg, Key, b64, proof, proof_parts
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
@@ -148,6 +152,28 @@ def test_one_proof_of_the_bound_key_with_a_right_signature() -> None:
     ):
         with pytest.raises(ProofRefused):
             check(*proofs)
+
+
+@pytest.mark.parametrize("alg", ["ES256", "Ed25519"])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_key_says_of_any_signature_what_joserfc_says(alg: Alg, data: st.DataObject) -> None:
+    """Right ones, altered ones, halves of nothing, of any length."""
+    key = Key(alg)
+    message, _, right = proof(key, "GET", URL, NOW, TOKEN).rpartition(".")
+    raw = urlsafe_b64decode(right + "==")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    halves = st.sampled_from([bytes(32), order.to_bytes(32, "big"), (1).to_bytes(32, "big"), b"\xff" * 32, raw[:32], raw[32:]])
+    signature = data.draw(st.one_of(st.just(raw), st.binary(max_size=80), st.builds(bytes.__add__, halves, halves)))
+    text = f"{message}.{b64(signature)}"
+    try:
+        jws.deserialize_compact(text, jwk.import_key(dict(key.jwk)), algorithms=[alg])
+    except (BadSignatureError, DecodeError):
+        believed = False
+    else:
+        believed = True
+    assert jose_key(key.jwk).verify(text) is believed
+    assert believed is (signature == raw)
 
 
 def test_without_a_token_there_is_no_digest_of_one() -> None:
