@@ -367,11 +367,11 @@ async def put_known(tx: Transaction, stream: str, rows: Mapping[str, tuple[Known
     """What we hold of records now: by id, the line that took effect, its clear payload (none after an erasure) and its time."""
     if not rows:
         return
-    await tx.execute(sa.delete(in_records).where(among(in_records.c.record_id, "wanted")), {"wanted": list(rows)})
-    await tx.insert(
+    await tx.put(
         in_records,
         ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"),
-        [(rid, known.sender, stream, known.v, known.op, known.leaf, payload, at) for rid, (known, payload, at) in rows.items()],
+        ("record_id",),
+        [(rid, known.sender, stream, known.v, known.op, known.leaf, payload, at) for rid, (known, payload, at) in sorted(rows.items())],
     )
 
 

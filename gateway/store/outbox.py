@@ -291,10 +291,10 @@ async def commit_batch(
     await move_cursor(tx, before, sealed.head, cursor=cursor, plan=plan)
     await put_batch(tx, sealed, _leaves_of(lines), withdrawals=withdrawals)
     latest = {line.record_id: line for line in lines}
-    await _forget_records(tx, stream, list(latest))
-    await tx.insert(
+    await tx.put(
         out_records,
         _OUT_RECORD_COLUMNS,
+        ("stream", "record_id"),
         [
             (
                 stream,
@@ -311,7 +311,7 @@ async def commit_batch(
                 None,
                 False,
             )
-            for line in latest.values()
+            for _, line in sorted(latest.items())  # beside each other in the index
         ],
     )
 
@@ -364,13 +364,6 @@ async def put_batch(
         [(stream, epoch, *leaf) for leaf in leaves],
     )
     await tx.insert(out_subtrees, ("stream", "epoch", "level", "number", "hash"), [(stream, epoch, *each) for each in sealed.subtrees])
-
-
-async def _forget_records(tx: Transaction, stream: str, record_ids: list[str]) -> None:
-    await tx.execute(
-        sa.delete(out_records).where(out_records.c.stream == sa.bindparam("of_stream"), among(out_records.c.record_id, "wanted")),
-        {"of_stream": stream, "wanted": record_ids},
-    )
 
 
 async def begin_epoch(tx: Transaction, before: OutStream) -> int:
