@@ -101,7 +101,7 @@ def disclose(seed: bytes, values: Sequence[tuple[str, Value]], suite: Suite) -> 
         return [], []
     names, given = zip(*values, strict=True)
     salts = b64u_lines(_salts(seed, [*map(str.encode, names)], suite)).decode().split("\n")
-    rows = encode_lines(zip(salts, names, given)).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
+    rows = encode_lines([*zip(salts, names, given)]).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
     rows.pop()
     texts = b64u_lines(rows).split(b"\n")
     texts.pop()

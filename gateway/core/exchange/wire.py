@@ -150,8 +150,12 @@ _LONG_NUMBER = re.compile(rb"[0-9]{16,}")
 _decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
 """Compact JSON of a Struct, dict or list; the bytes are then kept, never made again."""
-encode_lines = msgspec.json.Encoder().encode_lines
-"""`encode` of each and a LF after it: JSON has none inside."""
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+def encode_lines(values: list[Any]) -> bytes:
+    """`encode` of each and a LF after it: JSON has none inside. A list alone: of any other iterable msgspec would never let go."""
+    return _encode_lines(values)
 
 
 def _shape(value: Any, depth: int) -> int:

@@ -1,5 +1,6 @@
 """Quick looks at a line and its disclosures take nothing that a look at each would not, and take it as the same."""
 
+import gc
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import records
 from gateway.core.exchange.disclosures import digest_of, disclose_all, open_all
-from gateway.core.exchange.wire import SHA256, b64u, b64u_all
+from gateway.core.exchange.wire import SHA256, b64u, b64u_all, unb64u_all
 
 SEED = bytes(range(32))
 SALT = "A" * 22
@@ -92,3 +93,20 @@ def test_a_line_cut_at_its_quotes(at: int, gone: int, put: str) -> None:
         full = None
     quick = records._plain_line(raw)
     assert quick == full if quick is not None else full is None or full.disclosures == ()
+
+
+def test_what_was_disclosed_is_let_go() -> None:
+    """A batch has a million records: of none may anything stay in memory."""
+    values = [("CF_A", "a"), ("CF_B", None)]
+    texts, digests = disclose_all(SEED, values)
+    decoded = unb64u_all(texts, "SCHEMA_LINE")
+
+    def kept() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = kept()
+    for _ in range(100):
+        disclose_all(SEED, values)
+        open_all(texts, decoded, digests, SHA256)
+    assert kept() - before < 50
