@@ -25,6 +25,7 @@ from gateway.core.disclosure.policy import compile_policies
 from gateway.core.errors import NoActivePolicy, SettingsError
 from gateway.core.records.periods import legal_day
 from gateway.core.signing import NAME_OF_USE, KeyUse, OwnKey, Signers, Sm2Verifier, parse_private_key
+from gateway.in_a_row import InARow
 from gateway.quiet import quietly
 from gateway.settings import Clock, Settings, clock_of
 from gateway.store import policies as policy_rows
@@ -165,6 +166,8 @@ class Doors(Struct, frozen=True, kw_only=True):
     nonces: Replay
     """Of partners' signed requests: in the database, whatever `replay_url` says, for they must outlive a start."""
     vault: Vault
+    in_a_row: InARow
+    """Where proofs are checked."""
     noted: dict[str, date] = {}
     """Days on which this process saw API keys used."""
 
@@ -331,6 +334,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
             replay=replay,
             nonces=DatabaseReplay(store),
             vault=vault,
+            in_a_row=InARow(),
         )
         trail = AuditTrail(store)
         sealer = watch(store, signers, settings.data_path / HEAD_FILE)

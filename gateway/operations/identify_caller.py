@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date, datetime
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct, structs
@@ -186,7 +187,8 @@ async def _prove(services: Services, presented: Presented, ath: str, jkt: str, n
     Raises ProofRefused, NonceWanted.
     """
     settings, replay = services.settings, services.doors.replay
-    proof = check_proof(
+    check = partial(
+        check_proof,
         presented.proofs,
         method=presented.method,
         url=settings.public_origin.rstrip("/") + presented.path,
@@ -196,6 +198,7 @@ async def _prove(services: Services, presented: Presented, ath: str, jkt: str, n
         jkt=jkt,
         nonce_key=services.doors.nonce_key if personal else None,
     )
+    proof = await services.doors.in_a_row.do(check)
     if replay.since is not None and proof.issued_at < replay.since:
         raise ProofRefused("proof-before-start")
     if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
