@@ -80,6 +80,7 @@ _PENDING = (
     .where(_p.plan_set == sa.bindparam("plan_set"), _p.tell_at <= sa.bindparam("until"))
     .order_by(_p.tell_at, _p.record_id)
 )
+_ANY_PENDING = sa.select(_p.record_id).where(_p.plan_set == sa.bindparam("plan_set")).limit(1)
 _NEXT_TELLING = sa.select(sa.func.min(_p.tell_at).label("at"))
 _FORGET = sa.delete(feed).where(_f.plan_set == sa.bindparam("of"), among(_f.record_id, "ids"))
 _WAITING = (
@@ -207,7 +208,7 @@ async def wait_no_more(tx: Transaction, plan_set: str, record_ids: Sequence[str]
 
 async def come_back(tx: Transaction, plan_set: str, record_ids: Sequence[str]) -> None:
     """Records that are there again before their removal was told: it is told to those alone who no longer reach them."""
-    if record_ids:
+    if record_ids and await tx.one(_ANY_PENDING, {"plan_set": plan_set}) is not None:  # seldom: none has to be looked for one by one
         await tx.execute(_BACK, {"of": plan_set, "ids": list(record_ids)})
 
 

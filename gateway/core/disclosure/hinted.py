@@ -169,13 +169,14 @@ def _nicknames(text: str) -> Iterator[Place]:
 
 def _signers(text: str) -> Iterator[Place]:
     """Words that may be names, where a clause or what stands before somebody begins, before a personal deed."""
-    table, known = lexicon(text), signs()
+    known = signs()
     for act in _ACT.finditer(text):
         end = act.start()
         start = end - 2
         if start < 0 or not "\u3400" <= text[end - 1] <= "\u9fff":
             continue
         word = text[start:end]
+        table = lexicon(word)
         surname = table.surnames.get(word[0])
         if surname is None or word not in table.words or word[1] in _NO_NAME or _ACT.pattern.fullmatch(word):
             continue

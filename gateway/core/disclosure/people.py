@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gateway.core.disclosure.late import Late
-from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, Lexicon, lexicon
+from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
 from gateway.core.disclosure.surnames import COMMON
 
@@ -92,8 +92,7 @@ _DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺
 
 def people(text: str, public: bytearray) -> list[Person]:
     """Everybody who seems to be named, in order, none overlapping another; `public` covers names of organisations and of laws."""
-    table = lexicon(text)
-    firms = list(_firms(text, table)) if _FORM.search(text) is not None or _NUMBERLIKE.search(text) is not None else []
+    firms = list(_firms(text)) if _FORM.search(text) is not None or _NUMBERLIKE.search(text) is not None else []
     if firms:
         public = bytearray(public) if public else bytearray(len(text))
         for start, end in firms:
@@ -101,7 +100,7 @@ def people(text: str, public: bytearray) -> list[Person]:
     near: list[Person] = []
     for start, end in _pieces(text):
         if not public or not all(public[start:end]):
-            near += _Reading(text, start, end, table).persons(public)
+            near += _Reading(text, start, end).persons(public)
             if len(near) > _MANY:
                 near.append(Person(end, len(text), 0.0, False))
                 break
@@ -119,12 +118,12 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
             yield at, min(end, at + _PIECE + 4)
 
 
-def _firms(text: str, table: Lexicon) -> Iterator[tuple[int, int]]:
+def _firms(text: str) -> Iterator[tuple[int, int]]:
     """Where firms are named, from the name of their region to their legal form, and where document numbers stand."""
     if _NUMBERLIKE.search(text) is not None:
         for found in _NUMBERED.finditer(text):
             yield found.span()
-    deeds = signs().deeds
+    deeds, regions = signs().deeds, lexicon("").regions
     last = 0
     for form in _FORM.finditer(text):
         low = max(last, form.start() - _FIRM_REACH)
@@ -136,7 +135,7 @@ def _firms(text: str, table: Lexicon) -> Iterator[tuple[int, int]]:
             if pair in deeds and pair not in _TRADES:
                 low = at + 2
         for at in range(low, form.start() - 1):
-            if any(text[at : at + length] in table.regions for length in (2, 3, 4)):
+            if any(text[at : at + length] in regions for length in (2, 3, 4)):
                 yield at, form.end()
                 break
 
@@ -186,10 +185,11 @@ class _Reading:
 
     __slots__ = ("_back", "_end", "_forth", "_run", "_signs", "_start", "_table", "_text")
 
-    def __init__(self, text: str, start: int, end: int, table: Lexicon) -> None:
-        self._text, self._start, self._end, self._table = text, start, end, table
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self._text, self._start, self._end = text, start, end
         self._signs = signs()
         self._run = text[start:end]
+        self._table = lexicon(self._run)
 
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""

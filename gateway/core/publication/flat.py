@@ -232,20 +232,23 @@ def _part(document: Mapping[str, Any], groups: tuple[tuple[str | None, tuple[str
         texts = ["'" + text if guarded else text for guarded, text in zip(run, texts, strict=True)]
     line = _BETWEEN.join(texts)
     # most lines hold nothing to quote or escape: one look at the whole instead of one at each cell
-    if "," in line or '"' in line or "\n" in line or "\r" in line or line.count(_BETWEEN) != len(texts) - 1 or not _bars_join(values, line):
+    plain = "," not in line and '"' not in line and "\n" not in line and "\r" not in line
+    if not plain or line.count(_BETWEEN) != len(texts) - 1 or not _bars_join(values, texts, line):
         return ",".join([cell(text if value.__class__ is list else escape(text)) for value, text in zip(values, texts, strict=True)])
     return line.replace(_BETWEEN, ",")
 
 
 def _cell_text(value: Any) -> str:
     """The text of a value that is neither a text nor null; an object has no cell of its own."""
-    return (_joined(value) or "") if value.__class__ is list else "" if value.__class__ is dict else _scalar(value)
+    if value.__class__ is list:
+        return (_joined(value) or "") if value else ""
+    return "" if value.__class__ is dict else _scalar(value)
 
 
-def _bars_join(values: Sequence[Any], line: str) -> bool:
+def _bars_join(values: Sequence[Any], texts: Sequence[str], line: str) -> bool:
     """Whether every bar of a line joins the items of a list, so that none stands in a text."""
     bars = line.count("|")
-    return not bars or bars == sum([_cell_text(value).count("|") for value in values if value.__class__ is list])
+    return not bars or bars == sum([text.count("|") for value, text in zip(values, texts, strict=True) if value.__class__ is list])
 
 
 _CELL = re.compile(rb'(?:^|,)("(?:[^"]|"")*"|[^,"]*)')

@@ -23,6 +23,7 @@ from gateway.core.publication.listings import list_for, listed_on, listing_head,
 from gateway.core.publication.names import index_tokens, place_of, split
 from gateway.core.publication.ranges import bits_of, keys_of
 from gateway.core.publication.subjects import Statement, SubjectPage, statement_of, subject_page
+from gateway.core.records.catalogue import ListDef
 from gateway.core.records.model import Record, SubjectKind
 
 Halves = tuple[bytes, bytes]
@@ -123,6 +124,8 @@ class Maker:
         self._digests = Digests(key)
         self._names = keyed(key)  # of no recipient: what is made of them here are digests alone
         self._origin = origin
+        self._listings: dict[tuple[str, ...], ListDef | None] = {}
+        """The list, if any, on which records of a dataset, category, kind and trust put their subject."""
 
     def make(
         self,
@@ -187,6 +190,12 @@ class Maker:
         seen = view(record, plan, self._policies, self._now, None, keyed=self._names)
         return seen if seen is not None and until(seen.valid_until) > self._now_text else None
 
+    def _listing(self, seen: View) -> ListDef | None:
+        about = seen.dataset, seen.category, seen.kind, seen.trust
+        if about not in self._listings:
+            self._listings[about] = list_for(seen, self._policies.catalogue)
+        return self._listings[about]
+
     def _show(self, seen: View, record: Record, before: Told | None) -> tuple[Shown, Statement]:
         form = self._public.by_dataset[record.dataset]
         silent, unfit = form.silent[record.kind], form.unfit[record.kind]
@@ -194,7 +203,7 @@ class Maker:
         seen = state.view
         head = record_head(seen, self._origin)
         body = head_bytes(head.document)
-        listing = list_for(seen, self._policies.catalogue)
+        listing = self._listing(seen)
         listed = listing_head(head, listing, measures_of(seen, self._policies.catalogue)) if listing is not None else None
         made = Shown(
             subject_id=head.subject_id,
@@ -224,7 +233,7 @@ class Maker:
         return made, statement_of(head, made.list)
 
     def _tell(self, seen: View, record: Record, way: _Way, seat: bytes) -> ToBeTold:
-        listing = list_for(seen, self._policies.catalogue)
+        listing = self._listing(seen)
         digest = self._digests.view(seen, way.silent)
         state = settled(seen, record.corrected_since, way.told.get(record.record_id), lambda _: digest)
         return ToBeTold(

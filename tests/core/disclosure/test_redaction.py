@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.disclosure import hinted, homes, named, people, redaction, spelling, told
+from gateway.core.disclosure import hinted, homes, lexicon, named, people, redaction, spelling, told
 from gateway.core.disclosure.redaction import REDACTOR, Numbering, redact
 from gateway.core.records.model import Redaction
 from tests.core.disclosure.making import PERSON
@@ -48,6 +48,35 @@ def squeezed(text: str) -> str:
 def leaks(result: Redaction, secrets: tuple[str, ...]) -> bool:
     """Whether a secret can be read in what the public gets."""
     return not result.held and any(squeezed(secret) in squeezed(result.strict) for secret in secrets)
+
+
+# --- the table of words ------------------------------------------------------------------------------------------------
+
+
+def test_every_word_of_a_text_is_there_whatever_was_read_before() -> None:
+    """Words are taken in by the character that they begin with, each with its own cost, none without that character."""
+    lexicon_of = lexicon.lexicon
+    lexicon._shipped.cache_clear()
+    table = lexicon_of("")
+    shipped = {word for line in table.unread.values() for word in spelt(line)}
+    beside = table.official | table.regions
+    assert len(shipped) > 100_000
+    assert table.words.keys() <= beside
+    met: set[str] = set()
+    for text in ("公开明确", "明白公正", *HARMLESS[:50]):
+        table = lexicon_of(text)
+        met.update(text)
+        expected = {word for word in shipped if word[0] in met} - lexicon._NO_WORDS
+        assert expected <= table.words.keys()
+        assert all(word[0] in met for word in table.words.keys() - beside)
+        assert {word[:2] for word in expected if len(word) > 2} <= table.heads
+    words = lexicon_of("白").words
+    assert (words["白菜"], words["白菜心"]) == (12.5, 15.5)
+
+
+def spelt(line: str) -> list[str]:
+    """The words of a line of the table."""
+    return [line[0] + part for part in line.split(" ")[1:] if part[0] not in "nvx"]
 
 
 # --- corpora ----------------------------------------------------------------------------------------------------------
