@@ -71,7 +71,7 @@ def test_every_word_of_a_text_is_there_whatever_was_read_before() -> None:
         assert all(word[0] in met for word in table.words.keys() - beside)
         assert {word[:2] for word in expected if len(word) > 2} <= table.heads
     words = lexicon_of("白").words
-    assert (words["白菜"], words["白菜心"]) == (12.5, 15.5)
+    assert (words["白骨"], words["白菜心"]) == (12.5, 15.5)
 
 
 def spelt(line: str) -> list[str]:
