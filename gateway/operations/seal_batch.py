@@ -193,7 +193,7 @@ class _Sealing:
         start = self.out.cursor if self.out is not None and self.out.plan == self.plan else 0
         if self.only_withdrawals:
             return await self._withdrawals_after(start)
-        found = await changes.after(self.services.store.reads, start, CHANGES_A_BATCH)
+        found = await self._changes_after(start)
         more = len(found) == CHANGES_A_BATCH
         if self.upto is not None and found and found[-1].seq > self.upto:
             found, more = [change for change in found if change.seq <= self.upto], False
@@ -222,7 +222,7 @@ class _Sealing:
         """Only what must disappear, from everything after the cursor; the cursor stays for the day when all may be said again."""
         position, lines = start, list[tuple[SealedLine, SentLine]]()
         while len(lines) < CHANGES_A_BATCH:
-            found = await changes.after(self.services.store.reads, position, CHANGES_A_BATCH)
+            found = await self._changes_after(position)
             lines += await self._lines(await self._touched(found), len(lines))
             if len(found) < CHANGES_A_BATCH:
                 break
@@ -237,7 +237,7 @@ class _Sealing:
         lines: list[tuple[SealedLine, SentLine]] = []
         more = True
         while more and len(lines) < CHANGES_A_BATCH:
-            found = await changes.after(self.services.store.reads, position, CHANGES_A_BATCH)
+            found = await self._changes_after(position)
             lines += await self._lines(await self._touched(found), len(lines))
             position = found[-1].seq if found else position
             more = len(found) == CHANGES_A_BATCH
@@ -248,6 +248,10 @@ class _Sealing:
             async with self.services.store.transaction() as tx:
                 await outbox.move_old_cursor(tx, self.out, self.head, cursor=position, plan=self.plan)
         return Pass(sealed=0, lines=0, not_sent={}, more=more)
+
+    async def _changes_after(self, position: int) -> list[Change]:
+        with uncollected(big=True):
+            return await changes.after(self.services.store.reads, position, CHANGES_A_BATCH)
 
     async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
         """Records that changed, with the last change, and records whose view time alone may have ended."""
