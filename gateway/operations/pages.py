@@ -26,7 +26,7 @@ from gateway.core.publication.labels import label, region_label
 from gateway.operations.answering import ENCODER, Scene, answer, instant_of_version, notice_of
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position, Tally
 from gateway.operations.pinned import while_permitted
-from gateway.operations.row_forms import Document, Form, csv_line, shaped, shaped_document, shaped_lines
+from gateway.operations.row_forms import Document, Form, csv_line, shaped, shaped_document, shaped_items, shaped_lines
 from gateway.operations.table_files import (
     MOST_ROWS,
     About,
@@ -308,6 +308,28 @@ async def fitting(
 # --- an export ---------------------------------------------------------------------------------------------------------
 
 
+Part = tuple[int, bytes]
+"""So many rows, written as they leave."""
+Write = Callable[[Sequence[bytes]], bytes]
+"""How rows are written; of JSON's items each has its comma before it."""
+
+
+def writing(scene: Scene, ask: Ask, form: Form, *, ready: bool) -> Write:
+    """How this request's rows are written, in a format that has no file of its own; it waits for nothing, and may run in a thread.
+
+    With `ready` rows come in their final form: JSON documents, or CSV lines.
+    """
+    if ask.format == "csv":
+        return b"".join if ready else lambda rows: b"".join([csv_line(scene, form, body, excel=ask.excel) for body in rows])
+    return partial(shaped_lines if ask.format == "ndjson" else shaped_items, scene, form)
+
+
+async def written(write: Write, steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Part]:
+    """Rows as they are written, step by step."""
+    async for step in steps:
+        yield len(step), write(step)
+
+
 def export_answer(
     scene: Scene,
     ask: Ask,
@@ -326,15 +348,49 @@ def export_answer(
 
     `ahead` says with the first rows how many there will be, where that is known.
     """
+    if ask.format not in FILES:
+        lines = written(writing(scene, ask, form, ready=ready), steps)
+        return written_answer(scene, ask, form, lines, name=name, notice=notice, truncated=truncated, datasets=datasets, links=links)
+    tally = Tally()
+    counted = _counted(steps, tally)
+    if ask.format == "msgpack":
+        own = ask.pages.url(scene.forms.tag, None)
+        parts = _packed(scene, form, _tail(scene, scene.head.version, own, notice), counted, ahead)
+    else:
+        parts = _table(scene, ask, form, counted, version=scene.head.version, title=name, datasets=datasets, ahead=ahead)
+    return _streaming(scene, ask, parts, tally, name=name, datasets=datasets, links=links)
+
+
+def written_answer(
+    scene: Scene,
+    ask: Ask,
+    form: Form,
+    parts: AsyncIterator[Part],
+    *,
+    name: str,
+    notice: Mapping[str, Any] | None = None,
+    truncated: bool = False,
+    datasets: tuple[str, ...] | None = None,
+    links: tuple[tuple[str, str], ...] = (),
+) -> Answer:
+    """All rows as a stream, written already (see `writing`)."""
+    tally = Tally()
+    stream = _stream(scene, ask, form, parts, tally, notice=notice, truncated=truncated)
+    return _streaming(scene, ask, stream, tally, name=name, datasets=datasets, links=links)
+
+
+def _streaming(
+    scene: Scene,
+    ask: Ask,
+    parts: AsyncIterator[bytes],
+    tally: Tally,
+    *,
+    name: str,
+    datasets: tuple[str, ...] | None,
+    links: tuple[tuple[str, str], ...],
+) -> Answer:
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)
-    tally = Tally()
-    if ask.format in _TABLES:
-        parts = _table(scene, ask, form, _counted(steps, tally), version=version, title=name, datasets=datasets, ahead=ahead)
-    elif ask.format == "msgpack":
-        parts = _packed(scene, form, _tail(scene, version, own, notice), _counted(steps, tally), ahead)
-    else:
-        parts = _stream(scene, ask, form, steps, tally, ready=ready, version=version, own=own, notice=notice, truncated=truncated)
     extension = "excel.csv" if ask.excel and ask.format == "csv" else ask.format
     state = (scene.forms.tag, scene.caller.plan_set, version, scene.now_text[:10], own, ask.format, str(ask.excel), ask.language)
     return answer(
@@ -353,37 +409,27 @@ async def _stream(
     scene: Scene,
     ask: Ask,
     form: Form,
-    steps: AsyncIterator[Sequence[bytes]],
+    parts: AsyncIterator[Part],
     tally: Tally,
     *,
-    ready: bool,
-    version: str,
-    own: str,
     notice: Mapping[str, Any] | None,
     truncated: bool,
 ) -> AsyncIterator[bytes]:
+    version = scene.head.version
     if ask.format == "csv":
         yield (flat.BOM if ask.excel else b"") + flat.line(form.columns)
-        async for step in steps:
-            tally.rows += len(step)
-            yield b"".join(step if ready else [csv_line(scene, form, body, excel=ask.excel) for body in step])
-        return
-    if ask.format == "ndjson":
-        async for step in steps:
-            tally.rows += len(step)
-            if step:
-                yield b"\n".join([*step, b""]) if ready else shaped_lines(scene, form, step)
-        if form.trailer:
-            end: dict[str, Any] = {"rows": tally.rows, "dataset_version": version}
-            yield ENCODER.encode({"_end": {**end, "truncated": True} if truncated else end}) + b"\n"
-        return
-    yield b'{"items":['
-    async for step in steps:
-        if step:
-            rows = step if ready else [shaped(scene, form, body) for body in step]
-            yield b",".join([b"", *rows] if tally.rows else rows)
-            tally.rows += len(step)
-    yield b"]," + ENCODER.encode(_tail(scene, version, own, notice))[1:]
+    elif ask.format == "json":
+        yield b'{"items":['
+    async for rows, part in parts:
+        if rows:
+            first = tally.rows == 0
+            tally.rows += rows
+            yield part[1:] if first and ask.format == "json" else part
+    if ask.format == "json":
+        yield b"]," + ENCODER.encode(_tail(scene, version, ask.pages.url(scene.forms.tag, None), notice))[1:]
+    elif ask.format == "ndjson" and form.trailer:
+        end: dict[str, Any] = {"rows": tally.rows, "dataset_version": version}
+        yield ENCODER.encode({"_end": {**end, "truncated": True} if truncated else end}) + b"\n"
 
 
 def _tail(scene: Scene, version: str, own: str, notice: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Form(Struct, frozen=True, kw_only=True):
     facets: tuple[str, ...]
     withheld: Callable[[Document], Document] | None = None
     """What bulk output leaves out."""
+    alike: bool = False
+    """The rows are of one dataset and of subjects of one kind, so their keys stand in one order."""
 
     @property
     def plain(self) -> bool:
@@ -52,10 +54,20 @@ def shaped_lines(scene: Scene, form: Form, step: Sequence[bytes]) -> bytes:
     """Many of them as NDJSON."""
     if form.plain and scene.language == "zh-CN":
         return b"\n".join([*step, b""])
-    if form.fields and not form.flat and form.withheld is None and scene.language == "zh-CN":
-        read = excerpt_of(form.fields).read
-        return ENCODER.encode_lines([read(body) for body in step])
-    return ENCODER.encode_lines([shaped_document(scene, form, body) for body in step])
+    return ENCODER.encode_lines(_shaped(scene, form, step))
+
+
+def shaped_items(scene: Scene, form: Form, step: Sequence[bytes]) -> bytes:
+    """Many of them as items of a JSON array, a comma before each."""
+    if form.plain and scene.language == "zh-CN":
+        return b",".join([b"", *step])
+    return b"," + ENCODER.encode(_shaped(scene, form, step))[1:-1] if step else b""
+
+
+def _shaped(scene: Scene, form: Form, step: Sequence[bytes]) -> list[Any]:
+    if form.alike and form.fields and not form.flat and form.withheld is None and scene.language == "zh-CN":
+        return excerpt_of(form.fields).alike(step)
+    return [shaped_document(scene, form, body) for body in step]
 
 
 def shaped_document(scene: Scene, form: Form, body: bytes) -> Document:

@@ -30,6 +30,7 @@ from gateway.operations.record_access import shape_of
 from gateway.operations.row_forms import Form
 from gateway.store import walks
 from gateway.store.conditions import Condition, Payload
+from gateway.store.reads import Made
 from gateway.store.store import Row
 from gateway.store.walks import Ahead
 
@@ -40,6 +41,8 @@ _RECORD_FACETS: Mapping[str, str] = {
 FACET_ROWS = 5000
 """A facet of a bound caller looks at so many of its rows; where there are more, nothing is told. A number of rows and no time,
 so that equal questions get equal answers."""
+_SENT = 1 << 18
+"""Bytes of an export from which on they are sent: smaller pieces cost more each, larger ones more memory."""
 
 
 async def walk_records(
@@ -138,36 +141,36 @@ async def _export(
     links: tuple[tuple[str, str], ...] = ()
     if ask.format == "csv" and len(chosen) == 1 and not (ask.excel or form.fields or plan.listing):  # the very columns that are described
         links = (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
-    in_order = isinstance(source, walking.Rendered) and not plan.sorting
-    as_rendered = in_order and scene.language == "zh-CN"
-    csv_ready = ask.format == "csv" and len(chosen) == 1 and not ask.excel and (scene.caller.shared or not form.fields)
     kinds = _kinds(plan.conditions)
+    form = structs.replace(form, alike=len(chosen) == 1 and len(kinds) == 1)
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):
         form = structs.replace(form, withheld=partial(bulk_document, scene.forms))
-    if as_rendered and ask.format not in pages.FILES and (csv_ready or (ask.format != "csv" and form.plain)):
-        rendered = _rendered_steps(scene, plan, csv=csv_ready)
-        if csv_ready and form.fields:
-            rendered = _picked(rendered, flat.Picked(scene.forms.columns(chosen, listing=plan.listing, bulk=True), form.columns))
-        return pages.export_answer(scene, ask, form, rendered, ready=True, name=name, datasets=tuple(chosen), links=links)
+    in_order = isinstance(source, walking.Rendered) and not plan.sorting
+    as_rendered = in_order and scene.language == "zh-CN"
+    lines_ready = as_rendered and ask.format == "csv" and len(chosen) == 1 and not ask.excel and (scene.caller.shared or not form.fields)
+    plain = as_rendered and ask.format != "csv" and form.plain
+    if in_order and ask.format not in pages.FILES and (lines_ready or plain or scene.caller.shared):
+        write = pages.writing(scene, ask, form, ready=lines_ready)
+        if lines_ready and form.fields:
+            write = flat.Picked(scene.forms.columns(chosen, listing=plan.listing, bulk=True), form.columns).lines
+        parts = _written(scene, plan, write, csv=lines_ready)
+        return pages.written_answer(scene, ask, form, parts, name=name, datasets=tuple(chosen), links=links)
     if in_order and ask.format in pages.FILES:  # each row is shaped on its way into the file
         ahead = Ahead()
-        rendered = _rendered_steps(scene, plan, csv=False, ahead=ahead if ask.format == "msgpack" and not plan.predicates else None)
+        rendered = _rendered_steps(scene, plan, ahead=ahead if ask.format == "msgpack" and not plan.predicates else None)
         if ask.format == "xlsx":
             rendered = pages.fitting(scene, form, plan.conditions, "listing" if plan.listing else "body", rendered, ahead)
         return pages.export_answer(scene, ask, form, rendered, ready=False, name=name, datasets=tuple(chosen), ahead=ahead)
     steps: AsyncIterator[Sequence[bytes]]
-    steps = _rendered_steps(scene, plan, csv=False) if in_order else walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
+    steps = _rendered_steps(scene, plan) if in_order else walking.everything(source, plan, snapshot=walking.snapshot_of(scene))
     steps = await owing.paid(scene, owed, shape, steps, datasets=chosen)
     return pages.export_answer(scene, ask, form, steps, ready=False, name=name, datasets=tuple(chosen), links=links)
 
 
-async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead | None = None) -> AsyncIterator[Sequence[bytes]]:
-    """The rendered bytes of all rows, in steps; a stale row is made anew or left out.
-
-    `ahead` is told their number after an empty step, which says that the first of them are read.
-    """
+def _rendered(scene: Scene, plan: Plan, *, csv: bool = False, ahead: bool = False, made: Made | None = None) -> AsyncIterator[list[Any]]:
+    """The rows of the read model as `walks.export` gives them: documents, or ready CSV lines."""
     payload: Payload = ("listing_flat" if plan.listing else "flat") if csv else ("listing" if plan.listing else "body")
-    steps = walks.export(
+    return walks.export(
         scene.services.store.reads,
         plan.conditions,
         plan.order,
@@ -176,33 +179,63 @@ async def _rendered_steps(scene: Scene, plan: Plan, *, csv: bool, ahead: Ahead |
         snapshot=scene.head.seq,
         payload=payload,
         document=bool(plan.predicates),
-        ahead=ahead is not None,
+        ahead=ahead,
         size=walking.EXPORT,
+        made=made,
     )
+
+
+async def _written(scene: Scene, plan: Plan, write: pages.Write, *, csv: bool) -> AsyncIterator[pages.Part]:
+    """The rendered rows as they are written, where they are read; those among which one is stale are written when it is made anew."""
+    async for step in _rendered(scene, plan, csv=csv, made=partial(_part, plan, write)):
+        held = [row[0] for part in step if isinstance(part, list) for row in part if row[0]]
+        anew = await walking.live_rows(scene, plan, held, csv=csv) if held else {}
+        rows, size, waiting = 0, 0, list[bytes]()
+        for part in step:
+            if isinstance(part, list):
+                bodies = [body for row in part if (body := anew.get(row[0]) if row[0] else row[1]) is not None]
+                part = len(bodies), write(bodies)
+            rows, size = rows + part[0], size + len(part[1])
+            waiting.append(part[1])
+            if size >= _SENT:
+                yield rows, b"".join(waiting)
+                rows, size, waiting = 0, 0, []
+        yield rows, b"".join(waiting)
+
+
+def _part(plan: Plan, write: pages.Write, rows: list[Row]) -> pages.Part | list[Row]:
+    """Some rows as they are written; themselves, where one of them is to be made anew."""
+    if plan.predicates:
+        rows = [row for row in rows if row[0] or passes(plan, row[2])]
+    if any(row[0] for row in rows):
+        return rows
+    return len(rows), write([row[1] for row in rows])
+
+
+async def _rendered_steps(scene: Scene, plan: Plan, *, ahead: Ahead | None = None) -> AsyncIterator[Sequence[bytes]]:
+    """The rendered bytes of all rows, in steps; a stale row is made anew or left out.
+
+    `ahead` is told their number after an empty step, which says that the first of them are read.
+    """
+    steps = _rendered(scene, plan, ahead=ahead is not None)
     made: dict[str, bytes] | None = None
     if ahead is not None:
         first: list[Row] = await anext(steps)
         yield []
         if (told := await walks.told_ahead(steps)) is not None:
             number, stale = told
-            made = await walking.live_rows(scene, plan, stale, csv=csv) if stale else {}
+            made = await walking.live_rows(scene, plan, stale, csv=False) if stale else {}
             ahead.rows = number - len(stale) + len(made)
         steps = pages.after(first, steps)
     async for rows in steps:
         if plan.predicates:
-            rows = [row for row in rows if not row[1] or passes(plan, row[3])]
-        stale = [row[0] for row in rows if not row[1]]
-        if not stale:
-            yield [row[2] for row in rows]
+            rows = [row for row in rows if row[0] or passes(plan, row[2])]
+        held = [row[0] for row in rows if row[0]]
+        if not held:
+            yield [row[1] for row in rows]
             continue
-        anew = made if made is not None else await walking.live_rows(scene, plan, stale, csv=csv)
-        yield [body for row in rows if (body := row[2] if row[1] else anew.get(row[0])) is not None]
-
-
-async def _picked(steps: AsyncIterator[Sequence[bytes]], cells: flat.Picked) -> AsyncIterator[Sequence[bytes]]:
-    """Ready lines, narrowed to the cells that were asked for."""
-    async for step in steps:
-        yield [cells.line(line) for line in step]
+        anew = made if made is not None else await walking.live_rows(scene, plan, held, csv=False)
+        yield [body for row in rows if (body := anew.get(row[0]) if row[0] else row[1]) is not None]
 
 
 async def _count(scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations) -> dict[str, Any] | None:

@@ -36,12 +36,16 @@ Row: TypeAlias = Any
 
 Statement: TypeAlias = sa.Executable
 Parameters: TypeAlias = Mapping[str, Any]
+Made: TypeAlias = Callable[[list[Row]], Any]
+"""What some rows become; called in the thread that has read them, so it waits for nothing."""
 
 _OFF_LOOP_THREADS = 4
 _CACHE_KIB: Final = 32 * 1024
 """Of pages that one connection keeps."""
 _PASSING_KIB: Final = 1024
 """While rows are streamed: they pass by once, and each costs more where many are kept."""
+_AT_ONCE: Final = 50
+"""So many streamed rows are made into something while they still stand in the processor's cache."""
 KEPT_BYTES: Final = 16 * 2**20
 """Of what was read lately; the oldest goes first."""
 _ENTRY: Final = 1000
@@ -84,12 +88,14 @@ class Reads(Protocol):
         *,
         named: bool = True,
         ahead: Statement | None = None,
+        made: Made | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists of at most `size`, off the loop, in flat memory, all of one snapshot. Close the iterator when stopping early.
 
         Without `named` a row may be a tuple without attributes, and of what SQLite knows: it has no booleans. `ahead` is answered when the
         first rows were read, from the same snapshot and with the same parameters: the first list (empty, where there are no rows) is
-        followed by all rows of it.
+        followed by all rows of it. `made`: some rows at a time are given to it where they are read, without names, and the lists are of
+        what it returns.
         """
         ...
 
@@ -343,6 +349,7 @@ class SqliteReads:
         *,
         named: bool = True,
         ahead: Statement | None = None,
+        made: Made | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists, read on a thread with its own connection; one snapshot from first to last."""
         known = compiled(statement)
@@ -371,7 +378,11 @@ class SqliteReads:
                     if ahead is not None:
                         connection.execute("BEGIN")  # the snapshot that both see begins with the first of them
                     cursors.append(connection.execute(known.sql, arguments))
-                raw = cursors[0].fetchmany(size)
+                fetch = cursors[0].fetchmany
+                if made is not None:
+                    some = min(size, _AT_ONCE)
+                    return [made(raw) for _ in range(0, size, some) if (raw := fetch(some))]
+                raw = fetch(size)
                 return known.rows(cursors[0], raw) if named else raw
 
         def end() -> None:
@@ -467,6 +478,7 @@ class PostgresReads:
         *,
         named: bool = True,
         ahead: Statement | None = None,
+        made: Made | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists through a server-side cursor."""
         try:
@@ -482,7 +494,7 @@ class PostgresReads:
                     yield first
                     yield list(await (await connection.stream(ahead, params)).all())
                 async for rows in partitions:
-                    yield list(rows)
+                    yield [made(list(rows))] if made is not None else list(rows)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
 

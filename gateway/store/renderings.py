@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.core.publication.changes import Told
 from gateway.store.dialects import among
-from gateway.store.reads import Parameters, Statement, lately
+from gateway.store.reads import Made, Parameters, Statement, lately
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import (
     counters,
@@ -452,9 +452,10 @@ class OffLoop:
         *,
         named: bool = True,
         ahead: Statement | None = None,
+        made: Made | None = None,
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists."""
-        return self._reads.stream(statement, params, size, named=named, ahead=ahead)
+        return self._reads.stream(statement, params, size, named=named, ahead=ahead, made=made)
 
     async def close(self) -> None:
         """The reads belong to the store."""

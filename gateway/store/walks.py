@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from gateway.store.conditions import Column, Condition, Op, Order, Payload, bound, keyset, parameters, shape_of
 from gateway.store.dialects import among
-from gateway.store.reads import SqliteReads
+from gateway.store.reads import Made, SqliteReads
 from gateway.store.renderings import SUBJECT, log_position
 from gateway.store.row_gates import Reach, reached
 from gateway.store.store import Reads, Row
@@ -61,6 +61,11 @@ def fresh_flag(probe: bool) -> sa.ColumnElement[int]:
     return sa.case((fresh(probe=probe), 1), else_=0).label("fresh")
 
 
+def _held() -> sa.ColumnElement[str | None]:
+    """The id of a record whose rendering may not be shown as it stands; of the many that may, nothing."""
+    return sa.case((fresh(), sa.null()), else_=_d.record_id).label("held")
+
+
 @lru_cache(maxsize=512)
 def _page(shape: Shape) -> sa.Select[Any]:
     keys: list[tuple[sa.ColumnElement[Any], bool]] = [
@@ -68,8 +73,7 @@ def _page(shape: Shape) -> sa.Select[Any]:
     ]
     keys.append((_d.record_id, False))
     statement = sa.select(
-        _d.record_id,
-        fresh_flag(shape.probe),
+        *((_d.record_id, fresh_flag(True)) if shape.probe else (_held(),)),
         _d[shape.payload].label("payload"),
         *([_d.seq, *(column.label(f"k{n}") for n, (column, _) in enumerate(keys))] if shape.probe else []),
         *([_d.body.label("document")] if shape.document else []),
@@ -93,8 +97,7 @@ def _in_order(shape: Shape) -> sa.Select[Any]:
     rows = sa.literal_column("rendered_records.rowid", sa.Integer)
     inner = _page(shape).with_only_columns(rows.label("at"), maintain_column_froms=True).limit(-1).subquery("sorted")
     return sa.select(
-        _d.record_id,
-        fresh_flag(False),
+        _held(),
         _d[shape.payload].label("payload"),
         *([_d.body.label("document")] if shape.document else []),
     ).select_from(inner.outerjoin(rendered_records, inner.c.at == rows))
@@ -180,16 +183,18 @@ async def export(
     document: bool = False,
     ahead: bool = False,
     size: int = 1000,
-) -> AsyncIterator[list[Row]]:
-    """All rows in lists, of one snapshot, off the loop, as plain tuples: record id, fresh, payload, and the document if wanted.
+    made: Made | None = None,
+) -> AsyncIterator[list[Any]]:
+    """All rows in lists, of one snapshot, off the loop, as plain tuples: record id or None, payload, and the document if wanted.
 
-    `ahead`: after the first of them a list for `told_ahead`.
+    The id is there where the rendering may not be shown as it stands. `ahead`: after the first of them a list for `told_ahead`.
+    `made`: lists of what it makes of some rows at a time (see `Reads.stream`).
     """
     shape = structs.replace(_shape(conditions, order, after=False, back=False, payload=payload, probe=False), document=document)
     params = {**parameters(conditions), "plan": plan, "now": now, "snapshot": snapshot}
     shape = await _by_id(source, shape, params)
     statement = _in_order(shape) if shape.order and isinstance(source, SqliteReads) else _page(shape)
-    steps = source.stream(statement, params, size, named=False, ahead=_ahead(shape) if ahead else None)
+    steps = source.stream(statement, params, size, named=False, ahead=_ahead(shape) if ahead else None, made=made)
     async with aclosing(cast("AsyncGenerator[list[Row], None]", steps)) as rows:
         async for step in rows:
             yield step

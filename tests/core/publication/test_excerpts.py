@@ -40,6 +40,23 @@ def test_an_excerpt_of_bytes_is_that_of_the_document(document: dict[str, Any], p
     assert msgspec.json.encode(excerpt.read(body)) == wanted
 
 
+@given(
+    st.lists(st.tuples(documents(), st.sampled_from(("", "source", "fields", "region")), st.booleans()), max_size=5),
+    st.lists(PATHS, min_size=1, unique=True),
+)
+def test_excerpts_of_many_alike_are_written_as_each_by_itself(alike: list[tuple[dict[str, Any], str, bool]], paths: list[str]) -> None:
+    """Whatever the first has or lacks: a missing key, an object that is none, an empty one; in JSON, and line by line."""
+    made = [
+        {key: None if key == other else value for key, value in document.items() if key != other or not left_out}
+        for document, other, left_out in alike
+    ]
+    made += [{key: {} if key == "fields" else value for key, value in document.items()} for document in made[:1]]
+    excerpt, bodies = Excerpt(paths), [msgspec.json.encode(document) for document in made]
+    each = [excerpt.read(body) for body in bodies]
+    assert msgspec.json.encode(excerpt.alike(bodies)) == msgspec.json.encode(each)
+    assert msgspec.json.Encoder().encode_lines(excerpt.alike(bodies[::-1])) == msgspec.json.Encoder().encode_lines(each[::-1])
+
+
 @given(documents(), st.lists(PATHS, min_size=1, unique=True))
 def test_a_column_is_kept_where_its_value_is(document: dict[str, Any], paths: list[str]) -> None:
     """No kept column is missing from the excerpt of a document that has it, and no other column stands in it."""
