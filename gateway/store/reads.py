@@ -371,7 +371,9 @@ class SqliteReads:
                 cursor = running[0].execute(compiled(of_all).sql, compiled(of_all).arguments(params))
                 return compiled(of_all).rows(cursor, cursor.fetchall())
 
-        def more() -> list[Row]:
+        some = min(size, _AT_ONCE)
+
+        def more(wanted: int = size) -> list[Row]:
             with turn, _coded():
                 if not cursors:
                     connection = begun()
@@ -380,9 +382,8 @@ class SqliteReads:
                     cursors.append(connection.execute(known.sql, arguments))
                 fetch = cursors[0].fetchmany
                 if made is not None:
-                    some = min(size, _AT_ONCE)
-                    return [made(raw) for _ in range(0, size, some) if (raw := fetch(some))]
-                raw = fetch(size)
+                    return [made(raw) for _ in range(0, wanted, some) if (raw := fetch(some))]
+                raw = fetch(wanted)
                 return known.rows(cursors[0], raw) if named else raw
 
         def end() -> None:
@@ -401,8 +402,11 @@ class SqliteReads:
                 running.clear()
 
         try:
+            if ahead is not None or made is not None:  # somebody waits for the first: where nothing is in memory each is read from disk
+                first = await loop.run_in_executor(self._threads, more, some)
+                if first or ahead is not None:
+                    yield first
             if ahead is not None:
-                yield await loop.run_in_executor(self._threads, more)
                 yield await loop.run_in_executor(self._threads, told, ahead)
             while rows := await loop.run_in_executor(self._threads, more):
                 yield rows

@@ -259,7 +259,7 @@ _CELL = re.compile(rb'(?:^|,)("(?:[^"]|"")*"|[^,"]*)')
 class Picked:
     """Of ready CSV lines some cells, as they are written."""
 
-    __slots__ = ("_cut", "_pick")
+    __slots__ = ("_cut", "_pick", "_to_the_end")
 
     def __init__(self, columns: Sequence[str], chosen: Sequence[str]) -> None:
         """`columns` are those of the lines, `chosen` some of them in their order."""
@@ -268,13 +268,18 @@ class Picked:
         self._pick = itemgetter(*places) if len(places) > 1 else itemgetter(slice(places[0], places[0] + 1))
         self._cut = places[-1] + 1
         """So many cells are cut off: what follows the last that is chosen stays in one piece."""
+        self._to_the_end = self._cut == len(columns)
 
-    def lines(self, ready: Iterable[bytes]) -> bytes:
+    def lines(self, ready: Sequence[bytes]) -> bytes:
         """The lines of the chosen cells."""
         pick, cut = self._pick, self._cut
-        return b"".join(
-            [b",".join(pick(line[:-2].split(b",", cut) if b'"' not in line else _CELL.findall(line[:-2]))) + b"\r\n" for line in ready]
-        )
+        if self._to_the_end:
+            ready = [line[:-2] for line in ready]
+        if b'"' in b"".join(ready):  # a comma may stand in a cell
+            lines = [b",".join(pick(line.split(b",", cut) if b'"' not in line else _CELL.findall(line))) for line in ready]
+        else:
+            lines = [b",".join(pick(line.split(b",", cut))) for line in ready]
+        return b"\r\n".join([*lines, b""])
 
 
 _BETWEEN = "\x1f"
