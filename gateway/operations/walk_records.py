@@ -180,7 +180,7 @@ def _rendered(scene: Scene, plan: Plan, *, csv: bool = False, ahead: bool = Fals
         payload=payload,
         document=bool(plan.predicates),
         ahead=ahead,
-        size=walking.EXPORT,
+        size=walking.EXPORT if made is None else 2 * walking.EXPORT,  # of what is written already few bytes wait, and most are sent on
         made=made,
     )
 
@@ -207,9 +207,8 @@ def _part(plan: Plan, write: pages.Write, rows: list[Row]) -> pages.Part | list[
     """Some rows as they are written; themselves, where one of them is to be made anew."""
     if plan.predicates:
         rows = [row for row in rows if row[0] or passes(plan, row[2])]
-    if any(row[0] for row in rows):
-        return rows
-    return len(rows), write([row[1] for row in rows])
+    held, bodies, *_ = zip(*rows, strict=True) if rows else ((), ())
+    return rows if any(held) else (len(rows), write(bodies))
 
 
 async def _rendered_steps(scene: Scene, plan: Plan, *, ahead: Ahead | None = None) -> AsyncIterator[Sequence[bytes]]:
