@@ -177,7 +177,7 @@ async def test_cancelled_reader_stops_its_statement(sqlite_url: str, open_store:
             task.cancel()
         assert all(isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*running, return_exceptions=True))
     await fill(store, 3)
-    assert len(await asyncio.wait_for(store.reads.slow(NUMBERS), 10)) == 3
+    assert len(await asyncio.wait_for(store.reads.slow(NUMBERS), 60)) == 3
 
 
 async def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
