@@ -112,3 +112,17 @@ async def test_a_connection_that_fails_at_the_end_is_let_go(reads: SqliteReads, 
         broken.execute("SELECT 1")
     assert sum([len(rows) async for rows in export(reads, Order(column="region", descending=False))]) == ROWS
     assert reads._idle.qsize() == 1
+
+
+async def test_what_is_made_of_rows_comes_in_their_order(reads: SqliteReads) -> None:
+    """Some at a time, and the first of them alone: a first byte waits for few rows, which may have to come from disk."""
+    steps = [
+        step
+        async for step in walks.export(
+            reads, [], [], plan="plan", now="2026", snapshot=ROWS, payload="body", made=lambda rows: [row[1] for row in rows]
+        )
+    ]
+    assert [len(step) for step in steps[:1]] == [1]
+    assert len(steps[0][0]) < 100
+    wanted = sorted(map(row, range(ROWS)), key=lambda each: each["record_id"])
+    assert [body for step in steps for some in step for body in some] == [each["body"] for each in wanted]
