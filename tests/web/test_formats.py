@@ -541,3 +541,26 @@ def test_a_column_of_two_types_is_text() -> None:
         "integer",
         "text",
     ]
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+@pytest.mark.parametrize("query", [
+    "dataset=administrative-penalties&fields=subject.name,fields.penalty_type,source.issuer,seq",
+    "dataset=administrative-penalties&penalty_type=fine&fields=fields.penalty_type,treatments",
+    "dataset=administrative-penalties&sort=-decision_date&fields=decision_date",
+    "fields=subject.name,kind,fields.valid_until",
+])  # fmt: skip
+def test_an_export_holds_the_very_rows_of_the_pages(server: Server, query: str, language: str) -> None:
+    """Excerpts that are cut out of bytes are those of the pages, key by key in their order, in both databases and languages."""
+    said = {"accept-language": language}
+    pages_of, path = {}, f"/v1/records?limit=100&{query}"
+    while path:
+        page = server.client.get(server.origin + path, headers=said).json()
+        pages_of |= {item["id"]: json.dumps(item) for item in page["items"]}
+        path = page["next"] and "/v1/" + page["next"].split("/v1/", 1)[1]
+    lines = server.client.get(f"{server.origin}/v1/records.ndjson?limit=all&{query}", headers=said).text.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows
+    assert [json.dumps(row) for row in rows] == [pages_of[row["id"]] for row in rows]
+    whole = server.client.get(f"{server.origin}/v1/records.json?limit=all&{query}", headers=said)
+    assert whole.json()["items"] == rows
