@@ -6,11 +6,10 @@ never as itself. This room must not hand an adapter anything but its own setting
 """
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distribution, distributions
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,12 +189,8 @@ def _entries() -> tuple[EntryPoint, ...]:
 
     Of two distributions of one name the first on the path counts, as everywhere in Python.
     """
-    offered: dict[str, tuple[EntryPoint, ...]] = {}
-    for distribution in distributions():
-        if GROUP in (distribution.read_text("entry_points.txt") or ""):
-            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
-            offered.setdefault(name, tuple(distribution.entry_points.select(group=GROUP)))
-    return tuple(entry for entries in offered.values() for entry in entries)
+    names = {each.name for each in distributions() if GROUP in (each.read_text("entry_points.txt") or "")}
+    return tuple(entry for name in sorted(names) for entry in distribution(name).entry_points.select(group=GROUP))
 
 
 def installed_adapters() -> Adapters:

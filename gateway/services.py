@@ -320,7 +320,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
     store = await Store.open(
         settings.database_url, vault=vault, clock=clock, random=random, party=settings.party, region=settings.region, migrate=migrate
     )
-    replay = open_replay(settings.replay_url, store)
+    replay, nonces = open_replay(settings.replay_url, store), DatabaseReplay(store)
     try:
         if vault.ring.took_next:  # a rotation was cut off between the database and the file
             take_next(settings.kek_path, keep=old_path(settings.kek_path, vault.version - 1))
@@ -332,7 +332,7 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
         doors = Doors(
             credentials=Credentials(store.reads, settings.credential_cache_s),
             replay=replay,
-            nonces=DatabaseReplay(store),
+            nonces=nonces,
             vault=vault,
             in_a_row=InARow(),
         )
@@ -359,4 +359,5 @@ async def open_services(settings: Settings, *, migrate: bool = False) -> AsyncIt
             await trail.close()
     finally:
         await replay.close()
+        await nonces.close()
         await store.close()

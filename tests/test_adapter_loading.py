@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct
 
 from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, Secret
-from gateway.adapter_loading import GROUP, PARTNER_METHODS, SOURCE_METHODS, Adapters, installed_adapters
+from gateway.adapter_loading import GROUP, PARTNER_METHODS, SOURCE_METHODS, Adapters, _entries, installed_adapters
 from gateway.core.errors import SettingsError
 
 
@@ -33,6 +33,21 @@ def test_the_built_in_adapters_are_installed() -> None:
     """The three built-in adapters are offered by entry points, not by imports."""
     assert {"excel_csv", "https_partner", "memory"} <= set(installed_adapters())
     assert {entry.name for entry in entry_points(group=GROUP)} >= {"excel_csv", "https_partner", "memory"}
+
+
+def test_of_two_distributions_of_one_name_the_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an upgrade offers no more does not come back from an older one further along the path."""
+    for folder, version, offered in (("new", "2.0", ""), ("old", "1.0", f"[{GROUP}]\nguest_of_old = guest:Old\n")):
+        about = tmp_path / folder / f"guest-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: guest\nVersion: {version}\n")
+        (about / "entry_points.txt").write_text(offered)
+    for folders, there in ((("new", "old"), False), (("old", "new"), True)):
+        _entries.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [*(str(tmp_path / folder) for folder in folders), *sys.path])
+            assert ("guest_of_old" in set(installed_adapters())) is there
+    _entries.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["excel_csv", "https_partner", "memory", "pboc_file", "province_soap"])

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from gateway.in_a_row import InARow
+from gateway.in_a_row import MOST, InARow
 
 
 async def test_what_is_there_in_one_turn_is_done_without_a_break() -> None:
@@ -36,3 +36,16 @@ async def test_each_is_told_of_its_own_work() -> None:
     assert isinstance(refused, ValueError)
     with pytest.raises(ValueError, match="no"):
         await row.do(refuse)
+
+
+async def test_a_crowd_leaves_turns_to_others_and_all_are_served() -> None:
+    """After so many pieces the loop goes round; an iterator's end, which no future takes, is told and holds nobody up."""
+    row, seen = InARow(), list[int]()
+    works = [partial(next, iter(())) if number == 1 else partial(seen.append, number) for number in range(150)]
+    asked = [asyncio.ensure_future(row.do(work)) for work in works]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(seen) == MOST - 1
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, each in enumerate(told) if isinstance(each, RuntimeError)] == [1]
+    assert seen == [0, *range(2, 150)]

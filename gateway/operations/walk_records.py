@@ -5,6 +5,7 @@ rendered bytes themselves wherever nothing has to be done to them. Counts over w
 not widen what its caller fixed.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
@@ -194,7 +195,7 @@ async def _written(scene: Scene, plan: Plan, write: pages.Write, *, csv: bool) -
         for part in step:
             if isinstance(part, list):
                 bodies = [body for row in part if (body := anew.get(row[0]) if row[0] else row[1]) is not None]
-                part = len(bodies), write(bodies)
+                part = len(bodies), await asyncio.to_thread(write, bodies)
             rows, size = rows + part[0], size + len(part[1])
             waiting.append(part[1])
             if size >= _SENT:

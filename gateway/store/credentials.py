@@ -35,8 +35,8 @@ class HeldToken(Struct, frozen=True, kw_only=True):
     """A token, its app and what the app was granted; no app: a trial token of test mode."""
 
     token: TokenRow
-    ath: str = ""
-    """What a proof beside the token says of it; empty without an app."""
+    ath: str
+    """What a proof beside the token says of it."""
     app: App | None
     grants: tuple[Grant, ...] = ()
     agreements: tuple[tuple[Held, ...], ...] = ()
@@ -97,7 +97,7 @@ class Credentials:
         if row is None:
             return None
         if row.jkt is None:
-            return HeldToken(token=row, app=None)
+            return HeldToken(token=row, ath=digest_of(token), app=None)
         app = await apps.find(self._reads, row.app)
         if app is None:
             return None

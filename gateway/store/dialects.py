@@ -35,7 +35,7 @@ SQLITE_PRAGMAS = (
     "secure_delete=ON",  # what is erased is overwritten, not merely unlinked
     "temp_store=MEMORY",  # no temporary file ever holds a value
     "cache_size=-65536",  # KiB; random keys in five indexes of a big register
-    "wal_autocheckpoint=8000",  # pages; a chunk of ingest is some thousand pages
+    "wal_autocheckpoint=4000",  # pages; a chunk of ingest is some thousand pages
 )
 
 # sqlite3 asks every null and every bytes that it binds for a protocol that neither has, half a microsecond each; told that both stay as
@@ -101,7 +101,7 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
     def undo(connection: Any, _record: object, _error: object) -> None:
         # a writer that was cancelled: its connection is closed, but as long as a cursor of it lives in some traceback, SQLite keeps it
         # and its lock; nobody else could write until the garbage is collected
-        with suppress(BaseException):  # the rollback is on its way to the connection's thread whatever becomes of the waiting
+        with suppress(Exception):  # who is cancelled once more leaves: the connection's thread has its order already
             connection.rollback()
 
     return engine

@@ -173,7 +173,7 @@ class Keyring:
         made = macs.get((label, version))
         if made is None:
             each = self._version(label, version)
-            made = macs[label, version] = SUITES[each.suite].mac(self.key(label, version))
+            made = macs[label, version] = SUITES[each.suite].mac(self.key(label, each.version))
         return made
 
     def wrapper(self, label: str, version: int, suite: int) -> Aead:

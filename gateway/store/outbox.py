@@ -59,8 +59,7 @@ _OUT_DUE = (
     sa.select(out_records.c.record_id)
     .where(
         out_records.c.valid_until <= sa.bindparam("now"),
-        # no column, so that the index of what is due is taken: by its stream, all that it ever said would be read at each pass
-        out_records.c.stream + "" == sa.bindparam("stream"),
+        out_records.c.stream == sa.bindparam("stream"),
         one_of(out_records.c.op, "assert", "amend"),
     )
     .order_by(out_records.c.valid_until)

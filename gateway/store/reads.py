@@ -37,7 +37,7 @@ Row: TypeAlias = Any
 Statement: TypeAlias = sa.Executable
 Parameters: TypeAlias = Mapping[str, Any]
 Made: TypeAlias = Callable[[list[Row]], Any]
-"""What some rows become; called in the thread that has read them, so it waits for nothing."""
+"""What some rows become; called in a thread, so it waits for nothing."""
 
 _OFF_LOOP_THREADS = 4
 _CACHE_KIB: Final = 32 * 1024
@@ -439,6 +439,11 @@ class SqliteReads:
             self._idle.get_nowait().close()
 
 
+def _made(made: Made, rows: Sequence[Row]) -> list[Any]:
+    """What some rows at a time become."""
+    return [made(list(rows[at : at + _AT_ONCE])) for at in range(0, len(rows), _AT_ONCE)]
+
+
 class PostgresReads:
     """Reads through SQLAlchemy's async engine, each statement in its own autocommit."""
 
@@ -489,16 +494,14 @@ class PostgresReads:
             async with self._engine.connect() as connection:
                 # a cursor lives in a transaction
                 await connection.execution_options(isolation_level="REPEATABLE READ", yield_per=size)
-                partitions = (await connection.stream(statement, params)).partitions(size)
+                result = await connection.stream(statement, params)
+                if ahead is not None or made is not None:
+                    first = list(await result.fetchmany(min(size, _AT_ONCE)))
+                    yield first if made is None else await asyncio.to_thread(_made, made, first)
                 if ahead is not None:
-                    try:
-                        first = list(await anext(partitions))
-                    except StopAsyncIteration:
-                        first = []
-                    yield first
                     yield list(await (await connection.stream(ahead, params)).all())
-                async for rows in partitions:
-                    yield [made(list(rows))] if made is not None else list(rows)
+                async for rows in result.partitions(size):
+                    yield list(rows) if made is None else await asyncio.to_thread(_made, made, rows)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
 

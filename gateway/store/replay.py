@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -107,7 +108,7 @@ class DatabaseReplay:
     """Used ids in the database: every process sees them.
 
     What comes while others are written down shares the next transaction with whoever else came. Whether an id is new, the database says
-    as it takes it, so no process waits for the turn of the one writer.
+    as it takes it, so on PostgreSQL no process waits for the turn of the one writer.
     """
 
     since: datetime | None = None
@@ -136,8 +137,7 @@ class DatabaseReplay:
     async def _write(self) -> None:
         wishes: list[_Wish] = []
         try:
-            while self._waiting:
-                wishes = self._apart()
+            while wishes := self._apart():
                 try:
                     async with self._store.aside() as tx:
                         taken = await self._take(tx, wishes)
@@ -147,16 +147,22 @@ class DatabaseReplay:
                     for wish in wishes:
                         if not wish.done.done():
                             wish.done.set_result(wish.until.keys() <= taken)
+                await self._sweep(len(wishes))
         finally:
             self._task = None
             _tell([*wishes, *self._waiting], StoreError("used ids are closed", code="store-unavailable"))  # who still waits: cancelled
             self._waiting = []
 
     def _apart(self) -> list[_Wish]:
-        """Those who wait, no longer waiting; but whoever names an id that somebody before names too is decided after that one."""
+        """Those who wait, no longer waiting; but whoever names an id that somebody before names too is decided after that one.
+
+        Who has gone away meanwhile was never answered, and uses nothing up.
+        """
         named: set[str] = set()
         apart, after = list[_Wish](), list[_Wish]()
         for wish in self._waiting:
+            if wish.done.done():
+                continue
             (apart if named.isdisjoint(wish.until) else after).append(wish)
             named |= wish.until.keys()
         self._waiting = after
@@ -170,16 +176,22 @@ class DatabaseReplay:
         back = {digest for wish in wishes if not wish.until.keys() <= taken for digest in wish.until.keys() & taken}
         if back:
             await tx.execute(_GIVE_BACK, {"digests": list(back)})
-        self._before_sweep -= len(wishes)
-        if self._before_sweep < 0:
-            self._before_sweep = SWEEP
-            await tx.execute(_FORGET, {"now": tx.now_text})
         return taken - back
 
+    async def _sweep(self, used: int) -> None:
+        """Now and then forget what has ended, as the one writer: nobody's proof stands or falls with it."""
+        self._before_sweep -= used
+        if self._before_sweep >= 0:
+            return
+        with suppress(StoreError):  # the next one tries again
+            async with self._store.transaction() as tx:
+                await tx.execute(_FORGET, {"now": tx.now_text})
+            self._before_sweep = SWEEP
+
     async def close(self) -> None:
-        """The store is closed by whoever opened it."""
+        """Wait for what is being written down; the store is closed by whoever opened it."""
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task})
 
 
 _GIVE_BACK: Final = sa.delete(used_ids).where(among(used_ids.c.digest, "digests"))
@@ -187,9 +199,13 @@ _FORGET: Final = sa.delete(used_ids).where(used_ids.c.until < sa.bindparam("now"
 
 
 def _tell(wishes: Sequence[_Wish], error: Exception) -> None:
+    """Each an error of its own, with what it comes from."""
+    known = error if isinstance(error, StoreError) else StoreError("a used id failed", code="store-error")
     for wish in wishes:
         if not wish.done.done():
-            wish.done.set_exception(error if isinstance(error, StoreError) else StoreError("a used id failed", code="store-error"))
+            told = StoreError(str(known.detail), code=known.code, place=known.place, hint=known.hint)
+            told.__cause__ = error
+            wish.done.set_exception(told)
 
 
 class ValkeyReplay:

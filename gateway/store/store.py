@@ -281,7 +281,9 @@ class Store:
 
     @asynccontextmanager
     async def aside(self) -> AsyncIterator[Transaction]:
-        """Append rows that no other process writes, reads before it writes, or counts: on PostgreSQL without a turn as the one writer.
+        """Write what needs no turn as the one writer, and on PostgreSQL has none.
+
+        Rows that no other process writes, reads before it writes, or counts; or such as whoever comes first takes, as the database tells.
 
         Raises StoreError like `transaction`.
         """

@@ -520,7 +520,8 @@ used_ids = Table(
     Column("until", String(32), nullable=False, index=True),
     sqlite_with_rowid=False,
 )
-"""Ids of assertions and proofs that were used once, until none could be believed any more; only with `replay_url = "database"`."""
+"""Ids of assertions and proofs that were used once, until none could be believed any more: of partners' requests always, of callers
+with `replay_url = "database"`."""
 
 answered = Table(
     "answered", metadata,
@@ -1043,10 +1044,11 @@ out_records = Table(
     Column("seq", Seq, nullable=False),                   # batch that said it
     Column("view_digest", LargeBinary, nullable=False),  # keyed digest of the view last sealed: unchanged views are not sent again
     Column("seed", LargeBinary),                          # salt seed of this version; destroyed with it
-    Column("valid_until", String(32), index=True),        # when the view stops being true by time alone: then it is looked at again
+    Column("valid_until", String(32)),                    # when the view stops being true by time alone: then it is looked at again
     Column("acked_at", String(32)),                       # when the partner acknowledged the withdrawal
     Column("refused", String(32)),                        # code with which the partner rejected this version
     Column("held", Boolean, nullable=False, default=False),  # a person at the partner has still to decide about it
+    Index("ix_out_records_stream_valid_until", "stream", "valid_until"),
     # withdrawals of which we wait to hear: they have no salts
     _partial("ix_out_records_stream_acked_at", "stream", "acked_at", where="acked_at IS NULL AND seed IS NULL"),
     _partial("ix_out_records_stream_held", "stream", "held", where="held = 1", postgresql="held"),

@@ -1,7 +1,8 @@
 """Walks over the read model: records, listings and subjects in pages, exports, counts and facets; what bound plan sets were told.
 
-Rules: every row comes with `fresh`: whether it may be shown as it stands. Depth costs nothing: a page begins at keys. Short statements on
-indexed columns are read in the event loop, everything else off it. This room must not make a stale row fresh.
+Rules: every row says whether it may be shown as it stands (`fresh`; in exports by an id where it may not). Depth costs nothing: a page
+begins at keys. Short statements on indexed columns are read in the event loop, everything else off it. This room must not make a stale
+row fresh.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence

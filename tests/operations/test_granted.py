@@ -388,12 +388,10 @@ async def test_hit_and_miss_run_the_same_statements(
     numbers = []
     unknown = PersonAsked(dataset=PENALTIES, id_no=person_number(8), name="无人")
     for person in (PERSON, unknown, PersonAsked(dataset=PENALTIES, id_no=PERSON.id_no, name="无人")):
-        asked = []
-        for _ in range(3):  # what is looked at by the clock, once in a while, is no part of any of them
-            counted.clear()
-            await look_up_person(services, DEPARTMENT, person, "zh-CN")
-            asked.append(len(counted))
-        numbers.append(min(asked))
+        await services.policies.fresh()  # looked at by the clock, whoever is asked about
+        counted.clear()
+        await look_up_person(services, DEPARTMENT, person, "zh-CN")
+        numbers.append(len(counted))
     assert len(set(numbers)) == 1, numbers
 
 

@@ -188,6 +188,34 @@ async def test_who_comes_at_once_is_decided_in_the_order_of_coming(replay: Repla
     assert not await replay.use(uses(three), NOW)
 
 
+async def test_who_has_gone_away_uses_nothing_up(store: Store) -> None:
+    """A request that ends while its ids still wait was never answered: its assertion is good for the next try."""
+    replay = DatabaseReplay(store)
+    one, two = os.urandom(8).hex(), os.urandom(8).hex()
+    first = asyncio.create_task(replay.use(uses(one), NOW))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the first is being written down
+    gone = asyncio.create_task(replay.use(uses(two), NOW))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await first
+    assert await replay.use(uses(two), NOW)
+    await replay.close()
+
+
+async def test_what_is_wrong_is_told_to_each_with_its_cause(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two share an error, and what it comes from is not lost."""
+    replay = DatabaseReplay(store)
+
+    async def fails(*_: object) -> set[str]:
+        raise TypeError("no")
+
+    monkeypatch.setattr(replay, "_take", fails)
+    told = await asyncio.gather(*(replay.use(uses(os.urandom(8).hex()), NOW) for _ in range(2)), return_exceptions=True)
+    assert all(isinstance(each, StoreError) and isinstance(each.__cause__, TypeError) for each in told)
+    assert told[0] is not told[1]
+
+
 async def test_what_cannot_be_believed_any_more_is_forgotten(store: Store) -> None:
     """Ended ids are cleared away now and then, live ones stay."""
     for replay in (MemoryReplay(NOW), DatabaseReplay(store)):

@@ -20,7 +20,7 @@ def test_latest_changes_are_looked_up_by_record() -> None:
 def test_what_is_due_in_a_stream_is_looked_up_by_its_time() -> None:
     """A pass over a stream that has told of millions reads what is due, not all that was ever told."""
     plan = plan_of(outbox._OUT_DUE, "out_records", {"stream": "a-b.penalties", "now": "2026-11-29T00:00:00Z", "n": 5000})
-    assert plan == ["SEARCH out_records USING INDEX ix_out_records_valid_until (valid_until<?)"]
+    assert plan == ["SEARCH out_records USING INDEX ix_out_records_stream_valid_until (stream=? AND valid_until<?)"]
 
 
 def plan_of(statement: sa.Select[Any], table: str, given: Mapping[str, object]) -> list[str]:

@@ -446,6 +446,31 @@ def test_stale_rows_are_counted_as_they_are_shown(fresh_city: City, monkeypatch:
     walks._ahead.cache_clear()
 
 
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_stale_rows_are_written_as_the_others_are(fresh_city: City, language: str) -> None:
+    """In every text form, whole and in part: the same lines but for the one that is shown no more."""
+    paths = [
+        f"/v1/records{suffix}?dataset=administrative-penalties&limit=all{fields}"
+        for suffix in (".csv", ".ndjson", ".json")
+        for fields in ("", "&fields=id,document_number,decision_date", "&shape=flat" if suffix != ".csv" else "&excel=1")
+    ]
+
+    def rows(door: Any, path: str) -> list[str]:
+        text = door.get(path, accept_language=language).text
+        found = [json.dumps(each, sort_keys=False) for each in json.loads(text)["items"]] if ".json" in path else text.splitlines()
+        return [row for row in found if "rec_" in row]
+
+    with served(fresh_city) as door:
+        ids = [row["id"] for row in door.get(paths[-3]).json()["items"]]
+        before = {path: rows(door, path) for path in paths}
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute("UPDATE rendered_records SET plan = 'old' WHERE record_id IN (?, ?, ?)", (ids[0], ids[2], ids[-1]))
+            connection.execute("UPDATE records SET state = 'withdrawn', publish_until = '2020-01-01' WHERE record_id = ?", (ids[2],))
+        for path in paths:
+            assert len(before[path]) == len(ids), path
+            assert rows(door, path) == [row for row in before[path] if ids[2] not in row], path
+
+
 def test_a_long_text_is_known_before_the_first_byte(fresh_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
     """A workbook of many steps whose last row holds a text that no cell holds is 422, not torn; without the row it streams."""
     monkeypatch.setattr(walking, "EXPORT", 2)

@@ -790,7 +790,7 @@ def upgrade() -> None:
         "ix_out_records_stream_held", "out_records", ["stream", "held"], unique=False, sqlite_where=sa.text("held = 1"),
         postgresql_where=sa.text("held"),
     )
-    op.create_index(op.f("ix_out_records_valid_until"), "out_records", ["valid_until"], unique=False)
+    op.create_index("ix_out_records_stream_valid_until", "out_records", ["stream", "valid_until"], unique=False)
     op.create_table("out_streams",
         sa.Column("stream", sa.String(length=128), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
