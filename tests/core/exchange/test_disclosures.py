@@ -106,8 +106,9 @@ def test_what_was_disclosed_is_let_go() -> None:
         gc.collect()
         return len(gc.get_objects())
 
+    disclose_all(SEED, values)
     before = kept()
-    for _ in range(100):
+    for _ in range(2000):
         disclose_all(SEED, values)
         open_all(texts, decoded, digests, SHA256)
-    assert kept() - before < 50
+    assert kept() - before < 1000, "less than one object for two records: what else lives in the process comes and goes"
