@@ -69,8 +69,10 @@ async def test_a_request_counts_once_also_after_a_start(cities: Cities):
     message = asking(cities.tonghua, cities.baishan)
     assert await believed(cities.baishan, message) == TONGHUA
     assert await believed(cities.baishan, message) == "TIME_REPLAY"
-    doors = msgspec.structs.replace(cities.baishan.doors, nonces=DatabaseReplay(cities.baishan.store))
+    nonces = DatabaseReplay(cities.baishan.store)
+    doors = msgspec.structs.replace(cities.baishan.doors, nonces=nonces)
     assert await believed(msgspec.structs.replace(cities.baishan, doors=doors), message) == "TIME_REPLAY"
+    await nonces.close()
 
 
 async def test_a_new_key_is_found_when_it_is_used(cities: Cities):

@@ -214,6 +214,7 @@ async def test_what_is_wrong_is_told_to_each_with_its_cause(store: Store, monkey
     told = await asyncio.gather(*(replay.use(uses(os.urandom(8).hex()), NOW) for _ in range(2)), return_exceptions=True)
     assert all(isinstance(each, StoreError) and isinstance(each.__cause__, TypeError) for each in told)
     assert told[0] is not told[1]
+    await replay.close()
 
 
 async def test_what_cannot_be_believed_any_more_is_forgotten(store: Store) -> None:
@@ -225,6 +226,7 @@ async def test_what_cannot_be_believed_any_more_is_forgotten(store: Store) -> No
             assert await replay.use([Use("proof", "k", f"{number}", NOW)], NOW)
         assert await replay.use([ended], NOW)
         assert not await replay.use([live], NOW)
+        await replay.close()
 
 
 async def test_an_unreachable_place_believes_nobody(store: Store, tmp_path: Any) -> None:
