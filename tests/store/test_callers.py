@@ -181,7 +181,7 @@ async def test_of_many_at_once_one_gets_through(replay: Replay) -> None:
 
 
 async def test_who_comes_at_once_is_decided_in_the_order_of_coming(store: Store) -> None:
-    """What the second could not consume together stays good for the third; of two alike the first. (Valkey decides in its own order.)"""
+    """What the second could not consume together stays good for the third; of two alike the first; Valkey has an order of its own."""
     replay = DatabaseReplay(store)
     one, two, three, four = (f"{number}-{os.urandom(8).hex()}" for number in range(4))
     asked = (one, two), (two, three), (three,), (four,), (four,), (one, one)
