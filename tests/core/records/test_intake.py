@@ -699,7 +699,8 @@ def test_clocks(admit: Admit) -> None:
 # --- nothing gets past --------------------------------------------------------------------------------------------------
 
 cells = st.one_of(
-    st.text(max_size=60),
+    st.text(max_size=8),
+    st.text(max_size=60).map("{}¤".format),  # drawn texts are at times words of our own code, and a code of a fault may well stand in it
     st.sampled_from([FIRM, HOUSEHOLD, PERSON, "2026-05-06", "罚款", "自然人", "N/A", "1.5", "\x00", "血型：A"]),
     st.integers(-(2**70), 2**70),
     st.booleans(),
