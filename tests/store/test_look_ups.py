@@ -31,4 +31,4 @@ def plan_of(statement: sa.Select[Any], table: str, given: Mapping[str, object]) 
         metadata.create_all(connection, tables=[metadata.tables[table]])
         raw = connection.connection.dbapi_connection
         assert raw is not None
-        return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {known.sql}", known.arguments(given))]  # type: ignore[attr-defined]
+        return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {known.sql}", known.arguments(given))]  # type: ignore[attr-defined]  # of sqlite3

@@ -53,7 +53,7 @@ from gateway.core.signing import Algorithm, Signer
 try:  # what is written here is compressed in a sixth of zlib's time; what others have written is read by zlib alone
     from isal import isal_zlib as deflate
 except ImportError:  # no build for this machine
-    import zlib as deflate  # type: ignore[no-redef]
+    import zlib as deflate  # type: ignore[no-redef]  # the same call, the same format
 
 MAX_LINE = 128 * 1024
 FREE_OF_RATIO = 65536

@@ -112,8 +112,8 @@ class Excerpt:
     def _type(self, value: Any) -> Any:
         keys: dict[str, Any] = dict.fromkeys(sorted(self._whole), value)
         for head, names in self._parts.items():
-            keys[head] = TypedDict(head, dict.fromkeys(sorted(names), value), total=False)  # type: ignore[operator]
-        return TypedDict("excerpt", keys, total=False)  # type: ignore[operator]
+            keys[head] = TypedDict(head, dict.fromkeys(sorted(names), value), total=False)  # type: ignore[operator]  # called, it makes a type
+        return TypedDict("excerpt", keys, total=False)  # type: ignore[operator]  # as above
 
 
 def _struct(keys: Mapping[str, Any], wanted: AbstractSet[str]) -> type[msgspec.Struct]:
