@@ -23,9 +23,10 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.reference_client": (),
     "gateway.witness": (),
     "gateway.in_a_row": (),
+    "gateway.late": (),
     "gateway.quiet": (),
     "gateway.core": ("gateway.core", "gateway.adapter_contract"),
-    "gateway.store": ("gateway.store", "gateway.core"),
+    "gateway.store": ("gateway.store", "gateway.core", "gateway.late"),
     "gateway.settings": ("gateway.core.errors",),
     "gateway.adapter_loading": ("gateway.adapter_contract", "gateway.core.errors"),
     "gateway.services": (

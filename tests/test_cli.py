@@ -423,6 +423,8 @@ def test_the_house_opens_without_what_few_need() -> None:
     """A command of the office loads no web, no file formats, no Valkey and no patterns of the redactor; a server loads these later."""
     few = ("litestar", "granian", "pyarrow", "openpyxl", "xlsxwriter", "rdflib", "valkey", "gateway.core.disclosure.redaction")
     assert loaded("gateway.services", *few) == "[]"
+    engine = "sqlalchemy as sa, gateway.store.dialects as one; one.read_engine(sa.make_url('sqlite+aiosqlite:///no'), wait_s=1)"
+    assert loaded(engine, "sqlalchemy.ext.asyncio.engine", "sqlalchemy.orm") == "['sqlalchemy.ext.asyncio.engine']"
     later = ("gateway.core.disclosure.redaction", "structlog", "jinja2")
     never = ("gateway.web.admin.desk", "pydantic", "alembic", POSTGRESQL)
     assert loaded("gateway.app", *later, *never, *few[2:]) == "[]", "the first answer waits for it"
@@ -431,16 +433,6 @@ def test_the_house_opens_without_what_few_need() -> None:
 
 POSTGRESQL = "sqlalchemy.dialects.postgresql"
 """What the default, SQLite, has no use for."""
-
-
-def test_a_library_that_others_only_name_is_loaded_when_it_is_used() -> None:
-    """It is there for whoever imports it, whole at its first use, and no second time."""
-    code = (
-        "import sys; from gateway.commands.running import late; late('colorsys'); before = type(sys.modules['colorsys']).__name__;"
-        " import colorsys; late('colorsys'); print(before, colorsys.rgb_to_hsv(0, 0, 0), type(colorsys).__name__); late('no_such')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "_LazyModule (0.0, 0.0, 0) module\n"
 
 
 def loaded(what: str, *modules: str) -> str:

@@ -6,7 +6,6 @@ import shlex
 import signal
 import sys
 from contextlib import contextmanager
-from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import rich_click as click
 from gateway.commands.office import Office, as_json, office
 from gateway.console import say, show
 from gateway.core.errors import SettingsError
+from gateway.late import late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,15 +75,6 @@ def serve(office: Office) -> None:
     factory = f"{gateway.app.create.__module__}:{gateway.app.create.__name__}"
     with _admin_listener(config, gateway.app.create_admin):
         _serve(config, factory)
-
-
-def late(name: str) -> None:
-    """Let a library that others import be loaded when it is first used, if ever: the recipe of `importlib.util.LazyLoader`."""
-    if name in sys.modules or (spec := find_spec(name)) is None or spec.loader is None:
-        return
-    spec.loader = LazyLoader(spec.loader)
-    sys.modules[name] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
 
 
 def _serve(config: "Settings", factory: str) -> None:

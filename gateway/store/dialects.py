@@ -8,7 +8,7 @@ failure. No parameter ever appears in an error. This room must not know what the
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +16,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
@@ -24,6 +23,10 @@ from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import Boolean, Text, TypeDecorator, TypeEngine
 
 from gateway.core.errors import StoreError
+from gateway.late import late, load
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 WRITER_LOCK = 0x63786777  # "cxgw": one writer at a time on PostgreSQL
 MIGRATION_LOCK = 0x6378676D  # "cxgm": several processes start at once
@@ -70,10 +73,10 @@ def check_url(url: URL) -> None:
         )
 
 
-def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> AsyncEngine:
+def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> "AsyncEngine":
     """The engine of all writes; `foreign_keys=False` only for migrations, whose table rebuilds would fire the cascades."""
     if not is_sqlite(url):
-        return create_async_engine(
+        return _engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,  # a write is not asked again, so a dead connection is found before it begins
@@ -83,7 +86,7 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
             connect_args={"server_settings": _server_settings(wait_s)},
         )
     # one connection: tasks of this process queue in order of asking, only other processes meet the busy timeout
-    engine = create_async_engine(
+    engine = _engine(
         url, hide_parameters=True, pool_size=1, max_overflow=0, pool_timeout=max(wait_s, 0.1), connect_args={"timeout": wait_s}
     )
 
@@ -107,9 +110,9 @@ def write_engine(url: URL, *, wait_s: float, foreign_keys: bool = True) -> Async
     return engine
 
 
-def read_engine(url: URL, *, wait_s: float) -> AsyncEngine:
+def read_engine(url: URL, *, wait_s: float) -> "AsyncEngine":
     """PostgreSQL's engine of reads: each statement its own snapshot, no BEGIN and ROLLBACK around it."""
-    return create_async_engine(
+    return _engine(
         url,
         hide_parameters=True,
         pool_size=10,
@@ -118,6 +121,15 @@ def read_engine(url: URL, *, wait_s: float) -> AsyncEngine:
         isolation_level="AUTOCOMMIT",
         connect_args={"server_settings": {**_server_settings(wait_s), "default_transaction_read_only": "on"}},
     )
+
+
+def _engine(url: URL, **options: Any) -> "AsyncEngine":
+    """An engine without the ORM, which the sessions bring that the package of engines names beside them."""
+    late("sqlalchemy.ext.asyncio")
+    load("sqlalchemy.ext.asyncio.exc")  # engines ask the package for it
+    from sqlalchemy.ext.asyncio.engine import create_async_engine
+
+    return create_async_engine(url, **options)
 
 
 def _server_settings(wait_s: float) -> dict[str, str]:

@@ -6,11 +6,12 @@ what a database holds. Tables that are not ours are nobody's business here.
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import TYPE_CHECKING, Any
 
 from gateway.store.tables import metadata
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 _SQLITE = (
     "SELECT held.name, group_concat(part.name) FROM sqlite_master AS held, pragma_table_info(held.name) AS part"
@@ -29,7 +30,7 @@ def _known() -> dict[str, frozenset[str]]:
     return {table.name: frozenset(column.name for column in table.columns) for table in metadata.tables.values()}
 
 
-async def columns_held(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+async def columns_held(connection: "AsyncConnection") -> dict[str, frozenset[str]]:
     """The tables of a database with their columns, in one statement."""
     said = await connection.exec_driver_sql(_SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL)
     rows: Iterable[Any] = said.all()

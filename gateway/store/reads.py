@@ -20,16 +20,18 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import thread_time
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.store.dialects import DRIVER_ERRORS, members_text, store_error
 from gateway.store.vault import Vault
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 Row: TypeAlias = Any
 """A row of a result: a tuple whose elements are also attributes, named as the statement names its columns."""
@@ -447,7 +449,7 @@ def _made(made: Made, rows: Sequence[Row]) -> list[Any]:
 class PostgresReads:
     """Reads through SQLAlchemy's async engine, each statement in its own autocommit."""
 
-    def __init__(self, engine: AsyncEngine, vault: Vault) -> None:
+    def __init__(self, engine: "AsyncEngine", vault: Vault) -> None:
         self.fresh_keys = False
         self.vault = vault
         self._engine = engine

@@ -19,11 +19,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, CursorResult, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.core.audit.chain import Partition
 from gateway.core.errors import StoreError
@@ -34,6 +33,9 @@ from gateway.store.keyring import LabelVersion, WrappedRoot
 from gateway.store.reads import Parameters, PostgresReads, Reads, Row, SqliteReads, Statement
 from gateway.store.tables import counters, key_labels, key_roots, meta
 from gateway.store.vault import Vault
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ["Reads", "Row", "Store", "Transaction", "moment", "new_id", "new_ids", "stamp"]
 
@@ -105,7 +107,7 @@ def _update_text(table: sa.Table, columns: tuple[str, ...], key: str, dialect: s
 class Transaction:
     """The one writer while it lasts. `now` is read once: everything a story writes bears the same instant."""
 
-    def __init__(self, store: "Store", connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, store: "Store", connection: "AsyncConnection", now: datetime) -> None:
         self.store = store
         self.vault = store.vault
         self.connection = connection
@@ -356,7 +358,7 @@ class Store:
         else:
             self._reads = PostgresReads(read_engine(self._url, wait_s=self._wait_s), self.vault)
 
-    async def _claim(self, connection: AsyncConnection, party: str | None, region: str | None) -> None:
+    async def _claim(self, connection: "AsyncConnection", party: str | None, region: str | None) -> None:
         """Ours if it says so; a fresh store learns whose it is."""
         held = {row.name: row.value for row in (await connection.execute(_META)).all()}
         ring = self.vault.ring
@@ -443,7 +445,7 @@ class Store:
         await asyncio.shield(self._engine.dispose())
 
 
-def _rows_of(connection: AsyncConnection) -> Callable[[sa.Executable], Awaitable[Sequence[Any]]]:
+def _rows_of(connection: "AsyncConnection") -> Callable[[sa.Executable], Awaitable[Sequence[Any]]]:
     async def rows(statement: sa.Executable) -> Sequence[Any]:
         return (await connection.execute(statement)).all()
 
