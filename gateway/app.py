@@ -75,8 +75,9 @@ SWITCH_S = 0.001
 """How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
 ENDS_LOOK_S = 60.0
 """How often it is looked which rows of versions end at midnight, shortly before it."""
-LATER = ("gateway.core.disclosure.redaction", "structlog", "jinja2", "httpx")
-"""What only texts that come in need (a hundred patterns), what writes the first line of a log, what makes pages, what asks witnesses."""
+LATER = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2", "httpx")
+"""What proofs are checked with, what only texts that come in need (a hundred patterns), what writes the first line of a log, what makes
+pages, what asks witnesses."""
 LATER_S = 1.0
 """How long after its start a process loads these, on a thread."""
 PARENT_DEATH = 1

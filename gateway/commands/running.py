@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.web.asgi import App
 
 SAMPLE_SEED = 20260401
+_NEVER_USED = ("yaml", "pdb")
+"""Litestar imports them, for a description of the API that we write ourselves and for a debugger that we never start."""
 
 
 @click.command()
@@ -67,7 +69,8 @@ def serve(office: Office) -> None:
 
     asyncio.run(check())
     _port_is_free(config.host, config.port)
-    late("yaml")  # Litestar names it for a document that we write ourselves
+    for name in _NEVER_USED:
+        late(name)
     import gateway.app  # workers are forked from here: what is imported now is imported once; a fault above is told before
 
     gc.freeze()  # a worker that looked all this through would write to its pages, and have copies instead of sharing them

@@ -19,7 +19,7 @@ from datetime import datetime
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -28,12 +28,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-from joserfc import jwk, jws
 from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode as urlsafe_decode
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, SettingsError
+
+if TYPE_CHECKING:
+    from joserfc.jwk import Key
 
 Algorithm = Literal["ed25519", "sm2"]
 KeyUse = Literal["exchange", "http", "agreement", "log", "witness", "export", "audit", "receipt"]
@@ -517,7 +519,9 @@ class JoseKey:
 
     __slots__ = ("_made", "alg", "members", "thumbprint")
 
-    def __init__(self, key: jwk.Key, alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
+    def __init__(self, key: "Key", alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
+        from joserfc import jws  # it brings certificates; the first caller who proves something may wait for that, a start need not
+
         algorithm = jws.JWSRegistry(algorithms=[alg]).get_alg(alg)
         algorithm.check_key(key)
         self._made: Callable[[bytes, bytes], bool] = _es256(key) if alg == "ES256" else partial(algorithm.verify, key=key)
@@ -543,7 +547,7 @@ class JoseKey:
 _ES256 = ECDSA(hashes.SHA256())
 
 
-def _es256(key: jwk.Key) -> Callable[[bytes, bytes], bool]:
+def _es256(key: "Key") -> Callable[[bytes, bytes], bool]:
     """What joserfc does about a signature of ES256, with what is the same for all of a key done once: proofs come by the thousand."""
     public: Any = key.get_op_key("verify")
 
@@ -565,6 +569,8 @@ def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset
 
     Members beside the public ones are refused unless they are `ignored`. Raises JoseKeyRefused.
     """
+    from joserfc import jwk
+
     kty = given.get("kty")
     names, alg = _JWK.get(str(kty), ((), "ES256"))
     members = {name: value for name, value in given.items() if name not in ignored}
@@ -613,6 +619,8 @@ def jose_key_of_pem(pem: bytes) -> JoseKey:
 
     Raises JoseKeyRefused, also for a private one: it belongs to nobody but its owner.
     """
+    from joserfc import jwk
+
     try:
         loaded = load_pem_public_key(pem)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

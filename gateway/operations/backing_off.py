@@ -6,17 +6,15 @@ Rules: how often it was tried stands in the store with whatever waits, so a sche
 from datetime import timedelta
 from typing import Final
 
-from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
-
 LONGEST: Final = timedelta(minutes=60)
-_GROWING: Final = wait_exponential(multiplier=60, max=LONGEST.total_seconds())
 _SPREAD: Final = 0.2
-_NEVER_RUN: Final = Retrying()
 
 
 def pause(attempts: int) -> timedelta:
     """After so many attempts before the one that failed just now."""
-    state = RetryCallState(_NEVER_RUN, None, (), {})
+    from tenacity import RetryCallState, Retrying, wait_exponential, wait_random  # no start needs it, and few hours do
+
+    state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempts + 1
-    grown = _GROWING(state)
+    grown = wait_exponential(multiplier=60, max=LONGEST.total_seconds())(state)
     return timedelta(seconds=grown + wait_random(-_SPREAD * grown, _SPREAD * grown)(state))

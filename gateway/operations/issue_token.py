@@ -10,6 +10,7 @@ audit of the refusal; a token allows what was asked for and is granted today, ne
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Final, cast
 
 from msgspec import Struct
@@ -32,15 +33,19 @@ from gateway.store.credentials import agreements_for
 from gateway.store.replay import Use
 
 _OTHER_METHODS: Final = frozenset({"client_secret", "code", "refresh_token", "username", "password", "assertion"})
-_NOBODY: Final = jose_key(
-    # the base point of the curve, on which nothing ever depends: an unknown app costs a verification, as a known one does
-    {
-        "kty": "EC",
-        "crv": "P-256",
-        "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
-        "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
-    }
-)
+_BASE_POINT: Final = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY",
+    "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU",
+}
+"""Of the curve: a key on which nothing ever depends."""
+
+
+@cache
+def _nobody() -> JoseKey:
+    """The key of an unknown app: it costs a verification, as a known one does."""
+    return jose_key(_BASE_POINT)
 
 
 class Posted(Struct, frozen=True, kw_only=True):
@@ -96,13 +101,13 @@ async def _app_of(services: Services, form: Mapping[str, str]) -> tuple[App, Ass
     app = await apps.find(reads, claimed)
     keys = {key.kid: key for key in await apps.keys_of(reads, claimed) if key.state == "active"}  # asked of an unknown app too
     if app is None:
-        _NOBODY.verify(text)
+        _nobody().verify(text)
         raise AssertionRefused("app-unknown")
 
     def known(kid: str) -> JoseKey | None:
         key = keys.get(kid)
         if key is None:
-            _NOBODY.verify(text)
+            _nobody().verify(text)
             return None
         return jose_key(key.members, rsa=True)
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
+from html import escape
 from typing import IO, Any, Final, cast
-from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from gateway.core.errors import TooManyRowsForFormat
@@ -31,6 +32,7 @@ _BARE: Final = re.compile(r"[^<>&_\x00-\x20\x7f\ud800-\udfff\ufffe\uffff][^<>&\x
 """Texts that stand in XML as they are."""
 _LIKE_AN_ESCAPE: Final = re.compile(r"_(?=x[0-9a-fA-F]{4}_)")
 _NO_XML: Final = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
+_in_xml: Final = partial(escape, quote=False)
 
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 _OFFICE: Final = "http://schemas.openxmlformats.org/officeDocument/2006"
@@ -149,7 +151,7 @@ def _properties(title: str, comments: str, made_at: datetime) -> str:
     return (
         f'<cp:coreProperties xmlns:cp="{_PACKAGE}/metadata/core-properties" xmlns:dc="http://purl.org/dc/elements/1.1/"'
         ' xmlns:dcterms="http://purl.org/dc/terms/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-        f"<dc:title>{escape(title)}</dc:title><dc:description>{escape(comments)}</dc:description>"
+        f"<dc:title>{_in_xml(title)}</dc:title><dc:description>{_in_xml(comments)}</dc:description>"
         f'<dcterms:created xsi:type="dcterms:W3CDTF">{at}</dcterms:created>'
         f'<dcterms:modified xsi:type="dcterms:W3CDTF">{at}</dcterms:modified></cp:coreProperties>'
     )
@@ -183,4 +185,4 @@ def _cell(at: str, value: Value) -> str:
 
 def _escaped(text: str) -> str:
     """As XML has it, and what XML has not as Excel spells it."""
-    return _NO_XML.sub(lambda found: f"_x{ord(found[0]):04X}_", _LIKE_AN_ESCAPE.sub("_x005F_", escape(text)))
+    return _NO_XML.sub(lambda found: f"_x{ord(found[0]):04X}_", _LIKE_AN_ESCAPE.sub("_x005F_", _in_xml(text)))

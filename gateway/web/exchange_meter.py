@@ -4,12 +4,12 @@ Rules: labels are partners, streams, ways and words of closed lists; never a rec
 """
 
 from collections.abc import Iterable
-from typing import Final
-
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, Final
 
 from gateway.operations.measure_exchange import Figures, StreamFigures
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 _STREAM: Final = ("partner", "stream", "way")
 _GAUGES: Final = (
@@ -25,7 +25,7 @@ def _values(each: StreamFigures) -> tuple[float | None, ...]:
     return each.waiting, each.waiting_s, each.last_batch_s, float(each.stopped), each.owed
 
 
-class ExchangeMeter(Collector):
+class ExchangeMeter:
     """The figures of the last look."""
 
     def __init__(self) -> None:
@@ -35,8 +35,10 @@ class ExchangeMeter(Collector):
         """From now on these."""
         self._figures = figures
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
         """The present state, for a scrape."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
         gauges = [GaugeMetricFamily(f"chengxin_exchange_{name}", text, labels=_STREAM) for name, text in _GAUGES]
         labels = ("partner", "stream", "what")
         lines = GaugeMetricFamily("chengxin_exchange_unacknowledged", "Lines that the partner has still to acknowledge", labels=labels)

@@ -11,12 +11,11 @@ import sys
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+if TYPE_CHECKING:  # a process without a listener needs nothing of the library
+    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client.registry import Collector
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 UNMATCHED: Final = "(unmatched)"
@@ -25,7 +24,7 @@ LANE: Final = "/v1/subjects/{subject}"
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Meter(Collector):
+class Meter:
     """Counts answers by route template; plain numbers, because one event loop writes them."""
 
     def __init__(self) -> None:
@@ -59,8 +58,10 @@ class Meter(Collector):
         """Texts that wait for reviewers: dataset, records, age of the oldest in seconds, overdue ones."""
         self._queue = waiting
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> "Iterable[Metric]":
         """The present state, for a scrape."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
         answers = CounterMetricFamily("chengxin_answers", "Answers by route, method and status", labels=("route", "method", "status"))
         for (route, method, status), value in sorted(self._answers.items()):
             answers.add_metric((route, method, str(status)), value)
@@ -90,8 +91,10 @@ class Meter(Collector):
             yield GaugeMetricFamily(name, text, value=read())
 
 
-def registry_of(meter: Meter, *more: Collector) -> CollectorRegistry:
+def registry_of(meter: Meter, *more: "Collector") -> "CollectorRegistry":
     """What one process shows: its meter and `more`, and memory, processor and garbage collection of the process."""
+    from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
     registry = CollectorRegistry(auto_describe=False)
     for each in (meter, *more):
         registry.register(each)
@@ -104,7 +107,9 @@ def registry_of(meter: Meter, *more: Collector) -> CollectorRegistry:
 _MAX_HEAD = 8192
 
 
-async def _answer_scrape(registry: CollectorRegistry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer_scrape(registry: "CollectorRegistry", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
     try:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=5)
         method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
@@ -125,7 +130,7 @@ async def _answer_scrape(registry: CollectorRegistry, reader: asyncio.StreamRead
 
 
 @asynccontextmanager
-async def private_listener(registry: CollectorRegistry, host: str, port: int, *, tries: int = 1) -> AsyncIterator[int]:
+async def private_listener(registry: "CollectorRegistry", host: str, port: int, *, tries: int = 1) -> AsyncIterator[int]:
     """Serve `/metrics`, and nothing else, on a listener of its own; yields the port.
 
     Several workers take one port after the other, from the given one on: each is a target of its own.

@@ -195,8 +195,8 @@ def is_single(character: str) -> bool:
     return character >= "⺀"
 
 
-_LATIN = re.compile(r"[^⺀-\U0010ffff]+")
-_UNIT = re.compile(r"[⺀-\U0010ffff]|[^⺀-\U0010ffff]+")
+_LATIN = re.compile(r"[\x00-\u2e7f]+")  # what stands before the radicals; the other way about it takes Python five times as long to compile
+_UNIT = re.compile(r"[^\x00-\u2e7f]|[\x00-\u2e7f]+")
 
 
 def units(norm: str) -> list[str]:

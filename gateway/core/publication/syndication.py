@@ -22,7 +22,7 @@ TOMBSTONES: Final = "http://purl.org/atompub/tombstones/1.0"
 HISTORY: Final = "http://purl.org/syndication/history/1.0"
 JSON_FEED: Final = "https://jsonfeed.org/version/1.1"
 EPOCH: Final = "1970-01-01T00:00:00Z"
-_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
