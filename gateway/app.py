@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway import settings as settings_room
@@ -40,6 +41,7 @@ from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.reissue_lists import follow
 from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.tidy_names import tidy_names
 from gateway.operations.version_files import clear_unfinished
 from gateway.operations.waiting_texts import measure
 from gateway.services import Services, open_services
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
+TIDY_S = 1800.0
+"""How long the names index is left in pieces after it was put together: the whole of it is written anew each time."""
 AUDIT_LOOK_S = 0.5
 """How often it is looked whether a checkpoint of the audit log is due, whether keys were exchanged, and which signing keys there are."""
 POLICY_POLL_S = 1.0
@@ -226,6 +230,7 @@ async def _load_later() -> None:
 
 async def _read_changes(services: Services, meter: Meter) -> None:
     """Follow the change log: renderings, search and feeds, every `reader_poll_s`; and see policies that another process activated."""
+    tidied = -TIDY_S
     while True:
         pause = services.settings.reader_poll_s
         try:
@@ -236,6 +241,9 @@ async def _read_changes(services: Services, meter: Meter) -> None:
             while await render_public(services, limit=READER_STEP):
                 meter.event("reader-step")
                 await asyncio.sleep(0)
+            if monotonic() >= tidied + TIDY_S and await tidy_names(services):  # now that nothing is left to read
+                tidied = monotonic()
+                meter.event("names-tidied")
         except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
             meter.event(f"reader-{error.code}")
         except Exception as error:  # noqa: BLE001 - the reader must outlive any fault of one change; readiness and metrics show that it stands

@@ -19,6 +19,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange.wire import split_stream
 from gateway.operations.admit_batch import Admission
 from gateway.operations.begin_epoch import begin_epoch
+from gateway.operations.tidy_names import merge_tokens
 from gateway.services import Services
 from gateway.store import (
     audit,
@@ -32,7 +33,6 @@ from gateway.store import (
     match_jobs,
     measures,
     outbox,
-    search,
 )
 from gateway.store.erasures import Erasure
 from gateway.store.kept_parts import Holding, Waiting
@@ -78,7 +78,7 @@ async def _finish(services: Services, waiting: list[Erasure]) -> int:
         await match_jobs.expire_before(tx, last)
         await kept_uploads.drop_until(tx, moment(last))
         tx.shredded = True
-    await _merge_tokens(services)
+    await merge_tokens(services)
     if not await services.store.forget():
         return 0  # somebody reads an old page: the next look
     async with services.store.transaction() as tx:
@@ -133,11 +133,3 @@ async def _hours(services: Services, stream: str) -> timedelta | None:
     agreement_id, _ = split_stream(stream)
     versions = (await held_agreements.held_agreements(services.store.reads, agreement_id)).get(agreement_id, [])
     return timedelta(hours=min(held.agreement.terms.sla.erase_h for held in versions)) if versions else None
-
-
-async def _merge_tokens(services: Services) -> None:
-    first, more = True, True
-    while more:
-        async with services.store.transaction() as tx:
-            more = await search.merge_away(tx, first)
-        first = False

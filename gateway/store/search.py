@@ -35,6 +35,12 @@ _CHANGED = sa.text("SELECT total_changes()")
 _MERGE = sa.text("INSERT INTO names_fts (names_fts, rank) VALUES ('merge', :pages)")
 _SOMETHING = 2
 """A merge that changed fewer rows had nothing to do (SQLite, FTS5 §6.7)."""
+_PIECES = sa.text(
+    "WITH RECURSIVE piece (number) AS (SELECT min(segid) FROM names_fts_idx UNION ALL"
+    " SELECT (SELECT min(segid) FROM names_fts_idx WHERE segid > number) FROM piece WHERE number IS NOT NULL)"
+    " SELECT count(number) AS number FROM piece"
+)
+"""From one to the next: what lies between them, a row for each page, is not read."""
 
 _n = names.c
 _FOUND = (_n.name_id.label("place"), _n.subject_id, _n.role, _n.shown, _n.name_norm, _n.core, _n.tokens)
@@ -69,6 +75,12 @@ async def change(tx: Transaction, gone: Sequence[Row], new: Sequence[Name]) -> N
         )
         if tx.store.dialect == "sqlite":
             await tx.insert(_fts, ("rowid", "tokens"), [(place, each.tokens) for place, each in placed])
+
+
+async def pieces(source: Reads, dialect: str) -> int:
+    """How many pieces SQLite's token index is written in; each transaction that changes names begins one, and some are merged by and by."""
+    row = await source.one(_PIECES) if dialect == "sqlite" else None
+    return 0 if row is None else row.number
 
 
 async def merge_away(tx: Transaction, first: bool) -> bool:

@@ -1,11 +1,14 @@
 """The names index on both databases: the same tokens find the same names, and a withdrawn name is nowhere."""
 
+from types import SimpleNamespace
+
 import pytest
 import sqlalchemy as sa
 
 from gateway.core.publication.names import pairs, split
 from gateway.core.publication.rendering import Name, name_of
 from gateway.core.publication.searching import PHRASE, PREFIX, read_query
+from gateway.operations.tidy_names import FEW, tidy_names
 from gateway.store import search
 from gateway.store.store import Store
 
@@ -61,6 +64,20 @@ async def test_what_is_typed_is_never_an_operator(stocked: Store, token: str) ->
     """A token is a string to both engines: it finds nothing, and breaks nothing."""
     assert await found(stocked, token) == []
     assert await found(stocked, token, every=False) == []
+
+
+async def test_pieces_of_the_index_are_put_together(store: Store) -> None:
+    """Each transaction begins a piece; one that is left of them gives the same names, and one that is alone is left as it is."""
+    for number, shown in enumerate(SHOWN):
+        async with store.transaction() as tx:
+            await search.change(tx, [], [row(number, shown)])
+    answers = [await found(store, token) for shown in SHOWN for token in pairs(split(shown).norm)]
+    many = await search.pieces(store.reads, store.dialect)
+    services = SimpleNamespace(store=store)
+    assert await tidy_names(services) == (many > FEW) == (store.dialect == "sqlite")  # type: ignore[arg-type]  # all that it uses
+    assert await search.pieces(store.reads, store.dialect) == (store.dialect == "sqlite")
+    assert not await tidy_names(services)  # type: ignore[arg-type]
+    assert [await found(store, token) for shown in SHOWN for token in pairs(split(shown).norm)] == answers
 
 
 async def test_a_changed_name_leaves_the_index(stocked: Store) -> None:
