@@ -112,7 +112,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             lane = None
             if services.store.dialect == "sqlite":  # elsewhere a look-up waits for the network: the office lane is as good
                 reads = stack.enter_context(closing(LaneReads(services.store)))
-                lane = PublicLane(services, reads.by_code)
+                lane = PublicLane(services, reads)
             access = await stack.enter_async_context(_access_log(settings, door))
             tasks = [asyncio.create_task(_read_changes(services, meter))]
             tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))

@@ -4,32 +4,42 @@ Rules: SQLite only (on PostgreSQL a look-up waits for the network, so the office
 that tells whether it is still true, and judges nothing; a failure is no answer, and the office lane is asked. The connection is
 opened for reading only. This room must not know HTTP.
 
-What was read lately is kept until anybody commits anything: `PRAGMA data_version` is asked once in each turn of the event loop, before
-the first look-up of that turn. A request that arrives after a commit is handled in a later turn than one that was checked before it, so
-nothing that left is shown to anybody who asked afterwards. Each statement saved is a hand-over of the interpreter's lock saved, which
-costs more than the statement.
+What was made of a row that was read lately is kept until anybody commits anything that it was read from. `PRAGMA data_version` is asked
+once in each turn of the event loop, before the first look-up of that turn: a request that arrives after a commit is handled in a later turn
+than one that was checked before it, so nothing that left is shown to anybody who asked afterwards. After a commit of whomever the
+database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
+the writer, whichever program that is (decisions/0053). Where they do not stand, everything is forgotten at every commit. Each statement
+saved is a hand-over of the interpreter's lock saved, which costs more than the statement.
 """
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from gateway.store.feed import Head
 from gateway.store.store import Store
 
-_LOOKUP = """
-SELECT r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq,
-       (SELECT version FROM policy_activations ORDER BY seq DESC LIMIT 1),
-       f.seq, f.at
+_LOOKUP: Final = """
+SELECT r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq
 FROM subject_keys k
 JOIN subjects s ON s.subject_id = k.subject_id
 JOIN rendered_subjects r ON r.subject_id = k.subject_id
-LEFT JOIN feed f ON f.plan_set = 'public/open.read' AND f.seq = (SELECT max(seq) FROM feed WHERE plan_set = 'public/open.read')
 WHERE k.key_type = 'uscc' AND k.key_value = ?
 """
+_STATE: Final = """
+SELECT (SELECT value FROM counters WHERE name = 'lane'),
+       (SELECT version FROM policy_activations ORDER BY seq DESC LIMIT 1),
+       f.seq, f.at
+FROM (SELECT max(seq) AS seq FROM feed WHERE plan_set = 'public/open.read') AS newest
+LEFT JOIN feed AS f ON f.plan_set = 'public/open.read' AND f.seq = newest.seq
+"""
+_WATCHES: Final = frozenset(
+    f"lane_{table}_{act}" for table in ("subject_keys", "subjects", "rendered_subjects") for act in ("update", "delete")
+)
+"""Triggers that raise the counter. A row that is put in adds something of which nothing was kept."""
 
 
 class Rendered(NamedTuple):
@@ -42,6 +52,13 @@ class Rendered(NamedTuple):
     valid_until: str
     fresh: int
     """1 when no change of the subject stands after the rendering."""
+
+
+class State(NamedTuple):
+    """What counts for all of them alike: the same object while nothing has been committed."""
+
+    changes: int | None
+    """Raised with every row of theirs that changes or goes; None before the first."""
     policy_version: int | None
     """In force, as the store says now."""
     feed_seq: int | None
@@ -50,28 +67,22 @@ class Rendered(NamedTuple):
     @property
     def version(self) -> str:
         """Dataset version that the public sees now."""
-        return _version(self.feed_seq or 0, self.feed_at or "")
+        return Head(seq=self.feed_seq or 0, at=self.feed_at or "").version
 
 
-@lru_cache(8)
-def _version(seq: int, at: str) -> str:
-    return Head(seq=seq, at=at).version
-
+Made = TypeVar("Made")
+_UNKNOWN: Final = State(None, None, None, None)
 
 KEPT_BYTES: Final = 32 * 2**20
 """Of documents that were read lately; the oldest goes first."""
-_ENTRY: Final = 500
+_ENTRY: Final = 900
 """What the rest of one costs, about."""
-
-
-def _weight(found: Rendered) -> int:
-    return len(found.body or b"") + _ENTRY
 
 
 class LaneReads:
     """Looks up rendered subjects by code."""
 
-    __slots__ = ("_checked", "_connection", "_held", "_most", "_size", "_version")
+    __slots__ = ("_checked", "_connection", "_form", "_held", "_most", "_number", "_size", "_watched", "state")
 
     def __init__(self, store: Store, *, kept_bytes: int = KEPT_BYTES) -> None:
         path = store.path
@@ -82,49 +93,73 @@ class LaneReads:
         )
         self._connection.execute("PRAGMA query_only=ON")
         self._connection.execute("PRAGMA cache_size=-8192")
-        self._held: dict[str, Rendered] = {}
+        self.state = _UNKNOWN
+        """As it was when the last look-up began."""
+        self._held: dict[str, tuple[Any, int]] = {}
+        """By code, what was made of its row, and how many bytes that counts for."""
         self._size, self._most = 0, kept_bytes
-        self._version = -1
+        self._number = self._form = -1
+        self._watched = False
         self._checked = False
 
-    def by_code(self, code: str) -> Rendered | None:
-        """The rendering of an organisation by its whole code; None when there is none, or the file cannot be read just now."""
+    def by_code(self, code: str, make: Callable[[str, Rendered], Made | None]) -> Made | None:
+        """What `make` makes of a code and its rendering, kept while that stands; always the same `make`, or `forget` between two.
+
+        None where it makes nothing of it (which is not kept), where there is no rendering, or the file cannot be read just now.
+        """
         try:
             if not self._checked:
                 self._check()
-            found = self._held.get(code)
-            if found is not None:
-                return found
+            held = self._held.get(code)
+            if held is not None:
+                return cast(Made, held[0])
             row = self._connection.execute(_LOOKUP, (code,)).fetchall()
         except sqlite3.Error:
             return None
-        return self._keep(code, Rendered._make(row[0])) if row else None
+        if not row:
+            return None
+        rendered = Rendered._make(row[0])
+        made = make(code, rendered)
+        if made is not None:
+            self._keep(code, made, len(rendered.body or b"") + _ENTRY)
+        return made
 
     def _check(self) -> None:
-        """Forget everything if anybody committed since the last turn of the loop; outside a loop at each look-up."""
-        ((version,),) = self._connection.execute("PRAGMA data_version").fetchall()
-        if version != self._version:
-            self._forget()
-            self._version = version
+        """Has anybody committed since the last turn of the loop? Outside a loop it is asked at each look-up."""
+        ((number,),) = self._connection.execute("PRAGMA data_version").fetchall()
+        if number != self._number:
+            self._look()
+            self._number = number
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self._unchecked)
             self._checked = True
 
+    def _look(self) -> None:
+        """Somebody committed: learn how things stand, and forget what that may have been about."""
+        ((form,),) = self._connection.execute("PRAGMA schema_version").fetchall()
+        if form != self._form:
+            self.forget()
+            stand = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()}
+            self._watched, self._form = stand >= _WATCHES, form
+        before, self.state = self.state, State._make(self._connection.execute(_STATE).fetchall()[0])
+        if not self._watched or self.state.changes != before.changes:
+            self.forget()
+
     def _unchecked(self) -> None:
         self._checked = False
 
-    def _keep(self, code: str, found: Rendered) -> Rendered:
-        self._held[code] = found
-        self._size += _weight(found)
+    def _keep(self, code: str, made: Any, size: int) -> None:
+        self._held[code] = made, size
+        self._size += size
         while self._size > self._most:
-            self._size -= _weight(self._held.pop(next(iter(self._held))))
-        return found
+            self._size -= self._held.pop(next(iter(self._held)))[1]
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Keep nothing of what was made."""
         self._held.clear()
         self._size = 0
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._forget()
+        self.forget()
         self._connection.close()

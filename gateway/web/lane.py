@@ -13,7 +13,9 @@ store: the look-up is given.
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy
@@ -67,6 +69,10 @@ class Rendered(Protocol):
         """1 when no change of the subject stands after it."""
         ...
 
+
+class State(Protocol):
+    """What counts for all renderings alike."""
+
     @property
     def policy_version(self) -> int | None:
         """In force, as the store says now."""
@@ -78,26 +84,51 @@ class Rendered(Protocol):
         ...
 
 
-LookUp = Callable[[str], Rendered | None]
+class Answer(Struct, frozen=True, gc=False):
+    """What all answers of one rendering have in common; without its language and its moment."""
+
+    body: bytes
+    etag: Header
+    link: Header
+    length: Header
+    valid_until: str
+    ends: str
+    """`valid_until` to the second, as `_text` is written."""
+
+
+class Reads(Protocol):
+    """Where renderings are looked up."""
+
+    @property
+    def state(self) -> State:
+        """As of the last look-up; the same object while nothing has changed."""
+        ...
+
+    def by_code(self, code: str, make: Callable[[str, Any], Answer | None]) -> Answer | None:
+        """What was made of a code and its rendering, kept while that stands; None: nothing is known that is true."""
+        ...
+
+    def forget(self) -> None:
+        """Keep nothing of what was made."""
+        ...
 
 
 class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_forms", "_ids", "_kept", "_licence", "_lookup",
-        "_notices", "_origin", "_policies", "_second", "_services", "_soon", "_tag", "_text", "_version",
-    )  # fmt: skip  # fmt: skip
+        "_cached", "_common", "_demo", "_ends", "_forms", "_ids", "_in_force", "_kept", "_licence", "_next", "_notices", "_origin",
+        "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
+    )  # fmt: skip
 
-    def __init__(self, services: Services, lookup: LookUp) -> None:
+    def __init__(self, services: Services, reads: Reads) -> None:
         self._services = services
-        self._lookup = lookup
+        self._reads = reads
         self._demo = services.settings.demo
         self._notices = {language: sample_end(language) for language in _LANGUAGES}
         self._ids: Iterator[bytes] = request_ids()
         self._policies: Policies | None = None
         self._tag = ""
-        self._version = 0
         self._ends: tuple[datetime, ...] = ()
         self._origin = services.settings.public_origin.rstrip("/").encode()
         self._licence = b""
@@ -105,8 +136,13 @@ class PublicLane:
         self._forms: Forms | None = None
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
-        self._second = datetime.min.replace(tzinfo=UTC)
-        """Of this second the next three speak: what it is called, what the end of a minute from it is called, how long it lets be kept."""
+        self._state: State | None = None
+        """Of this state of the store the next two speak: whether our policy is in force in it, and its dataset version."""
+        self._in_force = False
+        self._version: Header = (b"dataset-version", b"")
+        self._second = self._next = datetime.min.replace(tzinfo=UTC)
+        """From here to there the next three speak: what this second is called, what the end of a minute from it is called, how long it
+        lets be kept."""
         self._text = self._soon = ""
         self._cached: Header = replies.NO_STORE
 
@@ -144,37 +180,35 @@ class PublicLane:
         found = self._true(code)
         if found is None:
             return 0
-        rendered, now = found
-        body, validator = rendered.body or b"", rendered.etag
+        answer, now = found
+        body, etag, length = answer.body, answer.etag, answer.length
         if language != "zh-CN" and self._forms is not None:
             body = in_language(body, language)
-            validator = validator_of(self._services, self._forms, body)
+            etag, length = _etag(validator_of(self._services, self._forms, body)), self._length(body, language)
         if self._demo:
             body = body[:-1] + self._notices[language]
         if len(body) >= MIN_COMPRESSED and coding and coding_of(coding) is not None:
             return 0
-        etag = b'W/"%b"' % validator.encode()
-        request_id = next(self._ids)
-        headers = [
-            *self._common[language],
-            self._kept
-            or (self._cached if rendered.valid_until[:19] >= self._soon else replies.public_for(max_age(now, rendered.valid_until))),
-            (b"etag", etag),
-            (b"dataset-version", rendered.version.encode()),
-            replies.page_link(self._origin, code.encode(), self._licence),
-            (b"request-id", request_id),
-        ]
-        same = bool(wanted) and matches(wanted, etag)
+        same = bool(wanted) and matches(wanted, etag[1])
         costs = self._policies.costs if self._policies is not None else None
         paid = await pay(scope, 0 if costs is None else costs.head if method == "HEAD" else costs.not_modified if same else costs.request)
         if paid is None:  # the quota is spent: the framework's way says so
             return 0
-        headers += paid
+        request_id = next(self._ids)
+        headers = [
+            *self._common[language],
+            self._kept or (self._cached if answer.ends >= self._soon else replies.public_for(max_age(now, answer.valid_until))),
+            etag,
+            self._version,
+            answer.link,
+            (b"request-id", request_id),
+            *paid,
+        ]
         if same:
             status, body = 304, b""
         else:
             status = 200
-            headers.append((b"content-length", b"%d" % len(body)))
+            headers.append(length)
             if method == "HEAD":
                 body = b""
         scope["answered"] = len(body), request_id
@@ -182,42 +216,64 @@ class PublicLane:
         await send({"type": "http.response.body", "body": body})
         return status
 
-    def _true(self, code: str) -> tuple[Rendered, datetime] | None:
-        """The rendering of a code, if it is there and true now."""
+    def _true(self, code: str) -> tuple[Answer, datetime] | None:
+        """What is answered of a code, if it is there and true now, and the time of it."""
         try:
             policies = self._services.policies.current()
         except NoActivePolicy:
             return None
         if policies is not self._policies:
             self._adopt(policies)
-        rendered = self._lookup(code)
-        if (
-            rendered is None
-            or rendered.body is None
-            or not rendered.fresh
-            or rendered.plan != self._tag
-            or rendered.policy_version != self._version
-        ):
+        answer = self._reads.by_code(code, self._made)
+        if answer is None:
             return None
+        if self._reads.state is not self._state:
+            self._learn(self._reads.state)
         now = self._services.clock()
+        if not self._second <= now < self._next:
+            self._tick(now)
+        if not self._in_force or answer.ends <= self._text:
+            return None
         if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
             return None
-        if not self._second <= now < self._second + _ONE:
-            self._tick(now)
-        if rendered.valid_until[:19] <= self._text:
+        return answer, now
+
+    def _made(self, code: str, rendered: Rendered) -> Answer | None:
+        """What follows from a rendering alone; None of one that is not true."""
+        body = rendered.body
+        if body is None or not rendered.fresh or rendered.plan != self._tag:
             return None
-        return rendered, now
+        return Answer(
+            body,
+            _etag(rendered.etag),
+            replies.page_link(self._origin, code.encode(), self._licence),
+            self._length(body, "zh-CN"),
+            rendered.valid_until,
+            rendered.valid_until[:19],
+        )
+
+    def _length(self, body: bytes, language: Language) -> Header:
+        return (b"content-length", b"%d" % (len(body) - 1 + len(self._notices[language]) if self._demo else len(body)))
+
+    def _learn(self, state: State) -> None:
+        """Somebody committed: which policy is in force, and which version of the data is shown."""
+        self._state = state
+        self._in_force = self._forms is not None and state.policy_version == self._forms.version
+        self._version = (b"dataset-version", state.version.encode())
 
     def _tick(self, now: datetime) -> None:
         """Another second: what follows from it alone is worked out once, not for each of some thousand answers."""
         self._second = now.replace(microsecond=0)
+        self._next = self._second + _ONE
         self._text, self._soon = self._second.isoformat()[:19], (self._second + _SOON).isoformat()[:19]
         self._cached = replies.public_cache(now)
 
     def _adopt(self, policies: Policies) -> None:
         """Another policy is in force: renderings of the one before no longer count."""
         forms = forms_of(policies, "public", "open.read")
-        self._policies, self._tag, self._version = policies, forms.tag, forms.version
+        self._policies, self._tag = policies, forms.tag
+        self._state = None
+        self._reads.forget()
         self._ends = ends_of(forms, kinds=("legal",))
         self._forms = forms
         self._common = {
@@ -234,3 +290,7 @@ class PublicLane:
         }
         self._licence = (licence_of(forms) or "").encode()
         self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]
+
+
+def _etag(validator: str) -> Header:
+    return (b"etag", b'W/"%b"' % validator.encode())

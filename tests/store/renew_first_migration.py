@@ -36,6 +36,13 @@ TAIL = '''
         # contentless, SQLite 3.40: a row is deleted by the special command 'delete' with its old tokens; no positions and no sizes are
         # kept, for every query is a set of whole tokens and nothing is ranked here
         op.execute("CREATE VIRTUAL TABLE names_fts USING fts5(tokens, content='', columnsize=0, detail=none, tokenize='unicode61')")
+        # what the public lane keeps of rows is true while none of them changes or goes, whoever writes
+        for table in ("subject_keys", "subjects", "rendered_subjects"):
+            for act in ("update", "delete"):
+                op.execute(
+                    f"CREATE TRIGGER lane_{table}_{act} AFTER {act} ON {table} "
+                    "BEGIN INSERT INTO counters (name, value) VALUES ('lane', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1; END"
+                )
     else:
         op.execute("CREATE INDEX ix_names_tokens ON names USING gin (string_to_array(tokens, ' '))")
 

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 from gateway.core.disclosure.policy import files_digest
 from gateway.operations.render_public import settle
 from gateway.store import policies as policy_rows
-from gateway.store.lane import LaneReads
+from gateway.store.lane import LaneReads, Rendered
 from tests.operations.test_render_again import change_policy
 from tests.web.city import City, Server, served
 
@@ -216,16 +216,16 @@ def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
         code = connection.execute(
             "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) WHERE key_type = 'uscc' AND kind = 'enterprise'"
         ).fetchone()[0]
-        before = reads.by_code(code)
+        before = reads.by_code(code, made), reads.state.policy_version
         connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
         connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test', 1, NULL, NULL)")
         connection.commit()
-        after = reads.by_code(code)
+        after = reads.by_code(code, made), reads.state.policy_version
     connection.close()
     reads.close()
-    assert before is not None
-    assert after is not None
-    assert (before.policy_version, after.policy_version) == (1, 2)
+    assert before[0] is not None
+    assert after[0] is not None
+    assert (before[1], after[1]) == (1, 2)
 
 
 def _codes(database: sqlite3.Connection) -> list[str]:
@@ -239,39 +239,108 @@ def _codes(database: sqlite3.Connection) -> list[str]:
     ]
 
 
-async def test_what_was_kept_is_forgotten_with_the_next_commit(fresh_city: City) -> None:
-    """In one turn of the loop the store is asked once; whoever asks after a commit, in a later turn, sees it."""
-    reads = LaneReads(await _store_of(fresh_city))
+def made(_: str, rendered: Rendered) -> Rendered:
+    """The row itself."""
+    return rendered
+
+
+@contextmanager
+def kept(city: City) -> Iterator[tuple[LaneReads, list[str], sqlite3.Connection]]:
+    """The lane's reads, the statements that they asked, and somebody else's connection."""
+    reads = LaneReads(asyncio.run(_store_of(city)))
     asked: list[str] = []
     reads._connection.set_trace_callback(asked.append)
-    with closing(sqlite3.connect(fresh_city.folder / "data" / "gateway.db")) as database:
+    with closing(reads), closing(sqlite3.connect(city.folder / "data" / "gateway.db")) as database:
+        yield reads, asked, database
+
+
+def looked_up(asked: list[str]) -> int:
+    """How many look-ups there were since this was last asked."""
+    done = sum("FROM subject_keys" in each for each in asked)
+    asked.clear()
+    return done
+
+
+def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> None:
+    """Whoever asks after a commit, in a later turn, sees it."""
+
+    async def turns(reads: LaneReads, asked: list[str], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
-        before = [reads.by_code(code), reads.by_code(code), reads.by_code(other)]
-        assert [each.startswith("PRAGMA") for each in asked] == [True, False, False]
+        before = [reads.by_code(code, made), reads.by_code(code, made), reads.by_code(other, made)]
+        assert (asked.count("PRAGMA data_version"), looked_up(asked)) == (1, 2)
         await asyncio.sleep(0)
-        assert reads.by_code(code) == before[0]
-        assert len(asked) == 4, "one look at the version, no look-up"
+        assert reads.by_code(code, made) == before[0]
+        assert asked == ["PRAGMA data_version"], "one look at the version, no look-up"
         database.execute("UPDATE rendered_subjects SET etag = 'another'")
         database.commit()
         await asyncio.sleep(0)
-        after = reads.by_code(code)
-    reads.close()
-    assert before[0] is not None
-    assert after is not None
-    assert (after.etag, before[0].etag == "another") == ("another", False)
+        after = reads.by_code(code, made)
+        assert before[0] is not None
+        assert after is not None
+        assert (after.etag, before[0].etag == "another") == ("another", False)
+
+    with kept(fresh_city) as (reads, asked, database):
+        asyncio.run(turns(reads, asked, database))
 
 
-async def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
-    """Beyond its bytes the oldest goes; nothing is kept of a code that nobody has."""
-    reads = LaneReads(await _store_of(sqlite_city), kept_bytes=20_000)
+CHANGES = (
+    "UPDATE subjects SET head_seq = head_seq + 1 WHERE subject_id = :subject",
+    "UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:30Z' WHERE subject_id = :subject",
+    "UPDATE subject_keys SET subject_id = (SELECT max(subject_id) FROM subjects) WHERE key_value = :code",
+    "INSERT INTO rendered_subjects SELECT * FROM rendered_subjects WHERE subject_id = :subject ON CONFLICT DO UPDATE SET body = NULL",
+    "DELETE FROM rendered_subjects WHERE subject_id = :subject",
+    "DELETE FROM subject_keys WHERE key_value = :code",
+    "DELETE FROM subjects WHERE subject_id = :subject",
+)
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -> None:
+    """Whatever anybody changes or takes away is seen at the next look; what else is committed costs no look-up, where triggers stand."""
+    with kept(fresh_city) as (reads, asked, database):
+        if not watched:
+            database.execute("DROP TRIGGER lane_subjects_update")
+            database.commit()
+        for number, (code, change) in enumerate(zip(_codes(database), CHANGES, strict=False), 1):
+            before = reads.by_code(code, made)
+            assert before is not None
+            asked.clear()
+            database.execute("INSERT INTO counters (name, value) VALUES (?, 1)", (f"of nobody here {number}",))
+            database.commit()
+            assert reads.by_code(code, made) == before
+            assert looked_up(asked) == (0 if watched else 1), change
+            subject = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchone()[0]
+            assert database.execute(change, {"subject": subject, "code": code}).rowcount == 1, change
+            database.commit()
+            assert reads.by_code(code, made) != before, change
+
+
+def test_nothing_outlives_a_trigger_that_is_taken_away(fresh_city: City) -> None:
+    """A table that is built anew loses its triggers: from then on everything is forgotten at every commit, at that one too."""
+    with kept(fresh_city) as (reads, asked, database):
+        code = _codes(database)[0]
+        before = reads.by_code(code, made)
+        database.executescript("BEGIN; DROP TRIGGER lane_rendered_subjects_update; UPDATE rendered_subjects SET etag = 'other'; COMMIT")
+        assert reads.by_code(code, made) != before
+        looked_up(asked)
+        database.executescript("INSERT INTO counters (name, value) VALUES ('of nobody here', 1)")
+        reads.by_code(code, made)
+        assert looked_up(asked) == 1
+
+
+def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
+    """Beyond its bytes the oldest goes; nothing is kept of a code that nobody has, or of which nothing is made."""
+    reads = LaneReads(asyncio.run(_store_of(sqlite_city)), kept_bytes=20_000)
     with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
         codes = _codes(database)[:60]
     for code in codes:
-        assert reads.by_code(code) is not None
-    assert reads.by_code("91220502XXT00002X2") is None
+        assert reads.by_code(code, made) is not None
+    assert reads.by_code("91220502XXT00002X2", made) is None
     assert 0 < len(reads._held) < 60
     assert list(reads._held)[-1] == codes[-1]
-    assert sum(len(each.body or b"") for each in reads._held.values()) <= 20_000
+    assert sum(len(row.body or b"") for row, _ in reads._held.values()) <= 20_000
+    assert reads.by_code(codes[0], lambda _code, _row: None) is None
+    assert codes[0] not in reads._held
     reads.close()
 
 
@@ -295,7 +364,7 @@ def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     """A failing statement makes the lane step aside."""
     reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
     reads.close()
-    assert reads.by_code("91220502XXT00002X2") is None
+    assert reads.by_code("91220502XXT00002X2", made) is None
 
 
 def test_after_the_end_of_grounds_the_lane_steps_aside(fresh_city: City) -> None:
