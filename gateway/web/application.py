@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from litestar import Litestar, Request, Router
 from litestar.datastructures import State
+from litestar.events import BaseEventEmitterBackend
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.plugins import PluginProtocol
@@ -129,6 +130,17 @@ class _Framework(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
+class _NoEvents(BaseEventEmitterBackend):
+    """Nothing here is told by events of the framework: its own emitter would load a second layer over asyncio, and keep a task waiting."""
+
+    def emit(self, event_id: str, *args: Any, **kwargs: Any) -> None:
+        """Never called."""
+        raise NotImplementedError
+
+    async def __aexit__(self, *_: object) -> None:
+        """There is nothing to end."""
+
+
 def pass_on(_: Any, error: Exception) -> Any:
     """Every exception goes to the front door, which alone makes problems."""
     raise error
@@ -158,6 +170,7 @@ def build(
 
     framework = _Framework(
         [*ROUTES, *more],
+        event_emitter_backend=_NoEvents,
         lifespan=[lifespan],
         exception_handlers={HTTPException: pass_on, Exception: pass_on},
         openapi_config=None,
