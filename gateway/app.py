@@ -34,7 +34,7 @@ from gateway.operations.collect_batches import collect_batches
 from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
-from gateway.operations.lead_exchange import Candidate, lead
+from gateway.operations.lead_exchange import Candidate, Work, lead
 from gateway.operations.match_jobs import work as work_on_jobs
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
@@ -62,6 +62,8 @@ from gateway.web.telemetry import Meter, log
 if TYPE_CHECKING:
     from gateway.web.admin.application import AdminDoor
 
+BEGIN_S = 0.2
+"""How long after its start a worker begins with what goes on beside the answers: whoever waits at the door is answered first."""
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
@@ -91,9 +93,11 @@ PARENT_DEATH = 1
 def create_app(settings: Settings, *, whole_process: bool = False) -> App:
     """The application of one process; nothing is opened before its lifespan starts.
 
-    With `whole_process` nothing else lives in it: what stands at its start (plans, tables, libraries) is never looked through for garbage
-    again, for a full collection would hold every answer up for some tenths of a second.
+    With `whole_process` nothing else lives in it: what stands at its start (plans, tables, libraries) is never looked through for garbage,
+    for hardly any of it is, and a full collection would hold every answer up for some tenths of a second.
     """
+    if whole_process:
+        gc.disable()
     meter, partners = Meter(), ExchangeMeter()
 
     @asynccontextmanager
@@ -114,31 +118,33 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 reads = stack.enter_context(closing(LaneReads(services.store)))
                 lane = PublicLane(services, reads)
             access = await stack.enter_async_context(_access_log(settings, door))
-            tasks = [asyncio.create_task(_read_changes(services, meter))]
-            tasks.append(asyncio.create_task(_keep_audit(services, meter, access)))
-            tasks.append(asyncio.create_task(_keep_signers(services)))
-            tasks.append(asyncio.create_task(_follow_lists(services, meter)))
-            tasks.append(asyncio.create_task(_prepare_ends(services, meter)))
-            tasks.append(asyncio.create_task(_build_lists(services, meter)))
-            tasks.append(asyncio.create_task(_work_on_jobs(services, meter)))
-            tasks.append(asyncio.create_task(_keep_log(services, meter)))
-            tasks.append(asyncio.create_task(_monitor_log(services, meter)))
             overdue: dict[str, int] = {}
-            tasks.append(asyncio.create_task(_keep_policies(services, meter)))
-            tasks.append(asyncio.create_task(_measure_reviews(services, meter, overdue)))
-            tasks.append(asyncio.create_task(_keep_alarms(services, meter, partial(_conditions, services, door, access, overdue))))
-            tasks.append(asyncio.create_task(_finish_withdrawals(services, meter)))
+            works: list[Work] = [
+                partial(_read_changes, services, meter),
+                partial(_keep_audit, services, meter, access),
+                partial(_keep_signers, services),
+                partial(_follow_lists, services, meter),
+                partial(_prepare_ends, services, meter),
+                partial(_build_lists, services, meter),
+                partial(_work_on_jobs, services, meter),
+                partial(_keep_log, services, meter),
+                partial(_monitor_log, services, meter),
+                partial(_keep_policies, services, meter),
+                partial(_measure_reviews, services, meter, overdue),
+                partial(_keep_alarms, services, meter, partial(_conditions, services, door, access, overdue)),
+                partial(_finish_withdrawals, services, meter),
+                _load_later,
+            ]
             if settings.exchange_poll_s:
                 rounds = partial(_exchange, services, meter), partial(_fetch_batches, services, meter)
-                leading = lead(services, Candidate(), rounds, lambda code: meter.event(f"exchange-{code}"))
-                tasks.append(asyncio.create_task(leading))
+                works.append(partial(lead, services, Candidate(), rounds, lambda code: meter.event(f"exchange-{code}")))
             if settings.metrics_port:
-                tasks.append(asyncio.create_task(_measure_exchange(services, meter, partners)))
-            tasks.append(asyncio.create_task(_load_later()))
+                works.append(partial(_measure_exchange, services, meter, partners))
+            tasks = [asyncio.create_task(_begin(work, BEGIN_S if whole_process else 0.0)) for work in works]
             if whole_process:
                 sys.setswitchinterval(SWITCH_S)
-                gc.collect()
                 gc.freeze()
+                gc.enable()
             try:
                 yield Opened(services=services, lane=lane)
             finally:
@@ -219,6 +225,13 @@ def end_with_supervisor() -> None:
 def openapi_document() -> bytes:
     """The OpenAPI document as every process of this version serves it; `openapi/gateway.json` is a copy."""
     return openapi.encoded(openapi.document(ROUTES))
+
+
+async def _begin(work: Work, pause_s: float) -> None:
+    """One of the works that go on beside the answers, after a pause."""
+    if pause_s:
+        await asyncio.sleep(pause_s)
+    await work()
 
 
 async def _load_later() -> None:
