@@ -13,7 +13,7 @@ see anything but shown names.
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -38,7 +38,6 @@ _FORMS = """
     营业部 服务部 门市部 总厂 分厂 工厂 厂 商行 商店 总店 分店 店 中心 协会 学会 商会 基金会 联合会 委员会
 """
 FORMS = frozenset(_FORMS.split())
-_FORM_LENGTHS = sorted({len(form) for form in FORMS}, reverse=True)
 _TRADES = """
     药业 医药 制药 中药材 中药 药材 药房 大药房 医疗器械 医疗 生物科技 生物制药 生物 保健品 食品 饮品 饮料 酒业 葡萄酒
     粮油 粮食 米业 面业 农业 农业科技 农产品 林业 牧业 渔业 种业 养殖 种植 人参 参业 山货 土特产 科技 网络科技 信息技术
@@ -51,7 +50,17 @@ _TRADES = """
     门诊部 诊所 幼儿园 学校
 """
 TRADES = frozenset(_TRADES.split())
-_TRADE_LENGTHS = sorted({len(trade) for trade in TRADES}, reverse=True)
+
+
+def _by_last(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """By its last character the lengths that a word has, longest first."""
+    lengths: dict[str, set[int]] = {}
+    for word in words:
+        lengths.setdefault(word[-1], set()).add(len(word))
+    return {last: tuple(sorted(each, reverse=True)) for last, each in lengths.items()}
+
+
+_FORM_LENGTHS, _TRADE_LENGTHS = _by_last(FORMS), _by_last(TRADES)
 HETERONYMS = frozenset("长重行乐曾单区仇解朝华厦盛石都车藏传参会调弹适祭蔚隆覃查翟尉宿便率强省铅")
 """Characters read in more than one way in names: every reading gets its token."""
 _MAX_READINGS = 4
@@ -174,7 +183,7 @@ def split(text: str) -> Name:
     plain = normalize("NFKC", text)
     norm = normalise(plain)
     bracketed = ""
-    if any(opening in plain for opening in _BRACKETS):
+    if not _BRACKETS.keys().isdisjoint(plain):
         plain, bracketed = _bracketed_region(plain)
     rest = normalise(plain) if bracketed else norm
     region = _leading_region(rest)
@@ -182,12 +191,20 @@ def split(text: str) -> Name:
         region = ""
     rest = rest[len(region) :]
     end = len(rest)
-    while cut := next((size for size in _FORM_LENGTHS if size < end and rest[end - size : end] in FORMS), 0):
+    while cut := _ending(rest[:end], FORMS, _FORM_LENGTHS, left=1):
         end -= cut
     form, rest = rest[end:], rest[:end]
-    trade = next((size for size in _TRADE_LENGTHS if size <= len(rest) - 2 and rest[-size:] in TRADES), 0)
-    brand = rest[: len(rest) - trade]
+    brand = rest[: len(rest) - _ending(rest, TRADES, _TRADE_LENGTHS, left=2)]
     return Name(norm=norm, region=region + bracketed, brand=brand, trade=rest[len(brand) :], form=form)
+
+
+def _ending(text: str, words: Container[str], lengths: Mapping[str, tuple[int, ...]], *, left: int) -> int:
+    """How long the longest of these words is that a text ends with, so many characters being left before it; 0: none."""
+    most = len(text) - left
+    for size in lengths.get(text[-1:], ()):
+        if size <= most and text[-size:] in words:
+            return size
+    return 0
 
 
 def is_single(character: str) -> bool:
@@ -271,18 +288,18 @@ def _spoken(brand: str, trade: str) -> list[str]:
     core = brand + trade
     if not core or core.isascii():
         return []
-    spoken = [readings(part) for part in (core if _LATIN.search(core) is None else units(core))]
+    alone = _LATIN.search(core) is None  # every character is a unit
+    spoken = [readings(part) for part in (core if alone else units(core))]
     if not all(spoken):
         return []
     ends = [len(spoken)]
     if brand and trade:
-        ends.insert(0, len(units(brand)))
+        ends.insert(0, len(brand if alone else units(brand)))
+    plain = [each[0] for each in spoken]
+    several = next((at for at, each in enumerate(spoken) if len(each) > 1), len(spoken))
     found: list[str] = []
     for end in ends:
-        if all(len(each) == 1 for each in spoken[:end]):
-            ways: Iterable[Sequence[str]] = ([each[0] for each in spoken[:end]],)
-        else:
-            ways = islice(product(*spoken[:end]), _MAX_READINGS)
+        ways: Iterable[Sequence[str]] = [plain[:end]] if end <= several else islice(product(*spoken[:end]), _MAX_READINGS)
         for way in ways:
             found += (PINYIN_MARK + "".join(way), INITIALS_MARK + "".join([part[0] for part in way]))
     return found
@@ -301,11 +318,11 @@ def sounding(core: str) -> list[str]:
 def index_tokens(name: Name) -> str:
     """Everything a name is found by, joined by blanks: the one text that both databases index."""
     found = pairs(name.norm) or [name.norm]
-    brand = name.brand
-    found += starts(name.norm) + starts(name.core)
+    brand, core = name.brand, name.core
+    found += starts(name.norm) + starts(core)
     if brand and is_single(brand[0]):
         found.append(BRAND_MARK + brand[0])
-    found += [CORE_MARK + character for character in name.core if character >= "⺀"]
+    found += [CORE_MARK + character for character in core if character >= "⺀"]
     found += _spoken(brand, name.trade)
     return " ".join(dict.fromkeys(found))
 
@@ -317,6 +334,7 @@ _ID_BITS, _TURN_BITS = 30, 4
 _CANCELLED = 1 << (_ID_BITS + _TURN_BITS)
 _IN_ORDER = "234567abcdefghijklmnopqrstuvwxyz"
 """What opaque ids are written in."""
+_ORDER_OF = {character: number for number, character in enumerate(_IN_ORDER)}
 
 
 def place_of(subject_id: str, norm: str, core: str, *, cancelled: bool) -> int:
@@ -324,7 +342,8 @@ def place_of(subject_id: str, norm: str, core: str, *, cancelled: bool) -> int:
     number = min(len(core), _LONGEST_CORE) << 6 | min(len(norm), _LONGEST_NAME)
     number = number << 1 | cancelled
     for character in subject_id.rpartition("_")[2][:6].ljust(6, "2"):
-        number = number << 5 | min(bisect_left(_IN_ORDER, character), 31)
+        order = _ORDER_OF.get(character)
+        number = number << 5 | (min(bisect_left(_IN_ORDER, character), 31) if order is None else order)
     return number << _TURN_BITS
 
 
