@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2s
 from operator import is_
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct, structs
@@ -109,16 +109,18 @@ def _marked(marks: tuple[Mark, ...], corrected: str | None) -> tuple[Mark, ...]:
 class Digests:
     """Keyed digests of what is told, for one pass: a keyed hash is begun once and copied, equal parts are digested once."""
 
-    __slots__ = ("_envelopes", "_field", "_known", "_last", "_names", "_row")
+    __slots__ = ("_envelopes", "_field", "_known", "_last", "_names", "_row", "_treatments")
 
     def __init__(self, key: bytes) -> None:
         self._row = blake2s(key=key, digest_size=_ROW_DIGEST, person=b"row")
         self._field = blake2s(key=key, digest_size=_FIELD_DIGEST, person=b"field")
-        self._envelopes: dict[tuple[Any, ...], tuple[View, dict[str, bytes]]] = {}
+        self._envelopes: dict[tuple[Any, ...], tuple[View, _Parts]] = {}
         self._known: dict[str | bytes, bytes] = {}
         """By a text itself, by the encoding of anything else."""
         self._names: dict[tuple[tuple[str, ...], frozenset[str]], tuple[str, ...]] = {}
-        self._last: tuple[tuple[str, ...], tuple[Value, ...], dict[str, bytes]] = (), (), {}
+        self._treatments: dict[bytes, bytes] = {}
+        """Treatments as they are encoded → their part of what is told."""
+        self._last: tuple[tuple[str, ...], tuple[Value, ...], _Parts] = (), (), _Parts(0, b"")
         """Fields, values and digests that were told last: most plan sets tell the very same values of a record."""
 
     def row(self, encoded: bytes) -> bytes:
@@ -142,11 +144,20 @@ class Digests:
         names = self._names_told(tuple(view.fields), silent)
         values = tuple(map(view.fields.__getitem__, names))
         if names != self._last[0] or not all(map(is_, values, self._last[1])):
-            self._last = names, values, self._parts(names, values)
-        encoded = _ENCODER.encode(view.treatments)
-        treatments = self._known.get(encoded) or self._part(encoded, encoded)
-        packed = _PACK.encode({**self._envelope(view), _TREATMENTS: treatments, **self._last[2]})
+            self._last = names, values, _packed(self._parts(names, values))
+        envelope, fields = self._envelope(view), self._last[2]
+        packed = b"%b%b%b%b" % (_head(envelope.many + 1 + fields.many), envelope.packed, self._treated(view), fields.packed)
         return self.row(packed) + packed
+
+    def _treated(self, view: View) -> bytes:
+        """The part of a view's treatments; nearly all views of a plan have the same."""
+        encoded = _ENCODER.encode(view.treatments)
+        known = self._treatments.get(encoded)
+        if known is None:
+            if len(self._treatments) >= _ENVELOPES:
+                self._treatments.clear()
+            known = self._treatments[encoded] = _packed({_TREATMENTS: self._part(encoded, encoded)}).packed
+        return known
 
     def _names_told(self, fields: tuple[str, ...], silent: frozenset[str]) -> tuple[str, ...]:
         """The fields of a view whose change is told; nearly all views of a plan have the same."""
@@ -180,8 +191,8 @@ class Digests:
         digest = self._known[said] = hashed.digest()
         return digest
 
-    def _envelope(self, view: View) -> dict[str, bytes]:
-        """The digests of what stands beside the fields; that of the treatments, which each view has of its own, is put in later."""
+    def _envelope(self, view: View) -> "_Parts":
+        """The digests of what stands beside the fields but for the treatments, which each view has of its own."""
         # basis is one object for all records of a standing and plan; the view kept beside it keeps it alive
         key = (
             view.region, view.published_from, view.publish_until, view.period_rule, view.source_name, view.source_code, view.issuer,
@@ -198,13 +209,32 @@ class Digests:
             "source": (view.source_name, view.source_code, view.issuer),
             "basis": [basis.text for basis in view.basis],
             "marks": [(mark.code, mark.since) for mark in view.marks if mark.code != CORRECTED],
-            "treatments": None,
         }
-        digests = {_ENVELOPE_MARK + name: self._part(encoded := _ENCODER.encode(value), encoded) for name, value in values.items()}
+        parts = _packed({_ENVELOPE_MARK + name: self._part(encoded := _ENCODER.encode(value), encoded) for name, value in values.items()})
         if len(self._envelopes) >= _ENVELOPES:
             self._envelopes.clear()
-        self._envelopes[key] = (view, digests)
-        return digests
+        self._envelopes[key] = (view, parts)
+        return parts
+
+
+class _Parts(NamedTuple):
+    """Some digests of parts, as they stand one behind the other in a msgpack map."""
+
+    many: int
+    packed: bytes
+
+
+_FEW: Final = 16
+"""So many members have a longer head in msgpack."""
+
+
+def _packed(parts: Mapping[str, bytes]) -> _Parts:
+    return _Parts(len(parts), _PACK.encode(parts)[len(_head(len(parts))) :])
+
+
+def _head(many: int) -> bytes:
+    """What a msgpack map of so many members begins with."""
+    return bytes((0x80 | many,)) if many < _FEW else b"\xde" + many.to_bytes(2, "big")
 
 
 def changed_parts(old: bytes, new: bytes) -> list[str]:
