@@ -38,6 +38,7 @@ from gateway.operations.manage_agreements import Side, agreements, base_url, cou
 from gateway.operations.receive_batch import Received, receive_posted
 from gateway.operations.reissue_lists import follow as follow_lists
 from gateway.operations.render_public import settle
+from gateway.operations.report_exchange import report_exchange
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services, open_services
@@ -349,6 +350,12 @@ async def followed(services: Services) -> int:
     await keep_log.settle_log(services)
     await finish_erasures(services)
     return await acknowledge(services)
+
+
+async def held_batch(services: Services, stream: str = PENALTIES) -> str:
+    """The batch to a city that waits for a person, as `exchange status` names it."""
+    (name,) = {each.held_batch for each in await report_exchange(services) if each.stream == stream and each.direction == "in"}
+    return name or "none"
 
 
 async def news(cities: Cities, stream: str = PENALTIES) -> list[str]:

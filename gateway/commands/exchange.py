@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.core.callers.administrators import Administrator
     from gateway.core.exchange.notes import SignedDocument
     from gateway.operations.findings import Finding
+    from gateway.operations.hold_stream import Released
     from gateway.operations.list_overdue import Overdue
     from gateway.operations.recognise import Decided
     from gateway.operations.report_exchange import StreamReport
@@ -103,11 +104,15 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
                 one.overdue,
                 one.as_of,
                 one.held_since,
+                one.held_batch,
                 one.in_effect,
             )
             for one in report
         ],
-        ("way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of", "held since", "measures"),
+        (
+            "way", "stream", "partner", "seq", "size", "root", "state", "unread", "waiting", "overdue", "as of", "held since", "held batch",
+            "measures",
+        ),
     )
 
 
@@ -188,15 +193,22 @@ def exchange_pull(office: Office, as_json: bool) -> None:
 @exchange.command("release")
 @click.argument("stream")
 @click.option("--what", type=click.Choice(["hold", "batch", "frozen"]), required=True, help="What is released; it is signed.")
+@click.option("--batch", help="EPOCH/SEQ of the held batch, as `exchange status` tells it; signed, too.")
 @reason
 @signed
 @office
-def exchange_release(office: Office, stream: str, what: Any, why: str, hand: Hand) -> None:
+def exchange_release(office: Office, stream: str, what: Any, batch: str | None, why: str, hand: Hand) -> None:
     """End a hold on a stream, apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
     from gateway.operations.hold_stream import release_stream
 
-    told = {"stream": stream, "what": what, "reason": why}
-    done = office.act(hand, "exchange.release", told, lambda services, by: release_stream(services, stream, what=what, by=by, reason=why))
+    if (what == "batch") != (batch is not None):
+        raise click.UsageError("name the batch that is meant: --what batch --batch EPOCH/SEQ")
+    told = {"stream": stream, "what": what, "batch": batch, "reason": why}
+
+    async def story(services: "Services", by: "Administrator") -> "Released":
+        return await release_stream(services, stream, what=what, batch=batch, by=by, reason=why)
+
+    done = office.act(hand, "exchange.release", told, story)
     said = {"asked": "noted: a second person has to agree", "released": "released: a new epoch will be taken", "lifted": "held no longer"}
     say(f"{stream}: {said.get(done.what, done.what)}")
 
@@ -235,16 +247,21 @@ def exchange_retry(office: Office, stream: str | None, every: bool, hand: Hand |
 
 @exchange.command("refuse")
 @click.argument("stream")
+@click.option("--batch", required=True, help="EPOCH/SEQ of the held batch, as `exchange status` tells it; it is signed.")
 @reason
 @signed
 @office
-def exchange_refuse(office: Office, stream: str, why: str, hand: Hand) -> None:
+def exchange_refuse(office: Office, stream: str, batch: str, why: str, hand: Hand) -> None:
     """Refuse the held batch of a stream to us; its sender has to begin a new epoch."""
     from gateway.operations.decide_held import decide_held
 
-    told = {"stream": stream, "reason": why}
-    office.act(hand, "exchange.refuse", told, lambda services, by: decide_held(services, stream, apply=False, by=by, reason=why))
-    say(f"{stream}: refused")
+    told = {"stream": stream, "batch": batch, "reason": why}
+
+    async def story(services: "Services", by: "Administrator") -> None:
+        await decide_held(services, stream, batch=batch, apply=False, by=by, reason=why)
+
+    office.act(hand, "exchange.refuse", told, story)
+    say(f"{stream}: batch {batch} refused")
 
 
 @exchange.command("epoch")

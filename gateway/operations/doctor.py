@@ -144,7 +144,7 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 pass  # told above
             elif held_batch is not None:
                 why = held_batch.code or "HOLD_RATE"
-                yield finding(why, where, f"第 {held_batch.seq} 批等待处理", f"batch {held_batch.seq} waits for a person")
+                yield finding(why, where, f"批次 {held_batch.name} 等待处理", f"batch {held_batch.name} waits for a person")
             elif gap is not None and now - moment(gap) >= GAP_OPEN:
                 yield finding("SEQ_GAP", where, f"自 {gap} 起缺批次", f"a batch is missing since {gap}")
             elif stands is not None:

@@ -113,10 +113,12 @@ def _may(by: Administrator | str) -> None:
         by.require(*DECIDE)
 
 
-async def release_stream(services: Services, stream: str, *, what: Meant, reason: str, by: Administrator) -> Released:
+async def release_stream(
+    services: Services, stream: str, *, what: Meant, batch: str | None = None, reason: str, by: Administrator
+) -> Released:
     """Lift an operator's hold, apply a held batch, or release a frozen stream (two persons): what is meant, and nothing else.
 
-    A held batch is applied when no hold stands before it.
+    A held batch is named (`EPOCH/SEQ`), and is applied when no hold stands before it.
 
     Raises RoleMissing; ExchangeError NOT_FOUND when nothing of this stream is held; AdminError release-other when something else is,
     approval-conflict; BatchRefused, StoreError.
@@ -128,11 +130,13 @@ async def release_stream(services: Services, stream: str, *, what: Meant, reason
         raise ExchangeError("nothing of this stream is held", code="NOT_FOUND", place=stream)
     if what not in there:
         raise AdminError(f"to be released here: {', '.join(there)}", code="release-other", place="--what", hint="chengxin exchange status")
+    if (what == "batch") != (batch is not None):
+        raise AdminError("a held batch is named, a hold and a fork are not", code="release-other", place="--batch", hint="EPOCH/SEQ")
     if what == "frozen":
         done = await release_frozen(services, stream, by=by, reason=reason)
         return Released(stream=stream, what="released" if done else "asked")
-    if what == "batch":
-        await decide_held(services, stream, apply=True, by=by, reason=reason)
+    if batch is not None:
+        await decide_held(services, stream, batch=batch, apply=True, by=by, reason=reason)
         return Released(stream=stream, what="applied")
     for hold in standing:
         async with services.store.transaction() as tx:

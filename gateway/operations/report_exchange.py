@@ -41,6 +41,8 @@ class StreamReport(Struct, frozen=True, kw_only=True):
     """In: when the partner made the latest batch that was applied."""
     held_since: datetime | None = None
     """Since when an operator holds it: nothing but withdrawals goes through."""
+    held_batch: str | None = None
+    """In: epoch and number of the batch that waits for a person, as `exchange release` and `refuse` name it."""
     in_effect: int | None = None
     """Of a stream of measures: how many are in effect. None: another stream."""
 
@@ -89,6 +91,7 @@ async def _outward(services: Services, stream: Stream) -> StreamReport:
 
 async def _inward(services: Services, stream: Stream) -> StreamReport:
     into = await inbox.in_stream(services.store.reads, stream.sender, stream.name)
+    held = await inbox.held_batch(services.store.reads, stream.sender, stream.name)
     return StreamReport(
         stream=stream.name,
         direction="in",
@@ -100,4 +103,5 @@ async def _inward(services: Services, stream: Stream) -> StreamReport:
         state=(into.frozen if into else None) or "open",
         waiting=await inbox.waiting_in(services.store.reads, stream.sender, stream.name),
         as_of=into.created if into else None,
+        held_batch=held.name if held else None,
     )

@@ -68,6 +68,11 @@ class InBatch(Struct, frozen=True, kw_only=True):
     """The compact range after it, when it was verified and waits."""
 
     @property
+    def name(self) -> str:
+        """What it is called beside its stream: epoch and number."""
+        return f"{self.epoch}/{self.seq}"
+
+    @property
     def decided(self) -> bool:
         """Its answer is final, or waits for a person."""
         return self.state in ("applied", "partial", "held", "rejected", "frozen", "staged", "superseded")

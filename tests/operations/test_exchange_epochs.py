@@ -25,7 +25,7 @@ from tests.administrators import Admin, enrolled, hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, rid, two_cities
+from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, held_batch, rid, two_cities
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ async def test_an_epoch_that_leaves_out_much_waits_for_a_person(cities: Cities):
     assert (await forger.send(sealed)).receipt == kept.receipt
     assert await held(cities) == dict.fromkeys(range(1, 6), "assert")
     await check_ledger(cities.baishan)
-    done = await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="对方已说明")
+    done = await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="对方已说明")
     assert (done.result, counts(done)["dropped"]) == ("applied", 2)
     assert await held(cities) == {**dict.fromkeys((1, 2, 3), "assert"), **dict.fromkeys((4, 5), "retract")}
     await check_ledger(cities.baishan)
@@ -305,7 +305,7 @@ async def test_an_epoch_behind_one_that_was_refused(cities: Cities):
     again = forger.seal([forger.penalty(1, v=3)], replaces=forger.anew(), snapshot="last", advance=False)
     assert told(await forger.send(again)) == ("rejected", "SEQ_EPOCH"), "the second is not refused yet"
     forger.head = early
-    await decide_held(cities.baishan, PENALTIES, apply=False, by=hand(), reason="数据不全")
+    await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=False, by=hand(), reason="数据不全")
     forger.head = msgspec.structs.replace(forger.head, epoch=forger.head.epoch + 1)  # the third epoch was spent above
     replaces = forger.anew()
     assert forger.head.epoch == 4

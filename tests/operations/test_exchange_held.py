@@ -21,7 +21,7 @@ from gateway.store.tables import in_batches, in_parts
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.test_exchange_waiting import states, told, wrong
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, news, rid
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, held_batch, news, rid
 
 TARGET = f"{TONGHUA}/{PENALTIES}"
 
@@ -95,7 +95,7 @@ async def test_a_batch_that_is_held_too_long_is_told_of(pair: Cities) -> None:
     found = {each.code: each for each in await examine(later.baishan, lines=False) if not each.ok}
     assert found["batch-held-overdue"].where == TARGET
     assert found["batch-held-overdue"].remedy_en
-    await decide_held(later.baishan, PENALTIES, apply=False, by=hand(), reason="x")
+    await decide_held(later.baishan, PENALTIES, batch=await held_batch(later.baishan), apply=False, by=hand(), reason="x")
     assert await overdue(later) == []
 
 

@@ -22,7 +22,7 @@ from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.operations.test_exchange import states as states_at
 from tests.operations.test_exchange_waiting import states, told, wrong
-from tests.region import PENALTIES, TONGHUA, Cities, Forger, two_cities
+from tests.region import PENALTIES, TONGHUA, Cities, Forger, held_batch, two_cities
 
 
 async def penalise(cities: Cities, *numbers: int) -> list[str]:
@@ -75,7 +75,8 @@ async def test_a_hold_does_not_carry_wrong_lines_in(pair: Cities) -> None:
     await hold_stream(pair.baishan, PENALTIES, reason="x", by="admin:one")
     assert (await release_stream(pair.baishan, PENALTIES, what="hold", reason="x", by=hand())).what == "lifted"
     assert await states(pair, 31) == [None], "what is held for its rate waits for a person of its own"
-    assert told(await decide_held(pair.baishan, PENALTIES, apply=False, by=hand(), reason="x")) == ("rejected", "HOLD_REFUSED")
+    name = await held_batch(pair.baishan)
+    assert told(await decide_held(pair.baishan, PENALTIES, batch=name, apply=False, by=hand(), reason="x")) == ("rejected", "HOLD_REFUSED")
     await check_ledger(pair.baishan)
 
 

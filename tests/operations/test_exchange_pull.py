@@ -21,7 +21,7 @@ from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, followed, two_cities
+from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, Cities, Forger, followed, held_batch, two_cities
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ async def test_a_later_decision_is_brought_too(cities: Cities):
     )
     troubles = await collect_batches(cities.baishan)
     assert troubles == {TONGHUA: "not-found"}, "the sender here knows nothing of the forger's batch"
-    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已核对")
     waiting = await inbox.receipts_to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [given.no for given in waiting] == [1, 2], "in order, until they have arrived"
 

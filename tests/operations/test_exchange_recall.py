@@ -23,7 +23,7 @@ from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, followed, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, followed, held_batch, two_cities
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ async def test_a_new_epoch_that_waits_for_a_person_keeps_back_no_withdrawal(citi
     await send(cities, at_once=False)
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]
     assert await place(cities) == (1, 2, 4)
-    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已核对")
     assert (await send(cities)).waiting == 0
     assert (await place(cities))[0] == 2
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]

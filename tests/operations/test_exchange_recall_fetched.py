@@ -29,7 +29,7 @@ from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.test_exchange_drop import dropped, share
 from tests.operations.test_exchange_recall import penalise, place, states
-from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, followed, two_cities
+from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, followed, held_batch, two_cities
 
 
 def fetched(cities: Cities) -> Cities:
@@ -169,7 +169,7 @@ async def test_also_while_the_last_batch_waits_for_a_person(cities: Cities, monk
     await sealed(cities)
     await looked(cities)
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]
-    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已核对")
+    await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已核对")
     await looked(cities)
     await sealed(cities)
     await looked(cities)

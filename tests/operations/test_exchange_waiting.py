@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.adapter_contract import SealedBatch
-from gateway.core.errors import ExchangeError
+from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.records import SealedLine
 from gateway.operations.alarms import standing
@@ -26,7 +26,7 @@ from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, held_batch, two_cities
 
 
 @pytest.fixture
@@ -73,7 +73,12 @@ async def test_a_person_applies_what_was_held(cities: Cities):
     behind = forger.seal([forger.penalty(70)])
     assert told(await forger.send(behind)) == ("quarantined", "SEQ_GAP")
     await check_ledger(cities.baishan)
-    released = await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已与对方核对")
+    name = await held_batch(cities.baishan)
+    for other in ("1/1", f"{name}0", "", "none"):
+        with pytest.raises(AdminError) as wrong_one:
+            await decide_held(cities.baishan, PENALTIES, batch=other, apply=True, by=hand(), reason="已与对方核对")
+        assert (wrong_one.value.code, name in wrong_one.value.detail) == ("release-other", True), "another batch is another decision"
+    released = await decide_held(cities.baishan, PENALTIES, batch=name, apply=True, by=hand(), reason="已与对方核对")
     assert released.result == "partial"
     assert released.receipt is not None
     counts = json.loads(released.receipt.body)["counts"]
@@ -82,7 +87,7 @@ async def test_a_person_applies_what_was_held(cities: Cities):
     assert (await forger.send(sealed)).receipt == released.receipt, "from now on its sender gets this one"
     assert (await forger.send(behind)).result == "applied"
     with pytest.raises(ExchangeError) as caught:
-        await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="再次")
+        await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="再次")
     assert caught.value.code == "NOT_FOUND"
     await check_ledger(cities.baishan)
 
@@ -92,7 +97,8 @@ async def test_a_person_refuses_what_was_held(cities: Cities):
     forger = Forger(cities)
     sealed = wrong(forger)
     await forger.send(sealed)
-    refused = await decide_held(cities.baishan, PENALTIES, apply=False, by=hand(), reason="对方将更正")
+    name = await held_batch(cities.baishan)
+    refused = await decide_held(cities.baishan, PENALTIES, batch=name, apply=False, by=hand(), reason="对方将更正")
     assert told(refused) == ("rejected", "HOLD_REFUSED")
     assert (await forger.send(sealed)).receipt == refused.receipt
     assert await states(cities, 31) == [None]
@@ -114,7 +120,7 @@ async def test_verification_runs_ahead_of_application(cities: Cities):
     assert (again.no, stream.receipt_no) == (4, 4), "asked again, nothing is decided again"
     assert stream.head.seq == 1, "nothing is applied before its turn"
     await check_ledger(cities.baishan)
-    await decide_held(cities.baishan, PENALTIES, apply=True, by=hand(), reason="已与对方核对")
+    await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已与对方核对")
     stream = await inbox.in_stream(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert stream is not None
     assert (stream.head.seq, stream.head.tree.root()) == (4, forger.head.tree.root())

@@ -19,7 +19,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.operations.test_exchange_waiting import told, wrong
-from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, Forger, recognising, two_cities
+from tests.region import BAISHAN, PENALTIES, TONGHUA, Cities, Forger, held_batch, recognising, two_cities
 
 
 @pytest.fixture
@@ -43,9 +43,10 @@ async def forked(cities: Cities) -> None:
 
 async def released(cities: Cities, who: Admin, what: Meant) -> str:
     """What came of a signed release, or the code of its refusal."""
-    by = await who.acts("exchange.release", stream=PENALTIES, what=what, reason="施工结束")
+    batch = await held_batch(cities.baishan) if what == "batch" else None
+    by = await who.acts("exchange.release", stream=PENALTIES, what=what, batch=batch, reason="施工结束")
     try:
-        return (await release_stream(cities.baishan, PENALTIES, what=what, reason="施工结束", by=by)).what
+        return (await release_stream(cities.baishan, PENALTIES, what=what, batch=batch, reason="施工结束", by=by)).what
     except AdminError as error:
         return error.code
 
@@ -71,6 +72,10 @@ async def test_a_held_batch_waits_behind_a_hold(cities: Cities) -> None:
     forger = Forger(cities)
     await forger.post(forger.penalty(500))
     assert told(await forger.send(wrong(forger))) == ("held", "HOLD_RATE")
+    for what, batch in (("batch", None), ("hold", "1/2")):  # a batch goes by its name, a hold has none
+        with pytest.raises(AdminError) as caught:
+            await release_stream(cities.baishan, PENALTIES, what=what, batch=batch, reason="x", by=hand())
+        assert caught.value.code == "release-other"
     await hold_stream(cities.baishan, PENALTIES, reason="施工", by="office:x")
     assert [await released(cities, li, what) for what in ("batch", "frozen", "hold", "hold", "batch")] == [
         "release-other", "release-other", "lifted", "release-other", "applied",

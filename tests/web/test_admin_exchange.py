@@ -13,6 +13,7 @@ import pytest
 
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.manage_agreements import agreements, countersign
+from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import audit
@@ -187,11 +188,17 @@ async def test_a_held_batch_is_refused_over_the_api(desk: Desk) -> None:
     await forger.post(forger.penalty(500))
     assert (await forger.send(wrong(forger))).code == "HOLD_RATE"
     path = f"/admin/v1/exchange/streams/{AGREEMENT}.{DATASET}/refuse"
-    assert await desk.refused("legal-officer", path, {"reason": "x"}) == (403, "role-missing")
+    (name,) = {each.held_batch for each in await report_exchange(desk.cities.baishan) if each.direction == "in" and each.held_batch}
+    why = {"reason": "数据不全", "batch": name}
+    assert await desk.refused("legal-officer", path, why) == (403, "role-missing")
     release = path.replace("/refuse", "/release")
     assert await desk.refused("operator", release, {"reason": "x", "what": "hold"}) == (409, "release-other")
     assert (await desk.refused("operator", release, {"reason": "x"}))[0] == 400, "what is released is signed"
-    answer = await desk.call("operator", "POST", path, {"reason": "数据不全"})
+    assert await desk.refused("operator", path, why | {"batch": "1/77"}) == (409, "release-other")
+    assert await desk.refused("operator", release, {"reason": "x", "what": "batch"}) == (409, "release-other")
+    for odd in ({}, {"batch": "1"}, {"batch": "01/2"}):
+        assert (await desk.refused("operator", path, {"reason": "x", **odd}))[0] == 400, "which batch it is is signed"
+    answer = await desk.call("operator", "POST", path, why)
     assert answer.json() == {"stream": f"{AGREEMENT}.{DATASET}", "result": "rejected", "code": "HOLD_REFUSED"}
     assert await desk.kept("batch.refuse") == [desk.signed("operator")]
-    assert await desk.refused("operator", path, {"reason": "x"}) == (404, "NOT_FOUND")
+    assert await desk.refused("operator", path, why) == (404, "NOT_FOUND")

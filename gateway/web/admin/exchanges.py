@@ -8,6 +8,9 @@ from gateway.operations import await_confirmation, decide_held, hold_stream, rec
 from gateway.operations.list_overdue import Overdue, list_overdue
 from gateway.web.admin.desk import Act, Route
 
+BatchName = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,17}/[1-9][0-9]{0,17}$", max_length=40)]
+"""Epoch and number of a batch in its stream."""
+
 
 class Reason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why; it stands in the audit trail."""
@@ -19,6 +22,14 @@ class Releasing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is released, and why."""
 
     what: hold_stream.Meant
+    batch: BatchName | None = None
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Refusing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which held batch is refused, and why."""
+
+    batch: BatchName
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
@@ -59,14 +70,16 @@ async def held(act: Act) -> object:
 async def released(act: Act) -> object:
     """End a hold, apply a held batch, or agree that a frozen stream goes on."""
     body: Releasing = act.body
-    return await hold_stream.release_stream(act.services, act.path["stream"], what=body.what, reason=body.reason, by=act.by)
+    stream = act.path["stream"]
+    return await hold_stream.release_stream(act.services, stream, what=body.what, batch=body.batch, reason=body.reason, by=act.by)
 
 
 async def refused(act: Act) -> object:
     """Refuse the held batch of a stream to us."""
-    body: Reason = act.body
-    done = await decide_held.decide_held(act.services, act.path["stream"], apply=False, reason=body.reason, by=act.by)
-    return Decision(stream=act.path["stream"], result=done.result, code=done.code)
+    body: Refusing = act.body
+    stream = act.path["stream"]
+    done = await decide_held.decide_held(act.services, stream, batch=body.batch, apply=False, reason=body.reason, by=act.by)
+    return Decision(stream=stream, result=done.result, code=done.code)
 
 
 async def confirmed(act: Act) -> object:
@@ -99,7 +112,7 @@ ROUTES: tuple[Route, ...] = (
           summary="End a hold, apply a held batch, or agree that a frozen stream goes on", handler=released, takes=Releasing,
           gives=hold_stream.Released),
     Route(method="POST", path=f"{_STREAM}/refuse", command="exchange refuse", summary="Refuse the held batch of a stream to us",
-          handler=refused, takes=Reason, gives=Decision),
+          handler=refused, takes=Refusing, gives=Decision),
     Route(method="POST", path="/admin/v1/exchange/records/{record}/confirm", command="exchange confirm",
           summary="A named person's yes to the effect of a partner's adverse record", handler=confirmed, takes=Confirming,
           gives=recognise.Decided),
