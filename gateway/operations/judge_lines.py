@@ -92,7 +92,7 @@ class Judging:
                     yield await self._chunk(source, lines)
                     lines, rids, size = [], set(), 0
                 lines.append((index, line))
-                size += len(line.payload) + sum(map(len, line.decoded))
+                size += len(line.payload) + len(line.rows)
                 rids.add(line.rid)
         if lines:
             yield await self._chunk(source, lines)

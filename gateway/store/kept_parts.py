@@ -211,7 +211,7 @@ def _named(entry: PartEntry, data: bytes, suite: Suite) -> set[str]:
     try:
         for raw in split_lines(entry, data, Limits()):
             line = read_line(raw, suite)
-            if line.rid is not None and (line.op not in REASONS or line.disclosures):
+            if line.rid is not None and (line.op not in REASONS or line.texts):
                 found.add(line.rid)
     except ExchangeError:
         pass

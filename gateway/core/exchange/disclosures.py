@@ -24,6 +24,7 @@ from gateway.core.exchange.wire import (
     hash_all,
     is_plain,
     strict_json,
+    unb64u_lines,
 )
 from gateway.core.records.model import Value
 from gateway.core.signing import INNER_PAD, OUTER_PAD, hmac_with
@@ -62,7 +63,7 @@ CLEAR_MEMBERS = frozenset(
 
 _Row = tuple[str, str, str | Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | bool | None]
 _decode_row = msgspec.json.Decoder(_Row).decode
-_decode_rows = msgspec.json.Decoder(list[_Row]).decode
+_decode_rows = msgspec.json.Decoder(_Row).decode_lines
 
 
 class Disclosed(Struct, frozen=True, gc=False):
@@ -118,15 +119,15 @@ def disclose_all(seed: bytes, values: Iterable[tuple[str, Value]], suite: Suite 
 
 
 _SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
-_SALTS = re.compile(r"(?:[A-Za-z0-9_-]{21}[AQgw]\n)*").fullmatch
+_URL_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def _rows(decoded: list[bytes]) -> list[tuple[str, str, Value]]:
+def _rows(texts: Sequence[bytes], data: bytes) -> list[tuple[str, str, Value]]:
     """(salt, name, value) of each disclosure, all decoded at once where they are written as we write them."""
-    rows = _plain_rows(decoded)
+    rows = _plain_rows(data, len(texts))
     if rows is None:
-        rows = [_strict_row(data) for data in decoded]
-    if _in_order(rows, decoded):
+        rows = [_strict_row(each) for each in unb64u_lines(b"\n".join(texts)) or [b""]]
+    if _in_order(rows, data):
         return rows
     for given_salt, name, value in rows:
         if _SALT(given_salt) is None:
@@ -138,28 +139,30 @@ def _rows(decoded: list[bytes]) -> list[tuple[str, str, Value]]:
     return rows
 
 
-def _in_order(rows: Sequence[tuple[str, str, Value]], decoded: Sequence[bytes]) -> bool:
+def _in_order(rows: Sequence[tuple[str, str, Value]], data: bytes) -> bool:
     """Whether nothing is wrong with any of them, as far as one look at all of them can say; then none is looked at alone."""
-    salts = "\n".join([row[0] for row in rows]) + "\n"
+    salts = "".join([row[0] + "\n" for row in rows]).encode()
+    ends = b"\n" * len(rows)
     return (
         len(salts) == 23 * len(rows)
-        and _SALTS(salts) is not None
+        and salts[22::23] == ends
+        and salts.translate(None, _URL_ALPHABET) == ends
+        and not salts[21::23].translate(None, b"AQgw")
         and CLEAR_MEMBERS.isdisjoint([row[1] for row in rows])
-        and sum(map(len, decoded)) <= MAX_VALUE_BYTES
+        and len(data) <= MAX_VALUE_BYTES
     )
 
 
-def _plain_rows(decoded: list[bytes]) -> list[tuple[str, str, Value]] | None:
+def _plain_rows(data: bytes, count: int) -> list[tuple[str, str, Value]] | None:
     """The rows, if each disclosure is exactly the bytes that we would write for it; None: look at each one."""
-    joined = b",".join(decoded)
-    if b"\\u0000" in joined:
+    if b"\\u0000" in data:
         return None
     try:
-        rows = _decode_rows(b"[" + joined + b"]")
+        rows = _decode_rows(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     # told apart by LF, which JSON has none of inside: a row may not begin in one disclosure and end in the next
-    return rows if len(rows) == len(decoded) and encode_lines(rows) == b"\n".join(decoded) + b"\n" else None
+    return rows if len(rows) == count and encode_lines(rows) == data + b"\n" else None
 
 
 def _strict_row(data: bytes) -> tuple[str, str, Value]:
@@ -177,35 +180,37 @@ def digest_of(text: str, suite: Suite = SHA256) -> str:
     return b64u(suite.hash(text.encode()))
 
 
-def open_all(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], suite: Suite) -> list[Disclosed]:
-    """Every disclosure of a line (as text, and as the bytes of its JSON), each found in `_sd` exactly once, and all of `_sd` disclosed.
+def open_all(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite: Suite) -> list[Disclosed]:
+    """Every disclosure of a line, each found in `_sd` exactly once, and all of `_sd` disclosed.
 
+    `texts` are canonical base64url, `data` is the JSON of all of them, a LF between two.
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
-    if len(disclosures) != len(digests):
+    if len(texts) != len(digests):
         raise ExchangeError("a line discloses all of _sd and nothing else", code="SCHEMA_DISCLOSURE")
-    opened = _opened(disclosures, decoded, suite)
+    opened = _opened(texts, data, suite)
     found = sorted([each.digest for each in opened])
     if found != list(digests) or len(set(found)) != len(found):
         raise ExchangeError("the digests of the disclosures are not those of _sd, sorted by bytes", code="SCHEMA_DISCLOSURE")
     return opened
 
 
-def _opened(disclosures: Sequence[str], decoded: Sequence[bytes], suite: Suite) -> list[Disclosed]:
+def _opened(texts: Sequence[bytes], data: bytes, suite: Suite) -> list[Disclosed]:
     """Each disclosure with its digest; no name comes twice."""
-    rows = _rows([*decoded])
-    found = b64u_all(hash_all(map(str.encode, disclosures), suite))
-    if len({name for _, name, _ in rows}) != len(rows):
+    if not texts:
+        return []
+    _, names, values = zip(*_rows(texts, data), strict=True)
+    if len(set(names)) != len(names):
         raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
-    return [Disclosed(name, value, digest) for (_, name, value), digest in zip(rows, found, strict=True)]
+    return [*map(Disclosed, names, values, b64u_all(hash_all(texts, suite)))]
 
 
-def open_some(disclosures: Sequence[str], decoded: Sequence[bytes], digests: Sequence[str], suite: Suite) -> list[Disclosed]:
+def open_some(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite: Suite) -> list[Disclosed]:
     """Some of the disclosures of a record that is shown on: each found in `_sd` exactly once, none twice.
 
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
-    opened = _opened(disclosures, decoded, suite)
+    opened = _opened(texts, data, suite)
     found = {each.digest for each in opened}
     if len(found) != len(opened):
         raise ExchangeError("a disclosure comes twice", code="SCHEMA_DISCLOSURE")

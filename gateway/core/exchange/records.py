@@ -125,11 +125,22 @@ class Line(Struct, frozen=True, gc=False):
     rid: str | None
     """As claimed; None when the payload has none of the right type."""
     payload: bytes
-    disclosures: tuple[str, ...]
-    decoded: tuple[bytes, ...] = ()
-    """The JSON of each disclosure."""
+    texts: bytes = b""
+    """Its disclosures, in base64url, a LF between two."""
+    rows: bytes = b""
+    """The JSON of each disclosure, a LF between two; where one holds a LF itself, `decoded` tells them apart."""
     said: Payload | None = None
     """The payload, where its bytes are exactly those that we would write for it."""
+
+    @property
+    def disclosures(self) -> tuple[str, ...]:
+        """Its disclosures, in base64url."""
+        return tuple(self.texts.decode().split("\n")) if self.texts else ()
+
+    @property
+    def decoded(self) -> tuple[bytes, ...]:
+        """The JSON of each disclosure."""
+        return tuple(unb64u_all(self.disclosures, "SCHEMA_LINE"))
 
 
 class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
@@ -262,16 +273,17 @@ def read_line(raw: bytes, suite: Suite) -> Line:
         raise ExchangeError("an empty disclosure", code="SCHEMA_LINE")
     said = _plain_payload(payload)
     if said is not None:
-        return Line(said.op, said.rid, payload, read.disclosures, tuple(decoded), said)
+        return Line(said.op, said.rid, payload, read.texts, b"\n".join(decoded), said)
     value = strict_json(payload)
     op, rid = value.get("op"), value.get("rid")
     if not isinstance(op, str) or op not in OPS:
         raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM")
-    return Line(op, rid if isinstance(rid, str) else None, payload, read.disclosures, tuple(decoded))
+    return Line(op, rid if isinstance(rid, str) else None, payload, read.texts, b"\n".join(decoded))
 
 
 class _Read(NamedTuple):
-    disclosures: tuple[str, ...]
+    texts: bytes
+    """The disclosures, a LF between two."""
     decoded: list[bytes]
     """Of the payload, and of each disclosure."""
 
@@ -279,13 +291,13 @@ class _Read(NamedTuple):
 def _plain_line(raw: bytes) -> _Read | None:
     """The line cut at its quotes, where that leaves nothing but canonical base64url, which has none; else None: look at it in full."""
     head, found, rest = raw.partition(b'","d":["')
-    if head[:6] != b'{"p":"' or not found or rest[-3:] != b'"]}':
+    if head[:6] != b'{"p":"' or not found or rest[-3:] != b'"]}' or b"\n" in raw:
         return None
-    texts = rest[:-3].split(b'","')
-    if len(texts) > MAX_DISCLOSURES:
+    texts = rest[:-3].replace(b'","', b"\n")
+    if texts.count(b"\n") >= MAX_DISCLOSURES:
         return None
-    decoded = unb64u_lines([head[6:], *texts])
-    return None if decoded is None else _Read(tuple(rest[:-3].decode().split('","')), decoded)
+    decoded = unb64u_lines(head[6:] + b"\n" + texts)
+    return None if decoded is None else _Read(texts, decoded)
 
 
 def _strict_line(raw: bytes) -> _Read:
@@ -297,7 +309,8 @@ def _strict_line(raw: bytes) -> _Read:
         raise ExchangeError('a line is exactly {"p":…,"d":[…]}, without white space', code="SCHEMA_LINE")
     if len(line.d) > MAX_DISCLOSURES:
         raise ExchangeError("more than 64 disclosures in a line", code="SIZE_LINE")
-    return _Read(line.d, unb64u_all((line.p, *line.d), "SCHEMA_LINE"))
+    decoded = unb64u_all((line.p, *line.d), "SCHEMA_LINE")
+    return _Read("\n".join(line.d).encode(), decoded)
 
 
 def _plain_payload(payload: bytes) -> Payload | None:
@@ -464,7 +477,7 @@ def _check_clear(said: Statement, rules: StreamRules, suite: Suite) -> None:
 
 def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
     try:
-        return tuple(open_all(line.disclosures, line.decoded, said.sd, suite))
+        return tuple(open_all(line.texts.split(b"\n") if line.texts else [], line.rows, said.sd, suite))
     except ExchangeError as error:
         raise _Fault(error.code, field=error.place) from error
 
@@ -564,7 +577,7 @@ def _check_version(said: Payload, known: KnownRecord | None, line: Line, suite: 
 
 def _judge_withdrawal(line: Line, said: Withdrawal, rules: StreamRules, known: KnownRecord | None, suite: Suite) -> Judged:
     _check_common(said, rules, suite)
-    if said.sd or line.disclosures:
+    if said.sd or line.texts:
         raise _Fault("SCHEMA_DISCLOSURE")
     if said.op not in rules.ops:
         raise _Fault("SCOPE_OP", retry=False)

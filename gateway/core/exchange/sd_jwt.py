@@ -17,7 +17,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange.disclosures import Disclosed, open_some
 from gateway.core.exchange.notes import DEFAULT_SKEW, KeyRing, key_fault
 from gateway.core.exchange.records import Statement
-from gateway.core.exchange.wire import SHA256, b64u, encode, instant, parse_date, parse_instant, strict_json, unb64u
+from gateway.core.exchange.wire import SHA256, b64u, encode, instant, parse_date, parse_instant, strict_json, unb64u, unb64u_all
 from gateway.core.records.periods import end_instant
 from gateway.core.signing import Signer
 
@@ -97,7 +97,8 @@ def read(text: str, ring: KeyRing, *, now: datetime, skew: timedelta = DEFAULT_S
         raise ExchangeError("the record is of another issuer than the key", code="SCOPE_ISSUER", place=said.iss)
     if said.status != "in_force":
         raise ExchangeError("only what is in force is exported", code="SCHEMA_STATUS", place=said.rid)
-    opened = open_some(disclosures, [unb64u(each, "SCHEMA_DISCLOSURE") for each in disclosures], said.sd, SHA256)
+    data = b"\n".join(unb64u_all(disclosures, "SCHEMA_DISCLOSURE"))
+    opened = open_some([each.encode() for each in disclosures], data, said.sd, SHA256)
     return Shown(statement=said, disclosed=tuple(opened), hidden=len(said.sd) - len(opened), as_of=as_of, until=until, key=header.kid)
 
 

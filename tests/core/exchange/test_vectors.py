@@ -76,8 +76,8 @@ def test_disclosure() -> None:
     expected = VECTORS["disclosure"]
     assert disclosures.disclose_all(SEED, [(expected["name"], expected["value"])]) == ([expected["b64u"]], [expected["digest"]])
     assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
-    decoded = [wire.unb64u(expected["b64u"], "X")]
-    opened = disclosures.open_all([expected["b64u"]], decoded, [expected["digest"]], SHA256)
+    data = wire.unb64u(expected["b64u"], "X")
+    opened = disclosures.open_all([expected["b64u"].encode()], data, [expected["digest"]], SHA256)
     assert opened == [disclosures.Disclosed(expected["name"], expected["value"], expected["digest"])]
 
 
