@@ -454,7 +454,7 @@ class Forger:
         payload = json.dumps(json.loads(line.payload) | members, ensure_ascii=False, separators=(",", ":")).encode()
         shown = json.loads(line.data)["d"] if disclosures is None else list(disclosures)
         data = json.dumps({"p": wire.b64u(payload), "d": shown}, separators=(",", ":")).encode() + b"\n"
-        return msgspec.structs.replace(line, payload=payload, data=data, leaf=leaf_hash(payload, self.suite))
+        return msgspec.structs.replace(line, data=data, leaf=leaf_hash(payload, self.suite))
 
     def seal(
         self,

@@ -31,7 +31,7 @@ KIB = 1024
 def lines(count: int, size: int = 40 * KIB) -> list[SealedLine]:
     """Lines of a size of which a tenth says something: they compress some ten times."""
     data = b'{"p":"' + b64u(random.Random(1).randbytes(size // 15) + b"x" * (size * 41 // 60)).encode() + b'","d":[]}\n'
-    return [SealedLine(rid=f"rec_{number}", v=1, op="assert", payload=b"x", data=data, leaf=bytes(32)) for number in range(count)]
+    return [SealedLine(rid=f"rec_{number}", v=1, op="assert", data=data, leaf=bytes(32)) for number in range(count)]
 
 
 def agreed(**limits: int) -> Agreement:

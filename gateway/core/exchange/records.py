@@ -149,9 +149,13 @@ class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
     rid: str
     v: int
     op: Op
-    payload: bytes
     data: bytes
     leaf: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """What the leaf is the hash of; made anew, for a batch keeps thousands of lines and nobody needs it again."""
+        return unb64u_all((self.data[6 : self.data.index(b'"', 6)].decode(),), "SCHEMA_LINE")[0]
 
 
 # --- sealing ----------------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def _sealed(said: Payload, payload: bytes, disclosures: Sequence[bytes], suite: 
     data = b'{"p":"' + b64u_lines((payload,))[:-1] + b'","d":[' + texts + b"]}\n"
     if len(payload) > MAX_PAYLOAD or len(data) > 128 * 1024 or len(disclosures) > MAX_DISCLOSURES:
         raise ExchangeError("a record does not fit into a line", code="SIZE_LINE", place=said.rid)
-    return SealedLine(rid=said.rid, v=said.v, op=said.op, payload=payload, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours
+    return SealedLine(rid=said.rid, v=said.v, op=said.op, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours
 
 
 def statement(
