@@ -118,6 +118,11 @@ class _Application:
             return await (self.keep("quarantined", waits) if self.admission.staging else self.withdraw_only("quarantined", waits, {}))
         if self.admission.staging:
             return await self._swap()
+        with uncollected(self._fits() and self.lines > IN_LOOP):  # until it stands: what is prepared goes without a search for cycles
+            return await self._decided()
+
+    async def _decided(self) -> Received:
+        """The batch is judged before its transaction where that is possible, and applied or held."""
         prepared = [chunk async for chunk in self.judging.chunks(self.services.store.reads)] if self._fits() else None
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
