@@ -122,8 +122,24 @@ class Straight:
         await reply(scope, receive, send)
 
 
+@HTTPRouteHandler("/", http_method="OPTIONS", include_in_schema=False)
+async def _options() -> None:
+    """Never asked: the front door answers OPTIONS itself."""
+
+
 class _Framework(Litestar):
-    """The framework without what it would load of pydantic and attrs wherever they happen to be installed: we use neither."""
+    """The framework without what it would load of pydantic and attrs wherever they happen to be installed: we use neither.
+
+    Nor has it a handler of OPTIONS of its own for each path: it would look into these as long as into ours, at every start.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        own = HTTPRoute.create_options_handler
+        HTTPRoute.create_options_handler = lambda self, path: _options  # type: ignore[method-assign]
+        try:
+            super().__init__(*args, **options)
+        finally:
+            HTTPRoute.create_options_handler = own  # type: ignore[method-assign]
 
     @staticmethod
     def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
