@@ -7,7 +7,7 @@ story must not decide whether a row is good: that was intake's.
 
 from collections.abc import Mapping, Sequence
 
-from gateway.core.disclosure.views import case_of, persons_of, redacted_texts
+from gateway.core.disclosure.views import CASE_FIELD, case_of, persons_of, redacted_texts
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
 from gateway.core.records.periods import publication
 from gateway.services import Services
@@ -26,11 +26,16 @@ def redactions(admitted: Sequence[Admitted], dataset: Dataset) -> list[Texts]:
     if not any(field.text for field in dataset.fields.values()):
         return [{}] * len(admitted)
     persons = _persons_by_case(admitted, dataset)
-    return [redacted_texts(each, dataset, persons.get(case_of(each) or "", ())) if each.op == "upsert" else {} for each in admitted]
+    return [
+        redacted_texts(each, dataset, persons.get(case_of(each) or "", ()) if persons else ()) if each.op == "upsert" else {}
+        for each in admitted
+    ]
 
 
 def _persons_by_case(admitted: Sequence[Admitted], dataset: Dataset) -> dict[str, set[str]]:
     """Values of persons by the number of the decision, where several statements bear it."""
+    if CASE_FIELD not in dataset.fields:
+        return {}
     cases: dict[str, list[Admitted]] = {}
     for each in admitted:
         case = case_of(each)

@@ -42,6 +42,7 @@ from gateway.core.records.model import (
 )
 
 __all__ = [
+    "CASE_FIELD",
     "FAILED",
     "HELD",
     "SUMMARY",
@@ -416,10 +417,14 @@ class Told(Struct, frozen=True, kw_only=True):
     public: tuple[str, ...]
 
 
+CASE_FIELD: Final = "document_number"
+"""Records that say the same here are of one case."""
+
+
 def case_of(admitted: Admitted) -> str | None:
     """What tells that two records are of one case: the number of the decision. None: the record names none, or has no text."""
     raw = admitted.values.open()
-    number = raw.get("document_number")
+    number = raw.get(CASE_FIELD)
     return number if isinstance(number, str) and number else None
 
 

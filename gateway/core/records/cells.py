@@ -39,10 +39,18 @@ _DATE = re.compile(
     r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|([0-9]{2})([0-9]{2})|年([0-9]{1,2})月([0-9]{1,2})日)(?: 00:00(?::00(?:\.0+)?)?)?"
 )
 """A day in the four ways in which departments write it; a midnight behind it is how spreadsheets export a date."""
+_DAY_LENGTH = len("2026-03-02")
+_FIRST_YEAR = 1800
 
 
 @lru_cache(maxsize=8192)
 def _date(text: str) -> str:
+    if len(text) == _DAY_LENGTH and text[4] == text[7] == "-" and text.isascii():  # as it is to be: the calendar alone is asked
+        try:
+            if date.fromisoformat(text).year >= _FIRST_YEAR:
+                return text
+        except ValueError:
+            pass  # what is wrong with it is told below
     match = _DATE.fullmatch(text if text.isascii() else unicodedata.normalize("NFKC", text))
     if match:
         year, _, month, day, month8, day8, month_cn, day_cn = match.groups()
@@ -50,7 +58,7 @@ def _date(text: str) -> str:
             made = date(int(year), int(month or month8 or month_cn), int(day or day8 or day_cn))
         except ValueError:
             raise RowFault("SCHEMA_TYPE", "日期不存在") from None
-        if made.year >= 1800:
+        if made.year >= _FIRST_YEAR:
             return made.isoformat()
     raise RowFault("SCHEMA_TYPE", "不是日期", hint="格式为 2026-03-02、2026/03/02 或 20260302")
 
@@ -102,7 +110,7 @@ def _instant(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None or moment.year < 1800:
+    if moment is None or moment.tzinfo is None or moment.year < _FIRST_YEAR:
         raise RowFault("SCHEMA_TYPE", "不是带时区的时间", hint="格式为 2026-03-02T09:30:00+08:00")
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
