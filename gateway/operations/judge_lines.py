@@ -106,8 +106,10 @@ class Judging:
 
         Raises BatchRefused.
         """
-        if self.verified.lines is not None:
-            yield enumerate(self.verified.lines, self.manifest.range.from_)
+        if self.verified.lines:
+            lines = self.verified.lines[::-1]
+            self.verified.lines.clear()  # what is judged is let go: only what comes of it is held until the batch stands
+            yield enumerate((lines.pop() for _ in range(len(lines))), self.manifest.range.from_)
             return
         for entry in self.manifest.parts:
             try:
@@ -190,6 +192,8 @@ class Judging:
                 judged = msgspec.structs.replace(judged, action=severity)
                 admitted = None
                 findings += (finding,)
+        if admitted is not None and admitted.hold_field is None and self.dataset.category != "measure":
+            judged = msgspec.structs.replace(judged, values=())  # nobody asks for the digest of a field any more
         return JudgedLine(index=index, leaf=leaf, payload=line.payload, judged=judged, admitted=admitted, findings=findings)
 
     def _check_repeated(self, judged: Judged, admitted: Admitted) -> None:

@@ -691,8 +691,8 @@ class Verified(Struct, frozen=True, kw_only=True):
     tree: CompactRange
     distinct: bool
     """No record stands in two lines."""
-    lines: tuple[Line, ...] | None
-    """The lines, where they are few and short enough to be kept."""
+    lines: list[Line] | None
+    """The lines, where they are few and short enough to be kept; whoever judges them takes them out, and they are read again after that."""
 
 
 class LineCheck:
@@ -751,7 +751,7 @@ class LineCheck:
             leaves=tuple(self._leaves),
             tree=tree,
             distinct=len(self._rids) == len(self._leaves),
-            lines=tuple(self._kept) if self._kept is not None else None,
+            lines=self._kept,
         )
 
 
