@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.obligations import Cache
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import CaseRefMissing, NoActivePolicy, PolicyExpired
+from gateway.core.errors import CaseRefMissing, NoActivePolicy, PolicyExpired, StoreError
 from gateway.core.publication.documents import etag, localise, notice, with_notice
 from gateway.core.publication.forms import Forms, forms_for, forms_of
 from gateway.core.records.model import SubjectKind
@@ -211,6 +211,27 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *
         return await make()
     question = (of, scene.forms.tag, ask.pages.asked, sorted(ask.params.items()), ask.format, ask.excel, ask.language, scene.now_text)
     key = sha256(repr(question).encode()).digest()  # nothing that was asked stays in memory for having been asked
+    known: Answer | None = moment.kept(key)
+    if known is None:
+        known = await make()
+        if known.stream is None:
+            moment.keep(key, known)
+    return known
+
+
+async def as_before(services: Services, question: Hashable, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer to what somebody without a credential asks in these very words: like `alike`, before the question is read.
+
+    It follows from the words, the second and the state of the database, under which plans and policies are one. An error is told anew.
+    """
+    try:
+        moment = moment_of(services.store.reads)
+    except StoreError:  # told by whoever reads, after what is wrong with the question
+        moment = None
+    if moment is None:
+        return await make()
+    said = (question, id(services.policies), int(services.clock().timestamp()))
+    key = sha256(repr(said).encode()).digest()  # as above
     known: Answer | None = moment.kept(key)
     if known is None:
         known = await make()

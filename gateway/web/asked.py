@@ -5,21 +5,21 @@ fields → conditional request. Rules: an error of an earlier step hides the lat
 the caller is known. This room must not know what a path is about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
 from typing import cast
 from urllib.parse import quote
 
 from gateway.core.callers.api_keys import SCOPES
 from gateway.core.callers.buckets import FIFTHS
-from gateway.core.callers.caller import Caller
+from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted
-from gateway.operations.answering import stands_under
+from gateway.operations.answering import as_before, stands_under
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
 from gateway.web import parameters, replies
 from gateway.web.asgi import Scope
-from gateway.web.callers import caller_of
+from gateway.web.callers import caller_of, shows_anything
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
@@ -116,6 +116,11 @@ class Asked:
             if name in _READ:
                 fields[name] = fields[name] + b"," + value if name in fields else value
         self._fields = fields
+
+    def announce(self, described: Described) -> None:
+        """Say with whatever is answered that this path will go, where it will."""
+        if described.deprecated is not None:
+            self.scope["state"]["also"] = described.deprecated.fields(self.house.origin)
 
     def field(self, name: bytes) -> bytes:
         """A negotiating header field, several lines joined; empty if absent."""
@@ -224,8 +229,7 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
     Raises RequestError of all kinds, Refusal for a format that does not exist here.
     """
     asked = Asked(request)
-    if described.deprecated is not None:
-        asked.scope["state"]["also"] = described.deprecated.fields(asked.house.origin)
+    asked.announce(described)
     if not any_code:
         for piece in request.scope["path"].split("/"):
             parameters.refuse_citizen_number(piece)
@@ -241,6 +245,28 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
         raise NotPermitted
     asked.language = language_of(asked.field(b"accept-language"))
     return asked
+
+
+async def answer_alike(
+    request: AnyRequest, described: Described, story: Callable[[Asked], Awaitable[Answer]], *, any_code: bool = False
+) -> Reply:
+    """Parse a request and answer it with a story; what anybody asked lately in the same words is not parsed again.
+
+    Raises as `begin` does, and whatever the story raises.
+    """
+
+    async def made() -> Answer:
+        return await story(await begin(request, described, any_code=any_code))
+
+    scope = cast(Scope, request.scope)
+    if shows_anything(scope):
+        asked = await begin(request, described, any_code=any_code)
+        return asked.reply(await story(asked))
+    asked = Asked(request)
+    asked.announce(described)
+    asked.caller, asked.language = PUBLIC, language_of(asked.field(b"accept-language"))
+    words = (scope["path"], scope["query_string"], asked.field(b"accept"), asked.language)
+    return asked.reply(await as_before(asked.services, words, made))
 
 
 def _format(path: str, accept: bytes, described: Described) -> tuple[str, Format]:

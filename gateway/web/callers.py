@@ -26,7 +26,7 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
     given: Caller | None = scope["state"].get("caller")
     if given is not None:
         return given
-    if not any(name in _SHOWN for name, _ in scope["headers"]):
+    if not shows_anything(scope):
         return PUBLIC
     presented = presented_by(scope, services.settings.trusted_proxies)
     if presented.nobody:
@@ -39,6 +39,14 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
     except CredentialRefused as error:
         await audit_refusal(services, "api", error.cause, presented.address)
         raise
+
+
+def shows_anything(scope: Scope) -> bool:
+    """Whether a request shows anything of its sender; else it comes from anybody."""
+    for name, _ in scope["headers"]:
+        if name in _SHOWN:
+            return True
+    return "caller" in scope["state"]
 
 
 async def caller_again(services: Services, scope: Scope) -> Caller:

@@ -1,12 +1,16 @@
 """Paths that go straight to their handler answer as through the framework, to the byte; and the framework still has the rest."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import cast
 
 import pytest
 
+from gateway.web import asked
 from gateway.web.application import Straight
 from gateway.web.asgi import App
+from gateway.web.parameters import read_query
 from tests.web.city import City, Server, served
 from tests.web.test_lane import shown
 
@@ -52,3 +56,31 @@ def test_straight_and_routed_answer_alike(straight: Server, routed: Server) -> N
             else:
                 assert here.status_code == there.status_code, (method, path)
                 assert method == "HEAD" or here.json()["code"] == there.json()["code"], (method, path)
+
+
+def test_the_same_words_are_read_once_in_a_state(straight: Server, sqlite_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page asked for again is the same to the byte, and is not parsed again; after a commit it is. Other words are another question."""
+    path = "/v1/records?dataset=tax-violations&limit=2"
+    read: list[bytes] = []
+    times: list[int] = []
+    monkeypatch.setattr(asked.parameters, "read_query", lambda query: read.append(query) or read_query(query))
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
+        for _ in range(3):
+            for of_nobody in (
+                "INSERT INTO counters (name, value) VALUES ('of nobody', 1)",
+                "DELETE FROM counters WHERE name = 'of nobody'",
+            ):
+                read.clear()
+                database.execute(of_nobody)
+                database.commit()
+                first = straight.get(path)
+                assert shown(straight.get(path)) == shown(first)
+                assert straight.client.get(path, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+                assert straight.client.head(path).headers["etag"] == first.headers["etag"]
+                times.append(len(read))
+    assert min(times) == 1, "more often only where the server itself commits, or a second ends"
+    english, table = (straight.client.get(path, headers=each) for each in ({"Accept-Language": "en"}, {"Accept": "text/csv"}))
+    assert (english.headers["content-language"], table.headers["content-type"].partition(";")[0]) == ("en", "text/csv")
+    assert straight.get(path + "&excel=0").json()["items"] == first.json()["items"]
+    assert straight.client.get(path, headers={"Authorization": "Bearer x"}).status_code == 401
+    assert straight.get(path + "&nothing=1").status_code == 400

@@ -9,7 +9,7 @@ from gateway.operations.answering import stands_under
 from gateway.web.api import shapes
 from gateway.web.api.common import CASE_REF, EXAMPLE_PAGE, LIST, PAGE_PROBLEMS, PAGING, PURPOSE, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
-from gateway.web.asked import begin, without_suffix
+from gateway.web.asked import answer_alike, begin, without_suffix
 from gateway.web.callers import caller_again
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
 from gateway.web.event_stream import EventStream
@@ -102,8 +102,7 @@ LISTINGS = Described(
 @path("/v1/lists/{list_id:str}/listings", LISTINGS, suffixes=True)
 async def listings(request: AnyRequest, list_id: FromPath[str]) -> Reply:
     """Who stands on a list now."""
-    asked = await begin(request, LISTINGS)
-    return asked.reply(await answer_query.listings(asked.services, list_id, asked.caller, asked.ask()))
+    return await answer_alike(request, LISTINGS, lambda asked: answer_query.listings(asked.services, list_id, asked.caller, asked.ask()))
 
 
 CHANGES = Described(

@@ -8,7 +8,7 @@ from gateway.operations import answer_query
 from gateway.web.api import shapes
 from gateway.web.api.common import CASE_REF, DATASET, EXAMPLE_PAGE, KIND, PAGE_PROBLEMS, PAGING, PURPOSE, RECORD, REGION
 from gateway.web.api.subjects import EXAMPLE_RECORD
-from gateway.web.asked import begin, without_suffix
+from gateway.web.asked import answer_alike, begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
 from gateway.web.replies import Reply
 
@@ -47,8 +47,7 @@ RECORDS = Described(
 @path("/v1/records", RECORDS, suffixes=True)
 async def walk(request: AnyRequest) -> Reply:
     """Walk and filter records."""
-    asked = await begin(request, RECORDS)
-    return asked.reply(await answer_query.records_page(asked.services, asked.caller, asked.ask()))
+    return await answer_alike(request, RECORDS, lambda asked: answer_query.records_page(asked.services, asked.caller, asked.ask()))
 
 
 RECORD_ONE = Described(

@@ -23,7 +23,7 @@ from gateway.web.api.common import (
     SUBJECT,
     Q,
 )
-from gateway.web.asked import begin, without_suffix
+from gateway.web.asked import answer_alike, begin, without_suffix
 from gateway.web.describe import TABLE_MEDIA, AnyRequest, Described, Parameter, path
 from gateway.web.replies import Reply
 
@@ -155,8 +155,12 @@ SUBJECT_RECORDS = Described(
 @path("/v1/subjects/{subject:str}/records", SUBJECT_RECORDS, suffixes=True)
 async def records(request: AnyRequest, subject: FromPath[str]) -> Reply:
     """The records of one subject."""
-    asked = await begin(request, SUBJECT_RECORDS, any_code=True)
-    return asked.reply(await answer_query.subject_records(asked.services, subject, asked.caller, asked.ask()))
+    return await answer_alike(
+        request,
+        SUBJECT_RECORDS,
+        lambda asked: answer_query.subject_records(asked.services, subject, asked.caller, asked.ask()),
+        any_code=True,
+    )
 
 
 TIMELINE = Described(
