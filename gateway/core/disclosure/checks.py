@@ -41,6 +41,8 @@ _FULL_TEXT_TIERS: Final = frozenset({"department", "supervisor"})
 _PUBLIC_TEXT: Final = Redact(profile="strict", hold=True)
 _STRICT: Final = Redact(profile="strict")
 _DEVELOPER: Final = "developer"
+NAMES_NOBODY: Final = (Drop, Surname, Generalise)
+"""Treatments after which a value about a person does not tell who it is."""
 _ABOVE: Final = {tier: frozenset(wide for narrow, wide in TIER_ORDER if narrow == tier) for tier in TIERS}
 
 
@@ -59,7 +61,7 @@ def _covers(found: ExceptionText, dataset: DatasetId, name: str, kind: SubjectKi
 
 
 def _harmless(cell: Reasons) -> bool:
-    if cell.class_ not in PERSONAL_CLASSES or isinstance(cell.treatment, Drop | Surname | Generalise):
+    if cell.class_ not in PERSONAL_CLASSES or isinstance(cell.treatment, NAMES_NOBODY):
         return True
     return isinstance(cell.treatment, Exists) and cell.class_ == "P1"
 

@@ -32,8 +32,6 @@ from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Redlin
 from gateway.core.disclosure.tiers import PurposeInfo
 from gateway.core.disclosure.treatments import (
     Drop,
-    Generalise,
-    Surname,
     describe,
     leq,
     treatment_of,
@@ -183,7 +181,7 @@ def _obligations(tier: str, purpose: str, rule: Rule, texts: DisclosureFiles) ->
 
 
 def _is_personal(dataset: DatasetId, name: str, kind: SubjectKind, cell: Reasons, texts: DisclosureFiles) -> bool:
-    if cell.class_ not in PERSONAL_CLASSES or isinstance(cell.treatment, Drop | Surname | Generalise):
+    if cell.class_ not in PERSONAL_CLASSES or isinstance(cell.treatment, checks.NAMES_NOBODY):
         return False
     return not any(
         found.field == f"{dataset}.{name}" and kind in found.kinds and leq(cell.treatment, treatment_of(found.max))

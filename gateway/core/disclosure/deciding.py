@@ -5,12 +5,17 @@ whatever a rule says (S2); capabilities are a field's `query` where it is shown 
 never filtered, sorted, counted or searched by anybody. No step raises. This room must not see a record.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import GUESSABLE, PERSONAL_CLASSES, Reasons
 from gateway.core.disclosure.rules import DisclosureFiles, Rule
 from gateway.core.disclosure.treatments import DROP, Clear, Drop, Redact, Treatment, describe, meet, treatment_of
-from gateway.core.records.model import BasisRef, Capability, Dataset, FieldClass, SubjectKind
+from gateway.core.records.model import Capability, Dataset, FieldClass, SubjectKind
+
+Laws = Mapping[FieldClass, tuple[str, ...]]
+"""What the classes of fields stand on, as shown beside a record."""
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -26,10 +31,11 @@ class Verdict(Struct, frozen=True, kw_only=True):
 class Decider:
     """Decides the cells of one policy folder; remembers verdicts, for a folder says few different things many times."""
 
-    __slots__ = ("_grounds", "_texts", "_verdicts")
+    __slots__ = ("_grounds", "_laws", "_texts", "_verdicts")
 
     def __init__(self, texts: DisclosureFiles) -> None:
         self._texts = texts
+        self._laws: Laws = {name: tuple(basis.text for basis in of.basis) for name, of in texts.classes.items()}
         self._verdicts: dict[object, Verdict] = {}
         self._grounds: dict[object, tuple[str, ...]] = {}
 
@@ -41,7 +47,7 @@ class Decider:
         key = (dataset.id, name, tier, kind, rule.classes.get(class_), rule.text if described.text else None, line)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            verdict = self._verdicts[key] = _verdict(dataset, name, tier, kind, rule, self._texts)
+            verdict = self._verdicts[key] = _verdict(dataset, name, tier, kind, rule, self._texts, self._laws)
         grounds = (dataset.id, rule.basis, line.basis if line is not None else ())
         basis = self._grounds.get(grounds)
         if basis is None:
@@ -62,7 +68,7 @@ class Decider:
         )
 
 
-def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles) -> Verdict:
+def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Rule, texts: DisclosureFiles, laws: Laws) -> Verdict:
     described = dataset.fields[name]
     class_ = described.classes.get(kind, "U")
     line = rule.fields.get(name)
@@ -82,9 +88,10 @@ def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Ru
     if class_ == "U" and not isinstance(treatment, Drop):
         treatment = DROP
         steps.append("unclassified: drop")
+    whole_name = f"{dataset.id}.{name}"
     for redline in texts.redlines.redlines:
         when = redline.when
-        reached = when.class_ == class_ if when.class_ is not None else when.field == f"{dataset.id}.{name}"
+        reached = when.class_ == class_ if when.class_ is not None else when.field == whole_name
         if reached and redline.max != "drop-row" and tier not in redline.except_:
             ceiling = treatment_of(redline.max)
             treatment = meet(treatment, ceiling)
@@ -104,15 +111,14 @@ def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Ru
         treatment=treatment,
         capabilities=tuple(sorted(allowed)),
         withheld=withheld,
-        withheld_basis=tuple(basis.text for basis in law),
+        withheld_basis=laws[law],
     )
 
 
-def _withheld(class_: FieldClass, kind: SubjectKind, treatment: Treatment, texts: DisclosureFiles) -> tuple[str, tuple[BasisRef, ...]]:
-    """Why a cell may be withheld; what is open by law of an organisation may still point at a person."""
-    personal = texts.classes["P1"]
+def _withheld(class_: FieldClass, kind: SubjectKind, treatment: Treatment, texts: DisclosureFiles) -> tuple[str, FieldClass]:
+    """Why a cell may be withheld, and the class by whose law; what is open by law of an organisation may still point at a person."""
     if isinstance(treatment, Redact):
-        return "自由文本可能含有个人信息", personal.basis
+        return "自由文本可能含有个人信息", "P1"
     if kind != "legal" and class_ not in PERSONAL_CLASSES and class_ != "U" and isinstance(treatment, Drop):
-        return "可据以识别或者推知个人", personal.basis
-    return texts.classes[class_].reason, texts.classes[class_].basis
+        return "可据以识别或者推知个人", "P1"
+    return texts.classes[class_].reason, class_

@@ -7,6 +7,7 @@ is not shown. This room must not decide anything.
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -36,7 +37,7 @@ def digest(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
+    if type(value) is MappingProxyType or isinstance(value, Mapping):  # to ask for any mapping takes ten times as long
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no canonical form")
 

@@ -232,11 +232,15 @@ def _identifies(described: Field, cell: Reasons) -> bool:
     )
 
 
+_WHOLE_OR_NOTHING: Final = (Drop, Clear, Pseudonym, Redact)
+"""Treatments that show no part of an identifier."""
+
+
 def _partial(dataset: Dataset, plan: Plan) -> Iterator[tuple[str, Reasons]]:
     """The cells that show a part of who somebody is."""
     for step in plan.steps:
         described, cell = dataset.fields[step.field], plan.reasons[step.field]
-        if isinstance(cell.treatment, Drop | Clear | Pseudonym | Redact):
+        if isinstance(cell.treatment, _WHOLE_OR_NOTHING):
             continue
         named = isinstance(cell.treatment, Surname)
         placed = described.type == "address" and isinstance(cell.treatment, Generalise)
