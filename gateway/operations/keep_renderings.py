@@ -114,7 +114,7 @@ class _Feeding:
         await feed.forget(tx, self._plan_set, left)
         await feed.tell_again(tx, self._plan_set, left)
         await feed.wait_no_more(tx, self._plan_set, left)
-        await feed.come_back(tx, self._plan_set, [record_id for op, record_id, *_ in self._items if op == "add"])
+        await feed.come_back(tx, self._plan_set, [record_id for op, record_id, _, _, _ in self._items if op == "add"])
         await feed.await_telling(tx, self._plan_set, self._left)
         numbers = await self._write_items(tx)
         moved = [(record_id, unpacked(row.seat), numbers[record_id]) for record_id, row in self._moved.items()]
@@ -237,7 +237,8 @@ async def _keep_told(
     tx: Transaction, form: Forms, causes: Mapping[str, Cause], now_told: Mapping[str, ToBeTold], known: Mapping[str, Row]
 ) -> None:
     """The feed of a bound plan set, and what it was told."""
-    feeding = _Feeding(form.name, tx.now)
+    plan_set = form.name
+    feeding = _Feeding(plan_set, tx.now)
     gone: list[str] = []
     kept: dict[str, ToBeTold] = {}
     for record_id, cause in causes.items():
@@ -263,13 +264,13 @@ async def _keep_told(
     numbers = await feeding.write(tx)
     rows = [
         (
-            form.name, record_id, made.dataset, made.category, made.list, made.digest, made.valid_until,
+            plan_set, record_id, made.dataset, made.category, made.list, made.digest, made.valid_until,
             known[record_id].added_seq if record_id in known else numbers[record_id], made.amended, made.corrected, made.received_at,
             made.seat,
         )
         for record_id, made in kept.items()
     ]  # fmt: skip
-    await renderings.replace_told(tx, form.name, gone, rows)
+    await renderings.replace_told(tx, plan_set, gone, rows)
 
 
 async def _keep_subjects(
