@@ -38,7 +38,7 @@ _INVISIBLE = dict.fromkeys([0x00AD, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *ran
 _INVISIBLE_SIGN = re.compile(f"[{''.join(map(chr, _INVISIBLE))}]")
 _USCC_SET = frozenset(USCC_ALPHABET)
 _ORG_SET = frozenset(ORG_ALPHABET)
-_TO_BASE = str.maketrans(USCC_ALPHABET, ORG_ALPHABET[:31])
+_TO_BASE = bytes.maketrans(USCC_ALPHABET.encode(), ORG_ALPHABET[:31].encode())
 _BASE_USCC = 34  # ≡ 3 mod 31: the standard's weights 3^(i-1) are the place values of the reversed code read in this base
 _BASE_ORG = 35   # ≡ 2 mod 11: the weights 3 7 9 10 5 8 4 2 are 2^8 … 2^1
 _BASE_ID = 13    # ≡ 2 mod 11: the weights 7 9 10 5 … 4 2 are 2^17 … 2^1
@@ -81,7 +81,7 @@ class UsccCheck(Struct, frozen=True, kw_only=True):
 
 def uscc_check_character(body17: str) -> str:
     """Position 18 for the first 17 characters, all of them of the alphabet."""
-    return USCC_ALPHABET[-int(body17[::-1].translate(_TO_BASE), _BASE_USCC) % 31]
+    return USCC_ALPHABET[-int(body17[::-1].encode().translate(_TO_BASE), _BASE_USCC) % 31]
 
 
 def org_code_check_character(body8: str) -> str:
