@@ -122,13 +122,14 @@ _SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]").fullmatch
 _URL_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def _rows(texts: Sequence[bytes], data: bytes) -> list[tuple[str, str, Value]]:
-    """(salt, name, value) of each disclosure, all decoded at once where they are written as we write them."""
+def _columns(texts: Sequence[bytes], data: bytes) -> tuple[tuple[str, ...], tuple[Value, ...]]:
+    """Names and values of the disclosures, all decoded at once where they are written as we write them."""
     rows = _plain_rows(data, len(texts))
     if rows is None:
         rows = [_strict_row(each) for each in unb64u_lines(b"\n".join(texts)) or [b""]]
-    if _in_order(rows, data):
-        return rows
+    salts, names, values = zip(*rows, strict=True)
+    if _in_order(salts, names, data):
+        return names, values
     for given_salt, name, value in rows:
         if _SALT(given_salt) is None:
             raise ExchangeError("a salt has 22 characters of canonical base64url", code="SCHEMA_DISCLOSURE")
@@ -136,19 +137,19 @@ def _rows(texts: Sequence[bytes], data: bytes) -> list[tuple[str, str, Value]]:
             raise ExchangeError("a disclosure may not take the name of a clear member", code="SCHEMA_DISCLOSURE")
         if type(value) is str and len(value) > MAX_VALUE_BYTES // 4 and len(value.encode()) > MAX_VALUE_BYTES:
             raise ExchangeError("a value is longer than 16 KiB", code="SCHEMA_LENGTH", place=name)
-    return rows
+    return names, values
 
 
-def _in_order(rows: Sequence[tuple[str, str, Value]], data: bytes) -> bool:
+def _in_order(salts: Sequence[str], names: Sequence[str], data: bytes) -> bool:
     """Whether nothing is wrong with any of them, as far as one look at all of them can say; then none is looked at alone."""
-    salts = "".join([row[0] + "\n" for row in rows]).encode()
-    ends = b"\n" * len(rows)
+    given = "\n".join(salts).encode()
+    between = b"\n" * (len(salts) - 1)
     return (
-        len(salts) == 23 * len(rows)
-        and salts[22::23] == ends
-        and salts.translate(None, _URL_ALPHABET) == ends
-        and not salts[21::23].translate(None, b"AQgw")
-        and CLEAR_MEMBERS.isdisjoint([row[1] for row in rows])
+        len(given) == 23 * len(salts) - 1
+        and given[22::23] == between
+        and given.translate(None, _URL_ALPHABET) == between
+        and not given[21::23].translate(None, b"AQgw")
+        and CLEAR_MEMBERS.isdisjoint(names)
         and len(data) <= MAX_VALUE_BYTES
     )
 
@@ -199,7 +200,7 @@ def _opened(texts: Sequence[bytes], data: bytes, suite: Suite) -> list[Disclosed
     """Each disclosure with its digest; no name comes twice."""
     if not texts:
         return []
-    _, names, values = zip(*_rows(texts, data), strict=True)
+    names, values = _columns(texts, data)
     if len(set(names)) != len(names):
         raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
     return [*map(Disclosed, names, values, b64u_all(hash_all(texts, suite)))]
