@@ -379,7 +379,7 @@ def _with_match(found: Found, hit: Hit, body: bytes) -> bytes:
     """The document, saying what matched and where; a household's says nothing of the sort."""
     if found.alone:
         return body
-    marks = highlight(found.query, hit.shown) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
+    marks = highlight(found.query, hit.shown, hit.norm) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
     if hit.matched_on == "name" and len(marks) == 1:  # nearly always; as the encoder writes it
         return b'%b,"matched_on":"name","highlight":[[%d,%d]]}' % (body[:-1], marks[0][0], marks[0][1])
     said: dict[str, Any] = {"matched_on": hit.matched_on, "highlight": marks}

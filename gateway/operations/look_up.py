@@ -153,6 +153,7 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
             most=most,
             counted=MAX_CANDIDATES + 1,
             bearer=bearer,
+            untold=query.route != "spoken",
         )
         if way.borne and (household := await _household(scene, query.text)) is not None:
             return Found(query=query, hits=(household,), alone=True)
@@ -169,8 +170,7 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
         if hits:
             break
     if not hits and (near := query.near):
-        held = await search.gathered(store.reads, store.dialect, near, limit=_NEAR)
-        fits = await _fits(query, _new(seen, [row for rows in held for row in rows]))
+        fits = await _fits(query, _new(seen, await search.gathered_once(store.reads, store.dialect, near, limit=_NEAR)))
         hits = ranked(query, fits)
     if query.loose and (not hits or hits[0].order[0] > SOUNDS):
         more = await search.candidates(store.reads, store.dialect, query.loose, every=False, limit=MAX_CANDIDATES)

@@ -157,7 +157,8 @@ def page_answer(
         if form.trailer:
             body += ENCODER.encode({"_end": {"rows": len(items), "dataset_version": version}}) + b"\n"
     else:
-        body = b'{"items":[' + b",".join([shaped(scene, form, item) for item in items]) + b"]," + ENCODER.encode(tail)[1:]
+        rows = items if form.plain and scene.language == "zh-CN" else [shaped(scene, form, item) for item in items]
+        body = b'{"items":[' + b",".join(rows) + b"]," + ENCODER.encode(tail)[1:]
     made = answer(
         scene,
         body,

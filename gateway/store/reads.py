@@ -306,13 +306,12 @@ class SqliteReads:
         """
         known = compiled(statement)
         arguments = known.arguments(params)
-        key = sha256(repr(arguments).encode()).digest()
-        if key in self._long:
+        if self._long and _digest(arguments) in self._long:
             return await self.slow(statement, params)
         began = thread_time()
         found = self._here(known, arguments)
         if thread_time() - began > _BRIEF_S:
-            self._long[key] = None
+            self._long[_digest(arguments)] = None
             if len(self._long) > _LONG_ONES:
                 del self._long[next(iter(self._long))]
         return found
@@ -439,6 +438,10 @@ class SqliteReads:
         self._connection.close()
         while not self._idle.empty():
             self._idle.get_nowait().close()
+
+
+def _digest(arguments: tuple[Any, ...]) -> bytes:
+    return sha256(repr(arguments).encode()).digest()
 
 
 def _made(made: Made, rows: Sequence[Row]) -> list[Any]:

@@ -146,9 +146,12 @@ _NAMES = msgspec.json.Decoder(list[_Name])
 
 
 def _packed(rows: str) -> sa.TextClause:
-    """The rows of a statement as one: for each row a thread has to win the interpreter's lock again, which takes as long as requests do."""
+    """The rows of a statement as one: for each row a thread has to win the interpreter's lock again, which takes as long as requests do.
+
+    As bytes: nobody reads them but the decoder.
+    """
     columns = ", ".join(_Name.__struct_fields__)
-    return sa.text(f"SELECT json_group_array(json_array({columns})) AS packed FROM ({rows})")
+    return sa.text(f"SELECT CAST(json_group_array(json_array({columns})) AS BLOB) AS packed FROM ({rows})")
 
 
 async def _unpacked(read: Callable[[Any, Any], Awaitable[list[Row]]], statement: sa.TextClause, params: Any) -> list[_Name]:
@@ -156,14 +159,23 @@ async def _unpacked(read: Callable[[Any, Any], Awaitable[list[Row]]], statement:
     return _NAMES.decode(packed)
 
 
-_WHOLE = (
-    "SELECT * FROM (SELECT -2 AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, tokens FROM names"
-    " WHERE name_norm = :text ORDER BY name_id LIMIT :most) AS whole"
-    " UNION ALL SELECT * FROM (SELECT -1, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM names"
-    " WHERE core = :core ORDER BY name_id LIMIT :most) AS cores"
-)
+# What holds the text needs no tokens to be judged by: they are most of a row.
+_TOKENS_IN_SQLITE = "CASE WHEN instr(name_norm, :held) THEN '' ELSE tokens END AS tokens"
+_TOKENS_IN_POSTGRES = "CASE WHEN strpos(name_norm, CAST(:held AS text)) > 0 THEN '' ELSE tokens END AS tokens"
+
+
+def _whole(columns: str) -> str:
+    """Names that are the text, and names whose core is this one."""
+    return (
+        f"SELECT * FROM (SELECT -2 AS step, 0 AS part, name_id AS place, {columns} FROM names"
+        " WHERE name_norm = :text ORDER BY name_id LIMIT :most) AS whole"
+        f" UNION ALL SELECT * FROM (SELECT -1, 0, name_id, {columns} FROM names WHERE core = :core ORDER BY name_id LIMIT :most) AS cores"
+    )
+
+
 _NONE = "'', '', '', '', '', ''"
 _BORNE = f" UNION ALL SELECT -3, 3, 0, {_NONE} FROM subject_names WHERE name_blind = :bearer"
+_SHOWN = "subject_id, role, shown, name_norm, core, "
 # One statement: whether a household is called so; of each step the first names (part 0); where there are more, the first of those
 # that begin so (1), and how many there are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
 _WALKED = (
@@ -171,9 +183,9 @@ _WALKED = (
     " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
     " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
     " longer AS (SELECT * FROM walked WHERE json_array_length(places) = :most)"
-    f" {_WHOLE}{_BORNE} UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens"
+    f" {_whole(_SHOWN + _TOKENS_IN_SQLITE)}{_BORNE} UNION ALL SELECT step, 0, name_id, {_SHOWN}{_TOKENS_IN_SQLITE}"
     " FROM walked CROSS JOIN json_each(walked.places) AS hit JOIN names ON names.name_id = hit.value"
-    " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
+    f" UNION ALL SELECT step, 1, name_id, {_SHOWN}{_TOKENS_IN_SQLITE}"
     " FROM longer CROSS JOIN json_each((SELECT json_group_array(rowid) FROM"
     " (SELECT rowid FROM names_fts WHERE names_fts MATCH longer.begun ORDER BY rowid LIMIT :most))) AS hit"
     " JOIN names ON names.name_id = hit.value WHERE begun <> ''"
@@ -188,9 +200,9 @@ _WALKED_BY_ARRAY = sa.text(
     " FROM unnest(CAST(:steps AS text[]), CAST(:begun AS text[])) WITH ORDINALITY AS given(all_of, begun, place)),"
     f" walked AS MATERIALIZED (SELECT asked.*, held.* FROM asked JOIN LATERAL ({_OF_STEP.format('asked.all_of')}) AS held ON true),"
     " longer AS (SELECT step, all_of, begun FROM walked GROUP BY step, all_of, begun HAVING count(*) = :most)"
-    f" {_WHOLE}{_BORNE}"
-    " UNION ALL SELECT step, 0, name_id, subject_id, role, shown, name_norm, core, tokens FROM walked"
-    " UNION ALL SELECT step, 1, name_id, subject_id, role, shown, name_norm, core, tokens"
+    f" {_whole(_SHOWN + _TOKENS_IN_POSTGRES)}{_BORNE}"
+    f" UNION ALL SELECT step, 0, name_id, {_SHOWN}{_TOKENS_IN_POSTGRES} FROM walked"
+    f" UNION ALL SELECT step, 1, name_id, {_SHOWN}{_TOKENS_IN_POSTGRES}"
     f" FROM longer JOIN LATERAL ({_OF_STEP.format('longer.begun')}) AS held ON begun <> ''"
     " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names WHERE string_to_array(names.tokens, ' ')"
     f" @> string_to_array(all_of, ' ') LIMIT :counted) AS held), {_NONE} FROM longer"
@@ -198,18 +210,29 @@ _WALKED_BY_ARRAY = sa.text(
 
 
 async def walked(
-    source: Reads, dialect: str, text: str, core: str, steps: Sequence[Step], *, most: int, counted: int, bearer: str = ""
+    source: Reads,
+    dialect: str,
+    text: str,
+    core: str,
+    steps: Sequence[Step],
+    *,
+    most: int,
+    counted: int,
+    bearer: str = "",
+    untold: bool = False,
 ) -> Walked:
     """Names that are the text, whose core is this one, and of each step the first `most`, by place: one statement.
 
-    `bearer` is the text as the names of individual businesses are stored; empty: they are not asked.
+    `bearer` is the text as the names of individual businesses are stored; empty: they are not asked. `untold`: names that hold the text
+    come without their tokens, of which nobody asks.
 
     A few names of one token stand at the head of its list: that is read in the loop. Lists of several tokens are compared there too,
     which is brief where one of them is short, and nearly always is for pairs that follow one another; not where it once took long.
     """
     told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
     begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
-    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted, "bearer": bearer}
+    held = text if untold else None
+    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted, "bearer": bearer, "held": held}
     few = most <= _FEW
     read = source.slow if not few else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
@@ -286,6 +309,11 @@ _GATHERED_BY_FTS = _packed(
     " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit"
     " JOIN names ON names.name_id = hit.value"
 )
+_ONCE_BY_FTS = _packed(
+    "SELECT 0 AS step, 0 AS part, name_id AS place, subject_id, role, shown, name_norm, core, names.tokens FROM names WHERE name_id IN"
+    " (SELECT hit.value FROM json_each(:groups) AS asked, json_each((SELECT json_group_array(held.rowid) FROM"
+    " (SELECT rowid FROM names_fts WHERE names_fts MATCH asked.value ORDER BY rowid LIMIT :most) AS held)) AS hit)"
+)
 _GATHERED_BY_ARRAY = sa.text(
     "SELECT asked.place - 1 AS step, held.name_id AS place, held.subject_id, held.role, held.shown, held.name_norm, held.core, held.tokens"
     " FROM unnest(CAST(:groups AS text[])) WITH ORDINALITY AS asked(tokens, place)"
@@ -312,3 +340,12 @@ async def gathered(source: Reads, dialect: str, groups: Sequence[Sequence[str]],
     for row in rows:
         found[told[row.step][0]].append(row)
     return found
+
+
+async def gathered_once(source: Reads, dialect: str, groups: Sequence[Sequence[str]], *, limit: int) -> Sequence[Row]:
+    """Names that hold all tokens of some group, at most `limit` of each, a name once however many groups find it; off the loop."""
+    if dialect != "sqlite":
+        rows = await gathered(source, dialect, groups, limit=limit)
+        return list({row.place: row for some in rows for row in some}.values())
+    asked = _JSON.encode([_quoted(each, " AND ") for each in groups if each and all(token.isalnum() for token in each)]).decode()
+    return await _unpacked(source.slow, _ONCE_BY_FTS, {"groups": asked, "most": limit})

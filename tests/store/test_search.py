@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from gateway.core.publication.names import pairs, split
 from gateway.core.publication.rendering import Name, name_of
-from gateway.core.publication.searching import PHRASE, PREFIX, read_query
+from gateway.core.publication.searching import PHRASE, PREFIX, Step, read_query
 from gateway.operations.tidy_names import FEW, tidy_names
 from gateway.store import search
 from gateway.store.store import Store
@@ -64,6 +64,22 @@ async def test_what_is_typed_is_never_an_operator(stocked: Store, token: str) ->
     """A token is a string to both engines: it finds nothing, and breaks nothing."""
     assert await found(stocked, token) == []
     assert await found(stocked, token, every=False) == []
+
+
+async def test_a_name_that_many_groups_find_comes_once(stocked: Store) -> None:
+    """The names are those of the groups; a group with a token that no index holds finds none."""
+    groups = [("示例",), ("示例", "药业"), ("商贸",), ("示例*",), ()]
+    held = await search.gathered(stocked.reads, stocked.dialect, groups, limit=4)
+    once = await search.gathered_once(stocked.reads, stocked.dialect, groups, limit=4)
+    assert sorted(row.shown for row in once) == sorted({row.shown for rows in held for row in rows})
+
+
+async def test_what_holds_the_text_comes_without_tokens(stocked: Store) -> None:
+    """If they are not asked for; any other name has them, and so have all where they are."""
+    asked = {"text": "示例药业", "core": "示例药业", "steps": [Step(PHRASE, ("示例",))], "most": 9, "counted": 9}
+    rows = (await search.walked(stocked.reads, stocked.dialect, **asked, untold=True)).rows
+    assert {row.shown for row in rows if not row.tokens} == {SHOWN[0], SHOWN[3]}
+    assert all(row.tokens for row in (await search.walked(stocked.reads, stocked.dialect, **asked)).rows)
 
 
 async def test_pieces_of_the_index_are_put_together(store: Store) -> None:

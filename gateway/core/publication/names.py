@@ -98,6 +98,11 @@ def _plain() -> re.Pattern[str]:
     return re.compile(f"[0-9a-z{''.join(f'{chr(last + 1)}-{chr(point - 1)}' for last, point in spans if point - last > 1)}]*")
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is sure to be its own normal form."""
+    return _plain().fullmatch(text) is not None
+
+
 def normalise(text: str) -> str:
     """The form in which names are compared (`cx-name/1`)."""
     if _plain().fullmatch(text) is not None:
@@ -180,12 +185,14 @@ def _leading_region(norm: str) -> str:
 
 def split(text: str) -> Name:
     """A name taken apart into region, brand, trade and form."""
-    plain = normalize("NFKC", text)
-    norm = normalise(plain)
+    rest = norm = text
     bracketed = ""
-    if not _BRACKETS.keys().isdisjoint(plain):
-        plain, bracketed = _bracketed_region(plain)
-    rest = normalise(plain) if bracketed else norm
+    if not is_plain(text):
+        plain = normalize("NFKC", text)
+        rest = norm = normalise(plain)
+        if not _BRACKETS.keys().isdisjoint(plain):
+            plain, bracketed = _bracketed_region(plain)
+            rest = normalise(plain) if bracketed else norm
     region = _leading_region(rest)
     if rest[len(region) :] in FORMS:  # a region alone is the brand of such a name
         region = ""

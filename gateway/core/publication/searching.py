@@ -11,7 +11,7 @@ names hold the text (`Step`). This room must not see anything but shown names.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Final, Literal, Protocol
 from unicodedata import normalize
@@ -25,6 +25,8 @@ from gateway.core.publication.names import (
     FORMS,
     INITIALS_MARK,
     PINYIN_MARK,
+    START_MARK,
+    is_plain,
     is_single,
     normalise,
     pairs,
@@ -55,7 +57,7 @@ class Step(Struct, frozen=True):
     """Who holds this token as well begins with the text."""
 
 
-class NameQuery(Struct, frozen=True, kw_only=True):
+class NameQuery(Struct, frozen=True, kw_only=True, dict=True):
     """A query as the index is asked: what must be there, what is enough, and how to look again."""
 
     route: Route
@@ -69,8 +71,11 @@ class NameQuery(Struct, frozen=True, kw_only=True):
     """Any one of these finds the candidates for "at least 60 % of the pairs"."""
     needed: tuple[str, ...] = ()
     """The pairs of which 60 % must be there for a loose hit."""
-    sounds: frozenset[str] = frozenset()
-    """Tokens of who sounds like the core."""
+
+    @cached_property
+    def sounds(self) -> frozenset[str]:
+        """Tokens of who sounds like the core."""
+        return frozenset(sounding(self.core)) if self.needed and len(self.core) > 1 else frozenset()
 
     @property
     def near(self) -> tuple[tuple[str, ...], ...]:
@@ -82,6 +87,8 @@ class NameQuery(Struct, frozen=True, kw_only=True):
 
 def route(text: str) -> Route:
     """Which way a query goes, by its shape alone."""
+    if is_plain(text) and not text.isascii():  # nearly every query is a Chinese text and nothing else
+        return "character" if len(text) == 1 else "pairs"
     norm = normalise(text)
     if not norm:
         return "nothing"
@@ -127,7 +134,6 @@ def read_query(text: str) -> NameQuery:
         core = tuple([token for token in pairs(name.core) if token not in _FORM_PAIRS and token not in own])
         if core and core != tuple(telling):
             asked.append((Step(ALL_PAIRS, core),))  # 通化示例 is 通化市示例, though 化示 stands nowhere in it
-    sounds = sounding(name.core) if len(name.core) > 1 else []
     return NameQuery(
         route=way,
         text=norm,
@@ -135,7 +141,6 @@ def read_query(text: str) -> NameQuery:
         asked=tuple(asked),
         loose=loose,
         needed=tuple(every),
-        sounds=frozenset(sounds),
     )
 
 
@@ -157,11 +162,15 @@ def _one_wrong(core: str) -> list[tuple[str, ...]]:
 _FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
 """Pairs of any form; like those of a query's own region and form they tell little."""
 
+_MARKS: Final = frozenset((BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK))
+
 _NEAR_ENOUGH = 0.7
 
 
 Judge = Callable[[str, str, str], int | None]
-"""Of a candidate's normalised name, core and tokens: how it fits a query, best 0; None when it only shares tokens with it."""
+"""Of a candidate's normalised name, core and tokens: how it fits a query, best 0; None when it only shares tokens with it.
+
+Of a name that holds the text itself the tokens are not looked at, unless it is Latin letters that may be spoken."""
 
 
 def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | None:
@@ -192,12 +201,7 @@ def judge_of(query: NameQuery) -> Judge:
         held = f" {tokens} "
         return ALL_PAIRS if f" {PINYIN_MARK}{text} " in held else MOST_PAIRS if f" {INITIALS_MARK}{text} " in held else None
 
-    # looked for as text: a set of all tokens would be made for each name
-    needed = tuple([f" {token} " for token in query.needed]) if query.loose else ()
-    every, enough = len(needed), -(-len(needed) * 3 // 5)
-    sounds = tuple([f" {token} " for token in query.sounds])
-    size, letters = len(query.core), sorted(query.core)
-    mended = size >= _SHORTEST_MENDED
+    besides: list[Judge] = []
 
     def judge_pairs(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
@@ -208,9 +212,32 @@ def judge_of(query: NameQuery) -> Judge:
             return PREFIX
         if text in name_norm:
             return PHRASE
-        held = f" {tokens} "
+        if not besides:  # nearly always the text itself stands in every name that the index gives
+            besides.append(_judge_besides(query))
+        return besides[0](name_norm, core, tokens)
+
+    return {"character": judge_character, "spoken": judge_spoken}.get(query.route, judge_pairs)
+
+
+def _judge_besides(query: NameQuery) -> Judge:
+    """How names fit a query whose text does not stand in them."""
+    needed = query.needed if query.loose else ()
+    # two characters follow one another in a name where they are a token of it; any other token is looked for among all of them, as
+    # text, for a set of them would be made for each name
+    together = tuple([token for token in needed if len(token) == 2 and all(map(is_single, token)) and token[0] not in _MARKS])
+    others = tuple([f" {token} " for token in needed if token not in together])
+    every, enough = len(needed), -(-len(needed) * 3 // 5)
+    sounds = tuple([f" {token} " for token in query.sounds])
+    size, letters = len(query.core), sorted(query.core)
+    mended = size >= _SHORTEST_MENDED
+
+    def judge(name_norm: str, core: str, tokens: str) -> int | None:
         share = 0
-        for token in needed:
+        for token in together:
+            if token in name_norm:
+                share += 1
+        held = f" {tokens} "
+        for token in others:
             if token in held:
                 share += 1
         if share and share == every:
@@ -226,7 +253,7 @@ def judge_of(query: NameQuery) -> Judge:
             return NEAR
         return None
 
-    return {"character": judge_character, "spoken": judge_spoken}.get(query.route, judge_pairs)
+    return judge
 
 
 def likeness(query: NameQuery, name: str, core: str) -> int:
@@ -254,6 +281,8 @@ class Hit(Struct, frozen=True, kw_only=True, gc=False):
     subject_id: str
     matched_on: str
     shown: str
+    norm: str = ""
+    """`shown` as it was looked at, normalised; of a code nothing."""
     order: tuple[int, int, int, str]
     """Tier, unlikeness, place, id: immutable while the names are, so a walk can stand on it."""
 
@@ -301,7 +330,13 @@ def ranked(query: NameQuery, fits: Iterable[Fit]) -> list[Hit]:
         if known is None or order < known[0]:
             best[subject_id] = order, candidate
     return [
-        Hit(subject_id=order[3], matched_on=_matched_on(query, candidate, order[0]), shown=candidate.shown, order=order)
+        Hit(
+            subject_id=order[3],
+            matched_on=_matched_on(query, candidate, order[0]),
+            shown=candidate.shown,
+            norm=candidate.name_norm,
+            order=order,
+        )
         for order, candidate in sorted(best.values(), key=_ORDER)
     ]
 
@@ -328,12 +363,16 @@ def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
     return "pinyin" if spoken else "name"
 
 
-def highlight(query: NameQuery, shown: str) -> list[list[int]]:
-    """Where the query stands in a shown name: half-open ranges of code points; of single pairs where the whole is not there."""
+def highlight(query: NameQuery, shown: str, norm: str | None = None) -> list[list[int]]:
+    """Where the query stands in a shown name: half-open ranges of code points; of single pairs where the whole is not there.
+
+    `norm` is the name normalised, where that is known.
+    """
+    if norm == shown:  # nearly always there is nothing to trace, and nothing to join
+        at = shown.find(query.text)
+        if at >= 0 > shown.find(query.text, at + 1):
+            return [[at, at + len(query.text)]]
     norm, origin = _traced(shown)
-    at = norm.find(query.text)
-    if norm is shown and at >= 0 > norm.find(query.text, at + 1):  # nearly always: nothing to trace, nothing to join
-        return [[at, at + len(query.text)]]
     wanted = [query.text] if query.text in norm else [token for token in query.needed if token in norm]
     ranges: list[list[int]] = []
     for start, end in sorted((start, start + len(text)) for text in wanted for start in _starts(norm, text)):
