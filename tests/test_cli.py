@@ -426,8 +426,9 @@ def test_the_house_opens_without_what_few_need() -> None:
     engine = "sqlalchemy as sa, gateway.store.dialects as one; one.read_engine(sa.make_url('sqlite+aiosqlite:///no'), wait_s=1)"
     assert loaded(engine, "sqlalchemy.ext.asyncio.engine", "sqlalchemy.orm") == "['sqlalchemy.ext.asyncio.engine']"
     later = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2")
-    never = ("gateway.web.admin.desk", "pydantic", "alembic", "prometheus_client", "tenacity", POSTGRESQL)
-    assert loaded("gateway.app", *later, *never, *few[2:]) == "[]", "the first answer waits for it"
+    never = ("gateway.web.admin.desk", "pydantic", "alembic", "prometheus_client", "tenacity", "yaml.reader", "bdb", POSTGRESQL)
+    served = "gateway.commands.running as one; [*map(one.late, one._NEVER_USED)]; import gateway.app"
+    assert loaded(served, *later, *never, *few[2:]) == "[]", "the first answer waits for it"
     assert loaded("asyncio, gateway.app; asyncio.run(gateway.app._load_later())", *later) == str(list(later)), "no upload waits for it"
 
 
