@@ -211,7 +211,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 LONG = settings(
-    max_examples=25,
+    max_examples=250 if os.environ.get("SOAK") else 15,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
