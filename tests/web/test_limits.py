@@ -124,8 +124,10 @@ async def test_a_spent_quota_is_a_problem_that_says_when(client: httpx.AsyncClie
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.headers["request-cost"] == "0"
     assert left(refused) == 0
-    day = left(refused, "day")
-    assert left(await client.get("/v1"), "day") == day
+    again = await client.get("/v1")
+    while again.status_code != 429:  # a second has gone by, and one is forgotten
+        refused, again = (await spend(client))[-1], await client.get("/v1")
+    assert left(again, "day") == left(refused, "day")
     assert (await client.get("/healthz")).status_code == 200
 
 
@@ -199,9 +201,12 @@ async def test_a_wrong_assertion_is_one_failure(sqlite_city: City) -> None:
 async def test_calls_of_the_exchange_are_counted_by_network(sqlite_city: City) -> None:
     """Six hundred a minute, whatever they are; the public quota of the network is another."""
     async with client_of(app_of(sqlite_city)) as client:
-        statuses = [(await client.get("/x/v1/nothing")).status_code for _ in range(700)]
+        statuses: list[int] = []
+        while 429 not in statuses and len(statuses) < 3000:  # ten a second are forgotten meanwhile
+            answers = await asyncio.gather(*(client.get("/x/v1/nothing") for _ in range(50)))
+            statuses += [each.status_code for each in answers]
         assert set(statuses[:600]) == {404}
-        refused = await client.get("/x/v1/keys")
+        *_, refused = await asyncio.gather(*(client.get("/x/v1/nothing") for _ in range(40)), client.get("/x/v1/keys"))
         assert (refused.status_code, refused.json()["code"]) == (429, "rate-limit")
         assert (await client.get("/v1")).status_code == 200
 
