@@ -191,19 +191,19 @@ class PublicLane:
             return 0
         same = bool(wanted) and matches(wanted, etag[1])
         costs = self._policies.costs if self._policies is not None else None
-        paid = await pay(scope, 0 if costs is None else costs.head if method == "HEAD" else costs.not_modified if same else costs.request)
-        if paid is None:  # the quota is spent: the framework's way says so
-            return 0
-        request_id = next(self._ids)
+        # whole before anything is waited for: meanwhile other requests may adopt another policy, or learn of another version
         headers = [
             *self._common[language],
             self._kept or (self._cached if answer.ends >= self._soon else replies.public_for(max_age(now, answer.valid_until))),
             etag,
             self._version,
             answer.link,
-            (b"request-id", request_id),
-            *paid,
         ]
+        paid = await pay(scope, 0 if costs is None else costs.head if method == "HEAD" else costs.not_modified if same else costs.request)
+        if paid is None:  # the quota is spent: the framework's way says so
+            return 0
+        request_id = next(self._ids)
+        headers += ((b"request-id", request_id), *paid)
         if same:
             status, body = 304, b""
         else:

@@ -2,17 +2,23 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from gateway.core.disclosure.policy import files_digest
+from gateway.core.publication.forms import forms_of
 from gateway.operations.render_public import settle
+from gateway.services import Services
 from gateway.store import policies as policy_rows
 from gateway.store.lane import LaneReads, Rendered
+from gateway.web.asgi import Message
+from gateway.web.lane import PublicLane
+from gateway.web.replies import Header
 from tests.operations.test_render_again import change_policy
 from tests.web.city import City, Server, served
 
@@ -180,6 +186,51 @@ def test_licence_and_cache_are_told_alike(fresh_city: City, cache: str, kept: st
         assert office.get("/v1/datasets/administrative-penalties").json()["licence"] == "https://example.cn/free"
         dictionary = office.get("/v1/datasets/honours/dictionary").headers  # about rules, no data
         assert ("link" in dictionary, dictionary["cache-control"].partition(",")[0]) == (False, "public")
+
+
+def test_an_answer_is_of_one_moment(fresh_city: City) -> None:
+    """While one request waits for its quota another policy is adopted and another version learnt: its header fields stay with its body."""
+    with closing(sqlite3.connect(fresh_city.folder / "data" / "gateway.db")) as database:
+        code = _codes(database)[0]
+
+    async def waits(services: Services) -> None:
+        with closing(LaneReads(services.store)) as reads:
+            lane = PublicLane(services, reads)
+
+            async def told(pay: Callable[..., Awaitable[list[Header] | None]]) -> tuple[dict[bytes, bytes], bytes]:
+                sent: list[Message] = []
+
+                async def send(message: Message) -> None:
+                    sent.append(message)
+
+                scope = {"path": f"/v1/subjects/{code}", "query_string": b"", "method": "GET", "headers": []}
+                assert await lane(scope, send, pay) == 200
+                return {name: value for name, value in sent[0]["headers"] if name != b"request-id"}, sent[1]["body"]
+
+            async def at_once(*_: object) -> list[Header]:
+                return []
+
+            async def late(*_: object) -> list[Header]:
+                files = dict(await policy_rows.files_of(services.store.reads, 1))
+                files = {name: text.replace(b'cache = "public"', b'cache = "no-store"') for name, text in files.items()}
+                async with services.store.transaction() as tx:
+                    version = await policy_rows.propose(tx, files, files_digest(files), "test")
+                    await policy_rows.activate(tx, version, "test", "kept by nobody")
+                    await tx.execute(sa.text("UPDATE feed SET at = '2026-06-01T02:31:00Z'"))
+                plan = forms_of(await services.policies.fresh(), "public", "open.read").tag
+                async with services.store.transaction() as tx:
+                    await tx.execute(sa.text("UPDATE rendered_subjects SET plan = :plan"), {"plan": plan})
+                between.append(await told(at_once))
+                return []
+
+            between: list[tuple[dict[bytes, bytes], bytes]] = []
+            before = await told(at_once)
+            assert await told(late) == before
+            ((after, _),) = between
+            assert after[b"cache-control"] == b"no-store"
+            assert all(after[name] != before[0][name] for name in (b"policy-version", b"policy-plan", b"dataset-version", b"cache-control"))
+
+    fresh_city.run(waits)
 
 
 def test_a_change_is_seen_before_it_is_rendered(fresh_city: City) -> None:
