@@ -157,8 +157,7 @@ def page_answer(
         if form.trailer:
             body += ENCODER.encode({"_end": {"rows": len(items), "dataset_version": version}}) + b"\n"
     else:
-        rows = items if form.plain and scene.language == "zh-CN" else [shaped(scene, form, item) for item in items]
-        body = b'{"items":[' + b",".join(rows) + b"]," + ENCODER.encode(tail)[1:]
+        body = b'{"items":[' + shaped_items(scene, form, items)[1:] + b"]," + ENCODER.encode(tail)[1:]
     made = answer(
         scene,
         body,

@@ -77,6 +77,11 @@ class NameQuery(Struct, frozen=True, kw_only=True, dict=True):
         """Tokens of who sounds like the core."""
         return frozenset(sounding(self.core)) if self.needed and len(self.core) > 1 else frozenset()
 
+    @cached_property
+    def besides(self) -> "Judge":
+        """How names fit in which the text does not stand: nearly always it stands in every name that the index gives."""
+        return _judge_besides(self)
+
     @property
     def near(self) -> tuple[tuple[str, ...], ...]:
         """Groups of tokens that find a core with a wrong homophone, two characters swapped, or one character wrong."""
@@ -201,8 +206,6 @@ def judge_of(query: NameQuery) -> Judge:
         held = f" {tokens} "
         return ALL_PAIRS if f" {PINYIN_MARK}{text} " in held else MOST_PAIRS if f" {INITIALS_MARK}{text} " in held else None
 
-    besides: list[Judge] = []
-
     def judge_pairs(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
             return EXACT_NAME
@@ -212,9 +215,7 @@ def judge_of(query: NameQuery) -> Judge:
             return PREFIX
         if text in name_norm:
             return PHRASE
-        if not besides:  # nearly always the text itself stands in every name that the index gives
-            besides.append(_judge_besides(query))
-        return besides[0](name_norm, core, tokens)
+        return query.besides(name_norm, core, tokens)
 
     return {"character": judge_character, "spoken": judge_spoken}.get(query.route, judge_pairs)
 
@@ -228,7 +229,8 @@ def _judge_besides(query: NameQuery) -> Judge:
     others = tuple([f" {token} " for token in needed if token not in together])
     every, enough = len(needed), -(-len(needed) * 3 // 5)
     sounds = tuple([f" {token} " for token in query.sounds])
-    size, letters = len(query.core), sorted(query.core)
+    own = query.core  # not the query, which keeps this judge
+    size, letters = len(own), sorted(own)
     mended = size >= _SHORTEST_MENDED
 
     def judge(name_norm: str, core: str, tokens: str) -> int | None:
@@ -249,7 +251,7 @@ def _judge_besides(query: NameQuery) -> Judge:
             return SOUNDS
         if every and share >= enough:
             return MOST_PAIRS
-        if mended and Indel.normalized_similarity(query.core, core, score_cutoff=_NEAR_ENOUGH) >= _NEAR_ENOUGH:
+        if mended and Indel.normalized_similarity(own, core, score_cutoff=_NEAR_ENOUGH) >= _NEAR_ENOUGH:
             return NEAR
         return None
 
