@@ -54,6 +54,11 @@ NOW = "2026-06-02T02:30:00Z"
 MARKET = "11220500XXT0001181"
 
 
+def payload_of(line: SealedLine) -> bytes:
+    """What the leaf of a sealed line is the hash of."""
+    return wire.unb64u(json.loads(line.data)["p"], "SCHEMA_LINE")
+
+
 def template() -> str:
     """The shipped agreement."""
     return (shipped_policies() / "agreements" / f"{AGREEMENT}.toml").read_text(encoding="utf-8")
@@ -451,7 +456,7 @@ class Forger:
 
     def raw(self, line: SealedLine, disclosures: Sequence[str] | None = None, **members: Any) -> SealedLine:
         """The same line with members of its payload put in or replaced, or with other disclosures."""
-        payload = json.dumps(json.loads(line.payload) | members, ensure_ascii=False, separators=(",", ":")).encode()
+        payload = json.dumps(json.loads(payload_of(line)) | members, ensure_ascii=False, separators=(",", ":")).encode()
         shown = json.loads(line.data)["d"] if disclosures is None else list(disclosures)
         data = json.dumps({"p": wire.b64u(payload), "d": shown}, separators=(",", ":")).encode() + b"\n"
         return msgspec.structs.replace(line, data=data, leaf=leaf_hash(payload, self.suite))

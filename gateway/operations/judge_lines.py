@@ -104,6 +104,8 @@ class Judging:
     async def _read(self, source: Source) -> AsyncIterator[Iterable[tuple[int, Line]]]:
         """(index in the stream, line): as kept by step 9, or read again part by part and held against what step 9 saw.
 
+        Empties `self.verified.lines`, the one thing in what was verified that changes: whoever asks a second time has the parts read again.
+
         Raises BatchRefused.
         """
         if self.verified.lines:

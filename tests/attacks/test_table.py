@@ -50,6 +50,7 @@ from tests.region import (
     a_city,
     agree,
     another_signer,
+    payload_of,
     posted_of,
     resign,
     rid,
@@ -436,7 +437,7 @@ async def test_a15_disclosures_that_do_not_belong(field: Field):
         attacker.raw(good, [*shown, json.loads(other.data)["d"][0]]),
         attacker.raw(good, [*shown, shown[0]]),
         attacker.raw(good, shown[1:]),
-        attacker.raw(good, shown, _sd=[*json.loads(good.payload)["_sd"], json.loads(good.payload)["_sd"][0]]),
+        attacker.raw(good, shown, _sd=[*(digests := json.loads(payload_of(good))["_sd"]), digests[0]]),
     ]
     before = await field.of_baishan()
     answer = await attacker.hit(attacker.seal(lines))

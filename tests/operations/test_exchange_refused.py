@@ -24,7 +24,21 @@ from gateway.operations.receive_batch import BatchRefused, Received, put_part, r
 from gateway.store import changes, inbox
 from gateway.store import records as record_rows
 from tests.ledger import check_ledger
-from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, another_signer, days, news, posted_of, resign, rid, two_cities
+from tests.region import (
+    AGREEMENT,
+    PENALTIES,
+    TONGHUA,
+    Cities,
+    Forger,
+    another_signer,
+    days,
+    news,
+    payload_of,
+    posted_of,
+    resign,
+    rid,
+    two_cities,
+)
 
 
 @pytest.fixture
@@ -699,7 +713,7 @@ async def test_disclosures_that_do_not_fit(cities: Cities, forger: Forger):
     """A15: a disclosure not in `_sd`, doubled, left out, misnamed, of two elements, or shadowing a clear member: no line."""
     good = forger.penalty(1)
     shown = json.loads(good.data)["d"]
-    digests = json.loads(good.payload)["_sd"]
+    digests = json.loads(payload_of(good))["_sd"]
 
     def with_disclosure(value: object) -> SealedLine:
         text = b64u(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())

@@ -152,11 +152,6 @@ class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
     data: bytes
     leaf: bytes
 
-    @property
-    def payload(self) -> bytes:
-        """What the leaf is the hash of; made anew, for a batch keeps thousands of lines and nobody needs it again."""
-        return unb64u_all((self.data[6 : self.data.index(b'"', 6)].decode(),), "SCHEMA_LINE")[0]
-
 
 # --- sealing ----------------------------------------------------------------------------------------------------------
 

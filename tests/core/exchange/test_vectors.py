@@ -156,8 +156,8 @@ def test_seal(rules: agreements.StreamRules) -> None:
     for line, payload, shown, leaf in zip(
         lines, VECTORS["batch"]["payloads"], VECTORS["batch"]["disclosures"], VECTORS["batch"]["leaves"], strict=True
     ):
-        assert line.payload.decode() == payload
-        assert records.read_line(line.data[:-1], SHA256).disclosures == tuple(shown)
+        read = records.read_line(line.data[:-1], SHA256)
+        assert (read.payload.decode(), read.disclosures) == (payload, tuple(shown))
         assert line.leaf.hex() == leaf
     head = batches.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
     sealed = batches.seal(head, lines, rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, compress=False)
