@@ -201,8 +201,10 @@ def exchange_release(office: Office, stream: str, what: Any, batch: str | None, 
     """End a hold on a stream, apply its held batch, or agree, as one of two persons, that a frozen one goes on with a new epoch."""
     from gateway.operations.hold_stream import release_stream
 
-    if (what == "batch") != (batch is not None):
+    if what == "batch" and batch is None:
         raise click.UsageError("name the batch that is meant: --what batch --batch EPOCH/SEQ")
+    if what != "batch" and batch is not None:
+        raise click.UsageError("a hold and a fork have no batch: leave --batch out")
     told = {"stream": stream, "what": what, "batch": batch, "reason": why}
 
     async def story(services: "Services", by: "Administrator") -> "Released":
