@@ -8,8 +8,9 @@ What was made of a row that was read lately is kept until anybody commits anythi
 once in each turn of the event loop, before the first look-up of that turn: a request that arrives after a commit is handled in a later turn
 than one that was checked before it, so nothing that left is shown to anybody who asked afterwards. After a commit of whomever the
 database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
-the writer, whichever program that is (decisions/0053). Where they do not stand, everything is forgotten at every commit. Each statement
-saved is a hand-over of the interpreter's lock saved, which costs more than the statement.
+the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so
+(tested, decisions/0053). Where they do not stand as they were made, everything is forgotten at every commit. Each statement saved is a
+hand-over of the interpreter's lock saved, which costs more than the statement.
 """
 
 import asyncio
@@ -37,9 +38,13 @@ FROM (SELECT max(seq) AS seq FROM feed WHERE plan_set = 'public/open.read') AS n
 LEFT JOIN feed AS f ON f.plan_set = 'public/open.read' AND f.seq = newest.seq
 """
 _WATCHES: Final = frozenset(
-    f"lane_{table}_{act}" for table in ("subject_keys", "subjects", "rendered_subjects") for act in ("update", "delete")
+    f"CREATE TRIGGER lane_{table}_{act} AFTER {act} ON {table} "
+    "BEGIN INSERT INTO counters (name, value) VALUES ('lane', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1; END"
+    for table in ("subject_keys", "subjects", "rendered_subjects")
+    for act in ("update", "delete")
 )
-"""Triggers that raise the counter. A row that is put in adds something of which nothing was kept."""
+"""Triggers that raise the counter, as they were made: one that followed its table to another name is none of them. A row that is put in
+adds something of which nothing was kept."""
 
 
 class Rendered(NamedTuple):
@@ -94,7 +99,7 @@ class LaneReads:
         self._connection.execute("PRAGMA query_only=ON")
         self._connection.execute("PRAGMA cache_size=-8192")
         self.state = _UNKNOWN
-        """As it was when the last look-up began."""
+        """As it was at the first look-up of the turn in which the last one was."""
         self._held: dict[str, tuple[Any, int]] = {}
         """By code, what was made of its row, and how many bytes that counts for."""
         self._size, self._most = 0, kept_bytes
@@ -139,7 +144,7 @@ class LaneReads:
         ((form,),) = self._connection.execute("PRAGMA schema_version").fetchall()
         if form != self._form:
             self.forget()
-            stand = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()}
+            stand = {sql for (sql,) in self._connection.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger'").fetchall()}
             self._watched, self._form = stand >= _WATCHES, form
         before, self.state = self.state, State._make(self._connection.execute(_STATE).fetchall()[0])
         if not self._watched or self.state.changes != before.changes:

@@ -6,8 +6,8 @@ subject since → still valid by the clock. Anything else falls through to the f
 `Request-Id` aside (tested).
 
 Rules: no second definition of an answer: cache times, validators and header fields are those of `replies.py` and of the office
-lane's stories; households are never looked up by code here; nothing is remembered of a request. This room must not import the
-store: the look-up is given.
+lane's stories; households are never looked up by code here; what a rendering became is kept by its code for ten seconds at most, and
+nothing of who asked for it. This room must not import the store: the look-up is given.
 """
 
 import re
@@ -39,6 +39,8 @@ _LOOKED_AT: Final = frozenset(
 )
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
 _ONE: Final = timedelta(seconds=1)
+_KEPT: Final = timedelta(seconds=10)
+"""How long at most it can be told, by the time that an answer takes, that somebody asked for the same code before (decisions/0053)."""
 
 
 class Rendered(Protocol):
@@ -70,7 +72,7 @@ class Rendered(Protocol):
         ...
 
 
-class State(Protocol):
+class Standing(Protocol):
     """What counts for all renderings alike."""
 
     @property
@@ -84,7 +86,7 @@ class State(Protocol):
         ...
 
 
-class Answer(Struct, frozen=True, gc=False):
+class Prepared(Struct, frozen=True, gc=False):
     """What all answers of one rendering have in common; without its language and its moment."""
 
     body: bytes
@@ -96,15 +98,15 @@ class Answer(Struct, frozen=True, gc=False):
     """`valid_until` to the second, as `_text` is written."""
 
 
-class Reads(Protocol):
+class LookUps(Protocol):
     """Where renderings are looked up."""
 
     @property
-    def state(self) -> State:
-        """As of the last look-up; the same object while nothing has changed."""
+    def state(self) -> Standing:
+        """As of the first look-up of this turn of the loop; the same object while nothing has changed."""
         ...
 
-    def by_code(self, code: str, make: Callable[[str, Any], Answer | None]) -> Answer | None:
+    def by_code(self, code: str, make: Callable[[str, Any], Prepared | None]) -> Prepared | None:
         """What was made of a code and its rendering, kept while that stands; None: nothing is known that is true."""
         ...
 
@@ -117,11 +119,11 @@ class PublicLane:
     """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_forms", "_ids", "_in_force", "_kept", "_licence", "_next", "_notices", "_origin",
-        "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
+        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_kept", "_licence", "_next", "_notices",
+        "_origin", "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
     )  # fmt: skip
 
-    def __init__(self, services: Services, reads: Reads) -> None:
+    def __init__(self, services: Services, reads: LookUps) -> None:
         self._services = services
         self._reads = reads
         self._demo = services.settings.demo
@@ -136,11 +138,11 @@ class PublicLane:
         self._forms: Forms | None = None
         self._kept: Header | None = None
         """How long an answer is kept, where that does not follow from the clock."""
-        self._state: State | None = None
+        self._state: Standing | None = None
         """Of this state of the store the next two speak: whether our policy is in force in it, and its dataset version."""
         self._in_force = False
         self._version: Header = (b"dataset-version", b"")
-        self._second = self._next = datetime.min.replace(tzinfo=UTC)
+        self._second = self._next = self._forgotten = datetime.min.replace(tzinfo=UTC)
         """From here to there the next three speak: what this second is called, what the end of a minute from it is called, how long it
         lets be kept."""
         self._text = self._soon = ""
@@ -216,7 +218,7 @@ class PublicLane:
         await send({"type": "http.response.body", "body": body})
         return status
 
-    def _true(self, code: str) -> tuple[Answer, datetime] | None:
+    def _true(self, code: str) -> tuple[Prepared, datetime] | None:
         """What is answered of a code, if it is there and true now, and the time of it."""
         try:
             policies = self._services.policies.current()
@@ -224,26 +226,26 @@ class PublicLane:
             return None
         if policies is not self._policies:
             self._adopt(policies)
+        now = self._services.clock()
+        if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
+            self._tick(now)
         answer = self._reads.by_code(code, self._made)
         if answer is None:
             return None
         if self._reads.state is not self._state:
             self._learn(self._reads.state)
-        now = self._services.clock()
-        if not self._second <= now < self._next:
-            self._tick(now)
         if not self._in_force or answer.ends <= self._text:
             return None
         if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
             return None
         return answer, now
 
-    def _made(self, code: str, rendered: Rendered) -> Answer | None:
+    def _made(self, code: str, rendered: Rendered) -> Prepared | None:
         """What follows from a rendering alone; None of one that is not true."""
         body = rendered.body
         if body is None or not rendered.fresh or rendered.plan != self._tag:
             return None
-        return Answer(
+        return Prepared(
             body,
             _etag(rendered.etag),
             replies.page_link(self._origin, code.encode(), self._licence),
@@ -255,7 +257,7 @@ class PublicLane:
     def _length(self, body: bytes, language: Language) -> Header:
         return (b"content-length", b"%d" % (len(body) - 1 + len(self._notices[language]) if self._demo else len(body)))
 
-    def _learn(self, state: State) -> None:
+    def _learn(self, state: Standing) -> None:
         """Somebody committed: which policy is in force, and which version of the data is shown."""
         self._state = state
         self._in_force = self._forms is not None and state.policy_version == self._forms.version
@@ -267,6 +269,9 @@ class PublicLane:
         self._next = self._second + _ONE
         self._text, self._soon = self._second.isoformat()[:19], (self._second + _SOON).isoformat()[:19]
         self._cached = replies.public_cache(now)
+        if not self._forgotten <= now < self._forgotten + _KEPT:
+            self._forgotten = self._second
+            self._reads.forget()
 
     def _adopt(self, policies: Policies) -> None:
         """Another policy is in force: renderings of the one before no longer count."""

@@ -1,15 +1,20 @@
 """The public lane answers alone, answers as the framework does to the byte, and steps aside whenever it is not sure."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
+import gateway
 from gateway.core.disclosure.policy import files_digest
 from gateway.core.publication.forms import forms_of
 from gateway.operations.render_public import settle
@@ -352,7 +357,7 @@ def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -
         if not watched:
             database.execute("DROP TRIGGER lane_subjects_update")
             database.commit()
-        for number, (code, change) in enumerate(zip(_codes(database), CHANGES, strict=False), 1):
+        for number, (code, change) in enumerate(zip(_codes(database)[: len(CHANGES)], CHANGES, strict=True), 1):
             before = reads.by_code(code, made)
             assert before is not None
             asked.clear()
@@ -362,6 +367,10 @@ def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -
             assert looked_up(asked) == (0 if watched else 1), change
             subject = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchone()[0]
             assert database.execute(change, {"subject": subject, "code": code}).rowcount == 1, change
+            database.rollback()
+            assert reads.by_code(code, made) == before, change
+            assert looked_up(asked) == 0, change
+            database.execute(change, {"subject": subject, "code": code})
             database.commit()
             assert reads.by_code(code, made) != before, change
 
@@ -377,6 +386,50 @@ def test_nothing_outlives_a_trigger_that_is_taken_away(fresh_city: City) -> None
         database.executescript("INSERT INTO counters (name, value) VALUES ('of nobody here', 1)")
         reads.by_code(code, made)
         assert looked_up(asked) == 1
+
+
+def test_a_trigger_that_followed_its_table_watches_no_more(fresh_city: City) -> None:
+    """A table that was built anew under the old name is watched by nobody, though triggers of all six names stand."""
+    with kept(fresh_city) as (reads, _, database):
+        code = _codes(database)[0]
+        database.executescript(
+            "BEGIN; ALTER TABLE rendered_subjects RENAME TO aside; CREATE TABLE rendered_subjects AS SELECT * FROM aside; COMMIT"
+        )
+        before = reads.by_code(code, made)
+        assert before is not None
+        database.executescript("UPDATE rendered_subjects SET etag = 'other'")
+        assert reads.by_code(code, made) != before
+
+
+REPLACING = re.compile(r"\bor\s+replace\b|\breplace\s+into\b|on[_ ]conflict\w*[\s=\"']*replace", re.IGNORECASE)
+
+
+def test_nothing_here_replaces_rows() -> None:
+    """A row that a REPLACE takes away fires no trigger: no statement and no table of ours says so."""
+    for said in ("INSERT OR REPLACE INTO subjects", "REPLACE INTO subjects", "ON CONFLICT REPLACE", 'sqlite_on_conflict_unique="REPLACE"'):
+        assert REPLACING.search(said)
+    root = Path(gateway.__file__).parent
+    assert not [str(path) for path in sorted(root.rglob("*.py")) if REPLACING.search(path.read_text("utf-8"))]
+
+
+def test_nothing_is_kept_for_long(sqlite_city: City) -> None:
+    """Ten seconds after a code was asked for nothing tells of it, not even the time of an answer: whoever asks next has it read."""
+    now = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
+        code = _codes(database)[0]
+
+    async def asks(services: Services) -> None:
+        nonlocal now
+        asked: list[str] = []
+        with closing(LaneReads(services.store)) as reads:
+            reads._connection.set_trace_callback(asked.append)
+            lane = PublicLane(structs.replace(services, clock=lambda: now), reads)
+            for after, look_ups in ((0, 1), (0, 0), (9.9, 0), (0.1, 1), (0, 0), (3600, 1), (-1, 1), (1, 0)):
+                now += timedelta(seconds=after)
+                assert lane._true(code) is not None
+                assert looked_up(asked) == look_ups, after
+
+    sqlite_city.run(asks)
 
 
 def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
