@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from gateway import settings as settings_room
@@ -67,8 +66,8 @@ BEGIN_S = 0.2
 READER_STEP = 500
 """Changes a step of the reader: between two steps requests are answered."""
 BACK_OFF_S = 5.0
-TIDY_S = 1800.0
-"""How long the names index is left in pieces after it was put together: the whole of it is written anew each time."""
+TIDY_LOOK_S = 60.0
+"""How often it is looked in how many pieces the names index stands."""
 AUDIT_LOOK_S = 0.5
 """How often it is looked whether a checkpoint of the audit log is due, whether keys were exchanged, and which signing keys there are."""
 POLICY_POLL_S = 1.0
@@ -121,6 +120,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             overdue: dict[str, int] = {}
             works: list[Work] = [
                 partial(_read_changes, services, meter),
+                partial(_tidy_names, services, meter),
                 partial(_keep_audit, services, meter, access),
                 partial(_keep_signers, services),
                 partial(_follow_lists, services, meter),
@@ -243,7 +243,6 @@ async def _load_later() -> None:
 
 async def _read_changes(services: Services, meter: Meter) -> None:
     """Follow the change log: renderings, search and feeds, every `reader_poll_s`; and see policies that another process activated."""
-    tidied = -TIDY_S
     while True:
         pause = services.settings.reader_poll_s
         try:
@@ -254,9 +253,6 @@ async def _read_changes(services: Services, meter: Meter) -> None:
             while await render_public(services, limit=READER_STEP):
                 meter.event("reader-step")
                 await asyncio.sleep(0)
-            if monotonic() >= tidied + TIDY_S and await tidy_names(services):  # now that nothing is left to read
-                tidied = monotonic()
-                meter.event("names-tidied")
         except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
             meter.event(f"reader-{error.code}")
         except Exception as error:  # noqa: BLE001 - the reader must outlive any fault of one change; readiness and metrics show that it stands
@@ -264,6 +260,20 @@ async def _read_changes(services: Services, meter: Meter) -> None:
             log.error("reader-failed", error=type(error).__name__, at=telemetry.where(error))
             pause = BACK_OFF_S
         await asyncio.sleep(pause)
+
+
+async def _tidy_names(services: Services, meter: Meter) -> None:
+    """Put the names index together where it fell to pieces; beside the reader, which waits for no more than a step of it."""
+    while True:
+        await asyncio.sleep(TIDY_LOOK_S)
+        try:
+            if await tidy_names(services):
+                meter.event("names-tidied")
+        except GatewayError as error:  # locked: searches take longer, and nothing else is wrong
+            meter.event(f"names-{error.code}")
+        except Exception as error:  # noqa: BLE001 - as above
+            meter.event("names-failed")
+            log.error("names-failed", error=type(error).__name__, at=telemetry.where(error))
 
 
 async def _follow_lists(services: Services, meter: Meter) -> None:

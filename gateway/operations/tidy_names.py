@@ -1,32 +1,50 @@
 """Tidy the names index: SQLite writes its tokens in pieces, and every search looks for each of its tokens in every piece.
 
-Rules: nothing is merged for its own sake: few pieces are left as they are. What is merged is merged in steps, so that no writer waits long;
-whoever is interrupted goes on at the next look. Any number of processes may do so at a time. This story changes no answer.
+Rules: nothing is merged for its own sake: few pieces are left as they are, and more for half an hour after they were put together, by
+whichever process and whether that went well or not: the store keeps when. What is merged is merged in steps, each a transaction as long as
+4 MB take to write, and between two of them the lock is free long enough for whoever waits for it. Any number of processes may do so at a
+time, and leave off at any step: this story changes no answer.
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
+from gateway.operations.render_public import lag
 from gateway.services import Services
 from gateway.store import search
 
 FEW: Final = 3
 """So many pieces are looked through in about the time of one."""
+EVERY: Final = timedelta(minutes=30)
+"""How long the index is left in pieces after somebody began to put it together: the whole of it is written anew each time."""
+PAUSE_S: Final = 0.1
+"""Between two steps: as long as SQLite lets another process sleep that waits for the lock."""
 
 
 async def tidy_names(services: Services) -> bool:
-    """Merge the token index into one piece where it has more than a few; whether there was something to do."""
-    if await search.pieces(services.store.reads, services.store.dialect) <= FEW:
+    """Merge the token index into one piece where it has more than a few and the reader has nothing left to put in; whether that was so.
+
+    Raises StoreError; the next try is half an hour later then, too.
+    """
+    if await search.pieces(services.store.reads, services.store.dialect) <= FEW or await lag(services):
         return False
+    async with services.store.transaction() as tx:
+        if not await search.begin_tidying(tx, EVERY):
+            return False
     await merge_tokens(services)
     return True
 
 
 async def merge_tokens(services: Services) -> None:
-    """Merge the token index into one piece, in which no token is left of a name that was taken out."""
-    first, more = True, True
-    while more:
+    """Merge the token index into one piece, in which no token is left of a name that was taken out.
+
+    Raises StoreError.
+    """
+    first = True
+    while True:
         async with services.store.transaction() as tx:
-            more = await search.merge_away(tx, first)
+            if not await search.merge_away(tx, first):
+                return
         first = False
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_S)

@@ -8,6 +8,7 @@ that order, and whoever wants a few reads a few. This room must not rank.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -19,8 +20,8 @@ from msgspec import Struct
 from gateway.core.publication.rendering import Name
 from gateway.core.publication.searching import EXACT_CORE, EXACT_NAME, PREFIX, Edge, Step
 from gateway.store.dialects import among
-from gateway.store.store import Reads, Row, Transaction
-from gateway.store.tables import names
+from gateway.store.store import Reads, Row, Transaction, stamp
+from gateway.store.tables import meta, names
 
 _fts = sa.Table("names_fts", sa.MetaData(), sa.Column("rowid", sa.Integer), sa.Column("names_fts", sa.Text), sa.Column("tokens", sa.Text))
 """SQLite's virtual table, made by the first migration; it is no part of the metadata."""
@@ -35,6 +36,10 @@ _CHANGED = sa.text("SELECT total_changes()")
 _MERGE = sa.text("INSERT INTO names_fts (names_fts, rank) VALUES ('merge', :pages)")
 _SOMETHING = 2
 """A merge that changed fewer rows had nothing to do (SQLite, FTS5 §6.7)."""
+_TIDIED = sa.select(meta.c.value).where(meta.c.name == "names_tidied")
+_NOTE_TIDIED = sa.text(
+    "INSERT INTO meta (name, value) VALUES ('names_tidied', :now) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 _PIECES = sa.text(
     "WITH RECURSIVE piece (number) AS (SELECT min(segid) FROM names_fts_idx UNION ALL"
     " SELECT (SELECT min(segid) FROM names_fts_idx WHERE segid > number) FROM piece WHERE number IS NOT NULL)"
@@ -81,6 +86,15 @@ async def pieces(source: Reads, dialect: str) -> int:
     """How many pieces SQLite's token index is written in; each transaction that changes names begins one, and some are merged by and by."""
     row = await source.one(_PIECES) if dialect == "sqlite" else None
     return 0 if row is None else row.number
+
+
+async def begin_tidying(tx: Transaction, every: timedelta) -> bool:
+    """Note that the token index is put together from now on; False where somebody began within that time (an instant to come is none)."""
+    row = await tx.one(_TIDIED)
+    if row is not None and stamp(tx.now - every) < row.value <= tx.now_text:
+        return False
+    await tx.execute(_NOTE_TIDIED, {"now": tx.now_text})
+    return True
 
 
 async def merge_away(tx: Transaction, first: bool) -> bool:

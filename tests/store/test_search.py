@@ -1,6 +1,10 @@
 """The names index on both databases: the same tokens find the same names, and a withdrawn name is nowhere."""
 
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -8,7 +12,8 @@ import sqlalchemy as sa
 from gateway.core.publication.names import pairs, split
 from gateway.core.publication.rendering import Name, name_of
 from gateway.core.publication.searching import PHRASE, PREFIX, Step, read_query
-from gateway.operations.tidy_names import FEW, tidy_names
+from gateway.operations import tidy_names as tidy
+from gateway.operations.tidy_names import EVERY, FEW, merge_tokens, tidy_names
 from gateway.store import search
 from gateway.store.store import Store
 
@@ -94,6 +99,46 @@ async def test_pieces_of_the_index_are_put_together(store: Store) -> None:
     assert await search.pieces(store.reads, store.dialect) == (store.dialect == "sqlite")
     assert not await tidy_names(services)  # type: ignore[arg-type]
     assert [await found(store, token) for shown in SHOWN for token in pairs(split(shown).norm)] == answers
+
+
+async def test_whoever_merges_and_wherever_that_ends_answers_stay(
+    store_url: str, open_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes at once, after one that was broken off; only one of them begins within half an hour, until an instant has passed."""
+    monkeypatch.setattr(search, "MERGE_PAGES", 1)
+    monkeypatch.setattr(tidy, "PAUSE_S", 0.0)
+    stores: list[Store] = [await open_store(store_url) for _ in range(2)]
+    one, two = (SimpleNamespace(store=each) for each in stores)
+    every = [f"{shown}{number}" for number in range(60) for shown in SHOWN]
+    for start in range(0, len(every), 70):
+        async with stores[0].transaction() as tx:
+            await search.change(tx, [], [row(number, every[number]) for number in range(start, start + 70)])
+    asked = ["示例", "药业", "商贸", "宝药", "通化", "59"]
+    answers = [await found(stores[0], token, limit=999) for token in asked]
+    sqlite = stores[0].dialect == "sqlite"
+    async with stores[0].transaction() as tx:
+        assert await search.merge_away(tx, True) == sqlite  # and its process is gone
+    many = await search.pieces(stores[1].reads, stores[1].dialect)
+    assert (many > FEW) == sqlite
+    assert await found(stores[1], asked[0], limit=999) == answers[0]
+    assert [await asyncio.gather(tidy_names(one), tidy_names(two))] in ([[sqlite, False]], [[False, sqlite]])  # type: ignore[arg-type]  # all that they use
+    await asyncio.gather(merge_tokens(one), merge_tokens(two))  # type: ignore[arg-type]
+    assert await search.pieces(stores[0].reads, stores[0].dialect) == sqlite
+    for each in stores:
+        assert [await found(each, token, limit=999) for token in asked] == answers
+    if sqlite:
+        async with stores[0].transaction() as tx:
+            await tx.execute(sa.text("INSERT INTO names_fts (names_fts) VALUES ('integrity-check')"))
+
+
+async def test_half_an_hour_lies_between_two_beginnings(store_url: str, open_store: Callable[..., Any]) -> None:
+    """Of all processes, restarts included; a clock that was set back keeps nobody from it."""
+    now = [datetime(2026, 6, 2, 2, 30, tzinfo=UTC)]
+    store: Store = await open_store(store_url, clock=lambda: now[0])
+    for minutes, begins in ((0, True), (29, False), (30, True), (59, False), (-60, True)):
+        now[0] = datetime(2026, 6, 2, 2, 30, tzinfo=UTC) + timedelta(minutes=minutes)
+        async with store.transaction() as tx:
+            assert await search.begin_tidying(tx, EVERY) == begins, minutes
 
 
 async def test_a_changed_name_leaves_the_index(stocked: Store) -> None:
