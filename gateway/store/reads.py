@@ -52,6 +52,8 @@ KEPT_BYTES: Final = 16 * 2**20
 """Of what was read lately; the oldest goes first."""
 _ENTRY: Final = 1000
 """What an entry costs beside its document, about."""
+_KEY: Final = 300
+"""What another key of the same costs, about."""
 _BRIEF_S: Final = 0.002
 """Processor time that a statement may take in the loop."""
 _LONG_ONES: Final = 4096
@@ -109,13 +111,15 @@ class Reads(Protocol):
 class Moment:
     """One state of the database as a reader sees it: the same object while nothing has been committed since."""
 
-    __slots__ = ("_kept", "_size", "known", "number")
+    __slots__ = ("_kept", "_keys", "_size", "known", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.known: dict[Any, Any] = {}
         """What was read in this state, or after it; it goes away with the state."""
         self._kept: dict[Any, Any] = {}
+        self._keys: dict[int, int] = {}
+        """Of what is kept, by its `id`, how many keys there are: its bytes count once."""
         self._size = 0
 
     def kept(self, key: Any) -> Any:
@@ -123,13 +127,21 @@ class Moment:
         return self._kept.get(key)
 
     def keep(self, key: Any, found: Any) -> None:
-        """Keep something with a `body` (bytes or None) as long as there is room."""
+        """Keep something with a `body` (bytes or None) as long as there is room; another key of what is kept already costs little."""
         if key in self._kept:
             return
         self._kept[key] = found
-        self._size += len(found.body or b"") + _ENTRY
+        keys = self._keys[id(found)] = self._keys.get(id(found), 0) + 1
+        self._size += _KEY if keys > 1 else len(found.body or b"") + _ENTRY
         while self._size > KEPT_BYTES:
-            self._size -= len(self._kept.pop(next(iter(self._kept))).body or b"") + _ENTRY
+            self._let_go(next(iter(self._kept)))
+
+    def _let_go(self, key: Any) -> None:
+        found = self._kept.pop(key)
+        keys = self._keys.pop(id(found)) - 1
+        if keys:
+            self._keys[id(found)] = keys
+        self._size -= _KEY if keys else len(found.body or b"") + _ENTRY
 
 
 async def lately(source: Any, what: str, key: str, statement: Statement, params: Parameters) -> Row | None:

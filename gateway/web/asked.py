@@ -230,14 +230,19 @@ async def begin(request: AnyRequest, described: Described, *, any_code: bool = F
     """
     asked = Asked(request)
     asked.announce(described)
+    return await _read(asked, described, any_code=any_code, by_name=by_name)
+
+
+async def _read(asked: Asked, described: Described, *, any_code: bool, by_name: bool = False) -> Asked:
+    """As `begin`, of a request that is announced already."""
+    path = asked.scope["path"]
     if not any_code:
-        for piece in request.scope["path"].split("/"):
+        for piece in path.split("/"):
             parameters.refuse_citizen_number(piece)
-    params = parameters.read_query(request.scope["query_string"])
+    params = parameters.read_query(asked.scope["query_string"])
     if not described.open_filters:
         parameters.refuse_unknown(params, described.query_names)
     asked.params = params
-    path = request.scope["path"]
     asked.path, asked.format = (path, "json") if by_name else _format(path, asked.field(b"accept"), described)
     asked.caller = await caller_of(asked.services, asked.scope)
     await enter(asked.house.limits, asked.scope, asked.caller)
@@ -254,18 +259,17 @@ async def answer_alike(
 
     Raises as `begin` does, and whatever the story raises.
     """
-
-    async def made() -> Answer:
-        return await story(await begin(request, described, any_code=any_code))
-
-    scope = cast(Scope, request.scope)
-    if shows_anything(scope):
-        asked = await begin(request, described, any_code=any_code)
-        return asked.reply(await story(asked))
     asked = Asked(request)
     asked.announce(described)
+
+    async def made() -> Answer:
+        return await story(await _read(asked, described, any_code=any_code))
+
+    if shows_anything(asked.scope):
+        return asked.reply(await made())
     asked.caller, asked.language = PUBLIC, language_of(asked.field(b"accept-language"))
-    words = (scope["path"], scope["query_string"], asked.field(b"accept"), asked.language)
+    # the media type that is wanted, not the field as it was sent, of which there are more than there are answers
+    words = (asked.scope["path"], asked.scope["query_string"], media_type_of(asked.field(b"accept"), described.media), asked.language)
     return asked.reply(await as_before(asked.services, words, made))
 
 

@@ -13,7 +13,7 @@ from gateway.core.errors import StoreError
 from gateway.store import accepting, changes, loading, records, reviews, states, subjects, vault
 from gateway.store import reads as reading
 from gateway.store.dialects import among
-from gateway.store.reads import SqliteReads, compiled, lately, moment_of
+from gateway.store.reads import Moment, SqliteReads, compiled, lately, moment_of
 from gateway.store.store import Store
 from gateway.store.tables import meta, readers
 from gateway.store.tables import records as record_rows
@@ -288,6 +288,26 @@ async def test_what_was_read_lately_is_bounded(store: Store, monkeypatch: pytest
     moment = moment_of(store.reads)
     assert moment is not None
     assert [moment.kept(("position", f"reader {number:06d}")) is not None for number in range(3)] == [False, True, True]
+
+
+def test_what_is_kept_under_two_keys_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes stand once, and go with its last key."""
+
+    class Page:
+        body = b"x" * 3000
+
+    monkeypatch.setattr(reading, "KEPT_BYTES", 9000)
+    moment, pages = Moment(1), [Page() for _ in range(4)]
+    keys = [(way, number) for number in range(4) for way in ("read", "as before")]
+    for key in keys[:4]:
+        moment.keep(key, pages[key[1]])
+    assert all(moment.kept(key) is not None for key in keys[:4])
+    for key in keys[4:]:
+        moment.keep(key, pages[key[1]])
+    assert [moment.kept(key) is not None for key in keys] == [False] * 4 + [True] * 4
+    for key in keys[4:]:
+        moment._let_go(key)
+    assert (moment._size, moment._keys) == (0, {})
 
 
 COUNTED = sa.text(

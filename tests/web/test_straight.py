@@ -62,8 +62,10 @@ def test_the_same_words_are_read_once_in_a_state(straight: Server, sqlite_city: 
     """A page asked for again is the same to the byte, and is not parsed again; after a commit it is. Other words are another question."""
     path = "/v1/records?dataset=tax-violations&limit=2"
     read: list[bytes] = []
+    announced: list[object] = []
     times: list[int] = []
     monkeypatch.setattr(asked.parameters, "read_query", lambda query: read.append(query) or read_query(query))
+    monkeypatch.setattr(asked.Asked, "announce", lambda _, described: announced.append(described))
     with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
         for _ in range(3):
             for of_nobody in (
@@ -71,13 +73,16 @@ def test_the_same_words_are_read_once_in_a_state(straight: Server, sqlite_city: 
                 "DELETE FROM counters WHERE name = 'of nobody'",
             ):
                 read.clear()
+                announced.clear()
                 database.execute(of_nobody)
                 database.commit()
                 first = straight.get(path)
                 assert shown(straight.get(path)) == shown(first)
                 assert straight.client.get(path, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
                 assert straight.client.head(path).headers["etag"] == first.headers["etag"]
+                assert shown(straight.client.get(path, headers={"Accept": f"text/x{len(times)}, application/json"})) == shown(first)
                 times.append(len(read))
+                assert len(announced) == 5, "each request once, read or not"
     assert min(times) == 1, "more often only where the server itself commits, or a second ends"
     english, table = (straight.client.get(path, headers=each) for each in ({"Accept-Language": "en"}, {"Accept": "text/csv"}))
     assert (english.headers["content-language"], table.headers["content-type"].partition(";")[0]) == ("en", "text/csv")
