@@ -6,9 +6,9 @@ loads it. This file must not know which modules these are.
 
 import sys
 from importlib import import_module
+from importlib._bootstrap import _ModuleLockManager  # type: ignore[attr-defined]  # typeshed does not know it
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
-from threading import RLock
 from types import ModuleType
 from typing import cast
 
@@ -21,9 +21,13 @@ class _Late(ModuleType):
         return ModuleType.__getattribute__(self, name)
 
     def whole(self) -> None:
-        """Run its body, unless another thread has done so meanwhile, or it is the body itself that asks."""
+        """Run its body, unless another thread has done so meanwhile, or it is the body itself that asks.
+
+        Its lock is the one that an import of it would hold, so threads that wait for one another in a circle are found out: where an import
+        would go on with half a module, this raises RuntimeError.
+        """
         spec = cast("ModuleSpec", self.__spec__)
-        with spec.loader_state:
+        with _ModuleLockManager(spec.name):
             if type(self) is _Late and spec.loader is not None:
                 self.__class__ = _Begun
                 try:
@@ -42,7 +46,6 @@ def late(name: str) -> None:
     """Let this module, one written in Python, be loaded when it is first used, if ever; the packages above it are loaded now."""
     if name in sys.modules or (spec := find_spec(name)) is None:
         return
-    spec.loader_state = RLock()
     module = sys.modules[name] = module_from_spec(spec)
     module.__class__ = _Late
     package, _, own = name.rpartition(".")

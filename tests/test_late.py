@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -71,6 +72,30 @@ def test_threads_find_it_whole(ran: ModuleType) -> None:
     for each in threads:
         each.join()
     assert (found, ran.ran) == ([7] * 4, ["late_pack.slow"])
+
+
+def test_two_that_wait_for_one_another_do_not_wait_for_ever(ran: ModuleType, tmp_path: Path) -> None:
+    """A body that imports what another thread is importing, which asks for that very body: Python finds out, and both end."""
+    meet = threading.Barrier(2)
+    ran.meet = lambda: meet.wait(5)
+    package = tmp_path / "late_pack"
+    body = "from late_pack import log\nlog.meet()\nimport late_pack.asks\nvalue = 7\n"
+    (package / "slow" / "__init__.py").write_text(body, encoding="utf-8")
+    (package / "asks.py").write_text("from late_pack import log, slow\nlog.meet()\nseen = slow.value\n", encoding="utf-8")
+    slow, ended = sys.modules["late_pack.slow"], list[str]()
+
+    def run(name: str) -> None:
+        with suppress(RuntimeError):  # the one that finds out
+            load(name)
+        ended.append(name)
+
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in ("late_pack.slow", "late_pack.asks")]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(10)
+    assert len(ended) == 2
+    assert slow.value == 7
 
 
 def test_a_fault_of_its_own_is_met_by_everyone(ran: ModuleType) -> None:
