@@ -122,20 +122,22 @@ class Straight:
         await reply(scope, receive, send)
 
 
-@HTTPRouteHandler("/", http_method="OPTIONS", include_in_schema=False)
-async def _options() -> None:
-    """Never asked: the front door answers OPTIONS itself."""
-
-
 class _Framework(Litestar):
     """The framework without what it would load of pydantic and attrs wherever they happen to be installed: we use neither.
 
-    Nor has it a handler of OPTIONS of its own for each path: it would look into these as long as into ours, at every start.
+    Nor has it a handler of OPTIONS for each path: it would look into these as long as into ours, at every start. One stands for all, and
+    fails if it is asked, for the front door answers OPTIONS. The framework has no setting for that: while one is made, which takes no turn
+    of the loop, its class of routes gives every route of the process this handler. An application that another thread made meanwhile would
+    get it, too; we make them in one thread.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        @HTTPRouteHandler("/", http_method="OPTIONS", include_in_schema=False)
+        async def never_asked() -> None:
+            raise NotImplementedError
+
         own = HTTPRoute.create_options_handler
-        HTTPRoute.create_options_handler = lambda self, path: _options  # type: ignore[method-assign]
+        HTTPRoute.create_options_handler = lambda self, path: never_asked  # type: ignore[method-assign]
         try:
             super().__init__(*args, **options)
         finally:
