@@ -31,6 +31,7 @@ from gateway.operations.alarms import Condition
 from gateway.operations.build_lists import build
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.finish_erasures import finish_erasures
+from gateway.operations.issue_token import nobodys_key
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.lead_exchange import Candidate, Work, lead
@@ -80,9 +81,9 @@ SWITCH_S = 0.001
 """How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
 ENDS_LOOK_S = 60.0
 """How often it is looked which rows of versions end at midnight, shortly before it."""
-LATER = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2", "httpx")
+LATER = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2", "httpx", "tenacity")
 """What proofs are checked with, what only texts that come in need (a hundred patterns), what writes the first line of a log, what makes
-pages, what asks witnesses."""
+pages, what asks witnesses, what says when a partner is tried again."""
 LATER_S = 1.0
 """How long after its start a process loads these, on a thread."""
 PARENT_DEATH = 1
@@ -235,10 +236,11 @@ async def _begin(work: Work, pause_s: float) -> None:
 
 
 async def _load_later() -> None:
-    """Load what no first answer needs, before the first upload does."""
+    """Load what no first answer needs, before the first upload does, and make the key that every app's first token costs a look at."""
     await asyncio.sleep(LATER_S)
     for name in LATER:
         await asyncio.to_thread(import_module, name)
+    await asyncio.to_thread(nobodys_key)
 
 
 async def _read_changes(services: Services, meter: Meter) -> None:

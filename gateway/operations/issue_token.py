@@ -43,7 +43,7 @@ _BASE_POINT: Final = {
 
 
 @cache
-def _nobody() -> JoseKey:
+def nobodys_key() -> JoseKey:
     """The key of an unknown app: it costs a verification, as a known one does."""
     return jose_key(_BASE_POINT)
 
@@ -101,13 +101,13 @@ async def _app_of(services: Services, form: Mapping[str, str]) -> tuple[App, Ass
     app = await apps.find(reads, claimed)
     keys = {key.kid: key for key in await apps.keys_of(reads, claimed) if key.state == "active"}  # asked of an unknown app too
     if app is None:
-        _nobody().verify(text)
+        nobodys_key().verify(text)
         raise AssertionRefused("app-unknown")
 
     def known(kid: str) -> JoseKey | None:
         key = keys.get(kid)
         if key is None:
-            _nobody().verify(text)
+            nobodys_key().verify(text)
             return None
         return jose_key(key.members, rsa=True)
 
