@@ -375,11 +375,11 @@ async def test_hit_and_miss_run_the_same_statements(
     real_all, real_one = type(reads).all, type(reads).one
 
     async def all_(self: Any, *arguments: Any) -> Any:
-        counted.append(1)
+        counted.extend([1] * (self is reads))  # servers of other tests read beside, in threads of this process
         return await real_all(self, *arguments)
 
     async def one(self: Any, *arguments: Any) -> Any:
-        counted.append(1)
+        counted.extend([1] * (self is reads))
         return await real_one(self, *arguments)
 
     await look_up_person(services, DEPARTMENT, PERSON, "zh-CN")  # keys are remembered from here on
