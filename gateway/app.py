@@ -273,7 +273,7 @@ async def _tidy_names(services: Services, meter: Meter) -> None:
                 meter.event("names-tidied")
         except GatewayError as error:  # locked: searches take longer, and nothing else is wrong
             meter.event(f"names-{error.code}")
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a loop that ended would leave the index in pieces until the next start
             meter.event("names-failed")
             log.error("names-failed", error=type(error).__name__, at=telemetry.where(error))
 

@@ -35,7 +35,7 @@ class _Late(ModuleType):
                 except BaseException:
                     self.__class__ = _Late  # whoever asks next meets the same fault
                     raise
-                self.__class__ = ModuleType  # type: ignore[assignment]
+                self.__class__ = ModuleType  # type: ignore[assignment]  # wider than its own, which is meant: it is an ordinary one now
 
 
 class _Begun(_Late):

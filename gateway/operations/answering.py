@@ -210,13 +210,7 @@ async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *
     if moment is None or not scene.caller.shared or ask.params.get("limit") == "all":
         return await make()
     question = (of, scene.forms.tag, ask.pages.asked, sorted(ask.params.items()), ask.format, ask.excel, ask.language, scene.now_text)
-    key = sha256(repr(question).encode()).digest()  # nothing that was asked stays in memory for having been asked
-    known: Answer | None = moment.kept(key)
-    if known is None:
-        known = await make()
-        if known.stream is None:
-            moment.keep(key, known)
-    return known
+    return await _once(moment, question, make)
 
 
 async def as_before(services: Services, question: Hashable, make: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -231,7 +225,12 @@ async def as_before(services: Services, question: Hashable, make: Callable[[], A
         moment = None
     if moment is None:
         return await make()
-    key = sha256(repr((question, int(services.clock().timestamp()))).encode()).digest()  # as above
+    return await _once(moment, (question, int(services.clock().timestamp())), make)
+
+
+async def _once(moment: Moment, question: object, make: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What was answered to a question in this state of the database, made if it was not; a stream is nobody else's."""
+    key = sha256(repr(question).encode()).digest()  # nothing that was asked stays in memory for having been asked
     known: Answer | None = moment.kept(key)
     if known is None:
         known = await make()

@@ -134,7 +134,7 @@ class _Framework(Litestar):
     def __init__(self, *args: Any, **options: Any) -> None:
         @HTTPRouteHandler("/", http_method="OPTIONS", include_in_schema=False)
         async def never_asked() -> None:
-            raise NotImplementedError
+            raise NotImplementedError  # the front door has answered; a request that comes here shows that it did not
 
         own = HTTPRoute.create_options_handler
         HTTPRoute.create_options_handler = lambda self, path: never_asked  # type: ignore[method-assign]
@@ -152,7 +152,7 @@ class _NoEvents(BaseEventEmitterBackend):
     """Nothing here is told by events of the framework: its own emitter would load a second layer over asyncio, and keep a task waiting."""
 
     def emit(self, event_id: str, *args: Any, **kwargs: Any) -> None:
-        """Never called."""
+        """Never called: no story tells anything by events, and one that would is not to be lost in silence."""
         raise NotImplementedError
 
     async def __aexit__(self, *_: object) -> None:
