@@ -9,6 +9,7 @@ This story must not make a View: rows are what the reader has rendered.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import VersionReissuing
 from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.core.publication.versions import (
@@ -94,6 +96,7 @@ async def build(services: Services, *, only: str | None = None) -> list[Made]:
             one = await _build(services, policies, forms, collection)
             if one is not None:
                 made.append(one)
+            await _finish_files(services, collection)
     return made
 
 
@@ -112,13 +115,15 @@ async def _build(services: Services, policies: Policies, forms: Forms, collectio
         if await lists.turn(tx) != plan.turn or await lists.generation(tx) != plan.generation or await services.policies.overtaken(tx):
             return None  # something was rendered or written meanwhile: the next round tries again
         await lists.next_turn(tx)
-        made = await _commit(services, tx, forms, plan, ground)
-    if made is None:
-        return None
-    version = await lists.current(reads, collection.id)
-    if version is not None:
-        await files_of(services, collection, version, at_hand=True)
-    return made
+        return await _commit(services, tx, forms, plan, ground)
+
+
+async def _finish_files(services: Services, collection: Collection) -> None:
+    """Make and note what files the newest version has, also of a build that was killed before it came to them."""
+    version = await lists.current(services.store.reads, collection.id)
+    if version is not None and version.pending is None:
+        with suppress(VersionReissuing):  # then its next issue has files of its own, in the next round
+            await files_of(services, collection, version, at_hand=True)
 
 
 async def _prepare(services: Services, forms: Forms, collection: Collection, state: Built | None) -> _Plan | None:

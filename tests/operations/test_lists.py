@@ -29,7 +29,7 @@ from gateway.core.exchange.notes import KeyRing, KnownKey, parse
 from gateway.core.publication.versions import document_of, read_checkpoint_text, root_with_removed
 from gateway.core.signing import parse_vkey
 from gateway.operations import read_versions, version_files
-from gateway.operations.build_lists import settle_lists
+from gateway.operations.build_lists import build, settle_lists
 from gateway.operations.kept_versions import withdraw_version
 from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.read_versions import Elsewhere, Served
@@ -39,7 +39,7 @@ from gateway.operations.verify_list import verify_list
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists
-from gateway.store.tables import list_rows
+from gateway.store.tables import list_files, list_rows
 from tests.operations.publishing import REGISTRATIONS, TAX, a_house, ask, at, code, firm, household_code, ids, put, read, shop, violation
 from tests.operations.test_render_again import change_policy
 
@@ -325,6 +325,19 @@ async def test_copies_are_made_again_and_strays_are_swept(small: Services) -> No
     left = {path.name for path in folder.iterdir()}
     assert where in left
     assert not {each for each in left if ".r9." in each or each == "anything"}
+
+
+async def test_a_build_that_was_killed_before_its_files_is_finished_by_the_next(small: Services) -> None:
+    """A version stands and nothing is noted of its files: the next build makes no version, and notes what the first would have."""
+    await listed(small)
+    version = await lists.current(small.store.reads, BLACK)
+    assert version is not None
+    noted = await lists.files(small.store.reads, version)
+    assert len(noted) > 3
+    async with small.store.transaction() as tx:
+        await tx.execute(sa.delete(list_files))
+    assert await build(small) == []
+    assert await lists.files(small.store.reads, version) == noted
 
 
 async def test_what_is_asked_wrongly_is_told_as_it_is(small: Services) -> None:
