@@ -42,22 +42,26 @@ FILINGS = "agency-filings"
 PATIENCE_S = 30.0
 
 
-def _template() -> str:
+def template() -> str:
+    """The agreement that the installation ships, without addresses and keys."""
     found = sorted((shipped_policies() / "agreements").glob("*.toml"))
     if not found:
         raise DemoFailed("the installation ships no agreement", place="policies/agreements")
     return found[0].read_text(encoding="utf-8")
 
 
-async def agree(services: Mapping[str, Services], cities: tuple[City, City], *, signed: bool) -> list[str]:
-    """Offer in Tonghua, countersign in Baishan, take back; each side gets the other's keys. Shown only, when it is signed."""
+async def agree(services: Mapping[str, Services], cities: tuple[City, City], *, signed: bool, wording: str = "") -> list[str]:
+    """Offer the template in Tonghua (or this wording), countersign in Baishan, take back; each side gets the other's keys.
+
+    Shown only, when it is signed.
+    """
     ours, theirs = (services[city.key] for city in cities)
     if not signed:
         sides = {
             one.signers.party: Side(base_url=base_url(one), agreement_keys=(one.signers.signing("agreement", one.clock()).vkey,))
             for one in (ours, theirs)
         }
-        text = filled(_template(), sides).encode()
+        text = filled(wording or template(), sides).encode()
         offered = await offer(ours, text, by="demo")
         countersigned = await countersign(theirs, offered, text, by="demo")
         await take(ours, countersigned, by="demo")

@@ -1,18 +1,22 @@
 """Seal, verify, verify and apply one stream between two gateways, in one process on one core, without HTTP.
 
-`python -m tests.bench.exchanging FOLDER RECORDS` prints records a second of processor time of each, and of the parts that it is made of
-measured alone: hashes, parses and inserts of the same bytes; beside them by how many MiB the process was larger at its highest while it
-sealed. What a process loads once (words, divisions) is loaded before, by ten records.
+`python -m tests.bench.exchanging FOLDER RECORDS STREAM` prints records a second of processor time of each, and of the parts that it is
+made of measured alone: hashes, parses and inserts of the same bytes; beside them by how many MiB the process was larger at its highest
+while it sealed. What a process loads once (words, divisions) is loaded before, by ten records.
+
+STREAM is `honours`, records of some 700 bytes with eight disclosures, for which the figures of exchange.md §21 are meant, or `penalties`,
+of thirty disclosures and four free texts. `honours snapshot`: seals alone, seconds of the clock and the largest size of the process.
 """
 
 import asyncio
 import hashlib
 import json
+import re
 import resource
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ from gateway.core.exchange.batches import read_manifest, verify_lines
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import b64
 from gateway.demo.cities import two_cities, write_settings
-from gateway.demo.exchange import agree
+from gateway.demo.exchange import agree, template
 from gateway.operations.ingest import ingest
 from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import receive_batch
@@ -37,8 +41,30 @@ from gateway.store.outbox import OutBatch
 from tests.bench import register
 from tests.bench.load import free_port
 
-STREAM = "tonghua-baishan-2026.administrative-penalties"
 _plain = msgspec.json.Decoder()
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What is exchanged: a dataset, who writes its file, and the fields that the agreement names of it (none: all of the template's)."""
+
+    dataset: str
+    write: Callable[[Path, int], None]
+    fields: tuple[str, ...] = ()
+
+    @property
+    def stream(self) -> str:
+        """Its stream under the agreement of the two cities."""
+        return f"tonghua-baishan-2026.{self.dataset}"
+
+
+KINDS = {
+    "penalties": Kind("administrative-penalties", register.penalties),
+    "honours": Kind(
+        "honours",
+        register.honours,
+        ("ZTMC", "XYZTLB", "TYSHXYDM", "honour_name", "content", "document_number", "decision_date", "authority_code"),
+    ),
+}
 
 
 class _Lines(msgspec.Struct):
@@ -46,7 +72,7 @@ class _Lines(msgspec.Struct):
     d: list[str]
 
 
-async def main(folder: Path, count: int) -> None:
+async def main(folder: Path, count: int, kind: Kind, *, snapshot: bool = False) -> None:
     """Fill Tonghua, agree, then measure."""
     cities = two_cities(folder, (free_port(), free_port()))
     for city, neighbour in (cities, cities[::-1]):
@@ -56,29 +82,36 @@ async def main(folder: Path, count: int) -> None:
         services = {city.key: await stack.enter_async_context(open_services(load(city.settings_file))) for city in cities}
         for one in services.values():
             await one.policies.refresh()
-        await agree(services, cities, signed=False)
         ours, theirs = services["tonghua"], services["baishan"]
-        (stream,) = [found for found in await streams_from(ours.store.reads, ours.signers.party, ours.clock()) if found.name == STREAM]
-        await _take_in(ours, folder / "penalties.csv", 10)
+        await agree(services, cities, signed=False, wording=_narrowed(template(), kind))
+        (stream,) = [found for found in await streams_from(ours.store.reads, ours.signers.party, ours.clock()) if found.name == kind.stream]
+        file = folder / f"{kind.dataset}.csv"
+        await _take_in(ours, kind, file, 10)
         await seal_next(ours, stream)
-        await _receive(theirs, await _sealed(ours))
-        await _take_in(ours, folder / "penalties.csv", count)
+        if not snapshot:
+            await _receive(theirs, kind, await _sealed(ours, kind))
+        await _take_in(ours, kind, file, count)
 
         figures: dict[str, Any] = {"records": 0}
         small = _highest()
-        started = time.process_time()
+        clock, started = time.monotonic(), time.process_time()
         while True:
             done = await seal_next(ours, stream)
             figures["records"] += done.lines
             if not done.more:
                 break
         figures["seal"] = figures["records"] / (time.process_time() - started)
+        figures["seal: seconds"] = time.monotonic() - clock
+        figures["seal: MiB"], figures["MiB"] = _highest() - small, _highest()
+        if snapshot:
+            print(json.dumps(figures))
+            return
 
-        figures["seal: MiB"] = _highest() - small
-
-        first, *batches = await _sealed(ours)
+        first, *batches = await _sealed(ours, kind)
+        packed = sum(len(data) for _, parts in batches for data in parts.values())
+        figures["bytes of a line, packed"] = packed / figures["records"]
         tree = CompactRange()
-        tree.extend((await outbox.out_leaf_hashes(ours.store.reads, STREAM, 1))[: read_manifest(first[0].document.body).tree.size])
+        tree.extend((await outbox.out_leaf_hashes(ours.store.reads, kind.stream, 1))[: read_manifest(first[0].document.body).tree.size])
         started = time.process_time()
         for batch, parts in batches:
             manifest = read_manifest(batch.document.body)
@@ -91,38 +124,44 @@ async def main(folder: Path, count: int) -> None:
         alone = _parts_alone([data for _, parts in batches for data in parts.values()], folder)
         figures["verify: parts alone"] = figures["records"] / alone["read"]
         figures["verify and apply: parts alone"] = figures["records"] / (alone["read"] + alone["insert"])
+        figures["disclosures"] = alone["disclosures"]
 
         started = time.process_time()
-        await _receive(theirs, batches)
+        await _receive(theirs, kind, batches)
         figures["verify and apply"] = figures["records"] / (time.process_time() - started)
     print(json.dumps(figures))
 
 
-async def _take_in(services: Services, file: Path, count: int) -> None:
-    register.penalties(file, count)
-    await ingest(
-        services,
-        dataset="administrative-penalties",
-        path=file,
-        authority=register.AUTHORITY,
-        officer="bench",
-        encoding="utf-8",
-        follow=False,
-    )
+def _narrowed(text: str, kind: Kind) -> str:
+    """The template without those fields of the stream that are not exchanged, and without recognition: that makes a second record."""
+    text = re.sub(r"(?m)^recognition = .*$", "recognition = []", text)
+    head, mark, rest = text.partition(f'dataset = "{kind.dataset}"\nfrom = "credit.tonghua.example"')
+    stream, end, tail = rest.partition("\n]\n")
+    kept = [
+        line
+        for line in stream.splitlines(keepends=True)
+        if not kind.fields or not line.startswith("  { name") or line.split('"')[1] in kind.fields
+    ]
+    return f"{head}{mark}{''.join(kept)}{end}{tail}"
 
 
-async def _sealed(services: Services) -> list[tuple[OutBatch, dict[str, bytes]]]:
+async def _take_in(services: Services, kind: Kind, file: Path, count: int) -> None:
+    kind.write(file, count)
+    await ingest(services, dataset=kind.dataset, path=file, authority=register.AUTHORITY, officer="bench", encoding="utf-8", follow=False)
+
+
+async def _sealed(services: Services, kind: Kind) -> list[tuple[OutBatch, dict[str, bytes]]]:
     """The batches of the stream, with their parts."""
     batches, seq = [], 1
-    while (batch := await outbox.out_batch(services.store.reads, STREAM, 1, seq)) is not None:
-        batches.append((batch, dict(await outbox.out_parts_of(services.store.reads, STREAM, 1, seq))))
+    while (batch := await outbox.out_batch(services.store.reads, kind.stream, 1, seq)) is not None:
+        batches.append((batch, dict(await outbox.out_parts_of(services.store.reads, kind.stream, 1, seq))))
         seq += 1
     return batches
 
 
-async def _receive(services: Services, batches: Sequence[tuple[OutBatch, Mapping[str, bytes]]]) -> None:
+async def _receive(services: Services, kind: Kind, batches: Sequence[tuple[OutBatch, Mapping[str, bytes]]]) -> None:
     for batch, parts in batches:
-        received = await receive_batch(services, stream=STREAM, document=batch.document, checkpoint=batch.checkpoint, parts=parts)
+        received = await receive_batch(services, stream=kind.stream, document=batch.document, checkpoint=batch.checkpoint, parts=parts)
         if received.result != "applied":
             raise SystemExit(f"the batch came out {received.result}")
 
@@ -139,7 +178,7 @@ def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
 
     decode = msgspec.json.Decoder(_Lines).decode
     started = time.process_time()
-    rows = []
+    rows, disclosed = [], 0
     for data in files:
         hashlib.sha256(data).digest()
         raw = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
@@ -148,6 +187,7 @@ def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
             payload = urlsafe_b64decode(said.p + "=" * (-len(said.p) % 4))
             leaf = leaf_hash(payload)
             record = _plain.decode(payload)
+            disclosed += len(said.d)
             values = [_plain.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in said.d]
             for text in said.d:
                 hashlib.sha256(text.encode()).digest()
@@ -167,8 +207,8 @@ def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
     connection.execute("COMMIT")
     insert = time.process_time() - started
     connection.close()
-    return {"read": read, "insert": insert}
+    return {"read": read, "insert": insert, "disclosures": disclosed / len(rows)}
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), KINDS[sys.argv[3]], snapshot="snapshot" in sys.argv[4:]))

@@ -217,6 +217,52 @@ def penalties(path: Path, count: int) -> None:
             )
 
 
+MERITS = (
+    "连续五年未发生安全生产责任事故",
+    "按期足额缴纳税费和社会保险费",
+    "参与制定本行业地方标准",
+    "质量管理体系年度审核均为合格",
+    "吸纳高校毕业生和退役军人就业",
+    "向社会公开服务承诺并逐项兑现",
+)
+
+
+def honours(path: Path, count: int) -> None:
+    """An honours file: one for each of `count` firms, of some 700 bytes with its texts (exchange.md §21)."""
+    rng = random.Random(10)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(
+            [
+                "主体名称",
+                "主体类别",
+                "统一社会信用代码",
+                "荣誉名称",
+                "荣誉内容",
+                "认定文号",
+                "认定日期",
+                "认定机关",
+                "认定机关统一社会信用代码",
+            ]
+        )
+        for number in range(count):
+            praised = f"该单位{rng.randint(2010, 2020)}年以来{'，'.join(rng.sample(MERITS, 4))}，共计{rng.randint(10, 9000)}人次受益。"
+            decided = f"2026-{rng.randint(1, 4):02}-{rng.randint(1, 28):02}"
+            out.writerow(
+                [
+                    name(number),
+                    "法人及非法人组织",
+                    code(number),
+                    "市级诚信示范企业",
+                    praised,
+                    f"通示信〔2026〕{number + 1}号",
+                    decided,
+                    AUTHORITY_NAME,
+                    AUTHORITY,
+                ]
+            )
+
+
 def codes(count: int) -> Iterator[str]:
     """The codes of the register, in order."""
     return (code(number) for number in range(count))
