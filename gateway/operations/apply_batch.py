@@ -90,7 +90,8 @@ class _Application:
         self.stream = admission.stream
         self.rules = admission.stream.rules
         self.suite = admission.suite
-        self.judging = Judging(self.services, self.stream, passed, admission.parts, admission.now)
+        waited = admission.stored is not None and admission.stored.receipt_no is not None
+        self.judging = Judging(self.services, self.stream, passed, admission.parts, admission.now, waited=waited)
         self.dataset, self.wires = self.judging.dataset, self.judging.wires
         self.counts: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()

@@ -17,7 +17,18 @@ from gateway.core.exchange import batches
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
-from gateway.core.exchange.records import REASONS, Finding, Judged, KnownRecord, Line, Statement, clear_content, judge, read_statement
+from gateway.core.exchange.records import (
+    REASONS,
+    Finding,
+    Judged,
+    KnownRecord,
+    Line,
+    Statement,
+    acknowledgement,
+    clear_content,
+    judge,
+    read_statement,
+)
 from gateway.core.exchange.wire import (
     SUITES,
     parse_instant,
@@ -58,7 +69,10 @@ class Judging:
         now: datetime,
         *,
         snapshot: set[str] | None = None,
+        waited: bool = False,
     ) -> None:
+        self.waited = waited
+        """The batch was here before, and waited: what it withdraws may have taken effect by then."""
         self.snapshot = snapshot
         """Records that a new epoch has named so far: the first line about each is judged as if nothing of the old epoch were in force."""
         self.floors: dict[str, int] = {}
@@ -169,6 +183,9 @@ class Judging:
     def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
         judged = judge(line, self.rules, known, self.suite)
         leaf = self.verified.leaves[index - self.manifest.range.from_]
+        if self.waited and known is not None and (judged.op, judged.v, leaf) == ("erase", known.v, known.leaf) and known.op == "erase":
+            repeated = (Finding(severity="info", code="DUP_SAME"), acknowledgement("erase"))
+            judged = msgspec.structs.replace(judged, action="acknowledge", findings=repeated)  # by this very line, while it waited
         if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _overtaken(judged):
             judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_VERSION"),))
         if judged.action == "store" and (judged.v or 0) < self.floors.get(judged.rid or "", 0):

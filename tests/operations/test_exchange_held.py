@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.exchange.batches import Sealed
+from gateway.core.exchange.feedback import read_receipt
 from gateway.core.exchange.records import SealedLine
 from gateway.operations import finish_erasures as finishing
 from gateway.operations.decide_held import decide_held
@@ -126,6 +127,24 @@ async def test_a_held_batch_does_not_keep_back_an_erasure(cities: Cities) -> Non
     assert await states(later, 31, 500, 600) == ["erase", "erase", "assert"]
     assert await kept(later) == 0
     await check_ledger(later.baishan)
+
+
+async def test_an_erasure_that_took_effect_while_it_waited_is_counted_as_one(pair: Cities) -> None:
+    """Behind a held batch twenty erasures take effect at once; when their turn comes they are withdrawals, and hold nothing."""
+    forger = Forger(pair)
+    numbers = range(500, 520)
+    await forger.post(*[forger.penalty(number) for number in numbers])
+    assert told(await forger.send(wrong(forger))) == ("held", "HOLD_RATE")
+    erasing = forger.seal([forger.withdrawal(number, v=2, op="erase", reason="erased") for number in (*numbers, 700)])
+    assert told(await forger.send(erasing)) == ("quarantined", "SEQ_GAP")
+    assert await states(pair, *numbers) == ["erase"] * len(numbers)
+    await decide_held(pair.baishan, PENALTIES, batch=await held_batch(pair.baishan), apply=True, by=hand(), reason="x")
+    receipt = await forger.send(erasing)
+    assert told(receipt) == ("applied", None)
+    assert receipt.receipt is not None
+    assert read_receipt(receipt.receipt.body).counts.withdrawn == len(numbers) + 1
+    assert await news(pair) == ["ACK_ERASED"] * (len(numbers) + 1)
+    await check_ledger(pair.baishan)
 
 
 async def test_what_waits_elsewhere_loses_its_parts_alone(pair: Cities) -> None:
