@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.core.exchange import sd_jwt
 from gateway.core.exchange.notes import KeyRing, KnownKey
 from gateway.core.exchange.wire import b64u, unb64u
 from gateway.core.signing import Ed25519Signer, parse_vkey
+from tests.commands import chengxin
 from tests.core.exchange.test_vectors import VECTORS
 
 NOW = datetime(2026, 12, 2, 1, 0, tzinfo=UTC)
@@ -51,6 +53,14 @@ def test_the_vector():
     assert ([each.name for each in read.disclosed], read.hidden) == (["CF_WSH"], 1)
     assert (read.as_of, read.until) == (NOW, NOW + timedelta(hours=24))
     assert (read.statement.status, read.statement.dispute) == ("in_force", False)
+
+
+def test_whoever_has_a_key_needs_no_gateway(tmp_path: Path):
+    """`verify record --vkey` checks a token where there are no settings; without a key to believe it asks for them."""
+    (tmp_path / "record.jwt").write_text(sd_jwt.export(PAYLOAD, DISCLOSURES, SIGNER, as_of=datetime.now(UTC)))
+    done = chengxin(tmp_path, "verify", "record", "record.jwt", "--vkey", VECTORS["sd_jwt"]["vkey"])
+    assert (done.returncode, "CF_WSH: 通市监罚〔2026〕12号" in done.stdout) == (0, True)
+    assert chengxin(tmp_path, "verify", "record", "record.jwt").stderr.startswith("error: settings-invalid")
 
 
 def test_it_ends_with_a_day_or_with_its_publication():
