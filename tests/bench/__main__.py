@@ -136,12 +136,13 @@ class Bench:
                 free_text = dataset == "administrative-penalties"
                 self.row(
                     f"ingest {dataset}, rendered too",
-                    f"{whole:,.0f} rows/s",
+                    f"{done['core_s']:,.0f} rows/s a core",
                     whole / limit,
-                    f"sqlite3 executemany {limit:,.0f} rows/s",
+                    f"executemany {limit:,.0f}, of the clock {whole:,.0f} rows/s",
                     "≥ 1,500 rows/s" if free_text else "–",
-                    whole >= 1500 if free_text else None,
+                    done["core_s"] >= 1500 if free_text else None,
                 )
+            self.row(f"ingest {dataset}: ten rows of a new process", f"{done['first_s'] * 1000:,.0f} ms", None, "rendered too", "–", None)
 
     def reading(self) -> None:
         """Look-ups, pages, searches, 304: against nginx, bare ASGI and Litestar's constant bytes."""
