@@ -252,8 +252,8 @@ async def _packed(
     goes wrong after that breaks the answer off.
     """
     head = packed_head(tail)
-    first = await anext(steps, ())
-    second = asyncio.ensure_future(anext(steps, ()))
+    first = await _next(steps)
+    second = asyncio.ensure_future(_next(steps))
     try:
         if ahead is not None:
             await asyncio.wait({second}, timeout=PATIENCE_S)
@@ -273,6 +273,11 @@ async def _packed(
             head = b""
 
 
+async def _next(steps: AsyncIterator[Sequence[bytes]]) -> Sequence[bytes]:
+    """The next step, an empty one at the end. Python 3.11 cannot end `anext` with a tuple for it: that is a SystemError."""
+    return await anext(steps, None) or ()
+
+
 async def after(first: Step, steps: AsyncIterator[Step]) -> AsyncIterator[Step]:
     """A step that was taken, and those that follow it."""
     yield first
@@ -282,7 +287,7 @@ async def after(first: Step, steps: AsyncIterator[Step]) -> AsyncIterator[Step]:
 
 async def begun(steps: AsyncIterator[Sequence[bytes]]) -> AsyncIterator[Sequence[bytes]]:
     """The same steps, the first of them made now: what goes wrong there is an answer, not a broken stream."""
-    return after(await anext(steps, ()), steps)
+    return after(await _next(steps), steps)
 
 
 async def fitting(

@@ -107,6 +107,18 @@ def test_a_list_is_the_same_in_every_format(sqlite_server: Server, path: str) ->
     assert cells == [[as_excel(cell) for cell in row] for row in typed_rows]
 
 
+@pytest.mark.parametrize(
+    ("path", "some"), [("/v1/subjects{}?limit=all&q=通化", True), ("/v1/records{}?limit=all&document_number=none", False)]
+)
+def test_an_export_that_ends_with_its_first_step(sqlite_server: Server, path: str, some: bool) -> None:
+    """What a search finds, and nothing at all, are files like any other: their number of rows is known when the first are."""
+    rows = sqlite_server.get(path.format(".json")).json()["items"]
+    assert bool(rows) is some
+    assert msgspec.msgpack.decode(sqlite_server.get(path.format(".msgpack")).content)["items"] == rows
+    assert parquet(sqlite_server.get(path.format(".parquet")).content).num_rows == len(rows)
+    assert len(sheet(sqlite_server.get(path.format(".xlsx")).content)) == len(rows) + 1
+
+
 def written(value: Any) -> str:
     """A flat value as CSV writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
