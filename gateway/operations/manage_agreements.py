@@ -304,7 +304,8 @@ async def change_state(
 async def take_notice(services: Services, document: SignedDocument, *, by: Administrator | str) -> AgreementStatus:
     """Take the other side's suspension, resumption or end; it counts from the moment it is known.
 
-    Raises ExchangeError when it is not signed by a party of an agreement that we hold; RATE_LIMIT for too many in a day.
+    Raises ExchangeError when it is not signed by a party of an agreement that we hold; SCOPE_DIGEST for another text under its number;
+    RATE_LIMIT for too many in a day.
     """
     agreement_id = notes.context_of(document.note).partition("/")[0]
     await services.policies.fresh()

@@ -2,7 +2,8 @@
 
 Rules: notices go first and at once, then versions from the second on, then inventories; each until the partner has taken it, on the
 schedule of batches, over a line that can `tell`. From whom we fetch, we also hear: such a partner may not be able to reach us. Whatever
-comes is believed by its signatures alone. A partner that fails delays itself only. This story must not sign anything.
+comes is believed by its signatures alone. A partner that fails delays itself only, and a letter that it refuses no other letter. This story
+must not sign anything.
 """
 
 from collections.abc import Mapping
@@ -94,10 +95,10 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
             if row.told_at is not None or not (due or at_once):
                 continue
         attempts = row.attempts + 1 if row is not None and row.digest == letter.digest else 1
-        code = "UNAVAILABLE" if letter.party in failed else await _tell(services, letter)
+        code, refused = ("UNAVAILABLE", False) if letter.party in failed else await _tell(services, letter)
         if code == NO_LINE:
             continue
-        if code not in (None, "RATE_LIMIT"):  # a notice too many is refused, an end behind it is not
+        if code is not None and not refused:
             failed.add(letter.party)  # what comes next would not arrive either
         async with services.store.transaction() as tx:
             await told_documents.note(
@@ -133,20 +134,21 @@ NO_LINE: Final = "no-line"
 """The line cannot tell: the offices exchange files, or the partner hears from us."""
 
 
-async def _tell(services: Services, letter: Letter) -> str | None:
+async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
+    """Why a letter was not taken, and whether the partner has refused it: an end behind it may be taken all the same."""
     try:
         async with line_to(services, letter.held, letter.party) as line:
             tell = getattr(line, "tell", None) if "tell" in line.capabilities else None
             if tell is None:
-                return NO_LINE
+                return NO_LINE, False
             await tell(notes.envelope(letter.document))
     except AdapterError as error:
-        return error.code
+        return error.code, error.code == "RATE_LIMIT" or not (error.transient or error.code in ("UNAVAILABLE", "CONFIG"))
     except GatewayError as error:
-        return error.code
+        return error.code, False
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-        return type(error).__name__
-    return None
+        return type(error).__name__, False
+    return None, False
 
 
 async def hear_partners(services: Services, *, at_once: bool = False) -> dict[str, str]:

@@ -145,7 +145,7 @@ async def drop_version(tx: Transaction, agreement_id: str, version: int) -> None
 async def put_notice(tx: Transaction, agreement: Agreement, notice: Notice, document: SignedDocument) -> bool:
     """Keep a suspension, resumption or termination; False when it is held already.
 
-    Raises StoreError notice-differs when the same number is held with other bytes.
+    Raises ExchangeError SCOPE_DIGEST when the same number is held with other bytes.
     """
     row = await tx.one(
         sa.select(agreement_states).where(
@@ -156,11 +156,8 @@ async def put_notice(tx: Transaction, agreement: Agreement, notice: Notice, docu
     )
     if row is not None:
         if row.body != document.body:
-            raise StoreError(
-                "a notice of this number is held with another text",
-                code="notice-differs",
-                place=f"{agreement.id}/{notice.by}/{notice.serial}",
-            )
+            place = f"{agreement.id}/{notice.by}/{notice.serial}"
+            raise ExchangeError("a notice of this number is held with another text", code="SCOPE_DIGEST", place=place)
         return False
     await tx.execute(
         sa.insert(agreement_states).values(

@@ -121,6 +121,13 @@ async def test_reasons_are_short(cities: Cities):
     assert (await change_state(cities.tonghua, AGREEMENT, "suspended", reason="长" * 500, by="test")).body
 
 
+async def test_one_number_says_one_thing(cities: Cities):
+    """Another text under a number that is held is refused for good, and what was taken stays."""
+    assert (await take_notice(cities.tonghua, await said(cities, 1, "suspended"), by="test")).state == "suspended"
+    assert await refusal(cities.tonghua, await said(cities, 1, "active")) == "SCOPE_DIGEST"
+    assert [each.state for each in await agreements(cities.tonghua)] == ["suspended"]
+
+
 async def test_so_many_notices_a_day(cities: Cities):
     """Twenty a day and side; beyond it resuming waits a day, while a first suspension and an end are always taken."""
     ours = cities.tonghua

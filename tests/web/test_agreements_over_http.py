@@ -180,6 +180,19 @@ async def test_whoever_only_fetches_hears(tmp_path: Path):
             await check_ledger(services)
 
 
+async def test_what_is_refused_keeps_nothing_back(tmp_path: Path):
+    """Behind an offer that the other side refuses for good, because it has made another one, the inventory of the end is brought."""
+    async with two_served(tmp_path) as served:
+        th, bs = served.th, served.bs
+        toml = next_version(served, (await agreements(th))[0].digest)
+        await offer(th, toml, by="office:a")
+        await offer(bs, edited(toml, "lines = 1000", "lines = 999"), by="office:b")
+        await change_state(th, AGREEMENT, "terminated", reason="测试", by="test")
+        assert await end_agreements(th) == [AGREEMENT]
+        told = {f"agreement-state/{AGREEMENT}/1": None, f"agreement/{AGREEMENT}/2": "SCOPE_DIGEST", f"inventory/{AGREEMENT}": None}
+        assert await taken(th) == told
+
+
 async def test_the_end_leaves_two_inventories(tmp_path: Path):
     """Terminated by one side, told to the other, carried out by both: each holds the other's signed inventory, and it fits."""
     async with two_served(tmp_path) as served:
