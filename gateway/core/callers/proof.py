@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -114,12 +114,8 @@ def _checked(
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not nonce_holds(nonce_key, now, nonce):
             raise NonceWanted(nonce_of(nonce_key, now))
-    return Proof(
-        jkt=key.thumbprint,
-        jti=jti,
-        issued_at=datetime.fromtimestamp(iat, UTC),
-        used_until=datetime.fromtimestamp(iat + window_s + 1, UTC),
-    )
+    issued_at = datetime.fromtimestamp(iat, UTC)
+    return Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=issued_at + timedelta(seconds=window_s + 1))
 
 
 @lru_cache(maxsize=_KEPT_KEYS)

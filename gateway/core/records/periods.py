@@ -15,7 +15,7 @@ import re
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from functools import cache, lru_cache
+from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
@@ -23,7 +23,8 @@ from msgspec import Meta, Struct
 
 from gateway.core.records.model import NEGATIVE_CATEGORIES, BasisRef, Category, LifeDates, Period, SubjectKind
 
-LEGAL_ZONE = timezone(timedelta(hours=8))
+_AHEAD = timedelta(hours=8)
+LEGAL_ZONE = timezone(_AHEAD)
 """Beijing time, all year."""
 _DAY = timedelta(days=1)
 _LAST = date(9999, 12, 30)
@@ -33,8 +34,16 @@ _DURATION_PARTS = re.compile(r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)D)?")
 
 DurationText = Annotated[str, Meta(pattern=DURATION, max_length=16)]
 StartEvent = Literal[
-    "decision", "delivery", "listing", "conduct_end", "first_publication", "first_publication_here", "first_publication_upstream",
-    "obligation_fulfilled", "valid_until", "sharing_end",
+    "decision",
+    "delivery",
+    "listing",
+    "conduct_end",
+    "first_publication",
+    "first_publication_here",
+    "first_publication_upstream",
+    "obligation_fulfilled",
+    "valid_until",
+    "sharing_end",
 ]
 StopEvent = Literal["repair_approved", "revoked", "obligation_fulfilled"]
 Severity = Literal["minor", "general", "serious"]
@@ -128,9 +137,10 @@ class PeriodTable(Struct, frozen=True, kw_only=True):
     retention: Mapping[str, DurationText] = MappingProxyType({})
 
 
-@lru_cache(maxsize=64)
 def legal_day(now: datetime) -> date:
     """The day that it is in Asia/Shanghai."""
+    if now.tzinfo is UTC:  # nearly always
+        return (now + _AHEAD).date()
     return now.astimezone(LEGAL_ZONE).date()
 
 
@@ -230,8 +240,14 @@ def _candidates(table: PeriodTable, act: str, severity: str | None, kind: Subjec
 
 
 def _period(
-    clock_name: Literal["publication", "sharing"], act: str, severity: str | None, kind: SubjectKind, category: str, dates: LifeDates,
-    table: PeriodTable, today: date,
+    clock_name: Literal["publication", "sharing"],
+    act: str,
+    severity: str | None,
+    kind: SubjectKind,
+    category: str,
+    dates: LifeDates,
+    table: PeriodTable,
+    today: date,
 ) -> Period:
     since = dates.decision if dates.decision is not None and dates.decision <= today else today
     rules = [each for each in _candidates(table, act, severity, kind) if each.runs(since, today)]
@@ -281,7 +297,14 @@ def _period(
 
 
 def publication(
-    *, act: str, severity: str | None, kind: SubjectKind, category: str, dates: LifeDates, table: PeriodTable, now: datetime,
+    *,
+    act: str,
+    severity: str | None,
+    kind: SubjectKind,
+    category: str,
+    dates: LifeDates,
+    table: PeriodTable,
+    now: datetime,
     minor: bool = False,
 ) -> Period:
     """How long a record is published; `never` for minors and for what the law has not published."""

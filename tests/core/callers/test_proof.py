@@ -176,6 +176,27 @@ def test_a_key_says_of_any_signature_what_joserfc_says(alg: Alg, data: st.DataOb
     assert believed is (signature == raw)
 
 
+@pytest.mark.parametrize("half", [slice(0, 32), slice(32, 64)])
+def test_a_half_that_begins_with_zeros_is_a_number_all_the_same(half: slice) -> None:
+    """One of some hundred signatures has one."""
+    known = jose_key(KEY.jwk)
+    signed = (KEY.sign({"alg": "ES256"}, {"n": number}) for number in range(100_000))
+    assert known.verify(next(text for text in signed if urlsafe_b64decode(text.rpartition(".")[2] + "==")[half][0] == 0))
+
+
+def test_a_signature_has_one_spelling() -> None:
+    """Padded, in the other alphabet, with bits that count for nothing, with blanks or beyond ASCII it is none."""
+    text = next(text for n in range(99) if not (text := KEY.sign({"alg": "ES256"}, {"n": n}))[-86:].isalnum())
+    message, _, right = text.rpartition(".")
+    known = jose_key(KEY.jwk)
+    assert known.verify(text)
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    wrong = [f"{right}==", f"{right}=", f"{right}A", f"{right} ", f" {right}", f"{right[:40]}\n{right[40:]}", f"{right}é", f"{right}*", ""]
+    wrong += [right[:-1] + last[last.index(right[-1]) + 1], right.replace("-", "+").replace("_", "/")]
+    for segment in wrong:
+        assert not known.verify(f"{message}.{segment}"), segment
+
+
 def test_without_a_token_there_is_no_digest_of_one() -> None:
     """The token endpoint sees no access token."""
     asked = {"method": "POST", "url": "https://credit.example/oauth/token", "ath": None, "jkt": None}

@@ -1,6 +1,6 @@
 """Clocks: rules of Orders 36 and 58, transition, ceilings, and what happens when something is not known."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.records.catalogue import Catalogue, read_catalogue
 from gateway.core.records.model import DatasetId, LifeDates, Period
 from gateway.core.records.periods import (
+    LEGAL_ZONE,
     add_duration,
     derive_severity,
     duration_parts,
@@ -246,6 +247,8 @@ def test_days_of_law() -> None:
     assert end_instant(date(2027, 3, 8)) == datetime(2027, 3, 8, 16, tzinfo=UTC)
     assert legal_day(datetime(2026, 5, 31, 15, 59, 59, tzinfo=UTC)) == date(2026, 5, 31)
     assert legal_day(datetime(2026, 5, 31, 16, tzinfo=UTC)) == date(2026, 6, 1)
+    assert legal_day(datetime(2026, 5, 31, 17, 59, tzinfo=timezone(timedelta(hours=2)))) == date(2026, 5, 31)
+    assert legal_day(datetime(2026, 6, 1, tzinfo=LEGAL_ZONE)) == date(2026, 6, 1)
 
 
 def test_last_day_is_shown_and_the_next_is_not(catalogue: Catalogue) -> None:
