@@ -34,16 +34,8 @@ _DURATION_PARTS = re.compile(r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)D)?")
 
 DurationText = Annotated[str, Meta(pattern=DURATION, max_length=16)]
 StartEvent = Literal[
-    "decision",
-    "delivery",
-    "listing",
-    "conduct_end",
-    "first_publication",
-    "first_publication_here",
-    "first_publication_upstream",
-    "obligation_fulfilled",
-    "valid_until",
-    "sharing_end",
+    "decision", "delivery", "listing", "conduct_end", "first_publication", "first_publication_here", "first_publication_upstream",
+    "obligation_fulfilled", "valid_until", "sharing_end",
 ]
 StopEvent = Literal["repair_approved", "revoked", "obligation_fulfilled"]
 Severity = Literal["minor", "general", "serious"]
@@ -240,14 +232,8 @@ def _candidates(table: PeriodTable, act: str, severity: str | None, kind: Subjec
 
 
 def _period(
-    clock_name: Literal["publication", "sharing"],
-    act: str,
-    severity: str | None,
-    kind: SubjectKind,
-    category: str,
-    dates: LifeDates,
-    table: PeriodTable,
-    today: date,
+    clock_name: Literal["publication", "sharing"], act: str, severity: str | None, kind: SubjectKind, category: str, dates: LifeDates,
+    table: PeriodTable, today: date,
 ) -> Period:
     since = dates.decision if dates.decision is not None and dates.decision <= today else today
     rules = [each for each in _candidates(table, act, severity, kind) if each.runs(since, today)]
@@ -297,14 +283,7 @@ def _period(
 
 
 def publication(
-    *,
-    act: str,
-    severity: str | None,
-    kind: SubjectKind,
-    category: str,
-    dates: LifeDates,
-    table: PeriodTable,
-    now: datetime,
+    *, act: str, severity: str | None, kind: SubjectKind, category: str, dates: LifeDates, table: PeriodTable, now: datetime,
     minor: bool = False,
 ) -> Period:
     """How long a record is published; `never` for minors and for what the law has not published."""
