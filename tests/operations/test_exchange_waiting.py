@@ -161,6 +161,21 @@ async def alarms_after_a_round(services: Services, rounds: Rounds) -> list[tuple
     return [(alarm.kind, alarm.target) for alarm in await standing(services)]
 
 
+async def test_what_was_made_during_a_suspension_is_taken_after_it(cities: Cities):
+    """Sealed before its sender had heard: it waits as long as the suspension lasts, and no longer; what follows it is taken too."""
+    forger = Forger(cities)
+    await change_state(cities.baishan, AGREEMENT, "suspended", reason="测试", by="test")
+    sealed = forger.seal([forger.penalty(1)])
+    assert told(await forger.send(sealed)) == ("quarantined", "SCOPE_AGREEMENT")
+    forger.cities = later = cities.at(cities.now + timedelta(hours=1))
+    assert await resume_waiting(later.baishan) == 0
+    await change_state(later.baishan, AGREEMENT, "active", reason="测试", by="test")
+    assert await resume_waiting(later.baishan) == 1
+    assert told(await forger.send(forger.seal([forger.penalty(2)]))) == ("applied", None)
+    assert await states(later, 1, 2) == ["assert", "assert"]
+    await check_ledger(later.baishan)
+
+
 async def test_a_gap_and_a_fork_are_told(cities: Cities):
     """A gap that is open for a day is an alarm, over when it closes; so is a fork, which stays."""
     forger, target = Forger(cities), f"{TONGHUA}/{PENALTIES}"

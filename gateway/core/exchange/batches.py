@@ -487,13 +487,12 @@ def _check_standing(manifest: Manifest, versions: Sequence[Held], governing: Hel
     if present.state == "superseded" and latest.standing(now).state in ("active", "suspended"):
         present = latest.standing(now)
     then = governing.standing(manifest.created_at)
-    if present.active and (then.active or then.state == "superseded"):
-        return
+    if present.active and then.state in ("active", "suspended", "superseded"):
+        return  # whoever made it meanwhile had not heard of the suspension, or of its end before us: it has waited
     if manifest.only_withdrawals and (governing.takes_withdrawals(now) or latest.takes_withdrawals(now)):
         return
-    suspended = present.state == "suspended" or (present.active and then.state == "suspended")
     raise ExchangeError(
-        f"the agreement is {present.state}", code="SCOPE_AGREEMENT", place=SUSPENDED if suspended and not present.ended else None
+        f"the agreement is {present.state}", code="SCOPE_AGREEMENT", place=SUSPENDED if present.state == "suspended" else None
     )
 
 
