@@ -45,8 +45,12 @@ class City(Struct, kw_only=True):
     """Many tests read it: a server at another instant would write what had happened until then."""
 
     def settings(self, now: str = NOW) -> Settings:
-        """Its settings at an instant."""
-        return settings_of(self.settings_file, CHENGXIN_NOW=now)
+        """Its settings at an instant.
+
+        Nothing changes in a city that is shared, and its servers live as long as the session: on PostgreSQL one that looks for changes
+        twice a second takes a tenth of a core, from whatever is tested meanwhile.
+        """
+        return settings_of(self.settings_file, CHENGXIN_NOW=now, **{"CHENGXIN_READER_POLL_S": "60"} if self.shared else {})
 
     def run(self, story: Callable[[Any], Any], now: str = NOW) -> Any:
         """Run a story against it, as the command line does."""
