@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
+from gateway.core.exchange.documents import PartnerKeys
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.partners import line_to, stream_at, trusted_keys
@@ -109,8 +110,23 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
     elif keys.maintenance is not None and moment(keys.maintenance.from_) <= now < moment(keys.maintenance.until):
         until = keys.maintenance.until
         yield finding("partner-maintenance", where, f"对方维护至 {until}", f"in maintenance until {until}")
+    elif gone := _without_key(keys, now):
+        uses = "、".join(gone)
+        en = f"no key of it for {' or '.join(gone)} is good now: all have expired or were revoked"
+        yield finding("partner-key-expired", where, f"对方没有可用的 {uses} 密钥（均已过期或吊销）", en)
     else:
         yield Finding(code="partner-keys", ok=True, where=where, zh="对方密钥文件有效", en="its keys document is good")
+
+
+def _without_key(keys: PartnerKeys, now: datetime) -> list[str]:
+    """Uses for which a partner lists keys, none of them good now; without one for batches nothing of it can be believed."""
+    uses = [use for use in ("exchange", "http") if use == "exchange" or any(key.use == use for key in keys.keys)]
+    good = {
+        key.use
+        for key in keys.keys
+        if key.revoked_at is None and (key.not_before is None or key.not_before <= now) and (key.not_after is None or now < key.not_after)
+    }
+    return [use for use in uses if use not in good]
 
 
 def _dated_back(held: Held, standing: Standing) -> tuple[str, str]:
@@ -138,7 +154,10 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
             stands = await _stands(reads, terms.from_, name, into)
             gap = await inbox.oldest_gap(reads, terms.from_, name)
             held_batch = await inbox.held_batch(reads, terms.from_, name)
-            if into is not None and into.frozen is not None:
+            if into is not None and into.frozen is not None and into.released:
+                said = f"the stream to us, frozen by {into.frozen}, is released and waits for a new epoch"
+                yield finding("epoch-awaited", where, f"来流的冻结（{into.frozen}）已解除，等待新一期", said)
+            elif into is not None and into.frozen is not None:
                 yield finding(into.frozen, where, f"来流已冻结（{into.frozen}）", f"the stream to us is frozen ({into.frozen})")
             elif held_batch is not None and held_batch.code is None and hold is not None:
                 pass  # told above
@@ -148,7 +167,8 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
             elif gap is not None and now - moment(gap) >= GAP_OPEN:
                 yield finding("SEQ_GAP", where, f"自 {gap} 起缺批次", f"a batch is missing since {gap}")
             elif stands is not None:
-                yield finding(stands, where, f"来流停在 {stands}", f"the stream to us stands at {stands}")
+                said = f"the stream to us stands at {stands}"
+                yield finding(stands, where, f"来流停在 {stands}", said, otherwise="epoch-awaited")
             elif hold is None:
                 yield Finding(code="stream", ok=True, where=where, zh="来流正常", en="the stream to us is in order")
             overdue = await held_overdue(services, terms.from_, name)
@@ -168,7 +188,7 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
         owed = await debts.debt(reads, name, "withdrawals", now - timedelta(hours=sla.withdraw_h))
         erasing = await debts.debt(reads, name, "erasures", now - timedelta(hours=sla.erase_h))
         if code is not None:
-            yield finding(code, where, f"去流停在 {code}", f"the stream from us stands at {code}")
+            yield finding(code, where, f"去流停在 {code}", f"the stream from us stands at {code}", otherwise="stream-stopped")
         elif late:
             yield finding("receipt-overdue", where, f"{len(late)} 批没有回执", f"{len(late)} batches have no receipt")
         elif owed is None and erasing is None:

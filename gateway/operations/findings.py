@@ -40,6 +40,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "agreement-ending": ("协议即将到期：尽快商定新版本", "it ends soon: agree on a new version"),
     "partner-keys-none": ("取对方密钥文件：chengxin exchange take-keys", "take the partner's keys document: `chengxin exchange take-keys`"),
     "partner-keys-expired": ("请对方发布新的密钥文件；在此之前其批次被隔离", "ask for a fresh keys document: batches wait until then"),
+    "partner-key-expired": (
+        "请对方用 chengxin key new 生成新密钥并公布；在此之前其批次一律被拒绝",
+        "ask the partner to make and publish a new key (`key new`): what it signs is refused until then",
+    ),
     "partner-maintenance": ("对方维护中，结束后自动继续", "the partner is in maintenance; it goes on by itself"),
     "SCOPE_DIGEST": ("双方所持协议文本不同：比对 chengxin agreement list 的摘要", "two texts: compare digests (`agreement list`)"),
     "SCOPE_AGREEMENT": ("对方没有生效的协议：核对版本与签署", "no agreement is in force over there: compare versions and signatures"),
@@ -84,6 +88,14 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "SIG_KEY_EXPIRED": ("签名密钥已过期：chengxin key new", "a signing key has expired: `chengxin key new`"),
     "SIG_KEY_REVOKED": ("签名密钥已吊销：换用新密钥", "a signing key was revoked: use another"),
     "SIG_UNKNOWN_KEY": ("对方不认识我们的密钥：请其取密钥文件", "the partner does not know our key: ask it to fetch our keys document"),
+    "epoch-awaited": (
+        "发送方须开始新一期：请其运行 chengxin exchange epoch，或用 chengxin exchange resync 请求",
+        "its sender has to begin a new epoch: `exchange epoch` over there, or ask for it with `exchange resync`",
+    ),
+    "stream-stopped": (
+        "查明原因并更正（代码见 gateway/README.md），然后 chengxin exchange epoch",
+        "find out why and correct it (codes: gateway/README.md), then `exchange epoch`",
+    ),
     "receipt-overdue": ("回执超时：检查线路，chengxin exchange send --now", "check the line, then `exchange send --now`"),
     "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
@@ -102,9 +114,9 @@ _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
 _OTHER: Final = ("见 gateway/README.md 中的代码说明", "see the code in gateway/README.md")
 
 
-def finding(code: str, where: str, zh: str, en: str) -> Finding:
-    """Something that is wrong, with what to do."""
-    remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code, _OTHER)
+def finding(code: str, where: str, zh: str, en: str, *, otherwise: str | None = None) -> Finding:
+    """Something that is wrong, with what to do; `otherwise`: what to do, by code, where this one has nothing of its own."""
+    remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code) or _REMEDIES.get(otherwise or "", _OTHER)
     return Finding(code=code, ok=False, where=where, zh=zh, en=en, remedy_zh=remedy[0], remedy_en=remedy[1])
 
 

@@ -1,5 +1,6 @@
 """The doctor: what is wrong between two cities, named by code with what to do; nothing where nothing is."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 
 from adapters.https_partner import HttpsPartner, HttpsPartnerConfig
 from gateway.adapter_contract import AdapterError, Diagnostic
-from gateway.core.exchange.documents import Maintenance
+from gateway.core.exchange.documents import Maintenance, sign_keys
 from gateway.operations import doctor
+from gateway.operations.agreement_fit import agreement_signers
 from gateway.operations.doctor import examine
-from gateway.operations.findings import Finding, checked
-from gateway.operations.manage_agreements import announce_maintenance, change_state, take_keys
+from gateway.operations.findings import Finding, checked, finding
+from gateway.operations.manage_agreements import announce_maintenance, change_state, own_keys, take_keys
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from tests.operations.publishing import PENALTIES as DATASET
@@ -68,6 +70,23 @@ async def test_a_partner_in_maintenance(cities: Cities) -> None:
     assert await bad(cities.at(cities.now + timedelta(hours=2)).baishan) == {}
 
 
+async def test_a_partner_without_a_key_that_is_good_now(cities: Cities) -> None:
+    """Its document is fresh, and all that it lists for batches is revoked or over: named with what to ask for, until another key comes."""
+    said = json.loads((await own_keys(cities.tonghua)).body)
+    signers = agreement_signers(cities.tonghua, cities.now)
+    (listed,) = (key for key in said["keys"] if key["use"] == "exchange")
+    good = dict(listed)
+    for changed, codes in (
+        ({"revoked_at": f"{cities.now:%Y-%m-%dT%H:%M:%SZ}"}, {"partner-key-expired"}),
+        ({"not_after": f"{cities.now:%Y-%m-%dT%H:%M:%SZ}"}, {"partner-key-expired"}),
+        ({}, set()),
+    ):
+        said["serial"] += 1
+        listed |= good | changed
+        await take_keys(cities.baishan, sign_keys(json.dumps(said).encode(), *signers), by="test")
+        assert set(await bad(cities.baishan)) == codes
+
+
 async def test_streams_that_stand(cities: Cities) -> None:
     """A held batch at its receiver, a missing one after an hour, a fork; at the sender a receipt that does not come."""
     forger = Forger(cities)
@@ -97,6 +116,8 @@ async def test_a_missing_batch_a_fork_and_another_text(cities: Cities) -> None:
 
     assert (await forger.send(forger.seal([forger.penalty(3)], edit=another))).code == "SCOPE_DIGEST"
     assert (await bad(later.baishan))["SCOPE_DIGEST"].where == f"{TONGHUA}/{PENALTIES}"
+    unexplained = finding("SCHEMA_COUNTS", "", "", "", otherwise="epoch-awaited")
+    assert "exchange resync" in (unexplained.remedy_en or ""), "a refusal without words of its own ends with a new epoch"
     again = Forger(later)
     await again.send(again.seal([again.penalty(9)]))
     assert "SEQ_FORK" in await bad(later.baishan)

@@ -13,6 +13,7 @@ from gateway.core.exchange.batches import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.decide_held import decide_held
+from gateway.operations.doctor import examine
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state
 from gateway.operations.partners import streams_from
@@ -263,6 +264,7 @@ async def test_a_released_stream_opens(cities: Cities):
     approver, other = [await enrolled(cities.baishan, name, "approver") for name in ("li", "wang")]
     await release_frozen(cities.baishan, PENALTIES, by=await approver.acts("exchange.release"), reason="已核对")
     assert await release_frozen(cities.baishan, PENALTIES, by=await other.acts("exchange.release"), reason="已核对")
+    assert [each.code for each in await examine(cities.baishan, lines=False) if not each.ok] == ["epoch-awaited"]
     for body in (b'{"reason":"because"}', b"{}"):
         with pytest.raises(ExchangeError):
             await asked_for(cities.tonghua, BAISHAN, PENALTIES, body)
