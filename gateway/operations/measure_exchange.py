@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.core.exchange import feedback
 from gateway.core.exchange.feedback import Receipt
-from gateway.operations.list_overdue import KINDS
+from gateway.operations.list_overdue import KINDS, list_overdue
 from gateway.operations.report_exchange import StreamReport, report_exchange
 from gateway.services import Services
 from gateway.store import debts, inbox, outbox, owed
@@ -51,6 +51,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     """(partner, stream, way, result) → receipts of batches."""
     lines: dict[tuple[str, str, Way, str], int]
     """(partner, stream, way, outcome) → lines."""
+    overdue: dict[tuple[str, str, What], int] = {}
+    """(partner, stream, what) → lines that the partner has not acknowledged in the agreed hours; also over lines that sign nothing."""
 
 
 class Measuring:
@@ -69,7 +71,9 @@ class Measuring:
         Raises StoreError.
         """
         streams = [await self._stream(services, report) for report in await report_exchange(services)]
-        return Figures(streams=tuple(streams), batches=dict(self._batches), lines=dict(self._lines))
+        overdue: dict[tuple[str, str, What], int] = {(each.partner, each.stream, what): 0 for each in streams for what in each.debts}
+        overdue |= {(late.partner, late.stream, late.what): late.lines for late in await list_overdue(services)}
+        return Figures(streams=tuple(streams), batches=dict(self._batches), lines=dict(self._lines), overdue=overdue)
 
     async def _stream(self, services: Services, report: StreamReport) -> StreamFigures:
         reads, now, out = services.store.reads, services.clock(), report.direction == "out"

@@ -50,7 +50,10 @@ class ExchangeMeter:
             for what, (count, age) in each.debts.items():
                 lines.add_metric((each.partner, each.stream, what), count)
                 ages.add_metric((each.partner, each.stream, what), age)
-        yield from (*gauges, lines, ages)
+        overdue = GaugeMetricFamily("chengxin_exchange_overdue", "Those of them that are late by what was agreed", labels=labels)
+        for whose, count in sorted(self._figures.overdue.items()):
+            overdue.add_metric(whose, count)
+        yield from (*gauges, lines, ages, overdue)
         for name, text, label, counts in (
             ("chengxin_exchange_batches", "Batches by the result of their receipt", "result", self._figures.batches),
             ("chengxin_exchange_lines", "Lines by what came of them", "outcome", self._figures.lines),

@@ -109,6 +109,7 @@ async def test_alarms_and_figures_follow(cities: Cities):
     for line in (
         f'chengxin_exchange_unacknowledged{{{stream},what="withdrawals"}} 1.0',
         f'chengxin_exchange_unacknowledged_seconds{{{stream},what="erasures"}} {145 * 3600:.1f}',
+        f'chengxin_exchange_overdue{{{stream},what="erasures"}} 1.0',
         f'chengxin_exchange_stopped{{{stream},way="out"}} 0.0',
     ):
         assert line in text, line
@@ -119,7 +120,9 @@ async def test_alarms_and_figures_follow(cities: Cities):
     later = later.at(later.now + timedelta(minutes=2))
     await rounds.run(later.tonghua)
     assert not {alarm.kind for alarm in await standing(later.tonghua) if alarm.target.endswith(PENALTIES)} & kinds
-    assert f'chengxin_exchange_unacknowledged{{{stream},what="withdrawals"}} 0.0' in await figures()
+    text = await figures()
+    for name in ("unacknowledged", "overdue"):
+        assert f'chengxin_exchange_{name}{{{stream},what="withdrawals"}} 0.0' in text
 
 
 async def test_a_stopped_stream_owes_from_the_commit(any_cities: Cities):
