@@ -9,7 +9,7 @@ do not decide.
 import asyncio
 from datetime import datetime, timedelta
 
-from gateway.core.errors import GatewayError, NoActivePolicy
+from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
 from gateway.operations import alarms
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
@@ -86,8 +86,11 @@ class Rounds:
             await services.policies.fresh()
         except NoActivePolicy:
             return troubles
-        await end_agreements(services)
-        await resume_waiting(services)
+        for story in (end_agreements, resume_waiting):
+            try:
+                await story(services)
+            except SettingsError as error:  # no key that is good now: effects end and people are told all the same
+                troubles["gateway"] = error.code
         to: dict[str, list[str]] = {partner: [] for partner in await partners_of(services)}
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
             to.setdefault(stream.receiver, []).append(stream.name)

@@ -11,10 +11,11 @@ import pytest
 from adapters.https_partner import HttpsPartner, HttpsPartnerConfig
 from gateway.adapter_contract import AdapterError, Diagnostic
 from gateway.core.exchange.documents import Maintenance, sign_keys
-from gateway.operations import doctor
+from gateway.operations import doctor, show_exchange
 from gateway.operations.agreement_fit import agreement_signers
 from gateway.operations.doctor import examine
 from gateway.operations.findings import Finding, checked, finding
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.manage_agreements import announce_maintenance, change_state, own_keys, take_keys
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
@@ -68,6 +69,16 @@ async def test_a_partner_in_maintenance(cities: Cities) -> None:
     await take_keys(cities.baishan, await announce_maintenance(cities.tonghua, said, by="test"), by="test")
     assert set(await bad(cities.baishan)) == {"partner-maintenance"}
     assert await bad(cities.at(cities.now + timedelta(hours=2)).baishan) == {}
+
+
+async def test_a_gateway_without_a_key_says_so(cities: Cities) -> None:
+    """Its keys are over, and its agreement: partners read that it cannot sign, and the rounds go on with what needs no key."""
+    later = cities.at(cities.now + days(2000))
+    for both, able in ((cities, True), (later, False)):
+        said = json.loads((await show_exchange.status(both.tonghua, BAISHAN)).body)
+        assert said["able_to_sign_and_verify"] is able
+    assert (await Rounds().run(later.tonghua))["gateway"] == "key-missing"
+    assert "agreement-ended" in await bad(later.tonghua)
 
 
 async def test_a_partner_without_a_key_that_is_good_now(cities: Cities) -> None:
