@@ -5,6 +5,7 @@ whole name or whole code alone: exactly that one row, neither highlighted nor co
 nothing. Each found subject is then shown as the caller's own plans show it. No score leaves.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ from gateway.store.store import Row
 from gateway.store.walks import Ahead
 
 _COLUMNS: Mapping[str, str] = {"kind": "kind", "region": "region", "industry": "industry", "status": "status"}
+_TABLES: Mapping[str, str] = {"kind": "subject_kind", "status": "status"}
+"""Tables of words for codes of subjects."""
 _STEP = 100
 _PLAIN = frozenset({"q", "limit"})
 
@@ -62,7 +65,7 @@ def _read(scene: Scene, ask: Ask) -> tuple[Query, Form]:
     own, params = pages.own_parameters(ask)
     query = plan_query(params, (), subject_envelope(scene))
     columns = subject_columns(scene.forms.categories)
-    facets = _COLUMNS if scene.public and query.q is None else ()
+    facets = _COLUMNS if scene.public else ()
     if query.q is not None:
         columns = (*columns, "matched_on", "highlight")
     form = pages.form_of(ask, query, own, columns, facets=facets)
@@ -118,14 +121,7 @@ async def _browse(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
             count = {"value": pages.COUNT_STOP if stopped else number, "kind": "at_least" if stopped else "exact"}
         if form.facets:
             facets = {
-                name: {
-                    "values": [
-                        pages.facet_value(scene, name, value, number)
-                        for value, number in await walks.subject_facet(reads, conditions, _lists_of(query), _COLUMNS[name], **state)
-                        if value
-                    ][:30],
-                    "timed_out": False,
-                }
+                name: _facet(scene, name, await walks.subject_facet(reads, conditions, _lists_of(query), _COLUMNS[name], **state))
                 for name in form.facets
             }
     bodies = [body for _, body in rows]
@@ -142,6 +138,12 @@ async def _browse(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
         count=count,
         facets=facets,
     )
+
+
+def _facet(scene: Scene, name: str, numbers: Sequence[tuple[str | None, int]]) -> dict[str, Any]:
+    """Values of a column of subjects, most first."""
+    told = [(value, number) for value, number in numbers if value][: pages.FACET_VALUES]
+    return {"values": [pages.facet_value(scene, name, value, number, tables=_TABLES) for value, number in told], "timed_out": False}
 
 
 async def _exported(scene: Scene, query: Query, steps: AsyncIterator[list[bytes]]) -> AsyncIterator[Sequence[bytes]]:
@@ -289,7 +291,7 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
     position = ask.pages.position(scene.forms.tag)
     owed = owed_of(scene.forms)
     limit = owing.most_of_a_page(owed, MAX_CANDIDATES if query.limit is None else query.limit or pages.DEFAULT_LIMIT)
-    first = position is None and query.limit is not None and not query.filters and form.count == "none"
+    first = position is None and query.limit is not None and not query.filters and form.count == "none" and not form.facets
     found = await look_up(scene, query.q or "", limit if first else None)
     snapshot, version = scene.head.seq, scene.head.version
     after: tuple[Any, ...] | None = None
@@ -325,10 +327,13 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
             truncated=found.truncated or more,
             ahead=Ahead(len(bodies)),
         )
-    count = None
-    if form.count != "none" and not found.alone and scene.public:
+    count, facets = None, None
+    if (form.count != "none" or form.facets) and not found.alone and scene.public:
         passing, _ = await shown_hits(scene, found, found.hits, query, MAX_CANDIDATES)
-        count = {"value": len(passing), "kind": "at_least" if found.truncated else "exact"}
+        if form.count != "none":
+            count = {"value": len(passing), "kind": "at_least" if found.truncated else "exact"}
+        documents = [DOCUMENT.decode(body) for _, body in passing] if form.facets else []
+        facets = {name: _facet(scene, name, _most_first(documents, name)) for name in form.facets} or None
     return pages.page_answer(
         scene,
         ask,
@@ -339,8 +344,15 @@ async def _searched(scene: Scene, ask: Ask, form: Form, query: Query) -> Answer:
         first=rows[0][0].order if rows and behind else None,
         last=rows[-1][0].order if rows and ahead else None,
         count=count,
+        facets=facets,
         notice=notice,
     )
+
+
+def _most_first(documents: Sequence[Mapping[str, Any]], name: str) -> list[tuple[str, int]]:
+    """The values of one name of shown documents with how many have each, in the order in which the database tells a column's."""
+    numbers = Counter(str(value) for document in documents if (value := document.get(name)) is not None)
+    return sorted(numbers.items(), key=lambda each: (-each[1], each[0]))
 
 
 async def shown_hits(

@@ -11,12 +11,13 @@ from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import structs
 
-from gateway.core.disclosure.query import Query
+from gateway.core.disclosure.query import Query, unknown
 from gateway.core.errors import ErrorItem, InvalidParameter, TooManyRowsForFormat
 from gateway.core.publication import flat
 from gateway.core.publication.columns import Column, typed
@@ -50,6 +51,8 @@ OWN_PARAMETERS = frozenset({"count", "facet", "shape", "trailer"})
 """Parameters about the form of the answer: no business of the planner."""
 DEFAULT_LIMIT = 20
 COUNT_STOP = 100_000
+MAX_FACETS = 5
+FACET_VALUES = 30
 _UNCOUNTED: Final = 200_000
 """So many rows fit into any workbook: only where there are more at all an export is counted first."""
 _TABLES: Final[frozenset[Format]] = frozenset({"xlsx", "parquet"})
@@ -74,7 +77,7 @@ def own_parameters(ask: Ask) -> tuple[dict[str, str], dict[str, str]]:
 def form_of(ask: Ask, query: Query, own: Mapping[str, str], columns: Sequence[str], *, facets: Iterable[str] = ()) -> Form:
     """How the rows of this request look.
 
-    Raises InvalidParameter for a word that is none.
+    Raises InvalidParameter for a word that is none, UnknownParameter for a facet that the caller has no right to.
     """
     if own.get("shape", "nested") not in ("nested", "flat"):
         raise invalid("shape", "应为 nested 或 flat")
@@ -82,10 +85,12 @@ def form_of(ask: Ask, query: Query, own: Mapping[str, str], columns: Sequence[st
         raise invalid("trailer", "应为 0 或 1")
     if own.get("count", "none") not in ("none", "estimated", "exact"):
         raise invalid("count", "应为 none、estimated 或 exact")
-    asked = tuple(name for name in own.get("facet", "").split(",") if name)
+    asked = tuple(dict.fromkeys(name for name in own.get("facet", "").split(",") if name))
     known = frozenset(facets)
-    if len(asked) > 5 or any(name not in known for name in asked):
-        raise invalid("facet", "至多 5 个可分面统计的字段")
+    if any(name not in known for name in asked):
+        raise unknown("facet")
+    if len(asked) > MAX_FACETS:
+        raise invalid("facet", f"至多 {MAX_FACETS} 个字段。")
     fields = tuple(query.fields or ())
     return Form(
         columns=narrowed(columns, fields),
@@ -461,14 +466,16 @@ async def _counted(steps: AsyncIterator[Sequence[bytes]], tally: Tally) -> Async
 # --- facets -----------------------------------------------------------------------------------------------------------
 
 
-def facet_value(scene: Scene, name: str, value: str, number: int) -> dict[str, Any]:
-    """One value of a facet with its label and count."""
+def facet_value(
+    scene: Scene, name: str, value: str, number: int, *, tables: Mapping[str, str], words: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """One value of a facet with its label and count: in the table that `tables` says for this name, else in words of its own."""
     if name == "region":
         word = region_label(value, scene.language)
-    elif name in ("kind", "status"):
-        word = label("subject_kind" if name == "kind" else "status", value, scene.language)
+    elif name in tables:
+        word = label(tables[name], value, scene.language)
     else:
-        word = value
+        word = words.get(value, value)
     return {"value": value, "label": word, "count": number}
 
 

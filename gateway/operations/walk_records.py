@@ -19,7 +19,7 @@ from gateway.core.disclosure.query import FieldInfo, Query, facets_of, plan_quer
 from gateway.core.publication import flat
 from gateway.core.publication.forms import bulk_document, kind_of_form
 from gateway.core.records.catalogue import ListDef
-from gateway.core.records.model import SUBJECT_KINDS, SubjectId, SubjectKind
+from gateway.core.records.model import SUBJECT_KINDS, DatasetId, SubjectId, SubjectKind
 from gateway.operations import owing, pages, walking
 from gateway.operations.answering import DOCUMENT, Scene, alike, refuse_ended
 from gateway.operations.asking import Answer, Ask
@@ -39,9 +39,11 @@ _RECORD_FACETS: Mapping[str, str] = {
     "kind": "category", "dataset": "dataset", "region": "region", "severity": "severity", "source": "source",
 }  # fmt: skip
 
+_TABLES: Mapping[str, str] = {"kind": "kind", "severity": "severity"}
+"""Tables of words for what every record has."""
 FACET_ROWS = 5000
-"""A facet of a bound caller looks at so many of its rows; where there are more, nothing is told. A number of rows and no time,
-so that equal questions get equal answers."""
+"""A facet that no column of the read model answers looks at so many rows; where there are more, nothing is told. A number of rows and
+no time, so that equal questions get equal answers."""
 _SENT = 1 << 18
 """Bytes of an export from which on they are sent: smaller pieces cost more each, larger ones more memory."""
 
@@ -64,8 +66,8 @@ async def _walk(
     refuse_ended(scene, chosen, _kinds(fixed))
     bulk = query.limit is None
     columns = scene.forms.columns(chosen, listing=listing is not None, bulk=bulk)
-    may = {} if scene.public else facets_of(params, plan_sets, envelope_of(scene, listing=listing is not None))
-    form = form_of(ask, query, own, columns, facets=_RECORD_FACETS if scene.public else may)
+    may = facets_of(params, plan_sets, envelope_of(scene, listing=listing is not None))
+    form = form_of(ask, query, own, columns, facets=may)
     plan = plan_walk(
         scene,
         query,
@@ -90,7 +92,7 @@ async def _walk(
     if back:
         rows, ahead, behind = rows[::-1], True, more
     count = await _count(scene, form, plan, source, snapshot, owed)
-    facets = await (_facets(scene, form, plan, owed) if scene.public else _live_facets(scene, form, plan, source, snapshot, owed, may))
+    facets = await _facets(scene, form, plan, source, chosen, snapshot, owed, may) if form.facets else None
     bodies = [row.body for row in rows if row.body is not None]
     await owing.pay(scene, owed, shape, bodies, datasets=chosen)
     return pages.page_answer(
@@ -270,48 +272,63 @@ def _least(scene: Scene, plan: Plan, owed: Obligations) -> int | None:
     return None if any(each.column in ("bulk", "subject_id") for each in plan.conditions) else owed.min_k
 
 
-async def _facets(scene: Scene, form: Form, plan: Plan, owed: Obligations) -> dict[str, Any] | None:
-    """Distinct values with counts, of columns of the read model."""
-    if not form.facets:
-        return None
-    if plan.predicates:
-        raise pages.invalid("facet", "与此过滤条件不能同时使用")
-    found: dict[str, Any] = {}
-    for name in form.facets:
+async def _facets(
+    scene: Scene,
+    form: Form,
+    plan: Plan,
+    source: walking.Source,
+    chosen: Sequence[str],
+    snapshot: int,
+    owed: Obligations,
+    may: Mapping[str, FieldInfo],
+) -> dict[str, Any]:
+    """Distinct values with counts: of everybody's rows by columns of the read model, else of the documents themselves."""
+    k = _least(scene, plan, owed)
+    columns = [name for name in form.facets if name in _RECORD_FACETS] if scene.public and not plan.predicates else []
+    numbers: dict[str, list[tuple[str, int]] | None] = {}
+    for name in columns:
         rows = await walks.facet(
             scene.services.store.reads, plan.conditions, _RECORD_FACETS[name], plan=scene.forms.tag, now=scene.now_text
         )
-        k = _least(scene, plan, owed)
-        told = [(value, number) for value, number in rows if value]
-        if k is not None:
-            told = told_facet(told, k)
-        found[name] = {"values": [pages.facet_value(scene, name, value, number) for value, number in told][:30], "timed_out": False}
+        numbers[name] = [(value, number) for value, number in rows if value]
+    if len(columns) < len(form.facets):
+        walked = {name: may[name] for name in form.facets if name not in columns}
+        numbers |= await _walked_facets(source, _unsorted(plan), snapshot, walked)
+    found: dict[str, Any] = {}
+    for name in form.facets:
+        counted, words = numbers[name], _words(scene, chosen, name)
+        told = (counted if k is None else told_facet(counted, k))[: pages.FACET_VALUES] if counted is not None else []
+        values = [pages.facet_value(scene, name, value, number, tables=_TABLES, words=words) for value, number in told]
+        found[name] = {"values": values, "timed_out": counted is None}
     return found
 
 
-async def _live_facets(
-    scene: Scene, form: Form, plan: Plan, source: walking.Source, snapshot: int, owed: Obligations, may: Mapping[str, FieldInfo]
-) -> dict[str, Any] | None:
-    """The same for a bound caller: of the documents that it may walk over now, and of the kinds whose plan allows it."""
-    if not form.facets:
-        return None
-    counted: dict[str, Counter[str]] = {name: Counter() for name in form.facets}
+async def _walked_facets(
+    source: walking.Source, plan: Plan, snapshot: int, asked: Mapping[str, FieldInfo]
+) -> dict[str, list[tuple[str, int]] | None]:
+    """Values of the documents that the caller may walk over now, of the kinds whose plan allows it, most first; None: too many rows."""
+    numbers: dict[str, Counter[str]] = {name: Counter() for name in asked}
     looked = 0
-    async for step in walking.everything(source, _unsorted(plan), snapshot=snapshot):
+    async for step in walking.everything(source, plan, snapshot=snapshot):
         looked += len(step)
         if looked > FACET_ROWS:
-            return {name: {"values": [], "timed_out": True} for name in form.facets}
+            return dict.fromkeys(asked)
         for document in map(DOCUMENT.decode, step):
             kind = kind_of_form(document["subject"]["kind"])
-            for name, numbers in counted.items():
-                found = path_value(document, name) if kind in may[name].kinds else None
+            for name, counter in numbers.items():
+                found = path_value(document, name) if kind in asked[name].kinds else None
                 if found is not None and found != "":
-                    numbers.update(set(str(found).split(";")) if may[name].type == "enum" else (str(found),))
-    k = _least(scene, plan, owed) or 0
-    return {
-        name: {
-            "values": [pages.facet_value(scene, name, value, number) for value, number in told_facet(list(numbers.items()), k)][:30],
-            "timed_out": False,
-        }
-        for name, numbers in counted.items()
-    }
+                    counter.update(set(str(found).split(";")) if asked[name].type == "enum" else (str(found),))
+    return {name: sorted(counter.items(), key=lambda each: (-each[1], each[0])) for name, counter in numbers.items()}
+
+
+def _words(scene: Scene, chosen: Sequence[str], name: str) -> Mapping[str, str]:
+    """Words for the values of a facet that are no codes of the API's own: authorities, datasets, and enumerations of the one dataset."""
+    if name in ("source", "authority_code"):
+        return {each.uscc: each.name for each in scene.services.settings.authorities}
+    datasets = scene.policies.catalogue.datasets
+    if name == "dataset":
+        english = scene.language == "en"
+        return {each.id: (each.label_en or each.label) if english else each.label for each in datasets.values()}
+    fields = datasets[DatasetId(chosen[0])].fields if len(chosen) == 1 else {}
+    return fields[name].values if name in fields else {}

@@ -17,6 +17,7 @@ from gateway.core.errors import (
     ObligationFailed,
     RowBudgetSpent,
     StoreError,
+    UnknownParameter,
 )
 from gateway.operations import look_up_person as looking
 from gateway.operations import owing, read_feed
@@ -253,12 +254,12 @@ async def test_facets_tell_no_few(town: tuple[Services, dict[str, str]]) -> None
     assert all(each == {"values": [], "timed_out": False} for each in none.values())
     refused, several = set(), department(granted(PENALTIES), granted(TAX))
     for name in ("id_no", "legal_representative", "nothing", "penalty_type"):
-        with pytest.raises(InvalidParameter) as caught:  # of several datasets no field can be named
+        with pytest.raises(UnknownParameter) as caught:  # of several datasets no field can be named
             await records_page(services, several, ask(facet=name, **({} if name == "penalty_type" else {"dataset": PENALTIES})))
         refused.add(str(caught.value))
     assert len(refused) == 1
     narrow = department(granted(PENALTIES, ceilings={"severity": "drop"}))
-    with pytest.raises(InvalidParameter):
+    with pytest.raises(UnknownParameter):
         await records_page(services, narrow, ask(dataset=PENALTIES, facet="severity"))
 
 

@@ -23,7 +23,7 @@ from gateway.core.disclosure.plans import FieldInfo, PlanSet
 from gateway.core.errors import ErrorItem, InvalidParameter, UnknownParameter
 from gateway.core.records.model import SUBJECT_KINDS, SubjectKind, Value
 
-__all__ = ["FieldInfo", "Filter", "Op", "Query", "facets_of", "plan_query", "question"]
+__all__ = ["FieldInfo", "Filter", "Op", "Query", "facets_of", "plan_query", "question", "unknown"]
 
 MAX_FILTERS: Final = 20
 MAX_VALUES: Final = 50
@@ -140,19 +140,19 @@ def _filter(name: str, text: str, infos: Mapping[str, FieldInfo]) -> tuple[Field
     found = _FILTERS.fullmatch(name)
     info = infos.get(found[1]) if found is not None else None
     if found is None or info is None or "filter" not in info.query:
-        raise _unknown(name)
+        raise unknown(name)
     op = OPS.get(found[2]) if found[2] is not None else None
     base = info.type.partition("(")[0]
     if op in ("gte", "gt", "lte", "lt"):
         if base not in _ORDERED:
-            raise _unknown(name)
+            raise unknown(name)
         return info, Filter(field=found[1], op=op, values=(_value(name, text, info),))
     if op == "isnull":
         if text not in ("true", "false"):
             raise _invalid(name, "取值为 true 或 false。")
         return info, Filter(field=found[1], op=op, values=(text == "true",))
     if (op == "prefix" and base not in _PREFIXED) or (op == "contains" and base not in _CONTAINED):
-        raise _unknown(name)
+        raise unknown(name)
     texts = text.split(",")
     if len(texts) > MAX_VALUES:
         raise _invalid(name, f"最多 {MAX_VALUES} 个取值。")
@@ -250,7 +250,7 @@ def _sort(text: str | None, infos: Mapping[str, FieldInfo]) -> tuple[tuple[str, 
         name = key.removeprefix("-")
         info = infos.get(name)
         if info is None or "sort" not in info.query:
-            raise _unknown("sort")
+            raise unknown("sort")
         sort.append((name, key.startswith("-")))
     if len({name for name, _ in sort}) < len(sort):
         raise _invalid("sort", "排序字段不能重复。")
@@ -268,11 +268,11 @@ def _fields(text: str | None, plan_sets: Iterable[PlanSet], envelope: Mapping[st
     for path in paths:
         head, _, tail = path.partition(".")
         if path not in envelope and not (head == "fields" and tail in shown):
-            raise _unknown("fields")
+            raise unknown("fields")
     return tuple(dict.fromkeys(paths))
 
 
-def _unknown(name: str) -> UnknownParameter:
+def unknown(name: str) -> UnknownParameter:
     """The one answer to every name that this caller may not use, hidden or never heard of."""
     detail = "没有这个参数，或者不能这样使用。"
     return UnknownParameter(detail, place=name, errors=(ErrorItem("unknown", detail, parameter=name),))
