@@ -14,7 +14,18 @@ from gateway.core.errors import NotPermitted
 from gateway.operations.answering import ENCODER, Scene, begin, refuse_ended
 from gateway.operations.asking import Ask
 from gateway.operations.pages import invalid
-from gateway.operations.read_feed import FILTERS, MAX_SEQ, Filters, about, after, filters_of, item_document, number, snapshot_url
+from gateway.operations.read_feed import (
+    FILTERS,
+    MAX_SEQ,
+    Filters,
+    about,
+    after,
+    filters_of,
+    item_document,
+    number,
+    refuse_unknown,
+    snapshot_url,
+)
 from gateway.operations.record_access import record_feed
 from gateway.services import Services
 from gateway.store import feed
@@ -53,6 +64,7 @@ async def follow(
     """
     filters = filters_of(ask, _KNOWN)
     scene = await _begin(services, await identify(), ask, filters)
+    refuse_unknown(scene, filters)
     since = _position(scene, ask, last_event_id)
     return _told(services, identify, ask, filters, since)
 

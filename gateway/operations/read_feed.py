@@ -17,7 +17,7 @@ from msgspec import structs
 from gateway.core.callers.caller import Caller
 from gateway.core.errors import ErrorItem, InvalidParameter, NotPermitted, SinceTooOld, UnknownParameter
 from gateway.core.publication.documents import FOREVER
-from gateway.core.publication.labels import label
+from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import DatasetId
 from gateway.operations.answering import ENCODER, Scene, answer, begin, marked, refuse_ended
 from gateway.operations.asking import Answer, Ask
@@ -53,6 +53,7 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     scene = await begin(services, caller, ask.language)
     if not scene.forms.fed:
         raise NotPermitted
+    refuse_unknown(scene, filters)
     refuse_ended(scene, about(scene, filters))
     if since > scene.head.seq:
         raise invalid("since", "超出当前位置")
@@ -75,6 +76,19 @@ def filters_of(ask: Ask, known: Collection[str]) -> Filters:
     if unknown:
         raise UnknownParameter("未知参数", errors=tuple(ErrorItem("unknown", "未知参数", parameter=name) for name in unknown[:1]))
     return {name: _values(ask, name) for name in FILTERS}
+
+
+def refuse_unknown(scene: Scene, filters: Filters) -> None:
+    """Who follows a name that there is not would wait for ever. A list that is shown no more may be followed: its removals are told.
+
+    Raises InvalidParameter, alike for a dataset that never was and one that the caller is not shown.
+    """
+    known: Mapping[str, Collection[str]] = {
+        "list": scene.policies.catalogue.lists, "dataset": scene.forms.plan_sets, "kind": KINDS,
+    }  # fmt: skip
+    for name, values in filters.items():
+        if any(value not in known[name] for value in values):
+            raise invalid(name, "不是该字段的取值。")
 
 
 def about(scene: Scene, filters: Filters) -> list[str]:

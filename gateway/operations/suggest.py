@@ -19,16 +19,19 @@ from gateway.operations.reaching import owed_of
 from gateway.services import Services
 
 MAX_OFFERS = 10
+_KINDS = ("subject", "dataset", "field")
 
 
 async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
-    """At most ten offers for what has been typed: subjects, datasets, fields."""
+    """At most ten offers for what has been typed: subjects, datasets, fields. Raises InvalidParameter, PolicyExpired."""
     scene = await begin(services, caller, ask.language)
     text = ask.params.get("q", "")
     limit = ask.params.get("limit", str(MAX_OFFERS))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_OFFERS):
         raise pages.invalid("limit", "应为 1 至 10 的整数")
-    kinds = (ask.params["kind"],) if "kind" in ask.params else ("subject", "dataset", "field")
+    kinds = (ask.params["kind"],) if "kind" in ask.params else _KINDS
+    if not set(kinds) <= set(_KINDS):
+        raise pages.invalid("kind", "应为 subject、dataset 或 field")
     if not 1 <= len(normalise(text)) <= MAX_QUERY:
         raise pages.invalid("q", "应有 1 至 128 个字符")
     items: list[dict[str, Any]] = []

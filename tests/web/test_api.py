@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -194,6 +195,38 @@ def test_a_hidden_field_reads_like_one_that_never_was(server: Server) -> None:
         for body in told:
             del body["instance"], body["trace_id"]
         assert told[0] == told[1]
+
+
+def counted(server: Server, path: str, name: str) -> dict[str, tuple[str, int]]:
+    """One facet of an answer: value → label and count."""
+    facet = server.get(path).json()["facets"][name]
+    assert facet["timed_out"] is False
+    return {each["value"]: (each["label"], each["count"]) for each in facet["values"]}
+
+
+def test_facets_are_those_that_the_dictionary_offers(server: Server) -> None:
+    """Of one dataset its own fields, with the dictionary's words, beside any filter; a name without the right is an unknown one."""
+    rows = walk(server, f"/v1/records?{PENALTIES}&limit=100")
+    types = Counter(code for row in rows for code in set((row["fields"]["penalty_type"] or "").split(";")) - {""})
+    found = counted(server, f"/v1/records?{PENALTIES}&limit=1&facet=penalty_type,kind", "penalty_type")
+    assert {value: number for value, (_, number) in found.items()} == types
+    assert found["fine"][0] == "罚款"
+    fined = sum("fine" in (row["fields"]["penalty_type"] or "").split(";") for row in rows)
+    path = f"/v1/records?{PENALTIES}&penalty_type=fine&limit=1&count=exact&facet=kind,dataset"
+    assert counted(server, path, "kind") == {"penalty": ("行政处罚", server.get(path).json()["count"]["value"])}
+    assert fined >= 1
+    assert counted(server, "/v1/records?facet=dataset&limit=1", "dataset")["administrative-penalties"] == ("行政处罚", len(rows))
+    for name in ("id_no", "xx_no", "facts"):
+        assert problem(server.get(f"/v1/records?{PENALTIES}&facet={name}"), 400, "unknown-parameter")["errors"][0]["parameter"] == "facet"
+
+
+def test_facets_of_a_search(server: Server) -> None:
+    """What a text finds is counted by kind as the whole register is; labels are in the answer's language."""
+    path = "/v1/subjects?q=通化&count=exact&limit=1&facet=kind"
+    found = counted(server, path, "kind")
+    assert sum(number for _, number in found.values()) == server.get(path).json()["count"]["value"] >= 1
+    assert found["enterprise"][0] == "企业"
+    problem(server.get("/v1/subjects?q=通化&facet=name"), 400, "unknown-parameter")
 
 
 @pytest.mark.parametrize(
@@ -640,6 +673,22 @@ def test_changes_lead_to_every_record(server: Server) -> None:
     assert held.headers["cache-control"] == "no-store"
     only = server.get("/v1/changes?since=0&list=honours&limit=1000").json()["items"]
     assert {item.get("list", "honours") for item in only} == {"honours"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/changes?since=0&list=honors",
+        "/v1/changes?since=0&dataset=honours,honors",
+        "/v1/changes?since=0&kind=honour",
+        "/v1/changes/stream?list=honors",
+        "/v1/suggest?q=测试&kind=person",
+    ],
+)
+def test_a_misspelt_choice_is_refused(sqlite_server: Server, path: str) -> None:
+    """Who follows a list that there is not would hear nothing, for ever, and take it for quiet."""
+    body = problem(sqlite_server.get(path), 400, "invalid-parameter")
+    assert body["errors"][0]["parameter"] == path.rpartition("&")[2].rpartition("?")[2].partition("=")[0]
 
 
 # --- callers ----------------------------------------------------------------------------------------------------------------
