@@ -149,7 +149,7 @@ class CsvFile:
 
     def _bad_byte(self, offset: int) -> AdapterError:
         other = "gb18030" if self._encoding == "utf-8" else "utf-8"
-        message = f"文件不是所声明的 {self._encoding} 编码；如确为 {other}，请如实声明（--encoding {other}）"
+        message = f"文件不是所声明的 {self._encoding} 编码；如确为 {other}，请如实声明（encoding={other}）"
         return refused("FILE_ENCODING", message, self._locate(offset))
 
     def _locate(self, offset: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from litestar.exceptions import (
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
     SerializationException,
@@ -301,6 +302,10 @@ def _exchange_kind(code: str, status: int | None = None) -> ProblemKind:
     return ProblemKind(code=wire, status=status or exchange_status(code), title=words, detail=words)  # type: ignore[arg-type]  # keys are Language
 
 
+_BROKEN_OFF: Final = "client disconnected prematurely"
+"""How the framework words a body that breaks off or is no chunks: under the class of its own faults, though it is the sender's."""
+
+
 def _kind_of(error: Exception) -> ProblemKind:
     """The published kind of any exception at all; what nobody foresaw is `internal`."""
     match error:
@@ -318,6 +323,8 @@ def _kind_of(error: Exception) -> ProblemKind:
             return KINDS["method-not-allowed"]
         case UnicodeDecodeError() | RecursionError() | SerializationException() | msgspec.DecodeError():
             return KINDS["body-invalid" if isinstance(error, msgspec.ValidationError) else "bad-request"]
+        case InternalServerException() if error.detail == _BROKEN_OFF:
+            return KINDS["bad-request"]
         case HTTPException():
             if error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
                 return KINDS["body-too-large"]
@@ -329,8 +336,8 @@ def _kind_of(error: Exception) -> ProblemKind:
 
 
 _UNDECODABLE: Mapping[Language, str] = {
-    "zh-CN": "请求正文不是 UTF-8；很可能是以 GBK/GB18030 编码发送的，请改用 UTF-8。",
-    "en": "The body is not UTF-8; most likely it was sent as GBK/GB18030. Send UTF-8.",
+    "zh-CN": "请求的网址或正文不是 UTF-8；很可能是以 GBK/GB18030 编码发送的，请改用 UTF-8。",
+    "en": "The URL or the body is not UTF-8; most likely it was sent as GBK/GB18030. Send UTF-8.",
 }
 _TOO_DEEP: Mapping[Language, str] = {"zh-CN": "请求正文嵌套过深。", "en": "The body is nested too deeply."}
 

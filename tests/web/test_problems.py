@@ -1,9 +1,12 @@
 """Every error has one published code, one status, and words that tell nothing that was sent."""
 
 import inspect
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
+from litestar import Request
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotAuthorizedException, NotFoundException, ValidationException
 
 from gateway.core import errors
@@ -142,6 +145,21 @@ def test_exchange_codes_have_the_statuses_of_their_binding() -> None:
     ):
         problem = told(errors.ExchangeError("", code=code))
         assert (problem.code, problem.status) == (code.lower().replace("_", "-"), status)
+
+
+async def test_a_body_that_breaks_off_is_no_fault_of_ours() -> None:
+    """Bad chunks and clients that go away in the middle are told by the framework as a fault of its own: here it is a bad request."""
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    handler = SimpleNamespace(resolve_request_max_body_size=lambda: 1000)
+    scope: Any = {"type": "http", "headers": [], "state": {}, "route_handler": handler}
+    request: Request[Any, Any, Any] = Request(scope, gone)
+    with pytest.raises(HTTPException) as caught:
+        [chunk async for chunk in request.stream()]
+    assert told(caught.value).code == "bad-request"
+    assert told(HTTPException(detail="anything else", status_code=500)).code == "internal"
 
 
 def test_words_of_the_other_language_give_way_to_the_table() -> None:
