@@ -32,7 +32,8 @@ _SCOPED: Mapping[str, str] = {tag: scope for scope, tag in SCOPES.items()}
 _FORMATS: Mapping[str, Format] = {JSON: "json", NDJSON: "ndjson", CSV: "csv", XLSX: "xlsx", PARQUET: "parquet", MSGPACK: "msgpack"}
 
 _READ = frozenset({
-    b"accept", b"accept-language", b"accept-encoding", b"if-none-match", b"if-modified-since", b"range", b"if-range",
+    b"accept", b"accept-language", b"accept-encoding", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since",
+    b"range", b"if-range",
 })  # fmt: skip
 _DEFAULTS: Mapping[str, str] = {"limit": "20", "count": "none", "shape": "nested", "trailer": "0", "excel": "0"}
 """Spelled out or left out, these are one query."""

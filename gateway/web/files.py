@@ -78,6 +78,15 @@ def _unchanged(asked: Asked, etag: bytes, modified: datetime | None) -> bool:
     return since is not None and since.tzinfo is not None and modified <= since
 
 
+def _still(asked: Asked, etag: bytes, modified: datetime | None) -> bool:
+    """Whether the file is still what the caller wants alone, by tag, and without one by date where a date can tell."""
+    tags = asked.field(b"if-match")
+    if tags:
+        return matches(tags, etag, strong=True)
+    until = _moment(asked.field(b"if-unmodified-since")) if modified and asked.field(b"if-unmodified-since") else None
+    return modified is None or until is None or until.tzinfo is None or modified <= until
+
+
 def _same_bytes(asked: Asked, etag: bytes, modified: datetime | None) -> bool:
     """Whether a range continues what the caller began with."""
     field = asked.field(b"if-range")
@@ -87,7 +96,10 @@ def _same_bytes(asked: Asked, etag: bytes, modified: datetime | None) -> bool:
 
 
 async def sent(asked: Asked, served: Served) -> Reply:
-    """A file, a part of it, or that it has not changed."""
+    """A file, a part of it, or that it has not changed.
+
+    Raises Refusal precondition-failed or range-not-satisfiable, VersionReissuing.
+    """
     etag = b'"%s"' % served.sha256[:40].encode()
     cache = replies.NO_STORE if served.cache == "no-store" else replies.PRIVATE
     if asked.caller.shared and served.cache == "public":
@@ -111,6 +123,8 @@ async def sent(asked: Asked, served: Served) -> Reply:
     if served.sample:
         headers.append(replies.SAMPLE)
     dated = served.modified if served.fixed else None  # a second may see two issues: where bytes may change, only the tag tells
+    if not _still(asked, etag, dated):
+        raise Refusal("precondition-failed")
     if _unchanged(asked, etag, dated):
         return Reply(304, headers)
     part: tuple[int, int] | None = None

@@ -92,11 +92,14 @@ class Validators:
         return b'W/"%s"' % urlsafe_b64encode(digest)
 
 
-_TAG = re.compile(rb'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?:,|$)')
+_TAG = re.compile(rb'\s*(?:(\*)|(W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?:,|$)')
 
 
-def matches(field: bytes, etag: bytes) -> bool:
-    """Whether an `If-None-Match` field names this tag (weak comparison, lists and `*` included); a broken field names none."""
+def matches(field: bytes, etag: bytes, *, strong: bool = False) -> bool:
+    """Whether an `If-None-Match` field names this tag (weak comparison, lists and `*` included); a broken field names none.
+
+    `strong`: whether an `If-Match` field names this strong tag, for which weak ones do not count.
+    """
     if field == etag:  # nearly always
         return True
     opaque = etag.removeprefix(b"W/")
@@ -107,7 +110,7 @@ def matches(field: bytes, etag: bytes) -> bool:
             return False
         if match[1] is not None:
             return match.start() == 0 and match.end() == len(field)
-        found = found or match[2] == opaque
+        found = found or (match[3] == opaque and not (strong and match[2]))
         at = match.end()
     return found
 

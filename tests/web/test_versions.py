@@ -105,6 +105,10 @@ def test_files_have_strong_validators_and_ranges(door: Server) -> None:
     for name, value in (("If-None-Match", f'"x", {etag}'), ("If-None-Match", "*"), ("If-Modified-Since", modified)):
         same = door.get(path, **{name: value})
         assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+    for name, value in (("If-Match", f'"x", {etag}'), ("If-Match", "*"), ("If-Unmodified-Since", modified)):
+        assert door.get(path, Range="bytes=0-9", **{name: value}).status_code == 206
+    for name, value in (("If-Match", f'W/{etag}, "x"'), ("If-Unmodified-Since", "Mon, 01 Jan 2024 00:00:00 GMT")):
+        problem(door.get(path, Range="bytes=0-9", **{name: value}), 412, "precondition-failed")
     head = door.client.head(path, headers={"Range": "bytes=0-9"})
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(size), b"")
 

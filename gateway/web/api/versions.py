@@ -53,7 +53,7 @@ _PAGE: Final = {"next": None, "prev": None, "self": "https://h/v1/lists/tax-viol
 _PAGE_PROBLEMS: Final = ("invalid-parameter", "bad-cursor", "cursor-expired")
 _PROBLEMS: Final = ("version-withdrawn", "version-reissuing")
 _FILE_PROBLEMS: Final = (
-    *_PROBLEMS, "version-reissued", "range-not-satisfiable", "too-many-rows-for-format", "text-too-long-for-format",
+    *_PROBLEMS, "version-reissued", "precondition-failed", "range-not-satisfiable", "too-many-rows-for-format", "text-too-long-for-format",
 )  # fmt: skip
 
 VERSION: Final = Parameter(
@@ -171,7 +171,7 @@ DELTA = Described(
     takes=(LIST, FROM, TO),
     media=("application/x-ndjson", "text/csv"),
     moves=True,
-    problems=("invalid-parameter", "delta-window", "version-withdrawn", "version-reissuing", "range-not-satisfiable"),
+    problems=("invalid-parameter", "delta-window", *_PROBLEMS, "precondition-failed", "range-not-satisfiable"),
     example='{"op":"del","id":"rec_2222222222222222222222222a","reason":"removed"}\n',
 )
 
@@ -303,7 +303,7 @@ FTM_LINK = Described(
         ),
     ),
     media=("application/x-ndjson",),
-    problems=("version-reissuing", "range-not-satisfiable"),
+    problems=("version-reissuing", "precondition-failed", "range-not-satisfiable"),
     example='{"entity":{"id":"rec-2222222222222222222222222a"},"op":"DEL"}\n',
 )
 
