@@ -42,8 +42,11 @@ COUNT: Final = Parameter(
     name="count", text="是否计数。Whether to count.", schema={"type": "string", "enum": ["none", "estimated", "exact"], "default": "none"}
 )
 FACET: Final = Parameter(
-    name="facet", text="分面统计，至多五个字段；数据集自己的字段须同时给出 dataset，超过 5000 行时 timed_out。Facets, at most five; of a dataset's own fields "
-    "together with `dataset`, over 5,000 rows at most.", schema={"type": "string", "maxLength": 200}, example="region"
+    name="facet",
+    text="分面统计，至多五个字段；数据集自己的字段须同时给出 dataset，超过 5000 行时 timed_out。"
+    "Facets, at most five; of a dataset's own fields together with `dataset`, over 5,000 rows at most.",
+    schema={"type": "string", "maxLength": 200},
+    example="region",
 )
 SHAPE: Final = Parameter(name="shape", text="flat 为展平的一行。One flat row.", schema={"type": "string", "enum": ["flat"]})
 TRAILER: Final = Parameter(
