@@ -61,7 +61,8 @@ from gateway.store import apps, developer_keys
 from gateway.store.apps import Organisation
 from tests.house import CENTRE, settings_of, write_settings
 from tests.operations.publishing import code
-from tests.web.city import NOW, City, Server, served
+from tests.straight import Straight, asked_straight
+from tests.web.city import NOW, City
 
 SEED = "twins"
 TODAY = date.fromisoformat(NOW[:10])
@@ -379,7 +380,7 @@ class Asked(NamedTuple):
     body: str | None = None
 
 
-def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> Iterator[Asked]:
+def questions(gateway: Straight, headers: Headers, datasets: Sequence[Dataset]) -> Iterator[Asked]:
     """Everything that a caller may ask of what there is; what there is, it learns from the first gateway.
 
     What is published in one form for whoever asks (catalogue, versions, range look-up, reconciliation) is asked by the public and under one
@@ -417,24 +418,24 @@ def questions(server: Server, headers: Headers, datasets: Sequence[Dataset]) -> 
     for number in (100, 101, 999):
         yield Asked(f"/v1/validate/uscc/{code(number)}")
         yield Asked(f"/v1/subjects/{code(number)}")
-    known = {each["id"]: each for each in server.get("/v1/datasets", **headers).json()["items"]}
+    known = {each["id"]: each for each in gateway.get("/v1/datasets", **headers).json()["items"]}
     for place, described in enumerate(datasets):
-        yield from _of_dataset(server, headers, described, place)
+        yield from _of_dataset(gateway, headers, described, place)
         for what in ("", "/dictionary", "/schema"):
             yield Asked(f"/v1/datasets/{described.id}{what}")
         if all_alike:
             for what in ("/distributions", "/quality", "/datapackage.json", "/csv-metadata.json"):
                 yield Asked(f"/v1/datasets/{described.id}{what}")
-            yield from _of_versions(server, f"/v1/datasets/{described.id}")
+            yield from _of_versions(gateway, f"/v1/datasets/{described.id}")
         if described.id in known:
             yield Asked(f"/v1/changes?since=0&dataset={described.id}")
-    for each in server.get("/v1/lists", **headers).json()["items"]:
+    for each in gateway.get("/v1/lists", **headers).json()["items"]:
         yield Asked(f"/v1/lists/{each['id']}")
         yield Asked(f"/v1/lists/{each['id']}/listings?limit=100")
         yield Asked(f"/v1/lists/{each['id']}/listings.csv?limit=all")
         yield Asked(f"/v1/changes?since=0&list={each['id']}")
         if all_alike:
-            yield from _of_versions(server, f"/v1/lists/{each['id']}")
+            yield from _of_versions(gateway, f"/v1/lists/{each['id']}")
             yield from (Asked(f"/v1/feeds/{each['id']}{what}") for what in (".atom", ".json", ".atom?page=0"))
     person = {"dataset": "administrative-penalties", "id_no": citizen(300), "name": "欧阳示例甲"}
     yield Asked("/v1/lookups", "POST", json.dumps(person, ensure_ascii=False))
@@ -467,10 +468,10 @@ def _reconciling(names: Sequence[str]) -> Iterator[Asked]:
         yield Asked(f"/v1/reconcile/preview?id={wanted}")
 
 
-def _of_versions(server: Server, place: str) -> Iterator[Asked]:
+def _of_versions(gateway: Straight, place: str) -> Iterator[Asked]:
     """Versions are of the public's plans, whoever asks for them: manifest, checkpoint, files, deltas."""
     yield Asked(f"{place}/versions")
-    found = server.get(f"{place}/versions/latest")
+    found = gateway.get(f"{place}/versions/latest")
     yield Asked(f"{place}/versions/latest")
     yield Asked(f"{place}/versions/latest/checkpoint")
     for file in found.json()["files"] if found.status_code == 200 else ():
@@ -489,14 +490,14 @@ EACH = 2
 """Filters, orders and facets that are tried of a dataset, and formats of its exports: over all datasets each comes up."""
 
 
-def _of_dataset(server: Server, headers: Headers, described: Dataset, place: int) -> Iterator[Asked]:
+def _of_dataset(gateway: Straight, headers: Headers, described: Dataset, place: int) -> Iterator[Asked]:
     records = f"/v1/records?dataset={described.id}"
     for suffix, more in [*BULK, *BULK][place % len(BULK) :][:EACH]:
         yield Asked(f"/v1/records{suffix}?dataset={described.id}&limit=all{more}")
     yield Asked(f"{records}&limit=4&count=exact&sort=-published_from")
-    dictionary = server.get(f"/v1/datasets/{described.id}/dictionary", **headers)
+    dictionary = gateway.get(f"/v1/datasets/{described.id}/dictionary", **headers)
     shown = {each["name"]: each for each in dictionary.json().get("fields", [])} if dictionary.status_code == 200 else {}
-    items = server.get(f"{records}&limit=100", **headers).json().get("items", [])
+    items = gateway.get(f"{records}&limit=100", **headers).json().get("items", [])
     hidden = [name for name in described.fields if name not in shown]
     for name, how in zip(hidden[-4:], ("{}=1", "sort={}", "facet={}", "fields=fields.{}"), strict=False):
         yield Asked(f"{records}&{how.format(name)}")
@@ -521,7 +522,7 @@ def _of_dataset(server: Server, headers: Headers, described: Dataset, place: int
             yield Asked(f"{record['subject']['uri']}/records?limit=100")
 
 
-def shown(server: Server, asked: Asked, headers: Headers, etag: str | None = None) -> tuple[int, dict[str, str], bytes]:
+def shown(gateway: Straight, asked: Asked, headers: Headers, etag: str | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
     """An answer without what differs each time."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if "authorization" in headers:
@@ -532,19 +533,19 @@ def shown(server: Server, asked: Asked, headers: Headers, etag: str | None = Non
     if asked.body is not None:
         sent["content-type"] = "application/json"
         content = asked.body.encode()
-    answer = server.client.request(asked.method, asked.path.removeprefix("http://127.0.0.1:8000"), headers=sent, content=content)
+    answer = gateway.request(asked.method, asked.path.removeprefix("http://127.0.0.1:8000"), sent, content)
     body = answer.content
     if answer.status_code >= 400:  # the number of a request is nobody's secret
-        body = body.replace(answer.headers["request-id"].encode(), b"")
-    return answer.status_code, {name: value for name, value in answer.headers.items() if name not in OWN}, body
+        body = body.replace(dict(answer.headers)["request-id"].encode(), b"")
+    return answer.status_code, [field for field in answer.headers if field[0] not in OWN], body
 
 
-def differ(here: Server, there: Server, asked: Asked, headers: Headers) -> bool:
+def differ(here: Straight, there: Straight, asked: Asked, headers: Headers) -> bool:
     """Whether two gateways answer otherwise; where they do not, the validator of one is the other's, too."""
     one, other = shown(here, asked, headers), shown(there, asked, headers)
     if one != other:
         return True
-    etag = one[1].get("etag")
+    etag = dict(one[1]).get("etag")
     if asked.method != "GET" or etag is None or one[0] != 200 or len(asked.path) % 3:  # of a third of them
         return False
     one, other = shown(here, asked, headers, etag), shown(there, asked, headers, etag)
@@ -686,7 +687,7 @@ def hold(first: First, who: tuple[str, str], pool: Pool, folder: Path, *, share:
     asked = 0
     found: tuple[Asked, Headers] | None = None
     one = copy_of(first.filled, folder / "one")  # what a budget has counted stands in the store
-    with served(one) as here, served(other(changes)) as there:
+    with asked_straight(one) as here, asked_straight(other(changes)) as there:
         for caller in callers:
             headers = first.callers[caller]
             everything = questions(here, headers, [*first.policies.catalogue.datasets.values()])
@@ -699,7 +700,7 @@ def hold(first: First, who: tuple[str, str], pool: Pool, folder: Path, *, share:
         question, headers = found
 
         def still(some: Mapping[Key, Mapping[str, Value]]) -> bool:
-            with served(one) as here, served(other(some)) as there:
+            with asked_straight(one) as here, asked_straight(other(some)) as there:
                 return differ(here, there, question, headers)
 
         pytest.fail(f"{question} tells {who} of {single(still, changes)}")
