@@ -23,6 +23,7 @@ from schemathesis.generation.drivers import CoverageGenerator
 from schemathesis.generation.feedback import NO_FEEDBACK
 from schemathesis.generation.overrides import Override
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance, unsupported_method
+from schemathesis.transport.requests import ManagedCookiesSession
 
 from gateway.operations import follow_feed
 from tests.doors import developer
@@ -61,6 +62,15 @@ def own_server(own_city: City) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture
+def line() -> Iterator[ManagedCookiesSession]:
+    """A connection that is kept, as schemathesis' own runs keep it; without, each question would open one and look proxies up for it."""
+    with ManagedCookiesSession() as kept:
+        kept.headers.clear()
+        kept.trust_env = False
+        yield kept
+
+
 def credentials(city: City, tier: str, purpose: str) -> dict[str, str]:
     """Header fields of a caller of this tier."""
     if tier == "public":
@@ -78,22 +88,29 @@ def aimed_at(case: Any) -> str | None:
     return name.lower() if name and data.parameter_location == ParameterLocation.HEADER else None
 
 
-def asked(case: Any, server: Server, headers: dict[str, str]) -> None:
+def asked(case: Any, server: Server, headers: dict[str, str], line: ManagedCookiesSession) -> None:
     """Send a case, compare the answer with the document."""
     if "wait" in (case.query or {}):
         case.query.pop("wait")  # holding requests open is tested elsewhere
     aimed = aimed_at(case)  # a header field of ours must not stand where a bad one is tried
-    answer = case.call(base_url=server.origin, headers={name: value for name, value in headers.items() if name != aimed})
+    sent = {name: value for name, value in headers.items() if name != aimed}
+    answer = case.call(base_url=server.origin, session=line, headers=sent)
     too_long = answer.status_code in (414, 431)  # also a refusal; the fuzzer's list lacks it
     case.validate_response(answer, excluded_checks=[*SKIPPED, negative_data_rejection] if too_long else SKIPPED)
 
 
 @pytest.mark.parametrize(("tier", "purpose", "examples"), TIERS, ids=[tier for tier, _, _ in TIERS])
 def test_no_question_of_a_tier_finds_a_fault(
-    monkeypatch: pytest.MonkeyPatch, sqlite_server: Server, sqlite_city: City, tier: str, purpose: str, examples: int
+    monkeypatch: pytest.MonkeyPatch,
+    line: ManagedCookiesSession,
+    sqlite_server: Server,
+    sqlite_city: City,
+    tier: str,
+    purpose: str,
+    examples: int,
 ) -> None:
     """Every operation of the tier's own document: no fault of ours, no status and no shape that it does not name."""
-    questioned(monkeypatch, sqlite_server, sqlite_city, tier, purpose, examples)
+    questioned(monkeypatch, line, sqlite_server, sqlite_city, tier, purpose, examples)
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +122,27 @@ def server_of_postgresql(pg_city: City) -> Iterator[Server]:
 
 @pytest.mark.parametrize(("tier", "purpose", "examples"), TIERS if SOAK else TIERS[:1])
 def test_nor_on_postgresql(
-    monkeypatch: pytest.MonkeyPatch, server_of_postgresql: Server, pg_city: City, tier: str, purpose: str, examples: int
+    monkeypatch: pytest.MonkeyPatch,
+    line: ManagedCookiesSession,
+    server_of_postgresql: Server,
+    pg_city: City,
+    tier: str,
+    purpose: str,
+    examples: int,
 ) -> None:
     """Other statements answer there; the document is the same."""
-    questioned(monkeypatch, server_of_postgresql, pg_city, tier, purpose, examples)
+    questioned(monkeypatch, line, server_of_postgresql, pg_city, tier, purpose, examples)
 
 
-def questioned(monkeypatch: pytest.MonkeyPatch, server: Server, city: City, tier: str, purpose: str, examples: int) -> None:
+def questioned(
+    monkeypatch: pytest.MonkeyPatch,
+    line: ManagedCookiesSession,
+    server: Server,
+    city: City,
+    tier: str,
+    purpose: str,
+    examples: int,
+) -> None:
     """Ask every operation of the tier's document."""
     monkeypatch.setattr(follow_feed, "LIFE_S", 0.0)  # a stream that begins and ends
     headers = credentials(city, tier, purpose)
@@ -133,7 +164,7 @@ def questioned(monkeypatch: pytest.MonkeyPatch, server: Server, city: City, tier
         )
         @given(case=operation.as_strategy())
         def one(case: Any) -> None:
-            asked(case, server, headers)
+            asked(case, server, headers, line)
 
         one()
     assert operations > 15
@@ -154,7 +185,13 @@ def covering(operation: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize(("tier", "purpose", "nth"), COVERED, ids=[tier for tier, _, _ in COVERED])
 def test_no_bound_of_the_document_is_overstepped(
-    monkeypatch: pytest.MonkeyPatch, own_server: Server, own_city: City, tier: str, purpose: str, nth: int
+    monkeypatch: pytest.MonkeyPatch,
+    line: ManagedCookiesSession,
+    own_server: Server,
+    own_city: City,
+    tier: str,
+    purpose: str,
+    nth: int,
 ) -> None:
     """What the document refuses is refused, what it allows never finds a fault: at each bound of each parameter and body."""
     monkeypatch.setattr(follow_feed, "LIFE_S", 0.0)
@@ -165,14 +202,16 @@ def test_no_bound_of_the_document_is_overstepped(
         for case in covering(found.ok()):
             number += 1
             if number % nth == 0:
-                asked(case, own_server, headers)
+                asked(case, own_server, headers, line)
                 statuses[case.meta.generation.mode.is_negative] += 1
     assert number > 2000
     assert min(statuses[True], statuses[False]) * nth > 200
 
 
 @pytest.mark.parametrize(("tier", "purpose", "examples"), TIERS, ids=[tier for tier, _, _ in TIERS])
-def test_answers_lead_to_answers(own_server: Server, own_city: City, tier: str, purpose: str, examples: int) -> None:
+def test_answers_lead_to_answers(
+    line: ManagedCookiesSession, own_server: Server, own_city: City, tier: str, purpose: str, examples: int
+) -> None:
     """Walks of several requests, each with what the one before has given: no fault, no undocumented shape, and most of them arrive."""
     headers = credentials(own_city, tier, purpose)
     document = own_server.get("/openapi.json", **headers).json()
@@ -185,7 +224,7 @@ def test_answers_lead_to_answers(own_server: Server, own_city: City, tier: str, 
 
     class Walk(schema.as_state_machine()):  # type: ignore[misc]
         def get_call_kwargs(self, case: Any) -> dict[str, Any]:
-            return {"headers": headers}
+            return {"headers": headers, "session": line}
 
         def validate_response(self, response: Any, case: Any, additional_checks: Any = (), **more: Any) -> None:
             arrived[response.status_code] += 1
