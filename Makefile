@@ -14,8 +14,10 @@ DEMO ?=
 run: compiled                ## two cities exchanging, on 127.0.0.1:8000 and :8001
 	@exec $(BIN)/chengxin demo $(DEMO)
 
+# what pytest makes of the tests is kept, whatever the environment says of bytecode: the next run's workers need not make it again, ten
+# seconds of a core each
 test: compiled               ## the whole suite, on SQLite and on a real PostgreSQL
-	$(BIN)/python -m pytest $(XDIST) -q $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(XDIST) -q $(TESTS)
 
 soak: compiled               ## hours: ten times as many drawn examples, and the twins at every door of both databases
 	SOAK=1 $(BIN)/python -m pytest $(XDIST) -q --timeout 7200 $(TESTS)
