@@ -73,7 +73,8 @@ async def _own(services: Services) -> AsyncIterator[Finding]:
 async def _agreed(services: Services, name: str, versions: list[Held], partner: str, now: datetime) -> AsyncIterator[Finding]:
     where = f"{partner}/{name}"
     held = in_force(versions, now)
-    newest = next((version for version in versions if version.complete), None)
+    signed = [version for version in versions if version.complete]
+    newest = max(signed, key=lambda version: (not version.standing(now).ended, version.agreement.version), default=None)
     standing = newest.standing(now) if newest is not None else None
     if newest is None or standing is None:
         yield finding("agreement-none", where, "协议尚未由双方签署", "no version is signed by both")
@@ -85,7 +86,7 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         yield finding("agreement-suspended", where, "协议已中止" + zh, "the agreement is suspended" + en)
     elif held is None:
         yield finding("agreement-none", where, "协议尚未生效", "the agreement is not in force yet")
-    elif held.agreement.ends - now < SOON:
+    elif held.agreement.ends - now < SOON and held.successor is None:
         day = held.agreement.terms.expires
         yield finding("agreement-ending", where, f"协议 {day} 到期", f"the agreement ends on {day}")
     else:
@@ -100,7 +101,7 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         if not offered.complete and row is not None and row.told_at is None and row.code in ANOTHER_TEXT:
             zh, en = f"双方各提出了不同的第 {number} 版（本方 {digest}）", f"each side offers another version {number} (ours: {digest})"
             yield finding("agreement-crossed", where, zh, en)
-    _, keys = await trusted_keys(services.store.reads, newest, partner)
+    _, keys = await trusted_keys(services.store.reads, held or newest, partner)
     if keys is None:
         yield finding("partner-keys-none", where, "没有对方的密钥文件", "no keys document of the partner is held")
     elif not keys.fresh(now):

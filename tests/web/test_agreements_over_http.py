@@ -82,6 +82,7 @@ async def test_a_later_version_is_offered_and_countersigned_over_the_line(tmp_pa
         for services in (th, bs):
             assert await version(services, 2) == ("active", "")
             assert await version(services, 1) == ("superseded", "")
+            assert [each.code for each in await examine(services, lines=False) if not each.ok] == []
             await check_ledger(services)
         done = await served.to_bs.post("/agreements", content=notes.envelope(signed), headers={"content-type": "application/json"})
         assert (done.status_code, done.json()["state"]) == (200, "active")
