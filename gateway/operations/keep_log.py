@@ -307,11 +307,16 @@ async def have_witnessed(services: Services, ask: AskWitness) -> list[SignedLog]
     policy = policy_of(services)
     done: list[SignedLog] = []
     for head in await transparency.heads(services.store.reads):
-        if head.note is None or not policy.witnesses or head.unwitnessed_since is None:
+        if head.note is None or not policy.witnesses:
             continue
-        names = await _ask_all(services, policy, head, ask)
+        since = head.unwitnessed_since
+        if since is None:
+            if policy.witnessed(head.note) or head.year != year_of(services.clock()):
+                continue
+            since = instant(services.clock())  # the policy asks for more than when this head was signed; another may come tomorrow only
+        names = await _ask_all(services, policy, replace(head, unwitnessed_since=since), ask)
         done.append(SignedLog(origin=origin_of(services.settings.party, head.year), size=head.signed_size, witnesses=tuple(sorted(names))))
-        late = not policy.met(names) and head.unwitnessed_since <= instant(services.clock() - PATIENCE)
+        late = not policy.met(names) and since <= instant(services.clock() - PATIENCE)
         target = str(head.year)
         if late:
             await alarms.raise_alarm(services, UNWITNESSED, target, {"size": head.signed_size, "signed": sorted(names)})

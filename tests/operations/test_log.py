@@ -307,6 +307,8 @@ async def test_heads_are_witnessed_by_the_program(small: Services, tmp_path: Pat
     policy = small.settings.log_policy_path
     with running(tmp_path / "w1", vkey) as (url, witness_key):
         policy.write_text(f"witness w1 {witness_key} {url}\nquorum w1\n")
+        (done,) = await keep_log.have_witnessed(small, ask_witness)
+        assert (done.size, done.witnesses) == (3, ("w1",)), "the head that stands, though it was signed before there was a witness"
         async with at(small, LATER) as later:
             await withdraw(later, made[0], reason="revoked", actor="test")
             await settle(later)
