@@ -163,6 +163,7 @@ def page_answer(
             body += ENCODER.encode({"_end": {"rows": len(items), "dataset_version": version}}) + b"\n"
     else:
         body = b'{"items":[' + shaped_items(scene, form, items)[1:] + b"]," + ENCODER.encode(tail)[1:]
+    extension = _extension(ask)
     made = answer(
         scene,
         body,
@@ -171,12 +172,17 @@ def page_answer(
         links=tuple(links),
         rows=len(items),
         media_type=MEDIA_TYPES[ask.format],
-        file_name=f"page-{version}.{ask.format}" if ask.format in _TABLES else None,
+        file_name=f"page-{version}.{extension}" if ask.format in _TABLES or extension != ask.format else None,
         datasets=datasets,
     )
     if ask.format not in _TABLES:
         return made
     return structs.replace(made, stream=_table(scene, ask, form, _at_once(items), version=version, title="page", datasets=datasets))
+
+
+def _extension(ask: Ask) -> str:
+    """How a file is named: what Excel is given is not lossless, and its name says so."""
+    return "excel.csv" if ask.excel and ask.format == "csv" else ask.format
 
 
 async def _at_once(items: Sequence[bytes]) -> AsyncIterator[Sequence[bytes]]:
@@ -401,7 +407,6 @@ def _streaming(
 ) -> Answer:
     version = scene.head.version
     own = ask.pages.url(scene.forms.tag, None)
-    extension = "excel.csv" if ask.excel and ask.format == "csv" else ask.format
     state = (scene.forms.tag, scene.caller.plan_set, version, scene.now_text[:10], own, ask.format, str(ask.excel), ask.language)
     return answer(
         scene,
@@ -409,7 +414,7 @@ def _streaming(
         validator=scene.etag(b"export", *(part.encode() for part in state)),
         dataset_version=version,
         media_type=MEDIA_TYPES[ask.format],
-        file_name=f"{name}-{version}.{extension}",
+        file_name=f"{name}-{version}.{_extension(ask)}",
         datasets=datasets,
         links=links,
     ).streaming(while_permitted(scene, parts), tally)

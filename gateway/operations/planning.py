@@ -34,11 +34,12 @@ def envelope_of(scene: Scene, *, listing: bool) -> Mapping[str, FieldInfo]:
     """What may be asked of records (or listings) beside their dataset's fields; made once a policy version."""
     known: dict[str, FieldInfo] | None = scene.forms.remembered.get(("envelope", listing))
     if known is None:
-        known = scene.forms.remembered["envelope", listing] = _envelope_of(scene.forms, listing=listing)
+        lists = tuple(sorted(scene.policies.catalogue.lists))
+        known = scene.forms.remembered["envelope", listing] = _envelope_of(scene.forms, lists, listing=listing)
     return known
 
 
-def _envelope_of(forms: Forms, *, listing: bool) -> dict[str, FieldInfo]:
+def _envelope_of(forms: Forms, lists: tuple[str, ...], *, listing: bool) -> dict[str, FieldInfo]:
     infos = {path: FieldInfo() for path in (*_RECORD_PATHS, *(_LISTING_PATHS if listing else ()))}
     infos["dataset"] = FieldInfo(type="enum", query=_FACET, values=tuple(forms.plan_sets))
     infos["kind"] = FieldInfo(type="enum", query=_FACET, values=forms.categories)
@@ -46,7 +47,7 @@ def _envelope_of(forms: Forms, *, listing: bool) -> dict[str, FieldInfo]:
     infos["source"] = FieldInfo(type="string", query=_FACET)
     infos["published_from"] = FieldInfo(type="date", query=_ORDER)
     infos["marks"] = FieldInfo(type="enum", query=_FILTER, values=tuple(MARKS))
-    infos["list"] = FieldInfo(type="string", query=_FILTER)
+    infos["list"] = FieldInfo(type="string", query=_FILTER, values=lists)
     if listing:
         infos["listed_on"] = FieldInfo(type="date", query=_ORDER)
     for name, most in _FROM_PLANS.items():

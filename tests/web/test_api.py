@@ -682,6 +682,7 @@ def test_changes_lead_to_every_record(server: Server) -> None:
         "/v1/changes?since=0&dataset=honours,honors",
         "/v1/changes?since=0&kind=honour",
         "/v1/changes/stream?list=honors",
+        "/v1/records?list=honors",
         "/v1/suggest?q=测试&kind=person",
     ],
 )

@@ -119,6 +119,14 @@ def test_an_export_that_ends_with_its_first_step(sqlite_server: Server, path: st
     assert len(sheet(sqlite_server.get(path.format(".xlsx")).content)) == len(rows) + 1
 
 
+@pytest.mark.parametrize("size", ["2", "all"])
+def test_what_excel_is_given_is_named_so(sqlite_server: Server, size: str) -> None:
+    """It is not lossless: whoever finds the file later reads it in its name, a page's too."""
+    named = sqlite_server.get(f"/v1/subjects.csv?excel=1&limit={size}").headers["content-disposition"]
+    assert '.excel.csv"; filename*=UTF-8' in named
+    assert ".excel" not in sqlite_server.get(f"/v1/subjects.csv?limit={size}").headers.get("content-disposition", "")
+
+
 def written(value: Any) -> str:
     """A flat value as CSV writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
