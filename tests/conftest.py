@@ -64,6 +64,7 @@ LONG = (
     "web/test_admin_api.py",
     "operations/test_policy_lifecycle.py",
     "test_cli.py",
+    "exchange/test_stranger.py",
     "adapters/test_suite.py",
     "store/test_state_machine.py",
     "web/test_at_rest.py",

@@ -416,30 +416,34 @@ def test_a_closed_pipe_is_no_fault(city: Path) -> None:
 
 def test_help_is_quick_and_says_everything() -> None:
     """`--help` works anywhere and loads neither store nor web."""
-    assert loaded("gateway.cli", "sqlalchemy", "litestar", "granian") == "[]"
+    assert loaded(("import gateway.cli", ("sqlalchemy", "litestar", "granian"))) == [[]]
 
 
 def test_the_house_opens_without_what_few_need() -> None:
     """A command of the office loads no web, no file formats, no Valkey and no patterns of the redactor; a server loads these later."""
     few = ("litestar", "granian", "pyarrow", "openpyxl", "xlsxwriter", "rdflib", "valkey", "gateway.core.disclosure.redaction")
-    assert loaded("gateway.services", *few) == "[]"
-    engine = "sqlalchemy as sa, gateway.store.dialects as one; one.read_engine(sa.make_url('sqlite+aiosqlite:///no'), wait_s=1)"
-    assert loaded(engine, "sqlalchemy.ext.asyncio.engine", "sqlalchemy.orm") == "['sqlalchemy.ext.asyncio.engine']"
+    engine = "import sqlalchemy as sa, gateway.store.dialects as one; one.read_engine(sa.make_url('sqlite+aiosqlite:///no'), wait_s=1)"
+    orm = ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.orm")
+    assert loaded(("import gateway.services", few), (engine, orm)) == [[], ["sqlalchemy.ext.asyncio.engine"]]
     later = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2")
     never = ("gateway.web.admin.desk", "pydantic", "alembic", "prometheus_client", "tenacity", "yaml.reader", "bdb", POSTGRESQL)
-    served = "gateway.commands.running as one; [*map(one.late, one._NEVER_USED)]; import gateway.app"
-    assert loaded(served, *later, *never, *few[2:]) == "[]", "the first answer waits for it"
-    assert loaded("asyncio, gateway.app; asyncio.run(gateway.app._load_later())", *later) == str(list(later)), "no upload waits for it"
+    served = "import gateway.commands.running as one; [*map(one.late, one._NEVER_USED)]; import gateway.app"
+    first, second = loaded((served, (*later, *never, *few[2:])), ("import asyncio; asyncio.run(gateway.app._load_later())", later))
+    assert first == [], "the first answer waits for it"
+    assert second == list(later), "no upload waits for it"
 
 
 POSTGRESQL = "sqlalchemy.dialects.postgresql"
 """What the default, SQLite, has no use for."""
 
 
-def loaded(what: str, *modules: str) -> str:
-    """Which of some modules are there when one was imported."""
-    code = f"import sys, {what}; print([name for name in {modules!r} if name in sys.modules])"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+def loaded(*steps: tuple[str, tuple[str, ...]]) -> list[list[str]]:
+    """What a new process does, step by step, and which of some modules are there after each."""
+    code = "import sys; found = []\n"
+    code += "".join(f"{done}\nfound.append([name for name in {modules!r} if name in sys.modules])\n" for done, modules in steps)
+    code += "import json; print(json.dumps(found))"
+    found: list[list[str]] = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return found
 
 
 @pytest.fixture(scope="module")

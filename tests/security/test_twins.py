@@ -288,13 +288,14 @@ def changed(policies: Policies, who: tuple[str, str], known: Sequence[Statement]
         plan = None if held is None else held.plans.get(kind)
         fixed = decides(policies, who, described, plan)
         names = [name for name in described.fields if name not in fixed]
+        taken = {copy.key: admitted(copy, copy.values, now) for copy in copies}
         for place, name in enumerate(names):
             statement = copies[place % COPIES]
             old = statement.values.get(name)
             if old is None and plan is not None and any(step.field == name for step in plan.steps):
                 continue  # null is shown as null
             others = {**statement.values, **found.get(statement.key, {})}
-            before = admitted(statement, statement.values, now)
+            before = taken[statement.key]
             assert before is not None, (statement.key, "the first statement is a valid one")
             for new in candidates(described.fields[name], pool, place, statement.number):
                 if str(new) != str(old) and alike(plan, name, old, new):
