@@ -64,7 +64,7 @@ async def follow(
     """
     filters = filters_of(ask, _KNOWN)
     scene = await _begin(services, await identify(), ask, filters)
-    refuse_unknown(scene, filters)
+    await refuse_unknown(scene, filters)
     since = _position(scene, ask, last_event_id)
     return _told(services, identify, ask, filters, since)
 

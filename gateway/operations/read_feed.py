@@ -53,7 +53,7 @@ async def changes(services: Services, caller: Caller, ask: Ask) -> Answer:
     scene = await begin(services, caller, ask.language)
     if not scene.forms.fed:
         raise NotPermitted
-    refuse_unknown(scene, filters)
+    await refuse_unknown(scene, filters)
     refuse_ended(scene, about(scene, filters))
     if since > scene.head.seq:
         raise invalid("since", "超出当前位置")
@@ -78,17 +78,20 @@ def filters_of(ask: Ask, known: Collection[str]) -> Filters:
     return {name: _values(ask, name) for name in FILTERS}
 
 
-def refuse_unknown(scene: Scene, filters: Filters) -> None:
-    """Who follows a name that there is not would wait for ever. A list that is shown no more may be followed: its removals are told.
+async def refuse_unknown(scene: Scene, filters: Filters) -> None:
+    """Who follows a name that there is not would wait for ever. What is shown no more may be followed while its removals are told.
 
-    Raises InvalidParameter, alike for a dataset that never was and one that the caller is not shown.
+    Raises InvalidParameter, alike for a dataset that never was and one that the caller was never shown.
     """
     known: Mapping[str, Collection[str]] = {
         "list": scene.policies.catalogue.lists, "dataset": scene.forms.plan_sets, "kind": KINDS,
     }  # fmt: skip
     for name, values in filters.items():
-        if any(value not in known[name] for value in values):
-            raise invalid(name, "不是该字段的取值。")
+        for value in values:
+            if value not in known[name] and not (
+                name == "dataset" and await feed.tells_of(scene.services.store.reads, scene.forms.name, value)
+            ):
+                raise invalid(name, "不是该字段的取值。")
 
 
 def about(scene: Scene, filters: Filters) -> list[str]:

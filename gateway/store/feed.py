@@ -125,6 +125,21 @@ async def floor(source: Reads | Transaction, plan_set: str) -> int:
     return int(rows[0].value) if rows else 0
 
 
+_TELLS_OF = sa.select(
+    sa.or_(
+        *(
+            sa.exists().where(table.c.plan_set == sa.bindparam("plan_set"), table.c.dataset == sa.bindparam("dataset"))
+            for table in (feed, feed_pending)
+        )
+    ).label("told")
+)
+
+
+async def tells_of(source: Reads | Transaction, plan_set: str, dataset: str) -> bool:
+    """Whether anything of this dataset is told, or about to be: its removals too, where the plan set is shown none of it any more."""
+    return bool((await source.all(_TELLS_OF, {"plan_set": plan_set, "dataset": dataset}))[0].told)
+
+
 async def latest_of(source: Reads | Transaction, plan_set: str, ids: Sequence[str]) -> dict[str, int]:
     """The latest visible change of each of these records."""
     return {row.record_id: int(row.seq) for row in await source.all(_LATEST_OF, {"plan_set": plan_set, "ids": list(ids)})}

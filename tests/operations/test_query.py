@@ -11,6 +11,7 @@ import pytest
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import InvalidParameter, NotFound, UnknownParameter, UsccInvalid
+from gateway.core.publication.forms import forms_of
 from gateway.operations import answer_query, read_feed
 from gateway.operations.answer_query import (
     find_subjects,
@@ -25,6 +26,7 @@ from gateway.operations.answer_query import (
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
+from gateway.store import feed
 from tests.operations.publishing import (
     DEPARTMENT,
     PENALTIES,
@@ -479,6 +481,17 @@ async def test_the_feed_filters_and_ends(town: Services) -> None:
     waited = await read_feed.changes(town, PUBLIC, ask(since=str(rest["next_since"]), wait="1"))
     assert read(waited)["items"] == []
     assert waited.no_store
+
+
+async def test_what_is_shown_no_more_is_followed_to_its_end(town: Services) -> None:
+    """A dataset that a policy has hidden may be named while its removals are told, and before; one that never was may not."""
+    with pytest.raises(InvalidParameter):
+        await read_feed.changes(town, PUBLIC, ask(since="0", dataset="gone"))
+    name = forms_of(town.policies.current(), PUBLIC.plan_tier, PUBLIC.purpose).name
+    async with town.store.transaction() as tx:
+        await feed.add(tx, name, [(10**6, "del", "2026-06-01T00:00:00Z", "rec_" + "a" * 26, "gone", "penalty", None, "removed", None)])
+    told = read(await read_feed.changes(town, PUBLIC, ask(since="0", dataset="gone")))
+    assert [item["op"] for item in told["items"]] == ["policy", "del"]
 
 
 async def test_validate_is_arithmetic_alone(town: Services) -> None:
