@@ -13,7 +13,6 @@ import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -26,9 +25,11 @@ from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlg
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode as urlsafe_decode
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, SettingsError
@@ -535,24 +536,12 @@ class JoseKey:
         """Whether this key, with its own algorithm, signed these segments; what they say, also about an algorithm, is not looked at."""
         message, _, signature = compact.encode("utf-8", "replace").rpartition(b".")
         try:
-            return self._made(message, _decoded(signature))
+            return self._made(message, urlsafe_decode(signature))
         except (JoseError, ValueError):
             return False
 
     def __repr__(self) -> str:
         return f"<JoseKey {self.alg} {self.thumbprint}>"
-
-
-_TO_PLAIN = bytes.maketrans(b"-_", b"+/")
-_FROM_PLAIN = bytes.maketrans(b"+/", b"-_")
-
-
-def _decoded(segment: bytes) -> bytes:
-    """The bytes of a base64url segment in its one spelling; raises ValueError."""
-    raw = a2b_base64(segment.translate(_TO_PLAIN) + b"=" * (-len(segment) % 4))
-    if b2a_base64(raw, newline=False).translate(_FROM_PLAIN).rstrip(b"=") != segment:
-        raise ValueError("another spelling")
-    return raw
 
 
 _ES256 = ECDSA(hashes.SHA256())
@@ -565,22 +554,14 @@ def _es256(key: "Key") -> Callable[[bytes, bytes], bool]:
     def made(message: bytes, signature: bytes) -> bool:
         if len(signature) != 64:
             return False
-        r, s = _der(signature[:32]), _der(signature[32:])
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
         try:
-            public.verify(b"0%c%b%b" % (len(r) + len(s), r, s), message, _ES256)
+            public.verify(encode_dss_signature(r, s), message, _ES256)
         except InvalidSignature:
             return False
         return True
 
     return made
-
-
-def _der(number: bytes) -> bytes:
-    """A number of 32 bytes, none of them a sign, as DER writes an INTEGER."""
-    digits = number.lstrip(b"\0") or b"\0"
-    if digits[0] & 0x80:
-        digits = b"\0" + digits
-    return b"\2%c%b" % (len(digits), digits)
 
 
 def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset(), rsa: bool = False) -> JoseKey:
