@@ -504,10 +504,10 @@ def _of_dataset(gateway: Straight, headers: Headers, described: Dataset, place: 
         yield Asked(f"{records}&{how.format(name)}")
     ways: dict[str, list[str]] = {"filter": [], "sort": [], "facet": []}
     for name, told in shown.items():
-        rights = told.get("query", ())
+        rights = {right for allowed in told["capabilities"].values() for right in allowed}
         value = next((found for each in items if (found := each.get("fields", {}).get(name)) is not None), None)
         if "filter" in rights and isinstance(value, str):
-            ways["filter"].append(f"{records}&limit=50&count=exact&{name}={value}")
+            ways["filter"].append(f"{records}&limit=50&count=exact&{name}={quote(value, safe='')}")
         if "sort" in rights:
             ways["sort"].append(f"{records}&limit=50&sort=-{name}")
         if "facet" in rights:
