@@ -93,7 +93,7 @@ def _shipped() -> Lexicon:
     ours = [word for line in _table("official.txt") for word in line.split()]
     words = dict.fromkeys(regions, _REGION) | dict.fromkeys(ours, _OURS_COST)
     alone.update(dict.fromkeys(ONLY_NAMES, _NEVER_ALONE))
-    surnames = dict.fromkeys(SINGLE, 8.5)
+    surnames = dict.fromkeys(SINGLE.union(_MORE_SINGLE), 8.5)
     for rank, sign in enumerate(COMMON_IN_ORDER):
         surnames[sign] = 2.6 if rank < 4 else min(6.5, 2.6 + rank / 20)
     surnames.update(dict.fromkeys(_SELDOM, 12.0))
@@ -117,10 +117,19 @@ def _shipped() -> Lexicon:
 
 _SELDOM: Final = (
     "来言火院展税次刀舍户母寻揭油犹买卯妥底拜喇摆闪太由信位操巨逢门原兰初侍候海植战迟隋边都国查后红须养空师利能通居步和时应单别全计印者有支包种"
-    "主充求储经解相从公贝全明水车束"
+    "主充求储经解相从公贝全明水车束衣麦么呼敬渠竹哈钦旷粘楼练"
 )
 """Surnames of very few, that begin very many words."""
-_MORE_COMPOUND: Final = ("独孤", "纳兰", "完颜", "耶律", "那拉", "东野", "达奚", "叶赫")
+_MORE_SINGLE: Final = (
+    "丛苌缑郄郤佴谌禚笪谯撖亓郇郐鄢鄯雒霰颉蹇蔄虢遆钊镡骈骞芦芈茆菅萨仵佐俎俸冮况凃呙咎妫姒嬴尧岐弋忻恽斛栗牟漆琚眭睢畅畲肇赫邝闾靖迮"
+    "汝沐綦佶甯皋盍缐舜莒裔鬲麹侴仡髙"
+)
+"""Surnames that masks need not know, for they show less of a name whose surname they do not know."""
+_FROM_JAPAN: Final = "山本佐藤铃木渡边伊藤加藤吉田松本井上斋藤藤原冈本藤田坂本远藤藤井近藤"
+_MORE_COMPOUND: Final = (
+    *("独孤", "纳兰", "完颜", "耶律", "那拉", "东野", "达奚", "叶赫"),
+    *(_FROM_JAPAN[at : at + 2] for at in range(0, len(_FROM_JAPAN), 2)),
+)
 _COMPOUND_WORDS: Final = ("东方", "南门", "东门", "西门", "百里", "东里", "子车", "单于", "闻人", "公西", "宗政", "微生")
 _NO_WORDS: Final = COMPOUND.difference(_COMPOUND_WORDS)
 _INVENTED: Final = "甲乙丙丁戊己庚"

@@ -15,6 +15,7 @@ from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import lexicon
 from gateway.core.disclosure.name_signs import MARKS, signs
 from gateway.core.disclosure.people import people
+from gateway.core.disclosure.slots import slotted
 from gateway.core.disclosure.spelling import HIDDEN
 from gateway.core.publication.names import variants
 
@@ -69,7 +70,7 @@ def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place]
     plain = text if _variant().search(text) is None else text.translate(_simplified())
     skip = _either(covered, public)
     sure: list[Place] = []
-    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain)}
+    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain), *slotted(plain)}
     for person in people(plain, skip):
         if person.sure:
             sure.append((person.start, person.end))

@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from gateway.core.disclosure.beside import HANDS, personal, role_ends
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
+from gateway.core.disclosure.slots import odd, oddly
 from gateway.core.disclosure.surnames import COMMON
 
 
@@ -43,6 +45,20 @@ _NEAR: Final = -10.0
 """From here on it is worth to look at what stands around."""
 _NEIGHBOUR: Final = -5.0
 """What is enough for somebody who stands in a row with others."""
+_TITLED: Final = 4.5
+_DONE: Final = 2.5
+_PERSON: Final = 9.5
+"""What is added by a title, by a deed, and by what follows nobody but a person."""
+_ROLE: Final = 4.0
+"""What is added by a word that is somebody's role by its ending alone: 保管人, 办税人员, 获奖者."""
+_ALONE_BEHIND: Final = 6.0
+"""What is added where the name is all that stands behind a cue and its colon."""
+_HANDED: Final = 6.0
+"""What is added where a preposition stands before the name and a deed behind it: 由…代为缴纳, 向…出售, 据…交代."""
+_ASKED_OF: Final = 4.0
+"""What is added behind what is done to nobody but a person."""
+_GOODS: Final = -25.0
+"""What is added to a name between quotation marks that stands on goods."""
 _SURE: Final = 5.0
 _PIECE: Final = 500
 """A longer stretch without any mark is read in pieces that overlap."""
@@ -55,6 +71,10 @@ _FEW_REMEMBERED: Final = 2
 _NOBODY: Final = frozenset("某")
 _HOUSES: Final = frozenset("记")
 """What firms are called after a surname: 李记饭店."""
+_ASKED: Final = frozenset(
+    ["询问", "传唤", "约谈", "伙同", "雇佣", "雇用", "殴打", "拖欠", "冒用", "盗用", "顶替", "搭载", "抓获", "授予", "欠付"]
+)
+_TELLS: Final = frozenset(":：为是系")
 _NICKS: Final = frozenset("小老阿大")
 _NUMERALS: Final = frozenset("一二三四五六七八九十两几数")
 _OFFICIAL: Final = 4.0
@@ -67,9 +87,11 @@ _AGED: Final = Late(
     "|[0-9]{4}年[^，,]{0,8}(?:出生|生))"
 )
 _NAMED_GOODS: Final = Late(
-    '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪])'
+    '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪服裤袜表饰品药膏片丸]|吊牌|标签|等(?:品牌|商品|产品|商标))'
 )
+_ENTRY: Final = Late("[，。；、,;）)\\n]|$")
 _DATED: Final = Late("于(?:[0-9二〇当次同]|上午|下午|凌晨)")
+_DATED_DEED: Final = Late("于[0-9二〇当次同][^，。；]{1,12}[日月时许午天](?:向|申请|提出|到|来|签|将|驾|因|与|被|从|擅自|酒后)")
 _NUMBERED: Final = Late(
     "[\u3400-\u9fff]{1,10}(?:[〔【\\[](?:19|20)[0-9]{2}年?[〕】\\]]|[(（](?:19|20)[0-9]{2}[)）](?=第?[0-9]))"
     "|[\u3400-\u9fff]{1,7}[^签文数汉写名]字第?[0-9A-Z]{3}"
@@ -194,15 +216,15 @@ class _Reading:
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
         run, surnames, size = self._run, self._table.surnames, self._end - self._start
-        foreign = False
+        foreign = strange = False
         likely = _read_before.get(hash(run))
         if likely is None:
             places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
-            foreign = _FOREIGN.search(run) is not None
+            foreign, strange = _FOREIGN.search(run) is not None, odd(run)
             if places or foreign:
                 self._read()
             likely = tuple([some for at in places if (some := self._at(at, size))])
-            if not foreign and size <= _LONGEST_REMEMBERED and len(likely) <= _FEW_REMEMBERED:
+            if not foreign and not strange and size <= _LONGEST_REMEMBERED and len(likely) <= _FEW_REMEMBERED:
                 if len(_read_before) >= _REMEMBERED:
                     _read_before.clear()
                 _read_before[hash(run)] = likely
@@ -211,6 +233,9 @@ class _Reading:
                 yield from self._weighed(names)
         if foreign:
             yield from self._transliterated()
+        if strange:
+            for start, end in oddly(self._text, self._start, self._end):
+                yield Person(start, end, 0.0, False)
 
     def _read(self) -> None:
         """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
@@ -272,6 +297,7 @@ class _Reading:
                 and run[at - 1] in _NICKS
                 and (run[at] in COMMON or self._table.alone.get(run[at], RARE) > _NO_WORD)
                 and not (first < size and run[first] in _NOBODY)
+                and run[at - 1 : first] not in self._table.official
             ):
                 cost = self._forth[at - 1] + _NAME + _NICK + surname
                 best.append((at - 1, first, total - cost - self._back[first]))
@@ -309,7 +335,19 @@ class _Reading:
             weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
         else:
             weight = likely + self._before(start)
-        return weight + self._after(start, end), cued
+        after = self._after(start, end)
+        if after >= _DONE and text[start - 1 : start] in HANDS:
+            after += _HANDED
+        elif self._entry(start, end):
+            after += _ALONE_BEHIND
+        return weight + after, cued
+
+    def _entry(self, start: int, end: int) -> bool:
+        """Whether this is all that a form says behind a role and its colon."""
+        text = self._text
+        if text[start - 1 : start] not in _TELLS or _ENTRY.pattern.match(text, end) is None:
+            return False
+        return role_ends(text, start - 1)
 
     def _cued(self, start: int) -> bool:
         text = self._text
@@ -329,7 +367,9 @@ class _Reading:
             return 1.0
         for length in (4, 3, 2):
             if text[max(0, start - length) : start] in self._signs.preludes:
-                return 2.0
+                return _ASKED_OF if text[max(0, start - length) : start] in _ASKED else 2.0
+        if role_ends(text, start):
+            return _ROLE
         return 1.3 if text[start - 1] in self._signs.preludes else 0.0
 
     def _after(self, start: int, end: int) -> float:
@@ -341,16 +381,18 @@ class _Reading:
             if _AGED.pattern.match(text, end):
                 return 5.0
             if _NAMED_GOODS.pattern.match(text, end):
-                return -8.0
-            return 0.5
+                return _GOODS
+            return _PERSON if personal(text, end) else 0.5
         if _DATED.pattern.match(text, end):
-            return 3.5
+            return _PERSON if _DATED_DEED.pattern.match(text, end) else 3.5
+        if personal(text, end):
+            return _PERSON
         for length in (3, 2):
             word = text[end : end + length]
             if word in self._signs.titles:
-                return 4.5
+                return _TITLED
             if word in self._signs.deeds:
-                return 2.5
+                return _DONE
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
         if ending[0] in "家各" and ending[1] in PLACE_ENDS:
             return -20.0

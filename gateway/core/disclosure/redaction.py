@@ -96,6 +96,10 @@ _MAIL_AT: Final = Late(
 _MAIL_HOST: Final = Late(
     r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)"
 )
+_MAIL_SPELLED: Final = Late(
+    r"[A-Z0-9][A-Z0-9._\-]{1,40}[ ]?(?:#|[\[(【 ]{0,2}(?:AT|艾特|圈A)[\])】 ]{0,2})"
+    r"[A-Z0-9][A-Z0-9\-]{0,30}[ ]?[.点。][ ]{0,2}(?:COM|CN|NET|ORG)"
+)
 _PASSPORT: Final = Late(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
 _LOOKALIKE: Final = Late(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])")
 _LOOKS_LIKE: Final = str.maketrans("OQILZSB", "0011258")
@@ -116,7 +120,7 @@ _VEHICLE: Final = Late(
 )
 _HOME_CUE: Final = Late(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
-_OF_LETTERS: Final = frozenset({_PASSPORT, _MAIL_HOST})
+_OF_LETTERS: Final = frozenset({_PASSPORT, _MAIL_SPELLED, _MAIL_HOST})
 """What has a letter in it always."""
 
 _CUED: Final = re.compile(
@@ -324,7 +328,7 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
     if not lettered and _CUED.search(copy) is None:
         return spans, doubts
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
-    for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_HOST, _HANDLE, _VEHICLE):
+    for pattern in (_CONTACT_CUE, _HOME_CUE, _PASSPORT, _MAIL_SPELLED, _MAIL_HOST, _HANDLE, _VEHICLE):
         if not lettered and pattern in _OF_LETTERS:
             continue
         for cue in pattern.finditer(copy):
