@@ -23,11 +23,17 @@ _HAN: Final = "\u3400-\u9fff"
 _SIGNS: Final = f"[{HIDDEN}.·•‧∙・_~*-]"
 _APART: Final = re.compile(f"{_SIGNS}(?<=[{_HAN}]{_SIGNS}){_SIGNS}{{0,2}}(?=[{_HAN}])")
 _ALIAS: Final = re.compile(
-    f'(?:绰号|外号|诨号|小名|乳名|昵称|网名|人称|花名|又名|曾用名|化名|别名)[:：为是叫“"‘「 ]{{0,3}}((?!某)[{_HAN}A-Za-z0-9]{{2,6}})'
+    "(?:绰号|外号|诨号|小名|乳名|昵称|网名|人称|花名|又名|曾用名|化名|别名|真名|本名|大名|原名)"
+    f'[:：为是叫“"‘「 ]{{0,3}}((?!某)[{_HAN}A-Za-z0-9]{{2,6}})'
 )
 _CALLED: Final = re.compile(
     f'(?:名为|名叫|叫做|叫作|名字叫|自称|名字是)[“" ]{{0,2}}([{_HAN}]{{2,4}})[”" ]{{0,2}}的[男女人顾客学员患孩老儿]'
 )
+_KIN: Final = "[人员者子女儿妻男他她其友弟妹哥姐孩生]"
+_CALLED_THEN: Final = re.compile(f"(?:名叫|叫做|名为)(?:(?<={_KIN}..)|(?<={_KIN}[，,]..))([{_HAN}]{{2,4}})(?=[，,。；;、]|$)")
+"""Of whoever was told of just before: 车主儿子，名叫…，"""
+_HIRED: Final = re.compile(f"[.．、)）](?<=[0-9].)[ ]?([{_HAN}]{{2,4}})[，,：: ]{{1,2}}[{_HAN}]{{1,4}}[工员师匠][，,：: ]{{1,2}}[0-9]")
+"""An entry of a list of workers: its number, the name, the trade, the sum."""
 _DOTTED: Final = Late(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
 _DOT: Final = re.compile("[·•‧・．∙.]")
 _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]")
@@ -106,7 +112,7 @@ def _joined(text: str, skip: bytearray) -> Iterator[Place]:
 
 def _signed(text: str) -> Iterator[Place]:
     """Aliases, names with a dot in them, names in Latin letters."""
-    for pattern in (_ALIAS, _CALLED):
+    for pattern in (_ALIAS, _CALLED, _CALLED_THEN, _HIRED):
         for found in pattern.finditer(text):
             yield found.span(1)
     if _DOT.search(text) is not None and _DOTS.search(text) is not None:

@@ -336,7 +336,7 @@ class _Reading:
         else:
             weight = likely + self._before(start)
         after = self._after(start, end)
-        if after >= _DONE and text[start - 1 : start] in HANDS:
+        if after >= _DONE and text[start - 1 : start] in HANDS and end + 1 < len(text):
             after += _HANDED
         elif self._entry(start, end):
             after += _ALONE_BEHIND

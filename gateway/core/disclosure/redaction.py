@@ -98,7 +98,7 @@ _MAIL_HOST: Final = Late(
 )
 _MAIL_SPELLED: Final = Late(
     r"[A-Z0-9][A-Z0-9._\-]{1,40}[ ]?(?:#|[\[(【 ]{0,2}(?:AT|艾特|圈A)[\])】 ]{0,2})"
-    r"[A-Z0-9][A-Z0-9\-]{0,30}[ ]?[.点。][ ]{0,2}(?:COM|CN|NET|ORG)"
+    r"[A-Z0-9][A-Z0-9\-]{0,30}[ ]?(?:[.点。]|DOT)[ ]{0,2}(?:COM|CN|NET|ORG)"
 )
 _PASSPORT: Final = Late(r"(?<![A-Z0-9])(?:[EGDSPK][0-9]{8}|E[A-HJ-NP-Z][0-9]{7}|[CHMW][0-9]{8}(?:[0-9]{2})?)(?![A-Z0-9])")
 _LOOKALIKE: Final = Late(r"(?<![A-Z0-9])[0-9OILZSBQ]{11,18}X?(?![A-Z0-9])")
@@ -117,6 +117,7 @@ _HANDLE: Final = Late(
 _VEHICLE: Final = Late(
     "(?:吉林|辽宁|黑龙江|河北|山西|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|四川|贵州|云南|陕西|甘肃|青海|内蒙古|北京|天津|上海|重庆)"
     "(?:省|市)?[ ]?[A-HJ-NP-Z][· ]?牌?[A-Z0-9]{5,6}(?![A-Z0-9])|(?:车架号?|发动机号|车辆识别代号|VIN码?)[:为是 ]{0,3}[A-Z0-9]{6,17}"
+    f"|{_PLATE_HEAD}[\u3400-\u9fff]{{1,6}}(?=[A-Z0-9]{{0,4}}[0-9])[A-Z0-9]{{5}}(?![A-Z0-9])"
 )
 _HOME_CUE: Final = Late(r"(?:家庭住址|家庭地址|现住址?|户籍地址?|户籍所在地|居住地|暂住地?|住址)[:为是在于 ]{1,3}[^,。;、]{4}")
 
@@ -141,7 +142,7 @@ _WORDS_DOUBT: Final = re.compile(
 _LETTERLIKE: Final = re.compile("[A-Z@*]")
 _LETTERS_DOUBT: Final = Late(
     rf"@|{_PLATE_HEAD}|Q[ ]?Q|VX|V信|加V|WECHAT|[*X]{{3}}|主页ID|V[^A-Z0-9]{{1,2}}号|B站|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|LINE|SKYPE|WX"
-    r"|[A-HJ-NP-Z]牌?[A-Z0-9]{5}|VIN|[点.。][ ]{0,2}(?:COM|CN|NET)|[0-9OILZSBQ]{11}"
+    r"|[A-HJ-NP-Z]牌?[A-Z0-9]{5}|VIN|(?:[点.。]|DOT)[ ]{0,2}(?:COM|CN|NET)|[0-9OILZSBQ]{11}"
 )
 """Without one of these a text holds no number, address or account worth a look."""
 
