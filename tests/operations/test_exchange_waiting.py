@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,18 @@ from gateway.operations.alarms import standing
 from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
-from gateway.operations.manage_agreements import change_state
+from gateway.operations.manage_agreements import agreements, change_state, countersign, offer
 from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received, resume_waiting
 from gateway.operations.send_batch import send_batch
+from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import inbox, outbox
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
+from tests.operations.test_agreements import edited, proposal
 from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, followed, held_batch, two_cities
 
 
@@ -174,6 +177,26 @@ async def test_what_was_made_during_a_suspension_is_taken_after_it(cities: Citie
     assert told(await forger.send(forger.seal([forger.penalty(2)]))) == ("applied", None)
     assert await states(later, 1, 2) == ["assert", "assert"]
     await check_ledger(later.baishan)
+
+
+async def test_a_signature_on_its_way_stops_no_stream(cities: Cities):
+    """On its first day a version is whole at one side only: a batch that names the next one waits, the one before is taken."""
+    forger, (first,) = Forger(cities), await agreements(cities.tonghua)
+    toml = edited(proposal(cities.tonghua, cities.baishan), "version = 1", f'version = 2\nprevious = "{first.digest}"')
+    offered = await offer(cities.tonghua, toml, by="test")
+    await take_document(cities.baishan, offered, by="test")
+
+    def names(version: int, digest: str) -> Callable[[dict[str, Any]], None]:
+        return lambda said: said["agreement"].update(version=version, digest=digest)
+
+    second = (await agreements(cities.tonghua))[1].digest
+    assert told(await forger.send(forger.seal([forger.penalty(1)], edit=names(2, second)))) == ("quarantined", "SCOPE_AGREEMENT")
+    await countersign(cities.baishan, offered, toml, by="test")
+    assert await resume_waiting(cities.baishan) == 1
+    assert told(await forger.send(forger.seal([forger.penalty(2)], edit=names(1, first.digest)))) == ("applied", None)
+    assert await states(cities, 1, 2) == ["assert", "assert"]
+    assert told(await forger.send(forger.seal([forger.penalty(3)], edit=names(2, first.digest)))) == ("rejected", "SCOPE_DIGEST")
+    await check_ledger(cities.baishan)
 
 
 async def test_a_gap_and_a_fork_are_told(cities: Cities):

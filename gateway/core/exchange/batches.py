@@ -22,7 +22,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
-from gateway.core.exchange.agreements import OPS, Held, Limits, StreamRules, schema_of
+from gateway.core.exchange.agreements import OPS, Agreement, Held, Limits, StreamRules, schema_of
 from gateway.core.exchange.merkle import CompactRange, Subtree, leaf_hash
 from gateway.core.exchange.notes import Checkpoint, KeyRing, SignedDocument, read_checkpoint
 from gateway.core.exchange.records import Line, SealedLine, read_line
@@ -460,14 +460,14 @@ def check_note(
 def check_agreement(manifest: Manifest, versions: Sequence[Held], governing: Held | None, rules: StreamRules, now: datetime) -> None:
     """Step 4: an agreement in force covers this stream, direction, suite, format and schema.
 
-    `governing` is the version that was in force at `created` (after the end: the last in force).
+    `governing` is the version that was in force at `created` (after the end: the last in force); a batch may name a neighbour of it, where
+    the two sides have had the second signature at different moments. It is judged by the rules of `governing` in any case.
 
     Raises ExchangeError SCOPE_AGREEMENT, SCOPE_DIGEST or SCHEMA_VERSION; SCOPE_AGREEMENT with place `suspended` waits, it is not refused.
     """
     if governing is None or governing.agreement.id != manifest.agreement.id:
         raise ExchangeError("no agreement was in force at `created`", code="SCOPE_AGREEMENT")
-    if (manifest.agreement.version, manifest.agreement.digest) != (governing.agreement.version, governing.agreement.digest):
-        raise ExchangeError("another text of the agreement was in force", code="SCOPE_DIGEST")
+    _check_text(manifest.agreement, versions, governing.agreement)
     _check_standing(manifest, versions, governing, now)
     if (manifest.sender, manifest.receiver) != (rules.terms.from_, rules.terms.to):
         raise ExchangeError("the stream goes the other way", code="SCOPE_AGREEMENT")
@@ -479,6 +479,18 @@ def check_agreement(manifest: Manifest, versions: Sequence[Held], governing: Hel
 
 SUSPENDED = "suspended"
 """`place` of an error that waits, for the agreement or a keys document, instead of being refused."""
+
+
+def _check_text(named: ManifestAgreement, versions: Sequence[Held], governing: Agreement) -> None:
+    """The batch names the text in force, or the one before, of which its sender lacks the successor; one that names the next waits."""
+    if (named.version, named.digest) == (governing.version, governing.digest):
+        return
+    held = next((one for one in versions if (one.agreement.version, one.agreement.digest) == (named.version, named.digest)), None)
+    if held is not None and held.complete and held.agreement.version == governing.version - 1:
+        return
+    if held is not None and not held.complete and held.agreement.version == governing.version + 1:
+        raise ExchangeError("a signature of this version has not come yet", code="SCOPE_AGREEMENT", place=SUSPENDED)
+    raise ExchangeError("another text of the agreement was in force", code="SCOPE_DIGEST")
 
 
 def _check_standing(manifest: Manifest, versions: Sequence[Held], governing: Held, now: datetime) -> None:
