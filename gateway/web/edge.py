@@ -9,6 +9,7 @@ Rules: nothing of a request is logged but its id, method and route template; a p
 repaired.
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ _ALLOWED_HEADERS: Final = (
     "Accept, Accept-Language, Authorization, Cache-Control, Case-Ref, Content-Digest, Content-Type, DPoP, Idempotency-Key, If-Match, "
     "If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Officer, Purpose, Range, traceparent"
 )
+BODY_WAIT_S: Final = 30.0
+"""So long the next piece of a body may take, as the server waits for a head."""
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 """How nearly every path is written: no percent sign, no empty piece, no piece that begins with a dot."""
@@ -51,6 +54,28 @@ _PARTNERS: Final = "/x/v1/"
 """Cities are bound by their agreements, not by the quota of their network."""
 _TOKENS: Final = "/oauth/"
 """Paths that learn from the body who asks: the story names the payer."""
+
+
+def hurried(receive: Receive) -> Receive:
+    """`receive`, for which a sender who holds the next piece of a body back for too long has gone: else it would hold a place for ever."""
+    ended: Message | None = None
+    whole = False
+
+    async def received() -> Message:
+        nonlocal ended, whole
+        if ended is not None:
+            return ended
+        if whole:  # what is waited for now is that the caller goes, and that may take its time
+            return await receive()
+        try:
+            async with asyncio.timeout(BODY_WAIT_S):
+                message = await receive()
+        except TimeoutError:
+            message = ended = {"type": "http.disconnect"}
+        whole = not message.get("more_body", False)
+        return message
+
+    return received
 
 
 def request_ids() -> Iterator[bytes]:
@@ -304,7 +329,7 @@ class FrontDoor:
             scope["method"] = "GET"
             await self.inner(scope, receive, send)
         else:
-            await self.inner(scope, receive, send)
+            await self.inner(scope, hurried(receive), send)
 
     async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._routes.find(scope["path"])

@@ -11,6 +11,7 @@ from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
+from gateway.web import edge
 from gateway.web.edge import FrontDoor, Routes
 from gateway.web.limits import Limiter
 from gateway.web.replies import Reply
@@ -227,6 +228,20 @@ async def test_bodies_that_do_not_decode(door: tuple[str, Meter]) -> None:
     problem(await raw(door[0], post_of(b'{"name":"x","extra":1}')), 400, "body-invalid")
     problem(await raw(door[0], post_of(b'{"name":"' + b"x" * 2000 + b'"}', path="/small")), 413, "body-too-large")
     assert (await raw(door[0], post_of(b'{"name":"x"}'))).status == 200
+
+
+async def test_a_body_that_does_not_come_is_waited_for_a_while(door: tuple[str, Meter], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends nothing more is answered and let go; whoever is slow but goes on is not."""
+    monkeypatch.setattr(edge, "BODY_WAIT_S", 1.0)
+    whole = post_of(b'{"name":"x"}')
+    problem(await asyncio.wait_for(raw(door[0], whole[:-5]), 10), 400, "bad-request")
+    host, _, port = door[0].removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for piece in (whole[:-9], whole[-9:-6], whole[-6:-3], whole[-3:]):
+        writer.write(piece)
+        await asyncio.sleep(0.4)
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_a_crash_tells_nothing(door: tuple[str, Meter], capsys: pytest.CaptureFixture[str]) -> None:
