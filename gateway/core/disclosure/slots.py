@@ -17,7 +17,7 @@ from gateway.core.disclosure.lexicon import RARE_GIVEN, lexicon
 from gateway.core.disclosure.name_signs import MARKS, TRANSLITERATED, Signs, signs
 
 _WESTERN: Final = (
-    "斯尔克夫万德森特姆伯逊翰约亨利莱蒂莎琳珍凯瑟罗伦杰弗歇洛塞诺维奇妮奥玛丽安东史密彼得戴琼鲍勃露丝萝查理亚娅柯温格雷汤迈乔治詹福兰布朗菲普加佩"
+    "斯尔克夫万南里费德森特姆伯逊翰约亨利莱蒂莎琳珍凯瑟罗伦杰弗歇洛塞诺维奇妮奥玛丽安东史密彼得戴琼鲍勃露丝萝查理亚娅柯温格雷汤迈乔治詹福兰布朗菲普加佩"
     "波霍华肯威廉哈鲁宾纳瓦什申科洛夫斯基契叶廖沙季谢苏珊贝蓝氏阮黎武"
 )
 """Characters with which names of the west and of the south are written besides those of `TRANSLITERATED`."""
@@ -31,7 +31,8 @@ _BEHIND: Final = re.compile(f"[人员者师机主生长东客童手工家民友�
 """Two characters, none of them a word of function, behind what may be somebody's role."""
 _FILLED_IN: Final = re.compile(f"[:：](?<=[人员者师主长户名].)([{_HAN}]{{2}})(?=[，。；、,;（()）\n ]|\\Z)")
 """Two characters that are all that a form says behind a role and its colon."""
-_NUMBERED: Final = re.compile("[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
+_NO_ENTRY: Final = "无未不没详略见附同上下已均各等两二三四五六七八九十位名人户员单公司店厂部局所站"
+_NUMBERED: Final = re.compile("大老[黑白粗憨炮虎]|[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
 """How the children of a house are called: 二胖, 三哥."""
 _HALF: Final = Late("某(?=[\u4e00-\u9fff])")
 _DAINTY: Final = 7.5
@@ -64,7 +65,7 @@ def oddly(text: str, first: int, last: int) -> Iterator[Place]:
         if _acts(text, end, known) and not _plain(found[1]) and not _worded(text, start, end) and _role(text, found.start() + 1, known):
             yield start, end
     for found in _NUMBERED.finditer(text, first, last):
-        if _acts(text, found.end(), known):
+        if _goes_on(text, found.end(), known):
             yield found.span()
 
 
@@ -72,7 +73,7 @@ def slotted(text: str) -> Iterator[Place]:
     """Where somebody's name is all that a form says behind a role, whatever it is, or half masked."""
     known = signs()
     for found in _FILLED_IN.finditer(text):
-        if not (_plain(found[1]) or found[1][0] in _FUNCTIONS or found[1][1] in _FUNCTIONS) and _role(text, found.start(), known):
+        if not (_plain(found[1]) or found[1][0] in _NO_ENTRY or found[1][1] in _NO_ENTRY) and _role(text, found.start(), known):
             yield found.span(1)
     if "某" in text:
         for half in _HALF.finditer(text):
