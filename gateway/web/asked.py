@@ -149,14 +149,19 @@ class Asked:
     def ask(self) -> Ask:
         """The request as a story takes it.
 
-        Raises InvalidParameter for a cursor beside `limit=all`.
+        Raises InvalidParameter for a cursor beside `limit=all`, and for what only a page tells.
         """
         params = dict(self.params)
         cursor = params.pop("cursor", None)
         excel = parameters.flag(params, "excel")
         asked = {name: value for name, value in params.items() if name != "excel"}
-        if cursor is not None and params.get("limit") == "all":
-            raise InvalidParameter(errors=(ErrorItem("cursor", "limit=all 不能与 cursor 同时使用", parameter="cursor"),))
+        if params.get("limit") == "all":
+            given = {"cursor": cursor is not None, "count": params.get("count", "none") != "none", "facet": "facet" in params}
+            refused = [name for name, is_given in given.items() if is_given]
+            if refused:
+                raise InvalidParameter(
+                    errors=tuple(ErrorItem(name, f"limit=all 不能与 {name} 同时使用", parameter=name) for name in refused)
+                )
         suffix = next((each for each in SUFFIXES if self.scope["path"].endswith(each)), "")
         walk = Walk(
             self.house.cursors,

@@ -159,7 +159,9 @@ def test_cursors_are_bound(server: Server, city: City) -> None:
         body = problem(server.get(bad), 400, "bad-cursor")
         assert "errors" not in body
     problem(server.get(url, authorization=f"Bearer {city.token()}"), 400, "bad-cursor")
-    problem(server.get(f"/v1/records?limit=all&cursor={cursor}"), 400, "invalid-parameter")
+    for more in (f"cursor={cursor}", "count=exact", "facet=region"):  # of an export nobody would be told them
+        problem(server.get(f"/v1/records?limit=all&{more}"), 400, "invalid-parameter")
+    assert server.get("/v1/records.csv?limit=all&count=none").status_code == 200
 
 
 def test_an_old_cursor_says_where_to_begin_again(server: Server, fresh_city: City) -> None:

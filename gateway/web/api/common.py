@@ -39,12 +39,14 @@ FIELDS: Final = Parameter(
     example="id",
 )
 COUNT: Final = Parameter(
-    name="count", text="是否计数。Whether to count.", schema={"type": "string", "enum": ["none", "estimated", "exact"], "default": "none"}
+    name="count",
+    text="是否计数；不能与 limit=all 同时使用。Whether to count; of pages only.",
+    schema={"type": "string", "enum": ["none", "estimated", "exact"], "default": "none"},
 )
 FACET: Final = Parameter(
     name="facet",
-    text="分面统计，至多五个字段；数据集自己的字段须同时给出 dataset，超过 5000 行时 timed_out。"
-    "Facets, at most five; of a dataset's own fields together with `dataset`, over 5,000 rows at most.",
+    text="分面统计，至多五个字段；数据集自己的字段须同时给出 dataset，超过 5000 行时 timed_out；不能与 limit=all 同时使用。"
+    "Facets, at most five; of a dataset's own fields together with `dataset`, over 5,000 rows at most; of pages only.",
     schema={"type": "string", "maxLength": 200},
     example="region",
 )
