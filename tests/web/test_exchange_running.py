@@ -81,5 +81,6 @@ async def test_two_bodies_at_a_time(tmp_path: Path):
         assert int(refused.headers["retry-after"]) >= 1
         go_on.set()
         answers = await asyncio.gather(first, second)
-        assert [answer.status_code for answer in answers] == [200, 409], [answer.text for answer in answers]
+        # whose body is whole first is taken; both hold the same place of the stream
+        assert sorted(answer.status_code for answer in answers) == [200, 409], [answer.text for answer in answers]
         assert (await served.to_bs.get("/streams")).json()["items"][0]["seq"] == 1
