@@ -16,10 +16,10 @@ import resource
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -41,14 +41,22 @@ from gateway.store.outbox import OutBatch
 from tests.bench import register
 from tests.bench.load import free_port
 
+FILE_ROWS = 50_000
+"""A file has 64 MiB at most."""
 _plain = msgspec.json.Decoder()
+
+
+class Writer(Protocol):
+    """Writes a file of so many rows, from a firm's number on."""
+
+    def __call__(self, path: Path, count: int, *, start: int = 0) -> None: ...
 
 
 class Kind(msgspec.Struct, frozen=True):
     """What is exchanged: a dataset, who writes its file, and the fields that the agreement names of it (none: all of the template's)."""
 
     dataset: str
-    write: Callable[[Path, int], None]
+    write: Writer
     fields: tuple[str, ...] = ()
 
     @property
@@ -146,8 +154,11 @@ def _narrowed(text: str, kind: Kind) -> str:
 
 
 async def _take_in(services: Services, kind: Kind, file: Path, count: int) -> None:
-    kind.write(file, count)
-    await ingest(services, dataset=kind.dataset, path=file, authority=register.AUTHORITY, officer="bench", encoding="utf-8", follow=False)
+    for start in range(0, count, FILE_ROWS):
+        kind.write(file, min(FILE_ROWS, count - start), start=start)
+        await ingest(
+            services, dataset=kind.dataset, path=file, authority=register.AUTHORITY, officer="bench", encoding="utf-8", follow=False
+        )
 
 
 async def _sealed(services: Services, kind: Kind) -> list[tuple[OutBatch, dict[str, bytes]]]:

@@ -167,9 +167,9 @@ def facts(rng: random.Random) -> str:
     return "，".join(found) + "。"
 
 
-def penalties(path: Path, count: int) -> None:
-    """A penalties file: one decision with free text for each of `count` firms."""
-    rng = random.Random(9)
+def penalties(path: Path, count: int, *, start: int = 0) -> None:
+    """A penalties file: one decision with free text for each of `count` firms from `start` on."""
+    rng = random.Random(9 + start)
     with path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(
@@ -192,7 +192,7 @@ def penalties(path: Path, count: int) -> None:
                 "数据来源单位统一社会信用代码",
             ]
         )
-        for number in range(count):
+        for number in range(start, start + count):
             decided = f"2026-{rng.randint(5, 10):02}-{rng.randint(1, 28):02}"
             amount = rng.randint(1, 90)
             out.writerow(
@@ -227,9 +227,9 @@ MERITS = (
 )
 
 
-def honours(path: Path, count: int) -> None:
-    """An honours file: one for each of `count` firms, of some 700 bytes with its texts (exchange.md §21)."""
-    rng = random.Random(10)
+def honours(path: Path, count: int, *, start: int = 0) -> None:
+    """An honours file: one for each of `count` firms from `start` on, of some 700 bytes with its texts (exchange.md §21)."""
+    rng = random.Random(10 + start)
     with path.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(
@@ -245,7 +245,7 @@ def honours(path: Path, count: int) -> None:
                 "认定机关统一社会信用代码",
             ]
         )
-        for number in range(count):
+        for number in range(start, start + count):
             praised = f"该单位{rng.randint(2010, 2020)}年以来{'，'.join(rng.sample(MERITS, 4))}，共计{rng.randint(10, 9000)}人次受益。"
             decided = f"2026-{rng.randint(1, 4):02}-{rng.randint(1, 28):02}"
             out.writerow(
