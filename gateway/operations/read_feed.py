@@ -87,11 +87,19 @@ async def refuse_unknown(scene: Scene, filters: Filters) -> None:
         "list": scene.policies.catalogue.lists, "dataset": scene.forms.plan_sets, "kind": KINDS,
     }  # fmt: skip
     for name, values in filters.items():
-        for value in values:
-            if value not in known[name] and not (
-                name == "dataset" and await feed.tells_of(scene.services.store.reads, scene.forms.name, value)
-            ):
-                raise invalid(name, "不是该字段的取值。")
+        strange = set(values) - set(known[name])
+        if strange and not (name == "dataset" and strange <= await _told(scene)):
+            raise invalid(name, "不是该字段的取值。")
+
+
+async def _told(scene: Scene) -> frozenset[str]:
+    """The datasets of which this sequence tells, as long as nothing is added to it."""
+    told: frozenset[str]
+    seq, told = scene.forms.remembered.get("datasets told", (None, frozenset()))
+    if seq != scene.head.seq:
+        told = await feed.datasets_told(scene.services.store.reads, scene.forms.name)
+        scene.forms.remembered["datasets told"] = scene.head.seq, told
+    return told
 
 
 def about(scene: Scene, filters: Filters) -> list[str]:

@@ -5,7 +5,8 @@ The files are what departments send (CSV, UTF-8); the figures of performance.md 
 
 import csv
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.core.records.identifiers import org_code_check_character, uscc_check_character
@@ -58,12 +59,18 @@ def name(number: int) -> str:
     return f"通化市{BRANDS[number % len(BRANDS)]}{brand}{rest or ''}{trade}{FORMS[number % len(FORMS)]}"
 
 
+@contextmanager
+def _rows(path: Path) -> Iterator[Callable[[Iterable[object]], object]]:
+    """Write a file row by row, its header first."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield csv.writer(file).writerow
+
+
 def registrations(path: Path, count: int, *, start: int = 0) -> None:
     """A registrations file of `count` firms."""
     rng = random.Random(7)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
+    with _rows(path) as write:
+        write(
             [
                 "企业名称",
                 "统一社会信用代码",
@@ -78,7 +85,7 @@ def registrations(path: Path, count: int, *, start: int = 0) -> None:
             ]
         )
         for number in range(start, start + count):
-            out.writerow(
+            write(
                 [
                     name(number),
                     code(number),
@@ -97,9 +104,8 @@ def registrations(path: Path, count: int, *, start: int = 0) -> None:
 def licences(path: Path, count: int, each: int) -> None:
     """A licences file: `each` licences for each of `count` firms."""
     rng = random.Random(8)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
+    with _rows(path) as write:
+        write(
             [
                 "行政相对人名称",
                 "行政相对人类别",
@@ -120,7 +126,7 @@ def licences(path: Path, count: int, each: int) -> None:
         for number in range(count):
             for turn in range(each):
                 decided = f"2026-{rng.randint(1, 9):02}-{rng.randint(1, 28):02}"
-                out.writerow(
+                write(
                     [
                         name(number),
                         "法人及非法人组织",
@@ -170,9 +176,8 @@ def facts(rng: random.Random) -> str:
 def penalties(path: Path, count: int, *, start: int = 0) -> None:
     """A penalties file: one decision with free text for each of `count` firms from `start` on."""
     rng = random.Random(9 + start)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
+    with _rows(path) as write:
+        write(
             [
                 "行政相对人名称",
                 "行政相对人类别",
@@ -195,7 +200,7 @@ def penalties(path: Path, count: int, *, start: int = 0) -> None:
         for number in range(start, start + count):
             decided = f"2026-{rng.randint(5, 10):02}-{rng.randint(1, 28):02}"
             amount = rng.randint(1, 90)
-            out.writerow(
+            write(
                 [
                     name(number),
                     "法人及非法人组织",
@@ -230,9 +235,8 @@ MERITS = (
 def honours(path: Path, count: int, *, start: int = 0) -> None:
     """An honours file: one for each of `count` firms from `start` on, of some 700 bytes with its texts (exchange.md §21)."""
     rng = random.Random(10 + start)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(
+    with _rows(path) as write:
+        write(
             [
                 "主体名称",
                 "主体类别",
@@ -248,7 +252,7 @@ def honours(path: Path, count: int, *, start: int = 0) -> None:
         for number in range(start, start + count):
             praised = f"该单位{rng.randint(2010, 2020)}年以来{'，'.join(rng.sample(MERITS, 4))}，共计{rng.randint(10, 9000)}人次受益。"
             decided = f"2026-{rng.randint(1, 4):02}-{rng.randint(1, 28):02}"
-            out.writerow(
+            write(
                 [
                     name(number),
                     "法人及非法人组织",
