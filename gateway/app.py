@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway import garbage
 from gateway import settings as settings_room
 from gateway.core.audit.log import ROWS_A_CHECKPOINT
 from gateway.core.errors import GatewayError
@@ -79,9 +80,6 @@ WITHDRAWALS_LOOK_S = 10.0
 """How often it is looked whether what was withdrawn has left every exit, and what was erased every copy."""
 SWITCH_S = 0.001
 """How long the loop keeps the interpreter's lock from a thread that reads for one of its answers; Python would say five times that."""
-GARBAGE_AFTER = 10_000
-"""So many more objects than before: then cycles are looked for. Python would say 700, which a turn of the loop that checks proofs or
-searches names has at once, though nothing of it is garbage."""
 ENDS_LOOK_S = 60.0
 """How often it is looked which rows of versions end at midnight, shortly before it."""
 LATER = ("joserfc.jwk", "joserfc.jws", "gateway.core.disclosure.redaction", "structlog", "jinja2", "httpx", "tenacity")
@@ -148,7 +146,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
             if whole_process:
                 sys.setswitchinterval(SWITCH_S)
                 gc.freeze()
-                gc.set_threshold(GARBAGE_AFTER)
+                garbage.seldom()
                 gc.enable()
             try:
                 yield Opened(services=services, lane=lane)

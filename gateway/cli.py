@@ -14,7 +14,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from gateway import __version__
+from gateway import __version__, garbage
 from gateway.commands import (
     adapters,
     admin_call,
@@ -138,5 +138,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The command as a process."""
+    garbage.seldom()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `chengxin … | head` ends quietly
     raise SystemExit(run())

@@ -24,6 +24,7 @@ import hypothesis
 import pytest
 from sqlalchemy.engine import make_url
 
+from gateway import garbage
 from gateway.settings import Clock
 from gateway.store.store import Store
 from gateway.store.vault import KEK_BYTES, Vault
@@ -97,6 +98,7 @@ def pytest_collection_finish() -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
+    garbage.seldom()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.adapter_contract": (),
     "gateway.reference_client": (),
     "gateway.witness": (),
+    "gateway.garbage": (),
     "gateway.in_a_row": (),
     "gateway.late": (),
     "gateway.quiet": (),

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from gateway import garbage
 from gateway.core.exchange import questions
 from gateway.core.exchange.questions import Evidence
 from gateway.operations.answer_partner import answer_partner
@@ -55,4 +56,5 @@ def main(folder: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     main(Path(sys.argv[1]), int(sys.argv[2]))

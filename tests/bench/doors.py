@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
+from gateway import garbage
 from gateway import settings as settings_room
 from gateway.app import create, create_app
 from gateway.core.callers.caller import OPEN_PURPOSE
@@ -185,4 +186,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     main()

@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway import garbage
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import SHA256, b64
 from gateway.core.transparency import tiles
@@ -79,4 +80,5 @@ async def _measure(services: Services, count: int) -> float:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

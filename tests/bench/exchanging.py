@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway import garbage
 from gateway.core.exchange.agreements import Limits
 from gateway.core.exchange.batches import read_manifest, verify_lines
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
@@ -222,4 +223,5 @@ def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), KINDS[sys.argv[3]], snapshot="snapshot" in sys.argv[4:]))

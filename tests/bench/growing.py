@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gateway import garbage
 from gateway import settings as settings_room
 from gateway.app import create_app
 from tests.bench import register
@@ -75,4 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     main()

@@ -13,6 +13,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
+from gateway import garbage
 from gateway.operations.ingest import ingest
 from gateway.operations.render_public import render_public
 from gateway.services import Services, open_services
@@ -58,4 +59,5 @@ def _beginning(file: Path, rows: int) -> Path:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))

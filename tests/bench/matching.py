@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from gateway import garbage
 from gateway.core.callers.caller import PUBLIC
 from gateway.operations.answering import begin
 from gateway.operations.look_up import look_up
@@ -72,4 +73,5 @@ async def main(settings: Path, subjects: int) -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

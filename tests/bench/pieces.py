@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway import garbage
 from gateway.core.disclosure.policy import _compiled, check_policies, compile_policies
 from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
@@ -128,4 +129,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     main()

@@ -26,6 +26,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from gateway import garbage
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import RequestError
 from gateway.core.publication.names import Name, readings, region_codes, split, units
@@ -417,4 +418,5 @@ async def main(settings: Path) -> None:
 
 
 if __name__ == "__main__":
+    garbage.seldom()
     asyncio.run(main(Path(sys.argv[1])))
