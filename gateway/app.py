@@ -25,7 +25,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.records.periods import legal_day
 from gateway.core.transparency.monitoring import Memory
 from gateway.log_client import ask_witness
-from gateway.operations import alarms, keep_log, report_health, verify_log
+from gateway.operations import alarms, keep_log, match_jobs, reissue_lists, render_public, report_health, verify_log
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
@@ -36,12 +36,10 @@ from gateway.operations.issue_token import nobodys_key
 from gateway.operations.keep_audit import checkpoint, retire
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.lead_exchange import Candidate, Work, lead
-from gateway.operations.match_jobs import work as work_on_jobs
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
-from gateway.operations.reissue_lists import follow
-from gateway.operations.render_public import render_public
 from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.standstill import Standstill
 from gateway.operations.tidy_names import tidy_names
 from gateway.operations.version_files import clear_unfinished
 from gateway.operations.waiting_texts import measure
@@ -245,18 +243,46 @@ async def _load_later() -> None:
     await asyncio.to_thread(nobodys_key)
 
 
+async def read_round(services: Services, meter: Meter, still: Standstill) -> None:
+    """See policies that another process activated, and follow the change log to its end."""
+    if await still.lasts(services):
+        return
+    await services.policies.refresh()
+    while await rescore_texts(services, limit=READER_STEP):
+        meter.event("texts-rescored")
+        await asyncio.sleep(0)
+    while await render_public.render_public(services, limit=READER_STEP):
+        meter.event("reader-step")
+        await asyncio.sleep(0)
+    still.begins(await render_public.dates(services))
+
+
+async def follow_round(services: Services, meter: Meter, still: Standstill) -> None:
+    """Take out of all versions what left, as far as it is rendered."""
+    if await still.lasts(services):
+        return
+    while await reissue_lists.follow(services):
+        meter.event("lists-followed")
+        await asyncio.sleep(0)
+    still.begins(await reissue_lists.dates(services))
+
+
+async def job_round(services: Services, meter: Meter, still: Standstill) -> None:
+    """Match the files that wait."""
+    if await still.lasts(services):
+        return
+    while await match_jobs.work(services):
+        meter.event("match-job")
+    still.begins(await match_jobs.dates(services))
+
+
 async def _read_changes(services: Services, meter: Meter) -> None:
-    """Follow the change log: renderings, search and feeds, every `reader_poll_s`; and see policies that another process activated."""
+    """Follow the change log: renderings, search and feeds, every `reader_poll_s`."""
+    still = Standstill()
     while True:
         pause = services.settings.reader_poll_s
         try:
-            await services.policies.refresh()
-            while await rescore_texts(services, limit=READER_STEP):
-                meter.event("texts-rescored")
-                await asyncio.sleep(0)
-            while await render_public(services, limit=READER_STEP):
-                meter.event("reader-step")
-                await asyncio.sleep(0)
+            await read_round(services, meter, still)
         except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
             meter.event(f"reader-{error.code}")
         except Exception as error:  # noqa: BLE001 - the reader must outlive any fault of one change; readiness and metrics show that it stands
@@ -282,12 +308,11 @@ async def _tidy_names(services: Services, meter: Meter) -> None:
 
 async def _follow_lists(services: Services, meter: Meter) -> None:
     """Take what leaves out of all versions behind the reader above; never behind a build, which may take its time."""
+    still = Standstill()
     while True:
         pause = services.settings.reader_poll_s
         try:
-            while await follow(services):
-                meter.event("lists-followed")
-                await asyncio.sleep(0)
+            await follow_round(services, meter, still)
         except GatewayError as error:  # locked, moved by another process, no policy yet: the next round tries again
             meter.event(f"lists-{error.code}")
         except Exception as error:  # noqa: BLE001 - versions must go on whatever one of them meets; what may not be shown is not shown
@@ -363,11 +388,11 @@ async def _monitor_log(services: Services, meter: Meter) -> None:
 
 async def _work_on_jobs(services: Services, meter: Meter) -> None:
     """Match the files that wait, one after the other."""
+    still = Standstill()
     while True:
         pause = services.settings.reader_poll_s
         try:
-            while await work_on_jobs(services):
-                meter.event("match-job")
+            await job_round(services, meter, still)
         except GatewayError as error:  # locked, no policy yet, too slow a query: the next round begins the job anew
             meter.event(f"match-jobs-{error.code}")
         except Exception as error:  # noqa: BLE001 - one file must not end the work on all others; it is told as failed

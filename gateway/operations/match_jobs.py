@@ -223,6 +223,11 @@ async def work(services: Services) -> bool:
     return True
 
 
+async def dates(services: Services) -> list[str | None]:
+    """The moments from which `work` finds something to do though nothing was committed."""
+    return await match_jobs.next_dates(services.store.reads)
+
+
 async def _matched(services: Services, taken: Work) -> _Result | None:
     """All rows with what was found; None: the turn was lost, or the job was ended meanwhile."""
     body = await asyncio.to_thread(match_jobs.opened, services.store, taken.digest, "upload", taken.upload)

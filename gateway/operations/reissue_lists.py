@@ -67,6 +67,11 @@ async def follow(services: Services, *, at_once: bool = False) -> int:
     return taken + await _issue_again(services, ground)
 
 
+async def dates(services: Services) -> list[str | None]:
+    """The moments from which `follow` finds something to do though nothing was committed."""
+    return await list_issues.next_dates(services.store.reads)
+
+
 # --- changes and ends --------------------------------------------------------------------------------------------------
 
 

@@ -98,6 +98,13 @@ async def render_public(services: Services, *, limit: int = 5000) -> int:
     return done
 
 
+async def dates(services: Services) -> list[str | None]:
+    """The moments from which `render_public` finds something to do though nothing was committed; beside those of the day."""
+    forms = await fed(services, services.policies.current())
+    reads = services.store.reads
+    return [await feed.next_telling(reads), *await renderings.next_ends(reads, [each.name for each in forms[1:]])]
+
+
 async def settle(services: Services) -> None:
     """Read everything to its end, with due period ends; removals are told at once, under the next full 30 seconds (test mode)."""
     while await render_public(services):

@@ -71,6 +71,10 @@ _ENDING_AT = _HELD.where(_r.valid_until <= sa.bindparam("at"), _r.valid_until < 
 _DUE = _HELD.where(
     _r.leaving <= sa.bindparam("now"), _r.line.is_not(None), sa.or_(_r.reason != ENDING, _r.valid_until <= _r.leaving)
 ).limit(sa.bindparam("limit"))
+_NEXT_END = sa.select(sa.func.min(_r.valid_until).label("at")).where(_r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
+_NEXT_DUE = sa.select(sa.func.min(_r.leaving).label("at")).where(
+    _r.line.is_not(None), sa.or_(_r.reason != ENDING, _r.valid_until <= _r.leaving)
+)
 _LINES_AMONG = KEPT.where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
 _NEXT_IDS = (
     sa.select(_r.record_id)
@@ -113,6 +117,11 @@ async def ending(source: Reads | Transaction, at: str) -> list[Held]:
 async def due(source: Reads | Transaction, now: str, limit: int) -> list[Held]:
     """Rows whose moment to go has come."""
     return _held(await source.all(_DUE, {"now": now, "limit": limit}))
+
+
+async def next_dates(source: Reads | Transaction) -> list[str | None]:
+    """From when a row has `ended`, and from when one is `due`."""
+    return [None if row is None else row.at for row in (await source.one(_NEXT_END), await source.one(_NEXT_DUE))]
 
 
 async def lines_among(source: Reads | Transaction, collection: str, ids: Sequence[str]) -> list[Kept]:

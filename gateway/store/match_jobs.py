@@ -63,6 +63,8 @@ _EXPIRE_BEFORE = (
 _FORGET = sa.delete(match_jobs).where(_j.until <= sa.bindparam("before"))
 _OPEN = sa.select(sa.func.count()).where(_j.owner == sa.bindparam("owner"), sa.or_(_j.state == "queued", _j.state == "running"))
 _OVER = sa.select(_j.job).where(_j.until <= sa.bindparam("now"), _j.state != "expired", _j.state != "cancelled").limit(1)
+_NEXT_OVER = sa.select(sa.func.min(_j.until).label("at")).where(_j.state != "expired", _j.state != "cancelled")
+_NEXT_LOST = sa.select(sa.func.min(_j.lease).label("at")).where(_j.state == "running")
 
 
 class Work(Struct, frozen=True, kw_only=True):
@@ -122,6 +124,11 @@ async def result_of(source: Reads, digest: str) -> Row | None:
 async def anything(source: Reads, now: datetime) -> bool:
     """Whether some job waits for a worker or for its end."""
     return await source.one(_WAITING, {"now": stamp(now)}) is not None or await source.one(_OVER, {"now": stamp(now)}) is not None
+
+
+async def next_dates(source: Reads) -> list[str | None]:
+    """When the next job is over, and when the next turn is lost that nobody gives back."""
+    return [None if row is None else row.at for row in (await source.one(_NEXT_OVER), await source.one(_NEXT_LOST))]
 
 
 async def take(tx: Transaction, turn: str, now: datetime) -> Work | None:

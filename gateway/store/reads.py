@@ -11,7 +11,7 @@ Rows are tuples with attributes. This room must not write.
 import asyncio
 import sqlite3
 from collections import namedtuple
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -100,6 +100,13 @@ class Reads(Protocol):
         first rows were read, from the same snapshot and with the same parameters: the first list (empty, where there are no rows) is
         followed by all rows of it. `made`: some rows at a time are given to it where they are read, without names, and the lists are of
         what it returns.
+        """
+        ...
+
+    async def state(self) -> Hashable | None:
+        """What stands for the state of the database: if two are equal, nothing at all was committed between them. None: it cannot be told.
+
+        Raises StoreError.
         """
         ...
 
@@ -286,6 +293,10 @@ class SqliteReads:
     def _ask_again(self) -> None:
         self._asked = None
 
+    async def state(self) -> Hashable | None:
+        """The number of the present state."""
+        return self.moment().number
+
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows of a short, indexed statement, read in the loop."""
         known = compiled(statement)
@@ -461,6 +472,12 @@ def _made(made: Made, rows: Sequence[Row]) -> list[Any]:
     return [made(list(rows[at : at + _AT_ONCE])) for at in range(0, len(rows), _AT_ONCE)]
 
 
+_SNAPSHOT: Final = sa.text(
+    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN concat(pg_postmaster_start_time(), ' ', pg_current_snapshot()) END AS snapshot"
+)
+"""Two snapshots of one server see the same if they name the same transactions; a standby does not name all that are under way."""
+
+
 class PostgresReads:
     """Reads through SQLAlchemy's async engine, each statement in its own autocommit."""
 
@@ -521,6 +538,11 @@ class PostgresReads:
                     yield list(rows) if made is None else await asyncio.to_thread(_made, made, rows)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
+
+    async def state(self) -> Hashable | None:
+        """Which transactions a reader sees; those of other databases of the server count too."""
+        row = await self.one(_SNAPSHOT)
+        return None if row is None else row.snapshot
 
     async def close(self) -> None:
         """Close the pool; twice is harmless."""

@@ -5,7 +5,7 @@ validity, and while no change of its record stands after the reader's position; 
 without it only after making it anew. Nothing here is ever more than the public may see. This room must not make a View.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -249,6 +249,10 @@ _TOLD_DUE = (
     .order_by(feed_rows.c.valid_until, feed_rows.c.added_seq)
     .limit(sa.bindparam("limit"))
 )
+_NEXT_END = sa.select(sa.func.min(_d.valid_until).label("at")).where(_d.valid_until < _ENDING)
+_TOLD_NEXT_END = sa.select(sa.func.min(feed_rows.c.valid_until).label("at")).where(
+    feed_rows.c.plan_set == sa.bindparam("plan_set"), feed_rows.c.valid_until < _ENDING
+)
 _OPENING = (
     sa.select(_x.record_id, _x.subject_id)
     .where(
@@ -306,6 +310,12 @@ async def due(source: Reads | Transaction, plan_sets: Sequence[str], *, now: str
             dict.fromkeys(row.record_id for row in await source.all(_TOLD_DUE, {"plan_set": plan_set, "now": now, "limit": limit}))
         )
     return list(found)[:limit]
+
+
+async def next_ends(source: Reads | Transaction, plan_sets: Sequence[str]) -> list[str | None]:
+    """From when something is `due`: of what is rendered, and of what each plan set was told."""
+    found = [await source.one(_NEXT_END)] + [await source.one(_TOLD_NEXT_END, {"plan_set": each}) for each in plan_sets]
+    return [None if row is None else row.at for row in found]
 
 
 async def opening(source: Reads, *, from_day: str, to_day: str) -> list[Row]:
@@ -456,6 +466,10 @@ class OffLoop:
     ) -> AsyncIterator[list[Row]]:
         """Rows in lists."""
         return self._reads.stream(statement, params, size, named=named, ahead=ahead, made=made)
+
+    async def state(self) -> Hashable | None:
+        """What stands for the state of the database."""
+        return await self._reads.state()
 
     async def close(self) -> None:
         """The reads belong to the store."""
