@@ -431,6 +431,10 @@ class OwnKey(Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     reason: str | None = None
 
+    def good(self, now: datetime) -> bool:
+        """Whether it may sign now."""
+        return self.not_before <= now < self.not_after and (self.revoked_at is None or now < self.revoked_at)
+
 
 class Signers(Struct, kw_only=True):
     """The keys with which this gateway speaks; whoever holds them may put newer ones in their place, all at once."""
@@ -443,12 +447,7 @@ class Signers(Struct, kw_only=True):
 
         Raises SettingsError key-missing when there is none.
         """
-        good = [
-            key
-            for key in self.keys
-            if key.use == use and key.signer.algorithm == algorithm
-            and key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
-        ]  # fmt: skip
+        good = [key for key in self.keys if key.use == use and key.signer.algorithm == algorithm and key.good(now)]
         if not good:
             what, how = (f"`{use}`", use) if algorithm == "ed25519" else (f"`{use}` ({algorithm})", f"{use} --algorithm {algorithm}")
             raise SettingsError(

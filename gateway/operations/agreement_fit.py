@@ -84,7 +84,7 @@ def agreement_signers(services: Services, now: datetime) -> list[Signer]:
     Raises SettingsError key-missing.
     """
     newest = services.signers.signing("agreement", now)
-    good = [key.signer for key in services.signers.keys if key.use == "agreement" and key.not_before <= now < key.not_after]
+    good = [key.signer for key in services.signers.keys if key.use == "agreement" and key.good(now)]
     return [newest, *(signer for signer in good if signer.vkey != newest.vkey)]
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.core.exchange.documents import PartnerKeys
+from gateway.core.exchange.notes import key_fault
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.partners import line_to, stream_at, trusted_keys
@@ -54,7 +55,7 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
 async def _own(services: Services) -> AsyncIterator[Finding]:
     now = services.clock()
     for use in PARTY_KEY_USES:
-        good = [key for key in services.signers.keys if key.use == use and key.revoked_at is None and key.not_before <= now < key.not_after]
+        good = [key for key in services.signers.keys if key.use == use and key.good(now)]
         if not good:
             yield finding("key-missing", "gateway", f"没有可用的 {use} 密钥", f"no `{use}` key is good now")
             continue
@@ -122,11 +123,7 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
 def _without_key(keys: PartnerKeys, now: datetime) -> list[str]:
     """Uses for which a partner lists keys, none of them good now; without one for batches nothing of it can be believed."""
     uses = [use for use in ("exchange", "http") if use == "exchange" or any(key.use == use for key in keys.keys)]
-    good = {
-        key.use
-        for key in keys.keys
-        if key.revoked_at is None and (key.not_before is None or key.not_before <= now) and (key.not_after is None or now < key.not_after)
-    }
+    good = {key.use for key in keys.keys if key_fault(key, key.use, now, None, timedelta()) is None}
     return [use for use in uses if use not in good]
 
 

@@ -232,7 +232,7 @@ def key_of(services: Services, year: int) -> Signer:
     """
     now, name = services.clock(), origin_of(services.settings.party, year)
     for key in services.signers.keys:
-        if key.use == "log" and key.signer.name == name and key.not_before <= now < key.not_after and key.revoked_at is None:
+        if key.use == "log" and key.signer.name == name and key.good(now):
             return key.signer
     raise SettingsError(f"there is no key of the log of {year} that is good now", code="key-missing", hint="chengxin key new log")
 

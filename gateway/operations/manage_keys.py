@@ -191,12 +191,12 @@ def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:
     """Our signing keys with their public halves and whether each is good now."""
     lines = []
     for key in load_signers(settings).keys:
-        if key.revoked_at is not None and key.revoked_at <= now:
+        if key.good(now):
+            state = "good"
+        elif key.revoked_at is not None and key.revoked_at <= now:
             state = "revoked"
-        elif now < key.not_before:
-            state = "waiting"
         else:
-            state = "good" if now < key.not_after else "expired"
+            state = "waiting" if now < key.not_before else "expired"
         lines.append(
             KeyLine(
                 use=key.use,

@@ -251,8 +251,7 @@ def signers_of(services: Services) -> Sequence[Signer]:
     first = services.signers.signing("export", now)
     others: dict[str, Signer] = {}
     for key in sorted(services.signers.keys, key=lambda each: each.not_before):
-        good = key.not_before <= now < key.not_after and (key.revoked_at is None or now < key.revoked_at)
-        if key.use == "export" and good and key.signer.algorithm != first.algorithm:
+        if key.use == "export" and key.good(now) and key.signer.algorithm != first.algorithm:
             others[key.signer.algorithm] = key.signer
     return (first, *others.values())
 

@@ -40,8 +40,7 @@ def witness_key(services: Services) -> CosignatureSigner | None:
     """Our key as a witness; None when we are none."""
     now = services.clock()
     for key in services.signers.keys:
-        good = key.revoked_at is None and key.not_before <= now < key.not_after
-        if key.use == "witness" and good and isinstance(key.signer, Ed25519Signer):
+        if key.use == "witness" and key.good(now) and isinstance(key.signer, Ed25519Signer):
             return CosignatureSigner(key.signer)
     return None
 

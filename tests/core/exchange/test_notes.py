@@ -278,6 +278,15 @@ def test_the_newest_good_key_signs():
             signers.signing(use, NOW)  # type: ignore[arg-type]  # both are uses
 
 
+def test_one_word_says_when_a_key_is_good():
+    """From its first instant on, before its last, and until it is revoked."""
+    day = timedelta(days=1)
+    key = OwnKey(signer=KEY, use="exchange", not_before=NOW, not_after=NOW + 3 * day, revoked_at=NOW + 2 * day)
+    assert [key.good(NOW + part * day) for part in (-0.1, 0, 1.9, 2, 3)] == [False, True, True, False, False]
+    key = OwnKey(signer=KEY, use="exchange", not_before=NOW, not_after=NOW + 3 * day)
+    assert [key.good(NOW + part * day) for part in (2, 2.9, 3)] == [True, True, False]
+
+
 # --- keys documents ---------------------------------------------------------------------------------------------------
 
 PINS = documents.pinned(PARTY, [AGREEMENT.vkey])
