@@ -143,6 +143,15 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
         raise SettingsError("an agreement key changes with a new version of the agreement", code="key-use", place=path.name)
     if key.revoked_at is None:
         others = Signers(party=settings.party, keys=tuple(other for _, other in found if other.signer.vkey != vkey))
+        kin = [each for each in others.keys if each.use == key.use and each.signer.algorithm == key.signer.algorithm]
+        coming = [each.not_before for each in kin if now < each.not_before and each.good(each.not_before)]
+        if coming and not any(each.good(now) for each in kin):
+            raise SettingsError(
+                f"no other `{key.use}` key is good yet",
+                code="key-missing",
+                place=path.name,
+                hint=f"its successor is made already, and good from {_instant(min(coming))}: revoke this one then",
+            )
         others.signing(key.use, now, key.signer.algorithm)
         text = path.read_text(encoding="ascii") + f"revoked_at = {_instant(now)}\nreason = {json.dumps(reason, ensure_ascii=True)}\n"
         aside = path.with_suffix(".tmp")

@@ -9,7 +9,7 @@ import pytest
 from gateway.core.errors import GatewayError, PolicyError, SettingsError
 from gateway.operations.change_policy import FILE_LIMIT, check_folder, read_folder, status
 from gateway.operations.explain_policy import explain_cells
-from gateway.operations.manage_keys import create_keys, issue_token, list_keys, new_key
+from gateway.operations.manage_keys import create_keys, issue_token, list_keys, new_key, revoke_key
 from gateway.operations.set_up import set_up, shipped_policies
 from gateway.services import load_signers, open_services
 from gateway.store import audit, clients
@@ -44,6 +44,17 @@ def test_a_lost_key_beside_a_database_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"key-missing.*backup"):
         create_keys(settings)
     assert not settings.kek_path.exists()
+
+
+async def test_who_may_not_revoke_the_only_key_is_told_what_to_do(tmp_path: Path) -> None:
+    """First the command that makes its successor, then the instant from which that one is good."""
+    async with a_gateway(tmp_path, CHENGXIN_NOW="2026-06-01T00:00:00Z") as services:
+        only = next(one.vkey for one in list_keys(services.settings, NOW) if one.use == "exchange")
+        with pytest.raises(SettingsError, match=r"key-missing.*chengxin key new exchange"):
+            await revoke_key(services, only, reason="测试", by="test")
+        await new_key(services, "exchange", by="test")
+        with pytest.raises(SettingsError, match=r"key-missing.*2026-06-02T00:00:00Z"):
+            await revoke_key(services, only, reason="测试", by="test")
 
 
 async def test_a_successor_is_published_before_it_signs(tmp_path: Path) -> None:
