@@ -1,8 +1,8 @@
 """The files that every house on the web keeps: security.txt (RFC 9116), robots.txt, sitemap.xml (api.md §7.19).
 
-Rules: a sitemap names datasets, lists and policies, never a subject, a record or a listing; robots are kept away from bulk answers that
-name one. Pages of subjects and receipts may be fetched: they say `noindex` themselves, which a robot that must not fetch them never reads,
-so that their bare addresses would be listed for ever.
+Rules: a sitemap names datasets, lists, policies and the help, never a subject, a record or a listing; robots are kept away from bulk
+answers that name one. Pages of subjects and receipts may be fetched: they say `noindex` themselves, which a robot that must not fetch
+them never reads, so that their bare addresses would be listed for ever.
 This story must not read a record.
 """
 
@@ -85,7 +85,7 @@ def _bare(services: Services, text: str) -> Answer:
 
 
 async def sitemap(services: Services) -> Answer:
-    """Every page about datasets, lists and policies, with the time of its last change."""
+    """Every page about datasets, lists and policies, with the time of its last change; and the help, which changes with the program."""
     scene = await begin(services, PUBLIC, "zh-CN", reads_records=False)
     changed = instant_of_version(scene.head.version)
     pages: list[tuple[str, str | None]] = [("/v1/datasets", changed)]
@@ -97,6 +97,7 @@ async def sitemap(services: Services) -> Answer:
     pages += [(f"/v1/lists/{name}", changed) for name in listed]
     history = await policy_rows.activations(services.store.reads)
     pages.append(("/v1/policies", instant(history[-1].at) if history else None))
+    pages.append(("/docs", None))
     urls = ET.Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
     for path, at in pages:
         url = ET.SubElement(urls, "url")

@@ -112,7 +112,7 @@ def test_a_field_that_is_hidden_now_is_named_by_no_version(fresh_city: City) -> 
 
 
 def test_the_sitemap_names_no_subject(open_city: Server) -> None:
-    """Every address of the sitemap answers, has a time, and is about datasets, lists or policies; robots are kept from the rest."""
+    """Every address answers and is the help, or has a time and is about datasets, lists or policies; robots are kept from the rest."""
     robots = RobotFileParser()
     robots.parse(open_city.get("/robots.txt").text.splitlines())
     (address,) = robots.site_maps() or []
@@ -120,6 +120,10 @@ def test_the_sitemap_names_no_subject(open_city: Server) -> None:
     space = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
     found = {url.findtext(f"{space}loc"): url.findtext(f"{space}lastmod") for url in urls}
     assert len(found) > 15
+    help_page = "http://127.0.0.1:8000/docs"
+    assert found.pop(help_page) is None
+    assert open_city.get(help_page, Accept="text/html").status_code == 200
+    assert robots.can_fetch("*", help_page)
     for loc, at in found.items():
         assert at is not None
         assert loc.removeprefix("http://127.0.0.1:8000").startswith(("/v1/datasets", "/v1/lists", "/v1/policies"))

@@ -51,7 +51,7 @@ SITEMAP = Described(
     operation_id="getSitemap",
     tag="接口",
     summary="站点地图",
-    description="Datasets, lists and policies with the time of their last change; never a subject.",
+    description="Datasets, lists and policies with the time of their last change, and the help; never a subject.",
     media=(_XML,),
     one_format=True,
     example='<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>https://h/v1/datasets</loc></url></urlset>',
