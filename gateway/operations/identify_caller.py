@@ -8,7 +8,7 @@ not look at what is asked for.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
@@ -61,7 +61,15 @@ class Presented(Struct, frozen=True, kw_only=True):
         return not self.authorization and not self.proofs and self.purpose is None and self.case_ref is None
 
 
-async def identify_caller(services: Services, presented: Presented, *, again: bool = False) -> Caller:
+Believed = Callable[[Caller], None]
+"""Hears who pays for a request, as soon as its credential is believed: what is refused after that costs its app, like any other answer."""
+
+
+def _nobody_listens(_: Caller) -> None:
+    """Where nothing is paid."""
+
+
+async def identify_caller(services: Services, presented: Presented, *, again: bool = False, believed: Believed = _nobody_listens) -> Caller:
     """The caller behind what a request shows; `again`: of a request that goes on, whose proof has been believed and used.
 
     Raises CredentialRefused, NonceWanted, PurposeMissing, NotPermitted, BadRequest.
@@ -84,18 +92,18 @@ async def identify_caller(services: Services, presented: Presented, *, again: bo
     if match is None:
         raise CredentialRefused("authorization-form")
     if match[1].lower() == "dpop":
-        return await _by_token(services, presented, match[2], again=again)
+        return await _by_token(services, presented, match[2], again=again, believed=believed)
     if presented.proofs:
         raise CredentialRefused("proof-with-bearer")
     if match[2].startswith(api_keys.PREFIX):
-        return await _by_key(services, presented, match[2])
-    return await _by_trial_token(services, presented, match[2])
+        return await _by_key(services, presented, match[2], believed)
+    return await _by_trial_token(services, presented, match[2], believed)
 
 
 # --- API keys ---------------------------------------------------------------------------------------------------------
 
 
-async def _by_key(services: Services, presented: Presented, text: str) -> Caller:
+async def _by_key(services: Services, presented: Presented, text: str, believed: Believed) -> Caller:
     key = api_keys.read_key(text)
     held = await services.doors.credentials.api_key(key.key_id)
     api_keys.check_secret(services.doors.peppers, key, None if held is None else held.key.mac)
@@ -108,11 +116,9 @@ async def _by_key(services: Services, presented: Presented, text: str) -> Caller
         raise CredentialRefused("app-suspended")
     api_keys.check_network(presented.address, held.key.networks)
     purposes = (OPEN_PURPOSE,)
-    stated = stated_purpose(presented.purpose, purposes)
-    await _note_use(services, held.key, today)
-    return Caller(
+    caller = Caller(
         tier="developer",
-        purpose=stated,
+        purpose=OPEN_PURPOSE,
         purposes=purposes,
         credential_kind="key",
         app=held.app.app,
@@ -124,6 +130,10 @@ async def _by_key(services: Services, presented: Presented, text: str) -> Caller
         scopes=held.key.scopes,
         exposed=held.key.exposed_at is not None,
     )
+    believed(caller)
+    stated_purpose(presented.purpose, purposes)
+    await _note_use(services, held.key, today)
+    return caller
 
 
 async def _note_use(services: Services, key: developer_keys.DeveloperKey, today: date) -> None:
@@ -140,7 +150,7 @@ async def _note_use(services: Services, key: developer_keys.DeveloperKey, today:
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
 
-async def _by_token(services: Services, presented: Presented, text: str, *, again: bool) -> Caller:
+async def _by_token(services: Services, presented: Presented, text: str, *, again: bool, believed: Believed) -> Caller:
     now = services.clock()
     held = await services.doors.credentials.token(text, now)
     if held is None or held.app is None or held.token.jkt is None or held.token.expires_at <= now:
@@ -154,8 +164,14 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
         await _prove(services, presented, held.ath, held.token.jkt, now, personal=standing.personal)
     caller = standing.callers.get(presented.purpose)
     if caller is None:
+        believed(_payer(app.tier, app.app, app.org))
         caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, presented.purpose)
     return caller if presented.case_ref is None else structs.replace(caller, case_ref=presented.case_ref)
+
+
+def _payer(tier: str, app: str, org: str) -> Caller:
+    """An app of which nothing is known yet but that it asks."""
+    return Caller(tier=cast(Tier, tier), purpose=OPEN_PURPOSE, purposes=(), credential_kind="token", app=app, org=org, assurance="bound")
 
 
 def _caller(policies: Policies, standing: "_Standing", app: App, jkt: str, purpose: str | None) -> Caller:
@@ -267,7 +283,7 @@ def _fit(policies: Policies, purpose: str) -> str:
     return purpose
 
 
-async def _by_trial_token(services: Services, presented: Presented, text: str) -> Caller:
+async def _by_trial_token(services: Services, presented: Presented, text: str, believed: Believed) -> Caller:
     """Test mode: a token that the office made to try things, without a key behind it. A bound token never comes this way."""
     now = services.clock()
     held = await services.doors.credentials.token(text, now)
@@ -276,6 +292,7 @@ async def _by_trial_token(services: Services, presented: Presented, text: str) -
     token = held.token
     if token.tier not in BOUND_TIERS:
         raise CredentialRefused("token-tier")
+    believed(_payer(token.tier, token.app, token.org))
     stated = stated_purpose(presented.purpose, token.purposes)
     return Caller(
         tier=cast(Tier, token.tier),

@@ -32,7 +32,7 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
     if presented.nobody:
         return PUBLIC
     try:
-        return await identify_caller(services, presented)
+        return await identify_caller(services, presented, believed=lambda caller: scope["state"].update(believed=caller))
     except NonceWanted:
         scope["state"]["nonce_asked"] = True  # no failure
         raise

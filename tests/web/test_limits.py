@@ -169,6 +169,15 @@ async def test_an_office_pays_from_its_own_bucket(sqlite_city: City, token: str)
         assert quotas["burst"]["remaining"] == 299
 
 
+async def test_a_known_caller_pays_for_what_is_refused_for_its_purpose(sqlite_city: City, token: str) -> None:
+    """A purpose that its credential does not allow is no failure of its network: the answer costs like any other."""
+    async with client_of(app_of(sqlite_city)) as client:
+        bad = {"Authorization": f"Bearer {token}", "Purpose": "dept.unheard"}
+        before = left(await client.get("/v1/me", headers={"Authorization": f"Bearer {token}"}))
+        refused = await client.get("/v1/me", headers=bad)
+        assert (refused.status_code, refused.headers["request-cost"], left(refused)) == (403, "1", before - 1)
+
+
 async def test_wrong_credentials_are_counted_by_network(sqlite_city: City, token: str) -> None:
     """After sixty failures a network may show no further credential; the app behind a right one is not locked out elsewhere."""
     async with client_of(app_of(sqlite_city, CHENGXIN_TRUSTED_PROXIES="1")) as client:
