@@ -6,6 +6,7 @@ that may see more. What is proven by enumeration or over two stores elsewhere is
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from datetime import date, datetime
 from itertools import pairwise, product
@@ -19,23 +20,28 @@ from gateway.core.callers.refusals import AssertionRefused
 from gateway.core.disclosure.plans import PERSONAL_CLASSES
 from gateway.core.disclosure.policy import check_policies
 from gateway.core.records.model import DatasetId
+from gateway.operations import answer_query
 from gateway.operations.change_policy import read_folder
 from gateway.operations.ingest import ingest
 from gateway.operations.issue_token import Posted, believe
 from gateway.operations.manage_keys import issue_token
 from gateway.operations.render_public import settle
 from gateway.operations.set_up import shipped_policies
+from gateway.services import open_services
 from gateway.store.loading import load
 from gateway.web.edge import FrontDoor
 from tests.callers import Key, assertion, assertion_parts
 from tests.doors import ASSERTION_TYPE, ORIGIN, Program, register
-from tests.house import CENTRE, settings_of
+from tests.house import CENTRE, make, settings_of, write_settings
+from tests.operations import publishing
 from tests.web.city import NOW, City, Server, copied, served
 from tests.web.test_uploads import HEADER, ROW
 
 PENALTIES = "dataset=administrative-penalties"
 CITIZEN = "220599198001010013"
 FILE = "datasets/administrative-penalties.toml"
+PARTIAL = 'field.id_no = { treatment = { do = "keep", first = 6 }, allow = ["lookup"], budget = "200/day" }'
+"""What a department is shown of a person's number for supervision."""
 HIDDEN = ("id_no", "legal_representative", "legal_representative_id_no", "remark", "conduct_end", "publish_until_hint")
 NEVER = "no_such_field"
 
@@ -407,11 +413,30 @@ def test_channel_22_join_across_datasets(server: Server, office: Mapping[str, st
     assert all("document_number" not in plan.schema["properties"] for plan in shown)
 
 
-def test_channel_23_pseudonyms(server: Server) -> None:
-    """No plan gives a recipient a pseudonym beside a part of the same value."""
-    for plan in plans():
-        kinds = {name: type(cell.treatment).__name__ for name, cell in plan.reasons.items()}
-        assert not {name for name, kind in kinds.items() if kind == "Pseudonym"} & {name for name, kind in kinds.items() if kind == "Keep"}
+async def test_channel_23_pseudonyms(tmp_path: Path) -> None:
+    """Under policies that give a number a pseudonym: no part of the number stands beside it, and no two recipients have one name for it."""
+    policies = tmp_path / "policies"
+    shutil.copytree(shipped_policies(), policies)
+    file = policies / "datasets" / f"{publishing.PENALTIES}.toml"
+    text = file.read_text(encoding="utf-8")
+    assert text.count(PARTIAL) == 1
+    file.write_text(text.replace(PARTIAL, 'field.id_no = { treatment = "pseudonym" }'), encoding="utf-8")
+    shutil.rmtree(policies / "tests")  # what they promise is the shipped text's
+    settings = settings_of(write_settings(tmp_path / "gateway", policies=policies), CHENGXIN_NOW=NOW)
+    await make(settings)
+    async with open_services(settings) as services:
+        number = publishing.person_number(7)
+        row = publishing.person_penalty("测试甲某", number, "通市监罚〔2026〕1号")
+        (record,) = publishing.ids(await publishing.put(services, publishing.PENALTIES, row))
+        await settle(services)
+        names = []
+        for org in (publishing.MARKET, "11220500XXT0002281"):
+            caller = publishing.department(publishing.granted(publishing.PENALTIES, org=org), org=org)
+            answer = await answer_query.record(services, record, caller, "zh-CN")
+            names.append(publishing.read(answer)["fields"]["id_no"])
+            beside = (await publishing.whole(answer)).decode().replace(names[-1], "")
+            assert not [part for part in map("".join, zip(*(number[at:] for at in range(6)), strict=False)) if part in beside]
+        assert len({None, *names}) == 3
 
 
 def test_channel_24_shared_caches(server: Server, office: Mapping[str, str]) -> None:
