@@ -165,7 +165,9 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
     caller = standing.callers.get(presented.purpose)
     if caller is None:
         believed(_payer(app.tier, app.app, app.org))
-        caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, presented.purpose)
+        sends_only = app.uploads and not held.token.access
+        purpose = OPEN_PURPOSE if sends_only and presented.purpose is None else presented.purpose
+        caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, purpose)
     return caller if presented.case_ref is None else structs.replace(caller, case_ref=presented.case_ref)
 
 

@@ -65,8 +65,8 @@ class _Client(rfc6749.ClientMixin):
         return method == METHOD
 
     def check_grant_type(self, grant_type: str) -> bool:
-        """An app to which nothing is granted gets no token."""
-        return grant_type == "client_credentials" and bool(self.believed.access)
+        """An app to which nothing is granted gets no token, but for sending records where it was registered to."""
+        return grant_type == "client_credentials" and (bool(self.believed.access) or self.believed.app.uploads)
 
     def check_client(self, looked: Looked) -> bool:
         """Whether a token is this app's."""
@@ -88,7 +88,7 @@ class _ClientCredentials(rfc6749.ClientCredentialsGrant):
             self.request.access = wanted(self.request.form.get("authorization_details"), self.request.client.believed.access)
         except DetailsRefused as error:
             raise InvalidAuthorizationDetails from error
-        if not self.request.access:
+        if not self.request.access and not self.request.client.believed.app.uploads:
             raise InvalidAuthorizationDetails
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from gateway.operations.manage_keys import issue_token
 from gateway.operations.take_upload import MAX_BYTES
 from gateway.store import audit
 from gateway.store.audit import Wanted
-from tests.doors import register
+from tests.callers import Key
+from tests.doors import Program, register
 from tests.house import CENTRE, a_gateway
-from tests.web.city import City, Server, served
+from tests.web.city import NOW, City, Server, served
 
 HEADER = (
     "行政相对人名称,行政相对人类别,统一社会信用代码,行政处罚决定书文号,违法行为类型,违法事实,处罚依据,处罚类别,处罚内容,"
@@ -88,6 +90,26 @@ def test_an_app_that_was_registered_to_read_does_not_send(running: Any, uploads:
 
     answer = send(server, a_file(server, 9051), {**headers, "Authorization": f"Bearer {city.run(token)}"})
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("uploads", [False, True])
+def test_an_app_without_a_grant_gets_a_token_to_send_with(running: Any, uploads: bool) -> None:
+    """It names no data, sends, and shows of records what the public sees; who was not registered to send gets none."""
+    server, headers, city = running
+    key = Key("ES256", seed=41)
+    app = city.run(lambda services: register(services, key, datasets=(), uploads=uploads))
+    program = Program(client=server.client, app=app, key=key, now=datetime.fromisoformat(NOW))
+    answer = program.ask_token()
+    if not uploads:
+        assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")
+        return
+    assert (answer.status_code, answer.json()["authorization_details"]) == (200, [])
+    proven = {"Authorization": f"DPoP {program.token}", "DPoP": program.prove("POST", PATH, program.token)}
+    sent = send(server, a_file(server, 9052), headers | proven)
+    assert sent.status_code == 200, sent.text
+    assert sent.json()["accepted"] == 1
+    assert program.get("/v1/me").json()["purpose"] == "open.read"
+    assert program.get("/v1/me", Purpose="dept.supervision").status_code == 403
 
 
 def test_one_file_by_several_requests_at_once(running: Any) -> None:

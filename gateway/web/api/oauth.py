@@ -137,7 +137,7 @@ async def _answer(request: AnyRequest, endpoint: str) -> Reply:
         looked=await issue_token.look_at(services, named) if named else None,
     )
     answer = house.authority.decide(loaded)
-    if believed is not None and loaded.access and answer.status == 200:
+    if believed is not None and loaded.access is not None and answer.status == 200:
         await enter(house.limits, _scope(request), issue_token.payer(believed))
         await issue_token.commit(services, believed, loaded.token, loaded.access)
     elif believed is not None and loaded.revoked:
