@@ -413,6 +413,15 @@ def test_channel_22_join_across_datasets(server: Server, office: Mapping[str, st
     assert all("document_number" not in plan.schema["properties"] for plan in shown)
 
 
+def test_an_answer_adds_no_code_of_a_household_to_what_was_asked(server: Server, office: Mapping[str, str]) -> None:
+    """Whoever asks by the whole code reads it again in the addresses of that page alone, never in a document or its links."""
+    code = next(item["subject"]["uscc"] for item in exported(server, **office) if item["subject"]["kind"] == "household")
+    document, under = server.get(f"/v1/subjects/{code}"), server.get(f"/v1/subjects/{code}/records")
+    assert (document.status_code, under.status_code) == (200, 200)
+    assert code not in document.text + document.headers["link"]
+    assert code not in json.dumps({name: value for name, value in under.json().items() if name not in ("self", "next", "prev")})
+
+
 async def test_channel_23_pseudonyms(tmp_path: Path) -> None:
     """Under policies that give a number a pseudonym: no part of the number stands beside it, and no two recipients have one name for it."""
     policies = tmp_path / "policies"
