@@ -36,7 +36,10 @@ def key_invite_admin(
     key_file: Path | None,
     as_json: bool,
 ) -> None:
-    """A one-time code with which a person enrols an own key; shown once, good for fifteen minutes."""
+    """A one-time code with which a person enrols an own key; shown once, good for fifteen minutes.
+
+    Until an operator is enrolled it is unsigned: invite the first operator and the first approver both before either of them enrols.
+    """
     from gateway.operations.manage_administrators import invite_admin
 
     hand = _hand(admin, key_file)
