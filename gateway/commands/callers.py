@@ -229,8 +229,11 @@ def grant_list(office: Office, org: str | None, as_json: bool) -> None:
         lines,
         as_json=as_json,
         text=lambda: table(
-            [(one.id, one.state, one.app, one.dataset, " ".join(one.purposes), one.until, one.digest) for one in lines],
-            ("grant", "state", "app", "dataset", "purposes", "until", "digest"),
+            [
+                (one.id, one.state, one.app, one.dataset, " ".join(one.purposes), one.until, one.digest, " ".join(one.unfit))
+                for one in lines
+            ],
+            ("grant", "state", "app", "dataset", "purposes", "until", "digest", "unfit ceilings"),
         ),
     )
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.core.callers.administrators import Administrator
 from gateway.core.callers.caller import AGREED_TIERS, BOUND_TIERS
 from gateway.core.callers.grants import Grant
+from gateway.core.disclosure.narrowing import unfit
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import AdminError
 from gateway.core.exchange.access import QUERY, active_with, gives, kept, lasts
@@ -63,6 +64,8 @@ class GrantLine(Struct, frozen=True, kw_only=True):
     proposed_by: str
     approved_by: str | None
     ended_at: datetime | None
+    unfit: tuple[str, ...]
+    """Fields that it hides because the ceiling that it gives them does not fit them: most likely a slip of whoever wrote it."""
 
 
 async def propose_grant(services: Services, text: bytes, *, by: Administrator) -> GrantLine:
@@ -271,4 +274,5 @@ def _line(services: Services, found: GrantRow, tier: str, agreements: Sequence[S
         proposed_by=found.proposed_by,
         approved_by=found.approved_by,
         ended_at=found.ended_at,
+        unfit=unfit(services.policies.current(), tier, grant) if services.policies.version else (),
     )

@@ -144,6 +144,15 @@ async def test_a_grant_names_what_is_there(office: Office) -> None:
     await refused("grant-twice", manage_grants.propose_grant(services, good, by=await office.operator.acts("t")))
 
 
+async def test_a_ceiling_that_does_not_fit_its_field_is_told(office: Office) -> None:
+    """What is left of an amount under the ceiling `surname` is nothing: whoever proposes, approves or lists the grant reads that."""
+    app = (await office.app()).app
+    text = grant_text(app, more='ceilings = { fine_amount = "surname", facts = "drop", severity = "exists" }')
+    line = await manage_grants.propose_grant(office.services, text, by=await office.operator.acts("p"))
+    assert line.unfit == ("fine_amount",)
+    assert [each.unfit for each in await manage_grants.list_grants(office.services)] == [("fine_amount",)]
+
+
 async def test_four_eyes_on_a_grant_and_its_end(tmp_path: Path) -> None:
     """The approver is independent of the proposer and names the digest; then the grant lives, until one person ends it."""
     async with a_gateway(tmp_path, CHENGXIN_NOW="2026-06-01T02:30:00Z") as services:

@@ -21,7 +21,7 @@ from gateway.core.disclosure.gates import MEMO_LIMIT
 from gateway.core.disclosure.plans import OWN_FIELDS, Plan, PlanSet, Policies, Reasons, digest
 from gateway.core.disclosure.row_language import NOBODY, All, Attribute, Attributes, Member, RowRule, Within
 from gateway.core.disclosure.treatments import DROP, Clear, Drop, Redact, Treatment, describe, meet, rank, treatment_of
-from gateway.core.records.model import Capability, Dataset, Field, SubjectKind
+from gateway.core.records.model import Capability, Dataset, DatasetId, Field, SubjectKind
 
 _GRANTED: Final = Within("region", Attribute("$grant.regions"))
 _THEMED: Final = Member("theme", "text", Attribute("$grant.themes"))
@@ -110,13 +110,32 @@ def _narrowed_plan(dataset: Dataset, kind: SubjectKind, plan: Plan, ceilings: Ma
 def _narrowed_cell(described: Field, kind: SubjectKind, cell: Reasons, ceilings: Iterable[tuple[str, Treatment]]) -> Reasons:
     """The cell under each ceiling in turn; one that does not fit its field drops it."""
     for grant, most in ceilings:
-        treatment = meet(cell.treatment, most)
-        if treatment != cell.treatment and misfit(treatment, described, kind):
-            treatment = DROP
+        treatment = DROP if _unfit(described, kind, cell.treatment, most) else meet(cell.treatment, most)
         if treatment != cell.treatment:
             said = f"grant {grant}: at most {describe(most)} → {describe(treatment)}"
             cell = structs.replace(cell, treatment=treatment, capabilities=_rights(cell, treatment), steps=(*cell.steps, said))
     return cell
+
+
+def _unfit(described: Field, kind: SubjectKind, shown: Treatment, most: Treatment) -> bool:
+    """Whether what would be left under a ceiling cannot stand on the field, so that nothing is."""
+    treatment = meet(shown, most)
+    return treatment != shown and misfit(treatment, described, kind) is not None
+
+
+def unfit(policies: Policies, tier: str, grant: Grant) -> tuple[str, ...]:
+    """The fields of a grant that are shown to nobody by it, because the ceiling that it gives them does not fit them."""
+    dataset = policies.catalogue.datasets.get(DatasetId(grant.dataset))
+    held = [policies.plan_sets.get((grant.dataset, tier, purpose)) for purpose in grant.purposes]
+    plans = [(kind, plan) for each in held if each is not None for kind, plan in each.plans.items()]
+    return tuple(
+        sorted(
+            name
+            for name, spec in grant.ceilings.items()
+            if dataset is not None and name in dataset.fields
+            and any(_unfit(dataset.fields[name], kind, plan.reasons[name].treatment, treatment_of(spec)) for kind, plan in plans)
+        )
+    )  # fmt: skip
 
 
 def _rights(cell: Reasons, treatment: Treatment) -> tuple[Capability, ...]:
