@@ -92,6 +92,8 @@ class Judging:
         policies = services.policies.current()
         self.dataset: Dataset = policies.catalogue.datasets[split_stream(self.manifest.stream)[1]]  # type: ignore[index]  # a DatasetId is a str
         self.wires = {name: field.wire_name for name, field in self.dataset.fields.items()}
+        self.lives: dict[tuple[LifeDates, str, str | None], LifeDates] = {}
+        """Dates of life as many lines have them: of the fields, and with what the payload says of them."""
         self.periods: dict[tuple[object, ...], bool] = {}
         self.contexts: dict[str, IntakeContext] = {}
 
@@ -292,17 +294,13 @@ class Judging:
         if admitted.dates.decision is not None and admitted.dates.decision.isoformat() != said.decided_on:
             raise RowFault("SCHEMA_TYPE", "the fields name another day of decision than the payload", field="decision_date")
         conflict = admitted.kind != said.subject_kind
-        ends = [day for day in (admitted.dates.upstream_end, _day(said.publish_until)) if day is not None]
-        dates = msgspec.structs.replace(
-            admitted.dates, decision=admitted.dates.decision or date.fromisoformat(said.decided_on), upstream_end=min(ends, default=None)
-        )
         admitted = msgspec.structs.replace(
             admitted,
             trust=said.trust,
             region=said.region,
             authority_code=admitted.authority_code or said.authority,
             authority_name=admitted.authority_name or said.authority_name,
-            dates=dates,
+            dates=self._dates(admitted.dates, said),
             record_id=RecordId(said.rid),
             version=said.v,
             reason=said.reason,
@@ -319,7 +317,7 @@ class Judging:
             )
             for code, name in admitted.warnings
         ]
-        if self._period_is_shorter(admitted, _day(said.publish_until)):
+        if said.publish_until is not None and self._period_is_shorter(admitted, said.publish_until):
             findings.append(Finding(severity="warn", code="LAW_PERIOD", field="publish_until"))
         return admitted, tuple(findings)
 
@@ -337,19 +335,29 @@ class Judging:
             )
         return known
 
-    def _period_is_shorter(self, admitted: Admitted, until: date | None) -> bool:
+    def _dates(self, dates: LifeDates, said: Statement) -> LifeDates:
+        """The dates of the fields, with the day of decision and the last day shown of the payload; the same value for the same days."""
+        key = (dates, said.decided_on, said.publish_until)
+        known = self.lives.get(key)
+        if known is None:
+            ends = [day for day in (dates.upstream_end, _day(said.publish_until)) if day is not None]
+            known = self.lives[key] = msgspec.structs.replace(
+                dates, decision=dates.decision or date.fromisoformat(said.decided_on), upstream_end=min(ends, default=None)
+            )
+        return known
+
+    def _period_is_shorter(self, admitted: Admitted, last: str) -> bool:
         """Whether our own periods end before the day that the sender names; ours apply."""
-        if until is None:
-            return False
-        key = (admitted.kind, admitted.severity, msgspec.structs.replace(admitted.dates, upstream_end=None), until)
+        key = (admitted.kind, admitted.severity, admitted.minor, admitted.dates, last)
         known = self.periods.get(key)
         if known is None:
+            until = date.fromisoformat(last)
             period = publication(
                 act=self.dataset.publish.act,
                 severity=admitted.severity,
                 kind=admitted.kind,
                 category=admitted.category,
-                dates=key[2],
+                dates=msgspec.structs.replace(admitted.dates, upstream_end=None),
                 table=self.services.policies.current().catalogue.periods,
                 now=self.now,
                 minor=admitted.minor,

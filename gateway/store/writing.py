@@ -5,7 +5,7 @@ bear it. This room decides nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from operator import itemgetter
 from typing import Final
 
@@ -76,6 +76,7 @@ class Writer:
         self._actor = actor
         self._period_of = period_of
         self._today = legal_day(tx.now)
+        self._lives: dict[tuple[LifeDates, date | None, date | None], tuple[LifeDates, bytes]] = {}
         self._periods: dict[tuple[object, ...], tuple[str | None, str | None, str | None]] = {}
         self._officers: dict[str, str] = {}
         self._received: tuple[datetime, str] = tx.now, tx.now_text
@@ -154,7 +155,7 @@ class Writer:
     ) -> tuple[object, ...]:
         """The values of `_CONTENT_COLUMNS`."""
         statement, admitted, found = write.statement, write.statement.admitted, write.found
-        dates = self._dates(write)
+        dates, dates_column = self._dates(write)
         if found is not None and admitted.issuer is None and admitted.dispute_since is None:
             dispute = found.dispute_since  # opened here; the source knows nothing of it
         else:
@@ -163,7 +164,7 @@ class Writer:
         return (
             write.version, write.state, write.hold_code, admitted.trust, admitted.region, admitted.authority_code, admitted.authority_name,
             admitted.sender, self._officer(admitted.officer), None if dates.decision is None else dates.decision.isoformat(),
-            admitted.severity, _encode(dates), *self._period(admitted, dates), admitted.minor,
+            admitted.severity, dates_column, *self._period(admitted, dates), admitted.minor,
             found is not None and bool(found.sealed_flag), dispute, write.corrected_since, statement.clear, secret,
             clear_column(self._tx.vault, texts) if texts else None, sealed_texts,
             self._tx.now_text if texts and any(each.waiting for each in texts.values()) else None,
@@ -177,16 +178,20 @@ class Writer:
             self._received = received_at, stamp(received_at)
         return self._received[1]
 
-    def _dates(self, write: Write) -> LifeDates:
-        """The source's dates, with what only we know: since when it is public here, and duties fulfilled."""
+    def _dates(self, write: Write) -> tuple[LifeDates, bytes]:
+        """The source's dates, with what only we know: since when it is public here, and duties fulfilled; and the same as a column."""
         dates = write.statement.admitted.dates
         before = _NO_DATES if write.found is None else decode_dates(write.found.dates)
         first = before.first_publication_here
         if first is None and write.state == "in_force":
             first = self._today
-        if first == dates.first_publication_here and before.obligation_fulfilled is None:
-            return dates
-        return replace(dates, first_publication_here=first, obligation_fulfilled=dates.obligation_fulfilled or before.obligation_fulfilled)
+        key = (dates, first, before.obligation_fulfilled)
+        known = self._lives.get(key)  # of the rows of a file many have the same dates
+        if known is None:
+            fulfilled = dates.obligation_fulfilled or before.obligation_fulfilled
+            made = replace(dates, first_publication_here=first, obligation_fulfilled=fulfilled)
+            known = self._lives[key] = made, _encode(made)
+        return known
 
     def _period(self, admitted: Admitted, dates: LifeDates) -> tuple[str | None, str | None, str | None]:
         key = (admitted.kind, admitted.category, admitted.severity, dates)

@@ -227,6 +227,7 @@ _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
+@lru_cache(maxsize=1024)  # as of `instant`
 def parse_instant(text: str, code: str) -> datetime:
     """The instant of `YYYY-MM-DDThh:mm:ssZ`.
 
@@ -240,6 +241,7 @@ def parse_instant(text: str, code: str) -> datetime:
         raise ExchangeError("there is no such instant", code=code) from error
 
 
+@lru_cache(maxsize=4096)  # of the days of a batch each stands in many of its lines, and in each of them more than once
 def parse_date(text: str, code: str) -> date:
     """The day of `YYYY-MM-DD`.
 
