@@ -429,22 +429,18 @@ class Forger:
         said = records.statement(
             self.rules,
             rid=rid(number),
-            v=v,
-            op=op,  # type: ignore[arg-type]  # a forger says what it wants
             category="penalty",
             region="220500",
             subject_kind="legal",
             authority=MARKET,
             authority_name="通化市市场监督管理局（示例）",
-            decided_on=date(2026, 3, 2),
+            decided_on="2026-03-02",
             publish_until=date(2027, 3, 1),
             dispute=False,
-            reason=None,
-            basis=[records.Basis(text="《示例条例》第一条", uri=None, item=None)],
+            basis=(records.Basis(text="《示例条例》第一条", uri=None, item=None),),
             trust="signed",
-            at=self.cities.now,
         )
-        said = msgspec.structs.replace(said, **clear)
+        said = msgspec.structs.replace(said, **{"v": v, "op": op, "at": wire.instant(self.cities.now), **clear})
         named = [field.name for field in self.rules.terms.fields]
         listed = [(name, fields.get(name)) for name in named] + [(name, value) for name, value in fields.items() if name not in named]
         return records.seal_statement(said, listed, os.urandom(32), self.suite)

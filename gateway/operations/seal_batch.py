@@ -9,7 +9,8 @@ a record, and it never skips a number.
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Literal
 
@@ -36,7 +37,7 @@ from gateway.core.exchange.records import (
     withdrawal,
 )
 from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
-from gateway.core.records.model import Dataset, Record, RecordId, Value
+from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, stream_at
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.render_public import IN_LOOP, uncollected
@@ -353,14 +354,19 @@ class _Sealing:
         if self.only_withdrawals:
             return None
         said, values, until = shown
-        view_digest = self.digest_of_view(encode((msgspec.structs.replace(said, at=""), values)))[:16]
+        view_digest = self.digest_of_view(encode((said, values)))[:16]
         if told and sent is not None and sent.refused is None and sent.view_digest == view_digest:
             return None
         again = told and sent is not None and not (sent.refused is not None and sent.op == "assert")
         revoked = sent is not None and sent.op == "repair"
         v = max((sent.v if sent is not None else 0) + 1, record.version if record is not None else 1)
         final = msgspec.structs.replace(
-            said, v=v, op="amend" if again else "assert", reason="repair_revoked" if revoked else None, at=instant(at)
+            said,
+            v=v,
+            op="amend" if again else "assert",
+            reason="repair_revoked" if revoked else None,
+            at=instant(at),
+            sd_alg=self.suite.digest_name,
         )
         try:
             line = seal_statement(final, values, seed, self.suite)
@@ -372,7 +378,7 @@ class _Sealing:
         )
 
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
-        """What the agreement lets us say of a record today; None when nothing."""
+        """What the agreement lets us say of a record today, without the moment of saying it; None when nothing."""
         plan = self.plans.plans.get(record.kind) if self.plans is not None else None
         seen = view(record, plan, self.policies, self.now, self.reach, keyed=self.pseudonyms) if plan is not None else None
         if seen is None:
@@ -476,21 +482,22 @@ def _statement(rules: StreamRules, seen: View) -> Statement | None:
     return statement(
         rules,
         rid=seen.record_id,
-        v=1,
-        op="assert",
         category=seen.category,
         region=seen.region,
         subject_kind=seen.kind,
         authority=authority,
         authority_name=name[:200],
-        decided_on=date.fromisoformat(seen.decision_date),
+        decided_on=seen.decision_date,
         publish_until=seen.publish_until,
         dispute=any(mark.code == "objection_in_progress" for mark in seen.marks),
-        reason=None,
-        basis=[Basis(text=ground.text, uri=ground.uri, item=None) for ground in seen.basis[:8]],
+        basis=_grounds(seen.basis),
         trust=seen.trust,
-        at=seen.received_at,
     )
+
+
+@lru_cache(maxsize=256)  # of a dataset nearly all records have the same
+def _grounds(basis: tuple[BasisRef, ...]) -> tuple[Basis, ...]:
+    return tuple(Basis(text=ground.text, uri=ground.uri, item=None) for ground in basis[:8])
 
 
 def _licence(policies: Policies, plans: PlanSet | None) -> str | None:

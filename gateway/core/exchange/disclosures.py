@@ -101,13 +101,11 @@ def disclose(seed: bytes, values: Sequence[tuple[str, Value]], suite: Suite) -> 
     if not values:
         return [], []
     names, given = zip(*values, strict=True)
-    salts = b64u_lines(_salts(seed, [*map(str.encode, names)], suite)).decode().split("\n")
-    rows = encode_lines([*zip(salts, names, given)]).split(b"\n")  # noqa: B905  # behind the last salt stands an empty line
+    salts = b64u_all(_salts(seed, [*map(str.encode, names)], suite))
+    rows = encode_lines([*zip(salts, names, given, strict=True)]).split(b"\n")
     rows.pop()
     texts = b64u_lines(rows).split(b"\n")
-    texts.pop()
     digests = b64u_lines(hash_all(texts, suite)).split(b"\n")
-    digests.pop()
     digests.sort()
     return texts, digests
 

@@ -21,7 +21,7 @@ from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
     Suite,
-    b64u_lines,
+    b64u,
     encode,
     instant,
     is_plain,
@@ -159,7 +159,9 @@ class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
 def seal_statement(statement: Statement, values: Iterable[tuple[str, Value]], seed: bytes, suite: Suite) -> SealedLine:
     """The line of an assertion or amendment: `values` are all agreed fields in dictionary order, null where not known."""
     disclosures, digests = disclose(seed, [*values], suite)
-    clear = encode(msgspec.structs.replace(statement, sd=_NO_DIGESTS, sd_alg=suite.digest_name))
+    if statement.sd or statement.sd_alg != suite.digest_name:
+        statement = msgspec.structs.replace(statement, sd=_NO_DIGESTS, sd_alg=suite.digest_name)
+    clear = encode(statement)
     at = clear.rindex(_SD)  # behind it stands only the name of the hash
     listed = b'"_sd":["' + b'","'.join(digests) + b'"]' if digests else _SD
     return _sealed(statement, clear[:at] + listed + clear[at + len(_SD) :], disclosures, suite)
@@ -176,7 +178,7 @@ def seal_withdrawal(withdrawal: Withdrawal, suite: Suite) -> SealedLine:
 
 def _sealed(said: Payload, payload: bytes, disclosures: Sequence[bytes], suite: Suite) -> SealedLine:
     texts = b'"' + b'","'.join(disclosures) + b'"' if disclosures else b""  # base64url needs no escape
-    data = b'{"p":"' + b64u_lines((payload,))[:-1] + b'","d":[' + texts + b"]}\n"
+    data = b'{"p":"' + b64u(payload).encode() + b'","d":[' + texts + b"]}\n"
     if len(payload) > MAX_PAYLOAD or len(data) > 128 * 1024 or len(disclosures) > MAX_DISCLOSURES:
         raise ExchangeError("a record does not fit into a line", code="SIZE_LINE", place=said.rid)
     return SealedLine(rid=said.rid, v=said.v, op=said.op, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours
@@ -186,27 +188,23 @@ def statement(
     rules: StreamRules,
     *,
     rid: str,
-    v: int,
-    op: Literal["assert", "amend"],
     category: str,
     region: str,
     subject_kind: str,
     authority: str,
     authority_name: str,
-    decided_on: date,
+    decided_on: str,
     publish_until: date | None,
     dispute: bool,
-    reason: str | None,
-    basis: Sequence[Basis],
+    basis: tuple[Basis, ...],
     trust: str,
-    at: datetime,
 ) -> Statement:
-    """The clear part of what we say of a record; digests come when it is sealed."""
+    """The clear part of what we say of a record; version, operation, moment and digests come when it is sealed."""
     return Statement(
         iss=rules.terms.from_,
         rid=rid,
-        v=v,
-        op=op,
+        v=1,
+        op="assert",
         status="in_force",
         dataset=rules.terms.dataset,
         schema=schema_of(rules.terms),
@@ -215,13 +213,13 @@ def statement(
         subject_kind=subject_kind,
         authority=authority,
         authority_name=authority_name,
-        decided_on=decided_on.isoformat(),
+        decided_on=decided_on,
         publish_until=publish_until.isoformat() if publish_until else None,
         dispute=dispute,
-        reason=reason,
-        basis=tuple(basis),
+        reason=None,
+        basis=basis,
         trust=trust,
-        at=instant(at),
+        at="",
         sd=(),
         sd_alg="",
     )

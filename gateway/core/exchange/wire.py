@@ -70,6 +70,7 @@ SUITES = {suite.name: suite for suite in (SHA256, GM1)}
 _URL_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PADDING = (b"", b"===", b"==", b"=")
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
+_LISTED_TO_LINES = bytes.maketrans(b"+/,", b"-_\n")
 _decode_base64 = msgspec.json.Decoder(list[bytes]).decode
 
 
@@ -83,14 +84,14 @@ def b64u(data: bytes) -> str:
     return b2a_base64(data, newline=False).translate(_STANDARD_TO_URL).rstrip(b"=").decode()
 
 
-def b64u_lines(parts: Iterable[bytes]) -> bytes:
-    """`b64u` of each and a LF after it, in one pass over all of them: a record line has dozens."""
-    return b"".join(map(b2a_base64, parts)).translate(_STANDARD_TO_URL, b"=")
+def b64u_lines(parts: list[bytes]) -> bytes:
+    """`b64u` of each, a LF between two, in one pass over all of them: msgspec writes bytes as padded base64."""
+    return encode(parts).translate(_LISTED_TO_LINES, b'["=]')
 
 
-def b64u_all(parts: Iterable[bytes]) -> list[str]:
+def b64u_all(parts: list[bytes]) -> list[str]:
     """`b64u` of each."""
-    return b64u_lines(parts).decode().split("\n")[:-1]
+    return b64u_lines(parts).decode().split("\n") if parts else []
 
 
 def unb64u_lines(lines: bytes) -> list[bytes] | None:
