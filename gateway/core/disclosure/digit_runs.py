@@ -81,6 +81,8 @@ _LETTERED: Final = (
     re.compile(r"(?<![0-9])[0-9]{1,20}(?=[-]?[A-WYZ])"),
 )
 """Codes with letters in them: enough where no cue says that a person's number follows."""
+_IN_CODE: Final = re.compile("(?<=[A-Z0-9][-/])[0-9]+[A-WYZ]")
+"""Digits with something of a code on either side."""
 LICENCE_CUE: Final = re.compile(
     r"(?:许可证|备案|登记证|执照|证书|证编号|证号|证第|准字|批号|批次|条码|条形码|商品码|编码|编号|文号|文书|案号|单号|订单|合同|流水号?|票号|发票|代码|注册号|标准|型号|"
     r"票据号?|识别码|运单|单位编码|序列号|追溯码|监管码|货号|报告|登记号|纳税人识别号|产地码|字第?)[^0-9,。;、]{0,10}$"
@@ -131,23 +133,22 @@ def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[
         groups.append(_Group(last.start, end, last.digits + "X"))
     spans: list[Span] = []
     rest: list[_Group | None] = []
-    for group in groups:
-        kind = None if covered and covered[group.start] else _alone(copy, group)
-        if kind is not None:
-            spans.append(Span(group.start, group.end, kind, group.digits))
-        rest.append(None if kind is not None or (covered and covered[group.start]) else group)
-    rest = _spelled_ids(rest, spans)
+    for left in _spelled_ids([None if covered and covered[group.start] else group for group in groups], spans):
+        kind = None if left is None else _alone(copy, left)
+        if left is not None and kind is not None:
+            spans.append(Span(left.start, left.end, kind, left.digits))
+        rest.append(None if kind is not None else left)
     low, high = max(0, start - CUE_REACH), min(len(copy), end + 8)
     explained = _local_mask(copy, _EXPLAINED, low, high)
     lettered = _local_mask(copy, _LETTERED, low, high)
     if explained:
         rest = [None if group is None or all(explained[group.start - low : group.end - low]) else group for group in rest]
-    left: list[Place] = []
+    unread: list[Place] = []
     for chain in _chains(rest):
         found, doubts = _chain(copy, chain, lettered, low)
         spans += found
-        left += doubts
-    return spans, left
+        unread += doubts
+    return spans, unread
 
 
 def _local_mask(copy: str, patterns: Iterable[re.Pattern[str]], low: int, high: int) -> bytearray:
@@ -196,7 +197,7 @@ def _alone(copy: str, group: _Group) -> str | None:
     if length < 6:
         return None
     if _MOBILE.fullmatch(digits):
-        return "电话"
+        return None if _IN_CODE.match(copy, group.start, group.end + 1) else "电话"
     before = (max(0, group.start - CUE_REACH), group.start)
     if length == 18 and _ID18.fullmatch(digits):
         return None if uscc_holds(digits) and citizen_id(digits) is None else "证件号"

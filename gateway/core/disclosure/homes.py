@@ -83,6 +83,8 @@ _PREMISES: Final = Late(
     "底商|门市|商铺|网点|门面|[1一]楼|[1一]层|电梯|项目|工程|施工|在建|消防|供水|外墙|屋面|物业|车库|车位|商业|预售|商品房|集体|土地|林地|耕地|地块|河|山|沟|路段|养殖|加工|采"
     "|(?:店|超市|公司|厂|场|诊所|药房|馆|吧|中心|学校|机构|经营部|卫生室|站|仓库|库房|合作社|会所|场所|作坊|工地|营业)"
 )
+_DESK: Final = Late("[,，;；](?:联系|受理|承办|办公)(?:部门|科室|处室|单位|机构|时间)")
+"""Behind the address of an office."""
 _BUSINESS: Final = Late("经营场所|经营地址|注册地址|生产地址|登记地址|登记的?住所|开发|承建|承揽|施工|建设单位|项目|工程")
 _MAY: Final = re.compile(
     "家[中里住在]|家(?<=[自己他她其我母属老]家)|住处|居所|宅(?<=[私老民]宅)|暂[居住]|借住|租住|居住|住在|住于|主(?<=[户屋]主)|民房|出租屋|位于|收货"
@@ -129,7 +131,7 @@ def _clause_end(copy: str, start: int, reach: int) -> int:
 
 
 def _firm_follows(copy: str, end: int) -> bool:
-    return _PREMISES.pattern.search(copy, end, _clause_end(copy, end, 12)) is not None
+    return _PREMISES.pattern.search(copy, end, _clause_end(copy, end, 12)) is not None or _DESK.pattern.match(copy, end) is not None
 
 
 def _of_a_firm(copy: str, start: int, end: int) -> bool:

@@ -117,12 +117,12 @@ def _shipped() -> Lexicon:
 
 _SELDOM: Final = (
     "来言火院展税次刀舍户母寻揭油犹买卯妥底拜喇摆闪太由信位操巨逢门原兰初侍候海植战迟隋边都国查后红须养空师利能通居步和时应单别全计印者有支包种"
-    "主充求储经解相从公贝全明水车束衣麦么呼敬渠竹哈钦旷粘楼练"
+    "主充求储经解相从公贝全明水车束衣麦么呼敬渠竹哈钦旷粘楼练商鲜官盘普奉鹿随黑"
 )
 """Surnames of very few, that begin very many words."""
 _MORE_SINGLE: Final = (
     "丛苌缑郄郤佴谌禚笪谯撖亓郇郐鄢鄯雒霰颉蹇蔄虢遆钊镡骈骞芦芈茆菅萨仵佐俎俸冮况凃呙咎妫姒嬴尧岐弋忻恽斛栗牟漆琚眭睢畅畲肇赫邝闾靖迮"
-    "汝沐綦佶甯皋盍缐舜莒裔鬲麹侴仡髙"
+    "汝沐綦佶甯皋盍缐舜莒裔鬲麹侴仡髙辜宛粟庹杞翦杲"
 )
 """Surnames that masks need not know, for they show less of a name whose surname they do not know."""
 _FROM_JAPAN: Final = "山本佐藤铃木渡边伊藤加藤吉田松本井上斋藤藤原冈本藤田坂本远藤藤井近藤"

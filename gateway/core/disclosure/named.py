@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-from gateway.core.disclosure.digit_runs import Place
+from gateway.core.disclosure.digit_runs import Place, mask_of
+from gateway.core.disclosure.hinted import wordly
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import lexicon
 from gateway.core.disclosure.name_signs import MARKS, signs
@@ -20,7 +21,7 @@ from gateway.core.disclosure.spelling import HIDDEN
 from gateway.core.publication.names import variants
 
 _HAN: Final = "\u3400-\u9fff"
-_SIGNS: Final = f"[{HIDDEN}.·•‧∙・_~*-]"
+_SIGNS: Final = f"[{HIDDEN}.·•‧∙・_~*—–－-]"
 _APART: Final = re.compile(f"{_SIGNS}(?<=[{_HAN}]{_SIGNS}){_SIGNS}{{0,2}}(?=[{_HAN}])")
 _ALIAS: Final = re.compile(
     "(?:绰号|外号|诨号|小名|乳名|昵称|网名|人称|花名|又名|曾用名|化名|别名|真名|本名|大名|原名)"
@@ -34,6 +35,8 @@ _CALLED_THEN: Final = re.compile(f"(?:名叫|叫做|名为)(?:(?<={_KIN}..)|(?<=
 """Of whoever was told of just before: 车主儿子，名叫…，"""
 _HIRED: Final = re.compile(f"[.．、)）](?<=[0-9].)[ ]?([{_HAN}]{{2,4}})[，,：: ]{{1,2}}[{_HAN}]{{1,4}}[工员师匠][，,：: ]{{1,2}}[0-9]")
 """An entry of a list of workers: its number, the name, the trade, the sum."""
+_LISTED_BESIDE: Final = re.compile(f"[、和及与]([{_HAN}]{{2}})(?=[，。、；;,等（(二两三]|$)")
+"""Who is named beside somebody, where both stand in a row: a name may be an ordinary word there."""
 _DOTTED: Final = Late(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
 _DOT: Final = re.compile("[·•‧・．∙.]")
 _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]")
@@ -82,9 +85,17 @@ def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place]
             sure.append((person.start, person.end))
         else:
             doubts.add((person.start, person.end))
+        beside = _LISTED_BESIDE.match(plain, person.end)
+        if beside is not None and wordly(beside[1]):
+            doubts.add(beside.span(1))
     if not doubts:
         return sure, []
-    return sure, sorted((start, end) for start, end in doubts if not any(covered[start:end]) and not (public and all(public[start:end])))
+    hidden = mask_of(len(plain), sure)
+    return sure, sorted(
+        (start, end)
+        for start, end in doubts
+        if not any(covered[start:end]) and not (public and all(public[start:end])) and not (hidden and all(hidden[start:end]))
+    )
 
 
 def _either(covered: bytearray, public: bytearray) -> bytearray:

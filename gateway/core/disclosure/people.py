@@ -68,7 +68,13 @@ _REMEMBERED: Final = 16_384
 _LONGEST_REMEMBERED: Final = 40
 _FEW_REMEMBERED: Final = 2
 """Of a stretch with more places nothing is remembered: what somebody sends may not fill the memory."""
+_COUNTED: Final = 6.0
+"""What a numeral costs less before such a character."""
 _NOBODY: Final = frozenset("某")
+_HAMLETS: Final = frozenset("村屯乡巷街")
+"""Behind a word of two characters hardly ever the end of a name: 黎明村, 常乐巷."""
+_BORN_AS: Final = frozenset("宝海妹妞娃丫虎柱毛牛狗喜")
+"""What a numeral in a given name stands before: 封二宝, 冀四海."""
 _HOUSES: Final = frozenset("记")
 """What firms are called after a surname: 李记饭店."""
 _ASKED: Final = frozenset(
@@ -89,8 +95,10 @@ _AGED: Final = Late(
 _NAMED_GOODS: Final = Late(
     '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪服裤袜表饰品药膏片丸]|吊牌|标签|等(?:品牌|商品|产品|商标))'
 )
+_QUOTES: Final = frozenset('“"‘「『【')
+_QUOTED: Final = frozenset('”"’」』】')
 _ENTRY: Final = Late("[，。；、,;）)\\n]|$")
-_DATED: Final = Late("于(?:[0-9二〇当次同]|上午|下午|凌晨)")
+_DATED: Final = Late("[于自](?:[0-9二〇当次同]|上午|下午|凌晨)")
 _DATED_DEED: Final = Late("于[0-9二〇当次同][^，。；]{1,12}[日月时许午天](?:向|申请|提出|到|来|签|将|驾|因|与|被|从|擅自|酒后)")
 _NUMBERED: Final = Late(
     "[\u3400-\u9fff]{1,10}(?:[〔【\\[](?:19|20)[0-9]{2}年?[〕】\\]]|[(（](?:19|20)[0-9]{2}[)）](?=第?[0-9]))"
@@ -284,13 +292,14 @@ class _Reading:
             first = at + family
             if surname is None or first > size or run[first : first + 1] in _HOUSES:
                 continue
-            if family == 1 and run[at : at + 2] in self._table.official:
-                surname += _OFFICIAL
+            plain = _OFFICIAL if family == 1 and run[at : at + 2] in self._table.official else 0.0
             if first < size and run[first] not in _NOBODY:
                 cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
-                best.append((at, first + 1, total - cost - _GIVEN[1] - self._back[first + 1]))
+                best.append((at, first + 1, total - cost - plain - _GIVEN[1] - self._back[first + 1]))
                 if first + 1 < size and run[first + 1] not in _NOBODY:
-                    cost += given.get(run[first + 1], RARE_GIVEN)
+                    cost += given.get(run[first + 1], RARE_GIVEN) + plain / 2
+                    if run[first + 1] in _BORN_AS and run[first] in _NUMERALS:
+                        cost -= _COUNTED
                     best.append((at, first + 2, total - cost - _GIVEN[2] - self._back[first + 2]))
             if (
                 at
@@ -336,7 +345,7 @@ class _Reading:
         else:
             weight = likely + self._before(start)
         after = self._after(start, end)
-        if after >= _DONE and text[start - 1 : start] in HANDS and end + 1 < len(text):
+        if after >= _DONE and text[start - 1 : start] in HANDS and text[start - 2 : start] != "未经" and end + 1 < len(text):
             after += _HANDED
         elif self._entry(start, end):
             after += _ALONE_BEHIND
@@ -377,6 +386,10 @@ class _Reading:
         if end >= len(text):
             return 0.5
         following = text[end]
+        if text[start - 1 : start] in _QUOTES:
+            closed = next((at for at in range(end, min(len(text), end + 5)) if text[at] in _QUOTED), end)
+            if _NAMED_GOODS.pattern.match(text, closed):
+                return _GOODS
         if not "\u4e00" <= following <= "\u9fff":
             if _AGED.pattern.match(text, end):
                 return 5.0
@@ -393,6 +406,8 @@ class _Reading:
                 return _TITLED
             if word in self._signs.deeds:
                 return _DONE
+        if end - start == 3 and text[end - 1] in _HAMLETS and text[start : end - 1] in self._table.words:
+            return -9.0
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
         if ending[0] in "家各" and ending[1] in PLACE_ENDS:
             return -20.0

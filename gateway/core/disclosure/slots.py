@@ -14,7 +14,7 @@ from gateway.core.disclosure.beside import HANDS, personal, role_ends
 from gateway.core.disclosure.digit_runs import Place
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import RARE_GIVEN, lexicon
-from gateway.core.disclosure.name_signs import MARKS, TRANSLITERATED, Signs, signs
+from gateway.core.disclosure.name_signs import BEFORE, MARKS, TRANSLITERATED, Signs, signs
 
 _WESTERN: Final = (
     "斯尔克夫万南里费德森特姆伯逊翰约亨利莱蒂莎琳珍凯瑟罗伦杰弗歇洛塞诺维奇妮奥玛丽安东史密彼得戴琼鲍勃露丝萝查理亚娅柯温格雷汤迈乔治詹福兰布朗菲普加佩"
@@ -34,6 +34,15 @@ _FILLED_IN: Final = re.compile(f"[:：](?<=[人员者师主长户名].)([{_HAN}]
 _NO_ENTRY: Final = "无未不没详略见附同上下已均各等两二三四五六七八九十位名人户员单公司店厂部局所站"
 _NUMBERED: Final = re.compile("大老[黑白粗憨炮虎]|[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
 """How the children of a house are called: 二胖, 三哥."""
+_QUOTED: Final = Late(f'[“"「『‘]([{_HAN}]{{2,5}})[”"」』’](?=系|的[男女])')
+_KINDLY: Final = Late(f"(?:大[嫂姐哥婶叔爷娘妈伯]|二[哥姐嫂叔婶爷]|老[汉太]|[嫂婶姨叔伯])(?![{_HAN}]{{0,3}}[店馆铺坊厂牌面饭菜豆饼园家])")
+"""A surname with what neighbours say behind it: 封大嫂."""
+_SEXED: Final = Late(
+    f"(?<=[{_HAN}]{{2}})[，,、（(]{{1,2}}(?:性别[:：]?)?[男女](?=[)）]|[，,、][^，。；]{{0,6}}(?:岁|生|族|住|身份|文化|学历|籍|务农|农民|工人|群众|党员|19|20))"
+)
+_LICENSED: Final = Late(
+    f"(?:吊销|注销|撤销|暂扣)((?:(?![{_FUNCTIONS}])[{_HAN}]){{2,4}}?)的?(?:机动车|执业|律师|医师|导游|驾驶|护士|教师|资格|从业)"
+)
 _HALF: Final = Late("某(?=[\u4e00-\u9fff])")
 _DAINTY: Final = 7.5
 """What a character costs at most that is often in given names."""
@@ -75,6 +84,21 @@ def slotted(text: str) -> Iterator[Place]:
     for found in _FILLED_IN.finditer(text):
         if not (_plain(found[1]) or found[1][0] in _NO_ENTRY or found[1][1] in _NO_ENTRY) and _role(text, found.start(), known):
             yield found.span(1)
+    if "系" in text or "的男" in text or "的女" in text:
+        for found in _QUOTED.finditer(text):
+            if personal(text, found.end()):
+                yield found.span(1)
+    for found in _KINDLY.finditer(text):
+        start = found.start() - 1
+        if start >= 0 and text[start] in lexicon("").surnames and (_open(text, start) or _role(text, start, known)):
+            yield start, found.end()
+    if "男" in text or "女" in text:
+        for found in _SEXED.finditer(text):
+            yield from _formed(text, found.start(), known)
+    if "吊销" in text or "注销" in text or "撤销" in text or "暂扣" in text:
+        for found in _LICENSED.finditer(text):
+            if found[1][0] in lexicon("").surnames and not (_plain(found[1]) or _role(text, found.end(1), known)):
+                yield found.span(1)
     if "某" in text:
         for half in _HALF.finditer(text):
             at = half.start()
@@ -90,6 +114,24 @@ def _comes_in(text: str, start: int, end: int, known: Signs) -> bool:
     if at and "\u3400" <= text[at - 1] <= "\u9fff":
         return _role(text, at, known) or (at == start and text[at - 1] in HANDS and end - start > 2)
     return personal(text, end)
+
+
+def _open(text: str, start: int) -> bool:
+    """Whether a clause begins there, or what stands before somebody ends."""
+    return start == 0 or not "\u3400" <= text[start - 1] <= "\u9fff" or text[start - 1] in BEFORE
+
+
+def _formed(text: str, end: int, known: Signs) -> Iterator[Place]:
+    """What stands before somebody's sex in a form: all that a clause says, or all behind a role."""
+    if _role(text, end, known):
+        return
+    for size in (2, 3, 4):
+        start = end - size
+        if start < 0 or not "\u3400" <= text[start] <= "\u9fff":
+            return
+        if start == 0 or not "\u3400" <= text[start - 1] <= "\u9fff" or _role(text, start, known):
+            yield start, end
+            return
 
 
 def _role(text: str, end: int, known: Signs) -> bool:
