@@ -198,6 +198,8 @@ class Looked(Struct, frozen=True, kw_only=True):
     app: str
     jkt: str
     access: Access
+    sends: bool
+    """It was issued to send records with, and to read what the public reads."""
     issued_at: datetime
     expires_at: datetime
 
@@ -212,7 +214,8 @@ async def look_at(services: Services, token: str) -> Looked | None:
         return None
     still = frozenset(await _access(services, app))
     access = tuple(pair for pair in row.access if pair in still)
-    return Looked(app=row.app, jkt=row.jkt, access=access, issued_at=row.issued_at, expires_at=row.expires_at)
+    sends = app.uploads and not row.access
+    return Looked(app=row.app, jkt=row.jkt, access=access, sends=sends, issued_at=row.issued_at, expires_at=row.expires_at)
 
 
 async def revoke(services: Services, believed: Believed, token: str) -> None:

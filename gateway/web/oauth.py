@@ -123,7 +123,7 @@ class _Introspection(rfc7662.IntrospectionEndpoint):
         return request.looked if client.believed.app.introspects else None
 
     def create_introspection_payload(self, token: Looked | None) -> dict[str, Any]:
-        if token is None or not token.access:
+        if token is None or not (token.access or token.sends):
             return {"active": False}
         return {
             "active": True,

@@ -110,6 +110,11 @@ def test_an_app_without_a_grant_gets_a_token_to_send_with(running: Any, uploads:
     assert sent.json()["accepted"] == 1
     assert program.get("/v1/me").json()["purpose"] == "open.read"
     assert program.get("/v1/me", Purpose="dept.supervision").status_code == 403
+    other = Key("ES256", seed=42)
+    asker = city.run(lambda services: register(services, other, datasets=(), introspects=True))
+    resource = Program(client=server.client, app=asker, key=other, now=datetime.fromisoformat(NOW))
+    told = resource.post("/oauth/introspect", resource.form(token=program.token)).json()
+    assert (told["active"], told["client_id"], told["authorization_details"]) == (True, app, [])
 
 
 def test_one_file_by_several_requests_at_once(running: Any) -> None:
