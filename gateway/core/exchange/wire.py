@@ -242,7 +242,6 @@ def parse_instant(text: str, code: str) -> datetime:
         raise ExchangeError("there is no such instant", code=code) from error
 
 
-@lru_cache(maxsize=4096)  # of the days of a batch each stands in many of its lines, and in each of them more than once
 def parse_date(text: str, code: str) -> date:
     """The day of `YYYY-MM-DD`.
 
