@@ -4,13 +4,14 @@ Rules: SQLite only (on PostgreSQL a look-up waits for the network, so the office
 that tells whether it is still true, and judges nothing; a failure is no answer, and the office lane is asked. The connection is
 opened for reading only. This room must not know HTTP.
 
-What was made of a row that was read lately is kept until anybody commits anything that it was read from. `PRAGMA data_version` is asked
+What was made of a subject that was read lately is kept until anybody commits anything that it was read from. `PRAGMA data_version` is asked
 once in each turn of the event loop, before the first look-up of that turn: a request that arrives after a commit is handled in a later turn
 than one that was checked before it, so nothing that left is shown to anybody who asked afterwards. After a commit of whomever the
 database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
 the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so
 (tested, decisions/0053). Where they do not stand as they were made, everything is forgotten at every commit. Each statement saved is a
-hand-over of the interpreter's lock saved, which costs more than the statement.
+hand-over of the interpreter's lock saved, which costs more than the statement. Records are read each time: there are many more of them, and
+each is asked for less often.
 """
 
 import asyncio
@@ -29,6 +30,12 @@ FROM subject_keys k
 JOIN subjects s ON s.subject_id = k.subject_id
 JOIN rendered_subjects r ON r.subject_id = k.subject_id
 WHERE k.key_type = 'uscc' AND k.key_value = ?
+"""
+_RECORD: Final = """
+SELECT d.body, d.dataset, d.plan, d.valid_from, d.valid_until, d.version_seq = r.changed_seq
+FROM records r
+JOIN rendered_records d ON d.record_id = r.record_id
+WHERE r.record_id = ?
 """
 _STATE: Final = """
 SELECT (SELECT value FROM counters WHERE name = 'lane'),
@@ -59,6 +66,19 @@ class Rendered(NamedTuple):
     """1 when no change of the subject stands after the rendering."""
 
 
+class RenderedRecord(NamedTuple):
+    """A rendered record, and what decides whether it is true now."""
+
+    body: bytes
+    dataset: str
+    plan: str
+    """Tag of plans and policy version under which it was made."""
+    valid_from: str
+    valid_until: str
+    fresh: int
+    """1 when it is of the record's last change."""
+
+
 class State(NamedTuple):
     """What counts for all of them alike: the same object while nothing has been committed."""
 
@@ -85,7 +105,7 @@ _ENTRY: Final = 900
 
 
 class LaneReads:
-    """Looks up rendered subjects by code."""
+    """Looks up rendered subjects by code, and rendered records by id."""
 
     __slots__ = ("_checked", "_connection", "_form", "_held", "_most", "_number", "_size", "_watched", "state")
 
@@ -128,6 +148,16 @@ class LaneReads:
         if made is not None:
             self._keep(code, made, len(rendered.body or b"") + _ENTRY)
         return made
+
+    def record(self, record_id: str) -> RenderedRecord | None:
+        """The rendering of a record; None where there is none, or the file cannot be read just now."""
+        try:
+            if not self._checked:
+                self._check()
+            row = self._connection.execute(_RECORD, (record_id,)).fetchall()
+        except sqlite3.Error:
+            return None
+        return RenderedRecord._make(row[0]) if row else None
 
     def _check(self) -> None:
         """Has anybody committed since the last turn of the loop? Outside a loop it is asked at each look-up."""

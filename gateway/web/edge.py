@@ -148,9 +148,14 @@ def check_target(scope: Scope) -> None:
         raise NotFound
 
 
+SUBJECTS: Final = "/v1/subjects/"
+RECORDS: Final = "/v1/records/"
+_LANE: Final = (SUBJECTS, RECORDS)
+"""How the paths begin that are offered to the lane."""
 Lane = Callable[[Scope, Send, Callable[[Scope, int], Awaitable[list[Header] | None]]], Awaitable[int]]
-"""Answers a request by itself and returns its status (size and request id stand in `scope["answered"]`), or returns 0 and has sent
-nothing; the third takes what an anonymous answer costs and gives the header fields that say so, or None when the quota is spent."""
+"""Answers a request by itself and returns its status (`scope["answered"]` says under which template it is counted, its size and its
+request id), or returns 0 and has sent nothing; the third takes what an anonymous answer costs and gives the header fields that say so, or
+None when the quota is spent."""
 
 
 class AnswerTornError(Exception):
@@ -189,15 +194,15 @@ class FrontDoor:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
-        if self.lane is not None and scope["path"].startswith("/v1/subjects/"):
+        if self.lane is not None and scope["path"].startswith(_LANE):
             began = perf_counter()
             status = await self.lane(scope, send, self._here)
             if status:
                 took = perf_counter() - began
-                self._meter.count(telemetry.LANE, scope["method"], status, took)
+                route, size, request_id = scope["answered"]
+                self._meter.count(route, scope["method"], status, took)
                 if self.noting is not None:
-                    size, request_id = scope["answered"]
-                    self.noting(scope["method"], telemetry.LANE, status, size, request_id, took)
+                    self.noting(scope["method"], route, status, size, request_id, took)
                 return
         await self._serve(scope, receive, send)
 

@@ -1,13 +1,13 @@
-"""The public lane: `GET` and `HEAD` of an organisation by its whole code, answered from its rendering before the framework is asked.
+"""The public lane: an organisation by its whole code, a record by its id, answered from its rendering before the framework is asked.
 
-It answers only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose or other format; in
-English the rendering's labels are translated as it leaves) → a rendering by key → made under the policy in force → no change of the
-subject since → still valid by the clock. Anything else falls through to the framework, whose answer is the same to the byte, `Date` and
-`Request-Id` aside (tested).
+It answers `GET` and `HEAD`, and only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose
+or other format; in English the rendering's labels are translated as it leaves) → a rendering by key → made under the policy in force → no
+change of the subject or record since → valid by the clock. Anything else falls through to the framework, whose answer is the same to the
+byte, `Date` and `Request-Id` aside (tested).
 
 Rules: no second definition of an answer: cache times, validators and header fields are those of `replies.py` and of the office
-lane's stories; households are never looked up by code here; what a rendering became is kept by its code for ten seconds at most, and
-nothing of who asked for it. This room must not import the store: the look-up is given.
+lane's stories; households are never looked up by code here; what the rendering of a subject became is kept by its code for ten seconds at
+most, and nothing of who asked for it. This room must not import the store: the look-up is given.
 """
 
 import re
@@ -17,8 +17,9 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
+from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.plans import Policies
-from gateway.core.errors import NoActivePolicy
+from gateway.core.errors import NoActivePolicy, ObligationFailed
 from gateway.core.publication.documents import sample_end
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.operations.answering import in_language, max_age, validator_of
@@ -26,13 +27,17 @@ from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
-from gateway.web.edge import MAX_HEADERS, request_ids
-from gateway.web.negotiation import JSON, Language, coding_of, language_of, media_type_of
-from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, matches
+from gateway.web.edge import MAX_HEADERS, RECORDS, SUBJECTS, request_ids
+from gateway.web.negotiation import JSON, Language, language_of, media_type_of
+from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, Reply, compressed, matches
 
-PREFIX: Final = "/v1/subjects/"
+_SUBJECT: Final = SUBJECTS + "{subject}"
+_RECORD: Final = RECORDS + "{record}"
 _CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
+_ID: Final = re.compile(r"rec_[a-z2-7]{26}")
 _OFFERS: Final = (JSON,)
+_JSON: Final = JSON.encode()
+_PLAN_SET: Final = PUBLIC.plan_set.encode()
 _LANGUAGES: Final[tuple[Language, ...]] = ("zh-CN", "en")
 _LOOKED_AT: Final = frozenset(
     {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match"}
@@ -72,6 +77,40 @@ class Rendered(Protocol):
         ...
 
 
+class RenderedRecord(Protocol):
+    """A rendered record, and what decides whether it is true now."""
+
+    @property
+    def body(self) -> bytes:
+        """Its document."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """What it is of: whose terms it leaves under."""
+        ...
+
+    @property
+    def plan(self) -> str:
+        """Tag of plans and policy version under which it was made."""
+        ...
+
+    @property
+    def valid_from(self) -> str:
+        """First instant at which it is true."""
+        ...
+
+    @property
+    def valid_until(self) -> str:
+        """First instant at which it is no longer true."""
+        ...
+
+    @property
+    def fresh(self) -> int:
+        """1 when it is of the record's last change."""
+        ...
+
+
 class Standing(Protocol):
     """What counts for all renderings alike."""
 
@@ -90,12 +129,24 @@ class Prepared(Struct, frozen=True, gc=False):
     """What all answers of one rendering have in common; without its language and its moment."""
 
     body: bytes
-    etag: Header
-    link: Header
+    etag: Header | None
+    """None: its validator is of the very bytes that leave."""
     length: Header
+    links: tuple[Header, ...]
+    kept: Header | None
+    """How long it may be kept, where that does not follow from the clock."""
     valid_until: str
     ends: str
     """`valid_until` to the second, as `_text` is written."""
+
+
+class _Terms(Struct, frozen=True):
+    """What the rules owe for an answer over some datasets: who may keep it, and its licence."""
+
+    kept: Header | None
+    licence: str | None
+    links: tuple[Header, ...]
+    """The licence as a header field, where it is the only link."""
 
 
 class LookUps(Protocol):
@@ -110,17 +161,21 @@ class LookUps(Protocol):
         """What was made of a code and its rendering, kept while that stands; None: nothing is known that is true."""
         ...
 
+    def record(self, record_id: str) -> RenderedRecord | None:
+        """The rendering of a record, read now."""
+        ...
+
     def forget(self) -> None:
         """Keep nothing of what was made."""
         ...
 
 
 class PublicLane:
-    """Answers look-ups by code; called by the front door with every path under `/v1/subjects/`."""
+    """Answers look-ups by code and id; called by the front door with every path under `/v1/subjects/` and `/v1/records/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_kept", "_licence", "_next", "_notices",
-        "_origin", "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
+        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_next", "_notices", "_origin", "_owed",
+        "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
     )  # fmt: skip
 
     def __init__(self, services: Services, reads: LookUps) -> None:
@@ -133,11 +188,10 @@ class PublicLane:
         self._tag = ""
         self._ends: tuple[datetime, ...] = ()
         self._origin = services.settings.public_origin.rstrip("/").encode()
-        self._licence = b""
+        self._owed: dict[str | None, _Terms] = {}
+        """By dataset, what is owed; None: of all."""
         self._common: dict[Language, list[Header]] = {}
         self._forms: Forms | None = None
-        self._kept: Header | None = None
-        """How long an answer is kept, where that does not follow from the clock."""
         self._state: Standing | None = None
         """Of this state of the store the next two speak: whether our policy is in force in it, and its dataset version."""
         self._in_force = False
@@ -150,9 +204,12 @@ class PublicLane:
 
     async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
         """Answer and return the status, or send nothing and return 0."""
-        code = scope["path"][len(PREFIX) :]
+        path: str = scope["path"]
         method = scope["method"]
-        if len(code) != 18 or scope["query_string"] or (method != "GET" and method != "HEAD") or _CODE.fullmatch(code) is None:
+        if scope["query_string"] or (method != "GET" and method != "HEAD"):
+            return 0
+        route, key = (_SUBJECT, path[len(SUBJECTS) :]) if path.startswith(SUBJECTS) else (_RECORD, path[len(RECORDS) :])
+        if (_CODE if route == _SUBJECT else _ID).fullmatch(key) is None:
             return 0
         size, wanted, coding, seen = 0, b"", b"", 0
         language: Language = "zh-CN"
@@ -179,27 +236,29 @@ class PublicLane:
                 return 0
         if size > MAX_HEADERS:
             return 0
-        found = self._true(code)
+        found = self._true(route, key)
         if found is None:
             return 0
-        answer, now = found
+        answer, forms, now = found
         body, etag, length = answer.body, answer.etag, answer.length
-        if language != "zh-CN" and self._forms is not None:
+        if language != "zh-CN":
             body = in_language(body, language)
-            etag, length = _etag(validator_of(self._services, self._forms, body)), self._length(body, language)
+            if etag is not None:
+                etag = _etag(validator_of(self._services, forms, body))
+            length = self._length(body, language)
         if self._demo:
             body = body[:-1] + self._notices[language]
-        if len(body) >= MIN_COMPRESSED and coding and coding_of(coding) is not None:
-            return 0
+        if etag is None:
+            etag = _etag(validator_of(self._services, forms, _PLAN_SET, _JSON, body))
         same = bool(wanted) and matches(wanted, etag[1])
         costs = self._policies.costs if self._policies is not None else None
         # whole before anything is waited for: meanwhile other requests may adopt another policy, or learn of another version
         headers = [
             *self._common[language],
-            self._kept or (self._cached if answer.ends >= self._soon else replies.public_for(max_age(now, answer.valid_until))),
+            answer.kept or (self._cached if answer.ends >= self._soon else replies.public_for(max_age(now, answer.valid_until))),
             etag,
             self._version,
-            answer.link,
+            *answer.links,
         ]
         paid = await pay(scope, 0 if costs is None else costs.head if method == "HEAD" else costs.not_modified if same else costs.request)
         if paid is None:  # the quota is spent: the framework's way says so
@@ -210,27 +269,31 @@ class PublicLane:
             status, body = 304, b""
         else:
             status = 200
-            headers.append(length)
+            if coding and len(body) >= MIN_COMPRESSED:
+                packed = compressed(Reply(200, headers, body), coding)
+                headers, body = packed.headers, packed.body
+            else:
+                headers.append(length)
             if method == "HEAD":
                 body = b""
-        scope["answered"] = len(body), request_id
+        scope["answered"] = route, len(body), request_id
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         return status
 
-    def _true(self, code: str) -> tuple[Prepared, datetime] | None:
-        """What is answered of a code, if it is there and true now, and the time of it."""
+    def _true(self, route: str, key: str) -> tuple[Prepared, Forms, datetime] | None:
+        """What is answered of a code or an id, if it is there and true now; under which forms, and the time of it."""
         try:
             policies = self._services.policies.current()
-        except NoActivePolicy:
+            if policies is not self._policies:
+                self._adopt(policies)
+            now = self._services.clock()
+            if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
+                self._tick(now)
+            answer = self._reads.by_code(key, self._made) if route == _SUBJECT else self._of_record(key)
+        except (NoActivePolicy, ObligationFailed):
             return None
-        if policies is not self._policies:
-            self._adopt(policies)
-        now = self._services.clock()
-        if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
-            self._tick(now)
-        answer = self._reads.by_code(code, self._made)
-        if answer is None:
+        if answer is None or self._forms is None:
             return None
         if self._reads.state is not self._state:
             self._learn(self._reads.state)
@@ -238,21 +301,52 @@ class PublicLane:
             return None
         if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
             return None
-        return answer, now
+        return answer, self._forms, now
 
     def _made(self, code: str, rendered: Rendered) -> Prepared | None:
-        """What follows from a rendering alone; None of one that is not true."""
+        """What follows from the rendering of a subject alone; None of one that is not true."""
         body = rendered.body
         if body is None or not rendered.fresh or rendered.plan != self._tag:
             return None
+        owed = self._terms(None)
         return Prepared(
-            body,
-            _etag(rendered.etag),
-            replies.page_link(self._origin, code.encode(), self._licence),
-            self._length(body, "zh-CN"),
-            rendered.valid_until,
-            rendered.valid_until[:19],
+            body=body,
+            etag=_etag(rendered.etag),
+            length=self._length(body, "zh-CN"),
+            links=(replies.page_link(self._origin, code.encode(), (owed.licence or "").encode()),),
+            kept=owed.kept,
+            valid_until=rendered.valid_until,
+            ends=rendered.valid_until[:19],
         )
+
+    def _of_record(self, record_id: str) -> Prepared | None:
+        """What is answered of a record; None where its rendering is not true yet, or no more."""
+        found = self._reads.record(record_id)
+        if found is None or not found.fresh or found.plan != self._tag or found.valid_from[:19] > self._text:
+            return None
+        owed = self._terms(found.dataset)
+        return Prepared(
+            body=found.body,
+            etag=None,
+            length=self._length(found.body, "zh-CN"),
+            links=owed.links,
+            kept=owed.kept,
+            valid_until=found.valid_until,
+            ends=found.valid_until[:19],
+        )
+
+    def _terms(self, dataset: str | None) -> _Terms:
+        """What the policy in force owes for an answer over a dataset, or over all. Raises ObligationFailed."""
+        known = self._owed.get(dataset)
+        if known is None:
+            if self._forms is None:
+                raise NoActivePolicy
+            datasets = None if dataset is None else (dataset,)
+            kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(self._forms, datasets).cache]
+            licence = licence_of(self._forms, datasets)
+            links = () if licence is None else (replies.link(("license", licence)),)
+            known = self._owed[dataset] = _Terms(kept=kept, licence=licence, links=links)
+        return known
 
     def _length(self, body: bytes, language: Language) -> Header:
         return (b"content-length", b"%d" % (len(body) - 1 + len(self._notices[language]) if self._demo else len(body)))
@@ -283,7 +377,7 @@ class PublicLane:
         self._forms = forms
         self._common = {
             language: [
-                (b"content-type", JSON.encode()),
+                (b"content-type", _JSON),
                 (b"content-language", language.encode()),
                 (b"policy-version", b"%d" % forms.version),
                 (b"policy-plan", b'"%b"' % forms.plan_hash.encode()),
@@ -293,8 +387,7 @@ class PublicLane:
             ]
             for language in _LANGUAGES
         }
-        self._licence = (licence_of(forms) or "").encode()
-        self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[owed_of(forms).cache]
+        self._owed = {}
 
 
 def _etag(validator: str) -> Header:

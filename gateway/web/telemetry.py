@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # a process without a listener needs nothing of the library
 
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 UNMATCHED: Final = "(unmatched)"
-LANE: Final = "/v1/subjects/{subject}"
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

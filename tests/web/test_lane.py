@@ -59,14 +59,27 @@ def codes(office: Server) -> list[str]:
     return [line.split('"uscc":"')[1][:18] for line in lines]
 
 
+@pytest.fixture(scope="module")
+def record_ids(office: Server) -> list[str]:
+    """Ids of all records, of persons and households too."""
+    found: list[str] = []
+    page = office.get("/v1/records?limit=100&fields=id").json()
+    while True:
+        found += [row["id"] for row in page["items"]]
+        if not page["next"]:
+            return found
+        page = office.get(page["next"]).json()
+
+
 def shown(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
     """An answer without what differs each time."""
     return answer.status_code, {name: value for name, value in answer.headers.items() if name not in UNREPEATABLE}, answer.content
 
 
-def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str]) -> None:
-    """Every organisation: status, header fields and bytes; GET, HEAD, conditional, English, browser's and plain header fields."""
+def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str], record_ids: list[str]) -> None:
+    """Organisations and records: status, header fields and bytes; GET, HEAD, conditional, English, browser's and plain header fields."""
     assert len(codes) > 100
+    assert len(record_ids) > 100
     browser = {
         "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
         "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
@@ -74,8 +87,8 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str])
         "User-Agent": "Mozilla/5.0",
     }
     english = {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.5"}
-    for number, code in enumerate(codes):
-        path = f"/v1/subjects/{code}"
+    paths = [f"/v1/subjects/{code}" for code in codes]
+    for number, path in [*enumerate(paths), *enumerate(f"/v1/records/{record_id}" for record_id in record_ids[::6])]:
         plain, translated = lane.get(path), lane.client.get(path, headers=english)
         assert shown(plain) == shown(office.get(path))
         assert shown(translated) == shown(office.client.get(path, headers=english))
@@ -89,6 +102,9 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str])
             for method, headers in (
                 ("HEAD", {}),
                 ("GET", browser),
+                ("HEAD", browser),
+                ("GET", {"Accept-Encoding": "zstd;q=0.5, gzip;q=0.4"}),
+                ("GET", browser | {"If-None-Match": etag}),
                 ("GET", {"If-None-Match": etag}),
                 ("GET", {"If-None-Match": f'"x", {etag}'}),
                 ("HEAD", {"If-None-Match": "*"}),
@@ -119,6 +135,27 @@ def test_the_lane_steps_aside(lane: Server, codes: list[str], path: str, headers
     """Query, credential, purpose, another format, other spellings, other paths: the framework's business."""
     filled = path.format(code=codes[0], lower=codes[0].lower(), code16=codes[0][2:])
     assert lane.client.get(f"/v1/subjects/{filled}", headers=headers).status_code == 500  # the refusing framework was asked
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("{record}?x=1", {}),
+        ("{record}", {"Authorization": "Bearer x"}),
+        ("{record}", {"Purpose": "open.read"}),
+        ("{record}", {"Accept": "text/csv"}),
+        ("{record}.json", {}),
+        ("{upper}", {}),
+        ("rec_2222222222222222222222222a", {}),
+        ("{code}", {}),
+    ],
+)
+def test_the_lane_steps_aside_for_records(
+    lane: Server, record_ids: list[str], codes: list[str], path: str, headers: dict[str, str]
+) -> None:
+    """The same, and ids that nothing has: whether that is 404 the framework says."""
+    filled = path.format(record=record_ids[0], upper=record_ids[0].upper(), code=codes[0])
+    assert lane.client.get(f"/v1/records/{filled}", headers=headers).status_code == 500  # the refusing framework was asked
 
 
 def test_other_methods_are_not_the_lanes(office: Server, codes: list[str]) -> None:
@@ -160,26 +197,30 @@ def test_licence_and_cache_are_told_alike(fresh_city: City, cache: str, kept: st
     fresh_city.run(another)
     with served(fresh_city) as lane, served(fresh_city) as office:
         office.app.lane = None
-        subject = office.get("/v1/records?dataset=honours&limit=1").json()["items"][0]["subject"]["uscc"]
+        honour = office.get("/v1/records?dataset=honours&limit=1").json()["items"][0]
+        penalty = office.get("/v1/records?dataset=administrative-penalties&limit=1").json()["items"][0]
         framework = lane.app.inner
         lane.app.inner = refuse
-        path = f"/v1/subjects/{subject}"
-        etag = office.get(path).headers["etag"]
-        for method, headers, status in (("GET", {}, 200), ("HEAD", {}, 200), ("GET", {"If-None-Match": etag}, 304)):
-            here, there = (each.client.request(method, path, headers=headers) for each in (lane, office))
-            assert shown(here) == shown(there)
-            assert (here.status_code, here.headers["cache-control"]) == (status, kept)
-            assert here.links["license"]["url"] == "https://example.cn/by"  # all datasets: the strictest
+        for path, licence in (
+            (f"/v1/subjects/{honour['subject']['uscc']}", "by"),  # all datasets: the strictest
+            (f"/v1/records/{honour['id']}", "by"),
+            (f"/v1/records/{penalty['id']}", "free"),
+        ):
+            etag = office.get(path).headers["etag"]
+            for method, headers, status in (("GET", {}, 200), ("HEAD", {}, 200), ("GET", {"If-None-Match": etag}, 304)):
+                here, there = (each.client.request(method, path, headers=headers) for each in (lane, office))
+                assert shown(here) == shown(there)
+                assert (here.status_code, here.headers["cache-control"]) == (status, kept)
+                assert here.links["license"]["url"] == f"https://example.cn/{licence}"
         lane.app.inner = framework
         free, by = ('<https://example.cn/free>; rel="license"', '<https://example.cn/by>; rel="license"')
-        record = office.get("/v1/records?dataset=administrative-penalties&limit=1").json()["items"][0]["id"]
         for path, licence in (
             ("/v1/records?dataset=administrative-penalties&limit=1", free),
             ("/v1/records.csv?dataset=administrative-penalties&limit=all", free),
             ("/v1/records.ndjson?dataset=honours&limit=all", by),
             ("/v1/lists/tax-violations/listings", free),
             ("/v1/lists/tax-violations", free),
-            (f"/v1/records/{record}", free),
+            (f"/v1/records/{penalty['id']}", free),
             ("/v1/datasets/honours", by),
             ("/v1/subjects?limit=1", by),
             ("/v1/changes?since=0", by),
@@ -263,6 +304,28 @@ def test_a_rendering_ends_by_the_clock(fresh_city: City) -> None:
             connection.execute("UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:00Z'")
         connection.close()
         assert server.get(f"/v1/subjects/{code}").status_code == 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE records SET changed_seq = changed_seq + 1",
+        "UPDATE rendered_records SET valid_from = '2026-06-01T02:30:01Z'",
+        "UPDATE rendered_records SET valid_until = '2026-06-01T02:30:00Z'",
+        "UPDATE rendered_records SET plan = 'another'",
+        "DELETE FROM rendered_records",
+    ],
+)
+def test_a_record_is_shown_while_its_rendering_is_true(fresh_city: City, change: str) -> None:
+    """Changed since, not true yet, not true any more, of other plans, gone: from the next request on the lane steps aside."""
+    with served(fresh_city) as server:
+        record = server.get("/v1/records?limit=1").json()["items"][0]["id"]
+        server.app.inner = refuse
+        assert server.get(f"/v1/records/{record}").status_code == 200
+        with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
+            connection.execute(change)
+        connection.close()
+        assert server.get(f"/v1/records/{record}").status_code == 500
 
 
 def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
@@ -426,7 +489,7 @@ def test_nothing_is_kept_for_long(sqlite_city: City) -> None:
             lane = PublicLane(structs.replace(services, clock=lambda: now), reads)
             for after, look_ups in ((0, 1), (0, 0), (9.9, 0), (0.1, 1), (0, 0), (3600, 1), (-1, 1), (1, 0)):
                 now += timedelta(seconds=after)
-                assert lane._true(code) is not None
+                assert lane._true("/v1/subjects/{subject}", code) is not None
                 assert looked_up(asked) == look_ups, after
 
     sqlite_city.run(asks)
@@ -469,6 +532,7 @@ def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
     reads.close()
     assert reads.by_code("91220502XXT00002X2", made) is None
+    assert reads.record("rec_2222222222222222222222222a") is None
 
 
 def test_after_the_end_of_grounds_the_lane_steps_aside(fresh_city: City) -> None:

@@ -192,9 +192,10 @@ async def test_wrong_credentials_are_counted_by_network(sqlite_city: City, token
 async def test_a_flood_of_wrong_credentials_leaves_no_debt(sqlite_city: City, token: str) -> None:
     """However many are refused, a second later the network may show a right one: a 429 is no failure, and a failure is counted once."""
     async with client_of(app_of(sqlite_city)) as client:
-        for _ in range(300):
-            last = await client.get("/v1/me", headers={"Authorization": "Bearer " + "x" * 40})
-        assert (last.status_code, last.headers["retry-after"]) == (429, "1")
+        answers = [await client.get("/v1/me", headers={"Authorization": "Bearer " + "x" * 40}) for _ in range(300)]
+        refused = [each for each in answers if each.status_code == 429]
+        assert len(refused) > 100  # one failure a second is forgiven meanwhile, however long these take
+        assert refused[-1].headers["retry-after"] == "1"
         await asyncio.sleep(1.1)
         right = await client.get("/v1/me", headers={"Authorization": f"Bearer {token}", "Purpose": "dept.supervision"})
         assert right.status_code == 200
