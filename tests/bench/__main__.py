@@ -502,7 +502,7 @@ class Bench:
         serving = granian("tests.bench.doors:office_lane", self.house.port, "--factory")
         with server(serving, f"{self.house.origin}/healthz", env={"CHENGXIN_SETTINGS": str(self.house.settings)}):
             doors.check_alike(self.house.origin, paths[:20], program)
-            taken = self.interleaved({"office": lambda: play("office", None), "DPoP": lambda: play("DPoP", OPEN_PURPOSE)})
+            taken = self.interleaved({"office": lambda: play("office", None), "DPoP": lambda: play("DPoP", OPEN_PURPOSE)}, times=4)
         broken = {name: load.errors for name, load in taken.items() if load.errors}
         if broken:
             raise RuntimeError(f"errors under load: {broken}")
