@@ -16,7 +16,7 @@ each is asked for less often.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote
@@ -96,6 +96,8 @@ class State(NamedTuple):
 
 
 Made = TypeVar("Made")
+Form = TypeVar("Form", bound=Hashable)
+"""In which form a document leaves: its language."""
 _UNKNOWN: Final = State(None, None, None, None)
 
 KEPT_BYTES: Final = 32 * 2**20
@@ -120,22 +122,22 @@ class LaneReads:
         self._connection.execute("PRAGMA cache_size=-8192")
         self.state = _UNKNOWN
         """As it was at the first look-up of the turn in which the last one was."""
-        self._held: dict[str, tuple[Any, int]] = {}
-        """By code, what was made of its row, and how many bytes that counts for."""
+        self._held: dict[tuple[str, Hashable], tuple[Any, int]] = {}
+        """By code and form, what was made of its row, and how many bytes that counts for."""
         self._size, self._most = 0, kept_bytes
         self._number = self._form = -1
         self._watched = False
         self._checked = False
 
-    def by_code(self, code: str, make: Callable[[str, Rendered], Made | None]) -> Made | None:
-        """What `make` makes of a code and its rendering, kept while that stands; always the same `make`, or `forget` between two.
+    def by_code(self, code: str, form: Form, make: Callable[[str, Form, Rendered], Made | None]) -> Made | None:
+        """What `make` makes of a code and its rendering in a form, kept while that stands; always the same `make`, or `forget` between two.
 
         None where it makes nothing of it (which is not kept), where there is no rendering, or the file cannot be read just now.
         """
         try:
             if not self._checked:
                 self._check()
-            held = self._held.get(code)
+            held = self._held.get((code, form))
             if held is not None:
                 return cast(Made, held[0])
             row = self._connection.execute(_LOOKUP, (code,)).fetchall()
@@ -144,9 +146,9 @@ class LaneReads:
         if not row:
             return None
         rendered = Rendered._make(row[0])
-        made = make(code, rendered)
+        made = make(code, form, rendered)
         if made is not None:
-            self._keep(code, made, len(rendered.body or b"") + _ENTRY)
+            self._keep((code, form), made, len(rendered.body or b"") + _ENTRY)
         return made
 
     def record(self, record_id: str) -> RenderedRecord | None:
@@ -183,8 +185,8 @@ class LaneReads:
     def _unchecked(self) -> None:
         self._checked = False
 
-    def _keep(self, code: str, made: Any, size: int) -> None:
-        self._held[code] = made, size
+    def _keep(self, key: tuple[str, Hashable], made: Any, size: int) -> None:
+        self._held[key] = made, size
         self._size += size
         while self._size > self._most:
             self._size -= self._held.pop(next(iter(self._held)))[1]

@@ -20,7 +20,7 @@ from msgspec import Struct
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy, ObligationFailed
-from gateway.core.publication.documents import sample_end
+from gateway.core.publication.documents import with_notice
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.operations.answering import in_language, max_age, validator_of
 from gateway.operations.reaching import ends_of, licence_of, owed_of
@@ -126,11 +126,11 @@ class Standing(Protocol):
 
 
 class Prepared(Struct, frozen=True, gc=False):
-    """What all answers of one rendering have in common; without its language and its moment."""
+    """What all answers of one rendering in one language have in common; without their moment."""
 
     body: bytes
-    etag: Header | None
-    """None: its validator is of the very bytes that leave."""
+    """As it leaves: in a demo with its notice."""
+    etag: Header
     length: Header
     links: tuple[Header, ...]
     kept: Header | None
@@ -157,8 +157,8 @@ class LookUps(Protocol):
         """As of the first look-up of this turn of the loop; the same object while nothing has changed."""
         ...
 
-    def by_code(self, code: str, make: Callable[[str, Any], Prepared | None]) -> Prepared | None:
-        """What was made of a code and its rendering, kept while that stands; None: nothing is known that is true."""
+    def by_code(self, code: str, language: Language, make: Callable[[str, Language, Any], Prepared | None]) -> Prepared | None:
+        """What was made of a code and its rendering in a language, kept while that stands; None: nothing is known that is true."""
         ...
 
     def record(self, record_id: str) -> RenderedRecord | None:
@@ -174,7 +174,7 @@ class PublicLane:
     """Answers look-ups by code and id; called by the front door with every path under `/v1/subjects/` and `/v1/records/`."""
 
     __slots__ = (
-        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_next", "_notices", "_origin", "_owed",
+        "_cached", "_common", "_demo", "_ends", "_forgotten", "_forms", "_ids", "_in_force", "_next", "_origin", "_owed",
         "_policies", "_reads", "_second", "_services", "_soon", "_state", "_tag", "_text", "_version",
     )  # fmt: skip
 
@@ -182,7 +182,6 @@ class PublicLane:
         self._services = services
         self._reads = reads
         self._demo = services.settings.demo
-        self._notices = {language: sample_end(language) for language in _LANGUAGES}
         self._ids: Iterator[bytes] = request_ids()
         self._policies: Policies | None = None
         self._tag = ""
@@ -236,20 +235,11 @@ class PublicLane:
                 return 0
         if size > MAX_HEADERS:
             return 0
-        found = self._true(route, key)
+        found = self._true(route, key, language)
         if found is None:
             return 0
-        answer, forms, now = found
-        body, etag, length = answer.body, answer.etag, answer.length
-        if language != "zh-CN":
-            body = in_language(body, language)
-            if etag is not None:
-                etag = _etag(validator_of(self._services, forms, body))
-            length = self._length(body, language)
-        if self._demo:
-            body = body[:-1] + self._notices[language]
-        if etag is None:
-            etag = _etag(validator_of(self._services, forms, _PLAN_SET, _JSON, body))
+        answer, now = found
+        body, etag = answer.body, answer.etag
         same = bool(wanted) and matches(wanted, etag[1])
         costs = self._policies.costs if self._policies is not None else None
         # whole before anything is waited for: meanwhile other requests may adopt another policy, or learn of another version
@@ -273,7 +263,7 @@ class PublicLane:
                 packed = compressed(Reply(200, headers, body), coding)
                 headers, body = packed.headers, packed.body
             else:
-                headers.append(length)
+                headers.append(answer.length)
             if method == "HEAD":
                 body = b""
         scope["answered"] = route, len(body), request_id
@@ -281,8 +271,8 @@ class PublicLane:
         await send({"type": "http.response.body", "body": body})
         return status
 
-    def _true(self, route: str, key: str) -> tuple[Prepared, Forms, datetime] | None:
-        """What is answered of a code or an id, if it is there and true now; under which forms, and the time of it."""
+    def _true(self, route: str, key: str, language: Language) -> tuple[Prepared, datetime] | None:
+        """What is answered of a code or an id, if it is there and true now, and the time of it."""
         try:
             policies = self._services.policies.current()
             if policies is not self._policies:
@@ -290,10 +280,10 @@ class PublicLane:
             now = self._services.clock()
             if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
                 self._tick(now)
-            answer = self._reads.by_code(key, self._made) if route == _SUBJECT else self._of_record(key)
+            answer = self._reads.by_code(key, language, self._made) if route == _SUBJECT else self._of_record(key, language)
         except (NoActivePolicy, ObligationFailed):
             return None
-        if answer is None or self._forms is None:
+        if answer is None:
             return None
         if self._reads.state is not self._state:
             self._learn(self._reads.state)
@@ -301,38 +291,40 @@ class PublicLane:
             return None
         if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
             return None
-        return answer, self._forms, now
+        return answer, now
 
-    def _made(self, code: str, rendered: Rendered) -> Prepared | None:
+    def _made(self, code: str, language: Language, rendered: Rendered) -> Prepared | None:
         """What follows from the rendering of a subject alone; None of one that is not true."""
-        body = rendered.body
-        if body is None or not rendered.fresh or rendered.plan != self._tag:
+        if rendered.body is None or not rendered.fresh or rendered.plan != self._tag or self._forms is None:
             return None
-        owed = self._terms(None)
-        return Prepared(
-            body=body,
-            etag=_etag(rendered.etag),
-            length=self._length(body, "zh-CN"),
-            links=(replies.page_link(self._origin, code.encode(), (owed.licence or "").encode()),),
-            kept=owed.kept,
-            valid_until=rendered.valid_until,
-            ends=rendered.valid_until[:19],
-        )
+        owed, body = self._terms(None), in_language(rendered.body, language)
+        validator = rendered.etag if language == "zh-CN" else validator_of(self._services, self._forms, body)
+        link = replies.page_link(self._origin, code.encode(), (owed.licence or "").encode())
+        return self._prepared(self._leaving(body, language), validator, (link,), owed, rendered.valid_until)
 
-    def _of_record(self, record_id: str) -> Prepared | None:
+    def _of_record(self, record_id: str, language: Language) -> Prepared | None:
         """What is answered of a record; None where its rendering is not true yet, or no more."""
         found = self._reads.record(record_id)
-        if found is None or not found.fresh or found.plan != self._tag or found.valid_from[:19] > self._text:
+        if found is None or not found.fresh or found.plan != self._tag or found.valid_from[:19] > self._text or self._forms is None:
             return None
-        owed = self._terms(found.dataset)
+        owed, body = self._terms(found.dataset), self._leaving(in_language(found.body, language), language)
+        validator = validator_of(self._services, self._forms, _PLAN_SET, _JSON, body)
+        return self._prepared(body, validator, owed.links, owed, found.valid_until)
+
+    def _leaving(self, body: bytes, language: Language) -> bytes:
+        """A document as it leaves: in a demo with the notice that it is sample data."""
+        return with_notice(body, language) if self._demo else body
+
+    @staticmethod
+    def _prepared(body: bytes, validator: str, links: tuple[Header, ...], owed: _Terms, valid_until: str) -> Prepared:
         return Prepared(
-            body=found.body,
-            etag=None,
-            length=self._length(found.body, "zh-CN"),
-            links=owed.links,
+            body=body,
+            etag=(b"etag", b'W/"%b"' % validator.encode()),
+            length=(b"content-length", b"%d" % len(body)),
+            links=links,
             kept=owed.kept,
-            valid_until=found.valid_until,
-            ends=found.valid_until[:19],
+            valid_until=valid_until,
+            ends=valid_until[:19],
         )
 
     def _terms(self, dataset: str | None) -> _Terms:
@@ -347,9 +339,6 @@ class PublicLane:
             links = () if licence is None else (replies.link(("license", licence)),)
             known = self._owed[dataset] = _Terms(kept=kept, licence=licence, links=links)
         return known
-
-    def _length(self, body: bytes, language: Language) -> Header:
-        return (b"content-length", b"%d" % (len(body) - 1 + len(self._notices[language]) if self._demo else len(body)))
 
     def _learn(self, state: Standing) -> None:
         """Somebody committed: which policy is in force, and which version of the data is shown."""
@@ -388,7 +377,3 @@ class PublicLane:
             for language in _LANGUAGES
         }
         self._owed = {}
-
-
-def _etag(validator: str) -> Header:
-    return (b"etag", b'W/"%b"' % validator.encode())

@@ -335,11 +335,11 @@ def test_another_policy_in_the_store_stops_the_lane(fresh_city: City) -> None:
         code = connection.execute(
             "SELECT key_value FROM subject_keys JOIN rendered_subjects USING (subject_id) WHERE key_type = 'uscc' AND kind = 'enterprise'"
         ).fetchone()[0]
-        before = reads.by_code(code, made), reads.state.policy_version
+        before = reads.by_code(code, "zh-CN", made), reads.state.policy_version
         connection.execute("INSERT INTO policy_versions SELECT 2, 'other', 1, files, proposed_at, proposed_by FROM policy_versions")
         connection.execute("INSERT INTO policy_activations VALUES (2, 2, '2026-06-01T02:30:00Z', 'test', 'test', 1, NULL, NULL)")
         connection.commit()
-        after = reads.by_code(code, made), reads.state.policy_version
+        after = reads.by_code(code, "zh-CN", made), reads.state.policy_version
     connection.close()
     reads.close()
     assert before[0] is not None
@@ -358,7 +358,7 @@ def _codes(database: sqlite3.Connection) -> list[str]:
     ]
 
 
-def made(_: str, rendered: Rendered) -> Rendered:
+def made(_code: str, _form: str, rendered: Rendered) -> Rendered:
     """The row itself."""
     return rendered
 
@@ -385,15 +385,15 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
 
     async def turns(reads: LaneReads, asked: list[str], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
-        before = [reads.by_code(code, made), reads.by_code(code, made), reads.by_code(other, made)]
+        before = [reads.by_code(code, "zh-CN", made), reads.by_code(code, "zh-CN", made), reads.by_code(other, "zh-CN", made)]
         assert (asked.count("PRAGMA data_version"), looked_up(asked)) == (1, 2)
         await asyncio.sleep(0)
-        assert reads.by_code(code, made) == before[0]
+        assert reads.by_code(code, "zh-CN", made) == before[0]
         assert asked == ["PRAGMA data_version"], "one look at the version, no look-up"
         database.execute("UPDATE rendered_subjects SET etag = 'another'")
         database.commit()
         await asyncio.sleep(0)
-        after = reads.by_code(code, made)
+        after = reads.by_code(code, "zh-CN", made)
         assert before[0] is not None
         assert after is not None
         assert (after.etag, before[0].etag == "another") == ("another", False)
@@ -421,33 +421,33 @@ def test_what_is_kept_never_outlives_its_rows(fresh_city: City, watched: bool) -
             database.execute("DROP TRIGGER lane_subjects_update")
             database.commit()
         for number, (code, change) in enumerate(zip(_codes(database)[: len(CHANGES)], CHANGES, strict=True), 1):
-            before = reads.by_code(code, made)
+            before = reads.by_code(code, "zh-CN", made)
             assert before is not None
             asked.clear()
             database.execute("INSERT INTO counters (name, value) VALUES (?, 1)", (f"of nobody here {number}",))
             database.commit()
-            assert reads.by_code(code, made) == before
+            assert reads.by_code(code, "zh-CN", made) == before
             assert looked_up(asked) == (0 if watched else 1), change
             subject = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (code,)).fetchone()[0]
             assert database.execute(change, {"subject": subject, "code": code}).rowcount == 1, change
             database.rollback()
-            assert reads.by_code(code, made) == before, change
+            assert reads.by_code(code, "zh-CN", made) == before, change
             assert looked_up(asked) == 0, change
             database.execute(change, {"subject": subject, "code": code})
             database.commit()
-            assert reads.by_code(code, made) != before, change
+            assert reads.by_code(code, "zh-CN", made) != before, change
 
 
 def test_nothing_outlives_a_trigger_that_is_taken_away(fresh_city: City) -> None:
     """A table that is built anew loses its triggers: from then on everything is forgotten at every commit, at that one too."""
     with kept(fresh_city) as (reads, asked, database):
         code = _codes(database)[0]
-        before = reads.by_code(code, made)
+        before = reads.by_code(code, "zh-CN", made)
         database.executescript("BEGIN; DROP TRIGGER lane_rendered_subjects_update; UPDATE rendered_subjects SET etag = 'other'; COMMIT")
-        assert reads.by_code(code, made) != before
+        assert reads.by_code(code, "zh-CN", made) != before
         looked_up(asked)
         database.executescript("INSERT INTO counters (name, value) VALUES ('of nobody here', 1)")
-        reads.by_code(code, made)
+        reads.by_code(code, "zh-CN", made)
         assert looked_up(asked) == 1
 
 
@@ -458,10 +458,10 @@ def test_a_trigger_that_followed_its_table_watches_no_more(fresh_city: City) -> 
         database.executescript(
             "BEGIN; ALTER TABLE rendered_subjects RENAME TO aside; CREATE TABLE rendered_subjects AS SELECT * FROM aside; COMMIT"
         )
-        before = reads.by_code(code, made)
+        before = reads.by_code(code, "zh-CN", made)
         assert before is not None
         database.executescript("UPDATE rendered_subjects SET etag = 'other'")
-        assert reads.by_code(code, made) != before
+        assert reads.by_code(code, "zh-CN", made) != before
 
 
 REPLACING = re.compile(r"\bor\s+replace\b|\breplace\s+into\b|on[_ ]conflict\w*[\s=\"']*replace", re.IGNORECASE)
@@ -489,7 +489,7 @@ def test_nothing_is_kept_for_long(sqlite_city: City) -> None:
             lane = PublicLane(structs.replace(services, clock=lambda: now), reads)
             for after, look_ups in ((0, 1), (0, 0), (9.9, 0), (0.1, 1), (0, 0), (3600, 1), (-1, 1), (1, 0)):
                 now += timedelta(seconds=after)
-                assert lane._true("/v1/subjects/{subject}", code) is not None
+                assert lane._true("/v1/subjects/{subject}", code, "zh-CN") is not None
                 assert looked_up(asked) == look_ups, after
 
     sqlite_city.run(asks)
@@ -501,13 +501,13 @@ def test_what_is_kept_is_bounded(sqlite_city: City) -> None:
     with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as database:
         codes = _codes(database)[:60]
     for code in codes:
-        assert reads.by_code(code, made) is not None
-    assert reads.by_code("91220502XXT00002X2", made) is None
+        assert reads.by_code(code, "zh-CN", made) is not None
+    assert reads.by_code("91220502XXT00002X2", "zh-CN", made) is None
     assert 0 < len(reads._held) < 60
-    assert list(reads._held)[-1] == codes[-1]
+    assert list(reads._held)[-1] == (codes[-1], "zh-CN")
     assert sum(len(row.body or b"") for row, _ in reads._held.values()) <= 20_000
-    assert reads.by_code(codes[0], lambda _code, _row: None) is None
-    assert codes[0] not in reads._held
+    assert reads.by_code(codes[0], "zh-CN", lambda _code, _form, _row: None) is None
+    assert (codes[0], "zh-CN") not in reads._held
     reads.close()
 
 
@@ -531,7 +531,7 @@ def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     """A failing statement makes the lane step aside."""
     reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
     reads.close()
-    assert reads.by_code("91220502XXT00002X2", made) is None
+    assert reads.by_code("91220502XXT00002X2", "zh-CN", made) is None
     assert reads.record("rec_2222222222222222222222222a") is None
 
 
