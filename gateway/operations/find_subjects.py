@@ -21,8 +21,8 @@ from gateway.operations.answering import DOCUMENT, ENCODER, Scene, begin, refuse
 from gateway.operations.asking import Answer, Ask
 from gateway.operations.effort import MADE_ANEW
 from gateway.operations.filtering import Predicate, condition_of, predicate
-from gateway.operations.live_records import PORTION, live_subjects
-from gateway.operations.look_up import Found, bears, look_up, meant_names, shown_subject
+from gateway.operations.live_records import PORTION, live_subject, live_subjects
+from gateway.operations.look_up import Found, bears, look_up, meant_names
 from gateway.operations.planning import subject_envelope
 from gateway.operations.reaching import owed_of
 from gateway.operations.record_access import shape_of
@@ -360,25 +360,24 @@ async def shown_hits(
 ) -> tuple[list[tuple[Hit, bytes]], bool]:
     """The documents of the first hits that the caller may see and that meet the filters, and whether more follow."""
     checks = _all_predicates(query)
-    tag, now = (scene.forms.tag, scene.now_text) if scene.public else ("", "")
-    lists = _lists_of(query)
+    store, lists = scene.services.store, _lists_of(query)
+    tag, now = (scene.forms.tag, scene.now_text) if scene.public else ("", "")  # what a bound caller is shown is made for it
     rows: list[tuple[Hit, bytes]] = []
     looked_at = 0
     while looked_at < len(hits):
         some = hits[looked_at : looked_at + min(_STEP, limit + 1 - len(rows))]
         looked_at += len(some)
         ids = [hit.subject_id for hit in some]
-        entries = {row.subject_id: row for row in await renderings.subjects_by_ids(scene.services.store.reads, ids)}
+        entries = {row.subject_id: row for row in await renderings.shown_by_ids(store.reads, store.dialect, ids, plan=tag, now=now)}
         listed = await _listed(scene, ids, query) if lists else None
         for hit in some:
             row = entries.get(hit.subject_id)
             if row is None or (listed is not None and hit.subject_id not in listed):
                 continue
-            body: bytes | None
-            if row.plan == tag and row.rendered_seq == row.head_seq and row.valid_until > now:  # as it is rendered, nearly always
-                body = row.body
-            else:
-                body = await shown_subject(scene, row)
+            body: bytes | None = row.body
+            if not row.fresh:  # nearly all are
+                made = await live_subject(scene, row)
+                body = None if made is None else made[0]
             if body is None or (checks and not all(holds(DOCUMENT.decode(body)) for holds in checks)):
                 continue
             if len(rows) == limit:

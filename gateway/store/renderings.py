@@ -7,13 +7,13 @@ without it only after making it anew. Nothing here is ever more than the public 
 
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.core.publication.changes import Told
-from gateway.store.dialects import among
+from gateway.store.dialects import Members, among
 from gateway.store.reads import Made, Parameters, Statement, lately
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import (
@@ -118,6 +118,15 @@ _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("key_type"), among(subject_keys.c.key_value, "values")
 )
 _SUBJECTS_BY_IDS = SUBJECT.where(among(_s.subject_id, "ids"))
+_SHOWN_BY_IDS: Final = {
+    dialect: sa.text(
+        "SELECT s.subject_id, CASE WHEN r.head_seq = s.head_seq AND r.plan = :plan AND r.valid_until > :now THEN 1 ELSE 0 END AS fresh,"
+        f" r.seq, r.body FROM {listed} CROSS JOIN subjects AS s LEFT JOIN rendered_subjects AS r ON r.subject_id = s.subject_id"
+        " WHERE s.subject_id = asked.value"
+    ).bindparams(sa.bindparam("ids", type_=Members()))
+    for dialect, listed in (("sqlite", "json_each(:ids) AS asked"), ("postgresql", "unnest(:ids) AS asked (value)"))
+}
+"""From one id to the next, with what a search needs of each: of most subjects it is fresh, and nothing else is looked at."""
 _STANDING = (
     sa.select(_s.subject_id, _s.head_seq, _r.seq, _r.added_seq, _r.body.is_not(None).label("alive"))
     .select_from(subjects.outerjoin(rendered_subjects, _r.subject_id == _s.subject_id))
@@ -138,6 +147,11 @@ async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | N
 async def subjects_by_ids(source: Reads | Transaction, ids: Sequence[str]) -> list[Row]:
     """Subjects with their renderings."""
     return await source.all(_SUBJECTS_BY_IDS, {"ids": list(ids)})
+
+
+async def shown_by_ids(source: Reads, dialect: str, ids: Sequence[str], *, plan: str, now: str) -> list[Row]:
+    """Documents of subjects: `body`, its `seq`, and whether it is `fresh`, as shown under this plan set now; a stale one is made anew."""
+    return await source.all(_SHOWN_BY_IDS[dialect], {"ids": list(ids), "plan": plan, "now": now})
 
 
 async def standing(source: Reads | Transaction, ids: Sequence[str]) -> dict[str, Row]:

@@ -191,23 +191,37 @@ _NONE = "'', '', '', '', '', ''"
 _BORNE = f" UNION ALL SELECT -3, 3, 0, {_NONE} FROM subject_names WHERE name_blind = :bearer"
 _SHOWN = "subject_id, role, shown, name_norm, core, "
 # One statement: whether a household is called so; of each step the first names (part 0); where there are more, the first of those
-# that begin so (1), and how many there are of the step (2). SQLite has no LATERAL, but a list of row ids may depend on the step.
-_WALKED = (
-    "WITH walked AS MATERIALIZED (SELECT key AS step, json_extract(value, '$[0]') AS all_of, json_extract(value, '$[1]') AS begun,"
-    " (SELECT json_group_array(rowid) FROM (SELECT rowid FROM names_fts WHERE names_fts MATCH json_extract(value, '$[0]')"
-    " ORDER BY rowid LIMIT :most)) AS places FROM json_each(:steps)),"
-    " longer AS (SELECT * FROM walked WHERE json_array_length(places) = :most)"
-    f" {_whole(_SHOWN + _TOKENS_IN_SQLITE)}{_BORNE} UNION ALL SELECT step, 0, name_id, {_SHOWN}{_TOKENS_IN_SQLITE}"
-    " FROM walked CROSS JOIN json_each(walked.places) AS hit JOIN names ON names.name_id = hit.value"
-    f" UNION ALL SELECT step, 1, name_id, {_SHOWN}{_TOKENS_IN_SQLITE}"
-    " FROM longer CROSS JOIN json_each((SELECT json_group_array(rowid) FROM"
-    " (SELECT rowid FROM names_fts WHERE names_fts MATCH longer.begun ORDER BY rowid LIMIT :most))) AS hit"
-    " JOIN names ON names.name_id = hit.value WHERE begun <> ''"
-    " UNION ALL SELECT step, 2, (SELECT count(*) FROM (SELECT 1 FROM names_fts WHERE names_fts MATCH all_of LIMIT :counted)),"
-    f" {_NONE} FROM longer"
+# that begin so (1), and how many there are of the step (2).
+_LIST_OF = "SELECT rowid AS place FROM names_fts WHERE names_fts MATCH {} ORDER BY rowid LIMIT :most"
+_STEP_BY_FTS = (
+    f" UNION ALL SELECT {{n}}, 0, name_id, {_SHOWN}{_TOKENS_IN_SQLITE} FROM held_{{n}} CROSS JOIN names ON name_id = held_{{n}}.place"
+    f" UNION ALL SELECT {{n}}, 1, name_id, {_SHOWN}{_TOKENS_IN_SQLITE} FROM longer_{{n}}"
+    f" CROSS JOIN ({_LIST_OF.format(':begun_{n}')}) AS first CROSS JOIN names ON name_id = first.place WHERE :begun_{{n}} <> ''"
+    " UNION ALL SELECT {n}, 2, (SELECT count(*) FROM (SELECT 1 FROM names_fts WHERE names_fts MATCH :all_of_{n} LIMIT :counted)),"
+    f" {_NONE} FROM longer_{{n}}"
 )
-_WALKED_BY_FTS = sa.text(_WALKED)
-_WALKED_PACKED = _packed(_WALKED)
+
+
+def _walked_by_fts(steps: int) -> str:
+    """SQLite has no LATERAL: each number of steps has a statement of its own, of which there are three."""
+    lists = [
+        f"held_{n} AS MATERIALIZED ({_LIST_OF.format(f':all_of_{n}')}),"
+        f" longer_{n} AS MATERIALIZED (SELECT 1 WHERE (SELECT count(*) FROM held_{n}) = :most)"
+        for n in range(steps)
+    ]
+    return (
+        (f"WITH {', '.join(lists)} " if lists else "")
+        + _whole(_SHOWN + _TOKENS_IN_SQLITE)
+        + _BORNE
+        + "".join([_STEP_BY_FTS.format(n=n) for n in range(steps)])
+    )
+
+
+@lru_cache(maxsize=8)
+def _walk(steps: int, packed: bool) -> sa.TextClause:
+    return _packed(_walked_by_fts(steps)) if packed else sa.text(_walked_by_fts(steps))
+
+
 _OF_STEP = "SELECT * FROM names WHERE string_to_array(names.tokens, ' ') @> string_to_array({}, ' ') ORDER BY name_id LIMIT :most"
 _WALKED_BY_ARRAY = sa.text(
     "WITH asked AS (SELECT place - 1 AS step, all_of, begun"
@@ -250,9 +264,10 @@ async def walked(
     few = most <= _FEW
     read = source.slow if not few else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
-        pairs = [(_quoted(step.tokens, " AND "), _quoted(first, " AND ")) for step, first in zip(told, begun, strict=True)]
-        asked["steps"] = _JSON.encode(pairs).decode()
-        found: Sequence[Row] = await (read(_WALKED_BY_FTS, asked) if few else _unpacked(read, _WALKED_PACKED, asked))
+        for place, (step, first) in enumerate(zip(told, begun, strict=True)):
+            asked[f"all_of_{place}"], asked[f"begun_{place}"] = _quoted(step.tokens, " AND "), _quoted(first, " AND ")
+        statement = _walk(len(told), not few)
+        found: Sequence[Row] = await (read(statement, asked) if few else _unpacked(read, statement, asked))
     else:
         arrays = {"steps": [" ".join(step.tokens) for step in told], "begun": [" ".join(first) for first in begun]}
         found = await read(_WALKED_BY_ARRAY, {**asked, **arrays})

@@ -32,6 +32,8 @@ from tests.operations.publishing import (
     stocked,
 )
 
+SEARCHED = "示例", "示例药业", "通化"
+
 
 @pytest.fixture
 async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
@@ -65,13 +67,16 @@ async def test_the_lane_and_the_office_give_the_same_bytes(town: Services) -> No
     made = await stocked(town)
     rendered = [(await answer_query.subject_document(town, code(number), PUBLIC, "zh-CN")).body for number in (1, 2, 3)]
     rendered += [(await answer_query.record(town, made[name], PUBLIC, "zh-CN")).body for name in ("药业", "罚单", "列名")]
+    rendered += [(await answer_query.find_subjects(town, PUBLIC, ask(q=text, limit="5"))).body for text in SEARCHED]
     async with town.store.transaction() as tx:  # as if the reader had never run
         await renderings.say(tx, renderings.PLAN_META, "")
         await tx.execute(renderings.rendered_subjects.update().values(plan="stale"))
         await tx.execute(renderings.rendered_records.update().values(plan="stale"))
     live = [(await answer_query.subject_document(town, code(number), PUBLIC, "zh-CN")).body for number in (1, 2, 3)]
     live += [(await answer_query.record(town, made[name], PUBLIC, "zh-CN")).body for name in ("药业", "罚单", "列名")]
+    live += [(await answer_query.find_subjects(town, PUBLIC, ask(q=text, limit="5"))).body for text in SEARCHED]
     assert live == rendered
+    assert [len(read(await answer_query.find_subjects(town, PUBLIC, ask(q=text)))["items"]) for text in SEARCHED] == [1, 1, 2]
 
 
 async def test_a_repaired_record_is_gone_with_the_commit(town: Services) -> None:
