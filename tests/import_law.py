@@ -104,7 +104,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "xlsxwriter": ("gateway.sample",),
     "pyarrow": ("gateway.operations.table_files",),
     "zstandard": ("gateway.web.replies",),
-    "isal": ("gateway.core.exchange.batches",),
+    "isal": ("gateway.core.exchange.sealing",),
 }
 
 IMPURE = frozenset(

@@ -4,8 +4,9 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.core.exchange import feedback, notes
+from gateway.core.exchange.admitting import required_algorithms
 from gateway.core.exchange.agreements import rules_of
-from gateway.core.exchange.batches import read_manifest, required_algorithms
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument, read_checkpoint
 from gateway.core.exchange.wire import SUITES, Suite, b64, batch_id, digest_text, origin, split_stream

@@ -23,12 +23,13 @@ from adapters.file_drop import FileDrop, FileDropConfig
 from gateway.adapter_contract import CONTRACT_VERSION, AdapterError, IncomingBatch, SealedBatch
 from gateway.adapter_loading import Adapters
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange import batches, notes, records, wire
+from gateway.core.exchange import notes, records, sealing, wire
 from gateway.core.exchange.agreements import Agreement, StreamRules, read_agreement, rules_of, signed_form
-from gateway.core.exchange.batches import Head, Replaced, Sealed
+from gateway.core.exchange.manifests import Head, Replaced
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer
 from gateway.operations import keep_log, receive_batch
@@ -471,7 +472,7 @@ class Forger:
         compress: bool = True,
     ) -> Sealed:
         """The next batch; `edit` changes the manifest before it is signed."""
-        sealed = batches.seal(
+        sealed = sealing.seal(
             head or self.head,
             lines,
             self.rules,

@@ -59,10 +59,10 @@ def test_the_openers_stand_where_the_law_says() -> None:
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("gateway/core/exchange/batches.py", "import sqlalchemy\n"),
-        ("gateway/core/exchange/batches.py", "from cryptography.hazmat.primitives import hashes\n"),
-        ("gateway/core/exchange/batches.py", "from gateway.store import records\n"),
-        ("gateway/core/exchange/batches.py", "from gateway.settings import Settings\n"),
+        ("gateway/core/exchange/admitting.py", "import sqlalchemy\n"),
+        ("gateway/core/exchange/admitting.py", "from cryptography.hazmat.primitives import hashes\n"),
+        ("gateway/core/exchange/admitting.py", "from gateway.store import records\n"),
+        ("gateway/core/exchange/admitting.py", "from gateway.settings import Settings\n"),
         ("gateway/store/records.py", "from gateway.operations import ingest\n"),
         ("gateway/store/records.py", "import litestar\n"),
         ("gateway/operations/ingest.py", "from sqlalchemy import select\n"),

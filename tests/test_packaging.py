@@ -91,7 +91,7 @@ def test_the_locks_agree_with_the_project() -> None:
 def test_parts_are_compressed_where_there_is_no_isal() -> None:
     """On a processor without a build of it zlib writes, by the same call; whoever reads sees no difference."""
     code = (
-        "import sys, gzip; sys.modules['isal'] = None; from gateway.core.exchange import batches as b;"
+        "import sys, gzip; sys.modules['isal'] = None; from gateway.core.exchange import sealing as b;"
         " print(b.deflate.__name__, gzip.decompress(b.deflate.compress(b'said' * 99, 1, wbits=b.GZIP)) == b'said' * 99)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ This story must not withdraw anything, and never acknowledges what it has not lo
 from collections.abc import Sequence
 
 from gateway.core.exchange import feedback
-from gateway.core.exchange.batches import required_algorithms
+from gateway.core.exchange.admitting import required_algorithms
 from gateway.core.exchange.feedback import Feedback, ReceiptAgreement, ReceiptCounts
 from gateway.core.exchange.wire import SUITES, digest_text, instant
 from gateway.operations.partners import Stream, exchange_signers, stream_at

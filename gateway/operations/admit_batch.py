@@ -14,11 +14,13 @@ from typing import Literal, NoReturn
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, NoteRefused, StoreError
-from gateway.core.exchange import batches, feedback
+from gateway.core.exchange import admitting, batch_lines, feedback, manifests
+from gateway.core.exchange.admitting import SUSPENDED
 from gateway.core.exchange.agreements import Agreement
-from gateway.core.exchange.batches import SUSPENDED, Head, Manifest, PartEntry, Verified
+from gateway.core.exchange.batch_lines import Verified
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.feedback import Feedback, Receipt, ReceiptAgreement, ReceiptBatch, ReceiptCounts
+from gateway.core.exchange.manifests import Head, Manifest, PartEntry
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import (
@@ -149,7 +151,7 @@ class Admission:
         place = self.head.head if self.head is not None else None
         if place is not None and self.claim.epoch > place.epoch + 1:
             self.given_up = await inbox.refused_epoch(reads, self.claim.sender, self.name, after=place.epoch)
-        self.staging = batches.begins_epoch(self.claim.epoch, place, refused=self.given_up)
+        self.staging = admitting.begins_epoch(self.claim.epoch, place, refused=self.given_up)
         if self.staging:
             start = Head(stream=self.name, epoch=self.claim.epoch, seq=0, tree=CompactRange(self.suite), manifest_digest=None)
             ahead = await inbox.verified_ahead(reads, self.claim.sender, start, before=self.claim.seq)
@@ -245,12 +247,12 @@ class Admission:
 
     def _check_note(self, ring: KeyRing) -> None:
         claim = self.claim
-        required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
+        required = admitting.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.required = required
         # what was first seen, and believed, before a key was revoked stays good: a batch waits for parts or for its predecessor
         self.first_seen = self.stored.first_seen if self.stored is not None else self.now
         try:
-            batches.check_note(
+            admitting.check_note(
                 self.document,
                 ring,
                 context=batch_id(claim.sender, self.name, claim.epoch, claim.seq),
@@ -264,10 +266,10 @@ class Admission:
 
     def _manifest(self) -> Manifest:
         try:
-            manifest = batches.read_manifest(self.document.body)
+            manifest = manifests.read_manifest(self.document.body)
             if manifest.receiver != self.ours:
                 raise ExchangeError("the batch is for somebody else", code="SCOPE_RECEIVER")
-            batches.check_size(manifest, self.agreement.terms.limits)
+            admitting.check_size(manifest, self.agreement.terms.limits)
         except ExchangeError as error:
             raise _Stepped(1 if error.code.startswith("SIZE_") else 3, error) from error
         return manifest
@@ -289,7 +291,7 @@ class Admission:
             again = await stream_at(source, self.name, self.claim.sender, manifest.created_at)
             if again is None:
                 raise ExchangeError("no agreement was in force at `created`", code="SCOPE_AGREEMENT")
-            batches.check_agreement(manifest, again.versions, again.governing, again.rules, self.now)
+            admitting.check_agreement(manifest, again.versions, again.governing, again.rules, self.now)
             self.stopped = not any(held.standing(self.now).active for held in again.versions)
         except ExchangeError as error:
             if error.place != SUSPENDED:
@@ -302,7 +304,7 @@ class Admission:
         forked = any(batch.digest != self.digest for batch in others)
         try:
             if self.stored is None and not forked:  # two batches of one number are a fork, whatever times they bear
-                batches.check_time(
+                admitting.check_time(
                     manifest, now=self.now, skew=self.agreement.skew, previous_created=self.base_created
                 )
         except ExchangeError as error:
@@ -315,7 +317,7 @@ class Admission:
             held = head.head if head is not None else None
             known = self.stored is not None and self.stored.verified is not None
             place = held if self.staging else self.base
-            batches.check_sequence(
+            admitting.check_sequence(
                 manifest, place, self.staged, refused=self.given_up, replaced=known and self.staging, whole=self.whole
             )
         except ExchangeError as error:
@@ -325,7 +327,7 @@ class Admission:
         """Step 7."""
         tree = self.base.tree if self.base is not None else CompactRange(self.suite)
         try:
-            batches.check_checkpoint(
+            admitting.check_checkpoint(
                 manifest,
                 self.checkpoint,
                 ring,
@@ -341,14 +343,14 @@ class Admission:
         """Step 8: the parts at hand are right; names of those that are not here."""
         entries = {part.name: part for part in manifest.parts}
         try:
-            batches.check_surplus(manifest, self.parts.came)
+            batch_lines.check_surplus(manifest, self.parts.came)
             for name, data in self.parts.came.items():
-                batches.check_part(entries[name], data, self.suite)
+                batch_lines.check_part(entries[name], data, self.suite)
         except ExchangeError as error:
             raise _Stepped(8, error) from error
         if self.stored is not None and len(self.parts.came) < len(entries):
             self.parts = await PartsAtHand.with_kept(source, self.parts.came, self.stored)
-        return batches.missing_parts(manifest, self.parts)
+        return batch_lines.missing_parts(manifest, self.parts)
 
     async def _withdrawals_ahead(self, source: Source, manifest: Manifest, ring: KeyRing) -> Passed | None:
         """While an agreement does not let the batch before it leave its sender, what a batch withdraws does not wait for that one."""
@@ -369,7 +371,7 @@ class Admission:
 
     async def _verify(self, source: Source, manifest: Manifest, tree: CompactRange | None) -> Verified:
         """Step 9."""
-        check = batches.LineCheck(manifest, tree, self.agreement.terms.limits, keep=PREPARED)
+        check = batch_lines.LineCheck(manifest, tree, self.agreement.terms.limits, keep=PREPARED)
         try:
             for part in manifest.parts:
                 self.in_time()
@@ -458,7 +460,7 @@ class Admission:
         reads = self.services.store.reads
         self.claim = self._claim()
         await self._trust(reads)
-        self.required = batches.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
+        self.required = admitting.required_algorithms(self.stream.rules) if self.stream is not None else frozenset({SHA256.algorithm})
         self.digest = digest_text(self.document.body, self.suite)
         others = await inbox.in_batches_at(reads, self.claim.sender, self.name, self.claim.epoch, self.claim.seq)
         self.stored = next(batch for batch in others if batch.digest == self.digest)
@@ -483,7 +485,7 @@ class Admission:
 
     async def _failed(self, step: int, error: ExchangeError) -> Received:
         """A receipt for what is intact and signed, yet wrong or too early; a problem for all else."""
-        answer = "frozen" if error.place == FROZEN else batches.answer_to(step, error)
+        answer = "frozen" if error.place == FROZEN else admitting.answer_to(step, error)
         if answer == "problem":
             _problem(error)
         if answer == "quarantined":
@@ -518,7 +520,7 @@ class Admission:
     async def _good_parts(self) -> dict[str, bytes]:
         """Parts that came along and are what the manifest says; others are dropped and asked for again."""
         try:
-            entries = {part.name: part for part in batches.read_manifest(self.document.body).parts}
+            entries = {part.name: part for part in manifests.read_manifest(self.document.body).parts}
         except ExchangeError:
             return {}
         return {

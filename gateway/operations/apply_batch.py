@@ -15,9 +15,9 @@ from typing import Literal
 import msgspec
 
 from gateway.core.errors import ExchangeError, StoreError
-from gateway.core.exchange import batches
-from gateway.core.exchange.batches import Head
+from gateway.core.exchange import admitting, batch_lines, manifests
 from gateway.core.exchange.feedback import MESSAGES, Feedback, ReceiptCounts, Severity
+from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import Finding, Judged, KnownRecord
 from gateway.core.exchange.records import after as known_after
@@ -213,8 +213,8 @@ class _Application:
         manifest, tree = self.manifest, CompactRange(self.suite)
         for batch in await inbox.staged_batches(tx, manifest.sender, manifest.stream, manifest.epoch):
             parts = await PartsAtHand.with_kept(tx, {}, batch)
-            staged = batches.read_manifest(batch.document.body)
-            check = batches.LineCheck(staged, tree, self.rules.agreement.terms.limits)
+            staged = manifests.read_manifest(batch.document.body)
+            check = batch_lines.LineCheck(staged, tree, self.rules.agreement.terms.limits)
             try:
                 for part in staged.parts:
                     await asyncio.to_thread(check.add, part, await parts.read(tx, part, SUITES[staged.suite]))
@@ -249,7 +249,7 @@ class _Application:
         try:
             if again is None:
                 raise ExchangeError("no agreement", code="SCOPE_AGREEMENT")
-            batches.check_agreement(self.manifest, again.versions, again.governing, again.rules, tx.now)
+            admitting.check_agreement(self.manifest, again.versions, again.governing, again.rules, tx.now)
         except ExchangeError as error:
             raise StoreError("the agreement has changed meanwhile", code="stream-moved", place=self.manifest.stream) from error
 

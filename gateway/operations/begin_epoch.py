@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, NotFound
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.wire import SUITES, strict_json
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.seal_batch import incomplete

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError, PartnerAdapter
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import feedback, notes
-from gateway.core.exchange.batches import required_algorithms
+from gateway.core.exchange.admitting import required_algorithms
 from gateway.core.exchange.feedback import Feedback, Receipt
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, digest_text, strict_json

@@ -17,7 +17,7 @@ from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
 from gateway.core.errors import ExchangeError, GatewayError
 from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.backing_off import pause
 from gateway.operations.look_first import PartFiles, parts_worth_reading

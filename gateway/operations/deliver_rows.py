@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from gateway.adapter_contract import AdapterError, LateReply, Part, RowResult, SealedBatch
-from gateway.core.exchange.batches import read_manifest
 from gateway.core.exchange.lines import Line
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.parts import Delivered, matched
 from gateway.operations.backing_off import pause
 from gateway.operations.held_back import HELD, held_back

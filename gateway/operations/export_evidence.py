@@ -5,7 +5,7 @@ that takes a second person and a new epoch.
 """
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.batches import fork_evidence
+from gateway.core.exchange.admitting import fork_evidence
 from gateway.services import Services
 from gateway.store import inbox
 from gateway.store.inbox import InBatch

@@ -6,7 +6,7 @@ must not change anything.
 
 from gateway.adapter_contract import PartnerAdapter
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange import batches
+from gateway.core.exchange import admitting
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, batch_id
 from gateway.operations.partners import Stream, every_key
@@ -24,11 +24,11 @@ async def found_ours(services: Services, stream: Stream, line: PartnerAdapter, b
     if lies is None or lies[0] == batch.document.body:
         return False
     try:
-        batches.check_note(
+        admitting.check_note(
             SignedDocument(lies[0], lies[1].decode()),
             await every_key(services.store.reads, stream.governing, stream.sender),
             context=batch_id(stream.sender, stream.name, batch.epoch, batch.seq),
-            required=batches.required_algorithms(stream.rules),
+            required=admitting.required_algorithms(stream.rules),
             suite=SUITES[stream.rules.terms.wire.suite],
             first_seen=services.clock(),
             skew=stream.governing.agreement.skew,

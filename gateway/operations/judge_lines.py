@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import ExchangeError, RowFault
-from gateway.core.exchange import batches
+from gateway.core.exchange import batch_lines
 from gateway.core.exchange.disclosures import CLEAR_MEMBERS
 from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
@@ -134,7 +134,7 @@ class Judging:
                 data = await self.parts.read(source, entry, self.suite)
             except ExchangeError as error:
                 raise BatchRefused(error) from error
-            yield self._as_verified(batches.lines_of(entry, data, self.rules.agreement.terms.limits, self.suite))
+            yield self._as_verified(batch_lines.lines_of(entry, data, self.rules.agreement.terms.limits, self.suite))
 
     def _as_verified(self, lines: Iterable[tuple[int, Line]]) -> Iterator[tuple[int, Line]]:
         """Lines that are those of step 9, one by one."""

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
 from gateway.core.errors import ExchangeError, GatewayError, SettingsError
-from gateway.core.exchange import batches, notes
+from gateway.core.exchange import batch_lines, notes
 from gateway.core.exchange.agreements import Agreement, Held, in_force, read_agreement, signed_by
-from gateway.core.exchange.batches import Manifest, read_manifest
+from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, batch_id, digest_text, parse_instant, strict_json
 from gateway.operations.admit_batch import BatchRefused, Received
@@ -310,7 +310,7 @@ def _not_whole(manifest: Manifest, parts: Mapping[str, bytes], suite: Suite, lim
         if entry.name not in parts:
             return ExchangeError("a part is not there, or not whole", code="SIG_PART_MISSING", place=entry.name)
         try:
-            batches.check_part(entry, parts[entry.name], suite)
+            batch_lines.check_part(entry, parts[entry.name], suite)
         except ExchangeError as error:
             return error
     return None

@@ -7,7 +7,8 @@ nor in the store: each time a part is held against its manifest. This story must
 import asyncio
 from collections.abc import Iterator, Mapping
 
-from gateway.core.exchange.batches import PartEntry, check_part
+from gateway.core.exchange.batch_lines import check_part
+from gateway.core.exchange.manifests import PartEntry
 from gateway.core.exchange.wire import Suite
 from gateway.store import inbox
 from gateway.store.inbox import InBatch

@@ -1,6 +1,6 @@
 """Take a partner's batch: twelve steps, one transaction, one signed receipt.
 
-The steps are those of `core/exchange/batches`: sizes · manifest note · manifest · (already decided: the stored receipt) · agreement ·
+The steps are those of `core/exchange/admitting`: sizes · manifest note · manifest · (already decided: the stored receipt) · agreement ·
 time · sequence · checkpoint · parts · lines and root · each record · rate of rejections · one transaction with records, changes, ledger,
 receipt and audit. Until step 10 no record is looked at, and a failure fails the batch as a whole with nothing written of it.
 
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, StoreError
-from gateway.core.exchange import batches, notes
+from gateway.core.exchange import batch_lines, manifests, notes
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import (
     SUITES,
@@ -216,7 +216,7 @@ async def size_wanted(services: Services, *, sender: str, stream: str, epoch: in
     Raises BatchRefused NOT_FOUND.
     """
     for batch in await _fetching(services.store.reads, sender, stream, epoch, seq):
-        for part in batches.read_manifest(batch.document.body).parts:
+        for part in manifests.read_manifest(batch.document.body).parts:
             if part.name == name:
                 return part.bytes
     raise BatchRefused(ExchangeError("no batch waits for this part", code="NOT_FOUND"))
@@ -229,11 +229,11 @@ async def put_part(services: Services, *, sender: str, stream: str, epoch: int, 
     """
     async with services.store.transaction() as tx:
         for batch in await _fetching(tx, sender, stream, epoch, seq):
-            manifest = batches.read_manifest(batch.document.body)
+            manifest = manifests.read_manifest(batch.document.body)
             entry = next((part for part in manifest.parts if part.name == name), None)
             if entry is not None:
                 try:
-                    batches.check_part(entry, data, SUITES[manifest.suite])
+                    batch_lines.check_part(entry, data, SUITES[manifest.suite])
                 except ExchangeError as error:
                     raise BatchRefused(error) from error
                 await inbox.put_in_parts(tx, batch, {name: data})

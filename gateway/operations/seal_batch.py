@@ -22,8 +22,9 @@ from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.row_rules import Attributes, fields_of_rule
 from gateway.core.disclosure.views import View, view
 from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.exchange.admitting import required_algorithms
 from gateway.core.exchange.agreements import StreamRules
-from gateway.core.exchange.batches import Head, Replaced, fitting, read_manifest, required_algorithms, seal
+from gateway.core.exchange.manifests import Head, Replaced, read_manifest
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import (
     Basis,
@@ -36,6 +37,7 @@ from gateway.core.exchange.records import (
     statement,
     withdrawal,
 )
+from gateway.core.exchange.sealing import fitting, seal
 from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, stream_at

@@ -24,7 +24,7 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError, Part, PartnerAdapter, SealedBatch
 from gateway.core.errors import ExchangeError, StoreError
 from gateway.core.exchange import feedback
-from gateway.core.exchange.batches import Manifest, read_manifest
+from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.wire import b64, digest_text
 from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback

@@ -26,8 +26,8 @@ from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.row_rules import Attributes, fields_of_rule
 from gateway.core.disclosure.views import view
 from gateway.core.errors import StoreError
-from gateway.core.exchange.batches import Head
 from gateway.core.exchange.lines import Line, LineDataset
+from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.parts import seal_part
 from gateway.core.exchange.wire import SHA256, digest_text

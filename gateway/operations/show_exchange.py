@@ -17,7 +17,8 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError, NoteRefused, NotFound, SeqClosed, SettingsError
 from gateway.core.exchange import merkle, notes, sd_jwt
 from gateway.core.exchange.agreements import Held, Limits
-from gateway.core.exchange.batches import read_manifest, split_lines
+from gateway.core.exchange.batch_lines import split_lines
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import read_line
 from gateway.core.exchange.wire import SHA256, SUITES, instant, split_stream

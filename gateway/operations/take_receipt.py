@@ -6,7 +6,7 @@ acted upon as one that comes back from a delivery. This story must not deliver a
 
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import feedback, notes
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.wire import SUITES
 from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from

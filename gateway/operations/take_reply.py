@@ -8,8 +8,8 @@ from datetime import datetime
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import feedback, notes
-from gateway.core.exchange.batches import Manifest
 from gateway.core.exchange.feedback import Receipt
+from gateway.core.exchange.manifests import Manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import batch_id, digest_text
 from gateway.operations.backing_off import pause

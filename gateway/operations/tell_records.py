@@ -19,7 +19,8 @@ from gateway.core.disclosure.views import View, bears_name, is_about, view
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import merkle, records
 from gateway.core.exchange.agreements import Held, Limits, StreamRules, rules_of
-from gateway.core.exchange.batches import read_manifest, split_lines
+from gateway.core.exchange.batch_lines import split_lines
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.questions import MAX_RECORDS, PURPOSE, LineSent, Question, RecordSent
 from gateway.core.exchange.records import Statement, scope_fault
 from gateway.core.exchange.told_lines import part_of

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.store.batch_parts import scope_of
 from gateway.store.dialects import among, one_of

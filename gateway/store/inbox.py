@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.core.errors import StoreError
-from gateway.core.exchange.batches import Head
+from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import KnownRecord

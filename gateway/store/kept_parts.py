@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import Limits
-from gateway.core.exchange.batches import PartEntry, read_manifest, split_lines
+from gateway.core.exchange.batch_lines import split_lines
+from gateway.core.exchange.manifests import PartEntry, read_manifest
 from gateway.core.exchange.records import REASONS, read_line
 from gateway.core.exchange.wire import SUITES, Suite
 from gateway.store import batch_parts

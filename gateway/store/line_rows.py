@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
-from gateway.core.exchange.batches import Sealed
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.records.model import Value
 from gateway.store import batch_parts, outbox
 from gateway.store.dialects import among, one_of

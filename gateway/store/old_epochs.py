@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.store import inbox
 from gateway.store.outbox import OutBatch
 from gateway.store.store import Source

@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from gateway.core.errors import StoreError
 from gateway.core.exchange import agreements as terms
-from gateway.core.exchange.batches import Head, Sealed
+from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import SHA256, Suite
 from gateway.store import batch_parts
 from gateway.store.dialects import among, one_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.batches import Sealed
+from gateway.core.exchange.sealing import Sealed
 from gateway.operations.receive_batch import receive_posted
 from gateway.store import changes
 from tests.attacks.mutants import Batch, Mutant, mutants

@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.core.exchange import notes
-from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import b64, digest_text, unb64
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import own_keys, take_keys

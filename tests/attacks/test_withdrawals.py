@@ -21,7 +21,8 @@ import sqlalchemy as sa
 
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange.batches import Sealed, read_manifest
+from gateway.core.exchange.manifests import read_manifest
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.records.model import RecordId
 from gateway.core.signing import parse_vkey
 from gateway.core.transparency.entries import read_entry

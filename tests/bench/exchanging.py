@@ -25,7 +25,8 @@ import msgspec
 
 from gateway import garbage
 from gateway.core.exchange.agreements import Limits
-from gateway.core.exchange.batches import read_manifest, verify_lines
+from gateway.core.exchange.batch_lines import verify_lines
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import b64
 from gateway.demo.cities import two_cities, write_settings

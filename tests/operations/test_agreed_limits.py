@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange import batches
+from gateway.core.exchange import sealing
+from gateway.core.exchange.admitting import check_size
 from gateway.core.exchange.agreements import Agreement, Limits, rules_of
-from gateway.core.exchange.batches import Head, Sealed, check_size, read_manifest
+from gateway.core.exchange.manifests import Head, read_manifest
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import b64u
 from gateway.operations.admit_batch import Admission, BatchRefused, Passed
 from gateway.operations.apply_batch import apply_batch
@@ -43,8 +45,8 @@ def sealed(agreement: Agreement, some: list[SealedLine]) -> Sealed:
     """What fits into one batch of it."""
     rules = rules_of(agreement, "penalties", TONGHUA)
     head = Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
-    fits = batches.fitting(some, agreement.terms.limits)
-    return batches.seal(head, some[:fits], rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW))
+    fits = sealing.fitting(some, agreement.terms.limits)
+    return sealing.seal(head, some[:fits], rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_what_is_sealed_fits(limits: Mapping[str, int], expected: tuple[int, int
     rules = rules_of(agreement, "penalties", TONGHUA)
     head = Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
     with pytest.raises(ExchangeError) as caught:
-        batches.seal(head, some[: batch.manifest.lines + 1], rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW))
+        sealing.seal(head, some[: batch.manifest.lines + 1], rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW))
     assert caught.value.code == "SIZE_LINES"
 
 
@@ -91,7 +93,7 @@ def test_what_does_not_fit_is_not_taken(limits: Limits, code_of: str):
     """Each bound is looked at in the manifest, before anything is read."""
     rules = rules_of(agreed(), "penalties", TONGHUA)
     head = Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
-    batch = batches.seal(head, lines(4), rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW), lines_a_part=2)
+    batch = sealing.seal(head, lines(4), rules, [KEYS[TONGHUA]], policy_version=1, created=utc(NOW), lines_a_part=2)
     with pytest.raises(ExchangeError) as caught:
         check_size(batch.manifest, limits)
     assert caught.value.code == code_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.exchange import batches
+from gateway.core.exchange import batch_lines
 from gateway.operations import admit_batch, parts_at_hand
 from gateway.operations.admit_batch import BatchRefused
 from gateway.store import inbox, records
@@ -34,7 +34,7 @@ class Swapped(Mapping[str, bytes]):
 @pytest.fixture
 async def cities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cities]:
     """Two cities; no batch is small enough to be kept in memory between its verification and its judgement."""
-    monkeypatch.setattr(batches, "KEPT_BYTES", 1)
+    monkeypatch.setattr(batch_lines, "KEPT_BYTES", 1)
     monkeypatch.setattr(admit_batch, "PREPARED", 1)
     async with two_cities(tmp_path) as both:
         yield both

@@ -11,7 +11,8 @@ import pytest
 
 from adapters.drop_folder import Folder
 from gateway.adapter_contract import IncomingBatch, Part
-from gateway.core.exchange import batches
+from gateway.core.errors import ExchangeError
+from gateway.core.exchange import admitting, batch_lines, manifests
 from gateway.operations import judge_lines
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.judge_lines import Judging
@@ -96,9 +97,9 @@ async def test_more_parts_than_agreed_are_not_read(sharing: Cities, fetched: lis
     await tell(sharing)
 
     def refuse(manifest: object, limits: object) -> None:
-        raise batches.ExchangeError("more parts than agreed", code="SIZE_PARTS")
+        raise ExchangeError("more parts than agreed", code="SIZE_PARTS")
 
-    monkeypatch.setattr(batches, "check_size", refuse)
+    monkeypatch.setattr(admitting, "check_size", refuse)
     assert (await collect_batches(sharing.baishan))[PENALTIES] == "SIZE_PARTS"
     assert fetched == []
 
@@ -119,7 +120,7 @@ async def test_parts_on_a_line_are_not_read_unsigned(tmp_path: Path):
             return Part(name=name, size=len(data), digest="", read=chunks)
 
         incoming = IncomingBatch(
-            batch=batches.read_manifest(batch.document.body).id,
+            batch=manifests.read_manifest(batch.document.body).id,
             manifest=batch.document.body,
             manifest_note=b"",
             checkpoint=batch.checkpoint.encode(),
@@ -145,7 +146,7 @@ async def test_lines_beyond_the_bound_are_read_again(cities: Cities, monkeypatch
         return await before(self, source, lines)
 
     monkeypatch.setattr(Judging, "_judge", judged)
-    monkeypatch.setattr(batches, "KEPT_BYTES", 100)
+    monkeypatch.setattr(batch_lines, "KEPT_BYTES", 100)
     monkeypatch.setattr(judge_lines, "CHUNK_BYTES", 100)
     forger = Forger(cities)
     received = await forger.post(forger.penalty(1), forger.penalty(2), forger.penalty(3))
@@ -157,18 +158,18 @@ async def test_lines_beyond_the_bound_are_read_again(cities: Cities, monkeypatch
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was read of the parts that are kept here, and what was looked at, in order."""
     done: list[str] = []
-    read, add = inbox.in_part, batches.LineCheck.add
+    read, add = inbox.in_part, batch_lines.LineCheck.add
 
     async def in_part(source: Any, batch: Any, name: str) -> bytes:
         done.append(f"read {name}")
         return await read(source, batch, name)
 
-    def checked(self: batches.LineCheck, entry: batches.PartEntry, data: bytes) -> None:
+    def checked(self: batch_lines.LineCheck, entry: manifests.PartEntry, data: bytes) -> None:
         done.append(f"check {entry.name}")
         add(self, entry, data)
 
     monkeypatch.setattr(inbox, "in_part", in_part)
-    monkeypatch.setattr(batches.LineCheck, "add", checked)
+    monkeypatch.setattr(batch_lines.LineCheck, "add", checked)
     return done
 
 
@@ -186,7 +187,7 @@ async def test_kept_parts_are_read_one_by_one(cities: Cities, steps: list[str]):
 
 async def test_a_staged_epoch_is_read_part_by_part(cities: Cities, steps: list[str], monkeypatch: pytest.MonkeyPatch):
     """The last batch of a new epoch brings in what was staged without holding a part of it longer than it is read."""
-    monkeypatch.setattr(batches, "KEPT_BYTES", 1)
+    monkeypatch.setattr(batch_lines, "KEPT_BYTES", 1)
     forger = Forger(cities)
     assert (await forger.post(*(forger.penalty(number) for number in range(1, 5)))).result == "applied"
     replaces = forger.anew()

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import documents
-from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.documents import Maintenance
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.records.model import RecordId
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.collect_batches import collect_batches

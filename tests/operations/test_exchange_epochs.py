@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.core.errors import AdminError, ExchangeError, NotFound
-from gateway.core.exchange.batches import Head
+from gateway.core.exchange.manifests import Head
 from gateway.core.exchange.merkle import CompactRange
 from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.decide_held import decide_held

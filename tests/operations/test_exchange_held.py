@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.feedback import read_receipt
 from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.sealing import Sealed
 from gateway.operations import finish_erasures as finishing
 from gateway.operations.decide_held import decide_held
 from gateway.operations.doctor import examine

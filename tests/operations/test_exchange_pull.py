@@ -10,7 +10,7 @@ import pytest
 from gateway.adapter_contract import IncomingBatch, Part
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import notes
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair

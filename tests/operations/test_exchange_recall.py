@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.records.model import RecordId
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.decide_held import decide_held

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from gateway.core.exchange import feedback, notes
-from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import b64u, sha256
 from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.receive_batch import BatchRefused, Received, put_part, receive_posted

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.adapter_contract import SealedBatch
 from gateway.core.errors import AdminError, ExchangeError
-from gateway.core.exchange.batches import Sealed
 from gateway.core.exchange.records import SealedLine
+from gateway.core.exchange.sealing import Sealed
 from gateway.operations.alarms import standing
 from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from gateway.adapter_contract import AdapterError, Counts, LateReply, RowResult
 from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import notes
-from gateway.core.exchange.batches import read_manifest
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import KeyRing, KnownKey
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.alarms import standing

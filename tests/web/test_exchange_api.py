@@ -255,7 +255,7 @@ def test_what_is_refused(served, sealed):
 def test_a_fork_is_answered_and_can_be_shown(towns: Towns, served, sealed):
     """Another batch of a used number freezes the stream (409); both sides can be exported as evidence, signed by the partner."""
     client, forger = served["theirs"], sealed["forger"]
-    from gateway.core.exchange.batches import Head
+    from gateway.core.exchange.manifests import Head
     from gateway.core.exchange.merkle import CompactRange
 
     start = Head(stream=PENALTIES, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)

@@ -14,21 +14,11 @@ from msgspec import Struct
 from gateway.adapter_contract import RowResult
 from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import OPS
-from gateway.core.exchange.batches import (
-    LIFETIME,
-    Head,
-    Manifest,
-    ManifestAgreement,
-    OpCounts,
-    PartEntry,
-    RangeEntry,
-    Sealed,
-    SealedPart,
-    TreeEntry,
-)
 from gateway.core.exchange.lines import Line
+from gateway.core.exchange.manifests import LIFETIME, Head, Manifest, ManifestAgreement, OpCounts, PartEntry, RangeEntry, TreeEntry
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.notes import Checkpoint
+from gateway.core.exchange.sealing import Sealed, SealedPart
 from gateway.core.exchange.wire import SHA256, b64, digest_text, encode, instant, origin
 from gateway.core.signing import Signer
 

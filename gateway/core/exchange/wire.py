@@ -65,6 +65,9 @@ GM1 = Suite(name="gm1", digest_name="sm3", hash=sm3, algorithm="sm2")
 SUITES = {suite.name: suite for suite in (SHA256, GM1)}
 
 
+GZIP = 31
+"""zlib's `wbits` of a gzip member: its header has no moment and no name."""
+
 # --- base64 -----------------------------------------------------------------------------------------------------------
 
 _URL_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")

@@ -9,7 +9,21 @@ import msgspec
 import pytest
 
 from gateway.core.errors import ExchangeError
-from gateway.core.exchange import agreements, batches, disclosures, documents, feedback, inventories, merkle, notes, records, wire
+from gateway.core.exchange import (
+    admitting,
+    agreements,
+    batch_lines,
+    disclosures,
+    documents,
+    feedback,
+    inventories,
+    manifests,
+    merkle,
+    notes,
+    records,
+    sealing,
+    wire,
+)
 from gateway.core.exchange.agreements import Held, Notice
 from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.notes import KeyRing, KnownKey, SignedDocument
@@ -159,8 +173,8 @@ def test_seal(rules: agreements.StreamRules) -> None:
         read = records.read_line(line.data[:-1], SHA256)
         assert (read.payload.decode(), read.disclosures) == (payload, tuple(shown))
         assert line.leaf.hex() == leaf
-    head = batches.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
-    sealed = batches.seal(head, lines, rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, compress=False)
+    head = manifests.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+    sealed = sealing.seal(head, lines, rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, compress=False)
     assert len(sealed.parts[0].data) == VECTORS["batch"]["bytes"]
     assert sealed.parts[0].entry.digest == VECTORS["batch"]["digest"]
     assert sealed.document.body.decode() == VECTORS["manifest"]["body"]
@@ -173,12 +187,12 @@ def test_seal(rules: agreements.StreamRules) -> None:
 
 def test_a_manifest_names_the_licence(rules: agreements.StreamRules) -> None:
     """Where the plans name one it is a member of the signed manifest; where not, there is no such member."""
-    head = batches.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
+    head = manifests.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
     address = "https://example.cn/by"
-    sealed = batches.seal(
+    sealed = sealing.seal(
         head, sealed_lines(rules), rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, licence=address, compress=False
     )
-    assert batches.read_manifest(sealed.document.body).license == address
+    assert manifests.read_manifest(sealed.document.body).license == address
     assert b"license" not in VECTORS["manifest"]["body"].encode()
 
 
@@ -186,23 +200,23 @@ def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, r
     """The batch of the specification passes every step, and its lines come out as a record and its repair."""
     lines = sealed_lines(rules)
     document = SignedDocument(VECTORS["manifest"]["body"].encode(), VECTORS["manifest"]["note"])
-    manifest = batches.read_manifest(document.body)
-    skew, required = agreement.skew, batches.required_algorithms(rules)
-    batches.check_note(
+    manifest = manifests.read_manifest(document.body)
+    skew, required = agreement.skew, admitting.required_algorithms(rules)
+    admitting.check_note(
         document, ring, context=f"{TONGHUA}/x/a-b.penalties/1/1", required=required, suite=SHA256, first_seen=RECEIVED, skew=skew
     )
     held = Held(agreement=agreement, note="", signed=frozenset(agreement.parties), recorded=SEALED, keys_held=True)
-    batches.check_agreement(manifest, [held], held, rules, RECEIVED)
-    batches.check_time(manifest, now=RECEIVED, skew=skew, previous_created=None)
-    batches.check_sequence(manifest, None)
-    batches.check_checkpoint(manifest, VECTORS["checkpoint"], ring, required=required, first_seen=RECEIVED, skew=skew)
+    admitting.check_agreement(manifest, [held], held, rules, RECEIVED)
+    admitting.check_time(manifest, now=RECEIVED, skew=skew, previous_created=None)
+    admitting.check_sequence(manifest, None)
+    admitting.check_checkpoint(manifest, VECTORS["checkpoint"], ring, required=required, first_seen=RECEIVED, skew=skew)
     data = b"".join(line.data for line in lines)
-    batches.check_part(manifest.parts[0], data)
-    verified = batches.verify_lines(manifest, [(manifest.parts[0], data)], CompactRange(), agreement.terms.limits)
+    batch_lines.check_part(manifest.parts[0], data)
+    verified = batch_lines.verify_lines(manifest, [(manifest.parts[0], data)], CompactRange(), agreement.terms.limits)
     assert [leaf.hex() for leaf in verified.leaves] == VECTORS["batch"]["leaves"]
     known: dict[str, records.KnownRecord] = {}
     actions = []
-    for (_, line), leaf in zip(batches.lines_of(manifest.parts[0], data, agreement.terms.limits, SHA256), verified.leaves, strict=True):
+    for (_, line), leaf in zip(batch_lines.lines_of(manifest.parts[0], data, agreement.terms.limits, SHA256), verified.leaves, strict=True):
         judged = records.judge(line, rules, known.get("rec_aaaqeayeaudaocajbifqydiob4"), SHA256)
         now_known = records.after(known, judged, leaf, TONGHUA, "penalties")
         assert now_known is not None
@@ -225,7 +239,7 @@ def test_feedback_and_receipt() -> None:
     file = feedback.feedback_file([line])
     assert file.decode() == VECTORS["feedback"]
     manifest = VECTORS["manifest"]["body"].encode()
-    root = batches.read_manifest(manifest).tree.root
+    root = manifests.read_manifest(manifest).tree.root
     body = feedback.make_receipt(
         receiver=BAISHAN,
         sender=TONGHUA,
