@@ -109,24 +109,23 @@ _STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.
     _r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids")
 )
 _STATE = sa.select(list_states).where(_s.collection == _of)
+_OF_FEW = _r.collection.concat("") == _of
+"""Of a collection, where another condition leaves few rows: SQLite would look through the whole collection for them."""
+_FEW_IDS = sa.select(_r.record_id.concat("").label("record_id")).distinct()
+"""Likewise: it would look through all rows in order of id, so as to meet each id once."""
 _POSITION = sa.select(readers.c.position).where(readers.c.name == READER).scalar_subquery()
 _UNREAD = (
-    sa.select(_r.record_id)
-    .distinct()
-    .select_from(changes.join(list_rows, _r.record_id == changes.c.record_id))
-    .where(changes.c.seq > sa.func.coalesce(_POSITION, 0), _r.collection == _of, _r.line.is_not(None), _HOLDS)
+    _FEW_IDS.select_from(changes.join(list_rows, _r.record_id == changes.c.record_id))
+    .where(changes.c.seq > sa.func.coalesce(_POSITION, 0), _OF_FEW, _r.line.is_not(None), _HOLDS)
     .limit(sa.bindparam("limit"))
 )
-_LEAVES = sa.and_(_r.collection == _of, _r.leaving.is_not(None), _r.reason != ENDING, _r.line.is_not(None))
+_LEAVES = sa.and_(_OF_FEW, _r.leaving.is_not(None), _r.reason != ENDING, _r.line.is_not(None))
 _ANY_LEAVING = (
     sa.select(_r.record_id).where(_LEAVES).union_all(sa.select(_v.name).where(_v.collection == _of, _v.pending.is_not(None))).limit(1)
 )
-_ENDED_OF = (
-    sa.select(_r.record_id)
-    .distinct()
-    .where(_r.collection == _of, _r.valid_until <= sa.bindparam("now"), _r.line.is_not(None), _HOLDS)
-    .limit(sa.bindparam("limit"))
-)
+_ENDED_OF = _FEW_IDS.where(
+    _OF_FEW, _r.valid_until <= sa.bindparam("now"), _r.valid_until < sa.literal_column("'9999'"), _r.line.is_not(None), _HOLDS
+).limit(sa.bindparam("limit"))
 _LEAVING_OF = (
     sa.select(_r.record_id)
     .where(_LEAVES, _HOLDS)
