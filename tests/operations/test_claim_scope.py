@@ -254,10 +254,10 @@ async def under_another(cities: Cities, change: Callable[[str], str]) -> Forger:
     return Forger(cities, agreement=agreement)
 
 
-def a_person(forger: Forger, number: int, id_no: str, **values: Any) -> SealedLine:
+def a_person(forger: Forger, number: int, id_no: str, publish_until: str = "2027-03-01", **values: Any) -> SealedLine:
     """A line about a person of the division where nobody lives."""
     said = {"CF_XDR_MC": "王测试甲", "CF_XDR_LB": "natural", "CF_XDR_SHXYM": None, "CF_XDR_ZJLX": "身份证", "CF_XDR_ZJHM": id_no}
-    return forger.penalty(number, subject_kind="natural", values=said | values)
+    return forger.penalty(number, subject_kind="natural", publish_until=publish_until, values=said | values)
 
 
 async def test_kinds_numbers_minors_and_what_may_not_be_collected(cities: Cities):
@@ -276,6 +276,17 @@ async def test_kinds_numbers_minors_and_what_may_not_be_collected(cities: Cities
     told = "当事人信仰佛教，个人年收入为12万元。"
     assert await refused(cities, forger, a_person(forger, 21, good, CF_SY=told)) == ["LAW_PROHIBITED"]
     assert await refused(cities, forger, forger.penalty(22, values={"CF_SY": "当事人血型为AB型。"})) == ["LAW_PROHIBITED"]
+
+
+async def test_a_minor_takes_nobody_elses_warning_away(cities: Cities):
+    """Nothing of a minor is published, so that no day is too late; of an adult with the same days it is said that ours apply."""
+    forger = await under_another(cities, with_persons)
+    minor = "220599" + "20100601" + "007"
+    minor += citizen_check_character(minor)
+    late = {"publish_until": "2040-01-01", "first_published_on": "2026-03-09"}
+    received = await forger.post(a_person(forger, 1, minor, **late), a_person(forger, 2, person_number(7), **late))
+    told = [json.loads(line) for line in received.feedback.splitlines()]
+    assert [(each["rid"], each["code"], each["severity"]) for each in told] == [(rid(2), "LAW_PERIOD", "warn")]
 
 
 async def test_a_person_feels_the_effect_and_nobody_is_told_a_measure(cities: Cities):
