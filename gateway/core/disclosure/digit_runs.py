@@ -96,6 +96,7 @@ _PHONE_CUE: Final = re.compile(
     r"|(?:拨打|致电|拨通)[^0-9,。;、]{0,6}$"
 )
 _ACCOUNT_CUE: Final = re.compile(r"(?:账号|帐号|账户|帐户|卡号|银行卡|开户行?|存折)[^0-9,。;、]{0,14}$")
+_TO: Final = frozenset("至到~")
 _SHORTEST: Final = 10
 """Digits that somebody's number has at least where no cue stands before it."""
 CUE_REACH: Final = 24
@@ -308,10 +309,19 @@ def _doubt(copy: str, groups: list[_Group], spans: list[Span], lettered: bytearr
     if cued is not None:
         spans.append(Span(start, end, cued, said))
         return []
-    if digits < 7 or LICENCE_CUE.search(copy, max(0, start - CUE_REACH), start):
+    cue_end = _range_start(copy, start, len(groups[0].digits))
+    if digits < 7 or LICENCE_CUE.search(copy, max(0, cue_end - CUE_REACH), cue_end):
         return []
     plain = sum(len(group.digits) for group in groups if not (lettered and all(lettered[group.start - low : group.end - low])))
     return [(start, end)] if plain >= 7 else []
+
+
+def _range_start(copy: str, start: int, size: int) -> int:
+    """Where a range of numbers of so many digits begins whose last one stands at `start`: 发票号码12345678至12345690; else `start`."""
+    first = start - 1 - size
+    if first < 0 or copy[start - 1] not in _TO or not copy[first : start - 1].isdigit() or copy[first - 1 : first].isdigit():
+        return start
+    return first
 
 
 def _luhn(digits: str) -> bool:

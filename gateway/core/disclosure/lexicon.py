@@ -22,7 +22,7 @@ RARE: Final = 15.5
 RARE_GIVEN: Final = 14.0
 """Cost of a character in a given name that the table does not know."""
 _NEVER_ALONE: Final = 16.5
-"""Cost of a surname that is no word: outside the words of the table it is somebody's name."""
+"""Cost of a surname that is no word: outside the words of the table it is somebody's name; also of what is in no given name."""
 
 
 class Lexicon(Struct, frozen=True):
@@ -102,6 +102,7 @@ def _shipped() -> Lexicon:
     surnames.update(dict.fromkeys(_COMPOUND_WORDS, 12.0))
     given.update(dict.fromkeys(_INVENTED, 10.0))
     given.update(dict.fromkeys(_NUMERALS, RARE))
+    given.update(dict.fromkeys(_NEVER_GIVEN, _NEVER_ALONE))
     return Lexicon(
         words={word: cost for word, cost in words.items() if word not in _NO_WORDS},
         heads={word[:2] for word in words if len(word) > 2},
@@ -117,7 +118,7 @@ def _shipped() -> Lexicon:
 
 _SELDOM: Final = (
     "来言火院展税次刀舍户母寻揭油犹买卯妥底拜喇摆闪太由信位操巨逢门原兰初侍候海植战迟隋边都国查后红须养空师利能通居步和时应单别全计印者有支包种"
-    "主充求储经解相从公贝全明水车束衣麦么呼敬渠竹哈钦旷粘楼练商鲜官盘普奉鹿随黑"
+    "航主充求储经解相从公贝全明水车束衣麦么呼敬渠竹哈钦旷粘楼练商鲜官盘普奉鹿随黑"
 )
 """Surnames of very few, that begin very many words."""
 _MORE_SINGLE: Final = (
@@ -134,4 +135,9 @@ _COMPOUND_WORDS: Final = ("东方", "南门", "东门", "西门", "百里", "东
 _NO_WORDS: Final = COMPOUND.difference(_COMPOUND_WORDS)
 _INVENTED: Final = "甲乙丙丁戊己庚"
 """What the persons of examples are called."""
+_NEVER_GIVEN: Final = (
+    "的了着过们吗呢吧啦货料费款率额账罚税罪违禁拆欠债租押赔退扣缴付贷罐桶箱袋瓶盒筐篓桩钉锅碗盘勺桌椅床柜厕厨粪尿渣垢污脏腐烂霉锈漏毁"
+    "病癌疫症痛疤肿胀肠肝肾肺胃脑"
+)
+"""What nobody is called by: words of function, goods, money, dirt and illness."""
 _NUMERALS: Final = "二三四五六七八九十百千万元零"

@@ -44,6 +44,10 @@ _LATIN: Final = Late(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-
 _LATIN_ALONE: Final = Late(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
 _PINYIN: Final = Late(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
 _LETTER: Final = re.compile("[A-Za-z]")
+_HALF_LATIN: Final = Late("(?<![ -~])[a-z]{2,6}(?![ -~])")
+"""The middle of a name in pinyin: 王xiao军."""
+_LATIN_FIRST: Final = Late("(?<![A-Za-z])[A-Z][a-z]{2,12}[ ·](?![ -~])")
+"""A foreign given name before a surname: Kevin 佟."""
 _FAMILIES: Final = """
     wang li zhang liu chen yang huang zhao wu zhou xu sun ma zhu hu guo he gao lin luo zheng liang xie song tang han feng deng cao
     peng zeng xiao tian dong yuan pan yu jiang cai du ye cheng su wei lv lu ding ren shen yao cui zhong tan wang fan jin shi liao jia
@@ -134,6 +138,14 @@ def _signed(text: str) -> Iterator[Place]:
                 yield found.span()
     if _LETTER.search(text) is None:
         return
+    surnames = lexicon("").surnames
+    for half in _HALF_LATIN.finditer(text):
+        start, end = half.start() - 1, min(half.end() + 1, len(text))
+        if text[max(0, start) : start + 1] in surnames and _GIVEN_LATIN.pattern.fullmatch(half[0]) and _cued(text, start):
+            yield start, end
+    for first in _LATIN_FIRST.finditer(text):
+        if text[first.end() : first.end() + 1] in surnames and not "\u3400" <= text[first.end() + 1 : first.end() + 2] <= "\u9fff":
+            yield first.start(), first.end() + 1
     for words_of, parts in ((_LATIN_ALONE, 1), (_PINYIN, 2)):
         for latin in words_of.finditer(text):
             if (parts == 1 or _is_latin_name(latin[1], latin[2])) and _cued(text, latin.start()):

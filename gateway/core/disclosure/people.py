@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from gateway.core.disclosure.beside import HANDS, personal, role_ends
+from gateway.core.disclosure.hinted import wordly
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
+from gateway.core.disclosure.places import FAMILIES, NICKS, SHOPS, family_firm, in_region, place, way
 from gateway.core.disclosure.slots import odd, oddly
 from gateway.core.disclosure.surnames import COMMON
 
@@ -57,6 +59,9 @@ _HANDED: Final = 6.0
 """What is added where a preposition stands before the name and a deed behind it: 由…代为缴纳, 向…出售, 据…交代."""
 _ASKED_OF: Final = 4.0
 """What is added behind what is done to nobody but a person."""
+_WORD_DOES: Final = 14.0
+"""What is added to a word that may be a name and does something."""
+_BY: Final = frozenset("由对向让令给经据将被托把")
 _GOODS: Final = -25.0
 """What is added to a name between quotation marks that stands on goods."""
 _SURE: Final = 5.0
@@ -81,10 +86,11 @@ _ASKED: Final = frozenset(
     ["询问", "传唤", "约谈", "伙同", "雇佣", "雇用", "殴打", "拖欠", "冒用", "盗用", "顶替", "搭载", "抓获", "授予", "欠付"]
 )
 _TELLS: Final = frozenset(":：为是系")
-_NICKS: Final = frozenset("小老阿大")
 _NUMERALS: Final = frozenset("一二三四五六七八九十两几数")
 _OFFICIAL: Final = 4.0
 """What a word of official texts costs more as a name."""
+_ASKING: Final = frozenset(["何时", "何地", "何处", "何种", "何事", "何物"])
+"""Who asks so names nobody."""
 _BRAND: Final = 8.2
 """What a character costs at least that may be of a brand, and is no word beside a name."""
 _LISTED: Final = Late("(?:[、,，;； ]|以及|和|及|与|跟|同){1,2}")
@@ -95,6 +101,7 @@ _AGED: Final = Late(
 _NAMED_GOODS: Final = Late(
     '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪服裤袜表饰品药膏片丸]|吊牌|标签|等(?:品牌|商品|产品|商标))'
 )
+_GOODS_BEFORE: Final = Late('(?:牌子|品牌|商标|招牌|店招|牌匾|型号)(?:名称)?(?:均|都)?[为是系叫:：]{0,2}[“"‘「『【]$')
 _QUOTES: Final = frozenset('“"‘「『【')
 _QUOTED: Final = frozenset('”"’」』】')
 _ENTRY: Final = Late("[，。；、,;）)\\n]|$")
@@ -295,7 +302,8 @@ class _Reading:
             plain = _OFFICIAL if family == 1 and run[at : at + 2] in self._table.official else 0.0
             if first < size and run[first] not in _NOBODY:
                 cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
-                best.append((at, first + 1, total - cost - plain - _GIVEN[1] - self._back[first + 1]))
+                if run[at : first + 1] not in _ASKING:
+                    best.append((at, first + 1, total - cost - plain - _GIVEN[1] - self._back[first + 1]))
                 if first + 1 < size and run[first + 1] not in _NOBODY:
                     cost += given.get(run[first + 1], RARE_GIVEN) + plain / 2
                     if run[first + 1] in _BORN_AS and run[first] in _NUMERALS:
@@ -303,7 +311,7 @@ class _Reading:
                     best.append((at, first + 2, total - cost - _GIVEN[2] - self._back[first + 2]))
             if (
                 at
-                and run[at - 1] in _NICKS
+                and run[at - 1] in NICKS
                 and (run[at] in COMMON or self._table.alone.get(run[at], RARE) > _NO_WORD)
                 and not (first < size and run[first] in _NOBODY)
                 and run[at - 1 : first] not in self._table.official
@@ -320,8 +328,14 @@ class _Reading:
         for start, end, weight, cued in weighed:
             rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
             ends = self._start + end
-            clear = ends >= len(self._text) or not "\u3400" <= self._text[ends] <= "\u9fff" or weight - rival >= _SURE
+            clear = ends >= len(self._text) or not "\u3400" <= self._text[ends] <= "\u9fff"
+            clear = clear or (weight - rival >= _SURE and (end - start > 2 or self._ends(ends)))
             yield Person(self._start + start, ends, weight, cued and clear and weight >= _SURE)
+
+    def _ends(self, end: int) -> bool:
+        """Whether what goes on shows that a name of two characters has no more of them: 王强签字, not 褚老疙瘩."""
+        known = self._signs
+        return any((word := self._text[end : end + size]) in known.deeds or word in known.titles for size in (1, 2, 3))
 
     def _transliterated(self) -> Iterator[Person]:
         """Names of other languages without a dot: a row of such characters that are no words, with somebody's sign beside it."""
@@ -340,16 +354,40 @@ class _Reading:
         text = self._text
         start, end = self._start + start, self._start + end
         cued = self._cued(start)
-        if cued:
+        if cued and self._cut(start):
+            cued, weight = False, likely + _ROLE
+        elif cued:
             weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
         else:
             weight = likely + self._before(start)
         after = self._after(start, end)
+        if cued and text[start] in BEFORE:
+            role = text[start + 1 : end]
+            if role in self._signs.cues and role not in self._signs.titles:  # 当事人向村民…
+                after -= 9.0
+        if not cued and after < _DONE and way(text, end):
+            after -= 20.0
+        if weight + after < _SURE and after >= 0.5 and self._does(start, end, after, cued=cued):
+            return weight + after + _WORD_DOES, False
         if after >= _DONE and text[start - 1 : start] in HANDS and text[start - 2 : start] != "未经" and end + 1 < len(text):
             after += _HANDED
         elif self._entry(start, end):
             after += _ALONE_BEHIND
         return weight + after, cued
+
+    def _does(self, start: int, end: int, after: float, *, cued: bool) -> bool:
+        """Whether an ordinary word that may be a name does something, or is all that is said of a role: 员工云帆未…, 店长为谷雨."""
+        text, word = self._text, self._text[start:end]
+        if end - start != 2 or word not in self._table.words or word in self._table.official or word in self._signs.deeds:
+            return False
+        if not wordly(word) or any(text[end : end + length] in self._signs.cues for length in (2, 3, 4, 5)):  # 主要[负责人]
+            return False
+        if cued:
+            return after > 0.5 or _ENTRY.pattern.match(text, end) is not None
+        if after < _DONE or text[end : end + 2] in _TRADES:  # 种子经营, 冷荤制作
+            return False
+        before = text[start - 1 : start]
+        return before in _BY or not ("\u3400" <= before <= "\u9fff" or before.isdigit())
 
     def _entry(self, start: int, end: int) -> bool:
         """Whether this is all that a form says behind a role and its colon."""
@@ -367,6 +405,13 @@ class _Reading:
             if text[stop - 1 : stop] not in MARKS:
                 return False
         return False
+
+    def _cut(self, start: int) -> bool:
+        """Whether words reach from both sides into the two signs before, so that they may be no cue: 养[护工]程."""
+        text, words = self._text, self._table.words
+        if start - 3 < self._start or text[start - 1] in MARKS:
+            return False
+        return text[start - 1 : start + 1] in words and text[start - 3 : start - 1] in words
 
     def _before(self, start: int) -> float:
         text, regions = self._text, self._table.regions
@@ -388,7 +433,7 @@ class _Reading:
         following = text[end]
         if text[start - 1 : start] in _QUOTES:
             closed = next((at for at in range(end, min(len(text), end + 5)) if text[at] in _QUOTED), end)
-            if _NAMED_GOODS.pattern.match(text, closed):
+            if _NAMED_GOODS.pattern.match(text, closed) or _GOODS_BEFORE.pattern.search(text, max(0, start - 9), start):
                 return _GOODS
         if not "\u4e00" <= following <= "\u9fff":
             if _AGED.pattern.match(text, end):
@@ -411,8 +456,10 @@ class _Reading:
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
         if ending[0] in "家各" and ending[1] in PLACE_ENDS:
             return -20.0
-        if following in PLACE_ENDS or self._firm(end):
+        if following in PLACE_ENDS or place(text, start, end):
             return -9.0
+        if self._firm(end) or ((text[start + 1] in FAMILIES or following in FAMILIES) and family_firm(text, start, end)):
+            return -12.0 if in_region(text, start) else -9.0
         return 0.7 if following in self._signs.deeds else 0.0
 
     def _firm(self, at: int) -> bool:
@@ -427,6 +474,8 @@ class _Reading:
             for length in (4, 3, 2):
                 if at + length <= last and text[at : at + length] in table.nouns:
                     at += length
+                    if text[at - 1] in SHOPS:
+                        return not stray or text[at - 1] in known.forms
                     break
             else:
                 if (

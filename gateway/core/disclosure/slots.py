@@ -29,12 +29,21 @@ _FUNCTIONS: Final = (
 )
 _BEHIND: Final = re.compile(f"[人员者师机主生长东客童手工家民友商贩户](?<=[{_HAN}]{{2}})[为是系叫]?((?:(?![{_FUNCTIONS}])[{_HAN}]){{2}})")
 """Two characters, none of them a word of function, behind what may be somebody's role."""
-_FILLED_IN: Final = re.compile(f"[:：](?<=[人员者师主长户名].)([{_HAN}]{{2}})(?=[，。；、,;（()）\n ]|\\Z)")
+_FILLED_IN: Final = re.compile(
+    f"[:：叫](?:(?<=[人员者师主长户名板机工].)|(?<=[人员者主户方工][甲乙丙丁].))([{_HAN}]{{2}})(?=[，。；、,;（()）\n ]|\\Z)"
+)
 """Two characters that are all that a form says behind a role and its colon."""
+_PARTIES: Final = frozenset("甲乙丙丁")
+"""How several of one role are told apart: 摊主甲：纪念."""
 _NO_ENTRY: Final = "无未不没详略见附同上下已均各等两二三四五六七八九十位名人户员单公司店厂部局所站"
 _NUMBERED: Final = re.compile("大老[黑白粗憨炮虎]|[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
 """How the children of a house are called: 二胖, 三哥."""
 _QUOTED: Final = Late(f'[“"「『‘]([{_HAN}]{{2,5}})[”"」』’](?=系|的[男女])')
+_SIGNED: Final = Late(
+    "(?:签名|签字|署名|落款|捺印|签收|签章)(?:[处栏人者]{1,2})?(?:均|都)?(?:[为是系写：: ]|[写签][着的]){0,2}"
+    '[“"「『‘]([^“”"「」『』‘’，。；、0-9A-Za-z]{2,4})[”"」』’]'
+)
+"""What a signature says between quotation marks."""
 _KINDLY: Final = Late(f"(?:大[嫂姐哥婶叔爷娘妈伯]|二[哥姐嫂叔婶爷]|老[汉太]|[嫂婶姨叔伯])(?![{_HAN}]{{0,3}}[店馆铺坊厂牌面饭菜豆饼园家])")
 """A surname with what neighbours say behind it: 封大嫂."""
 _SEXED: Final = Late(
@@ -82,11 +91,17 @@ def slotted(text: str) -> Iterator[Place]:
     """Where somebody's name is all that a form says behind a role, whatever it is, or half masked."""
     known = signs()
     for found in _FILLED_IN.finditer(text):
-        if not (_plain(found[1]) or found[1][0] in _NO_ENTRY or found[1][1] in _NO_ENTRY) and _role(text, found.start(), known):
+        if not (_plain(found[1]) or found[1][0] in _NO_ENTRY or found[1][1] in _NO_ENTRY) and (
+            _role(text, found.start(), known) or (text[found.start() - 1] in _PARTIES and _role(text, found.start() - 1, known))
+        ):
             yield found.span(1)
     if "系" in text or "的男" in text or "的女" in text:
         for found in _QUOTED.finditer(text):
             if personal(text, found.end()):
+                yield found.span(1)
+    if "签" in text or "署名" in text or "落款" in text or "捺印" in text:
+        for found in _SIGNED.finditer(text):
+            if not (_plain(found[1]) or found[1][0] in _FUNCTIONS or found[1][-1] in _FUNCTIONS):
                 yield found.span(1)
     for found in _KINDLY.finditer(text):
         start = found.start() - 1
