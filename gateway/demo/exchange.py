@@ -35,7 +35,7 @@ from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.sample.generate import Showcase
 from gateway.services import Services
-from gateway.store import inbox, outbox
+from gateway.store import inbox, ledger, outbox
 
 HONOURS = "honours"
 FILINGS = "agency-filings"
@@ -109,7 +109,7 @@ class Exchange:
     async def _sent_lines(self, sent: Sent) -> list[str]:
         """The last batch of a stream, and what the neighbour's receipt for it says; its signature was checked before it counted."""
         row, no = None, 1
-        while (later := await outbox.received_receipt(self._ours.store.reads, sent.stream, no)) is not None:
+        while (later := await ledger.received_receipt(self._ours.store.reads, sent.stream, no)) is not None:
             row, no = later, no + 1
         if row is None:
             raise DemoFailed("the stream has no receipt", place=sent.stream)
@@ -167,7 +167,7 @@ class Exchange:
         name = next(stream for stream in report if stream.endswith(f".{PENALTIES}"))
         out = await outbox.out_stream(reads, name)
         into = await inbox.in_stream(self._theirs.store.reads, self._ours.signers.party, name)
-        sent = (await outbox.sent_records(reads, name, [repaired])).get(repaired)
+        sent = (await ledger.sent_records(reads, name, [repaired])).get(repaired)
         if out is None or into is None or sent is None:
             raise DemoFailed("the stream of penalties holds nothing", place=name)
         async with self._client(0) as home:

@@ -19,7 +19,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, digest_text, strict_json
 from gateway.operations.partners import Stream, trusted_keys
 from gateway.services import Services
-from gateway.store import audit, kept_parts, outbox
+from gateway.store import audit, kept_parts, ledger, outbox
 from gateway.store.store import Transaction
 
 ACKNOWLEDGED = ("ACK_WITHDRAWN", "ACK_ERASED")
@@ -81,20 +81,20 @@ def _decided(receipt: Receipt) -> datetime | None:
 
 async def contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:
     """Whether the receiver has given this number to another receipt, or chains it to another one than we hold."""
-    same = await outbox.received_receipt(services.store.reads, stream.name, receipt.no)
-    before = await outbox.received_receipt(services.store.reads, stream.name, receipt.no - 1)
+    same = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
+    before = await ledger.received_receipt(services.store.reads, stream.name, receipt.no - 1)
     return (same is not None and same.digest != digest) or (before is not None and before.digest != receipt.previous)
 
 
 async def take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:
     """Do what a partner says of our lines: debts that are paid, versions that were not taken, lines that a person decided about."""
     said = [(line.rid, line.v, line) for line in lines if line.rid and line.v]
-    await outbox.mark_acknowledged(tx, stream, [(rid, v) for rid, v, line in said if line.code in ACKNOWLEDGED])
-    await outbox.mark_refused(
+    await ledger.mark_acknowledged(tx, stream, [(rid, v) for rid, v, line in said if line.code in ACKNOWLEDGED])
+    await ledger.mark_refused(
         tx, stream, [(rid, v, line.code, line.severity == "hold") for rid, v, line in said if line.severity in ("reject", "hold")]
     )
-    await outbox.mark_decided(tx, stream, [(rid, v, line.code) for rid, v, line in said if line.code in ("HOLD_RELEASED", "HOLD_REFUSED")])
-    await outbox.mark_erased_before(tx, stream, [(rid, v) for rid, v, line in said if line.code == "SEQ_ERASED"])
+    await ledger.mark_decided(tx, stream, [(rid, v, line.code) for rid, v, line in said if line.code in ("HOLD_RELEASED", "HOLD_REFUSED")])
+    await ledger.mark_erased_before(tx, stream, [(rid, v) for rid, v, line in said if line.code == "SEQ_ERASED"])
     erased = [rid for rid, _, line in said if line.code == "ACK_ERASED"]
     if erased:
         await kept_parts.purge_records(tx, stream, erased)
@@ -120,8 +120,8 @@ async def take_later(services: Services, stream: Stream, document: SignedDocumen
             await outbox.stop_stream(tx, stream.name, out.head.epoch if out is not None else 1, "SEQ_FORK")
             await audit.write(tx, "gateway", "stream.stop", f"stream/{stream.name}", {"code": "SEQ_FORK", "receipt": receipt.no})
             return receipt
-        if await outbox.received_receipt(tx, stream.name, receipt.no) is None:
-            await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)
+        if await ledger.received_receipt(tx, stream.name, receipt.no) is None:
+            await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)
             await take_feedback(tx, stream.name, lines)
             await audit.write(
                 tx, f"partner/{stream.receiver}", "batch.later", f"stream/{stream.name}", {"no": receipt.no, "lines": len(lines)}
@@ -135,9 +135,9 @@ async def ask_for_receipts(services: Services, stream: Stream, line: PartnerAdap
     Raises StoreError. What the partner or its line does wrong only delays the news.
     """
     ask = getattr(line, "receipts", None) if "receipts" in line.capabilities else None
-    if ask is None or not await outbox.awaits_news(services.store.reads, stream.name):
+    if ask is None or not await ledger.awaits_news(services.store.reads, stream.name):
         return 0
-    held = await outbox.receipts_held(services.store.reads, stream.name)
+    held = await ledger.receipts_held(services.store.reads, stream.name)
     after = next(no for no in range(1, len(held) + 2) if no not in held) - 1
     taken = 0
     try:
@@ -165,4 +165,4 @@ async def _take(services: Services, stream: Stream, document: SignedDocument, to
     if await contradicts(services, stream, receipt, digest):
         raise ExchangeError("another receipt has this number", code="SEQ_FORK")
     async with services.store.transaction() as tx:
-        await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)
+        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, document, told)

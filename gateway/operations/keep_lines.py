@@ -21,7 +21,7 @@ from gateway.operations.lines import ADAPTER_FAILED, approved_lines, carrier_of,
 from gateway.operations.pull_rows import pull_rows
 from gateway.operations.send_rows import NO_WITHDRAWALS, seal_rows
 from gateway.services import Services
-from gateway.store import lines, outbox
+from gateway.store import ledger, lines, outbox
 
 
 class LineRun(Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ async def _out(
     sealed = rows = 0
     not_sent: dict[str, int] = {}
     stops = line.terms.sla.stop_after_h
-    late = await outbox.overdue(services.store.reads, stream, now=services.clock(), hours=stops) if stops else None
+    late = await ledger.overdue(services.store.reads, stream, now=services.clock(), hours=stops) if stops else None
     held = await line_held(services.store.reads, line, stream, services.signers.party)
     while True:
         done = await seal_rows(services, line, stream, terms, carrier, only_withdrawals=late is not None or held)

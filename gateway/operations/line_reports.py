@@ -24,7 +24,7 @@ from gateway.operations.list_overdue import ESCALATED, KINDS
 from gateway.operations.report_exchange import StreamReport
 from gateway.operations.send_batch import Sent
 from gateway.services import Services
-from gateway.store import changes, debts, holds, line_rows, lines, outbox
+from gateway.store import changes, debts, holds, ledger, line_rows, lines, outbox
 
 MOST_ROWS = 1000
 
@@ -39,7 +39,7 @@ async def line_streams(services: Services) -> list[StreamReport]:
         for stream, _ in line.streams():
             out = await outbox.out_stream(reads, stream)
             hold = await holds.hold_on(reads, line_sender(line, services.signers.party), stream)
-            late = await outbox.overdue(reads, stream, now=now, hours=line.terms.sla.withdraw_h)
+            late = await ledger.overdue(reads, stream, now=now, hours=line.terms.sla.withdraw_h)
             outward = line.terms.direction == "out"
             found.append(
                 StreamReport(

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.operations.lines import approved_lines
 from gateway.operations.partners import Stream, streams_from
 from gateway.services import Services
-from gateway.store import debts, outbox
+from gateway.store import debts, ledger, outbox
 from gateway.store.debts import Since, What
 
 ESCALATED: Final = 2
@@ -77,7 +77,7 @@ async def _overdue(services: Services, partner: str, stream: str, what: What, ho
         return None
     age = now - late.since
     out = await outbox.out_stream(services.store.reads, stream)
-    unheard = await outbox.overdue(services.store.reads, stream, now=now, hours=stop) if stop else None
+    unheard = await ledger.overdue(services.store.reads, stream, now=now, hours=stop) if stop else None
     return Overdue(
         partner=partner,
         stream=stream,

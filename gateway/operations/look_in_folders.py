@@ -32,7 +32,7 @@ from gateway.operations.partners import line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
-from gateway.store import drops, held_agreements, inbox, outbox, withdrawn_offers
+from gateway.store import drops, held_agreements, inbox, ledger, withdrawn_offers
 from gateway.store.old_epochs import being_replaced
 
 DOCUMENTS_EVERY: Final = timedelta(minutes=10)
@@ -162,13 +162,13 @@ class _Look:
     async def _take_receipts(self, stream: str) -> None:
         """Receipts that the partner has left since the last one, in order, until one cannot be taken."""
         reads = self.services.store.reads
-        after = await outbox.last_receipt_no(reads, stream) or 0
+        after = await ledger.last_receipt_no(reads, stream) or 0
         found: AsyncIterator[tuple[int, bytes, bytes]] = self.guest.receipts(stream, after)
         async for no, receipt, told in found:
             if told:
                 await keep_feedback(self.services, self.partner, stream, no, told)
             await take_receipt(self.services, self.partner, stream, receipt)
-            if no > (await outbox.last_receipt_no(reads, stream) or 0):
+            if no > (await ledger.last_receipt_no(reads, stream) or 0):
                 return  # it bears another number than its name: nothing behind it is looked at
 
     async def _clear(self, stream: str, before: datetime) -> None:

@@ -15,7 +15,7 @@ from gateway.core.exchange.feedback import Receipt
 from gateway.operations.list_overdue import KINDS, list_overdue
 from gateway.operations.report_exchange import StreamReport, report_exchange
 from gateway.services import Services
-from gateway.store import debts, inbox, outbox, owed
+from gateway.store import debts, inbox, ledger, outbox, owed
 from gateway.store.debts import What
 
 Way = Literal["out", "in"]
@@ -77,7 +77,7 @@ class Measuring:
 
     async def _stream(self, services: Services, report: StreamReport) -> StreamFigures:
         reads, now, out = services.store.reads, services.clock(), report.direction == "out"
-        last = (await outbox.last_receipt_no(reads, report.stream)) or 0 if out else await _given(services, report)
+        last = (await ledger.last_receipt_no(reads, report.stream)) or 0 if out else await _given(services, report)
         first = self._seen.setdefault((report.stream, report.direction), last)
         for no in range(first + 1, min(last, first + AT_A_TIME) + 1):
             body = await _receipt(services, report, no)
@@ -123,7 +123,7 @@ async def _given(services: Services, report: StreamReport) -> int:
 
 async def _receipt(services: Services, report: StreamReport, no: int) -> bytes | None:
     if report.direction == "out":
-        row = await outbox.received_receipt(services.store.reads, report.stream, no)
+        row = await ledger.received_receipt(services.store.reads, report.stream, no)
         return bytes(row.body) if row is not None else None
     given = await inbox.given_receipt(services.store.reads, report.partner, report.stream, no)
     return given.document.body if given is not None else None

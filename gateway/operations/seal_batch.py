@@ -44,9 +44,10 @@ from gateway.operations.partners import Stream, exchange_signers, stream_at
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
-from gateway.store import audit, changes, holds, kept_parts, outbox, records
+from gateway.store import audit, changes, holds, kept_parts, ledger, outbox, records
 from gateway.store.changes import Change
-from gateway.store.outbox import OutStream, SentLine, SentRecord
+from gateway.store.ledger import SentRecord
+from gateway.store.outbox import OutStream, SentLine
 from gateway.store.store import Source
 
 CHANGES_A_BATCH = 5_000
@@ -125,7 +126,7 @@ async def _mode(services: Services, stream: Stream, out: OutStream | None, now: 
         if holding:
             return "withdrawals"
         hours = held.agreement.terms.sla.stop_after_h
-        late = await outbox.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
+        late = await ledger.overdue(services.store.reads, stream.name, now=now, hours=hours) if hours else None
         return "withdrawals" if late is not None else "all"
     return "withdrawals" if held.takes_withdrawals(now) else "nothing"
 
@@ -259,7 +260,7 @@ class _Sealing:
     async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
         """Records that changed, with the last change, and records whose view time alone may have ended."""
         touched: dict[str, Change | None] = {change.record_id: change for change in found if change.dataset == self.rules.terms.dataset}
-        for record_id in await outbox.sent_due(self.services.store.reads, self.stream.name, self.now, CHANGES_A_BATCH):
+        for record_id in await ledger.sent_due(self.services.store.reads, self.stream.name, self.now, CHANGES_A_BATCH):
             touched.setdefault(record_id, None)
         return touched
 
@@ -287,8 +288,8 @@ class _Sealing:
         texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
         loaded = await records.load(reads, ids=ids, fields=columns, texts=texts)
         held = {record.record_id: record for record in loaded}
-        sent = await outbox.sent_records(reads, self.stream.name, ids)
-        for record_id, recalled in (await outbox.recalled(reads, self.stream.name, ids)).items():
+        sent = await ledger.sent_records(reads, self.stream.name, ids)
+        for record_id, recalled in (await ledger.recalled(reads, self.stream.name, ids)).items():
             if record_id in sent:  # what the old epoch was told has taken its version
                 sent[record_id] = msgspec.structs.replace(sent[record_id], v=max(sent[record_id].v, recalled.v))
         if self.recalling:
@@ -302,8 +303,8 @@ class _Sealing:
     ) -> frozenset[str]:
         """Those of these records that the partner still holds by the old epoch; an erasure is told of whatever was withdrawn."""
         reads, epoch = self.services.store.reads, self.head.epoch
-        told = await outbox.said_in(reads, self.stream.name, epoch, ids)
-        recalled = await outbox.recalled(reads, self.stream.name, ids)
+        told = await ledger.said_in(reads, self.stream.name, epoch, ids)
+        recalled = await ledger.recalled(reads, self.stream.name, ids)
 
         def still(record_id: RecordId) -> bool:
             ops = {each.op for each in (recalled.get(record_id),) if each is not None and each.epoch == epoch}

@@ -34,7 +34,7 @@ from gateway.operations.partners import Stream, line_to, stream_at, streams_from
 from gateway.operations.seal_batch import seal_next
 from gateway.operations.take_reply import UNEXPLAINED, check_receipt, stop, take_reply
 from gateway.services import Services
-from gateway.store import drops, outbox
+from gateway.store import drops, ledger, outbox
 from gateway.store.old_epochs import lengthens
 from gateway.store.outbox import OutBatch
 
@@ -131,7 +131,7 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
         if (at_once or batch.next_attempt_at is None or batch.next_attempt_at <= now) and _may_leave(stream, batch, now)
     ]
     out = await outbox.out_stream(reads, stream.name, stream.suite)
-    news = await outbox.awaits_news(reads, stream.name)
+    news = await ledger.awaits_news(reads, stream.name)
     if not (waiting or unexplained or news) or out is None or out.stopped:
         return 0, None
     if stream.rules.terms.wire.delivery == "pull":
@@ -273,7 +273,7 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
         return
     async with services.store.transaction() as tx:
         digest = digest_text(said.document.body, stream.suite)
-        await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         await take_feedback(tx, stream.name, lines)
         await outbox.put_off(tx, batch, next_attempt_at=None)
 

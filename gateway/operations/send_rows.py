@@ -37,10 +37,11 @@ from gateway.operations.lines import LARGEST_PART, as_bytes, thought
 from gateway.operations.partners import exchange_signers
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import audit, changes, line_numbers, line_rows, lines, outbox, records
+from gateway.store import audit, changes, ledger, line_numbers, line_rows, lines, outbox, records
 from gateway.store.changes import Change
+from gateway.store.ledger import SentRecord
 from gateway.store.line_rows import SaidRow
-from gateway.store.outbox import OutStream, SentRecord
+from gateway.store.outbox import OutStream
 from gateway.store.store import Transaction
 
 CHANGES_A_PASS: Final = 5_000
@@ -169,7 +170,7 @@ class _Pass:
     async def _touched(self, found: Sequence[Change]) -> dict[str, Change | None]:
         """Records that changed, with the last change, and records whose view time alone may have ended."""
         touched: dict[str, Change | None] = {change.record_id: change for change in found if change.dataset == self.terms.dataset}
-        for record_id in await outbox.sent_due(self.services.store.reads, self.stream, self.now, CHANGES_A_PASS):
+        for record_id in await ledger.sent_due(self.services.store.reads, self.stream, self.now, CHANGES_A_PASS):
             touched.setdefault(record_id, None)
         return touched
 
@@ -181,7 +182,7 @@ class _Pass:
         columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
         texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
         held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=columns, texts=texts)}
-        sent = await outbox.sent_records(reads, self.stream, ids)
+        sent = await ledger.sent_records(reads, self.stream, ids)
         before = await line_rows.said_before(reads, self.stream, list(sent))
         return await asyncio.to_thread(self._said, touched, held, sent, before)
 

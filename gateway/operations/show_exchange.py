@@ -30,10 +30,11 @@ from gateway.operations.manage_agreements import own_keys, own_maintenance
 from gateway.operations.partners import stream_at, streams_from
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, inbox, outbox, owed
+from gateway.store import agreement_ends, audit, held_agreements, inbox, ledger, outbox, owed
+from gateway.store.ledger import SentRecord
 from gateway.store.old_epochs import lengthens
 from gateway.store.out_trees import StreamTree
-from gateway.store.outbox import OutBatch, OutStream, SentRecord
+from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
 from gateway.store.store import moment, stamp
 
@@ -157,7 +158,7 @@ async def _streams(services: Services, partner: str) -> list[dict[str, object]]:
             "epoch": row.epoch,
             "seq": row.seq,
             "size": row.size,
-            "receipt_no": await outbox.last_receipt_no(reads, row.stream),
+            "receipt_no": await ledger.last_receipt_no(reads, row.stream),
             "state": row.stopped or "open",
         }
         for row in await _out_rows(services, partner)
@@ -341,7 +342,7 @@ async def own_record(services: Services, stream: str, record_id: str, disclose: 
     Raises like `exported`.
     """
     found = {each.name: each for each in await streams_from(services.store.reads, services.signers.party, services.clock())}
-    sent = (await outbox.sent_records(services.store.reads, stream, [record_id])).get(record_id)
+    sent = (await ledger.sent_records(services.store.reads, stream, [record_id])).get(record_id)
     if stream not in found or sent is None:
         raise NotFound
     shown = await exported(services, found[stream].receiver, stream, record_id, sent.v, disclose)
@@ -357,14 +358,14 @@ async def _sealed_line(services: Services, stream: str, record_id: str, v: int) 
     Raises NotFound, ExchangeError SEQ_CLOSED.
     """
     reads = services.store.reads
-    sent = (await outbox.sent_records(reads, stream, [record_id])).get(record_id)
+    sent = (await ledger.sent_records(reads, stream, [record_id])).get(record_id)
     if sent is None or v > sent.v:
         raise NotFound
     batch = await outbox.out_batch(reads, stream, sent.epoch, sent.seq)
     head = await _batch(services, stream, sent.epoch, None)
     if sent.v != v or sent.op not in ("assert", "amend") or batch is None or head is None:
         raise ExchangeError("this version was withdrawn or replaced", code="SEQ_CLOSED", place=stream)
-    if not await outbox.still_said(reads, stream, record_id, now=stamp(services.clock())):
+    if not await ledger.still_said(reads, stream, record_id, now=stamp(services.clock())):
         raise ExchangeError("this version is not true any more; what is comes with the next batch", code="SEQ_CLOSED", place=stream)
     await _must_leave(services, batch)
     entry = next(each for each in read_manifest(batch.document.body).parts if each.from_ <= sent.idx < each.to)

@@ -12,7 +12,7 @@ from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.take_reply import take_reply
 from gateway.services import Services
-from gateway.store import early_feedback, outbox
+from gateway.store import early_feedback, ledger, outbox
 
 
 async def keep_feedback(services: Services, partner: str, stream: str, no: int, data: bytes) -> None:
@@ -42,7 +42,7 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
         raise ExchangeError("the feedback comes before its receipt", code="SIG_PART_MISSING", place=f"{stream}/{receipt.no}")
     if batch is None:
         await take_later(services, found, document, told)
-    elif batch.state != "acked" or await outbox.received_receipt(reads, stream, receipt.no) is None:
+    elif batch.state != "acked" or await ledger.received_receipt(reads, stream, receipt.no) is None:
         await take_reply(services, found, batch, read_manifest(batch.document.body), Reply(document=document, feedback=told))
     async with services.store.transaction() as tx:
         await early_feedback.drop_feedback(tx, stream, receipt.no)

@@ -16,7 +16,7 @@ from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import Reply, believed, contradicts, take_feedback
 from gateway.operations.partners import Stream
 from gateway.services import Services
-from gateway.store import audit, outbox
+from gateway.store import audit, ledger, outbox
 from gateway.store.outbox import OutBatch
 
 UNEXPLAINED = "SIG_PART_MISSING"
@@ -46,7 +46,7 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
     refused = receipt.result in ("rejected", "frozen")
     unexplained = acked and lines is None and receipt.feedback.lines > 0
     async with services.store.transaction() as tx:
-        await outbox.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
+        await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         await outbox.end_delivery(
             tx,
             batch,

@@ -29,10 +29,10 @@ from gateway.core.records.model import Dataset, DatasetId, Record, SubjectId, Va
 from gateway.core.records.sealed import PERSONAL_TYPES
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.services import Services
-from gateway.store import outbox
+from gateway.store import ledger, outbox
 from gateway.store import records as rows
+from gateway.store.ledger import SentRecord
 from gateway.store.out_trees import StreamTree
-from gateway.store.outbox import SentRecord
 
 MAX_TOLD_BYTES: Final = 700 * 1024
 """Lines of one answer: with the note, and quoted once more as JSON in JSON, it stays under a megabyte."""
@@ -187,7 +187,7 @@ async def lines(services: Services, held: Held, found: Found) -> tuple[list[Reco
     for one in ordered:
         if one.rules is not None and one.rules.stream not in streams:
             ids = [each.record.record_id for each in found.told if each.said.dataset == one.said.dataset]
-            sent = await outbox.sent_records(services.store.reads, one.rules.stream, ids)
+            sent = await ledger.sent_records(services.store.reads, one.rules.stream, ids)
             streams[one.rules.stream] = _Stream(services, one.rules, sent)
         record = None if one.rules is None else await streams[one.rules.stream].line(one)
         if record is None:

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from gateway.core.errors import ExchangeError
-from gateway.store import outbox
+from gateway.store import ledger
 from gateway.store.store import Source, Transaction, stamp
 from gateway.store.tables import out_feedback
 
@@ -34,7 +34,7 @@ async def keep_feedback(tx: Transaction, stream: str, no: int, data: bytes) -> N
     Raises ExchangeError SEQ_GAP for a number too far ahead, SIZE_BYTES when too much of the stream is kept already.
     """
     await purge(tx)
-    if no > (await outbox.last_receipt_no(tx, stream) or 0) + AHEAD:
+    if no > (await ledger.last_receipt_no(tx, stream) or 0) + AHEAD:
         raise ExchangeError("feedback of a receipt that is not due yet", code="SEQ_GAP", place=stream)
     others = await tx.one(_OTHERS, {"stream": stream, "of_no": no})
     assert others is not None  # noqa: S101  # a sum is always one row

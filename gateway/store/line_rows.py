@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.core.exchange.sealing import Sealed
 from gateway.core.records.model import Value
-from gateway.store import batch_parts, outbox
+from gateway.store import batch_parts, ledger, outbox
 from gateway.store.dialects import among, one_of
 from gateway.store.outbox import OutBatch, OutStream
 from gateway.store.reads import Row
@@ -180,9 +180,9 @@ async def answer(tx: Transaction, stream: str, answers: Iterable[Answer]) -> Non
             )
         )
     taken = [each for each in answers if each.result not in ("held", "rejected")]
-    await outbox.mark_acknowledged(tx, stream, [(each.record_id, each.v) for each in taken if each.op not in ("assert", "amend")])
+    await ledger.mark_acknowledged(tx, stream, [(each.record_id, each.v) for each in taken if each.op not in ("assert", "amend")])
     refused = [(each.record_id, each.v, (each.code or each.result)[:32], False) for each in answers if each not in taken]
-    await outbox.mark_refused(tx, stream, refused)
+    await ledger.mark_refused(tx, stream, refused)
     for each in taken:  # what was said earlier is not needed any more, for the partner has something later
         older = (line_rows.c.stream == stream, line_rows.c.record_id == each.record_id, line_rows.c.v < each.v)
         await tx.execute(sa.update(line_rows).where(*older).values(said=None))

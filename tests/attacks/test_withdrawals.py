@@ -34,7 +34,7 @@ from gateway.operations.list_overdue import list_overdue
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import changes, outbox, records, transparency
+from gateway.store import changes, ledger, outbox, records, transparency
 from gateway.store.tables import erasures, out_parts, recognitions
 from tests.administrators import enrolled
 from tests.house import PLAIN
@@ -171,10 +171,10 @@ async def test_a24_a_recognised_record_is_withdrawn(cities: Cities):
     assert (taken.code, taken.standing) == ("green-channel", "lifted"), "and its `measures` line is amended"
     about = [change.op for change in await changes.after(reads, 0, 1000) if change.record_id == taken.record_id]
     assert about == ["assert", "amend"]
-    assert await outbox.awaits_news(cities.tonghua.store.reads, HONOURS), "not out of every exit yet"
+    assert await ledger.awaits_news(cities.tonghua.store.reads, HONOURS), "not out of every exit yet"
     await followed(cities.baishan)
     await told(cities.tonghua, HONOURS)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, HONOURS)
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, HONOURS)
     assert await list_overdue(cities.tonghua) == []
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
@@ -238,7 +238,7 @@ async def test_a27_nothing_is_left_of_an_erased_record(cities: Cities, towns: tu
         )
     )
     assert await told(ours, TAXES) == "acked"
-    sent = (await outbox.sent_records(ours.store.reads, TAXES, [record_id]))[record_id]
+    sent = (await ledger.sent_records(ours.store.reads, TAXES, [record_id]))[record_id]
     for services in (ours, theirs):
         await followed(services)
         await settle_lists(services)
@@ -256,7 +256,7 @@ async def test_a27_nothing_is_left_of_an_erased_record(cities: Cities, towns: tu
     for services in (ours, theirs):
         await followed(services)
     await told(ours, TAXES)  # takes the later receipts: the acknowledgement of the erasure
-    assert not await outbox.awaits_news(ours.store.reads, TAXES)
+    assert not await ledger.awaits_news(ours.store.reads, TAXES)
     for services in (ours, theirs):
         await followed(services)
         row = await services.store.reads.one(sa.select(erasures.c.done_at).where(erasures.c.record_id == record_id))

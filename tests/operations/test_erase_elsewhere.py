@@ -14,7 +14,7 @@ from gateway.operations.kept_inquiries import show_inquiry
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import erasures as entered
-from gateway.store import inquiries, measures, outbox
+from gateway.store import inquiries, ledger, measures
 from gateway.store.subjects import subject_by_key
 from gateway.store.tables import erasures
 from gateway.store.tables import records as rows
@@ -119,7 +119,7 @@ async def test_measures_go_with_the_record_that_they_rest_on(cities: Cities):
     for services in (cities.tonghua, cities.baishan):
         await followed(services)
     await send_batch(cities.tonghua, stream=HONOURS, at_once=True)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, HONOURS), "the acknowledgement is back"
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, HONOURS), "the acknowledgement is back"
     await followed(cities.tonghua)
     assert await finished(cities.tonghua, record_id)
     assert holds(await dump(cities.tonghua), NAME, CODE) == set()

@@ -13,7 +13,7 @@ from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import outbox, recognitions, records
+from gateway.store import ledger, recognitions, records
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as PENALTIES_DATASET
@@ -71,9 +71,9 @@ async def test_a_penalty_goes_out_and_its_repair_follows(cities: Cities):
     assert (sent.lines, sent.state) == (1, "acked")
     assert await states(cities.baishan, record_id) == ["repaired"]
     await settled(cities)
-    told = await outbox.sent_records(cities.tonghua.store.reads, PENALTIES, [record_id])
+    told = await ledger.sent_records(cities.tonghua.store.reads, PENALTIES, [record_id])
     assert told[record_id].op == "repair"
-    assert await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=0) is None
+    assert await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=0) is None
 
 
 async def test_nothing_is_said_twice(cities: Cities):

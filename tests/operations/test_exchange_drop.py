@@ -27,7 +27,7 @@ from gateway.operations.partners import partners_of
 from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.services import Services
-from gateway.store import drops, held_agreements, inbox, outbox, records
+from gateway.store import drops, held_agreements, inbox, ledger, outbox, records
 from gateway.store.tables import out_batches
 from gateway.store.tables import records as record_rows
 from tests.adapters.drop_partner import SftpServer, serving
@@ -113,7 +113,7 @@ async def a_whole_exchange(cities: Cities) -> None:
     assert await followed(cities.baishan) == 1, "it has left every exit"
     for services in (cities.baishan, cities.tonghua):
         assert await collect_batches(services) == {}
-    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
+    late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is None, "the withdrawal is acknowledged"
     given = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [each.no for each in given] == [1, 2, 3], "each batch was answered once, and there is one later receipt"

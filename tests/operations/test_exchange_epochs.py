@@ -20,7 +20,7 @@ from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received
 from gateway.operations.release_frozen import release_frozen
 from gateway.operations.send_batch import send_batch
-from gateway.store import audit, inbox, outbox
+from gateway.store import audit, inbox, ledger, outbox
 from gateway.store.tables import in_batches, in_records, out_batches, records
 from tests.administrators import Admin, enrolled, hand
 from tests.ledger import check_ledger
@@ -75,7 +75,7 @@ async def test_a_sender_begins_anew(cities: Cities):
     assert await place(cities) == (2, 1, 4)
     there = await cities.baishan.store.reads.all(sa.select(records.c.record_id, records.c.state))
     assert {row.record_id for row in there if row.state == "in_force"} == set(made) - {made[1]}
-    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.at(cities.now).now, hours=-1)
+    late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.at(cities.now).now, hours=-1)
     assert late is None, "what the epoch leaves out is withdrawn with it"
     states = await cities.tonghua.store.reads.all(
         sa.select(out_batches.c.epoch, out_batches.c.state).where(out_batches.c.stream == PENALTIES)

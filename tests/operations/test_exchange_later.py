@@ -17,7 +17,7 @@ from gateway.operations.reissue_lists import follow as follow_lists
 from gateway.operations.render_public import render_public, settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import exits, inbox, outbox
+from gateway.store import exits, inbox, ledger
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -42,7 +42,7 @@ async def penalise(cities: Cities, *numbers: int) -> list[str]:
 
 async def owes(cities: Cities) -> bool:
     """Whether Baishan owes Tonghua anything."""
-    return await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES)
+    return await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES)
 
 
 async def test_an_acknowledgement_waits_for_every_exit(cities: Cities):
@@ -102,11 +102,11 @@ async def test_a_receipt_that_was_missed_is_asked_for(cities: Cities):
     await followed(cities.baishan)
     await repair(cities.tonghua, second, actor="test")
     reads = cities.tonghua.store.reads
-    assert await outbox.receipts_held(reads, PENALTIES) == {1, 2}
+    assert await ledger.receipts_held(reads, PENALTIES) == {1, 2}
     await send_batch(cities.tonghua, stream=PENALTIES)
-    assert await outbox.receipts_held(reads, PENALTIES) == {1, 2, 3, 4}, "3 was asked for, 4 came back with the batch"
-    assert (await outbox.sent_records(reads, PENALTIES, [first, second])).keys() == {first, second}
-    late = await outbox.overdue(reads, PENALTIES, now=cities.now, hours=-1)
+    assert await ledger.receipts_held(reads, PENALTIES) == {1, 2, 3, 4}, "3 was asked for, 4 came back with the batch"
+    assert (await ledger.sent_records(reads, PENALTIES, [first, second])).keys() == {first, second}
+    late = await ledger.overdue(reads, PENALTIES, now=cities.now, hours=-1)
     assert late is not None
     assert late.lines == 1
     await followed(cities.baishan)

@@ -16,7 +16,7 @@ from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import held_agreements, inbox, outbox
+from gateway.store import held_agreements, inbox, ledger, outbox
 from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -72,12 +72,12 @@ async def test_fetched_applied_and_acknowledged(cities: Cities):
     for _ in range(2):
         assert await collect_batches(cities.baishan) == {}
     assert cities.line.brought == [(PENALTIES, 1), (PENALTIES, 2)], "each once"
-    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
+    late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is not None, "applied is not yet out of every exit"
     assert await followed(cities.baishan) == 1
     assert await collect_batches(cities.baishan) == {}
     assert cities.line.brought[2:] == [(PENALTIES, 3)], "a later receipt, with its feedback"
-    late = await outbox.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
+    late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is None, "the withdrawal is acknowledged"
     assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == "2"
     for services in (cities.tonghua, cities.baishan):

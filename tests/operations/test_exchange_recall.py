@@ -16,7 +16,7 @@ from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.send_batch import Sent, deliver_due, send_batch
 from gateway.operations.withdraw import withdraw
-from gateway.store import inbox, outbox, records
+from gateway.store import inbox, ledger, outbox, records
 from gateway.store.tables import erasures, in_batches, in_records, out_batches, out_parts, out_recalled
 from gateway.store.tables import records as record_rows
 from tests.administrators import hand
@@ -115,7 +115,7 @@ async def test_withdrawals_go_out_in_the_old_epoch_too(cities: Cities, monkeypat
     assert await states(cities, made) == ["repaired", "retracted", "erased", "in_force", "in_force"]
     await followed(cities.baishan)
     await send(cities)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES), "said again, and acknowledged again"
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES), "said again, and acknowledged again"
     again = ids(await put(cities.tonghua, DATASET, penalty(code(2), "通化市测试2商贸有限公司", "通示罚〔2026〕2号", fine="9.9")))
     assert again == [made[1]]
     await send(cities)
@@ -177,7 +177,7 @@ async def test_an_erasure_that_the_old_epoch_never_brought(cities: Cities, monke
     assert await states(cities, made) == ["erased", "in_force"]
     await followed(cities.baishan)
     await send(cities)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES)
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES)
     await whole(cities)
 
 
@@ -232,7 +232,7 @@ async def test_a_withdrawal_goes_behind_a_held_batch(cities: Cities, monkeypatch
     assert await states(cities, made) == ["repaired", "in_force"]
     await followed(cities.baishan)
     await send(cities, at_once=False)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES), "acknowledged while the batch before it still waits"
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES), "acknowledged while the batch before it still waits"
     carried = len(cities.line.carried)
     await send(cities, at_once=False)
     assert len(cities.line.carried) == carried, "then both wait for their next attempt"
@@ -303,5 +303,5 @@ async def test_a_new_epoch_that_waits_for_a_person_keeps_back_no_withdrawal(citi
     assert await states(cities, made) == ["repaired", "in_force", "in_force"]
     await followed(cities.baishan)
     await send(cities)
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES)
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES)
     await whole(cities)

@@ -22,7 +22,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.operations.withdraw import withdraw
-from gateway.store import inbox, outbox
+from gateway.store import inbox, ledger
 from gateway.store.old_epochs import being_replaced
 from gateway.store.tables import out_batches, out_recalled
 from tests.administrators import hand
@@ -108,7 +108,7 @@ async def all_arrived(cities: Cities) -> None:
     await looked(cities)
     rows = await cities.tonghua.store.reads.all(sa.select(out_batches.c.epoch, out_batches.c.seq, out_batches.c.state, out_batches.c.code))
     assert {(row.state, row.code) for row in rows} <= {("acked", None), ("superseded", None)}, rows
-    assert not await outbox.awaits_news(cities.tonghua.store.reads, PENALTIES)
+    assert not await ledger.awaits_news(cities.tonghua.store.reads, PENALTIES)
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
 

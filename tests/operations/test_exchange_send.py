@@ -26,7 +26,7 @@ from gateway.operations.recognise import follow, review
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
-from gateway.store import inbox, outbox, recognitions, records
+from gateway.store import inbox, ledger, outbox, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import in_records, out_batches, out_parts
 from tests.administrators import hand
@@ -604,11 +604,11 @@ async def test_feedback_that_did_not_come_is_asked_for_again(cities: Cities):
     cities.line.with_feedback = False
     assert (await told(cities)).state == "acked"
     reads = cities.tonghua.store.reads
-    assert await outbox.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is not None
+    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is not None
     await told(cities)
     cities.line.with_feedback = True
     await told(cities)
-    assert await outbox.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is None
+    assert await ledger.overdue(reads, PENALTIES, now=cities.now + timedelta(seconds=1), hours=0) is None
     carried = len(cities.line.carried)
     await told(cities)
     assert len(cities.line.carried) == carried

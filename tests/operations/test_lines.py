@@ -28,7 +28,7 @@ from gateway.operations.lines import approved_lines, as_bytes, as_results, carri
 from gateway.operations.list_overdue import list_overdue
 from gateway.operations.manage_lines import approve_line, decide_batch, end_line, list_lines, propose_line
 from gateway.services import Services, open_services
-from gateway.store import line_rows, lines, outbox, records
+from gateway.store import ledger, line_rows, lines, outbox, records
 from gateway.store.tables import line_rows as row_table
 from gateway.store.tables import out_parts
 from tests.administrators import Admin
@@ -190,7 +190,7 @@ async def test_an_amendment_and_a_withdrawal_name_what_the_partner_has(any_offic
     _, amended, gone = any_office.said("罚单")
     assert (amended["op"], amended["sent"], amended["fields"]["CF_NR_FK"]) == ("amend", first["fields"], "3.400000")
     assert (gone["op"], gone["why"], gone["fields"], gone["sent"]) == ("repair", "repaired", {}, amended["fields"])
-    assert await outbox.overdue(any_office.services.store.reads, STREAM, now=any_office.services.clock(), hours=-1) is None
+    assert await ledger.overdue(any_office.services.store.reads, STREAM, now=any_office.services.clock(), hours=-1) is None
 
 
 async def test_an_erasure_reaches_the_partner_and_leaves_nothing_here(any_office: Office) -> None:

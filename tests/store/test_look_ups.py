@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.store import feed, lists, outbox
+from gateway.store import feed, ledger, lists
 from gateway.store.reads import compiled
 from gateway.store.tables import metadata
 
@@ -19,7 +19,7 @@ def test_latest_changes_are_looked_up_by_record() -> None:
 
 def test_what_is_due_in_a_stream_is_looked_up_by_its_time() -> None:
     """A pass over a stream that has told of millions reads what is due, not all that was ever told."""
-    plan = plan_of(outbox._OUT_DUE, "out_records", given={"stream": "a-b.penalties", "now": "2026-11-29T00:00:00Z", "n": 5000})
+    plan = plan_of(ledger._OUT_DUE, "out_records", given={"stream": "a-b.penalties", "now": "2026-11-29T00:00:00Z", "n": 5000})
     assert plan == ["SEARCH out_records USING INDEX ix_out_records_stream_valid_until (stream=? AND valid_until<?)"]
 
 
