@@ -226,7 +226,7 @@ async def _manifest(room: _Room, version: Version) -> bytes:
         files=tuple(made.values()),
         previous=None if before is None else before.name,
         issues=await lists.issues(reads, version),
-        removed=removed_commitments(await lists.leaves_of(reads, version)),
+        removed=removed_commitments(await lists.gone_of(reads, version)),
         notice=notice("zh-CN") if services.settings.demo else None,
     )
 

@@ -73,7 +73,7 @@ _DUE = _HELD.where(
 ).limit(sa.bindparam("limit"))
 _NEXT_END = sa.select(sa.func.min(_r.valid_until).label("at")).where(_r.valid_until < _ENDING, _r.line.is_not(None), _r.leaving.is_(None))
 _NEXT_DUE = sa.select(sa.func.min(_r.leaving).label("at")).where(
-    _r.line.is_not(None), sa.or_(_r.reason != ENDING, _r.valid_until <= _r.leaving)
+    _r.leaving.is_not(None), _r.line.is_not(None), sa.or_(_r.reason != ENDING, _r.valid_until <= _r.leaving)
 )
 _LINES_AMONG = KEPT.where(_r.collection == _of, among(_r.record_id, "ids"), _r.line.is_not(None))
 _NEXT_IDS = (

@@ -109,6 +109,12 @@ _STANDING_AMONG = sa.select(_r.record_id, _r.first, _r.line, _r.valid_until, _r.
     _r.collection == _of, _r.until == OPEN, among(_r.record_id, "ids")
 )
 _STATE = sa.select(list_states).where(_s.collection == _of)
+_PLACED = (
+    sa.select((sa.func.row_number().over(order_by=_r.record_id) - 1).label("place"), _r.commitment, _r.line.is_(None).label("gone"))
+    .where(_r.collection == _of, _HOLDS, _r.commitment.is_not(None))
+    .subquery("placed")
+)
+_GONE_OF = sa.select(_PLACED.c.place, _PLACED.c.commitment).where(_PLACED.c.gone).order_by(_PLACED.c.place)
 _OF_FEW = _r.collection.concat("") == _of
 """Of a collection, where another condition leaves few rows: SQLite would look through the whole collection for them."""
 _FEW_IDS = sa.select(_r.record_id.concat("").label("record_id")).distinct()
@@ -253,18 +259,14 @@ async def parts(source: Reads, version: Version, name: str) -> AsyncIterator[byt
             yield bytes(row.bytes)
 
 
-def _leaf(row: Row) -> Leaf:
-    return Leaf(bytes(row.commitment), bool(row.gone))
-
-
-async def leaves_of(source: Reads, version: Version) -> list[Leaf]:
-    """The leaves of a version's tree, in order of id; off the loop."""
-    return [_leaf(row) for row in await source.slow(_LEAVES_OF, {"of": version.collection, "seq": version.seq})]
+async def gone_of(source: Reads, version: Version) -> list[tuple[int, bytes]]:
+    """Place in the version's tree, and commitment, of each row that has left it; off the loop, for all its rows are counted."""
+    return [(int(row.place), bytes(row.commitment)) for row in await source.slow(_GONE_OF, {"of": version.collection, "seq": version.seq})]
 
 
 async def leaves_of_in(tx: Transaction, collection: str, seq: int) -> list[Leaf]:
-    """The same, with what this transaction has written."""
-    return [_leaf(row) for row in await tx.all(_LEAVES_OF, {"of": collection, "seq": seq})]
+    """The leaves of a version's tree, in order of id, with what this transaction has written."""
+    return [Leaf(bytes(row.commitment), bool(row.gone)) for row in await tx.all(_LEAVES_OF, {"of": collection, "seq": seq})]
 
 
 async def lines_of(source: Reads, version: Version, size: int = 1000) -> AsyncIterator[list[bytes]]:

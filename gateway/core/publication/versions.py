@@ -187,9 +187,9 @@ def leaves_of(rows: Iterable[Kept]) -> list[Leaf]:
     return [Leaf(row.commitment, row.line is None) for row in rows if row.commitment is not None]
 
 
-def removed_commitments(leaves: Iterable[Leaf]) -> list[Document]:
-    """Place and commitment of what left."""
-    return [{"index": index, "commitment": leaf.commitment.hex()} for index, leaf in enumerate(leaves) if leaf.gone]
+def removed_commitments(gone: Iterable[tuple[int, bytes]]) -> list[Document]:
+    """Place and commitment of what left, as a manifest tells it."""
+    return [{"index": index, "commitment": commitment.hex()} for index, commitment in gone]
 
 
 def manifest(
