@@ -1,7 +1,8 @@
 """Live exports, read over HTTP as fast as they come: rows a second, and of the server's processor, the first byte, the memory.
 
-`python -m tests.bench.exporting URL` prints {"rows": n, "rows_s": …, "first_byte_s": …, "bytes": n}. Runs on the load generator's core.
-Rows of MessagePack are not lines: they are counted by whoever asked.
+`python -m tests.bench.exporting URL [PID]` prints {"rows": n, "rows_s": …, "first_byte_s": …, "bytes": n}, of a server whose pid it is told
+"core_s" too: what that had of the processor from the request to the last byte, and nothing of what it did while this process started. Runs
+on the load generator's core. Rows of MessagePack are not lines: they are counted by whoever asked.
 """
 
 import json
@@ -39,13 +40,14 @@ def processor_s(pid: int) -> float:
     return total / _TICK
 
 
-def main(url: str) -> None:
+def main(url: str, pid: int | None = None) -> None:
     """Plain socket and line counting: the reader must not be the limit."""
     import http.client
 
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=600)
+    spent = 0.0 if pid is None else processor_s(pid)
     started = time.perf_counter()
     connection.request("GET", f"{parts.path}?{parts.query}")
     answer = connection.getresponse()
@@ -60,8 +62,11 @@ def main(url: str) -> None:
         size += len(chunk)
     seconds = time.perf_counter() - started
     rows = lines - (1 if ".csv" in parts.path else 0)
-    print(json.dumps({"rows": rows, "rows_s": rows / seconds, "seconds": seconds, "first_byte_s": first, "bytes": size}))
+    told = {"rows": rows, "rows_s": rows / seconds, "seconds": seconds, "first_byte_s": first, "bytes": size}
+    if pid is not None:
+        told["core_s"] = max(processor_s(pid) - spent, 1 / _TICK)
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)
