@@ -148,7 +148,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of Chinese, without those in which nobody may be named; a very long one in pieces that overlap."""
     before = _read_before.get
     for stretch in _STRETCH.finditer(text):
-        if before(hash(stretch[0])) == ():
+        if before(hash(stretch[0])) == _EMPTY:
             continue
         start, end = stretch.span()
         for at in range(start, end - 1, _PIECE):
@@ -211,10 +211,19 @@ def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bo
     return any(person.start - size in ends and _LISTED.pattern.fullmatch(text, person.start - size, person.start) for size in (1, 2))
 
 
-_Names = tuple[int, list[tuple[int, int, float]]]
-_read_before: dict[int, tuple[_Names, ...]] = {}
-"""Where in a stretch somebody may be named, as places and weights, whatever stands around: official texts say the same again and again.
-Under hashes with this process's secret: no text stays in memory for having been read."""
+class _Known(NamedTuple):
+    """What one stretch may hold, whatever stands around it: places and weights."""
+
+    names: tuple[tuple[int, list[tuple[int, int, float]]], ...]
+    foreign: tuple[tuple[int, int, float], ...]
+    strange: bool
+    """Names of no usual form may stand here (`slots`)."""
+
+
+_EMPTY: Final = _Known((), (), False)
+_read_before: dict[int, _Known] = {}
+"""Stretches that were read, for official texts say the same again and again. Under hashes with this process's secret: no text stays in
+memory for having been read."""
 
 
 class _Reading:
@@ -230,27 +239,33 @@ class _Reading:
 
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
-        run, surnames, size = self._run, self._table.surnames, self._end - self._start
-        foreign = strange = False
-        likely = _read_before.get(hash(run))
-        if likely is None:
-            places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
-            foreign, strange = _FOREIGN.search(run) is not None, odd(run)
-            if places or foreign:
-                self._read()
-            likely = tuple([some for at in places if (some := self._at(at, size))])
-            if not foreign and not strange and size <= _LONGEST_REMEMBERED and len(likely) <= _FEW_REMEMBERED:
+        hidden = hash(self._run)
+        known = _read_before.get(hidden)
+        if known is None:
+            known = self._known()
+            if self._end - self._start <= _LONGEST_REMEMBERED and len(known.names) + len(known.foreign) <= _FEW_REMEMBERED:
                 if len(_read_before) >= _REMEMBERED:
                     _read_before.clear()
-                _read_before[hash(run)] = likely
-        for at, names in likely:
+                _read_before[hidden] = known
+        for at, names in known.names:
             if not (public and public[self._start + at]):
                 yield from self._weighed(names)
-        if foreign:
-            yield from self._transliterated()
-        if strange:
+        for start, end, likely in known.foreign:
+            weight, cued = self._around(start, end, likely)
+            yield Person(self._start + start, self._start + end, weight, cued and end == len(self._run))
+        if known.strange:
             for start, end in oddly(self._text, self._start, self._end):
                 yield Person(start, end, 0.0, False)
+
+    def _known(self) -> _Known:
+        """Whoever may be named here, whatever stands around."""
+        run, surnames, size = self._run, self._table.surnames, self._end - self._start
+        places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
+        foreign = _FOREIGN.search(run) is not None
+        if places or foreign:
+            self._read()
+        names = tuple([some for at in places if (some := self._at(at, size))])
+        return _Known(names, tuple(self._transliterated()) if foreign else (), odd(run))
 
     def _read(self) -> None:
         """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
@@ -337,15 +352,14 @@ class _Reading:
         known = self._signs
         return any((word := self._text[end : end + size]) in known.deeds or word in known.titles for size in (1, 2, 3))
 
-    def _transliterated(self) -> Iterator[Person]:
-        """Names of other languages without a dot: a row of such characters that are no words, with somebody's sign beside it."""
+    def _transliterated(self) -> Iterator[tuple[int, int, float]]:
+        """Names of other languages without a dot: a row of such characters that are no words; they count with somebody's sign beside it."""
         for found in _FOREIGN.finditer(self._run):
             start, end = found.span()
             known = end - start > 3 and self._run[start : start + 3] in self._table.words  # 买买提江: a word of three that is a name
             if (self._forth[end] - self._forth[start] < 6.0 * (end - start) and not known) or self._run[end : end + 1] in _DRUG:
                 continue
-            weight, cued = self._around(start, end, -0.8 if end - start < 4 else 2.5)
-            yield Person(self._start + start, self._start + end, weight, cued and end == len(self._run))
+            yield start, end, -0.8 if end - start < 4 else 2.5
 
     # --- what stands around --------------------------------------------------------------------------------------------
 
