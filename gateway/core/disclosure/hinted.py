@@ -124,15 +124,15 @@ _WORD_WEIGHT: Final = 26.5
 """What surname and given name of a word may cost together, that may be a name."""
 
 
-def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> list[Place]:
-    """Where a copy, or the text as it is written, seems to tell something of somebody."""
+def hinted(copy: str, text: str, covered: bytearray, public: bytearray, persons: Sequence[Place] = ()) -> list[Place]:
+    """Where a copy, or the text as it is written, seems to tell something of somebody; `persons`: where somebody is named."""
 
     def free(start: int, end: int) -> bool:
         return not any(covered[start:end]) and not (public and all(public[start:end]))
 
     places = [*_nicknames(text), *_given_alone(text), *_setters(text)]
     if _SUSPECT.search(copy) is not None:
-        places += _conditions(copy)
+        places += _conditions(copy, persons)
     if _AGED.search(copy) is not None:
         places += [found.span() for found in _AGE.finditer(copy)]
     if _CHILDLIKE.search(copy) is not None:
@@ -142,11 +142,11 @@ def hinted(copy: str, text: str, covered: bytearray, public: bytearray) -> list[
     return [place for place in places if free(*place)] if places else places
 
 
-def _conditions(copy: str) -> Iterator[Place]:
+def _conditions(copy: str, persons: Sequence[Place] = ()) -> Iterator[Place]:
     if _WORD.pattern.search(copy) is None:
         return
     general = [found.start() for found in _GENERAL.finditer(copy)]
-    somebody = [found.start() for found in _SOMEBODY.finditer(copy)]
+    somebody = sorted((*(found.start() for found in _SOMEBODY.finditer(copy)), *(start for start, _ in persons)))
     for found in _WORD.finditer(copy):
         start, end = found.span()
         low = max(copy.rfind(mark, max(0, start - _BEFORE), start) for mark in "。；;\n") + 1 or max(0, start - _BEFORE)

@@ -14,6 +14,8 @@ class Signs(Struct, frozen=True):
     """The words of `signs.txt`, by kind."""
 
     cues: frozenset[str]
+    cue_ends: frozenset[str]
+    """The characters that these end with."""
     preludes: frozenset[str]
     deeds: frozenset[str]
     titles: frozenset[str]
@@ -34,6 +36,7 @@ def signs() -> Signs:
     firms = frozenset(kinds["firm"])
     return Signs(
         cues=frozenset(kinds["cue"]),
+        cue_ends=frozenset(cue[-1] for cue in kinds["cue"]),
         preludes=frozenset(kinds["prelude"]) | frozenset(BEFORE),
         deeds=frozenset(kinds["deed"]),
         titles=frozenset(kinds["title"]),

@@ -35,7 +35,7 @@ _CALLED_THEN: Final = re.compile(f"(?:名叫|叫做|名为)(?:(?<={_KIN}..)|(?<=
 """Of whoever was told of just before: 车主儿子，名叫…，"""
 _HIRED: Final = re.compile(f"[.．、)）](?<=[0-9].)[ ]?([{_HAN}]{{2,4}})[，,：: ]{{1,2}}[{_HAN}]{{1,4}}[工员师匠][，,：: ]{{1,2}}[0-9]")
 """An entry of a list of workers: its number, the name, the trade, the sum."""
-_LISTED_BESIDE: Final = re.compile(f"[、和及与]([{_HAN}]{{2}})(?=[，。、；;,等（(二两三]|$)")
+_LISTED_BESIDE: Final = re.compile(f"[、和及与]([{_HAN}]{{2}})(?=[，。、；;,等（(二两三]|$)([，,]?(?:均|[二两三]人|等[二两三四五0-9]人))?")
 """Who is named beside somebody, where both stand in a row: a name may be an ordinary word there."""
 _DOTTED: Final = Late(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
 _DOT: Final = re.compile("[·•‧・．∙.]")
@@ -90,7 +90,7 @@ def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place]
         else:
             doubts.add((person.start, person.end))
         beside = _LISTED_BESIDE.match(plain, person.end)
-        if beside is not None and wordly(beside[1]):
+        if beside is not None and (beside[2] or wordly(beside[1])):
             doubts.add(beside.span(1))
     if not doubts:
         return sure, []

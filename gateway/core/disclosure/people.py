@@ -62,6 +62,9 @@ _ASKED_OF: Final = 4.0
 _WORD_DOES: Final = 14.0
 """What is added to a word that may be a name and does something."""
 _BY: Final = frozenset("由对向让令给经据将被托把")
+_TO: Final = frozenset("向于由经从和")
+"""Surnames that are prepositions where an adverb stands before them: 已向住建部门移交."""
+_WHEN: Final = frozenset("已未应须需可均曾再并又也仍拟")
 _GOODS: Final = -25.0
 """What is added to a name between quotation marks that stands on goods."""
 _SURE: Final = 5.0
@@ -317,7 +320,7 @@ class _Reading:
             plain = _OFFICIAL if family == 1 and run[at : at + 2] in self._table.official else 0.0
             if first < size and run[first] not in _NOBODY:
                 cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
-                if run[at : first + 1] not in _ASKING:
+                if run[at] != "何" or run[at : first + 1] not in _ASKING:
                     best.append((at, first + 1, total - cost - plain - _GIVEN[1] - self._back[first + 1]))
                 if first + 1 < size and run[first + 1] not in _NOBODY:
                     cost += given.get(run[first + 1], RARE_GIVEN) + plain / 2
@@ -411,12 +414,12 @@ class _Reading:
         return role_ends(text, start - 1)
 
     def _cued(self, start: int) -> bool:
-        text = self._text
+        text, cues, ends = self._text, self._signs.cues, self._signs.cue_ends
         for stop in range(start, max(-1, start - 5), -1):
-            for length in (2, 3, 4, 5, 6):
-                if text[max(0, stop - length) : stop] in self._signs.cues:
-                    return True
-            if text[stop - 1 : stop] not in MARKS:
+            before = text[stop - 1 : stop]
+            if before in ends and any(text[max(0, stop - length) : stop] in cues for length in (1, 2, 3, 4, 5, 6)):
+                return True
+            if before not in MARKS:
                 return False
         return False
 
@@ -433,6 +436,8 @@ class _Reading:
             return -3.0
         if start == 0 or not "\u4e00" <= text[start - 1] <= "\u9fff":
             return 1.0
+        if text[start] in _TO and text[start - 1] in _WHEN:
+            return -6.0
         for length in (4, 3, 2):
             if text[max(0, start - length) : start] in self._signs.preludes:
                 return _ASKED_OF if text[max(0, start - length) : start] in _ASKED else 2.0

@@ -204,7 +204,7 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
         spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     sure, seeming = named(text, covered, public)
-    doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public)]
+    doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public, sure)]
     if sure:
         spans = _merge([*spans, *(Span(start, end, "姓名", squeeze(copy[start:end])) for start, end in sure)])
     if not spans and not doubts:

@@ -30,7 +30,7 @@ _FUNCTIONS: Final = (
 _BEHIND: Final = re.compile(f"[人员者师机主生长东客童手工家民友商贩户](?<=[{_HAN}]{{2}})[为是系叫]?((?:(?![{_FUNCTIONS}])[{_HAN}]){{2}})")
 """Two characters, none of them a word of function, behind what may be somebody's role."""
 _FILLED_IN: Final = re.compile(
-    f"[:：叫](?:(?<=[人员者师主长户名板机工].)|(?<=[人员者主户方工][甲乙丙丁].))([{_HAN}]{{2}})(?=[，。；、,;（()）\n ]|\\Z)"
+    f"[:：叫](?:(?<=[人员者师主长户名板机工哥姐弟妹].)|(?<=[人员者主户方工][甲乙丙丁].))([{_HAN}]{{2}})(?=[，。；、,;（()）\n ]|\\Z)"
 )
 """Two characters that are all that a form says behind a role and its colon."""
 _PARTIES: Final = frozenset("甲乙丙丁")

@@ -113,13 +113,12 @@ def test_planted_secrets_do_not_come_out_of_longer_texts(around: str) -> None:
 
 
 def test_harmless_sentences_are_left_alone() -> None:
-    """At most one in a hundred altered, one in ten held: what a review costs."""
+    """At most one in a hundred is altered or held: what a review costs."""
     altered = [text for text in HARMLESS if redact(text, []).strict != text]
     held = [text for text in HARMLESS if redact(text, []).held]
     print(f"harmless: {len(HARMLESS)} sentences, {len(altered)} altered, {len(held)} held")
     assert len(HARMLESS) >= 1000
-    assert len(altered) <= len(HARMLESS) / 100, altered
-    assert len(held) <= len(HARMLESS) / 10, held
+    assert len({*altered, *held}) <= len(HARMLESS) / 100, (altered, held)
 
 
 def test_amounts_dates_and_citations_are_never_lost() -> None:
@@ -185,6 +184,21 @@ def test_firms_laws_and_places_are_nobody() -> None:
         "东昌区李记饭店消毒不合格",
     ):
         assert redact(text, []) == Redaction(strict=text, third_parties=text, residual=0, redactor=REDACTOR), text
+
+
+def test_who_is_called_like_a_firm_a_road_or_an_estate_is_somebody() -> None:
+    """Where a role stands before the name, or what somebody does behind it."""
+    for text in (
+        "厨师王家强在饭店打工",
+        "张氏兰未经许可从事餐饮服务",
+        "司马路与当事人同住，系其继子",
+        "收银员江花城到庭陈述",
+        "上述事实有于新华的询问笔录证实",
+        "牌子由李国镇提供",
+        "落款为“水灵”",
+    ):
+        result = redact(text, [])
+        assert result.held or "〔姓名1〕" in result.strict, text
 
 
 def test_illness_childhood_and_homes_are_spans_like_any_other() -> None:
