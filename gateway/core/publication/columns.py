@@ -9,6 +9,7 @@ must not know how a file is written.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -43,8 +44,9 @@ def spelled(column: Column) -> str:
     return column.name if column.type == "text" else f"{column.name}:{column.type}{more}"
 
 
+@lru_cache(4096)
 def column_of(text: str) -> Column:
-    """The column behind a word."""
+    """The column behind a word; there are as many as the datasets have, and every request for a version reads some fifty."""
     name, *said = text.split(":")
     if not said:
         return Column(name)
