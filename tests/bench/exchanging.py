@@ -1,8 +1,9 @@
 """Seal, verify, verify and apply one stream between two gateways, in one process on one core, without HTTP.
 
 `python -m tests.bench.exchanging FOLDER RECORDS STREAM` prints records a second of processor time of each, and of the parts that it is
-made of measured alone: hashes, parses and inserts of the same bytes; beside them by how many MiB the process was larger at its highest
-while it sealed. What a process loads once (words, divisions) is loaded before, by ten records.
+made of measured alone: hashes and parses of the same bytes, and the rows that applying them wrote, put into a copy of the database as it
+was before; beside them by how many MiB the process was larger at its highest while it sealed. What a process loads once (words,
+divisions) is loaded before, by ten records.
 
 STREAM is `honours`, records of some 700 bytes with eight disclosures, for which the figures of exchange.md §21 are meant, or `penalties`,
 of thirty disclosures and four free texts. `honours snapshot`: seals alone, seconds of the clock and the largest size of the process.
@@ -17,7 +18,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from gateway.core.exchange.batch_lines import verify_lines
 from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.merkle import CompactRange, leaf_hash
 from gateway.core.exchange.wire import b64
-from gateway.demo.cities import two_cities, write_settings
+from gateway.demo.cities import City, two_cities, write_settings
 from gateway.demo.exchange import agree, template
 from gateway.operations.ingest import ingest
 from gateway.operations.partners import streams_from
@@ -39,6 +40,7 @@ from gateway.operations.set_up import set_up
 from gateway.services import Services, open_services
 from gateway.settings import load
 from gateway.store import outbox
+from gateway.store.dialects import SQLITE_PRAGMAS
 from gateway.store.outbox import OutBatch
 from tests.bench import register
 from tests.bench.load import free_port
@@ -131,14 +133,16 @@ async def main(folder: Path, count: int, kind: Kind, *, snapshot: bool = False) 
             tree = verify_lines(manifest, [(entry, parts[entry.name]) for entry in manifest.parts], tree, Limits()).tree
         figures["verify"] = figures["records"] / (time.process_time() - started)
 
-        alone = _parts_alone([data for _, parts in batches for data in parts.values()], folder)
-        figures["verify: parts alone"] = figures["records"] / alone["read"]
-        figures["verify and apply: parts alone"] = figures["records"] / (alone["read"] + alone["insert"])
-        figures["disclosures"] = alone["disclosures"]
+        read_s, figures["disclosures"] = _read_alone([data for _, parts in batches for data in parts.values()])
+        figures["verify: parts alone"] = figures["records"] / read_s
+        _copy(_database_of(cities[1]), folder / "before.db")
 
         started = time.process_time()
         await _receive(theirs, kind, batches)
         figures["verify and apply"] = figures["records"] / (time.process_time() - started)
+    insert_s, rows = _inserted_alone(folder / "before.db", _database_of(cities[1]))
+    figures["verify and apply: parts alone"] = figures["records"] / (read_s + insert_s)
+    figures["rows written"] = rows / figures["records"]
     print(json.dumps(figures))
 
 
@@ -184,43 +188,64 @@ def _highest() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _parts_alone(files: list[bytes], folder: Path) -> dict[str, float]:
-    """Seconds for hashing and parsing the same bytes, and for inserting rows of the same sizes, with nothing around."""
+def _read_alone(files: list[bytes]) -> tuple[float, float]:
+    """Seconds for hashing and parsing the same bytes with nothing around, and how many disclosures a record has."""
     import gzip
     from base64 import urlsafe_b64decode
 
     decode = msgspec.json.Decoder(_Lines).decode
     started = time.process_time()
-    rows, disclosed = [], 0
+    lines, disclosed = 0, 0
     for data in files:
         hashlib.sha256(data).digest()
         raw = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         for line in raw.splitlines():
             said = decode(line)
             payload = urlsafe_b64decode(said.p + "=" * (-len(said.p) % 4))
-            leaf = leaf_hash(payload)
-            record = _plain.decode(payload)
+            leaf_hash(payload)
+            _plain.decode(payload)
+            lines += 1
             disclosed += len(said.d)
-            values = [_plain.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in said.d]
             for text in said.d:
+                _plain.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
                 hashlib.sha256(text.encode()).digest()
-            rows.append((record["rid"], record["v"], leaf, payload, msgspec.json.encode(values)))
-    read = time.process_time() - started
-    connection = sqlite3.connect(folder / "alone.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE records (rid TEXT PRIMARY KEY, v INTEGER, leaf BLOB, payload BLOB, fields BLOB)")
-    connection.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY, rid TEXT, v INTEGER)")
-    connection.execute("CREATE TABLE held (rid TEXT PRIMARY KEY, leaf BLOB, payload BLOB)")
-    started = time.process_time()
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-    connection.executemany("INSERT INTO changes VALUES (?, ?, ?)", [(number, row[0], row[1]) for number, row in enumerate(rows)])
-    connection.executemany("INSERT INTO held VALUES (?, ?, ?)", [(row[0], row[2], row[3]) for row in rows])
-    connection.execute("COMMIT")
-    insert = time.process_time() - started
-    connection.close()
-    return {"read": read, "insert": insert, "disclosures": disclosed / len(rows)}
+    return time.process_time() - started, disclosed / lines
+
+
+def _copy(database: Path, to: Path) -> None:
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(to)) as copy:
+        source.backup(copy)
+
+
+def _inserted_alone(before: Path, after: Path) -> tuple[float, int]:
+    """Seconds for putting the rows that `after` has and `before` has not into `before`, in one transaction, and how many they are.
+
+    The same tables with the same indexes, durable as the product's; what was changed in its place is left out, and so is full text.
+    """
+    with closing(sqlite3.connect(before, isolation_level=None)) as connection:
+        for pragma in SQLITE_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("ATTACH ? AS written", (str(after),))
+        virtual = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL%'")}
+        tables = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            if not any(name.startswith(each) for each in virtual)
+        ]
+        new = {name: connection.execute(f"SELECT * FROM written.{name} EXCEPT SELECT * FROM main.{name}").fetchall() for name in tables}
+        connection.execute("DETACH written")
+        held = connection.total_changes
+        started = time.process_time()
+        connection.execute("BEGIN IMMEDIATE")
+        for name, rows in new.items():
+            if rows:
+                connection.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        connection.execute("COMMIT")
+        return time.process_time() - started, connection.total_changes - held
+
+
+def _database_of(city: City) -> Path:
+    return load(city.settings_file).data_path / "gateway.db"
 
 
 if __name__ == "__main__":
