@@ -27,6 +27,7 @@ from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.model import DatasetId
 from gateway.core.records.periods import legal_day
+from gateway.core.toml import TomlFault, decode
 from gateway.operations.four_eyes import actor, proof, refuse_dependent
 from gateway.operations.identify_caller import purpose_open, reaches_persons
 from gateway.operations.manage_apps import APPROVE, REGISTER, STOP
@@ -174,12 +175,12 @@ def read_grant(text: bytes) -> Grant:
     Raises AdminError grant-invalid, with the place.
     """
     try:
-        return msgspec.toml.decode(text, type=Grant)
+        return decode(text, Grant)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         raise _invalid(what, place.strip("`") or "grant") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _invalid("this is no TOML", "grant") from None
+    except TomlFault as fault:
+        raise _invalid(fault.detail, "grant") from None
 
 
 async def _told_from(services: Services, tx: Transaction, policies: Policies, grant: Grant) -> tuple[str, ...]:

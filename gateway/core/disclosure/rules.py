@@ -19,6 +19,7 @@ from gateway.core.disclosure.treatments import Treatment, TreatmentSpec, treatme
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import Capability, DatasetId, FieldClass, SubjectKind
 from gateway.core.records.policy_file import PolicyFile
+from gateway.core.toml import DAYS
 
 Flag = Literal["minor", "repaired", "expired", "disputed", "sealed", "held"]
 """Flags of a record; repaired, sealed and held rows are shown to nobody in any case."""
@@ -236,7 +237,7 @@ class _Place(Struct, frozen=True, kw_only=True):
         Raises PolicyError policy-parse with file and line.
         """
         try:
-            return msgspec.convert(value, into)
+            return msgspec.convert(value, into, builtin_types=DAYS)
         except msgspec.ValidationError as error:
             said, _, path = str(error).partition(" - at `")
             steps = [*([key] if key else []), *_STEPS.findall(path)]

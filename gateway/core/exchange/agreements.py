@@ -8,7 +8,6 @@ may say).
 This room must not sign, and it never lets `[local]` into what is signed.
 """
 
-import tomllib
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
@@ -49,6 +48,7 @@ from gateway.core.exchange.wire import (
     strict_json,
 )
 from gateway.core.records.periods import end_instant, first_instant
+from gateway.core.toml import TomlFault, parse
 
 __all__ = [
     "OPS",
@@ -92,9 +92,9 @@ def signed_form(toml: bytes, *, place: str | None = None) -> tuple[bytes, Local]
     Raises ExchangeError SCHEMA_TYPE for no TOML, SCHEMA_UNKNOWN for an unknown member of `[local]`.
     """
     try:
-        file = tomllib.loads(toml.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ExchangeError(f"the agreement file is no TOML: {error}", code="SCHEMA_TYPE", place=place) from error
+        file = parse(toml)
+    except TomlFault as fault:
+        raise ExchangeError(f"the agreement file: {fault.detail}", code="SCHEMA_TYPE", place=place, hint=fault.hint) from None
     try:
         local = msgspec.convert(file.pop("local", {}), Local)
     except msgspec.ValidationError as error:

@@ -21,6 +21,7 @@ from gateway.core.exchange.wire import AgreementId, DatasetName, PartyName
 from gateway.core.records.divisions import covers
 from gateway.core.records.model import SubjectKind
 from gateway.core.records.periods import first_instant
+from gateway.core.toml import TomlFault, decode
 
 LINE_TIERS = frozenset({"supervisor", "pboc"})
 """Whom a one-sided line may serve: the province and the bank."""
@@ -143,12 +144,12 @@ def read_terms(text: bytes) -> LineTerms:
     if len(text) > FILE_LIMIT:
         raise ExchangeError("a line has 64 KiB at most", code="SIZE_BYTES", place="line")
     try:
-        return msgspec.toml.decode(text, type=LineTerms)
+        return decode(text, LineTerms)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         raise ExchangeError(what, code="SCHEMA_TYPE", place=place.strip("`") or "line") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ExchangeError("this is no TOML", code="SCHEMA_TYPE", place="line") from None
+    except TomlFault as fault:
+        raise ExchangeError(fault.detail, code="SCHEMA_TYPE", place="line", hint=fault.hint) from None
 
 
 def digest_of(text: bytes) -> str:

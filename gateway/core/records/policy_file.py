@@ -1,11 +1,10 @@
 """One TOML file of the `policies/` folder: parsed within bounds, and every error with its line.
 
-Rules: at most 2 MiB a file, 16 MiB in all, brackets 16 deep, looked at before anything is parsed; a file that no room reads is refused.
+Rules: at most 2 MiB a file, 16 MiB in all, nested 16 deep, looked at before anything is parsed; a file that no room reads is refused.
 The core gets bytes by path; reading the folder is the operation's work. This room must not know what the values mean.
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -13,10 +12,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.core.errors import PolicyError
+from gateway.core.toml import DAYS, TomlFault, parse
 
 MAX_FILE = 2 * 1024 * 1024
 MAX_FOLDER = 16 * 1024 * 1024
-MAX_DEPTH = 16
 REMEMBERED = 64 * 1024
 """Bytes of a file whose values are kept for whoever reads the same text next; ours have less."""
 KNOWN_FILES = re.compile(
@@ -116,7 +115,7 @@ class PolicyFile:
         Raises PolicyError policy-parse with file and line.
         """
         try:
-            return msgspec.convert(value, to)
+            return msgspec.convert(value, to, builtin_types=DAYS)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `")
             deeper: list[str | int] = []
@@ -145,10 +144,6 @@ class PolicyFile:
         return value
 
 
-_TOKEN = re.compile(rb'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', re.DOTALL)
-_AT_LINE = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
-
-
 @lru_cache(maxsize=128)
 def _remembered(name: str, text: bytes) -> dict[str, Any]:
     """The values of a text, for everybody to read and nobody to change: two versions of a folder differ in a file or two."""
@@ -158,26 +153,10 @@ def _remembered(name: str, text: bytes) -> dict[str, Any]:
 def _parse(name: str, text: bytes) -> dict[str, Any]:
     if len(text) > MAX_FILE:
         raise PolicyError("a policy file over 2 MiB", file=name, hint="split it")
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise PolicyError(f"brackets nested deeper than {MAX_DEPTH}", file=name, line=text.count(b"\n", 0, token.start()) + 1,
-                                  hint="no key of a policy nests so deep")
-        elif token[0] in b"]}":
-            depth -= 1
     try:
-        return tomllib.loads(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise PolicyError("not UTF-8", file=name, line=text.count(b"\n", 0, error.start) + 1, hint="save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        match = _AT_LINE.search(str(error))
-        line = int(match[1]) if match else text.count(b"\n") + 1
-        raise PolicyError(f"no TOML: {_AT_LINE.sub('', str(error)).strip()}", file=name, line=line,
-                          hint="a key may stand once in its table; see the rules of TOML 1.0") from None
-    except RecursionError:
-        raise PolicyError("nested too deeply", file=name, hint="no key of a policy nests so deep") from None
+        return parse(text)
+    except TomlFault as fault:
+        raise PolicyError(fault.detail, file=name, line=fault.line, hint=fault.hint) from None
 
 
 def check_folder(files: Mapping[str, bytes]) -> None:
