@@ -6,6 +6,7 @@ force. Where an organisation is named, its grants narrow the plans. This story m
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Final
 
 from msgspec import Struct, structs
 
@@ -20,6 +21,9 @@ from gateway.core.records.model import DatasetId, SubjectKind, Value
 from gateway.core.records.periods import legal_day
 from gateway.operations.explain_policy import grants_of, narrowings
 from gateway.services import Services
+
+DAYS: Final = (date(1950, 1, 1), date(2199, 12, 31))
+"""Days that may be previewed: a synthetic life reaches decades to either side of one."""
 
 
 class Previewed(Struct, frozen=True, kw_only=True):
@@ -58,7 +62,7 @@ def preview(
 ) -> list[Previewed]:
     """The twin of a dataset (None: of each) as a tier sees it for a purpose (None: for each of its own).
 
-    Raises PolicyError policy-S10 for a tier, dataset or purpose that stands nowhere.
+    Raises PolicyError policy-S10 for a tier, dataset or purpose that stands nowhere, and for a day of which no record could be.
     """
     for known, name, what in (
         (tier in policies.tiers, tier, "tier"),
@@ -69,6 +73,8 @@ def preview(
             raise PolicyError(
                 f"there is no such {what}", code="policy-S10", field=name, hint="`chengxin policy status` names what there is"
             )
+    if not DAYS[0] <= at <= DAYS[1]:
+        raise PolicyError("there is no synthetic record of such a day", code="policy-S10", field="at", hint="a day from 1950 to 2199")
     asked = "public" if tier == "developer" else tier
     held = [
         found
