@@ -27,7 +27,6 @@ CHUNK: Final = 1 << 18
 LITTLE: Final = 1 << 16
 """A file that is no longer is sent by us, whatever the server can do."""
 _RANGE: Final = re.compile(rb"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*\Z")
-_MOVED_CACHE: Final[Header] = (b"cache-control", b"public, max-age=30")
 
 
 def _http_date(moment: datetime) -> bytes:
@@ -43,7 +42,7 @@ def _moment(field: bytes) -> datetime | None:
 
 def moved(asked: Asked, target: Elsewhere) -> Reply:
     """307 to where it stands now."""
-    cache = _MOVED_CACHE if asked.caller.shared else replies.PRIVATE
+    cache = replies.MOVED_CACHE if asked.caller.shared else replies.PRIVATE
     return Reply(307, [(b"location", target.url.encode("ascii")), cache])
 
 

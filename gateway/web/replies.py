@@ -64,7 +64,9 @@ def _public(seconds: int) -> Header:
 _PUBLIC: Final = tuple(_public(seconds) for seconds in range(MAX_AGE + 1))
 DOCUMENT_CACHE: Final = _PUBLIC[MAX_AGE]
 """Dictionary, catalogue, OpenAPI: a narrowed policy shows within a minute."""
-PROBLEMS_CACHE: Final[Header] = (b"cache-control", b"public, max-age=300, stale-while-revalidate=300")
+PROBLEMS_CACHE: Final[Header] = (b"cache-control", b"public, max-age=300, stale-while-revalidate=300, " + _NOT_SHARED)
+MOVED_CACHE: Final[Header] = (b"cache-control", b"public, max-age=30, " + _NOT_SHARED)
+"""Of a redirect to what is the latest now."""
 
 
 def public_for(seconds: int) -> Header:

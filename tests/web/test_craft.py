@@ -38,6 +38,7 @@ CACHED = (
     "/v1/changes?since=0&limit=5",
     "/v1/datasets",
     "/openapi.json",
+    "/v1/problems",
     "/v1",
 )
 
@@ -110,6 +111,17 @@ def test_a_private_cache_asks_again(sqlite_server: Server, office: dict[str, str
     assert again.extensions["caching"]["revalidated"]
 
 
+@pytest.mark.parametrize("path", ["/problems/not-found", "/v1/keys", "/.well-known/oauth-protected-resource", "/docs"])
+def test_what_asks_for_no_credential_is_private_to_who_shows_one(
+    sqlite_server: Server, office: dict[str, str], path: str
+) -> None:
+    """The words are everybody's; the header fields beside them are one caller's."""
+    anonymous, keyed = sqlite_server.client.get(path), sqlite_server.client.get(path, headers=office)
+    assert anonymous.content == keyed.content
+    assert anonymous.headers["cache-control"].startswith("public, ")
+    assert keyed.headers["cache-control"] == "private, max-age=0, must-revalidate"
+
+
 # --- methods -----------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +165,8 @@ def test_every_path_has_its_methods_and_no_other(sqlite_server: Server, address:
         if address != "/v1/changes/stream":
             full = client.get(address)
             assert head.status_code == full.status_code
+            if "public" in full.headers["cache-control"] and "ratelimit" in full.headers:  # one caller's quota is told to no other
+                assert 'no-cache="RateLimit, RateLimit-Policy, Request-Cost, Request-Id"' in full.headers["cache-control"]
             changing = {"date", "request-id", "ratelimit", "request-cost", "content-length", "transfer-encoding", "content-encoding"}
             assert {name: value for name, value in head.headers.items() if name not in changing} == {
                 name: value for name, value in full.headers.items() if name not in changing

@@ -164,14 +164,17 @@ async def problem_list(request: AnyRequest) -> Reply:
 
 
 def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header) -> Reply:
-    """A fixed document with its validator."""
+    """A fixed document with its validator; shared caches never keep what was answered to a credential."""
     scope: Any = request.scope
+    keyed = bool(header(scope["headers"], b"authorization"))
+    if keyed and cache != NO_STORE:
+        cache = PRIVATE
     language = language_of(header(scope["headers"], b"accept-language"))
     etag = house_of(request).validators.tag("document", sha256(body).hexdigest())
     headers = [(b"content-type", kind), (b"content-language", language.encode()), cache, (b"etag", etag), *more]
     reply = conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
     # as everywhere, the length of an answer to a credential tells nothing
-    return reply if header(scope["headers"], b"authorization") else compressed(reply, header(scope["headers"], b"accept-encoding"))
+    return reply if keyed else compressed(reply, header(scope["headers"], b"accept-encoding"))
 
 
 @get("/docs", include_in_schema=False)
@@ -220,8 +223,7 @@ async def _api_document(request: AnyRequest, offers: tuple[str, ...]) -> Callabl
         made = held.under(known.name, asked.language, known.fields, beyond)
     except NoActivePolicy:
         made = held.json, held.yaml
-    cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
-    return lambda kind, which: document(request, made[which], kind, cache)
+    return lambda kind, which: document(request, made[which], kind, DOCUMENT_CACHE)
 
 
 _OF_PERSONS: Final = ("lookUpPerson",)

@@ -14,7 +14,7 @@ from gateway.web.asked import Asked, begin
 from gateway.web.changelog import CHANGELOG
 from gateway.web.describe import AnyRequest, Described, Parameter, path
 from gateway.web.negotiation import ATOM, JSON_FEED
-from gateway.web.replies import DOCUMENT_CACHE, PRIVATE, Reply
+from gateway.web.replies import DOCUMENT_CACHE, Reply
 
 FEED: Final = Described(
     operation_id="getFeed",
@@ -107,8 +107,7 @@ def _changelog(request: AnyRequest, asked: Asked) -> Reply:
         home_url=f"{origin}/openapi.json",
         entries=entries,
     )
-    cache = DOCUMENT_CACHE if asked.caller.shared else PRIVATE
-    return document(request, syndication.atom(channel), syndicate.ATOM.encode(), cache)
+    return document(request, syndication.atom(channel), syndicate.ATOM.encode(), DOCUMENT_CACHE)
 
 
 HANDLERS: Final = (feed,)
