@@ -39,7 +39,7 @@ class PartnerSetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the key of this line's files stands, `{ file = "…" }` or `{ env = "…" }`: 64 hex digits that both sides keep; never the key."""
 
 
-ContactUri = Annotated[str, Meta(pattern=r"^(mailto:[^\s@<>]+@[^\s@<>]+|https://[^\s<>]+)$", max_length=256)]
+ContactUri = Annotated[str, Meta(pattern=r"^(mailto:[^\s@<>]+@[^\s@<>]+|https://[^\s<>]+)\Z", max_length=256)]
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,9 +47,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     party: str
     """Host name under which this gateway signs, for example `credit.tonghua.example`."""
-    region: Annotated[str, Meta(pattern="^[0-9]{6}$")]
+    region: Annotated[str, Meta(pattern="^[0-9]{6}\\Z")]
     """Division code of the city, `220500`."""
-    org: Annotated[str, Meta(pattern="^[0-9A-Z]{18}$")]
+    org: Annotated[str, Meta(pattern="^[0-9A-Z]{18}\\Z")]
     """USCC of the operating body; named in the keys document."""
     city: str = "通化市"
     """Short name of the city, for pages and answers."""

@@ -17,13 +17,13 @@ class GrantBasis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The legal document behind a grant: its number and the digest of its text."""
 
     document: Annotated[str, Meta(min_length=1, max_length=200)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}\\Z", max_length=64)]
 
 
 class Grant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """One grant, as its file says it; approvals stand in the store."""
 
-    id: Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$", max_length=63)]
+    id: Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}\\Z", max_length=63)]
     org: Annotated[str, Meta(min_length=18, max_length=18)]
     app: Annotated[str, Meta(min_length=1, max_length=64)]
     dataset: Annotated[str, Meta(min_length=1, max_length=63)]

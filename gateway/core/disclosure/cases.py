@@ -50,11 +50,11 @@ class CaseText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     """One `[[cases]]` table."""
 
     for_: CaseFor
-    fixture: Annotated[str, Meta(pattern=r"^fixtures/[A-Za-z0-9][A-Za-z0-9_.-]{0,98}\.toml$", max_length=120)]
+    fixture: Annotated[str, Meta(pattern=r"^fixtures/[A-Za-z0-9][A-Za-z0-9_.-]{0,98}\.toml\Z", max_length=120)]
     at: date | None = None
     """The day on which it is looked at; else the day of the test."""
     expect: dict[str, Any] = {}
-    refused: tuple[Annotated[str, Meta(pattern="^(filter|sort|facet|search|lookup|export|delta):[a-z][a-z0-9_]{0,62}$")], ...] = ()
+    refused: tuple[Annotated[str, Meta(pattern="^(filter|sort|facet|search|lookup|export|delta):[a-z][a-z0-9_]{0,62}\\Z")], ...] = ()
 
 
 class Case(Struct, frozen=True, kw_only=True):

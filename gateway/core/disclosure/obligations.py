@@ -25,7 +25,7 @@ class Obligations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     audit: Audit = "count"
     """none, count: counters; call: a row a call; subject: a row a call with the subjects' HMACs, before the first byte."""
     case_ref: Literal["none", "required"] = "none"
-    rate_class: Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$", max_length=63)] | None = None
+    rate_class: Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}\\Z", max_length=63)] | None = None
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     """Most rows a page."""
     max_rows_day: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None

@@ -23,7 +23,7 @@ from gateway.core.toml import DAYS
 
 Flag = Literal["minor", "repaired", "expired", "disputed", "sealed", "held"]
 """Flags of a record; repaired, sealed and held rows are shown to nobody in any case."""
-Budget = Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}/day$", max_length=13)]
+Budget = Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}/day\\Z", max_length=13)]
 
 
 class When(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -197,7 +197,8 @@ def read_rules(dataset: DatasetId, tables: tuple[dict[str, Any], ...], file: str
     for number, table in enumerate(tables):
         line, keys = blocks[number] if number < len(blocks) else (1, {})
         named = table.get("id")
-        place = _Place(file=file, line=line, keys=keys, rule=named if isinstance(named, str) else f"number {number + 1}")
+        plain = isinstance(named, str) and named.isascii() and named.isprintable()
+        place = _Place(file=file, line=line, keys=keys, rule=str(named) if plain else f"number {number + 1}")
         text = place.convert(table, RuleText)
         rules.append(
             Rule(

@@ -22,7 +22,7 @@ RULED_TIERS: Final = frozenset(TIERS) - {"developer"}
 OPEN_PURPOSE: Final = "open.read"
 
 NAME: Final = re.compile("[a-z][a-z0-9_.-]{0,62}")
-Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}$", max_length=63)]
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_.-]{0,62}\\Z", max_length=63)]
 Said = Annotated[str, Meta(min_length=1, max_length=200)]
 Grounds = Annotated[tuple[BasisRef, ...], Meta(min_length=1, max_length=8)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]

@@ -42,9 +42,9 @@ __all__ = ["Catalogue", "CatalogueItem", "Edition", "ListAuthority", "ListDef", 
 MAX_FIELDS = 54
 SUBJECT = "$subject"
 """In a business key: whichever key the subject is known by."""
-_ID = "^[a-z][a-z0-9_.-]{0,62}$"
+_ID = "^[a-z][a-z0-9_.-]{0,62}\\Z"
 IdText = Annotated[str, Meta(pattern=_ID, max_length=63)]
-FieldName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}$", max_length=63)]
+FieldName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,62}\\Z", max_length=63)]
 FIELD_TYPE = re.compile(
     r"string|enum|bool|int|date|instant|division|uri|reg_no|org_code|subject_name|person_name|uscc|id_no|mobile|phone|email|plate|account|address"
     r"|decimal\(([1-9][0-9]?),([0-9]{1,2})\)"
@@ -114,7 +114,7 @@ class Licence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What whoever takes the data may do with it; a rule names it by id in `obligations`."""
 
     title: str
-    url: Annotated[str, Meta(pattern=r"^https://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,500}$", max_length=508)]
+    url: Annotated[str, Meta(pattern=r"^https://[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{1,500}\Z", max_length=508)]
     strictness: Annotated[int, Meta(ge=0, le=1000)]
     """An answer over data under several names the one with the highest."""
     attribution: str | None = None
@@ -127,7 +127,7 @@ class ListAuthority(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Who keeps a list."""
 
     name: str
-    uscc: Annotated[str, Meta(pattern="^[0-9A-HJ-NP-RT-UW-Y]{18}$", max_length=18)]
+    uscc: Annotated[str, Meta(pattern="^[0-9A-HJ-NP-RT-UW-Y]{18}\\Z", max_length=18)]
 
 
 class ListDef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,7 +199,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     label: Annotated[str, Meta(min_length=1, max_length=100)]
     type: str
     label_en: str | None = None
-    wire: Annotated[str, Meta(pattern="^(?:[A-Z][A-Z0-9_]{0,98}|[a-z][a-z0-9_]{0,62})$", max_length=99)] | None = None
+    wire: Annotated[str, Meta(pattern="^(?:[A-Z][A-Z0-9_]{0,98}|[a-z][a-z0-9_]{0,62})\\Z", max_length=99)] | None = None
     length: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     required: bool = False
     unit: str | None = None

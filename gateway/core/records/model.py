@@ -53,7 +53,8 @@ class BasisRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     law: str
     article: str = ""
-    uri: str | None = None
+    uri: Annotated[str, Meta(pattern=r"""^https?://[^\s<>"{}|\\^`]+\Z""", max_length=500)] | None = None
+    """Where it can be read; written into catalogues and answers as a link, so it is one."""
     from_: date | None = None
     until: date | None = None
 
@@ -126,7 +127,7 @@ class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keywords: tuple[str, ...] = ()
     accrual: Literal["P1D", "P7D", "P1M", "P3M", "P1Y"] | None = None
     """How often its sources are to deliver."""
-    fresh_within: Annotated[str, Meta(pattern="^P[1-9][0-9]{0,2}D$")] | None = None
+    fresh_within: Annotated[str, Meta(pattern="^P[1-9][0-9]{0,2}D\\Z")] | None = None
     """How old the latest delivery of a source may be."""
 
 

@@ -29,7 +29,7 @@ LEGAL_ZONE = timezone(_AHEAD)
 _DAY = timedelta(days=1)
 _LAST = date(9999, 12, 30)
 """The calendar ends a day later: what is reckoned beyond it stays there, for `9999-12-31` is a date that departments write."""
-DURATION = "^P(?=[0-9])(?:[0-9]{1,3}Y)?(?:[0-9]{1,3}M)?(?:[0-9]{1,4}D)?$"
+DURATION = "^P(?=[0-9])(?:[0-9]{1,3}Y)?(?:[0-9]{1,3}M)?(?:[0-9]{1,4}D)?\\Z"
 _DURATION_PARTS = re.compile(r"P(?:([0-9]+)Y)?(?:([0-9]+)M)?(?:([0-9]+)D)?")
 
 DurationText = Annotated[str, Meta(pattern=DURATION, max_length=16)]

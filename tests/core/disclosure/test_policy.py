@@ -682,6 +682,27 @@ def test_faults_of_the_other_files(path: str, old: str, new: str, code: str) -> 
     assert all(error.line is not None and error.hint for error in errors)
 
 
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        (FILE, 'id = "penalties-open-household"', 'id = "penalties-open-legal\\n"'),
+        (FILE, 'budget = "200/day"', 'budget = "200/day\\n"'),
+        (FILE, "remark = { wire", '"remark\\n" = { wire'),
+        ("tiers.toml", "open = { burst", '"open\\n" = { burst'),
+        ("catalogue.toml", '[editions."2024"]', '[licences.x]\ntitle = ""\nurl = "https://x/\\n"\nstrictness = 1\n[editions."2024"]'),
+        ("periods.toml", '"audit.personal" = "P10Y"', '"audit.personal" = "P10Y\\n"'),
+        ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "javascript:alert(1)"'),
+        ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "https://x.example/a b"'),
+        ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "https://x.example/\\n"'),
+    ],
+)
+def test_what_only_looks_like_a_name_is_none(path: str, old: str, new: str) -> None:
+    """A line break behind a name or a duration is a part of it, and a ground can be read at an address that may stand in a catalogue."""
+    error = refused(bent(path, (old, new)))
+    assert (error.code, error.file) == ("policy-parse", path)
+    assert "\n" not in str(error)
+
+
 def test_duplicate_keys_and_missing_files_are_refused() -> None:
     """TOML that says a thing twice, or a folder without one of its files."""
     error = refused(bent("purposes.toml", ('label = "社会公开"', 'label = "社会公开"\nlabel = "公开"')))
