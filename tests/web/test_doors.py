@@ -124,7 +124,7 @@ def test_purposes_are_asked_for_by_details(program: Program) -> None:
     ):
         answer = program.ask_token(authorization_details=json.dumps(details))
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_authorization_details")
-    for text in ("[", "nothing", '[{"type":"credit-data","purpose":"dept.supervision","purpose":"x"}]', "]"):
+    for text in ("[", "nothing", '[{"type":"credit-data","purpose":"dept.supervision","purpose":"x"}]', "]", f'{json.dumps(one)},"b":1'):
         assert program.ask_token(authorization_details=text).json()["error"] == "invalid_authorization_details"
     assert program.ask_token(scope="read").json()["error"] == "invalid_scope"
 

@@ -50,9 +50,10 @@ def told(access: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
 
 def _read(text: str) -> list[tuple[str | None, str]]:
     try:
-        items: Any = strict_json(b'{"a":' + text.encode("utf-8") + b"}")["a"]
+        read = strict_json(b'{"a":' + text.encode("utf-8") + b"}")
     except (Malformed, UnicodeEncodeError):
         raise DetailsRefused("no JSON") from None
+    items: Any = read.get("a") if len(read) == 1 else None  # else it went on behind the list
     if not isinstance(items, list) or not 1 <= len(items) <= MOST:
         raise DetailsRefused("a list of one to sixty-four elements")
     return [_element(item) for item in items]
