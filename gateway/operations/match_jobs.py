@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, GatewayError, JobExpired, NotFound, StoreError
@@ -66,6 +66,8 @@ class JobAsked(Struct, frozen=True, kw_only=True):
     mapping: ColumnMapping
     threshold: Annotated[float, Meta(ge=LOWEST, le=1)] = DEFAULT_THRESHOLD
     language: Language = "zh-CN"
+    form: ResultFormat = "csv"
+    """In which the file came; what was found is offered in the same."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ class Job(Struct, frozen=True, kw_only=True):
     state: State
     rows: int
     done: int
+    form: ResultFormat
 
 
 class _Result(Struct, frozen=True):
@@ -140,7 +143,7 @@ async def submit(services: Services, caller: Caller, table: Table, asked: JobAsk
     async with services.store.transaction() as tx:
         await match_jobs.expire(tx, services.clock())
         await match_jobs.add(tx, digest, services.clock(), owner=owner, rows=len(table.rows), asked=_JSON.encode(asked), upload=upload)
-    return Job(id=job, state="queued", rows=len(table.rows), done=0)
+    return Job(id=job, state="queued", rows=len(table.rows), done=0, form=asked.form)
 
 
 async def show(services: Services, caller: Caller, job: str) -> Job:
@@ -153,7 +156,7 @@ async def show(services: Services, caller: Caller, job: str) -> Job:
         raise NotFound
     if row.state == "expired":
         raise JobExpired(next_url=f"{services.settings.public_origin.rstrip('/')}/v1/match-jobs")
-    return Job(id=job, state=row.state, rows=row.rows, done=row.done)
+    return Job(id=job, state=row.state, rows=row.rows, done=row.done, form=_ASKED.decode(row.asked).form)
 
 
 async def cancel(services: Services, caller: Caller, job: str) -> Job:
@@ -164,7 +167,7 @@ async def cancel(services: Services, caller: Caller, job: str) -> Job:
     shown = await show(services, caller, job)
     async with services.store.transaction() as tx:
         await match_jobs.cancel(tx, digest_of(job))
-    return Job(id=job, state="cancelled", rows=shown.rows, done=shown.done)
+    return structs.replace(shown, state="cancelled")
 
 
 async def result(services: Services, caller: Caller, job: str, form: ResultFormat) -> bytes:

@@ -27,7 +27,7 @@ _LABEL: Final = "match-job"
 COLUMNS = ("job", "owner", "state", "rows", "done", "asked", "upload", "turn", "lease", "created", "until")
 
 _j = match_jobs.c
-_SHOWN = sa.select(_j.owner, _j.state, _j.rows, _j.done).where(_j.job == sa.bindparam("of"))
+_SHOWN = sa.select(_j.owner, _j.state, _j.rows, _j.done, _j.asked).where(_j.job == sa.bindparam("of"))
 _RESULT = sa.select(_j.owner, _j.state, _j.result).where(_j.job == sa.bindparam("of"))
 _WAITING = (
     sa.select(_j.job)

@@ -118,7 +118,7 @@ def test_a_file_comes_back_with_what_was_found(server: Server, firms: list[dict[
 
 
 def test_workbooks_lines_and_gb18030(server: Server, firms: list[dict[str, Any]]) -> None:
-    """The other formats, and a table in the encoding that is declared for it."""
+    """The result is offered in the format of the file, whichever it is; a table may be in the encoding that is declared for it."""
     out = io.BytesIO()
     book = xlsxwriter.Workbook(out)
     sheet = book.add_worksheet()
@@ -126,11 +126,12 @@ def test_workbooks_lines_and_gb18030(server: Server, firms: list[dict[str, Any]]
     sheet.write_row(1, 0, [firms[0]["name"], 12])
     book.close()
     job = ended(server, send(server, "a.xlsx", out.getvalue(), {"name": "名称"}))
-    found = list(csv.reader(io.StringIO(server.get(job["links"]["result"]).text)))
-    assert found[1][:3] == [firms[0]["name"], "12", "exact"]
+    assert job["links"]["result"] == job["links"]["self"] + "/result.xlsx"
+    (row,) = openpyxl.load_workbook(io.BytesIO(server.get(job["links"]["result"]).content))["data"].iter_rows(min_row=2, values_only=True)
+    assert row[:3] == (firms[0]["name"], "12", "exact")
     lines = [{"n": firms[0]["name"], "x": 1.5}, {"n": None, "y": True}]
     job = ended(server, send(server, "a.ndjson", "\n".join(map(json.dumps, lines)).encode(), {"name": "n"}, threshold="0.9"))
-    got = [json.loads(line) for line in server.get(job["links"]["self"] + "/result.ndjson").text.splitlines()]
+    got = [json.loads(line) for line in server.get(job["links"]["result"]).text.splitlines()]
     assert [(each["x"], each["y"], each["match_status"]) for each in got] == [(1.5, None, "exact"), (None, True, "invalid")]
     body = as_csv([["名称"], [firms[0]["name"]]]).decode().encode("gb18030")
     assert ended(server, send(server, "a.csv", body, {"name": "名称"}, encoding="gb18030"))["state"] == "done"

@@ -77,13 +77,14 @@ async def submit(request: AnyRequest) -> Reply:
     asked = await begin(request, SUBMIT)
     most = most_rows(asked.caller)  # who may not ask at all learns it before the body is read
     name, media, body, fields = await _form(request)
-    job_asked = JobAsked(mapping=_placed(fields["mapping"]), threshold=_threshold(fields.get("threshold", "0.85")), language=asked.language)
+    mapping, threshold = _placed(fields["mapping"]), _threshold(fields.get("threshold", "0.85"))
     kind = _KINDS.get(name.rpartition(".")[2].lower()) or _MEDIA.get(media)
     if kind is None:
         raise Refusal("unsupported-media-type", acceptable=tuple(_MEDIA))
     encoding = fields.get("encoding", "utf-8")
     if encoding not in ENCODINGS:
         raise _invalid("/encoding", "应为 utf-8 或 gb18030")
+    job_asked = JobAsked(mapping=mapping, threshold=threshold, language=asked.language, form=kind)
 
     async def run() -> Reply:
         table = await read_table(asked.services, body, kind, encoding=encoding, most=most)
@@ -255,7 +256,7 @@ def _document(asked: Asked, job: Job) -> bytes:
         "state_label": story.state_label(job.state, asked.language),
         "rows": job.rows,
         "done": job.done,
-        "links": {"self": uri, "result": f"{uri}/result.csv" if job.state == "done" else None},
+        "links": {"self": uri, "result": f"{uri}/result.{job.form}" if job.state == "done" else None},
     }
     return ENCODER.encode(said)
 
