@@ -16,7 +16,7 @@ from gateway.core.errors import NotFound
 from gateway.core.publication.labels import KINDS, label
 from gateway.core.publication.quality import day_of, freshness
 from gateway.core.publication.version_formats import formats_for
-from gateway.core.records.model import Dataset, DatasetId, Field
+from gateway.core.records.model import Dataset, DatasetId, Field, FieldClass, SubjectKind
 from gateway.core.records.periods import legal_day
 from gateway.operations.answering import Scene, begin, document_answer, ended
 from gateway.operations.asking import MSGPACK, PARQUET, XLSX, Answer, Ask, Language
@@ -266,16 +266,23 @@ def _field_document(scene: Scene, held: Dataset, field: Field) -> dict[str, Any]
     treatments = {
         kind: plan.treatments.get(field.name, "clear") for kind, plan in plans.items() if any(s.field == field.name for s in plan.steps)
     }
+    kind: SubjectKind = "legal" if "legal" in treatments or not treatments else next(iter(treatments))
     can = sorted({capability for plan in plans.values() for capability in plan.capabilities.get(field.name, ())})
     return {
         "name": field.name, "name_zh": field.label, "name_en": field.label_en, "type": field.type, "format": _SPELLED.get(field.type),
         "unit": field.unit, "required": field.required, "enum": dict(field.values) or None,
         "standard_element": field.standard_element, "source_name": field.wire, "example": example_of(field),
-        "treatments": {tier: treatments.get("legal", next(iter(treatments.values()), "clear"))}, "treatments_by_kind": treatments,
+        "sensitivity": _SENSITIVITY[field.classes[kind]], "treatments": {tier: treatments.get(kind, "clear")},
+        "treatments_by_kind": treatments,
         "capabilities": {tier: can}, "null_meaning": "来源未提供" if chinese else "not stated by the source",
     }  # fmt: skip
 
 
+_SENSITIVITY: Final[Mapping[FieldClass, str]] = {
+    "O": "open", "B1": "business_contact", "B2": "trade_secret", "P1": "personal", "P2": "identifying", "P3": "sensitive",
+    "U": "unclassified",
+}  # fmt: skip
+"""The classes of policy.md §3, as the dictionary calls them."""
 _SPELLED: Final = {"date": "YYYY-MM-DD", "instant": "RFC 3339, UTC", "division": "GB/T 2260", "uri": "RFC 3986"}
 _EXAMPLES: Final[Mapping[str, str | int | bool]] = {
     "date": "2026-03-02", "instant": "2026-03-06T02:11:00Z", "bool": True, "int": 3, "division": "220502", "uscc": "91220502XXT00002X2",

@@ -127,6 +127,7 @@ def page_answer(
     facets: Mapping[str, Any] | None = None,
     datasets: tuple[str, ...] | None = None,
     notice: Mapping[str, Any] | None = None,
+    more_links: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
     """One page. `first` and `last` are the keys of its edges where the walk goes on beyond them, None where it does not."""
     plan = scene.forms.tag
@@ -169,7 +170,7 @@ def page_answer(
         body,
         validator=validator,
         dataset_version=version,
-        links=tuple(links),
+        links=(*links, *more_links),
         rows=len(items),
         media_type=MEDIA_TYPES[ask.format],
         file_name=f"page-{version}.{extension}" if ask.format in _TABLES or extension != ask.format else None,

@@ -107,7 +107,15 @@ async def _walk(
         count=count,
         facets=facets,
         datasets=tuple(chosen),
+        more_links=_described(scene, ask, form, chosen, listing=listing is not None),
     )
+
+
+def _described(scene: Scene, ask: Ask, form: Form, chosen: Sequence[str], *, listing: bool) -> tuple[tuple[str, str], ...]:
+    """The link to a CSVW description, of a CSV whose very columns it describes."""
+    if ask.format != "csv" or ask.excel or listing or len(chosen) != 1 or form.columns != tuple(scene.forms.columns(chosen, bulk=True)):
+        return ()
+    return (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
 
 
 def _datasets_of(query: Query, scene: Scene, listing: ListDef | None) -> list[str]:
@@ -141,9 +149,7 @@ async def _export(
 
     A bound caller gets at most as many as its plans give at once, and each step is paid for before it leaves.
     """
-    links: tuple[tuple[str, str], ...] = ()
-    if ask.format == "csv" and len(chosen) == 1 and not (ask.excel or form.fields or plan.listing):  # the very columns that are described
-        links = (("describedby", f"{scene.origin}/v1/datasets/{chosen[0]}/csv-metadata.json"),)
+    links = _described(scene, ask, form, chosen, listing=plan.listing)
     kinds = _kinds(plan.conditions)
     form = structs.replace(form, alike=len(chosen) == 1 and len(kinds) == 1)
     if any(scene.forms.by_dataset[each].withheld.get(kind) for each in chosen for kind in kinds):

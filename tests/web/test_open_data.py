@@ -5,6 +5,7 @@ The published shapes stand beside the project (`../shared/schemas`); where they 
 
 import json
 import os
+import tomllib
 import warnings
 from collections.abc import Iterator
 from hashlib import sha256
@@ -30,6 +31,8 @@ from tests.web.city import City, Server, served
 SHAPES = Path(os.environ.get("SHARED_SCHEMAS") or Path(__file__).resolve().parents[3] / "shared" / "schemas") / "dcat-ap-3.0.1"
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated")  # rdflib's own reader of JSON-LD
 DATASETS = ("administrative-penalties", "honours", "registrations")
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
+CLASSES = {"O": "open", "B1": "business_contact", "B2": "trade_secret", "P1": "personal", "P2": "identifying", "P3": "sensitive"}
 SPELLINGS = {"application/ld+json": "json-ld", "text/turtle": "turtle", "application/rdf+xml": "xml"}
 DCAT = rdflib.Namespace("http://www.w3.org/ns/dcat#")
 SPDX = rdflib.Namespace("http://spdx.org/rdf/terms#")
@@ -224,7 +227,10 @@ def test_csvw_accepts_description_and_data(open_city: Server, dataset: str, tmp_
     """A CSVW processor follows the description to the live CSV, and finds every row as it is described."""
     description = open_city.get(f"/v1/datasets/{dataset}/csv-metadata.json")
     data = open_city.get(f"/v1/records.csv?dataset={dataset}&limit=all")
-    assert f'<{description.json()["@id"]}>; rel="describedby"' in data.headers["link"]
+    described = f'<{description.json()["@id"]}>; rel="describedby"'
+    page = f"/v1/records.csv?dataset={dataset}&limit=2"
+    assert all(described in answer.headers["link"] for answer in (data, open_city.get(page)))
+    assert all("describedby" not in open_city.get(other).headers["link"] for other in (page + "&fields=kind", page + "&excel=1"))
     told = json.loads(here(open_city, description))
     assert told["url"] == str(data.url)
     (tmp_path / "data.csv").write_bytes(data.content)
@@ -239,6 +245,15 @@ def test_csvw_accepts_description_and_data(open_city: Server, dataset: str, tmp_
     with warnings.catch_warnings():  # it warns of what it then says
         warnings.simplefilter("always")
         assert not wrong.is_valid
+
+
+def test_the_dictionary_tells_how_fields_are_classed(server: Server) -> None:
+    """In words, as the dataset file classes the field of an organisation: open by law, or a person's name."""
+    for dataset in DATASETS:
+        file = tomllib.loads((POLICIES / "datasets" / f"{dataset}.toml").read_text(encoding="utf-8"))
+        for field in server.get(f"/v1/datasets/{dataset}/dictionary").json()["fields"]:
+            given = file["fields"][field["name"]].get("class", "U")
+            assert field["sensitivity"] == CLASSES[given if isinstance(given, str) else given["legal"]], field["name"]
 
 
 def test_quality_is_what_anybody_can_count(server: Server) -> None:

@@ -88,7 +88,9 @@ DICTIONARY = Described(
                 "type": "date",
                 "unit": None,
                 "required": True,
+                "sensitivity": "open",
                 "treatments": {"public": "clear"},
+                "treatments_by_kind": {"legal": "clear"},
                 "capabilities": {"public": ["filter", "sort"]},
             }
         ],

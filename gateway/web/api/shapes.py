@@ -598,7 +598,11 @@ class DictionaryField(Struct, kw_only=True):
     source_name: str | UnsetType | None = UNSET
     example: str | int | bool | UnsetType | None = UNSET
     null_meaning: str | UnsetType = UNSET
+    sensitivity: Literal["open", "business_contact", "trade_secret", "personal", "identifying", "sensitive", "unclassified"]
+    """How the data catalogue classes the field, of organisations where they have it."""
     treatments: dict[str, Any]
+    treatments_by_kind: dict[str, Any]
+    """The same for every kind of subject that has the field."""
     capabilities: dict[str, list[str]]
 
 
