@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gateway.core.callers.caller import BOUND_TIERS, Caller
+from gateway.core.callers.caller import BOUND_TIERS, OPEN_PURPOSE, Caller
 from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.audiences import MatrixRow, SubjectField, matrix_of, who_may_see
 from gateway.core.disclosure.explain import Explanation, Narrow, explain
@@ -101,7 +101,7 @@ def narrowings(
 
     Raises AdminError grant-unknown where grants are asked for and none is for it.
     """
-    if granted is None or tier not in BOUND_TIERS:
+    if granted is None or tier not in BOUND_TIERS or purpose == OPEN_PURPOSE:  # what everybody may see needs no grant
         return [(None, None)]
     found = [(grant.id, _narrow(policies, grant)) for grant in granted if grant.dataset == dataset and purpose in grant.purposes]
     if not found:

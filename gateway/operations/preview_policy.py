@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from gateway.core.callers.caller import BOUND_TIERS
+from gateway.core.callers.caller import BOUND_TIERS, OPEN_PURPOSE
 from gateway.core.callers.grants import Grant
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies
 from gateway.core.disclosure.synthetic import SAMPLE_KEY, noon
@@ -75,13 +75,13 @@ def preview(
             )
     if not DAYS[0] <= at <= DAYS[1]:
         raise PolicyError("there is no synthetic record of such a day", code="policy-S10", field="at", hint="a day from 1950 to 2199")
-    asked = "public" if tier == "developer" else tier
+    asked = "public" if tier == "developer" or purpose == OPEN_PURPOSE else tier
     held = [
         found
         for (of, whose, why), found in policies.plan_sets.items()
         if whose == asked and dataset in (None, of) and purpose in (None, why)
     ]
-    if granted is not None and tier in BOUND_TIERS:  # what an organisation has no grant for it does not see
+    if granted is not None and tier in BOUND_TIERS and asked == tier:  # what an organisation has no grant for it does not see
         mine = {(grant.dataset, why) for grant in granted for why in grant.purposes}
         held = [found for found in held if (found.dataset, found.purpose) in mine]
     return [

@@ -154,6 +154,8 @@ def test_the_preview_is_synthetic() -> None:
     assert next(one for one in shown if one.case == "day_after").closed == "publication"
     assert preview(small(), tier="developer", dataset=None, purpose=None, at=TODAY) == shown
     assert preview(small(), tier="pboc", dataset=None, purpose=None, at=TODAY) == []
+    assert preview(small(), tier="department", dataset=None, purpose="open.read", at=TODAY) == shown
+    assert preview(small(), tier="department", dataset=None, purpose="open.read", at=TODAY, granted=[]) == shown
     assert preview(small(), tier="public", dataset=None, purpose=None, at=date(1950, 1, 1))
     assert preview(small(), tier="public", dataset=None, purpose=None, at=date(2199, 12, 31))
     no_day = ({"at": date.min}, {"at": date(1949, 12, 31)}, {"at": date(2200, 1, 1)}, {"at": date.max})

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies, Reasons
-from gateway.core.disclosure.tiers import TIER_ORDER, TIERS
+from gateway.core.disclosure.tiers import OPEN_PURPOSE, TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import (
     DROP,
     Clear,
@@ -101,6 +101,7 @@ def explain(
 ) -> Explanation:
     """Why this field of this kind of subject is shown to this tier and purpose as it is; a cell without a rule is dropped.
 
+    For `open.read` every tier reads the public's plans.
     `narrow` gives the plans as the grant of that id narrows them.
 
     Raises PolicyError policy-S10 for a dataset, tier, purpose, kind or field that stands nowhere.
@@ -116,7 +117,7 @@ def explain(
         if not known:
             raise PolicyError(f"there is no {what} {name}", code="policy-S10", hint="`chengxin policy explain --help` tells what to name")
     subject: SubjectKind = next(each for each in SUBJECT_KINDS if each == kind)
-    plan_set = policies.plan_set(dataset, tier, purpose)
+    plan_set = policies.public(dataset) if purpose == OPEN_PURPOSE else policies.plan_set(dataset, tier, purpose)
     ruled = plan_set.plans.get(subject) if plan_set is not None else None
     plan = narrow(plan_set).plans.get(subject) if plan_set is not None and narrow is not None else ruled
     cell = plan.reasons[field] if plan is not None else _no_rule(policies, dataset, field, subject)

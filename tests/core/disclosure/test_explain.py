@@ -70,6 +70,17 @@ def test_the_department_hides_little() -> None:
     assert "name" not in hidden
 
 
+def test_for_what_is_open_to_everybody_every_tier_reads_the_publics_plans() -> None:
+    """A department without a purpose of its own is told what the public is told, in whatever else it may see more."""
+    cell = {"dataset": PENALTIES, "purpose": "open.read", "kind": "individual_business", "field": "uscc"}
+    public = explain(shipped(), tier="public", **cell)
+    assert public.treatment == "keep(8,0)"
+    for tier in ("developer", "subject", "department", "partner", "supervisor", "pboc"):
+        found = explain(shipped(), tier=tier, **cell)
+        assert (found.treatment, found.rule, found.capabilities) == (public.treatment, public.rule, public.capabilities)
+    assert explain(shipped(), tier="department", **cell).reveals[0].change == "purpose"
+
+
 @pytest.mark.parametrize("wrong", [{"dataset": "fines"}, {"tier": "king"}, {"purpose": "curiosity"}, {"kind": "cat"}, {"field": "secret"}])
 def test_names_that_stand_nowhere(wrong: dict[str, str]) -> None:
     """Refused with the code of the static check."""
