@@ -6,6 +6,7 @@ and stream; destroying the seed and the disclosure destroys the value. This room
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated
 
@@ -96,12 +97,18 @@ def _salts(seed: bytes, names: Sequence[bytes], suite: Suite) -> list[bytes]:
     return made
 
 
+@lru_cache(maxsize=256)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The names of fields, which all records of a stream have."""
+    return tuple(map(str.encode, names))
+
+
 def disclose(seed: bytes, values: Sequence[tuple[str, Value]], suite: Suite) -> tuple[list[bytes], list[bytes]]:
     """Disclosures in the given order, and their digests sorted by bytes, both in base64url."""
     if not values:
         return [], []
     names, given = zip(*values, strict=True)
-    salts = b64u_all(_salts(seed, [*map(str.encode, names)], suite))
+    salts = b64u_all(_salts(seed, _encoded(names), suite))
     rows = encode_lines([*zip(salts, names, given, strict=True)]).split(b"\n")
     rows.pop()
     texts = b64u_lines(rows).split(b"\n")

@@ -53,20 +53,22 @@ class CompactRange:
 
     def append(self, leaf: bytes) -> None:
         """Add a leaf hash at the right."""
-        hash_of, stack, rest, level = self._hash, self._stack, self.size, 0
-        while rest & 1:
-            leaf = hash_of(b"\x01" + stack.pop() + leaf)
-            rest >>= 1
-            level += 1
-            if not level & 7:
-                self.whole.append(Subtree(level, rest, leaf))
-        stack.append(leaf)
-        self.size += 1
+        self.extend((leaf,))
 
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add leaf hashes at the right, in order."""
-        for leaf in leaves:
-            self.append(leaf)
+        hash_of, stack, size = self._hash, self._stack, self.size
+        for node in leaves:
+            rest, level = size, 0
+            while rest & 1:
+                node = hash_of(b"\x01" + stack.pop() + node)
+                rest >>= 1
+                level += 1
+                if not level & 7:
+                    self.whole.append(Subtree(level, rest, node))
+            stack.append(node)
+            size += 1
+        self.size = size
 
     def root(self) -> bytes:
         """The root over all leaves so far."""

@@ -22,7 +22,7 @@ from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.wire import (
     MAX_INTEGER,
     Suite,
-    b64u,
+    b64u_bytes,
     encode,
     instant,
     is_plain,
@@ -159,13 +159,14 @@ class SealedLine(Struct, frozen=True, gc=False, kw_only=True):
 
 def seal_statement(statement: Statement, values: Iterable[tuple[str, Value]], seed: bytes, suite: Suite) -> SealedLine:
     """The line of an assertion or amendment: `values` are all agreed fields in dictionary order, null where not known."""
-    disclosures, digests = disclose(seed, [*values], suite)
+    disclosures, digests = disclose(seed, values if isinstance(values, list) else [*values], suite)
     if statement.sd or statement.sd_alg != suite.digest_name:
         statement = msgspec.structs.replace(statement, sd=_NO_DIGESTS, sd_alg=suite.digest_name)
     clear = encode(statement)
     at = clear.rindex(_SD)  # behind it stands only the name of the hash
-    listed = b'"_sd":["' + b'","'.join(digests) + b'"]' if digests else _SD
-    return _sealed(statement, clear[:at] + listed + clear[at + len(_SD) :], disclosures, suite)
+    if digests:
+        clear = b"".join((clear[:at], b'"_sd":["', b'","'.join(digests), b'"]', clear[at + len(_SD) :]))
+    return _sealed(statement, clear, disclosures, suite)
 
 
 _NO_DIGESTS: tuple[str, ...] = ()
@@ -178,8 +179,8 @@ def seal_withdrawal(withdrawal: Withdrawal, suite: Suite) -> SealedLine:
 
 
 def _sealed(said: Payload, payload: bytes, disclosures: Sequence[bytes], suite: Suite) -> SealedLine:
-    texts = b'"' + b'","'.join(disclosures) + b'"' if disclosures else b""  # base64url needs no escape
-    data = b'{"p":"' + b64u(payload).encode() + b'","d":[' + texts + b"]}\n"
+    listed = (b'","d":["', b'","'.join(disclosures), b'"]}\n') if disclosures else (b'","d":[]}\n',)  # base64url needs no escape
+    data = b"".join((b'{"p":"', b64u_bytes(payload), *listed))
     if len(payload) > MAX_PAYLOAD or len(data) > 128 * 1024 or len(disclosures) > MAX_DISCLOSURES:
         raise ExchangeError("a record does not fit into a line", code="SIZE_LINE", place=said.rid)
     return SealedLine(rid=said.rid, v=said.v, op=said.op, data=data, leaf=leaf_hash(payload, suite))  # type: ignore[arg-type]  # op is ours

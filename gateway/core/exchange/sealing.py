@@ -3,16 +3,18 @@
 Everything that is digested is encoded once, and those bytes are kept. This room must not look into a record, read a clock or keep anything.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Literal
 
 from msgspec import UNSET, Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
-from gateway.core.exchange.agreements import OPS, Limits, StreamRules, schema_of
+from gateway.core.exchange.agreements import Limits, StreamRules, schema_of
 from gateway.core.exchange.manifests import (
     FREE_OF_RATIO,
     LIFETIME,
@@ -100,10 +102,9 @@ def seal(
     suite = SUITES[terms.wire.suite]
     seq, start = head.seq + 1, head.tree.size
     tree = head.tree.copy()
-    counts: dict[str, int] = dict.fromkeys(OPS, 0)
-    for line in lines:
-        tree.append(line.leaf)
-        counts[line.op] += 1
+    leaves = tuple([line.leaf for line in lines])
+    tree.extend(leaves)
+    counts = Counter[str](line.op for line in lines)
     cuts = [
         _Cut(
             name=f"{head.epoch}-{seq}-{number:03d}.ndjson",
@@ -148,7 +149,7 @@ def seal(
         digest=digest,
         checkpoint=notes.sign(checkpoint.text, signers),
         parts=parts,
-        leaves=tuple(line.leaf for line in lines),
+        leaves=leaves,
         subtrees=tuple(tree.whole),
         head=Head(stream=head.stream, epoch=head.epoch, seq=seq, tree=tree, manifest_digest=digest),
     )
@@ -163,14 +164,12 @@ def fitting(lines: Sequence[SealedLine], limits: Limits, lines_a_part: int = LIN
 def _pieces(lines: Sequence[SealedLine], limits: Limits, lines_a_part: int) -> Iterator[tuple[int, int]]:
     """From where to where each part goes: what fits without compression fits with it."""
     bound = min(BYTES_A_PART, limits.part_bytes, limits.part_bytes_raw)
-    at = 0
+    upto = [*accumulate(len(line.data) for line in lines)]
+    at = before = 0
     while at < len(lines):
-        end, size = at, 0
-        while end < len(lines) and end - at < lines_a_part and (end == at or size + len(lines[end].data) <= bound):
-            size += len(lines[end].data)
-            end += 1
+        end = bisect_right(upto, before + bound, at + 1, min(at + lines_a_part, len(lines)))  # a line at least
         yield at, end
-        at = end
+        at, before = end, upto[end - 1]
 
 
 def _part(cut: _Cut) -> SealedPart:
