@@ -492,7 +492,7 @@ def _statement(rules: StreamRules, seen: View) -> Statement | None:
         authority_name=name[:200],
         decided_on=seen.decision_date,
         publish_until=seen.publish_until,
-        dispute=any(mark.code == "objection_in_progress" for mark in seen.marks),
+        dispute="objection_in_progress" in [mark.code for mark in seen.marks],
         basis=_grounds(seen.basis),
         trust=seen.trust,
     )

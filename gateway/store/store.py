@@ -48,6 +48,7 @@ WAIT_S = 5.0
 # --- texts of the tables ----------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)  # the records of a batch end, and came in, at few moments
 def stamp(instant: datetime) -> str:
     """An instant as the tables hold it: whole seconds, UTC, `Z`; sortable as text."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

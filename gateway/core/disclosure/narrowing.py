@@ -43,8 +43,8 @@ def territory(plan: Plan, attributes: Attributes) -> RowRule | None:
     """
     if plan.tier not in BOUND_TIERS:
         return plan.rows
-    parts = [_GRANTED, *([_THEMED] if attributes.grant_themes else []), *([] if plan.rows is None else [plan.rows])]
-    return parts[0] if len(parts) == 1 else All(tuple(parts))
+    parts = tuple(dict.fromkeys((_GRANTED, *([_THEMED] if attributes.grant_themes else []), *([] if plan.rows is None else [plan.rows]))))
+    return parts[0] if len(parts) == 1 else All(parts)
 
 
 def grant_digest(grants: Iterable[Grant]) -> str:

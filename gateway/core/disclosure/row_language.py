@@ -8,7 +8,7 @@ agree on every row. `row_rules` reads what people write. This room must not see 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -31,7 +31,7 @@ ATTRIBUTES: Final[Mapping[str, tuple[str, bool]]] = {
 """The closed registry: attribute → (member of `Attributes`, whether it is a list)."""
 
 
-class Attributes(Struct, frozen=True, kw_only=True):
+class Attributes(Struct, frozen=True, kw_only=True, cache_hash=True):
     """What a caller brings to the gates, from credential and grant; None and the empty list are no value."""
 
     org_id: str | None = None
@@ -167,8 +167,7 @@ def allows(rule: RowRule, values: Mapping[str, Value], attributes: Attributes) -
 def predicate(rule: RowRule, attributes: Attributes) -> Holds:
     """A rule as a function of a row's values; remembered, for rules and callers are few."""
     if isinstance(rule, All):
-        parts = tuple(predicate(part, attributes) for part in rule.parts)
-        return lambda values: all(holds(values) for holds in parts)
+        return reduce(_both, [predicate(part, attributes) for part in rule.parts])
     if isinstance(rule, AnyOf):
         some = tuple(predicate(part, attributes) for part in rule.parts)
         return lambda values: any(holds(values) for holds in some)
@@ -179,6 +178,10 @@ def predicate(rule: RowRule, attributes: Attributes) -> Holds:
 
 def _never(_values: Mapping[str, Value]) -> bool:
     return False
+
+
+def _both(first: Holds, second: Holds) -> Holds:
+    return lambda values: first(values) and second(values)
 
 
 def is_open_for(atom: Atom, attributes: Attributes) -> bool:

@@ -25,7 +25,7 @@ from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.plans import OWN_FIELDS, PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
 from gateway.core.disclosure.redactor import PERSONAL_TYPES, REDACTOR
-from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, predicate
+from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, fields_of_rule, predicate
 from gateway.core.disclosure.seats import Seat, values_of
 from gateway.core.records.model import (
     Admitted,
@@ -270,12 +270,13 @@ def closed_gate(
 def _reached(record: Record, raw: MappingProxyType[str, Value], plan: Plan, policies: Policies, attributes: Attributes) -> bool:
     """Whether the record lies in the territory that a plan has for a caller."""
     key = ("territory", plan.plan_hash, attributes)
-    memo = policies.memo
-    if key not in memo:
+    known: tuple[frozenset[str], Holds | None] | None = policies.memo.get(key)
+    if known is None:
         rule = territory(plan, attributes)
-        memo[key] = None if rule is None else predicate(rule, attributes)
-    holds: Holds | None = memo[key]
-    return holds is None or holds(raw | envelope_values(record))
+        known = (frozenset(), None) if rule is None else (fields_of_rule(rule), predicate(rule, attributes))
+        policies.memo[key] = known
+    names, holds = known
+    return holds is None or holds({name: raw.get(name) for name in names} | envelope_values(record))
 
 
 def envelope_values(record: Record) -> dict[str, Value]:
@@ -316,7 +317,10 @@ _DOTS: Final = dict.fromkeys("•∙⋅・･‧.", "·")
 def _complete(record: Record, plan: Plan) -> bool:
     """Whether everything is there without which the dataset publishes nothing."""
     raw = record.raw.open()
-    return all(raw.get(name) is not None or name in record.texts for name in plan.gate.requires)
+    for name in plan.gate.requires:  # noqa: SIM110  # a generator for each record costs more than the looks
+        if raw.get(name) is None and name not in record.texts:
+            return False
+    return True
 
 
 def _view(record: Record, plan: Plan, policies: Policies, held: Standing, fields: dict[str, Value], treatments: dict[str, str]) -> View:

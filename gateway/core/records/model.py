@@ -48,7 +48,7 @@ Trust = Literal["signed", "vouched"]
 Capability = Literal["filter", "sort", "facet", "search", "lookup", "export", "delta"]
 
 
-class BasisRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+class BasisRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}, cache_hash=True):
     """A legal ground: law, article, first and last day in force."""
 
     law: str
