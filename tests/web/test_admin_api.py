@@ -264,6 +264,13 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
         answer = await house.call("author", method, path, value)
         assert (answer.status_code, answer.json()["code"]) == (status, code), path
         assert answer.headers["content-type"] == "application/problem+json"
+    nul = await house.call("key-custodian", "POST", "/admin/v1/keys/renew-deks", {"scope": "org:\0"})
+    assert (nul.status_code, nul.json()["code"]) == (400, "body-invalid"), "no database is asked for it"
+    day = await house.call("author", "GET", "/admin/v1/policy/preview?at=9999-12-31")
+    assert (day.status_code, day.json()["code"]) == (422, "policy-S10")
+    digits = {"files": {path: text.decode() for path, text in BASE.items()} | {"tiers.toml": "x = " + "9" * 5000}}
+    number = await house.call("author", "POST", "/admin/v1/policy/check", digits)
+    assert (number.status_code, number.json()["code"]) == (422, "policy-parse")
     big = b'{"version": %s}' % (b"1" * 100)
     answer = await house.client.post(
         "/admin/v1/policy/rollback", content=big, headers=crafted(house.admins["author"].signer, "POST", "/admin/v1/policy/rollback", big)

@@ -12,7 +12,7 @@ from gateway.web.admin.desk import Act, Route
 class Scopes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose data keys: scopes that begin so; empty: all."""
 
-    scope: Annotated[str, Meta(max_length=128)] = ""
+    scope: Annotated[str, Meta(max_length=128, pattern="^[!-~]*$")] = ""
 
 
 class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
