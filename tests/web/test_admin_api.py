@@ -270,7 +270,7 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
     assert (day.status_code, day.json()["code"]) == (422, "policy-S10")
     digits = {"files": {path: text.decode() for path, text in BASE.items()} | {"tiers.toml": "x = " + "9" * 5000}}
     number = await house.call("author", "POST", "/admin/v1/policy/check", digits)
-    assert (number.status_code, number.json()["code"]) == (422, "policy-parse")
+    assert (number.status_code, [error["code"] for error in number.json()["errors"]]) == (200, ["policy-parse"])
     big = b'{"version": %s}' % (b"1" * 100)
     answer = await house.client.post(
         "/admin/v1/policy/rollback", content=big, headers=crafted(house.admins["author"].signer, "POST", "/admin/v1/policy/rollback", big)
