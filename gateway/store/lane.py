@@ -10,8 +10,8 @@ than one that was checked before it, so nothing that left is shown to anybody wh
 database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
 the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so
 (tested, decisions/0053). Where they do not stand as they were made, everything is forgotten at every commit. Each statement saved is a
-hand-over of the interpreter's lock saved, which costs more than the statement. Records are read each time: there are many more of them, and
-each is asked for less often.
+hand-over of the interpreter's lock saved, which costs more than the statement. What is asked for by its id is read each time: there are
+many more records, each is asked for less often, and an id may be a household's.
 """
 
 import asyncio
@@ -30,6 +30,12 @@ FROM subject_keys k
 JOIN subjects s ON s.subject_id = k.subject_id
 JOIN rendered_subjects r ON r.subject_id = k.subject_id
 WHERE k.key_type = 'uscc' AND k.key_value = ?
+"""
+_SUBJECT: Final = """
+SELECT r.body, r.etag, r.plan, r.valid_until, r.head_seq = s.head_seq
+FROM subjects s
+JOIN rendered_subjects r ON r.subject_id = s.subject_id
+WHERE s.subject_id = ?
 """
 _RECORD: Final = """
 SELECT d.body, d.dataset, d.plan, d.valid_from, d.valid_until, d.version_seq = r.changed_seq
@@ -107,7 +113,7 @@ _ENTRY: Final = 900
 
 
 class LaneReads:
-    """Looks up rendered subjects by code, and rendered records by id."""
+    """Looks up rendered subjects by code or id, and rendered records by id."""
 
     __slots__ = ("_checked", "_connection", "_form", "_held", "_most", "_number", "_size", "_watched", "state")
 
@@ -151,15 +157,23 @@ class LaneReads:
             self._keep((code, form), made, len(rendered.body or b"") + _ENTRY)
         return made
 
+    def subject(self, subject_id: str) -> Rendered | None:
+        """The rendering of a subject by its id; None where there is none, or the file cannot be read just now."""
+        row = self._now(_SUBJECT, subject_id)
+        return Rendered._make(row[0]) if row else None
+
     def record(self, record_id: str) -> RenderedRecord | None:
         """The rendering of a record; None where there is none, or the file cannot be read just now."""
+        row = self._now(_RECORD, record_id)
+        return RenderedRecord._make(row[0]) if row else None
+
+    def _now(self, statement: str, key: str) -> list[Any] | None:
         try:
             if not self._checked:
                 self._check()
-            row = self._connection.execute(_RECORD, (record_id,)).fetchall()
+            return self._connection.execute(statement, (key,)).fetchall()
         except sqlite3.Error:
             return None
-        return RenderedRecord._make(row[0]) if row else None
 
     def _check(self) -> None:
         """Has anybody committed since the last turn of the loop? Outside a loop it is asked at each look-up."""

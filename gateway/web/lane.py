@@ -1,4 +1,4 @@
-"""The public lane: an organisation by its whole code, a record by its id, answered from its rendering before the framework is asked.
+"""The public lane: an organisation by its whole code, a subject or record by its id, answered from its rendering before the framework.
 
 It answers `GET` and `HEAD`, and only what it knows to be true, in this order: the plain form of the request (no query, credential, purpose
 or other format; in English the rendering's labels are translated as it leaves) → a rendering by key → made under the policy in force → no
@@ -34,7 +34,8 @@ from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, Reply,
 _SUBJECT: Final = SUBJECTS + "{subject}"
 _RECORD: Final = RECORDS + "{record}"
 _CODE: Final = re.compile(r"(?!92)[0-9A-HJ-NPQRTUWXY]{18}")
-_ID: Final = re.compile(r"rec_[a-z2-7]{26}")
+_SUBJECT_ID: Final = re.compile(r"sub_[a-z2-7]{26}")
+_RECORD_ID: Final = re.compile(r"rec_[a-z2-7]{26}")
 _OFFERS: Final = (JSON,)
 _JSON: Final = JSON.encode()
 _PLAN_SET: Final = PUBLIC.plan_set.encode()
@@ -161,6 +162,10 @@ class LookUps(Protocol):
         """What was made of a code and its rendering in a language, kept while that stands; None: nothing is known that is true."""
         ...
 
+    def subject(self, subject_id: str) -> Rendered | None:
+        """The rendering of a subject, read now."""
+        ...
+
     def record(self, record_id: str) -> RenderedRecord | None:
         """The rendering of a record, read now."""
         ...
@@ -207,9 +212,18 @@ class PublicLane:
         method = scope["method"]
         if scope["query_string"] or (method != "GET" and method != "HEAD"):
             return 0
-        route, key = (_SUBJECT, path[len(SUBJECTS) :]) if path.startswith(SUBJECTS) else (_RECORD, path[len(RECORDS) :])
-        if (_CODE if route == _SUBJECT else _ID).fullmatch(key) is None:
-            return 0
+        look: Callable[[str, Language], Prepared | None] | None = None
+        if path.startswith(SUBJECTS):
+            route, key = _SUBJECT, path[len(SUBJECTS) :]
+            if _CODE.fullmatch(key) is None:
+                if _SUBJECT_ID.fullmatch(key) is None:
+                    return 0
+                look = self._of_subject
+        else:
+            route, key = _RECORD, path[len(RECORDS) :]
+            if _RECORD_ID.fullmatch(key) is None:
+                return 0
+            look = self._of_record
         size, wanted, coding, seen = 0, b"", b"", 0
         language: Language = "zh-CN"
         for name, value in scope["headers"]:
@@ -235,7 +249,7 @@ class PublicLane:
                 return 0
         if size > MAX_HEADERS:
             return 0
-        found = self._true(route, key, language)
+        found = self._true(look, key, language)
         if found is None:
             return 0
         answer, now = found
@@ -271,8 +285,10 @@ class PublicLane:
         await send({"type": "http.response.body", "body": body})
         return status
 
-    def _true(self, route: str, key: str, language: Language) -> tuple[Prepared, datetime] | None:
-        """What is answered of a code or an id, if it is there and true now, and the time of it."""
+    def _true(
+        self, look: Callable[[str, Language], Prepared | None] | None, key: str, language: Language
+    ) -> tuple[Prepared, datetime] | None:
+        """What is answered of an id, or (without `look`) of a code, if it is there and true now, and the time of it."""
         try:
             policies = self._services.policies.current()
             if policies is not self._policies:
@@ -280,7 +296,7 @@ class PublicLane:
             now = self._services.clock()
             if not self._second <= now < self._next:  # before the look-up, which else would still find what is too old
                 self._tick(now)
-            answer = self._reads.by_code(key, language, self._made) if route == _SUBJECT else self._of_record(key, language)
+            answer = self._reads.by_code(key, language, self._made) if look is None else look(key, language)
         except (NoActivePolicy, ObligationFailed):
             return None
         if answer is None:
@@ -289,17 +305,22 @@ class PublicLane:
             self._learn(self._reads.state)
         if not self._in_force or answer.ends <= self._text:
             return None
-        if self._ends and self._ends[0] <= now:  # a plan of organisations has outlived its grounds
+        if self._ends and self._ends[0] <= now:  # a plan has outlived its grounds, and an id does not say of which kind it is
             return None
         return answer, now
 
-    def _made(self, code: str, language: Language, rendered: Rendered) -> Prepared | None:
-        """What follows from the rendering of a subject alone; None of one that is not true."""
+    def _of_subject(self, subject_id: str, language: Language) -> Prepared | None:
+        """What is answered of a subject by its id; None where its rendering is not true."""
+        found = self._reads.subject(subject_id)
+        return None if found is None else self._made(subject_id, language, found)
+
+    def _made(self, name: str, language: Language, rendered: Rendered) -> Prepared | None:
+        """What follows from the rendering of a subject alone, by its code or id; None of one that is not true."""
         if rendered.body is None or not rendered.fresh or rendered.plan != self._tag or self._forms is None:
             return None
         owed, body = self._terms(None), in_language(rendered.body, language)
         validator = rendered.etag if language == "zh-CN" else validator_of(self._services, self._forms, body)
-        link = replies.page_link(self._origin, code.encode(), (owed.licence or "").encode())
+        link = replies.page_link(self._origin, name.encode(), (owed.licence or "").encode())
         return self._prepared(self._leaving(body, language), validator, (link,), owed, rendered.valid_until)
 
     def _of_record(self, record_id: str, language: Language) -> Prepared | None:
@@ -362,7 +383,7 @@ class PublicLane:
         self._policies, self._tag = policies, forms.tag
         self._state = None
         self._reads.forget()
-        self._ends = ends_of(forms, kinds=("legal",))
+        self._ends = ends_of(forms)
         self._forms = forms
         self._common = {
             language: [

@@ -232,7 +232,7 @@ _PAGE: Final = 'rel="alternate"; type="text/html"'
 
 
 def page_link(origin: bytes, code: bytes, licence: bytes) -> Header:
-    """The `Link` header field of a subject by its code, as `link` writes it: its page, and the licence if there is one."""
+    """The `Link` header field of a subject by its code or id, as `link` writes it: its page, and the licence if there is one."""
     page = b"<%b/subjects/%b>; %b" % (origin, code, _PAGE.encode())
     return (b"link", b'%b, <%b>; rel="license"' % (page, licence) if licence else page)
 

@@ -71,15 +71,23 @@ def record_ids(office: Server) -> list[str]:
         page = office.get(page["next"]).json()
 
 
+@pytest.fixture(scope="module")
+def subject_ids(sqlite_city: City) -> list[str]:
+    """Ids of all subjects, of households too, of which something is public."""
+    with closing(sqlite3.connect(sqlite_city.folder / "data" / "gateway.db")) as connection:
+        return [row[0] for row in connection.execute("SELECT subject_id FROM rendered_subjects WHERE body IS NOT NULL")]
+
+
 def shown(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
     """An answer without what differs each time."""
     return answer.status_code, {name: value for name, value in answer.headers.items() if name not in UNREPEATABLE}, answer.content
 
 
-def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str], record_ids: list[str]) -> None:
-    """Organisations and records: status, header fields and bytes; GET, HEAD, conditional, English, browser's and plain header fields."""
+def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str], subject_ids: list[str], record_ids: list[str]) -> None:
+    """By code or id: status, header fields and bytes; GET, HEAD, conditional, English, browser's and plain header fields."""
     assert len(codes) > 100
     assert len(record_ids) > 100
+    assert len(subject_ids) > len(codes), "households too"
     browser = {
         "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
         "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
@@ -88,7 +96,8 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str],
     }
     english = {"Accept-Language": "en-GB,en;q=0.9,zh;q=0.5"}
     paths = [f"/v1/subjects/{code}" for code in codes]
-    for number, path in [*enumerate(paths), *enumerate(f"/v1/records/{record_id}" for record_id in record_ids[::6])]:
+    by_id = [f"/v1/subjects/{subject_id}" for subject_id in subject_ids[::3]]
+    for number, path in [*enumerate(paths), *enumerate(by_id), *enumerate(f"/v1/records/{record_id}" for record_id in record_ids[::6])]:
         plain, translated = lane.get(path), lane.client.get(path, headers=english)
         assert shown(plain) == shown(office.get(path))
         assert shown(translated) == shown(office.client.get(path, headers=english))
@@ -128,12 +137,19 @@ def test_both_lanes_answer_alike(lane: Server, office: Server, codes: list[str],
         ("{code}.json", {}),
         ("{code}/records", {}),
         ("sub_{code}", {}),
+        ("sub_2222222222222222222222222a", {}),
+        ("{subject}?x=1", {}),
+        ("{subject}", {"Authorization": "Bearer x"}),
+        ("{subject}", {"Purpose": "open.read"}),
+        ("{subject}", {"Accept": "text/csv"}),
+        ("{subject}.json", {}),
+        ("{subject}/timeline", {}),
         ("92{code16}", {}),
     ],
 )
-def test_the_lane_steps_aside(lane: Server, codes: list[str], path: str, headers: dict[str, str]) -> None:
-    """Query, credential, purpose, another format, other spellings, other paths: the framework's business."""
-    filled = path.format(code=codes[0], lower=codes[0].lower(), code16=codes[0][2:])
+def test_the_lane_steps_aside(lane: Server, codes: list[str], subject_ids: list[str], path: str, headers: dict[str, str]) -> None:
+    """Query, credential, purpose, another format, other spellings, other paths, ids that nothing has: the framework's business."""
+    filled = path.format(code=codes[0], lower=codes[0].lower(), code16=codes[0][2:], subject=subject_ids[0])
     assert lane.client.get(f"/v1/subjects/{filled}", headers=headers).status_code == 500  # the refusing framework was asked
 
 
@@ -282,28 +298,30 @@ def test_an_answer_is_of_one_moment(fresh_city: City) -> None:
 def test_a_change_is_seen_before_it_is_rendered(fresh_city: City) -> None:
     """When a subject has changed and no reader has run, the lane does not show the old rendering."""
     with served(fresh_city) as server:
-        code = next(line.split('"uscc":"')[1][:18] for line in server.get("/v1/subjects.ndjson?limit=1").text.splitlines())
+        found = server.get("/v1/subjects?limit=1").json()["items"][0]
+        paths = f"/v1/subjects/{found['uscc']}", f"/v1/subjects/{found['id']}"
         server.app.inner = refuse
-        assert server.get(f"/v1/subjects/{code}").status_code == 200
+        assert [server.get(path).status_code for path in paths] == [200, 200]
         with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
             connection.execute("UPDATE subjects SET head_seq = head_seq + 1")
         connection.close()
-        assert server.get(f"/v1/subjects/{code}").status_code == 500
+        assert [server.get(path).status_code for path in paths] == [500, 500]
 
 
 def test_a_rendering_ends_by_the_clock(fresh_city: City) -> None:
     """Past its `valid_until` a rendering is not shown, whether or not a reader has run."""
     with served(fresh_city) as server:
-        code = next(line.split('"uscc":"')[1][:18] for line in server.get("/v1/subjects.ndjson?limit=1").text.splitlines())
+        found = server.get("/v1/subjects?limit=1").json()["items"][0]
+        paths = f"/v1/subjects/{found['uscc']}", f"/v1/subjects/{found['id']}"
         server.app.inner = refuse
         with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
             connection.execute("UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:30Z'")
         connection.close()
-        assert "max-age=30," in server.get(f"/v1/subjects/{code}").headers["cache-control"]
+        assert all("max-age=30," in server.get(path).headers["cache-control"] for path in paths)
         with sqlite3.connect(fresh_city.folder / "data" / "gateway.db") as connection:
             connection.execute("UPDATE rendered_subjects SET valid_until = '2026-06-01T02:30:00Z'")
         connection.close()
-        assert server.get(f"/v1/subjects/{code}").status_code == 500
+        assert [server.get(path).status_code for path in paths] == [500, 500]
 
 
 @pytest.mark.parametrize(
@@ -489,7 +507,7 @@ def test_nothing_is_kept_for_long(sqlite_city: City) -> None:
             lane = PublicLane(structs.replace(services, clock=lambda: now), reads)
             for after, look_ups in ((0, 1), (0, 0), (9.9, 0), (0.1, 1), (0, 0), (3600, 1), (-1, 1), (1, 0)):
                 now += timedelta(seconds=after)
-                assert lane._true("/v1/subjects/{subject}", code, "zh-CN") is not None
+                assert lane._true(None, code, "zh-CN") is not None
                 assert looked_up(asked) == look_ups, after
 
     sqlite_city.run(asks)
@@ -532,6 +550,7 @@ def test_a_store_that_cannot_be_read_is_no_answer(sqlite_city: City) -> None:
     reads = LaneReads(asyncio.run(_store_of(sqlite_city)))
     reads.close()
     assert reads.by_code("91220502XXT00002X2", "zh-CN", made) is None
+    assert reads.subject("sub_2222222222222222222222222a") is None
     assert reads.record("rec_2222222222222222222222222a") is None
 
 
@@ -549,12 +568,14 @@ def test_after_the_end_of_grounds_the_lane_steps_aside(fresh_city: City) -> None
 
     fresh_city.run(ends)
     with served(fresh_city) as server:
-        code = server.get("/v1/subjects.ndjson?limit=all&fields=uscc").text.split('"uscc":"')[1][:18]
+        found = server.get("/v1/subjects?limit=1").json()["items"][0]
+        code, by_id = found["uscc"], f"/v1/subjects/{found['id']}"
         framework, server.app.inner = server.app.inner, refuse
-        assert server.get(f"/v1/subjects/{code}").status_code == 200, "on the last day the lane answers by itself"
+        for path in (f"/v1/subjects/{code}", by_id):
+            assert server.get(path).status_code == 200, "on the last day the lane answers by itself"
         server.app.inner = framework
     with served(fresh_city, now="2026-06-01T16:00:00Z") as server:
-        for path in (f"/v1/subjects/{code}", f"/v1/subjects/{code}/records", "/v1/records?dataset=tax-violations", "/v1/subjects"):
+        for path in (f"/v1/subjects/{code}", by_id, f"/v1/subjects/{code}/records", "/v1/records?dataset=tax-violations", "/v1/subjects"):
             answer = server.get(path)
             assert (answer.status_code, answer.json()["code"]) == (503, "policy-expired"), path
             assert answer.headers["retry-after"] == "300"
