@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway.core.callers.compact import Malformed, strict_json
+from gateway.core.callers.compact import Malformed, halved, strict_json
 from gateway.core.errors import BodyInvalid, ErrorItem
 from gateway.web.describe import AnyRequest
 from gateway.web.negotiation import JSON, header
@@ -75,8 +75,12 @@ async def small_body(request: AnyRequest, shape: type[Shape], *, most: int) -> S
         if size > most:
             raise Refusal("body-too-large")
         chunks.append(chunk)
+    raw = b"".join(chunks)
     try:
-        return msgspec.convert(strict_json(b"".join(chunks)), shape)
+        found = strict_json(raw)
+        if halved(raw, found):
+            raise BodyInvalid
+        return msgspec.convert(found, shape)
     except (Malformed, msgspec.ValidationError):
         raise BodyInvalid from None
 
@@ -119,6 +123,8 @@ def read_json(raw: bytes, shape: type[Shape]) -> Shape:
         found: Any = _DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
         raise _fault("json", "应为 UTF-8 的 JSON", "") from None
+    if halved(raw, found):
+        raise _fault("json", "应为 UTF-8 的 JSON", "")
     twice = _first_twice(found, _names(cast(Hashable, shape)))
     if twice is not None:
         raise _fault("repeated", "同一名称在对象中出现两次", twice)

@@ -5,6 +5,7 @@ token must never see two texts. Nothing is verified here: whoever reads must sti
 """
 
 import json
+import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ def _no_constant(_: str) -> NoReturn:
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
 _BLANK: Final = " \t\n\r"
+_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 _FROM_PLAIN: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -58,6 +60,17 @@ def strict_json(raw: bytes) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise Malformed("json-object")
     return found
+
+
+def halved(raw: bytes, found: object) -> bool:
+    """Whether some text of this JSON holds half a surrogate pair: UTF-8 cannot say it, so nobody could keep or answer it."""
+    if not _HALF.search(raw):
+        return False
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return True
+    return False
 
 
 def decoded(segment: str) -> bytes:
