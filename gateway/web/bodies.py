@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway.core.callers.compact import Malformed, halved, strict_json
+from gateway.core.callers.compact import Malformed, strict_json, unkeepable
 from gateway.core.errors import BodyInvalid, ErrorItem
 from gateway.web.describe import AnyRequest
 from gateway.web.negotiation import JSON, header
@@ -78,7 +78,7 @@ async def small_body(request: AnyRequest, shape: type[Shape], *, most: int) -> S
     raw = b"".join(chunks)
     try:
         found = strict_json(raw)
-        if halved(raw, found):
+        if unkeepable(raw, found):
             raise BodyInvalid
         return msgspec.convert(found, shape)
     except (Malformed, msgspec.ValidationError):
@@ -123,7 +123,7 @@ def read_json(raw: bytes, shape: type[Shape]) -> Shape:
         found: Any = _DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
         raise _fault("json", "应为 UTF-8 的 JSON", "") from None
-    if halved(raw, found):
+    if unkeepable(raw, found):
         raise _fault("json", "应为 UTF-8 的 JSON", "")
     twice = _first_twice(found, _names(cast(Hashable, shape)))
     if twice is not None:

@@ -38,7 +38,8 @@ def _no_constant(_: str) -> NoReturn:
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
 _BLANK: Final = " \t\n\r"
-_HALF: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+"""How a text of JSON in UTF-8 says what is no character."""
 _TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
 _FROM_PLAIN: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -62,14 +63,20 @@ def strict_json(raw: bytes) -> Mapping[str, Any]:
     return found
 
 
-def halved(raw: bytes, found: object) -> bool:
-    """Whether some text of this JSON holds half a surrogate pair: UTF-8 cannot say it, so nobody could keep or answer it."""
-    if not _HALF.search(raw):
+def unkeepable(raw: bytes, found: object) -> bool:
+    """Whether some text of this JSON is none that anybody could keep or answer: half a surrogate pair, or with a U+0000 in it."""
+    if not _ESCAPED.search(raw):
         return False
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError):
-        return True
+    waiting = [found]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if "\0" in value or (not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value)):
+                return True
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
     return False
 
 

@@ -7,7 +7,7 @@ from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import structs
 
-from gateway.core.callers.compact import Malformed, halved, strict_json
+from gateway.core.callers.compact import Malformed, strict_json, unkeepable
 from gateway.core.errors import BodyInvalid
 from gateway.operations.look_up_person import PersonAsked, look_up_person, may_ask
 from gateway.web.api import shapes
@@ -79,7 +79,7 @@ async def _person(request: AnyRequest) -> PersonAsked:
     body = await request.body()
     try:
         found: Any = strict_json(body)
-        if halved(body, found):
+        if unkeepable(body, found):
             raise BodyInvalid
         return msgspec.convert(found, PersonAsked)
     except (Malformed, msgspec.ValidationError):
