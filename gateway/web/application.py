@@ -196,7 +196,7 @@ def build(
         request_max_body_size=MAX_BODY,
         state=State({"house": house}),
     )
-    house.documents = Documents(ROUTES)
+    house.documents = Documents(ROUTES, house.settings.contact)
     door = FrontDoor(
         Straight(framework),
         routes=_routes(framework),

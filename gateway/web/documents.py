@@ -23,14 +23,15 @@ CONTENT_POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; 
 class Documents:
     """The fixed documents of one process."""
 
-    def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
+    def __init__(self, handlers: Iterable[HTTPRouteHandler], contact: str | None = None) -> None:
         self._handlers = tuple(handlers)
+        self._contact = contact
         self._by_plans: dict[tuple[str, str, tuple[str, ...]], tuple[bytes, bytes]] = {}
         self._beyond: dict[tuple[str, ...], dict[str, Any]] = {}
 
     @cached_property
     def _base(self) -> dict[str, Any]:
-        return openapi.document(self._handlers)
+        return openapi.document(self._handlers, contact=self._contact)
 
     @cached_property
     def json(self) -> bytes:
@@ -63,7 +64,7 @@ class Documents:
         made = self._by_plans.get(key)
         if made is None:
             if beyond and beyond not in self._beyond:
-                self._beyond[beyond] = openapi.document(self._handlers, beyond)
+                self._beyond[beyond] = openapi.document(self._handlers, beyond, self._contact)
             value = openapi.specialised(self._beyond[beyond] if beyond else self._base, schemas)
             made = openapi.encoded(value), openapi.as_yaml(value)
             if len(self._by_plans) >= REMEMBERED:

@@ -229,8 +229,11 @@ def _problem_example(kind: ProblemKind) -> dict[str, Any]:
     }
 
 
-def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = ()) -> dict[str, Any]:
-    """The document of these handlers, as plain values; `beyond`: operations that stand in no document of everybody's."""
+def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = (), contact: str | None = None) -> dict[str, Any]:
+    """The document of these handlers, as plain values; `beyond`: operations that stand in no document of everybody's.
+
+    `contact`: a `mailto:` or `https:` address of whoever operates the gateway.
+    """
     operations = _operations(handlers, beyond)
     shapes = [shape for _, described in operations for shape in (described.gives, described.body) if shape is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), Problem], ref_template=_REFERENCE)
@@ -242,6 +245,7 @@ def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = ())
         "description": "A row as `fields` or `shape=flat` leave it.",
         "type": "object",
         "properties": {"id": {"type": "string"}},
+        "additionalProperties": True,
         "required": ["id"],
     }
     paths: dict[str, Any] = {}
@@ -269,7 +273,7 @@ def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = ())
                 "公共信用信息的公开查询、名单与变更接口。Public credit records of a city: subjects, records, lists and changes. "
                 "Without a credential everything is answered as for the public; errors are RFC 9457 problems."
             ),
-            "contact": {"name": "本市公共信用信息平台 The operator of this gateway", "url": "/.well-known/security.txt"},
+            "contact": {"name": "本市公共信用信息平台 The operator of this gateway", **_address(contact)},
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -307,13 +311,22 @@ def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = ())
     }
 
 
+def _address(contact: str | None) -> dict[str, str]:
+    if contact is None:
+        return {}
+    mail = contact.removeprefix("mailto:")
+    return {"url": contact} if mail == contact else {"email": mail}
+
+
 def specialised(base: Mapping[str, Any], schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The document as one caller gets it: the fields of records are those that its plans show, and no other is named."""
     components = dict(base["components"]["schemas"])
     names = {dataset: f"Fields.{dataset}" for dataset in schemas}
     for dataset, shape in schemas.items():
         about = {"description": f"`fields` of a record of {dataset}, as your plans show them."}
-        components[names[dataset]] = about | {key: value for key, value in shape.items() if not key.startswith("$")}
+        kinds = shape["anyOf"]
+        told = {key: value for key, value in shape.items() if not key.startswith("$")}
+        components[names[dataset]] = about | (told if len(kinds) > 1 else {**kinds[0], "title": shape["title"]})
     alternatives = [{"$ref": _REFERENCE.format(name=name)} for name in names.values()]
     for name in _ENVELOPES:
         if name in components and alternatives:

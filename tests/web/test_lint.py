@@ -94,6 +94,8 @@ def _head(document: Document) -> Iterator[str]:
     for key in ("title", "version", "summary", "description", "contact", "license"):
         if not info.get(key):
             yield f"info has no {key}"
+    if not re.match("https?://", info.get("contact", {}).get("url", "https://")):
+        yield "the contact's url is no whole address"
     if not document.get("servers"):
         yield "no servers"
     for server in document.get("servers", ()):
@@ -248,20 +250,32 @@ def _schema(where: str, schema: Document) -> Iterator[str]:
     branches = [json.dumps(one, sort_keys=True) for key in ("anyOf", "oneOf", "allOf") for one in schema.get(key, ())]
     if len(branches) != len({*branches}):
         yield f"{where}: one branch twice"
+    yield from (f"{where}: {key} of one" for key in ("anyOf", "oneOf") if len(schema.get(key, (1, 2))) < 2)
     for value in [*schema.get("enum", ()), *schema.get("examples", ()), *([schema["default"]] if "default" in schema else [])]:
         if "$ref" not in json.dumps(schema) and not jsonschema_rs.is_valid({**schema, "enum": schema.get("enum", [value])}, value):
             yield f"{where}: a value that is none"
 
 
+def closed(schema: Any) -> Any:
+    """A schema under which an object has the members that it names, and no other; what says of itself that it is open stays so."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: closed(one) for name, one in schema.items()}
+    return {"additionalProperties": False, **inner} if isinstance(schema.get("properties"), dict) and "type" in schema else inner
+
+
 def _examples(document: Document) -> Iterator[str]:
-    """Every example of a parameter, a body and an answer against its schema, formats too."""
-    shared = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": {"schemas": document["components"]["schemas"]}}
+    """Every example of a parameter, a body and an answer against its schema, formats too; and it holds no member that no schema names."""
+    schemas = closed(document["components"]["schemas"])
+    shared = {"$schema": "https://json-schema.org/draft/2020-12/schema", "components": {"schemas": schemas}}
     made: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
     def fits(schema: Document, value: Any) -> list[str]:
         key = json.dumps(schema)
         if key not in made:
-            made[key] = jsonschema_rs.Draft202012Validator({**shared, "allOf": [schema]}, validate_formats=True)
+            made[key] = jsonschema_rs.Draft202012Validator({**shared, "allOf": [closed(schema)]}, validate_formats=True)
         return [error.message for error in made[key].iter_errors(value)]
 
     for _, where, operation in operations(document):
@@ -314,6 +328,7 @@ def _example_of(document: Document) -> Document:
 
 FAULTS: dict[str, Callable[[Document], Any]] = {
     "info has no contact": lambda it: it["info"].pop("contact"),
+    "the contact's url is no whole address": lambda it: it["info"]["contact"].update(url="/.well-known/security.txt"),
     "server https://h/": lambda it: it["servers"].append({"url": "https://h/"}),
     "tag 记录 is not declared": lambda it: it.update(tags=[tag for tag in it["tags"] if tag["name"] != "记录"]),
     "tag more is not used": lambda it: it["tags"].append({"name": "more", "description": "more"}),
@@ -342,6 +357,8 @@ FAULTS: dict[str, Callable[[Document], Any]] = {
     "404 is no problem": lambda it: _record(it)["responses"]["404"].pop("content"),
     "200 text/csv has no example": lambda it: _record(it)["responses"]["200"]["content"]["text/csv"].pop("example"),
     "example of 200 application/json": lambda it: _example_of(it).update(next=7),
+    "'more' was unexpected": lambda it: _example_of(it).update(more=1),
+    "anyOf of one": lambda it: it["components"]["schemas"]["Record"]["properties"].update(more={"anyOf": [{"type": "string"}]}),
     "the body has no description": lambda it: it["paths"]["/v1/match"]["post"]["requestBody"].pop("description"),
     "the body as application/json has no example": lambda it: it["paths"]["/v1/match"]["post"]["requestBody"]["content"][
         "application/json"

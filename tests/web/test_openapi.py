@@ -35,6 +35,15 @@ def test_two_processes_give_the_same_document() -> None:
     assert openapi.encoded(openapi.document(reversed(ROUTES))) == openapi_document()
 
 
+@pytest.mark.parametrize(
+    ("contact", "told"), [("mailto:data@credit.example", {"email": "data@credit.example"}), ("https://credit.example", {"url": "https://credit.example"})]
+)
+def test_the_document_says_who_answers_questions(contact: str, told: dict[str, str]) -> None:
+    """Where the settings name somebody, as an address that the specification allows there; else by name alone."""
+    assert json.loads(Documents(ROUTES, contact).json)["info"]["contact"] == DOCUMENT["info"]["contact"] | told
+    assert set(DOCUMENT["info"]["contact"]) == {"name"}
+
+
 def test_yaml_says_the_same_as_json() -> None:
     """The YAML document is the same value."""
     assert yaml.safe_load(openapi.as_yaml(DOCUMENT)) == DOCUMENT

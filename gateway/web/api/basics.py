@@ -39,6 +39,8 @@ ROOT = Described(
         "dataset_version": "20261104010000-88213",
         "policy_version": 42,
         "licence": None,
+        "city": "通化市",
+        "region": "220500",
         "links": {"subjects": "https://h/v1/subjects", "lists": "https://h/v1/lists", "openapi": "https://h/openapi.json"},
     },
 )

@@ -32,7 +32,7 @@ DATASETS = Described(
     gives=shapes.Datasets,
     media=GRAPH_MEDIA,
     examples=GRAPH_EXAMPLES,
-    example={"items": [_DATASET], "policy_version": 42},
+    example={"items": [_DATASET], "dataset_version": "20261104010000-88213", "policy_version": 42},
 )
 
 
@@ -80,6 +80,7 @@ DICTIONARY = Described(
     takes=(DATASET_ID, PURPOSE),
     gives=shapes.Dictionary,
     example={
+        "dataset": "administrative-penalties",
         "fields": [
             {
                 "name": "decision_date",

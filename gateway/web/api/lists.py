@@ -21,6 +21,7 @@ _LIST: Final = {
     "name": "重大税收违法失信主体名单",
     "polarity": "black",
     "polarity_label": "黑名单",
+    "dataset": "tax-violations",
     "legal_basis": [{"text": "《重大税收违法失信主体信息公布管理办法》第六条", "uri": None}],
     "authority": {"name": "国家税务总局通化市税务局（示例）"},
     "entry_conditions": "…",
@@ -39,7 +40,7 @@ LISTS = Described(
     description="All lists, red and black alike.",
     takes=(PURPOSE,),
     gives=shapes.Lists,
-    example={"items": [_LIST], "policy_version": 42},
+    example={"items": [_LIST], "dataset_version": "20261104010000-88213", "policy_version": 42},
 )
 
 
@@ -153,6 +154,7 @@ CHANGES = Described(
         "next_since": 88190,
         "more": False,
         "next": "https://h/v1/changes?since=88190",
+        "dataset_version": "20261104005811-88190",
         "policy_version": 42,
     },
 )

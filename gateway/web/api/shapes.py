@@ -55,6 +55,7 @@ class SubjectRef(Struct, kw_only=True):
     uscc: str | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     kind: SubjectForm
+    kind_label: str
     uri: Uri
 
 
@@ -315,6 +316,7 @@ class CreditList(Struct, kw_only=True):
     name: str
     polarity: Literal["black", "red"]
     polarity_label: str | UnsetType = UNSET
+    dataset: str
     legal_basis: list[Basis]
     authority: dict[str, Any]
     entry_conditions: str | None
@@ -436,6 +438,7 @@ class Lists(Struct, kw_only=True):
     """All lists."""
 
     items: list[CreditList]
+    dataset_version: Version
     policy_version: Count
 
 
@@ -451,6 +454,7 @@ class Change(Struct, kw_only=True, rename={"list_id": "list"}):
     uri: Uri | UnsetType = UNSET
     fields_changed: Any = UNSET
     reason: Literal["expired", "corrected", "removed"] | UnsetType = UNSET
+    reason_label: str | UnsetType = UNSET
     policy_version: Count | UnsetType = UNSET
 
 
@@ -461,6 +465,7 @@ class Changes(Struct, kw_only=True):
     next_since: Seq
     more: bool
     next: Uri
+    dataset_version: Version
     policy_version: Count
 
 
@@ -522,7 +527,9 @@ class Dataset(Struct, kw_only=True):
     openness: Literal["unconditional", "conditional", "closed"]
     openness_label: str | UnsetType = UNSET
     kind: KINDS | UnsetType = UNSET
+    kind_label: str | UnsetType = UNSET
     rows: Count | None
+    dataset_version: Version | UnsetType = UNSET
     latest_version: Version | UnsetType | None = UNSET
     issue: Count | UnsetType | None = UNSET
     window_from: Version | UnsetType | None = UNSET
@@ -580,6 +587,7 @@ class Datasets(Struct, kw_only=True):
     """All datasets whose existence is public."""
 
     items: list[Dataset]
+    dataset_version: Version
     policy_version: Count
 
 
@@ -609,6 +617,7 @@ class DictionaryField(Struct, kw_only=True):
 class Dictionary(Struct, kw_only=True):
     """Fields of a dataset whose existence the caller may know."""
 
+    dataset: str
     fields: list[DictionaryField]
     policy_version: Count
 
@@ -683,6 +692,8 @@ class Root(Struct, kw_only=True):
     dataset_version: Version
     policy_version: Count
     licence: Uri | None
+    city: str
+    region: str
     links: dict[str, Uri]
 
 
