@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from gateway.commands.office import Office, as_json, office
-from gateway.console import say, show
+from gateway.console import show
 from gateway.core.errors import SettingsError
 from gateway.late import late
 
@@ -219,8 +219,9 @@ def ingest_arguments(file: "SampleFile") -> list[str]:
 
 
 @click.command()
+@as_json
 @office
-def settle(office: Office) -> None:
+def settle(office: Office, as_json: bool) -> None:
     """Test mode: run all readers of the change log to the end."""
     from gateway.operations.build_lists import settle_lists
     from gateway.operations.render_public import settle as story
@@ -233,7 +234,7 @@ def settle(office: Office) -> None:
             await settle_lists(services)
 
     office.run(told)
-    say("settled")
+    show({"settled": True}, as_json=as_json, text=lambda: ["settled"])
 
 
 @click.command()
