@@ -204,5 +204,6 @@ def build(
         meter=house.meter,
         limits=house.limits,
         proxies=settings.trusted_proxies,
+        faults=settings.demo,
     )
     return door

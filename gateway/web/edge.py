@@ -48,6 +48,9 @@ _ESCAPED_ASCII: Final = re.compile(rb"%[0-7]")
 _KEY_MARK: Final = PREFIX.encode()
 PAGES: Final = ("/subjects/", "/verify/", "/problems/", "/docs")
 """Where people look: a problem there is a page, where a page is wanted."""
+FAULT: Final = b"test-fault"
+"""By this header field a client tries how it takes a fault of ours, in test mode alone: its code, or `abort` in mid-answer."""
+FAULTS: Final = frozenset({"query-timeout", "overloaded", "internal"})
 FREE: Final = frozenset({"/healthz", "/readyz"})
 """Paths that cost nothing and say nothing of quotas."""
 _PARTNERS: Final = "/x/v1/"
@@ -162,6 +165,10 @@ class AnswerTornError(Exception):
     """An answer that began and cannot be finished; a server that gets this breaks the connection off. It names nothing."""
 
 
+class TestFaultError(Exception):
+    """An answer breaks off because a client of test mode wished it."""
+
+
 class FrontDoor:
     """The ASGI application that a server runs."""
 
@@ -175,11 +182,13 @@ class FrontDoor:
         limits: Limiter,
         proxies: int = 0,
         lane: Lane | None = None,
+        faults: bool = False,
     ) -> None:
         self.inner = inner
         self.lane = lane
         self.limits = limits
         self._proxies = proxies
+        self._faults = faults
         self._routes = routes
         self._origin = origin
         self._meter = meter
@@ -231,8 +240,13 @@ class FrontDoor:
             elif message["type"] == "http.response.body":
                 if method == "HEAD":
                     message["body"] = b""
+                elif state.get("abort") and seen == 200:
+                    await send({**message, "body": message.get("body", b"")[: len(message.get("body", b"")) // 2], "more_body": True})
+                    raise TestFaultError
                 size += len(message.get("body", b""))
             elif message["type"] == PATHSEND:
+                if state.get("abort"):
+                    raise TestFaultError
                 size += os.stat(message["path"]).st_size  # noqa: PTH116 - one call of the system for a page in its cache
             await send(message)
 
@@ -243,6 +257,8 @@ class FrontDoor:
                 elif scope["path"].startswith(_PARTNERS):
                     self.limits.call(network_of(scope, self._proxies))
                 check_target(scope)
+                if self._faults:
+                    state["abort"] = self._faulty(scope)
                 await self._refuse_key(scope)
                 await (self.inner if method == "GET" else self._dispatch)(scope, receive, sending)
             except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
@@ -262,6 +278,19 @@ class FrontDoor:
             self._meter.count(route, method, seen, took)
             if self.noting is not None:
                 self.noting(method, route, seen, size, request_id, took)
+
+    @staticmethod
+    def _faulty(scope: Scope) -> bool:
+        """Whether an answer is to break off in the middle.
+
+        Raises Refusal for a fault that is wished for, BadRequest for one that does not exist.
+        """
+        wished = header(scope["headers"], FAULT).decode("latin-1")
+        if wished in FAULTS:
+            raise Refusal(wished)
+        if wished not in ("", "abort"):
+            raise BadRequest("Test-Fault 请求头应为 query-timeout、overloaded、internal 或 abort。")
+        return wished == "abort"
 
     async def _refuse_key(self, scope: Scope) -> None:
         """A key in a URL is known to whoever keeps logs on the way: it is marked, and its parameter is one that nobody knows.

@@ -27,7 +27,7 @@ from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
 from gateway.web.asgi import Scope, Send
-from gateway.web.edge import MAX_HEADERS, RECORDS, SUBJECTS, request_ids
+from gateway.web.edge import FAULT, MAX_HEADERS, RECORDS, SUBJECTS, request_ids
 from gateway.web.negotiation import JSON, Language, language_of, media_type_of
 from gateway.web.replies import COMMON, MIN_COMPRESSED, NO_INDEX, Header, Reply, compressed, matches
 
@@ -41,7 +41,7 @@ _JSON: Final = JSON.encode()
 _PLAN_SET: Final = PUBLIC.plan_set.encode()
 _LANGUAGES: Final[tuple[Language, ...]] = ("zh-CN", "en")
 _LOOKED_AT: Final = frozenset(
-    {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match"}
+    {b"accept", b"accept-language", b"accept-encoding", b"authorization", b"dpop", b"purpose", b"case-ref", b"if-none-match", FAULT}
 )
 _SOON: Final = timedelta(seconds=replies.MAX_AGE)
 _ONE: Final = timedelta(seconds=1)

@@ -87,7 +87,7 @@ async def bodies(data: JSONBody[Body]) -> Reply:
     return Reply(200, [], b"ok")
 
 
-def application() -> tuple[FrontDoor, Meter]:
+def application(*, faults: bool = False) -> tuple[FrontDoor, Meter]:
     """The front door with the test's handlers behind it."""
     meter = Meter()
 
@@ -99,7 +99,8 @@ def application() -> tuple[FrontDoor, Meter]:
         exception_handlers={HTTPException: pass_on, Exception: pass_on},
     )
     routes = Routes([(route.path, route.path_format, frozenset(getattr(route, "methods", ()))) for route in framework.routes])
-    door = FrontDoor(framework, routes=routes, origin="https://h", meter=meter, limits=Limiter(lambda: None, meter=meter, factor=1000))  # type: ignore[arg-type]  # the framework's narrower ASGI types
+    limits = Limiter(lambda: None, meter=meter, factor=1000)
+    door = FrontDoor(framework, routes=routes, origin="https://h", meter=meter, limits=limits, faults=faults)  # type: ignore[arg-type]  # the framework's narrower ASGI types
     return door, meter
 
 
@@ -262,6 +263,28 @@ async def test_a_torn_stream_does_not_end_like_a_whole_one(door: tuple[str, Mete
     assert whole.complete
     assert half.status == 200
     assert not half.complete
+
+
+async def test_a_client_may_try_how_it_takes_a_fault() -> None:
+    """In test mode: a problem with its status and Retry-After, or an answer, long or short, that breaks off."""
+    app, _ = application(faults=True)
+    async with serving.serving(app) as origin:
+        for code, status in (("query-timeout", 503), ("overloaded", 503), ("internal", 500)):
+            answer = await raw(origin, serving.get("/things/x", f"test-fault: {code}"))
+            assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
+            assert (status == 503) == ("retry-after" in answer.headers)
+        for path in ("/stream", "/things/x"):
+            half = await raw(origin, serving.get(path, "test-fault: abort"))
+            assert (half.status, half.complete) == (200, False)
+        assert (await raw(origin, serving.get("/things/x", "test-fault: more"))).status == 400
+        assert (await raw(origin, serving.get("/things/x"))).complete
+
+
+async def test_no_fault_is_to_be_had_elsewhere(door: tuple[str, Meter]) -> None:
+    """Outside test mode the field means nothing."""
+    for wished in ("internal", "abort", "more"):
+        answer = await raw(door[0], serving.get("/things/x", f"test-fault: {wished}"))
+        assert (answer.status, answer.complete) == (200, True)
 
 
 async def test_a_stream_ends_with_its_reader(door: tuple[str, Meter]) -> None:

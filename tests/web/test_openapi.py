@@ -30,13 +30,14 @@ def test_the_committed_document_is_the_served_one() -> None:
 
 
 def test_two_processes_give_the_same_document() -> None:
-    """Nothing of a setting or of an order of import stands in it."""
+    """Nothing of an order of import stands in it; of settings the contact alone, where there is one."""
     assert Documents(ROUTES).json == openapi_document()
     assert openapi.encoded(openapi.document(reversed(ROUTES))) == openapi_document()
 
 
 @pytest.mark.parametrize(
-    ("contact", "told"), [("mailto:data@credit.example", {"email": "data@credit.example"}), ("https://credit.example", {"url": "https://credit.example"})]
+    ("contact", "told"),
+    [("mailto:data@credit.example", {"email": "data@credit.example"}), ("https://credit.example", {"url": "https://credit.example"})],
 )
 def test_the_document_says_who_answers_questions(contact: str, told: dict[str, str]) -> None:
     """Where the settings name somebody, as an address that the specification allows there; else by name alone."""
