@@ -33,6 +33,8 @@ _CALLED: Final = re.compile(
 _KIN: Final = "[人员者子女儿妻男他她其友弟妹哥姐孩生]"
 _CALLED_THEN: Final = re.compile(f"(?:名叫|叫做|名为)(?:(?<={_KIN}..)|(?<={_KIN}[，,]..))([{_HAN}]{{2,4}})(?=[，,。；;、]|$)")
 """Of whoever was told of just before: 车主儿子，名叫…，"""
+_NAMING: Final = re.compile("[号名称叫]")
+"""Without one of these nobody is named in any of these three ways."""
 _HIRED: Final = re.compile(f"[.．、)）](?<=[0-9].)[ ]?([{_HAN}]{{2,4}})[，,：: ]{{1,2}}[{_HAN}]{{1,4}}[工员师匠][，,：: ]{{1,2}}[0-9]")
 """An entry of a list of workers: its number, the name, the trade, the sum."""
 _LISTED_BESIDE: Final = re.compile(f"[、和及与]([{_HAN}]{{2}})(?=[，。、；;,等（(二两三]|$)([，,]?(?:均|[二两三]人|等[二两三四五0-9]人))?")
@@ -127,9 +129,11 @@ def _joined(text: str, skip: bytearray) -> Iterator[Place]:
 
 def _signed(text: str) -> Iterator[Place]:
     """Aliases, names with a dot in them, names in Latin letters."""
-    for pattern in (_ALIAS, _CALLED, _CALLED_THEN, _HIRED):
+    for pattern in (_ALIAS, _CALLED, _CALLED_THEN) if _NAMING.search(text) is not None else ():
         for found in pattern.finditer(text):
             yield found.span(1)
+    for found in _HIRED.finditer(text):
+        yield found.span(1)
     if _DOT.search(text) is not None and _DOTS.search(text) is not None:
         words = lexicon(text).words
         for found in _DOTTED.finditer(text):

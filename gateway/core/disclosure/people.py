@@ -49,6 +49,8 @@ _NEIGHBOUR: Final = -5.0
 """What is enough for somebody who stands in a row with others."""
 _TITLED: Final = 4.5
 _DONE: Final = 2.5
+_DEED_OF_ONE: Final = 0.7
+"""What is added by a deed of one character."""
 _PERSON: Final = 9.5
 """What is added by a title, by a deed, and by what follows nobody but a person."""
 _ROLE: Final = 4.0
@@ -151,7 +153,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
     """Stretches of Chinese, without those in which nobody may be named; a very long one in pieces that overlap."""
     before = _read_before.get
     for stretch in _STRETCH.finditer(text):
-        if before(hash(stretch[0])) == _EMPTY:
+        if before(hash(stretch[0])) is _EMPTY:
             continue
         start, end = stretch.span()
         for at in range(start, end - 1, _PIECE):
@@ -238,7 +240,7 @@ class _Reading:
         self._text, self._start, self._end = text, start, end
         self._signs = signs()
         self._run = text[start:end]
-        self._table = lexicon(self._run)
+        self._table = lexicon("")
 
     def persons(self, public: bytearray) -> Iterator[Person]:
         """Whoever is worth a look."""
@@ -262,13 +264,15 @@ class _Reading:
 
     def _known(self) -> _Known:
         """Whoever may be named here, whatever stands around."""
+        lexicon(self._run)  # takes in the words that begin with its characters
         run, surnames, size = self._run, self._table.surnames, self._end - self._start
         places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
         foreign = _FOREIGN.search(run) is not None
         if places or foreign:
             self._read()
         names = tuple([some for at in places if (some := self._at(at, size))])
-        return _Known(names, tuple(self._transliterated()) if foreign else (), odd(run))
+        known = _Known(names, tuple(self._transliterated()) if foreign else (), odd(run))
+        return _EMPTY if known == _EMPTY else known
 
     def _read(self) -> None:
         """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
@@ -344,11 +348,13 @@ class _Reading:
         """The names that may begin at one place, with what stands around them."""
         weighed = [(start, end, *self._around(start, end, likely)) for start, end, likely in best if likely >= _NEAR - 6]
         for start, end, weight, cued in weighed:
-            rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
-            ends = self._start + end
-            clear = ends >= len(self._text) or not "\u3400" <= self._text[ends] <= "\u9fff"
-            clear = clear or (weight - rival >= _SURE and (end - start > 2 or self._ends(ends)))
-            yield Person(self._start + start, ends, weight, cued and clear and weight >= _SURE)
+            sure = cued and weight >= _SURE
+            if sure:
+                rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
+                ends = self._start + end
+                clear = ends >= len(self._text) or not "\u3400" <= self._text[ends] <= "\u9fff"
+                sure = clear or (weight - rival >= _SURE and (end - start > 2 or self._ends(ends)))
+            yield Person(self._start + start, self._start + end, weight, sure)
 
     def _ends(self, end: int) -> bool:
         """Whether what goes on shows that a name of two characters has no more of them: 王强签字, not 褚老疙瘩."""
@@ -377,7 +383,7 @@ class _Reading:
             weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
         else:
             weight = likely + self._before(start)
-        after = self._after(start, end)
+        after = self._after(start, end, hopeless=not cued and weight + _DEED_OF_ONE < _NEIGHBOUR)
         if cued and text[start] in BEFORE:
             role = text[start + 1 : end]
             if role in self._signs.cues and role not in self._signs.titles:  # 当事人向村民…
@@ -445,7 +451,8 @@ class _Reading:
             return _ROLE
         return 1.3 if text[start - 1] in self._signs.preludes else 0.0
 
-    def _after(self, start: int, end: int) -> float:
+    def _after(self, start: int, end: int, *, hopeless: bool) -> float:
+        """What is added by what follows; `hopeless`: unless a person follows nobody counts here, and it is not asked what else does."""
         text = self._text
         if end >= len(text):
             return 0.5
@@ -470,6 +477,8 @@ class _Reading:
                 return _TITLED
             if word in self._signs.deeds:
                 return _DONE
+        if hopeless:
+            return 0.0
         if end - start == 3 and text[end - 1] in _HAMLETS and text[start : end - 1] in self._table.words:
             return -9.0
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
@@ -479,7 +488,7 @@ class _Reading:
             return -9.0
         if self._firm(end) or ((text[start + 1] in FAMILIES or following in FAMILIES) and family_firm(text, start, end)):
             return -12.0 if in_region(text, start) else -9.0
-        return 0.7 if following in self._signs.deeds else 0.0
+        return _DEED_OF_ONE if following in self._signs.deeds else 0.0
 
     def _firm(self, at: int) -> bool:
         """Whether what follows makes this the name of a firm: the rest of its brand, goods and trades, up to what firms are called."""
