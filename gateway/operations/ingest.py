@@ -166,6 +166,8 @@ async def _job(
         )
     if (authority is None) != (officer is None):
         raise FileRefused("authority and officer go together", code="SCOPE_AUTHORITY", place="--authority", hint="give both, or neither")
+    if officer is not None and not officer.strip():
+        raise FileRefused("nobody answers for the file", code="SCOPE_AUTHORITY", place="--officer", hint="name one, or give neither")
     register = {
         each.uscc: AuthorityInfo(uscc=each.uscc, name=each.name, region=each.region, covers=each.covers)
         for each in services.settings.authorities

@@ -292,7 +292,7 @@ async def test_row_of_an_authority_outside_the_senders_scope(town, files):
 
 @pytest.mark.parametrize(("authority", "officer", "expected"), [
     (code("11", "220500", 77), "测试员甲", "SCOPE_AUTHORITY"), ("11220500XXT0001182", "测试员甲", "SUBJ_USCC"),
-    (MARKET, None, "SCOPE_AUTHORITY"), (None, "测试员甲", "SCOPE_AUTHORITY"),
+    (MARKET, None, "SCOPE_AUTHORITY"), (MARKET, "  ", "SCOPE_AUTHORITY"), (None, "测试员甲", "SCOPE_AUTHORITY"),
 ])
 async def test_only_registered_authorities_upload(tmp_path, sqlite_url, authority, officer, expected):
     """An authority that the settings do not name, a wrong code, or half a statement is refused before anything is read."""
@@ -300,7 +300,7 @@ async def test_only_registered_authorities_upload(tmp_path, sqlite_url, authorit
         with pytest.raises(FileRefused) as caught:
             await ingest(services, dataset="registrations", path=tmp_path / "absent.csv", authority=authority, officer=officer)
         assert caught.value.code == expected
-        assert caught.value.place == "--authority"
+        assert caught.value.place == ("--authority" if officer is None or officer.strip() else "--officer")
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------------

@@ -215,8 +215,10 @@ def test_rows_of_a_foreign_authority_are_refused(running: Any) -> None:
         ({"Officer": None}, 400, "body-invalid"),
         ({"Officer": "%ff%fe"}, 400, "bad-request"),
         ({"Officer": quote("a" * 33)}, 400, "body-invalid"),
+        ({"Officer": "%20%20"}, 400, "body-invalid"),
+        ({"Officer": quote("甲\u202e乙")}, 400, "body-invalid"),
     ],
-    ids=["nobody", "stranger", "json", "gzip", "no officer", "no utf-8", "long officer"],
+    ids=["nobody", "stranger", "json", "gzip", "no officer", "no utf-8", "long officer", "blank officer", "officer turned round"],
 )
 def test_who_and_what_is_refused(running: Any, change: dict[str, str | None], status: int, code: str) -> None:
     """Nobody without a department's credential sends; a type, a coding, an officer that is none is a problem of its own."""
