@@ -306,12 +306,15 @@ class Clock:
 
 
 _DURATION = msgspec.json.Decoder(timedelta)
+_YEARS = 1950, 2199
+"""Between which a test clock stands: periods and zones reach beyond it on either side."""
 
 
 def clock_of(settings: Settings) -> Clock:
     """The clock that the settings ask for.
 
-    Raises SettingsError when `now` is neither an RFC 3339 instant nor `+P…`/`-P…` (ISO 8601 duration of days and time).
+    Raises SettingsError when `now` is neither an RFC 3339 instant nor `+P…`/`-P…` (ISO 8601 duration of days and time), or no day of
+    1950 to 2199.
     """
     if settings.now is None:
         return Clock()
@@ -319,12 +322,16 @@ def clock_of(settings: Settings) -> Clock:
     try:
         if text[:1] in "+-":
             sign = -1 if text[0] == "-" else 1
-            return Clock(offset=sign * _DURATION.decode(f'"{text[1:]}"'))
-        fixed = datetime.fromisoformat(text)
-        if fixed.tzinfo is None:
-            raise ValueError("an instant needs a zone")
-        return Clock(fixed=fixed.astimezone(UTC))
-    except (ValueError, msgspec.ValidationError) as error:
+            clock = Clock(offset=sign * _DURATION.decode(f'"{text[1:]}"'))
+        else:
+            fixed = datetime.fromisoformat(text)
+            if fixed.tzinfo is None:
+                raise ValueError("an instant needs a zone")
+            clock = Clock(fixed=fixed.astimezone(UTC))
+        if not _YEARS[0] <= clock().year <= _YEARS[1]:
+            raise ValueError("no day of which a law could speak")
+        return clock
+    except (ValueError, OverflowError, msgspec.ValidationError) as error:
         raise SettingsError(
             "CHENGXIN_NOW is neither an instant nor a duration", place="CHENGXIN_NOW", hint="2026-06-01T00:00:00Z or +P1D"
         ) from error

@@ -13,12 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.core.errors import SettingsError
 from gateway.operations.manage_agreements import Side, filled
 from gateway.operations.set_up import shipped_policies
 from gateway.sample.files import SampleFile
 from gateway.sample.generate import write_sample
 from tests.commands import chengxin, environment, process
-from tests.house import PLAIN, write_settings
+from tests.house import PLAIN, settings_of, write_settings
 
 
 def free_port() -> int:
@@ -115,6 +116,13 @@ def test_the_test_clock_and_seed_are_refused_outside_the_demo(tmp_path: Path, va
     done = chengxin(tmp_path, "key", "init", **{variable: "2026-01-01T00:00:00Z"})
     assert done.returncode == 1
     assert variable in done.stderr
+
+
+@pytest.mark.parametrize("now", ["now", "2026-06-01T00:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "+P999999D", "-P999999D"])
+def test_a_test_clock_stands_at_a_day_that_there_is(tmp_path: Path, now: str) -> None:
+    """What is no instant, and one from which nothing could be reckoned, is a setting to be mended, no fault of the program."""
+    with pytest.raises(SettingsError, match="CHENGXIN_NOW"):
+        settings_of(write_settings(tmp_path), CHENGXIN_NOW=now)
 
 
 def test_settle_is_refused_outside_the_demo(city: Path) -> None:
