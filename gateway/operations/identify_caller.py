@@ -32,7 +32,7 @@ from gateway.store.apps import App
 from gateway.store.credentials import HeldToken
 from gateway.store.replay import Use
 
-_CREDENTIAL: Final = re.compile(r"(Bearer|DPoP) +([A-Za-z0-9._~+/-]{16,256}=*)", re.IGNORECASE | re.ASCII)
+_CREDENTIAL: Final = re.compile(r"((?i:Bearer|DPoP)) +([A-Za-z0-9._~+/-]{16,256}=*)", re.ASCII)
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9_.\-]{0,62}")
 _CASE_REF: Final = range(4, 65)
 """Characters of a case reference (policy.md §6); most are Chinese file numbers."""

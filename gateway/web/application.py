@@ -111,7 +111,7 @@ class Straight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the framework answer."""
         found = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" and not scope.get("root_path") else None
-        if found is None or any(name == b"host" and not _HOST.fullmatch(value) for name, value in scope["headers"]):
+        if found is None or not all(_HOST.fullmatch(value) for name, value in scope["headers"] if name == b"host"):
             await cast(App, self.framework)(scope, receive, send)
             return
         way, value = found

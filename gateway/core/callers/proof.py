@@ -114,8 +114,15 @@ def _checked(
         nonce = claims.get("nonce")
         if not isinstance(nonce, str) or not nonce_holds(nonce_key, now, nonce):
             raise NonceWanted(nonce_of(nonce_key, now))
+    issued_at, used_until = _moments(iat, window_s)
+    return Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until)
+
+
+@lru_cache(maxsize=256)
+def _moments(iat: int, window_s: int) -> tuple[datetime, datetime]:
+    """When a proof was made, and until when its id must be remembered: of all proofs of one second the same."""
     issued_at = datetime.fromtimestamp(iat, UTC)
-    return Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=issued_at + timedelta(seconds=window_s + 1))
+    return issued_at, issued_at + timedelta(seconds=window_s + 1)
 
 
 @lru_cache(maxsize=_KEPT_KEYS)
