@@ -3,6 +3,8 @@
 Words stand in `signs.txt`, single characters here; what they weigh stands in `people`. This room must not read a text.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -14,11 +16,15 @@ class Signs(Struct, frozen=True):
     """The words of `signs.txt`, by kind."""
 
     cues: frozenset[str]
-    cue_ends: frozenset[str]
-    """The characters that these end with."""
+    cue_lengths: Mapping[str, tuple[int, ...]]
+    """Last character → how long the cues are that end with it."""
     preludes: frozenset[str]
+    prelude_lengths: Mapping[str, tuple[int, ...]]
+    """The same of preludes of several characters, the longest first."""
     deeds: frozenset[str]
     titles: frozenset[str]
+    heads: frozenset[str]
+    """First characters of deeds and titles."""
     firms: frozenset[str]
     firms_alone: frozenset[str]
     """Those that are a firm also right behind a name, without any other word between."""
@@ -36,14 +42,25 @@ def signs() -> Signs:
     firms = frozenset(kinds["firm"])
     return Signs(
         cues=frozenset(kinds["cue"]),
-        cue_ends=frozenset(cue[-1] for cue in kinds["cue"]),
+        cue_lengths=_lengths(kinds["cue"], range(1, 7)),
         preludes=frozenset(kinds["prelude"]) | frozenset(BEFORE),
+        prelude_lengths=_lengths(kinds["prelude"], range(2, 5)),
         deeds=frozenset(kinds["deed"]),
         titles=frozenset(kinds["title"]),
+        heads=frozenset(word[0] for word in kinds["deed"] | kinds["title"]),
         firms=firms,
         firms_alone=firms.difference(_NEVER_ALONE),
         forms=frozenset(kinds["form"]),
     )
+
+
+def _lengths(words: Iterable[str], among: range) -> dict[str, tuple[int, ...]]:
+    """Last character → the lengths, longest first, of the words that end with it."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for word in words:
+        if len(word) in among:
+            found[word[-1]].add(len(word))
+    return {end: tuple(sorted(lengths, reverse=True)) for end, lengths in found.items()}
 
 
 _NEVER_ALONE: Final = ("局", "厅", "所", "院", "家", "中心", "学校", "医院")

@@ -420,11 +420,12 @@ class _Reading:
         return role_ends(text, start - 1)
 
     def _cued(self, start: int) -> bool:
-        text, cues, ends = self._text, self._signs.cues, self._signs.cue_ends
+        text, cues, lengths = self._text, self._signs.cues, self._signs.cue_lengths
         for stop in range(start, max(-1, start - 5), -1):
             before = text[stop - 1 : stop]
-            if before in ends and any(text[max(0, stop - length) : stop] in cues for length in (1, 2, 3, 4, 5, 6)):
-                return True
+            for length in lengths.get(before, ()):
+                if text[max(0, stop - length) : stop] in cues:
+                    return True
             if before not in MARKS:
                 return False
         return False
@@ -440,16 +441,20 @@ class _Reading:
         text, regions = self._text, self._table.regions
         if text[start : start + 2] in regions or (start and text[start - 1 : start + 1] in regions):
             return -3.0
-        if start == 0 or not "\u4e00" <= text[start - 1] <= "\u9fff":
+        if start == 0 or not "\u4e00" <= (sign := text[start - 1]) <= "\u9fff":
             return 1.0
-        if text[start] in _TO and text[start - 1] in _WHEN:
+        if text[start] in _TO and sign in _WHEN:
             return -6.0
-        for length in (4, 3, 2):
-            if text[max(0, start - length) : start] in self._signs.preludes:
-                return _ASKED_OF if text[max(0, start - length) : start] in _ASKED else 2.0
+        preludes = self._signs.preludes
+        for length in self._signs.prelude_lengths.get(sign, ()):
+            before = text[max(0, start - length) : start]
+            if before in preludes:
+                return _ASKED_OF if before in _ASKED else 2.0
         if role_ends(text, start):
             return _ROLE
-        return 1.3 if text[start - 1] in self._signs.preludes else 0.0
+        if sign in preludes:
+            return 1.3 if start > 1 else 2.0
+        return 0.0
 
     def _after(self, start: int, end: int, *, hopeless: bool) -> float:
         """What is added by what follows; `hopeless`: unless a person follows nobody counts here, and it is not asked what else does."""
@@ -467,11 +472,11 @@ class _Reading:
             if _NAMED_GOODS.pattern.match(text, end):
                 return _GOODS
             return _PERSON if personal(text, end) else 0.5
-        if _DATED.pattern.match(text, end):
+        if following in "于自" and _DATED.pattern.match(text, end):
             return _PERSON if _DATED_DEED.pattern.match(text, end) else 3.5
         if personal(text, end):
             return _PERSON
-        for length in (3, 2):
+        for length in (3, 2) if following in self._signs.heads else ():
             word = text[end : end + length]
             if word in self._signs.titles:
                 return _TITLED
