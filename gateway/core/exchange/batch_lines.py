@@ -138,13 +138,15 @@ class LineCheck:
 
         Raises ExchangeError SIZE_*, SCHEMA_LINE, SCHEMA_JSON, SCHEMA_ENUM, SCHEMA_COUNTS or SEQ_ROOT.
         """
-        suite, tree, counts, leaves, rids = self._suite, self._tree, self._counts, self._leaves, self._rids
+        suite, tree, counts, rids = self._suite, self._tree, self._counts, self._rids
         if self._rooted and entry.from_ != tree.size:
             raise ExchangeError("the parts come in another order", code="SEQ_ROOT", place=entry.name)
+        leaves: list[bytes] = []
         for raw in split_lines(entry, data, self._limits):
             line = read_line(raw, suite)
             if line.op not in counts:
-                raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=f"{entry.name}:{tree.size}")
+                place = f"{entry.name}:{tree.size + len(leaves)}"
+                raise ExchangeError("an operation that does not exist", code="SCHEMA_ENUM", place=place)
             counts[line.op] += 1
             rids.add(line.rid)
             self._size += len(raw)
@@ -152,9 +154,9 @@ class LineCheck:
                 self._kept = None
             if self._kept is not None:
                 self._kept.append(line)
-            leaf = leaf_hash(line.payload, suite)
-            leaves.append(leaf)
-            tree.append(leaf)
+            leaves.append(leaf_hash(line.payload, suite))
+        self._leaves += leaves
+        tree.extend(leaves)
 
     def done(self) -> Verified:
         """What all parts together prove.

@@ -293,10 +293,8 @@ def _plain_line(raw: bytes) -> _Read | None:
     if head[:6] != b'{"p":"' or not found or rest[-3:] != b'"]}' or b"\n" in raw:
         return None
     texts = rest[:-3].replace(b'","', b"\n")
-    if texts.count(b"\n") >= MAX_DISCLOSURES:
-        return None
     decoded = unb64u_lines(head[6:] + b"\n" + texts)
-    return None if decoded is None else _Read(texts, decoded)
+    return None if decoded is None or len(decoded) > MAX_DISCLOSURES + 1 else _Read(texts, decoded)
 
 
 def _strict_line(raw: bytes) -> _Read:
