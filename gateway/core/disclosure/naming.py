@@ -18,7 +18,7 @@ from gateway.core.disclosure.rules import DisclosureFiles, Rule, line_naming
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, RULED_TIERS, TIERS
 from gateway.core.disclosure.treatments import DROP, Drop
 from gateway.core.errors import PolicyError
-from gateway.core.records.basis import in_force
+from gateway.core.records.basis import in_force, legality
 from gateway.core.records.catalogue import COUNTED, Catalogue, Licence
 from gateway.core.records.model import BasisRef, Dataset, DatasetId, SubjectKind
 from gateway.core.records.policy_file import line_of
@@ -271,6 +271,21 @@ def uncovered(
                 file=paths[dataset.id],
                 line=rules[dataset.id][0].line,
                 hint="a warning; add a rule if they are meant to be seen",
+            )
+
+
+def grounded(catalogue: Catalogue, files: Mapping[str, bytes], paths: Mapping[DatasetId, str], day: date) -> Iterator[PolicyError]:
+    """Warnings of S10: datasets of which nothing is shown that day, for want of a live item in the catalogue or of a law under it."""
+    for dataset in catalogue.datasets.values():
+        missing = legality(dataset, catalogue, day).code
+        if missing is not None:
+            what = f"item {dataset.catalogue.item} in edition {dataset.catalogue.edition}" if missing == "LAW_CATALOGUE" else "law in force"
+            yield PolicyError(
+                f"{dataset.id} has no live {what}: all of its records are held",
+                code="policy-S10",
+                file=paths[dataset.id],
+                line=line_of(files[paths[dataset.id]], ("dataset", "catalogue")),
+                hint="a warning; name an item of catalogue.toml, if they are meant to be seen",
             )
 
 

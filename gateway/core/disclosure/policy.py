@@ -129,7 +129,7 @@ def check_policies(
         errors += () if in_force else checks.owed(of_dataset, by_id)
     figures, few, doubtful = residuals(catalogue.datasets, [plan for kinds in plans.values() for plan in kinds.values()], residual_k)
     errors += () if in_force else few
-    warnings = (*naming.uncovered(catalogue, rules, texts, cells, paths), *doubtful)
+    warnings = (*naming.grounded(catalogue, files, paths, today), *naming.uncovered(catalogue, rules, texts, cells, paths), *doubtful)
     residual = tuple(figures)
     if errors:
         return Checked(policies=None, errors=tuple(errors), warnings=warnings, residual=residual)

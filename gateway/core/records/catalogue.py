@@ -22,6 +22,7 @@ from gateway.core.records.model import (
     POSITIVE_CATEGORIES,
     SUBJECT_KINDS,
     About,
+    Address,
     BasisRef,
     Capability,
     CatalogueRef,
@@ -145,7 +146,7 @@ class ListDef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     households: Literal[False] | tuple[BasisRef, ...] = False
     persons: Literal[False] | tuple[BasisRef, ...] = False
     range_bit: Annotated[int, Meta(ge=0, le=31)]
-    authority_lookup_uri: str | None = None
+    authority_lookup_uri: Address | None = None
 
     def takes(self, kind: SubjectKind) -> bool:
         """Whether subjects of this kind may stand on the list at all."""

@@ -48,13 +48,16 @@ Trust = Literal["signed", "vouched"]
 Capability = Literal["filter", "sort", "facet", "search", "lookup", "export", "delta"]
 
 
+Address = Annotated[str, Meta(pattern=r"""^https?://[^\s<>"{}|\\^`]+\Z""", max_length=500)]
+"""Where something can be read; written into catalogues and answers as a link, so it is one."""
+
+
 class BasisRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}, cache_hash=True):
     """A legal ground: law, article, first and last day in force."""
 
     law: str
     article: str = ""
-    uri: Annotated[str, Meta(pattern=r"""^https?://[^\s<>"{}|\\^`]+\Z""", max_length=500)] | None = None
-    """Where it can be read; written into catalogues and answers as a link, so it is one."""
+    uri: Address | None = None
     from_: date | None = None
     until: date | None = None
 

@@ -219,6 +219,16 @@ def test_warnings_name_what_no_rule_covers() -> None:
     )
 
 
+def test_warnings_name_a_dataset_that_rests_on_nothing() -> None:
+    """An item that the catalogue has not is no fault, for it may vanish by law: its records are held, and whoever checks is told."""
+    found = check_policies(bent(FILE, ('item = "行政处罚" }', 'item = "行政处分" }')), version=1, today=TODAY)
+    assert found.errors == ()
+    (warning,) = (each for each in found.warnings if each.code == "policy-S10")
+    assert (warning.file, warning.line) == (FILE, line_of(dict(shipped_files()), FILE, "catalogue = {"))
+    assert "行政处分" in warning.detail
+    assert not [each for each in check_policies(shipped_files(), version=1, today=TODAY).warnings if each.code == "policy-S10"]
+
+
 # --- names of versions ------------------------------------------------------------------------------------------------
 
 
@@ -692,6 +702,7 @@ def test_faults_of_the_other_files(path: str, old: str, new: str, code: str) -> 
         ("catalogue.toml", '[editions."2024"]', '[licences.x]\ntitle = ""\nurl = "https://x/\\n"\nstrictness = 1\n[editions."2024"]'),
         ("periods.toml", '"audit.personal" = "P10Y"', '"audit.personal" = "P10Y\\n"'),
         ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "javascript:alert(1)"'),
+        ("lists/tax-violations.toml", "range_bit =", 'authority_lookup_uri = "javascript:alert(1)"\nrange_bit ='),
         ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "https://x.example/a b"'),
         ("redlines.toml", 'law = "中华人民共和国行政处罚法"', 'law = "中华人民共和国行政处罚法", uri = "https://x.example/\\n"'),
     ],
