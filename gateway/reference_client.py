@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -69,8 +70,14 @@ class Key:
 
     @classmethod
     def read(cls, path: Path) -> "Key":
-        """The key of a PEM file without a password."""
-        return cls(load_pem_private_key(path.read_bytes(), None))
+        """The key of a PEM file without a password.
+
+        Raises PermissionError for anything else.
+        """
+        try:
+            return cls(load_pem_private_key(path.read_bytes(), None))
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it has a password
+            raise PermissionError(f"{path}: no private key of P-256, Ed25519 or RSA in PEM, without a password") from error
 
     @property
     def thumbprint(self) -> str:
@@ -182,7 +189,12 @@ def run(
 ) -> int:
     """One call from the command line: the answer on standard output; 0 when it is a success."""
     where = urlsplit(url)
-    client = Client(f"{where.scheme}://{where.netloc}", app, Key.read(key_file), kid=kid)
+    try:
+        key = Key.read(key_file)
+    except PermissionError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    client = Client(f"{where.scheme}://{where.netloc}", app, key, kid=kid)
     headers = {"Accept": "application/json"}
     if purpose is not None:
         headers["Purpose"] = purpose

@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from gateway.cli import cli
 from gateway.reference_client import Client
 from gateway.reference_client import Key as ClientKey
 from tests.callers import Key
+from tests.commands import chengxin
 from tests.doors import PENALTIES
 from tests.house import CENTRE, PLAIN, write_settings
 from tests.operations.line_partner import line_file
@@ -160,3 +162,17 @@ def test_the_reference_client_stands_alone(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "--case-ref" in done.stdout
     assert "gateway" not in "".join(line for line in source.read_text().splitlines() if line.startswith(("import ", "from ")))
+
+
+def test_a_key_file_that_is_none_is_told(tmp_path: Path) -> None:
+    """A public key, a key under a password and a file of nonsense are the caller's mistake, told in a line."""
+    private = Key("ES256", seed=15)
+    locked = private.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    write_settings(tmp_path)
+    for content in (private.public_pem, locked, json.dumps(private.jwk).encode(), b""):
+        (tmp_path / "key").write_bytes(content)
+        for command in (("call", "GET", "http://127.0.0.1:1/v1/me"), ("review", "list")):
+            done = chengxin(tmp_path, *command, "--app", "app_x", "--key", "key")
+            assert done.returncode == 1
+            assert "no private key" in done.stderr
+            assert "internal" not in done.stderr

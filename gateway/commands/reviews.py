@@ -44,13 +44,13 @@ def _asked(
     from gateway.reference_client import Client, Key, Unreachable
 
     origin = url or office.settings().public_origin
-    client = Client(origin, app, Key.read(key_file))
     headers = {"Accept": "application/json", "Purpose": PURPOSE}
     if body is not None:
         headers["Content-Type"] = "application/json"
     if case_ref is not None:
         headers["Case-Ref"] = case_ref
     try:
+        client = Client(origin, app, Key.read(key_file))
         answer = client.request(method, f"{client.origin}{path}", headers, None if body is None else msgspec.json.encode(body))
     except (PermissionError, Unreachable) as error:
         raise click.ClickException(str(error)) from None
