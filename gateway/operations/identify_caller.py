@@ -128,6 +128,7 @@ async def _by_key(services: Services, presented: Presented, text: str, believed:
         credential_id=key.key_id,
         case_ref=presented.case_ref,
         scopes=held.key.scopes,
+        key_expires_on=held.key.expires_on,
         exposed=held.key.exposed_at is not None,
     )
     believed(caller)

@@ -320,10 +320,11 @@ def test_a_purpose_that_was_not_granted_is_not_permitted(program: Program) -> No
 
 
 def test_a_developer_sees_the_public_view(server: Server, city: City) -> None:
-    """Tier developer, purpose open.read, the bytes of the public."""
+    """Tier developer, purpose open.read, the bytes of the public; and how long its key lasts."""
     app, key = city.run(developer)
     me = server.get(ME, Authorization=f"Bearer {key}").json()
     assert (me["tier"], me["purpose"], me["app"], me["credential"]) == ("developer", "open.read", app, "key")
+    assert (me["key_expires_on"], server.get(ME).json()["key_expires_on"]) == ("2035-01-01", None)
     path = "/v1/records?dataset=registrations&limit=3"
     mine, everybody = server.get(path, Authorization=f"Bearer {key}"), server.get(path)
     assert mine.json()["items"] == everybody.json()["items"]

@@ -5,6 +5,7 @@ credential, the purpose of one request from its `Purpose` header, and nothing he
 cursors and quotas are bound; it carries no address. This room must not look at data.
 """
 
+from datetime import date
 from typing import Literal
 
 from msgspec import Struct
@@ -51,6 +52,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Tier `subject`: the subject whose own records may be seen."""
     scopes: tuple[str, ...] = ()
     """Parts of the API that an API key is kept to; empty: no narrowing of its own."""
+    key_expires_on: date | None = None
+    """Last day of an API key."""
     exposed: bool = False
     """An API key that has stood in a URL: its owner is warned with every look at `/v1/me`."""
 

@@ -851,6 +851,8 @@ class Me(Struct, kw_only=True):
     app: str | None
     org: str | None
     credential: str
+    key_expires_on: Day | None
+    """Last day of the API key that was shown."""
     quotas: list[QuotaState]
     links: dict[str, Uri]
     warning: Literal["credential-exposed"] | UnsetType = UNSET
