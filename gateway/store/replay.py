@@ -70,8 +70,8 @@ class MemoryReplay:
     def __init__(self, since: datetime) -> None:
         self.since: datetime | None = since.replace(microsecond=0)
         self._used: set[str] = set()
-        self._ending: dict[int, list[str]] = {}
-        """By the second in which they end, so that whatever is forgotten is found without a look at the rest."""
+        self._ending: dict[datetime, list[str]] = {}
+        """By the moment at which they end, which many proofs share, so that whatever is forgotten is found without a look at the rest."""
         self._count = itertools.count(1)
 
     async def use(self, ids: Sequence[Use], now: datetime) -> bool:
@@ -81,11 +81,10 @@ class MemoryReplay:
             return False
         for digest, until in digests.items():
             self._used.add(digest)
-            self._ending.setdefault(int(until.timestamp()), []).append(digest)
+            self._ending.setdefault(until, []).append(digest)
         if next(self._count) % SWEEP == 0:
-            this = int(now.timestamp())
-            for second in [each for each in self._ending if each < this]:
-                self._used.difference_update(self._ending.pop(second))
+            for moment in [each for each in self._ending if each < now]:
+                self._used.difference_update(self._ending.pop(moment))
         return True
 
     async def close(self) -> None:

@@ -41,11 +41,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 def nonce_of(key: bytes, now: datetime, *, before: int = 0) -> str:
     """The server's nonce of the present slot, or of one before it."""
-    return _nonce(key, _slot_of(now) - before)
-
-
-def _slot_of(now: datetime) -> int:
-    return int(now.timestamp()) // SLOT_S
+    return _nonce(key, int(now.timestamp()) // SLOT_S - before)
 
 
 @lru_cache(maxsize=16)
@@ -55,7 +51,10 @@ def _nonce(key: bytes, slot: int) -> str:
 
 def nonce_holds(key: bytes, now: datetime, nonce: str) -> bool:
     """Whether this is the nonce of the present slot or of the one before. It is no secret: whoever asks is given it."""
-    slot = _slot_of(now)
+    return _holds(key, int(now.timestamp()) // SLOT_S, nonce)
+
+
+def _holds(key: bytes, slot: int, nonce: str) -> bool:
     return nonce == _nonce(key, slot) or nonce == _nonce(key, slot - 1)
 
 
@@ -99,8 +98,8 @@ def _checked(
     claims = strict_json(decoded(payload))
     _require(claims.get("htm") == method, "htm")
     _require(claims.get("htu") == url, "htu")
-    iat = whole_second(claims, "iat")
-    _require(abs(now.timestamp() - iat) <= window_s, "iat")
+    at, iat = now.timestamp(), whole_second(claims, "iat")
+    _require(abs(at - iat) <= window_s, "iat")
     jti = single_use_id(claims)
     if ath is not None:
         said = claims.get("ath")
@@ -112,7 +111,7 @@ def _checked(
     _require(key.verify(text), "signature")
     if nonce_key is not None:
         nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not nonce_holds(nonce_key, now, nonce):
+        if not isinstance(nonce, str) or not _holds(nonce_key, int(at) // SLOT_S, nonce):
             raise NonceWanted(nonce_of(nonce_key, now))
     issued_at, used_until = _moments(iat, window_s)
     return Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until)
