@@ -10,6 +10,9 @@ from gateway.core.disclosure.late import Late
 HANDS: Final = frozenset("由据经向对与给问讯")
 """Prepositions before what somebody does: 由…签收, 向…出售, 据…交代."""
 _ROLES: Final = frozenset("人员者")
+KIN: Final = frozenset("妹弟兄姐父母子女孙侄甥舅姨姑叔伯婶嫂媳婿公婆爷奶妈爸")
+_KIN_OF: Final = frozenset("继养干堂表亲胞其")
+"""Before a word of kinship: 继女, 胞妹."""
 _NO_ROLE: Final = frozenset("等他无有每某本个二两三四五六七八九十几多数名众令为以当法")
 _PERSONAL_SIGNS: Final = frozenset('提刑行采执批的作在一之与和等并不系个处未到均名身领同先及本”"’')
 _SEXED_SIGNS: Final = frozenset("，,、（( ")
@@ -34,5 +37,5 @@ def personal(text: str, end: int) -> bool:
 def role_ends(text: str, at: int) -> bool:
     """Whether a word for somebody's role ends there, by its ending alone."""
     if text[at - 1 : at] not in _ROLES:
-        return False
+        return text[at - 1 : at] in KIN and text[at - 2 : at - 1] in _KIN_OF
     return text[at - 2 : at - 1] not in _NO_ROLE or text[at - 3 : at - 1] == "所有"

@@ -137,7 +137,7 @@ _INVENTED: Final = "甲乙丙丁戊己庚"
 """What the persons of examples are called."""
 _NEVER_GIVEN: Final = (
     "的了着过们吗呢吧啦货料费款率额账罚税罪违禁拆欠债租押赔退扣缴付贷罐桶箱袋瓶盒筐篓桩钉锅碗盘勺桌椅床柜厕厨粪尿渣垢污脏腐烂霉锈漏毁"
-    "病癌疫症痛疤肿胀肠肝肾肺胃脑"
+    "病癌疫症痛疤肿胀肠肝肾肺胃脑店铺厂馆"
 )
 """What nobody is called by: words of function, goods, money, dirt and illness."""
 _NUMERALS: Final = "二三四五六七八九十百千万元零"

@@ -66,7 +66,9 @@ def _lengths(words: Iterable[str], among: range) -> dict[str, tuple[int, ...]]:
 _NEVER_ALONE: Final = ("局", "厅", "所", "院", "家", "中心", "学校", "医院")
 BEFORE: Final = frozenset("由经与和及向被将给让对找叫请问为把跟同替随据因自从使令凭是系即有而但后并又遂原该某")
 """Single characters before somebody."""
-PLACE_ENDS: Final = frozenset("村屯镇乡路街道区县市省巷弄胡沟岭桥港湾庄堡店铺坊楼苑园府寨窑窝甸沱洼坨河江湖岛峡矿站线堤坝闸")
+PLACE_ENDS: Final = frozenset(
+    "村屯镇乡路街道区县市省巷弄胡沟岭桥港湾庄堡店铺坊楼苑园府寨窑窝甸沱洼坨河江湖岛峡矿站线堤坝闸坪坡峪坳塬垭滩渡"
+)
 """After these a name is that of a place, unless the character belongs to the name itself."""
 MARKS: Final = frozenset(":：为是系叫即名“\"'‘(（)）][【〔 \u3000-—")
 """What may stand between a cue and the name."""

@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Final
+from unicodedata import normalize
 
 from gateway.core.disclosure.digit_runs import Place, mask_of
+from gateway.core.disclosure.framed import framed
 from gateway.core.disclosure.hinted import wordly
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import lexicon
@@ -39,7 +41,7 @@ _HIRED: Final = re.compile(f"[.．、)）](?<=[0-9].)[ ]?([{_HAN}]{{2,4}})[，,�
 """An entry of a list of workers: its number, the name, the trade, the sum."""
 _LISTED_BESIDE: Final = re.compile(f"[、和及与]([{_HAN}]{{2}})(?=[，。、；;,等（(二两三]|$)([，,]?(?:均|[二两三]人|等[二两三四五0-9]人))?")
 """Who is named beside somebody, where both stand in a row: a name may be an ordinary word there."""
-_DOTTED: Final = Late(f"([{_HAN}]{{2,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
+_DOTTED: Final = Late(f"([{_HAN}]{{1,10}})[·•‧・.．。∙]([{_HAN}]{{2,12}})")
 _DOT: Final = re.compile("[·•‧・．∙.]")
 _DOTS: Final = re.compile("[·•‧・．∙]|[\u3400-\u9fff][.][\u3400-\u9fff]")
 _LATIN: Final = Late(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-z'’-]{1,15})(?:[ ][A-Z][A-Za-z]{1,15})?(?![A-Za-z])")
@@ -66,12 +68,13 @@ _GIVEN_LATIN: Final = Late(f"{_SYLLABLE}(?:['’-]?{_SYLLABLE}){{0,2}}")
 
 @cache
 def _simplified() -> dict[int, str]:
-    """Variant characters and radicals as the characters they stand for."""
+    """Variant characters and radicals as the characters they stand for, letters with tones as those without."""
     radicals = (
         "⺟母⻄西⻅见⻆角⻋车⻓长⻔门⻢马⻥鱼⻩黄⻬齐⻰龙"
         "⽅方⽯石⽩白⽥田⾦金⽜牛⽑毛⽂文⽊木⼭山⽔水⼒力⽟玉⽣生⾼高⾺马⻢马⻘青⾹香⼩小⼤大⽼老⼥女⼦子⼈人"
     )
-    return {**variants(), **{ord(radicals[at]): radicals[at + 1] for at in range(0, len(radicals), 2)}}
+    toned = {code: base for code in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)) if (base := normalize("NFD", chr(code))[0]).isascii()}
+    return {**toned, **variants(), **{ord(radicals[at]): radicals[at + 1] for at in range(0, len(radicals), 2)}}
 
 
 @cache
@@ -85,7 +88,7 @@ def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place]
     plain = text if _variant().search(text) is None else text.translate(_simplified())
     skip = _either(covered, public)
     sure: list[Place] = []
-    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain), *slotted(plain)}
+    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain), *slotted(plain), *framed(plain)}
     for person in people(plain, skip):
         if person.sure:
             sure.append((person.start, person.end))

@@ -67,6 +67,14 @@ _BY: Final = frozenset("由对向让令给经据将被托把")
 _TO: Final = frozenset("向于由经从和")
 """Surnames that are prepositions where an adverb stands before them: 已向住建部门移交."""
 _WHEN: Final = frozenset("已未应须需可均曾再并又也仍拟")
+_SINCE: Final = frozenset("于从自由")
+_TIMES: Final = frozenset(one + other for one in "同当次翌前今本去上每" for other in "年月日季周天期晚时")
+"""What time something happens at: 于同年九月."""
+_WHICH: Final = frozenset("无未有各其该本不全多每相")
+"""What begins a noun behind a preposition."""
+_TAILS: Final = frozenset("周费")
+"""Surnames with which nouns end: 宣传周, 版权费."""
+_KIN: Final = frozenset("头妈婶嫂姐哥爷娘叔姨伯")
 _GOODS: Final = -25.0
 """What is added to a name between quotation marks that stands on goods."""
 _SURE: Final = 5.0
@@ -81,8 +89,8 @@ _FEW_REMEMBERED: Final = 2
 _COUNTED: Final = 6.0
 """What a numeral costs less before such a character."""
 _NOBODY: Final = frozenset("某")
-_HAMLETS: Final = frozenset("村屯乡巷街")
-"""Behind a word of two characters hardly ever the end of a name: 黎明村, 常乐巷."""
+_HAMLETS: Final = frozenset("村屯乡巷街周")
+"""Behind a word of two characters hardly ever the end of a name: 黎明村, 常乐巷, 宣传周."""
 _BORN_AS: Final = frozenset("宝海妹妞娃丫虎柱毛牛狗喜")
 """What a numeral in a given name stands before: 封二宝, 冀四海."""
 _HOUSES: Final = frozenset("记")
@@ -106,6 +114,10 @@ _AGED: Final = Late(
 _NAMED_GOODS: Final = Late(
     '[”"』」】]{1,2}(?:牌|商标|字样|品牌|系列|注册商标|标识|文字|包装|图案|产品|商品|[\u4e00-\u9fff]{0,4}[茶酒饼糖醋酱油面粉料鞋衣帽包刀剪服裤袜表饰品药膏片丸]|吊牌|标签|等(?:品牌|商品|产品|商标))'
 )
+_OF_GOODS: Final = Late(
+    "[酒茶饼糖醋酱油面粉料鞋衣帽服裤袜药膏片丸肉奶]?(?:外?包装|标[签识]|抽检|检出|菌落|总酸|含量|不合格|不符合|商标|系列(?!案))"
+)
+"""What is said of nothing but goods: 孔府家宴酒包装."""
 _GOODS_BEFORE: Final = Late('(?:牌子|品牌|商标|招牌|店招|牌匾|型号)(?:名称)?(?:均|都)?[为是系叫:：]{0,2}[“"‘「『【]$')
 _QUOTES: Final = frozenset('“"‘「『【')
 _QUOTED: Final = frozenset('”"’」』】')
@@ -123,7 +135,26 @@ _FORM: Final = re.compile(
     "有限公司|有限责任公司|股份公司|集团公司|分公司|支公司|合作社|支行|分行|营业部|营业厅|营业所|支局|分理处|经销处|药房"
 )
 _TRADES: Final = frozenset(
-    ["加工", "生产", "销售", "投资", "经营", "运输", "制作", "种植", "饲养", "屠宰", "租赁", "承包", "治疗", "捕捞", "通信", "手机", "贸易"]
+    [
+        "加工",
+        "生产",
+        "销售",
+        "投资",
+        "经营",
+        "运输",
+        "制作",
+        "种植",
+        "饲养",
+        "屠宰",
+        "租赁",
+        "承包",
+        "治疗",
+        "捕捞",
+        "通信",
+        "手机",
+        "贸易",
+        "组织",
+    ]
 )
 """What somebody may do, and a firm may be called after."""
 _STOP: Final = Late("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
@@ -321,6 +352,8 @@ class _Reading:
             first = at + family
             if surname is None or first > size or run[first : first + 1] in _HOUSES:
                 continue
+            if run[at] in _SINCE and run[first : first + 2] in _TIMES:
+                continue
             plain = _OFFICIAL if family == 1 and run[at : at + 2] in self._table.official else 0.0
             if first < size and run[first] not in _NOBODY:
                 cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
@@ -384,6 +417,10 @@ class _Reading:
         else:
             weight = likely + self._before(start)
         after = self._after(start, end, hopeless=not cued and weight + _DEED_OF_ONE < _NEIGHBOUR)
+        if cued and text[start : start + 2] in self._signs.deeds and (end - start == 2 or text[end - 1 : end + 1] in self._table.words):
+            after -= 9.0  # 受托人[代为]陈述
+        if cued and after < _DONE and text[start] in BEFORE and self._governs(start, end):
+            after -= 9.0
         if cued and text[start] in BEFORE:
             role = text[start + 1 : end]
             if role in self._signs.cues and role not in self._signs.titles:  # 当事人向村民…
@@ -398,6 +435,16 @@ class _Reading:
             after += _ALONE_BEHIND
         return weight + after, cued
 
+    def _governs(self, start: int, end: int) -> bool:
+        """Whether a preposition stands here, before a word that ends there or goes on: 被告[经传票]传唤, 经营者[向无证]单位提供."""
+        text, words = self._text, self._table.words
+        return (
+            text[start + 1] in _WHICH
+            or text[end - 1 : end + 1] in words
+            or text[start + 1 : end] in words
+            or text[end : end + 2] in self._table.nouns
+        )
+
     def _does(self, start: int, end: int, after: float, *, cued: bool) -> bool:
         """Whether an ordinary word that may be a name does something, or is all that is said of a role: 员工云帆未…, 店长为谷雨."""
         text, word = self._text, self._text[start:end]
@@ -405,7 +452,7 @@ class _Reading:
             return False
         if not wordly(word) or any(text[end : end + length] in self._signs.cues for length in (2, 3, 4, 5)):  # 主要[负责人]
             return False
-        if cued:
+        if cued or role_ends(text, start):
             return after > 0.5 or _ENTRY.pattern.match(text, end) is not None
         if after < _DONE or text[end : end + 2] in _TRADES:  # 种子经营, 冷荤制作
             return False
@@ -452,6 +499,8 @@ class _Reading:
                 return _ASKED_OF if before in _ASKED else 2.0
         if role_ends(text, start):
             return _ROLE
+        if text[start] in _TAILS and text[start - 2 : start] in self._table.words:
+            return -9.0
         if sign in preludes:
             return 1.3 if start > 1 else 2.0
         return 0.0
@@ -473,7 +522,9 @@ class _Reading:
                 return _GOODS
             return _PERSON if personal(text, end) else 0.5
         if following in "于自" and _DATED.pattern.match(text, end):
-            return _PERSON if _DATED_DEED.pattern.match(text, end) else 3.5
+            if _DATED_DEED.pattern.match(text, end):
+                return _PERSON
+            return 0.5 if text[start:end] in self._table.words else 3.5  # 成立于2016年
         if personal(text, end):
             return _PERSON
         for length in (3, 2) if following in self._signs.heads else ():
@@ -484,15 +535,21 @@ class _Reading:
                 return _DONE
         if hopeless:
             return 0.0
+        if end - start == 3 and text[end - 1] in "路街" and text[end : end + 2] in self._table.nouns:  # 向海路雨水管网
+            return -9.0
         if end - start == 3 and text[end - 1] in _HAMLETS and text[start : end - 1] in self._table.words:
             return -9.0
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
         if ending[0] in "家各" and ending[1] in PLACE_ENDS:
             return -20.0
+        if following in _KIN and self._firm(end + 1):  # 王大妈水饺
+            return -12.0
         if following in PLACE_ENDS or place(text, start, end):
             return -9.0
         if self._firm(end) or ((text[start + 1] in FAMILIES or following in FAMILIES) and family_firm(text, start, end)):
-            return -12.0 if in_region(text, start) else -9.0
+            return -12.0 if text[start + 1] == "氏" or in_region(text, start) else -9.0
+        if text[end - 1] not in self._table.given and text[end : end + 2] in self._table.nouns:  # 高秆作物
+            return -5.0
         return _DEED_OF_ONE if following in self._signs.deeds else 0.0
 
     def _firm(self, at: int) -> bool:
@@ -511,6 +568,8 @@ class _Reading:
                         return not stray or text[at - 1] in known.forms
                     break
             else:
+                if at > first and _OF_GOODS.pattern.match(text, at):
+                    return True
                 if (
                     stray == 2
                     or at - first > 1

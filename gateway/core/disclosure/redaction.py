@@ -46,11 +46,12 @@ class Numbering:
 
 # --- patterns (all over the copy: ASCII digits, capital letters) -------------------------------------------------------
 
-_COMMA_RUN: Final = Late(r"(?<![0-9.,])[0-9]{1,4}(?:[,;、][ ]?[0-9]{1,4}(?![0-9])){2,19}(?![0-9])")
+_COMMA_RUN: Final = Late(r"(?<![0-9.])(?<![0-9],)[0-9]{1,8}(?:[,;、][ ]?[0-9]{1,8}(?![0-9])){2,19}(?![0-9])")
 _THOUSANDS: Final = Late(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}(?:\.[0-9]{1,6})?[ ]?(?:元|圆|万|亿|美元|港元|欧元|人民币|[^0-9,]|$)")
-_PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][·•. ]{0,2}[A-HJ-NP-Z]"
+_CARD_BLOCKS: Final = Late("[3-9][0-9]{3}(?:[,、][ ]?[0-9]{4}){3}(?:[,、][ ]?[0-9]{1,3})?")
+_PLATE_HEAD: Final = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][·•.・ ]{0,2}[A-HJ-NP-Z]"
 _CAPITALS: Final = re.compile("[A-Z]")
-_COMMAS: Final = re.compile("[0-9][,;、][ ]?[0-9]{1,4}[,;、]")
+_COMMAS: Final = re.compile("[0-9][,;、][ ]?[0-9]{1,8}[,;、]")
 """Without this no number is written with commas."""
 _TOKENISH: Final = re.compile("[A-Z*(\\[【〔扣微威薇加支抖快护通居回台军]")
 """Without one of these there is none of the following."""
@@ -62,7 +63,7 @@ _TOKENS: Final = (
         _CAPITALS,
         Late(
             rf"(?<![梯起容锅车索管][0-9]{{2}}){_PLATE_HEAD}(?=[^。,;]{{0,10}}[0-9])"
-            r"(?:[·•.\- ]{0,2}[A-HJ-NP-Z0-9]){4,5}[·•.\- ]{0,2}[A-HJ-NP-Z0-9学警港澳挂领使试超](?![A-Z0-9])"
+            r"(?:[·•.・/|\- ]{0,2}[A-HJ-NP-Z0-9]){4,5}[·•.・/|\- ]{0,2}[A-HJ-NP-Z0-9学警港澳挂领使试超](?![A-Z0-9])"
         ),
     ),
     (
@@ -90,12 +91,8 @@ _TOKENS: Final = (
 )
 _MAIL_LOCAL: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-")
 _HIDDEN_SIGN: Final = Late(f"[{HIDDEN}]")
-_MAIL_AT: Final = Late(
-    rf"@[{HIDDEN}]{{0,2}}[A-Z0-9\-]{{1,63}}(?:[{HIDDEN}]?\.[{HIDDEN}]?[A-Z0-9\-]{{1,63}}){{1,5}}"
-)
-_MAIL_HOST: Final = Late(
-    r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)"
-)
+_MAIL_AT: Final = Late(rf"@[{HIDDEN}]{{0,2}}[A-Z0-9\-]{{1,63}}(?:[{HIDDEN}]?\.[{HIDDEN}]?[A-Z0-9\-]{{1,63}}){{1,5}}")
+_MAIL_HOST: Final = Late(r"(?:QQ|163|126|GMAIL|SINA|FOXMAIL|HOTMAIL|OUTLOOK|SOHU|YEAH|189|139|ALIYUN)[ ]{0,2}[.点。][ ]{0,2}(?:COM|CN|NET)")
 _MAIL_SPELLED: Final = Late(
     r"[A-Z0-9][A-Z0-9._\-]{1,40}[ ]?(?:#|[\[(【 ]{0,2}(?:AT|艾特|圈A)[\])】 ]{0,2})"
     r"[A-Z0-9][A-Z0-9\-]{0,30}[ ]?(?:[.点。]|DOT)[ ]{0,2}(?:COM|CN|NET|ORG)"
@@ -109,7 +106,8 @@ _CONTACT_CUE: Final = Late(
     r"[:为是系 ]{0,3}(?=[A-Z0-9]{4}(?!元|[0-9.]{0,4}元))"
 )
 _HANDLE: Final = Late(
-    r"(?:[微薇威][ ]?[信讯]|加我?[微薇威]|泡泡|主页|私人|个人|V[^A-Z0-9]{1,2}|V信|(?<![A-Z])(?:WX|VX)(?=号|ID|[:搜])|钉钉|陌陌|探探"
+    r"(?:[微薇威](?:[ ]?[信讯]|[^\w，。；、,;:：()（）]{1,2}(?=[A-Z0-9]))|加我?[微薇威]"
+    r"|泡泡|主页|私人|个人|V[^A-Z0-9]{1,2}|V信|(?<![A-Z])(?:WX|VX)(?=号|ID|[:搜])|钉钉|陌陌|探探"
     r"|小红书|旺旺|闲鱼|微博|B站|知乎|快手|抖音|视频号|淘宝|飞书|企鹅|TELEGRAM|WHATSAPP|INSTAGRAM|FACEBOOK|(?<![A-Z])LINE|SKYPE|电报|飞机|纸飞机)"
     r"(?!公众|小程序|支付|平台|商城)(?:号码?|ID|群|账[号户]|帐号|昵称|搜索?|添加|加|用户名?|名|联系)?[:为是\"“ +]{0,3}(?=@?[A-Z0-9_\-]{5})"
     r"|(?:[微薇]信|闲鱼|快手|抖音|小红书|淘宝|陌陌|QQ)(?:号|ID|账[号户]|昵称|名|网名)[:为是]{0,2}[\"“](?![^”\"]{0,12}(?:店|公司|旗舰|官方|药|厂|馆|堂|中心|医院|学校|超市))[^”\"]{2,14}[”\"]"
@@ -126,13 +124,13 @@ _OF_LETTERS: Final = frozenset({_PASSPORT, _MAIL_SPELLED, _MAIL_HOST})
 
 _CUED: Final = re.compile(
     "联系电话|联系方式|电话号码|手机号|身份证号|公民身份号码|证件号|账号|帐号|卡号|车牌号|邮箱|电子邮件|尾[号数]|位(?<=[前后末][两0-9]位)"
-    "|微[ ]?[信讯]|加我?[微薇威]|薇[ ]?[信讯]|威[ ]?[信讯]"
+    "|微(?:[ ]?[信讯]|(?=[^\\w，。；、,;:：()（）]))|加我?[微薇威]|薇[ ]?[信讯]|威[ ]?[信讯]"
     "|泡泡|主页|私人|个人|钉钉|陌陌|探探|小红书|旺旺|闲鱼|微博|知乎|快手|抖音|视频号|淘宝|飞书|企鹅|电报|飞机|车架|发动机号|识别代号|家庭[住地]址|现住|户籍|居住地|暂住|住址"
 )
 """Without one of these, and without a letter, nothing stands behind a cue."""
 
 _DIGITS_DOUBT: Final = re.compile(
-    rf"[0-9](?:(?:{GAP}[0-9]){{4}}|[,;、][ ]?(?:[0-9][,;、][ ]?){{8}}|[0-9]{{2}}[,;、][ ]?[0-9]{{4}}[,;、])"
+    rf"[0-9](?:(?:{GAP}[0-9]){{4}}|[,;、][ ]?(?:[0-9][,;、][ ]?){{8}}|[0-9]{{2}}[,;、][ ]?[0-9]{{4,8}}[,;、])"
 )
 _WORDS_DOUBT: Final = re.compile(
     "扣扣|抖音|快手|加我?[微薇威]|微[ ]{0,2}信|威[ ]{0,2}信|薇[ ]{0,2}信"
@@ -319,6 +317,8 @@ def _structured(copy: str) -> tuple[list[Span], list[Place]]:
         reads = exact_number(digits)
         if reads is not None:
             spans.append(Span(listed.start(), listed.end(), reads, digits))
+        elif _CARD_BLOCKS.pattern.fullmatch(listed[0]):
+            spans.append(Span(listed.start(), listed.end(), "账号", digits))
         elif len(digits) >= 10 and len(listed[0].replace(" ", "")) == 2 * len(digits) - 1:
             doubts.append(listed.span())
     covered = mask_of(len(copy), [(span.start, span.end) for span in spans]) if spans else bytearray()

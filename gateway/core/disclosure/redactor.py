@@ -5,7 +5,7 @@ Rules: the version is raised whenever the same text may come out differently. Th
 
 from typing import Final
 
-REDACTOR: Final = "10"
+REDACTOR: Final = "11"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 PERSONAL_TYPES: Final = frozenset(

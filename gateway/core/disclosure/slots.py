@@ -36,15 +36,22 @@ _FILLED_IN: Final = re.compile(
 _PARTIES: Final = frozenset("甲乙丙丁")
 """How several of one role are told apart: 摊主甲：纪念."""
 _NO_ENTRY: Final = "无未不没详略见附同上下已均各等两二三四五六七八九十位名人户员单公司店厂部局所站"
+_DUTIES: Final = frozenset("岗职勤哨证照")
+"""What those who have a role leave, keep or lack: 人员脱岗."""
 _NUMBERED: Final = re.compile("大老[黑白粗憨炮虎]|[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
 """How the children of a house are called: 二胖, 三哥."""
 _QUOTED: Final = Late(f'[“"「『‘]([{_HAN}]{{2,5}})[”"」』’](?=系|的[男女])')
+_STAGE: Final = Late(f'(?:主播|博主|网友|群主|卖家|买家|网红|达人|团长)[“"「『‘]([{_HAN}A-Za-z0-9]{{2,8}})[”"」』’]')
+"""Under what name somebody is known on a stage of the net."""
 _SIGNED: Final = Late(
     "(?:签名|签字|署名|落款|捺印|签收|签章)(?:[处栏人者]{1,2})?(?:均|都)?(?:[为是系写：: ]|[写签][着的]){0,2}"
     '[“"「『‘]([^“”"「」『』‘’，。；、0-9A-Za-z]{2,4})[”"」』’]'
 )
 """What a signature says between quotation marks."""
-_KINDLY: Final = Late(f"(?:大[嫂姐哥婶叔爷娘妈伯]|二[哥姐嫂叔婶爷]|老[汉太]|[嫂婶姨叔伯])(?![{_HAN}]{{0,3}}[店馆铺坊厂牌面饭菜豆饼园家])")
+_KINDLY: Final = Late(
+    "(?:大[嫂姐哥婶叔爷娘妈伯]|二[哥姐嫂叔婶爷]|老[汉太]|[嫂婶姨叔伯])"
+    f"(?![{_HAN}]{{0,3}}[店馆铺坊厂牌面饭菜豆饼园家饺粥酱醋酒茶粉鸡鸭鱼肉])"
+)
 """A surname with what neighbours say behind it: 封大嫂."""
 _SEXED: Final = Late(
     f"(?<=[{_HAN}]{{2}})[，,、（(]{{1,2}}(?:性别[:：]?)?[男女](?=[)）]|[，,、][^，。；]{{0,6}}(?:岁|生|族|住|身份|文化|学历|籍|务农|农民|工人|群众|党员|19|20))"
@@ -80,6 +87,8 @@ def oddly(text: str, first: int, last: int) -> Iterator[Place]:
             yield start, end
     for found in _BEHIND.finditer(text, first, last):
         start, end = found.span(1)
+        if found[1][1] in _DUTIES:
+            continue
         if _acts(text, end, known) and not _plain(found[1]) and not _worded(text, start, end) and _role(text, found.start() + 1, known):
             yield start, end
     for found in _NUMBERED.finditer(text, first, last):
@@ -99,6 +108,9 @@ def slotted(text: str) -> Iterator[Place]:
         for found in _QUOTED.finditer(text):
             if personal(text, found.end()):
                 yield found.span(1)
+    if "“" in text or '"' in text or "「" in text:
+        for found in _STAGE.finditer(text):
+            yield found.span(1)
     if "签" in text or "署名" in text or "落款" in text or "捺印" in text:
         for found in _SIGNED.finditer(text):
             if not (_plain(found[1]) or found[1][0] in _FUNCTIONS or found[1][-1] in _FUNCTIONS):
