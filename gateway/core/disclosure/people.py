@@ -416,7 +416,8 @@ class _Reading:
             weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
         else:
             weight = likely + self._before(start)
-        after = self._after(start, end, hopeless=not cued and weight + _DEED_OF_ONE < _NEIGHBOUR)
+        hopeless = not cued and weight + _DEED_OF_ONE < _NEIGHBOUR and not role_ends(text, start)  # a role may make a word a name
+        after = self._after(start, end, hopeless=hopeless)
         if cued and text[start : start + 2] in self._signs.deeds and (end - start == 2 or text[end - 1 : end + 1] in self._table.words):
             after -= 9.0  # 受托人[代为]陈述
         if cued and after < _DONE and text[start] in BEFORE and self._governs(start, end):
