@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import ErrorItem, NoActivePolicy, NotFound, PolicyExpired, UsccInvalid
 from gateway.core.publication.documents import FOREVER, etag, notice
+from gateway.core.publication.subjects import SUCCEEDED
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
@@ -28,6 +29,7 @@ from gateway.operations.describe_data import dataset, datasets, dictionary, root
 from gateway.operations.find_subjects import find_subjects
 from gateway.operations.live_records import live, live_subject
 from gateway.operations.look_up import is_public_organisation, kind_of_code
+from gateway.operations.look_up import shown_subject as shown_document
 from gateway.operations.owing import pay
 from gateway.operations.reaching import owed_of
 from gateway.operations.suggest import suggest
@@ -73,16 +75,16 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
     if scene.public and _true(scene, row):
         if row.body is None:
             raise NotFound
-        return _subject_answer(scene, subject, row.body, row.etag, row.valid_until)
+        return await _subject_answer(scene, subject, row.body, row.etag, row.valid_until)
     made = await live_subject(scene, row)
     if made is None:
         raise NotFound
     body, valid_until = made
     await pay(scene, owed_of(scene.forms), "subject", [body])
-    return _subject_answer(scene, subject, body, None, valid_until)
+    return await _subject_answer(scene, subject, body, None, valid_until)
 
 
-def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None, valid_until: str) -> Answer:
+async def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None, valid_until: str) -> Answer:
     if scene.language != "zh-CN":
         body, validator = in_language(body, scene.language), None
     name = asked if asked.startswith("sub_") else normalise_code(asked)
@@ -92,7 +94,41 @@ def _subject_answer(scene: Scene, asked: str, body: bytes, validator: str | None
     if name != asked:
         links = (("canonical", f"{scene.origin}/v1/subjects/{name}"), *links)
     # the validator of a rendering is of its stored bytes; a document made live has the same
-    return answer(scene, marked(scene, body), validator=validator or scene.etag(body), valid_until=valid_until, links=links)
+    given = answer(scene, marked(scene, body), validator=validator or scene.etag(body), valid_until=valid_until, links=links)
+    successor = await _successor(scene, body) if SUCCEEDED in body and not asked.startswith("sub_") else None
+    return given if successor is None else structs.replace(given, moved=f"{scene.origin}/v1/subjects/{successor}")
+
+
+async def _successor(scene: Scene, body: bytes) -> str | None:
+    """The code under which a subject goes on: of the last whose document names another, if the caller is shown it.
+
+    None where the name leads nowhere, to a household, in a circle or on for ever: then its own document is the answer.
+    """
+    passed: set[str] = set()
+    found: str | None = None
+    for _ in range(_MOST_SUCCESSORS):
+        code = _SUCCESSION.decode(body)
+        if not isinstance(code.uscc, str) or code.uscc in passed:
+            return None
+        passed.add(code.uscc)
+        if code.successor_code is None or "successor_code" in code.treatments or not check_uscc(code.successor_code).valid:
+            return found
+        row = await renderings.subject_by_key(scene.services.store.reads, "uscc", code.successor_code)
+        shown = None if row is None or kind_of_code(code.successor_code) != "legal" else await shown_document(scene, row)
+        if shown is None:
+            return found
+        found, body = code.successor_code, shown
+    return None
+
+
+class _Succession(Struct):
+    treatments: Mapping[str, str]
+    uscc: str | None = None
+    successor_code: str | None = None
+
+
+_SUCCESSION = msgspec.json.Decoder(_Succession)
+_MOST_SUCCESSORS = 8
 
 
 def _true(scene: Scene, row: Row) -> bool:

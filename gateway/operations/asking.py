@@ -97,6 +97,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Demo data: the web adds a header to formats whose body has no room for the notice."""
     file_name: str | None = None
     """For Content-Disposition of file answers."""
+    moved: str | None = None
+    """Where what was asked for goes on for good, by another name: it is answered there, not here."""
 
     def streaming(self, parts: AsyncIterator[bytes], tally: Tally) -> "Answer":
         """The same answer with a stream for its body, and the count of its rows."""

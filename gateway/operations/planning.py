@@ -24,8 +24,8 @@ _RECORD_PATHS = (
 )  # fmt: skip
 _LISTING_PATHS = ("listing_basis", "measures", "removal_conditions", "remedy")
 _SUBJECT_PATHS = (
-    "id", "uscc", "name", "former_names", "kind_label", "region_label", "status_label", "established_on", "treatments", "record_counts",
-    "marks", "seq", "policy_version", "links", "matched_on", "highlight",
+    "id", "uscc", "name", "former_names", "kind_label", "region_label", "status_label", "established_on", "successor_code", "treatments",
+    "record_counts", "marks", "seq", "policy_version", "links", "matched_on", "highlight",
 )  # fmt: skip
 _FROM_PLANS: Mapping[str, frozenset[Capability]] = {"decision_date": _ORDER, "severity": _ALL, "document_number": _FILTER}
 

@@ -77,8 +77,8 @@ class Described(Struct, frozen=True, kw_only=True, dict=True):
     items: bool = False
     """`gives` is an envelope whose `items` are lines in NDJSON and CSV."""
     media: tuple[str, ...] = (JSON,)
-    moves: bool = False
-    """Some names stand for others: 307."""
+    moves: Literal[307, 308] | None = None
+    """Some names stand for others: for now (307), or for good (308)."""
     one_format: bool = False
     """Its path says what it is: `Accept` is not asked."""
     problems: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.core.errors import VersionReissuing
-from gateway.operations.read_versions import Elsewhere, Served
+from gateway.operations.read_versions import Served
 from gateway.web import replies
 from gateway.web.asgi import PATHSEND, Receive, Scope, Send
 from gateway.web.asked import Asked, disposition
@@ -38,12 +38,6 @@ def _moment(field: bytes) -> datetime | None:
         return parsedate_to_datetime(field.decode("ascii"))
     except (ValueError, UnicodeDecodeError):
         return None
-
-
-def moved(asked: Asked, target: Elsewhere) -> Reply:
-    """307 to where it stands now."""
-    cache = replies.MOVED_CACHE if asked.caller.shared else replies.PRIVATE
-    return Reply(307, [(b"location", target.url.encode("ascii")), cache])
 
 
 def wanted_range(field: bytes, size: int) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import NoActivePolicy, ObligationFailed
 from gateway.core.publication.documents import with_notice
 from gateway.core.publication.forms import Forms, forms_of
+from gateway.core.publication.subjects import SUCCEEDED
 from gateway.operations.answering import in_language, max_age, validator_of
 from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
@@ -317,6 +318,8 @@ class PublicLane:
     def _made(self, name: str, language: Language, rendered: Rendered) -> Prepared | None:
         """What follows from the rendering of a subject alone, by its code or id; None of one that is not true."""
         if rendered.body is None or not rendered.fresh or rendered.plan != self._tag or self._forms is None:
+            return None
+        if SUCCEEDED in rendered.body and not name.startswith("sub_"):  # it may go on under another code
             return None
         owed, body = self._terms(None), in_language(rendered.body, language)
         validator = rendered.etag if language == "zh-CN" else validator_of(self._services, self._forms, body)

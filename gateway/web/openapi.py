@@ -192,8 +192,8 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
         "304": {"description": "与 If-None-Match 相同，没有正文"},
     }
     if described.moves:
-        responses["307"] = {
-            "description": "所指的内容在 Location",
+        responses[str(described.moves)] = {
+            "description": "所指的内容在 Location" if described.moves == 307 else "已由 Location 所指的主体承继",
             "headers": {"Location": {"description": "现在的地址: where it is now", "schema": {"type": "string", "format": "uri"}}},
         }
     if described.form is not None:

@@ -63,6 +63,7 @@ SUBJECT_COLUMNS: tuple[str, ...] = (
     "status",
     "status_label",
     "established_on",
+    "successor_code",
     "marks",
     "seq",
     "policy_version",

@@ -15,9 +15,11 @@ from gateway.core.publication.documents import HOUSEHOLD, Document, Head, subjec
 from gateway.core.publication.labels import label, region_label
 from gateway.core.records.model import Value
 
-SUBJECT_FIELDS = ("name", "uscc", "former_names", "industry", "status", "established_on")
+SUBJECT_FIELDS = ("name", "uscc", "former_names", "industry", "status", "established_on", "successor_code")
 """Fields of a record that a subject document shows."""
-_REGISTERED = ("former_names", "industry", "status", "established_on", "division")
+_REGISTERED = ("former_names", "industry", "status", "established_on", "successor_code", "division")
+SUCCEEDED = b'"successor_code":'
+"""Stands in the document of a subject that goes on under another code, and in no other."""
 _ENCODER = msgspec.json.Encoder()
 _NOTHING: Mapping[str, Any] = {}
 
@@ -201,6 +203,8 @@ def subject_page(
     document["status"] = status
     document["status_label"] = label("status", status if isinstance(status, str) else None)
     document["established_on"] = shown.get("established_on")
+    if (successor := _text(shown.get("successor_code"))) is not None:
+        document["successor_code"] = successor
     document["treatments"] = dict(speaker.treatments)
     counts = dict.fromkeys(categories, 0)
     for each in stated:

@@ -128,6 +128,7 @@ class Subject(Struct, kw_only=True):
     status: str | UnsetType | None = UNSET
     status_label: str | UnsetType | None = UNSET
     established_on: Day | UnsetType | None = UNSET
+    successor_code: str | UnsetType = UNSET
     treatments: dict[str, str]
     record_counts: dict[str, Count]
     marks: list[Mark]

@@ -122,9 +122,11 @@ SUBJECT_ONE = Described(
     operation_id="getSubject",
     tag="主体",
     summary="一个主体",
-    description="An organisation or household by code or id. Case, width and blanks are folded; the canonical address stands in Link.",
+    description="An organisation or household by code or id. Case, width and blanks are folded; the canonical address stands in Link. "
+    "The code of a subject that was merged or renumbered leads to its successor (308); by its id its own document stays.",
     takes=(SUBJECT, PURPOSE, CASE_REF),
     gives=shapes.Subject,
+    moves=308,
     problems=("uscc-invalid", "purpose-missing"),
     example=_SUBJECT,
 )

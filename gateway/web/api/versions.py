@@ -11,7 +11,7 @@ from gateway.web.api import shapes
 from gateway.web.api.common import CURSOR, DATASET_ID, LIST, PAGE_LIMIT
 from gateway.web.asked import Asked, begin
 from gateway.web.describe import AnyRequest, Described, Parameter, path
-from gateway.web.files import moved, sent
+from gateway.web.files import sent
 from gateway.web.replies import Reply
 
 _NAME: Final = "20261104010000-88213"
@@ -93,7 +93,7 @@ _CHECKPOINT_TEXT: Final = "Signed note (C2SP) over size, root and manifest of a 
 
 
 async def _file_or(asked: Asked, found: Served | Elsewhere) -> Reply:
-    return moved(asked, found) if isinstance(found, Elsewhere) else await sent(asked, found)
+    return asked.moved(found.url, 307) if isinstance(found, Elsewhere) else await sent(asked, found)
 
 
 async def _version(request: AnyRequest, described: Described, collection: str, version: str) -> Reply:
@@ -131,7 +131,7 @@ LIST_VERSION = Described(
     description=_VERSION_TEXT,
     takes=(LIST, VERSION),
     gives=shapes.VersionManifest,
-    moves=True,
+    moves=307,
     problems=_FILE_PROBLEMS,
     example=_MANIFEST,
 )
@@ -170,7 +170,7 @@ DELTA = Described(
     "issue of the second, byte for byte. `add` and `mod` both mean: put this row.",
     takes=(LIST, FROM, TO),
     media=("application/x-ndjson", "text/csv"),
-    moves=True,
+    moves=307,
     problems=("invalid-parameter", "delta-window", *_PROBLEMS, "precondition-failed", "range-not-satisfiable"),
     example='{"op":"del","id":"rec_2222222222222222222222222a","reason":"removed"}\n',
 )
@@ -209,7 +209,7 @@ DATASET_VERSION = Described(
     description=_VERSION_TEXT,
     takes=(DATASET_ID, VERSION),
     gives=shapes.VersionManifest,
-    moves=True,
+    moves=307,
     problems=_FILE_PROBLEMS,
     example=_MANIFEST,
 )
