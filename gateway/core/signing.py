@@ -13,7 +13,6 @@ import hashlib
 import re
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from binascii import Error as BinasciiError
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
@@ -26,9 +25,11 @@ from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlg
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode as urlsafe_decode
 from msgspec import Struct
 
 from gateway.core.errors import ExchangeError, SettingsError
@@ -532,11 +533,9 @@ class JoseKey:
 
     def verify(self, compact: str) -> bool:
         """Whether this key, with its own algorithm, signed these segments; what they say, also about an algorithm, is not looked at."""
-        message, _, said = compact.encode("utf-8", "replace").rpartition(b".")
+        message, _, signature = compact.encode("utf-8", "replace").rpartition(b".")
         try:
-            signature = a2b_base64(said.translate(_TO_PLAIN) + b"=" * (-len(said) % 4))
-            # in its one spelling alone: what is no base64url was passed over
-            return b2a_base64(signature, newline=False).translate(_FROM_PLAIN).rstrip(b"=") == said and self._made(message, signature)
+            return self._made(message, urlsafe_decode(signature))
         except (JoseError, ValueError):
             return False
 
@@ -544,7 +543,6 @@ class JoseKey:
         return f"<JoseKey {self.alg} {self.thumbprint}>"
 
 
-_TO_PLAIN, _FROM_PLAIN = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")
 _ES256 = ECDSA(hashes.SHA256())
 
 
@@ -555,22 +553,14 @@ def _es256(key: "Key") -> Callable[[bytes, bytes], bool]:
     def made(message: bytes, signature: bytes) -> bool:
         if len(signature) != 64:
             return False
-        numbers = _der_integer(signature[:32]) + _der_integer(signature[32:])
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
         try:
-            public.verify(b"\x30%c%b" % (len(numbers), numbers), message, _ES256)
+            public.verify(encode_dss_signature(r, s), message, _ES256)
         except InvalidSignature:
             return False
         return True
 
     return made
-
-
-def _der_integer(digits: bytes) -> bytes:
-    """An unsigned number of at most 32 bytes as DER writes it: in as few bytes as leave the first bit free."""
-    digits = digits.lstrip(b"\0")
-    if not digits or digits[0] > 0x7F:
-        digits = b"\0" + digits
-    return b"\x02%c%b" % (len(digits), digits)
 
 
 def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset(), rsa: bool = False) -> JoseKey:

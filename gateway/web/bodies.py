@@ -4,6 +4,7 @@ Rules: a fault names a place of ours (RFC 6901) and never a name or value that w
 which object. This room must not know what a body is about.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Collection, Hashable
@@ -78,7 +79,7 @@ async def small_body(request: AnyRequest, shape: type[Shape], *, most: int) -> S
     raw = b"".join(chunks)
     try:
         found = strict_json(raw)
-        if unkeepable(raw, found):
+        if unkeepable(raw, found) is not None:
             raise BodyInvalid
         return msgspec.convert(found, shape)
     except (Malformed, msgspec.ValidationError):
@@ -123,9 +124,12 @@ def read_json(raw: bytes, shape: type[Shape]) -> Shape:
         found: Any = _DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
         raise _fault("json", "应为 UTF-8 的 JSON", "") from None
-    if unkeepable(raw, found):
-        raise _fault("json", "应为 UTF-8 的 JSON", "")
-    twice = _first_twice(found, _names(cast(Hashable, shape)))
+    known = _names(cast(Hashable, shape))
+    broken = unkeepable(raw, found)
+    if broken is not None:
+        ours = itertools.takewhile(lambda step: isinstance(step, int) or step in known, broken)
+        raise _fault("invalid", "文本中有 U+0000 或半个代理对", "".join(f"/{step}" for step in ours))
+    twice = _first_twice(found, known)
     if twice is not None:
         raise _fault("repeated", "同一名称在对象中出现两次", twice)
     try:

@@ -23,6 +23,9 @@ def answered(server: Server, text: str) -> None:
         answer = server.client.get(path, params={"q": text})
         assert answer.status_code in (200, 400), (path, text, answer.text)
     answer = server.client.post("/v1/match", json={"queries": [{"id": "a", "name": text[:200]}]})
+    if "\0" in text[:200]:  # no database could be asked for it
+        assert (answer.json()["code"], answer.json()["errors"][0]["pointer"]) == ("body-invalid", "/queries/0/name")
+        return
     assert answer.status_code == 200, (text, answer.text)
 
 

@@ -63,21 +63,22 @@ def strict_json(raw: bytes) -> Mapping[str, Any]:
     return found
 
 
-def unkeepable(raw: bytes, found: object) -> bool:
-    """Whether some text of this JSON is none that anybody could keep or answer: half a surrogate pair, or with a U+0000 in it."""
+def unkeepable(raw: bytes, found: object) -> tuple[str | int, ...] | None:
+    """Where a text of this JSON stands that nobody could keep or answer: half a surrogate pair, or a U+0000 in it; None: nowhere."""
     if not _ESCAPED.search(raw):
-        return False
-    waiting = [found]
+        return None
+    waiting: list[tuple[tuple[str | int, ...], object]] = [((), found)]
     while waiting:
-        value = waiting.pop()
+        place, value = waiting.pop()
         if isinstance(value, str):
             if "\0" in value or (not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value)):
-                return True
+                return place
         elif isinstance(value, dict):
-            waiting += [*value, *value.values()]
+            waiting += [(place, name) for name in value]
+            waiting += [((*place, name), each) for name, each in reversed(value.items())]
         elif isinstance(value, list):
-            waiting += value
-    return False
+            waiting += [((*place, index), each) for index, each in reversed(list(enumerate(value)))]
+    return None
 
 
 def decoded(segment: str) -> bytes:

@@ -79,7 +79,7 @@ async def _person(request: AnyRequest) -> PersonAsked:
     body = await request.body()
     try:
         found: Any = strict_json(body)
-        if unkeepable(body, found):
+        if unkeepable(body, found) is not None:
             raise BodyInvalid
         return msgspec.convert(found, PersonAsked)
     except (Malformed, msgspec.ValidationError):
