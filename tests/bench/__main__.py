@@ -453,8 +453,8 @@ class Bench:
         rates = {"office": 2000.0, "DPoP": 2000.0}
 
         def play(name: str, purpose: str | None) -> Load:
-            """Requests prepared just before the run, half as many again as the last one could ask; the firms in turn."""
-            asked = itertools.islice(itertools.cycle(paths), int(1.5 * rates[name] * max(1, round(self.seconds))))
+            """Requests prepared just before the run, three times as many as the quickest one could ask; the firms in turn."""
+            asked = itertools.islice(itertools.cycle(paths), int(3 * rates[name] * max(1, round(self.seconds))))
             requests = [(path, program.headers(path, purpose) if purpose else {}) for path in asked]
             load = played(self.house.origin, requests, seconds=self.seconds)
             rates[name] = max(load.rate, rates[name])
