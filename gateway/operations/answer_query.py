@@ -104,6 +104,8 @@ async def _successor(scene: Scene, body: bytes) -> str | None:
 
     None where the name leads nowhere, to a household, in a circle or on for ever: then its own document is the answer.
     """
+    if ended(scene, kinds=("legal",)):  # nothing may be shown of whom it would lead to
+        return None
     passed: set[str] = set()
     found: str | None = None
     for _ in range(_MOST_SUCCESSORS):

@@ -182,11 +182,9 @@ class Asked:
             headers += replies.policy_headers(*under)
         return Reply(200, headers, body)
 
-    def moved(self, url: str, status: int, cache: Header | None = None) -> Reply:
-        """To where it stands now (307), or goes on for good (308): for half a minute, since what says so may be corrected."""
-        if cache is None:
-            cache = replies.MOVED_CACHE if self.caller.shared else replies.PRIVATE
-        return Reply(status, [(b"location", url.encode("ascii")), cache])
+    def moved(self, url: str) -> Reply:
+        """307 to where it stands now."""
+        return replies.moved(307, url, replies.MOVED_CACHE if self.caller.shared else replies.PRIVATE)
 
     def reply(self, answer: Answer, *, names_subjects: bool = True, plain_length: bool = False) -> Reply:
         """The answer of a story with its header fields; 304 when the caller holds it already.
@@ -201,7 +199,7 @@ class Asked:
         else:
             cache = replies.PRIVATE
         if answer.moved is not None:
-            return self.moved(answer.moved, 308, cache if answer.no_store else None)
+            return replies.moved(308, answer.moved, cache)  # kept by whom and for how long the document would be that says so
         headers = data_headers(
             content_type=answer.media_type.encode(),
             etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None,

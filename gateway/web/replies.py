@@ -218,6 +218,11 @@ def compressed(reply: Reply, wanted: bytes) -> Reply:
     return Reply(200, [*headers, field], zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(reply.body))
 
 
+def moved(status: int, url: str, cache: Header) -> Reply:
+    """What was asked for stands there."""
+    return Reply(status, [(b"location", url.encode("ascii")), cache])
+
+
 def conditional(reply: Reply, wanted: bytes) -> Reply:
     """The reply, or its 304 when the caller holds the same tag already."""
     if not wanted or reply.status != 200:

@@ -11,7 +11,9 @@ from gateway.operations.ingest import ingest
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.sample.people import code
+from gateway.services import Services
 from tests.house import CENTRE
+from tests.operations.test_render_again import change_policy
 from tests.web.city import City, Server, copied, served
 
 MERGED, TAKEN_ON, RENUMBERED, LAST, ROUND, ABOUT, NOWHERE, ASIDE = (code("91", "220502", 9100 + number) for number in range(8))
@@ -65,13 +67,13 @@ def leads_to(answer: httpx.Response, uscc: str) -> bool:
 
 
 def test_the_old_code_leads_to_the_last_successor(server: Server) -> None:
-    """Over several steps, whatever the code's spelling, language and method; for half a minute in shared caches, by credential."""
+    """Over several steps, whatever the code's spelling, language and method; kept as its own document would be, by credential."""
     for asked in (MERGED, RENUMBERED, MERGED.lower(), f"{MERGED}.json"):
         assert leads_to(server.get(f"/v1/subjects/{asked}"), TAKEN_ON), asked
     assert leads_to(server.get(f"/v1/subjects/{MERGED}", accept_language="en"), TAKEN_ON)
     answer = server.client.head(f"/v1/subjects/{MERGED}")
     assert leads_to(answer, TAKEN_ON)
-    assert "max-age=30" in answer.headers["cache-control"]
+    assert "max-age=60" in answer.headers["cache-control"]
     assert "Authorization" in answer.headers["vary"]
     assert server.get(answer.headers["location"]).json()["uscc"] == TAKEN_ON
 
@@ -114,3 +116,20 @@ def test_what_is_taken_back_leads_nowhere_at_once(city: City, tmp_path_factory: 
         mine.run(lambda services: withdraw(services, record, reason="corrected", actor="test"))
         assert server.get(f"/v1/subjects/{MERGED}").status_code == 404
         assert server.get(f"/v1/subjects/{RENUMBERED}").status_code == 200
+
+
+@pytest.mark.parametrize("cache", ["private", "no-store"])
+def test_who_may_keep_the_document_may_keep_that_it_moved(city: City, tmp_path_factory: pytest.TempPathFactory, cache: str) -> None:
+    """An obligation of the plan about caches holds for the move too, and what it leads to is shown under it."""
+    mine = copied(City(folder=city.folder, settings_file=city.settings_file, database=""), tmp_path_factory.mktemp("kept") / "gateway")
+
+    async def narrow(services: Services) -> None:
+        await change_policy(services, "datasets/registrations.toml", 'cache = "public"', f'cache = "{cache}"')
+        await settle(services)
+
+    mine.run(narrow)
+    with served(mine) as server:
+        moved = server.get(f"/v1/subjects/{MERGED}")
+        assert leads_to(moved, TAKEN_ON)
+        assert cache in moved.headers["cache-control"]
+        assert "public" not in moved.headers["cache-control"]

@@ -93,7 +93,7 @@ _CHECKPOINT_TEXT: Final = "Signed note (C2SP) over size, root and manifest of a 
 
 
 async def _file_or(asked: Asked, found: Served | Elsewhere) -> Reply:
-    return asked.moved(found.url, 307) if isinstance(found, Elsewhere) else await sent(asked, found)
+    return asked.moved(found.url) if isinstance(found, Elsewhere) else await sent(asked, found)
 
 
 async def _version(request: AnyRequest, described: Described, collection: str, version: str) -> Reply:
