@@ -26,6 +26,7 @@ from gateway.services import Services
 from gateway.settings import Settings
 from gateway.web.api.routes import ROUTES
 from gateway.web.asgi import App, Receive, Scope, Send
+from gateway.web.callers import payer_of
 from gateway.web.describe import Handler
 from gateway.web.documents import Documents
 from gateway.web.edge import FrontDoor, Lane, Routes
@@ -180,10 +181,11 @@ def build(
             house.open(opened.services)
             door.lane = opened.lane
             door.exposed = partial(mark_exposed, opened.services)
+            door.payer = partial(payer_of, opened.services)
             try:
                 yield
             finally:
-                door.lane = door.exposed = None
+                door.lane = door.exposed = door.payer = None
                 await house.close()
 
     framework = _Framework(

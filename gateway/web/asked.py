@@ -13,7 +13,7 @@ from urllib.parse import quote
 from gateway.core.callers.api_keys import SCOPES
 from gateway.core.callers.buckets import FIFTHS
 from gateway.core.callers.caller import PUBLIC, Caller
-from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted, PurposeMissing
+from gateway.core.errors import ErrorItem, InvalidParameter, NotFound, NotPermitted
 from gateway.operations.answering import as_before, stands_under
 from gateway.operations.asking import MEDIA_TYPES, Answer, Ask, Format, Position
 from gateway.services import Services
@@ -256,12 +256,7 @@ async def _read(asked: Asked, described: Described, *, any_code: bool, by_name: 
         parameters.refuse_unknown(params, described.query_names)
     asked.params = params
     asked.path, asked.format = (path, "json") if by_name else _format(path, asked.field(b"accept"), described)
-    try:
-        asked.caller = await caller_of(asked.services, asked.scope)
-    except (NotPermitted, PurposeMissing):
-        if (payer := asked.scope["state"].get("believed")) is not None:  # known, and refused for its purpose: that costs like an answer
-            await enter(asked.house.limits, asked.scope, payer)
-        raise
+    asked.caller = await caller_of(asked.services, asked.scope)
     await enter(asked.house.limits, asked.scope, asked.caller)
     if asked.caller.scopes and described.tag in _SCOPED and _SCOPED[described.tag] not in asked.caller.scopes:
         raise NotPermitted

@@ -4,18 +4,21 @@ Rules: nothing about tiers is read from any field but those named here; a field 
 broken request. The path is the one that was sent, never one that was rebuilt. This room must not decide what a caller may do.
 """
 
+from contextlib import suppress
 from typing import Final
 
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.callers.refusals import CredentialRefused, NonceWanted
-from gateway.core.errors import BadRequest
+from gateway.core.errors import BadRequest, GatewayError
 from gateway.operations.identify_caller import Presented, identify_caller
 from gateway.operations.record_access import audit_refusal
 from gateway.services import Services
 from gateway.web.asgi import Scope
 from gateway.web.networks import address_of
 
-_SHOWN: Final = frozenset({b"authorization", b"dpop", b"purpose", b"case-ref"})
+_BESIDE: Final = frozenset({b"purpose", b"case-ref"})
+"""What a sender says beside its credential."""
+_SHOWN: Final = frozenset({b"authorization", b"dpop", *_BESIDE})
 
 
 async def caller_of(services: Services, scope: Scope) -> Caller:
@@ -37,8 +40,23 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
         scope["state"]["nonce_asked"] = True  # no failure
         raise
     except CredentialRefused as error:
+        scope["state"]["doubted"] = True
         await audit_refusal(services, "api", error.cause, presented.address)
         raise
+
+
+async def payer_of(services: Services, scope: Scope) -> Caller | None:
+    """Who pays for a request that was answered before anybody asked for its caller: whose credential it shows, whatever else is wrong.
+
+    None where none is believed.
+    """
+    state = scope["state"]
+    if not {"believed", "doubted", "nonce_asked"} & state.keys():
+        bare = {**scope, "headers": [field for field in scope["headers"] if field[0] not in _BESIDE]}
+        with suppress(GatewayError):  # what has been answered stays the answer
+            await caller_of(services, bare)
+    payer: Caller | None = state.get("believed")
+    return payer
 
 
 def shows_anything(scope: Scope) -> bool:

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.core.callers.api_keys import IN_TEXT, PREFIX
+from gateway.core.callers.caller import Caller
 from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParameter
 from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
@@ -195,6 +196,8 @@ class FrontDoor:
         self._ids = request_ids()
         self.exposed: Callable[[bytes], Awaitable[bool]] | None = None
         """Told of what looks like an API key in a URL."""
+        self.payer: Callable[[Scope], Awaitable[Caller | None]] | None = None
+        """Tells whose credential a request shows that nobody has asked for it."""
         self.noting: Noting | None = None
         """Told of every answer, for the access log."""
 
@@ -269,7 +272,7 @@ class FrontDoor:
                         "answer-torn", error=type(cause).__name__, at=telemetry.where(cause), request_id=request_id.decode()
                     )
                     raise AnswerTornError from None
-                await self.problem(error, scope)(scope, receive, sending)
+                await self.problem(await self._paid(error, scope) if counted else error, scope)(scope, receive, sending)
         finally:
             charge: Charge | None = state.get("charge")
             if charge is not None and charge.tally is not None:
@@ -336,12 +339,32 @@ class FrontDoor:
         state["charge"] = charge = self.limits.anonymous(network)
         await self.limits.admit(charge, known_cost(charge, scope))
 
+    async def _named(self, scope: Scope) -> Charge | None:
+        """The charge of a request that has none yet, where the credential that it shows is believed after all."""
+        if self.payer is None or scope["path"].startswith(_TOKENS) or (payer := await self.payer(scope)) is None:
+            return None
+        scope["state"]["charge"] = charge = self.limits.known(payer)
+        return charge
+
+    async def _paid(self, error: Exception, scope: Scope) -> Exception:
+        """What a request is refused for: that, and paid like an answer by whose credential it shows; or that its payer has nothing left."""
+        if "charge" in scope["state"] or (isinstance(error, Refusal) and error.code == "quota-exceeded"):
+            return error
+        try:
+            if (charge := await self._named(scope)) is not None:
+                await self.limits.admit(charge, known_cost(charge, scope))
+        except Refusal as refusal:
+            return refusal
+        return error
+
     async def _settled(self, scope: Scope, method: str, status: int) -> list[Header]:
         """What the answer costs in all, taken; the header fields that say so."""
         state = scope["state"]
         network = state.get("network") or network_of(scope, self._proxies)
         charge: Charge | None = state.get("charge")
-        if charge is None:  # a credential that nobody believed, or that nothing asked for: no neighbour pays for it
+        if charge is None and status != 429:
+            charge = await self._named(scope)
+        if charge is None:  # a credential that nobody believes: no neighbour pays for it
             if status != 429 and not state.get("nonce_asked"):  # what was refused for its number is not counted again
                 self.limits.failed(network)
             charge = self.limits.anonymous(network)

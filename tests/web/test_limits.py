@@ -178,6 +178,20 @@ async def test_a_known_caller_pays_for_what_is_refused_for_its_purpose(sqlite_ci
         assert (refused.status_code, refused.headers["request-cost"], left(refused)) == (403, "1", before - 1)
 
 
+async def test_a_right_credential_pays_for_what_is_refused_before_it_is_read(sqlite_city: City, token: str, standing: None) -> None:
+    """A malformed case reference, an unknown parameter or path, a page that reads none: each costs its app 1 and its network nothing."""
+    async with client_of(app_of(sqlite_city)) as client:
+        right = {"Authorization": f"Bearer {token}", "Purpose": "dept.supervision"}
+        before = left(await client.get("/v1/me", headers=right))
+        asked = [("/v1/me", {"Case-Ref": "x"}), ("/v1/me?no=1", {}), ("/v1/nothing", {}), ("/v1/me", {"Purpose": "?"}), ("/docs", {})] * 13
+        answers = [await client.get(path, headers={**right, **more}) for path, more in asked]
+        assert [each.status_code for each in answers[:5]] == [400, 400, 404, 403, 200]
+        assert {each.headers["request-cost"] for each in answers} == {"1"}
+        assert left(answers[-1]) == before - len(asked)
+        rest = [await client.get("/v1/me?no=1", headers=right) for _ in range(left(answers[-1]) + 1)]
+        assert (rest[-2].status_code, rest[-1].json()["code"]) == (400, "quota-exceeded")
+
+
 async def test_wrong_credentials_are_counted_by_network(sqlite_city: City, token: str) -> None:
     """After sixty failures a network may show no further credential; the app behind a right one is not locked out elsewhere."""
     async with client_of(app_of(sqlite_city, CHENGXIN_TRUSTED_PROXIES="1")) as client:
