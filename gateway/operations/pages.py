@@ -17,7 +17,7 @@ from typing import IO, Any, Final, TypeVar, cast
 import msgspec
 from msgspec import structs
 
-from gateway.core.disclosure.query import Query, unknown
+from gateway.core.disclosure.query import Query, members, unknown
 from gateway.core.errors import ErrorItem, InvalidParameter, TooManyRowsForFormat
 from gateway.core.publication import flat
 from gateway.core.publication.columns import Column, typed
@@ -85,12 +85,10 @@ def form_of(ask: Ask, query: Query, own: Mapping[str, str], columns: Sequence[st
         raise invalid("trailer", "应为 0 或 1")
     if own.get("count", "none") not in ("none", "estimated", "exact"):
         raise invalid("count", "应为 none、estimated 或 exact")
-    asked = tuple(dict.fromkeys(name for name in own.get("facet", "").split(",") if name))
+    asked = members("facet", own["facet"], MAX_FACETS) if "facet" in own else ()
     known = frozenset(facets)
     if any(name not in known for name in asked):
         raise unknown("facet")
-    if len(asked) > MAX_FACETS:
-        raise invalid("facet", f"至多 {MAX_FACETS} 个字段。")
     fields = tuple(query.fields or ())
     return Form(
         columns=narrowed(columns, fields),

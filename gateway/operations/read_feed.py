@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 from msgspec import structs
 
 from gateway.core.callers.caller import Caller
-from gateway.core.errors import ErrorItem, InvalidParameter, NotPermitted, SinceTooOld, UnknownParameter
+from gateway.core.disclosure.query import MAX_LENGTH, MAX_VALUES, members
+from gateway.core.errors import ErrorItem, NotPermitted, SinceTooOld, UnknownParameter
 from gateway.core.publication.documents import FOREVER
 from gateway.core.publication.labels import KINDS, label
 from gateway.core.records.model import DatasetId
@@ -131,9 +132,9 @@ def _values(ask: Ask, name: str) -> tuple[str, ...]:
     text = ask.params.get(name)
     if text is None:
         return ()
-    values = tuple(dict.fromkeys(text.split(",")))
-    if len(values) > 50 or any(not value or len(value) > 200 for value in values):
-        raise InvalidParameter("过滤值过多或过长", errors=(ErrorItem("invalid", "过滤值过多或过长", parameter=name),))
+    values = members(name, text, MAX_VALUES)
+    if any(len(value) > MAX_LENGTH for value in values):
+        raise invalid(name, f"每个取值为 1 至 {MAX_LENGTH} 个字符。")
     return values
 
 

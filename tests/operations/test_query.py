@@ -483,6 +483,15 @@ async def test_the_feed_filters_and_ends(town: Services) -> None:
     assert waited.no_store
 
 
+@pytest.mark.parametrize("named", ["region,region", "region,", ""])
+async def test_what_is_counted_or_followed_is_named_once(town: Services, named: str) -> None:
+    """A list in a parameter holds nothing twice and nothing empty, facets and filters of the feed like any other."""
+    for asking in (find_subjects(town, PUBLIC, ask(facet=named)), read_feed.changes(town, PUBLIC, ask(since="0", kind=named))):
+        with pytest.raises(InvalidParameter) as refused:
+            await asking
+        assert refused.value.errors[0].parameter in ("facet", "kind")
+
+
 async def test_what_is_shown_no_more_is_followed_to_its_end(town: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataset that a policy has hidden may be named while its removals are told, and before; one that never was may not.
 

@@ -153,9 +153,7 @@ def _filter(name: str, text: str, infos: Mapping[str, FieldInfo]) -> tuple[Field
         return info, Filter(field=found[1], op=op, values=(text == "true",))
     if (op == "prefix" and base not in _PREFIXED) or (op == "contains" and base not in _CONTAINED):
         raise unknown(name)
-    texts = text.split(",")
-    if len(texts) > MAX_VALUES:
-        raise _invalid(name, f"最多 {MAX_VALUES} 个取值。")
+    texts = members(name, text, MAX_VALUES)
     if op is not None:
         return info, Filter(field=found[1], op=op, values=tuple(_plain(name, each) for each in texts))
     values = tuple(_value(name, each, info) for each in texts)
@@ -242,17 +240,14 @@ def _limit(text: str | None) -> int | None:
 def _sort(text: str | None, infos: Mapping[str, FieldInfo]) -> tuple[tuple[str, bool], ...]:
     if text is None:
         return ()
-    keys = text.split(",")
-    if len(keys) > MAX_SORT:
-        raise _invalid("sort", f"最多 {MAX_SORT} 个排序字段。")
     sort = []
-    for key in keys:
+    for key in members("sort", text, MAX_SORT):
         name = key.removeprefix("-")
         info = infos.get(name)
         if info is None or "sort" not in info.query:
             raise unknown("sort")
         sort.append((name, key.startswith("-")))
-    if len({name for name, _ in sort}) < len(sort):
+    if len({name for name, _ in sort}) < len(sort):  # once up and once down
         raise _invalid("sort", "排序字段不能重复。")
     return tuple(sort)
 
@@ -260,16 +255,30 @@ def _sort(text: str | None, infos: Mapping[str, FieldInfo]) -> tuple[tuple[str, 
 def _fields(text: str | None, plan_sets: Iterable[PlanSet], envelope: Mapping[str, FieldInfo]) -> tuple[str, ...]:
     if text is None:
         return ()
-    paths = text.split(",")
-    if len(paths) > MAX_FIELDS:
-        raise _invalid("fields", f"最多 {MAX_FIELDS} 个字段。")
+    paths = members("fields", text, MAX_FIELDS)
     shown = {name for held in plan_sets for name in held.shown}
     shown |= {"summary" for held in plan_sets if any(plan.summary is not None for plan in held.plans.values())}
     for path in paths:
         head, _, tail = path.partition(".")
         if path not in envelope and not (head == "fields" and tail in shown):
             raise unknown("fields")
-    return tuple(dict.fromkeys(paths))
+    return paths
+
+
+def members(name: str, text: str, most: int) -> tuple[str, ...]:
+    """What stands between the commas of a parameter that takes several, each once.
+
+    Raises InvalidParameter for an empty one, one that stood before, and more than so many.
+    """
+    found = tuple(text.split(","))
+    if len(found) > most:
+        raise _invalid(name, f"最多 {most} 个取值。")
+    for at, each in enumerate(found):
+        if not each:
+            raise _invalid(name, f"第 {at + 1} 个取值是空的。")
+        if each in found[:at]:
+            raise _invalid(name, f"第 {at + 1} 个取值与前面的重复。")
+    return found
 
 
 def unknown(name: str) -> UnknownParameter:

@@ -82,7 +82,7 @@ def test_a_filter_narrows_the_answer_to_the_kinds_that_allow_it() -> None:
 
 def test_order_size_and_fields() -> None:
     """At most two sort keys, a page of 1 to 100 or all, dotted paths."""
-    query = ask(sort="-decision_date,fine_amount", limit="50", fields="id,subject.uscc,fields.facts,fields.summary,id")
+    query = ask(sort="-decision_date,fine_amount", limit="50", fields="id,subject.uscc,fields.facts,fields.summary")
     assert query.sort == (("decision_date", True), ("fine_amount", False))
     assert query.limit == 50
     assert query.fields == ("id", "subject.uscc", "fields.facts", "fields.summary")
@@ -209,6 +209,12 @@ def test_the_envelope_is_no_way_around_a_plan() -> None:
         ({"q": " "}, "q"),
         ({"q": "药" * 129}, "q"),
         ({"fields": ",".join(["id"] * 101)}, "fields"),
+        ({"fields": "region,region"}, "fields"),
+        ({"fields": "region,"}, "fields"),
+        ({"sort": "decision_date,decision_date"}, "sort"),
+        ({"sort": ""}, "sort"),
+        ({"penalty_type": "fine,warning,fine"}, "penalty_type"),
+        ({"document_number__prefix": "通市监,通市监"}, "document_number__prefix"),
     ],
 )
 def test_broken_bounds(params: dict[str, str], parameter: str) -> None:
