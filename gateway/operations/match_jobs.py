@@ -22,6 +22,7 @@ from msgspec import Meta, Struct, structs
 from gateway.core.callers.caller import PUBLIC, Caller
 from gateway.core.errors import BodyInvalid, BodyTooLarge, Conflict, ErrorItem, GatewayError, JobExpired, NotFound, StoreError
 from gateway.core.publication.columns import Column
+from gateway.core.publication.flat import BOM
 from gateway.core.publication.labels import label
 from gateway.core.publication.matching import DEFAULT_THRESHOLD, LOWEST
 from gateway.operations.answering import begin
@@ -68,6 +69,8 @@ class JobAsked(Struct, frozen=True, kw_only=True):
     language: Language = "zh-CN"
     form: ResultFormat = "csv"
     """In which the file came; what was found is offered in the same."""
+    marked: bool = False
+    """Whether its text began with the mark of UTF-8: without it Excel would not read what comes back as it read what was sent."""
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -85,6 +88,7 @@ class _Result(Struct, frozen=True):
     rows: list[list[Cell]]
     dataset_version: str
     policy_version: int
+    marked: bool = False
 
 
 _PACK: Final = msgspec.msgpack.Encoder()
@@ -256,7 +260,7 @@ async def _matched(services: Services, taken: Work) -> _Result | None:
             async with services.store.transaction() as tx:
                 if not await match_jobs.go_on(tx, taken, said, services.clock()):
                     return None
-    return _Result([*table.columns, *ADDED], rows, version, policy)
+    return _Result([*table.columns, *ADDED], rows, version, policy, asked.marked)
 
 
 def _question(row: list[Cell], places: Mapping[str, int]) -> Question | None:
@@ -296,7 +300,7 @@ def _csv(found: _Result) -> bytes:
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(found.columns)
     writer.writerows([_text(cell) for cell in row] for row in found.rows)
-    return out.getvalue().encode()
+    return (BOM if found.marked else b"") + out.getvalue().encode()
 
 
 def _ndjson(found: _Result) -> bytes:

@@ -138,6 +138,13 @@ def test_workbooks_lines_and_gb18030(server: Server, firms: list[dict[str, Any]]
     problem(send(server, "a.csv", body, {"name": "名称"}), 422, "file-refused")
 
 
+def test_a_byte_order_mark_comes_back(server: Server, firms: list[dict[str, Any]]) -> None:
+    """A CSV file that Excel could read is one when it comes back; one without the mark gets none."""
+    for mark in (b"\xef\xbb\xbf", b""):
+        job = ended(server, send(server, "a.csv", mark + as_csv([["名称"], [firms[0]["name"]]]), {"name": "名称"}))
+        assert server.get(job["links"]["result"]).content.startswith(mark + "名称,match_status".encode())
+
+
 @pytest.mark.parametrize(
     ("name", "body", "mapping", "status", "code", "pointer"),
     [

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 
 from gateway.core.callers.buckets import FIFTHS
 from gateway.core.errors import BodyInvalid, ErrorItem, NotFound
+from gateway.core.publication.flat import BOM
 from gateway.operations import match_jobs as story
 from gateway.operations.answering import ENCODER
 from gateway.operations.match_jobs import ColumnMapping, Job, JobAsked, ResultFormat, most_rows
@@ -84,7 +85,7 @@ async def submit(request: AnyRequest) -> Reply:
     encoding = fields.get("encoding", "utf-8")
     if encoding not in ENCODINGS:
         raise _invalid("/encoding", "应为 utf-8 或 gb18030")
-    job_asked = JobAsked(mapping=mapping, threshold=threshold, language=asked.language, form=kind)
+    job_asked = JobAsked(mapping=mapping, threshold=threshold, language=asked.language, form=kind, marked=body.startswith(BOM))
 
     async def run() -> Reply:
         table = await read_table(asked.services, body, kind, encoding=encoding, most=most)
@@ -141,7 +142,8 @@ RESULT = Described(
     operation_id="getMatchJobResult",
     tag="主体",
     summary="批量核对的结果文件",
-    description="The columns as they were sent, then match_status, match_uscc, match_name, match_score, match_reason; for a day.",
+    description="The columns as they were sent, then match_status, match_uscc, match_name, match_score, match_reason; for a day. "
+    "CSV is UTF-8, with the byte order mark if the file had one.",
     takes=(
         _JOB,
         Parameter(
