@@ -117,7 +117,7 @@ _IN_REFUSED = (
         in_batches.c.sender == sa.bindparam("sender"),
         in_batches.c.stream == sa.bindparam("stream"),
         in_batches.c.epoch > sa.bindparam("after", type_=sa.Integer),
-        in_batches.c.state == "rejected",
+        sa.or_(in_batches.c.state == "rejected", in_batches.c.state == "frozen"),
     )
     .distinct()
     .order_by(in_batches.c.epoch)
@@ -479,7 +479,10 @@ async def staged_batches(source: Source, sender: str, stream: str, epoch: int) -
 
 
 async def refused_epoch(source: Source, sender: str, stream: str, *, after: int) -> int:
-    """The last of the epochs that follow this one without a gap and of which a batch was refused; 0 when the next one was not."""
+    """The last of the epochs that follow this one without a gap and of which a batch was refused; 0 when the next one was not.
+
+    A batch that came to a frozen stream was refused as well: its number is used, and the stream may be released later.
+    """
     rows = await source.all(_IN_REFUSED, {"sender": sender, "stream": stream, "after": after})
     last = after
     for row in rows:

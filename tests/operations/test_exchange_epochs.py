@@ -279,6 +279,26 @@ async def test_a_released_stream_opens(cities: Cities):
         await check_ledger(services)
 
 
+async def test_an_epoch_begun_before_the_release_does_not_shut_the_stream_for_good(cities: Cities):
+    """A sender that did not wait for both persons goes on with the epoch after the one that the frozen stream refused."""
+    await put(cities.tonghua, DATASET, penalty(code(1), "通化市测试1商贸有限公司", "通示罚〔2026〕1号"))
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    fork = Forger(cities)
+    assert told(await fork.send(fork.seal([fork.penalty(66)]))) == ("frozen", "SEQ_FORK")
+    assert await begin_epoch(cities.tonghua, PENALTIES, by="operator", reason="too early") == 2
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert (sent.state, sent.code) == ("stopped", "SEQ_FORK")
+    for name in ("li", "wang"):
+        who = await enrolled(cities.baishan, name, "approver")
+        await release_frozen(cities.baishan, PENALTIES, by=await who.acts("exchange.release"), reason="已核对")
+    assert await asked_for(cities.tonghua, BAISHAN, PENALTIES, b'{"reason":"fork_released"}') == 3
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert (sent.state, sent.lines) == ("acked", 1)
+    stream = await inbox.in_stream(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    assert stream is not None
+    assert (stream.frozen, stream.head.epoch) == (None, 3)
+
+
 async def test_an_epoch_that_leaves_out_much_waits_for_a_person(cities: Cities):
     """More than a fifth left out: held, nothing is withdrawn; a person who has looked applies it."""
     forger = Forger(cities)
