@@ -1,7 +1,8 @@
 """What changes in this API, for those who built on it: told by `/v1/feeds/changelog.atom`, the newest first.
 
-Rules: an entry is written with the change that it tells of, and never changed afterwards; its instant is the day of the change. What
-will go is told here when its `Deprecation` begins (api.md §9), at least six months before it goes.
+Rules: an entry is written with the change that it tells of, and never changed afterwards; its instant is the day of the change. Every
+operation that everybody's document has is told of once as added, and what will go when its `Deprecation` begins (api.md §9), at least six
+months before it goes (`tests/web/test_feeds.py` holds both against the routes). So is what was answered and is refused from now on.
 """
 
 from typing import Final, Literal
@@ -13,16 +14,125 @@ class Change(Struct, frozen=True, kw_only=True):
     """One change."""
 
     id: str
-    """For ever."""
+    """For ever; begins with the version."""
     at: str
-    kind: Literal["added", "deprecated", "removed"]
+    kind: Literal["added", "changed", "deprecated", "removed"]
     title_zh: str
     title_en: str
     text_zh: str
     text_en: str
+    operations: tuple[str, ...] = ()
+    """Which operations of the document were added, or will go."""
 
 
 CHANGELOG: Final[tuple[Change, ...]] = (
+    Change(
+        id="0.1.0-members",
+        at="2026-11-30T04:00:00Z",
+        kind="changed",
+        title_zh="参数中的列表不得重复或留空",
+        title_en="Lists in parameters hold nothing twice and nothing empty",
+        text_zh="fields、facet、sort 与各过滤值中重复或为空的取值，现答 400 invalid-parameter；此前被忽略。",
+        text_en=(
+            "A member that stands twice, or is empty, in `fields`, `facet`, `sort` or the values of a filter is 400 invalid-parameter; it "
+            "was passed over until now."
+        ),
+    ),
+    Change(
+        id="0.1.0-successors",
+        at="2026-11-30T00:00:00Z",
+        kind="added",
+        title_zh="合并或换码的企业转到新代码",
+        title_en="Firms that were merged or renumbered",
+        text_zh="/v1/subjects/{代码} 对已合并或换码的企业答 308，转到其新代码。",
+        text_en="/v1/subjects/{code} leads (308) to the successor of a firm that was merged or renumbered.",
+    ),
+    Change(
+        id="0.1.0-exports",
+        at="2026-11-29T00:00:00Z",
+        kind="changed",
+        title_zh="导出不再接受 count 与 facet",
+        title_en="No count and no facet beside an export",
+        text_zh="limit=all 与 count 或 facet 同用，现答 400 invalid-parameter；此前被忽略。",
+        text_en="`count` and `facet` beside `limit=all` are 400 invalid-parameter; they were passed over until now.",
+    ),
+    Change(
+        id="0.1.0-proofs",
+        at="2026-11-28T18:00:00Z",
+        kind="added",
+        title_zh="查询回执、公开日志与公开的策略",
+        title_en="Receipts, the publication log, and policies as data",
+        text_zh="新增 /v1/receipts（带二维码）、/v1/log 及其证明、/v1/policies（版本、矩阵、差异）、/v1/audit/checkpoints。",
+        text_en=(
+            "/v1/receipts with a QR code, /v1/log with proofs, /v1/policies with versions, matrices and differences, /v1/audit/checkpoints."
+        ),
+        operations=(
+            "issueReceipt", "getReceipt", "getReceiptQr", "describeLog", "getLogEntry", "getLogProof", "listPolicies", "getPolicyMatrix",
+            "getPolicyDiff", "listAuditCheckpoints",
+        ),
+    ),
+    Change(
+        id="0.1.0-open-data",
+        at="2026-11-28T15:00:00Z",
+        kind="added",
+        title_zh="开放数据目录",
+        title_en="The catalogue of open data",
+        text_zh=(
+            "新增 /catalog.jsonld、.ttl、.rdf（DCAT-AP 3），各数据集的 distributions、quality、datapackage.json 与 csv-metadata.json，"
+            "/v1/ftm（FollowTheMoney），以及 sitemap.xml、robots.txt、security.txt。"
+        ),
+        text_en=(
+            "/catalog.jsonld, .ttl and .rdf (DCAT-AP 3); distributions, quality, datapackage.json and csv-metadata.json of each dataset; "
+            "/v1/ftm (FollowTheMoney); sitemap.xml, robots.txt and security.txt."
+        ),
+        operations=(
+            "getCatalogueJsonld", "getCatalogueTtl", "getCatalogueRdf", "listDistributions", "getQuality", "getDatapackage",
+            "getCsvMetadata", "getFtmCatalogue", "getFtmChain", "getFtmDelta", "getSitemap", "getRobotsTxt", "getSecurityTxt",
+        ),
+    ),
+    Change(
+        id="0.1.0-matching",
+        at="2026-11-28T12:00:00Z",
+        kind="added",
+        title_zh="核对、批量核对、OpenRefine 与隐私查询",
+        title_en="Matching, match jobs, OpenRefine, and range look-up",
+        text_zh="新增 /v1/match、/v1/match-jobs（CSV、XLSX、NDJSON）、/v1/reconcile（OpenRefine 0.2）、/v1/range 与 /v1/normaliser。",
+        text_en=(
+            "/v1/match, /v1/match-jobs (CSV, XLSX, NDJSON), /v1/reconcile (OpenRefine 0.2), /v1/range (who is asked about is not told) "
+            "with /v1/normaliser."
+        ),
+        operations=(
+            "matchNames", "submitMatchJob", "getMatchJob", "cancelMatchJob", "getMatchJobResult", "getReconciliation", "reconcile",
+            "suggestForReconciliation", "showForReconciliation", "previewForReconciliation", "proposeForReconciliation", "describeRange",
+            "lookUpRange", "getNormaliser",
+        ),
+    ),
+    Change(
+        id="0.1.0-versions",
+        at="2026-11-28T09:00:00Z",
+        kind="added",
+        title_zh="名单与数据集的版本和增量",
+        title_en="Versions and deltas of lists and datasets",
+        text_zh="新增名单与数据集的 versions、checkpoint 与 deltas；主体的 timeline；POST 可带 Idempotency-Key。",
+        text_en="Versions, checkpoints and deltas of lists and datasets; the timeline of a subject; Idempotency-Key on POST.",
+        operations=(
+            "listListVersions", "getListVersion", "getListCheckpoint", "getListDelta", "listDatasetVersions", "getDatasetVersion",
+            "getDatasetCheckpoint", "getSubjectTimeline",
+        ),
+    ),
+    Change(
+        id="0.1.0-doors",
+        at="2026-11-28T06:00:00Z",
+        kind="added",
+        title_zh="应用的凭证、报送与审核",
+        title_en="Credentials of apps, uploads, reviews",
+        text_zh="新增 /oauth/token（private_key_jwt 与 DPoP）、吊销与查验，/v1/me/fields，/v1/uploads 与 /v1/reviews。",
+        text_en="/oauth/token (private_key_jwt, DPoP), revocation and introspection, /v1/me/fields, /v1/uploads and /v1/reviews.",
+        operations=(
+            "issueToken", "revokeToken", "introspectToken", "getAuthorizationServer", "getProtectedResource", "listMyFields", "takeUpload",
+            "listReviews", "getReview", "approveReview", "editReview", "refuseReview",
+        ),
+    ),
     Change(
         id="0.1.0-feeds",
         at="2026-11-28T00:00:00Z",
@@ -37,6 +147,24 @@ CHANGELOG: Final[tuple[Change, ...]] = (
             "/v1/changes/stream (server-sent events), /v1/feeds/{list}.atom and .json, /v1/feeds/datasets.atom; every list also in XLSX, "
             "Parquet and MessagePack; answers in zstd."
         ),
+        operations=("followChanges", "getFeed"),
     ),
-)
+    Change(
+        id="0.1.0-first",
+        at="2026-11-23T00:00:00Z",
+        kind="added",
+        title_zh="主体、记录、名单、数据集与变更",
+        title_en="Subjects, records, lists, datasets, changes",
+        text_zh="/v1 的开始：主体、记录、名单、数据集与变更，JSON、NDJSON 与 CSV；提示与代码校验；/openapi.json。",
+        text_en=(
+            "The beginning of /v1: subjects, records, lists, datasets and changes in JSON, NDJSON and CSV; suggestions; validation of "
+            "codes; /openapi.json."
+        ),
+        operations=(
+            "getRoot", "getMe", "listKeys", "listProblems", "searchSubjects", "getSubject", "listSubjectRecords", "suggest", "validateUscc",
+            "listRecords", "getRecord", "listLists", "getList", "listListings", "listChanges", "listDatasets", "getDataset",
+            "getDictionary", "getSchema",
+        ),
+    ),
+)  # fmt: skip
 """The newest first."""

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import defusedxml.ElementTree
@@ -12,6 +13,7 @@ import feedparser
 import httpx
 import pytest
 
+from gateway import __version__
 from gateway.app import create_app
 from gateway.core.publication import syndication
 from gateway.core.publication.syndication import Channel, Entry, Gone
@@ -19,6 +21,9 @@ from gateway.operations import syndicate
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services, open_services
+from gateway.web.api.routes import ROUTES
+from gateway.web.changelog import CHANGELOG
+from gateway.web.describe import Described
 from tests.house import PLAIN
 from tests.web.city import City, Server
 from tests.web.serving import serving
@@ -44,7 +49,9 @@ def valid(body: bytes) -> ET.Element:
             found = entry.findall(f"{A}{name}")
             assert len(found) == 1, name
             assert found[0].text
-        assert len([link for link in entry.findall(f"{A}link") if link.get("rel") == "alternate"]) == 1
+        kinds = [link.get("type") for link in entry.findall(f"{A}link") if link.get("rel") == "alternate"]
+        assert "application/json" in kinds
+        assert len(set(kinds)) == len(kinds)
         assert INSTANT.fullmatch(entry.findtext(f"{A}updated") or "")
         assert entry.findtext(f"{A}id") not in seen
         seen.add(entry.findtext(f"{A}id"))
@@ -73,7 +80,7 @@ def older(root: ET.Element) -> str | None:
 
 
 def test_a_list_is_a_feed_that_a_stock_reader_takes(server: Server) -> None:
-    """Feedparser finds nothing wrong; every listing is an entry with a stable id, title, categories, and its record's address."""
+    """Feedparser finds nothing wrong; every listing is an entry with a stable id, title, categories, a page and a document."""
     answer = server.get(f"/v1/feeds/{LIST}.atom")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/atom+xml; charset=utf-8")
     assert answer.headers["x-robots-tag"] == "noindex, noarchive"
@@ -89,7 +96,8 @@ def test_a_list_is_a_feed_that_a_stock_reader_takes(server: Server) -> None:
     for entry in feed.entries:
         listing = listings[entry.id.rpartition("/")[2]]
         assert entry.id == f"tag:127.0.0.1,2026:record/{listing['id']}"
-        assert entry.link == listing["links"]["self"]
+        assert entry.link == listing["subject"]["uri"].replace("/v1/", "/")  # the page that people read
+        assert [each.href for each in entry.links if each.type == "application/json"] == [listing["links"]["self"]]
         assert listing["subject"]["name"] in entry.title
         assert {tag.term for tag in entry.tags} >= {LIST, "blacklist", *(mark["code"] for mark in listing["marks"])}
         assert all(mark["label"] in entry.content[0].value for mark in listing["marks"])
@@ -112,7 +120,8 @@ def test_the_same_feed_as_json(sqlite_server: Server) -> None:
     for item in feed["items"]:
         assert item["content_text"]
         assert INSTANT.fullmatch(item["date_modified"])
-        assert item["_credit"].keys() == {"seq", "op", "reason", "marks"}
+        assert item["_credit"].keys() == {"seq", "op", "reason", "marks", "uri"}
+        assert sqlite_server.get(urlsplit(item["url"]).path, accept="text/html").headers["content-type"] == "text/html; charset=utf-8"
         assert item["_credit"]["op"] in ("add", "mod")
 
 
@@ -126,6 +135,17 @@ def test_the_other_feeds(server: Server) -> None:
     for answer in (datasets, changelog):
         assert not feedparser.parse(answer.content).bozo
         assert server.get(answer.request.url.path, if_none_match=answer.headers["etag"]).status_code == 304
+
+
+def test_the_changelog_tells_of_every_operation() -> None:
+    """Each is told of once as added, what will go as deprecated; entries begin with a version and stand newest first."""
+    known = [each for route in ROUTES if isinstance(each := route.opt.get("described"), Described) and each.public]
+    told = {kind: [name for change in CHANGELOG if change.kind == kind for name in change.operations] for kind in ("added", "deprecated")}
+    assert sorted(told["added"]) == sorted({each.operation_id for each in known})
+    assert sorted(told["deprecated"]) == sorted({each.operation_id for each in known if each.deprecated is not None})
+    assert len({change.id for change in CHANGELOG}) == len(CHANGELOG)
+    assert [change.at for change in CHANGELOG] == sorted((change.at for change in CHANGELOG), reverse=True)
+    assert any(change.id.startswith(f"{__version__}-") for change in CHANGELOG)
 
 
 @pytest.mark.parametrize("path", ["nothing.atom", "honours", "honours.rss", "datasets.json", "honours.atom?page=999999"])

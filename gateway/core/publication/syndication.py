@@ -34,6 +34,9 @@ class Entry(Struct, frozen=True, kw_only=True):
     text: str
     updated: str
     url: str
+    """Its document."""
+    page: str | None = None
+    """Its page for people, where there is one."""
     categories: tuple[tuple[str, str | None], ...] = ()
     """(term, word) pairs."""
     said: Mapping[str, Any] = {}
@@ -101,6 +104,7 @@ def listing_entry(listing: Document, *, list_name: str, told_at: str, op: str, o
         text=text,
         updated=told_at,
         url=f"{origin}/v1/records/{listing['id']}",
+        page=f"{origin}/subjects/{subject['uri'].rpartition('/')[2]}",
         categories=tuple(categories),
         said={"seq": listing["seq"], "op": op, "reason": None, "marks": [mark["code"] for mark in listing["marks"]]},
     )
@@ -157,7 +161,9 @@ def atom(channel: Channel) -> bytes:
         _child(element, "id", entry.id)
         _child(element, "title", entry.title)
         _child(element, "updated", entry.updated or EPOCH)
-        _child(element, "link", rel="alternate", href=entry.url)
+        if entry.page is not None:
+            _child(element, "link", rel="alternate", href=entry.page, type="text/html")
+        _child(element, "link", rel="alternate", href=entry.url, type="application/json")
         for term, word in entry.categories:
             _child(element, "category", term=term, **({"label": word} if word else {}))
         _child(element, "content", entry.text, type="text")
@@ -183,12 +189,12 @@ def json_feed(channel: Channel) -> bytes:
         *(
             {
                 "id": entry.id,
-                "url": entry.url,
+                "url": entry.page or entry.url,
                 "title": entry.title,
                 "content_text": entry.text,
                 "date_modified": entry.updated or EPOCH,
                 "tags": [term for term, _ in entry.categories],
-                "_credit": entry.said,
+                "_credit": {**entry.said, "uri": entry.url},
             }
             for entry in channel.entries
         ),

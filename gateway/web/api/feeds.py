@@ -90,6 +90,7 @@ def _changelog(request: AnyRequest, asked: Asked) -> Reply:
             text=change.text_en if english else change.text_zh,
             updated=change.at,
             url=f"{origin}/openapi.json",
+            page=f"{origin}/docs",
             categories=((change.kind, None),),
         )
         for change in CHANGELOG
