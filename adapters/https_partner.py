@@ -11,6 +11,7 @@ Rules:
 
 import base64
 import json
+import re
 import tempfile
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -53,6 +54,8 @@ NUMBERS_HELD_BACK = 256
 POSTS = 4
 """How often one delivery asks what is missing."""
 
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
+"""A code of the specification, as a problem spells it; any other word of the partner's is none."""
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES = frozenset({"TIME_FUTURE", "SIG_UNKNOWN_KEY", "SIG_KEY_EXPIRED"})
 
@@ -265,9 +268,12 @@ class HttpsPartner:
         left = (deadline - datetime.now(UTC)).total_seconds()
         if left <= 0:
             raise AdapterError("UNAVAILABLE", "已过截止时间", transient=False)
-        answer = await self._call("POST", "/query", question, "application/json", seconds=min(left, self._config.timeout_s))
+        try:
+            answer = await self._call("POST", "/query", question, "application/json", seconds=min(left, self._config.timeout_s))
+        except _Answered as error:  # it may have heard, and counted, the question
+            raise AdapterError(error.code, error.message, transient=error.transient, outcome_unknown=True) from error
         if not answer:
-            raise AdapterError("UNAVAILABLE", "对方的回答为空", transient=True)
+            raise AdapterError("UNAVAILABLE", "对方的回答为空", transient=True, outcome_unknown=True)
         return answer
 
     async def later(self, question: str) -> bytes:
@@ -431,6 +437,10 @@ class HttpsPartner:
             yield answer
 
 
+class _Answered(AdapterError):
+    """The partner was there, and its answer is none: a status of its own."""
+
+
 class _Closed(AdapterError):
     """No longer served; perhaps with the epoch to start from."""
 
@@ -449,12 +459,12 @@ def _refused(status: int, kind: str, data: bytes) -> AdapterError:
             code = said.get("code")
         except AdapterError:
             code = ""
-    known = isinstance(code, str) and len(code) <= 40 and code.replace("-", "").isalnum()
+    known = isinstance(code, str) and _CODE.fullmatch(code) is not None
     code = code.upper().replace("-", "_") if known else ""
     if code == "SEQ_CLOSED":
         return _Closed(f"对方以状态 {status} 拒绝", said.get("epoch"))
     transient = status in _TRANSIENT_STATUS or code in _TRANSIENT_CODES
-    return AdapterError(code or "UNAVAILABLE", f"对方以状态 {status} 拒绝", transient=transient)
+    return _Answered(code or "UNAVAILABLE", f"对方以状态 {status} 拒绝", transient=transient)
 
 
 def _object(data: bytes) -> dict[str, Any]:

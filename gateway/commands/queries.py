@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.exchange.questions import SubjectAsked
-    from gateway.operations.answer_partner import WhoAsked
+    from gateway.operations.answer_partner import AskedLine, WhoAsked
     from gateway.operations.ask_partner import Asker, Inquiry
     from gateway.operations.kept_inquiries import InquiryLine
     from gateway.services import Services
@@ -111,9 +111,20 @@ def query_log(office: Office, since: datetime | None, as_json: bool) -> None:
     """Who of us asked which partner for which case, and what became of it."""
     from gateway.operations.kept_inquiries import inquiry_log
 
-    start = since.replace(tzinfo=UTC) if since is not None else datetime.min.replace(tzinfo=UTC)
-    found = office.run(lambda services: inquiry_log(services, start))
+    found = office.run(lambda services: inquiry_log(services, _start(since)))
     show(found, as_json=as_json, text=lambda: _log_lines(found))
+
+
+@query.command("asked")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), default=None, help="From this day on; else all.")
+@as_json
+@office
+def query_asked(office: Office, since: datetime | None, as_json: bool) -> None:
+    """Which partner asked us for which case, and what it was answered; whom it was about stands nowhere here."""
+    from gateway.operations.answer_partner import asked_log
+
+    found = office.run(lambda services: asked_log(services, _start(since)))
+    show(found, as_json=as_json, text=lambda: _asked_lines(found))
 
 
 @query.command("about")
@@ -148,6 +159,20 @@ def _inquiry_lines(found: "Inquiry") -> list[str]:
             told = "; ".join(f"{name}={value}" for name, value in record.fields.items() if value is not None)
             lines.append(f"  {record.rid} {record.decided_on} {record.authority_name}{'' if record.proved else ' (unproved)'}: {told}")
     return lines
+
+
+def _start(since: datetime | None) -> datetime:
+    """The first instant of a legal day; without one, of everything."""
+    from gateway.core.records.periods import first_instant
+
+    return first_instant(since.date()) if since is not None else datetime.min.replace(tzinfo=UTC)
+
+
+def _asked_lines(found: "Sequence[AskedLine]") -> list[str]:
+    return table(
+        [(one.at, one.partner, one.level, ", ".join(one.datasets), one.officer, one.case, one.result, one.code) for one in found],
+        ("at", "partner", "level", "about", "officer", "case", "answered", "code"),
+    )
 
 
 def _log_lines(found: "Sequence[InquiryLine]") -> list[str]:

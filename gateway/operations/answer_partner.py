@@ -297,6 +297,47 @@ class WhoAsked(Struct, frozen=True, kw_only=True):
     result: str
 
 
+class AskedLine(Struct, frozen=True, kw_only=True):
+    """One question of a partner in the log of what we were asked."""
+
+    at: datetime
+    partner: str
+    agreement: str
+    officer: str
+    """The partner's pseudonym."""
+    purpose: str | None
+    case: str | None
+    basis: str | None
+    level: int
+    datasets: tuple[str, ...]
+    result: str
+    code: str | None
+
+
+async def asked_log(services: Services, start: datetime) -> list[AskedLine]:
+    """Which partner asked us for which case since a moment, and what it was answered, oldest first; never whom it was about."""
+    found = []
+    for each in await log.asked_since(services.store.reads, start):
+        kept = await log.evidence_of(services.store.reads, each)
+        said = questions.read_question(kept.body) if kept is not None else None
+        found.append(
+            AskedLine(
+                at=each.at,
+                partner=each.party,
+                agreement=each.agreement,
+                officer=each.officer,
+                purpose=said.purpose if said is not None else None,
+                case=said.case if said is not None else None,
+                basis=said.basis if said is not None else None,
+                level=each.level,
+                datasets=said.datasets if said is not None else (),
+                result=each.result,
+                code=each.code,
+            )
+        )
+    return found
+
+
 async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAsked]:
     """Who asked about a code or number, why, and what was answered, oldest first: what the subject may read (PIPL 45).
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.adapter_contract import AdapterError
 from gateway.core.callers.caller import Caller
@@ -153,6 +153,8 @@ async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inqu
     StoreError: then nobody was asked.
     """
     now = services.clock()
+    # as it is ended, read and followed: under a case with a blank before it nothing would ever be found again
+    asking = structs.replace(asking, case=asking.case.strip(), basis=asking.basis.strip(), officer=asking.officer.strip())
     _check(services, asking, now)
     first = await _followed(services, asker, asking) if asking.level == LEVEL_2 else {}
     ways = await _ways(services, asker, asking, first, now)
@@ -193,7 +195,7 @@ def _check(services: Services, asking: Asking, now: datetime) -> None:
     fault = questions.subject_fault(subject, demo=services.settings.demo, today=legal_day(now))
     if fault is not None:
         raise ExchangeError("a whole and valid code or number, and the name where one is needed", code=fault, place="subject")
-    case, basis, officer = asking.case.strip(), asking.basis.strip(), asking.officer.strip()
+    case, basis, officer = asking.case, asking.basis, asking.officer
     plain = all(text.isprintable() for text in (case, basis, officer))
     if not plain or len(case) not in CASE or not 0 < len(basis) <= LONGEST_BASIS or not 0 < len(officer) <= CASE.stop:
         raise ExchangeError("a case of 4 to 64 characters, a ground and an officer", code="QUERY_BASIS", place="basis")

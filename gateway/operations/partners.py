@@ -28,6 +28,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """In test mode a partner may be on this machine; nowhere else without `allow_private`."""
 
 
+LONGEST_CODE = 32
+"""Characters of a code in every column that keeps one."""
 NONCE_BYTES = 16
 ED25519: frozenset[Algorithm] = frozenset({"ed25519"})
 
@@ -227,8 +229,17 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
     line = services.adapters.partner(local.adapter, config, LineTools(services, address, local.file_key))
     try:
         yield line
+    except AdapterError as error:
+        error.code = code_of(error)
+        raise
     finally:
         await line.close()
+
+
+def code_of(error: AdapterError) -> str:
+    """A guest's code as it is kept and shown: it may be a partner's own word, as long and as odd as that partner likes."""
+    code: object = error.code
+    return code[:LONGEST_CODE] if isinstance(code, str) and code and code.isprintable() else "ADAPTER_FAILED"
 
 
 def exchange_signers(services: Services, now: datetime, algorithms: frozenset[Algorithm] = ED25519) -> list[Signer]:

@@ -30,7 +30,7 @@ from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback
 from gateway.operations.found_ours import found_ours
 from gateway.operations.held_back import HELD, held_back
-from gateway.operations.partners import Stream, line_to, stream_at, streams_from, trusted_keys
+from gateway.operations.partners import Stream, code_of, line_to, stream_at, streams_from, trusted_keys
 from gateway.operations.seal_batch import seal_next
 from gateway.operations.take_reply import UNEXPLAINED, check_receipt, stop, take_reply
 from gateway.services import Services
@@ -250,7 +250,7 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
             return await stop(services, batch, "UNAVAILABLE")
         if error.code == "SEQ_FORK" and await _was_ours(services, stream, line, batch):
             return await stop(services, batch, error.code)  # another batch of ours has this number there: we were restored from a backup
-        return await _wait(services, batch, error.code)
+        return await _wait(services, batch, code_of(error))
     except ExchangeError as error:
         return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
 

@@ -293,6 +293,9 @@ async def test_codes_of_a_hostile_partner_are_not_repeated(server: Server):
     error = await refused(server)
     assert error.code == "UNAVAILABLE"
     assert "秘密" not in str(error)
+    for code in ("x" * 33, "通化", "sig-http\n", "-a"):
+        server.partner.body = json.dumps({"code": code}).encode()
+        assert (await refused(server)).code == "UNAVAILABLE", code
 
 
 async def test_an_answer_without_end(server: Server):

@@ -234,6 +234,16 @@ async def refusing(asked: bytes) -> AsyncIterator[bytes]:
     yield answering("403 Forbidden", b'{"code":"scope-issuer"}', "x-other: 1").replace(b"application/json", b"application/problem+json")
 
 
+async def broken(asked: bytes) -> AsyncIterator[bytes]:
+    """A fault of its own, after it has read the question."""
+    yield answering("500 Internal Server Error", b"")
+
+
+async def nothing(asked: bytes) -> AsyncIterator[bytes]:
+    """An answer without a byte in it."""
+    yield answering("200 OK", b"")
+
+
 @asynccontextmanager
 async def behaving(port: int, behaviour: Behaviour) -> AsyncIterator[None]:
     """Something that listens where Tonghua should."""
@@ -266,6 +276,8 @@ async def behaving(port: int, behaviour: Behaviour) -> AsyncIterator[None]:
         (trickle, "unanswered"),
         (away, "unanswered"),
         (refusing, "unanswered"),
+        (broken, "unanswered"),
+        (nothing, "unanswered"),
         (garbage, "invalid"),
         (no_answer, "invalid"),
         (unsigned, "invalid"),

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.adapter_contract import AdapterError
 from gateway.adapter_loading import Adapters
 from gateway.core.exchange import notes, wire
 from gateway.core.exchange.questions import Answer, Evidence, Question, SubjectAsked, Under, answer_of, question_body
 from gateway.core.records.model import DatasetId
 from gateway.operations.alarms import standing
-from gateway.operations.answer_partner import answer_partner, forget_questions
+from gateway.operations.answer_partner import answer_partner, asked_log, forget_questions
 from gateway.operations.ask_partner import ask_partners
 from gateway.operations.kept_inquiries import end_case, inquiry_log, keep_questions, show_inquiry
 from gateway.operations.send_batch import send_batch
@@ -85,6 +86,43 @@ async def test_asked_answered_counted_and_forgotten(cities: Cities) -> None:
         await keep_questions(services)
     assert await log.about(last.tonghua.store.reads, code(1)) == []
     assert await inquiry_log(last.baishan, cities.now) == []
+
+
+async def test_a_case_ends_however_it_was_written(cities: Cities) -> None:
+    """A case, ground or officer with blanks around it is the one without: what partners told for it goes with the case."""
+    baishan = with_a_short_way(cities, cities.baishan, cities.tonghua)
+    first = await ask_partners(baishan, ASKER, asking(1, case=f" {CASE} ", officer="测试员乙 "))
+    second = await ask_partners(baishan, ASKER, asking(1, level=2, follows=first.id))
+    assert (second.total, len(second.partners[0].records)) == ("hit", 2)
+    third = await ask_partners(baishan, ASKER, asking(1, level=2, follows=first.id, case=f"{CASE}  "))
+    assert await end_case(baishan, ASKER.org, CASE, by="test") == 2
+    assert [(await show_inquiry(baishan, ASKER, each.id)).partners[0].records for each in (second, third)] == [(), ()]
+    told = await asked_log(cities.tonghua, cities.now)
+    assert {(each.partner, each.case, each.purpose, each.level, each.result) for each in told} == {
+        (BAISHAN, CASE, "mutual.query", 1, "hit"),
+        (BAISHAN, CASE, "mutual.query", 2, "hit"),
+    }
+    assert len({each.officer for each in told}) == 1
+
+
+async def test_a_guest_s_own_word_is_no_code(cities: Cities) -> None:
+    """What a partner or its adapter calls a fault is cut and plain before it is kept: one row's word costs no other row."""
+
+    class Wordy(Direct):
+        capabilities = Direct.capabilities | {"ask"}
+
+        def __init__(self, config: Any, tools: Any) -> None:
+            super().__init__(cities.line, config.base_url)
+
+        async def ask(self, question: bytes, deadline: object) -> bytes:
+            del question, deadline
+            raise AdapterError(words.pop(), "x", transient=True)
+
+    words = ["E" * 300, "\x1b[2J"]
+    baishan = msgspec.structs.replace(cities.baishan, adapters=Adapters({"https_partner": lambda: Wordy}))
+    found = [await ask_partners(baishan, ASKER, asking(1)) for _ in range(2)]
+    assert [each.partners[0].status for each in found] == ["unanswered", "unanswered"]
+    assert [each.partners[0].code for each in found] == ["ADAPTER_FAILED", "E" * 32]
 
 
 async def test_nothing_of_a_question_stands_in_clear(cities: Cities) -> None:

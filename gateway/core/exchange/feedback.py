@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import SignedDocument
-from gateway.core.exchange.wire import SHA256, Count, Digest, Number, Root, Suite, b64, digest_text, encode, instant, strict_json
+from gateway.core.exchange.wire import SHA256, CodeText, Count, Digest, Number, Root, Suite, b64, digest_text, encode, instant, strict_json
 from gateway.core.signing import Signer
 
 Severity = Literal["info", "warn", "hold", "reject"]
@@ -72,7 +72,7 @@ class Feedback(Struct, frozen=True, gc=False, kw_only=True):
     rid: str | None
     v: int | None
     severity: Severity
-    code: str
+    code: CodeText
     field: str | None = None
     disclosure: str | None = None
     rule: str | None = None
@@ -162,7 +162,7 @@ class Receipt(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     kind: Literal["batch", "later"]
     batch: ReceiptBatch | None
     result: Result
-    code: str | None
+    code: CodeText | None
     tree: ReceiptTree
     agreement: ReceiptAgreement
     counts: ReceiptCounts

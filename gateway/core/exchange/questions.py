@@ -19,6 +19,7 @@ from gateway.core.exchange.agreements import Agreement
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import (
     AgreementId,
+    CodeText,
     Count,
     DatasetName,
     Digest,
@@ -130,8 +131,8 @@ class Answer(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     request_digest: Digest
     level: Level
     result: Result
-    need: tuple[str, ...]
-    code: str | None
+    need: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")], ...], Meta(max_length=16)]
+    code: CodeText | None
     until: InstantText | None
     details: bool
     """Level 1: whether the agreement lets level 2 be asked. Level 2: whether these are all records that it lets be told."""

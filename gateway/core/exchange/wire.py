@@ -37,6 +37,8 @@ InstantText = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}
 DateText = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Number = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+CodeText = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]{0,31}\Z")]
+"""A code of §8 in shape: a partner's word is kept in columns and shown to people, so it is no place for a text."""
 
 
 class Suite(Struct, frozen=True, kw_only=True):
