@@ -5,9 +5,6 @@ caller may not know of is in none of them. This story must not read a record.
 """
 
 import asyncio
-from typing import Any
-
-from msgspec import Struct
 
 from gateway.core.callers.caller import Caller
 from gateway.core.publication import tables
@@ -101,21 +98,23 @@ async def _dataset_facts(scene: Scene, held: Dataset) -> DatasetFacts:
 # --- tables -------------------------------------------------------------------------------------------------------------
 
 
-class _Table(Struct, frozen=True, kw_only=True):
-    """A dataset's CSV: where it is, what its columns are, and what is said of the whole."""
-
-    held: Dataset
-    download: str
-    columns: tuple[tables.Column, ...]
-    told: dict[str, Any]
-
-
-async def _table(scene: Scene, dataset_id: str) -> _Table:
+async def _table(scene: Scene, dataset_id: str) -> tables.Table:
     held = held_dataset(scene, dataset_id)
     form = scene.forms.by_dataset[held.id]
-    columns = tables.columns_of(scene.forms.plan_sets[held.id], form.bulk_columns, held.category)
     told = await dataset_document(scene, held)
-    return _Table(held=held, download=download_of(scene, held.id, "csv"), columns=columns, told=told)
+    return tables.Table(
+        name=held.id,
+        about=told["links"]["self"],
+        title=told["title"],
+        description=told["description"],
+        publisher=told["publisher"]["name"],
+        version=told["dataset_version"],
+        columns=tables.columns_of(scene.forms.plan_sets[held.id], form.bulk_columns, held.category),
+        download=download_of(scene, held.id, "csv"),
+        keywords=held.about.keywords,
+        licence=told["licence"],
+        terms=told["terms"],
+    )
 
 
 async def datapackage(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
@@ -125,35 +124,7 @@ async def datapackage(services: Services, dataset_id: str, caller: Caller, langu
     """
     scene = await begin(services, caller, language, reads_records=False)
     table = await _table(scene, dataset_id)
-    told, terms = table.told, table.told["terms"]
-    licences = [{"name": terms["title"], "path": terms["uri"], "title": terms["title"]}] if terms is not None else []
-    document = {
-        "profile": "tabular-data-package",
-        "name": table.held.id,
-        "id": told["links"]["self"],
-        "title": told["title"],
-        "description": told["description"] or told["title"],
-        "homepage": told["links"]["self"],
-        "version": told["dataset_version"],
-        "keywords": table.held.about.keywords,
-        **({"licenses": licences} if licences else {}),
-        **({"attribution": terms["attribution"], "carveOut": terms["carve_out"]} if terms is not None else {}),
-        "contributors": [{"title": told["publisher"]["name"], "role": "publisher"}],
-        "resources": [
-            {
-                "profile": "tabular-data-resource",
-                "name": table.held.id,
-                "title": told["title"],
-                "path": table.download,
-                "format": "csv",
-                "mediatype": "text/csv",
-                "encoding": "utf-8",
-                "dialect": {"delimiter": ",", "lineTerminator": "\r\n", "doubleQuote": True, "header": True},
-                "schema": tables.table_schema(table.columns),
-            }
-        ],
-    }
-    return document_answer(scene, document, datasets=(table.held.id,))
+    return document_answer(scene, tables.data_package(table), datasets=(table.name,))
 
 
 async def csv_metadata(services: Services, dataset_id: str, caller: Caller, language: Language) -> Answer:
@@ -163,18 +134,5 @@ async def csv_metadata(services: Services, dataset_id: str, caller: Caller, lang
     """
     scene = await begin(services, caller, language, reads_records=False)
     table = await _table(scene, dataset_id)
-    told = table.told
-    document = {
-        "@context": ["http://www.w3.org/ns/csvw", {"@language": "zh"}],
-        "@id": f"{told['links']['self']}/csv-metadata.json",
-        "url": table.download,
-        "dc:title": told["title"],
-        "dc:description": told["description"] or told["title"],
-        "dc:publisher": told["publisher"]["name"],
-        **({"dc:license": {"@id": told["licence"]}} if told["licence"] is not None else {}),
-        "dc:source": {"@id": told["links"]["self"]},
-        "dialect": {"encoding": "utf-8", "delimiter": ",", "lineTerminators": ["\r\n"], "doubleQuote": True, "header": True},
-        "tableSchema": tables.csvw_schema(table.columns),
-    }
     # no notice of a demo in it: what is no word of CSVW would be a fault to its readers; the header field says it
-    return answer(scene, ENCODER.encode(document), datasets=(table.held.id,))
+    return answer(scene, ENCODER.encode(tables.csvw(table)), datasets=(table.name,))

@@ -87,7 +87,7 @@ class Elsewhere(Struct, frozen=True):
     url: str
 
 
-class _Room(Struct, frozen=True, kw_only=True):
+class Room(Struct, frozen=True, kw_only=True):
     """One collection as one request sees it."""
 
     scene: Scene
@@ -96,18 +96,19 @@ class _Room(Struct, frozen=True, kw_only=True):
 
     @property
     def address(self) -> str:
+        """Of its document."""
         return f"{self.scene.origin}/v1/{self.collection.id}"
 
 
-async def _room(services: Services, collection_id: str, language: Language) -> _Room:
+async def _room(services: Services, collection_id: str, language: Language) -> Room:
     """Raises NotFound; PolicyExpired where plans have outlived their grounds."""
     scene = await begin(services, PUBLIC, language)
     collection = collection_of(scene.policies, scene.forms, collection_id)
     refuse_ended(scene, (collection.dataset,))
-    return _Room(scene=scene, collection=collection, current=await lists.current(services.store.reads, collection.id))
+    return Room(scene=scene, collection=collection, current=await lists.current(services.store.reads, collection.id))
 
 
-async def _find(room: _Room, name: str) -> Version:
+async def _find(room: Room, name: str) -> Version:
     """A version by its name, or the latest.
 
     Raises NotFound, VersionWithdrawn.
@@ -122,11 +123,11 @@ async def _find(room: _Room, name: str) -> Version:
     return found
 
 
-def _latest(room: _Room) -> str | None:
+def _latest(room: Room) -> str | None:
     return None if room.current is None else f"{room.address}/versions/{room.current.name}"
 
 
-async def _servable(room: _Room, version: Version) -> None:
+async def _servable(room: Room, version: Version) -> None:
     """Raises VersionReissuing when a row of this version may not be shown as it stands."""
     scene, reads = room.scene, room.scene.services.store.reads
     if version.ground != ground_of(scene.forms, room.collection) or await lists.is_leaving(reads, version):
@@ -140,7 +141,7 @@ async def _servable(room: _Room, version: Version) -> None:
         raise VersionReissuing
 
 
-async def _stand_as_shown(room: _Room, version: Version, record_ids: Sequence[str]) -> bool:
+async def _stand_as_shown(room: Room, version: Version, record_ids: Sequence[str]) -> bool:
     """Whether everybody may see at this moment all that a version says of these records."""
     scene = room.scene
     said = await lists.lines_of_some(scene.services.store.reads, version, record_ids)
@@ -153,7 +154,7 @@ async def _stand_as_shown(room: _Room, version: Version, record_ids: Sequence[st
     return True
 
 
-def _answer(room: _Room, body: bytes, version: Version | None, media_type: str = "application/json") -> Answer:
+def _answer(room: Room, body: bytes, version: Version | None, media_type: str = "application/json") -> Answer:
     return answer(
         room.scene,
         body,
@@ -203,18 +204,43 @@ async def versions(services: Services, collection_id: str, ask: Ask) -> Answer:
     return document_answer(scene, document, datasets=(room.collection.dataset,), links=(*told, ("first", ask.pages.url(plan, None))))
 
 
-async def one_version(services: Services, collection_id: str, name: str) -> Answer:
-    """The manifest of a version, as its checkpoint names it: in one language.
+class Shown(Struct, frozen=True, kw_only=True):
+    """A version that may be given at this moment."""
+
+    room: Room
+    version: Version
+
+    @property
+    def address(self) -> str:
+        """Of its manifest."""
+        return f"{self.room.address}/versions/{self.version.name}"
+
+    def answer(self, body: bytes) -> Answer:
+        """JSON that says something of it."""
+        return _answer(self.room, body, self.version)
+
+
+async def shown(services: Services, collection_id: str, name: str) -> Shown:
+    """A version by its name, or the latest, as everybody is given it.
 
     Raises NotFound, VersionWithdrawn, VersionReissuing.
     """
     room = await _room(services, collection_id, "zh-CN")
     version = await _find(room, name)
     await _servable(room, version)
-    return _answer(room, await _manifest(room, version), version)
+    return Shown(room=room, version=version)
 
 
-async def _manifest(room: _Room, version: Version) -> bytes:
+async def one_version(services: Services, collection_id: str, name: str) -> Answer:
+    """The manifest of a version, as its checkpoint names it: in one language.
+
+    Raises NotFound, VersionWithdrawn, VersionReissuing.
+    """
+    found = await shown(services, collection_id, name)
+    return found.answer(await _manifest(found.room, found.version))
+
+
+async def _manifest(room: Room, version: Version) -> bytes:
     services = room.scene.services
     reads = services.store.reads
     made = await files_of(services, room.collection, version)
@@ -285,7 +311,7 @@ async def file(services: Services, collection_id: str, asked: str) -> Served | E
     issues = await lists.issues(services.store.reads, version)
     return _served(
         room, version, path, made, FORMATS[rest].media_type, issues[0].at, f"{room.collection.what}-{version.name}.r{issue}.{rest}",
-        fixed=True,
+        fixed=True, described=f"{room.address}/versions/{version.name}/csv-metadata.json" if rest == "csv" else None,
     )  # fmt: skip
 
 
@@ -295,12 +321,21 @@ async def _issued(reads: Reads, *versions: Version) -> str:
 
 
 def _served(
-    room: _Room, version: Version, path: Path, made: File, media_type: str, at: str, file_name: str, *, fixed: bool = False
+    room: Room,
+    version: Version,
+    path: Path,
+    made: File,
+    media_type: str,
+    at: str,
+    file_name: str,
+    *,
+    fixed: bool = False,
+    described: str | None = None,
 ) -> Served:
     scene, datasets = room.scene, (room.collection.dataset,)
     licence = licence_of(scene.forms, datasets)
     links: list[tuple[str, str]] = [] if licence is None else [("license", licence)]
-    links.append(("describedby", f"{scene.origin}/v1/datasets/{room.collection.dataset}/dictionary"))
+    links.append(("describedby", described or f"{scene.origin}/v1/datasets/{room.collection.dataset}/dictionary"))
     return Served(
         path=path,
         size=made.size,
@@ -398,7 +433,7 @@ async def ftm_catalog(services: Services, language: Language) -> Answer:
     return document_answer(scene, {"datasets": datasets})
 
 
-async def _ftm_room(services: Services, name: str) -> _Room:
+async def _ftm_room(services: Services, name: str) -> Room:
     scene = await begin(services, PUBLIC, "zh-CN")
     found = next((each for each in _black(scene) if _ftm_name(scene, each) == name), None)
     if found is None:

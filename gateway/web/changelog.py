@@ -27,6 +27,21 @@ class Change(Struct, frozen=True, kw_only=True):
 
 CHANGELOG: Final[tuple[Change, ...]] = (
     Change(
+        id="0.1.0-described-versions",
+        at="2026-11-30T05:00:00Z",
+        kind="added",
+        title_zh="名单与数据集各版本的 CSV 描述",
+        title_en="The CSV files of versions are described",
+        text_zh="新增各版本的 csv-metadata.json（CSVW，CSV 文件以 rel=describedby 指向它）与 datapackage.json（Frictionless）。",
+        text_en=(
+            "csv-metadata.json (CSVW, to which the CSV file points by rel=describedby) and datapackage.json (Frictionless) of each version "
+            "of a list or dataset."
+        ),
+        operations=(
+            "getListVersionCsvMetadata", "getListVersionDatapackage", "getDatasetVersionCsvMetadata", "getDatasetVersionDatapackage",
+        ),
+    ),
+    Change(
         id="0.1.0-members",
         at="2026-11-30T04:00:00Z",
         kind="changed",

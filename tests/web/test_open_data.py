@@ -5,6 +5,7 @@ The published shapes stand beside the project (`../shared/schemas`); where they 
 
 import json
 import os
+import re
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -245,6 +246,36 @@ def test_csvw_accepts_description_and_data(open_city: Server, dataset: str, tmp_
     with warnings.catch_warnings():  # it warns of what it then says
         warnings.simplefilter("always")
         assert not wrong.is_valid
+
+
+@pytest.mark.parametrize("collection", ["lists/tax-violations", "lists/honours", "datasets/administrative-penalties"])
+def test_versions_are_described_like_live_files(open_city: Server, collection: str, tmp_path: Path) -> None:
+    """The CSV of a version names a description that CSVW and Frictionless hold against it, row by row, and a broken row breaks it."""
+    data = open_city.client.get(f"/v1/{collection}/versions/latest.csv", follow_redirects=False)
+    data = open_city.get(data.headers["location"])
+    data = open_city.get(data.headers["location"]) if data.is_redirect else data
+    (address,) = re.findall(r'<([^>]+)>; rel="describedby"', data.headers["link"])
+    told = open_city.get(address)
+    assert (told.status_code, told.json()["@id"]) == (200, address)
+    assert told.json()["url"].endswith(data.request.url.path)
+    (tmp_path / "data.csv").write_bytes(data.content)
+    (tmp_path / "wrong.csv").write_bytes(data.content.replace(b"rec_", b"REC_", 1))
+    tables = []
+    for name in ("data", "wrong"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**told.json(), "url": f"{name}.csv"}), encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("always" if name == "wrong" else "error")
+            tables.append(CSVW(str(tmp_path / f"{name}.csv"), md_url=str(tmp_path / f"{name}.json"), validate=True))
+            assert tables[-1].is_valid is (name == "data"), tables[-1].warnings
+    manifest = open_city.get(address.replace("/csv-metadata.json", "")).json()
+    assert len(list(tables[0].tables[0])) == manifest["rows"] > 0
+    with system.use_context(trusted=True):
+        package = here(open_city, open_city.get(address.replace("csv-metadata", "datapackage")))
+        (tmp_path / "datapackage.json").write_text(package)
+        report = Package(str(tmp_path / "datapackage.json")).validate()
+        assert report.valid, report.flatten(["rowNumber", "fieldName", "type", "note"])[:5]
+        assert report.tasks[0].stats["rows"] == manifest["rows"]
+    assert json.loads(package)["resources"][0]["hash"] == f"sha256:{sha256(data.content).hexdigest()}"
 
 
 def test_the_dictionary_tells_how_fields_are_classed(server: Server) -> None:

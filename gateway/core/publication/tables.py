@@ -1,4 +1,4 @@
-"""A dataset's CSV as others read tables: Frictionless data packages and CSV on the Web (api.md §7.14).
+"""A CSV of ours as others read tables, live or of a version: Frictionless data packages and CSV on the Web (api.md §7.14).
 
 Rules: columns are those of the export, in its order; what is said of a column follows from the dictionary and the plans that made it, never
 from values; a field that some plan treats is text, for a treated value keeps no type; an empty cell is null. Only what holds for
@@ -9,9 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.disclosure.plans import PlanSet
+from gateway.core.publication.columns import Column as Typed
+from gateway.core.publication.columns import ColumnType
 from gateway.core.records.model import Field
 
 Kind = Literal["string", "integer", "number", "boolean", "date", "datetime", "anyURI"]
@@ -63,6 +65,13 @@ _ENVELOPE: Final[Mapping[str, Column]] = {
         Column(name="marks", title="标记", title_en="Marks"),
         Column(name="seq", title="变更序号", title_en="Sequence number", kind="integer", required=True),
         Column(name="policy_version", title="策略版本", title_en="Policy version", kind="integer", required=True),
+        Column(name="list", title="名单", title_en="List", required=True),
+        Column(name="listed_on", title="列入日期", title_en="Listed on", kind="date"),
+        Column(name="listing_basis", title="列入依据", title_en="Legal basis of the list"),
+        Column(name="measures", title="惩戒或激励措施", title_en="Measures"),
+        Column(name="removal_conditions", title="移出条件", title_en="How to leave the list"),
+        Column(name="remedy", title="救济途径", title_en="Remedy"),
+        Column(name="salt", title="承诺所用的盐", title_en="Salt of the commitment", required=True),
     )
 }
 _FIELDS: Final = {
@@ -75,6 +84,24 @@ _KINDS: Final[Mapping[str, Kind]] = {"int": "integer", "bool": "boolean", "date"
 def columns_of(held: PlanSet, names: Sequence[str], category: str) -> tuple[Column, ...]:
     """What is known of these columns of a dataset's export."""
     return tuple(_column(held, name, category) for name in names)
+
+
+_AS_TYPED: Final[Mapping[ColumnType, Kind]] = {
+    "integer": "integer", "boolean": "boolean", "decimal": "number", "date": "date", "instant": "datetime",
+}  # fmt: skip
+
+
+def columns_of_version(held: PlanSet, typed: Sequence[Typed], category: str, *, sure: bool) -> tuple[Column, ...]:
+    """What is known of the columns of a version, which has its own types.
+
+    `sure`: all its rows are organisations', shown under the plans of today; of others only names, titles and types hold for every row.
+    """
+    found = []
+    for column, known in zip(typed, columns_of(held, [each.name for each in typed], category), strict=True):
+        plain: Kind = "anyURI" if known.kind == "anyURI" else "string"
+        kept = structs.replace(known, kind=_AS_TYPED.get(column.type, plain))
+        found.append(kept if sure or column.name == "id" else structs.replace(kept, required=False, values=(), pattern=None))
+    return tuple(found)
 
 
 def _column(held: PlanSet, name: str, category: str) -> Column:
@@ -117,12 +144,65 @@ def _described(held: PlanSet, name: str, field: Field) -> Column:
     )
 
 
+class Table(Struct, frozen=True, kw_only=True):
+    """A CSV file: where it is, what its columns are, and what is said of the whole."""
+
+    name: str
+    about: str
+    """The document of the dataset, list or version, below which its descriptions stand."""
+    title: str
+    description: str | None
+    publisher: str
+    version: str
+    columns: tuple[Column, ...]
+    download: str
+    keywords: tuple[str, ...] = ()
+    licence: str | None = None
+    terms: Mapping[str, Any] | None = None
+    size: int | None = None
+    """Of a file that stays as it is."""
+    sha256: str | None = None
+
+
 # --- Frictionless -------------------------------------------------------------------------------------------------------
 
 _TABLE_TYPES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "anyURI": {"type": "string", "format": "uri"},
     "datetime": {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%SZ"},
 }
+
+
+def data_package(table: Table) -> dict[str, Any]:
+    """A table as a Frictionless data package of one resource."""
+    terms = table.terms
+    licences = [{"name": terms["title"], "path": terms["uri"], "title": terms["title"]}] if terms is not None else []
+    return {
+        "profile": "tabular-data-package",
+        "name": table.name,
+        "id": table.about,
+        "title": table.title,
+        "description": table.description or table.title,
+        "homepage": table.about,
+        "version": table.version,
+        "keywords": table.keywords,
+        **({"licenses": licences} if licences else {}),
+        **({"attribution": terms["attribution"], "carveOut": terms["carve_out"]} if terms is not None else {}),
+        "contributors": [{"title": table.publisher, "role": "publisher"}],
+        "resources": [
+            {
+                "profile": "tabular-data-resource",
+                "name": table.name,
+                "title": table.title,
+                "path": table.download,
+                "format": "csv",
+                "mediatype": "text/csv",
+                "encoding": "utf-8",
+                **({"bytes": table.size, "hash": f"sha256:{table.sha256}"} if table.sha256 is not None else {}),
+                "dialect": {"delimiter": ",", "lineTerminator": "\r\n", "doubleQuote": True, "header": True},
+                "schema": table_schema(table.columns),
+            }
+        ],
+    }
 
 
 def table_schema(columns: Sequence[Column]) -> dict[str, Any]:
@@ -156,6 +236,22 @@ def _description(column: Column) -> str:
 
 
 # --- CSV on the Web -----------------------------------------------------------------------------------------------------
+
+
+def csvw(table: Table) -> dict[str, Any]:
+    """A table as CSV on the Web describes it; what is no word of CSVW would be a fault to its readers."""
+    return {
+        "@context": ["http://www.w3.org/ns/csvw", {"@language": "zh"}],
+        "@id": f"{table.about}/csv-metadata.json",
+        "url": table.download,
+        "dc:title": table.title,
+        "dc:description": table.description or table.title,
+        "dc:publisher": table.publisher,
+        **({"dc:license": {"@id": table.licence}} if table.licence is not None else {}),
+        "dc:source": {"@id": table.about},
+        "dialect": {"encoding": "utf-8", "delimiter": ",", "lineTerminators": ["\r\n"], "doubleQuote": True, "header": True},
+        "tableSchema": csvw_schema(table.columns),
+    }
 
 
 def csvw_schema(columns: Sequence[Column]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from gateway.operations import read_versions
+from gateway.operations.describe_versions import describe_version
 from gateway.operations.read_versions import Elsewhere, Served
 from gateway.web.api import shapes
 from gateway.web.api.common import CURSOR, DATASET_ID, LIST, PAGE_LIMIT
@@ -240,6 +241,94 @@ async def dataset_checkpoint(request: AnyRequest, dataset: FromPath[str], versio
     return asked.reply(await read_versions.checkpoint(asked.services, f"datasets/{dataset}", version), names_subjects=False)
 
 
+_CSVW_TEXT: Final = "The CSV file of a version as CSV on the Web describes tables; the file names it by `rel=describedby`."
+_PACKAGE_TEXT: Final = "The CSV file of a version as a Frictionless data package, with its size and digest."
+
+
+def _csvw_example(collection: str) -> dict[str, Any]:
+    return {
+        "@context": ["http://www.w3.org/ns/csvw", {"@language": "zh"}],
+        "url": f"https://h/v1/{collection}/versions/{_NAME}.r2.csv",
+        "tableSchema": {"columns": [], "primaryKey": "id"},
+    }
+
+
+LIST_CSV_METADATA = Described(
+    operation_id="getListVersionCsvMetadata",
+    tag="名单",
+    summary="名单版本的 CSVW 描述",
+    description=_CSVW_TEXT,
+    takes=(LIST, VERSION),
+    one_format=True,
+    problems=_PROBLEMS,
+    example=_csvw_example("lists/tax-violations"),
+)
+
+
+@path("/v1/lists/{list_id:str}/versions/{version:str}/csv-metadata.json", LIST_CSV_METADATA)
+async def list_csv_metadata(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
+    """A list's version as CSV on the Web."""
+    asked = await begin(request, LIST_CSV_METADATA)
+    return asked.reply(await describe_version(asked.services, f"lists/{list_id}", version, "csvw"), names_subjects=False)
+
+
+LIST_DATAPACKAGE = Described(
+    operation_id="getListVersionDatapackage",
+    tag="名单",
+    summary="名单版本的 Frictionless 数据包描述",
+    description=_PACKAGE_TEXT,
+    takes=(LIST, VERSION),
+    one_format=True,
+    problems=_PROBLEMS,
+    example={"profile": "tabular-data-package", "name": "tax-violations", "resources": []},
+)
+
+
+@path("/v1/lists/{list_id:str}/versions/{version:str}/datapackage.json", LIST_DATAPACKAGE)
+async def list_datapackage(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
+    """A list's version as a data package."""
+    asked = await begin(request, LIST_DATAPACKAGE)
+    return asked.reply(await describe_version(asked.services, f"lists/{list_id}", version, "frictionless"), names_subjects=False)
+
+
+DATASET_CSV_METADATA = Described(
+    operation_id="getDatasetVersionCsvMetadata",
+    tag="数据集",
+    summary="数据集版本的 CSVW 描述",
+    description=_CSVW_TEXT,
+    takes=(DATASET_ID, VERSION),
+    one_format=True,
+    problems=_PROBLEMS,
+    example=_csvw_example("datasets/administrative-penalties"),
+)
+
+
+@path("/v1/datasets/{dataset:str}/versions/{version:str}/csv-metadata.json", DATASET_CSV_METADATA)
+async def dataset_csv_metadata(request: AnyRequest, dataset: FromPath[str], version: FromPath[str]) -> Reply:
+    """A dataset's version as CSV on the Web."""
+    asked = await begin(request, DATASET_CSV_METADATA)
+    return asked.reply(await describe_version(asked.services, f"datasets/{dataset}", version, "csvw"), names_subjects=False)
+
+
+DATASET_DATAPACKAGE = Described(
+    operation_id="getDatasetVersionDatapackage",
+    tag="数据集",
+    summary="数据集版本的 Frictionless 数据包描述",
+    description=_PACKAGE_TEXT,
+    takes=(DATASET_ID, VERSION),
+    one_format=True,
+    problems=_PROBLEMS,
+    example={"profile": "tabular-data-package", "name": "administrative-penalties", "resources": []},
+)
+
+
+@path("/v1/datasets/{dataset:str}/versions/{version:str}/datapackage.json", DATASET_DATAPACKAGE)
+async def dataset_datapackage(request: AnyRequest, dataset: FromPath[str], version: FromPath[str]) -> Reply:
+    """A dataset's version as a data package."""
+    asked = await begin(request, DATASET_DATAPACKAGE)
+    return asked.reply(await describe_version(asked.services, f"datasets/{dataset}", version, "frictionless"), names_subjects=False)
+
+
 FTM_CATALOGUE = Described(
     operation_id="getFtmCatalogue",
     tag="名单",
@@ -319,10 +408,14 @@ HANDLERS: Final[tuple[HTTPRouteHandler, ...]] = (
     list_versions,
     list_version,
     list_checkpoint,
+    list_csv_metadata,
+    list_datapackage,
     delta,
     dataset_versions,
     dataset_version,
     dataset_checkpoint,
+    dataset_csv_metadata,
+    dataset_datapackage,
     ftm_catalogue,
     ftm_chain,
     ftm_link,
