@@ -29,9 +29,10 @@ from gateway.settings import Clock
 from gateway.store.store import Store
 from gateway.store.vault import KEK_BYTES, Vault
 
-hypothesis.settings.register_profile("soak", max_examples=1000)
-if os.environ.get("SOAK"):
-    hypothesis.settings.load_profile("soak")
+# how long examples take to draw says how busy the machine is, and nothing of what is tested
+hypothesis.settings.register_profile("suite", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("soak", hypothesis.settings.get_profile("suite"), max_examples=1000)
+hypothesis.settings.load_profile("soak" if os.environ.get("SOAK") else "suite")
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest and `mkdtemp` make folders there that nobody else can enter
 NEEDED = 6 << 30

@@ -33,6 +33,7 @@ from gateway.core.records.model import Record, RecordId
 from gateway.core.records.periods import legal_day
 from gateway.operations.feeding import fed, in_use
 from gateway.operations.keep_renderings import CLOCK, POLICY, Before, Cause, keep
+from gateway.operations.rescore_texts import behind, go_back
 from gateway.services import Services
 from gateway.store import changes as log
 from gateway.store import feed, renderings, search
@@ -280,10 +281,13 @@ async def _prepare_and_commit(
     found = await _find(source, forms, state, work, instant(now))
     maker = Maker(policies, forms, now=now, key=services.store.vault.key("feed-digest"), origin=services.settings.public_origin.rstrip("/"))
     made, gone, new = await asyncio.to_thread(_make, maker, found) if big else _make(maker, found)
+    left = behind(policies, found.records)
     try:
         async with services.store.transaction() as tx:
             if not await renderings.next_generation(tx, state.generation) or await services.policies.overtaken(tx):
                 raise _Overtaken
+            if left is not None:
+                await go_back(tx, policies, left)
             await keep(services, tx, forms, found.causes, made, found.before, upto=work.upto)
             await search.change(tx, gone, new)
             await renderings.put_reader(tx, renderings.READER, work.upto)

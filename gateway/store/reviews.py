@@ -344,6 +344,6 @@ async def say(tx: Transaction, name: str, value: str) -> None:
 # --- another redactor -------------------------------------------------------------------------------------------------
 
 
-async def outdated(source: Reads | Transaction, after: str, limit: int) -> list[Held]:
-    """Live records with texts, from a record id on; whether a text is outdated stands in it."""
+async def with_texts(source: Reads | Transaction, after: str, limit: int) -> list[Held]:
+    """Live records with texts, from a record id on; by which redactor a text was scored stands in it."""
     return [_held(row) for row in await source.all(_TEXTS, {"after": after, "n": limit})]

@@ -135,6 +135,7 @@ _TABLES: Final = {
                 "query": _NEUTRAL,
                 "length": at_most,
                 "required": scale(True, False),
+                "review": scale(True, False),
                 "synonyms": fewer,
                 "standard_element": _NEUTRAL,
             },

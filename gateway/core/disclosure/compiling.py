@@ -25,7 +25,7 @@ from gateway.core.disclosure.plans import (
     Reasons,
     digest,
 )
-from gateway.core.disclosure.redactor import REDACTOR
+from gateway.core.disclosure.redactor import stamp_of
 from gateway.core.disclosure.row_language import All, RowRule
 from gateway.core.disclosure.row_rules import read_row_rule
 from gateway.core.disclosure.rules import DisclosureFiles, ExceptionText, Redline, Rule
@@ -89,7 +89,7 @@ class Compiler:
             "bases": dataset.bases,
             "publish": dataset.publish,
             "catalogue": dataset.catalogue,
-            "redactor": REDACTOR,
+            "redactors": {name: stamp_of(field) for name in shown if (field := dataset.fields[name]).text},
             "law": self._law,
         }
         return Plan(**body, steps=parts.steps, reasons=MappingProxyType(cells), plan_hash=digest(decides))

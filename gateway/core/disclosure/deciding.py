@@ -96,6 +96,8 @@ def _verdict(dataset: Dataset, name: str, tier: str, kind: SubjectKind, rule: Ru
             ceiling = treatment_of(redline.max)
             treatment = meet(treatment, ceiling)
             steps.append(f"red line {redline.id}: at most {describe(ceiling)} → {describe(treatment)}")
+    if described.review and isinstance(treatment, Redact) and treatment.hold:
+        steps.append(f"fields.{name}.review: each text waits until a reviewer releases it")
     allowed: set[Capability] = set()
     if not isinstance(treatment, Drop):
         if isinstance(treatment, Clear):

@@ -24,7 +24,7 @@ from gateway.core.disclosure.masking import DROPPED, Shown, Treat, band_label, h
 from gateway.core.disclosure.narrowing import territory
 from gateway.core.disclosure.plans import OWN_FIELDS, PERSONAL_CLASSES, Mode, Plan, Policies, Step, Summary
 from gateway.core.disclosure.pseudonyms import Keyed
-from gateway.core.disclosure.redactor import PERSONAL_TYPES, REDACTOR
+from gateway.core.disclosure.redactor import PERSONAL_TYPES, REVIEWED, reviewed_of, stamp_of
 from gateway.core.disclosure.row_language import NOBODY, Attributes, Holds, fields_of_rule, predicate
 from gateway.core.disclosure.seats import Seat, values_of
 from gateway.core.records.model import (
@@ -175,17 +175,17 @@ def _made(
         else:
             fields[name] = _household(raw, record.region, option)
     if texts:
-        for name, _, _, option, hold in told:
+        for name, strict, hold, stamp in told:
             text = texts.get(name)
             if text is None:
                 continue
-            if hold and (text.held or text.redactor != REDACTOR):
+            if hold and (text.held or text.redactor != stamp):
                 del fields[name]
                 changed = dict(treatments) if changed is None else changed
                 changed[name] = HELD
                 withheld = True
                 continue
-            said = text.strict if option else text.third_parties
+            said = text.strict if strict else text.third_parties
             if said is None:  # its seal was not opened
                 del fields[name]
                 changed = _failed(plan, policies, name, treatments if changed is None else changed)
@@ -204,7 +204,8 @@ class _Layout(NamedTuple):
     """Every field in its place, null: what stands until a value is put there."""
     clear: tuple[str, ...]
     treated: tuple[Step, ...]
-    texts: tuple[Step, ...]
+    texts: tuple[tuple[str, bool, bool, str], ...]
+    """Field, whether the strict profile, whether it holds, and the redactor by which a text of it must have been scored."""
     treatments: dict[str, str]
     """What nearly every view of the plan says; each gets its own copy."""
 
@@ -214,12 +215,13 @@ _PSEUDONYM: Final = Mode.PSEUDONYM
 
 
 def _layout_of(plan: Plan, policies: Policies) -> _Layout:
+    fields = policies.catalogue.datasets[plan.dataset].fields
     layout = _Layout(
         steps=plan.steps,
         nothing=dict.fromkeys(step.field for step in plan.steps),
         clear=tuple(step.field for step in plan.steps if step.mode == Mode.CLEAR),
         treated=tuple(step for step in plan.steps if step.mode not in (Mode.CLEAR, Mode.TEXT)),
-        texts=tuple(step for step in plan.steps if step.mode == Mode.TEXT),
+        texts=tuple((step.field, step.option, step.hold, stamp_of(fields[step.field])) for step in plan.steps if step.mode == Mode.TEXT),
         treatments=dict(plan.treatments),
     )
     policies.memo["layout", plan.plan_hash] = layout
@@ -458,7 +460,11 @@ def texts_of(raw: Mapping[str, Value], kind: SubjectKind, dataset: Dataset, case
 
     told = _told(raw, lookout)
     known = (*told.known, *(value for value in case if value not in told.own))
-    return redact_all(texts, known, told.own, keep=told.public)
+    made = redact_all(texts, known, told.own, keep=told.public)
+    for name in lookout.reviewed:
+        if name in made:
+            made[name] = replace(made[name], residual=max(made[name].residual, 1), redactor=REVIEWED)
+    return made
 
 
 def again_redacted(record: Record, dataset: Dataset) -> dict[str, Redaction]:
@@ -482,6 +488,8 @@ class _Lookout(NamedTuple):
     texts: tuple[str, ...]
     own: tuple[str, ...]
     public: tuple[str, ...]
+    reviewed: tuple[str, ...]
+    """Texts that wait for a reviewer in any case."""
     hunted: tuple[tuple[str, bool], ...]
     """Fields with values of persons, and whether several may be listed in one."""
 
@@ -505,6 +513,7 @@ def _lookout(dataset: Dataset, kind: SubjectKind) -> _Lookout:
         texts=tuple(name for name, field in dataset.fields.items() if field.text),
         own=tuple(name for name in others if name in OWN_FIELDS & personal),
         public=tuple(name for name in others if name in OWN_FIELDS - personal),
+        reviewed=reviewed_of(dataset),
         hunted=tuple((name, others[name].type == "person_name") for name in hunted),
     )
     return made

@@ -207,6 +207,7 @@ class _FieldText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     class_: FieldClass | dict[SubjectKind, FieldClass] = "U"
     query: tuple[Capability, ...] = ()
     text: bool = False
+    review: bool = False
     values: dict[str, str] = {}
     aliases: dict[str, str] = {}
     multiple: bool = False
@@ -411,6 +412,8 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
         raise refuse("`multiple` and `detail` are for enums")
     if text.text and text.type != "string":
         raise refuse("only a string can be free text")
+    if text.review and not text.text:
+        raise refuse("only free text waits for reviewers", "`review` goes with `text = true`")
     if text.detail and "other" not in text.values:
         raise refuse("`detail` needs a value `other`")
     for code in text.values:
@@ -424,7 +427,7 @@ def _read_field(file: PolicyFile, name: str, value: object, *, persons: bool) ->
     classes: dict[SubjectKind, FieldClass] = {kind: given.get(kind, "U") for kind in SUBJECT_KINDS}
     return Field(
         name=name, label=text.label, label_en=text.label_en, type=text.type, wire=text.wire, length=text.length, required=text.required,
-        unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text,
+        unit=text.unit, classes=MappingProxyType(classes), query=frozenset(text.query), text=text.text, review=text.review,
         values=MappingProxyType(text.values), aliases=MappingProxyType(text.aliases), multiple=text.multiple, detail=text.detail,
         bands=text.bands, synonyms=text.synonyms, link_key=text.link_key, derived_from=text.derived_from, tells=text.tells,
         standard_element=text.standard_element,

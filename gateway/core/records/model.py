@@ -81,6 +81,8 @@ class Field(Struct, frozen=True, kw_only=True):
     classes: Mapping[SubjectKind, FieldClass]
     query: frozenset[Capability] = frozenset()
     text: bool = False
+    review: bool = False
+    """Every text of it waits for a reviewer, whatever the redactor says of it."""
     values: Mapping[str, str] = MappingProxyType({})
     """Enumeration: code → Chinese label; the source may send either."""
     aliases: Mapping[str, str] = MappingProxyType({})
