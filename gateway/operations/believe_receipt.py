@@ -80,10 +80,13 @@ def _decided(receipt: Receipt) -> datetime | None:
 
 
 async def contradicts(services: Services, stream: Stream, receipt: Receipt, digest: str) -> bool:
-    """Whether the receiver has given this number to another receipt, or chains it to another one than we hold."""
-    same = await ledger.received_receipt(services.store.reads, stream.name, receipt.no)
-    before = await ledger.received_receipt(services.store.reads, stream.name, receipt.no - 1)
-    return (same is not None and same.digest != digest) or (before is not None and before.digest != receipt.previous)
+    """Whether the receiver has given this number to another receipt, or one of its neighbours that we hold is chained to another."""
+    before, same, after = [await ledger.received_receipt(services.store.reads, stream.name, receipt.no + step) for step in (-1, 0, 1)]
+    return (
+        (same is not None and same.digest != digest)
+        or (before is not None and before.digest != receipt.previous)
+        or (after is not None and feedback.read_receipt(after.body).previous != digest)
+    )
 
 
 async def take_feedback(tx: Transaction, stream: str, lines: Sequence[Feedback]) -> None:

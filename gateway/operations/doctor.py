@@ -166,7 +166,7 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 yield finding("SEQ_GAP", where, f"自 {gap} 起缺批次", f"a batch is missing since {gap}")
             elif stands is not None:
                 said = f"the stream to us stands at {stands}"
-                yield finding(stands, where, f"来流停在 {stands}", said, otherwise="epoch-awaited")
+                yield finding(stands, where, f"来流停在 {stands}", said, stream="in", otherwise="epoch-awaited")
             elif hold is None:
                 yield Finding(code="stream", ok=True, where=where, zh="来流正常", en="the stream to us is in order")
             overdue = await held_overdue(services, terms.from_, name)
@@ -186,7 +186,8 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
         owed = await debts.debt(reads, name, "withdrawals", now - timedelta(hours=sla.withdraw_h))
         erasing = await debts.debt(reads, name, "erasures", now - timedelta(hours=sla.erase_h))
         if code is not None:
-            yield finding(code, where, f"去流停在 {code}", f"the stream from us stands at {code}", otherwise="stream-stopped")
+            said = f"the stream from us stands at {code}"
+            yield finding(code, where, f"去流停在 {code}", said, stream="out", otherwise="stream-stopped")
         elif late:
             yield finding("receipt-overdue", where, f"{len(late)} 批没有回执", f"{len(late)} batches have no receipt")
         elif owed is None and erasing is None:

@@ -4,7 +4,7 @@ Rules: every code that can be wrong has a remedy in both languages. This file te
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -103,6 +103,41 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
 }
+_FROM_US: Mapping[str, tuple[str, str]] = {
+    "SEQ_FORK": (
+        "同一编号有两份内容或两份回执：与对方核对证据（对方运行 exchange evidence，由两人解除冻结），然后本方 chengxin exchange epoch",
+        "one number, two contents or two receipts: compare with the partner (evidence, release over there), then `exchange epoch` here",
+    ),
+    "SEQ_PREVIOUS": (
+        "同分叉处理：与对方核对证据，然后 chengxin exchange epoch",
+        "as a fork: compare with the partner, then `exchange epoch`",
+    ),
+    "SEQ_ROOT": (
+        "对方持有的数据比本方多，或对方算出的根不同：本方可能由旧备份恢复；查明后 chengxin exchange epoch",
+        "the partner holds more than we do, or another root: was an older backup restored here? then `exchange epoch`",
+    ),
+    "SEQ_GAP": ("对方缺少前一批：chengxin exchange send --now", "the partner lacks an earlier batch: `exchange send --now`"),
+    "HOLD_RATE": ("对方拒收过多，等对方的人员决定：联系对方", "too much was rejected; a person over there decides: ask the partner"),
+    "HOLD_DROP": (
+        "新一期少了太多记录，等对方的人员决定：联系对方",
+        "the new epoch leaves out much; a person over there decides: ask the partner",
+    ),
+}
+"""Where it is the partner who has, or lacks, what the code speaks of."""
+_TO_US: Mapping[str, tuple[str, str]] = {
+    "SIG_KEY_EXPIRED": _REMEDIES["partner-keys-expired"],
+    "SCOPE_AGREEMENT": (
+        "协议未生效或已暂停：核对 chengxin agreement list；由暂停的一方恢复",
+        "the agreement is not in force, or suspended: see `agreement list`; whoever suspended it resumes it",
+    ),
+    "HOLD_REFUSED": ("本方拒绝了批次：请对方更正后开始新一期", "we refused the batch: its sender corrects it and begins a new epoch"),
+    "LAW_PERSON": (
+        "对方批次含无依据的个人信息：请其更正后开始新一期",
+        "persons without a basis in the partner's batch: it corrects it and begins a new epoch",
+    ),
+    "LAW_MINOR": ("对方批次含未成年人信息：请其更正后开始新一期", "minors in the partner's batch: it corrects it and begins a new epoch"),
+}
+"""Where it is the sender who has to act."""
 _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
     "line-failing": ("按线路检查的提示处理，然后 chengxin exchange send --now", "mend what the line says, then `exchange send --now`"),
     "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
@@ -117,9 +152,16 @@ _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
 _OTHER: Final = ("见 gateway/README.md 中的代码说明", "see the code in gateway/README.md")
 
 
-def finding(code: str, where: str, zh: str, en: str, *, otherwise: str | None = None) -> Finding:
-    """Something that is wrong, with what to do; `otherwise`: what to do, by code, where this one has nothing of its own."""
-    remedy = _REMEDIES.get(code) or _LINE_REMEDIES.get(code) or _REMEDIES.get(otherwise or "", _OTHER)
+def finding(
+    code: str, where: str, zh: str, en: str, *, stream: Literal["in", "out"] | None = None, otherwise: str | None = None
+) -> Finding:
+    """Something that is wrong, with what to do.
+
+    `stream`: the code is that at which a stream of this direction stands; `otherwise`: what to do, by code, where this one has nothing of
+    its own.
+    """
+    own = {"in": _TO_US, "out": _FROM_US}[stream] if stream is not None else {}
+    remedy = own.get(code) or _REMEDIES.get(code) or _LINE_REMEDIES.get(code) or _REMEDIES.get(otherwise or "", _OTHER)
     return Finding(code=code, ok=False, where=where, zh=zh, en=en, remedy_zh=remedy[0], remedy_en=remedy[1])
 
 

@@ -36,7 +36,7 @@ from gateway.core.exchange.wire import (
 )
 from gateway.core.records.intake import IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
-from gateway.core.records.periods import publication
+from gateway.core.records.periods import legal_day, publication
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import Texts, redactions
 from gateway.operations.admit_batch import BatchRefused, Passed
@@ -357,7 +357,9 @@ class Judging:
                 severity=admitted.severity,
                 kind=admitted.kind,
                 category=admitted.category,
-                dates=msgspec.structs.replace(admitted.dates, upstream_end=None),
+                dates=msgspec.structs.replace(
+                    admitted.dates, upstream_end=None, first_publication_here=admitted.dates.first_publication_here or legal_day(self.now)
+                ),
                 table=self.services.policies.current().catalogue.periods,
                 now=self.now,
                 minor=admitted.minor,

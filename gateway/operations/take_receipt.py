@@ -7,7 +7,7 @@ acted upon as one that comes back from a delivery. This story must not deliver a
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.manifests import read_manifest
-from gateway.core.exchange.wire import SUITES
+from gateway.core.exchange.wire import SUITES, digest_text
 from gateway.operations.believe_receipt import Reply, take_later
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.take_reply import take_reply
@@ -37,12 +37,16 @@ async def take_receipt(services: Services, partner: str, stream: str, body: byte
     batch = await outbox.out_batch(reads, stream, receipt.batch.epoch, receipt.batch.seq) if receipt.batch is not None else None
     if batch is None and receipt.batch is not None:
         raise NotFound
+    held = await ledger.received_receipt(reads, stream, receipt.no)
+    same = held is not None and held.feedback is not None and held.digest == digest_text(document.body, found.suite)
+    if same and (batch is None or batch.state == "acked"):
+        return  # our answer was lost; its feedback, which was dropped when it was believed, is not asked for again
     told = await early_feedback.kept_feedback(reads, stream, receipt.no) if receipt.feedback.lines else b""
     if told is None:
         raise ExchangeError("the feedback comes before its receipt", code="SIG_PART_MISSING", place=f"{stream}/{receipt.no}")
     if batch is None:
         await take_later(services, found, document, told)
-    elif batch.state != "acked" or await ledger.received_receipt(reads, stream, receipt.no) is None:
+    else:
         await take_reply(services, found, batch, read_manifest(batch.document.body), Reply(document=document, feedback=told))
     async with services.store.transaction() as tx:
         await early_feedback.drop_feedback(tx, stream, receipt.no)

@@ -209,7 +209,7 @@ async def test_a_name_in_another_spelling_is_no_second_subject(cities: Cities):
 
 
 async def test_a_person_is_refused_before_anything_is_opened(cities: Cities):
-    """A line about a person or a household is refused before its scope is looked at, and nothing of its disclosures is kept anywhere."""
+    """A line about a person, a household or an unknown kind is refused before all else, and nothing of its disclosures is kept anywhere."""
     forger = the_forger(cities)
     secret = "王测试丙"
     lines = [
@@ -217,8 +217,10 @@ async def test_a_person_is_refused_before_anything_is_opened(cities: Cities):
         forger.penalty(2, subject_kind="individual_business", values={"CF_XDR_MC": secret, "CF_XDR_SHXYM": household_code(1)}),
         forger.raw(forger.penalty(3, subject_kind="natural", values={"CF_XDR_MC": secret}), ["AAAA"]),
         forger.penalty(4, values={"CF_XDR_MC": secret, "CF_XDR_SHXYM": household_code(1), "CF_XDR_LB": "individual_business"}),
+        forger.penalty(5, subject_kind="robot", values={"CF_XDR_MC": secret}),
+        forger.penalty(6, subject_kind="natural", category="unheard-of", authority_name="名" * 201, values={"CF_XDR_MC": secret}),
     ]
-    assert await refused(cities, forger, *lines) == ["LAW_PERSON"] * 4
+    assert await refused(cities, forger, *lines) == ["LAW_PERSON"] * 6
     file = Path(cities.baishan.settings.data_dir)
     for each in file.rglob("*.db*"):
         assert secret.encode() not in each.read_bytes()
@@ -287,6 +289,14 @@ async def test_a_minor_takes_nobody_elses_warning_away(cities: Cities):
     received = await forger.post(a_person(forger, 1, minor, **late), a_person(forger, 2, person_number(7), **late))
     told = [json.loads(line) for line in received.feedback.splitlines()]
     assert [(each["rid"], each["code"], each["severity"]) for each in told] == [(rid(2), "LAW_PERIOD", "warn")]
+
+
+async def test_ours_apply_to_what_nobody_has_published_yet(cities: Cities):
+    """Where the sender names no day of its own publication, ours begins today: a later end is told, an earlier one is not."""
+    forger = the_forger(cities)
+    received = await forger.post(forger.penalty(1, publish_until="2099-12-31"), forger.penalty(2, publish_until="2026-08-01"))
+    told = [json.loads(line) for line in received.feedback.splitlines()]
+    assert [(each["rid"], each["code"], each["severity"]) for each in told] == [(rid(1), "LAW_PERIOD", "warn")]
 
 
 async def test_a_person_feels_the_effect_and_nobody_is_told_a_measure(cities: Cities):

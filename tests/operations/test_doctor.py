@@ -134,6 +134,21 @@ async def test_a_missing_batch_a_fork_and_another_text(cities: Cities) -> None:
     assert "SEQ_FORK" in await bad(later.baishan)
 
 
+def test_what_to_do_is_said_to_the_side_that_can_do_it() -> None:
+    """A fork or a held batch over there is not released here; an expired keys document or refused persons are the sender's to mend."""
+    for code_, in_says, out_says in (
+        ("SEQ_FORK", "release --what frozen", "then `exchange epoch` here"),
+        ("HOLD_RATE", "release --what batch", "a person over there"),
+        ("HOLD_DROP", "release --what batch", "a person over there"),
+        ("SEQ_GAP", "exchange pull", "exchange send --now"),
+        ("SIG_KEY_EXPIRED", "ask for a fresh keys document", "chengxin key new"),
+        ("LAW_PERSON", "it corrects it", "then `exchange epoch`"),
+        ("HOLD_REFUSED", "its sender corrects it", "then `exchange epoch`"),
+    ):
+        assert in_says in (finding(code_, "", "", "", stream="in").remedy_en or "")
+        assert out_says in (finding(code_, "", "", "", stream="out").remedy_en or "")
+
+
 @pytest.mark.parametrize("code_", ["SCOPE_DIGEST", "MAINTENANCE", "TIME_FUTURE", "SIG_KEY_EXPIRED", "SEQ_GAP", "UNAVAILABLE"])
 async def test_what_the_partner_answers_is_told(cities: Cities, monkeypatch: pytest.MonkeyPatch, code_: str) -> None:
     """A batch that the other side does not take stands with its code, which has a remedy of its own."""

@@ -4,11 +4,13 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
+from gateway.core.exchange.feedback import receipt_context
 from gateway.operations import keep_log
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.build_lists import settle_lists
@@ -17,7 +19,7 @@ from gateway.operations.reissue_lists import follow as follow_lists
 from gateway.operations.render_public import render_public, settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.take_receipt import take_receipt
-from gateway.store import exits, inbox, ledger
+from gateway.store import exits, inbox, ledger, outbox
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
@@ -138,6 +140,27 @@ async def test_a_later_receipt_that_is_not_to_be_believed(cities: Cities):
         await keep_feedback(cities.tonghua, BAISHAN, PENALTIES, last.no, last.feedback)
         await take_receipt(cities.tonghua, BAISHAN, PENALTIES, body)
     assert not await owes(cities)
+    await take_receipt(cities.tonghua, BAISHAN, PENALTIES, body)  # the answer was lost: brought again, without what was believed before
+
+
+@pytest.mark.parametrize("changed", [{"received_at": "2026-06-02T02:30:01Z"}, {"no": 9, "previous": None}, {"no": 2}])
+async def test_a_receipt_that_contradicts_one_that_is_held_stops_the_stream(cities: Cities, changed: dict[str, Any]):
+    """Of a batch that was acknowledged long ago too: another receipt of its number, or a neighbour that is chained to another one."""
+    await penalise(cities, 1)
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    (first,) = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    held = json.loads(first.document.body) | ({"no": 10, "previous": "sha-256:" + "A" * 43 + "="} if changed.get("no") == 9 else {})
+
+    async def bring(said: dict[str, Any]) -> str | None:
+        context = receipt_context(PENALTIES, TONGHUA, said["no"])
+        body = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+        signed = notes.sign_document("receipt", context, body, [cities.baishan.signers.signing("exchange", cities.now)])
+        await take_receipt(cities.tonghua, BAISHAN, PENALTIES, notes.envelope(signed))
+        out = await outbox.out_stream(cities.tonghua.store.reads, PENALTIES)
+        return out.stopped if out is not None else None
+
+    assert await bring(held) is None
+    assert await bring(json.loads(first.document.body) | changed) == "SEQ_FORK"
 
 
 async def test_a_withdrawal_that_waits_is_acknowledged_before_its_batch_is_decided(cities: Cities):

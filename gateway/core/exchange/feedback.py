@@ -31,6 +31,7 @@ MESSAGES: dict[str, str] = {
     "SEQ_VERSION": "版本号不高于已接收版本",
     "SEQ_STATE": "记录当前状态不允许此操作",
     "SEQ_ERASED": "记录已删除",
+    "SCOPE_AGREEMENT": "没有生效的协议",
     "SCOPE_ISSUER": "签发方与发送方不一致",
     "SCOPE_OWNER": "记录不属于该发送方",
     "SCOPE_REGION": "区域不在协议范围内",
@@ -61,6 +62,7 @@ MESSAGES: dict[str, str] = {
     "LAW_PROHIBITED": "含有禁止归集的内容",
     "LAW_PERIOD": "公示期限按本地规定执行",
     "REGION_UNKNOWN": "区划代码未知",
+    "TIME_FUTURE": "日期尚未到来",
 }
 """What the other office reads; a code without a sentence of its own shows itself."""
 

@@ -382,9 +382,9 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
         said = _payload(line)
         if isinstance(said, Withdrawal):
             return _judge_withdrawal(line, said, rules, known, suite)
-        _check_clear(said, rules, suite)
-        if said.subject_kind != "legal" and not rules.persons:
+        if said.subject_kind != "legal" and not rules.persons:  # before all else: an unknown kind may be a person's, and is not kept
             raise _Fault("LAW_PERSON", retry=False)
+        _check_clear(said, rules, suite)
         values = _open(line, said, suite)
         _check_fields(values, rules)
         _check_scope(said, rules)
