@@ -47,10 +47,11 @@ def _fewest(office: Office) -> int:
 @as_json
 @office
 def check(office: Office, folder: Path, at: datetime | None, as_json: bool) -> None:
-    """Compile a policy folder and tell what is wrong with it; needs no store."""
+    """Compile a policy folder and tell what is wrong with it and with the agreements in it; needs no store."""
     from gateway.operations.change_policy import check_folder
 
-    report = check_folder(folder, _moment(at), residual_k=_fewest(office))
+    held = office.given_settings()
+    report = check_folder(folder, _moment(at), residual_k=_fewest(office), ours=None if held is None else held.party)
     if as_json:
         members = ("ok", "errors", "warnings", "residual")  # policy.md §9 names these and no others
         show({name: getattr(report, name) for name in members}, as_json=True, text=list)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from gateway.core.disclosure.policy import check_policies, compile_policies, fil
 from gateway.core.disclosure.residual import DEFAULT_K
 from gateway.core.errors import PolicyError
 from gateway.core.records.periods import legal_day
+from gateway.operations.agreement_fit import agreement_faults
 from gateway.services import Services
 from gateway.store import alarms, audit, proposals
 from gateway.store import policies as policy_rows
@@ -25,7 +27,8 @@ PIECES = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100}){0,3}")
 FILE_LIMIT = 2 * 2**20
 FOLDER_LIMIT = 16 * 2**20
 
-OUTSIDE = frozenset({"agreements"})
+AGREEMENTS = "agreements"
+OUTSIDE = frozenset({AGREEMENTS})
 """Beside the version: agreements are signed on their own (exchange.md §3). The tests belong to it (policy.md §3)."""
 
 
@@ -133,6 +136,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return files
 
 
+def agreements_in(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The agreement files of a folder that was sent, and that `read_files` found in order."""
+    return {name: content for name, content in files.items() if name.split("/")[0] == AGREEMENTS and len(content) <= FILE_LIMIT}
+
+
 def read_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The policy files of a folder that was sent, by the same rules as those of a folder here.
 
@@ -150,21 +158,46 @@ def read_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return kept
 
 
-def check_folder(folder: Path, at: datetime, *, residual_k: int = DEFAULT_K) -> CheckReport:
-    """What the static checks say of a folder on that day; needs no store."""
+def read_agreements(folder: Path) -> dict[str, bytes]:
+    """The agreement files that stand in a policy folder, beside the policies.
+
+    Raises PolicyError for links and files that are too large.
+    """
+    files: dict[str, bytes] = {}
+    for path in sorted((folder / AGREEMENTS).glob("*.toml")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > FILE_LIMIT:
+            raise PolicyError("an agreement is a plain file of at most 2 MiB, no link", file=name, hint="put the file itself here")
+        files[name] = path.read_bytes()
+    return files
+
+
+def check_folder(folder: Path, at: datetime, *, residual_k: int = DEFAULT_K, ours: str | None = None) -> CheckReport:
+    """What the static checks say of a folder on that day, and of the agreements in it; needs no store.
+
+    `ours`: our name as a party of them, where it is known.
+    """
     try:
-        return check_files(read_folder(folder), at, residual_k=residual_k)
+        return check_files(read_folder(folder), at, residual_k=residual_k, agreements=read_agreements(folder), ours=ours)
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
 
 
-def check_files(files: Mapping[str, bytes], at: datetime, *, residual_k: int = DEFAULT_K) -> CheckReport:
-    """What the static checks say of these files on that day."""
+def check_files(
+    files: Mapping[str, bytes],
+    at: datetime,
+    *,
+    residual_k: int = DEFAULT_K,
+    agreements: Mapping[str, bytes] = MappingProxyType({}),
+    ours: str | None = None,
+) -> CheckReport:
+    """What the static checks say of these files on that day; of agreements, what is wrong with them and what the policies do not cover."""
     try:
         found = check_policies(files, version=0, today=legal_day(at), residual_k=residual_k)
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
-    errors, warnings = (tuple(_finding(one) for one in part) for part in (found.errors, found.warnings))
+    wrong, uncovered = ([], []) if found.policies is None else agreement_faults(agreements, found.policies, ours)
+    errors, warnings = (tuple(_finding(one) for one in part) for part in ((*found.errors, *wrong), (*found.warnings, *uncovered)))
     fewest: dict[tuple[str, str], int] = {}
     for each in found.residual:
         fewest[each.field, each.tier] = min(each.candidates, fewest.get((each.field, each.tier), each.candidates))

@@ -177,6 +177,33 @@ def test_readmes_and_agreements_are_no_rules(tmp_path: Path) -> None:
     assert [(error.code, error.file) for error in check_folder(folder, NOW).errors] == [("policy-parse", "tests/more.toml")]
 
 
+AGREEMENT = "agreements/tonghua-baishan-2026.toml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said", "on"),
+    [
+        ("fields = [", 'fields = [\n{ name = "BZ", type = "text", length = 5, required = false },', "SCOPE_FIELD", "not show BZ", '"BZ"'),
+        ("fields = [", 'fields = [\n{ name = "XX", type = "date", required = false },', "SCOPE_FIELD", "no field XX", '"XX"'),
+        ('dataset = "honours"\nfrom', 'dataset = "honors"\nfrom', "SCOPE_AGREEMENT", "no such dataset", "[[streams]]"),
+        ('["220500"]', '["229999"]', "SCOPE_REGION", "division table", "scope = "),
+        ("skew_s = 300", "skew_s = 300\nunheard = 1", "policy-parse", "SCHEMA_UNKNOWN", "unheard"),
+        ("skew_s = 300", "skew_s = [", "policy-parse", "no TOML", "retention"),
+    ],
+)
+def test_what_policies_do_not_cover_of_agreements_is_told(tmp_path: Path, old: str, new: str, code: str, said: str, on: str) -> None:
+    """A field that no plan shows or has, an unknown dataset, a place or key that is none, broken TOML: with file and line."""
+    folder = _spoilt(tmp_path, "README.md", b"")
+    (folder / "agreements").mkdir()
+    text = (shipped_policies() / AGREEMENT).read_text(encoding="utf-8").replace(old, new, 1)
+    (folder / AGREEMENT).write_text(text, encoding="utf-8")
+    report = check_folder(folder, NOW, ours="credit.tonghua.example")
+    (told,) = (each for each in (*report.errors, *report.warnings) if each.file == AGREEMENT)
+    assert (told.code, said in told.message) == (code, True)
+    assert on in text.splitlines()[(told.line or 1) - 1]
+    assert report.ok is (code in ("SCOPE_FIELD", "SCOPE_AGREEMENT"))
+
+
 async def test_status_tells_a_folder_that_differs(tmp_path: Path) -> None:
     """The store decides; a folder with another content is only a proposal."""
     folder = _spoilt(tmp_path, "README.md", b"")

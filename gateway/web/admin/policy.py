@@ -79,9 +79,16 @@ class ReasonBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def check(act: Act) -> object:
-    """Every fault of these files."""
-    few = act.services.settings.residual_k
-    return await asyncio.to_thread(change_policy.check_files, _files(act.body), _moment(act), residual_k=few)
+    """Every fault of these files, and of the agreements among them."""
+    settings = act.services.settings
+    return await asyncio.to_thread(
+        change_policy.check_files,
+        _files(act.body),
+        _moment(act),
+        residual_k=settings.residual_k,
+        agreements=change_policy.agreements_in(_sent(act.body.files)),
+        ours=settings.party,
+    )
 
 
 async def status(act: Act) -> object:
@@ -218,7 +225,11 @@ def _files(body: FilesBody | DatedFiles) -> dict[str, bytes]:
 
 
 def _read(files: Mapping[str, str]) -> dict[str, bytes]:
-    return change_policy.read_files({path: text.encode() for path, text in files.items()})
+    return change_policy.read_files(_sent(files))
+
+
+def _sent(files: Mapping[str, str]) -> dict[str, bytes]:
+    return {path: text.encode() for path, text in files.items()}
 
 
 def _moment(act: Act) -> datetime:
