@@ -70,7 +70,7 @@ def _width(text: str) -> int:
 def tell_error(error: BaseException) -> int:
     """Write an error as one line and give the exit status for it."""
     if isinstance(error, GatewayError):
-        note(f"error: {error}")
+        note(f"error: {error}" if error.detail else f"error: {error.code}: nothing here has this name")
         return 1
     if isinstance(error, OSError):
         note(f"error: system-error at {error.filename or '-'}: {error.strerror or type(error).__name__}")

@@ -508,6 +508,16 @@ def test_an_agreement_by_command(pair: tuple[Path, Path]) -> None:
         assert held["signed_by"] == sorted(parties)
         assert held["state"] == "active"
     assert "tonghua-baishan" in chengxin(ours, "exchange", "status").stdout
+    for wrong, status, told in (
+        (("resync", f"{held['id']}.measures", "--because", "too_late"), 1, "UNAVAILABLE at credit.baishan.example: "),  # nobody listens there
+        (("resync", "nothing.honours", "--because", "too_late"), 1, "not-found: nothing here has this name"),
+        (("epoch", "nothing.honours", "--reason", "x"), 1, "not-found: nothing here has this name"),
+        (("send", "--stream", "nothing.honours"), 1, "NOT_FOUND at nothing.honours: "),
+        (("overdue", "--partner", "credit.nobody.example"), 1, "NOT_FOUND at credit.nobody.example: "),
+        (("hold", f"{held['id']}.honours", "--reason", "  "), 2, "say why"),
+    ):
+        done = chengxin(ours, "exchange", *wrong)
+        assert (done.returncode, told in done.stderr) == (status, True), done.stderr
     suspended = chengxin(theirs, "agreement", "state", held["id"], "suspended", "--reason", "示例", "--out", "notice.json")
     assert suspended.returncode == 0, suspended.stderr
     taken = json.loads(chengxin(ours, "agreement", "take", str(theirs / "notice.json"), "--json").stdout)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import rich_click as click
 
 from gateway.commands.exchange import out, written
-from gateway.commands.office import FILE, Hand, Office, as_json, office, signable
+from gateway.commands.office import FILE, WORDS, Hand, Office, as_json, office, signable
 from gateway.console import show, table
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def agreement_countersign(office: Office, file: Path, offered: Path | None, path
 @agreement.command("withdraw")
 @click.argument("agreement_id", metavar="AGREEMENT")
 @click.argument("version", type=int)
-@click.option("--reason", required=True, help="Stands in the audit trail.")
+@click.option("--reason", required=True, type=WORDS, help="Stands in the audit trail.")
 @signable
 @as_json
 @office
@@ -193,7 +193,7 @@ def _end_lines(found: "Ended") -> list[str]:
 @agreement.command("state")
 @click.argument("agreement_id", metavar="AGREEMENT")
 @click.argument("state", type=click.Choice(["suspended", "active", "terminated"]))
-@click.option("--reason", required=True, help="Read by the other office.")
+@click.option("--reason", required=True, type=WORDS, help="Read by the other office.")
 @out
 @signable
 @office

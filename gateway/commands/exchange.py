@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from gateway.commands.office import FILE, OUT, Hand, Office, as_json, office, signable, signed, write_whole
+from gateway.commands.office import FILE, OUT, WORDS, Hand, Office, as_json, office, signable, signed, write_whole
 from gateway.console import say, show, table
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 out = click.option("--out", "path", required=True, type=OUT, metavar="FILE.json", help="Where to write the signed document.")
 
-reason = click.option("--reason", "why", required=True, help="Stands in the audit trail.")
+reason = click.option("--reason", "why", required=True, type=WORDS, help="Stands in the audit trail.")
 
 
 def written(path: Path, document: "SignedDocument", what: str) -> None:
@@ -47,6 +47,7 @@ def exchange() -> None:
 @office
 def exchange_send(office: Office, stream: str | None, no_delivery: bool, at_once: bool, as_json: bool) -> None:
     """Seal what changed for every stream, deliver it, check the receipts; exit 1 when a stream has stopped."""
+    from gateway.core.errors import ExchangeError
     from gateway.operations.keep_lines import keep_lines
     from gateway.operations.line_reports import as_sent
     from gateway.operations.send_batch import send_batch
@@ -55,7 +56,10 @@ def exchange_send(office: Office, stream: str | None, no_delivery: bool, at_once
         sent = await send_batch(services, stream=stream, deliver=not no_delivery, at_once=at_once)
         line = None if stream is None else stream.partition(".")[0]
         runs = await keep_lines(services, line=line, direction="out", deliver=not no_delivery, at_once=at_once)
-        return sent + [await as_sent(services, run) for run in runs if stream in (None, run.stream)]
+        report = sent + [await as_sent(services, run) for run in runs if stream in (None, run.stream)]
+        if stream is not None and not report:
+            raise ExchangeError("no stream of ours that is in force has this name", code="NOT_FOUND", place=stream)
+        return report
 
     report = office.run(story)
     show(report, as_json=as_json, text=lambda: _sent_lines(report))
@@ -122,9 +126,15 @@ def _stream_lines(report: "Sequence[StreamReport]") -> list[str]:
 @office
 def exchange_overdue(office: Office, partner: str | None, as_json: bool) -> None:
     """Partners that have not acknowledged withdrawals or erasures in time, by name, count and age; exit 1 when there is one."""
-    from gateway.operations.list_overdue import list_overdue
+    from gateway.core.errors import ExchangeError
+    from gateway.operations.list_overdue import is_told, list_overdue
 
-    found = office.run(lambda services: list_overdue(services, partner=partner))
+    async def story(services: "Services") -> "list[Overdue]":
+        if partner is not None and not await is_told(services, partner):
+            raise ExchangeError("nothing goes to a partner of this name", code="NOT_FOUND", place=partner)
+        return await list_overdue(services, partner=partner)
+
+    found = office.run(story)
     show(found, as_json=as_json, text=lambda: _overdue_lines(found))
     if found:
         raise SystemExit(1)
@@ -212,6 +222,9 @@ def exchange_release(office: Office, stream: str, what: Any, batch: str | None, 
 
     done = office.act(hand, "exchange.release", told, story)
     said = {"asked": "noted: a second person has to agree", "released": "released: a new epoch will be taken", "lifted": "held no longer"}
+    if done.what == "refused":
+        say(f"{stream}: batch {batch} is not applied ({done.code}): its sender has to begin a new epoch")
+        raise SystemExit(1)
     say(f"{stream}: {said.get(done.what, done.what)}")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import rich_click as click
 
 from gateway import settings
-from gateway.commands.office import Office, as_json, office
+from gateway.commands.office import WORDS, Office, as_json, office
 from gateway.console import show, table
 
 
@@ -59,7 +59,7 @@ def key_new(office: Office, use: Any, algorithm: Any, as_json: bool) -> None:
 
 @key.command("revoke-signing")
 @click.argument("vkey")
-@click.option("--reason", required=True, help="Read by partners in our keys document.")
+@click.option("--reason", required=True, type=WORDS, help="Read by partners in our keys document.")
 @as_json
 @office
 def key_revoke_signing(office: Office, vkey: str, reason: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from gateway.commands.office import FOLDER, OUT, Hand, Office, as_json, office, signed
+from gateway.commands.office import FOLDER, OUT, WORDS, Hand, Office, as_json, office, signed
 from gateway.console import show
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def policy_withdraw(office: Office, hand: Hand, proposal: int, as_json: bool) ->
 
 @click.command("refuse")
 @click.argument("proposal", type=click.IntRange(min=1))
-@click.option("--reason", required=True)
+@click.option("--reason", required=True, type=WORDS)
 @signed
 @as_json
 @office

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from gateway.commands.office import Hand, Office, as_json, office, signed
+from gateway.commands.office import WORDS, Hand, Office, as_json, office, signed
 from gateway.commands.two_persons import Stories, Words, two_persons
 from gateway.console import show, table
 
@@ -103,7 +103,7 @@ def _comparison_lines(found: "Sequence[Comparison]") -> list[str]:
 @line.command("decide")
 @click.argument("stream")
 @click.option("--verdict", type=click.Choice(["go", "arrived", "again"]), required=True, help="It may go; it has arrived; send it again.")
-@click.option("--reason", required=True, help="Stands in the audit trail.")
+@click.option("--reason", required=True, type=WORDS, help="Stands in the audit trail.")
 @signed
 @as_json
 @office

@@ -28,6 +28,22 @@ DEFAULT_SETTINGS = Path("chengxin.toml")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
+
+
+class Words(click.ParamType):
+    """A text that somebody reads later: not blank, at most 500 characters."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text without white space around it."""
+        text = str(value).strip()
+        if not text or len(text) > 500:
+            self.fail("say why, in at most 500 characters", param, ctx)
+        return text
+
+
+WORDS = Words()
 as_json = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 
 

@@ -152,10 +152,10 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
             stands = await _stands(reads, terms.from_, name, into)
             gap = await inbox.oldest_gap(reads, terms.from_, name)
             held_batch = await inbox.held_batch(reads, terms.from_, name)
-            if into is not None and into.frozen is not None and into.released:
+            if into is not None and into.frozen is not None and into.released and held_batch is None:
                 said = f"the stream to us, frozen by {into.frozen}, is released and waits for a new epoch"
                 yield finding("epoch-awaited", where, f"来流的冻结（{into.frozen}）已解除，等待新一期", said)
-            elif into is not None and into.frozen is not None:
+            elif into is not None and into.frozen is not None and not into.released:
                 yield finding(into.frozen, where, f"来流已冻结（{into.frozen}）", f"the stream to us is frozen ({into.frozen})")
             elif held_batch is not None and held_batch.code is None and hold is not None:
                 pass  # told above

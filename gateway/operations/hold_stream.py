@@ -50,8 +50,11 @@ class Released(Struct, frozen=True, kw_only=True):
     """What a release came to."""
 
     stream: str
-    what: Literal["lifted", "applied", "asked", "released"]
-    """lifted: the hold; applied: the held batch; asked, released: a frozen stream, by the first or the second person."""
+    what: Literal["lifted", "applied", "refused", "asked", "released"]
+    """lifted: the hold; applied: the held batch; refused: it, for it does not pass any more; asked, released: a frozen stream, by the
+    first or the second person."""
+    code: str | None = None
+    """Why the batch does not pass."""
 
 
 class Retried(Struct, frozen=True, kw_only=True):
@@ -136,8 +139,9 @@ async def release_stream(
         done = await release_frozen(services, stream, by=by, reason=reason)
         return Released(stream=stream, what="released" if done else "asked")
     if batch is not None:
-        await decide_held(services, stream, batch=batch, apply=True, by=by, reason=reason)
-        return Released(stream=stream, what="applied")
+        received = await decide_held(services, stream, batch=batch, apply=True, by=by, reason=reason)
+        refused = received.result in ("rejected", "frozen")
+        return Released(stream=stream, what="refused" if refused else "applied", code=received.code if refused else None)
     for hold in standing:
         async with services.store.transaction() as tx:
             await holds.lift(tx, hold.sender, hold.stream)

@@ -48,6 +48,12 @@ def agreed_hours(stream: Stream, what: What) -> int:
     return sla.erase_h if what == "erasures" else sla.withdraw_h
 
 
+async def is_told(services: Services, partner: str) -> bool:
+    """Whether anything of ours goes to a partner of this name, over a stream or a line."""
+    streams = await streams_from(services.store.reads, services.signers.party, services.clock())
+    return partner in {stream.receiver for stream in streams} | {line.terms.partner for line in await approved_lines(services, "out")}
+
+
 async def list_overdue(services: Services, *, partner: str | None = None, since: Since = "committed") -> list[Overdue]:
     """Everything that is overdue, of one partner or all; the oldest first. A partner is told `since` published.
 

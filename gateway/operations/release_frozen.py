@@ -62,7 +62,7 @@ async def _second(services: Services, by: Administrator, asked_by: str) -> None:
 async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: str) -> None:
     """Ask the sender of a stream to us for a new epoch, over its line.
 
-    Raises NotFound for no stream to us, AdapterError for what goes wrong on the line, or for a line that cannot ask.
+    Raises NotFound for no stream to us, ExchangeError for what goes wrong on the line, or for a line that cannot ask.
     """
     reads, now = services.store.reads, services.clock()
     agreement_id, dataset = split_stream(stream)
@@ -71,9 +71,12 @@ async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: 
         if held.complete and not held.standing(now).ended and held.agreement.stream(dataset, partner) is not None:
             async with line_to(services, held, partner) as line:
                 ask = getattr(line, "resync", None) if "resync" in line.capabilities else None
-                if ask is None:
-                    raise AdapterError("UNAVAILABLE", "此线路不能请求新一期数据", transient=False)
-                await ask(stream, reason)
+                try:
+                    if ask is None:
+                        raise AdapterError("UNAVAILABLE", "此线路不能请求新一期数据", transient=False)
+                    await ask(stream, reason)
+                except AdapterError as error:
+                    raise ExchangeError(error.message, code=error.code, place=partner, hint="chengxin exchange doctor") from error
             async with services.store.transaction() as tx:
                 await audit.write(tx, by, "stream.resync", f"stream/{partner}/{stream}", {"reason": reason})
             return

@@ -66,6 +66,21 @@ async def test_lifting_a_hold_releases_no_fork(cities: Cities) -> None:
     assert [await released(cities, who, "frozen") for who in (zhang, li)] == ["asked", "released"]
 
 
+async def test_a_held_batch_that_was_forked_meanwhile_is_not_said_to_be_applied(cities: Cities) -> None:
+    """Two contents bear its number when a person releases it: refused, with the code, and nothing of it is in force."""
+    li = await enrolled(cities.baishan, "li", "approver")
+    forger = Forger(cities)
+    await forger.post(forger.penalty(500))
+    other = Forger(cities)
+    other.head = forger.head
+    assert told(await forger.send(wrong(forger))) == ("held", "HOLD_RATE")
+    assert told(await other.send(other.seal([other.penalty(66)]))) == ("frozen", "SEQ_FORK")
+    batch = await held_batch(cities.baishan)
+    by = await li.acts("exchange.release", stream=PENALTIES, what="batch", batch=batch, reason="施工结束")
+    done = await release_stream(cities.baishan, PENALTIES, what="batch", batch=batch, reason="施工结束", by=by)
+    assert (done.what, done.code) == ("refused", "SEQ_FORK")
+
+
 async def test_a_held_batch_waits_behind_a_hold(cities: Cities) -> None:
     """What is held for its rate is applied by name only, and not past an operator's hold."""
     li = await enrolled(cities.baishan, "li", "approver")
