@@ -508,8 +508,9 @@ def test_an_agreement_by_command(pair: tuple[Path, Path]) -> None:
         assert held["signed_by"] == sorted(parties)
         assert held["state"] == "active"
     assert "tonghua-baishan" in chengxin(ours, "exchange", "status").stdout
+    measures = f"{held['id']}.measures"  # where nobody listens
     for wrong, status, told in (
-        (("resync", f"{held['id']}.measures", "--because", "too_late"), 1, "UNAVAILABLE at credit.baishan.example: "),  # nobody listens there
+        (("resync", measures, "--because", "too_late"), 1, "UNAVAILABLE at credit.baishan.example: "),
         (("resync", "nothing.honours", "--because", "too_late"), 1, "not-found: nothing here has this name"),
         (("epoch", "nothing.honours", "--reason", "x"), 1, "not-found: nothing here has this name"),
         (("send", "--stream", "nothing.honours"), 1, "NOT_FOUND at nothing.honours: "),

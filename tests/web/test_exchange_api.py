@@ -347,6 +347,21 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
 
 
+def test_a_body_is_too_large_by_its_length(served):
+    """Told under the code of the format before a byte of it is read, whichever room counts the bytes."""
+    client = served["theirs"]
+    request = client.build_request("POST", "/agreements", content=b"{}", headers=JSON)
+    assert client.auth is not None
+    signed = next(client.auth.sync_auth_flow(request))
+    fields = {**signed.headers, "content-length": str(2**20 + 1)}
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as line:
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        line.sendall(f"POST {signed.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode())
+        answer = line.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"size-bytes"' in answer
+
+
 def test_receipts_are_brought(served):
     """Feedback is kept until its receipt comes; a receipt about another batch is none; only the receiver of the stream may bring any."""
     client, octets = served["ours"], {"content-type": "application/x-ndjson"}

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 from litestar import Router, get, post, put
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import FromPath
 
 from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
@@ -116,6 +117,8 @@ async def _body(request: AnyRequest, limit: int, media: str) -> bytes:
                 chunk = await anext(arrived, None)
         except TimeoutError as error:
             raise ExchangeError("正文传送过慢。", code="SIZE_TIME") from error
+        except RequestEntityTooLarge as error:  # by its length, before a byte is read
+            raise ExchangeError("正文过大。", code="SIZE_BYTES") from error
         if chunk is None:
             return b"".join(chunks)
         size += len(chunk)
