@@ -9,7 +9,6 @@ Rules: nothing of a request is logged but its id, method and route template; a p
 repaired.
 """
 
-import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParamete
 from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
 from gateway.web.asgi import PATHSEND, App, Message, Receive, Scope, Send
+from gateway.web.incoming import LAST, Incoming
 from gateway.web.limits import RANGES, Charge, Limiter, known_cost
 from gateway.web.negotiation import HTML, PROBLEM, Language, header, language_of, media_type_of
 from gateway.web.networks import network_of
@@ -37,8 +37,6 @@ _ALLOWED_HEADERS: Final = (
     "Accept, Accept-Language, Authorization, Cache-Control, Case-Ref, Content-Digest, Content-Type, DPoP, Idempotency-Key, If-Match, "
     "If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Officer, Purpose, Range, traceparent"
 )
-BODY_WAIT_S: Final = 30.0
-"""So long the next piece of a body may take, as the server waits for a head."""
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)+")
 """How nearly every path is written: no percent sign, no empty piece, no piece that begins with a dot."""
@@ -58,28 +56,6 @@ _PARTNERS: Final = "/x/v1/"
 """Cities are bound by their agreements, not by the quota of their network."""
 _TOKENS: Final = "/oauth/"
 """Paths that learn from the body who asks: the story names the payer."""
-
-
-def hurried(receive: Receive) -> Receive:
-    """`receive`, for which a sender who holds the next piece of a body back for too long has gone: else it would hold a place for ever."""
-    ended: Message | None = None
-    whole = False
-
-    async def received() -> Message:
-        nonlocal ended, whole
-        if ended is not None:
-            return ended
-        if whole:  # what is waited for now is that the caller goes, and that may take its time
-            return await receive()
-        try:
-            async with asyncio.timeout(BODY_WAIT_S):
-                message = await receive()
-        except TimeoutError:
-            message = ended = {"type": "http.disconnect"}
-        whole = not message.get("more_body", False)
-        return message
-
-    return received
 
 
 def request_ids() -> Iterator[bytes]:
@@ -231,6 +207,7 @@ class FrontDoor:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         method, seen, size = scope["method"], 0, 0
+        coming = Incoming(receive)
         counted = method != "OPTIONS" and scope["path"] not in FREE and not scope["path"].startswith(_PARTNERS)
 
         async def sending(message: Message) -> None:
@@ -240,6 +217,8 @@ class FrontDoor:
                 message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id), *state.get("also", ())]
                 if counted:
                     message["headers"] += await self._settled(scope, method, seen)
+                if not await coming.leaves_nothing(scope):
+                    message["headers"].append(LAST)
             elif message["type"] == "http.response.body":
                 if method == "HEAD":
                     message["body"] = b""
@@ -263,7 +242,10 @@ class FrontDoor:
                 if self._faults:
                     state["abort"] = self._faulty(scope)
                 await self._refuse_key(scope)
-                await (self.inner if method == "GET" else self._dispatch)(scope, receive, sending)
+                if method == "GET":
+                    await self.inner(scope, receive, sending)  # without a look at what comes: nothing reads it
+                else:
+                    await self._dispatch(scope, coming, sending)
             except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
                 if seen:
                     self._meter.event("answer-torn")
@@ -386,7 +368,7 @@ class FrontDoor:
             scope["method"] = "GET"
             await self.inner(scope, receive, send)
         else:
-            await self.inner(scope, hurried(receive), send)
+            await self.inner(scope, receive, send)
 
     async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._routes.find(scope["path"])

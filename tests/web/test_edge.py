@@ -11,7 +11,7 @@ from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
-from gateway.web import edge
+from gateway.web import incoming
 from gateway.web.edge import FrontDoor, Routes
 from gateway.web.limits import Limiter
 from gateway.web.replies import Reply
@@ -233,7 +233,7 @@ async def test_bodies_that_do_not_decode(door: tuple[str, Meter]) -> None:
 
 async def test_a_body_that_does_not_come_is_waited_for_a_while(door: tuple[str, Meter], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sends nothing more is answered and let go; whoever is slow but goes on is not."""
-    monkeypatch.setattr(edge, "BODY_WAIT_S", 1.0)
+    monkeypatch.setattr(incoming, "WAIT_S", 1.0)
     whole = post_of(b'{"name":"x"}')
     problem(await asyncio.wait_for(raw(door[0], whole[:-5]), 10), 400, "bad-request")
     host, _, port = door[0].removeprefix("http://").partition(":")
@@ -242,6 +242,37 @@ async def test_a_body_that_does_not_come_is_waited_for_a_while(door: tuple[str, 
         writer.write(piece)
         await asyncio.sleep(0.4)
     assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "more", "path", "status", "ends"),
+    [
+        (50_000, "", "/small", 413, False),
+        (150_000, "", "/small", 413, True),
+        (50_000, "expect: 100-continue\r\n", "/small", 413, True),
+        (50_000, "", "/nothing", 404, False),
+        (150_000, "", "/things/x", 405, True),
+        (12, "", "/bodies", 200, False),
+        (0, "", "/nothing", 404, False),
+    ],
+)
+async def test_what_was_not_read_of_a_body_ends_the_connection_or_is_forgotten(
+    door: tuple[str, Meter], monkeypatch: pytest.MonkeyPatch, size: int, more: str, path: str, status: int, ends: bool
+) -> None:
+    """Little is read and forgotten, and the connection serves on; of much, or of what waits to be asked for, it ends."""
+    monkeypatch.setattr(incoming, "MOST_FORGOTTEN", 100_000)
+    host, _, port = door[0].removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n{more}\r\n"
+    writer.write(head.encode() + (b"" if more else b'{"name":"x"}'.ljust(size)[:size]))
+    said = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).lower()
+    assert said.startswith(b"http/1.1 %d" % status)
+    assert (b"\r\nconnection: close\r\n" in said) is ends
+    if not ends:
+        await reader.readexactly(int(said.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+        writer.write(serving.get("/things/x"))
+        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200")
     writer.close()
 
 

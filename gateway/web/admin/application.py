@@ -20,6 +20,7 @@ from gateway.web.admin.desk import Desk
 from gateway.web.admin.routes import ROUTES
 from gateway.web.asgi import Message, Receive, Scope, Send
 from gateway.web.edge import AnswerTornError, check_target, request_ids
+from gateway.web.incoming import LAST, Incoming
 from gateway.web.negotiation import PROBLEM
 from gateway.web.problems import Refusal, headers_of, problem_of
 from gateway.web.replies import NO_STORE, Header, Reply
@@ -91,23 +92,26 @@ class AdminDoor:
             return
         request_id = next(self._ids)
         began, seen, size = perf_counter(), 0, 0
+        coming = Incoming(receive)
 
         async def sending(message: Message) -> None:
             nonlocal seen, size
             if message["type"] == "http.response.start":
                 seen = message["status"]
                 message["headers"] = [*message["headers"], *FIELDS, (b"request-id", request_id)]
+                if not await coming.leaves_nothing(scope):
+                    message["headers"].append(LAST)
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
             await send(message)
 
         try:
             check_target(scope)
-            await self._desk.answer(scope, receive, sending)
+            await self._desk.answer(scope, coming, sending)
         except Exception as error:  # noqa: BLE001 - the last place that can turn a fault into a problem without data
             if seen:
                 raise AnswerTornError from None
-            await self._problem(error, request_id.decode())(scope, receive, sending)
+            await self._problem(error, request_id.decode())(scope, coming, sending)
         finally:
             route, took = scope.get("path_template") or UNMATCHED, perf_counter() - began
             self._meter.count(route, scope["method"], seen, took)
