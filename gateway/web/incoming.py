@@ -59,8 +59,8 @@ class Incoming:
             forgotten = 0
             try:
                 async with asyncio.timeout(FORGETTING_S):
-                    while forgotten < MOST_FORGOTTEN and not self._whole and self._ended is None:
-                        forgotten += len((await self()).get("body", b""))
+                    while forgotten < MOST_FORGOTTEN and (message := await self()).get("more_body", False):
+                        forgotten += len(message.get("body", b""))
             except TimeoutError:
                 pass
         return self._whole
