@@ -54,6 +54,8 @@ CHUNK_BYTES = 8 * 2**20
 """Lines judged and stored at a time."""
 FINAL = frozenset({"LAW_PERSON", "LAW_MINOR", "LAW_PROHIBITED", "SCOPE_CATEGORY"})
 """A corrected version may not come either."""
+WITHDRAWN = frozenset({"retract", "repair", "expire", "erase"})
+"""Operations that take a record off every exit."""
 DEFAULT_REASON = {"retract": "no_longer_public", "repair": "repaired", "expire": "expired", "erase": "erased"}
 
 
@@ -80,7 +82,10 @@ class Judging:
         self.said: dict[str, Row] = {}
         """Lines of the old epoch that the new one repeats under their number: it may not say anything else under it."""
         self.taken_back: dict[str, int] = {}
-        """Versions of withdrawals that went out in the old epoch while this one was on its way: it may not know of them yet."""
+        """Versions of withdrawals that overtook these lines: those that went out in the old epoch while this one was on its way, and those
+        that took effect out of turn while batches waited."""
+        self.named: set[str] = set()
+        """Records that were named so far: what one line does is no news of another batch to the next."""
         self.services = services
         self.manifest = passed.manifest
         self.verified = passed.verified
@@ -158,10 +163,25 @@ class Judging:
                 if rid not in self.snapshot and one.sender == self.manifest.sender and one.op in ("retract", "repair", "expire")
             }
             self.snapshot.update(rids)
+        elif await self._were_overtaken(source, lines, held):
+            self.taken_back |= {
+                rid: one.v
+                for rid, one in held.items()
+                if rid not in self.named and one.sender == self.manifest.sender and one.op in WITHDRAWN
+            }
+        self.named.update(rids)
         judged, texts = await asyncio.to_thread(self._judged, lines, known)
         if self.dataset.category == "measure":
             judged, texts = await self._believed(source, judged)
         return Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    async def _were_overtaken(self, source: Source, lines: Sequence[tuple[int, Line]], held: Mapping[str, KnownRecord]) -> bool:
+        """Whether withdrawals behind these lines may have taken effect before them, because batches waited (exchange.md §7)."""
+        late = any(
+            line.said is not None and (one := held.get(line.said.rid)) is not None and one.op in WITHDRAWN and line.said.v < one.v
+            for _, line in lines
+        )
+        return late and (self.waited or await inbox.waiting_in(source, self.manifest.sender, self.manifest.stream) > 0)
 
     async def _believed(self, source: Source, lines: Sequence[JudgedLine]) -> tuple[tuple[JudgedLine, ...], tuple[Texts, ...]]:
         """Of lines about measures those that this partner may tell us."""
@@ -188,8 +208,9 @@ class Judging:
         if self.waited and known is not None and (judged.op, judged.v, leaf) == ("erase", known.v, known.leaf) and known.op == "erase":
             repeated = (Finding(severity="info", code="DUP_SAME"), acknowledgement("erase"))
             judged = msgspec.structs.replace(judged, action="acknowledge", findings=repeated)  # by this very line, while it waited
-        if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _overtaken(judged):
-            judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_VERSION"),))
+        if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _only_late(judged):
+            code = "SEQ_ERASED" if known is not None and known.op == "erase" else "SEQ_VERSION"
+            judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code=code),))
         if judged.action == "store" and (judged.v or 0) < self.floors.get(judged.rid or "", 0):
             judged = msgspec.structs.replace(
                 judged, action="reject", findings=(Finding(severity="reject", code="SEQ_VERSION", retry=True),)
@@ -368,9 +389,9 @@ class Judging:
         return known
 
 
-def _overtaken(judged: Judged) -> bool:
+def _only_late(judged: Judged) -> bool:
     """Whether nothing but its age speaks against a line."""
-    return judged.action == "store" or {finding.code for finding in judged.findings} <= {"SEQ_VERSION", "SEQ_STATE"}
+    return judged.action == "store" or {finding.code for finding in judged.findings} <= {"SEQ_VERSION", "SEQ_STATE", "SEQ_ERASED"}
 
 
 def _day(text: str | None) -> date | None:

@@ -266,3 +266,37 @@ async def test_a_partner_that_hangs_holds_up_nothing_of_ours(cities: Cities, mon
     goes_on.set()
     assert await round_of_ours == {}
     assert await outbox.waiting_batches(cities.tonghua.store.reads, PENALTIES) == []
+
+
+async def test_what_withdrawals_overtook_does_not_hold_its_batch(cities: Cities):
+    """Amends that waited for a suspension, withdrawn or erased meanwhile by what came behind, are old news and no errors, however many."""
+    forger = Forger(cities)
+    numbers = range(1, 31)
+    await forger.post(*(forger.penalty(number) for number in numbers))
+    await change_state(cities.baishan, AGREEMENT, "suspended", reason="测试", by="test")
+    amended = forger.seal([forger.penalty(number, v=2, op="amend") for number in numbers])
+    gone = [
+        forger.withdrawal(number, v=3) if number % 2 else forger.withdrawal(number, v=3, op="erase", reason="erased") for number in numbers
+    ]
+    assert [(await forger.send(sealed)).result for sealed in (amended, forger.seal(gone))] == ["quarantined"] * 2
+    assert await states(cities, *numbers) == ["repair", "erase"] * 15
+    await change_state(cities.baishan, AGREEMENT, "active", reason="测试", by="test")
+    await resume_waiting(cities.baishan)
+    *_, late, behind = await inbox.given_receipts(cities.baishan.store.reads, TONGHUA, PENALTIES)
+    for given, unchanged in ((late, 30), (behind, 0)):
+        said = json.loads(given.document.body)
+        assert (said["result"], said["counts"]["unchanged"], said["counts"]["rejected"]) == ("applied", unchanged, 0)
+    lines = [json.loads(line) for line in late.feedback.splitlines()]
+    assert [(line["code"], line["severity"]) for line in lines] == [("SEQ_VERSION", "info"), ("SEQ_ERASED", "info")] * 15
+    assert await states(cities, *numbers) == ["repair", "erase"] * 15
+    await check_ledger(cities.baishan)
+
+
+async def test_an_old_version_is_an_error_where_nothing_waited(cities: Cities):
+    """Behind a withdrawal that took effect in its turn a lower version is refused."""
+    forger = Forger(cities)
+    await forger.post(forger.penalty(1), forger.penalty(2))
+    await forger.post(forger.withdrawal(1, v=3), forger.withdrawal(2, v=3, op="erase", reason="erased"))
+    received = await forger.post(forger.penalty(1, v=2, op="amend"), forger.penalty(2, v=2, op="amend"))
+    lines = [json.loads(line) for line in received.feedback.splitlines()]
+    assert [(line["code"], line["severity"]) for line in lines] == [("SEQ_VERSION", "reject"), ("SEQ_ERASED", "reject")]
