@@ -30,8 +30,35 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 SECONDS = 50
 """Life of an assertion; a gateway takes sixty at most."""
 
-Unreachable = httpx.HTTPError
+Unreachable = (httpx.HTTPError, httpx.InvalidURL)
 """What a call raises when nobody answers."""
+
+
+class Refused(PermissionError):
+    """Why a call is not made or not granted, as one line: `code at place: text`."""
+
+    def __init__(self, code: str, place: str, text: str) -> None:
+        super().__init__(f"{code} at {place}: {text}")
+        self.code, self.place, self.text = code, place, text
+
+
+def unreachable(url: str, error: Exception) -> Refused:
+    """Nobody answers."""
+    return Refused("unreachable", url, str(error) or type(error).__name__)
+
+
+def refusal(answer: httpx.Response, url: str) -> Refused:
+    """What a gateway refuses: the code of its problem, at the parameter or member at fault or else at the address."""
+    try:
+        said = answer.json()
+    except ValueError:
+        said = None
+    said = said if isinstance(said, dict) else {}
+    faults = said.get("errors")
+    first = faults[0] if isinstance(faults, list) and faults and isinstance(faults[0], dict) else {}
+    place = first.get("parameter") or first.get("pointer") or url.partition("?")[0]
+    text = said.get("detail") or said.get("title") or said.get("error_description") or answer.reason_phrase
+    return Refused(str(said.get("code") or said.get("error") or "http-error"), str(place), f"{answer.status_code} {text}")
 
 
 def b64(data: bytes) -> str:
@@ -72,12 +99,12 @@ class Key:
     def read(cls, path: Path) -> "Key":
         """The key of a PEM file without a password.
 
-        Raises PermissionError for anything else.
+        Raises Refused for anything else.
         """
         try:
             return cls(load_pem_private_key(path.read_bytes(), None))
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it has a password
-            raise PermissionError(f"{path}: no private key of P-256, Ed25519 or RSA in PEM, without a password") from error
+            raise Refused("key-invalid", str(path), "no private key of P-256, Ed25519 or RSA in PEM, without a password") from error
 
     @property
     def thumbprint(self) -> str:
@@ -154,13 +181,16 @@ class Client:
         return self._once(method, url, headers, token, **body)
 
     def access_token(self) -> str:
-        """A token for everything that is granted to us; a new one when the last is about to end."""
+        """A token for everything that is granted to us; a new one when the last is about to end.
+
+        Raises Refused.
+        """
         if self.clock() < self.ends - 30:
             return self.token
         form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": self.assertion()}
         answer = self._send("POST", self.origin + "/oauth/token", {}, None, data=form)
         if answer.status_code != httpx.codes.OK:
-            raise PermissionError(f"no token: {answer.status_code} {answer.text}")
+            raise refusal(answer, self.origin + "/oauth/token")
         self.token, self.ends = answer.json()["access_token"], self.clock() + answer.json()["expires_in"]
         return self.token
 
@@ -187,14 +217,15 @@ def run(
     body: Path | None = None,
     headers_only: bool = False,
 ) -> int:
-    """One call from the command line: the answer on standard output; 0 when it is a success."""
-    where = urlsplit(url)
+    """One call from the command line: the answer on standard output, why there is none on standard error; 0 when it is a success."""
     try:
-        key = Key.read(key_file)
-    except PermissionError as error:
-        sys.stderr.write(f"{error}\n")
+        where = urlsplit(url)
+    except ValueError:
+        where = urlsplit("")
+    if where.scheme not in ("http", "https") or not where.netloc:
+        sys.stderr.write(f"error: url-invalid at {url}: an address begins with https:// or http:// and a host\n")
         return 1
-    client = Client(f"{where.scheme}://{where.netloc}", app, key, kid=kid)
+    origin = f"{where.scheme}://{where.netloc}"
     headers = {"Accept": "application/json"}
     if purpose is not None:
         headers["Purpose"] = purpose
@@ -202,20 +233,23 @@ def run(
         headers["Case-Ref"] = case_ref
     if body is not None:
         headers["Content-Type"] = "application/json"
-    try:
-        if headers_only:
-            for name, value in {**client.ready(method.upper(), url), **headers}.items():
-                sys.stdout.write(f"{name}: {value}\n")
-            return 0
-        answer = client.request(method.upper(), url, headers, None if body is None else body.read_bytes())
-    except (PermissionError, httpx.HTTPError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    finally:
-        client.http.close()
+    with httpx.Client(timeout=30) as http:
+        try:
+            client = Client(origin, app, Key.read(key_file), kid=kid, http=http)
+            if headers_only:
+                for name, value in {**client.ready(method.upper(), url), **headers}.items():
+                    sys.stdout.write(f"{name}: {value}\n")
+                return 0
+            answer = client.request(method.upper(), url, headers, None if body is None else body.read_bytes())
+        except Refused as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 1
+        except Unreachable as error:
+            sys.stderr.write(f"error: {unreachable(origin, error)}\n")
+            return 1
     sys.stdout.write(answer.text if answer.text.endswith("\n") else answer.text + "\n")
     if answer.is_error:
-        sys.stderr.write(f"{answer.status_code}\n")
+        sys.stderr.write(f"error: {refusal(answer, url)}\n")
     return 1 if answer.is_error else 0
 
 

@@ -125,7 +125,17 @@ def test_a_department_comes_in_and_is_stopped_everywhere(desk: Desk) -> None:
         said = ["--app", app, "--key", str(private), "--purpose", PURPOSE, "--case-ref", "通市监案〔2026〕1号"]
         me = json.loads(desk.run("call", "GET", f"{first}/v1/me", *said))
         assert (me["tier"], me["app"], me["purpose"]) == ("department", app, PURPOSE)
-        desk.run("call", "GET", f"{first}/v1/nothing-here", *said, status=1)
+        wrong = (
+            (f"{first}/v1/me?no=1", said, "unknown-parameter at no: 400 "),
+            (f"{first}/v1/nothing-here", said, f"not-found at {first}/v1/nothing-here: 404 "),
+            (f"{first}/v1/me", ["--app", "app_x", *said[2:]], f"invalid_client at {first}/oauth/token: 400 "),
+            (first, [*said[:2], "--key", str(desk.settings)], f"key-invalid at {desk.settings}: "),
+            ("http://[::/v1", said, "url-invalid at http://[::/v1: "),
+            ("http://127.0.0.1:1/", said, "unreachable at http://127.0.0.1:1: "),
+        )
+        for url, words, told in wrong:
+            done = CliRunner().invoke(cli, ["call", "GET", url, *words])
+            assert (done.exit_code, done.stderr.startswith(f"error: {told}")) == (1, True), done.stderr
         ready = dict(line.split(": ", 1) for line in desk.run("call", "GET", f"{first}/v1/me", *said[:6], "--headers").splitlines())
         assert httpx.get(f"{first}/v1/me", headers=ready, verify=PLAIN).status_code == 200
 

@@ -91,4 +91,4 @@ def test_wrong_spans_and_problems_are_told(asked: type[Asked], tmp_path: Path) -
     asked.answers = [httpx.Response(404, json={"code": "not-found", "detail": "没有可以显示的内容。"})]
     done = run(tmp_path, "show", TEXT)
     assert done.exit_code == 1
-    assert "not-found" in done.output
+    assert str(done.exception) == f"not-found at https://g.example/v1/reviews/{TEXT}: 404 没有可以显示的内容。"

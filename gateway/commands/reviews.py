@@ -5,7 +5,7 @@ They go through the reference client, as an application of the department whose 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -13,6 +13,10 @@ import rich_click as click
 
 from gateway.commands.office import FILE, Office, as_json, office
 from gateway.console import show, table
+from gateway.core.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.reference_client import Refused
 
 PURPOSE = "dept.supervision"
 
@@ -34,14 +38,18 @@ def _as_app(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _told(refused: "Refused") -> GatewayError:
+    return GatewayError(refused.text, code=refused.code, place=refused.place)
+
+
 def _asked(
     office: Office, method: str, path: str, app: str, key_file: Path, case_ref: str | None, url: str | None, body: object = None
 ) -> dict[str, Any]:
     """The answer of the gateway.
 
-    Raises ClickException with the problem's own words.
+    Raises GatewayError with the problem's own code, place and words.
     """
-    from gateway.reference_client import Client, Key, Unreachable
+    from gateway.reference_client import Client, Key, Refused, Unreachable, refusal, unreachable
 
     origin = url or office.settings().public_origin
     headers = {"Accept": "application/json", "Purpose": PURPOSE}
@@ -52,11 +60,12 @@ def _asked(
     try:
         client = Client(origin, app, Key.read(key_file))
         answer = client.request(method, f"{client.origin}{path}", headers, None if body is None else msgspec.json.encode(body))
-    except (PermissionError, Unreachable) as error:
-        raise click.ClickException(str(error)) from None
+    except Refused as error:
+        raise _told(error) from None
+    except Unreachable as error:
+        raise _told(unreachable(origin, error)) from None
     if answer.is_error:
-        problem = answer.json()
-        raise click.ClickException(f"{problem.get('code')}: {problem.get('detail')}")
+        raise _told(refusal(answer, f"{client.origin}{path}"))
     found: dict[str, Any] = answer.json()
     return found
 
