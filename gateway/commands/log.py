@@ -140,17 +140,16 @@ def _from_anywhere(origin: str, policy: Path | None, before: "State", memory: "M
 @office
 def verify_proof(office: Office, file: Path, row: Path | None, vkeys: tuple[str, ...], as_json: bool) -> None:
     """Check an answer of `/v1/log/proof` offline: signature, inclusion, and that a listing is the one entered; needs no store."""
-    import msgspec
-
     from gateway.core.errors import ExchangeError
+    from gateway.core.exchange.wire import strict_json
     from gateway.core.signing import parse_vkey
     from gateway.operations import verify_log as story
     from gateway.services import load_signers
 
     believed = vkeys or [key.signer.vkey for key in load_signers(office.settings()).keys if key.use == "log"]
     try:
-        said = msgspec.json.decode(file.read_bytes(), type=dict[str, object])
-    except msgspec.MsgspecError as error:
+        said = strict_json(file.read_bytes())
+    except ExchangeError as error:
         raise ExchangeError("this is no proof of a log", code="SCHEMA_JSON", place=str(file)) from error
     done = story.verify_proof(said, [parse_vkey(each) for each in believed], row=None if row is None else row.read_bytes())
     show(
@@ -158,6 +157,6 @@ def verify_proof(office: Office, file: Path, row: Path | None, vkeys: tuple[str,
         as_json=as_json,
         text=lambda: [
             f"{done.origin}: entry {done.index} of {done.size}, {done.entry.op} of {done.entry.rid} at {done.entry.at}",
-            "the row is the one that was entered" if done.row else "no row was compared (--row FILE)",
+            "the row is the one that was entered" if done.row else "no row was compared: the answer has none (--row FILE)",
         ],
     )

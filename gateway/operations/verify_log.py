@@ -18,7 +18,7 @@ from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.merkle import CompactRange, leaf_hash, root_from_proof
 from gateway.core.exchange.notes import Checkpoint
-from gateway.core.exchange.wire import SHA256, b64, unb64
+from gateway.core.exchange.wire import SHA256, b64, strict_json, unb64
 from gateway.core.publication.documents import instant
 from gateway.core.publication.forms import forms_of
 from gateway.core.publication.versions import commitment_of
@@ -86,7 +86,7 @@ def head_of(note: str, verifiers: Sequence[Verifier], origin: str | None = None)
 
 
 def verify_proof(said: Mapping[str, Any], verifiers: Sequence[Verifier], *, row: bytes | None = None) -> VerifiedProof:
-    """What an answer of `/v1/log/proof` shows by itself; with a listing and its salt also that it is the one that was entered.
+    """What an answer of `/v1/log/proof` shows by itself: that its row, and the listing with its salt that is given, are what was entered.
 
     Raises ExchangeError with the code of what is wrong.
     """
@@ -103,14 +103,18 @@ def verify_proof(said: Mapping[str, Any], verifiers: Sequence[Verifier], *, row:
     entry = read_entry(body)
     if root_from_proof(leaf_hash(body), index, head.size, proof) != head.root:
         raise ExchangeError("the proof does not lead to the signed root", code="SEQ_ROOT", place="proof")
-    if row is not None:
+    place = f"{head.origin.rpartition('/')[2]}/{index}"
+    if any(str(said.get(name, told)) != told for name, told in zip(("year", "index"), place.split("/"), strict=True)):
+        raise ExchangeError(f"the answer names another entry than its proof, which is of {place}", code="SIG_CONTEXT", place="proof")
+    rows = [each for each in (row, said.get("row")) if each is not None]
+    for each in rows:
         try:
-            commitment = commitment_of(_DOCUMENT.decode(row))
-        except (msgspec.MsgspecError, KeyError) as error:
+            commitment = commitment_of(strict_json(each if isinstance(each, bytes) else str(each).encode()))  # no member stands twice
+        except (ExchangeError, msgspec.MsgspecError, KeyError) as error:
             raise ExchangeError("the row is no listing with its salt", code="SCHEMA_LINE", place="row") from error
         if entry.c is None or unb64(entry.c, "SCHEMA_LINE") != commitment:
             raise ExchangeError("the row is not the one that was entered", code="SIG_PART_DIGEST", place="row")
-    return VerifiedProof(origin=head.origin, index=index, size=head.size, entry=entry, row=row is not None)
+    return VerifiedProof(origin=head.origin, index=index, size=head.size, entry=entry, row=bool(rows))
 
 
 # --- here -------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,17 @@ async def test_page_version_and_log_bear_one_commitment(town: Services) -> None:
     with pytest.raises(ExchangeError) as caught:
         verify_log.verify_proof(said, keys, row=lines[made[1]])
     assert caught.value.code == "SIG_PART_DIGEST"
+    assert verify_log.verify_proof(said, keys).row, "the answer's own row is compared, too"
+    doubled = lines[made[0]].replace(b'"dataset":', b'"dataset":"other","dataset":', 1)
+    for changed, row, code_ in (
+        ({"row": str(said["row"]).replace("dataset", "dataset ")}, None, "SIG_PART_DIGEST"),
+        ({"index": 1}, None, "SIG_CONTEXT"),
+        ({"year": 2025}, None, "SIG_CONTEXT"),
+        ({}, doubled, "SCHEMA_LINE"),
+    ):
+        with pytest.raises(ExchangeError) as caught:
+            verify_log.verify_proof(said | changed, keys, row=row)
+        assert caught.value.code == code_
     for name, wrong in (
         ("entry", str(said["entry"]).replace('"list"', '"amend"')),
         ("proof", str(said["proof"]).replace("index 0", "index 9")),
