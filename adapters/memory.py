@@ -69,6 +69,7 @@ class Board:
         self.told: list[bytes] = []
         self.agreements: dict[str, tuple[str, bytes]] = {}
         self.later: dict[str, bytes] = {}
+        self.asked: list[bytes] = []
         self.reply: Callable[[SealedBatch], bytes] = _plain_reply
         self.answer = b'{"type":"chengxin-exchange/answer/1"}'
         self.keys = b'{"body":"{}","note":""}'
@@ -352,6 +353,7 @@ class Memory:
             async with asyncio.timeout(max(left, 0)):
                 await asyncio.sleep(self._board.delay_s)
                 self._board.reach()
+                self._board.asked.append(question)
                 return self._board.answer
         except TimeoutError as error:
             raise AdapterError("UNAVAILABLE", "对方未在时限内回答", transient=True) from error

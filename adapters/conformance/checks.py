@@ -18,7 +18,7 @@ from gateway.adapter_contract import CONTRACT_VERSION
 
 __all__ = ["SUITE_VERSION", "Checks", "Outcome", "Report", "check", "given", "report_json", "run", "simulated"]
 
-SUITE_VERSION = 3
+SUITE_VERSION = 4
 
 C = TypeVar("C", bound="Checks")
 T = TypeVar("T")

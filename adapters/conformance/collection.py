@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from json import dumps
 
-from adapters.conformance.checks import check, simulated
+from adapters.conformance.checks import check, given, simulated
 from adapters.conformance.delivery import deliver
 from adapters.conformance.every import EveryAdapter
 from adapters.conformance.lines import STREAM, PartnerLine, bytes_of, canned_batch
@@ -16,7 +16,10 @@ from adapters.conformance.watching import PATIENCE_S, cancelled_within, error_of
 from gateway.adapter_contract import AdapterError, IncomingBatch, LateReply, PartnerAdapter, SealedBatch
 
 ANSWER = '{"type":"chengxin-exchange/answer/1","x":" 答"}'.encode()
+QUESTION = '{"type":"chengxin-exchange/question/1","b":1,"a":" 问"}'.encode()
 DEADLINE_S = 0.2
+BATCHES = 24
+"""Of a line that was left alone for a while."""
 
 
 class Collection(EveryAdapter):
@@ -43,6 +46,21 @@ class Collection(EveryAdapter):
         for got, sent in zip(found, offered, strict=True):
             assert (got.manifest, got.manifest_note, got.checkpoint) == (sent.manifest, sent.manifest_note, sent.checkpoint)
             assert [bytes_of(part) for part in got.parts] == [bytes_of(part) for part in sent.parts]
+
+    @check("collect")
+    def test_parts_are_what_they_are_called(self) -> None:
+        """A part bears the name, size and digest of its manifest, and can be read any number of times."""
+        line, offered = self._offering(1)
+        (found,) = collect(line)
+        for got, sent in zip(found.parts, offered[0].parts, strict=True):
+            assert (got.name, got.size, got.digest) == (sent.name, sent.size, sent.digest), "a part is called otherwise"
+            assert [bytes_of(got) for _ in range(2)] == [bytes_of(sent)] * 2, "a part can be read once only"
+
+    @check("collect")
+    def test_many_batches_are_collected(self) -> None:
+        """Also of many batches none is left: nobody stops at ten."""
+        line, offered = self._offering(BATCHES)
+        assert [each.batch for each in collect(line)] == [each.batch for each in offered]
 
     @check("collect")
     def test_collecting_from_an_empty_line(self) -> None:
@@ -135,6 +153,14 @@ class Collection(EveryAdapter):
         line: PartnerLine = self._line()
         line.answer_with(ANSWER)
         assert _ask(line.connect(), 10) == ANSWER
+
+    @check("ask")
+    def test_questions_go_as_they_are(self) -> None:
+        """The partner gets the bytes of the question, once: they are signed, and an answer is bound to them."""
+        line: PartnerLine = self._line()
+        line.answer_with(ANSWER)
+        _ask(line.connect(), 10, QUESTION)
+        assert list(given(line.asked(), "the questions that reached the partner (asked)")) == [QUESTION]
 
     @check("ask")
     def test_a_late_answer_is_an_error(self) -> None:
@@ -293,10 +319,10 @@ def late_replies(line: PartnerLine, after: str | None = None) -> list[LateReply]
     return asyncio.run(read())
 
 
-def _ask(adapter: PartnerAdapter, seconds: float) -> bytes:
+def _ask(adapter: PartnerAdapter, seconds: float, question: bytes = b"{}") -> bytes:
     async def ask() -> bytes:
         try:
-            return await adapter.ask(b"{}", datetime.now(UTC) + timedelta(seconds=seconds))
+            return await adapter.ask(question, datetime.now(UTC) + timedelta(seconds=seconds))
         finally:
             await adapter.close()
 

@@ -3,16 +3,22 @@
 import asyncio
 import time
 from contextlib import suppress
+from hashlib import sha256
+from typing import Any
 from unittest import SkipTest
+
+import msgspec
 
 from adapters.conformance.checks import check, given, simulated
 from adapters.conformance.every import EveryAdapter
-from adapters.conformance.lines import CARRIED, PartnerLine, bytes_of, canned
+from adapters.conformance.lines import CARRIED, PartnerLine, bytes_of, canned, canned_batch
 from adapters.conformance.watching import PATIENCE_S, Ended, cancelled_within, error_of, told
 from gateway.adapter_contract import AdapterError, PartnerAdapter, SealedBatch
 
 BOUND_S = 0.5
 """How long a hurried adapter waits for its partner."""
+LARGE = 3 * 2**20 + 7
+"""Bytes of a large part."""
 STEPS = 12
 """At how many moments a delivery is made to end."""
 
@@ -23,6 +29,13 @@ class Delivery(EveryAdapter):
     def line(self) -> PartnerLine:
         """A new simulated partner."""
         raise NotImplementedError
+
+    async def _used(self, line: Any, adapter: Any, number: int) -> None:
+        """A batch of its own each time; a line that only brings is asked how it is."""
+        if "deliver" not in adapter.capabilities:
+            await adapter.check()
+            return
+        await adapter.deliver(line.batch(number))
 
     @check("deliver")
     def test_bytes_arrive_unchanged(self) -> None:
@@ -39,6 +52,62 @@ class Delivery(EveryAdapter):
         if "native" in adapter.capabilities:
             for name in ("manifest", "manifest_note", "checkpoint"):
                 assert getattr(arrived, name) == getattr(sealed, name), f"{name} was changed"
+
+    @check("deliver", "native")
+    def test_a_large_part_arrives_whole(self) -> None:
+        """Also a part of some megabytes arrives under its name and byte for byte."""
+        line: PartnerLine = self._line()
+        data = b"".join(sha256(at.to_bytes(4)).digest() for at in range(LARGE // 32 + 1))[:LARGE]
+        sealed = canned_batch(1, [data, b"a second part\n"])
+        deliver(line.connect(), sealed)
+        arrived = line.arrived(sealed.batch)
+        assert arrived is not None, "nothing arrived"
+        assert {part.name for part in arrived.parts} == {part.name for part in sealed.parts}, "a part has another name"
+        assert {part.name: bytes_of(part) for part in arrived.parts}[sealed.parts[0].name] == data, "a large part was cut or changed"
+
+    @check("deliver")
+    def test_one_adapter_carries_many(self) -> None:
+        """One adapter carries one batch after the other, and two at once, and each arrives as itself."""
+        line: PartnerLine = self._line()
+        batches = [line.batch(number) for number in range(1, 5)]
+
+        async def carry() -> None:
+            adapter = line.connect()
+            try:
+                for sealed in batches[:2]:
+                    await adapter.deliver(sealed)
+                await asyncio.gather(*(adapter.deliver(sealed) for sealed in batches[2:]))
+            finally:
+                await adapter.close()
+
+        asyncio.run(carry())
+        for sealed in batches:
+            _is_there(line, sealed)
+            arrived = line.arrived(sealed.batch)
+            if line.received(sealed.batch) is None and arrived is not None:
+                others = {bytes_of(part) for each in batches if each is not sealed for part in each.parts}
+                assert others.isdisjoint(map(bytes_of, arrived.parts)), "two batches were mixed"
+
+    @check("deliver")
+    def test_no_other_batch_arrives(self) -> None:
+        """What has an effect is the batch that was given, under its own id and no other."""
+        line: PartnerLine = self._line()
+        sealed = line.batch(1)
+        deliver(line.connect(), sealed)
+        assert list(given(line.everything(), "which batches had an effect (everything)")) == [sealed.batch]
+
+    @check("deliver", "native", "idempotent")
+    def test_another_batch_under_its_number_is_told(self) -> None:
+        """Where the line gives no reply, another batch under a number that lies there is an error, and what lies there stays."""
+        line: PartnerLine = self._line()
+        first = line.batch(1)
+        if deliver(line.connect(), first) is not None:
+            raise SkipTest("the partner's reply says what it thinks of it")
+        other = msgspec.structs.replace(canned_batch(1, [b"other\n"]), batch=first.batch)
+        error = error_of(lambda: deliver(line.connect(), other))
+        assert isinstance(error, AdapterError), f"another batch under a used number: {error!r}"
+        assert not error.transient
+        _is_there(line, first)
 
     @check("deliver", "encode")
     def test_rows_arrive(self) -> None:
@@ -158,6 +227,17 @@ class Delivery(EveryAdapter):
             assert isinstance(error, AdapterError), f"a success without its reply: {error!r}"
             idempotent = "idempotent" in line.connect().capabilities
             assert error.outcome_unknown or (error.transient and idempotent), "nobody would look, and it might go twice"
+
+    @check("deliver")
+    def test_nothing_is_tried_again(self) -> None:
+        """An adapter whose line is not idempotent tries nothing again: the second time could have a second effect."""
+        line: PartnerLine = self._line()
+        sealed = line.batch(1)
+        if "idempotent" in line.connect().capabilities:
+            raise SkipTest("the line is idempotent: a second time has no effect")
+        simulated(line.lose_replies(), "replies that are lost (lose_replies)")
+        error_of(lambda: deliver(line.connect(), sealed))
+        assert line.effects(sealed.batch) <= 1, "it was sent again"
 
     @check("deliver")
     def test_the_deadline_is_kept(self) -> None:

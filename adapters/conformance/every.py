@@ -5,17 +5,24 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar
+from unittest import SkipTest
 
 import msgspec
 from msgspec import Struct
 
 from adapters.conformance.checks import Checks, check, checks_of, search_path
+from adapters.conformance.lines import Line
+from adapters.conformance.watching import PATIENCE_S, held_open, revealing, told
 from gateway.adapter_contract import CAPABILITY_METHODS, CONTRACT_VERSION
 
 _WORDS_FOR_SECRETS = re.compile(r"(^|_)(password|passwd|secret|token)$")
+
+USES = 6
+"""How often a line is used to see whether anything stays open."""
 
 _LOADS_NO_ROOM = """
 import importlib, sys
@@ -86,6 +93,67 @@ class EveryAdapter(Checks):
             await adapter.close()
 
         asyncio.run(twice())
+
+    async def _used(self, line: Any, adapter: Any, number: int) -> None:
+        """Use an adapter as the core does, for the n-th time; nothing is said of how well it went."""
+        del line, number
+        await adapter.check()
+
+    def _prepared(self) -> Line:
+        """A line that can be used."""
+        line: Line = self._line()
+        return line
+
+    @check()
+    def test_what_was_opened_is_closed(self) -> None:
+        """However often a line is used, after `close` no file, connection or task of it is left."""
+        line = self._prepared()
+        kept = []  # an adapter that is held is not closed by being forgotten
+
+        async def use(number: int) -> None:
+            adapter = line.connect()
+            kept.append(adapter)
+            await self._used(line, adapter, number)
+            await adapter.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            left = (await asyncio.wait(others, timeout=PATIENCE_S))[1] if others else set()
+            assert not left, "a task goes on after close"
+
+        asyncio.run(use(1))
+        before = held_open()
+        if before is None:
+            raise SkipTest("this system does not say what is open")
+        for number in range(2, USES + 2):
+            asyncio.run(use(number))
+        until = time.monotonic() + PATIENCE_S
+        while (held_open() or 0) - before >= USES and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (held_open() or 0) - before < USES, "each use leaves something open"
+
+    @check()
+    def test_no_secret_is_told(self) -> None:
+        """No secret that the adapter asks for stands in logs, errors, findings of `check` or its repr, when all is well or nothing."""
+        line = self._prepared()
+        said: list[str] = []
+
+        def story() -> None:
+            async def use(number: int) -> None:
+                adapter = line.connect()
+                try:
+                    said.extend(f"{each.message} {each.remedy}" for each in await adapter.check())
+                    await self._used(line, adapter, number)
+                finally:
+                    said.append(repr(adapter))
+                    await adapter.close()
+
+            asyncio.run(use(1))
+            line.cut()
+            asyncio.run(use(2))
+
+        with revealing() as secrets:
+            found = told(story, None, secrets)
+        assert not found, "a secret is told"
+        assert not [secret for secret in secrets if any(secret in text for text in said)], "a secret is told by check or repr"
 
     @check()
     def test_check_never_raises(self) -> None:

@@ -20,6 +20,10 @@ from adapters.conformance.watching import PATIENCE_S, error_of, told
 from gateway.adapter_contract import AdapterError, Row, SourceRecord
 
 _ABSENT = object()
+MANY = 700
+"""Rows of a large part."""
+CUTS = 24
+"""In how many places a part is cut."""
 MEMORY_BOUND = 64 * 1024 * 1024
 """Bytes that a hostile part may make a reader take."""
 
@@ -56,6 +60,43 @@ class Formats(EveryAdapter):
         line: PartnerLine = self._line()
         rows = line.rows("walk")
         assert [record.record_id for record in _read(line, rows)] == [row.rid for row in rows]
+
+    @check("encode")
+    def test_many_rows_are_whole(self) -> None:
+        """Many rows make a part of all of them, or none: nobody stops at five hundred. Rows that say the same stay as many."""
+        line: PartnerLine = self._line()
+        alike = line.rows("walk")[0]
+        rows = [msgspec.structs.replace(alike, rid=f"src-{at}") for at in range(1, MANY + 1)]
+        found: list[str | None] = []
+        error = error_of(lambda: found.extend(record.record_id for record in _read(line, rows)))
+        if error is None:
+            assert found == [row.rid for row in rows], "a row is lost, doubled or moved"
+        else:
+            assert isinstance(error, AdapterError), repr(error)
+            assert not error.transient
+
+    @check("encode")
+    def test_encoding_changes_no_row(self) -> None:
+        """What is encoded is the core's still: no row, and no value in it, is changed."""
+        line: PartnerLine = self._line()
+        rows, same = line.rows("walk"), line.rows("walk")
+        line.connect().encode(rows)
+        assert rows == same, "a row was changed"
+
+    @check("encode", "withdrawals")
+    def test_every_withdrawal_is_one(self) -> None:
+        """Whatever takes a record back goes over as a withdrawal, an erasure too; or it is refused, never told as a record."""
+        line: PartnerLine = self._line()
+        row = next(each for each in line.rows("withdrawn") if each.rid == "src-2")
+        for op, reason in (("repair", "repaired"), ("expire", "expired"), ("erase", "erased")):
+            found: list[SourceRecord] = []
+            said = msgspec.structs.replace(row, op=op, reason=reason)
+            error = error_of(lambda said=said, found=found: found.extend(_read(line, [said])))  # type: ignore[misc]  # bound at once
+            if error is not None:
+                assert isinstance(error, AdapterError), repr(error)
+                assert not error.transient
+                continue
+            assert [record.op in ("withdraw", "erase") for record in found] == [True], f"{op} is told as a record"
 
     @check("encode", "withdrawals")
     def test_encoding_keeps_withdrawals(self) -> None:
@@ -111,6 +152,19 @@ class Formats(EveryAdapter):
         adapter = line.connect()
         _refuses_hostile(adapter.decode, line.hostile)
 
+    @check("encode", "decode")
+    def test_half_a_part_says_nothing_else(self) -> None:
+        """A part that was cut is refused, or gives the rows before the cut as they were: never another row, never another value."""
+        line: PartnerLine = self._line()
+        adapter = line.connect()
+        part = adapter.encode(line.rows("walk"))
+        whole = {record.record_id: record for record in adapter.decode(part)}
+        for at in sorted({len(part) * cut // CUTS for cut in range(CUTS)} | {len(part) - 1, len(part) - 2, len(part) - 3}):
+            found: list[SourceRecord] = []
+            error = error_of(lambda at=at, found=found: found.extend(adapter.decode(part[:at])))  # type: ignore[misc]  # bound at once
+            assert error is None or isinstance(error, AdapterError), repr(error)
+            assert all(record == whole.get(record.record_id) for record in found), f"cut at byte {at} of {len(part)}, another row came out"
+
     @check("reply")
     def test_hostile_replies_are_refused(self) -> None:
         """What is no reply is refused with an AdapterError, soon and in little memory."""
@@ -144,6 +198,15 @@ class Formats(EveryAdapter):
         found = line.connect().read_reply(reply)
         assert [result.place for result in found] == [result.place for result in expected]
         assert [result.result for result in found] == [result.result for result in expected]
+
+    @check("reply")
+    def test_a_long_reply_is_read_whole(self) -> None:
+        """Each row of a long reply has its result: one refusal among many is not lost."""
+        line: PartnerLine = self._line()
+        codes = [(str(at), "10" if at == line.long - 1 else "00") for at in range(1, line.long + 1)]
+        reply, expected = line.reply_about(codes)
+        found = line.connect().read_reply(reply)
+        assert [(result.place, result.result) for result in found] == [(result.place, result.result) for result in expected]
 
     @check("reply")
     def test_unknown_codes_are_held(self) -> None:

@@ -6,7 +6,7 @@ come about.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -51,6 +51,18 @@ def canned(name: str) -> tuple[CannedRow, ...]:
     return msgspec.json.decode(files("adapters").joinpath("canned", f"{name}.json").read_bytes(), type=_Canned).rows
 
 
+def many(number: int) -> tuple[CannedRow, ...]:
+    """So many rows, each of its own."""
+    said = {"amount": "1.000000", "note": None}
+    return tuple(
+        CannedRow(
+            record_id=f"src-{at}",
+            fields={"document_number": f"示罚〔2026〕{at}号", "name": f"通化市示例{at}商贸有限公司", **said},
+        )
+        for at in range(1, number + 1)
+    )
+
+
 def canned_rows(name: str) -> list[Row]:
     """A canned input as the core would give it to a partner's `encode`."""
     return [
@@ -91,9 +103,11 @@ def canned_batch(number: int, parts: Sequence[bytes] = ()) -> SealedBatch:
 
 
 def _part(name: str, data: bytes, digest: str) -> Part:
+    piece = max(64, len(data) // 100)
+
     def read() -> Iterator[bytes]:
-        for at in range(0, len(data), 64):
-            yield data[at : at + 64]
+        for at in range(0, len(data), piece):
+            yield data[at : at + piece]
 
     return Part(name=name, size=len(data), digest=digest, read=read)
 
@@ -130,6 +144,8 @@ class SourceLine(Line):
     """Whether another try may find a source that was cut; False for a file that is gone."""
     versions: ClassVar[bool] = True
     """Whether the source numbers the versions of its rows."""
+    wide: ClassVar[int] = 250
+    """How many rows the walk of a large source has; fewer where each takes long."""
 
     @abstractmethod
     def connect(self) -> SourceAdapter:
@@ -170,6 +186,8 @@ class PartnerLine(Line):
     """Inputs that `decode` and `read_reply` must refuse; the suite adds bombs of its own."""
     too_long: ClassVar[int | None] = 5000
     """A text longer than the partner's columns; None where there is no bound."""
+    long: ClassVar[int] = 700
+    """How many rows a long reply has; fewer where the partner replies only about rows that it got."""
     foreign: ClassVar[Mapping[str, Value] | None] = None
     """Fields with a word that the partner's lists do not have; None where it has no lists."""
 
@@ -213,6 +231,10 @@ class PartnerLine(Line):
     def effects(self, batch: str) -> int:
         """How often the batch had an effect at the partner."""
         return 0
+
+    def everything(self) -> Collection[str] | None:
+        """The ids of all batches that had an effect at the partner; None where it cannot tell."""
+        return None
 
     def written(self, batch: str) -> Sequence[str] | None:
         """The names of a batch's files in the order in which the partner could see them; None where it sees no files."""
@@ -275,6 +297,10 @@ class PartnerLine(Line):
     def answer_with(self, answer: bytes) -> None:
         """What the partner answers to a question (capability `ask`)."""
         raise NotImplementedError
+
+    def asked(self) -> Sequence[bytes] | None:
+        """The questions that reached the partner, as they came (capability `ask`)."""
+        return None
 
     def answer_later(self, question: str, answer: bytes) -> bool:
         """The partner has this answer now to a question that it could not answer at once (capability `later`)."""

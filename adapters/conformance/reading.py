@@ -1,15 +1,23 @@
 """What a source must pass: pages, cursors, values as read, reports and counts."""
 
 import asyncio
+import json
+import os
+import select
+import signal
 from collections.abc import Sequence
+from typing import Any
+from unittest import SkipTest
 
 from adapters.conformance.checks import check, simulated
 from adapters.conformance.every import EveryAdapter
-from adapters.conformance.lines import AT, SourceLine, canned
+from adapters.conformance.lines import AT, SourceLine, canned, many
 from adapters.conformance.watching import PATIENCE_S, cancelled_within, error_of, told
 from gateway.adapter_contract import SOURCE_METHODS, AdapterError, Page, RowResult, SourceRecord
 
 _ABSENT = object()
+PROCESS_S = 20.0
+"""How long another process may take for one walk."""
 
 
 class SourceAdapterSuite(EveryAdapter):
@@ -26,6 +34,14 @@ class SourceAdapterSuite(EveryAdapter):
         line.put(canned(name))
         return line
 
+    def _prepared(self) -> SourceLine:
+        return self._filled("walk")
+
+    async def _used(self, line: Any, adapter: Any, number: int) -> None:
+        del line, number
+        async for _ in adapter.pull(None):
+            pass
+
     # --- nothing lost, doubled, reordered ---
 
     @check()
@@ -38,6 +54,40 @@ class SourceAdapterSuite(EveryAdapter):
         """Every row of the source is given."""
         line = self._filled("walk")
         assert {row.record_id for row in canned("walk")} <= set(_ids(line, walk(line)))
+
+    @check()
+    def test_a_large_source_is_given_whole(self) -> None:
+        """Also of many rows none is lost or doubled: nobody stops at a hundred, or at one in a hundred."""
+        line: SourceLine = self._line()
+        rows = many(line.wide)
+        line.put(rows)
+        late = {row.record_id for row in rows[len(canned("walk")) :]}
+        found = [each for each in _ids(line, walk(line)) if each in late]
+        assert len(found) == len(late), "a row far from the first ones is lost or doubled"
+        assert set(found) == late, "a row far from the first ones is lost"
+
+    @check()
+    def test_a_source_that_breaks_off_is_told(self) -> None:
+        """A source that is gone in the middle of a walk is an error, or everything was read before: never a short walk."""
+        line: SourceLine = self._line()
+        rows = many(line.wide)
+        line.put(rows)
+
+        async def cut_off() -> list[Page]:
+            adapter = line.connect()
+            pages: list[Page] = []
+            try:
+                async for page in adapter.pull(None):
+                    if not pages:
+                        line.cut()
+                    pages.append(page)
+            finally:
+                await adapter.close()
+            return pages
+
+        pages: list[Page] = []
+        if error_of(lambda: pages.extend(asyncio.run(cut_off()))) is None:
+            assert len(_records(pages)) == len(rows), "a walk that broke off looks like one that ended"
 
     @check()
     def test_nothing_is_doubled(self) -> None:
@@ -116,6 +166,16 @@ class SourceAdapterSuite(EveryAdapter):
             seen.add(page.cursor)
 
     @check("resume")
+    def test_cursors_outlive_the_process(self) -> None:
+        """A cursor means the same to another process: nothing that it needs is remembered in a class or a module."""
+        line = self._filled("walk")
+        cursor, after = _walk_elsewhere(line)
+        found: list[str] = []
+        error = error_of(lambda: found.extend(_ids(line, walk(line, cursor))))
+        assert error is None, "a cursor is known to the process alone that gave it"
+        assert found == after, "a cursor means something else to another process"
+
+    @check("resume")
     def test_same_cursor_same_page(self) -> None:
         """The same cursor gives the same page again."""
         line = self._filled("walk")
@@ -172,6 +232,22 @@ class SourceAdapterSuite(EveryAdapter):
         """Every row says when it was stated, with its offset."""
         records = _records(walk(self._filled("one")))
         assert all(record.as_of.utcoffset() is not None for record in records), "a time without an offset"
+
+    @check()
+    def test_rows_are_told_whole(self) -> None:
+        """A row has its dataset, its version, the time at which it was stated and the fields of its source: none more, none less."""
+        line = self._filled("walk")
+        expected = {row.record_id: row for row in canned("walk")}
+        for record in _records(walk(line)):
+            row = expected[line.key(record)]
+            assert record.dataset == "canned", "the dataset is another"
+            assert record.as_of.utcoffset() is None or record.as_of == AT, "the time is not that of the statement"
+            assert record.version == (row.version if line.versions else None), "the version is another"
+            assert record.op == row.op, "the act is another"
+            told = {name for name, value in record.fields.items() if name in row.fields or value is not None}
+            assert told == set(row.fields), "a field is added or left out"
+            wrong = [name for name in ("document_number", "name") if record.fields.get(name) != row.fields[name]]
+            assert not wrong, f"{', '.join(wrong)}: of another row or column"
 
     @check()
     def test_numbers_stay_texts(self) -> None:
@@ -318,6 +394,32 @@ def walk(line: SourceLine, since: str | None = None) -> list[Page]:
             await adapter.close()
 
     return asyncio.run(pull())
+
+
+def _walk_elsewhere(line: SourceLine) -> tuple[str, list[str]]:
+    """The first cursor of a walk, with what comes after it, as another process finds them on the same source."""
+    if not hasattr(os, "fork"):
+        raise SkipTest("this system has no fork")
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:  # the other process: whatever it remembers ends with it
+        try:
+            pages = walk(line)
+            os.write(theirs, json.dumps([pages[0].cursor, _ids(line, pages[1:])]).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    data = b""
+    try:
+        while select.select([ours], [], [], PROCESS_S)[0] and (piece := os.read(ours, 1 << 16)):
+            data += piece
+    finally:
+        os.close(ours)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert data, "another process could not walk"
+    cursor, ids = json.loads(data)
+    return str(cursor), list(ids)
 
 
 def _records(pages: Sequence[Page]) -> list[SourceRecord]:

@@ -4,16 +4,22 @@ import asyncio
 import io
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from ipaddress import ip_address
+from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from gateway.adapter_contract import Secret
 
 PATIENCE_S = 1.0
 """How long a cancelled call may take to end."""
 BEGUN_S = 0.05
 """How long a call has to get to where it waits, before it is cancelled."""
+
+_SHORT = 3
+"""Characters of a text that may stand anywhere by chance."""
 
 _outside: list[str] | None = None
 _hooked = False
@@ -75,7 +81,7 @@ def error_of(story: Callable[[], object]) -> BaseException | None:
     return None
 
 
-def told(story: Callable[[], object], adapter: object, values: Sequence[str]) -> list[str]:
+def told(story: Callable[[], object], adapter: object, values: Collection[str]) -> list[str]:
     """Those of the values that stand in logs, in what is printed, in errors (their causes too) or in the adapter's repr."""
     listening, root, printed = _Listening(), logging.getLogger(), io.StringIO()
     level = root.level
@@ -88,6 +94,33 @@ def told(story: Callable[[], object], adapter: object, values: Sequence[str]) ->
         root.removeHandler(listening)
         root.setLevel(level)
     return [value for value in values if value in "\n".join([*listening.lines, printed.getvalue(), repr(adapter), words_of(error)])]
+
+
+@contextmanager
+def revealing() -> Iterator[set[str]]:
+    """The secrets that are revealed while it lasts: whoever asked for one may tell it."""
+    found: set[str] = set()
+    plain = Secret.reveal
+
+    def reveal(secret: Secret) -> str:
+        value = plain(secret)
+        if len(value) > _SHORT:
+            found.add(value)
+        return value
+
+    Secret.reveal = reveal  # type: ignore[method-assign, assignment]  # for as long as a check lasts
+    try:
+        yield found
+    finally:
+        Secret.reveal = plain  # type: ignore[method-assign]  # as above
+
+
+def held_open() -> int | None:
+    """How many files and connections this process has; None where the system does not say."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        if Path(folder).is_dir():
+            return sum(1 for _ in Path(folder).iterdir())
+    return None
 
 
 def words_of(error: BaseException | None) -> str:

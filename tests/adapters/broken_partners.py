@@ -1,6 +1,7 @@
 """Lines to partners that break one rule of the contract each: what the suite must catch."""
 
 import asyncio
+import json
 import logging
 
 from msgspec.structs import replace
@@ -32,7 +33,7 @@ class EncodesByChance(Memory):
 
 class ForgetsWithdrawals(Memory):
     def decode(self, part):
-        return [replace(record, op="upsert") for record in super().decode(part)]
+        return [replace(record, op="upsert") if record.reason == "revoked" else record for record in super().decode(part)]
 
 
 class DecodesNullAsEmpty(Memory):
@@ -181,6 +182,7 @@ class IgnoresTheDeadline(Memory):
     async def ask(self, question, deadline):
         self._board.reach()
         await asyncio.sleep(self._board.delay_s)
+        self._board.asked.append(question)
         return self._board.answer
 
 
@@ -197,7 +199,7 @@ class TakesUnknownCodesForSuccess(Memory):
 class LosesFeedback(Memory):
     def read_reply(self, reply):
         rows = super().read_reply(reply)
-        return rows if len(rows) == 1 else rows[:-1]
+        return rows[:-1] if len(rows) == 3 else rows
 
 
 class CollectsWithoutTheFirst(Memory):
@@ -402,7 +404,130 @@ class BeginsAnewInAStream(Memory):
             yield batch
 
 
+class Native(Memory):
+    """Carries batches as they are; nothing is wrong with it."""
+
+    capabilities = (Memory.capabilities - {"encode", "decode", "reply", "feedback", "counts", "numbers"}) | {"native"}
+
+
+class CutsLargeParts(Native):
+    async def deliver(self, sealed):
+        def cut(part):
+            return lambda: iter([b"".join(part.read())[: 2**20]])
+
+        large = [replace(part, read=cut(part), size=min(part.size, 2**20)) for part in sealed.parts]
+        said = json.loads(sealed.manifest)
+        for each in said["parts"]:
+            each["bytes"] = min(each["bytes"], 2**20)
+        shrunk = any(part.size > 2**20 for part in sealed.parts)
+        manifest = json.dumps(said).encode() if shrunk else sealed.manifest
+        return await super().deliver(replace(sealed, parts=tuple(large), manifest=manifest) if shrunk else sealed)
+
+
+class KeepsWhatLiesThere(Native):
+    async def deliver(self, sealed):
+        await super().deliver(sealed)
+
+
+class CarriesTheLatest(Memory):
+    async def deliver(self, sealed):
+        self._current = sealed
+        await asyncio.sleep(0)
+        return await super().deliver(self._current)
+
+
+class SendsTwiceUnderAnotherId(Memory):
+    async def deliver(self, sealed):
+        reply = await super().deliver(sealed)
+        self._board.effects[f"{sealed.batch}0"] = 1
+        return reply
+
+
+class TriesAgainByItself(Memory):
+    capabilities = Memory.capabilities - {"idempotent"}
+
+    async def deliver(self, sealed):
+        try:
+            return await super().deliver(sealed)
+        except AdapterError as error:
+            if error.place == "reply":
+                self._board.effects[sealed.batch] += 1
+            raise
+
+
+class EncodesFiveHundred(Memory):
+    def encode(self, rows):
+        return super().encode(rows[:500])
+
+
+class WritesIntoRows(Memory):
+    def encode(self, rows):
+        made = super().encode(rows)
+        rows[0].fields["sent"] = "1"
+        return made
+
+
+class TakesARepairForAnAmendment(Memory):
+    def encode(self, rows):
+        return super().encode([replace(row, op="amend") if row.op == "repair" else row for row in rows])
+
+
+class MendsTheLastRow(Memory):
+    def decode(self, part):
+        try:
+            return super().decode(part)
+        except AdapterError:
+            whole, end, _ = part.rpartition(b"\n")
+            if not end or not whole.startswith(b'{"rid"'):
+                raise
+            found = super().decode(whole + end)
+            return [*found, replace(found[-1], fields={})]
+
+
+class ReadsFiveHundred(Memory):
+    def read_reply(self, reply):
+        return super().read_reply(reply)[:500]
+
+
+class GivesPartsOnce(Memory):
+    async def collect(self, after, stream=None):
+        def once(part):
+            data = part.read()
+            return replace(part, read=lambda: data)
+
+        async for batch in super().collect(after, stream):
+            yield replace(batch, parts=tuple(map(once, batch.parts)))
+
+
+class CollectsTen(Memory):
+    async def collect(self, after, stream=None):
+        number = 0
+        async for batch in super().collect(after, stream):
+            yield batch
+            number += 1
+            if number == 10:
+                return
+
+
+class SpellsQuestionsAnew(Memory):
+    async def ask(self, question, deadline):
+        return await super().ask(json.dumps(json.loads(question), sort_keys=True).encode(), deadline)
+
+
 PARTNERS = {
+    "test_a_large_part_arrives_whole": CutsLargeParts,
+    "test_another_batch_under_its_number_is_told": KeepsWhatLiesThere,
+    "test_one_adapter_carries_many": CarriesTheLatest,
+    "test_no_other_batch_arrives": SendsTwiceUnderAnotherId,
+    "test_nothing_is_tried_again": TriesAgainByItself,
+    "test_many_rows_are_whole": EncodesFiveHundred,
+    "test_encoding_changes_no_row": WritesIntoRows,
+    "test_every_withdrawal_is_one": TakesARepairForAnAmendment,
+    "test_half_a_part_says_nothing_else": MendsTheLastRow,
+    "test_a_long_reply_is_read_whole": ReadsFiveHundred,
+    "test_parts_are_what_they_are_called": GivesPartsOnce,
+    "test_many_batches_are_collected": CollectsTen,
+    "test_questions_go_as_they_are": SpellsQuestionsAnew,
     "test_what_does_not_fit_is_refused": CutsLongTexts,
     "test_same_rows_same_bytes": EncodesByChance,
     "test_encoding_keeps_withdrawals": ForgetsWithdrawals,

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import os
 import re
+from datetime import timedelta
+from typing import ClassVar
 
 from msgspec.structs import replace
 
 from adapters.memory import Memory, MemoryConfig
-from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
+from gateway.adapter_contract import AdapterError, Page, RowResult, Secret, SourceRecord
 
 log = logging.getLogger("a careless guest")
 
@@ -91,11 +94,13 @@ class ForgetsUnreadableRows(Memory):
 
 class SwallowsErrors(Memory):
     async def pull(self, since):
+        given = False
         try:
             async for page in super().pull(since):
+                given = True
                 yield page
         except AdapterError as error:
-            if error.code == "CURSOR_UNKNOWN":
+            if error.code == "CURSOR_UNKNOWN" or given:
                 raise
             yield Page(records=(), cursor="row:0", more=False)
 
@@ -227,6 +232,62 @@ class ShowsItsToken(Memory):
     Config = OpenConfig
 
 
+class LeavesFilesOpen(Memory):
+    async def pull(self, since):
+        self._opened = os.open(os.devnull, os.O_RDONLY)
+        async for page in super().pull(since):
+            yield page
+
+
+class TellsItsPassword(Memory):
+    password = Secret("口令-八月十五")
+
+    async def pull(self, since):
+        words = self.password.reveal()
+        if self._board.down:
+            raise AdapterError("UNAVAILABLE", f"postgresql://city:{words}@front/db 没有应答", transient=True)
+        async for page in super().pull(since):
+            yield page
+
+
+class StopsAtAHundred(Memory):
+    async def pull(self, since):
+        given = 0
+        async for page in super().pull(since):
+            given += len(page.records)
+            yield replace(page, more=page.more and given < 100)
+            if given >= 100:
+                return
+
+
+class EndsWhenTheSourceDoes(Memory):
+    async def pull(self, since):
+        last = None
+        try:
+            async for page in super().pull(since):
+                last = page
+                yield page
+        except AdapterError:
+            if last is None:
+                raise
+            yield replace(last, records=(), unreadable=(), more=False)
+
+
+class RemembersItsCursors(Memory):
+    known: ClassVar[dict] = {None: None}
+
+    async def pull(self, since):
+        if since not in self.known:
+            raise AdapterError("CURSOR_UNKNOWN", "游标不是此线路给出的", transient=False)
+        async for page in super().pull(self.known[since]):
+            token = f"{id(self._board)}-{page.cursor}"
+            self.known[token] = page.cursor
+            yield replace(page, cursor=token)
+
+    async def report(self, cursor, results):
+        await super().report(self.known[cursor], results)
+
+
 def number(value):
     """A guest that parses decimals."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
@@ -271,6 +332,12 @@ SOURCES = {
     "test_a_slow_source_can_be_left": CannotLeaveASlowSource,
     "test_contract_version": OfAnotherContract,
     "test_secrets_are_hidden": ShowsItsToken,
+    "test_what_was_opened_is_closed": LeavesFilesOpen,
+    "test_no_secret_is_told": TellsItsPassword,
+    "test_a_large_source_is_given_whole": StopsAtAHundred,
+    "test_a_source_that_breaks_off_is_told": EndsWhenTheSourceDoes,
+    "test_cursors_outlive_the_process": RemembersItsCursors,
+    "test_rows_are_told_whole": records(lambda record: replace(record, as_of=record.as_of + timedelta(hours=8))),
     "test_times_are_told": records(lambda record: replace(record, as_of=record.as_of.replace(tzinfo=None))),
 }
 """Check → the source that must fail it, and no other."""

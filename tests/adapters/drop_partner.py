@@ -83,6 +83,15 @@ class DropLine(PartnerLine):
         lying = folder_of(self.root, batch).parent
         return sum((each / "manifest.json").exists() for each in lying.iterdir()) if lying.exists() else 0
 
+    def everything(self) -> Sequence[str]:
+        """By the folders that have a manifest."""
+        found = []
+        for path in sorted(self.root.glob("*/*/batches/*/manifest.json")):
+            stream, sender, _, number = path.parent.relative_to(self.root).parts
+            epoch, _, seq = number.partition("-")
+            found.append(f"{sender}/x/{stream}/{epoch}/{int(seq)}")
+        return found
+
     def written(self, batch: str) -> Sequence[str]:
         """In the order in which they got their names; nothing else may lie there."""
         names = {each.name for each in folder_of(self.root, batch).iterdir()}

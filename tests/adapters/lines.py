@@ -89,6 +89,14 @@ class MemoryPartnerLine(PartnerLine):
         """How often it was put there."""
         return self.board.effects.get(batch, 0)
 
+    def everything(self) -> Sequence[str]:
+        """All boxes."""
+        return list(self.board.effects)
+
+    def asked(self) -> Sequence[bytes]:
+        """As they came."""
+        return self.board.asked
+
     def written(self, batch: str) -> Sequence[str]:
         """In the order of their writing."""
         return list(self.board.files[batch])

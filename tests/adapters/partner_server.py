@@ -28,6 +28,7 @@ class Partner:
         self.held_back: Container[int] = ()
         """Batches that are not given while their agreement stands still."""
         self.answer = b"{}"
+        self.asked: list[bytes] = []
         self.feedback = b'{"i":0}\n'
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.delay_s = 0.0
@@ -120,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             partner.fed_back[int(match[1])] = body
             self._send(204, b"")
         elif path.endswith("/query"):
+            partner.asked.append(body)
             self._send(200, partner.answer)
         elif (match := re.search(r"/query/([^/]+)$", path)) and match[1] in partner.later:
             self._send(200, partner.later[match[1]])

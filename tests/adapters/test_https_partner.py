@@ -69,6 +69,14 @@ class HttpLine(PartnerLine):
         """New batches."""
         return self.partner.effects.get(batch, 0)
 
+    def everything(self) -> Sequence[str]:
+        """All that was taken up."""
+        return list(self.partner.effects)
+
+    def asked(self) -> Sequence[bytes]:
+        """As they were posted."""
+        return self.partner.asked
+
     def lose_replies(self) -> None:
         """The connection breaks after the request."""
         self.partner.lose_replies = True

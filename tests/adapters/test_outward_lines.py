@@ -163,6 +163,7 @@ SOAP_SKIPS = {
     "test_encoding_keeps_null": "a row has every column of the dictionary, empty for null: the service has one empty element for both",
     "test_encoding_keeps_withdrawals": "a withdrawal is the row with its status; there is no column for a reason (test_province_soap)",
     "test_the_manifest_comes_last": "a service sees calls with rows, no files",
+    "test_no_other_batch_arrives": "a service is called with rows, which bear no number of a batch",
     "test_unknown_words_are_refused": "the dictionary of a service names columns and lengths, no words",
 }
 
@@ -209,6 +210,7 @@ class BankLine(PartnerLine):
     config: ClassVar[Mapping[str, object]] = {"root": "line", "institution": "TH220500000001", "types": {"canned": kind}}
     needs: ClassVar[tuple[str, ...]] = ("root", "institution", "types")
     too_long: ClassVar[int | None] = 5001
+    long: ClassVar[int] = 8
     form: ClassVar[Any] = "enc"
 
     def __init__(self) -> None:
@@ -251,8 +253,17 @@ class BankLine(PartnerLine):
             for line in section.data[:-1].split(b"\n")[1:]:
                 said = self.bank._document(line)
                 fields = {name: said.fields.get(name) for name in ("document_number", "name", "amount", "note")}
+                op: Any = "withdraw" if said.type == self.kind["delete"] else "upsert"
                 found.append(
-                    SourceRecord(dataset="canned", record_id=said.rid, version=said.version, as_of=AT, fields={**fields}, place=said.type)
+                    SourceRecord(
+                        dataset="canned",
+                        record_id=said.rid,
+                        op=op,
+                        version=said.version,
+                        as_of=AT,
+                        fields={**fields},
+                        place=line[:9].decode(),
+                    )
                 )
         return found
 
@@ -264,6 +275,14 @@ class BankLine(PartnerLine):
             note = self.connect()._folder.submitted(name)
             if note is not None and note.batch == batch:
                 found.append(path.read_bytes() if self.form == "txt" else Tools().open_file(path.name, path.read_bytes()))
+        return found
+
+    def everything(self) -> Sequence[str]:
+        """As the notes of the files name them."""
+        found = []
+        for path in sorted((self.root / "submit").glob("*")):
+            note = self.connect()._folder.submitted(read_name(path.name))
+            found.append(note.batch)
         return found
 
     def arrived(self, batch: str) -> SealedBatch | None:
@@ -332,6 +351,7 @@ BANK_SKIPS = {
     "test_a_broken_transfer_is_no_success": "a file gets its name when it is whole: half a file is none",
     "test_nothing_is_said_before_it_is_kept": "the name of a file is the last step, and a name that is taken is refused",
     "test_a_lost_reply_is_no_success": "a folder gives no reply: feedback comes later",
+    "test_nothing_is_tried_again": "a folder gives no reply that could be lost; put in again, nothing happens (test_pboc_file)",
     "test_redirects_are_not_followed": "a folder points nowhere else",
     "test_the_deadline_is_kept": "the line waits for nobody; how long a delivery may take is the core's",
     "test_the_manifest_comes_last": "the bank's own files have no manifest",
