@@ -30,7 +30,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
 
 
-class Words(click.ParamType):
+class Words(click.ParamType[str]):
     """A text that somebody reads later: not blank, at most 500 characters."""
 
     name = "text"
