@@ -433,7 +433,11 @@ class OwnKey(Struct, frozen=True, kw_only=True):
 
     def good(self, now: datetime) -> bool:
         """Whether it may sign now."""
-        return self.not_before <= now < self.not_after and (self.revoked_at is None or now < self.revoked_at)
+        return self.not_before <= now < self.not_after and not self.revoked(now)
+
+    def revoked(self, now: datetime) -> bool:
+        """Whether we have said that it is not to be believed."""
+        return self.revoked_at is not None and self.revoked_at <= now
 
 
 class Signers(Struct, kw_only=True):

@@ -180,7 +180,7 @@ async def append(tx: Transaction, made: Sequence[Entry]) -> None:
 
 
 async def sign_heads(services: Services) -> list[SignedLog]:
-    """Sign the head of every log that has grown, or was not signed for a day; of past years those that are not signed whole.
+    """Sign the head of every log that has grown, was not signed for a day, or by other keys; of past years what is not signed whole.
 
     Raises StoreError `log-broken` when a larger head was signed before, SettingsError when no key may sign; an alarm stands then.
     """
@@ -201,15 +201,20 @@ async def sign_heads(services: Services) -> list[SignedLog]:
 
 
 def _due(services: Services, head: Head) -> bool:
-    if head.size != head.signed_size or head.signed_at is None:
+    if head.size != head.signed_size or head.signed_at is None or head.note is None:
         return True
     now = services.clock()
+    origin = origin_of(services.settings.party, head.year)
+    good = {signer.key_id for signer in signers_of(services, head.year)}
+    if good and good != {line.key_id for line in notes.parse(head.note).lines if line.name == origin}:
+        return True
     return head.year == year_of(now) and head.signed_at <= instant(now - AT_LEAST)
 
 
 async def _sign(services: Services, year: int) -> SignedLog:
-    signer = key_of(services, year)
-    origin = origin_of(services.settings.party, year)
+    origin, signers = origin_of(services.settings.party, year), signers_of(services, year)
+    if not signers:
+        raise SettingsError(f"there is no key of the log of {year} that is good now", code="key-missing", hint="chengxin key new log")
     async with services.store.transaction() as tx:
         head = await transparency.head(tx, year)
         if head is None:
@@ -218,23 +223,25 @@ async def _sign(services: Services, year: int) -> SignedLog:
         if head.size < head.signed_size:
             raise broken(f"{origin}#{head.size}")
         tree = CompactRange.load(SHA256, head.size, head.tree)
-        note = notes.sign(Checkpoint(origin=origin, size=head.size, root=tree.root()).text, [signer])
+        note = notes.sign(Checkpoint(origin=origin, size=head.size, root=tree.root()).text, signers)
         since = None if policy_of(services).quorum is None else instant(tx.now)
         await transparency.sign(tx, year, head.size, note, unwitnessed_since=since)
     _keep_beside(services, year, note)
     return SignedLog(origin=origin, size=head.size)
 
 
-def key_of(services: Services, year: int) -> Signer:
-    """The key of a year's log that may sign now.
-
-    Raises SettingsError key-missing.
-    """
+def signers_of(services: Services, year: int) -> list[Signer]:
+    """The keys of a year's log that may sign now, all of which do: whoever reads it may know of one of them only."""
     now, name = services.clock(), origin_of(services.settings.party, year)
-    for key in services.signers.keys:
-        if key.use == "log" and key.signer.name == name and key.good(now):
-            return key.signer
-    raise SettingsError(f"there is no key of the log of {year} that is good now", code="key-missing", hint="chengxin key new log")
+    return [key.signer for key in services.signers.keys if key.use == "log" and key.signer.name == name and key.good(now)]
+
+
+def vkeys_of(services: Services) -> list[str]:
+    """The keys by which readers may believe our logs; a revoked one for as long only as its log has no other."""
+    now = services.clock()
+    ours = [key for key in services.signers.keys if key.use == "log"]
+    kept = {key.signer.name for key in ours if not key.revoked(now)}
+    return [key.signer.vkey for key in ours if not key.revoked(now) or key.signer.name not in kept]
 
 
 def broken(place: str) -> StoreError:

@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import PolicyError, SettingsError
 from gateway.core.records.identifiers import parse_uscc
 from gateway.core.records.periods import first_instant
-from gateway.core.signing import NAME_OF_USE, Algorithm, Ed25519Signer, KeyUse, Signers, Sm2Signer
+from gateway.core.signing import NAME_OF_USE, Algorithm, Ed25519Signer, KeyUse, OwnKey, Signers, Sm2Signer
 from gateway.core.transparency.entries import origin_of, year_of
 from gateway.operations.four_eyes import actor, proof
 from gateway.services import PARTY_KEY_USES, Services, load_signers, read_key
@@ -143,7 +144,8 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
         raise SettingsError("an agreement key changes with a new version of the agreement", code="key-use", place=path.name)
     if key.revoked_at is None:
         others = Signers(party=settings.party, keys=tuple(other for _, other in found if other.signer.vkey != vkey))
-        kin = [each for each in others.keys if each.use == key.use and each.signer.algorithm == key.signer.algorithm]
+        others = replace(others, keys=tuple(each for each in others.keys if each.use == key.use and _alike(each, key)))
+        kin = [each for each in others.keys if each.signer.algorithm == key.signer.algorithm]
         coming = [each.not_before for each in kin if now < each.not_before and each.good(each.not_before)]
         if coming and not any(each.good(now) for each in kin):
             raise SettingsError(
@@ -166,25 +168,29 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
     return next(line for line in list_keys(settings, now) if line.vkey == vkey)
 
 
+def _alike(one: OwnKey, other: OwnKey) -> bool:
+    """Whether one may stand in for the other: of logs that of the same year alone."""
+    return one.use != "log" or one.signer.name == other.signer.name
+
+
 def _next_number(settings: Settings, use: KeyUse) -> int:
     return 1 + max((int(path.stem.rpartition("-")[2]) for path in settings.keys_path.glob(f"{use}-*.toml")), default=0)
 
 
 async def _new_log_key(services: Services, by: Administrator | str) -> KeyLine:
-    """The key of the first year from this one on that has none.
+    """The key of the first year from this one on that has none; where this year and the next have one, a second one of this year.
 
-    Raises SettingsError `key-use` when next year's is there too.
+    It is good at once: heads bear the lines of all keys of their log.
     """
     settings, now = services.settings, services.clock()
     named = {key.signer.name for key in load_signers(settings).keys if key.use == "log" and key.revoked_at is None}
-    year = next((year for year in (year_of(now), year_of(now) + 1) if origin_of(settings.party, year) not in named), None)
-    if year is None:
-        raise SettingsError("the logs of this year and the next have their keys", code="key-use", place="log")
+    year = next((year for year in (year_of(now), year_of(now) + 1) if origin_of(settings.party, year) not in named), year_of(now))
     path = _write_log_key(settings, year, now)
+    vkey = read_key(path, settings.party).signer.vkey
     async with services.store.transaction() as tx:
         who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
         await audit.write(tx, who, "key.new", path.name, {"use": "log", "year": year, **shown})
-    return next(line for line in list_keys(settings, now) if line.vkey.startswith(f"{origin_of(settings.party, year)}+"))
+    return next(line for line in list_keys(settings, now) if line.vkey == vkey)
 
 
 def _write_log_key(settings: Settings, year: int, now: datetime) -> Path:
@@ -202,7 +208,7 @@ def list_keys(settings: Settings, now: datetime) -> list[KeyLine]:
     for key in load_signers(settings).keys:
         if key.good(now):
             state = "good"
-        elif key.revoked_at is not None and key.revoked_at <= now:
+        elif key.revoked(now):
             state = "revoked"
         else:
             state = "waiting" if now < key.not_before else "expired"

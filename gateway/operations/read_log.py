@@ -21,7 +21,7 @@ from gateway.core.transparency.tiles import BUNDLE, TileName
 from gateway.operations.answering import begin, document_answer
 from gateway.operations.asking import Answer, Language
 from gateway.operations.collected import left_out, row_of
-from gateway.operations.keep_log import inclusion_proof, policy_of
+from gateway.operations.keep_log import inclusion_proof, policy_of, vkeys_of
 from gateway.operations.live_records import live
 from gateway.services import Services
 from gateway.store import transparency
@@ -86,9 +86,7 @@ async def policy_text(services: Services) -> Given:
     """Our logs and their witnesses, as verifiers take them (c2sp.org/tlog-policy)."""
     policy = policy_of(services)
     origin = services.settings.public_origin.rstrip("/")
-    lines = [
-        f"log {key.signer.vkey} {origin}/log/{key.signer.name.rpartition('/')[2]}" for key in services.signers.keys if key.use == "log"
-    ]
+    lines = [f"log {vkey} {origin}/log/{vkey.partition('+')[0].rpartition('/')[2]}" for vkey in vkeys_of(services)]
     lines += [f"witness {each.name} {each.verifier.vkey}" + (f" {each.url}" if each.url else "") for each in policy.witnesses]
     for name, (count, members) in policy.groups.items():
         lines.append(f"group {name} {count} {' '.join(members)}")
@@ -100,7 +98,7 @@ async def describe(services: Services, caller: Caller, language: Language) -> An
     """The logs of all years: origin, size, keys, where their heads and tiles are."""
     scene = await begin(services, caller, language, reads_records=False)
     items, policy = [], policy_of(services)
-    verifiers = [key.signer.vkey for key in services.signers.keys if key.use == "log"]
+    verifiers = vkeys_of(services)
     for head in await transparency.heads(services.store.reads):
         origin = origin_of(services.settings.party, head.year)
         address = f"{scene.origin}/log/{head.year}"

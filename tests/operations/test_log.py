@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import witness as program
 from gateway.core.callers.caller import PUBLIC
-from gateway.core.errors import ExchangeError, NotFound, StoreError
+from gateway.core.errors import ExchangeError, NotFound, SettingsError, StoreError
 from gateway.core.exchange import notes
 from gateway.core.exchange.wire import b64, unb64
 from gateway.core.publication.versions import commitment, commitment_of, document_of
@@ -23,6 +23,7 @@ from gateway.core.transparency.witnessing import WitnessRefused, cosigned, write
 from gateway.log_client import ask_witness
 from gateway.operations import alarms, answer_lists, keep_log, read_log, verify_log, witness_log
 from gateway.operations.build_lists import settle_lists
+from gateway.operations.manage_keys import new_key, revoke_key
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
@@ -280,6 +281,33 @@ async def test_a_year_ends_and_its_last_head_is_signed(small: Services) -> None:
         with pytest.raises(Exception, match="2027"):
             await keep_log.sign_heads(later)
         assert "log-unsigned" in [each.kind for each in await alarms.standing(later)]
+
+
+async def test_a_key_of_the_log_is_exchanged_within_its_year(small: Services) -> None:
+    """A second key signs beside the first as soon as it is there; of a revoked one neither line nor word is left; the log stays whole."""
+    await three(small)
+    (old,) = keep_log.vkeys_of(small)
+    assert (await new_key(small, "log", by="test")).vkey.startswith("credit.tonghua.example/log/2027+"), "first that of the coming year"
+    made = (await new_key(small, "log", by="test")).vkey
+    small.key_folder.refresh()
+
+    async def heads() -> tuple[set[str], str]:
+        (signed,) = await keep_log.sign_heads(small)
+        assert await keep_log.sign_heads(small) == [], "once"
+        note = (await read_log.checkpoint(small, 2026)).body.decode()
+        lines = {line.key_id.hex() for line in notes.parse(note).lines if line.name == ORIGIN}
+        return lines, f"{signed.size} {(await read_log.policy_text(small)).body.decode()}"
+
+    assert (await heads())[0] == {vkey.split("+")[1] for vkey in (old, made)}
+    await revoke_key(small, old, reason="exposed", by="test")
+    small.key_folder.refresh()
+    lines, policy = await heads()
+    assert lines == {made.split("+")[1]}
+    assert (old in policy, made in policy) == (False, True)
+    assert (await verify_log.verify_store(small)).differences == ()
+    with pytest.raises(SettingsError) as alone:
+        await revoke_key(small, made, reason="exposed", by="test")
+    assert alone.value.code == "key-missing", "next year's key is none of this log"
 
 
 async def test_tiles_and_bundles_lead_to_the_head(small: Services) -> None:
