@@ -249,6 +249,7 @@ async def _manifest(room: Room, version: Version) -> bytes:
         version,
         state=version.state(None if room.current is None else room.current.name),
         origin=room.scene.origin,
+        plan=room.scene.forms.plan_sets[room.collection.dataset].hash,
         files=tuple(made.values()),
         previous=None if before is None else before.name,
         issues=await lists.issues(reads, version),

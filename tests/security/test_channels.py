@@ -4,23 +4,34 @@ Strategy: the sample city is asked over a real socket as its attackers would ask
 that may see more. What is proven by enumeration or over two stores elsewhere is tried here by hand once more.
 """
 
+import asyncio
+import csv
+import io
 import json
 import re
 import shutil
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import partial
+from hashlib import blake2b, sha256
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import openpyxl
 import pytest
 
 from gateway.app import create_app
+from gateway.core.callers.caller import PUBLIC
 from gateway.core.callers.refusals import AssertionRefused
 from gateway.core.disclosure.plans import PERSONAL_CLASSES
 from gateway.core.disclosure.policy import check_policies
+from gateway.core.errors import RequestError
+from gateway.core.publication.flat import BOM
 from gateway.core.records.model import DatasetId
-from gateway.operations import answer_query
+from gateway.operations import answer_query, read_timeline, syndicate
+from gateway.operations.build_lists import settle_lists
 from gateway.operations.change_policy import read_folder
 from gateway.operations.ingest import ingest
 from gateway.operations.issue_token import Posted, believe
@@ -30,10 +41,14 @@ from gateway.operations.set_up import shipped_policies
 from gateway.services import open_services
 from gateway.store.loading import load
 from gateway.web.edge import FrontDoor
+from gateway.web.replies import Validators
 from tests.callers import Key, assertion, assertion_parts
 from tests.doors import ASSERTION_TYPE, ORIGIN, Program, register
 from tests.house import CENTRE, make, settings_of, write_settings
 from tests.operations import publishing
+from tests.operations.publishing import TAX, a_house, ask, at, code, put, read, violation, whole
+from tests.operations.test_lists import SECOND, change, fetched, listed, manifest
+from tests.operations.test_render_again import change_policy
 from tests.web.city import NOW, City, Server, copied, served
 from tests.web.test_uploads import HEADER, ROW
 
@@ -44,6 +59,11 @@ PARTIAL = 'field.id_no = { treatment = { do = "keep", first = 6 }, allow = ["loo
 """What a department is shown of a person's number for supervision."""
 HIDDEN = ("id_no", "legal_representative", "legal_representative_id_no", "remark", "conduct_end", "publish_until_hint")
 NEVER = "no_such_field"
+DANGEROUS = tuple("=+-@\t\r＝＋－＠")
+"""How a cell begins that a spreadsheet would run."""
+_LINE = 'field.notified_on = { treatment = "drop" }\n'
+NARROWER = ("datasets/tax-violations.toml", _LINE, f'{_LINE}field.case_nature = {{ treatment = "drop" }}\n')
+"""The public is not shown the nature of tax cases any more."""
 
 
 def problem(answer: Any, *, without: str = "") -> dict[str, Any]:
@@ -255,11 +275,25 @@ def test_channel_10_validators(server: Server, office: Mapping[str, str]) -> Non
 
 
 def test_channel_11_conditional_requests(server: Server, office: Mapping[str, str]) -> None:
-    """A validator of another view never gives 304."""
+    """A validator of another view never gives 304 and reads like a guess in a 412; it is keyed, so nobody makes one without asking."""
     item = of_kind(records(server), "enterprise")
-    tag = server.get(f"/v1/records/{item['id']}").headers["etag"]
-    assert server.get(f"/v1/records/{item['id']}", if_none_match=tag).status_code == 304
-    assert server.get(f"/v1/records/{item['id']}", if_none_match=tag, **office).status_code == 200
+    for path in (f"/v1/records/{item['id']}", item["subject"]["uri"], f"/v1/records?{PENALTIES}", "/v1/lists/tax-violations"):
+        answers = [server.get(path), server.get(path, **office)]
+        tags = [answer.headers["etag"] for answer in answers]
+        assert len(set(tags)) == 2
+        for here, there, who in ((tags[0], tags[1], {}), (tags[1], tags[0], office)):
+            assert server.get(path, if_none_match=f'"x", {here}', **who).status_code == 304
+            assert server.get(path, if_none_match=f'"x", {there}', **who).status_code == 200
+        plain = [made(answer.content).digest()[:12] for answer in answers for made in (sha256, partial(blake2b, digest_size=15))]
+        assert not {urlsafe_b64decode(tag[3:-1])[:12] for tag in tags} & set(plain)
+    one, other = (Validators(secret).tag("state", "plan", "query") for secret in (b"one", b"other"))
+    assert one != other == Validators(b"other").tag("state", "plan", "query")
+    file = server.get("/v1/lists/tax-violations/versions/latest.ndjson").headers["location"]
+    file = server.get(file).headers.get("location", file)
+    refused = [server.get(file, if_match=tag) for tag in (tags[0], tags[1], '"guess"', f'"{sha256(b"guess").hexdigest()}"')]
+    assert [answer.status_code for answer in refused] == [412] * 4
+    assert len({json.dumps(problem(answer)) for answer in refused}) == 1
+    assert server.get(file, if_match=server.get(file).headers["etag"]).status_code == 200
 
 
 def test_channel_12_length_and_compression(server: Server, office: Mapping[str, str]) -> None:
@@ -301,17 +335,86 @@ def test_channel_15_change_feed(server: Server, office: Mapping[str, str], perso
 
 
 def test_channel_16_exports(server: Server, person: dict[str, Any]) -> None:
-    """An export is the same plan as the page: same rows, same fields, no person; the plan is named in its header."""
+    """An export is the same plan as the page: same rows, fields and values in each format, no person; only Excel's cells are guarded."""
     page = {item["id"]: item for item in records(server)}
     answer = server.get(f"/v1/records.ndjson?{PENALTIES}&limit=all")
-    lines = [json.loads(line) for line in answer.text.splitlines()]
+    lines = {line["id"]: line for line in map(json.loads, answer.text.splitlines())}
     assert answer.headers["policy-plan"] == server.get(f"/v1/records?{PENALTIES}").headers["policy-plan"]
-    assert person["id"] not in {line["id"] for line in lines}
-    for line in lines:
-        if line["id"] in page:
-            assert set(line["fields"]) <= set(page[line["id"]]["fields"])
-    guarded = server.get(f"/v1/records.csv?{PENALTIES}&limit=all&excel=1").text
-    assert not re.search(r'(?:^|,)"?[=+@]', guarded, re.MULTILINE)
+    assert person["id"] not in lines
+    assert page.keys() & lines.keys()
+    held = {name for name, line in lines.items() if "held" in line["treatments"].values()}
+    dictionary = server.get("/v1/datasets/administrative-penalties/dictionary").json()["fields"]
+    withheld = {field["name"] for field in dictionary if "export" not in field["capabilities"]["public"]}
+    for name in page.keys() & lines.keys() - held:
+        shown, told = page[name]["fields"], lines[name]["fields"]
+        assert shown.keys() - told.keys() <= withheld
+        assert told == {field: shown[field] for field in told}
+    plain, guarded = (server.get(f"/v1/records.csv?{PENALTIES}&limit=all{more}").content for more in ("", "&excel=1"))
+    assert not plain.startswith(BOM)
+    assert guarded.startswith(BOM)
+    rows, safe = (list(csv.reader(io.StringIO(text.decode("utf-8-sig")))) for text in (plain, guarded))
+    cells = list(openpyxl.load_workbook(io.BytesIO(server.get(f"/v1/records.xlsx?{PENALTIES}&limit=all").content))["data"].iter_rows())
+    assert {row[0] for row in rows[1:]} == lines.keys() == {row[0] for row in safe[1:]} == {row[0].value for row in cells[1:]}
+    for row, other in zip(rows, safe, strict=True):
+        assert all(mine == cell if cell[:1] not in DANGEROUS else mine == f"'{cell}" for cell, mine in zip(row, other, strict=True))
+    texts = [cell for row in cells for cell in row if isinstance(cell.value, str)]
+    assert {cell.data_type for cell in texts} == {"s"}
+    assert all(cell.quotePrefix for cell in texts if cell.value.startswith(DANGEROUS))
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a house gives of a list with two versions before a policy shows less of it, at once after it, and in the end."""
+
+    async def told() -> dict[str, Any]:
+        async with a_house(tmp_path_factory.mktemp("narrowed"), "") as first:
+            made = await listed(first)
+            found: dict[str, Any] = {"old": (await manifest(first))["version"], "stays": made["stays"]}
+            async with at(first, SECOND) as services:
+                await put(services, TAX, violation(code(5), "通化市示例乙有限公司", "通示税〔2026〕3号"))
+                await settle(services)
+                await settle_lists(services)
+                found["before"] = await manifest(services)
+                body, where = await fetched(services, f"{found['old']}.ndjson")
+                assert b"case_nature" in body
+                await change_policy(services, *NARROWER)
+                found["at_once"] = [await refused(services, file) for file in (where, "latest.csv", f"{found['old']}.json")]
+                export = await answer_query.records_page(services, PUBLIC, ask(dataset=TAX, limit="all"))
+                found["export"] = json.loads(await whole(export))["items"]
+                await settle(services)
+                await settle_lists(services)
+                found["after"], found["plan"] = await manifest(services), services.policies.current().plan_set(TAX, "public", "open.read")
+                found["address"] = await refused(services, where)
+                found["files"] = [(await fetched(services, f"latest.{each['format']}"))[0] for each in found["after"]["files"]]
+                found["old_files"] = [(await fetched(services, f"{found['old']}.{kind}"))[0] for kind in ("ndjson", "csv", "xlsx")]
+                found["delta"] = await change(services, found["old"], found["after"]["version"])
+                found["feeds"] = [(await syndicate.list_feed(services, "tax-violations", kind, PUBLIC, ask())).body for kind in KINDS]
+                subject = read(await answer_query.record(services, made["stays"], PUBLIC, "zh-CN"))["subject"]["id"]
+                found["timeline"] = read(await read_timeline.read_timeline(services, subject, PUBLIC, ask()))["items"]
+                return found
+
+    return asyncio.run(told())
+
+
+KINDS: tuple[Any, ...] = ("atom", "json")
+
+
+async def refused(services: Any, file: str) -> str:
+    """Why a file is not given."""
+    with pytest.raises(RequestError) as caught:
+        await fetched(services, file)
+    return caught.value.code
+
+
+def test_channel_16_files_are_cut_again(narrowed: dict[str, Any]) -> None:
+    """A manifest names the plan of its rows; a narrower one holds at once for exports, and no file of before is given beside it."""
+    assert narrowed["at_once"] == ["version-reissuing"] * 3
+    assert narrowed["export"]
+    assert all("case_nature" not in item["fields"] for item in narrowed["export"])
+    assert narrowed["before"]["policy_plan"] != narrowed["after"]["policy_plan"] == narrowed["plan"].hash
+    assert narrowed["address"] == "version-reissued"
+    assert len(narrowed["files"]) == len(narrowed["after"]["files"]) > 4
+    assert not [body for body in narrowed["files"] if b"case_nature" in body]
 
 
 def test_channel_17_children(server: Server, office: Mapping[str, str], person: dict[str, Any]) -> None:
@@ -322,12 +425,23 @@ def test_channel_17_children(server: Server, office: Mapping[str, str], person: 
         assert server.get(f"/v1/records?{PENALTIES}&{name}=subject").json()["code"] == "unknown-parameter"
 
 
-def test_channel_18_history(server: Server) -> None:
-    """No old snapshot is served beside the plan in force."""
+def test_channel_18_no_other_way_back(server: Server) -> None:
+    """No path or parameter gives an old state of a record, and attachments are none of ours to give."""
     item = of_kind(records(server), "enterprise")
     for path in (f"/v1/records/{item['id']}/versions", f"/v1/records/{item['id']}/history", f"/v1/records/{item['id']}/attachments"):
         assert server.get(path).status_code == 404
-    assert server.get(f"/v1/records/{item['id']}?version=1").json()["code"] == "unknown-parameter"
+    for old in ("version=1", "as_of=2026-01-01T00:00:00Z", "policy_version=1", "seq=1"):
+        assert server.get(f"/v1/records/{item['id']}?{old}").json()["code"] == "unknown-parameter"
+    assert all("attachment" not in name for name in server.get(f"/v1/datasets/{item['dataset']}/dictionary").text.split('"'))
+
+
+def test_channel_18_history(narrowed: dict[str, Any]) -> None:
+    """What was told under a wider policy is told as the present one says: old versions, deltas, feeds and the timeline."""
+    assert narrowed["after"]["version"] != narrowed["old"]
+    for body in (*narrowed["old_files"], *narrowed["feeds"], narrowed["delta"].replace(b'"fields.case_nature"', b"")):
+        assert b"case_nature" not in body
+    assert narrowed["timeline"][-1]["record"] == narrowed["stays"]
+    assert "case_nature" not in json.dumps(narrowed["timeline"])
 
 
 def plans() -> list[Any]:
@@ -473,7 +587,10 @@ def test_channel_25_schemas(server: Server) -> None:
 
 
 def test_channel_26_write_paths(sqlite_city: City, tmp_path: Path) -> None:
-    """At the token endpoint an app that is known and one that is not are told alike: status, body, header fields, statements asked."""
+    """At the only door that takes an identity, known and unknown apps are told alike: status, body, header fields, statements.
+
+    Failures are counted by network and lock nobody's app.
+    """
     city = copied(sqlite_city, tmp_path / "gateway")
     key, stranger = Key("ES256", seed=26), Key("ES256", seed=27)
     at = datetime.fromisoformat(NOW)
@@ -489,10 +606,21 @@ def test_channel_26_write_paths(sqlite_city: City, tmp_path: Path) -> None:
             "unknown app, a key id that is known": stranger.sign(header, claims | {"iss": unknown, "sub": unknown}),
         }
 
-    with served(city) as server:
+    settings = settings_of(city.settings_file, CHENGXIN_NOW=NOW, CHENGXIN_QUOTA_FACTOR="1", CHENGXIN_TRUSTED_PROXIES="1")
+    server = Server(cast("FrontDoor", create_app(settings))).start()
+    try:
         program = Program(client=server.client, app=known, key=key, now=at)
         assert program.ask_token().status_code == 200, "the known app is let in with its own key"
         answers = {name: program.ask_token(client_assertion=text) for name, text in forms().items()}
+        for path in ("/v1/objections", "/v1/me/records", "/v1/sessions", "/login", "/v1/me/bind"):
+            assert server.client.post(path, json={}).status_code == 404, "no other door takes an identity"
+        wrong = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": "a.b.c"}
+        tried = [server.client.post("/oauth/token", data=wrong).status_code for _ in range(70)]
+        assert (tried[0], tried[-1], program.ask_token().status_code) == (400, 429, 429), "a network has sixty failures a minute"
+        server.client.headers["X-Forwarded-For"] = "198.51.100.7"
+        assert program.ask_token().status_code == 200, "they were nobody's but its own"
+    finally:
+        server.stop()
     told = {(answer.status_code, answer.text, tuple(sorted(answer.headers.keys() - {"dpop-nonce"}))) for answer in answers.values()}
     assert len(told) == 1, answers
     assert next(iter(told))[:2] == (400, '{"error":"invalid_client"}')

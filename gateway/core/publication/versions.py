@@ -197,16 +197,18 @@ def manifest(
     *,
     state: State,
     origin: str,
+    plan: str,
     files: Sequence[File],
     previous: str | None,
     issues: Sequence[Issue],
     removed: Sequence[Document],
     notice: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The manifest as served: its bytes are what the checkpoint names."""
+    """The manifest as served: its bytes are what the checkpoint names; `plan` is the hash of the plans under which its rows stand."""
     address = f"{origin}/v1/{version.collection}/versions/{version.name}"
     document = {
         **item(version, state=state, origin=origin),
+        "policy_plan": plan,
         "collection": version.collection,
         "size": version.size,
         "root": b64(version.root),

@@ -393,6 +393,7 @@ class RemovedCommitment(Struct, kw_only=True):
 class VersionManifest(VersionItem, kw_only=True):
     """A version whole: files, issues, what was removed (api.md §7.8)."""
 
+    policy_plan: Sha256
     collection: str
     size: Count
     root: str

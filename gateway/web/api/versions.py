@@ -29,6 +29,7 @@ _ITEM: Final[dict[str, Any]] = {
 _ROOT: Final = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 _MANIFEST: Final = {
     **_ITEM,
+    "policy_plan": "0" * 64,
     "collection": "lists/tax-violations",
     "size": 1343,
     "root": _ROOT,
