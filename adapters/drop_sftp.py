@@ -106,8 +106,8 @@ class Server:
                 while left:
                     async with asyncio.timeout(CALL_S * AT_ONCE):
                         data = await file.read(min(CHUNK * AT_ONCE, left))
-                    if not data:
-                        return None
+                    if not 0 < len(data) <= left:
+                        return None  # it ends too soon, or the server gives more than was asked for
                     copy.write(_bytes(data))
                     left -= len(data)
             return copy

@@ -351,11 +351,25 @@ class FrontendDatabase:
                 yield Diagnostic(what="列", ok=False, message=said, remedy="请对方补列，或更正配置")
             else:
                 yield Diagnostic(what="表", ok=True, message=f"表 {settings.name} 的列齐全")
+                yield from self._timeless(connection, settings, found)
             if settings.scope not in self._config.scopes:
                 yield Diagnostic(what="范围", ok=False, message=f"没有范围 {settings.scope} 的对照", remedy="在 scopes 中写明")
         name = self._config.reconciliation
         if name is not None and self._config.profile == "exchange" and self._database.find(connection, name) is None:
             yield Diagnostic(what="对账", ok=False, message=f"没有对账表 {name}", remedy="请对方建表，或把 reconciliation 留空")
+
+    def _timeless(self, connection: sa.Connection, settings: TableSettings, found: FoundTable) -> Iterator[Diagnostic]:
+        """Rows and answers without a time stand in no order, so nobody reads them: a person is told how many there are."""
+        names = self._config.names
+        kinds: list[tuple[str, str, tuple[sa.ColumnElement[bool], ...]]] = [("行", names.sjc, ())]
+        if names.status in found and names.answered in found:
+            kinds.append(("反馈", names.answered, (found[names.status].is_not(None),)))
+        for what, time_column, where in kinds:
+            missing = sa.select(sa.func.count()).select_from(found.table).where(found[time_column].is_(None), *where)
+            number = connection.execute(missing).scalar_one()
+            if number:
+                said = f"表 {settings.name} 有 {number} 条{what}没有 {time_column}，不会被读取"
+                yield Diagnostic(what="时间列", ok=False, message=said, remedy=f"请对方补填 {time_column}")
 
     async def close(self) -> None:
         """Let go of the database; twice is harmless."""

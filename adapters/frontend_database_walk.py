@@ -21,6 +21,7 @@ from gateway.adapter_contract import AdapterError
 REMEMBERED = 100
 """So many rows of the look-back are remembered one by one."""
 MOST_LATE = 5_000
+"""Of more rows in the look-back the newest: what comes late comes shortly before the last row."""
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -124,8 +125,9 @@ class Walk(Struct, frozen=True, kw_only=True):
 
     def _window(self, connection: Any, position: tuple[Any, ...]) -> list[Any]:
         since = position[0] - self.overlap
-        found = self._select(connection, self.order[0] > since, sa.not_(self._after(position)), limit=MOST_LATE + 1)
-        return found[:MOST_LATE]
+        within = (*self.where, self.order[0] > since, sa.not_(self._after(position)))
+        newest = sa.select(*self.order, *self.columns).where(*within).order_by(*(each.desc() for each in self.order)).limit(MOST_LATE)
+        return list(connection.execute(newest).all())[::-1]
 
     def _there(self, connection: Any, position: tuple[Any, ...]) -> bool:
         """Whether some row stands at the position or after it."""

@@ -85,7 +85,7 @@ class Folder:
         done, pending, here = noted / f"{name}.json", noted / f"{name}.pending", self._root / "submit" / name
         with self._locked():
             said = msgspec.json.encode(note)
-            before = _content(done) or _content(pending)
+            before = _content(done) or _content(pending) or None  # an empty one says nothing
             if before is not None and before != said:
                 raise AdapterError("DUP_KEY", "同名文件已用于另一批次", transient=False, place=name)
             if done.exists():
@@ -104,10 +104,11 @@ class Folder:
 
     def _place(self, here: Path, data: bytes, said: bytes, pending: Path) -> None:
         """The file under its name, in one step, after its note."""
-        draft = pending.with_suffix(".draft")
+        draft, begun = pending.with_suffix(".draft"), pending.with_suffix(".begun")
         try:
             _write(draft, data)
-            _write(pending, said)
+            _write(begun, said)
+            begun.rename(pending)  # a note is there whole or not at all: half of one would be another batch's for good
             _persist(pending.parent)
             os.link(draft, here)  # unlike a rename, this never takes another file's place
         except OSError as error:
@@ -117,6 +118,7 @@ class Folder:
             raise
         finally:
             draft.unlink(missing_ok=True)
+            begun.unlink(missing_ok=True)
         _persist(here.parent)
 
     def submitted(self, name: FileName) -> Submitted | None:

@@ -34,7 +34,8 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~/-]*)?\Z")] = ""
     """Below `base_url`."""
-    namespace: Annotated[str, Meta(min_length=1, max_length=200)]
+    namespace: Annotated[str, Meta(pattern=r"^[!#-~]{1,200}\Z")]
+    """Also stands in a header field, between quotation marks."""
     operation: ElementName
     columns: Annotated[tuple[ElementName, ...], Meta(min_length=1, max_length=200)]
     """Wire names in the order of the partner's dictionary: every row has all of them, empty for null."""

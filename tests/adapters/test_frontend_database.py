@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from adapters import frontend_database_walk
 from adapters.frontend_database import FrontendDatabase
 from adapters.frontend_database_format import FrontendConfig, TableSettings, digest_of
 from adapters.frontend_database_simulator import Province, Run, on
@@ -247,6 +248,30 @@ async def test_more_rows_than_are_remembered_one_by_one(two: Two) -> None:
     again, cursor = await two.pulled(cursor, page_rows=50)
     assert len(again) == 121
     assert (await two.pulled(cursor, page_rows=50))[0] == []
+
+
+async def test_of_a_look_back_of_thousands_the_newest_are_looked_at(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more rows stand in the look-back than are looked at, a row that comes late just before the last one is read all the same."""
+    monkeypatch.setattr(frontend_database_walk, "MOST_LATE", 120)
+    base = datetime(2026, 6, 1, 12)  # noqa: DTZ001  # of the table
+    said = {"REC_V": 1, "OP": "upsert", "DFBM": "220500"}
+    made = [{"RECID": f"s{number:04d}", "SJC": base + timedelta(seconds=number), **said} for number in range(200)]
+    two.province.run(lambda connection: connection.execute(sa.insert(two.province.table), made))
+    _, cursor = await two.pulled(page_rows=100)
+    two.province.put([{"RECID": "late", "SJC": base + timedelta(seconds=190), **said}])
+    again, cursor = await two.pulled(cursor, page_rows=100)
+    assert "late" in [rid for rid, _ in again]
+    assert (await two.pulled(cursor, page_rows=100))[0] == []
+
+
+async def test_answers_without_a_time_are_told(two: Two) -> None:
+    """An answer that has no time, like a row of a table that lets it be null, is read by nobody: a check says how many there are."""
+    await two.deliver(1, row("a"))
+    assert all(each.ok for each in await two.adapter().check())
+    table = two.province.table
+    two.province.run(lambda connection: connection.execute(sa.update(table).where(table.c.RECID == "a").values(FK_ZT="00", FK_SJ=None)))
+    found = [each for each in await two.adapter().check() if not each.ok]
+    assert [(each.what, "1 条反馈没有 FK_SJ" in each.message) for each in found] == [("时间列", True)]
 
 
 async def test_both_sides_count_a_day(two: Two) -> None:

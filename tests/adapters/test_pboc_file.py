@@ -268,6 +268,19 @@ async def test_a_sealed_file_is_the_same_file_again(tmp_path: Path):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ["pending", "begun", "draft"])
+async def test_half_a_note_of_a_crash_stops_nothing(tmp_path: Path, name: str):
+    """What a crash left of a note before its file was placed is nobody's: the batch goes in at the next try."""
+    line = adapter(tmp_path, form="txt")
+    batch = sealed(line, [row(1)])
+    (tmp_path / "noted").mkdir()
+    half = b'{"batch":"credit' if name != "pending" else b""
+    (tmp_path / "noted" / f"{INSTITUTION}2026060271000010.txt.{name}").write_bytes(half)
+    await line.deliver(batch)
+    assert names(tmp_path, "submit") == [f"{INSTITUTION}2026060271000010.txt"]
+    assert names(tmp_path, "noted") == [f"{INSTITUTION}2026060271000010.txt.json"]
+
+
 async def test_another_batch_under_a_used_name_is_refused(tmp_path: Path):
     """A serial that was used, and a file that somebody else put there, are DUP_KEY: nothing is overwritten."""
     line = adapter(tmp_path)

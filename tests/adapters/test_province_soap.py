@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -374,6 +375,13 @@ def test_settings_that_contradict_do_not_start(more: dict[str, Any]):
     with pytest.raises(AdapterError) as caught:
         adapter(**{"base_url": "http://127.0.0.1:9"} | more)
     assert caught.value.code == "CONFIG"
+
+
+@pytest.mark.parametrize("namespace", ["http://服务.example/", "urn:a\r\nX: y", 'urn:"a"', "urn:a b", ""])
+def test_a_namespace_fits_into_a_header_field(namespace: str):
+    """It stands in `SOAPAction` too: what no header field carries is a fault of the settings, not of the line."""
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"namespace": namespace, "operation": "o", "columns": ["A"]}, Service)
 
 
 def _certificate(folder: Path, name: str) -> tuple[str, str]:
