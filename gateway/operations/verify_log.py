@@ -19,8 +19,9 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.merkle import CompactRange, leaf_hash, root_from_proof
 from gateway.core.exchange.notes import Checkpoint
 from gateway.core.exchange.wire import SHA256, b64, strict_json, unb64
+from gateway.core.publication.alike import says_the_same
 from gateway.core.publication.documents import instant
-from gateway.core.publication.forms import forms_of
+from gateway.core.publication.forms import Forms, forms_of
 from gateway.core.publication.versions import commitment_of
 from gateway.core.signing import Verifier, parse_vkey
 from gateway.core.transparency import tiles
@@ -35,6 +36,7 @@ from gateway.operations.keep_log import BROKEN, policy_of
 from gateway.services import Services
 from gateway.settings import Clock
 from gateway.store import transparency
+from gateway.store.transparency import ListedInAllForms
 
 DIFFERS: Final = "log-differs"
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
@@ -119,6 +121,23 @@ def verify_proof(said: Mapping[str, Any], verifiers: Sequence[Verifier], *, row:
 
 # --- here -------------------------------------------------------------------------------------------------------------
 
+NO_COMMITMENT: Final = b""
+"""Of what the public is shown in forms that do not agree: no entry has it."""
+
+
+def _shown(forms: Forms, each: ListedInAllForms) -> bytes | None:
+    """The commitment to what the public is shown of a record in every form; None for what stands in no version."""
+    try:
+        listing = _DOCUMENT.decode(each.listing)
+        row = row_of(listing, left_out(forms, each.dataset))
+        if row is None:
+            return None
+        alike = says_the_same(forms.by_dataset[each.dataset], listing, _DOCUMENT.decode(each.page), each.lines)
+        return commitment_of(row) if alike else NO_COMMITMENT
+    except (msgspec.MsgspecError, ExchangeError, LookupError, TypeError, AttributeError):
+        return NO_COMMITMENT  # no document that we would have rendered
+
+
 
 async def verify_store(services: Services, memory: Memory | None = None, *, whole: bool = False) -> VerifiedLog:
     """Our own log, in the store, and what the public is shown; from where `memory` has come to, unless `whole`.
@@ -155,9 +174,8 @@ async def verify_store(services: Services, memory: Memory | None = None, *, whol
     now = instant(services.clock())
     async for rows in transparency.all_listed(reads):
         for each in rows:
-            row = row_of(_DOCUMENT.decode(each.listing), left_out(forms, each.dataset))
-            if row is not None and each.valid_until > now and each.plan == forms.tag:
-                listed[each.record_id] = commitment_of(row)
+            if each.valid_until > now and each.plan == forms.tag and (commitment := _shown(forms, each)) is not None:
+                listed[each.record_id] = commitment
     found = [each for each in differences(reading.latest, listed) if each.rid not in waiting]
     return VerifiedLog(
         logs=sizes, entries=sum(sizes.values()), listings=len(listed), differences=tuple(found), unwitnessed=tuple(lacking), read=read

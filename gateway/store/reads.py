@@ -438,7 +438,10 @@ class SqliteReads:
             _interrupt(running)
             raise
         finally:
-            await loop.run_in_executor(self._threads, end)
+            if self._closed:  # whoever left in the middle, by an error, is closed by the loop, after the house
+                end()
+            else:
+                await loop.run_in_executor(self._threads, end)
 
     def _take(self) -> sqlite3.Connection:
         try:

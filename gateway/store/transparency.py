@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.transparency.entries import Place
 from gateway.core.transparency.tiles import WIDTH, TileName
@@ -69,6 +69,13 @@ class Listed(Struct, frozen=True, kw_only=True):
     listing: bytes
 
 
+class ListedInAllForms(Listed, frozen=True, kw_only=True):
+    """The same with the other forms of the record: its page, and a CSV line of either."""
+
+    page: bytes
+    lines: tuple[bytes, bytes | None]
+
+
 class WitnessedHead(Struct, frozen=True, kw_only=True):
     """A head of a partner's log that we signed."""
 
@@ -114,7 +121,7 @@ _LISTED = sa.select(_d.record_id, _d.dataset, _d.plan, _d.valid_until, _d.listin
 )
 _SALTS = sa.select(_d.record_id, _d.salt).where(_d.salt.is_not(None), among(_d.record_id, "ids"))
 _ALL_LISTED = (
-    sa.select(_d.record_id, _d.dataset, _d.plan, _d.valid_until, _d.listing)
+    sa.select(_d.record_id, _d.dataset, _d.plan, _d.valid_until, _d.listing, _d.body, _d.flat, _d.listing_flat)
     .where(_d.list.is_not(None), _d.listing.is_not(None))
     .order_by(_d.record_id)
 )
@@ -231,10 +238,17 @@ async def salts(source: Source, ids: Sequence[str]) -> dict[str, bytes]:
     return {row.record_id: bytes(row.salt) for row in await source.all(_SALTS, {"ids": list(ids)})}
 
 
-async def all_listed(source: Reads, chunk: int = 1000) -> AsyncIterator[list[Listed]]:
-    """Every listing that the public is shown, by record."""
+async def all_listed(source: Reads, chunk: int = 1000) -> AsyncIterator[list[ListedInAllForms]]:
+    """Every listing that the public is shown, by record, with the other forms of it."""
     async for rows in source.stream(_ALL_LISTED, {}, chunk):
-        yield [_listed_of(row) for row in rows]
+        yield [
+            ListedInAllForms(
+                **structs.asdict(_listed_of(row)),
+                page=bytes(row.body),
+                lines=(bytes(row.flat), None if row.listing_flat is None else bytes(row.listing_flat)),
+            )
+            for row in rows
+        ]
 
 
 async def witnessed(source: Source, origin: str) -> WitnessedHead | None:

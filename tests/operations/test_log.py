@@ -121,7 +121,7 @@ async def test_page_version_and_log_bear_one_commitment(town: Services) -> None:
     doubled = lines[made[0]].replace(b'"dataset":', b'"dataset":"other","dataset":', 1)
     for changed, row, code_ in (
         ({"row": str(said["row"]).replace("dataset", "dataset ")}, None, "SIG_PART_DIGEST"),
-        ({"index": 1}, None, "SIG_CONTEXT"),
+        ({"index": said["index"] + 1}, None, "SIG_CONTEXT"),
         ({"year": 2025}, None, "SIG_CONTEXT"),
         ({}, doubled, "SCHEMA_LINE"),
     ):

@@ -69,6 +69,19 @@ async def test_what_differs_is_named_however_long_ago_it_was_entered(house: Serv
     assert [each.kind for each in await alarms.standing(house)] == ["log-differs"]
 
 
+@pytest.mark.parametrize("form", ["listing", "body", "flat", "listing_flat"])
+async def test_no_form_of_a_listed_record_is_changed_behind_the_logs_back(house: Services, form: str) -> None:
+    """A25: the listing, the record's page and the CSV line of either follow from what was entered; one edited, or no document, names it."""
+    made = await listed(house, 2, 3)
+    column = rendered_records.c[form]
+    ((kept,),) = await house.store.reads.slow(sa.select(column).where(rendered_records.c.record_id == made[1]))
+    for edited in (bytes(kept).replace("通化".encode(), "吉林".encode(), 1), b"{"):
+        assert edited != kept
+        async with house.store.transaction() as tx:
+            await tx.execute(sa.update(rendered_records).where(rendered_records.c.record_id == made[1]).values({column: edited}))
+        assert [(each.kind, each.rid) for each in (await verify_log.verify_store(house)).differences] == [("changed", made[1])]
+
+
 @pytest.mark.parametrize("what", ["shorter", "other", "tile", "root"])
 async def test_a_log_that_does_not_continue_is_broken(house: Services, what: str) -> None:
     """A26: cut off, or rewritten where it goes on, the log is no continuation of what was read; the next run reads all of it."""

@@ -127,6 +127,17 @@ async def test_stream_may_be_left_early(store: Store) -> None:
     assert len(await store.reads.slow(NUMBERS)) == 5000
 
 
+async def test_a_stream_that_an_error_left_may_be_closed_after_the_house(store: Store) -> None:
+    """The loop closes what nobody closed at its very end, when the threads are gone: no trace of ours is printed then."""
+    if not isinstance(store.reads, SqliteReads):
+        pytest.skip("there the server's own driver closes it")
+    await fill(store, 50)
+    stream = store.reads.stream(NUMBERS, size=10)
+    await anext(stream)
+    await store.reads.close()
+    await stream.aclose()
+
+
 async def test_stream_needs_memory_for_a_batch_only(store: Store) -> None:
     """Memory does not grow with the number of rows."""
     await fill(store, 60_000)
