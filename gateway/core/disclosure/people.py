@@ -7,8 +7,8 @@ and what is a name once is one wherever it stands. Every step is linear. This ro
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from gateway.core.disclosure.beside import HANDS, personal, role_ends
 from gateway.core.disclosure.hinted import wordly
@@ -49,8 +49,14 @@ _NEIGHBOUR: Final = -5.0
 """What is enough for somebody who stands in a row with others."""
 _TITLED: Final = 4.5
 _DONE: Final = 2.5
-_DEED_OF_ONE: Final = 0.7
-"""What is added by a deed of one character."""
+Behind = Literal["road", "hamlet", "each", "kin", "place", "house", "firm", "noun", "deed", "nothing"]
+BEHIND: Final[Mapping[Behind, float]] = {
+    "road": -9.0, "hamlet": -9.0, "each": -20.0, "kin": -12.0, "place": -9.0, "house": -12.0, "firm": -9.0, "noun": -5.0, "deed": 0.7,
+    "nothing": 0.0,
+}  # fmt: skip
+"""What is added by what stands behind a name and is no sign of a person alone: `deed` is one of one character."""
+_MOST_BEHIND: Final = max(BEHIND.values())
+"""It is not asked what stands behind a name that even this does not make count among neighbours."""
 _PERSON: Final = 9.5
 """What is added by a title, by a deed, and by what follows nobody but a person."""
 _ROLE: Final = 4.0
@@ -416,7 +422,7 @@ class _Reading:
             weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
         else:
             weight = likely + self._before(start)
-        hopeless = not cued and weight + _DEED_OF_ONE < _NEIGHBOUR and not role_ends(text, start)  # a role may make a word a name
+        hopeless = not cued and weight + _MOST_BEHIND < _NEIGHBOUR and not role_ends(text, start)  # a role may make a word a name
         after = self._after(start, end, hopeless=hopeless)
         if cued and text[start : start + 2] in self._signs.deeds and (end - start == 2 or text[end - 1 : end + 1] in self._table.words):
             after -= 9.0  # 受托人[代为]陈述
@@ -534,24 +540,27 @@ class _Reading:
                 return _TITLED
             if word in self._signs.deeds:
                 return _DONE
-        if hopeless:
-            return 0.0
+        return 0.0 if hopeless else BEHIND[self._behind(start, end)]
+
+    def _behind(self, start: int, end: int) -> Behind:
+        """What stands behind a name that is no sign of a person alone."""
+        text, following = self._text, self._text[end]
         if end - start == 3 and text[end - 1] in "路街" and text[end : end + 2] in self._table.nouns:  # 向海路雨水管网
-            return -9.0
+            return "road"
         if end - start == 3 and text[end - 1] in _HAMLETS and text[start : end - 1] in self._table.words:
-            return -9.0
+            return "hamlet"
         ending = text[end - 2 : end] if text[end - 1] in PLACE_ENDS else text[end - 1] + following
         if ending[0] in "家各" and ending[1] in PLACE_ENDS:
-            return -20.0
+            return "each"
         if following in _KIN and self._firm(end + 1):  # 王大妈水饺
-            return -12.0
+            return "kin"
         if following in PLACE_ENDS or place(text, start, end):
-            return -9.0
+            return "place"
         if self._firm(end) or ((text[start + 1] in FAMILIES or following in FAMILIES) and family_firm(text, start, end)):
-            return -12.0 if text[start + 1] == "氏" or in_region(text, start) else -9.0
+            return "house" if text[start + 1] == "氏" or in_region(text, start) else "firm"
         if text[end - 1] not in self._table.given and text[end : end + 2] in self._table.nouns:  # 高秆作物
-            return -5.0
-        return _DEED_OF_ONE if following in self._signs.deeds else 0.0
+            return "noun"
+        return "deed" if following in self._signs.deeds else "nothing"
 
     def _firm(self, at: int) -> bool:
         """Whether what follows makes this the name of a firm: the rest of its brand, goods and trades, up to what firms are called."""
