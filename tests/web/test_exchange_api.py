@@ -1,4 +1,8 @@
-"""`/x/v1` over real sockets: who is believed, what everybody may read and what only a partner, batches and parts, its problems."""
+"""`/x/v1` over real sockets: who is believed, what everybody may read and what only a partner, batches and parts, its problems.
+
+Strategy: two served cities cost seconds, so all tests share them, and what one has sent the next one finds. They run in their order and in
+one process: `make test` spreads whole files (`--dist loadfile`); with `-n 2` alone four of them fail.
+"""
 
 import asyncio
 import json
