@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 from unittest import SkipTest
 
+import msgspec
+
 from adapters.conformance.checks import check, simulated
 from adapters.conformance.every import EveryAdapter
 from adapters.conformance.lines import AT, SourceLine, canned, many
@@ -248,6 +250,13 @@ class SourceAdapterSuite(EveryAdapter):
             assert told == set(row.fields), "a field is added or left out"
             wrong = [name for name in ("document_number", "name") if record.fields.get(name) != row.fields[name]]
             assert not wrong, f"{', '.join(wrong)}: of another row or column"
+
+    @check()
+    def test_rows_are_of_the_contract(self) -> None:
+        """Every member of a row is of the type that the contract says: the core rejects a row that is not."""
+        for name in ("walk", "withdrawn"):
+            for record in _records(walk(self._filled(name))):
+                assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=SourceRecord) == record, "a member of another type"
 
     @check()
     def test_numbers_stay_texts(self) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError, Counts
 from gateway.core.exchange.lines import Line
 from gateway.core.records.periods import first_instant, legal_day
-from gateway.operations.lines import LONGEST_CALL, guarded
+from gateway.operations.lines import LONGEST_CALL, guarded, is_sound
 from gateway.services import Services
 from gateway.store import line_rows, lines
 
@@ -87,7 +87,7 @@ async def comparisons(services: Services, *, since: str) -> list[Comparison]:
 
 async def _counts(carrier: Any, day: date) -> Sequence[Counts]:
     told = await guarded(carrier.counts(day), LONGEST_CALL)
-    if not isinstance(told, list | tuple) or len(told) > MOST_COUNTS or not all(isinstance(each, Counts) for each in told):
+    if not isinstance(told, list | tuple) or len(told) > MOST_COUNTS or not all(is_sound(each, Counts) for each in told):
         raise AdapterError("ADAPTER_FAILED", "适配器给出的不是对账数", transient=False)
     return told
 

@@ -24,6 +24,7 @@ from gateway.operations.lines import (
     as_bytes,
     as_results,
     guarded,
+    is_sound,
     keep_received,
     thought,
 )
@@ -166,7 +167,7 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
 async def _late(carrier: Any, after: str | None) -> list[LateReply]:
     found: list[LateReply] = []
     async for late in carrier.feedback(after):
-        if not isinstance(late, LateReply) or len(late.cursor) > LONGEST_CURSOR:
+        if not is_sound(late, LateReply) or len(late.cursor) > LONGEST_CURSOR:
             raise AdapterError("ADAPTER_FAILED", "适配器给出的不是反馈", transient=False)
         found.append(late)
         if len(found) == LATE_REPLIES_A_ROUND:

@@ -4,6 +4,7 @@ Rules: a line whose breaker is open is not tried before its time, but by a perso
 the stories it calls do not decide.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -90,7 +91,8 @@ async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool)
     except StoreError as error:
         if error.code != "stream-moved":
             raise
-    except (AdapterError, ExchangeError, GatewayError) as error:
+    except (AdapterError, ExchangeError, GatewayError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        # the last of these: what a guest gave was not what its type says, and the other lines' round goes on
         code = await failed(services, line, error if isinstance(error, AdapterError) else _permanent(error))
         for stream, _ in line.streams():
             now = await _told(services, line, stream, code=code)
@@ -100,8 +102,10 @@ async def _keep(services: Services, line: Line, *, deliver: bool, at_once: bool)
     return list(done.values())
 
 
-def _permanent(error: GatewayError) -> AdapterError:
-    return AdapterError(error.code, error.detail, transient=False)
+def _permanent(error: Exception) -> AdapterError:
+    if isinstance(error, GatewayError):
+        return AdapterError(error.code, error.detail, transient=False)
+    return AdapterError(ADAPTER_FAILED, f"适配器异常: {type(error).__name__}", transient=False)
 
 
 async def _out(
@@ -143,6 +147,7 @@ async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:
     reads, ours = services.store.reads, services.signers.party
     held = any([await line_held(reads, line, stream, ours) for stream, _ in line.streams()])
     pulled = await pull_rows(services, line, carrier, only_withdrawals=held)
+    unread = pulled.not_taken.get("", {})  # of no dataset that is known: told beside the first
     return [
         LineRun(
             line=line.id,
@@ -151,11 +156,11 @@ async def _in(services: Services, line: Line, carrier: Any) -> list[LineRun]:
             direction="in",
             sealed=pulled.pages,
             rows=pulled.taken.get(terms.dataset, 0),
-            not_sent=pulled.not_taken.get(terms.dataset, {}),
+            not_sent=dict(Counter(pulled.not_taken.get(terms.dataset, {})) + Counter({} if number else unread)),
             state="delivered" if pulled.taken.get(terms.dataset) else "waiting" if held else "idle",
             code=HELD if held else None,
         )
-        for stream, terms in line.streams()
+        for number, (stream, terms) in enumerate(line.streams())
     ]
 
 

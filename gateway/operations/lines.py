@@ -9,7 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError, RowResult
 from gateway.core.errors import GatewayError, SettingsError
@@ -38,6 +42,7 @@ LARGEST_REPLY: Final = 8 * 2**20
 LONGEST_CURSOR: Final = 2**16
 """Characters: what a line has seen of each of its tables."""
 MOST_RESULTS: Final = 100_000
+_packed = msgspec.msgpack.Encoder().encode
 ADAPTER_FAILED: Final = "ADAPTER_FAILED"
 """Code of a guest that did what none may."""
 NO_ADDRESS: Final = "none:"
@@ -115,12 +120,27 @@ async def thought(function: Callable[..., T], *said: object) -> T:
     return await guarded(asyncio.to_thread(function, *said), LONGEST_THOUGHT)
 
 
+def is_sound(given: object, kind: type[Struct]) -> bool:
+    """Whether a guest's Struct is what its type says, in texts that can be kept: nobody looked when it was made."""
+    if not isinstance(given, kind):
+        return False
+    try:
+        return bool(_decoder(kind).decode(_packed(given)) == given)
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        return False
+
+
+@cache
+def _decoder(kind: type[Struct]) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
 def as_results(given: object) -> tuple[RowResult, ...]:
     """What `read_reply` gave, if it is results and not too many.
 
     Raises AdapterError.
     """
-    if not isinstance(given, list | tuple) or len(given) > MOST_RESULTS or not all(isinstance(each, RowResult) for each in given):
+    if not isinstance(given, list | tuple) or len(given) > MOST_RESULTS or not all(is_sound(each, RowResult) for each in given):
         raise AdapterError(ADAPTER_FAILED, "适配器给出的不是逐行结果", transient=False)
     return tuple(given)
 

@@ -15,15 +15,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.exchange.lines import Line, LineDataset
+from gateway.core.exchange.wire import MAX_INTEGER
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, DatasetId, Record, RecordId
 from gateway.operations.accept_records import accept_records, redactions
-from gateway.operations.lines import LONGEST_CALL, LONGEST_CURSOR, guarded, keep_received
+from gateway.operations.lines import LONGEST_CALL, LONGEST_CURSOR, guarded, is_sound, keep_received
 from gateway.services import Services
 from gateway.store import audit, lines, records
 from gateway.store.accepting import WITHDRAWALS
@@ -119,14 +120,32 @@ async def _next(carrier: Any, cursor: str | None) -> Page | None:
     pages = carrier.pull(cursor)
     try:
         async for page in pages:
-            if not isinstance(page, Page) or len(page.records) + len(page.unreadable) > MOST_ROWS or len(page.cursor) > LONGEST_CURSOR:
-                raise AdapterError("ADAPTER_FAILED", "适配器给出的不是一页数据，或者过大", transient=False)
-            return page
+            if not is_sound(structs.replace(page, records=(), unreadable=()) if isinstance(page, Page) else page, Page):
+                raise AdapterError("ADAPTER_FAILED", "适配器给出的不是一页数据", transient=False)
+            if len(page.records) + len(page.unreadable) > MOST_ROWS or len(page.cursor) > LONGEST_CURSOR:
+                raise AdapterError("ADAPTER_FAILED", "适配器给出的一页过大", transient=False)
+            return await asyncio.to_thread(_sound, page)
         return None
     finally:
         closing = getattr(pages, "aclose", None)
         if closing is not None:
             await closing()
+
+
+def _sound(page: Page) -> Page:
+    """The page with its odd rows among what could not be read: a row that the contract does not know stops no other."""
+    records = [each for each in page.records if _is_row(each)]
+    odd = [RowResult(place=f"#{number}", record_id=None, result="rejected", code="SCHEMA_TYPE")
+           for number, each in enumerate(page.records, 1) if not _is_row(each)]  # fmt: skip
+    told = [each for each in page.unreadable if is_sound(each, RowResult)]
+    odd += [RowResult(place="?", record_id=None, result="rejected", code="SCHEMA_TYPE")] * (len(page.unreadable) - len(told))
+    return structs.replace(page, records=tuple(records), unreadable=(*told, *odd))
+
+
+def _is_row(given: object) -> bool:
+    if not is_sound(given, SourceRecord) or not isinstance(given, SourceRecord):
+        return False
+    return given.version is None or 0 <= given.version <= MAX_INTEGER
 
 
 class _Judged(Struct, frozen=True, kw_only=True):

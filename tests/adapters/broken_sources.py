@@ -337,6 +337,7 @@ SOURCES = {
     "test_a_large_source_is_given_whole": StopsAtAHundred,
     "test_a_source_that_breaks_off_is_told": EndsWhenTheSourceDoes,
     "test_cursors_outlive_the_process": RemembersItsCursors,
+    "test_rows_are_of_the_contract": records(lambda record: replace(record, reason=0 if record.op == "upsert" else record.reason)),
     "test_rows_are_told_whole": records(lambda record: replace(record, as_of=record.as_of + timedelta(hours=8))),
     "test_times_are_told": records(lambda record: replace(record, as_of=record.as_of.replace(tzinfo=None))),
 }
