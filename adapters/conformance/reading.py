@@ -255,7 +255,8 @@ class SourceAdapterSuite(EveryAdapter):
     def test_rows_are_of_the_contract(self) -> None:
         """Every member of a row is of the type that the contract says: the core rejects a row that is not."""
         for name in ("walk", "withdrawn"):
-            for record in _records(walk(self._filled(name))):
+            for given in _records(walk(self._filled(name))):
+                record = msgspec.structs.replace(given, as_of=AT)  # of times there is a check of their own
                 assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=SourceRecord) == record, "a member of another type"
 
     @check()
