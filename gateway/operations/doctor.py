@@ -187,7 +187,8 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
         erasing = await debts.debt(reads, name, "erasures", now - timedelta(hours=sla.erase_h))
         if code is not None:
             said = f"the stream from us stands at {code}"
-            yield finding(code, where, f"去流停在 {code}", said, stream="out", otherwise="stream-stopped")
+            otherwise = "stream-stopped" if out is not None and out.stopped else "answer-refused"
+            yield finding(code, where, f"去流停在 {code}", said, stream="out", otherwise=otherwise)
         elif late:
             yield finding("receipt-overdue", where, f"{len(late)} 批没有回执", f"{len(late)} batches have no receipt")
         elif owed is None and erasing is None:

@@ -99,6 +99,10 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
         "查明原因并更正（代码见 gateway/README.md），然后 chengxin exchange epoch",
         "find out why and correct it (codes: gateway/README.md), then `exchange epoch`",
     ),
+    "answer-refused": (
+        "对方的回答无法采信：把代码告诉对方；期间自动重试",
+        "what the partner answers is not to be believed: tell it the code; it is tried again meanwhile",
+    ),
     "receipt-overdue": ("回执超时：检查线路，chengxin exchange send --now", "check the line, then `exchange send --now`"),
     "erasure-overdue": ("删除未获确认：按协议督促对方", "remind the partner of what is agreed"),
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
@@ -115,6 +119,14 @@ _FROM_US: Mapping[str, tuple[str, str]] = {
     "SEQ_ROOT": (
         "对方持有的数据比本方多，或对方算出的根不同：本方可能由旧备份恢复；查明后 chengxin exchange epoch",
         "the partner holds more than we do, or another root: was an older backup restored here? then `exchange epoch`",
+    ),
+    "TIME_EXPIRED": (
+        "两边时钟不一致，或批次已过有效期：检查两边的时间同步；数据流已停时再 chengxin exchange epoch",
+        "clocks differ, or the batch is too old: check time synchronisation on both sides; `exchange epoch` if the stream has stopped",
+    ),
+    "NOT_FOUND": (
+        "对方没有此数据流：请其核对协议（chengxin agreement list）；期间自动重试",
+        "the partner knows no such stream: ask it to look at its agreement (`agreement list`); it is tried again meanwhile",
     ),
     "SEQ_GAP": ("对方缺少前一批：chengxin exchange send --now", "the partner lacks an earlier batch: `exchange send --now`"),
     "HOLD_RATE": ("对方拒收过多，等对方的人员决定：联系对方", "too much was rejected; a person over there decides: ask the partner"),

@@ -144,6 +144,8 @@ def test_what_to_do_is_said_to_the_side_that_can_do_it() -> None:
         ("SIG_KEY_EXPIRED", "ask for a fresh keys document", "chengxin key new"),
         ("LAW_PERSON", "it corrects it", "then `exchange epoch`"),
         ("HOLD_REFUSED", "its sender corrects it", "then `exchange epoch`"),
+        ("NOT_FOUND", "see the code", "ask it to look at its agreement"),
+        ("TIME_EXPIRED", "see the code", "check time synchronisation"),
     ):
         assert in_says in (finding(code_, "", "", "", stream="in").remedy_en or "")
         assert out_says in (finding(code_, "", "", "", stream="out").remedy_en or "")
@@ -161,6 +163,18 @@ async def test_what_the_partner_answers_is_told(cities: Cities, monkeypatch: pyt
     await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
     found = (await bad(cities.tonghua))[code_]
     assert found.remedy_en != "see the code in gateway/README.md"
+
+
+async def test_an_answer_that_is_not_believed_stops_nothing_and_says_so(cities: Cities, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage for a receipt: the batch is tried again, so nobody is told to begin a new epoch."""
+
+    async def garbage(*_: object, **__: object) -> bytes:
+        return b"\xff"
+
+    monkeypatch.setattr(cities.line, "carry", garbage)
+    await put(cities.tonghua, DATASET, penalty(code(1), "通化市测试商贸有限公司", "通示罚〔2026〕1号"))
+    await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    assert "it is tried again" in ((await bad(cities.tonghua))["SCHEMA_JSON"].remedy_en or "")
 
 
 async def test_a_clock_that_goes_wrong_is_seen_without_a_line(cities: Cities) -> None:
