@@ -96,7 +96,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "period": ("公示期", "Publication period"),
     "no_end": ("没有法定截止日期", "no statutory end"),
     "unstated": ("未注明", "not stated"),
-    "basis": ("依据", "Legal basis"),
+    "basis": ("公示依据", "Ground of publication"),
     "masked": ("未完整显示的内容及原因", "Not shown whole, and why"),
     "since": ("自", "since"),
     "issued_by": ("签发方", "issued by"),
@@ -106,9 +106,11 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "data": ("数据（JSON）", "Data (JSON)"),
     "page": ("主体页", "Page of the subject"),
     "timeline": ("时间线（JSON）", "Timeline (JSON)"),
-    "policy": ("公开依据：策略第", "Shown under policy"),
+    "policy": ("公开依据：策略版本", "Shown under policy"),
     "state": ("数据版本", "dataset version"),
     "unnamed": ("名称不公开", "Name not shown"),
+    "colon": ("：", ": "),
+    "then": ("；", "; "),
     "yes": ("是", "yes"),
     "no": ("否", "no"),
 }
@@ -136,10 +138,10 @@ def _shown(words: Mapping[str, Mapping[str, FieldWords]], said: Mapping[str, str
         return said["yes" if value else "no"]
     if isinstance(value, list | dict):
         parts = value.values() if isinstance(value, dict) else value
-        return "; ".join(filter(None, (_shown(words, said, dataset, field, each) for each in parts)))
+        return said["then"].join(filter(None, (_shown(words, said, dataset, field, each) for each in parts)))
     known = words.get(dataset, {}).get(field)
     if known is not None and known.values and isinstance(value, str):
-        return "; ".join(known.values.get(each, each) for each in value.split(";"))
+        return said["then"].join(known.values.get(each, each) for each in value.split(";"))
     return str(value)
 
 

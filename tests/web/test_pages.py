@@ -191,7 +191,7 @@ def test_what_is_not_shown_whole_is_named_with_its_reason(server: Server) -> Non
     record = next(each for each in penalties if "held" in each["treatments"].values())
     url = f"/subjects/{record['subject']['uscc']}"
     chinese, english = checked(server.get(url)), checked(server.get(url, accept_language="en"))
-    assert "违法事实: 文本待人工审核，先显示摘要" in words(chinese)
+    assert "违法事实：文本待人工审核，先显示摘要" in words(chinese)
     assert english.attrib["lang"] == "en"
     assert "Facts: the text waits for review" in words(english)
 

@@ -24,11 +24,11 @@ def spelling_of(asked: Asked, described: Described) -> Spelling | None:
     return _SPELLINGS.get(media_type_of(asked.field(b"accept"), described.media) or "")
 
 
-def _catalogue(media: str, suffix: str, example: object) -> Described:
+def _catalogue(media: str, suffix: str, spelling: str, example: object) -> Described:
     return Described(
         operation_id=f"getCatalogue{suffix.capitalize()}",
         tag="数据集",
-        summary="数据目录（DCAT-AP）",
+        summary=f"数据目录（DCAT-AP，{spelling}）",
         description="The whole catalogue as DCAT-AP 3.0.1; the three spellings are one graph.",
         takes=(PURPOSE,),
         media=(media,),
@@ -51,9 +51,9 @@ GRAPH_EXAMPLES: Final = {
     ),
 }
 """Beginnings of the catalogue."""
-CATALOGUE_JSONLD = _catalogue(JSON_LD, "jsonld", GRAPH_EXAMPLES[JSON_LD])
-CATALOGUE_TTL = _catalogue(TURTLE, "ttl", GRAPH_EXAMPLES[TURTLE])
-CATALOGUE_RDF = _catalogue(RDF_XML, "rdf", GRAPH_EXAMPLES[RDF_XML])
+CATALOGUE_JSONLD = _catalogue(JSON_LD, "jsonld", "JSON-LD", GRAPH_EXAMPLES[JSON_LD])
+CATALOGUE_TTL = _catalogue(TURTLE, "ttl", "Turtle", GRAPH_EXAMPLES[TURTLE])
+CATALOGUE_RDF = _catalogue(RDF_XML, "rdf", "RDF/XML", GRAPH_EXAMPLES[RDF_XML])
 
 
 async def _whole(request: AnyRequest, described: Described, spelling: Spelling) -> Reply:
