@@ -6,6 +6,7 @@ import os
 import re
 from datetime import timedelta
 from typing import ClassVar
+from uuid import uuid4
 
 from msgspec.structs import replace
 
@@ -280,7 +281,8 @@ class RemembersItsCursors(Memory):
         if since not in self.known:
             raise AdapterError("CURSOR_UNKNOWN", "游标不是此线路给出的", transient=False)
         async for page in super().pull(self.known[since]):
-            token = f"{id(self._board)}-{page.cursor}"
+            mark = vars(self._board).setdefault("mark", uuid4().hex)
+            token = f"{mark}-{page.cursor}"
             self.known[token] = page.cursor
             yield replace(page, cursor=token)
 
