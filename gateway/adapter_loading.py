@@ -91,7 +91,7 @@ class Adapters:
             )
         try:
             adapter = self._found[name]()
-        except Exception as error:  # a guest's import may raise anything; the house must not fall with it
+        except (Exception, SystemExit) as error:  # a guest's import may raise anything, or leave; the house must not fall with it
             raise SettingsError(
                 f"the adapter cannot be loaded: {type(error).__name__}",
                 code="adapter-broken",
@@ -135,6 +135,8 @@ class Adapters:
         except AdapterError as error:
             hint = "its settings stand in adapters/README.md"
             raise SettingsError(error.message, code="adapter-config", place=name, hint=hint) from error
+        except (Exception, SystemExit) as error:  # as above
+            raise SettingsError(f"the adapter cannot be made: {type(error).__name__}", code="adapter-broken", place=name) from error
         if broken := broken_promises(built):
             raise SettingsError(f"the adapter promises what it has not: {', '.join(broken)}", code="adapter-contract", place=name)
         return cast(object, built)

@@ -86,16 +86,18 @@ def test_a_guest_that_breaks_the_contract_is_refused(found: dict[str, Any], conf
     assert (refused.value.code, refused.value.place) == (code, "guest")
 
 
-def test_a_guest_that_cannot_be_imported_does_not_bring_the_house_down() -> None:
-    """Whatever an adapter's import raises, the house answers with its own error."""
+@pytest.mark.parametrize("raised", [RuntimeError("a secret value"), SystemExit(0), SystemExit("a secret value")])
+def test_a_guest_that_cannot_be_imported_or_made_does_not_bring_the_house_down(raised: BaseException) -> None:
+    """Whatever an adapter's import or making raises, also when it means to leave, the house answers with its own error."""
 
-    def broken() -> object:
-        raise RuntimeError("a secret value")
+    def broken(*_: object) -> object:
+        raise raised
 
-    with pytest.raises(SettingsError) as refused:
-        Adapters({"guest": broken}).source("guest", {})
-    assert refused.value.code == "adapter-broken"
-    assert "secret" not in str(refused.value)
+    for found in (broken, lambda: type("Broken", (guest(),), {"__init__": broken})):
+        with pytest.raises(SettingsError) as refused:
+            Adapters({"guest": found}).source("guest", {"folder": "x"})
+        assert refused.value.code == "adapter-broken"
+        assert "secret" not in str(refused.value)
 
 
 def test_a_guest_that_refuses_its_settings_is_told_in_its_own_words() -> None:

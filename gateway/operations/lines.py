@@ -108,7 +108,7 @@ async def guarded(call: Awaitable[T], within: timedelta, *, sent: bool = False) 
         raise AdapterError("UNAVAILABLE", "线路未在时限内答复", transient=True, outcome_unknown=sent) from error
     except GatewayError as error:  # ours, lent to it and passed through
         raise AdapterError(error.code, error.detail, transient=False) from error
-    except Exception as error:  # a guest may raise anything
+    except (Exception, SystemExit) as error:  # a guest may raise anything, or mean to leave
         raise AdapterError(ADAPTER_FAILED, f"适配器异常: {type(error).__name__}", transient=False, outcome_unknown=sent) from error
 
 

@@ -232,6 +232,8 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
     except AdapterError as error:
         error.code = code_of(error)
         raise
+    except SystemExit as error:  # a guest that means to leave leaves its own line
+        raise AdapterError("ADAPTER_FAILED", "适配器异常: SystemExit", transient=False) from error
     finally:
         await line.close()
 

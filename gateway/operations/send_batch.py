@@ -304,7 +304,7 @@ async def _guarded(line: PartnerAdapter, sealed: SealedBatch) -> bytes | None:
         raise
     except TimeoutError as error:
         raise AdapterError("UNAVAILABLE", "the line did not come back in time", transient=True, outcome_unknown=True) from error
-    except Exception as error:  # a guest may raise anything; the other streams must go on
+    except (Exception, SystemExit) as error:  # a guest may raise anything, or mean to leave; the other streams must go on
         raise AdapterError("UNAVAILABLE", f"the adapter failed: {type(error).__name__}", transient=False) from error
     if isinstance(reply, bytes) and len(reply) > LONGEST_REPLY:
         raise AdapterError("SIZE_BYTES", "the line returned too much", transient=False)

@@ -36,6 +36,8 @@ def giving(town: Town, page: object) -> Any:
         capabilities = frozenset({"resume"})
 
         async def pull(self, since: str | None) -> AsyncIterator[object]:
+            if isinstance(page, BaseException):
+                raise page
             if since is None:
                 yield page
 
@@ -73,7 +75,7 @@ async def test_an_odd_row_stops_no_other(town: Town) -> None:
     assert (await town.record("a")).state == "in_force"
 
 
-@pytest.mark.parametrize("page", ["no page", Page(records=None, cursor="1", more=False), Page(records=(), cursor="\ud800", more=False)])
+@pytest.mark.parametrize("page", ["no page", SystemExit(0), Page(records=None, cursor="1", more=False), Page(records=(), cursor="\ud800", more=False)])
 async def test_an_odd_page_stops_its_line_alone(town: Town, page: Any) -> None:
     """A page that is none opens the breaker of its line, with a code; the round goes on."""
     run = await town.pull(giving(town, page))
