@@ -75,7 +75,11 @@ async def test_an_odd_row_stops_no_other(town: Town) -> None:
     assert (await town.record("a")).state == "in_force"
 
 
-@pytest.mark.parametrize("page", ["no page", SystemExit(0), Page(records=None, cursor="1", more=False), Page(records=(), cursor="\ud800", more=False)])
+@pytest.mark.parametrize(
+    "page",
+    ["no page", SystemExit(0), Page(records=None, cursor="1", more=False), Page(records=(), cursor="\ud800", more=False)],
+    ids=["no page", "it leaves", "no rows", "no cursor"],
+)
 async def test_an_odd_page_stops_its_line_alone(town: Town, page: Any) -> None:
     """A page that is none opens the breaker of its line, with a code; the round goes on."""
     run = await town.pull(giving(town, page))
