@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,19 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.core.exchange import notes
+from gateway.core.exchange.documents import sign_keys
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.sealing import Sealed
-from gateway.core.exchange.wire import b64, digest_text, unb64
+from gateway.core.exchange.wire import b64, b64u, digest_text, unb64
+from gateway.operations.agreement_fit import agreement_signers
+from gateway.operations.export_evidence import export_evidence
 from gateway.operations.handle_case import repair
-from gateway.operations.manage_agreements import own_keys, take_keys
+from gateway.operations.manage_agreements import change_state, own_keys, take_keys
 from gateway.operations.manage_keys import new_key, revoke_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services, load_signers
 from gateway.store import inbox
-from gateway.store.tables import in_records, out_streams
+from gateway.store.tables import in_records, out_streams, records
 from tests.crash.dying import Child, serving
 from tests.crash.test_exchange_kill import free_port
 from tests.house import PLAIN
@@ -40,6 +44,7 @@ from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.region import (
+    AGREEMENT,
     BAISHAN,
     NOW,
     PENALTIES,
@@ -219,6 +224,11 @@ async def test_a03_the_same_number_with_other_content_both_well_signed(field: Fi
     assert moved(before, await field.of_baishan()) <= BOOKS
     both = await inbox.in_batches_at(field.cities.baishan.store.reads, TONGHUA, PENALTIES, 1, 1)
     assert len({batch.document.note for batch in both}) == len(both) == 2
+    evidence = json.loads(await export_evidence(field.cities.baishan, PENALTIES))
+    assert (evidence["type"], {evidence[side]["manifest"]["note"] for side in "ab"}) == (
+        "chengxin-exchange/fork/1",
+        {batch.document.note for batch in both},
+    )
 
 
 async def test_a04_arrival_in_another_order(field: Field):
@@ -285,9 +295,13 @@ async def test_a06_lines_swapped_doubled_changed_or_dressed_otherwise(field: Fie
         answer = await attacker.hit(sealed, {sealed.parts[0].name: gzip.compress(changed, mtime=0)})
         refused(answer, 422, "sig-part-digest")
     assert moved(before, await field.of_baishan()) <= BOOKS
-    made, parts = _vouched(attacker, sealed, changes[0], gzip.compress(changes[0], mtime=0))
-    answer = await attacker.hit(made, parts)
-    assert (answer.result, answer.code) == ("rejected", "SEQ_ROOT"), answer.body
+    for changed, code_ in zip(changes, ("SEQ_ROOT", "SEQ_ROOT", None, "SCHEMA_LINE", "SCHEMA_LINE", "SCHEMA_COUNTS"), strict=True):
+        made, parts = _vouched(attacker, sealed, changed, gzip.compress(changed, mtime=0))
+        answer = await attacker.hit(made, parts)
+        assert answer.result == "rejected", answer.body
+        assert answer.code == code_ or (code_ is None and answer.code in {"SCHEMA_JSON", "SCHEMA_LINE", "SCHEMA_ENUM", "SEQ_ROOT"})
+        sealed = attacker.seal([attacker.penalty(1), attacker.penalty(2)], replaces=attacker.anew(), snapshot="last")
+        raw = gzip.decompress(sealed.parts[0].data)
     assert await field.held() == {}
     assert moved(before, await field.of_baishan()) <= BOOKS
 
@@ -343,7 +357,7 @@ async def test_a09_keys_of_another_use_or_algorithm(field: Field):
 
 
 async def test_a10_rotation_without_overlap_and_a_revoked_key_with_a_back_dated_batch(ground: Ground):
-    """A10: a key that was not published is refused, old and new beside each other are good, a revoked one is not, back-dated or no."""
+    """A10: an unpublished key is refused, old and new beside each other are good, an expired or revoked one is not, back-dated or no."""
     async with a_city(ground.folder / "th", TONGHUA, now=NOW, port=ground.ports[0], new=False) as tonghua:
         await new_key(tonghua, "exchange", by="test")
         published = await own_keys(tonghua)
@@ -363,6 +377,15 @@ async def test_a10_rotation_without_overlap_and_a_revoked_key_with_a_back_dated_
     back = attacker.seal([attacker.penalty(3)], created=attacker.cities.now - timedelta(minutes=1))
     refused(await attacker.hit(back), 422, "sig-key-revoked")
     assert moved(before, await field.of_baishan()) <= MET
+    said = json.loads(published.body)
+    for key in said["keys"]:
+        key |= {"not_after": "2026-06-03T02:30:00Z"} if key["vkey"] == new.vkey else {}
+    shorter = json.dumps(said | {"serial": said["serial"] + 9}).encode()
+    await take_keys(baishan, sign_keys(shorter, *agreement_signers(tonghua, attacker.cities.now)), by="test")
+    attacker.signers = [new]
+    before = await field.of_baishan()
+    refused(await attacker.hit(attacker.seal([attacker.penalty(4)], advance=False)), 422, "sig-key-expired")
+    assert moved(before, await field.of_baishan()) <= MET
 
 
 # --- clocks, bytes, shapes ------------------------------------------------------------------------------------------------
@@ -370,20 +393,26 @@ async def test_a10_rotation_without_overlap_and_a_revoked_key_with_a_back_dated_
 
 async def test_a11_clocks_that_are_wrong(ground: Ground):
     """A11: within skew good, else TIME_FUTURE or TIME_EXPIRED; the sequence is unaffected."""
-    field = await ground.field()
+    field = await ground.field(now=DAYS_LATER)
     attacker, now = field.attacker, field.cities.now
     assert (await attacker.hit(attacker.seal([attacker.penalty(1)], created=now + timedelta(minutes=4)))).result == "applied"
     before = await field.of_baishan()
     early = attacker.seal([attacker.penalty(2)], created=now + timedelta(minutes=10), advance=False)
     refused(await attacker.hit(early), 422, "time-future")
     assert moved(before, await field.of_baishan()) <= MET
-    late = attacker.seal([attacker.penalty(2)], created=now - timedelta(minutes=10), advance=False)
-    answer = await attacker.hit(late)
-    assert (answer.status, answer.code) == (422, "TIME_ORDER")
-    over = attacker.seal([attacker.penalty(2)], edit=lambda said: said.update(valid_until="2026-06-02T02:20:00Z"), advance=False)
-    answer = await attacker.hit(over)
-    assert answer.status in {409, 422}, answer.body
-    assert await field.held() == {rid(1): "assert"}
+    assert (await attacker.hit(attacker.seal([attacker.penalty(2)]))).result == "applied", "its number is free still"
+    before = await field.of_baishan()
+    answer = await attacker.hit(attacker.seal([attacker.penalty(3)], created=now - timedelta(minutes=10)))
+    assert (answer.status, answer.result, answer.code) == (422, "rejected", "TIME_ORDER")
+
+    def over(said: dict[str, Any]) -> None:
+        said.update(created="2026-06-02T02:31:00Z", valid_until="2026-06-03T02:30:00Z")
+
+    expired = attacker.seal([attacker.penalty(3)], replaces=attacker.anew(), snapshot="last", edit=over)
+    answer = await attacker.hit(expired)
+    assert (answer.status, answer.result, answer.code) == (422, "rejected", "TIME_EXPIRED")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    assert await field.held() == {rid(1): "assert", rid(2): "assert"}
 
 
 async def test_a12_a_bomb_and_names_that_lead_elsewhere(field: Field):
@@ -439,10 +468,17 @@ async def test_a15_disclosures_that_do_not_belong(field: Field):
         attacker.raw(good, shown[1:]),
         attacker.raw(good, shown, _sd=[*(digests := json.loads(payload_of(good))["_sd"]), digests[0]]),
     ]
+    salt = "A" * 22
+    names = ("_sd", "...", "status", "CF_WSH")
+    for said in (*([salt, name, "x"] for name in names), ["CF_WSH", "x"], ["AA", "CF_X", "x"]):
+        one = b64u(json.dumps(said).encode())
+        lines.append(attacker.raw(good, [*shown, one], _sd=sorted([*digests, b64u(sha256(one.encode()).digest())])))
     before = await field.of_baishan()
     answer = await attacker.hit(attacker.seal(lines))
     assert answer.result == "partial"
     assert json.loads(json.loads(answer.body)["body"])["counts"]["rejected"] == len(lines)
+    (given,) = await inbox.given_receipts(field.cities.baishan.store.reads, TONGHUA, PENALTIES)
+    assert [json.loads(line)["code"] for line in given.feedback.splitlines()] == ["SCHEMA_DISCLOSURE"] * len(lines)
     assert await field.held() == {}
     assert moved(before, await field.of_baishan()) <= BOOKS
 
@@ -463,6 +499,79 @@ async def test_a16_what_exculpates_is_left_out_on_the_way(field: Field):
     assert (answer.result, answer.code) == ("rejected", "SEQ_ROOT"), "also where the sender itself vouches for the bytes"
     assert await field.held() == {}
     assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def test_a20_an_agreement_that_stops_between_fetch_and_application(ground: Ground):
+    """A20: suspended while the parts are on their way, or another schema: nothing is applied after the instant; afterwards all of it is."""
+    field = await ground.field()
+    attacker, baishan = field.attacker, field.cities.baishan
+    sealed = attacker.seal([attacker.penalty(1), attacker.penalty(2)])
+    assert json.loads((await attacker.hit(sealed, {})).body)["state"] == "FETCHING"
+    await change_state(baishan, AGREEMENT, "suspended", reason="核查", by="test")
+    before = await field.of_baishan()
+    answer = await attacker.hit(sealed)
+    assert (answer.status, answer.result, answer.code) == (202, "quarantined", "SCOPE_AGREEMENT")
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    await change_state(baishan, AGREEMENT, "active", reason="核查完毕", by="test")
+    assert (await attacker.hit(sealed)).result == "applied"
+    before = await field.of_baishan()
+    answer = await attacker.hit(attacker.seal([attacker.penalty(3)], edit=lambda said: said.update(schema=f"{DATASET}/2.0")))
+    assert (answer.status, answer.result, answer.code) == (422, "rejected", "SCHEMA_VERSION")
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    await check_ledger(baishan)
+
+
+async def test_a21_a_request_that_is_not_what_was_signed_or_was_sent_before(ground: Ground):
+    """A21: replayed, also by a process that was started anew, for another target, under another tag, without its digest: refused."""
+    field = await ground.field()
+    attacker = field.attacker
+    sealed = attacker.seal([attacker.penalty(1)])
+    body = posted_of(sealed.document.body, sealed.document.note, sealed.checkpoint, {part.name: part.data for part in sealed.parts})
+    url = f"http://127.0.0.1:{field.cities.baishan.settings.port}/x/v1/streams/{PENALTIES}/batches"
+    before = await field.of_baishan()
+
+    async def sent(strip: str = "", **changed: Any) -> tuple[int, str | None]:
+        request = httpx.Request("POST", url, content=body, headers={"content-type": "application/json"})
+        request = next(signed_by(field.cities.tonghua, **changed).auth_flow(request))
+        request.headers.pop(strip, None)
+        async with httpx.AsyncClient(verify=PLAIN, timeout=60) as client:
+            answer = await client.send(request)
+        return answer.status_code, answer.json().get("code")
+
+    for changed in ({"url": f"{url}x"}, {"url": url.replace("127.0.0.1", "credit.other.example")}, {"tag": "cx-query"}, {"method": "PUT"}):
+        assert await sent(**changed) == (401, "sig-http")
+    for name in ("content-digest", "signature", "signature-input"):
+        assert await sent(name) == (401, "sig-http")
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= MET
+    once = b64u(bytes(16))
+    assert (await sent(nonce=once))[0] == 200
+    before = await field.of_baishan()
+    assert await sent(nonce=once) == (401, "time-replay")
+    field.process.kill()
+    ground.stack.callback(serving(ground.folder / "bs", ground.ports[1]).kill)
+    assert await sent(nonce=once) == (401, "time-replay"), "it stands in the database"
+    assert moved(before, await field.of_baishan()) <= MET
+
+
+async def test_a28_numbers_and_names_that_only_look_alike(field: Field):
+    """A28: full-width, Cyrillic or lower-case codes are refused; blanks in a name make no second subject of one code."""
+    attacker, good = field.attacker, code(1)
+    looks = ("".join(chr(ord(each) + 0xFEE0) for each in good), good.replace("X", "\u0425"), good.lower(), f"{good}\u00a0")
+    before = await field.of_baishan()
+    answer = await attacker.hit(attacker.seal([attacker.penalty(n, values={"CF_XDR_SHXYM": each}) for n, each in enumerate(looks, 1)]))
+    assert json.loads(json.loads(answer.body)["body"])["counts"]["rejected"] == len(looks)
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= BOOKS
+    names = ("通化市测试1商贸有限公司", "通化市测试１商贸有限公司", "通化市\u00a0测试1商贸有限公司")
+    lines = [
+        attacker.penalty(n, values={"CF_XDR_SHXYM": good, "CF_XDR_MC": name, "CF_WSH": f"通示罚〔2026〕{n}号"})
+        for n, name in enumerate(names, 11)
+    ]
+    assert (await attacker.hit(attacker.seal(lines))).result == "applied"
+    rows = await field.cities.baishan.store.reads.all(sa.select(records.c.subject_id).distinct())
+    assert len(rows) == 1
 
 
 # --- failures of the machine ----------------------------------------------------------------------------------------------
