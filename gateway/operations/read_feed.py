@@ -123,7 +123,7 @@ def number(ask: Ask, name: str, default: int | None, low: int, high: int) -> int
         if default is None:
             raise invalid(name, "缺少此参数")
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and low <= int(text) <= high):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and str(int(text)) == text and low <= int(text) <= high):
         raise invalid(name, f"应为 {low} 至 {high} 的整数")
     return int(text)
 

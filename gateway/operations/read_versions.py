@@ -6,6 +6,7 @@ a period that has ended, a withdrawal or a harder redaction that was committed a
 story must not give an old byte of what has left.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -57,6 +58,8 @@ from gateway.store.store import Reads
 LATEST = "latest"
 DELTA_FORMATS = ("ndjson", "csv")
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
+_ISSUE = re.compile(r"r[1-9][0-9]{0,7}", re.ASCII)
+"""How an issue is written in the name of a file, and no other way."""
 _ASK = 200
 """So many records that changed since the reader looked last are asked one by one; more, and it is the reader's turn."""
 
@@ -295,7 +298,7 @@ async def file(services: Services, collection_id: str, asked: str) -> Served | E
     name, _, rest = asked.partition(".")
     issue: int | None = None
     head, _, tail = rest.partition(".")
-    if len(head) > 1 and head[0] == "r" and head[1:].isascii() and head[1:].isdigit() and len(head) < 10 and tail:
+    if tail and _ISSUE.fullmatch(head):
         issue, rest = int(head[1:]), tail
     if rest not in room.collection.formats or (name == LATEST and issue is not None):
         raise NotFound
@@ -303,7 +306,7 @@ async def file(services: Services, collection_id: str, asked: str) -> Served | E
     here = f"{room.address}/versions/{version.name}.r{version.issue}.{rest}"
     if issue is None:
         return Elsewhere(here)
-    if not 1 <= issue <= version.issue:
+    if issue > version.issue:
         raise NotFound
     if issue < version.issue:
         raise VersionReissued(next_url=here)

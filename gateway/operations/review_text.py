@@ -54,11 +54,11 @@ async def edit(services: Services, caller: Caller, review: str, spans: Sequence[
     """
     places = sorted(spans)
     if not places or len(places) > _MAX_SPANS or any(first[1] > second[0] for first, second in pairwise(places)):
-        raise InvalidParameter("places must be given, in bounds, and not overlap", place="spans")
+        raise InvalidParameter("places must be given, in bounds, and not overlap", place="/spans")
 
     def edited(text: Redaction) -> Redaction:
         if any(not 0 <= start < end <= len(text.strict) for start, end in places):
-            raise InvalidParameter("a place lies outside the text", place="spans")
+            raise InvalidParameter("a place lies outside the text", place="/spans")
         pieces: list[str] = []
         at = 0
         for start, end in places:
@@ -76,7 +76,7 @@ async def refuse(services: Services, caller: Caller, review: str, reason: str) -
     Raises NotPermitted, CaseRefMissing, NotFound, RowBudgetSpent, AuditUnavailable, Conflict, InvalidParameter.
     """
     if not reason.strip() or len(reason) > _MAX_REASON:
-        raise InvalidParameter("a reason of at most 400 characters is needed", place="reason")
+        raise InvalidParameter("a reason of at most 400 characters is needed", place="/reason")
     return await _decide(services, caller, review, lambda text: replace(text, decided="refused"), act="refuse", reason=reason)
 
 

@@ -60,7 +60,7 @@ def _page(ask: Ask) -> int | None:
     text = ask.params.get("page")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and str(int(text)) == text):
         raise invalid("page", "应为归档页的编号")
     return int(text)
 

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from gateway.core.callers.proof import ALGORITHMS
 from gateway.core.callers.refusals import NonceWanted
-from gateway.core.errors import ErrorItem, ExchangeError, NoteRefused, RequestError, RowBudgetSpent, SeqClosed, StoreError
+from gateway.core.errors import ErrorItem, ExchangeError, InvalidParameter, NoteRefused, RequestError, RowBudgetSpent, SeqClosed, StoreError
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
 
@@ -306,6 +306,15 @@ _BROKEN_OFF: Final = "client disconnected prematurely"
 """How the framework words a body that breaks off or is no chunks: under the class of its own faults, though it is the sender's."""
 
 
+def _placed(error: RequestError) -> tuple[ErrorItem, ...]:
+    """What a story says in one sentence with a place: which parameter, or which member of the body."""
+    if not isinstance(error, InvalidParameter) or error.place is None:
+        return ()
+    if error.place.startswith("/"):
+        return (ErrorItem("invalid", error.detail, pointer=error.place),)
+    return (ErrorItem("invalid", error.detail, parameter=error.place),)
+
+
 def _kind_of(error: Exception) -> ProblemKind:
     """The published kind of any exception at all; what nobody foresaw is `internal`."""
     match error:
@@ -393,7 +402,7 @@ def problem_of(error: Exception, *, origin: str, request_id: str, trace_id: str,
     suggestions: tuple[dict[str, Any], ...] = ()
     following = None
     if isinstance(error, RequestError) and kind.code not in _ONE_WORDING:
-        errors = tuple(_item(item, kind, language) for item in error.errors)
+        errors = tuple(_item(item, kind, language) for item in error.errors or _placed(error))
         suggestions = tuple(error.suggestions)
         following = error.next_url
     problem = Problem(

@@ -353,7 +353,8 @@ def test_a_caller_reads_his_rows_of_the_matrix(server: Server) -> None:
     assert (code["treatment"], code["capabilities"]) == ("keep(8,0)", ["lookup"])
     assert code["basis"]
     assert "remark" not in {row["field"] for row in rows}
-    problem(server.get("/v1/me/fields?dataset=secrets"), 400, "invalid-parameter")
+    (fault,) = problem(server.get("/v1/me/fields?dataset=secrets"), 400, "invalid-parameter")["errors"]
+    assert fault["parameter"] == "dataset"
     problem(server.get("/v1/me/fields?tier=department"), 400, "unknown-parameter")
 
 

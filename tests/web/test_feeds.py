@@ -148,7 +148,10 @@ def test_the_changelog_tells_of_every_operation() -> None:
     assert any(change.id.startswith(f"{__version__}-") for change in CHANGELOG)
 
 
-@pytest.mark.parametrize("path", ["nothing.atom", "honours", "honours.rss", "datasets.json", "honours.atom?page=999999"])
+@pytest.mark.parametrize(
+    "path",
+    ["nothing.atom", "honours", "honours.rss", "datasets.json", "honours.atom?page=99999", "datasets.atom?page=0", "changelog.atom?page=0"],
+)
 def test_what_is_no_feed_is_not_found(sqlite_server: Server, path: str) -> None:
     """An unknown list, suffix or page."""
     assert sqlite_server.get(f"/v1/feeds/{path}").status_code == 404

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from base64 import b64decode
 from pathlib import Path
 from urllib.parse import quote
 
@@ -109,6 +110,8 @@ def test_every_listing_is_proven_by_itself(server: Server) -> None:
             assert entry["entry"] == said["entry"]
             by_commitment = server.get(f"/v1/log/proof?commitment={quote(entry['commitment'], safe='')}").json()
             assert by_commitment == said | {"row": None}
+            as_manifests_write_it = b64decode(entry["commitment"]).hex()
+            assert server.get(f"/v1/log/proof?commitment={as_manifests_write_it}").json() == by_commitment
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,7 @@ def test_deltas_and_what_is_not_there(door: Server) -> None:
         "versions/20990101000000-9",
         "versions/latest.exe",
         f"versions/{name}.r0.csv",
+        f"versions/{name}.r01.csv",
         f"versions/{name}.r9.csv",
     ):
         problem(door.get(f"{LIST}/{path}"), 404, "not-found")

@@ -97,7 +97,7 @@ def _number(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     if not _NUMBER.match(text):
-        raise InvalidParameter(f"{name}: 应为正整数。")
+        raise InvalidParameter("应为正整数。", place=name)
     return int(text)
 
 
@@ -209,7 +209,7 @@ async def manifest(request: AnyRequest, stream: FromPath[str], seq: FromPath[str
         raise NotFound
     wait = request.query_params.get("wait", "0")
     if not re.fullmatch(r"[0-9]|[12][0-9]|30", wait):
-        raise InvalidParameter("wait: 0 至 30 秒。")
+        raise InvalidParameter("应为 0 至 30 秒。", place="wait")
     shown = await show_exchange.manifest(
         services,
         partner,
@@ -256,7 +256,7 @@ async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[st
         await places.enter_async_context(house_of(request).limits.body(party))
         epoch, seq = _number(request.query_params.get("epoch"), "epoch"), _number(request.query_params.get("seq"), "seq")
         if epoch is None or seq is None:
-            raise InvalidParameter("须给出 epoch 与 seq。")
+            raise InvalidParameter("须给出 epoch 与 seq。", place="epoch" if epoch is None else "seq")
         place.update(epoch=epoch, seq=seq)
         size = await receive_batch.size_wanted(services, sender=party, stream=stream, name=name, **place)
         return await _body(request, size, "application/octet-stream")

@@ -71,7 +71,7 @@ async def feed(request: AnyRequest, feed: FromPath[str]) -> Reply:
     """One feed."""
     asked = await begin(request, FEED, by_name=True)
     name, _, kind = feed.rpartition(".")
-    if kind not in ("atom", "json") or (kind == "json" and name in ("changelog", "datasets")):
+    if kind not in ("atom", "json") or (name in ("changelog", "datasets") and (kind == "json" or "page" in asked.params)):
         raise NotFound
     if name == "changelog":
         return _changelog(request, asked)

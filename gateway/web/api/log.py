@@ -21,6 +21,7 @@ from gateway.web.replies import Header, Reply, matches
 _YEAR: Final = re.compile(r"2[0-9]{3}\Z")
 _INDEX: Final = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 _RECORD: Final = re.compile(r"rec_[a-z2-7]{25}[aeimquy4]\Z")
+_HEX: Final = re.compile(r"^[0-9a-f]{64}\Z")
 _ENTRY: Final = (
     '{"op":"list","rid":"rec_aaaqeayeaudaocajbifqydiob4","v":1,"c":"ZNCIiJ+N8E8DSJUJnXcmG1hLJxQUafsRdWc5IgaxycA=",'
     '"at":"2026-06-01T02:00:00Z","authority":"11220500XXT0001181","reason":null,"prev":null}'
@@ -123,8 +124,9 @@ PROOF = Described(
         ),
         Parameter(
             name="commitment",
-            text="承诺值：盐与规范化行的 SHA-256，base64。SHA-256 of salt and canonical row.",
-            schema={"type": "string", "pattern": "^[A-Za-z0-9+/]{43}=$"},
+            text="承诺值：盐与规范化行的 SHA-256，base64（日志条目所写）或十六进制（版本清单所写）。SHA-256 of salt and canonical row, "
+            "as an entry writes it or in hexadecimal digits as a manifest does.",
+            schema={"type": "string", "pattern": "^([A-Za-z0-9+/]{43}=|[0-9a-f]{64})$"},
             example="ZNCIiJ+N8E8DSJUJnXcmG1hLJxQUafsRdWc5IgaxycA=",
         ),
     ),
@@ -156,11 +158,11 @@ async def proof(request: AnyRequest) -> Reply:
         answer = await read_log.proof(asked.services, asked.caller, asked.language, record_id=record)
         return asked.reply(answer)
     try:
-        digest = unb64(commitment or "", "SCHEMA_LINE")
+        digest = bytes.fromhex(commitment) if commitment and _HEX.match(commitment) else unb64(commitment or "", "SCHEMA_LINE")
     except ExchangeError:
         digest = b""
     if len(digest) != 32:
-        raise InvalidParameter(errors=(ErrorItem("format", "应为 32 字节的 base64", parameter="commitment"),))
+        raise InvalidParameter(errors=(ErrorItem("format", "应为 32 字节的 base64 或十六进制数字", parameter="commitment"),))
     return asked.reply(await read_log.proof(asked.services, asked.caller, asked.language, commitment=digest), names_subjects=False)
 
 
