@@ -74,22 +74,30 @@ async def answer_partner(services: Services, partner: str, evidence: Evidence) -
 async def later_answer(services: Services, partner: str, question: str) -> bytes:
     """The answer to a question that could not be answered at once, or was answered a while ago and whose answer was lost on its way.
 
-    Raises NotFound for a question that this partner never asked, and where nothing is kept that could be told again.
+    Raises NotFound for a question that this partner never asked, where nothing is kept that could be told again, and of a hit that would be
+    none now: the agreement stands still, or the records have left since.
     """
     before = await log.one(services.store.reads, partner, question)
     if before is None:
         raise NotFound
-    if before.result != "not_available_until" or before.until is None or services.clock() < before.until:
-        over = before.result != "not_available_until" and services.clock() - before.at > LIFE
+    waits = before.result == "not_available_until"
+    told = None
+    if not waits or before.until is None or services.clock() < before.until:
+        over = not waits and services.clock() - before.at > LIFE
         told = None if over else await log.told_of(services.store.reads, before)
         if told is None:
             raise NotFound
-        return told
+        if before.result != "hit":
+            return told
     evidence = await log.evidence_of(services.store.reads, before)
     if evidence is None:
         raise NotFound
-    policies = await services.policies.fresh()
-    return await _Answering(services, policies, questions.read_question(evidence.body), evidence, before).run()
+    answering = _Answering(services, await services.policies.fresh(), questions.read_question(evidence.body), evidence, before)
+    if told is None:
+        return await answering.run()
+    if not await answering.hits():
+        raise NotFound
+    return told
 
 
 class _Outcome(Struct, frozen=True, kw_only=True):
@@ -149,6 +157,10 @@ class _Answering:
         return told
 
     # --- what it comes to ---------------------------------------------------------------------------------------------
+
+    async def hits(self) -> bool:
+        """Whether the question would be answered with a hit now."""
+        return (await self._outcome())[1].result == "hit"
 
     async def _outcome(self) -> tuple[Held | None, _Outcome]:
         held = await self._governing(self.services.store.reads)

@@ -13,13 +13,15 @@ import pytest
 
 from gateway.adapter_contract import AdapterError
 from gateway.adapter_loading import Adapters
+from gateway.core.errors import NotFound
 from gateway.core.exchange import notes, wire
 from gateway.core.exchange.questions import Answer, Evidence, Question, SubjectAsked, Under, answer_of, question_body
 from gateway.core.records.model import DatasetId
 from gateway.operations.alarms import standing
-from gateway.operations.answer_partner import answer_partner, asked_log, forget_questions
+from gateway.operations.answer_partner import answer_partner, asked_log, forget_questions, later_answer
 from gateway.operations.ask_partner import ask_partners
 from gateway.operations.kept_inquiries import end_case, inquiry_log, keep_questions, show_inquiry
+from gateway.operations.manage_agreements import change_state
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
 from gateway.store import questions as log
@@ -197,6 +199,18 @@ async def asked_by_hand(cities: Cities, question: Question) -> Answer:
     """What Tonghua answers."""
     evidence = Evidence(body=question_body(question), url="", headers={})
     return answer_of(notes.read_envelope(await answer_partner(cities.tonghua, BAISHAN, evidence)).body)
+
+
+async def test_an_answer_is_told_again_while_it_would_be_given(cities: Cities) -> None:
+    """A hit whose agreement is suspended meanwhile is told to nobody, though it was lost on its way; when that is over it is told again."""
+    question = a_question(cities, 1)
+    assert (await asked_by_hand(cities, question)).result == "hit"
+    first = await later_answer(cities.tonghua, BAISHAN, question.id)
+    await change_state(cities.tonghua, AGREEMENT, "suspended", reason="示例", by="test")
+    with pytest.raises(NotFound):
+        await later_answer(cities.tonghua, BAISHAN, question.id)
+    await change_state(cities.tonghua, AGREEMENT, "active", reason="示例", by="test")
+    assert await later_answer(cities.tonghua, BAISHAN, question.id) == first
 
 
 async def test_every_partner_has_a_row_of_its_own(tmp_path: Path) -> None:
