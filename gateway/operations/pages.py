@@ -83,6 +83,10 @@ def form_of(ask: Ask, query: Query, own: Mapping[str, str], columns: Sequence[st
         raise invalid("shape", "应为 nested 或 flat")
     if own.get("trailer", "0") not in ("0", "1"):
         raise invalid("trailer", "应为 0 或 1")
+    if own.get("trailer") == "1" and ask.format != "ndjson":
+        raise invalid("trailer", "只用于 NDJSON")
+    if ask.excel and ask.format != "csv":
+        raise invalid("excel", "只用于 CSV")
     if own.get("count", "none") not in ("none", "estimated", "exact"):
         raise invalid("count", "应为 none、estimated 或 exact")
     asked = members("facet", own["facet"], MAX_FACETS) if "facet" in own else ()

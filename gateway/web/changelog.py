@@ -45,12 +45,16 @@ CHANGELOG: Final[tuple[Change, ...]] = (
         id="0.1.0-members",
         at="2026-11-30T04:00:00Z",
         kind="changed",
-        title_zh="参数中的列表不得重复或留空",
-        title_en="Lists in parameters hold nothing twice and nothing empty",
-        text_zh="fields、facet、sort 与各过滤值中重复或为空的取值，现答 400 invalid-parameter；此前被忽略。",
+        title_zh="不再默默忽略的参数取值",
+        title_en="Values of parameters that were passed over in silence",
+        text_zh=(
+            "fields、facet、sort 与各过滤值中重复或为空的取值、CSV 以外的 excel=1、NDJSON 以外的 trailer=1、带前导零的数，现答 400 "
+            "invalid-parameter；此前被忽略。"
+        ),
         text_en=(
-            "A member that stands twice, or is empty, in `fields`, `facet`, `sort` or the values of a filter is 400 invalid-parameter; it "
-            "was passed over until now."
+            "A member that stands twice, or is empty, in `fields`, `facet`, `sort` or the values of a filter, `excel=1` of anything but "
+            "CSV, `trailer=1` of anything but NDJSON, and numbers with leading zeros are 400 invalid-parameter; they were passed over "
+            "until now."
         ),
     ),
     Change(

@@ -241,6 +241,16 @@ async def test_an_export_is_the_whole_walk(town: Services) -> None:
     assert end["_end"]["rows"] == len(rows)
 
 
+@pytest.mark.parametrize(("name", "spelt"), [("trailer", "json"), ("trailer", "csv"), ("excel", "json"), ("excel", "ndjson")])
+async def test_what_a_format_does_not_have_is_refused(town: Services, name: str, spelt: Any) -> None:
+    """A last line is of NDJSON, Excel's spelling of CSV: of others they would be passed over in silence."""
+    more: dict[str, Any] = {"excel": True} if name == "excel" else {"trailer": "1"}
+    for story in (answer_query.records_page, find_subjects):
+        with pytest.raises(InvalidParameter) as refused:
+            await story(town, PUBLIC, ask(limit="1", format_=spelt, **more))
+        assert refused.value.errors[0].parameter == name
+
+
 async def test_excel_cells_are_guarded(town: Services) -> None:
     """What a spreadsheet would run gets an apostrophe, and the file a BOM; the plain file is lossless."""
     await put(town, REGISTRATIONS, firm(11, "通化市示例十一有限公司", 经营范围="=HYPERLINK(1)"))

@@ -52,9 +52,13 @@ FACET: Final = Parameter(
 )
 SHAPE: Final = Parameter(name="shape", text="flat 为展平的一行。One flat row.", schema={"type": "string", "enum": ["flat"]})
 TRAILER: Final = Parameter(
-    name="trailer", text="NDJSON 末尾加一行汇总。A last line with the number of rows.", schema={"type": "string", "enum": ["0", "1"]}
+    name="trailer",
+    text="NDJSON 末尾加一行汇总；只用于 NDJSON。A last line with the number of rows, of NDJSON alone.",
+    schema={"type": "string", "enum": ["0", "1"]},
 )
-EXCEL: Final = Parameter(name="excel", text="供 Excel 打开的 CSV。CSV for Excel.", schema={"type": "string", "enum": ["0", "1"]})
+EXCEL: Final = Parameter(
+    name="excel", text="供 Excel 打开的 CSV；只用于 CSV。CSV for Excel, of CSV alone.", schema={"type": "string", "enum": ["0", "1"]}
+)
 Q: Final = Parameter(
     name="q",
     text="名称或代码的一部分，一个字也可以。Name or code, one character is enough.",
