@@ -291,6 +291,20 @@ _ONE_WORDING = frozenset({"not-found", "internal"})
 """Codes whose detail is never anything but the table's."""
 
 
+_EXCHANGE_ELSE: Final[Mapping[Language, str]] = {"zh-CN": "交换规则不允许", "en": "Refused by the exchange rules"}
+_EXCHANGE_WORDS: Final[tuple[tuple[str, Mapping[Language, str]], ...]] = (
+    ("SIG_CONTENT_DIGEST", {"zh-CN": "正文与所签摘要不符", "en": "The body is not what was digested and signed"}),
+    ("SIG_PART_", {"zh-CN": "文件与清单所列摘要不符，或者缺少", "en": "A part differs from its digest, or is absent"}),
+    ("SIG_", {"zh-CN": "签名或者密钥不被认可", "en": "The signature or its key is not believed"}),
+    ("TIME_REPLAY", {"zh-CN": "此随机数或者编号已经用过，请重新签名", "en": "This nonce or id was used before: sign anew"}),
+    ("TIME_", {"zh-CN": "时间不在允许的范围内，请核对时钟", "en": "Not of now: compare the clocks"}),
+    ("SCHEMA_", {"zh-CN": "内容不合约定的格式", "en": "Not of the agreed form"}),
+    ("SCOPE_", {"zh-CN": "超出协议的范围，或者协议不在有效状态", "en": "Outside what is agreed, or no agreement is in force"}),
+    ("SIZE_", {"zh-CN": "超出约定的大小、数量或者时间", "en": "Over an agreed bound of size, number or time"}),
+)
+"""What a group of codes means, for whoever reads the answer; the code itself says which."""
+
+
 def exchange_status(code: str) -> int:
     """The HTTP status of an exchange code."""
     return next((status for prefix, status in EXCHANGE_STATUS if code.startswith(prefix)), 422)
@@ -298,8 +312,8 @@ def exchange_status(code: str) -> int:
 
 def _exchange_kind(code: str, status: int | None = None) -> ProblemKind:
     wire = code.lower().replace("_", "-")
-    words = {"zh-CN": "交换规则不允许", "en": "Refused by the exchange rules"}
-    return ProblemKind(code=wire, status=status or exchange_status(code), title=words, detail=words)  # type: ignore[arg-type]  # keys are Language
+    words = next((words for prefix, words in _EXCHANGE_WORDS if code.startswith(prefix)), _EXCHANGE_ELSE)
+    return ProblemKind(code=wire, status=status or exchange_status(code), title=words, detail=words)
 
 
 _BROKEN_OFF: Final = "client disconnected prematurely"
@@ -359,6 +373,16 @@ _ITEM_WORDS: Mapping[str, Mapping[Language, str]] = {
     "format": {"zh-CN": "格式不正确", "en": "malformed"},
     "required": {"zh-CN": "必须给出", "en": "required"},
     "length": {"zh-CN": "长度不正确", "en": "wrong length"},
+    "query-subject": {
+        "zh-CN": "须写明完整的主体：法人为统一社会信用代码，个体工商户另加全称，自然人为证件号码与全名；不接受部分、通配或者仅有名称",
+        "en": "a whole subject: an organisation by code, a household or person by number and name; no part, pattern or name alone",
+    },
+    "query-basis": {"zh-CN": "案号须为 4 至 64 个字符，并写明依据与经办人", "en": "a case of 4 to 64 characters, a ground and an officer"},
+    "query-follows": {
+        "zh-CN": "二级查询须接续一日内同一案件、主体与经办人的一级命中",
+        "en": "level 2 follows a level-1 hit of the last day: same case, subject and officer",
+    },
+    "query-scope": {"zh-CN": "与所列城市没有有效的协议", "en": "there is no agreement with a partner that was named"},
     "check_digit": {"zh-CN": "校验码不符", "en": "the check character does not fit"},
 }
 _HAN = re.compile("[\u4e00-\u9fff]")

@@ -166,6 +166,10 @@ def test_what_a_department_may_not_ask(office: httpx.Client, changed: dict[str, 
     answer = office.post("/v1/partner-queries", json=QUESTION | changed, headers=head)
     assert answer.json()["code"] == code
     assert "91220502" not in answer.text
+    if code == "invalid-parameter":
+        (item,) = answer.json()["errors"]
+        assert item["code"].startswith("query-")
+        assert item["detail"] != answer.json()["detail"], "the officer reads what is wrong, not only where"
 
 
 def test_the_document_of_whoever_may_ask(office: httpx.Client) -> None:

@@ -172,7 +172,8 @@ async def ask(request: AnyRequest) -> Reply:
     try:
         found = await ask_partner.ask_partners(asked.services, asker, asking)
     except ExchangeError as error:  # what no partner could be asked
-        raise InvalidParameter(errors=(ErrorItem("invalid", error.detail, pointer=f"/{error.place or 'subject'}"),)) from error
+        code = error.code.lower().replace("_", "-")
+        raise InvalidParameter(errors=(ErrorItem(code, error.detail, pointer=f"/{error.place or 'subject'}"),)) from error
     return await _reply(asked, found)
 
 
