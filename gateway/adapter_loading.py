@@ -201,15 +201,16 @@ def installed_adapters() -> Adapters:
     Raises SettingsError when two distributions claim one name.
     """
     found: dict[str, Callable[[], Any]] = {}
-    values: dict[str, str] = {}
+    offered: dict[str, EntryPoint] = {}
     for entry in _entries():
-        if entry.name in values and values[entry.name] != entry.value:
+        other = offered.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            names = " and ".join(each.dist.name if each.dist is not None else each.value for each in (other, entry))
             raise SettingsError(
                 "two installed distributions offer an adapter of this name",
                 code="adapter-twice",
                 place=entry.name,
-                hint="uninstall one of them",
+                hint=f"uninstall one of {names}",
             )
-        values[entry.name] = entry.value
         found[entry.name] = _loader(entry)
     return Adapters(found)

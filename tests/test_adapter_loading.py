@@ -35,6 +35,21 @@ def test_the_built_in_adapters_are_installed() -> None:
     assert {entry.name for entry in entry_points(group=GROUP)} >= {"excel_csv", "https_partner", "memory"}
 
 
+def test_two_distributions_with_one_adapter_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes the place of an installed adapter: nothing is loaded, and the operator reads which distributions to choose from."""
+    for name in ("guest-a", "guest-b"):
+        about = tmp_path / f"{name}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[{GROUP}]\nguest = {name[-1]}:Guest\n")
+    _entries.cache_clear()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(SettingsError, match="guest-a and guest-b") as refused:
+        installed_adapters()
+    _entries.cache_clear()
+    assert (refused.value.code, refused.value.place) == ("adapter-twice", "guest")
+
+
 def test_of_two_distributions_of_one_name_the_first_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an upgrade offers no more does not come back from an older one further along the path."""
     for folder, version, offered in (("new", "2.0", ""), ("old", "1.0", f"[{GROUP}]\nguest_of_old = guest:Old\n")):
