@@ -37,14 +37,14 @@ def test_the_built_in_adapters_are_installed() -> None:
 
 def test_two_distributions_with_one_adapter_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody takes the place of an installed adapter: nothing is loaded, and the operator reads which distributions to choose from."""
-    for name in ("guest-a", "guest-b"):
+    for name in ("guest_a", "guest_b"):
         about = tmp_path / f"{name}-1.0.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (about / "entry_points.txt").write_text(f"[{GROUP}]\nguest = {name[-1]}:Guest\n")
     _entries.cache_clear()
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with pytest.raises(SettingsError, match="guest-a and guest-b") as refused:
+    with pytest.raises(SettingsError, match="guest_a and guest_b") as refused:
         installed_adapters()
     _entries.cache_clear()
     assert (refused.value.code, refused.value.place) == ("adapter-twice", "guest")
