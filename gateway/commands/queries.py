@@ -68,7 +68,7 @@ def _subject(uscc: str | None, name: str | None, file: Path | None) -> "SubjectA
     from gateway.core.exchange.questions import SubjectAsked
 
     if (uscc is None) == (file is None):
-        raise click.UsageError("give --uscc, or --subject")
+        raise click.UsageError("give a code, or --subject")
     if file is not None:
         try:
             return msgspec.json.decode(file.read_bytes(), type=SubjectAsked)
@@ -128,13 +128,21 @@ def query_asked(office: Office, since: datetime | None, as_json: bool) -> None:
 
 
 @query.command("about")
-@click.argument("number")
+@click.argument("code", required=False)
+@click.option("--subject", "file", type=FILE, default=None, help="Instead: JSON of kind, uscc or id_no; numbers of persons only so.")
 @as_json
 @office
-def query_about(office: Office, number: str, as_json: bool) -> None:
+def query_about(office: Office, code: str | None, file: Path | None, as_json: bool) -> None:
     """Which partners asked us about a code or number, why, and what they were answered: what the subject may read."""
+    from gateway.core.records.identifiers import uscc_is_valid
     from gateway.operations.answer_partner import who_asked
 
+    if code is not None and not uscc_is_valid(code):
+        raise click.UsageError("no valid code; the number of a person is given in a file (--subject), where nobody else reads it")
+    subject = _subject(code, None, file)
+    number = subject.uscc or subject.id_no
+    if number is None:
+        raise click.UsageError("--subject: a code or a number")
     found = office.run(lambda services: who_asked(services, number, by=office.actor))
     show(found, as_json=as_json, text=lambda: _who_lines(found))
 
