@@ -46,7 +46,7 @@ class HeldStream(Struct, frozen=True, kw_only=True):
     """Out: batches sealed before, which stay here unless a withdrawal stands behind them."""
 
 
-class Released(Struct, frozen=True, kw_only=True):
+class Released(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a release came to."""
 
     stream: str

@@ -13,7 +13,7 @@ from gateway.operations.query_receipts import Shown
 from gateway.operations.show_subject import FieldWords, SubjectShown
 from gateway.web.negotiation import Language
 from gateway.web.problem_advice import advice_for
-from gateway.web.problems import KINDS, Problem
+from gateway.web.problems import Problem, kind_of_code
 from gateway.web.replies import Header
 
 if TYPE_CHECKING:
@@ -49,12 +49,13 @@ def _page(template: str, *, language: Language, noindex: bool, sample: str | Non
 
 def problem_kind(code: str) -> bytes | None:
     """What a kind of problem means, and what to do about it, in both languages; None where there is no such kind."""
-    return _problem_kind(code) if code in KINDS else None  # only what there is may be kept
+    return _problem_kind(code) if kind_of_code(code) is not None else None  # only what there is may be kept
 
 
 @cache
 def _problem_kind(code: str) -> bytes:
-    kind = KINDS[code]
+    kind = kind_of_code(code)
+    assert kind is not None  # noqa: S101  # asked for by whoever has looked
     return _page("problem_kind.html", language="zh-CN", noindex=False, sample=None, kind=kind, advice=advice_for(kind))
 
 

@@ -24,6 +24,7 @@ from msgspec import Struct
 from gateway.core.callers.proof import ALGORITHMS
 from gateway.core.callers.refusals import NonceWanted
 from gateway.core.errors import ErrorItem, ExchangeError, InvalidParameter, NoteRefused, RequestError, RowBudgetSpent, SeqClosed, StoreError
+from gateway.web.exchange_words import EXCHANGE_WORDS
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
 
@@ -292,7 +293,7 @@ _ONE_WORDING = frozenset({"not-found", "internal"})
 
 
 _EXCHANGE_ELSE: Final[Mapping[Language, str]] = {"zh-CN": "交换规则不允许", "en": "Refused by the exchange rules"}
-_EXCHANGE_WORDS: Final[tuple[tuple[str, Mapping[Language, str]], ...]] = (
+_EXCHANGE_GROUPS: Final[tuple[tuple[str, Mapping[Language, str]], ...]] = (
     ("SIG_CONTENT_DIGEST", {"zh-CN": "正文与所签摘要不符", "en": "The body is not what was digested and signed"}),
     ("SIG_PART_", {"zh-CN": "文件与清单所列摘要不符，或者缺少", "en": "A part differs from its digest, or is absent"}),
     ("SIG_", {"zh-CN": "签名或者密钥不被认可", "en": "The signature or its key is not believed"}),
@@ -302,7 +303,7 @@ _EXCHANGE_WORDS: Final[tuple[tuple[str, Mapping[Language, str]], ...]] = (
     ("SCOPE_", {"zh-CN": "超出协议的范围，或者协议不在有效状态", "en": "Outside what is agreed, or no agreement is in force"}),
     ("SIZE_", {"zh-CN": "超出约定的大小、数量或者时间", "en": "Over an agreed bound of size, number or time"}),
 )
-"""What a group of codes means, for whoever reads the answer; the code itself says which."""
+"""What a group of codes means: the title; of a code itself `EXCHANGE_WORDS` has the sentence."""
 
 
 def exchange_status(code: str) -> int:
@@ -312,8 +313,17 @@ def exchange_status(code: str) -> int:
 
 def _exchange_kind(code: str, status: int | None = None) -> ProblemKind:
     wire = code.lower().replace("_", "-")
-    words = next((words for prefix, words in _EXCHANGE_WORDS if code.startswith(prefix)), _EXCHANGE_ELSE)
-    return ProblemKind(code=wire, status=status or exchange_status(code), title=words, detail=words)
+    if wire in KINDS:  # absent and unavailable read alike everywhere
+        return KINDS[wire]
+    group = next((words for prefix, words in _EXCHANGE_GROUPS if code.startswith(prefix)), _EXCHANGE_ELSE)
+    chinese, english = EXCHANGE_WORDS.get(code, (group["zh-CN"], group["en"]))
+    return ProblemKind(code=wire, status=status or exchange_status(code), title=group, detail={"zh-CN": chinese, "en": english})
+
+
+def kind_of_code(code: str) -> ProblemKind | None:
+    """The kind that a published code names, of the API or of the exchange; None where there is no such kind."""
+    of_exchange = code.upper().replace("-", "_")
+    return KINDS.get(code) or (_exchange_kind(of_exchange) if of_exchange in EXCHANGE_WORDS and code == code.lower() else None)
 
 
 _BROKEN_OFF: Final = "client disconnected prematurely"

@@ -25,6 +25,8 @@ from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer, parse_vkey
 from gateway.operations.export_evidence import export_evidence
 from gateway.operations.release_frozen import ask_for_epoch
+from gateway.web.exchange_words import EXCHANGE_WORDS
+from gateway.web.problems import exchange_status
 from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -349,6 +351,20 @@ def test_our_own_stream_can_be_read(towns: Towns, served):
     assert head.startswith(f"{TONGHUA}/audit\n")
     assert head == client.get("/status").json()["audit_checkpoint"]["note"], "nothing was done meanwhile"
     assert {item["direction"] for item in client.get("/streams").json()["items"]} == {"out"}
+
+
+def test_a_refusal_says_what_it_means_and_its_type_leads_to_a_page(served):
+    """In Chinese and English, by its code; the page of the type says the same to whoever looks it up."""
+    with httpx.Client(base_url=served["ours"].base_url, timeout=30, verify=PLAIN) as unsigned:
+        for language, words in (("zh-CN", EXCHANGE_WORDS["SIG_HTTP"][0]), ("en", "signature")):
+            said = unsigned.get("/streams", headers={"accept-language": language}).json()
+            assert (said["code"], words in said["detail"]) == ("sig-http", True), said
+        page = unsigned.get(said["type"], headers={"accept": "text/html"})
+        none = unsigned.get(said["type"] + "x", headers={"accept": "text/html"})
+    assert (page.status_code, none.status_code) == (httpx.codes.OK, httpx.codes.NOT_FOUND)
+    assert "RFC 9421" in page.text
+    for code_, (chinese, english) in EXCHANGE_WORDS.items():
+        assert (exchange_status(code_) >= 400, chinese.endswith("。"), english[-1]) == (True, True, ".")
 
 
 def test_a_body_is_too_large_by_its_length(served):
