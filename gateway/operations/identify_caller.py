@@ -20,7 +20,7 @@ from gateway.core.callers import api_keys
 from gateway.core.callers.caller import ASSURANCES, BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
 from gateway.core.callers.grants import Grant
 from gateway.core.callers.proof import check_proof
-from gateway.core.callers.refusals import CredentialRefused, ProofRefused
+from gateway.core.callers.refusals import CredentialRefused, NonceWanted, ProofRefused
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadRequest, NotPermitted, StoreError
 from gateway.core.exchange.access import kept
@@ -162,7 +162,11 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
     policies = services.policies.current()
     standing = _standing(services, policies, held, now)
     if not again:
-        await _prove(services, presented, held.ath, held.token.jkt, now, personal=standing.personal)
+        try:
+            await _prove(services, presented, held.ath, held.token.jkt, now, personal=standing.personal)
+        except NonceWanted:  # a right proof, but for the nonce: no failure, and no answer that costs nothing
+            believed(_payer(app.tier, app.app, app.org))
+            raise
     caller = standing.callers.get(presented.purpose)
     if caller is None:
         believed(_payer(app.tier, app.app, app.org))

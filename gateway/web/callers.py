@@ -37,8 +37,7 @@ async def caller_of(services: Services, scope: Scope) -> Caller:
     try:
         return await identify_caller(services, presented, believed=lambda caller: scope["state"].update(believed=caller))
     except NonceWanted:
-        scope["state"]["nonce_asked"] = True  # no failure
-        raise
+        raise  # no failure
     except CredentialRefused as error:
         scope["state"]["doubted"] = True
         await audit_refusal(services, "api", error.cause, presented.address)
@@ -51,7 +50,7 @@ async def payer_of(services: Services, scope: Scope) -> Caller | None:
     None where none is believed.
     """
     state = scope["state"]
-    if not {"believed", "doubted", "nonce_asked"} & state.keys():
+    if not {"believed", "doubted"} & state.keys():
         bare = {**scope, "headers": [field for field in scope["headers"] if field[0] not in _BESIDE]}
         with suppress(GatewayError):  # what has been answered stays the answer
             await caller_of(services, bare)

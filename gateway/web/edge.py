@@ -347,7 +347,7 @@ class FrontDoor:
         if charge is None and status != 429:
             charge = await self._named(scope)
         if charge is None:  # a credential that nobody believes: no neighbour pays for it
-            if status != 429 and not state.get("nonce_asked"):  # what was refused for its number is not counted again
+            if status != 429:  # what was refused for its number is not counted again
                 self.limits.failed(network)
             charge = self.limits.anonymous(network)
             await self.limits.settle(charge, 0)

@@ -293,6 +293,7 @@ def test_a_nonce_is_wanted_of_whoever_reaches_persons(program: Program) -> None:
     )
     assert answer.status_code == 401
     assert 'DPoP realm="chengxin", error="use_dpop_nonce"' in answer.headers["www-authenticate"]
+    assert answer.headers["request-cost"] == "1", "its app is known"
     program.nonce = answer.headers["dpop-nonce"]
     assert program.get(ME).status_code == 200
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -26,6 +27,8 @@ from gateway.web.limits import Limiter
 from gateway.web.problems import Refusal
 from gateway.web.shared_buckets import SharedBuckets, Unreachable
 from gateway.web.telemetry import Meter
+from tests.callers import Key, proof
+from tests.doors import ORIGIN
 from tests.house import CENTRE, settings_of
 from tests.web.city import NOW, City
 from tests.web.serving import client_of
@@ -215,16 +218,20 @@ async def test_a_flood_of_wrong_credentials_leaves_no_debt(sqlite_city: City, to
         assert right.status_code == 200
 
 
-async def test_a_wrong_assertion_is_one_failure(sqlite_city: City) -> None:
-    """At the token endpoint as at every other: sixty a minute."""
+@pytest.mark.parametrize("with_proof", [False, True])
+async def test_a_wrong_assertion_is_one_failure(sqlite_city: City, with_proof: bool) -> None:
+    """At the token endpoint as at every other: sixty a minute, also without the nonce: anybody makes such a proof."""
+    said = {"DPoP": proof(Key("ES256", seed=5), "POST", ORIGIN + "/oauth/token", datetime.fromisoformat(NOW))} if with_proof else {}
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         "client_assertion": "a.b.c",
     }
     async with client_of(app_of(sqlite_city)) as client:
-        statuses = [(await client.post("/oauth/token", data=form)).status_code for _ in range(62)]
-    assert 429 not in statuses[:60]
+        answers = [await client.post("/oauth/token", data=form, headers=said) for _ in range(90)]
+    assert [answer.status_code for answer in answers[:60]] == [400] * 60
+    assert (answers[0].json()["error"] == "use_dpop_nonce") is with_proof
+    assert answers[-1].status_code == 429
 
 
 async def test_calls_of_the_exchange_are_counted_by_network(sqlite_city: City, standing: None) -> None:

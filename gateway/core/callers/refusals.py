@@ -25,7 +25,7 @@ class ProofRefused(CredentialRefused):
 
 
 class NonceWanted(ProofRefused):
-    """A proof that is right but for the server's nonce: the sender is given one and tries again. No failure is counted."""
+    """A proof that is right but for the server's nonce: the sender is given one and tries again. Nothing is audited."""
 
     def __init__(self, nonce: str) -> None:
         super().__init__("nonce-wanted")

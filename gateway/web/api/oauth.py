@@ -156,8 +156,7 @@ async def _believed(request: AnyRequest, house: House, endpoint: str, form: Mapp
     try:
         return await issue_token.believe(house.services, asked, bound=endpoint == ISSUE)
     except NonceWanted:
-        scope["state"]["nonce_asked"] = True  # no failure
-        raise
+        raise  # nothing wrong, so far: anybody can make such a proof, so it counts among what a network may try (policy.md §14.8)
     except (ProofRefused, AssertionRefused) as error:
         await audit_refusal(house.services, "token", error.cause, shown.address)
         if isinstance(error, ProofRefused):
