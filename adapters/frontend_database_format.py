@@ -133,6 +133,8 @@ _OPS: dict[str, Op] = {
 }
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SLASHED = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9]{2})\Z")
+_UNKEPT = re.compile("[\x00\x1f\ud800-\udfff]")
+"""What no database keeps, and what stands between two columns in a row's digest: two rows must not have one."""
 _AMOUNT = re.compile(r"-?(?:0|[1-9][0-9]{0,20})(?:\.([0-9]{1,6}))?\Z")
 
 
@@ -197,7 +199,7 @@ def _text(value: Value, wire: str, table: TableSettings, number: int) -> str | N
         text = f"{whole}.{fraction.ljust(6, '0')}"
     if len(text) > table.lengths.get(wire, table.length):
         raise AdapterError("SCHEMA_LENGTH", "内容超过对方字段长度", transient=False, place=place)
-    if "\0" in text:
+    if _UNKEPT.search(text):
         raise AdapterError("SCHEMA_TYPE", "含有不能存储的字符", transient=False, place=place)
     return text
 

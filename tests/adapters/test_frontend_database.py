@@ -152,6 +152,8 @@ async def test_rows_stand_as_the_tables_have_them(two: Two) -> None:
         (row("a", CF_NR_FK="1e400"), "SCHEMA_TYPE", "2:CF_NR_FK"),
         (row("a", CF_JDRQ="2026/03/02"), "SCHEMA_TYPE", "2:CF_JDRQ"),
         (row("a", CF_WSH="a\0b"), "SCHEMA_TYPE", "2:CF_WSH"),
+        (row("a", CF_WSH="a\x1fb"), "SCHEMA_TYPE", "2:CF_WSH"),
+        (row("a", CF_WSH="a\ud800b"), "SCHEMA_TYPE", "2:CF_WSH"),
         (row("a", MORE="x"), "SCHEMA_UNKNOWN", "2:MORE"),
         (row("a", dataset="honours"), "SCOPE_AGREEMENT", "2"),
         (row("a", op="merge"), "SCOPE_OP", "2"),
