@@ -257,6 +257,10 @@ def test_versions_are_described_like_live_files(open_city: Server, collection: s
     (address,) = re.findall(r'<([^>]+)>; rel="describedby"', data.headers["link"])
     told = open_city.get(address)
     assert (told.status_code, told.json()["@id"]) == (200, address)
+    for one in (address, address.replace("csv-metadata", "datapackage"), address.replace("/csv-metadata.json", "")):
+        chinese, english = open_city.get(one), open_city.get(one, accept_language="en")
+        assert english.content == chinese.content
+        assert english.headers["content-language"] == "zh-CN", "what is signed, or describes it, is in one language"
     assert told.json()["url"].endswith(data.request.url.path)
     (tmp_path / "data.csv").write_bytes(data.content)
     (tmp_path / "wrong.csv").write_bytes(data.content.replace(b"rec_", b"REC_", 1))

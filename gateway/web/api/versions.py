@@ -98,9 +98,16 @@ async def _file_or(asked: Asked, found: Served | Elsewhere) -> Reply:
     return asked.moved(found.url) if isinstance(found, Elsewhere) else await sent(asked, found)
 
 
+async def _in_one_language(request: AnyRequest, described: Described, *, by_name: bool = False) -> Asked:
+    """`begin` for what is signed, and for what describes it: its bytes are the same in whatever language somebody asks."""
+    asked = await begin(request, described, by_name=by_name)
+    asked.language = "zh-CN"
+    return asked
+
+
 async def _version(request: AnyRequest, described: Described, collection: str, version: str) -> Reply:
     """The manifest, or with a suffix a file."""
-    asked = await begin(request, described, by_name="." in version)
+    asked = await _in_one_language(request, described, by_name="." in version)
     if "." in version:
         return await _file_or(asked, await read_versions.file(asked.services, collection, version))
     answer = await read_versions.one_version(asked.services, collection, version)
@@ -160,7 +167,7 @@ LIST_CHECKPOINT = Described(
 @path("/v1/lists/{list_id:str}/versions/{version:str}/checkpoint", LIST_CHECKPOINT)
 async def list_checkpoint(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
     """The checkpoint of a version of a list."""
-    asked = await begin(request, LIST_CHECKPOINT)
+    asked = await _in_one_language(request, LIST_CHECKPOINT)
     return asked.reply(await read_versions.checkpoint(asked.services, f"lists/{list_id}", version))
 
 
@@ -238,7 +245,7 @@ DATASET_CHECKPOINT = Described(
 @path("/v1/datasets/{dataset:str}/versions/{version:str}/checkpoint", DATASET_CHECKPOINT)
 async def dataset_checkpoint(request: AnyRequest, dataset: FromPath[str], version: FromPath[str]) -> Reply:
     """The checkpoint of a version of a dataset."""
-    asked = await begin(request, DATASET_CHECKPOINT)
+    asked = await _in_one_language(request, DATASET_CHECKPOINT)
     return asked.reply(await read_versions.checkpoint(asked.services, f"datasets/{dataset}", version), names_subjects=False)
 
 
@@ -269,7 +276,7 @@ LIST_CSV_METADATA = Described(
 @path("/v1/lists/{list_id:str}/versions/{version:str}/csv-metadata.json", LIST_CSV_METADATA)
 async def list_csv_metadata(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
     """A list's version as CSV on the Web."""
-    asked = await begin(request, LIST_CSV_METADATA)
+    asked = await _in_one_language(request, LIST_CSV_METADATA)
     return asked.reply(await describe_version(asked.services, f"lists/{list_id}", version, "csvw"), names_subjects=False)
 
 
@@ -288,7 +295,7 @@ LIST_DATAPACKAGE = Described(
 @path("/v1/lists/{list_id:str}/versions/{version:str}/datapackage.json", LIST_DATAPACKAGE)
 async def list_datapackage(request: AnyRequest, list_id: FromPath[str], version: FromPath[str]) -> Reply:
     """A list's version as a data package."""
-    asked = await begin(request, LIST_DATAPACKAGE)
+    asked = await _in_one_language(request, LIST_DATAPACKAGE)
     return asked.reply(await describe_version(asked.services, f"lists/{list_id}", version, "frictionless"), names_subjects=False)
 
 
@@ -307,7 +314,7 @@ DATASET_CSV_METADATA = Described(
 @path("/v1/datasets/{dataset:str}/versions/{version:str}/csv-metadata.json", DATASET_CSV_METADATA)
 async def dataset_csv_metadata(request: AnyRequest, dataset: FromPath[str], version: FromPath[str]) -> Reply:
     """A dataset's version as CSV on the Web."""
-    asked = await begin(request, DATASET_CSV_METADATA)
+    asked = await _in_one_language(request, DATASET_CSV_METADATA)
     return asked.reply(await describe_version(asked.services, f"datasets/{dataset}", version, "csvw"), names_subjects=False)
 
 
@@ -326,7 +333,7 @@ DATASET_DATAPACKAGE = Described(
 @path("/v1/datasets/{dataset:str}/versions/{version:str}/datapackage.json", DATASET_DATAPACKAGE)
 async def dataset_datapackage(request: AnyRequest, dataset: FromPath[str], version: FromPath[str]) -> Reply:
     """A dataset's version as a data package."""
-    asked = await begin(request, DATASET_DATAPACKAGE)
+    asked = await _in_one_language(request, DATASET_DATAPACKAGE)
     return asked.reply(await describe_version(asked.services, f"datasets/{dataset}", version, "frictionless"), names_subjects=False)
 
 
