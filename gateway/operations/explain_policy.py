@@ -114,7 +114,9 @@ def _narrow(policies: Policies, grant: Grant) -> Narrow:
     return lambda plan_set: narrowed(policies, plan_set, (grant,))
 
 
-def matrix_for(policies: Policies, caller: Caller, dataset: str | None) -> tuple[tuple[MatrixRow, ...], str]:
+def matrix_for(
+    policies: Policies, caller: Caller, dataset: str | None, *, english: bool = False
+) -> tuple[tuple[MatrixRow, ...], str]:
     """The rows of the matrix that govern this caller for the purpose of the request, as his grants narrow them; the name of those plans.
 
     Raises InvalidParameter for a dataset of which this caller sees nothing, as for one that does not exist.
@@ -123,4 +125,4 @@ def matrix_for(policies: Policies, caller: Caller, dataset: str | None) -> tuple
     held = [reach.plan_set for one in ruled for reach in reaches_of(policies, caller, one)]
     if dataset is not None and not held:
         raise InvalidParameter("没有这个数据集。", place="dataset")
-    return tuple(dict.fromkeys(matrix_of(held))), digest([one.hash for one in held])
+    return tuple(dict.fromkeys(matrix_of(held, english=english))), digest([one.hash for one in held])

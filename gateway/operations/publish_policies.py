@@ -103,15 +103,15 @@ async def matrix(
     if tier is not None and tier not in TIERS:
         raise InvalidParameter(errors=(ErrorItem("unknown", "没有这个访问层级", parameter="tier"),))
     asked = await _version(scene, version)
-    body, rows = await asyncio.to_thread(_matrix, _Pair(asked, asked, scene.policies), dataset, tier, spelt)
+    body, rows = await asyncio.to_thread(_matrix, _Pair(asked, asked, scene.policies), dataset, tier, spelt, language == "en")
     file_name = f"policy-{asked.version}-matrix.{spelt}" if spelt in _FILES else None
     return answer(scene, body, media_type=MEDIA_TYPES[spelt], reads_data=False, rows=rows, file_name=file_name)
 
 
 @lru_cache(maxsize=64)
-def _matrix(pair: "_Pair", dataset: str | None, tier: str | None, spelt: Format) -> tuple[bytes, int]:
+def _matrix(pair: "_Pair", dataset: str | None, tier: str | None, spelt: Format, english: bool) -> tuple[bytes, int]:
     """The matrix in one format, and how many rows it has; remembered, for it is long and never changes under one version in force."""
-    rows = published_matrix(pair.old, public_names(pair.in_force), dataset=dataset, tier=tier)
+    rows = published_matrix(pair.old, public_names(pair.in_force), dataset=dataset, tier=tier, english=english)
     return _spelt(rows, pair.old.version, spelt), len(rows)
 
 

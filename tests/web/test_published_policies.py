@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.robotparser import RobotFileParser
@@ -71,6 +72,16 @@ def test_the_matrix_is_a_table_in_every_format(open_city: Server) -> None:
     assert cells == [list(rows[0]), *(list(row.values()) for row in rows)]
     parquet = pq.read_table(io.BytesIO(open_city.get(f"/v1/policies/1/matrix.parquet{asked}").content))
     assert [{name: value or "" for name, value in row.items()} for row in parquet.to_pylist()] == rows
+
+
+def test_labels_are_in_the_language_of_the_answer(open_city: Server) -> None:
+    """In English as the dictionary has them, under another tag; in the matrix and in what a caller may see."""
+    english = {each["name"]: each["name_en"] for each in open_city.get("/v1/datasets/honours/dictionary").json()["fields"]}
+    for path in ("/v1/policies/1/matrix?tier=public&dataset=honours", "/v1/me/fields?dataset=honours"):
+        chinese, told = open_city.get(path), open_city.get(path, accept_language="en")
+        assert {row["field"]: row["label"] for row in told.json()["items"]}.items() <= english.items()
+        assert all(re.search("[\u4e00-\u9fff]", row["label"]) for row in chinese.json()["items"])
+        assert chinese.headers.get("etag") != told.headers.get("etag") or "etag" not in told.headers
 
 
 def test_what_is_no_version_is_not_there(open_city: Server) -> None:

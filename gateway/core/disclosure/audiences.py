@@ -37,13 +37,13 @@ class MatrixRow(Struct, frozen=True, kw_only=True):
     basis: tuple[Ground, ...]
 
 
-def matrix_of(plan_sets: Sequence[PlanSet]) -> tuple[MatrixRow, ...]:
+def matrix_of(plan_sets: Sequence[PlanSet], *, english: bool = False) -> tuple[MatrixRow, ...]:
     """The rows of these plan sets: what each shows of which kind of subject, and what may be asked of it."""
     return tuple(
         MatrixRow(
             dataset=held.dataset,
             field=name,
-            label=plan.reasons[name].label,
+            label=(english and name in held.described and held.described[name].label_en) or plan.reasons[name].label,
             subject_kind=kind,
             tier=held.tier,
             purpose=held.purpose,

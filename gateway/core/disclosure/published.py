@@ -42,13 +42,15 @@ def public_names(in_force: Policies) -> Names:
 _EVERYBODY = ("public", "open.read")
 
 
-def published_matrix(policies: Policies, names: Names, *, dataset: str | None = None, tier: str | None = None) -> tuple[MatrixRow, ...]:
+def published_matrix(
+    policies: Policies, names: Names, *, dataset: str | None = None, tier: str | None = None, english: bool = False
+) -> tuple[MatrixRow, ...]:
     """The cells of a version that everybody may read, of one dataset and tier or of all."""
     ruled = "public" if tier == "developer" else tier
     held = [
         plans for (of, by, _), plans in sorted(policies.plan_sets.items()) if of in names and dataset in (None, of) and ruled in (None, by)
     ]
-    return tuple(row for row in matrix_of(held) if row.field in names[row.dataset])
+    return tuple(row for row in matrix_of(held, english=english) if row.field in names[row.dataset])
 
 
 def published_changes(old: Policies, new: Policies, names: Names) -> tuple[Change, ...]:

@@ -46,7 +46,7 @@ async def my_fields(request: AnyRequest) -> Reply:
     """The caller's own rows of the matrix."""
     asked = await begin(request, MY_FIELDS)
     policies = await asked.services.policies.fresh()
-    rows, plan = matrix_for(policies, asked.caller, asked.params.get("dataset"))
+    rows, plan = matrix_for(policies, asked.caller, asked.params.get("dataset"), english=asked.language == "en")
     body = _ENCODER.encode({"items": rows, "policy_version": policies.version})
     return asked.reply(Answer(body=body, no_store=True, policy_version=policies.version, policy_plan=plan), names_subjects=False)
 
