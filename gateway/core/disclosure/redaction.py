@@ -22,6 +22,7 @@ from gateway.core.disclosure.digit_runs import CUE_REACH, LICENCE_CUE, RUN, Plac
 from gateway.core.disclosure.hinted import hinted
 from gateway.core.disclosure.homes import dwellings
 from gateway.core.disclosure.late import Late
+from gateway.core.disclosure.likeness import likely
 from gateway.core.disclosure.named import named
 from gateway.core.disclosure.redactor import REDACTOR
 from gateway.core.disclosure.shapes import uscc_holds
@@ -205,6 +206,9 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
     doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public, sure)]
     if sure:
         spans = _merge([*spans, *(Span(start, end, "姓名", squeeze(copy[start:end])) for start, end in sure)])
+        covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
+    if not doubts:
+        doubts += likely(copy, covered, public)
     if not spans and not doubts:
         if not kept and len(text) <= _LONGEST_REMEMBERED:
             if len(_harmless) >= _REMEMBERED:

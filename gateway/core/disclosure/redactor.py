@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.core.records.model import Dataset, Field, Text
 
-REDACTOR: Final = "11"
+REDACTOR: Final = "12"
 """Raised whenever the same text may come out differently; a text of another version is held until it is scored again."""
 
 REVIEWED: Final = f"{REDACTOR}+review"

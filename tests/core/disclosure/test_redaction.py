@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.disclosure import hinted, homes, lexicon, named, people, redaction, spelling, told
+from gateway.core.disclosure import hinted, homes, lexicon, likeness, named, people, redaction, spelling, told
 from gateway.core.disclosure.redaction import REDACTOR, Numbering, redact
 from gateway.core.records.model import Redaction
+from tests.core.disclosure import learning
 from tests.core.disclosure.making import PERSON
 
 CORPORA = Path(__file__).parent / "corpora"
@@ -30,6 +31,8 @@ def secrets_of(name: str) -> list[tuple[str, tuple[str, ...]]]:
 
 HARMLESS = lines("harmless.txt")
 PLANTED = secrets_of("planted.tsv")
+UNSEEN_HARMLESS = lines("unseen_harmless.txt")
+UNSEEN = secrets_of("unseen.tsv")
 SPARING = {
     redaction: ("_CUED", "_COMMAS", "_TOKENISH"),
     named: ("_DOT", "_LETTER"),
@@ -134,6 +137,32 @@ def test_harmless_sentences_are_left_alone() -> None:
     print(f"harmless: {len(HARMLESS)} sentences, {len(altered)} altered, {len(held)} held")
     assert len(HARMLESS) >= 1000
     assert len({*altered, *held}) <= len(HARMLESS) / 100, (altered, held)
+
+
+def test_of_sentences_that_nothing_was_fitted_to_few_come_out() -> None:
+    """Hard ones, to which neither rules nor weights were made: of 160 secrets 16 come out, of 200 harmless ones 32 are not left alone."""
+    out = [text for text, secrets in UNSEEN if leaks(redact(text, []), secrets)]
+    touched = [text for text in UNSEEN_HARMLESS if (result := redact(text, [])).held or result.strict != text]
+    print(f"unseen: {len(out)} of {len(UNSEEN)} come out, {len(touched)} of {len(UNSEEN_HARMLESS)} are held or altered")
+    assert (len(UNSEEN), len(UNSEEN_HARMLESS)) == (160, 200)
+    assert len(out) <= 16, out
+    assert len(touched) <= 32, touched
+
+
+def test_the_weights_are_those_that_the_corpora_teach() -> None:
+    """Nobody writes into the table: learnt once more it is the same to the byte."""
+    assert learning.TABLE.read_text(encoding="utf-8") == learning.table()
+
+
+def test_a_sentence_is_held_for_how_it_reads() -> None:
+    """The clause that tells most is the doubt; names of organisations, and sentences of which something was replaced, count for nothing."""
+    read = redact("罚款五千元。经核查，她妹妹替她顶班。", [])
+    assert [read.strict[start:end] for start, end in read.doubts] == ["她妹妹替她顶班"]
+    said, nothing = "她妹妹替她顶班", bytearray()
+    assert [*likeness.likely(said, nothing, nothing)] == [(0, len(said))]
+    assert [*likeness.likely(said, nothing, bytearray([1] * 5 + [0] * 2))] == [], "so a firm is called"
+    assert [*likeness.likely(said, bytearray([1] + [0] * 6), nothing)] == [], "something was replaced"
+    assert not redact("联系人李桂芳，电话13812345678。", []).held
 
 
 def test_amounts_dates_and_citations_are_never_lost() -> None:

@@ -1,0 +1,105 @@
+"""How much a sentence reads like those in which something personal is told: for the residual score, nothing is replaced by it.
+
+The rooms beside this one know words, cues and frames, and what none of them knows would pass. Here no rule stands but a table of weights,
+for runs of one to three characters, learnt from the sentences of the corpora, personal ones and harmless ones, by logistic regression
+(decision 0062). A sentence counts by the sum of what stands in it.
+
+Rules: a sentence in which something was replaced is left to the rules, for its cue would count again; names of organisations count for
+nothing. The table is made by `python -m tests.core.disclosure.learning` and changed by nothing else. This room must not replace anything.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from gateway.core.disclosure.digit_runs import Place
+
+TABLE: Final = "likeness.tsv"
+LONGEST: Final = 3
+"""Characters of a run that has a weight."""
+SCALE: Final = 100
+"""Weights are kept as whole hundredths."""
+_ENDS: Final = "。！!？?\n"
+_SENTENCE: Final = re.compile(f"[^{_ENDS}]+")
+_BREAKS: Final = "，；：、,;:\\s“”\"‘’'《》<>（）()〔〕【】\\[\\]"
+_CLAUSE: Final = re.compile(f"[^{_ENDS}{_BREAKS}]+")
+_END, _BREAK = re.compile(f"[{_ENDS}]+"), re.compile(f"[{_BREAKS}]+")
+_CHINESE: Final = re.compile("[\u3400-\u9fff]")
+_SIGNS: Final = re.compile("[0-9A-Z]+")
+_REMEMBERED: Final = 8192
+_weighed: dict[int, int] = {}
+"""Clauses that were weighed, for official texts say the same again and again; under hashes with this process's secret, as in `people`."""
+
+
+class _Table(NamedTuple):
+    weights: dict[str, int]
+    limit: int
+    """From here on a sentence is held."""
+
+
+def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
+    """The clause that tells most, of every sentence that reads as if something personal were told in it.
+
+    `covered`: what was replaced; `public`: names of organisations and of laws. Either may be empty.
+    """
+    table = _table()
+    read = copy if not public else "".join("，" if hidden else sign for sign, hidden in zip(copy, public, strict=True))
+    if not covered and not any(_total(_BREAK.split(said)) >= table.limit for said in _END.split(_plain(read))):
+        return
+    for sentence in _SENTENCE.finditer(read):
+        start, end = sentence.span()
+        if covered and any(covered[start:end]):
+            continue
+        clauses = list(_CLAUSE.finditer(read, start, end))
+        said = [_plain(clause[0]) for clause in clauses]
+        if clauses and _total(said) >= table.limit:
+            yield max(zip(map(_weight, said), clauses, strict=True), key=lambda each: each[0])[1].span()
+
+
+def _total(clauses: Iterable[str]) -> int:
+    known, total = _weighed.get, 0
+    for clause in clauses:
+        if clause:
+            weight = known(hash(clause))
+            total += _weight(clause) if weight is None else weight
+    return total
+
+
+def _plain(text: str) -> str:
+    """With every number, and every foreign word, as one sign."""
+    return _SIGNS.sub("0", text)
+
+
+def runs_of(copy: str) -> Iterator[str]:
+    """What has a weight in a copy, clause by clause."""
+    for clause in _CLAUSE.findall(_plain(copy)):
+        yield from _runs(clause)
+
+
+def _runs(clause: str) -> Iterator[str]:
+    """Each run of up to three characters, the ends of the clause among them; numbers and foreign words alone are the rules' business."""
+    if _CHINESE.search(clause) is None:
+        return iter(())
+    marked = f"^{clause}$"
+    return (marked[at : at + size] for size in range(1, LONGEST + 1) for at in range(len(marked) - size + 1))
+
+
+def _weight(clause: str) -> int:
+    known = _weighed.get(hash(clause))
+    if known is None:
+        weights = _table().weights
+        known = sum(weights.get(run, 0) for run in _runs(clause))
+        if len(_weighed) >= _REMEMBERED:
+            _weighed.clear()
+        _weighed[hash(clause)] = known
+    return known
+
+
+@cache
+def _table() -> _Table:
+    """As it is shipped: the limit, then each weight with the runs that have it."""
+    text = files("gateway.core.disclosure").joinpath(TABLE).read_bytes().decode()
+    (_, limit), *rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    return _Table({run: int(weight) for weight, some in rows for run in some.split(" ")}, int(limit))
