@@ -113,7 +113,7 @@ async def _delivered(services: Services, line: Line, batch: OutBatch, carrier: A
     unread: AdapterError | None = None
     if reply is not None and "reply" in carrier.capabilities:
         try:
-            results = as_results(await thought(carrier.read_reply, reply))
+            results = await thought(_read, carrier, reply)
         except AdapterError as error:
             unread = error
             results = (RowResult(place="0", record_id=None, result="held", code=error.code),)
@@ -150,7 +150,7 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
     state = await lines.state_of(services.store.reads, line.id)
     found = await guarded(_late(carrier, state.feedback_cursor), LONGEST_CALL)
     for late in found:
-        results = as_results(await thought(carrier.read_reply, as_bytes(late.data, LARGEST_REPLY)))
+        results = await thought(_read, carrier, as_bytes(late.data, LARGEST_REPLY))
         async with services.store.transaction() as tx:
             if (await lines.state_of(tx, line.id)).feedback_cursor != state.feedback_cursor:
                 return answered  # another process reads along
@@ -162,6 +162,11 @@ async def take_feedback(services: Services, line: Line, carrier: Any) -> int:
         state = await lines.state_of(services.store.reads, line.id)
         answered += count
     return answered
+
+
+def _read(carrier: Any, reply: bytes) -> tuple[RowResult, ...]:
+    """What a reply says of rows, looked at one by one; long work of a thread's."""
+    return as_results(carrier.read_reply(reply))
 
 
 async def _late(carrier: Any, after: str | None) -> list[LateReply]:
