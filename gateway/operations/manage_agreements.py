@@ -76,8 +76,9 @@ class AgreementStatus(Struct, frozen=True, kw_only=True):
     state: str
     since: datetime
     signed_by: tuple[str, ...]
-    effective: datetime
-    ends: datetime
+    effective: datetime | None
+    ends: datetime | None
+    """None of a version that nobody here has signed: its digest alone is known."""
     waits_for: str = ""
     """What has to happen before it is in force, and whose turn it is; empty when nothing has."""
 
@@ -117,14 +118,14 @@ async def agreements(services: Services) -> list[AgreementStatus]:
     found = [_status(version, ours, now) for versions in held.values() for version in versions]
     signed = {(each.id, each.version) for each in found if ours in each.signed_by}
     found += [
-        _asked(asked, held.get(asked.agreement_id, []), ours, now)
+        _asked(asked, held.get(asked.agreement_id, []), ours)
         for asked in await agreement_approvals.everything(services.store.reads)
         if (asked.agreement_id, asked.version) not in signed
     ]
     return sorted(found, key=lambda each: (each.id, each.version))
 
 
-def _asked(asked: Approval, versions: Sequence[Held], ours: str, now: datetime) -> AgreementStatus:
+def _asked(asked: Approval, versions: Sequence[Held], ours: str) -> AgreementStatus:
     """A version that nobody here has signed yet: who wants it, and what it takes."""
     wants = f"a second person here, beside {asked.asked_by}: approve --digest {asked.digest}"
     return AgreementStatus(
@@ -135,8 +136,8 @@ def _asked(asked: Approval, versions: Sequence[Held], ours: str, now: datetime) 
         state="draft",
         since=asked.asked_at,
         signed_by=(),
-        effective=now,
-        ends=now,
+        effective=None,
+        ends=None,
         waits_for=wants if asked.approved_by is None else "us: offer, or countersign",
     )
 

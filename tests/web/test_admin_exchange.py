@@ -123,7 +123,7 @@ async def test_an_agreement_is_agreed_and_changed_over_the_api(desk: Desk) -> No
     wider = (await next_text(desk, "lines = 100000", "lines = 1000")).replace("withdraw_h = 24", "withdraw_h = 25")
     assert await desk.refused("author", ALL, {"text": wider}) == (409, "approval-missing")
     waiting = [each for each in (await desk.call("author", "GET", ALL)).json() if each["version"] == 3]
-    assert [each["state"] for each in waiting] == ["draft"]
+    assert [(each["state"], each["effective"], each["ends"]) for each in waiting] == [("draft", None, None)]
     yes = {"digest": waiting[0]["waits_for"].rpartition(" ")[2]}
     assert await desk.refused("author", f"{ONE}/versions/3/approve", yes) == (403, "role-missing")
     assert await desk.refused("approver", f"{ONE}/versions/3/approve", {"digest": "0"}) == (409, "approval-stale")
