@@ -147,8 +147,8 @@ _IN_GAP = sa.select(sa.func.min(in_batches.c.first_seen).label("since")).where(
 _IN_FROZEN = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "frozen")
-    .order_by(in_batches.c.receipt_no)
-    .limit(1)
+    .order_by(in_batches.c.receipt_no.desc())
+    .limit(1000)
 )
 _IN_WAITING = sa.select(sa.func.count().label("n")).where(
     in_batches.c.sender == sa.bindparam("sender"),
@@ -229,10 +229,9 @@ async def batches_seen_since(source: Source, sender: str, since: datetime) -> li
     return [_in_batch(row) for row in await source.all(_IN_SINCE, {"sender": sender, "since": stamp(since)})]
 
 
-async def frozen_batch(source: Source, sender: str, stream: str) -> InBatch | None:
-    """The batch that froze a stream: the first that was answered so."""
-    row = await source.one(_IN_FROZEN, {"sender": sender, "stream": stream})
-    return _in_batch(row) if row is not None else None
+async def frozen_batches(source: Source, sender: str, stream: str) -> list[InBatch]:
+    """Batches that froze a stream or came while it was frozen, the latest first; those of a fork that is over too."""
+    return [_in_batch(row) for row in await source.all(_IN_FROZEN, {"sender": sender, "stream": stream})]
 
 
 class Ahead(Struct, frozen=True, kw_only=True):

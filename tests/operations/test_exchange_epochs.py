@@ -14,6 +14,7 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.decide_held import decide_held
 from gateway.operations.doctor import examine
+from gateway.operations.export_evidence import export_evidence
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state
 from gateway.operations.partners import streams_from
@@ -297,6 +298,31 @@ async def test_an_epoch_begun_before_the_release_does_not_shut_the_stream_for_go
     stream = await inbox.in_stream(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert stream is not None
     assert (stream.frozen, stream.head.epoch) == (None, 3)
+
+
+async def test_evidence_is_of_the_latest_fork_and_outlives_it(cities: Cities):
+    """What came after a fork is no evidence of it; a second fork has its own; a stream that is open again keeps that of the last one."""
+    forger, numbers = Forger(cities), range(1, 6)
+    await forger.post(*(forger.penalty(number) for number in numbers))
+    approvers = [await enrolled(cities.baishan, name, "approver") for name in ("li", "wang")]
+
+    async def sides() -> set[tuple[int, int, str]]:
+        said = json.loads(await export_evidence(cities.baishan, PENALTIES))
+        manifests = [json.loads(said[side]["manifest"]["body"]) for side in "ab"]
+        return {(each["epoch"], each["seq"], each["tree"]["root"]) for each in manifests}
+
+    for epoch in (1, 2):
+        other = Forger(cities)
+        other.head = msgspec.structs.replace(forger.head, seq=forger.head.seq - 1, tree=CompactRange(), manifest_digest=None)
+        assert told(await other.send(other.seal([other.penalty(60 + epoch)]))) == ("frozen", "SEQ_FORK")
+        assert told(await forger.send(forger.seal([forger.penalty(70 + epoch)], advance=False))) == ("frozen", "SEQ_FORK")
+        found = await sides()
+        assert ({(each[:2]) for each in found}, len(found)) == ({(epoch, 1)}, 2)
+        for who in approvers:
+            await release_frozen(cities.baishan, PENALTIES, by=await who.acts("exchange.release"), reason="已核对")
+        sealed = forger.seal([forger.penalty(number, v=1 + epoch) for number in numbers], replaces=forger.anew(), snapshot="last")
+        assert told(await forger.send(sealed))[0] == "applied"
+        assert await sides() == found
 
 
 async def test_an_epoch_that_leaves_out_much_waits_for_a_person(cities: Cities):
