@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+import warnings
 from collections.abc import Sequence
 from typing import Any
 from unittest import SkipTest
@@ -411,7 +412,9 @@ def _walk_elsewhere(line: SourceLine) -> tuple[str, list[str]]:
     if not hasattr(os, "fork"):
         raise SkipTest("this system has no fork")
     ours, theirs = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads are no part of the walk: if it gets stuck, it is ended
+        child = os.fork()
     if child == 0:  # the other process: whatever it remembers ends with it
         try:
             pages = walk(line)
