@@ -329,10 +329,11 @@ class FileDrop:
         except AdapterError as error:
             found.append(Diagnostic(what="权限", ok=False, message=error.message, remedy=_REMEDIES.get(error.code, _REMEDY)))
         try:
-            held = not self._config.partner or await self.published(f"keys/{self._config.partner}") is not None
-            said = "对方密钥文件可取" if held else "交换目录中没有对方的密钥文件"
-            remedy = None if held else "请对方检查其网关是否已投放 keys/ 文件"
-            found.append(Diagnostic(what="密钥文件", ok=held, message=said, remedy=remedy))
+            if self._config.partner:
+                held = await self.published(f"keys/{self._config.partner}") is not None
+                said = "对方密钥文件可取" if held else "交换目录中没有对方的密钥文件"
+                remedy = None if held else "请对方检查其网关是否已投放 keys/ 文件"
+                found.append(Diagnostic(what="密钥文件", ok=held, message=said, remedy=remedy))
             found += [each for stream in self._config.incoming if (each := await self._strange(stream)) is not None]
         except AdapterError as error:
             found.append(Diagnostic(what="读取", ok=False, message=error.message, remedy=_REMEDIES.get(error.code, _REMEDY)))

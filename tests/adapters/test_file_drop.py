@@ -391,3 +391,5 @@ async def test_all_is_well_is_told_too(tmp_path: Path) -> None:
     assert {each.what for each in found_all} == {"连接", "空间", "权限", "时钟", "密钥文件"}
     assert all(each.ok for each in found_all)
     assert not list(tmp_path.rglob("*.tmp"))
+    alone = await drop(tmp_path, partner="", incoming=[]).check()
+    assert "密钥文件" not in {each.what for each in alone}, "of no partner nothing is said"
