@@ -238,7 +238,7 @@ async def salts(source: Source, ids: Sequence[str]) -> dict[str, bytes]:
     return {row.record_id: bytes(row.salt) for row in await source.all(_SALTS, {"ids": list(ids)})}
 
 
-async def all_listed(source: Reads, chunk: int = 1000) -> AsyncIterator[list[ListedInAllForms]]:
+async def all_listed(source: Reads, chunk: int = 100) -> AsyncIterator[list[ListedInAllForms]]:
     """Every listing that the public is shown, by record, with the other forms of it."""
     async for rows in source.stream(_ALL_LISTED, {}, chunk):
         yield [
