@@ -131,9 +131,14 @@ _WITNESSED = sa.select(witnessed_heads).where(_w.origin == sa.bindparam("origin"
 _WITNESSED_BY = sa.select(witnessed_heads).where(_w.digest == sa.bindparam("digest"))
 
 
+def _raw(value: bytes | str) -> bytes:
+    """What stands in a column of bytes; whoever edits it by hand in SQLite may leave a text there, and is to be named for it."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
 def _head_of(row: Row) -> Head:
     return Head(
-        year=int(row.year), size=int(row.size), tree=bytes(row.tree), signed_size=int(row.signed_size), signed_at=row.signed_at,
+        year=int(row.year), size=int(row.size), tree=_raw(row.tree), signed_size=int(row.signed_size), signed_at=row.signed_at,
         note=row.note, unwitnessed_since=row.unwitnessed_since,
     )  # fmt: skip
 
@@ -141,12 +146,12 @@ def _head_of(row: Row) -> Head:
 def _state_of(row: Row) -> State:
     return State(
         record_id=row.record_id, place=Place(int(row.year), int(row.idx)), v=int(row.v), op=row.op,
-        commitment=None if row.commitment is None else bytes(row.commitment), authority=row.authority,
+        commitment=None if row.commitment is None else _raw(row.commitment), authority=row.authority,
     )  # fmt: skip
 
 
 def _listed_of(row: Row) -> Listed:
-    return Listed(record_id=row.record_id, dataset=row.dataset, plan=row.plan, valid_until=row.valid_until, listing=bytes(row.listing))
+    return Listed(record_id=row.record_id, dataset=row.dataset, plan=row.plan, valid_until=row.valid_until, listing=_raw(row.listing))
 
 
 async def heads(source: Source) -> list[Head]:
@@ -163,18 +168,18 @@ async def head(source: Source, year: int) -> Head | None:
 async def entry(source: Source, place: Place) -> tuple[bytes, str] | None:
     """One entry, and when it was entered."""
     row = await source.one(_ENTRY, {"of": place.year, "idx": place.index})
-    return None if row is None else (bytes(row.entry), row.at)
+    return None if row is None else (_raw(row.entry), row.at)
 
 
 async def entries(source: Source, year: int, low: int, high: int) -> list[bytes]:
     """Some entries, in order."""
-    return [bytes(row.entry) for row in await source.all(_ENTRIES, {"of": year, "low": low, "high": high})]
+    return [_raw(row.entry) for row in await source.all(_ENTRIES, {"of": year, "low": low, "high": high})]
 
 
 async def all_entries(source: Reads, year: int, size: int, chunk: int = 1024, *, first: int = 0) -> AsyncIterator[list[bytes]]:
     """The entries of a head from one of them on, in order and in flat memory."""
     async for rows in source.stream(_ALL, {"of": year, "low": first, "high": size}, chunk):
-        yield [bytes(row.entry) for row in rows]
+        yield [_raw(row.entry) for row in rows]
 
 
 async def tiles(source: Source, year: int, names: Sequence[TileName]) -> dict[TileName, bytes]:
@@ -183,13 +188,13 @@ async def tiles(source: Source, year: int, names: Sequence[TileName]) -> dict[Ti
     for name in names:
         row = await source.one(_TILE, {"of": year, "level": name.level, "number": name.number})
         if row is not None:
-            found[name] = bytes(row.hashes)[: name.width * 32]
+            found[name] = _raw(row.hashes)[: name.width * 32]
     return found
 
 
 async def edges(tx: Transaction, year: int) -> dict[int, bytes]:
     """The partial tiles of a log, by level."""
-    return {int(row.level): bytes(row.hashes) for row in await tx.all(_EDGES, {"of": year})}
+    return {int(row.level): _raw(row.hashes) for row in await tx.all(_EDGES, {"of": year})}
 
 
 async def states(source: Source, ids: Sequence[str]) -> dict[str, State]:
@@ -217,7 +222,7 @@ async def all_states(source: Reads, chunk: int = 2000) -> AsyncIterator[list[Sta
 
 async def history(source: Source, record_id: str) -> list[tuple[Place, bytes, str]]:
     """Every entry about a record."""
-    return [(Place(int(row.year), int(row.idx)), bytes(row.entry), row.at) for row in await source.all(_HISTORY, {"record_id": record_id})]
+    return [(Place(int(row.year), int(row.idx)), _raw(row.entry), row.at) for row in await source.all(_HISTORY, {"record_id": record_id})]
 
 
 async def pending(source: Source, now: str, limit: int) -> list[Pending]:
@@ -235,7 +240,7 @@ async def listed(source: Source, ids: Sequence[str]) -> dict[str, Listed]:
 
 async def salts(source: Source, ids: Sequence[str]) -> dict[str, bytes]:
     """The salts of these listings, as they were rendered last."""
-    return {row.record_id: bytes(row.salt) for row in await source.all(_SALTS, {"ids": list(ids)})}
+    return {row.record_id: _raw(row.salt) for row in await source.all(_SALTS, {"ids": list(ids)})}
 
 
 async def all_listed(source: Reads, chunk: int = 100) -> AsyncIterator[list[ListedInAllForms]]:
@@ -244,8 +249,8 @@ async def all_listed(source: Reads, chunk: int = 100) -> AsyncIterator[list[List
         yield [
             ListedInAllForms(
                 **structs.asdict(_listed_of(row)),
-                page=bytes(row.body),
-                lines=(bytes(row.flat), None if row.listing_flat is None else bytes(row.listing_flat)),
+                page=_raw(row.body),
+                lines=(_raw(row.flat), None if row.listing_flat is None else _raw(row.listing_flat)),
             )
             for row in rows
         ]
@@ -264,7 +269,7 @@ async def witnessed_by_digest(source: Source, digest: str) -> WitnessedHead | No
 def _witnessed(row: Row | None) -> WitnessedHead | None:
     if row is None:
         return None
-    return WitnessedHead(origin=row.origin, size=int(row.size), root=bytes(row.root), at=row.at, note=row.note)
+    return WitnessedHead(origin=row.origin, size=int(row.size), root=_raw(row.root), at=row.at, note=row.note)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -80,6 +80,10 @@ async def test_no_form_of_a_listed_record_is_changed_behind_the_logs_back(house:
         async with house.store.transaction() as tx:
             await tx.execute(sa.update(rendered_records).where(rendered_records.c.record_id == made[1]).values({column: edited}))
         assert [(each.kind, each.rid) for each in (await verify_log.verify_store(house)).differences] == [("changed", made[1])]
+    by_hand = f"UPDATE rendered_records SET {form} = replace(CAST(:kept AS TEXT), '通化', '吉林') WHERE record_id = :rid"
+    async with house.store.transaction() as tx:
+        await tx.execute(sa.text(by_hand).bindparams(kept=bytes(kept), rid=made[1]))  # leaves a text where bytes stand
+    assert [(each.kind, each.rid) for each in (await verify_log.watch(house)).differences] == [("changed", made[1])]
 
 
 @pytest.mark.parametrize("what", ["shorter", "other", "tile", "root"])
