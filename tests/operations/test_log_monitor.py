@@ -86,6 +86,16 @@ async def test_no_form_of_a_listed_record_is_changed_behind_the_logs_back(house:
     assert [(each.kind, each.rid) for each in (await verify_log.watch(house)).differences] == [("changed", made[1])]
 
 
+async def test_an_entry_that_is_none_is_named_by_its_place(house: Services) -> None:
+    """A25: whoever looks for what was done to the log reads where."""
+    await listed(house, 2, 3)
+    async with house.store.transaction() as tx:
+        await tx.execute(sa.update(log_entries).where(log_entries.c.idx == 1).values(entry=b"{}"))
+    with pytest.raises(ExchangeError) as caught:
+        await verify_log.verify_store(house)
+    assert (caught.value.code, caught.value.place) == ("SCHEMA_LINE", "2026/1")
+
+
 @pytest.mark.parametrize("what", ["shorter", "other", "tile", "root"])
 async def test_a_log_that_does_not_continue_is_broken(house: Services, what: str) -> None:
     """A26: cut off, or rewritten where it goes on, the log is no continuation of what was read; the next run reads all of it."""

@@ -75,9 +75,12 @@ class Reading:
         Raises ExchangeError SCHEMA_LINE for what is no entry, SEQ_PREVIOUS when it does not name the record's entry before.
         """
         for body in bodies:
-            entry = read_entry(body)
-            before = self.latest.get(entry.rid)
             place = Place(year, self.tree.size)
+            try:
+                entry = read_entry(body)
+            except ExchangeError as error:
+                raise ExchangeError(error.detail, code=error.code, place=str(place)) from error
+            before = self.latest.get(entry.rid)
             if entry.prev != (None if before is None else str(before[0])) or entry.v != (1 if before is None else before[1].v + 1):
                 raise ExchangeError("an entry does not follow the one before it", code="SEQ_PREVIOUS", place=str(place))
             if before is not None:
