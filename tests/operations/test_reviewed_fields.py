@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.callers.caller import Caller
+from gateway.core.disclosure.explain import explain
 from gateway.core.disclosure.redactor import REDACTOR, REVIEWED
 from gateway.core.disclosure.views import view
 from gateway.core.errors import GatewayError
@@ -90,6 +91,9 @@ async def test_a_text_is_hidden_with_the_policy_that_asks_for_review(office: Off
     await office.narrow(REVIEW)
     assert await shown(office.services) == ["held", "held"]
     assert await rendered(office.services) == [False, False]
+    said = explain(await office.services.policies.fresh(), dataset=KIND, tier="public", purpose="open.read", kind="legal", field="facts")
+    assert "全部文本均待人工审核后显示" in said.reason
+    assert said.steps[-1].startswith("fields.facts.review: ")
 
 
 async def test_each_text_waits_until_it_is_released(office: Office) -> None:

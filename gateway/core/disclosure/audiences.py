@@ -119,7 +119,7 @@ def _seen(policies: Policies, dataset: str, kind: SubjectKind, field: str) -> tu
                 purpose=purpose,
                 purpose_label=policies.purposes[purpose].subject_label,
                 treatment=describe(cell.treatment),
-                form=done(cell.treatment),
+                form=done(cell.treatment, reviewed=cell.reviewed),
                 basis=cell.basis,
             )
         )

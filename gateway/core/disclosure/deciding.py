@@ -65,6 +65,7 @@ class Decider:
             treatment=verdict.treatment,
             capabilities=verdict.capabilities,
             basis=basis,
+            reviewed=described.review,
         )
 
 

@@ -184,8 +184,8 @@ def _no_rule(policies: Policies, dataset: str, field: str, kind: SubjectKind) ->
     )
 
 
-def done(treatment: Treatment) -> str:
-    """What a treatment does, in Chinese."""
+def done(treatment: Treatment, *, reviewed: bool = False) -> str:
+    """What a treatment does, in Chinese; `reviewed`: to a text that waits for a reviewer in any case."""
     if isinstance(treatment, Drop):
         return "不提供"
     if isinstance(treatment, Exists):
@@ -201,7 +201,8 @@ def done(treatment: Treatment) -> str:
         return "以仅供本接收方使用的假名代替"
     if isinstance(treatment, Redact):
         who = "第三人的个人信息" if treatment.profile == "third_parties" else "其中的个人信息"
-        return f"显示脱敏文本，{who}以占位符代替" + ("；未能确认无个人信息的，待人工审核后显示" if treatment.hold else "")
+        waits = "全部文本均待人工审核后显示" if reviewed else "未能确认无个人信息的，待人工审核后显示"
+        return f"显示脱敏文本，{who}以占位符代替" + (f"；{waits}" if treatment.hold else "")
     return "明文显示"
 
 
@@ -211,7 +212,7 @@ def sentence(cell: Reasons) -> str:
         return f"{cell.label}：明文显示。依据{'、'.join(cell.basis)}。" if cell.basis else f"{cell.label}：明文显示。"
     law = f"（{'、'.join(cell.withheld_basis)}）" if cell.withheld_basis else ""
     rule = f"规则 {cell.rule}。" if cell.rule is not None else "没有规则允许显示。"
-    return f"{cell.label}：{done(cell.treatment)}。{cell.class_label}：{cell.withheld}{law}。{rule}"
+    return f"{cell.label}：{done(cell.treatment, reviewed=cell.reviewed)}。{cell.class_label}：{cell.withheld}{law}。{rule}"
 
 
 def _reveals(policies: Policies, dataset: str, kind: SubjectKind, field: str, now: Treatment, tier: str) -> tuple[Reveal, ...]:

@@ -126,6 +126,8 @@ class Reasons(Struct, frozen=True, kw_only=True):
     treatment: Treatment
     capabilities: tuple[Capability, ...]
     basis: tuple[str, ...]
+    reviewed: bool = False
+    """A text of which none is shown that no reviewer released."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
