@@ -5,17 +5,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.explain import explain
 from gateway.core.disclosure.redactor import REDACTOR, REVIEWED
 from gateway.core.disclosure.views import view
 from gateway.core.errors import GatewayError
-from gateway.core.records.model import DatasetId, Record
+from gateway.core.records.model import DatasetId, Record, RecordId
 from gateway.operations.ingest import ingest
 from gateway.operations.render_public import settle
 from gateway.operations.rescore_texts import rescore_texts
 from gateway.operations.review_text import approve
+from gateway.operations.send_batch import send_batch
 from gateway.operations.waiting_texts import show, waiting
 from gateway.services import Services
 from gateway.store import records, renderings, reviews
@@ -23,6 +25,10 @@ from tests.core.disclosure.small import NOTICES
 from tests.doors import a_grant
 from tests.house import CENTRE
 from tests.operations.changing import BASE, CASES, Office, an_office, bent
+from tests.operations.publishing import MARKET, code, ids, penalty, put
+from tests.operations.publishing import PENALTIES as PENALTY
+from tests.operations.test_render_again import change_policy
+from tests.region import PENALTIES, two_cities
 
 KIND = DatasetId("notices")
 FACTS = "销售过期食品，已责令改正。"
@@ -158,6 +164,30 @@ async def test_texts_are_shown_again_by_two_persons_and_a_new_score(office: Offi
     assert await shown(office.services) == [FACTS, FACTS]
     assert (await waiting(office.services, REVIEWER)).items == ()
     assert await rendered(office.services) == [True, True]
+
+
+async def test_what_waits_leaves_the_partners_too(tmp_path: Path) -> None:
+    """A record whose text travelled is taken back where the agreement requires that text; released it travels again."""
+    async with two_cities(tmp_path) as cities:
+        ours, reads = cities.tonghua, cities.baishan.store.reads
+        made = ids(await put(ours, PENALTY, penalty(code(1), "通化市测试1商贸有限公司", "通示罚〔2026〕1号")))
+
+        async def there() -> tuple[str, str | None]:
+            await rescore_texts(ours)
+            await settle(ours)
+            await send_batch(ours, stream=PENALTIES, at_once=True)
+            (record,) = await records.load(reads, ids=[RecordId(each) for each in made])
+            return record.state, record.texts["facts"].strict
+
+        assert await there() == ("in_force", "超出登记的经营范围从事经营活动。")
+        facts = 'label = "违法事实", label_en = "Facts", type = "string", length = 5000, required = true, class = "O", text = true'
+        await change_policy(ours, "datasets/administrative-penalties.toml", facts, facts + ", review = true")
+        await ours.policies.fresh()
+        assert (await there())[0] == "retracted"
+        desk = replace(REVIEWER, org=MARKET, grants=(a_grant("desk", "g", PENALTY, org=MARKET),))
+        (item,) = (await waiting(ours, desk)).items
+        await approve(ours, desk, item.id)
+        assert await there() == ("in_force", "超出登记的经营范围从事经营活动。")
 
 
 def test_only_free_text_waits_for_reviewers() -> None:
