@@ -330,8 +330,7 @@ async def asked_log(services: Services, start: datetime) -> list[AskedLine]:
     """Which partner asked us for which case since a moment, and what it was answered, oldest first; never whom it was about."""
     found = []
     for each in await log.asked_since(services.store.reads, start):
-        kept = await log.evidence_of(services.store.reads, each)
-        said = questions.read_question(kept.body) if kept is not None else None
+        said = await _said(services, each)
         found.append(
             AskedLine(
                 at=each.at,
@@ -350,6 +349,12 @@ async def asked_log(services: Services, start: datetime) -> list[AskedLine]:
     return found
 
 
+async def _said(services: Services, each: log.Asked) -> questions.Question | None:
+    """The question itself, while it is kept as evidence."""
+    kept = await log.evidence_of(services.store.reads, each)
+    return questions.read_question(kept.body) if kept is not None else None
+
+
 async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAsked]:
     """Who asked about a code or number, why, and what was answered, oldest first: what the subject may read (PIPL 45).
 
@@ -362,8 +367,7 @@ async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAske
     for each in await log.about(services.store.reads, number):
         if info is not None and info.told_after and add_duration(legal_day(each.at), info.told_after) > legal_day(services.clock()):
             continue
-        kept = await log.evidence_of(services.store.reads, each)
-        said = questions.read_question(kept.body) if kept is not None else None
+        said = await _said(services, each)
         found.append(
             WhoAsked(
                 at=each.at,
