@@ -168,8 +168,8 @@ async def _by_token(services: Services, presented: Presented, text: str, *, agai
             believed(_payer(app.tier, app.app, app.org))
             raise
     caller = standing.callers.get(presented.purpose)
+    believed(_payer(app.tier, app.app, app.org) if caller is None else caller)
     if caller is None:
-        believed(_payer(app.tier, app.app, app.org))
         sends_only = app.uploads and not held.token.access
         purpose = OPEN_PURPOSE if sends_only and presented.purpose is None else presented.purpose
         caller = standing.callers[presented.purpose] = _caller(policies, standing, app, held.token.jkt, purpose)

@@ -298,6 +298,15 @@ def test_a_nonce_is_wanted_of_whoever_reaches_persons(program: Program) -> None:
     assert program.get(ME).status_code == 200
 
 
+def test_a_proven_request_pays_for_what_is_refused_before_it_is_read(program: Program) -> None:
+    """Also when its app was known already: an unknown parameter, and a path that is none, cost it one each time."""
+    program.ask_token()
+    assert program.get(ME).status_code == 200
+    for path, status in ((f"{ME}?no=1", 400), ("/v1/nothing", 404)) * 2:
+        answer = program.get(path)
+        assert (answer.status_code, answer.headers["request-cost"]) == (status, "1")
+
+
 def test_a_head_is_proven_as_a_head(program: Program) -> None:
     """The method is the one that was sent."""
     program.ask_token()
