@@ -57,9 +57,9 @@ def asking(number: int, **more: Any) -> Asking:
 class Towns:
     """Both cities on disk."""
 
-    def __init__(self, folder: Path, text: str) -> None:
+    def __init__(self, folder: Path, *texts: str) -> None:
         self.folder = folder
-        self.text = text
+        self.texts = texts
         self.ports = free_port(), free_port()
         self.auth: SignedBy | None = None
         self.taken: Any = None
@@ -82,7 +82,8 @@ class Towns:
 
         async def made() -> None:
             async with self.ours() as ours, self.theirs() as theirs:
-                await agree(ours, theirs, self.text)
+                for text in self.texts:
+                    await agree(ours, theirs, text)
                 self.taken = await then(ours)
                 await send_batch(ours, at_once=True)  # nobody listens there: what was sealed is on its way
                 self.auth = signed_by(theirs)

@@ -43,7 +43,7 @@ def query() -> None:
 @click.option("--basis", required=True, help="The legal ground; partners read it.")
 @click.option("--officer", default=None, help="Who asks, as the office names its officers; else who acts. Partners see a pseudonym.")
 @click.option("--dataset", "datasets", multiple=True, help="About what; else everything that each agreement names.")
-@click.option("--partner", "partners", multiple=True, help="Whom; else every partner with an agreement in force.")
+@click.option("--partner", "partners", multiple=True, help="Whom; else every partner with an agreement in force, under each of them.")
 @click.option("--follows", default=None, metavar="INQUIRY", help="Level 2: the records behind the hits of an inquiry of the last day.")
 @click.option("--deadline", "deadline_s", type=click.FloatRange(0.1, 30), default=5.0, show_default=True, help="Seconds for all of them.")
 @as_json
@@ -160,8 +160,11 @@ def query_end_case(office: Office, case: str, org: str | None) -> None:
 
 
 def _inquiry_lines(found: "Inquiry") -> list[str]:
-    rows = [(one.partner, one.status, one.code, ", ".join(one.datasets), one.as_of, one.until, len(one.records)) for one in found.partners]
-    lines = [f"{found.id}: {found.total}", *table(rows, ("partner", "status", "code", "about", "as of", "until", "records"))]
+    rows = [
+        (one.partner, one.agreement, one.status, one.code, ", ".join(one.datasets), one.as_of, one.until, len(one.records))
+        for one in found.partners
+    ]
+    lines = [f"{found.id}: {found.total}", *table(rows, ("partner", "agreement", "status", "code", "about", "as of", "until", "records"))]
     for one in found.partners:
         for record in one.records:
             told = "; ".join(f"{name}={value}" for name, value in record.fields.items() if value is not None)
@@ -178,15 +181,18 @@ def _start(since: datetime | None) -> datetime:
 
 def _asked_lines(found: "Sequence[AskedLine]") -> list[str]:
     return table(
-        [(one.at, one.partner, one.level, ", ".join(one.datasets), one.officer, one.case, one.result, one.code) for one in found],
-        ("at", "partner", "level", "about", "officer", "case", "answered", "code"),
+        [
+            (one.at, one.partner, one.agreement, one.level, ", ".join(one.datasets), one.officer, one.case, one.result, one.code)
+            for one in found
+        ],
+        ("at", "partner", "agreement", "level", "about", "officer", "case", "answered", "code"),
     )
 
 
 def _log_lines(found: "Sequence[InquiryLine]") -> list[str]:
     return table(
-        [(one.asked_at, one.inquiry, one.level, one.partner, one.officer, one.case, one.status, one.code) for one in found],
-        ("at", "inquiry", "level", "partner", "officer", "case", "status", "code"),
+        [(one.asked_at, one.inquiry, one.level, one.partner, one.agreement, one.officer, one.case, one.status, one.code) for one in found],
+        ("at", "inquiry", "level", "partner", "agreement", "officer", "case", "status", "code"),
     )
 
 

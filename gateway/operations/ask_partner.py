@@ -1,12 +1,14 @@
 """Ask other cities about one subject (exchange.md §12): every partner at once, under one deadline, and each with a status of its own.
 
-In this order: whom it is about is whole, and there are a case, a ground and an officer; each partner is asked under the agreement in force
-with it, or not asked, with the reason; what an agreement lets be asked a day is counted on our side too. All of it is written down before
-a byte leaves. Then all are asked at once; who has not answered in time is `unanswered`, and an answer counts only when it is signed by that
-partner, about this very question. What partners tell of records is kept for the case alone, never among the records.
+In this order: whom it is about is whole, and there are a case, a ground and an officer; each partner is asked under every agreement in
+force with it that covers the question, or not asked, with the reason (decision 0063); what an agreement lets be asked a day is counted on
+our side too. All of it is written down before a byte leaves. Then all are asked at once; what is not answered in time is `unanswered`, and
+an answer counts only when it is signed by that partner, about this very question. What partners tell of records is kept for the case alone,
+never among the records.
 
-Rules: silence, an error or an answer that does not fit is never "no record". An officer is a pseudonym to a partner, the same under one
-agreement. What a guest does wrong costs its own partner's row alone. This story must not decide who may ask.
+Rules: silence, an error or an answer that does not fit is never "no record", and what one agreement lets be told is not what another does.
+An officer is a pseudonym to a partner, the same under one agreement. What a guest does wrong costs its own row alone. This story must not
+decide who may ask.
 """
 
 import asyncio
@@ -75,7 +77,7 @@ class Asking(Struct, frozen=True, kw_only=True):
 
 
 class PartnerSaid(Struct, frozen=True, kw_only=True):
-    """What became of the question at one partner."""
+    """What became of the question at one partner, under one agreement with it."""
 
     partner: str
     agreement: str
@@ -103,14 +105,25 @@ class Inquiry(Struct, frozen=True, kw_only=True):
     partners: tuple[PartnerSaid, ...]
 
 
+_Key = tuple[str, str]
+"""Partner and agreement: whom a question goes to, and under what."""
+
+
 class _Way(Struct, kw_only=True):
-    """One partner on the way: what it is asked, or why it is not."""
+    """One partner on the way, under one agreement: what it is asked, or why it is not."""
 
     partner: str
     held: Held
     question: Question
     row: OnePartner
+    covered: bool
+    """The terms let this be asked, whether or not it can be just now."""
     code: str | None = None
+
+    @property
+    def key(self) -> _Key:
+        """Whom it goes to, and under what."""
+        return self.partner, self.row.agreement
 
     @property
     def body(self) -> bytes:
@@ -119,7 +132,7 @@ class _Way(Struct, kw_only=True):
 
 
 class Back(Struct, frozen=True, kw_only=True):
-    """What came back of one partner."""
+    """What came back of one question."""
 
     status: Status
     code: str | None = None
@@ -147,7 +160,7 @@ def asker_of(caller: Caller) -> tuple[Asker, str]:
 
 
 async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inquiry:
-    """Ask every partner whose agreement lets it, at once.
+    """Ask every partner under every agreement that lets it, at once.
 
     Raises ExchangeError QUERY_SUBJECT, QUERY_BASIS, QUERY_FOLLOWS or QUERY_SCOPE for what no partner could be asked; AuditUnavailable,
     StoreError: then nobody was asked.
@@ -178,9 +191,7 @@ async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inqu
     await record_question(services, access)
     backs = await _all(services, going, asking.deadline_s)
     await _finish(services, going, backs)
-    said = tuple(
-        _said(way, backs.get(way.partner) or Back(status="not_asked", code=way.code)) for way in sorted(ways, key=lambda way: way.partner)
-    )
+    said = tuple(_said(way, backs.get(way.key) or Back(status="not_asked", code=way.code)) for way in sorted(ways, key=lambda way: way.key))
     return Inquiry(
         id=ways[0].row.inquiry if ways else "",
         level=asking.level,
@@ -205,14 +216,14 @@ def _check(services: Services, asking: Asking, now: datetime) -> None:
         raise ExchangeError("level 2 follows an inquiry of level 1", code="QUERY_FOLLOWS", place="follows")
 
 
-async def _followed(services: Services, asker: Asker, asking: Asking) -> dict[str, OnePartner]:
-    """The hits of the inquiry that is followed, by partner.
+async def _followed(services: Services, asker: Asker, asking: Asking) -> dict[_Key, OnePartner]:
+    """The hits of the inquiry that is followed, each under the agreement that it was told under.
 
     Raises ExchangeError QUERY_FOLLOWS where it was about another subject, case or officer, or is not of the last day.
     """
     vault = services.store.vault
     rows = await inquiries.of_inquiry(services.store.reads, asking.follows or "")
-    hits = {row.partner: row for row in rows if row.status == "hit" and row.level == LEVEL_1}
+    hits = {(row.partner, row.agreement): row for row in rows if row.status == "hit" and row.level == LEVEL_1}
     for row in hits.values():
         said = inquiries.said_of(vault, row)
         same = (row.org, said.subject, said.case, said.officer) == (asker.org, asking.subject, asking.case, asking.officer)
@@ -226,35 +237,77 @@ async def _followed(services: Services, asker: Asker, asking: Asking) -> dict[st
 # --- whom to ask ------------------------------------------------------------------------------------------------------
 
 
-async def _ways(services: Services, asker: Asker, asking: Asking, first: dict[str, OnePartner], now: datetime) -> list[_Way]:
-    """Every partner, with its question or the reason why it is not asked."""
+async def _ways(services: Services, asker: Asker, asking: Asking, first: dict[_Key, OnePartner], now: datetime) -> list[_Way]:
+    """Every partner, with its questions or the reason why it is not asked."""
     ours = services.signers.party
     inquiry = new_id("inq_", services.random)
-    found: dict[str, _Way] = {}
+    held_with: dict[str, list[Held]] = {}
     for versions in (await held_agreements.held_agreements(services.store.reads)).values():
         held = in_force(versions, now)
         if held is None or ours not in held.agreement.parties or held.standing(now).ended:
             continue
-        way = _way(services, asker, asking, held, first, inquiry, now)
-        if asking.partners and way.partner not in asking.partners:
-            continue
-        if way.partner not in found or found[way.partner].code is not None:
-            found[way.partner] = way
-    if set(asking.partners) - set(found):
+        held_with.setdefault(held.agreement.other(ours), []).append(held)
+    if set(asking.partners) - set(held_with):
         raise ExchangeError("there is no agreement with a partner that was named", code="QUERY_SCOPE", place="partners")
-    return list(found.values())
+    found = []
+    for partner, agreements in held_with.items():
+        if not asking.partners or partner in asking.partners:
+            found += _of_partner(services, asker, asking, agreements, first, inquiry, now)
+    return found
 
 
-def _way(services: Services, asker: Asker, asking: Asking, held: Held, first: dict[str, OnePartner], inquiry: str, now: datetime) -> _Way:
+def _of_partner(
+    services: Services,
+    asker: Asker,
+    asking: Asking,
+    agreements: Sequence[Held],
+    first: dict[_Key, OnePartner],
+    inquiry: str,
+    now: datetime,
+) -> list[_Way]:
+    """One partner, under each agreement that covers something of the question.
+
+    What is named is asked as a whole, shared among the agreements, or not at all. An agreement that could not be used is passed over where
+    the partner is asked the same under another; else its row says why.
+    """
+    named = [(held, _names(services, asker, asking, held, first)) for held in agreements]
+    may = {name for _, names in named for name in names}
+    if asker.datasets is not None:
+        may &= asker.datasets
+    whole = set(asking.datasets) <= may
+    about = [(held, names if whole else asking.datasets) for held, names in named if names] or [(agreements[0], asking.datasets)]
+    ways = [_way(services, asker, asking, held, names, first, inquiry, now) for held, names in about]
+    asked = {name for way in ways if way.code is None for name in way.question.datasets}
+    return [way for way in ways if way.covered or not asked.issuperset(way.question.datasets)] or ways[:1]
+
+
+def _names(services: Services, asker: Asker, asking: Asking, held: Held, first: dict[_Key, OnePartner]) -> tuple[str, ...]:
+    """What of the question an agreement names; of a hit that is followed, what was asked."""
+    agreement = held.agreement
+    query = agreement.terms.query
+    before = first.get((agreement.other(services.signers.party), agreement.id))
+    if query is None or PURPOSE not in agreement.terms.purposes:
+        return ()
+    if asking.datasets:
+        return tuple(name for name in asking.datasets if name in query.datasets)
+    if before is not None:
+        return inquiries.said_of(services.store.vault, before).datasets
+    return tuple(name for name in query.datasets if asker.datasets is None or name in asker.datasets)
+
+
+def _way(
+    services: Services,
+    asker: Asker,
+    asking: Asking,
+    held: Held,
+    names: tuple[str, ...],
+    first: dict[_Key, OnePartner],
+    inquiry: str,
+    now: datetime,
+) -> _Way:
     vault, agreement = services.store.vault, held.agreement
     partner = agreement.other(services.signers.party)
-    query = agreement.terms.query
-    names = asking.datasets or (query.datasets if query is not None else ())
-    if not asking.datasets and asker.datasets is not None:
-        names = tuple(name for name in names if name in asker.datasets)
-    before = first.get(partner)
-    if before is not None and not asking.datasets:
-        names = inquiries.said_of(vault, before).datasets
+    before = first.get((partner, agreement.id))
     officer = inquiries.officer_pseudonym(vault, agreement.id, asker.org, asking.officer)
     question = Question(
         id=b64u(services.random(_ID_BYTES)),
@@ -267,15 +320,15 @@ def _way(services: Services, asker: Asker, asking: Asking, held: Held, first: di
         basis=asking.basis,
         officer=officer,
         subject=asking.subject,
-        datasets=tuple(names),
+        datasets=names,
         follows=before.answer_digest if before is not None else None,
         asked_at=instant(now),
         deadline=instant(now + timedelta(seconds=max(1, round(asking.deadline_s)))),
     )
-    code = None if held.standing(now).active else "SCOPE_AGREEMENT"
-    code = code or questions.terms_fault(question, agreement) or questions.persons_fault(asking.subject, names, agreement)
-    if asker.datasets is not None and not set(names) <= asker.datasets:
-        code = "QUERY_SCOPE"
+    fault = questions.terms_fault(question, agreement) or questions.persons_fault(asking.subject, names, agreement)
+    code = fault if held.standing(now).active else "SCOPE_AGREEMENT"
+    if asker.datasets is not None and not asker.datasets.issuperset(names):
+        fault = code = "QUERY_SCOPE"
     row = OnePartner(
         inquiry=inquiry,
         partner=partner,
@@ -291,11 +344,11 @@ def _way(services: Services, asker: Asker, asking: Asking, held: Held, first: di
         code=None,
         asked_at=now,
     )
-    return _Way(partner=partner, held=held, question=question, row=row, code=code)
+    return _Way(partner=partner, held=held, question=question, row=row, covered=fault is None, code=code)
 
 
 async def _begin(tx: Transaction, way: _Way, asker: Asker, asking: Asking) -> None:
-    """Write down that a partner is being asked, or why it is not: also when we have asked it too often today."""
+    """Write down that a partner is being asked, or why it is not: also when under this agreement it was asked too often today."""
     query = way.held.agreement.terms.query
     if way.code is None and query is not None:
         counts = await inquiries.counted(tx, way.row.agreement, way.row.day, officer=way.row.officer, subject=way.row.subject)
@@ -323,12 +376,12 @@ _UNASKED: Final = {"status": "not_asked", "question": ""}
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-async def _all(services: Services, ways: Sequence[_Way], deadline_s: float) -> dict[str, Back]:
-    """What each partner has said in time."""
+async def _all(services: Services, ways: Sequence[_Way], deadline_s: float) -> dict[_Key, Back]:
+    """What was said in time to each question."""
     if not ways:
         return {}
     until = Clock()() + timedelta(seconds=deadline_s)  # by the wall's clock: a guest knows no other
-    tasks = {asyncio.create_task(_ask(services, way, until)): way.partner for way in ways}
+    tasks = {asyncio.create_task(_ask(services, way, until)): way.key for way in ways}
     done, late = await asyncio.wait(tasks, timeout=deadline_s)
     for task in late:
         task.cancel()
@@ -383,13 +436,13 @@ async def believe(services: Services, held: Held, question: Question, body: byte
 # --- what came back ---------------------------------------------------------------------------------------------------
 
 
-async def _finish(services: Services, ways: Sequence[_Way], backs: dict[str, Back]) -> None:
+async def _finish(services: Services, ways: Sequence[_Way], backs: dict[_Key, Back]) -> None:
     """Write down what came back; records for as long as a case may last."""
     if not ways:
         return
     async with services.store.transaction() as tx:
         for way in ways:
-            await keep(services, tx, way.row, backs[way.partner])
+            await keep(services, tx, way.row, backs[way.key])
 
 
 async def keep(services: Services, tx: Transaction, row: OnePartner, back: Back) -> None:

@@ -28,7 +28,7 @@ from gateway.store.inquiries import OnePartner, Said
 
 
 class InquiryLine(Struct, frozen=True, kw_only=True):
-    """One partner's row of the log of what we asked."""
+    """One row of the log of what we asked: a partner, under one agreement with it."""
 
     inquiry: str
     asked_at: datetime
@@ -40,6 +40,7 @@ class InquiryLine(Struct, frozen=True, kw_only=True):
     basis: str
     level: int
     partner: str
+    agreement: str
     datasets: tuple[str, ...]
     status: str
     code: str | None
@@ -128,7 +129,7 @@ def _as_kept(services: Services, row: OnePartner, asked: Said, told: tuple[Told,
 
 
 async def ask_again(services: Services, asker: Asker, inquiry: str, *, case: str | None = None) -> Inquiry:
-    """Fetch the answers of partners that could not answer at once, where their time has come.
+    """Fetch the answers that partners could not give at once, where their time has come.
 
     Raises NotFound, AuditUnavailable.
     """
@@ -192,6 +193,7 @@ async def inquiry_log(services: Services, start: datetime) -> list[InquiryLine]:
                 basis=said.basis,
                 level=row.level,
                 partner=row.partner,
+                agreement=row.agreement,
                 datasets=said.datasets,
                 status=row.status,
                 code=row.code,

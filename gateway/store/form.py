@@ -1,7 +1,7 @@
 """Whether the tables that stand in a database are those that this program knows, by name and by column.
 
-Until the first release the first migration is written anew instead of being followed by another, so that its number alone does not say
-what a database holds. Tables that are not ours are nobody's business here.
+Until the first release the first migration is written anew, followed by another only where rows of before are brought over, so that the
+number alone does not say what a database holds. Tables that are not ours are nobody's business here.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,6 @@
-"""What we asked partners (exchange.md §12): one row a partner, written before anything leaves; what came back, as long as its case lasts.
+"""What we asked partners (exchange.md §12), a row for each agreement it was asked under; what came back, as long as its case lasts.
+
+A row is written before anything leaves.
 
 Rules: who asked about whom, why and for which case stands sealed; case and subject are keyed digests beside it. Records that a partner
 told are sealed here and nowhere else, for their case alone: they go with it, when their time is over, or when they are erased before, and
@@ -13,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
+from gateway.core.errors import StoreError
 from gateway.core.exchange.questions import Status, SubjectAsked
 from gateway.core.exchange.told_lines import Told
 from gateway.store.questions import LABEL, Counts
@@ -23,14 +26,14 @@ from gateway.store.vault import Vault, key_version_of
 
 TABLE: Final = "inquiries"
 _c = inquiries.c
-_OF = sa.select(inquiries).where(_c.inquiry == sa.bindparam("of_inquiry")).order_by(_c.partner)
-_LOG = sa.select(inquiries).where(_c.asked_at >= sa.bindparam("since")).order_by(_c.asked_at, _c.inquiry, _c.partner)
+_OF = sa.select(inquiries).where(_c.inquiry == sa.bindparam("of_inquiry"))
+_LOG = sa.select(inquiries).where(_c.asked_at >= sa.bindparam("since")).order_by(_c.asked_at, _c.inquiry, _c.partner, _c.agreement)
 _OF_DAY = sa.select(
     sa.func.count(),
     sa.func.sum(sa.case((_c.officer == sa.bindparam("of_officer"), 1), else_=0)),
     sa.func.sum(sa.case((_c.subject == sa.bindparam("of_subject"), 1), else_=0)),
 ).where(_c.agreement == sa.bindparam("of_agreement"), _c.day == sa.bindparam("of_day"), _c.question != "")
-_KEPT = sa.select(inquiries).where(_c.lines.is_not(None)).order_by(_c.inquiry, _c.partner)
+_KEPT = sa.select(inquiries).where(_c.lines.is_not(None)).order_by(_c.inquiry, _c.partner, _c.agreement)
 _END = sa.update(inquiries).where(_c.case_key.in_(sa.bindparam("cases", expanding=True)), _c.lines.is_not(None)).values(lines=None)
 _END_AGREEMENT = sa.update(inquiries).where(_c.agreement == sa.bindparam("under"), _c.lines.is_not(None)).values(lines=None)
 _OVER = sa.update(inquiries).where(_c.lines.is_not(None), _c.lines_until < sa.bindparam("before")).values(lines=None)
@@ -54,7 +57,7 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class OnePartner(Struct, frozen=True, kw_only=True):
-    """One partner's row of an inquiry."""
+    """One row of an inquiry: a partner, under one agreement with it."""
 
     inquiry: str
     partner: str
@@ -132,10 +135,10 @@ async def finish(
     lines: tuple[Told, ...] | None = None,
     lines_until: datetime | None = None,
 ) -> None:
-    """What came back of one partner."""
+    """What came back of one question."""
     await tx.execute(
         sa.update(inquiries)
-        .where(_c.inquiry == row.inquiry, _c.partner == row.partner)
+        .where(_is(row))
         .values(
             status=status,
             code=code,
@@ -149,8 +152,9 @@ async def finish(
 
 
 async def of_inquiry(source: Source, inquiry: str) -> list[OnePartner]:
-    """Every partner's row of an inquiry."""
-    return [_row(row) for row in await source.all(_OF, {"of_inquiry": inquiry})]
+    """Every row of an inquiry, by partner and agreement, whatever the database takes for their order."""
+    found = [_row(row) for row in await source.all(_OF, {"of_inquiry": inquiry})]
+    return sorted(found, key=lambda row: (row.partner, row.agreement))
 
 
 async def asked_since(source: Source, start: datetime) -> list[OnePartner]:
@@ -225,7 +229,7 @@ def _told(vault: Vault, row: OnePartner) -> tuple[Told, ...]:
 
 async def _keep_told(tx: Transaction, row: OnePartner, told: tuple[Told, ...]) -> None:
     lines = _seal(tx.vault, "lines", row, _encode_lines(told)) if told else None
-    await tx.execute(sa.update(inquiries).where(_c.inquiry == row.inquiry, _c.partner == row.partner).values(lines=lines))
+    await tx.execute(sa.update(inquiries).where(_is(row)).values(lines=lines))
     tx.shredded = True
 
 
@@ -237,13 +241,21 @@ async def forget(tx: Transaction, *, before: datetime, now: datetime) -> int:
     return over
 
 
+def _is(row: OnePartner) -> sa.ColumnElement[bool]:
+    return sa.and_(_c.inquiry == row.inquiry, _c.partner == row.partner, _c.agreement == row.agreement)
+
+
 def _seal(vault: Vault, column: str, row: OnePartner, data: bytes) -> bytes:
-    return vault.seal(vault.house_dek(LABEL), TABLE, column, f"{row.inquiry}/{row.partner}", data)
+    return vault.seal(vault.house_dek(LABEL), TABLE, column, f"{row.inquiry}/{row.partner}/{row.agreement}", data)
 
 
 def _open(vault: Vault, column: str, row: OnePartner) -> bytes:
     sealed = bytes(getattr(row.row, column))
-    return vault.open(vault.house_dek(LABEL, key_version_of(sealed)), TABLE, column, f"{row.inquiry}/{row.partner}", sealed)
+    dek, place = vault.house_dek(LABEL, key_version_of(sealed)), f"{row.inquiry}/{row.partner}"
+    try:
+        return vault.open(dek, TABLE, column, f"{place}/{row.agreement}", sealed)
+    except StoreError:
+        return vault.open(dek, TABLE, column, place, sealed)  # of before 0002, when a partner had one row
 
 
 def _row(row: Row) -> OnePartner:

@@ -1352,7 +1352,7 @@ inquiries = Table(
     "inquiries", metadata,
     Column("inquiry", String(30), primary_key=True),
     Column("partner", String(64), primary_key=True),
-    Column("agreement", String(63), nullable=False),
+    Column("agreement", String(63), primary_key=True),
     Column("question", String(22), nullable=False),    # empty when the partner was not asked
     Column("day", String(10), nullable=False),
     Column("level", Integer, nullable=False),
@@ -1371,4 +1371,4 @@ inquiries = Table(
     Column("answered_at", String(32)),
     Index("ix_inquiries_agreement_day", "agreement", "day"),
 )
-"""What we asked partners, one row a partner; written before anything leaves."""
+"""What we asked partners, a row for each agreement it was asked under; written before anything leaves."""

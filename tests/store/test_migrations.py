@@ -3,9 +3,11 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -16,8 +18,11 @@ from alembic.util.exc import CommandError
 from sqlalchemy.engine import make_url
 
 from gateway.core.errors import StoreError
-from gateway.store import migrations
+from gateway.core.exchange.questions import SubjectAsked
+from gateway.store import inquiries, migrations
 from gateway.store.dialects import write_engine
+from gateway.store.inquiries import OnePartner, Said
+from gateway.store.questions import LABEL
 from gateway.store.store import Store
 from gateway.store.tables import metadata, names, subject_keys
 from tests.store.renew_first_migration import first_migration
@@ -156,6 +161,49 @@ async def test_migration_that_orphans_rows_is_undone(sqlite_url: str, open_store
         migrations.upgrade, migrations.KNOWN = whole, known
     assert refused.value.code == "migration-failed"
     assert await store.reads.all(sa.select(subject_keys)) == []
+
+
+async def test_an_inquiry_of_before_is_kept(store: Store) -> None:
+    """A row of when a partner had one row reads on as it was, beside a second one under another agreement, each written for itself."""
+    said = Said(
+        actor="test",
+        app="",
+        officer="测试员乙",
+        case="案-1",
+        basis="依据",
+        purpose="mutual.query",
+        subject=SubjectAsked(kind="legal", uscc="91220502XXT00002X2"),
+        datasets=("honours",),
+        body=b"",
+    )
+    words = {name: "x" for name in OnePartner.__struct_fields__ if name not in ("row", "code")}
+    fixed = {"inquiry": "inq_1", "day": date(2026, 6, 1), "level": 1, "status": "unanswered", "code": None, "asked_at": store.clock()}
+    ended = {"answered_at": None, "answer_digest": None, "lines_until": None}
+    one, two = (OnePartner(**words | fixed | ended | {"agreement": name}) for name in ("a-2026", "b-2026"))
+    sealed = store.vault.seal(store.vault.house_dek(LABEL), "inquiries", "said", "inq_1/x", msgspec.msgpack.encode(said))
+
+    def of_before(connection: sa.Connection) -> None:
+        with Operations(MigrationContext.configure(connection)).batch_alter_table("inquiries") as batch:
+            batch.drop_constraint("pk_inquiries", type_="primary")
+            batch.create_primary_key("pk_inquiries", ["inquiry", "partner"])
+
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(of_before)
+        await inquiries.begin(tx, one, said)
+        await tx.execute(sa.text("UPDATE inquiries SET said = :said"), {"said": sealed})
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(StoreError):
+        async with store.transaction() as tx:
+            await inquiries.begin(tx, two, said)
+    await store.migrate()
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+        await inquiries.begin(tx, two, said)
+        await inquiries.finish(tx, two, status="no_hit", code=None, answer=b"signed")
+    first, second = await inquiries.of_inquiry(store.reads, "inq_1")
+    assert [(each.agreement, each.status) for each in (first, second)] == [("a-2026", "unanswered"), ("b-2026", "no_hit")]
+    assert [inquiries.said_of(store.vault, each) for each in (first, second)] == [said, said]
+    assert [inquiries.answer_of(store.vault, each) for each in (first, second)] == [None, b"signed"]
 
 
 async def test_token_index_answers_on_both_databases(store: Store) -> None:

@@ -99,8 +99,9 @@ ASK: Final = Described(
     tag="记录",
     summary="向协议城市互查",
     description=(
-        "Ask the cities with which an agreement is in force about one subject, for a case: all at once, under one deadline. Each has a "
-        "status; `total` is `no_hit` only when every city was asked and has said so. Level 2 tells the records behind the hits of an "
+        "Ask the cities with which an agreement is in force about one subject, for a case: all at once, under one deadline, and each under "
+        "every agreement that covers the question. Each row, a city under one agreement, has a status; `total` is `no_hit` only when every "
+        "city was asked and has said so under each. Level 2 tells the records behind the hits of an "
         "inquiry of the last day. Departments with a grant for the purpose mutual.query. Costs 5."
     ),
     method="post",

@@ -403,7 +403,7 @@ def upgrade() -> None:
         sa.Column("lines_until", sa.String(length=32), nullable=True),
         sa.Column("asked_at", sa.String(length=32), nullable=False),
         sa.Column("answered_at", sa.String(length=32), nullable=True),
-        sa.PrimaryKeyConstraint("inquiry", "partner", name=op.f("pk_inquiries")),
+        sa.PrimaryKeyConstraint("inquiry", "partner", "agreement", name=op.f("pk_inquiries")),
     )
     op.create_index("ix_inquiries_agreement_day", "inquiries", ["agreement", "day"], unique=False)
     op.create_index(op.f("ix_inquiries_asked_at"), "inquiries", ["asked_at"], unique=False)
