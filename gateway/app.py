@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from importlib import import_module
@@ -29,6 +29,7 @@ from gateway.operations import alarms, keep_log, match_jobs, reissue_lists, rend
 from gateway.operations.acknowledge import acknowledge
 from gateway.operations.activate_policy import keep_policies
 from gateway.operations.alarms import Condition
+from gateway.operations.apart import PATIENCE, Apart, Troubles
 from gateway.operations.build_lists import build
 from gateway.operations.collect_batches import collect_batches
 from gateway.operations.finish_erasures import finish_erasures
@@ -510,31 +511,33 @@ async def _keep_alarms(services: Services, meter: Meter, conditions: Callable[[]
 
 async def _fetch_batches(services: Services, meter: Meter) -> None:
     """Fetch what partners have sealed for us where an agreement says `pull`; a partner may hold back its answer for a while."""
-    while True:
-        try:
-            for code in (await collect_batches(services, paced=True)).values():
-                meter.event(f"exchange-{code.lower().replace('_', '-')}")
-        except GatewayError as error:
-            meter.event(f"exchange-{error.code}")
-        except Exception as error:  # noqa: BLE001 - it must outlive any fault; the metrics show it
-            meter.event("exchange-failed")
-            log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
-        await asyncio.sleep(services.settings.exchange_poll_s)
+    apart = Apart(PATIENCE)
+    await _again_and_again(services, meter, lambda: collect_batches(services, apart, paced=True), apart.end)
 
 
 async def _exchange(services: Services, meter: Meter) -> None:
     """Keep the exchange alive: partners' keys, batches that are due, recognition; every `exchange_poll_s`."""
-    rounds = Rounds()
-    while True:
-        try:
-            for code in (await rounds.run(services)).values():
-                meter.event(f"exchange-{code.lower().replace('_', '-')}")
-        except GatewayError as error:  # locked, or moved by another process: the next round tries again
-            meter.event(f"exchange-{error.code}")
-        except Exception as error:  # noqa: BLE001 - the rounds must outlive any fault of one partner; the metrics show it
-            meter.event("exchange-failed")
-            log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
-        await asyncio.sleep(services.settings.exchange_poll_s)
+    rounds = Rounds(PATIENCE)
+    await _again_and_again(services, meter, lambda: rounds.run(services), rounds.end)
+
+
+async def _again_and_again(
+    services: Services, meter: Meter, once: Callable[[], Awaitable[Troubles]], end: Callable[[], Awaitable[None]]
+) -> None:
+    """What keeps partners, every `exchange_poll_s` until it is cancelled; what went wrong is counted by its code."""
+    try:
+        while True:
+            try:
+                for code in (await once()).values():
+                    meter.event(f"exchange-{code.lower().replace('_', '-')}")
+            except GatewayError as error:  # locked, or moved by another process: the next time tries again
+                meter.event(f"exchange-{error.code}")
+            except Exception as error:  # noqa: BLE001 - it must outlive any fault of one partner; the metrics show it
+                meter.event("exchange-failed")
+                log.error("exchange-failed", error=type(error).__name__, at=telemetry.where(error))
+            await asyncio.sleep(services.settings.exchange_poll_s)
+    finally:
+        await end()
 
 
 async def _finish_withdrawals(services: Services, meter: Meter) -> None:

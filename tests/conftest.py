@@ -29,8 +29,8 @@ from gateway.settings import Clock
 from gateway.store.store import Store
 from gateway.store.vault import KEK_BYTES, Vault
 
-# how long examples take to draw says how busy the machine is, and nothing of what is tested
-hypothesis.settings.register_profile("suite", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# how long examples take, or to draw them, says how busy the machine is, and nothing of what is tested
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("soak", hypothesis.settings.get_profile("suite"), max_examples=1000)
 hypothesis.settings.load_profile("soak" if os.environ.get("SOAK") else "suite")
 

@@ -4,13 +4,14 @@ Rules: partners are asked for the streams of which the agreement says `pull`; ea
 posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
 second effect. While a new epoch is on its way the old one is asked for too: what it withdraws does not wait for the new one's last batch.
 Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
-What fails delays that partner alone; whoever brings much, or answers without end, lets the others have their turn. This story must not
+What fails, brings much or answers without end delays that partner alone. This story must not
 judge anything.
 """
 
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 from gateway.adapter_contract import AdapterError, IncomingBatch, PartnerAdapter
@@ -19,10 +20,11 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
+from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.backing_off import pause
 from gateway.operations.look_first import PartFiles, parts_worth_reading
-from gateway.operations.look_in_folders import look_in_folders
-from gateway.operations.partners import fetched_from, line_to, partners_of
+from gateway.operations.look_in_folders import folders, look_in_folder
+from gateway.operations.partners import LONGEST_LOOK, fetched_from, line_to, partners_of
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import fetch_tries, inbox
@@ -30,38 +32,42 @@ from gateway.store.old_epochs import being_replaced
 
 TURN = timedelta(minutes=5)
 """After this no further batch of the same partner is begun at one look."""
-LONGEST_LOOK = timedelta(hours=1)
-"""What one batch with its parts may take at most; it is cut off then, and the partner waits like one that does not answer."""
 
 
-async def collect_batches(services: Services, *, paced: bool = False) -> dict[str, str]:
+async def collect_batches(services: Services, apart: Apart | None = None, *, paced: bool = False) -> dict[str, str]:
     """One look at every partner whose batches we fetch; partner, or stream in a folder → code of what did not go well.
 
-    `paced`: into folders only as often as their line says, and not before a partner's next attempt is due. Raises StoreError when the
-    store cannot be used.
+    Partners are looked at side by side; `apart` remembers who is still being looked at from before. `paced`: into folders only as often
+    as their line says, and not before a partner's next attempt is due. Raises StoreError when the store cannot be used.
     """
-    troubles = await look_in_folders(services, paced=paced)
+    errands: dict[str, Errand] = {}
+    for held, partner in await folders(services):
+        errands[f"{held.agreement.id}/folder"] = partial(look_in_folder, services, held, partner, paced=paced)
     tried = await fetch_tries.failing(services.store.reads)
     for partner, held in (await partners_of(services)).items():
-        if not fetched_from(held, partner) or (paced and partner in tried and services.clock() < tried[partner].next_attempt_at):
-            continue
-        code = None
-        try:
-            async with line_to(services, held, partner) as line:
-                if "collect" in line.capabilities:
-                    async with asyncio.timeout(LONGEST_LOOK.total_seconds()):
-                        await _collect(services, held, partner, line)
-        except (AdapterError, GatewayError) as error:
-            code = error.code
-        except TimeoutError:
-            code = "UNAVAILABLE"
-        except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-            code = type(error).__name__
-        if code is not None:
-            troubles[partner] = code
-        if code is not None or partner in tried:
-            await _note(services, partner, code, tried[partner].attempts if partner in tried else 0)
-    return troubles
+        if fetched_from(held, partner) and not (paced and partner in tried and services.clock() < tried[partner].next_attempt_at):
+            attempts = tried[partner].attempts if partner in tried else None
+            errands[partner] = partial(_look_at, services, held, partner, attempts)
+    return await (apart or Apart()).round(errands)
+
+
+async def _look_at(services: Services, held: Held, partner: str, attempts: int | None) -> Troubles:
+    """Everything that one partner has; `attempts`: so many have failed of late."""
+    code = None
+    try:
+        async with line_to(services, held, partner) as line:
+            if "collect" in line.capabilities:
+                async with asyncio.timeout(LONGEST_LOOK.total_seconds()):
+                    await _collect(services, held, partner, line)
+    except (AdapterError, GatewayError) as error:
+        code = error.code
+    except TimeoutError:
+        code = "UNAVAILABLE"
+    except Exception as error:  # noqa: BLE001  # a guest may raise anything; its own schedule must go on
+        code = type(error).__name__
+    if code is not None or attempts is not None:
+        await _note(services, partner, code, attempts or 0)
+    return {} if code is None else {partner: code}
 
 
 async def _note(services: Services, partner: str, code: str | None, attempts: int) -> None:

@@ -14,7 +14,8 @@ from msgspec import Struct
 from gateway.adapter_contract import AdapterError, Counts
 from gateway.core.exchange.lines import Line
 from gateway.core.records.periods import first_instant, legal_day
-from gateway.operations.lines import LONGEST_CALL, guarded, is_sound
+from gateway.operations.lines import guarded, is_sound
+from gateway.operations.partners import LONGEST_CALL
 from gateway.services import Services
 from gateway.store import line_rows, lines
 

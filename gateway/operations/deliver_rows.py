@@ -18,7 +18,6 @@ from gateway.operations.backing_off import pause
 from gateway.operations.held_back import HELD, held_back
 from gateway.operations.lines import (
     LARGEST_REPLY,
-    LONGEST_CALL,
     LONGEST_CURSOR,
     LONGEST_DELIVERY,
     as_bytes,
@@ -28,6 +27,7 @@ from gateway.operations.lines import (
     keep_received,
     thought,
 )
+from gateway.operations.partners import LONGEST_CALL
 from gateway.operations.send_rows import AWAITS_PERSON
 from gateway.services import Services
 from gateway.store import audit, line_numbers, line_rows, lines, outbox

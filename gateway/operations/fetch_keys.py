@@ -4,6 +4,7 @@ Rules: what comes is believed by `take_keys` alone; a line that cannot fetch key
 delays nothing else. When a partner was last asked is remembered per process. This story must not decide which keys are good.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -13,7 +14,7 @@ from gateway.core.errors import ExchangeError, GatewayError
 from gateway.core.exchange.agreements import Held
 from gateway.core.exchange.notes import read_envelope
 from gateway.operations.manage_agreements import agreement_with, take_keys
-from gateway.operations.partners import line_to
+from gateway.operations.partners import LONGEST_CALL, line_to
 from gateway.services import Services
 from gateway.store import held_agreements
 
@@ -31,7 +32,7 @@ async def fetch_keys(services: Services, held: Held, partner: str, *, every: tim
     services.asked_for_keys[partner] = now
     row = await held_agreements.latest_keys(services.store.reads, partner)
     try:
-        async with line_to(services, held, partner) as line:
+        async with asyncio.timeout(LONGEST_CALL.total_seconds()), line_to(services, held, partner) as line:
             fetch = getattr(line, "keys", None) if "keys" in line.capabilities else None
             document = await fetch(row.digest if row is not None else None) if fetch is not None else b""
         if document:
@@ -40,6 +41,8 @@ async def fetch_keys(services: Services, held: Held, partner: str, *, every: tim
         return error.code
     except GatewayError as error:
         return error.code
+    except TimeoutError:
+        return "UNAVAILABLE"
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
         return type(error).__name__
     return None

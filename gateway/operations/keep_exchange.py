@@ -1,27 +1,30 @@
 """One round of everything that keeps an exchange alive without a person: keys, batches, recognition.
 
-Rules: everything of ours is sealed and decided first, then each partner is reached by itself; keys documents are fetched where the line can
-fetch them, at most every ten minutes; batches are delivered as their schedule says; recognition follows the change log and the clock. A
-partner that cannot be reached, or misbehaves, delays its own streams only. This story must not decide anything that the stories it calls
-do not decide.
+Rules: everything of ours is sealed and decided first, then each partner and each line is reached by itself; keys documents are fetched
+where the line can fetch them, at most every ten minutes; batches are delivered as their schedule says; recognition follows the change log
+and the clock. A partner that cannot be reached, does not come back, or misbehaves, delays its own streams only, in the rounds that follow
+too. This story must not decide anything that the stories it calls do not decide.
 """
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
 from gateway.operations import alarms
+from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.keep_lines import keep_lines
 from gateway.operations.keep_uploads import forget_uploads
 from gateway.operations.kept_inquiries import keep_questions
 from gateway.operations.line_reports import line_conditions
+from gateway.operations.lines import approved_lines
 from gateway.operations.partners import partners_of, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
-from gateway.operations.tell_partners import hear_partners, tell_partners
+from gateway.operations.tell_partners import Letter, hear_partner, letters_due, partners_to_hear, tell_partner
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services
 from gateway.store import early_feedback, inbox
@@ -40,37 +43,50 @@ async def _send(services: Services, stream: str, troubles: dict[str, str], *, de
         troubles[stream] = sent.code
 
 
-async def _reach(services: Services, partner: str, streams: list[str], troubles: dict[str, str]) -> None:
+async def _reach(services: Services, partner: str, streams: list[str]) -> Troubles:
     """One partner: its keys, then every stream of ours to it, in order."""
+    troubles: Troubles = {}
     held = (await partners_of(services)).get(partner)
     code = await fetch_keys(services, held, partner) if held is not None else None
     if code is not None:
         troubles[partner] = code
     for stream in streams:
         await _send(services, stream, troubles, deliver=True)
+    return troubles
 
 
-async def _documents(services: Services, troubles: dict[str, str]) -> None:
-    """What agreements have to tell, both ways."""
-    for told in await tell_partners(services):
-        if told.code is not None:
-            troubles[told.party] = told.code
-    troubles |= await hear_partners(services)
+async def _tell(services: Services, waiting: Sequence[Letter]) -> Troubles:
+    """What agreements have to tell one partner."""
+    return {told.party: told.code for told in await tell_partner(services, waiting) if told.code is not None}
 
 
-async def _lines(services: Services, troubles: dict[str, str]) -> None:
-    """Lines that sign nothing."""
-    for run in await keep_lines(services):
-        if run.code is not None:
-            troubles[run.stream] = run.code
+async def _keep(services: Services, line: str) -> Troubles:
+    """One line that signs nothing."""
+    return {run.stream: run.code for run in await keep_lines(services, line=line) if run.code is not None}
+
+
+async def _errands(services: Services, to: Mapping[str, list[str]]) -> dict[str, Errand]:
+    """What is due to others, and waits for nobody: `to` names our streams to each partner."""
+    errands: dict[str, Errand] = {}
+    for party, waiting in (await letters_due(services)).items():
+        errands[f"tell/{party}"] = partial(_tell, services, waiting)
+    for held, known in await partners_to_hear(services):
+        errands[f"hear/{held.agreement.id}"] = partial(hear_partner, services, held, known)
+    for line in await approved_lines(services):
+        errands[f"line/{line.id}"] = partial(_keep, services, line.id)
+    return errands | {partner: partial(_reach, services, partner, streams) for partner, streams in to.items()}
 
 
 class Rounds:
-    """What one process remembers: under which policy and agreement each stream was last decided about, what alarms were told, and when."""
+    """What one process remembers: under which policy and agreement each stream was last decided about, what alarms were told, and when.
 
-    __slots__ = ("_cleared", "_decided", "_looked", "_told")
+    Without `patience` a round waits for every partner.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_apart", "_cleared", "_decided", "_looked", "_told")
+
+    def __init__(self, patience: timedelta | None = None) -> None:
+        self._apart = Apart(patience)
         self._cleared: datetime | None = None
         self._looked: datetime | None = None
         self._told: dict[tuple[str, str], bool] = {}
@@ -99,10 +115,7 @@ class Rounds:
         while await follow(services):
             pass
         await review(services)
-        # what is due to others waits for nobody: each is reached by itself, when everything of ours is sealed and decided
-        await asyncio.gather(
-            _documents(services, troubles), _lines(services, troubles), *(_reach(services, *each, troubles) for each in to.items())
-        )
+        troubles |= await self._apart.round(await _errands(services, to))
         while await follow(services):
             pass
         now = services.clock()
@@ -116,6 +129,10 @@ class Rounds:
             async with services.store.transaction() as tx:
                 await early_feedback.purge(tx)
         return troubles
+
+    async def end(self) -> None:
+        """Leave off what is still under way."""
+        await self._apart.end()
 
     async def _decide_anew(self, services: Services) -> None:
         """Decide about everything that a stream has told, where our policy or the text of its agreement is another than before."""

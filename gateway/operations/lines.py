@@ -32,7 +32,6 @@ from gateway.store.store import Transaction
 T = TypeVar("T")
 
 LONGEST_DELIVERY: Final = timedelta(hours=1)
-LONGEST_CALL: Final = timedelta(minutes=10)
 LONGEST_THOUGHT: Final = timedelta(minutes=2)
 """For what needs no line: encode, decode, read_reply."""
 FAILING: Final = 3

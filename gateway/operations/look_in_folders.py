@@ -12,6 +12,7 @@ Rules:
 - What is wrong with one stream delays no other. This story must not judge anything, and never looks at what it did not ask for.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,7 +29,7 @@ from gateway.operations.admit_batch import BatchRefused, Received
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.manage_agreements import own_keys, take
-from gateway.operations.partners import line_to
+from gateway.operations.partners import LONGEST_LOOK, line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
@@ -39,26 +40,28 @@ DOCUMENTS_EVERY: Final = timedelta(minutes=10)
 LEDGER_EVERY: Final = timedelta(hours=1)
 
 
-async def look_in_folders(services: Services, *, paced: bool = False) -> dict[str, str]:
-    """One look into the folder of every agreement that has one; stream or partner → code of what did not go well.
+async def look_in_folder(services: Services, held: Held, partner: str, *, paced: bool = False) -> dict[str, str]:
+    """One look into the folder of an agreement; stream or partner → code of what did not go well.
 
     `paced`: only where the line's own pause is over. Raises StoreError when the store cannot be used.
     """
     troubles: dict[str, str] = {}
-    for held, partner in await _with_folders(services):
-        try:
-            async with line_to(services, held, partner) as line:
-                pause = timedelta(seconds=getattr(line, "poll_s", 0))
-                if not paced or _due(services, f"{held.agreement.id}/folder", pause):
+    try:
+        async with line_to(services, held, partner) as line:
+            pause = timedelta(seconds=getattr(line, "poll_s", 0))
+            if not paced or _due(services, f"{held.agreement.id}/folder", pause):
+                async with asyncio.timeout(LONGEST_LOOK.total_seconds()):
                     await _Look(services, held, partner, line, troubles).run(paced=paced)
-        except (AdapterError, GatewayError) as error:
-            troubles[partner] = error.code
-        except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-            troubles[partner] = type(error).__name__
+    except (AdapterError, GatewayError) as error:
+        troubles[partner] = error.code
+    except TimeoutError:
+        troubles[partner] = "UNAVAILABLE"
+    except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
+        troubles[partner] = type(error).__name__
     return troubles
 
 
-async def _with_folders(services: Services) -> list[tuple[Held, str]]:
+async def folders(services: Services) -> list[tuple[Held, str]]:
     """Each agreement under which something travels by folder, as it governs now or did last, with its partner."""
     found = []
     for versions in (await held_agreements.held_agreements(services.store.reads)).values():

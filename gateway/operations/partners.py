@@ -4,9 +4,11 @@ Rules: agreements and keys are read from the store and verified again each time;
 given its own settings and the partner's address, never a key. This file tells no story.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from datetime import datetime
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -31,6 +33,12 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LONGEST_CODE = 32
 """Characters of a code in every column that keeps one."""
 NONCE_BYTES = 16
+LONGEST_CALL: Final = timedelta(minutes=10)
+"""How long a guest may take over what carries no batch."""
+LONGEST_LOOK: Final = timedelta(hours=1)
+"""And to look for what a partner has for us; it is cut off then, and the partner waits like one that does not answer."""
+LETTING_GO: Final = timedelta(minutes=2)
+"""And to let go of its line."""
 ED25519: frozenset[Algorithm] = frozenset({"ed25519"})
 
 
@@ -235,7 +243,9 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
     except SystemExit as error:  # a guest that means to leave leaves its own line
         raise AdapterError("ADAPTER_FAILED", "适配器异常: SystemExit", transient=False) from error
     finally:
-        await line.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LETTING_GO.total_seconds()):
+                await line.close()
 
 
 def code_of(error: AdapterError) -> str:

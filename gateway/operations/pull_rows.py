@@ -24,7 +24,8 @@ from gateway.core.exchange.wire import MAX_INTEGER
 from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
 from gateway.core.records.model import Admitted, Dataset, DatasetId, Record, RecordId
 from gateway.operations.accept_records import accept_records, redactions
-from gateway.operations.lines import LONGEST_CALL, LONGEST_CURSOR, guarded, is_sound, keep_received
+from gateway.operations.lines import LONGEST_CURSOR, guarded, is_sound, keep_received
+from gateway.operations.partners import LONGEST_CALL
 from gateway.services import Services
 from gateway.store import audit, lines, records
 from gateway.store.accepting import WITHDRAWALS

@@ -6,10 +6,12 @@ comes is believed by its signatures alone. A partner that fails delays itself on
 must not sign anything.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError
@@ -21,7 +23,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.backing_off import pause
 from gateway.operations.four_eyes import actor, proof
-from gateway.operations.partners import line_to
+from gateway.operations.partners import LONGEST_CALL, line_to
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, told_documents
@@ -38,6 +40,8 @@ class Letter(Struct, frozen=True, kw_only=True):
     document: SignedDocument
     held: Held
     """Under which the line to the partner stands."""
+    attempts: int = 0
+    """So often it was not taken."""
 
     @property
     def digest(self) -> str:
@@ -85,21 +89,36 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
 
     Raises StoreError when the store cannot be used.
     """
-    done: list[Told] = []
+    return [told for waiting in (await letters_due(services, at_once=at_once)).values() for told in await tell_partner(services, waiting)]
+
+
+async def letters_due(services: Services, *, at_once: bool = False) -> dict[str, list[Letter]]:
+    """What each partner should be brought now, in the order in which it goes."""
+    found: dict[str, list[Letter]] = {}
     held = await told_documents.everything(services.store.reads)
-    failed: set[str] = set()
     for letter in await letters(services):
         row = held.get((letter.party, letter.what))
         if row is not None and row.digest == letter.digest:
             due = row.next_attempt_at is None or moment(row.next_attempt_at) <= services.clock()
             if row.told_at is not None or not (due or at_once):
                 continue
-        attempts = row.attempts + 1 if row is not None and row.digest == letter.digest else 1
-        code, refused = ("UNAVAILABLE", False) if letter.party in failed else await _tell(services, letter)
+            letter = msgspec.structs.replace(letter, attempts=row.attempts)
+        found.setdefault(letter.party, []).append(letter)
+    return found
+
+
+async def tell_partner(services: Services, waiting: Sequence[Letter]) -> list[Told]:
+    """Bring one partner its letters, until one does not arrive.
+
+    Raises StoreError when the store cannot be used.
+    """
+    done: list[Told] = []
+    arrives = True
+    for letter in waiting:
+        code, refused = await _tell(services, letter) if arrives else ("UNAVAILABLE", False)
         if code == NO_LINE:
             continue
-        if code is not None and not refused:
-            failed.add(letter.party)  # what comes next would not arrive either
+        arrives = code is None or refused  # else what comes next would not arrive either
         async with services.store.transaction() as tx:
             await told_documents.note(
                 tx,
@@ -107,9 +126,9 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
                 letter.what,
                 letter.digest,
                 told=code is None,
-                attempts=attempts,
+                attempts=letter.attempts + 1,
                 code=code,
-                next_attempt_at=None if code is None else tx.now + pause(attempts - 1),
+                next_attempt_at=None if code is None else tx.now + pause(letter.attempts),
             )
         done.append(Told(party=letter.party, what=letter.what, code=code))
     return done
@@ -137,7 +156,7 @@ NO_LINE: Final = "no-line"
 async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
     """Why a letter was not taken, and whether the partner has refused it: an end behind it may be taken all the same."""
     try:
-        async with line_to(services, letter.held, letter.party) as line:
+        async with asyncio.timeout(LONGEST_CALL.total_seconds()), line_to(services, letter.held, letter.party) as line:
             tell = getattr(line, "tell", None) if "tell" in line.capabilities else None
             if tell is None:
                 return NO_LINE, False
@@ -146,6 +165,8 @@ async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
         return error.code, error.code == "RATE_LIMIT" or not (error.transient or error.code in ("UNAVAILABLE", "CONFIG"))
     except GatewayError as error:
         return error.code, False
+    except TimeoutError:
+        return "UNAVAILABLE", False
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
         return type(error).__name__, False
     return None, False
@@ -157,6 +178,14 @@ async def hear_partners(services: Services, *, at_once: bool = False) -> dict[st
     Raises StoreError when the store cannot be used.
     """
     troubles: dict[str, str] = {}
+    for heard in await partners_to_hear(services, at_once=at_once):
+        troubles |= await hear_partner(services, *heard)
+    return troubles
+
+
+async def partners_to_hear(services: Services, *, at_once: bool = False) -> list[tuple[Held, Mapping[str, str]]]:
+    """The agreements whose partner is to be asked now, each with what we know of its versions."""
+    found: list[tuple[Held, Mapping[str, str]]] = []
     now, ours = services.clock(), services.signers.party
     for versions in (await held_agreements.held_agreements(services.store.reads)).values():
         held = in_force(versions, now)
@@ -169,10 +198,18 @@ async def hear_partners(services: Services, *, at_once: bool = False) -> dict[st
         if not fetches or (asked is not None and now - asked < HEAR_EVERY and not at_once):
             continue
         services.asked_for_keys[key] = now
-        code = await _hear(services, held, partner, await _known(services, versions, partner))
-        if code is not None:
-            troubles[partner] = code
-    return troubles
+        found.append((held, await _known(services, versions, partner)))
+    return found
+
+
+async def hear_partner(services: Services, held: Held, known: Mapping[str, str]) -> dict[str, str]:
+    """Hear one partner about one agreement; partner → code of what did not go well.
+
+    Raises StoreError when the store cannot be used.
+    """
+    partner = held.agreement.other(services.signers.party)
+    code = await _hear(services, held, partner, known)
+    return {} if code is None else {partner: code}
 
 
 async def _known(services: Services, versions: list[Held], partner: str) -> Mapping[str, str]:
@@ -190,7 +227,7 @@ async def _known(services: Services, versions: list[Held], partner: str) -> Mapp
 async def _hear(services: Services, held: Held, partner: str, known: Mapping[str, str]) -> str | None:
     refused: str | None = None
     try:
-        async with line_to(services, held, partner) as line:
+        async with asyncio.timeout(LONGEST_CALL.total_seconds()), line_to(services, held, partner) as line:
             hear = getattr(line, "hear", None) if "hear" in line.capabilities else None
             found = await hear(known) if hear is not None else ()
         for document in found:
@@ -202,6 +239,8 @@ async def _hear(services: Services, held: Held, partner: str, known: Mapping[str
         return error.code
     except GatewayError as error:
         return error.code
+    except TimeoutError:
+        return "UNAVAILABLE"
     except Exception as error:  # noqa: BLE001  # as above
         return type(error).__name__
     return refused

@@ -1,7 +1,9 @@
 """A town with a line to the province (SOAP) and one to the bank (files): from views to their desks and back, as the server does it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from gateway.adapter_contract import AdapterError
 from gateway.adapter_loading import installed_adapters
 from gateway.operations.compare_counts import comparisons
 from gateway.operations.handle_case import repair
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.keep_lines import LineRun, keep_lines
 from gateway.operations.line_reports import line_findings, line_report
 from gateway.operations.manage_lines import approve_line, decide_batch, propose_line
@@ -184,6 +187,22 @@ async def test_a22_a_refusing_province_hurts_nobody_else(town: Town, province: P
     assert await town.results("province") == {"waiting": 1}
     await town.let_go()
     assert (await town.round("bank")).state == "delivered"
+
+
+async def test_a22_a_province_that_does_not_come_back_delays_nobody(town: Town, province: ProvinceServer) -> None:
+    """While it keeps its answer back the bank's line has its rounds: what a person lets go meanwhile lies in the folder with the next."""
+    province.province.delay_s = 60
+    rounds, submitted = Rounds(timedelta(milliseconds=100)), town.root / "submit"
+    async with asyncio.timeout(30):
+        told: dict[str, str] = {}
+        while told != {"bank.administrative-penalties": "CONFIRM"}:
+            told = await rounds.run(town.services)
+        await town.let_go()
+        while not submitted.exists() or [path.name for path in submitted.iterdir()] != [NAME]:
+            await rounds.run(town.services)
+    assert len(province.province.calls) == 1
+    assert await town.results("province") == {"waiting": 1}
+    await rounds.end()
 
 
 # --- the bank ---------------------------------------------------------------------------------------------------------

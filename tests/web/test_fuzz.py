@@ -94,7 +94,7 @@ def asked(case: Any, server: Server, headers: dict[str, str], line: ManagedCooki
         case.query.pop("wait")  # holding requests open is tested elsewhere
     aimed = aimed_at(case)  # a header field of ours must not stand where a bad one is tried
     sent = {name: value for name, value in headers.items() if name != aimed}
-    answer = case.call(base_url=server.origin, session=line, headers=sent)
+    answer = case.call(base_url=server.origin, session=line, headers=sent, timeout=60)
     too_long = answer.status_code in (414, 431)  # also a refusal; the fuzzer's list lacks it
     case.validate_response(answer, excluded_checks=[*SKIPPED, negative_data_rejection] if too_long else SKIPPED)
 
