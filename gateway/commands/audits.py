@@ -85,6 +85,7 @@ def verify_receipt(office: Office, file: Path, answer: Path | None, vkeys: tuple
         text=lambda: [
             f"{done.id} was issued by {done.party} at {done.issued_at}",
             f"dataset version {done.dataset_version}, policy version {done.policy_version}",
+            f"under the plans {done.policy_plan}" if done.policy_plan is not None else "a receipt of before plans were named",
             f"of an answer with SHA-256 {done.answer_sha256}",
             "the answer is that one" if done.answer else "no answer was compared (--answer FILE)",
         ],

@@ -198,6 +198,9 @@ def _log_lines(found: "Sequence[InquiryLine]") -> list[str]:
 
 def _who_lines(found: "Sequence[WhoAsked]") -> list[str]:
     return table(
-        [(one.at, one.by, one.purpose, one.case, one.basis, one.level, one.result) for one in found],
-        ("at", "by", "purpose", "case", "basis", "level", "answered"),
+        [
+            (one.at, one.by, one.purpose, one.case, one.basis, one.level, one.result, one.policy_version, (one.policy_plan or "")[:12])
+            for one in found
+        ],
+        ("at", "by", "purpose", "case", "basis", "level", "answered", "policy", "plans"),
     )

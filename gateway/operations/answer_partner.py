@@ -307,6 +307,9 @@ class WhoAsked(Struct, frozen=True, kw_only=True):
     basis: str | None
     level: int
     result: str
+    policy_version: int | None
+    """Under which version and plans it was answered; None where the trail does not reach so far back, or we let nothing be asked."""
+    policy_plan: str | None
 
 
 class AskedLine(Struct, frozen=True, kw_only=True):
@@ -368,6 +371,7 @@ async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAske
         if info is not None and info.told_after and add_duration(legal_day(each.at), info.told_after) > legal_day(services.clock()):
             continue
         said = await _said(services, each)
+        version, plan = await _under(services, each)
         found.append(
             WhoAsked(
                 at=each.at,
@@ -377,11 +381,21 @@ async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAske
                 basis=said.basis if said is not None else None,
                 level=each.level,
                 result=each.result,
+                policy_version=version,
+                policy_plan=plan,
             )
         )
     async with services.store.transaction() as tx:
         await audit.write(tx, by, "query.told-subject", "questions", {"questions": len(found)}, subjects=[number])
     return found
+
+
+async def _under(services: Services, each: log.Asked) -> tuple[int | None, str | None]:
+    """Policy version and plans under which a question was answered, as the trail has them."""
+    day = each.day.isoformat()
+    wanted = audit.Wanted(from_day=day, to_day=day, actor=f"partner/{each.party}", act="data.asked", target=f"query/{each.question}")
+    rows = await audit.rows(services.store.reads, wanted, limit=1)
+    return (rows[0].policy_version, rows[0].plan_hash) if rows else (None, None)
 
 
 async def forget_questions(services: Services, policies: Policies) -> datetime:

@@ -1,8 +1,9 @@
 """Follow the change feed: what `/v1/changes` tells, told as it happens (api.md §7.9).
 
 Rules: whoever resumes loses nothing: it goes on after the number that it heard last. Caller and plan are looked up again for each
-event, so a right that ends is not told to its end; what cannot be told any more is said to be so (`reset`), and the stream goes on from the
-present. Waiting holds nothing of the store. This story must not know how an event is written.
+event, so a right that ends is not told to its end. Under which plans it is told the answer's header says, and an event (`plan`) when they
+change. What cannot be told any more is said to be so (`reset`), and the stream goes on from the present. Waiting holds nothing of the
+store. This story must not know how an event is written.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Event(NamedTuple):
     """One event."""
 
     id: int
-    name: Literal["change", "policy", "reset"]
+    name: Literal["plan", "change", "policy", "reset"]
     data: bytes
 
 
@@ -66,7 +67,7 @@ async def follow(
     scene = await _begin(services, await identify(), ask, filters)
     await refuse_unknown(scene, filters)
     since = _position(scene, ask, last_event_id)
-    return _told(services, identify, ask, filters, since)
+    return _told(services, identify, ask, filters, since, _under(scene))
 
 
 async def _begin(services: Services, caller: Caller, ask: Ask, filters: Filters) -> Scene:
@@ -88,8 +89,12 @@ def _position(scene: Scene, ask: Ask, last_event_id: str | None) -> int:
     return since
 
 
+def _under(scene: Scene) -> dict[str, Any]:
+    return {"policy_version": scene.forms.version, "policy_plan": scene.forms.plan_hash}
+
+
 async def _told(
-    services: Services, identify: Callable[[], Awaitable[Caller]], ask: Ask, filters: Filters, since: int
+    services: Services, identify: Callable[[], Awaitable[Caller]], ask: Ask, filters: Filters, since: int, under: dict[str, Any]
 ) -> AsyncIterator[Heard]:
     reads, loop = services.store.reads, asyncio.get_running_loop()
     ends = loop.time() + LIFE_S
@@ -97,6 +102,8 @@ async def _told(
     while loop.time() < ends:
         state = await heads(reads)
         scene = await _begin(services, await identify(), ask, filters)
+        if under != (under := _under(scene)):
+            yield Heard([Event(since, "plan", ENCODER.encode(under))], live)
         if 0 < since < await feed.floor(reads, scene.forms.name):
             since = scene.head.seq
             said: dict[str, Any] = {"reason": "since-too-old", "snapshot": snapshot_url(scene, filters), "since": since}

@@ -51,6 +51,7 @@ class Given(Struct, frozen=True, kw_only=True):
     body: bytes
     dataset_version: str
     policy_version: int
+    policy_plan: str
 
 
 class Issued(Struct, frozen=True, kw_only=True):
@@ -89,6 +90,7 @@ async def issue(services: Services, caller: Caller, given: Given) -> Issued:
         answer_sha256=receipts.answer_digest(given.body, salt),
         dataset_version=given.dataset_version,
         policy_version=given.policy_version,
+        policy_plan=given.policy_plan,
     )
     signer = services.signers.signing("receipt", now)
     note = notes.sign(receipts.note_text(receipt, services.settings.party), [signer])

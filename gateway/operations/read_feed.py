@@ -1,6 +1,7 @@
 """Read the change feed: what a plan set was told after a position (api.md §7.9, §12.12).
 
-Rules: a position is a stored number, no cursor; items name records and never contain them. A filter keeps policy changes and the
+Rules: a position is a stored number, no cursor; items name records and never contain them. Version and plans stand on the page, and not
+on an item, which was counted under what is over (decision 0064). A filter keeps policy changes and the
 removal of every record whose last item passed it. A position below the window is gone, one beyond the head never was. Waiting
 holds no transaction and ends with the first visible thing. There is no filter by subject, on purpose. Of what a
 bound plan set was told, a caller gets what its grants reach, under the same numbers; a record that came within its reach
@@ -229,7 +230,7 @@ def _answer(
     next_url = f"{scene.origin}/v1/changes?{urlencode({'since': str(next_since), **parameters})}"
     document = {
         "items": [item_document(scene, item) for item in found], "next_since": next_since, "more": more, "next": next_url,
-        "dataset_version": scene.head.version, "policy_version": scene.forms.version,
+        "dataset_version": scene.head.version, "policy_version": scene.forms.version, "policy_plan": scene.forms.plan_hash,
     }  # fmt: skip
     made = answer(scene, marked(scene, ENCODER.encode(document)), valid_until=FOREVER, links=(("next", next_url),), rows=len(found))
     return made.unstored() if waited else made

@@ -425,6 +425,7 @@ class _Sealing:
             return await self._sealed(lines, to, more=more)
 
     async def _sealed(self, lines: Sequence[tuple[SealedLine, SentLine]], to: int, *, more: bool) -> Pass:
+        plan = self.plans.hash if self.plans is not None else None
         with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:  # compression holds up nothing else
             sealed = await asyncio.to_thread(
                 seal,
@@ -437,6 +438,7 @@ class _Sealing:
                 snapshot=("part" if more else "last") if self.snapshot else "none",
                 replaces=self.replaces,
                 licence=self.licence,
+                plan=plan,
                 each=pool.map,
             )
         withdrawals = sum(line.op not in ("assert", "amend") for line, _ in lines)
@@ -466,6 +468,7 @@ class _Sealing:
                     "withdrawals": withdrawals,
                     "digest": sealed.digest,
                     "policy_version": self.policies.version,
+                    "policy_plan": plan,
                 },
                 subjects=[self.people[line.rid] for line, _ in lines if line.rid in self.people] or None,
             )

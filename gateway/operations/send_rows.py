@@ -275,6 +275,7 @@ class _Pass:
         counts: dict[str, int] = {}
         for each in said:
             counts[each.row.op] = counts.get(each.row.op, 0) + 1
+        plan = self.plans.hash if self.plans is not None else None
         sealed = seal_part(
             self.head,
             self.line,
@@ -285,6 +286,7 @@ class _Pass:
             schema=f"{self.terms.dataset}/1.0",
             policy_version=self.policies.version,
             created=self.now,
+            plan=plan,
         )
         series = await self._series(data)
         async with self.services.store.transaction() as tx:
@@ -313,7 +315,13 @@ class _Pass:
                 "gateway",
                 "line.seal",
                 f"batch/{sealed.manifest.id}",
-                {"rows": len(said), "counts": counts, "digest": sealed.digest, "policy_version": self.policies.version},
+                {
+                    "rows": len(said),
+                    "counts": counts,
+                    "digest": sealed.digest,
+                    "policy_version": self.policies.version,
+                    "policy_plan": plan,
+                },
                 subjects=[each.subject for each in said if each.subject is not None] or None,
             )
         return len(said)

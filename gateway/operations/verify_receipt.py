@@ -17,7 +17,7 @@ from gateway.core.exchange.wire import unb64u
 from gateway.core.publication import receipts
 from gateway.core.signing import OwnKey, parse_vkey
 
-_WORDS = ("id", "issued_at", "answer_sha256", "dataset_version", "policy_version")
+_WORDS = ("id", "issued_at", "answer_sha256", "dataset_version", "policy_version", "policy_plan")
 
 
 class VerifiedReceipt(Struct, frozen=True, kw_only=True):
@@ -29,6 +29,7 @@ class VerifiedReceipt(Struct, frozen=True, kw_only=True):
     answer_sha256: str
     dataset_version: str
     policy_version: int
+    policy_plan: str | None
     answer: bool | None
     """Whether the given answer is the one; None: none was given."""
 
@@ -72,6 +73,7 @@ def verify_receipt(file: bytes, ring: KeyRing, *, answer: bytes | None = None) -
         answer_sha256=said.answer_sha256,
         dataset_version=said.dataset_version,
         policy_version=said.policy_version,
+        policy_plan=said.policy_plan,
         answer=None if answer is None else True,
     )
 

@@ -27,6 +27,22 @@ class Change(Struct, frozen=True, kw_only=True):
 
 CHANGELOG: Final[tuple[Change, ...]] = (
     Change(
+        id="0.1.0-plans-named",
+        at="2026-11-30T08:30:00Z",
+        kind="changed",
+        title_zh="回执与变更源写明策略计划",
+        title_en="Receipts and feeds name the plans",
+        text_zh=(
+            "查询回执与其签名文本（chengxin-receipt/2）写明 policy_plan；/v1/changes 的每页、JSON Feed 的 _credit 与 Atom 的 policy "
+            "元素也写明；事件流在计划变更时发出 plan 事件。此前的回执仍可核验。"
+        ),
+        text_en=(
+            "Receipts of queries and their signed text (chengxin-receipt/2) name policy_plan, and so do pages of /v1/changes, `_credit` of "
+            "a JSON Feed and an element `policy` in Atom; the event stream tells changed plans in an event `plan`. Receipts of before "
+            "verify on."
+        ),
+    ),
+    Change(
         id="0.1.0-described-versions",
         at="2026-11-30T05:00:00Z",
         kind="added",

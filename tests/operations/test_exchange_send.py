@@ -655,6 +655,8 @@ async def test_a_batch_names_the_licence_of_its_records(cities: Cities, tmp_path
     assert await states(cities.baishan, record_id) == ["in_force"]
     rows = await cities.tonghua.store.reads.all(sa.select(out_batches.c.manifest))
     assert {json.loads(row.manifest).get("license") for row in rows} == {"https://example.cn/by"}
+    plans = (await cities.tonghua.policies.fresh()).plan_set(DATASET, "partner", "exchange.batch")
+    assert {json.loads(row.manifest)["policy_plan"] for row in rows} == {plans.hash}
 
 
 async def test_what_fits_into_no_line(tmp_path: Path):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
+from gateway.core.disclosure.plans import digest
 from gateway.core.exchange import notes, questions, wire
 from gateway.core.exchange.documents import Maintenance
 from gateway.core.exchange.questions import SubjectAsked
@@ -22,7 +23,7 @@ from gateway.operations.kept_inquiries import ask_again, keep_questions, show_in
 from gateway.operations.manage_agreements import announce_maintenance, change_state
 from gateway.services import Services
 from tests.asking import ASKER, Door, Towns, asking, fined, firm, replaced, served, take, with_terms
-from tests.operations.publishing import code, household_code
+from tests.operations.publishing import PENALTIES, code, household_code
 from tests.region import AGREEMENT, BAISHAN, NOW
 
 LATER = "2026-06-02T04:30:00Z"
@@ -124,6 +125,8 @@ async def test_the_subject_reads_who_asked(door: Door) -> None:
         (asked,) = await who_asked(tonghua, code(30), by="test")
         assert (asked.by, asked.case, asked.basis, asked.result) == (BAISHAN, "某案一号", "《示例条例》第一条", "hit")
         assert asked.purpose == "协议城市逐户查询"
+        plans = (await tonghua.policies.fresh()).plan_set(PENALTIES, "partner", "mutual.query")
+        assert (asked.policy_version, asked.policy_plan) == (1, digest([plans.hash]))
         assert await who_asked(tonghua, code(31), by="test") == []
 
 

@@ -104,7 +104,12 @@ def test_a_list_is_a_feed_that_a_stock_reader_takes(server: Server) -> None:
     numbers = [listings[entry.id.rpartition("/")[2]]["seq"] for entry in feed.entries]
     assert numbers == sorted(numbers, reverse=True)
     assert server.get(f"/v1/feeds/{LIST}.atom", if_none_match=answer.headers["etag"]).status_code == 304
-    assert valid(server.get(f"/v1/feeds/{LIST}.atom?page=0").content).find(f"{FH}archive") is not None
+    archived = server.get(f"/v1/feeds/{LIST}.atom?page=0")
+    assert valid(archived.content).find(f"{FH}archive") is not None
+    for each in (answer, archived, server.get("/v1/feeds/datasets.atom")):
+        named = valid(each.content).find(f"{{{syndication.POLICY}}}policy")
+        assert named is not None
+        assert named.attrib == {"version": each.headers["policy-version"], "plan": each.headers["policy-plan"].strip('"')}
     head = server.client.head(f"/v1/feeds/{LIST}.atom")
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", answer.headers["etag"])
 
@@ -116,6 +121,8 @@ def test_the_same_feed_as_json(sqlite_server: Server) -> None:
     feed = answer.json()
     assert feed["version"] == "https://jsonfeed.org/version/1.1"
     assert feed["feed_url"].endswith(f"/v1/feeds/{LIST}.json")
+    assert str(feed["_credit"]["policy_version"]) == answer.headers["policy-version"]
+    assert f'"{feed["_credit"]["policy_plan"]}"' == answer.headers["policy-plan"]
     assert [item["id"] for item in feed["items"]] == ids(valid(sqlite_server.get(f"/v1/feeds/{LIST}.atom").content))
     for item in feed["items"]:
         assert item["content_text"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from click.testing import CliRunner
 from defusedxml import ElementTree
@@ -19,6 +20,8 @@ from gateway.core.publication import receipts
 from gateway.operations import verify_receipt
 from gateway.operations.render_public import settle
 from gateway.operations.withdraw import withdraw
+from gateway.services import Services
+from gateway.store import query_receipts
 from tests.web.city import City, Server, copied, served
 from tests.web.test_api import problem
 
@@ -85,6 +88,7 @@ def test_a_receipt_is_of_the_answer_that_everybody_gets(server: Server) -> None:
         assert body["answer_salt"] is None
         assert body["dataset_version"] == answer.headers["dataset-version"]
         assert str(body["policy_version"]) == answer.headers["policy-version"]
+        assert f'"{body["policy_plan"]}"' == answer.headers["policy-plan"]
         assert issued.headers["location"] == f"http://127.0.0.1:8000/v1/receipts/{body['id']}"
         assert body["verify_uri"] == f"http://127.0.0.1:8000/verify/{body['id']}"
         assert body["note"].splitlines()[0] == receipts.FIRST_LINE
@@ -279,6 +283,35 @@ def test_the_command_verifies_by_itself(server: Server, city: City, kept: Callab
     other_key = next(each for each in server.get("/v1/keys").json()["items"] if each["use"] == "exchange")["vkey"]
     with pytest.raises(Exception, match="no signature of a key"):
         verify_receipt.verify_receipt(issued.content, verify_receipt.given_ring([other_key]))
+
+
+def test_a_receipt_of_before_still_verifies(server: Server, city: City, kept: Callable[[str, bytes], str]) -> None:
+    """One that names no plans is read, verified and shown as it was given; with the first line of one kind the other is no receipt."""
+    issued = ask(server, "/v1/lists").json()
+    text = notes.parse(issued["note"]).text
+    plan = f"policy-plan {issued['policy_plan']}\n"
+    assert plan in text
+    assert "Policy plans" in server.get(issued["verify_uri"]).text
+    before = text.replace(plan, "").replace("receipt/2", "receipt/1")
+
+    async def given(services: Services) -> str:
+        note = notes.sign(before, [services.signers.signing("receipt", services.clock())])
+        said = receipts.read_text(before)[0]
+        async with services.store.transaction() as tx:
+            told = {name: value for name, value in msgspec.to_builtins(said).items() if name != "policy_plan"}
+            body = msgspec.json.encode({"receipt": told, "note": note, "question": None})
+            await query_receipts.add(tx, UNKNOWN.replace("a", "b"), body, until="2028-01-01", suite=1)
+        return note
+
+    note = city.run(given)
+    assert "of before" in verified(city, kept("before.json", json.dumps(issued | {"note": note, "policy_plan": None}).encode()))
+    told = server.get(f"/v1/receipts/{UNKNOWN.replace('a', 'b')}").json()
+    assert (told["id"], told["policy_plan"], told["note"]) == (issued["id"], None, note)
+    page = server.get(f"/verify/{UNKNOWN.replace('a', 'b')}")
+    assert (page.status_code, "Policy plans" in page.text) == (200, False)
+    for mixed in (before.replace("receipt/1", "receipt/2"), text.replace("receipt/2", "receipt/1")):
+        with pytest.raises(Exception, match="no receipt"):
+            receipts.read_text(mixed)
 
 
 def test_no_other_note_passes_for_a_receipt(server: Server) -> None:

@@ -102,13 +102,17 @@ async def test_everything_kept_comes_first_and_in_order(town: Town) -> None:
 
 
 async def test_a_policy_change_is_an_event(town: Town) -> None:
-    """Another version in force is told under its own name, and the stream goes on."""
+    """Another version in force is told under its own name, after the plans under which the stream goes on; the header named others."""
     (one,) = await listed(town, 1)
     async with httpx_sse.aconnect_sse(town.client, "GET", "/v1/changes/stream") as source:
         events = source.aiter_sse()
+        before = source.response.headers["policy-plan"]
         await change_policy(town.other, *HIDE_FINE)
         await settle(town.other)
-        (told,) = await take(events, 1)
+        named, told = await take(events, 2)
+        page = await town.client.get("/v1/changes?since=0&limit=1")
+        assert (named.event, named.json()) == ("plan", {"policy_version": 2, "policy_plan": page.json()["policy_plan"]})
+        assert f'"{named.json()["policy_plan"]}"' == page.headers["policy-plan"] != before
         assert (told.event, told.json()["op"], told.json()["policy_version"]) == ("policy", "policy", 2)
         await remove(town, one)
         while (told := (await take(events, 1))[0]).json().get("record") != one:

@@ -125,6 +125,8 @@ class Manifest(Struct, frozen=True, kw_only=True, rename={"type_": "type", "sche
     valid_until: InstantText
     license: Annotated[str, Meta(max_length=508)] | UnsetType = UNSET
     """Address of the licence of its records, where the sender's plans name one."""
+    policy_plan: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")] | UnsetType = UNSET
+    """Hash of the sender's plans of the dataset under which it was sealed; absent where there were none, and of batches of before."""
 
     @property
     def id(self) -> str:

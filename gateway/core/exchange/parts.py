@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gateway.adapter_contract import RowResult
 from gateway.core.exchange import notes
@@ -34,6 +34,7 @@ def seal_part(
     schema: str,
     policy_version: int,
     created: datetime,
+    plan: str | None = None,
 ) -> Sealed:
     """The next batch of a line's stream: these bytes, which hold so many rows of each operation."""
     seq, start = head.seq + 1, head.tree.size
@@ -71,6 +72,7 @@ def seal_part(
         policy_version=policy_version,
         created=instant(created),
         valid_until=instant(created + LIFETIME),
+        policy_plan=UNSET if plan is None else plan,
     )
     body = encode(manifest)
     digest = digest_text(body)

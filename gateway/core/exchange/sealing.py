@@ -87,6 +87,7 @@ def seal(
     snapshot: Literal["none", "part", "last"] = "none",
     replaces: Replaced | None = None,
     licence: str | None = None,
+    plan: str | None = None,
     compress: bool = True,
     lines_a_part: int = LINES_A_PART,
     each: Callable[[Callable[[_Cut], SealedPart], Iterable[_Cut]], Iterable[SealedPart]] = map,
@@ -139,6 +140,7 @@ def seal(
         created=instant(created),
         valid_until=instant(created + LIFETIME),
         license=UNSET if licence is None else licence,
+        policy_plan=UNSET if plan is None else plan,
     )
     body = encode(manifest)
     checkpoint = Checkpoint(origin=origin(terms.from_, head.stream, head.epoch), size=tree.size, root=root)

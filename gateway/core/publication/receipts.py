@@ -1,7 +1,7 @@
 """Receipts of queries: what was answered, when and under which versions, signed so that it can be proven later (api.md §7.17).
 
 Rules:
-- a receipt names digest, time and versions of an answer; never what was asked, nor the answer.
+- a receipt names digest, time, versions and plans of an answer; never what was asked, nor the answer.
 - the digest of an answer about organisations alone is the plain SHA-256 of its bytes. Where persons or households may stand in it, 16
   random bytes come first, which only whoever made the receipt is given: nobody else can try answers against the digest. Which of the
   two it is, a receipt does not say.
@@ -23,7 +23,9 @@ from msgspec import Struct
 from gateway.core.errors import ExchangeError
 from gateway.core.records.identifiers import normalise_code
 
-FIRST_LINE: Final = "chengxin-receipt/1"
+FIRST_LINE: Final = "chengxin-receipt/2"
+_WITHOUT_PLAN: Final = "chengxin-receipt/1"
+"""Receipts of before: they verify for ever."""
 ID: Final = re.compile(r"rcpt_[a-z2-7]{26}\Z")
 SALT_BYTES: Final = 16
 _PERSONAL: Final = frozenset({"household", "person"})
@@ -36,6 +38,7 @@ _TEXT: Final = re.compile(
     r"(?P<first>chengxin-receipt/\d+)\n(?P<party>\S+)\n(?P<id>rcpt_[a-z2-7]{26})\n"
     r"issued (?P<issued_at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\n"
     r"dataset-version (?P<dataset_version>[0-9]{14}-[0-9]+)\npolicy-version (?P<policy_version>\d+)\n"
+    r"(?:policy-plan (?P<policy_plan>[0-9a-f]{64})\n)?"
     r"answer sha-256:(?P<answer_sha256>[0-9a-f]{64})\n\Z"
 )
 
@@ -48,6 +51,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     answer_sha256: str
     dataset_version: str
     policy_version: int
+    policy_plan: str | None = None
+    """Hash of the plans that governed the answer, as the header `Policy-Plan` of the answer named it; None of a receipt of before."""
 
 
 def receipt_id(drawn: bytes) -> str:
@@ -59,7 +64,7 @@ def note_text(receipt: Receipt, party: str) -> str:
     """What is signed of a receipt."""
     return (
         f"{FIRST_LINE}\n{party}\n{receipt.id}\nissued {receipt.issued_at}\ndataset-version {receipt.dataset_version}\n"
-        f"policy-version {receipt.policy_version}\nanswer sha-256:{receipt.answer_sha256}\n"
+        f"policy-version {receipt.policy_version}\npolicy-plan {receipt.policy_plan}\nanswer sha-256:{receipt.answer_sha256}\n"
     )
 
 
@@ -69,7 +74,7 @@ def read_text(text: str) -> tuple[Receipt, str]:
     Raises ExchangeError SIG_CONTEXT for another artefact.
     """
     match = _TEXT.match(text)
-    if match is None or match["first"] != FIRST_LINE:
+    if match is None or match["first"] != (_WITHOUT_PLAN if match["policy_plan"] is None else FIRST_LINE):
         raise ExchangeError("the note is no receipt of a query", code="SIG_CONTEXT")
     said = match.groupdict()
     receipt = Receipt(
@@ -78,6 +83,7 @@ def read_text(text: str) -> tuple[Receipt, str]:
         answer_sha256=said["answer_sha256"],
         dataset_version=said["dataset_version"],
         policy_version=int(said["policy_version"]),
+        policy_plan=said["policy_plan"],
     )
     return receipt, said["party"]
 

@@ -19,6 +19,8 @@ from gateway.core.publication.labels import Language, label
 
 ATOM: Final = "http://www.w3.org/2005/Atom"
 TOMBSTONES: Final = "http://purl.org/atompub/tombstones/1.0"
+POLICY: Final = "urn:uuid:0e5d8a1c-7f3b-4c62-9a41-6d2f5b8e9c70"
+"""Namespace of what only this gateway says in Atom: `policy`, with the attributes `version` and `plan`."""
 HISTORY: Final = "http://purl.org/syndication/history/1.0"
 JSON_FEED: Final = "https://jsonfeed.org/version/1.1"
 EPOCH: Final = "1970-01-01T00:00:00Z"
@@ -67,6 +69,8 @@ class Channel(Struct, frozen=True, kw_only=True):
     archive: bool = False
     """A page of the archive; else the live document."""
     older_url: str | None = None
+    policy: tuple[int, str] | None = None
+    """Version and plans under which its entries were made; None: they depend on none."""
     rights: str | None = None
     licence_url: str | None = None
     entries: tuple[Entry, ...] = ()
@@ -154,6 +158,8 @@ def atom(channel: Channel) -> bytes:
         _child(root, "link", rel="license", href=channel.licence_url)
     if channel.rights is not None:
         _child(root, "rights", channel.rights)
+    if channel.policy is not None:
+        _child(root, "policy", xmlns=POLICY, version=str(channel.policy[0]), plan=channel.policy[1])
     for gone in channel.gone:
         _child(_child(root, "at:deleted-entry", ref=gone.id, when=gone.when), "at:comment", gone.reason)
     for entry in channel.entries:
@@ -209,7 +215,11 @@ def json_feed(channel: Channel) -> bytes:
             **({"next_url": channel.older_url} if channel.older_url is not None else {}),
             "language": channel.language,
             "authors": [{"name": channel.author}],
-            "_credit": {"licence": channel.licence_url, "rights": channel.rights},
+            "_credit": {"licence": channel.licence_url, "rights": channel.rights, **_named(channel)},
             "items": items,
         }
     )
+
+
+def _named(channel: Channel) -> dict[str, Any]:
+    return {} if channel.policy is None else {"policy_version": channel.policy[0], "policy_plan": channel.policy[1]}

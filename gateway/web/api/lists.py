@@ -156,6 +156,7 @@ CHANGES = Described(
         "next": "https://h/v1/changes?since=88190",
         "dataset_version": "20261104005811-88190",
         "policy_version": 42,
+        "policy_plan": "0" * 64,
     },
 )
 
@@ -174,7 +175,8 @@ STREAM: Final = Described(
     tag="变更",
     summary="变更的事件流",
     description=(
-        "The same changes as server-sent events, as they happen: `id` is the position, `event` is change, policy or reset. Resumes after "
+        "The same changes as server-sent events, as they happen: `id` is the position, `event` is change, policy, reset, or plan: the "
+        "version and plans under which all that follows is told, where they are no longer those of the header. Resumes after "
         "Last-Event-ID, else after `since`, else from now on. Closed after an hour or 1,000 unread events; two streams a caller."
     ),
     takes=(

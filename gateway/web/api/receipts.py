@@ -44,9 +44,10 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "answer_sha256": "5f6a9c0e5b1f0e3c0f4e5d6c7b8a9f0e1d2c3b4a5f6e7d8c9b0a1f2e3d4c5b6a",
     "dataset_version": "20261104010000-88213",
     "policy_version": 42,
+    "policy_plan": "0" * 64,
     "verify_uri": "https://h/verify/rcpt_2222222222222222222222222a",
     "qr": "https://h/v1/receipts/rcpt_2222222222222222222222222a/qr.svg",
-    "note": "chengxin-receipt/1\ncredit.tonghua.example\nrcpt_2222222222222222222222222a\n…\n\n— credit.tonghua.example/receipt AAAA\n",
+    "note": "chengxin-receipt/2\ncredit.tonghua.example\nrcpt_2222222222222222222222222a\n…\n\n— credit.tonghua.example/receipt AAAA\n",
 }
 _RECEIPT: Final = Parameter(
     name="receipt", where="path", text="回执编号，只有持有人知道。Id of a receipt.", example="rcpt_2222222222222222222222222a"
@@ -57,8 +58,8 @@ ISSUE = Described(
     tag="回执",
     summary="为一次查询出具回执",
     description="Asks a GET path about subjects, records or lists as the caller, and gives a signed receipt of the answer: when, under "
-    "which versions, and its digest. `answer_salt` is given once, where persons or households may stand in the answer: the digest is then "
-    "SHA-256 of salt and answer.",
+    "which versions and plans, and its digest. `answer_salt` is given once, where persons or households may stand in the answer: the "
+    "digest is then SHA-256 of salt and answer.",
     method="post",
     status=201,
     body=ReceiptAsked,
@@ -88,6 +89,7 @@ async def _issue(request: AnyRequest, asked: Asked, url: str) -> Reply:
         body=reply.body,
         dataset_version=said[b"dataset-version"].decode(),
         policy_version=int(said[b"policy-version"]),
+        policy_plan=said[b"policy-plan"].decode().strip('"'),
     )
     issued = await query_receipts.issue(asked.services, asked.caller, given)
     receipt = issued.receipt
@@ -100,8 +102,9 @@ SHOW = Described(
     operation_id="getReceipt",
     tag="回执",
     summary="核验一份回执",
-    description="Issue time, versions, digest, signature, and whether the answer would say something else today. Never what was asked, nor "
-    "the answer. `overtaken` is null where the answer was about persons or households, or for a caller of its own: nothing is kept then.",
+    description="Issue time, versions, plans, digest, signature, and whether the answer would say something else today. Never what was "
+    "asked, nor the answer. `overtaken` is null where the answer was about persons or households, or for a caller of its own: nothing is "
+    "kept then. `policy_plan` is null in a receipt of before plans were named.",
     takes=(_RECEIPT,),
     gives=shapes.QueryReceipt,
     example={**_EXAMPLE, "overtaken": False},
@@ -165,6 +168,7 @@ def _document(asked: Asked, receipt: Receipt) -> dict[str, Any]:
         "answer_sha256": receipt.answer_sha256,
         "dataset_version": receipt.dataset_version,
         "policy_version": receipt.policy_version,
+        "policy_plan": receipt.policy_plan,
         "verify_uri": verify_uri(asked, receipt),
         "qr": f"{asked.house.origin}/v1/receipts/{receipt.id}/qr.svg",
     }

@@ -469,6 +469,7 @@ class Changes(Struct, kw_only=True):
     next: Uri
     dataset_version: Version
     policy_version: Count
+    policy_plan: Sha256
 
 
 class Suggestion(Struct, kw_only=True):
@@ -707,6 +708,7 @@ class IssuedReceipt(Struct, kw_only=True):
     answer_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     dataset_version: Version
     policy_version: Count
+    policy_plan: Sha256
     verify_uri: Uri
     qr: Uri
     note: str
@@ -721,6 +723,7 @@ class QueryReceipt(Struct, kw_only=True):
     answer_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     dataset_version: Version
     policy_version: Count
+    policy_plan: Sha256 | None
     verify_uri: Uri
     qr: Uri
     note: str

@@ -185,15 +185,17 @@ def test_seal(rules: agreements.StreamRules) -> None:
     assert merkle.root_from_proof(sealed.leaves[0], 0, 2, proof) == sealed.head.tree.root()
 
 
-def test_a_manifest_names_the_licence(rules: agreements.StreamRules) -> None:
-    """Where the plans name one it is a member of the signed manifest; where not, there is no such member."""
+def test_a_manifest_names_licence_and_plans(rules: agreements.StreamRules) -> None:
+    """Where there are plans they are members of the signed manifest, and the licence that they name; where not, there is no such member."""
     head = manifests.Head(stream=rules.stream, epoch=1, seq=0, tree=CompactRange(), manifest_digest=None)
     address = "https://example.cn/by"
     sealed = sealing.seal(
-        head, sealed_lines(rules), rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, licence=address, compress=False
-    )
-    assert manifests.read_manifest(sealed.document.body).license == address
-    assert b"license" not in VECTORS["manifest"]["body"].encode()
+        head, sealed_lines(rules), rules, [signer(TONGHUA, "x")], policy_version=1, created=SEALED, licence=address, plan="0" * 64,
+        compress=False,
+    )  # fmt: skip
+    read = manifests.read_manifest(sealed.document.body)
+    assert (read.license, read.policy_plan) == (address, "0" * 64)
+    assert not any(name in VECTORS["manifest"]["body"] for name in ("license", "policy_plan"))
 
 
 def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, ring: KeyRing) -> None:
