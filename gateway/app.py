@@ -40,6 +40,7 @@ from gateway.operations.lead_exchange import Candidate, Work, lead
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.seal_withdrawn import seal_withdrawn
 from gateway.operations.standstill import Standstill
 from gateway.operations.tidy_names import tidy_names
 from gateway.operations.version_files import clear_unfinished
@@ -249,6 +250,9 @@ async def read_round(services: Services, meter: Meter, still: Standstill) -> Non
     if await still.lasts(services):
         return
     await services.policies.refresh()
+    while await seal_withdrawn(services):
+        meter.event("withdrawn-sealed")
+        await asyncio.sleep(0)
     while await rescore_texts(services, limit=READER_STEP):
         meter.event("texts-rescored")
         await asyncio.sleep(0)

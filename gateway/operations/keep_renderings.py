@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.seats import Seat, moved, unpacked
+from gateway.core.exchange.agreements import WITHDRAWALS
 from gateway.core.exchange.wire import b64u
 from gateway.core.publication import changes as telling
 from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, with_salt
@@ -180,8 +181,10 @@ async def _keep_public(
     await renderings.replace_records(tx, held, rows)
     waiting = list(_to_be_entered(causes, shown, held, tx.now))
     await transparency.await_entries(tx, waiting)
-    if any(each.record_id not in shown for each in waiting):
-        tx.shredded = True  # the salt went: no old page may keep it
+    if any(each.record_id not in shown for each in waiting) or any(
+        causes[record_id].op in WITHDRAWALS for record_id in held if record_id not in shown
+    ):
+        tx.shredded = True  # the salt went, or what was withdrawn: no old page may keep it
     return numbers
 
 

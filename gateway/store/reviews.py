@@ -19,6 +19,8 @@ from msgspec.structs import replace
 
 from gateway.core.errors import StoreError
 from gateway.core.records.model import Redaction, SubjectId, SubjectKind, Text
+from gateway.core.records.sealed import is_for_nobody
+from gateway.store import withdrawn
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Reads, Row
@@ -34,7 +36,9 @@ _encode = msgspec.json.Encoder().encode
 _decode_text = msgspec.json.Decoder(Redaction).decode
 _BY_RECORD: Final = sa.select(text_decisions).where(among(text_decisions.c.record_id, "wanted"))
 
-_CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq, records.c.sealed_texts).where(among(records.c.record_id, "wanted"))
+_CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq, records.c.sealed_texts, records.c.state, records.c.issuer).where(
+    among(records.c.record_id, "wanted")
+)
 _SAID: Final = sa.select(meta.c.value).where(meta.c.name == sa.bindparam("name"))
 _SAY: Final = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 
@@ -282,6 +286,8 @@ async def put_texts(tx: Transaction, puts: Sequence[Put], *, reason: str, actor:
         since = (put.held.since or tx.now_text) if any(text.waiting for text in put.texts.values()) else None
         rows.append((put.held.version + 1, clear_column(tx.vault, put.texts), seals, since, tx.now_text, seq, record_id))
     await tx.update(records, ("version", "texts", "sealed_texts", "held_since", "changed_at", "changed_seq"), "record_id", rows)
+    gone = [record_id for put in fresh if is_for_nobody(present[record_id := put.held.record_id].state, present[record_id].issuer)]
+    await withdrawn.seal(tx, gone)
     heads = {put.held.subject_id: seq for seq, put in enumerate(fresh, first)}
     await tx.execute(
         sa.update(subjects).where(subjects.c.subject_id == sa.bindparam("subject")).values(head_seq=sa.bindparam("seq")),

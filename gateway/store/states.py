@@ -1,8 +1,9 @@
 """One record and its states: what follows from what, the change log written with it, disputes, erasure.
 
 Rules: every change keeps the version that was, makes the next one, and writes one row of the log, in one transaction. A state that
-does not follow from the present one is refused. Erasing leaves id, dataset, versions, ops and times; when nothing else is kept about
-the subject its keys go too, and for a person the data key: then every copy of what it encrypted is unreadable.
+does not follow from the present one is refused. What is shown to nobody from now on goes under a key (`withdrawn`). Erasing leaves id,
+dataset, versions, ops and times; when nothing else is kept about the subject its keys go too, and for a person the data key: then every
+copy of what it encrypted is unreadable.
 This room must not know why somebody decided so: it is told.
 """
 
@@ -17,7 +18,8 @@ from msgspec.structs import replace
 from gateway.core.errors import StoreError
 from gateway.core.records.model import LifeDates, Period, RecordId, RecordState, SubjectId
 from gateway.core.records.periods import legal_day
-from gateway.store import erasures
+from gateway.core.records.sealed import is_for_nobody
+from gateway.store import erasures, withdrawn
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Row
@@ -143,7 +145,13 @@ async def set_state(
     values["dates"] = _encode(kept)
     if period is not None:
         values["publish_from"], values["publish_until"], values["period_rule"] = period_columns(period)
-    return await _change(tx, row, values, op=op, reason=reason, actor=actor)
+    gone, was_gone = is_for_nobody(state, row.issuer), is_for_nobody(was, row.issuer)
+    if gone and not was_gone:
+        await withdrawn.seal(tx, [record_id])
+    seq = await _change(tx, row, values, op=op, reason=reason, actor=actor)
+    if was_gone and not gone:
+        await withdrawn.open_again(tx, record_id)
+    return seq
 
 
 async def mark_dispute(tx: Transaction, record_id: RecordId, since: datetime | None, actor: str) -> int:

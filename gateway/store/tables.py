@@ -225,7 +225,7 @@ records = Table(
     Column("sealed_flag", Boolean, nullable=False),
     Column("dispute_since", String(32)),
     Column("corrected_since", String(32)),
-    Column("clear", LargeBinary, nullable=False),        # JSON {field: value} of what needs no encryption
+    Column("clear", LargeBinary, nullable=False),        # JSON {field: value} of what needs no encryption; of a withdrawn record all null
     Column("secret", LargeBinary),                       # msgpack {field: ciphertext}
     Column("texts", LargeBinary),                        # JSON {field: Text}: publishable text, scores, digests; see `texts.py`
     Column("sealed_texts", LargeBinary),                 # msgpack {field: ciphertext}: what is held, and names of the own subject

@@ -1,8 +1,9 @@
 """The texts of records at rest: what is publishable stands in clear, the rest under the data key of the record's subject.
 
 Rules: in clear stand the strict text of what is not held, scores, versions, decisions and keyed digests; under seal what is held, whole,
-and the profile `third_parties` where it reads otherwise. A field without a seal has nothing more to tell. A seal is bound to `texts`, field
-and record, so that it never stands for the raw value of its field. This room must not redact, nor decide who may see a text.
+and the profile `third_parties` where it reads otherwise; of a withdrawn record every text, whole. A field without a seal has nothing more
+to tell. A seal is bound to `texts`, field and record, so that it never stands for the raw value of its field. This room must not redact,
+nor decide who may see a text.
 """
 
 from collections.abc import Collection, Mapping
@@ -83,6 +84,19 @@ def seal_column(vault: Vault, dek: Dek, record_id: str, texts: Mapping[str, Text
     return pack({**kept, **dict(zip(rest, sealed, strict=True))})
 
 
+def all_sealed(vault: Vault, dek: Dek, record_id: str, texts: Mapping[str, Redaction]) -> tuple[bytes, bytes]:
+    """Both columns, in clear and of seals, for texts that are shown to nobody any more: what could be published is under seal too."""
+    rest = [
+        (dek, name, record_id, _encode(_Rest(third_parties=text.third_parties, strict=text.strict, doubts=text.doubts)))
+        for name, text in texts.items()
+    ]
+    bare = {
+        name: Text(residual=text.residual, redactor=text.redactor, of=text.of, alike=text.alike, decided=text.decided)
+        for name, text in texts.items()
+    }
+    return _encode(bare), pack(dict(zip(texts, vault.seal_many(TEXTS, rest), strict=True)))
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -115,6 +129,15 @@ def opened(
         name: _whole(vault, deks, record_id, name, text, seals.get(name)) if names is None or name in names else text
         for name, text in texts.items()
     }
+
+
+def all_opened(vault: Vault, deks: Mapping[int, Dek], record_id: str, texts: bytes, sealed: bytes | None) -> dict[str, Redaction]:
+    """Every text of a record whole, out of both columns.
+
+    Raises StoreError as `opened` does.
+    """
+    seals = seals_in(sealed, None)
+    return {name: _whole(vault, deks, record_id, name, text, seals.get(name)) for name, text in texts_in(texts).items()}
 
 
 def _whole(vault: Vault, deks: Mapping[int, Dek], record_id: str, name: str, text: Text, sealed: bytes | None) -> Redaction:

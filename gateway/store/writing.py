@@ -1,7 +1,7 @@
 """Writing what was decided about the statements of a chunk: sealed values, records, past versions, heads, the log; all in bulk.
 
 Rules: a chunk costs a handful of statements however many rows it has; the number of a change is taken last, right before the rows that
-bear it. This room decides nothing.
+bear it. What is withdrawn goes under a key first. This room decides nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, RecordId, RecordState, Redaction, SubjectId
 from gateway.core.records.periods import legal_day
+from gateway.core.records.sealed import is_for_nobody
+from gateway.store import withdrawn
 from gateway.store.changes import COUNTER
 from gateway.store.reads import Row
 from gateway.store.reviews import texts_of
@@ -93,12 +95,14 @@ class Writer:
         live = [write for write in writes if write.state in LIVE]
         texts = await texts_of(tx, live)
         sealed = await self._seal(live, texts)
+        if len(live) < len(writes):
+            await withdrawn.seal(tx, [write.record_id for write in writes if is_for_nobody(write.state, write.statement.issuer)])
         if len(fresh) < len(writes):
             await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
         heads: dict[SubjectId, int] = {}
         inserted: list[tuple[object, ...]] = []
         amended: list[tuple[object, ...]] = []
-        withdrawn: list[tuple[object, ...]] = []
+        ended: list[tuple[object, ...]] = []
         log: list[tuple[object, ...]] = []
         names: list[tuple[str, SubjectId]] = []
         for seq, write in enumerate(writes, await tx.number(COUNTER, len(writes))):
@@ -108,7 +112,7 @@ class Writer:
             outcomes[statement.index] = _outcome(write, seq)
             if write.state not in LIVE:
                 # the digest goes: after its own source withdrew it, the same words bring it back
-                withdrawn.append((write.version, write.state, None, b"", now, seq, record_id))
+                ended.append((write.version, write.state, None, b"", now, seq, record_id))
                 continue
             admitted = statement.admitted
             row = self._content(write, *sealed.get(statement.index, _NOTHING), texts.get(statement.index), seq)
@@ -125,7 +129,7 @@ class Writer:
         await tx.update(records, ("business_key",), "record_id", rekeyed)
         await tx.insert(records, _FIXED_COLUMNS + _CONTENT_COLUMNS, inserted)
         await tx.update(records, _CONTENT_COLUMNS, "record_id", amended)
-        await tx.update(records, _STATE_COLUMNS, "record_id", withdrawn)
+        await tx.update(records, _STATE_COLUMNS, "record_id", ended)
         await tx.insert(changes, CHANGE_COLUMNS, log)
 
     async def _seal(

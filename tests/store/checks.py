@@ -5,6 +5,7 @@ from collections import defaultdict
 import msgspec
 import sqlalchemy as sa
 
+from gateway.core.records.sealed import is_for_nobody
 from gateway.store import audit_log
 from gateway.store.store import Store
 from gateway.store.tables import changes, counters, deks, record_versions, records, subject_keys, subject_names, subjects
@@ -48,6 +49,9 @@ async def check_store(store: Store) -> None:
             for sealed in (sealed for column in (holder.secret, holder.sealed_texts) if column for sealed in unpack(column).values()):
                 scope = known[dek_id_of(sealed)]
                 assert scope.startswith("org:" if row.kind == "legal" else f"subject:{row.subject_id}"), "a value under somebody else's key"
+            if is_for_nobody(row.state, row.issuer):
+                assert set(msgspec.json.decode(holder.clear).values()) <= {None}, "a withdrawn value in clear"
+                assert all(text.strict is None for text in texts_in(holder.texts).values()), "a withdrawn text in clear"
             for text in texts_in(holder.texts).values():
                 assert text.third_parties is None, "a text with its own subject in clear"
                 assert not text.held or (text.strict is None and text.doubts == ()), "a held text in clear"

@@ -181,7 +181,7 @@ class Text(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One text field of a stored record, as much of it as somebody needs (policy.md §13); `residual` > 0 holds the text, not the record."""
 
     strict: str | None = None
-    """For the public: everything found is a placeholder. None: it is held, and was not opened."""
+    """For the public: everything found is a placeholder. None: it is held, or its record withdrawn, and was not opened."""
     third_parties: str | None = None
     """The record's own subject is left in. None: it was not opened."""
     residual: int

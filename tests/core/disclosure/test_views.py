@@ -23,12 +23,14 @@ from gateway.core.records.model import (
     LifeDates,
     Recognised,
     Record,
+    RecordState,
     Redaction,
     SubjectKind,
     Text,
     Unpublished,
     Value,
 )
+from gateway.core.records.sealed import is_for_nobody
 from tests.core.disclosure.making import (
     DEPARTMENT,
     FIRM,
@@ -353,6 +355,16 @@ def test_an_expired_record_is_over_for_the_public_at_once() -> None:
     assert gate(penalty(state="expired")) == "publication"
     assert gate(penalty(state="expired"), DEPARTMENT) is None
     assert gate(penalty(state="expired", issuer="credit.baishan.example"), DEPARTMENT) == "sharing"
+
+
+@pytest.mark.parametrize("issuer", [None, "credit.baishan.example"])
+@pytest.mark.parametrize("state", ["in_force", "held", "retracted", "repaired", "expired"])
+def test_what_the_store_seals_no_plan_shows(state: RecordState, issuer: str | None) -> None:
+    """In a state that is for nobody every plan that ships keeps its gate closed; in any other that is not held some plan opens."""
+    record = penalty(state=state, issuer=issuer)
+    plans = [held.plans["legal"] for (dataset, *_), held in shipped().plan_sets.items() if dataset == PENALTIES and "legal" in held.plans]
+    assert len(plans) > 5
+    assert any(closed_gate(record, plan, shipped(), NOW) is None for plan in plans) is not (is_for_nobody(state, issuer) or state == "held")
 
 
 def test_a_red_line_on_a_flag_closes_the_row() -> None:
