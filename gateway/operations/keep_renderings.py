@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Struct
 
 from gateway.core.disclosure.seats import Seat, moved, unpacked
-from gateway.core.exchange.agreements import WITHDRAWALS
 from gateway.core.exchange.wire import b64u
 from gateway.core.publication import changes as telling
 from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, with_salt
@@ -41,6 +40,7 @@ class Cause(Struct, frozen=True, gc=False):
 
 CLOCK = Cause()
 POLICY = Cause("policy")
+_NO_ACT = frozenset({CLOCK.op, POLICY.op})
 ERASED = "erase"
 _REMOVED = "removed"
 """What is told of a record that left a caller's reach alone."""
@@ -182,9 +182,9 @@ async def _keep_public(
     waiting = list(_to_be_entered(causes, shown, held, tx.now))
     await transparency.await_entries(tx, waiting)
     if any(each.record_id not in shown for each in waiting) or any(
-        causes[record_id].op in WITHDRAWALS for record_id in held if record_id not in shown
+        causes[record_id].op not in _NO_ACT for record_id in held if record_id not in shown
     ):
-        tx.shredded = True  # the salt went, or what was withdrawn: no old page may keep it
+        tx.shredded = True  # the salt went, or what somebody withdrew: no old page may keep it
     return numbers
 
 

@@ -44,6 +44,8 @@ _STATES = (
     .limit(sa.bindparam("n", type_=sa.Integer))
 )
 _encode = msgspec.json.Encoder().encode
+_AT_A_TIME: Final = 200
+"""Records of which all versions are in memory together."""
 
 
 async def seal(tx: Transaction, record_ids: Sequence[str]) -> int:
@@ -51,8 +53,10 @@ async def seal(tx: Transaction, record_ids: Sequence[str]) -> int:
 
     To be called before the change that withdraws them keeps the present version. Raises StoreError.
     """
-    if not record_ids:
-        return 0
+    return sum([await _seal(tx, record_ids[start : start + _AT_A_TIME]) for start in range(0, len(record_ids), _AT_A_TIME)])
+
+
+async def _seal(tx: Transaction, record_ids: Sequence[str]) -> int:
     wanted = {"wanted": list(record_ids)}
     rows = await tx.all(_PRESENT, wanted)
     scopes = {row.record_id: scope_of(row.kind, row.subject_id, row.dataset, tx.now.year) for row in rows}
