@@ -1,17 +1,14 @@
 """The table of attacks and failures (exchange.md §20), over real HTTP against a real process, its database digested before and after.
 
-The attacker holds Tonghua's keys, where it is Tonghua that lies, or none. Rows of the table that are not here have their test where their
-door is.
+The attacker holds Tonghua's keys, where it is Tonghua that lies, or none. What must disappear is in `test_withdrawals`, where partners,
+services or adapters misbehave in `test_guests`.
 """
 
 import asyncio
 import gzip
 import json
 import re
-import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,13 +16,12 @@ from typing import Any
 
 import httpx
 import msgspec
-import pytest
 import sqlalchemy as sa
-from msgspec import Struct
 
 from gateway.core.exchange import notes
 from gateway.core.exchange.documents import sign_keys
 from gateway.core.exchange.notes import SignedDocument
+from gateway.core.exchange.records import SealedLine
 from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import b64, b64u, digest_text, unb64
 from gateway.operations.agreement_fit import agreement_signers
@@ -36,9 +32,9 @@ from gateway.operations.manage_keys import new_key, revoke_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services, load_signers
 from gateway.store import inbox
-from gateway.store.tables import in_records, out_streams, records
-from tests.crash.dying import Child, serving
-from tests.crash.test_exchange_kill import free_port
+from gateway.store.tables import out_streams, records
+from tests.attacks.field import BOOKS, MET, Answer, Attacker, Field, Ground, refused
+from tests.crash.dying import serving
 from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -49,132 +45,19 @@ from tests.region import (
     NOW,
     PENALTIES,
     TONGHUA,
-    Cities,
-    Forger,
-    Line,
     a_city,
-    agree,
     another_signer,
     payload_of,
     posted_of,
     resign,
     rid,
     signed_by,
-    template,
 )
-from tests.untouched import contents, moved
+from tests.untouched import moved
 
-ROWS = 30
 KEPT = ("gateway.db", ".", "access-")
 """Files that any request may move: the database, the access log."""
 DAYS_LATER = "2026-06-04T02:30:00Z"
-HOUSEKEEPING = frozenset({"counters", "budgets", "alarms", "meta", "deks", "readers"})
-FOLLOWING = ("feed", "rendered_", "names", "list_", "search", "log_", "fts")
-"""Tables that follow the change log by themselves, some time after what was accepted before."""
-BOOKS = {"in_batches", "in_parts", "in_streams", "receipts", "audit", "audit_partitions", "used_ids"}
-"""What a batch that is signed, and of which nothing is applied, may leave: itself, its receipt and the trail."""
-MET = BOOKS - {"receipts", "in_streams", "in_batches", "in_parts"}
-"""What a request leaves that is refused: that it was one."""
-
-
-class Answer(Struct, frozen=True, kw_only=True):
-    """What came back."""
-
-    status: int
-    code: str | None
-    result: str | None
-    body: bytes
-
-
-class Attacker(Forger):
-    """Sends over HTTP, signed as Tonghua signs its requests."""
-
-    async def hit(self, sealed: Sealed, parts: Mapping[str, bytes] | None = None, **changed: Any) -> Answer:
-        """Post a batch; `changed`: `document` or `checkpoint` instead of its own."""
-        sealed = msgspec.structs.replace(sealed, **changed)
-        inline = {part.name: part.data for part in sealed.parts} if parts is None else parts
-        return await self.post_body(posted_of(sealed.document.body, sealed.document.note, sealed.checkpoint, inline))
-
-    async def post_body(self, body: bytes) -> Answer:
-        """Post whatever it is."""
-        url = f"http://127.0.0.1:{self.cities.baishan.settings.port}/x/v1/streams/{self.rules.stream}/batches"
-        async with httpx.AsyncClient(auth=signed_by(self.cities.tonghua), verify=PLAIN, timeout=60) as client:
-            answer = await client.post(url, content=body, headers={"content-type": "application/json"})
-        said = answer.json()
-        if "note" in said:
-            receipt = json.loads(said["body"])
-            return Answer(status=answer.status_code, code=receipt["code"], result=receipt["result"], body=answer.content)
-        return Answer(status=answer.status_code, code=said.get("code"), result=said.get("state"), body=answer.content)
-
-
-class Field(Struct):
-    """Both cities, opened here too, and the process that is attacked."""
-
-    cities: Cities
-    attacker: Attacker
-    process: Child
-
-    async def of_baishan(self) -> dict[str, str]:
-        """Digests of its tables."""
-        found = await contents(self.cities.baishan.store, without=HOUSEKEEPING)
-        return {name: digest for name, digest in found.items() if not name.startswith(FOLLOWING)}
-
-    async def held(self) -> dict[str, str]:
-        """Op of everything it holds of Tonghua."""
-        rows = await self.cities.baishan.store.reads.all(sa.select(in_records.c.record_id, in_records.c.op))
-        return {row.record_id: row.op for row in rows}
-
-
-@pytest.fixture(scope="module")
-def agreed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
-    """Two cities that have agreed; copied for each test."""
-    folder, ports = tmp_path_factory.mktemp("towns"), (free_port(), free_port())
-
-    async def prepare() -> None:
-        async with (
-            a_city(folder / "th", TONGHUA, now=NOW, port=ports[0]) as tonghua,
-            a_city(folder / "bs", BAISHAN, now=NOW, port=ports[1]) as baishan,
-        ):
-            await agree(tonghua, baishan, template())
-
-    asyncio.run(prepare())
-    return folder, *ports
-
-
-class Ground:
-    """Where a test sets its field up, with the process as it wants it."""
-
-    def __init__(self, folder: Path, ports: tuple[int, int], stack: AsyncExitStack) -> None:
-        self.folder, self.ports, self.stack = folder, ports, stack
-
-    async def field(self, *, now: str = NOW, pages: int = 0) -> Field:
-        """Both cities opened here, and Baishan served by another process."""
-        process = serving(self.folder / "bs", self.ports[1], now=now, pages=pages)
-        self.stack.callback(process.kill)
-        tonghua = await self.stack.enter_async_context(a_city(self.folder / "th", TONGHUA, now=now, port=self.ports[0], new=False))
-        baishan = await self.stack.enter_async_context(a_city(self.folder / "bs", BAISHAN, now=now, port=self.ports[1], new=False))
-        cities = Cities(tonghua, baishan, Line())
-        return Field(cities, Attacker(cities), process)
-
-
-@pytest.fixture
-async def ground(agreed: tuple[Path, int, int], tmp_path: Path) -> AsyncIterator[Ground]:
-    """A copy of both cities."""
-    folder, *ports = agreed
-    shutil.copytree(folder, tmp_path / "towns")
-    async with AsyncExitStack() as stack:
-        yield Ground(tmp_path / "towns", (ports[0], ports[1]), stack)
-
-
-@pytest.fixture
-async def field(ground: Ground) -> Field:
-    """The usual field."""
-    return await ground.field()
-
-
-def refused(answer: Answer, status: int, code: str) -> None:
-    """A problem of this code."""
-    assert (answer.status, answer.code) == (status, code), answer.body
 
 
 # --- once, in order, whole ------------------------------------------------------------------------------------------------
@@ -572,6 +455,73 @@ async def test_a28_numbers_and_names_that_only_look_alike(field: Field):
     assert (await attacker.hit(attacker.seal(lines))).result == "applied"
     rows = await field.cities.baishan.store.reads.all(sa.select(records.c.subject_id).distinct())
     assert len(rows) == 1
+
+
+async def _told(field: Field, lines: list[SealedLine]) -> list[str]:
+    """Post these lines; the codes with which they come back."""
+    answer = await field.attacker.hit(field.attacker.seal(lines))
+    no = json.loads(json.loads(answer.body)["body"])["no"]
+    url = f"http://127.0.0.1:{field.cities.baishan.settings.port}/x/v1/streams/{PENALTIES}/feedback/{no}"
+    async with httpx.AsyncClient(auth=signed_by(field.cities.tonghua), verify=PLAIN, timeout=60) as client:
+        return [json.loads(line)["code"] for line in (await client.get(url)).content.splitlines()]
+
+
+async def test_a17_what_lies_outside_the_scope(field: Field):
+    """A17: another region, authority, category, kind or issuer, and a beginning of a division's code: SCOPE_*, never stored as asserted."""
+    attacker = field.attacker
+    outside = {
+        "SCOPE_ISSUER": [attacker.penalty(1, iss=BAISHAN)],
+        "SCOPE_REGION": [attacker.penalty(n, region=region) for n, region in enumerate(("2205", "220600", "220000", "２２０５００"), 11)],
+        "SCOPE_AUTHORITY": [attacker.penalty(2, authority="11220600XXT0001186")],
+        "SCOPE_CATEGORY": [attacker.penalty(3, category="measure")],
+        "LAW_PERSON": [attacker.penalty(4, subject_kind="natural")],
+    }
+    before = await field.of_baishan()
+    told = await _told(field, [line for lines in outside.values() for line in lines])
+    assert told == [code_ for code_, lines in outside.items() for _ in lines]
+    assert await field.held() == {}
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def test_a18_a_record_of_another_source(field: Field):
+    """A18: neither a record of the receiver itself nor an unknown one of its kind is amended, withdrawn or erased: SCOPE_OWNER."""
+    attacker, baishan = field.attacker, field.cities.baishan
+    (ours,) = ids(await put(baishan, DATASET, penalty(code(77), "通化市某商贸有限公司", "通示罚〔2026〕77号")))
+    before = await field.of_baishan()
+    lines = [
+        attacker.penalty(1, v=7, rid=ours),
+        attacker.penalty(1, v=8, op="amend", rid=ours),
+        attacker.withdrawal(1, v=9, rid=ours),
+        attacker.withdrawal(1, v=10, op="erase", status="erased", reason="erased", rid=ours),
+    ]
+    assert await _told(field, lines) == ["SCOPE_OWNER"] * len(lines)
+    assert moved(before, await field.of_baishan()) <= BOOKS
+
+
+async def test_a29_control_characters_in_fields(field: Field):
+    """A29: those that steer a terminal are refused with their line; an end of line is a blank, and what turns a text round is left out."""
+    attacker = field.attacker
+    refused_ones, folded = ("\x1b[2J", "\x00", "\x7f", "\u009b"), {"\n": " ", "\u202e": "", "\u200b": ""}
+    lines = [
+        attacker.penalty(n, values={"CF_XDR_MC": f"通化市测试{each}商贸有限公司", "CF_XDR_SHXYM": code(n)})
+        for n, each in enumerate((*refused_ones, *folded), 1)
+    ]
+    assert await _told(field, lines) == ["SCHEMA_TYPE", "SCHEMA_DISCLOSURE", "SCHEMA_TYPE", "SCHEMA_TYPE"]
+    rows = await field.cities.baishan.store.reads.all(sa.select(records.c.clear))
+    assert sorted(json.loads(row.clear)["name"] for row in rows) == sorted(f"通化市测试{each}商贸有限公司" for each in folded.values())
+
+
+async def test_a29_what_a_request_bears_does_not_write_the_log(field: Field):
+    """A29: a path with escape sequences and line ends is one line without them; a secret of a header or of a query stands nowhere."""
+    origin, folder = f"http://127.0.0.1:{field.cities.baishan.settings.port}", Path(field.cities.baishan.settings.data_path)
+    path = "/v1/subjects/%1B%5B2J%0A%7B%22status%22%3A200%7D"
+    async with httpx.AsyncClient(verify=PLAIN, timeout=60, headers={"authorization": "Bearer geheim-7719"}) as client:
+        assert (await client.get(f"{origin}{path}?api_key=geheim-7720&x=%1b%0a")).status_code >= httpx.codes.BAD_REQUEST
+    async with asyncio.timeout(30):
+        while not (log := b"".join(each.read_bytes() for each in folder.glob("logs/*"))):  # noqa: ASYNC110  # another process writes it
+            await asyncio.sleep(0.05)
+    assert [json.loads(line)["method"] for line in log.splitlines()] == ["GET"]
+    assert not any(secret in log for secret in (b"\x1b", b"geheim", b"[2J"))
 
 
 # --- failures of the machine ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ def _run(arguments: tuple[str, ...], variables: Mapping[str, str], errors: str) 
     os.setsid()
     os.environ.clear()
     os.environ.update(variables)
+    sys.path[:0] = filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))  # as an interpreter of its own would have it
     for number, path in ((0, os.devnull), (1, os.devnull), (2, errors)):
         opened = os.open(path, os.O_RDWR)
         os.dup2(opened, number)
