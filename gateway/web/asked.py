@@ -20,6 +20,7 @@ from gateway.services import Services
 from gateway.web import parameters, replies
 from gateway.web.asgi import Scope
 from gateway.web.callers import caller_of, shows_anything
+from gateway.web.conditions import refuse_unmet
 from gateway.web.cursors import Binding, Cursors
 from gateway.web.describe import SUFFIXES, AnyRequest, Described
 from gateway.web.house import House, house_of
@@ -261,6 +262,7 @@ async def _read(asked: Asked, described: Described, *, any_code: bool, by_name: 
     if asked.caller.scopes and described.tag in _SCOPED and _SCOPED[described.tag] not in asked.caller.scopes:
         raise NotPermitted
     asked.language = language_of(asked.field(b"accept-language"))
+    refuse_unmet(asked.scope)
     return asked
 
 

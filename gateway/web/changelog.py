@@ -27,6 +27,21 @@ class Change(Struct, frozen=True, kw_only=True):
 
 CHANGELOG: Final[tuple[Change, ...]] = (
     Change(
+        id="0.1.0-writes-under-a-condition",
+        at="2026-11-30T08:45:00Z",
+        kind="changed",
+        title_zh="不再默默忽略更改类请求的 If-Match",
+        title_en="If-Match of what changes something is not passed over",
+        text_zh=(
+            "POST 与 DELETE 等请求带 If-Match 的，现答 412 precondition-failed：可更改的资源没有强 ETag，标记无从成立；“*”在路径可读时"
+            "成立。此前被忽略。"
+        ),
+        text_en=(
+            "A POST, DELETE and the like with If-Match is 412 precondition-failed: what can be changed has no strong ETag, so no tag can "
+            "hold; `*` holds where the path can be read. The field was passed over until now."
+        ),
+    ),
+    Change(
         id="0.1.0-plans-named",
         at="2026-11-30T08:30:00Z",
         kind="changed",

@@ -22,6 +22,7 @@ from gateway.core.errors import BadRequest, ErrorItem, NotFound, UnknownParamete
 from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
 from gateway.web.asgi import PATHSEND, App, Message, Receive, Scope, Send
+from gateway.web.conditions import judge
 from gateway.web.incoming import LAST, Incoming
 from gateway.web.limits import RANGES, Charge, Limiter, known_cost
 from gateway.web.negotiation import HTML, PROBLEM, Language, header, language_of, media_type_of
@@ -368,6 +369,7 @@ class FrontDoor:
             scope["method"] = "GET"
             await self.inner(scope, receive, send)
         else:
+            judge(scope, lambda: (found := self._routes.find(scope["path"])) is not None and "GET" in found[1])
             await self.inner(scope, receive, send)
 
     async def _options(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -36,6 +36,7 @@ COMMON_PROBLEMS: Final = (
 )
 """What every described path may answer."""
 
+WRITE_PROBLEMS: Final = ("precondition-failed",)
 FORM_PROBLEMS: Final = ("uri-too-long", "quota-exceeded", "headers-too-large", "internal", "unavailable")
 """What a path for apps may answer beside RFC 6749's errors."""
 
@@ -200,7 +201,8 @@ def _responses(described: Described, components: Mapping[str, Any]) -> dict[str,
         answer = {"description": described.summary, "headers": headers, "content": _content(described, components)}
         responses = {"200": answer, "400": _OAUTH_ERROR, "401": _OAUTH_ERROR}
     by_status: dict[int, list[str]] = {}
-    for code in (*(FORM_PROBLEMS if described.form is not None else COMMON_PROBLEMS), *described.problems):
+    common = FORM_PROBLEMS if described.form is not None else COMMON_PROBLEMS
+    for code in (*common, *(() if described.method == "get" else WRITE_PROBLEMS), *described.problems):
         by_status.setdefault(KINDS[code].status, []).append(code)
     for status, codes in sorted(by_status.items()):
         codes = list(dict.fromkeys(codes))
@@ -262,7 +264,7 @@ def document(handlers: Iterable[HTTPRouteHandler], beyond: Collection[str] = (),
             **({"x-open-filters": True} if described.open_filters else {}),
             **({"deprecated": True} if described.deprecated is not None else {}),
         }
-    told = {code for _, described in operations for code in (*COMMON_PROBLEMS, *FORM_PROBLEMS, *described.problems)}
+    told = {code for _, described in operations for code in (*COMMON_PROBLEMS, *FORM_PROBLEMS, *WRITE_PROBLEMS, *described.problems)}
     return {
         "openapi": "3.1.0",
         "info": {

@@ -78,7 +78,10 @@ _BY_CODE: Final[Mapping[str, Advice]] = {
 _BY_STATUS: Final[Mapping[int, Advice]] = {
     409: Advice("先查看当前状态，再决定是否重试。", "Look at the present state before you try again."),
     410: Advice("改用 next 给出的网址。", "Use the URL in next."),
-    412: Advice("重新读取资源，再提交更改。", "Read the resource again, then send the change."),
+    412: Advice(
+        "重新读取资源，再提交；更改类请求请去掉 If-Match。",
+        "Read the resource again, then send the request; one that changes something, without If-Match.",
+    ),
     416: Advice("不带 Range 请求头重新下载。", "Download again without the header field Range."),
     431: Advice("减少请求头。", "Send fewer header fields."),
     503: Advice("按 Retry-After 等待后再试；无需更改请求。", "Wait as Retry-After says, and send the same request again."),

@@ -150,8 +150,8 @@ _TABLE = """
     此版本发布有误，已撤回；请用 next 给出的版本。
     This version was published in error and withdrawn; take the version in next.
 412 precondition-failed    前提条件不满足             Precondition failed
-    资源已被更新。
-    The resource has changed.
+    资源已被更新，或者没有可供 If-Match 比较的强 ETag。
+    The resource has changed, or has no strong ETag that If-Match could compare.
 413 body-too-large         正文过大                   Body too large
     请求正文超出大小限制。
     The body is larger than allowed.

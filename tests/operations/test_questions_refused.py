@@ -81,6 +81,9 @@ def test_a_request_that_is_not_to_be_believed(door: Door) -> None:
     assert problem(door.post(body.replace(b'"level":1', b'"level":1,"all":true'))) == (400, "schema-unknown")
     assert problem(door.post(b"[" * 100)) == (400, "schema-json")
     assert problem(door.post(body + b" " * 20_000)) == (413, "size-bytes")
+    conditioned = sent()
+    conditioned.headers["if-match"] = "*"
+    assert problem(door.client.send(conditioned)) == (412, "precondition-failed")
     assert door.ask(asked).result == "hit", "the question itself is as good as new"
 
 

@@ -294,6 +294,10 @@ def test_channel_11_conditional_requests(server: Server, office: Mapping[str, st
     assert [answer.status_code for answer in refused] == [412] * 4
     assert len({json.dumps(problem(answer)) for answer in refused}) == 1
     assert server.get(file, if_match=server.get(file).headers["etag"]).status_code == 200
+    asked, receipt = server.get("/v1/lists").headers["etag"], {"url": "/v1/lists"}
+    writes = [server.client.post("/v1/receipts", json=receipt, headers={"If-Match": tag}) for tag in (asked, tags[1], '"guess"', "", "*")]
+    assert [answer.status_code for answer in writes] == [412] * 5
+    assert len({json.dumps(problem(answer)) for answer in writes}) == 1
 
 
 def test_channel_12_length_and_compression(server: Server, office: Mapping[str, str]) -> None:

@@ -41,6 +41,7 @@ from tests.web.serving import raw, serving
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BASE_URL = "https://admin.tonghua.example"
 STATUS = "/admin/v1/policy/status"
+ROLLBACK = "/admin/v1/policy/rollback"
 _COVERED = ("@method", "@target-uri")
 _WITH_BODY = (*_COVERED, "content-type", "content-digest")
 
@@ -252,9 +253,9 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
         ("GET", "/admin/v1/policy/proposals/99", None, 404, "proposal-unknown"),
         ("GET", "/admin/v1/policy/proposals/x", None, 404, "not-found"),
         ("GET", "/admin/v1/policy/proposals/99999999999999999999", None, 404, "not-found"),
-        ("POST", "/admin/v1/policy/rollback", {"version": "one"}, 400, "body-invalid"),
-        ("POST", "/admin/v1/policy/rollback", {"version": 1, "more": 2}, 400, "body-invalid"),
-        ("POST", "/admin/v1/policy/rollback", {"version": 99}, 404, "policy-unknown"),
+        ("POST", ROLLBACK, {"version": "one"}, 400, "body-invalid"),
+        ("POST", ROLLBACK, {"version": 1, "more": 2}, 400, "body-invalid"),
+        ("POST", ROLLBACK, {"version": 99}, 404, "policy-unknown"),
         ("POST", "/admin/v1/policy/check", {"files": {"../x.toml": ""}}, 422, "policy-parse"),
         ("GET", "/admin/v1/policy/diff?a=../../rules&b=active", None, 400, "invalid-parameter"),
         ("GET", "/admin/v1/policy/explain?dataset=none", None, 422, "policy-S10"),
@@ -264,6 +265,10 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
         answer = await house.call("author", method, path, value)
         assert (answer.status_code, answer.json()["code"]) == (status, code), path
         assert answer.headers["content-type"] == "application/problem+json"
+    for path, field, status in ((ROLLBACK, '"x"', 412), (ROLLBACK, "*", 412), ("/admin/v1/policy/nowhere", "*", 404)):
+        body = b'{"version": 1}'
+        headers = crafted(house.admins["approver"].signer, "POST", path, body) | {"if-match": field}
+        assert (await house.client.post(path, content=body, headers=headers)).status_code == status, "under a condition nothing is done"
     nul = await house.call("key-custodian", "POST", "/admin/v1/keys/renew-deks", {"scope": "org:\0"})
     assert (nul.status_code, nul.json()["code"]) == (400, "body-invalid"), "no database is asked for it"
     day = await house.call("author", "GET", "/admin/v1/policy/preview?at=9999-12-31")
@@ -272,9 +277,7 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
     number = await house.call("author", "POST", "/admin/v1/policy/check", digits)
     assert (number.status_code, [error["code"] for error in number.json()["errors"]]) == (200, ["policy-parse"])
     big = b'{"version": %s}' % (b"1" * 100)
-    answer = await house.client.post(
-        "/admin/v1/policy/rollback", content=big, headers=crafted(house.admins["author"].signer, "POST", "/admin/v1/policy/rollback", big)
-    )
+    answer = await house.client.post(ROLLBACK, content=big, headers=crafted(house.admins["author"].signer, "POST", ROLLBACK, big))
     assert answer.status_code == 400
 
 

@@ -394,6 +394,8 @@ def test_a_token_ends_when_its_app_says_so(program: Program, server: Server, cit
         assert (other.post("/oauth/revoke", form).status_code, program.get(ME).status_code) == (200, 200)
     assert program.post("/oauth/revoke", program.form(token=None)).json()["error"] == "invalid_request"
     assert program.post("/oauth/revoke", {"token": program.token}).json()["error"] == "invalid_client"
+    under_condition = program.post("/oauth/revoke", program.form(token=program.token), **{"If-Match": "*"})
+    assert (under_condition.status_code, program.get(ME).status_code) == (412, 200), "nothing is done where the condition cannot hold"
     assert program.post("/oauth/revoke", program.form(token=program.token)).status_code == 200
     refused(program.get(ME))
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import openpyxl
@@ -71,6 +72,23 @@ def ended(server: Server, answer: httpx.Response, **headers: str) -> dict[str, A
             return job
         time.sleep(0.05)
     raise AssertionError(job)
+
+
+def test_a_condition_of_a_write_is_honoured(server: Server) -> None:
+    """`If-Match` names no tag that could hold, so nothing is done; `*` holds where there is something; what is refused anyway, first."""
+    job = ended(server, send(server, "a.csv", as_csv([["企业"], ["通化市示例甲有限公司"]]), {"name": "企业"}))
+    at, tag = urlsplit(job["links"]["self"]).path, '"x", W/"y"'
+    problem(server.client.delete(at, headers={"If-Match": tag}), 412, "precondition-failed")
+    problem(send(server, "a.csv", b"x", {"name": "x"}, {"If-Match": "*"}), 412, "precondition-failed")
+    assert server.get(at, if_match=tag).json()["state"] == job["state"], "nothing was done; what only reads is not concerned"
+    for answer, status in (
+        (server.client.delete("/v1/nothing", headers={"If-Match": tag}), 404),
+        (server.client.delete("/v1/records", headers={"If-Match": tag}), 405),
+        (server.client.delete(at + "?x=1", headers={"If-Match": tag}), 400),
+        (server.client.delete(at, headers={"If-Match": tag, "Authorization": "Bearer x"}), 401),
+    ):
+        assert answer.status_code == status, answer.text
+    assert server.client.delete(at, headers={"If-Match": "*"}).json()["state"] == "cancelled"
 
 
 def test_text_is_priced_and_bounded(server: Server) -> None:

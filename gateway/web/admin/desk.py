@@ -23,6 +23,7 @@ from gateway.operations import act_as
 from gateway.services import Services
 from gateway.web.asgi import Receive, Scope, Send
 from gateway.web.bodies import read_json
+from gateway.web.conditions import judge, refuse_unmet
 from gateway.web.limits import Limiter
 from gateway.web.networks import network_of
 from gateway.web.parameters import read_query, refuse_unknown
@@ -141,6 +142,8 @@ class Desk:
         query = read_query(scope["query_string"])
         refuse_unknown(query, frozenset(route.query))
         act = Act(services=self._services, by=by, path=path, query=query, body=_decoded(route, scope, body))
+        judge(scope, lambda: any(each.method == "GET" and pattern.fullmatch(scope["path"]) for pattern, each in self._routes))
+        refuse_unmet(scope)
         await self._told(route, await route.handler(act), scope, receive, send)  # type: ignore[arg-type]  # no newcomer's
 
     async def _told(self, route: Route, found: object, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,6 +169,8 @@ class Desk:
                 sent = await _body(receive, MAX_FIRST_WORDS)
                 refuse_unknown(read_query(scope["query_string"]), frozenset(route.query))
                 body = _decoded(route, scope, sent)
+                judge(scope, lambda: False)
+                refuse_unmet(scope)
             except (Refusal, RequestError) as error:
                 raise act_as.not_believed("first-words") from error
             return await route.handler(FirstWords(services=services, message=self._message(scope), sent=sent, body=body))  # type: ignore[arg-type]  # a newcomer's

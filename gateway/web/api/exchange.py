@@ -24,6 +24,7 @@ from gateway.operations import answer_partner, begin_epoch, believe_partner, fet
 from gateway.operations.admit_batch import BatchRefused
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
+from gateway.web.conditions import refuse_unmet
 from gateway.web.describe import AnyRequest
 from gateway.web.files import wanted_range
 from gateway.web.house import House, house_of
@@ -90,6 +91,7 @@ async def _writer(request: AnyRequest, limit: int, media: str) -> AsyncIterator[
 
         services = house_of(request).services
         partner, sent = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+        refuse_unmet(request.scope)
         yield services, partner, sent
 
 
@@ -263,6 +265,7 @@ async def put_file(request: AnyRequest, stream: FromPath[str], name: FromPath[st
 
     async with AsyncExitStack() as places:
         partner, data = await believe_partner.by_request(services, _message(request), tag="cx-write", read_body=body)
+        refuse_unmet(request.scope)
         await receive_batch.put_part(services, sender=partner, stream=stream, name=name, data=data, **place)
     return Reply(201, [NO_STORE])
 
@@ -342,6 +345,7 @@ async def query(request: AnyRequest) -> Reply:
         return await _body(request, MAX_QUESTION, "application/json")
 
     partner, body = await believe_partner.by_request(services, message, tag="cx-query", read_body=read)
+    refuse_unmet(request.scope)
     signed = {name: value for name, value in message.headers if name in _SIGNED}
     answer = await answer_partner.answer_partner(services, partner, Evidence(body=body, url=message.url, headers=signed))
     return Reply(200, [(b"content-type", b"application/json"), NO_STORE], answer)

@@ -18,6 +18,7 @@ from gateway.web.api import shapes
 from gateway.web.api.basics import document
 from gateway.web.asked import begin
 from gateway.web.callers import presented_by
+from gateway.web.conditions import refuse_unmet
 from gateway.web.describe import AnyRequest, Described, path, posted
 from gateway.web.house import House, house_of
 from gateway.web.limits import enter
@@ -137,6 +138,8 @@ async def _answer(request: AnyRequest, endpoint: str) -> Reply:
         looked=await issue_token.look_at(services, named) if named else None,
     )
     answer = house.authority.decide(loaded)
+    if answer.status == 200:
+        refuse_unmet(_scope(request))
     if believed is not None and loaded.access is not None and answer.status == 200:
         await enter(house.limits, _scope(request), issue_token.payer(believed))
         await issue_token.commit(services, believed, loaded.token, loaded.access)
