@@ -186,6 +186,14 @@ def test_the_neighbour_admits_recognises_and_forgets(told: tuple[Demo, str]) -> 
     assert "recomputed, verified" in said
 
 
+def test_nothing_breaks_on_the_way(told: tuple[Demo, str]) -> None:
+    """No alarm was raised in either city."""
+    demo, _ = told
+    for city in ("tonghua", "baishan"):
+        with contextlib.closing(sqlite3.connect(demo.folder / city / "data" / "gateway.db")) as database:
+            assert database.execute("SELECT kind, target FROM alarms").fetchall() == []
+
+
 def test_ctrl_c_ends_everything(told: tuple[Demo, str]) -> None:
     """After Ctrl-C no process and no listener is left, and the status was 0."""
     demo, _ = told

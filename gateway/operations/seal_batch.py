@@ -285,7 +285,7 @@ class _Sealing:
         reads = self.services.store.reads
         ids = [RecordId(record_id) for record_id in touched]
         columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
-        texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
+        texts = frozenset() if self.plans is None else self.plans.whole_texts
         loaded = await records.load(reads, ids=ids, fields=columns, texts=texts)
         held = {record.record_id: record for record in loaded}
         sent = await ledger.sent_records(reads, self.stream.name, ids)

@@ -180,7 +180,7 @@ class _Pass:
         if not ids:
             return []
         columns = frozenset() if self.plans is None else self.plans.columns.union(*map(_gated, self.plans.plans.values()))
-        texts = frozenset() if self.plans is None else frozenset[str]().union(*(plan.whole_texts for plan in self.plans.plans.values()))
+        texts = frozenset() if self.plans is None else self.plans.whole_texts
         held = {record.record_id: record for record in await records.load(reads, ids=ids, fields=columns, texts=texts)}
         sent = await ledger.sent_records(reads, self.stream, ids)
         before = await line_rows.said_before(reads, self.stream, list(sent))

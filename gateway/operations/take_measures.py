@@ -141,7 +141,7 @@ async def _seen(source: Source, policies: Policies, record_ids: Collection[str],
         if plans is None:
             continue
         some = [record.record_id for record in kinds.values() if record.dataset == dataset]
-        for record in await records.load(source, ids=some, fields=frozenset(plans.columns)):
+        for record in await records.load(source, ids=some, fields=plans.columns, texts=plans.whole_texts):
             plan = plans.plans.get(record.kind)
             shown = view(record, plan, policies, now, None) if plan is not None else None
             if shown is not None:

@@ -113,6 +113,14 @@ async def put_filing(cities: Cities, number: int = 2, **more: Any) -> str:
     return record_id
 
 
+async def test_an_honour_with_a_text_has_its_measure_and_breaks_no_plan(cities: Cities):
+    """What the office sees of the record is made of all that its plan shows, the texts too: no field of it fails."""
+    (record_id,) = ids(await put(cities.tonghua, "honours", honour(2, "通化市澄泉商贸有限公司", 荣誉内容="连续三年守合同重信用。")))
+    await told(cities)
+    assert await standing(cities.baishan, record_id) == [("green-channel", "in_effect", 1)]
+    assert [dict(each.policies.current().failures) for each in (cities.tonghua, cities.baishan)] == [{}, {}]
+
+
 async def test_a_filing_counts_next_door_and_says_whose_it_is(cities: Cities):
     """A neutral record takes effect; it is shown with issuer, agreement and as-of; the measure goes back, and is shown there."""
     record_id = await put_filing(cities)

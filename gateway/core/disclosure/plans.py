@@ -208,6 +208,11 @@ class PlanSet(Struct, frozen=True, kw_only=True):
         """Whether some plan of it is a personal one."""
         return any(plan.personal for plan in self.plans.values())
 
+    @property
+    def whole_texts(self) -> frozenset[str]:
+        """Texts that some plan of it needs opened."""
+        return frozenset[str]().union(*(plan.whole_texts for plan in self.plans.values()))
+
     def kinds_with(self, name: str, capability: Capability) -> tuple[SubjectKind, ...]:
         """The kinds whose plan lets this caller use the field so; an answer is narrowed to them."""
         return tuple(kind for kind, plan in self.plans.items() if plan.can(name, capability))
