@@ -22,6 +22,7 @@ from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.backing_off import pause
+from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.look_in_folders import folders, look_in_folder
 from gateway.operations.partners import LONGEST_LOOK, fetched_from, line_to, partners_of
@@ -122,13 +123,11 @@ async def _take(services: Services, held: Held, partner: str, batch: IncomingBat
     limit = held.agreement.terms.limits.part_bytes
     if any(part.size > limit for part in batch.parts if part.name in parts):
         raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=stream)
-    received = await receive_batch(
+    checkpoint = batch.checkpoint.decode()
+    received = await with_newer_keys(
         services,
-        stream=stream,
-        document=document,
-        checkpoint=batch.checkpoint.decode(),
-        parts=parts,
-        caller=partner,
+        partner,
+        lambda: receive_batch(services, stream=stream, document=document, checkpoint=checkpoint, parts=parts, caller=partner),
     )
     if received.receipt is None:
         raise ExchangeError("parts of the batch are missing", code="SIG_PART_MISSING", place=stream)

@@ -20,6 +20,8 @@ from gateway.store import held_agreements
 
 EVERY: Final = timedelta(minutes=10)
 UNKNOWN_EVERY: Final = timedelta(minutes=1)
+NEW_KEY: Final = frozenset({"SIG_UNKNOWN_KEY", "SIG_ALG_MISSING"})
+"""What a key that we do not know yet looks like: also where a known one of the other algorithm has signed beside it."""
 T = TypeVar("T")
 
 
@@ -56,7 +58,7 @@ async def with_newer_keys(services: Services, party: str, attempt: Callable[[], 
     try:
         return await attempt()
     except ExchangeError as error:
-        if error.code != "SIG_UNKNOWN_KEY" or not await _newer(services, party):
+        if error.code not in NEW_KEY or not await _newer(services, party):
             raise
     return await attempt()
 

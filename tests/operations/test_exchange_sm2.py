@@ -18,6 +18,7 @@ from gateway.core.exchange import agreements, notes
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import b64
 from gateway.core.signing import SM2_IDENTITY, SM2_N, Sm2Signer, parse_private_key, parse_vkey
+from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import Side, base_url, countersign, filled, offer, own_keys, take, take_keys
 from gateway.operations.manage_keys import new_key, revoke_key, write_key
@@ -134,6 +135,21 @@ async def test_a_required_line_is_missing(tmp_path: Path):
         assert caught.value.code == "SIG_INVALID"
         assert await changes.head(cities.baishan.store.reads) == 0
         assert (await forger.send(sealed)).result == "applied"
+
+
+async def test_a_key_of_one_algorithm_that_is_not_known_yet_is_asked_for(tmp_path: Path):
+    """A successor of the SM2 key signs beside the known Ed25519 key: the receiver asks for the keys document, and takes the batch."""
+    async with two_cities_under(tmp_path, BOTH) as (cities, toml):
+        tonghua = cities.tonghua
+        write_key(tonghua.settings, "exchange", number=3, not_before=tonghua.clock() - days(0.5), algorithm="sm2")
+        tonghua.signers.keys = load_signers(tonghua.settings).keys
+        forger = _forger(cities, toml)
+        sealed = forger.seal([forger.penalty(1)])
+        with pytest.raises(ExchangeError) as caught:
+            await forger.send(sealed)
+        assert caught.value.code == "SIG_ALG_MISSING"
+        received = await with_newer_keys(cities.baishan, TONGHUA, lambda: forger.send(sealed))
+        assert (received.result, cities.line.asked) == ("applied", 1)
 
 
 async def test_no_mutant_under_gm1_is_accepted(tmp_path: Path):
