@@ -4,6 +4,7 @@ The addresses come from the operator's own file or command line, never from a pa
 signatures and proofs are checked by whoever asked.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import httpx  # with all that it brings it is a tenth of a start; who never asks a witness never needs it
 
 TIMEOUT_S: Final = 20.0
+"""Until something comes; of a witness until all of it has come."""
+LONGEST_FILE_S: Final = 600.0
 MAX_ANSWER: Final = 64 * 1024
 MAX_FILE: Final = 2 * 2**30
 
@@ -28,6 +31,7 @@ async def ask_witness(url: str, body: bytes) -> tuple[int, bytes]:
 
     try:
         async with (
+            asyncio.timeout(TIMEOUT_S),  # heads are signed when it is done: nobody may drip
             httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client,
             client.stream("POST", url, content=body, headers={"content-type": "text/plain; charset=utf-8"}) as response,
         ):
@@ -55,7 +59,7 @@ async def fetching(origin: str) -> AsyncIterator[Fetch]:
         async def fetch(path: str) -> bytes:
             for _ in range(3):
                 try:
-                    async with client.stream("GET", path) as response:
+                    async with asyncio.timeout(LONGEST_FILE_S), client.stream("GET", path) as response:
                         if response.status_code in (301, 302, 307, 308):
                             path = str(response.headers["location"]).removeprefix(origin)
                             if not path.startswith("/"):

@@ -11,6 +11,7 @@ Rules:
 This story must not choose what is shown.
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -335,14 +336,10 @@ async def have_witnessed(services: Services, ask: AskWitness) -> list[SignedLog]
 async def _ask_all(services: Services, policy: LogPolicy, head: Head, ask: AskWitness) -> frozenset[str]:
     note = head.note or ""
     signed = cosigned(note, policy.witnesses)
-    for witness in policy.witnesses:
-        if witness.name in signed or witness.url is None:
-            continue
-        line = await _ask(services, witness, head, ask)
-        if line is not None:
-            note += line
-            signed = cosigned(note, policy.witnesses)
-    names = frozenset(signed)
+    waiting = [witness for witness in policy.witnesses if witness.name not in signed and witness.url is not None]
+    for line in await asyncio.gather(*(_ask(services, witness, head, ask) for witness in waiting)):
+        note += line or ""
+    names = frozenset(cosigned(note, policy.witnesses))
     async with services.store.transaction() as tx:
         now = await transparency.head(tx, head.year)
         if now is not None and now.note == head.note:  # a newer head is asked for next time

@@ -1,9 +1,10 @@
 """The transparency log: entries follow what is public, heads are signed and witnessed, and nothing is changed behind its back."""
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,31 @@ async def test_heads_are_witnessed_by_the_program(small: Services, tmp_path: Pat
     async with at(small, "2026-06-03T04:31:00Z") as later:
         await keep_log.have_witnessed(later, ask_witness)
         assert "log-unwitnessed" in [each.kind for each in await alarms.standing(later)]
+
+
+async def test_a_witness_that_drips_keeps_nobody_from_signing(small: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that answers byte by byte without end is left when its time is up; the one beside it has signed meanwhile."""
+    monkeypatch.setattr("gateway.log_client.TIMEOUT_S", 1.0)
+    await three(small)
+    (vkey,) = [key.signer.vkey for key in small.signers.keys if key.use == "log"]
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError), closing(writer):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n")
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+
+    with running(tmp_path / "w1", vkey) as (url, witness_key):
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as slow:
+            other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+            slow_key = program.vkey("witness.example/slow", b"\x04", other)
+            port = slow.sockets[0].getsockname()[1]
+            two = f"witness slow {slow_key} http://127.0.0.1:{port}\nwitness w1 {witness_key} {url}\n"
+            small.settings.log_policy_path.write_text(f"{two}group both any slow w1\nquorum both\n")
+            (done,) = await keep_log.have_witnessed(small, ask_witness)
+    assert (done.size, done.witnesses) == (3, ("w1",))
 
 
 async def test_this_gateway_is_a_witness_for_others(town: Services) -> None:
