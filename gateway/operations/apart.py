@@ -16,6 +16,8 @@ Errand = Callable[[], Coroutine[Any, Any, Troubles]]
 
 PATIENCE: Final = timedelta(seconds=10)
 """How long a server's round waits for those that it has begun."""
+LETTING_GO: Final = timedelta(seconds=5)
+"""How long the end waits for them: less than a lease lasts."""
 
 
 class Apart:
@@ -56,9 +58,10 @@ class Apart:
         return troubles
 
     async def end(self) -> None:
-        """Leave off everything that is under way."""
+        """Leave off everything that is under way; a guest that does not let go is left behind."""
         running = list(self._running.values())
         self._running.clear()
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            await asyncio.wait(running, timeout=LETTING_GO.total_seconds())

@@ -79,6 +79,26 @@ async def test_what_one_raises_is_raised_when_the_others_are_back() -> None:
     await apart.end()
 
 
+async def test_a_guest_that_does_not_let_go_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes on when it is told to end keeps neither the process from its end nor another from leading."""
+    monkeypatch.setattr("gateway.operations.apart.LETTING_GO", SHORT)
+    may_end, told = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> dict[str, str]:
+        while not may_end.is_set():
+            try:
+                await may_end.wait()
+            except asyncio.CancelledError:
+                told.set()
+        return {}
+
+    apart = Apart(SHORT)
+    await apart.round({"stubborn": stubborn})
+    await apart.end()
+    assert (told.is_set(), apart.under_way) == (True, frozenset())
+    may_end.set()
+
+
 async def test_the_end_leaves_nothing_under_way() -> None:
     """A process that does not lead any more lets go of everybody."""
     errands, apart = Errands(), Apart(SHORT)
