@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 20.0
 """Until something comes; of a witness until all of it has come."""
 LONGEST_FILE_S: Final = 600.0
+TRIES: Final = 4
+LONGEST_PAUSE_S: Final = 30.0
 MAX_ANSWER: Final = 64 * 1024
 MAX_FILE: Final = 2 * 2**30
 
@@ -57,7 +59,8 @@ async def fetching(origin: str) -> AsyncIterator[Fetch]:
     async with httpx.AsyncClient(base_url=origin, timeout=TIMEOUT_S, trust_env=False) as client:
 
         async def fetch(path: str) -> bytes:
-            for _ in range(3):
+            fault = ExchangeError("led on and on", code="NOT_FOUND", place=path)
+            for _ in range(TRIES):
                 try:
                     async with asyncio.timeout(LONGEST_FILE_S), client.stream("GET", path) as response:
                         if response.status_code in (301, 302, 307, 308):
@@ -65,11 +68,20 @@ async def fetching(origin: str) -> AsyncIterator[Fetch]:
                             if not path.startswith("/"):
                                 raise ExchangeError("led to another place", code="NOT_FOUND", place=path)
                             continue
+                        if response.status_code in (429, 503):  # a version that is just being made anew, say
+                            fault = ExchangeError(f"answered {response.status_code}", code="UNAVAILABLE", place=path)
+                            await asyncio.sleep(_pause(response.headers.get("retry-after", "")))
+                            continue
                         if response.status_code != 200:
                             raise ExchangeError(f"answered {response.status_code}", code="NOT_FOUND", place=path)
                         return await _read(response, MAX_FILE)
                 except (httpx.HTTPError, OSError) as error:
                     raise ExchangeError(f"no answer: {type(error).__name__}", code="UNAVAILABLE", place=path) from None
-            raise ExchangeError("led on and on", code="NOT_FOUND", place=path)
+            raise fault
 
         yield fetch
+
+
+def _pause(said: str) -> float:
+    """Seconds until it is tried again, as the server would have it, within reason."""
+    return min(float(said), LONGEST_PAUSE_S) if said.isascii() and said.isdigit() else 1.0

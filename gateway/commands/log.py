@@ -7,7 +7,7 @@ import rich_click as click
 
 from gateway.commands.audits import verify
 from gateway.commands.office import FILE, Office, as_json, office
-from gateway.console import say, show, table
+from gateway.console import note, say, show, table
 
 if TYPE_CHECKING:
     from gateway.core.transparency.monitoring import Memory, State
@@ -71,9 +71,18 @@ def log_sign(office: Office) -> None:
 @click.option("--policy", type=FILE, help="For a URL: the log policy to believe (keys, quorum); else the one it serves.")
 @click.option("--state", type=NEW_FILE, help="Keeps what was verified, and reads on from there the next time; once a day it reads all.")
 @click.option("--full", is_flag=True, help="Read the log from its beginning, whatever the state says.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, 3600),
+    default=180.0,
+    show_default=True,
+    help="For a URL: seconds after which what differs is looked at again; a log takes in what happens within a minute or some.",
+)
 @as_json
 @office
-def verify_log(office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, as_json: bool) -> None:
+def verify_log(
+    office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, patience: float, as_json: bool
+) -> None:
     """Read a log whole, ours or a served one, and hold what is public against it; names every record that was changed behind its back."""
     from msgspec.structs import replace
 
@@ -87,7 +96,7 @@ def verify_log(office: Office, origin: str | None, policy: Path | None, state: P
         after = before.of(office.settings().party, ())
         done = office.run(lambda services: story.verify_store(services, memory, whole=full))
     else:
-        done, after = _from_anywhere(origin.rstrip("/"), policy, before, memory, whole=full)
+        done, after = _from_anywhere(origin.rstrip("/"), policy, before, memory, whole=full, patience=patience)
     if state is not None:
         draft = state.with_name(f"{state.name}.part")
         draft.write_bytes(state_bytes(replace(after, reading=memory.kept)))
@@ -107,7 +116,10 @@ def verify_log(office: Office, origin: str | None, policy: Path | None, state: P
         raise StoreError("what is public is not what was entered", code="log-differs", place=done.differences[0].rid)
 
 
-def _from_anywhere(origin: str, policy: Path | None, before: "State", memory: "Memory", *, whole: bool) -> "tuple[VerifiedLog, State]":
+def _from_anywhere(
+    origin: str, policy: Path | None, before: "State", memory: "Memory", *, whole: bool, patience: float
+) -> "tuple[VerifiedLog, State]":
+    """A served log; what differs counts only when it still does after a while."""
     import asyncio
 
     import msgspec
@@ -124,9 +136,15 @@ def _from_anywhere(origin: str, policy: Path | None, before: "State", memory: "M
             said = msgspec.json.decode(await fetch("/v1/log"))["items"]
             party = said[0]["origin"].partition("/")[0] if said else before.party
             after = before.of(party, lines_of(text))
-            done, heads = await verify_served(
-                fetch, [each["year"] for each in said], party, read_policy(text), kept=before.heads, memory=memory, whole=whole
-            )
+            years = [each["year"] for each in said]
+            done, heads = await verify_served(fetch, years, party, read_policy(text), kept=before.heads, memory=memory, whole=whole)
+            if done.differences and patience:  # what has just left, or come, is entered with the next head
+                note(f"{len(done.differences)} differences: looking again in {patience:g} s")
+                await asyncio.sleep(patience)
+                first, read = done.differences, done.read
+                done, heads = await verify_served(fetch, years, party, read_policy(text), kept=heads, memory=memory)
+                still = tuple(each for each in done.differences if each in first)
+                done = msgspec.structs.replace(done, differences=still, read=read + done.read)
             return done, msgspec.structs.replace(after, heads=heads)
 
     return asyncio.run(story())
