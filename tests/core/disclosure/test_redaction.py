@@ -33,6 +33,8 @@ HARMLESS = lines("harmless.txt")
 PLANTED = secrets_of("planted.tsv")
 UNSEEN_HARMLESS = lines("unseen_harmless.txt")
 UNSEEN = secrets_of("unseen.tsv")
+UNSEEN_AGAIN_HARMLESS = lines("unseen_again_harmless.txt")
+UNSEEN_AGAIN = secrets_of("unseen_again.tsv")
 SPARING = {
     redaction: ("_CUED", "_COMMAS", "_TOKENISH"),
     named: ("_DOT", "_LETTER"),
@@ -139,14 +141,24 @@ def test_harmless_sentences_are_left_alone() -> None:
     assert len({*altered, *held}) <= len(HARMLESS) / 100, (altered, held)
 
 
-def test_of_sentences_that_nothing_was_fitted_to_few_come_out() -> None:
-    """Hard ones, to which neither rules nor weights were made: of 160 secrets 16 come out, of 200 harmless ones 32 are not left alone."""
-    out = [text for text, secrets in UNSEEN if leaks(redact(text, []), secrets)]
-    touched = [text for text in UNSEEN_HARMLESS if (result := redact(text, [])).held or result.strict != text]
-    print(f"unseen: {len(out)} of {len(UNSEEN)} come out, {len(touched)} of {len(UNSEEN_HARMLESS)} are held or altered")
-    assert (len(UNSEEN), len(UNSEEN_HARMLESS)) == (160, 200)
-    assert len(out) <= 16, out
-    assert len(touched) <= 32, touched
+@pytest.mark.parametrize(
+    ("personal", "harmless", "come_out", "not_left_alone"),
+    [(UNSEEN, UNSEEN_HARMLESS, 16, 32), (UNSEEN_AGAIN, UNSEEN_AGAIN_HARMLESS, 8, 16)],
+    ids=["unseen", "unseen again"],
+)
+def test_of_sentences_that_nothing_was_fitted_to_few_come_out(
+    personal: list[tuple[str, tuple[str, ...]]], harmless: list[str], come_out: int, not_left_alone: int
+) -> None:
+    """Hard ones, to which neither rules nor weights were made: as many as were counted when they were first measured, in each set.
+
+    They are counted only, and not shown: who reads which come out mends those.
+    """
+    out = sum(leaks(redact(text, []), secrets) for text, secrets in personal)
+    touched = sum((result := redact(text, [])).held or result.strict != text for text in harmless)
+    print(f"unseen: {out} of {len(personal)} come out, {touched} of {len(harmless)} are held or altered")
+    assert (len(personal), len(harmless)) == (160, 200)
+    assert out <= come_out
+    assert touched <= not_left_alone
 
 
 def test_the_weights_are_those_that_the_corpora_teach() -> None:
