@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 
 from gateway import garbage
+from gateway.core.disclosure import likeness, people, redaction
 from gateway.core.disclosure.policy import _compiled, check_policies, compile_policies
 from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
 from gateway.core.records.model import DatasetId, LifeDates, Record, RecordId, SubjectId, Unpublished, Value
 from tests.bench import register
 from tests.core.disclosure.bulk import bulk
+from tests.core.disclosure.learning import CORPORA
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 LAST = "datasets/bulk-19.toml"
@@ -39,6 +41,17 @@ def _growth() -> float:
         small, large = (min(taken) for taken in zip(*rounds, strict=True))
         worst = max(worst, large / small)
     return worst
+
+
+def _unmet() -> float:
+    """Characters a second of sentences that nothing is remembered of, one by one: those of the harmless corpus, whose words were met."""
+    sentences = [line for line in (CORPORA / "harmless.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    taken = []
+    for _ in range(6):
+        for remembered in (people._read_before, likeness._weighed, redaction._harmless):
+            remembered.clear()
+        taken.append(sum(map(_redacted_s, sentences)))
+    return sum(map(len, sentences)) / statistics.median(taken[1:])
 
 
 def _redacted_s(text: str) -> float:
@@ -129,6 +142,7 @@ def main() -> None:
         "redact_us": _microseconds(lambda: redact(TEXT, ["测试甲某"])),
         "redact_hostile_s": _microseconds(lambda: redact("王小明1" * 5000, ["测试甲某"]), rounds=5) / 1e6,
         "redact_chars_s": len(DECISION) / (_microseconds(lambda: redact(DECISION, ["测试甲某"]), rounds=5) / 1e6),
+        "redact_unmet_chars_s": _unmet(),
         "redact_ratio": _growth(),
         "fields": len(shown.fields),
     }

@@ -15,6 +15,8 @@ from msgspec import Struct
 from gateway.core.disclosure.surnames import COMMON_IN_ORDER, COMPOUND, ONLY_NAMES, SINGLE
 from gateway.core.records.divisions import region_names
 
+LONGEST: Final = 5
+"""Characters of a word that is looked for; longer ones are found by their parts."""
 _OURS_COST: Final = 8.5
 _REGION: Final = 11.0
 RARE: Final = 15.5
@@ -30,8 +32,8 @@ class Lexicon(Struct, frozen=True):
 
     words: dict[str, float]
     """Of two to five characters."""
-    heads: set[str]
-    """First two characters of the words that have more."""
+    heads: dict[str, int]
+    """First two characters of the words that have more, and how many the longest has."""
     nouns: set[str]
     """Words that may stand inside the name of an organisation."""
     regions: frozenset[str]
@@ -40,6 +42,8 @@ class Lexicon(Struct, frozen=True):
     alone: Mapping[str, float]
     given: Mapping[str, float]
     surnames: Mapping[str, float]
+    openers: frozenset[str]
+    """What surnames of two characters begin with."""
     unread: dict[str, str]
     """Of characters that were not met yet, the lines of their words as they stand in the table."""
 
@@ -71,7 +75,7 @@ def _take_in(table: Lexicon, sign: str, line: str) -> None:
         if word not in _NO_WORDS:
             table.words[word] = min(cost, table.words.get(word, cost))
         if len(part) > 1:
-            table.heads.add(word[:2])
+            table.heads[word[:2]] = max(len(word), table.heads.get(word[:2], 0))
         if noun:
             table.nouns.add(word)
     table.unread.pop(sign, None)
@@ -105,13 +109,14 @@ def _shipped() -> Lexicon:
     given.update(dict.fromkeys(_NEVER_GIVEN, _NEVER_ALONE))
     return Lexicon(
         words={word: cost for word, cost in words.items() if word not in _NO_WORDS},
-        heads={word[:2] for word in words if len(word) > 2},
+        heads={word[:2]: len(word) for word in sorted(words, key=len) if 2 < len(word) <= LONGEST},
         nouns={*regions, *ours},
         regions=frozenset(regions),
         official=frozenset(ours),
         alone=alone,
         given=given,
         surnames=surnames,
+        openers=frozenset(surname[0] for surname in surnames if len(surname) > 1),
         unread=unread,
     )
 

@@ -12,22 +12,22 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
+from itertools import chain, repeat
+from operator import add
 from typing import Final, NamedTuple
 
 from gateway.core.disclosure.digit_runs import Place
 
 TABLE: Final = "likeness.tsv"
-LONGEST: Final = 3
-"""Characters of a run that has a weight."""
 SCALE: Final = 100
 """Weights are kept as whole hundredths."""
 _ENDS: Final = "。！!？?\n"
 _SENTENCE: Final = re.compile(f"[^{_ENDS}]+")
 _BREAKS: Final = "，；：、,;:\\s“”\"‘’'《》<>（）()〔〕【】\\[\\]"
 _CLAUSE: Final = re.compile(f"[^{_ENDS}{_BREAKS}]+")
-_END, _BREAK = re.compile(f"[{_ENDS}]+"), re.compile(f"[{_BREAKS}]+")
+_END, _BREAK = re.compile(f"[{_ENDS}][{_ENDS}]*"), re.compile(f"[{_BREAKS}][{_BREAKS}]*")
 _CHINESE: Final = re.compile("[\u3400-\u9fff]")
-_SIGNS: Final = re.compile("[0-9A-Z]+")
+_SIGNS: Final = re.compile("[0-9A-Z][0-9A-Z]*")
 _REMEMBERED: Final = 8192
 _weighed: dict[int, int] = {}
 """Clauses that were weighed, for official texts say the same again and again; under hashes with this process's secret, as in `people`."""
@@ -83,14 +83,14 @@ def _runs(clause: str) -> Iterator[str]:
     if _CHINESE.search(clause) is None:
         return iter(())
     marked = f"^{clause}$"
-    return (marked[at : at + size] for size in range(1, LONGEST + 1) for at in range(len(marked) - size + 1))
+    pairs = [*map(add, marked, marked[1:])]
+    return chain(marked, pairs, map(add, pairs, marked[2:]))
 
 
 def _weight(clause: str) -> int:
     known = _weighed.get(hash(clause))
     if known is None:
-        weights = _table().weights
-        known = sum(weights.get(run, 0) for run in _runs(clause))
+        known = sum(map(_table().weights.get, _runs(clause), repeat(0)))
         if len(_weighed) >= _REMEMBERED:
             _weighed.clear()
         _weighed[hash(clause)] = known

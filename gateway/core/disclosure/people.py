@@ -8,6 +8,9 @@ and what is a name once is one wherever it stands. Every step is linear. This ro
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import repeat
+from math import inf
 from typing import Final, Literal, NamedTuple
 
 from gateway.core.disclosure.beside import HANDS, personal, role_ends
@@ -45,6 +48,9 @@ _CUE_OF_WORD: Final = 5.5
 """What a cue adds, and what where the surname is a word too: 经营者向…, 消费者付…"""
 _NEAR: Final = -10.0
 """From here on it is worth to look at what stands around."""
+_NEAR_ONE: Final = _NEAR + _NAME + _GIVEN[1] - 0.01
+_NEAR_TWO: Final = _NEAR + _NAME + _GIVEN[2] - 0.01
+"""What words must cost more than surname and given name at least; a little less, for floating point."""
 _NEIGHBOUR: Final = -5.0
 """What is enough for somebody who stands in a row with others."""
 _TITLED: Final = 4.5
@@ -165,7 +171,7 @@ _TRADES: Final = frozenset(
 """What somebody may do, and a firm may be called after."""
 _STOP: Final = Late("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
 _FIRM_REACH: Final = 28
-_FOREIGN: Final = re.compile(f"[{TRANSLITERATED}]{{3,10}}")
+_FOREIGN: Final = re.compile(f"[{TRANSLITERATED}][{TRANSLITERATED}]{{2,9}}")
 _DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺剂液")
 
 
@@ -268,6 +274,13 @@ _read_before: dict[int, _Known] = {}
 memory for having been read."""
 
 
+@cache
+def _least_given() -> Mapping[str, float]:
+    """What characters of given names cost at least, with a numeral before them or without."""
+    given = lexicon("").given
+    return {**given, **{sign: given.get(sign, RARE_GIVEN) - _COUNTED for sign in _BORN_AS}}
+
+
 class _Reading:
     """One stretch of Chinese, read as ordinary words from both ends."""
 
@@ -302,12 +315,12 @@ class _Reading:
     def _known(self) -> _Known:
         """Whoever may be named here, whatever stands around."""
         lexicon(self._run)  # takes in the words that begin with its characters
-        run, surnames, size = self._run, self._table.surnames, self._end - self._start
-        places = [at for at, sign in enumerate(run) if sign in surnames or run[at : at + 2] in surnames]
+        run, surnames, openers, size = self._run, self._table.surnames, self._table.openers, self._end - self._start
+        places = [at for at, sign in enumerate(run) if sign in surnames or (sign in openers and run[at : at + 2] in surnames)]
         foreign = _FOREIGN.search(run) is not None
         if places or foreign:
             self._read()
-        names = tuple([some for at in places if (some := self._at(at, size))])
+        names = tuple([some for at in self._worth(places) if (some := self._at(at, size))]) if places else ()
         known = _Known(names, tuple(self._transliterated()) if foreign else (), odd(run))
         return _EMPTY if known == _EMPTY else known
 
@@ -315,34 +328,48 @@ class _Reading:
         """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
         run, words, heads = self._run, self._table.words, self._table.heads
         size = len(run)
-        singles = [self._table.alone.get(sign, RARE) for sign in run]
-        forth = [1e9] * (size + 1)
-        forth[0] = 0.0
-        steps: list[list[tuple[int, float]]] = [[]] * size
-        for at, cost in enumerate(singles):
+        singles = [*map(self._table.alone.get, run, repeat(RARE))]
+        pairs: list[float | None] = []
+        longer: dict[int, list[tuple[int, float]]] = {}
+        forth = [0.0, *repeat(inf, size)]
+        for at, single in enumerate(singles):
             here = forth[at]
-            if here + cost < forth[at + 1]:
-                forth[at + 1] = here + cost
+            if here + single < forth[at + 1]:
+                forth[at + 1] = here + single
             pair = run[at : at + 2]
-            word = words.get(pair)
-            step = [] if word is None else [(at + 2, word)]
+            cost = words.get(pair)
+            pairs.append(cost)
+            if cost is not None and here + cost < forth[at + 2]:
+                forth[at + 2] = here + cost
             if pair in heads:
-                for length in (3, 4, 5):
-                    longer = words.get(run[at : at + length])
-                    if longer is not None and at + length <= size:
-                        step.append((at + length, longer))
-            for to, dear in step:
-                if here + dear < forth[to]:
-                    forth[to] = here + dear
-            steps[at] = step
-        back = [0.0] * (size + 1)
+                for end in range(at + 3, min(at + heads[pair], size) + 1):
+                    cost = words.get(run[at:end])
+                    if cost is not None:
+                        longer.setdefault(at, []).append((end, cost))
+                        forth[end] = min(forth[end], here + cost)
+        back = [0.0] * (size + 3)  # so that it may be asked for behind the end
         for at in range(size - 1, -1, -1):
             best = back[at + 1] + singles[at]
-            for to, cost in steps[at]:
-                if back[to] + cost < best:
-                    best = back[to] + cost
+            cost = pairs[at]
+            if cost is not None and back[at + 2] + cost < best:
+                best = back[at + 2] + cost
+            if at in longer:
+                best = min(best, *[back[end] + cost for end, cost in longer[at]])
             back[at] = best
         self._forth, self._back = forth, back
+
+    def _worth(self, places: Sequence[int]) -> Iterator[int]:
+        """Those of some places of surnames of which it is not soon seen that no name is likely enough there."""
+        run, forth, back, given = self._run, self._forth, self._back, _least_given()
+        surnames, openers, total = self._table.surnames, self._table.openers, self._forth[-1]
+        for at in places:
+            sign = run[at]
+            if run[at - 1] in NICKS or (sign in openers and run[at : at + 2] in surnames):
+                yield at
+                continue
+            spare = total - forth[at] - surnames[sign] - given.get(run[at + 1 : at + 2], RARE_GIVEN)
+            if spare >= back[at + 2] + _NEAR_ONE or spare - given.get(run[at + 2 : at + 3], RARE_GIVEN) >= back[at + 3] + _NEAR_TWO:
+                yield at
 
     def _at(self, at: int, size: int) -> tuple[int, list[tuple[int, int, float]]] | None:
         """The names that may begin here: a surname of one or two characters, a given name of one or two, or a nickname.

@@ -21,7 +21,7 @@ _WESTERN: Final = (
     "波霍华肯威廉哈鲁宾纳瓦什申科洛夫斯基契叶廖沙季谢苏珊贝蓝氏阮黎武"
 )
 """Characters with which names of the west and of the south are written besides those of `TRANSLITERATED`."""
-_OUTLANDISH: Final = re.compile(f"[{_WESTERN}{TRANSLITERATED}]{{3,10}}")
+_OUTLANDISH: Final = re.compile(f"[{_WESTERN}{TRANSLITERATED}][{_WESTERN}{TRANSLITERATED}]{{2,9}}")
 _HAN: Final = "\u3400-\u9fff"
 _FUNCTIONS: Final = (
     "的了在是系为于和与及或并且而但其该此本我你他她它们这那各每某未不没无已均都也又再还仍将被把向对从自由经因据按依给让请等应须可能会要需所以之者擅持有上下中内外前后左右"
@@ -38,7 +38,9 @@ _PARTIES: Final = frozenset("甲乙丙丁")
 _NO_ENTRY: Final = "无未不没详略见附同上下已均各等两二三四五六七八九十位名人户员单公司店厂部局所站"
 _DUTIES: Final = frozenset("岗职勤哨证照")
 """What those who have a role leave, keep or lack: 人员脱岗."""
-_NUMBERED: Final = re.compile("大老[黑白粗憨炮虎]|[二三四五六七八九](?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?")
+_NUMBERED: Final = re.compile(
+    "[大二三四五六七八九](?:(?<=大)老[黑白粗憨炮虎]|(?<!大)(?:胖|丫|狗|娃|蛋|柱|哥|嫂|叔|婶|舅|姨|妮|妞|爷|毛|愣|赖|虎)子?)"
+)
 """How the children of a house are called: 二胖, 三哥."""
 _QUOTED: Final = Late(f'[“"「『‘]([{_HAN}]{{2,5}})[”"」』’](?=系|的[男女])')
 _STAGE: Final = Late(f'(?:主播|博主|网友|群主|卖家|买家|网红|达人|团长)[“"「『‘]([{_HAN}A-Za-z0-9]{{2,8}})[”"」』’]')
@@ -49,7 +51,7 @@ _SIGNED: Final = Late(
 )
 """What a signature says between quotation marks."""
 _KINDLY: Final = Late(
-    "(?:大[嫂姐哥婶叔爷娘妈伯]|二[哥姐嫂叔婶爷]|老[汉太]|[嫂婶姨叔伯])"
+    "[大二老嫂婶姨叔伯](?:(?<=大)[嫂姐哥婶叔爷娘妈伯]|(?<=二)[哥姐嫂叔婶爷]|(?<=老)[汉太]|(?<=[嫂婶姨叔伯]))"
     f"(?![{_HAN}]{{0,3}}[店馆铺坊厂牌面饭菜豆饼园家饺粥酱醋酒茶粉鸡鸭鱼肉])"
 )
 """A surname with what neighbours say behind it: 封大嫂."""

@@ -74,7 +74,7 @@ def test_every_word_of_a_text_is_there_whatever_was_read_before() -> None:
         expected = {word for word in shipped if word[0] in met} - lexicon._NO_WORDS
         assert expected <= table.words.keys()
         assert all(word[0] in met for word in table.words.keys() - beside)
-        assert {word[:2] for word in expected if len(word) > 2} <= table.heads
+        assert {word[:2] for word in expected if len(word) > 2} <= table.heads.keys()
     words = lexicon_of("白").words
     assert (words["白骨"], words["白菜心"]) == (12.5, 15.5)
 
@@ -88,7 +88,7 @@ def spelt(line: str) -> list[str]:
 
 
 def test_what_is_not_asked_would_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that no neighbour could make count read the same when it is asked for each of them what stands behind."""
+    """Names that no neighbour could make count, and places where none is likely enough, read the same when each of them is looked at."""
     texts = [*HARMLESS[::12], *(text for text, _ in PLANTED[::12])]
 
     def read() -> list[Redaction]:
@@ -97,7 +97,8 @@ def test_what_is_not_asked_would_change_nothing(monkeypatch: pytest.MonkeyPatch)
         return [redact(text, []) for text in texts]
 
     spared = read()
-    monkeypatch.setattr(people, "_MOST_BEHIND", 99.0)
+    for limit, value in (("_MOST_BEHIND", 99.0), ("_NEAR_ONE", -99.0)):
+        monkeypatch.setattr(people, limit, value)
     assert read() == spared
     assert max(people.BEHIND.values()) < people._DONE, "a sign of a person alone is asked for in any case, above"
 
