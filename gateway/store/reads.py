@@ -18,7 +18,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
@@ -57,6 +57,7 @@ _KEY: Final = 300
 _BRIEF_S: Final = 0.002
 """Processor time that a statement may take in the loop."""
 _LONG_ONES: Final = 4096
+_STOP_AGAIN_S: Final = 0.02
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 
 
@@ -228,10 +229,16 @@ def _coded() -> Iterator[None]:
         raise store_error(error) from None
 
 
-def _interrupt(running: list[sqlite3.Connection]) -> None:
-    """Stop the statement of a reader who has gone away."""
-    for connection in running:
-        connection.interrupt()
+def _stop(running: list[sqlite3.Connection], hands: Lock, over: Callable[[], bool]) -> None:
+    """Stop the statement of a reader who has gone away: again until it is over, for what comes before a statement has begun is lost.
+
+    `hands` is held while a connection leaves `running`: what is given back may be another's a moment later, and must not be interrupted.
+    """
+    with hands:
+        for connection in running:
+            connection.interrupt()
+    if not over():
+        asyncio.get_running_loop().call_later(_STOP_AGAIN_S, _stop, running, hands, over)
 
 
 class SqliteReads:
@@ -344,7 +351,7 @@ class SqliteReads:
         known = compiled(statement)
         arguments = known.arguments(params)
         running: list[sqlite3.Connection] = []
-        turn = Lock()  # what is given back may be another's a moment later, and must not be interrupted
+        hands = Lock()
 
         def read() -> list[Row]:
             with _coded():
@@ -354,15 +361,15 @@ class SqliteReads:
                     cursor = connection.execute(known.sql, arguments)
                     return known.rows(cursor, cursor.fetchall())
                 finally:
-                    with turn:
+                    with hands:
                         running.clear()
                     self._give(connection)
 
+        job = self._threads.submit(read)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+            return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
-            with turn:
-                _interrupt(running)
+            _stop(running, hands, job.done)
             raise
 
     async def stream(
@@ -381,6 +388,7 @@ class SqliteReads:
         loop = asyncio.get_running_loop()
         running: list[sqlite3.Connection] = []
         turn = Lock()  # a reader who is cancelled leaves while the thread still fetches: the end waits for it
+        hands, ended = Lock(), Event()
         cursors: list[sqlite3.Cursor] = []
 
         def begun() -> sqlite3.Connection:
@@ -414,7 +422,11 @@ class SqliteReads:
             with turn:
                 for cursor in cursors:
                     cursor.close()
-                for connection in running:
+                with hands:
+                    held = running.copy()
+                    running.clear()
+                ended.set()
+                for connection in held:
                     try:
                         if connection.in_transaction:
                             connection.execute("ROLLBACK")
@@ -423,7 +435,6 @@ class SqliteReads:
                         connection.close()  # one that keeps its snapshot is of no use to anybody
                     else:
                         self._give(connection)
-                running.clear()
 
         try:
             if ahead is not None or made is not None:  # somebody waits for the first: where nothing is in memory each is read from disk
@@ -435,7 +446,7 @@ class SqliteReads:
             while rows := await loop.run_in_executor(self._threads, more):
                 yield rows
         except asyncio.CancelledError:
-            _interrupt(running)
+            _stop(running, hands, ended.is_set)
             raise
         finally:
             if self._closed:  # whoever left in the middle, by an error, is closed by the loop, after the house

@@ -181,9 +181,9 @@ async def test_cancelled_reader_stops_its_statement(sqlite_url: str, open_store:
         async for _rows in store.reads.stream(endless):
             pass
 
-    for _ in range(3):
+    for moment in (0.05, *(number / 4000 for number in range(12))):  # also while the statement is only about to begin
         running = [asyncio.create_task(store.reads.slow(endless)) for _ in range(2)] + [asyncio.create_task(streamed()) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(moment)
         for task in running:
             task.cancel()
         assert all(isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*running, return_exceptions=True))
