@@ -333,6 +333,17 @@ async def _two_cities(folder: Path, databases: tuple[str, str], text: str, *, ag
         yield Cities(ours, theirs, line)
 
 
+@asynccontextmanager
+async def agreed_at(folder: Path, ports: tuple[int, int]) -> AsyncIterator[tuple[Services, Services]]:
+    """Two new cities at these ports, in folders that stay, which have agreed on the shipped text."""
+    async with (
+        a_city(folder / "th", TONGHUA, now=NOW, port=ports[0]) as tonghua,
+        a_city(folder / "bs", BAISHAN, now=NOW, port=ports[1]) as baishan,
+    ):
+        await agree(tonghua, baishan, template())
+        yield tonghua, baishan
+
+
 async def agree(ours: Services, theirs: Services, text: str) -> None:
     """Offer, countersign, take back; exchange keys documents."""
     sides = {

@@ -16,7 +16,7 @@ from gateway.core.disclosure.redactor import REDACTOR, outdated, reviewed_of
 from gateway.core.disclosure.views import again_redacted
 from gateway.core.records.model import Dataset, DatasetId, Record, RecordId, Text
 from gateway.services import Services
-from gateway.store import records, reviews
+from gateway.store import places, records, reviews
 from gateway.store.reads import Reads
 from gateway.store.reviews import Held, Put
 from gateway.store.store import Transaction
@@ -50,7 +50,7 @@ async def go_back(tx: Transaction, policies: Policies, record_id: str) -> None:
     """See to it that this record is looked at again, if all up to it were looked at already."""
     at = await _position(tx, policies)
     if at is None or at >= record_id:
-        await reviews.say(tx, META, f"{_word(policies)} {record_id[:-1]}")
+        await places.keep_place(tx, META, f"{_word(policies)} {record_id[:-1]}")
 
 
 def _is_old(texts: Mapping[str, Text], dataset: Dataset | None) -> bool:
@@ -74,7 +74,7 @@ async def _chunk(services: Services, policies: Policies) -> int:
             word = before[-1] if before else at
         else:
             word = rows[-1].record_id if rows else "*"
-        await reviews.say(tx, META, f"{_word(policies)} {word}")
+        await places.keep_place(tx, META, f"{_word(policies)} {word}")
     return len(rows)
 
 
@@ -89,7 +89,7 @@ def _word(policies: Policies) -> str:
 
 async def _position(source: Reads | Transaction, policies: Policies) -> str | None:
     """The last record that was looked at under this redactor and policy; None: all were."""
-    word = await reviews.said(source, META)
+    word = await places.place(source, META)
     scored, _, at = (word or "").partition(" ")
     if scored != _word(policies):
         return ""

@@ -8,7 +8,7 @@ This story must not decide which states are shown to nobody.
 from typing import Final
 
 from gateway.services import Services
-from gateway.store import reviews, withdrawn
+from gateway.store import places, withdrawn
 
 CHUNK: Final = 500
 META: Final = "withdrawn-sealed"
@@ -20,13 +20,13 @@ async def seal_withdrawn(services: Services) -> int:
 
     Raises StoreError.
     """
-    if await reviews.said(services.store.reads, META) == _ALL:
+    if await places.place(services.store.reads, META) == _ALL:
         return 0
     async with services.store.transaction() as tx:
-        after = await reviews.said(tx, META) or ""
+        after = await places.place(tx, META) or ""
         if after == _ALL:
             return 0
         found = await withdrawn.stretch(tx, after, CHUNK)
         await withdrawn.seal(tx, found.withdrawn)
-        await reviews.say(tx, META, found.last or _ALL)
+        await places.keep_place(tx, META, found.last or _ALL)
     return found.looked_at

@@ -28,7 +28,7 @@ from gateway.store.row_gates import Reach, reached
 from gateway.store.sealing import keys_of, scope_of
 from gateway.store.states import CHANGE_COLUMNS, KEEP_VERSIONS, LIVE
 from gateway.store.store import Transaction
-from gateway.store.tables import changes, meta, records, subjects, text_decisions
+from gateway.store.tables import changes, records, subjects, text_decisions
 from gateway.store.texts import clear_column, opened, seal_column, seals_in, texts_in
 from gateway.store.vault import Vault, dek_id_of
 
@@ -39,8 +39,6 @@ _BY_RECORD: Final = sa.select(text_decisions).where(among(text_decisions.c.recor
 _CHANGED: Final = sa.select(records.c.record_id, records.c.changed_seq, records.c.sealed_texts, records.c.state, records.c.issuer).where(
     among(records.c.record_id, "wanted")
 )
-_SAID: Final = sa.select(meta.c.value).where(meta.c.name == sa.bindparam("name"))
-_SAY: Final = sa.text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
 
 # fmt: off
 _COLUMNS = (
@@ -331,20 +329,6 @@ async def decide(tx: Transaction, decisions: Sequence[tuple[str, str, Redaction,
 _OF_RECORDS = sa.select(records.c.record_id, records.c.subject_id, records.c.kind, records.c.dataset).where(
     among(records.c.record_id, "wanted")
 )
-
-
-# --- a word that outlives the process ---------------------------------------------------------------------------------
-
-
-async def said(source: Reads | Transaction, name: str) -> str | None:
-    """What was remembered under a name."""
-    row = await source.one(_SAID, {"name": name})
-    return None if row is None else str(row.value)
-
-
-async def say(tx: Transaction, name: str, value: str) -> None:
-    """Remember a word under a name."""
-    await tx.execute(_SAY, {"name": name, "value": value})
 
 
 # --- another redactor -------------------------------------------------------------------------------------------------

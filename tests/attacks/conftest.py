@@ -10,7 +10,7 @@ import pytest
 
 from tests.attacks.field import Field, Ground
 from tests.crash.test_exchange_kill import free_port
-from tests.region import BAISHAN, NOW, TONGHUA, a_city, agree, template
+from tests.region import agreed_at
 
 
 @pytest.fixture(scope="module")
@@ -19,11 +19,8 @@ def agreed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
     folder, ports = tmp_path_factory.mktemp("towns"), (free_port(), free_port())
 
     async def prepare() -> None:
-        async with (
-            a_city(folder / "th", TONGHUA, now=NOW, port=ports[0]) as tonghua,
-            a_city(folder / "bs", BAISHAN, now=NOW, port=ports[1]) as baishan,
-        ):
-            await agree(tonghua, baishan, template())
+        async with agreed_at(folder, ports):
+            pass
 
     asyncio.run(prepare())
     return folder, *ports

@@ -52,12 +52,11 @@ from tests.region import (
     Forger,
     Line,
     a_city,
-    agree,
+    agreed_at,
     followed,
     posted_of,
     rid,
     signed_by,
-    template,
 )
 from tests.web.test_exchange_api import free_port
 
@@ -71,8 +70,8 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, tupl
     folder, ports = tmp_path_factory.mktemp("towns"), (free_port(), free_port())
 
     async def prepare() -> None:
-        async with a_city(folder / "th", TONGHUA, port=ports[0]) as ours, a_city(folder / "bs", BAISHAN, port=ports[1]) as theirs:
-            await agree(ours, theirs, template())
+        async with agreed_at(folder, ports):
+            pass
 
     asyncio.run(prepare())
     process = subprocess.Popen(

@@ -25,7 +25,7 @@ from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, penalty, put
-from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, a_city, agree, template
+from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, a_city, agreed_at
 
 RECORDS = 1200
 
@@ -106,11 +106,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, int]:
     folder, ports = tmp_path_factory.mktemp("towns"), (free_port(), free_port())
 
     async def prepare() -> None:
-        async with (
-            a_city(folder / "th", TONGHUA, now=NOW, port=ports[0]) as tonghua,
-            a_city(folder / "bs", BAISHAN, now=NOW, port=ports[1]) as baishan,
-        ):
-            await agree(tonghua, baishan, template())
+        async with agreed_at(folder, ports) as (tonghua, _):
             rows = [
                 penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in range(1, RECORDS + 1)
             ]

@@ -18,7 +18,7 @@ from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import records, reviews, withdrawn
+from gateway.store import places, records, withdrawn
 from gateway.store.tables import metadata
 from gateway.store.tables import records as record_rows
 from tests.administrators import enrolled
@@ -132,7 +132,7 @@ async def test_what_was_withdrawn_before_goes_under_a_key_too(tmp_path: Path, st
         assert await found_in(services, tmp_path) == set(WORDS)
         monkeypatch.setattr(story, "CHUNK", 3)
         assert [await story.seal_withdrawn(services) for _ in range(3)] == [3, 1, 0]
-        assert await reviews.said(services.store.reads, story.META) == "*"
+        assert await places.place(services.store.reads, story.META) == "*"
         assert await found_in(services, tmp_path) == set()
         stays = await services.store.reads.all(sa.select(record_rows.c.clear).where(record_rows.c.record_id != record_id))
         assert ["通邻罚".encode() in bytes(row.clear) for row in stays] == [True] * 3, "what is shown stays as it is"
