@@ -12,6 +12,8 @@ from msgspec import Struct
 from gateway.core.errors import SettingsError
 from gateway.operations.change_policy import Activated, activate_initial
 from gateway.operations.manage_keys import Created, create_keys
+from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.seal_withdrawn import seal_withdrawn
 from gateway.services import open_services
 from gateway.settings import Settings
 
@@ -60,6 +62,10 @@ async def set_up(settings: Settings, *, by: str) -> SetUp:
     copied = copy_policies(folder)
     async with open_services(settings, migrate=True) as services:
         policy = await activate_initial(services, folder, by=by)
+        if policy.first:  # nothing stands here yet that earlier programs left: the first process need not look for it in a whole register
+            await services.policies.refresh()
+            await seal_withdrawn(services)
+            await rescore_texts(services)
         dialect = services.store.dialect
     return SetUp(
         data_dir=str(settings.data_path), database=dialect, keys=keys, policies_folder=str(folder), policies_copied=copied, policy=policy

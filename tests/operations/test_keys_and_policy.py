@@ -10,10 +10,13 @@ from gateway.core.errors import GatewayError, PolicyError, SettingsError
 from gateway.operations.change_policy import FILE_LIMIT, check_folder, read_folder, status
 from gateway.operations.explain_policy import explain_cells
 from gateway.operations.manage_keys import create_keys, issue_token, list_keys, new_key, revoke_key
+from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.seal_withdrawn import seal_withdrawn
 from gateway.operations.set_up import set_up, shipped_policies
 from gateway.services import load_signers, open_services
 from gateway.store import audit, clients
 from tests.house import CENTRE, a_gateway, settings_of, write_settings
+from tests.operations.publishing import PENALTIES, code, penalty, put
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -25,6 +28,14 @@ async def test_set_up_may_be_repeated(tmp_path: Path) -> None:
     assert len(first.keys.files) == 9
     assert first.policy.first
     assert (second.keys.files, second.policy.first, second.policy.version) == ((), False, first.policy.version)
+
+
+async def test_a_new_house_holds_nothing_that_earlier_programs_left(tmp_path: Path) -> None:
+    """Whoever takes a register in before the first process serves it does not have every record of it looked through at that start."""
+    async with a_gateway(tmp_path) as services:
+        assert (await rescore_texts(services), await seal_withdrawn(services)) == (0, 0)
+        await put(services, PENALTIES, penalty(code(1), "通化市旁邻商贸有限公司", "通邻罚〔2026〕1号"))
+        assert (await rescore_texts(services), await seal_withdrawn(services)) == (0, 0)
 
 
 async def test_set_up_copies_the_shipped_policies_where_none_are(tmp_path: Path) -> None:

@@ -339,7 +339,6 @@ async def test_another_redactor_scores_everything_again(town: tuple[Services, Sa
     review = await first_item(services, reviewer(file))
     record_id = review.partition("~")[0]
     await approve(services, reviewer(file), review)
-    assert await rescore_texts(services) > 0  # once over all, nothing to change
     assert await rescore_texts(services) == 0
     assert await public_facts(services, record_id) != "held"
 
