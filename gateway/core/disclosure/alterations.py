@@ -86,7 +86,8 @@ _TABLES: Final = {
             area="period",
             added="widens",
             removed="widens",
-            members={"note": _NEUTRAL, "publication": directions.clock, "sharing": directions.clock, "early_stop": more},
+            members={"note": _NEUTRAL, "publication": directions.clock, "sharing": directions.clock, "early_stop": more}
+            | {"retention": always("widens")},  # shorter: what is erased by it never comes back; longer: people are remembered longer
         ),
         _Table(
             area="cost",

@@ -331,6 +331,8 @@ def _read_periods(files: Mapping[str, bytes]) -> PeriodTable:
         for name, clock in (("publication", rule.publication), ("sharing", rule.sharing), ("retention", rule.retention)):
             if clock is not None:
                 _check_clock(file, clock, rule.id, *path, name)
+        if rule.retention is not None:
+            _check_kept(file, rule.retention, rule.id, *path, "retention")
     ceilings: dict[str, Ceiling] = {}
     for index, value in enumerate(file.tables("ceilings")):
         ceiling = file.convert(value, Ceiling, "ceilings", index)
@@ -360,6 +362,14 @@ def _check_clock(file: PolicyFile, clock: Clock, rule: str, *path: str | int) ->
         raise file.error("a clock has either `max` or `no_end = true`", *path, rule=rule)
     if clock.min is not None and clock.max is not None and _days(clock.min) > _days(clock.max):
         raise file.error("`min` is longer than `max`", *path, rule=rule)
+
+
+def _check_kept(file: PolicyFile, clock: Clock, rule: str, *path: str | int) -> None:
+    """Of how long a record is kept there is nothing to guess: it is erased by it some day."""
+    if clock.min is not None or not clock.published:
+        raise file.error("a record is kept: `min` and `published` are of other clocks", *path, rule=rule)
+    if clock.start is None and not clock.no_end:
+        raise file.error("kept since when?", *path, rule=rule, hint='`start = "sharing_end"`, or another event')
 
 
 def _days(duration: str) -> int:

@@ -175,7 +175,8 @@ def first_publication(dates: LifeDates) -> date | None:
     return min(here, upstream)
 
 
-def _event(name: StartEvent | None, dates: LifeDates) -> date | None:
+def event_day(name: StartEvent | None, dates: LifeDates) -> date | None:
+    """The day of a start event; None where it is not known, and of `sharing_end`, which is no date of the record."""
     if name is None or name == "sharing_end":
         return None
     if name == "first_publication":
@@ -188,7 +189,7 @@ def _last_day(clock: Clock, dates: LifeDates, today: date) -> tuple[bool, date |
     """(computable, last day or None for no end) of one clock."""
     if clock.no_end:
         return True, None
-    start = _event(clock.start, dates)
+    start = event_day(clock.start, dates)
     if start is None or clock.max is None:
         return clock.start is None and dates.upstream_end is not None, dates.upstream_end
     last = add_duration(start, clock.max) - _DAY
@@ -257,12 +258,12 @@ def _period(
         if last is not None and (best is None or last < best[0]):
             best = last, rule.id
         if first is None and clock.start != "valid_until":  # an end is no beginning
-            first = _event(clock.start, dates)
+            first = event_day(clock.start, dates)
     if category in NEGATIVE_CATEGORIES:
         for ceiling in table.ceilings:
             if category not in ceiling.categories or not ceiling.in_force(today):
                 continue
-            start = next((day for name in ceiling.start if (day := _event(name, dates)) is not None), None)
+            start = next((day for name in ceiling.start if (day := event_day(name, dates)) is not None), None)
             if start is None:
                 return Period(state="unknown", first_day=first, rule=ceiling.id, flags=flags)
             last = add_duration(start, ceiling.max) - _DAY
@@ -280,6 +281,11 @@ def _period(
     elif first is not None and first > today:
         state = "not_yet"
     return Period(state=state, first_day=first, last_day=last_day, rule=rule_id, flags=flags)
+
+
+def rules_today(table: PeriodTable, act: str, severity: str | None, kind: SubjectKind, today: date) -> list[PeriodRule]:
+    """The rules for such records that are in force on a day."""
+    return [each.rule for each in _candidates(table, act, severity, kind) if each.runs(today, today)]
 
 
 def publication(
@@ -306,15 +312,12 @@ def earliest_repair(
 
     A rule without a minimum opens repair with the fulfilment of the obligation, at the earliest with its start.
     """
-    today = legal_day(now)
     days = []
-    for each in _candidates(table, act, severity, kind):
-        rule = each.rule
-        if each.runs(today, today):
-            start = _event(rule.publication.start, dates)
-            if start is None:
-                return None
-            days.append(add_duration(start, rule.publication.min) if rule.publication.min else start)
+    for rule in rules_today(table, act, severity, kind, legal_day(now)):
+        start = event_day(rule.publication.start, dates)
+        if start is None:
+            return None
+        days.append(add_duration(start, rule.publication.min) if rule.publication.min else start)
     return max(days, default=None)
 
 

@@ -139,13 +139,16 @@ def test_red_lines_are_told_apart() -> None:
     [
         ("periods.toml", ('max = "P3M"', 'max = "P2M"'), False),
         ("periods.toml", ('max = "P3M"', 'max = "P4M"'), True),
+        ("periods.toml", ('max = "P5Y", start = "sharing_end"', 'max = "P4Y", start = "sharing_end"'), True),
+        ("periods.toml", ('max = "P5Y", start = "sharing_end"', 'max = "P6Y", start = "sharing_end"'), True),
+        ("periods.toml", ('retention = { max = "P5Y", start = "sharing_end" }\n', ""), True),
         ("catalogue.toml", ("[[items]]", f"{ITEM}\n[[items]]"), True),
         ("purposes.toml", ('label = "行政监管"', 'label = "行政监督管理"'), False),
         ("purposes.toml", ('case_ref = "none"', 'case_ref = "required"'), False),
     ],
 )
 def test_the_texts_beside_the_rules(path: str, changed: tuple[str, str], widens: bool) -> None:
-    """Clocks, catalogue and purposes are compared member by member."""
+    """Clocks, catalogue and purposes are compared member by member; how long a record is kept changes one person neither way."""
     found = change(changed, path=path)
     assert not found.empty
     assert found.widens is widens
