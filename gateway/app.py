@@ -40,6 +40,7 @@ from gateway.operations.lead_exchange import Candidate, Work, lead
 from gateway.operations.measure_exchange import Measuring
 from gateway.operations.prepare_ends import prepare_ends
 from gateway.operations.rescore_texts import rescore_texts
+from gateway.operations.retention_due import counted, look
 from gateway.operations.seal_withdrawn import seal_withdrawn
 from gateway.operations.standstill import Standstill
 from gateway.operations.tidy_names import tidy_names
@@ -75,6 +76,9 @@ AUDIT_LOOK_S = 0.5
 POLICY_POLL_S = 1.0
 """How often scheduled versions, open confirmations and alarms are looked at."""
 REVIEWS_LOOK_S = 60.0
+RETENTION_LOOK_S = 60.0
+RETENTION_PAUSE_S = 0.1
+"""Between two stretches of the daily look for what was kept long enough: nobody waits for it."""
 EXCHANGE_LOOK_S = 60.0
 WITHDRAWALS_LOOK_S = 10.0
 """How often it is looked whether what was withdrawn has left every exit, and what was erased every copy."""
@@ -120,6 +124,7 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 lane = PublicLane(services, reads)
             access = await stack.enter_async_context(_access_log(settings, door))
             overdue: dict[str, int] = {}
+            kept: dict[str, int] = {}
             works: list[Work] = [
                 partial(_read_changes, services, meter),
                 partial(_tidy_names, services, meter),
@@ -133,7 +138,8 @@ def create_app(settings: Settings, *, whole_process: bool = False) -> App:
                 partial(_monitor_log, services, meter),
                 partial(_keep_policies, services, meter),
                 partial(_measure_reviews, services, meter, overdue),
-                partial(_keep_alarms, services, meter, partial(_conditions, services, door, access, overdue)),
+                partial(_keep_retention, services, meter, kept),
+                partial(_keep_alarms, services, meter, partial(_conditions, services, door, access, overdue, kept)),
                 partial(_finish_withdrawals, services, meter),
                 _load_later,
             ]
@@ -466,7 +472,9 @@ async def _keep_policies(services: Services, meter: Meter) -> None:
         await asyncio.sleep(POLICY_POLL_S)
 
 
-def _conditions(services: Services, door: FrontDoor, access: AccessLog | None, overdue: Mapping[str, int]) -> list[Condition]:
+def _conditions(
+    services: Services, door: FrontDoor, access: AccessLog | None, overdue: Mapping[str, int], kept: Mapping[str, int]
+) -> list[Condition]:
     """What this process sees that is an alarm as long as it is so."""
     limits = door.limits
     return [
@@ -475,6 +483,7 @@ def _conditions(services: Services, door: FrontDoor, access: AccessLog | None, o
         Condition(kind="access-log-failed", target="access-log", bad=access.failing if access is not None else None),
         *alarms.endings(services),
         *(Condition(kind="texts-overdue", target=name, bad=late > 0, detail={"records": late}) for name, late in overdue.items()),
+        *(Condition(kind="retention-over", target=name, bad=over > 0, detail={"records": over}) for name, over in kept.items()),
     ]
 
 
@@ -582,6 +591,24 @@ async def _measure_reviews(services: Services, meter: Meter, overdue: dict[str, 
         except GatewayError as error:  # the store does not answer, or no policy is in force: readiness tells
             meter.event(f"reviews-{error.code}")
         await asyncio.sleep(REVIEWS_LOOK_S)
+
+
+async def _keep_retention(services: Services, meter: Meter, kept: dict[str, int]) -> None:
+    """Look once a day for records that were kept long enough, and count them once a minute; erased they are by people."""
+    while True:
+        try:
+            while await look(services):
+                meter.event("retention-looked")
+                await asyncio.sleep(RETENTION_PAUSE_S)
+            known = dict.fromkeys(map(str, services.policies.current().catalogue.datasets), 0)
+            kept.update(dict.fromkeys(kept, 0) | known | {each.dataset: each.records for each in await counted(services)})
+            meter.kept_long_enough({name: records for name, records in kept.items() if records})
+        except GatewayError as error:  # locked, or no policy yet: the next time tries again
+            meter.event(f"retention-{error.code}")
+        except Exception as error:  # noqa: BLE001 - the look must outlive any fault of one record; the metrics show it
+            meter.event("retention-failed")
+            log.error("retention-failed", error=type(error).__name__, at=telemetry.where(error))
+        await asyncio.sleep(RETENTION_LOOK_S)
 
 
 def _measure(services: Services, meter: Meter) -> None:

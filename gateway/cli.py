@@ -34,6 +34,7 @@ from gateway.commands import (
     policies,
     queries,
     records,
+    retention,
     reviews,
     running,
 )
@@ -109,6 +110,7 @@ for _command in (
     audits.verify,
     custody.erase,
     custody.shred,
+    retention.retention,
     running.settle,
     running.openapi,
 ):

@@ -8,6 +8,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     treatment-failed       a treatment of one field of a plan breaks (field `*`: whole records); the field is left out until it is mended
     grounds-ending         the legal grounds of a plan end within a month, or have ended: its answers will be 503
     texts-overdue          held texts of a dataset wait too long for their reviewer
+    retention-over         records of a dataset were kept long enough: a key custodian erases them; over when there are none
     partner-keys           a partner's keys document went back, or two have one serial; over when a newer one comes
     partner-key-revoked    a partner's key had signed what we took after its revocation: a person has to look
     stream-frozen          a partner signed two batches of one number, or two roots of one size; nothing of the stream is applied

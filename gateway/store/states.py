@@ -26,7 +26,7 @@ from gateway.store.reads import Row
 from gateway.store.sealing import subject_scope
 from gateway.store.store import Transaction, stamp
 from gateway.store.subjects import forget_keys, subject_by_id
-from gateway.store.tables import changes, confirmations, deks, recognitions, record_versions, records, text_decisions
+from gateway.store.tables import changes, confirmations, deks, recognitions, record_versions, records, retention_due, text_decisions
 from gateway.store.vault import Vault
 
 TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
@@ -74,6 +74,9 @@ _BARE_RECORD = sa.update(records).where(records.c.record_id == sa.bindparam("rec
 _DROP_DECISIONS = sa.delete(text_decisions).where(text_decisions.c.record_id == sa.bindparam("record"))
 _DROP_RECOGNITION = sa.delete(recognitions).where(recognitions.c.record_id == sa.bindparam("record"))
 _DROP_CONFIRMATIONS = sa.delete(confirmations).where(confirmations.c.record_id == sa.bindparam("record"))
+_DROP_DUE = sa.delete(retention_due).where(
+    retention_due.c.dataset == sa.bindparam("of_dataset"), retention_due.c.record_id == sa.bindparam("record")
+)
 _ALL_LEFT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state != "erased")
 _WHAT_IS_LEFT = _ALL_LEFT.limit(1)
 
@@ -157,10 +160,11 @@ async def set_state(
 async def mark_dispute(tx: Transaction, record_id: RecordId, since: datetime | None, actor: str) -> int:
     """Mark a record as disputed since an instant, or (None) take the mark away; the number of the change.
 
-    Raises StoreError `record-unknown`, or `record-state` when the mark is there (or gone) already, or the record is withdrawn.
+    An objection that was open when the record's period ended, or when it was withdrawn, may end all the same. Raises StoreError
+    `record-unknown`, or `record-state` when the mark is there (or gone) already, or the record in no state to be objected to.
     """
     row = await _one(tx, record_id)
-    if row.state not in LIVE:
+    if row.state not in LIVE and (since is not None or row.state == "erased"):
         raise StoreError(f"a record that is {row.state} is not disputed", code="record-state", place=record_id)
     if (row.dispute_since is None) == (since is None):
         raise StoreError("the mark is there already, or gone already", code="record-state", place=record_id)
@@ -203,6 +207,7 @@ async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:
     await tx.execute(_DROP_RECOGNITION, {"record": record_id})  # its inputs may repeat what the record said
     await tx.execute(_DROP_DECISIONS, {"record": record_id})
     await tx.execute(_DROP_CONFIRMATIONS, {"record": record_id})  # the basis of one may name whom it was about
+    await tx.execute(_DROP_DUE, {"record": record_id, "of_dataset": row.dataset})
     await tx.execute(_BARE_VERSIONS, {"record": record_id})
     await tx.execute(_BARE_RECORD, {"record": record_id})  # before its present version is kept
     values = {"state": "erased", "business_key": retired_key(tx.vault, row.business_key, record_id), "content_digest": b""}

@@ -1192,6 +1192,18 @@ erasures = Table(
     _partial("ix_erasures_at", "at", where="done_at IS NULL"),
 )
 """Erased records, and whether what followed the erasure is done too."""
+
+retention_due = Table(
+    "retention_due", metadata,
+    Column("dataset", String(63), primary_key=True),
+    Column("record_id", String(30), primary_key=True),
+    Column("last_day", String(10), nullable=False),     # last day on which it was to be kept
+    Column("rule", String(63), nullable=False),         # of `periods.toml`
+    Index("ix_retention_due_dataset_last_day_record_id", "dataset", "last_day", "record_id"),
+    sqlite_with_rowid=False,
+)
+"""Records that were kept long enough, as the latest daily look found them; whoever acts on it computes again."""
+
 # --- lines: partners that sign nothing, over adapters with formats of their own ------------------------------------------
 
 lines = Table(

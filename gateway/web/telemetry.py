@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ class Meter:
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._events: dict[str, int] = {}
         self._queue: Sequence[tuple[str, int, float, int]] = ()
+        self._kept: Mapping[str, int] = {}
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """One answer."""
@@ -56,6 +57,10 @@ class Meter:
     def queue(self, waiting: Sequence[tuple[str, int, float, int]]) -> None:
         """Texts that wait for reviewers: dataset, records, age of the oldest in seconds, overdue ones."""
         self._queue = waiting
+
+    def kept_long_enough(self, records: Mapping[str, int]) -> None:
+        """By dataset how many records a key custodian should erase."""
+        self._kept = records
 
     def collect(self) -> "Iterable[Metric]":
         """The present state, for a scrape."""
@@ -86,6 +91,10 @@ class Meter:
             for family, figure in zip(families, figures, strict=True):
                 family.add_metric((dataset,), figure)
         yield from families
+        kept = GaugeMetricFamily("chengxin_retention_due", "Records that were kept long enough", labels=("dataset",))
+        for dataset, records in sorted(self._kept.items()):
+            kept.add_metric((dataset,), records)
+        yield kept
         for name, (text, read) in sorted(self._gauges.items()):
             yield GaugeMetricFamily(name, text, value=read())
 

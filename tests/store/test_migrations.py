@@ -24,7 +24,7 @@ from gateway.store.dialects import write_engine
 from gateway.store.inquiries import OnePartner, Said
 from gateway.store.questions import LABEL
 from gateway.store.store import Store
-from gateway.store.tables import metadata, names, subject_keys
+from gateway.store.tables import metadata, names, retention_due, subject_keys
 from tests.store.renew_first_migration import first_migration
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
@@ -204,6 +204,23 @@ async def test_an_inquiry_of_before_is_kept(store: Store) -> None:
     assert [(each.agreement, each.status) for each in (first, second)] == [("a-2026", "unanswered"), ("b-2026", "no_hit")]
     assert [inquiries.said_of(store.vault, each) for each in (first, second)] == [said, said]
     assert [inquiries.answer_of(store.vault, each) for each in (first, second)] == [None, b"signed"]
+
+
+async def test_a_store_of_before_gets_the_list_of_what_was_kept_long_enough(store: Store) -> None:
+    """The step makes the table that `tables.py` describes, where it is not there yet."""
+    async with store.transaction() as tx:
+        await tx.execute(sa.text("DROP TABLE retention_due"))
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+    await store.migrate()
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+        await tx.put(
+            retention_due,
+            ("dataset", "record_id", "last_day", "rule"),
+            ("dataset", "record_id"),
+            [("penalties", "rec_x", "2026-06-01", "five")] * 2,
+        )
+    assert len(await store.reads.all(sa.select(retention_due))) == 1
 
 
 async def test_token_index_answers_on_both_databases(store: Store) -> None:

@@ -585,3 +585,22 @@ def test_serve_and_call(tmp_path: Path) -> None:
             break
     else:
         raise AssertionError("the administrators' listener lives on")
+
+
+async def test_what_was_kept_long_enough_over_the_api(house: AdminHouse):
+    """The list is for whoever works there, the act for key custodians; a number that is too small is a conflict."""
+    assert (await house.call("operator", "GET", "/admin/v1/retention")).json() == {
+        "looked_on": None, "datasets": [], "items": [], "next": None,
+    }  # fmt: skip
+    assert (await house.call("operator", "GET", "/admin/v1/retention?after=x")).json()["code"] == "invalid-parameter"
+    said = {"dataset": "notices", "until": "2026-05-31", "records": 0, "dry_run": False}
+    assert (await house.call("operator", "POST", "/admin/v1/retention/erasures", said)).json()["code"] == "role-missing"
+    assert (await house.call("auditor", "GET", "/admin/v1/retention")).json()["code"] == "role-missing"
+    done = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", said)
+    assert done.json() == {
+        "dataset": "notices", "until": "2026-05-31", "dry_run": False, "records": 0, "oldest": None, "rules": {}, "staying": 0, "stay": [],
+    }  # fmt: skip
+    late = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", said | {"until": "2026-06-01"})
+    assert (late.status_code, late.json()["code"]) == (422, "retention-day")
+    unsaid = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", {"dataset": "notices", "until": "2026-05-31"})
+    assert (unsaid.status_code, unsaid.json()["code"]) == (409, "retention-number")

@@ -6,8 +6,8 @@ date need not load alembic. A step on SQLite may rebuild a table: foreign keys a
 
 from sqlalchemy import Connection
 
-HEAD = "0002"
-KNOWN = frozenset({"0001", "0002"})
+HEAD = "0003"
+KNOWN = frozenset({"0001", "0002", "0003"})
 
 
 def upgrade(connection: Connection) -> None:

@@ -55,6 +55,7 @@ STATUS: Final = {
     "confirmed-already": 409,
     "confirmation-stale": 409,
     "release-other": 409,
+    "retention-number": 409,
     "confirmation-needs": 422,
 }
 """Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503."""

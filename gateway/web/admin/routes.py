@@ -12,7 +12,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.core.callers.administrators import ROLES
-from gateway.web.admin import admins, agreements, audits, custody, doors, exchanges, lines, policy
+from gateway.web.admin import admins, agreements, audits, custody, doors, exchanges, lines, policy, retention
 from gateway.web.admin.desk import Act, Route
 
 
@@ -24,7 +24,7 @@ async def describe(_: Act) -> object:
 _OWN = Route(method="GET", path="/admin/v1/openapi.json", command="openapi", summary="This description", handler=describe, roles=ROLES)
 ROUTES: tuple[Route, ...] = (
     *policy.ROUTES, *admins.ROUTES, *doors.ROUTES, *audits.ROUTES, *custody.ROUTES, *exchanges.ROUTES, *lines.ROUTES,
-    *agreements.ROUTES, _OWN,
+    *agreements.ROUTES, *retention.ROUTES, _OWN,
 )  # fmt: skip
 
 

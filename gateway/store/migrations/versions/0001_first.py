@@ -1002,6 +1002,15 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("subject_id", name=op.f("pk_rendered_subjects")),
     )
+    op.create_table("retention_due",
+        sa.Column("dataset", sa.String(length=63), nullable=False),
+        sa.Column("record_id", sa.String(length=30), nullable=False),
+        sa.Column("last_day", sa.String(length=10), nullable=False),
+        sa.Column("rule", sa.String(length=63), nullable=False),
+        sa.PrimaryKeyConstraint("dataset", "record_id", name=op.f("pk_retention_due")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_retention_due_dataset_last_day_record_id", "retention_due", ["dataset", "last_day", "record_id"], unique=False)
     op.create_table("stream_holds",
         sa.Column("sender", sa.String(length=64), nullable=False),
         sa.Column("stream", sa.String(length=128), nullable=False),

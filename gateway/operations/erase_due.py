@@ -1,0 +1,150 @@
+"""Erase what was kept long enough: by dataset and up to a day, because a key custodian says so, and never by itself.
+
+Rules:
+- the custodian names dataset, last day and the number that a dry run told. Nothing that was to be kept beyond that day goes, whatever our
+  clock says of today; nothing at all when more would go than that number: rules, records or clock are others then.
+- each record is reckoned again, under the rules in force, in the transaction that erases it; it is erased as any other (`store/states`),
+  so that whatever follows the change log follows, and the trail says of each: `retention`, by which row, to which last day.
+- a stretch is a transaction: what was killed in between goes on when it is said again, and erases none twice.
+- a record with an open objection stays, and one about which a person has still to decide; they are named.
+This story must not decide that anything is due.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.core.callers.administrators import Administrator
+from gateway.core.disclosure.plans import Policies
+from gateway.core.errors import AdminError
+from gateway.core.records.model import RecordId
+from gateway.core.records.periods import legal_day
+from gateway.operations.retention_due import DueRecord, due_record, keeping_of
+from gateway.services import Services
+from gateway.store import audit, states
+from gateway.store import retention as rows
+from gateway.store.retention import Due, Standing
+from gateway.store.store import Source, Transaction
+
+CHUNK: Final = 100
+"""Records a transaction: other writers wait for no more."""
+NAMED: Final = 100
+"""So many of those that stay are named; of the others there is the number."""
+
+
+class ErasedDue(Struct, frozen=True, kw_only=True):
+    """What is gone, or would go, and what stays."""
+
+    dataset: str
+    until: date
+    dry_run: bool
+    records: int
+    oldest: date | None
+    """The earliest last day among them."""
+    rules: dict[str, int]
+    """Row of `periods.toml` → how many by it."""
+    staying: int
+    stay: tuple[DueRecord, ...]
+    """The first of those that stay, each with its reason."""
+
+
+class _Sum:
+    """What a pass over the list has come to."""
+
+    def __init__(self) -> None:
+        self.records = self.staying = 0
+        self.oldest: date | None = None
+        self.rules: dict[str, int] = {}
+        self.stay: list[DueRecord] = []
+
+    def take(self, due: DueRecord) -> None:
+        """One more, that goes or stays."""
+        if due.stays is not None:
+            self.staying += 1
+            self.stay += [due] if len(self.stay) < NAMED else []
+            return
+        self.records += 1
+        self.oldest = due.last_day if self.oldest is None else min(self.oldest, due.last_day)
+        self.rules[due.rule] = self.rules.get(due.rule, 0) + 1
+
+
+async def erase_due(
+    services: Services, dataset: str, *, until: date, most: int | None, dry_run: bool, by: Administrator
+) -> ErasedDue:
+    """Erase the records of a dataset whose last day is not after `until`, at most so many, or say what would go.
+
+    Raises RoleMissing, NoActivePolicy, StoreError, AdminError `retention-day` for a day that is not over, `retention-number` when no number
+    is said, more would go than it, or another policy came into force meanwhile: what went before that is gone.
+    """
+    by.require("key-custodian")
+    policies = await services.policies.fresh()
+    if until >= legal_day(services.clock()):
+        raise AdminError("this day is not over", code="retention-day", place="until", hint="the last day of keeping lies before today")
+    planned = await _plan(services, policies, dataset, until)
+    if dry_run:
+        return _told(dataset, until, planned, dry_run=True)
+    if most is None:
+        raise _other("it is not said how many records are to go")
+    if planned.records > most:
+        raise _other("more records would go than was said")
+    done, after = _Sum(), ("", "")
+    while found := await rows.page(services.store.reads, dataset, after=after, until=until.isoformat(), limit=CHUNK):
+        after = found[-1].last_day, found[-1].record_id
+        async with services.store.transaction() as tx:
+            if await services.policies.overtaken(tx):
+                raise _other("another policy is in force than at the beginning")
+            await _erase(tx, policies, dataset, found, until, most, done, by)
+    return _told(dataset, until, done, dry_run=False)
+
+
+def _other(what: str) -> AdminError:
+    return AdminError(what, code="retention-number", place="records", hint="a dry run says what would go now")
+
+
+def _told(dataset: str, until: date, found: _Sum, *, dry_run: bool) -> ErasedDue:
+    return ErasedDue(
+        dataset=dataset, until=until, dry_run=dry_run, records=found.records, oldest=found.oldest, rules=dict(sorted(found.rules.items())),
+        staying=found.staying, stay=tuple(found.stay),
+    )  # fmt: skip
+
+
+async def _plan(services: Services, policies: Policies, dataset: str, until: date) -> _Sum:
+    """What would go now, and what would stay; nothing is written."""
+    planned, after = _Sum(), ("", "")
+    while found := await rows.page(services.store.reads, dataset, after=after, until=until.isoformat(), limit=CHUNK):
+        after = found[-1].last_day, found[-1].record_id
+        for _, due in await _over(services.store.reads, policies, services.clock(), found, until):
+            planned.take(due)
+    return planned
+
+
+async def _over(
+    source: Source, policies: Policies, now: datetime, found: Sequence[Due], until: date
+) -> list[tuple[Standing, DueRecord]]:
+    """Those of the list whose last day, reckoned now, is over and not after the one that was named."""
+    standing = await rows.standing(source, [each.record_id for each in found])
+    known = [record for each in found if (record := standing.get(each.record_id)) is not None]
+    over = [(record, due_record(record, keeping_of(record, policies, now))) for record in known]
+    return [(record, due) for record, due in over if due is not None and due.last_day <= until]
+
+
+async def _erase(
+    tx: Transaction, policies: Policies, dataset: str, found: Sequence[Due], until: date, most: int, done: _Sum, by: Administrator
+) -> None:
+    """One stretch of the list: what goes is erased and written down, what stays is counted."""
+    actor, before = f"admin:{by.name}", done.records
+    for record, due in await _over(tx, policies, tx.now, found, until):
+        done.take(due)
+        if due.stays is not None:
+            continue
+        if done.records > most:
+            raise _other("more records would go than was said")
+        await states.erase(tx, RecordId(due.record), actor=actor)
+        said = {"dataset": dataset, "reason": "retention", "rule": due.rule, "last_day": due.last_day.isoformat()}
+        whom = None if record.kind == "legal" else record.subject_id
+        await audit.write(tx, actor, "record.erase", f"record/{due.record}", said, subject=whom)
+    if done.records > before:
+        gone = {"until": until.isoformat(), "records": done.records - before, "policy": policies.version}
+        await audit.write(tx, actor, "retention.erase", f"dataset/{dataset}", gone)
