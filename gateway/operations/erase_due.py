@@ -93,7 +93,7 @@ async def erase_due(
     while found := await rows.page(services.store.reads, dataset, after=after, until=until.isoformat(), limit=CHUNK):
         after = found[-1].last_day, found[-1].record_id
         async with services.store.transaction() as tx:
-            if await services.policies.overtaken(tx):
+            if services.policies.version != policies.version or await services.policies.overtaken(tx):
                 raise _other("another policy is in force than at the beginning")
             await _erase(tx, policies, dataset, found, until, most, done, by)
     return _told(dataset, until, done, dry_run=False)
