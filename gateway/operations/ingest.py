@@ -28,7 +28,7 @@ import msgspec
 from gateway.adapter_contract import AdapterError, Page, RowResult, SourceAdapter
 from gateway.core.errors import FileRefused, RowFault
 from gateway.core.records.identifiers import parse_uscc
-from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map, intake
+from gateway.core.records.intake import AuthorityInfo, IntakeContext, header_map, intake_all
 from gateway.core.records.model import Admitted, Dataset, DatasetId
 from gateway.core.records.periods import legal_day
 from gateway.operations.accept_records import Texts, accept_records, redactions
@@ -302,14 +302,13 @@ def _judged(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | Row
 
 def _admitted(job: _Job, page: Page) -> tuple[list[Admitted], list[RowResult | RowFault]]:
     """What of a page intake lets in, and what not."""
-    context = _context(job)
     admitted: list[Admitted] = []
     faults: list[RowResult | RowFault] = list(page.unreadable)
-    for record in page.records:
-        try:
-            admitted.append(intake(record, context))
-        except RowFault as fault:
-            faults.append(fault)
+    for outcome in intake_all(page.records, _context(job)):
+        if isinstance(outcome, RowFault):
+            faults.append(outcome)
+        else:
+            admitted.append(outcome)
     return admitted, faults
 
 

@@ -34,7 +34,7 @@ from gateway.core.exchange.wire import (
     parse_instant,
     split_stream,
 )
-from gateway.core.records.intake import IntakeContext, intake
+from gateway.core.records.intake import IntakeContext, intake_all
 from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import legal_day, publication
 from gateway.operations import hear_measures
@@ -199,10 +199,13 @@ class Judging:
         self, lines: Sequence[tuple[int, Line]], known: Mapping[str, KnownRecord]
     ) -> tuple[tuple[JudgedLine, ...], tuple[Texts, ...]]:
         """Judgement, intake and redaction of a chunk: all that needs no store."""
-        judged = tuple(self._one(index, line, known.get(line.rid or "")) for index, line in lines)
-        return judged, tuple(redactions([line.admitted for line in judged if line.admitted is not None], self.dataset))
+        believed = [self._judgement(index, line, known.get(line.rid or "")) for index, line in lines]
+        taken = self._taken_in([(index, judged) for (index, _), judged in zip(lines, believed, strict=True) if judged.action == "store"])
+        made = tuple(self._one(index, line, judged, taken.get(index)) for (index, line), judged in zip(lines, believed, strict=True))
+        return made, tuple(redactions([line.admitted for line in made if line.admitted is not None], self.dataset))
 
-    def _one(self, index: int, line: Line, known: KnownRecord | None) -> JudgedLine:
+    def _judgement(self, index: int, line: Line, known: KnownRecord | None) -> Judged:
+        """What a line may do, before it is known what its values say."""
         judged = judge(line, self.rules, known, self.suite)
         leaf = self.verified.leaves[index - self.manifest.range.from_]
         if self.waited and known is not None and (judged.op, judged.v, leaf) == ("erase", known.v, known.leaf) and known.op == "erase":
@@ -215,13 +218,37 @@ class Judging:
             judged = msgspec.structs.replace(
                 judged, action="reject", findings=(Finding(severity="reject", code="SEQ_VERSION", retry=True),)
             )
+        return judged
+
+    def _taken_in(self, lines: Sequence[tuple[int, Judged]]) -> dict[int, Admitted | RowFault]:
+        """Through the one door in, the statements of each region together; by index of the line."""
+        by_region: dict[str, list[tuple[int, SourceRecord]]] = {}
+        for index, judged in lines:
+            said = judged.payload
+            assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
+            fields: dict[str, Value] = {each.name: each.value for each in judged.values if each.value is not None}
+            if self.wires.get("authority") in CLEAR_MEMBERS:
+                fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
+            source = SourceRecord(
+                dataset=self.dataset.id, record_id=said.rid, version=said.v, as_of=self.now, fields=fields, place=str(index)
+            )
+            by_region.setdefault(said.region, []).append((index, source))
+        taken: dict[int, Admitted | RowFault] = {}
+        for region, some in by_region.items():
+            outcomes = intake_all([source for _, source in some], self._context(region))
+            taken.update(zip([index for index, _ in some], outcomes, strict=True))
+        return taken
+
+    def _one(self, index: int, line: Line, judged: Judged, taken: Admitted | RowFault | None) -> JudgedLine:
+        """What became of a line; `taken` is what intake says of it, where it is to be stored."""
+        leaf = self.verified.leaves[index - self.manifest.range.from_]
         findings = judged.findings
         admitted: Admitted | None = None
         if judged.action == "withdraw":
             admitted = self._withdrawn(judged, index)
-        elif judged.action == "store":
+        elif taken is not None:
             try:
-                admitted, more = self._admit(judged, index)
+                admitted, more = self._fitting(judged, taken, index)
                 if judged.v == self.floors.get(judged.rid or ""):
                     self._check_repeated(judged, admitted)
                 findings += more
@@ -285,27 +312,15 @@ class Judging:
         """What a new epoch does not name any more is withdrawn."""
         return self._taken_back(rid, v, op="withdraw", reason="no_longer_public", place=rid)
 
-    def _admit(self, judged: Judged, index: int) -> tuple[Admitted, tuple[Finding, ...]]:
-        """Through the one door in; and what the payload says in clear must be what the fields say.
+    def _fitting(self, judged: Judged, admitted: Admitted | RowFault, index: int) -> tuple[Admitted, tuple[Finding, ...]]:
+        """What the payload says in clear must be what the fields say.
 
         Raises RowFault.
         """
+        if isinstance(admitted, RowFault):
+            raise admitted
         said = judged.payload
         assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
-        fields: dict[str, Value] = {each.name: each.value for each in judged.values if each.value is not None}
-        if self.wires.get("authority") in CLEAR_MEMBERS:
-            fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
-        admitted = intake(
-            SourceRecord(
-                dataset=self.dataset.id,
-                record_id=said.rid,
-                version=said.v,
-                as_of=self.now,
-                fields=fields,
-                place=str(index),
-            ),
-            self._context(said.region),
-        )
         if admitted.kind != "legal" and not self.rules.persons:
             raise RowFault("LAW_PERSON", "the agreement has no basis for persons")
         if said.category != self.dataset.category:

@@ -21,7 +21,7 @@ from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.exchange.lines import Line, LineDataset
 from gateway.core.exchange.wire import MAX_INTEGER
-from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake
+from gateway.core.records.intake import AuthorityInfo, IntakeContext, intake_all
 from gateway.core.records.model import Admitted, Dataset, DatasetId, Record, RecordId
 from gateway.operations.accept_records import accept_records, redactions
 from gateway.operations.lines import LONGEST_CURSOR, guarded, is_sound, keep_received
@@ -186,55 +186,62 @@ def _judge(services: Services, line: Line, page: Page) -> list[_Judged]:
         each.uscc: AuthorityInfo(uscc=each.uscc, name=each.name, region=each.region, covers=each.covers)
         for each in services.settings.authorities
     }
+    taken = _taken_in(services, line, page.records, register)
     found: list[_Judged] = []
-    for source in page.records:
+    for source, outcome in zip(page.records, taken, strict=True):
         key = lines.source_key(services.store.reads, line.id, source.record_id) if source.record_id is not None else None
         if source.op != "upsert" and key is not None:
             found.append(_Judged(source=source, key=key))
-            continue
-        try:
-            found.append(_Judged(source=source, key=key, admitted=_admitted(services, line, source, register)))
-        except RowFault as fault:
+        elif isinstance(outcome, RowFault):
             told = RowResult(
                 place=source.place,
                 record_id=source.record_id,
                 result="rejected",
-                code=fault.code,
-                field=fault.field,
+                code=outcome.code,
+                field=outcome.field,
                 version=source.version,
             )
             found.append(_Judged(source=source, key=key, result=told))
+        else:
+            found.append(_Judged(source=source, key=key, admitted=outcome))
     return found
 
 
-def _admitted(services: Services, line: Line, source: SourceRecord, register: Mapping[str, AuthorityInfo]) -> Admitted:
-    """One row through intake, within what the line may bring.
+def _taken_in(
+    services: Services, line: Line, sources: Sequence[SourceRecord], register: Mapping[str, AuthorityInfo]
+) -> list[Admitted | RowFault]:
+    """Rows through intake, those of each dataset together, within what the line may bring."""
+    datasets = services.policies.current().catalogue.datasets
+    outcomes: dict[int, Admitted | RowFault] = {}
+    by_dataset: dict[str, list[int]] = {}
+    of_line: dict[str, LineDataset] = {}
+    for place, source in enumerate(sources):
+        terms = line.terms.dataset(source.dataset)
+        if terms is None or DatasetId(source.dataset) not in datasets:
+            outcomes[place] = RowFault("SCOPE_AGREEMENT", "此线路不含该数据集")
+        elif (stray := next((name for name in source.fields if name not in terms.fields), None)) is not None:
+            outcomes[place] = RowFault("SCOPE_FIELD", "此线路不含该字段", field=stray[:64])
+        else:
+            of_line[source.dataset] = terms
+            by_dataset.setdefault(source.dataset, []).append(place)
+    for name, places in by_dataset.items():
+        context = IntakeContext(
+            dataset=datasets[DatasetId(name)],
+            authorities=register,
+            demo=services.settings.demo,
+            now=services.clock(),
+            region=services.settings.region,
+        )
+        for place, outcome in zip(places, intake_all([sources[place] for place in places], context), strict=True):
+            outcomes[place] = outcome if isinstance(outcome, RowFault) else _within(outcome, of_line[name])
+    return [outcomes[place] for place in range(len(sources))]
 
-    Raises RowFault.
-    """
-    terms = line.terms.dataset(source.dataset)
-    dataset = services.policies.current().catalogue.datasets.get(DatasetId(source.dataset))
-    if terms is None or dataset is None:
-        raise RowFault("SCOPE_AGREEMENT", "此线路不含该数据集")
-    stray = next((name for name in source.fields if name not in terms.fields), None)
-    if stray is not None:
-        raise RowFault("SCOPE_FIELD", "此线路不含该字段", field=stray[:64])
-    context = IntakeContext(
-        dataset=dataset,
-        authorities=register,
-        demo=services.settings.demo,
-        now=services.clock(),
-        region=services.settings.region,
-    )
-    admitted = intake(source, context)
-    return _within(admitted, terms)
 
-
-def _within(admitted: Admitted, terms: LineDataset) -> Admitted:
+def _within(admitted: Admitted, terms: LineDataset) -> Admitted | RowFault:
     if not terms.in_region(admitted.region):
-        raise RowFault("SCOPE_REGION", "不在此线路的区域内")
+        return RowFault("SCOPE_REGION", "不在此线路的区域内")
     if admitted.op == "upsert" and admitted.kind not in terms.subject_kinds:
-        raise RowFault("SCOPE_KIND", "此线路不含此类主体")
+        return RowFault("SCOPE_KIND", "此线路不含此类主体")
     return admitted
 
 

@@ -1,12 +1,12 @@
-"""A dataset's columns, compiled once, and the cells of a row read through them.
+"""A dataset's columns, compiled once, and cells read through them.
 
 A column may come under its wire name, its own name or any header of the dataset; an unknown one is SCHEMA_UNKNOWN, a prohibited one
-rejects the row. Values come out in dictionary order, empty cells are absent. An enumeration value that its list does not know stays as sent
-and holds the row. This room must not know whom a row is about.
+rejects the row. An enumeration value that its list does not know stays as sent and holds the row. This room must not know which rows
+there are (`reading` does), nor whom they are about.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.core.errors import RowFault
@@ -30,7 +30,6 @@ CLOCKS = {
 """Field → date of the life of the record."""
 Notes = list[tuple[str, str | None]]
 """(code, column) of holds or warnings."""
-_MOST_RENAMED = 1024
 _MOST_KNOWN = 256
 """Of one column: what few values there are is soon seen, and of what is many nothing more is kept."""
 _CLOSED = frozenset({"enum", "bool", "date", "division"})
@@ -98,6 +97,18 @@ class _Enum:
         return codes
 
 
+class Odd(NamedTuple):
+    """A cell that is not simply its value."""
+
+    value: Value = None
+    words: str | None = None
+    """Of `其他-…` on a closed list: they belong into a field of their own."""
+    held: bool = False
+    """On no list: as it was sent."""
+    fault: RowFault | None = None
+    """Why it rejects its row; of any row that has it, so each row gets a fault of its own."""
+
+
 class _Reading(NamedTuple):
     """How a cell of a column is read."""
 
@@ -111,12 +122,84 @@ class _Reading(NamedTuple):
     aliases: dict[str, str]
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
+    """One field of a dataset."""
+
     name: str
     wire: str
+    type: str
     known: dict[str, Value] | None
     """Cells read lately → their values, of a column of days or of a closed list; None: its values are texts, or are a secret."""
     how: _Reading
+    null_words: frozenset[str]
+
+    def read(self, cells: Sequence[Value]) -> list[Value | Odd]:
+        """What these cells say, each distinct one read once; an empty one says nothing."""
+        texts: Sequence[Value | Odd] = cells
+        if not _TEXTS.issuperset(map(type, cells)):
+            texts = [cell if cell is None or isinstance(cell, str) else _as_text(cell, self.type) for cell in cells]
+        distinct: dict[Value | Odd, Value | Odd] = dict.fromkeys(texts)
+        for cell in distinct:
+            if cell.__class__ is Odd:
+                distinct[cell] = cell
+            elif cell:
+                distinct[cell] = self._read(cell)  # type: ignore[arg-type]  # what is no text was made one, or is at fault
+        return list(map(distinct.__getitem__, texts))
+
+    def _read(self, cell: str) -> Value | Odd:
+        how, known = self.how, self.known
+        value: Value | Odd = None if known is None else known.get(cell)
+        if value is not None:
+            return value
+        try:
+            text = cell.strip() if cell.isprintable() else clean(cell, how.multiline)
+            if not text or text in self.null_words:
+                return None
+            if how.enum is not None:
+                value = how.enum.plain.get(text) or _listed(text, how, how.enum)
+            else:
+                value = text if how.convert is None else how.convert(how.aliases.get(text, text))
+        except RowFault as fault:
+            return Odd(fault=fault)
+        if value.__class__ is str and len(value) > how.length:
+            return Odd(fault=too_long(how.length))
+        if known is not None and len(known) < _MOST_KNOWN and value.__class__ is not Odd and (how.enum is None or cell in how.enum.plain):
+            known[cell] = value  # type: ignore[assignment]  # the same
+        return value
+
+
+_TEXTS = frozenset({str, type(None)})
+
+
+def too_long(length: int) -> RowFault:
+    """A value that does not fit."""
+    return RowFault("SCHEMA_LENGTH", f"超过{length}个字", hint="系统不截断，请缩短后重新报送")
+
+
+def _listed(text: str, how: _Reading, enum: _Enum) -> Value | Odd:
+    """The code of a word, or of several; what is on no list stays as sent."""
+    code, words = enum.several(text) if how.multiple else enum.one(text)
+    value = code or text
+    fault = too_long(how.length) if len(value) > how.length else None
+    return value if code and not words and fault is None else Odd(value=value, words=words, held=code is None, fault=fault)
+
+
+def _as_text(cell: Value, kind: str) -> str | Odd:
+    """A cell that is no text, where its type may be a number or a truth."""
+    if isinstance(cell, bool):
+        if kind == "bool":
+            return "true" if cell else "false"
+    elif isinstance(cell, int) and (kind == "int" or kind.startswith("decimal")):
+        return str(cell)
+    return Odd(fault=RowFault("SCHEMA_TYPE", "应为文本", hint="请将该列设为文本格式"))
+
+
+class Layout(NamedTuple):
+    """The columns that a source has, in dictionary order, and where in its rows each stands."""
+
+    columns: tuple[tuple[Column, int], ...]
+    places: dict[str, int]
+    """By wire name."""
 
 
 class Door:
@@ -129,8 +212,7 @@ class Door:
         self.wires = {field.name: field.wire_name for field in fields.values()}
         self.keys = frozenset(self.wires.values())
         self.headers = {header: self.wires[name] for header, name in header_map(dataset).items()}
-        self.renamed: dict[str, str | None] = {}
-        self.layouts: dict[tuple[str, ...], tuple[_Column, ...]] = {}
+        self.layouts: dict[tuple[str, ...], Layout] = {}
         self.lengths = {column.name: column.how.length for column in self.columns}
         self.required = frozenset(name for name, field in fields.items() if field.required)
         self.business = frozenset(name for name in dataset.business_key if name != SUBJECT)
@@ -139,8 +221,10 @@ class Door:
             (name, name.removesuffix("_no") + "_type" if name.removesuffix("_no") + "_type" in fields else None)
             for name, field in fields.items() if field.type == "id_no"
         )
+        self.of_persons = frozenset(name for name, _ in self.identities)
         plain = [name for name, field in fields.items() if field.type in _PLAIN and not field.text and name != "tax_no"]
         self.plain = {kind: tuple(name for name in plain if fields[name].classes.get(kind, "U") not in _PERSONAL) for kind in SUBJECT_KINDS}
+        self.plain_of_any = frozenset(name for names in self.plain.values() for name in names)
         self.divisions = tuple(name for name, field in fields.items() if field.type == "division")
         self.lives: dict[tuple[Value, ...], LifeDates] = {}
         self.clocks = tuple((name, clock) for name, clock in CLOCKS.items() if name in fields)
@@ -150,16 +234,34 @@ class Door:
         self.severity = severity.name if severity else None
         self.severities = frozenset(severity.values) if severity else frozenset()
 
-    def present(self, wires: tuple[str, ...]) -> tuple[_Column, ...]:
-        """The columns that a source has, in dictionary order: of a file the same for each row."""
-        found = self.layouts.get(wires)
+    def layout(self, keys: tuple[str, ...]) -> Layout:
+        """How rows with these columns are read: of a file the same for each row.
+
+        Raises RowFault LAW_PROHIBITED, or SCHEMA_UNKNOWN for a column that is unknown or comes twice.
+        """
+        found = self.layouts.get(keys)
         if found is None:
+            places = {wire: place for place, wire in enumerate(keys if self.keys.issuperset(keys) else self._wires(keys))}
             if len(self.layouts) >= _MOST_LAYOUTS:
                 self.layouts.clear()
-            found = self.layouts[wires] = tuple([column for column in self.columns if column.wire in wires])
+            columns = tuple((column, places[column.wire]) for column in self.columns if column.wire in places)
+            found = self.layouts[keys] = Layout(columns, places)
         return found
 
-    def _column(self, field: Field) -> _Column:
+    def _wires(self, keys: tuple[str, ...]) -> list[str]:
+        """Columns by their wire names, whatever header the source uses."""
+        wires: list[str] = []
+        for key in keys:
+            wire = key if key in self.keys else self.headers.get(normalise_header(key))
+            if wire is None or wire in wires:
+                shown = key if len(key) <= 100 and key.isprintable() else None
+                if wire is None and prohibited_name(key):
+                    raise RowFault("LAW_PROHIBITED", "该列属于禁止采集的个人信息", field=shown, hint="请删除该列后重新报送")
+                raise RowFault("SCHEMA_UNKNOWN", "该列重复" if wire else "数据集没有该列", field=shown)
+            wires.append(wire)
+        return wires
+
+    def _column(self, field: Field) -> Column:
         kind = field.type
         convert: Convert | None
         if kind == "uscc":
@@ -178,7 +280,9 @@ class Door:
         secret = any(is_sealed(field, of) for of in SUBJECT_KINDS)
         told_apart = field.name in _OWN or field.name in self.dataset.business_key
         known: dict[str, Value] | None = {} if kind in _CLOSED and not secret and not told_apart else None
-        return _Column(name=field.name, wire=field.wire_name, known=known, how=how)
+        return Column(
+            name=field.name, wire=field.wire_name, type=kind, known=known, how=how, null_words=frozenset(self.dataset.null_words)
+        )
 
 
 _DOORS: dict[int, Door] = {}
@@ -193,86 +297,3 @@ def door_of(dataset: Dataset) -> Door:
             _DOORS.clear()
         door = _DOORS[id(dataset)] = Door(dataset)
     return door
-
-
-def read_values(raw: Mapping[str, Value], door: Door, holds: Notes) -> dict[str, Value]:
-    """Every cell as a value of its type, in dictionary order; empty ones are absent."""
-    wires = tuple(raw)
-    if wires not in door.layouts and not door.keys.issuperset(wires):
-        raw = _renamed(raw, door)
-        wires = tuple(raw)
-    get, null_words = raw.get, door.dataset.null_words
-    values: dict[str, Value] = {}
-    wire = ""
-    try:
-        for name, wire, known, how in door.present(wires):
-            cell = get(wire)
-            if cell is None or cell == "":
-                continue
-            value: Value = None if known is None else known.get(cell)  # type: ignore[arg-type]  # no cell but a text is known
-            if value is not None:
-                values[name] = value
-                continue
-            length, multiline, convert, enum, multiple, detail, aliases = how
-            text = cell if isinstance(cell, str) else _as_text(cell, door.dataset.fields[name].type)
-            text = text.strip() if text.isprintable() else clean(text, multiline)
-            if not text or text in null_words:
-                continue
-            if enum is not None:
-                if text in enum.plain:
-                    value = values[name] = enum.plain[text]
-                    if known is not None and len(known) < _MOST_KNOWN:
-                        known[text] = value
-                    continue
-                code, words = enum.several(text) if multiple else enum.one(text)
-                if code is None:
-                    holds.append(("SCHEMA_ENUM", wire))
-                value = code or text
-                if words and detail is not None and not get(door.wires[detail]):
-                    if len(words) > door.lengths[detail]:
-                        raise RowFault("SCHEMA_LENGTH", f"超过{door.lengths[detail]}个字", hint="系统不截断，请缩短后重新报送")
-                    values[detail] = words
-            elif convert is not None:
-                value = convert(aliases.get(text, text) if aliases else text)
-            else:
-                value = text
-            if isinstance(value, str) and len(value) > length:
-                raise RowFault("SCHEMA_LENGTH", f"超过{length}个字", hint="系统不截断，请缩短后重新报送")
-            values[name] = value
-            if known is not None and enum is None and isinstance(cell, str) and len(known) < _MOST_KNOWN:
-                known[cell] = value
-    except RowFault as fault:
-        fault.field = wire
-        raise
-    return values
-
-
-def _as_text(cell: Value, kind: str) -> str:
-    """A cell that is not text, where its type may be a number or a truth."""
-    if isinstance(cell, bool):
-        if kind == "bool":
-            return "true" if cell else "false"
-    elif isinstance(cell, int) and (kind == "int" or kind.startswith("decimal")):
-        return str(cell)
-    raise RowFault("SCHEMA_TYPE", "应为文本", hint="请将该列设为文本格式")
-
-
-def _renamed(raw: Mapping[str, Value], door: Door) -> dict[str, Value]:
-    """Columns under their wire names, whatever header the source uses.
-
-    Raises RowFault LAW_PROHIBITED, or SCHEMA_UNKNOWN for a column that is unknown or comes twice.
-    """
-    cells: dict[str, Value] = {}
-    for key, cell in raw.items():
-        if key not in door.renamed:
-            if len(door.renamed) >= _MOST_RENAMED:
-                door.renamed.clear()
-            door.renamed[key] = key if key in door.keys else door.headers.get(normalise_header(key))
-        wire = door.renamed[key]
-        if wire is None or wire in cells:
-            shown = key if len(key) <= 100 and key.isprintable() else None
-            if wire is None and prohibited_name(key):
-                raise RowFault("LAW_PROHIBITED", "该列属于禁止采集的个人信息", field=shown, hint="请删除该列后重新报送")
-            raise RowFault("SCHEMA_UNKNOWN", "该列重复" if wire else "数据集没有该列", field=shown)
-        cells[wire] = cell
-    return cells

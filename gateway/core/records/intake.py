@@ -1,6 +1,6 @@
 """The door in: a `SourceRecord` becomes an `Admitted`, or a `RowFault` says why not; nothing else makes one.
 
-Of each row, in this order:
+Rows that have the same columns are read together (`reading`) and judged one by one. Of each row, in this order:
 - every column is known; a prohibited one rejects the row (LAW_PROHIBITED);
 - every value is of its type and length. Width, case and blanks are normalised, control characters refused, nothing is coerced: an
   unknown enumeration value stays as sent and holds the row (SCHEMA_ENUM), an amount that is not a plain number is SCHEMA_TYPE;
@@ -16,7 +16,7 @@ who may see what.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 
@@ -25,16 +25,17 @@ from msgspec import Struct
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.records.catalogue import SUBJECT
-from gateway.core.records.columns import MOST_LIVES, SEPARATOR, Door, Notes, door_of, read_values
+from gateway.core.records.columns import MOST_LIVES, SEPARATOR, Door, Notes, door_of
 from gateway.core.records.divisions import covers, division
 from gateway.core.records.headers import header_map
 from gateway.core.records.identifiers import normalise_code, uscc_inner_ok
 from gateway.core.records.model import SUBJECT_KINDS, Admitted, Dataset, LifeDates, RecordId, Unpublished, Value
 from gateway.core.records.periods import derive_severity, legal_day
 from gateway.core.records.prohibited import prohibited_text
+from gateway.core.records.reading import Rows, read_rows
 from gateway.core.records.subjects import is_minor, read_identities, refuse_hidden_number, subject_of
 
-__all__ = ["AuthorityInfo", "IntakeContext", "header_map", "intake"]
+__all__ = ["AuthorityInfo", "IntakeContext", "header_map", "intake", "intake_all"]
 
 LONG_TERM = "2099-12-31"
 """How the national tables write "no end"; what lies beyond it is none either."""
@@ -68,7 +69,7 @@ class IntakeContext(Struct, frozen=True, kw_only=True):
     """Party of the partner whose signed batch this is."""
 
 
-# --- one row -------------------------------------------------------------------------------------------------------------
+# --- rows, and one row -------------------------------------------------------------------------------------------------------
 
 _HOLDS = ("SUBJ_CONFLICT", "LAW_BASIS", "SCHEMA_ENUM", "LAW_PERIOD", "SCHEMA_MISSING", "TIME_FUTURE")
 """The weightiest first: a record has one hold, the others are told as warnings."""
@@ -81,20 +82,49 @@ def intake(source: SourceRecord, context: IntakeContext) -> Admitted:
 
     Raises RowFault (reject) with code, column and place; what is only held is admitted with `hold_code`.
     """
+    (outcome,) = intake_all((source,), context)
+    if isinstance(outcome, RowFault):
+        raise outcome
+    return outcome
+
+
+def intake_all(sources: Sequence[SourceRecord], context: IntakeContext) -> list[Admitted | RowFault]:
+    """Many statements, each let in or told what is wrong with it, in order."""
+    door, today = door_of(context.dataset), legal_day(context.now)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, source in enumerate(sources):
+        alike.setdefault(tuple(source.fields), []).append(place)
+    outcomes: dict[int, Admitted | RowFault] = {}
+    for places in alike.values():
+        some = [sources[place] for place in places]
+        outcomes.update(zip(places, _admit_alike(some, context, door, today), strict=True))
+    return [outcomes[place] for place in range(len(sources))]
+
+
+def _admit_alike(sources: Sequence[SourceRecord], context: IntakeContext, door: Door, today: date) -> Iterator[Admitted | RowFault]:
+    """Statements with the same columns."""
     try:
-        return _admit(source, context, door_of(context.dataset))
+        rows = read_rows([source.fields for source in sources], door)
     except RowFault as fault:
-        fault.place = source.place
-        raise
+        for source in sources:
+            yield RowFault(fault.code, fault.detail, field=fault.field, place=source.place, hint=fault.hint)
+        return
+    for row, source in enumerate(sources):
+        try:
+            if row in rows.faults:
+                raise rows.faults[row]
+            yield _admit(source, context, door, rows, row, today)
+        except RowFault as fault:
+            fault.place = source.place
+            yield fault
 
 
-def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted:
+def _admit(source: SourceRecord, context: IntakeContext, door: Door, rows: Rows, row: int, today: date) -> Admitted:
     dataset, upsert, signed_by_partner = door.dataset, source.op == "upsert", context.issuer is not None
-    today = legal_day(context.now)
-    holds: Notes = []
+    values = rows.values[row]
+    holds: Notes = rows.holds.get(row) or []
     warnings: Notes = []
-    values = read_values(source.fields, door, holds)
-    _refuse_missing(values, door, whole=upsert and not signed_by_partner)
+    _refuse_missing(values, door, rows.whole, statement=upsert and not signed_by_partner)
     citizen = read_identities(values, door, context.demo, today)
     kind, keys = subject_of(values, door, holds)
     # a row that names neither code nor kind is no statement about a person, but about nobody: SUBJ_MISSING below
@@ -111,13 +141,14 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door) -> Admitted
     if upsert:
         if kind != "natural":
             _refuse_without_code(values, door)
-        refuse_hidden_number(values, kind, door, today)
-        if prohibited_text("\t".join([value for value in values.values() if isinstance(value, str)])):
+        if row in rows.numbered:
+            refuse_hidden_number(values, kind, door, today)
+        if row in rows.telling and prohibited_text("\t".join([value for value in values.values() if isinstance(value, str)])):
             raise RowFault("LAW_PROHIBITED", "含有禁止采集的个人信息", hint="宗教信仰、基因、指纹、血型、病史等不得采集，请删除后重新报送")
         if citizen is not None:
             minor = is_minor(citizen, dates.decision, today, door)
         severity = _severity(values, door, holds)
-        if not values.keys() >= door.publishable:
+        if not (rows.whole >= door.publishable or values.keys() >= door.publishable):
             holds += [(_UNPUBLISHABLE.get(name, "SCHEMA_MISSING"), door.wires[name]) for name in door.publishable if name not in values]
         if dates.decision is not None and dates.decision > today:
             holds.append(("TIME_FUTURE", door.wires["decision_date"]))
@@ -145,10 +176,10 @@ def _weight(hold: tuple[str, str | None]) -> int:
     return _HOLDS.index(hold[0])
 
 
-def _refuse_missing(values: Mapping[str, Value], door: Door, *, whole: bool) -> None:
-    """Required fields of a whole statement; of a withdrawal or a partner's record only what identifies it."""
-    required = door.required if whole else door.required_for_key
-    if values.keys() >= required:
+def _refuse_missing(values: Mapping[str, Value], door: Door, whole: frozenset[str], *, statement: bool) -> None:
+    """Required fields of a whole statement; of a withdrawal or a partner's record only what identifies it. `whole`: what all rows have."""
+    required = door.required if statement else door.required_for_key
+    if whole >= required or values.keys() >= required:
         return
     missing = [name for name in door.wires if name in required and name not in values]
     name = next((name for name in missing if name != "legal_basis"), "legal_basis")

@@ -48,9 +48,14 @@ def prohibited_name(text: str, *, persons: bool = True) -> bool:
     return _NEVER.search(folded) is not None or (persons and _BY_CONSENT.search(folded) is not None)
 
 
+def may_tell(text: str) -> bool:
+    """Whether there is a cue in a text, or what may hide one; texts of which none has either tell nothing together."""
+    return _CUES.search(text) is not None or _UNFOLDED.search(text) is not None
+
+
 def prohibited_text(text: str) -> bool:
     """Whether a text tells religion, genes, fingerprints, blood type, medical history or property of somebody: a cue with its value."""
-    if _CUES.search(text) is None and _UNFOLDED.search(text) is None:
+    if not may_tell(text):
         return False
     folded = _folded(text)
     return any(cue in folded and value(folded) is not None for cue, value in _VALUES)

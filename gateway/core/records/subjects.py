@@ -78,6 +78,11 @@ def _is_citizen_document(document: str, number: str) -> bool:
     return _CITIZEN_BODY.fullmatch(code) is not None and citizen_check_character(code[:17]) == code[17]
 
 
+def may_hide_number(text: str) -> bool:
+    """Whether so many digits stand in a text, one behind the other, that they may be a citizen number."""
+    return _LONG_NUMBER.search(text) is not None
+
+
 def refuse_hidden_number(values: Mapping[str, Value], kind: SubjectKind, door: Door, today: date) -> None:
     """No citizen number stands in a column that is not about identity and leaves as it is: a title, a document number, a name.
 
@@ -88,7 +93,7 @@ def refuse_hidden_number(values: Mapping[str, Value], kind: SubjectKind, door: D
         value = values.get(name)
         if not isinstance(value, str) or len(value) < 17:
             continue
-        if _LONG_NUMBER.search(value) is None:
+        if not may_hide_number(value):
             continue
         for found in _CITIZEN_SHAPE.finditer("".join(normalise_code(value).translate(_DASHES).split())):
             number = found.group()

@@ -1,26 +1,30 @@
-"""What a column remembers of cells that it has read: only of few and open values, and never so that a row reads otherwise."""
+"""What is read of one row beside another, and what a column remembers of cells: never so that a row reads otherwise."""
 
 from collections.abc import Mapping
 from datetime import date
 
 import pytest
 
+from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import RowFault
 from gateway.core.records.catalogue import Catalogue
-from gateway.core.records.columns import MOST_LIVES, Door, Notes, read_values
-from gateway.core.records.intake import _dates
-from gateway.core.records.model import DatasetId, Value
+from gateway.core.records.columns import MOST_LIVES, Door, Notes
+from gateway.core.records.intake import IntakeContext, _dates, intake_all
+from gateway.core.records.model import Admitted, DatasetId, Value
+from gateway.core.records.reading import read_rows
 from gateway.core.records.sealed import is_sealed
-from tests.core.records.conftest import BASE
+from tests.core.records.conftest import AUTHORITIES, BASE, FIRM, HOUSEHOLD, NOW, PERSON, SENDER
 
 
 def read(row: Mapping[str, Value], door: Door) -> tuple[list[tuple[str, Value]], Notes]:
     """Values in their order and holds of one row; of a rejected one why."""
-    holds: Notes = []
     try:
-        return list(read_values(row, door, holds).items()), holds
+        rows = read_rows([row], door)
     except RowFault as fault:
         return [], [(fault.code, fault.field)]
+    if rows.faults:
+        return [], [(rows.faults[0].code, rows.faults[0].field)]
+    return list(rows.values[0].items()), rows.holds.get(0, [])
 
 
 def remembered(door: Door) -> dict[str, dict[str, Value]]:
@@ -40,6 +44,42 @@ def test_a_row_reads_the_same_again(dataset: str, catalogue: Catalogue) -> None:
     for row in [*rows, *rows]:
         assert read(row, old) == read(row, Door(described))
     assert remembered(old)
+
+
+def judged(outcome: Admitted | RowFault) -> object:
+    """What intake said of a row, as it can be compared."""
+    if isinstance(outcome, RowFault):
+        return outcome.code, outcome.detail, outcome.field, outcome.place, outcome.hint
+    said = {name: getattr(outcome, name) for name in outcome.__struct_fields__ if name != "values"}
+    return said, list(outcome.values.open().items())
+
+
+ODD_CELLS: tuple[Value, ...] = (
+    "", None, " 示例\u200b", "\x00", "其他-示例", "罚款、警告", "不明", "2026年5月6日", "2031-13-01", "无", True, 1, "1.25", "长" * 6000,
+    "本人年收入3万元", "信 仰 佛 教", "ＤＮＡ序列：示例", f"号{PERSON}", PERSON, FIRM, HOUSEHOLD, "自然人", "个体工商户",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("issuer", [None, "credit.example"])
+@pytest.mark.parametrize("dataset", sorted(BASE))
+def test_rows_together_are_judged_as_alone(dataset: str, issuer: str | None, catalogue: Catalogue) -> None:
+    """Read column by column with any others, each row has the values, holds, warnings or fault that it has alone, in the same order."""
+    described = catalogue.datasets[DatasetId(dataset)]
+    good = BASE[dataset]
+    rows: list[dict[str, Value]] = [{**good, name: cell} for name in good for cell in ODD_CELLS]
+    rows += [{**good, first: "", second: "不明"} for first in good for second in good if first != second]
+    rows += [{**good, "血型": "A"}, {**good, "示例列": ""}, {name: good[name] for name in reversed(good)}, {}]
+    sender = SENDER if issuer is None else None
+    context = IntakeContext(
+        dataset=described, authorities=AUTHORITIES, sender=sender, officer=sender, demo=True, now=NOW, region="220500", issuer=issuer
+    )
+    sources = [
+        SourceRecord(dataset=dataset, record_id=None, op=op, as_of=NOW, fields=row, place=f"file.csv!R{number}")
+        for number, row in enumerate(rows)
+        for op in ("upsert", "withdraw")
+    ]
+    together = [judged(outcome) for outcome in intake_all(sources, context)]
+    assert together == [judged(intake_all([source], context)[0]) for source in sources]
 
 
 @pytest.mark.parametrize("dataset", sorted(BASE))
