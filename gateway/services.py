@@ -237,7 +237,7 @@ class Services(Struct, frozen=True, kw_only=True):
     bell: Bell = field(default_factory=Bell)
     """Wakes whoever waits for the next change."""
     asked_for_keys: dict[str, datetime] = field(default_factory=dict)
-    """When this process last asked each partner for its keys."""
+    """When this process last asked each partner for its keys, and over each agreement's line for what is kept for us."""
     looked_at: dict[str, datetime] = field(default_factory=dict)
     """When this process last looked into each folder that is shared with a partner."""
 

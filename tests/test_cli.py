@@ -515,6 +515,7 @@ def test_an_agreement_by_command(pair: tuple[Path, Path]) -> None:
         (("epoch", "nothing.honours", "--reason", "x"), 1, "not-found: nothing here has this name"),
         (("send", "--stream", "nothing.honours"), 1, "NOT_FOUND at nothing.honours: "),
         (("overdue", "--partner", "credit.nobody.example"), 1, "NOT_FOUND at credit.nobody.example: "),
+        (("pull", "credit.nobody.example"), 1, "NOT_FOUND at credit.nobody.example: "),
         (("hold", f"{held['id']}.honours", "--reason", "  "), 2, "say why"),
     ):
         done = chengxin(ours, "exchange", *wrong)

@@ -161,7 +161,7 @@ def agreement_send(office: Office, hand: Hand | None, as_json: bool) -> None:
 
     told, troubles = office.by_hand(hand, "agreement.send", {}, lambda services, by: send_letters(services, by=by))
     lines = [f"{one.what} to {one.party}: {one.code or 'taken'}" for one in told]
-    lines += [f"{partner}: {code}" for partner, code in troubles.items()]
+    lines += [f"{line}: {code}" for line, code in troubles.items()]
     show({"told": told, "troubles": troubles}, as_json=as_json, text=lambda: lines or ["nothing waits to be sent"])
     if troubles or any(one.code for one in told):
         raise SystemExit(1)

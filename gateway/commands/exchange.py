@@ -183,19 +183,28 @@ def _finding_lines(found: "Finding") -> list[str]:
 
 
 @exchange.command("pull")
+@click.argument("partner", required=False)
 @as_json
 @office
-def exchange_pull(office: Office, as_json: bool) -> None:
-    """Fetch what partners have for us over lines that fetch and in folders, and answer with receipts; exit 1 when one did not go well."""
-    from gateway.operations.collect_batches import collect_batches
+def exchange_pull(office: Office, partner: str | None, as_json: bool) -> None:
+    """Fetch what partners, or one, have for us under each agreement, by line or folder, and answer with receipts; exit 1 when one fails."""
+    from gateway.core.errors import ExchangeError
+    from gateway.operations.collect_batches import collect_batches, fetches_from
     from gateway.operations.keep_lines import keep_lines
+    from gateway.operations.lines import approved_lines
 
     async def story(services: "Services") -> dict[str, str]:
-        found = dict(await collect_batches(services))
-        return found | {run.line: run.code for run in await keep_lines(services, direction="in", at_once=True) if run.code is not None}
+        lines = [line.id for line in await approved_lines(services, "in") if line.terms.partner == partner]
+        if partner is not None and not lines and not await fetches_from(services, partner):
+            raise ExchangeError("nothing is fetched from a partner of this name", code="NOT_FOUND", place=partner)
+        found = dict(await collect_batches(services, partner=partner))
+        for line in lines if partner is not None else (None,):
+            runs = await keep_lines(services, line=line, direction="in", at_once=True)
+            found |= {run.line: run.code for run in runs if run.code is not None}
+        return found
 
     troubles = office.run(story)
-    show(troubles, as_json=as_json, text=lambda: [f"{partner}: {code}" for partner, code in troubles.items()] or ["all well"])
+    show(troubles, as_json=as_json, text=lambda: [f"{where}: {code}" for where, code in troubles.items()] or ["all well"])
     if troubles:
         raise SystemExit(1)
 

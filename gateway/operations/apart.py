@@ -1,4 +1,4 @@
-"""Each partner, line or folder is reached by itself: who takes long delays nobody else, neither in this round nor in those that follow.
+"""Each line and each folder is reached by itself: who takes long delays nobody else, neither in this round nor in those that follow.
 
 Rules: what is under way under a name is not begun again before it has come back; a round leaves what is not back after its patience, and a
 later one tells how it ended. How long an errand may take at all is for the story that runs it to bound. This room must not know what the
@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 Troubles = dict[str, str]
-"""Partner, stream or line → code of what did not go well."""
+"""Stream, line, or partner and agreement → code of what did not go well."""
 Errand = Callable[[], Coroutine[Any, Any, Troubles]]
 
 PATIENCE: Final = timedelta(seconds=10)

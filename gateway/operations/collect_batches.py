@@ -1,11 +1,11 @@
 """Fetch what partners have sealed for us, take it in, and bring them receipts with their feedback (exchange.md §10); look into folders.
 
-Rules: partners are asked for the streams of which the agreement says `pull`; each batch goes through `receive_batch` like one that was
-posted, by that partner and no other; a line's cursor is kept when a batch has been answered, so what was cut off is fetched again without a
-second effect. While a new epoch is on its way the old one is asked for too: what it withdraws does not wait for the new one's last batch.
-Receipts are brought in order, each once, also those that follow a person's decision later; feedback goes before the receipt that names it.
-What fails, brings much or answers without end delays that partner alone. This story must not
-judge anything.
+Rules: partners are asked for the streams of which an agreement says `pull`, under each agreement over its own line; each batch goes through
+`receive_batch` like one that was posted, by that partner and no other; a line has its own cursor, kept when a batch has been answered, so
+what was cut off is fetched again without a second effect. While a new epoch is on its way the old one is asked for too: what it withdraws
+does not wait for the new one's last batch. Receipts are brought in order, each once, also those that follow a person's decision later;
+feedback goes before the receipt that names it. What fails, brings much or answers without end delays that line alone, neither another
+partner nor another agreement with this one. This story must not judge anything.
 """
 
 import asyncio
@@ -25,35 +25,45 @@ from gateway.operations.backing_off import pause
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.look_in_folders import folders, look_in_folder
-from gateway.operations.partners import LONGEST_LOOK, fetched_from, line_to, partners_of
+from gateway.operations.partners import LONGEST_LOOK, agreed_lines, fetched_from, line_name, line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import fetch_tries, inbox
 from gateway.store.old_epochs import being_replaced
 
 TURN = timedelta(minutes=5)
-"""After this no further batch of the same partner is begun at one look."""
+"""After this no further batch of the same line is begun at one look."""
 
 
-async def collect_batches(services: Services, apart: Apart | None = None, *, paced: bool = False) -> dict[str, str]:
-    """One look at every partner whose batches we fetch; partner, or stream in a folder → code of what did not go well.
+async def collect_batches(
+    services: Services, apart: Apart | None = None, *, partner: str | None = None, paced: bool = False
+) -> dict[str, str]:
+    """One look over every line that fetches, or those of one partner; partner and agreement, or stream in a folder → what went wrong.
 
-    Partners are looked at side by side; `apart` remembers who is still being looked at from before. `paced`: into folders only as often
-    as their line says, and not before a partner's next attempt is due. Raises StoreError when the store cannot be used.
+    Lines are looked over side by side; `apart` remembers which are still under way from before. `paced`: into folders only as often
+    as their line says, and not before a line's next attempt is due. Raises StoreError when the store cannot be used.
     """
     errands: dict[str, Errand] = {}
-    for held, partner in await folders(services):
-        errands[f"{held.agreement.id}/folder"] = partial(look_in_folder, services, held, partner, paced=paced)
+    for held, other in await folders(services):
+        if partner in (None, other):
+            errands[f"{held.agreement.id}/folder"] = partial(look_in_folder, services, held, other, paced=paced)
     tried = await fetch_tries.failing(services.store.reads)
-    for partner, held in (await partners_of(services)).items():
-        if fetched_from(held, partner) and not (paced and partner in tried and services.clock() < tried[partner].next_attempt_at):
-            attempts = tried[partner].attempts if partner in tried else None
-            errands[partner] = partial(_look_at, services, held, partner, attempts)
+    for held, other in await agreed_lines(services):
+        if fetched_from(held, other) and partner in (None, other):
+            last = tried.get(held.agreement.id)
+            if not (paced and last is not None and services.clock() < last.next_attempt_at):
+                errands[held.agreement.id] = partial(_look_over, services, held, other, last.attempts if last is not None else None)
     return await (apart or Apart()).round(errands)
 
 
-async def _look_at(services: Services, held: Held, partner: str, attempts: int | None) -> Troubles:
-    """Everything that one partner has; `attempts`: so many have failed of late."""
+async def fetches_from(services: Services, partner: str) -> bool:
+    """Whether under any agreement something is fetched from this partner, over a line or out of a folder."""
+    fetched = [other for held, other in await agreed_lines(services) if fetched_from(held, other)]
+    return partner in (*fetched, *(other for _, other in await folders(services)))
+
+
+async def _look_over(services: Services, held: Held, partner: str, attempts: int | None) -> Troubles:
+    """Everything that there is for us over one line; `attempts`: so many have failed of late."""
     code = None
     try:
         async with line_to(services, held, partner) as line:
@@ -67,18 +77,18 @@ async def _look_at(services: Services, held: Held, partner: str, attempts: int |
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; its own schedule must go on
         code = type(error).__name__
     if code is not None or attempts is not None:
-        await _note(services, partner, code, attempts or 0)
-    return {} if code is None else {partner: code}
+        await _note(services, held.agreement.id, code, attempts or 0)
+    return {} if code is None else {line_name(held, partner): code}
 
 
-async def _note(services: Services, partner: str, code: str | None, attempts: int) -> None:
+async def _note(services: Services, agreement: str, code: str | None, attempts: int) -> None:
     """What an attempt came to: it decides when the next one is due, after a restart too."""
     async with services.store.transaction() as tx:
         if code is None:
-            await fetch_tries.went_well(tx, partner)
+            await fetch_tries.went_well(tx, agreement)
         else:
             due = tx.now + pause(attempts)
-            await fetch_tries.failed(tx, partner, attempts=attempts + 1, next_attempt_at=due, code=code)
+            await fetch_tries.failed(tx, agreement, attempts=attempts + 1, next_attempt_at=due, code=code)
 
 
 async def _collect(services: Services, held: Held, partner: str, line: PartnerAdapter) -> None:
@@ -88,10 +98,10 @@ async def _collect(services: Services, held: Held, partner: str, line: PartnerAd
         await _bring(services, partner, name, line)
     try:
         await _behind(services, held, partner, line, names, until)
-        async for batch in line.collect(await inbox.line_cursor(services.store.reads, partner)):
+        async for batch in line.collect(await inbox.line_cursor(services.store.reads, held.agreement.id)):
             name = await _take(services, held, partner, batch)
             async with services.store.transaction() as tx:
-                await inbox.keep_line_cursor(tx, partner, batch.cursor)
+                await inbox.keep_line_cursor(tx, held.agreement.id, batch.cursor)
             await _bring(services, partner, name, line)
             if monotonic() > until:
                 return  # the cursor stands: the next look goes on behind it
@@ -119,7 +129,8 @@ async def _take(services: Services, held: Held, partner: str, batch: IncomingBat
     """Take in one batch; the name of its stream."""
     stream = read_manifest(batch.manifest).stream
     document = SignedDocument(batch.manifest, batch.manifest_note.decode())
-    parts = PartFiles(batch.parts, await parts_worth_reading(services, stream, document, partner))
+    wanted = await with_newer_keys(services, partner, lambda: parts_worth_reading(services, stream, document, partner))
+    parts = PartFiles(batch.parts, wanted)
     limit = held.agreement.terms.limits.part_bytes
     if any(part.size > limit for part in batch.parts if part.name in parts):
         raise ExchangeError("a part is larger than agreed", code="SIZE_BYTES", place=stream)

@@ -15,9 +15,9 @@ from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import key_fault
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
-from gateway.operations.partners import line_to, stream_at, trusted_keys
+from gateway.operations.partners import agreed_lines, fetched_from, line_name, line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
-from gateway.store import debts, held_agreements, holds, inbox, outbox, told_documents
+from gateway.store import debts, fetch_tries, held_agreements, holds, inbox, outbox, told_documents
 from gateway.store.inbox import InStream
 from gateway.store.store import Source, moment
 
@@ -39,6 +39,8 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
     found = [each async for each in _own(services)]
     ours, now = services.signers.party, services.clock()
     known = await held_agreements.held_agreements(services.store.reads)
+    fetched = {held.agreement.id for held, partner in await agreed_lines(services) if fetched_from(held, partner)}
+    tried = await fetch_tries.failing(services.store.reads)
     if not known:
         found.append(finding("agreement-none", "gateway", "没有任何协议", "there is no agreement"))
     for name, versions in known.items():
@@ -47,6 +49,11 @@ async def examine(services: Services, *, lines: bool = True) -> list[Finding]:
         held = in_force(versions, now)
         if held is not None:
             found += [each async for each in _streams(services, held, partner, now)]
+            last = tried.get(name)
+            if last is not None and name in fetched:
+                zh = f"取批次已连续失败 {last.attempts} 次（{last.code}），{last.next_attempt_at:%Y-%m-%dT%H:%M:%SZ} 再试"
+                en = f"fetching has failed {last.attempts} times ({last.code}); next attempt at {last.next_attempt_at:%Y-%m-%dT%H:%M:%SZ}"
+                found.append(finding("fetch-failing", line_name(held, partner), zh, en))
             if lines:
                 found += await _line(services, held, partner)
     return found
@@ -213,12 +220,13 @@ async def _stands(reads: Source, sender: str, stream: str, into: InStream | None
 
 
 async def _line(services: Services, held: Held, partner: str) -> list[Finding]:
-    """What the line's own check says; a guest that raises is a finding."""
+    """What the own check of an agreement's line says; a guest that raises is a finding."""
+    where = line_name(held, partner)
     try:
         async with line_to(services, held, partner) as line:
             told = await line.check()
     except GatewayError as error:
-        return [finding(error.code, partner, f"线路无法打开：{error.detail}", f"the line cannot be opened: {error.detail}")]
+        return [finding(error.code, where, f"线路无法打开：{error.detail}", f"the line cannot be opened: {error.detail}")]
     except Exception as error:  # noqa: BLE001 - a guest may raise anything
-        return [finding("line", partner, f"线路检查出错：{type(error).__name__}", f"the line's check failed: {type(error).__name__}")]
-    return [checked(each, partner) for each in told]
+        return [finding("line", where, f"线路检查出错：{type(error).__name__}", f"the line's check failed: {type(error).__name__}")]
+    return [checked(each, where) for each in told]

@@ -19,7 +19,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     """Stable: what a program may look for."""
     ok: bool
     where: str
-    """`gateway`, a partner, or partner/stream."""
+    """`gateway`, partner/agreement, or partner/stream."""
     zh: str
     en: str
     remedy_zh: str | None = None
@@ -80,6 +80,7 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "line-rights": ("给网关账户读写交换目录的权限", "let the gateway's account read and write there"),
     "line-surplus": ("请对方清理；交换目录中只应有规定的文件", "ask the partner to clear what does not belong into the folder"),
     "line": ("按线路检查的提示处理", "as the line says"),
+    "fetch-failing": ("看线路检查，修好后 chengxin exchange pull", "the line fails: see its check here; then `exchange pull`"),
     "stream-held": ("核查完后运行 chengxin exchange release --what hold", "`exchange release --what hold` once it is looked into"),
     "held": ("对方操作员暂停了此数据流：联系对方", "an operator over there holds the stream: ask the partner"),
     "HELD": (

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import AdminError, ExchangeError, StoreError
 from gateway.core.exchange.lines import Line
+from gateway.core.exchange.wire import split_stream
 from gateway.operations.admit_batch import Admission, Received
 from gateway.operations.apply_batch import apply_batch
 from gateway.operations.decide_held import DECIDE, decide_held
@@ -206,8 +207,9 @@ async def retry(services: Services, *, stream: str | None = None, every: bool = 
         raise ExchangeError("there is no stream of this name", code="NOT_FOUND", place=stream)
     async with services.store.transaction() as tx:
         batches = await outbox.due_now(tx, None if stream is None else {stream, *over_lines}, over_lines=over_lines)
+        for agreement in await fetch_tries.failing(tx) if stream is None else {split_stream(stream)[0]} if known else ():
+            await fetch_tries.went_well(tx, agreement)
         for party in sorted(partners):
-            await fetch_tries.went_well(tx, party)
             await told_documents.due_now(tx, party)
         for line in found:
             await _close(services, tx, line.id)

@@ -1,9 +1,9 @@
 """One round of everything that keeps an exchange alive without a person: keys, batches, recognition.
 
-Rules: everything of ours is sealed and decided first, then each partner and each line is reached by itself; keys documents are fetched
-where the line can fetch them, at most every ten minutes; batches are delivered as their schedule says; recognition follows the change log
-and the clock. A partner that cannot be reached, does not come back, or misbehaves, delays its own streams only, in the rounds that follow
-too. This story must not decide anything that the stories it calls do not decide.
+Rules: everything of ours is sealed and decided first, then each agreement's line, and each line that signs nothing, is reached by itself;
+keys documents are fetched where a line can fetch them, at most every ten minutes; batches are delivered as their schedule says; recognition
+follows the change log and the clock. A line that cannot be reached, does not come back, or misbehaves, delays the streams of its own
+agreement only, in the rounds that follow too. This story must not decide anything that the stories it calls do not decide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
+from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.end_agreement import end_agreements
@@ -20,7 +21,7 @@ from gateway.operations.keep_uploads import forget_uploads
 from gateway.operations.kept_inquiries import keep_questions
 from gateway.operations.line_reports import line_conditions
 from gateway.operations.lines import approved_lines
-from gateway.operations.partners import partners_of, stream_at, streams_from
+from gateway.operations.partners import agreed_lines, line_name, stream_at, streams_from
 from gateway.operations.receive_batch import resume_waiting
 from gateway.operations.recognise import follow, review, review_stream
 from gateway.operations.send_batch import send_batch
@@ -43,21 +44,18 @@ async def _send(services: Services, stream: str, troubles: dict[str, str], *, de
         troubles[stream] = sent.code
 
 
-async def _reach(services: Services, partner: str, streams: list[str]) -> Troubles:
-    """One partner: its keys, then every stream of ours to it, in order."""
+async def _deliver(services: Services, streams: Sequence[str]) -> Troubles:
+    """Every stream of ours under one agreement, in order."""
     troubles: Troubles = {}
-    held = (await partners_of(services)).get(partner)
-    code = await fetch_keys(services, held, partner) if held is not None else None
-    if code is not None:
-        troubles[partner] = code
     for stream in streams:
         await _send(services, stream, troubles, deliver=True)
     return troubles
 
 
 async def _tell(services: Services, waiting: Sequence[Letter]) -> Troubles:
-    """What agreements have to tell one partner."""
-    return {told.party: told.code for told in await tell_partner(services, waiting) if told.code is not None}
+    """What one agreement has to tell its partner."""
+    told = await tell_partner(services, waiting)
+    return {line_name(waiting[0].held, each.party): each.code for each in told if each.code is not None}
 
 
 async def _keep(services: Services, line: str) -> Troubles:
@@ -66,21 +64,26 @@ async def _keep(services: Services, line: str) -> Troubles:
 
 
 async def _errands(services: Services, to: Mapping[str, list[str]]) -> dict[str, Errand]:
-    """What is due to others, and waits for nobody: `to` names our streams to each partner."""
+    """What is due to others, and waits for nobody: `to` names our streams under each agreement."""
     errands: dict[str, Errand] = {}
-    for party, waiting in (await letters_due(services)).items():
-        errands[f"tell/{party}"] = partial(_tell, services, waiting)
+    for agreement, waiting in (await letters_due(services)).items():
+        errands[f"tell/{agreement}"] = partial(_tell, services, waiting)
     for held, known in await partners_to_hear(services):
         errands[f"hear/{held.agreement.id}"] = partial(hear_partner, services, held, known)
     for line in await approved_lines(services):
         errands[f"line/{line.id}"] = partial(_keep, services, line.id)
-    return errands | {partner: partial(_reach, services, partner, streams) for partner, streams in to.items()}
+    lines: dict[str, list[Held]] = {}
+    for held, partner in await agreed_lines(services):
+        lines.setdefault(partner, []).append(held)
+    for partner, those in lines.items():
+        errands[f"keys/{partner}"] = partial(fetch_keys, services, those, partner)
+    return errands | {f"to/{agreement}": partial(_deliver, services, streams) for agreement, streams in to.items()}
 
 
 class Rounds:
     """What one process remembers: under which policy and agreement each stream was last decided about, what alarms were told, and when.
 
-    Without `patience` a round waits for every partner.
+    Without `patience` a round waits for every line.
     """
 
     __slots__ = ("_apart", "_cleared", "_decided", "_looked", "_told")
@@ -93,7 +96,7 @@ class Rounds:
         self._decided: dict[tuple[str, str], tuple[int, str]] = {}
 
     async def run(self, services: Services) -> dict[str, str]:
-        """One round; stream or partner → code of what did not go well.
+        """One round; stream, line, or partner and agreement → code of what did not go well.
 
         Raises StoreError when the store cannot be used.
         """
@@ -107,9 +110,9 @@ class Rounds:
                 await story(services)
             except SettingsError as error:  # no key that is good now: effects end and people are told all the same
                 troubles["gateway"] = error.code
-        to: dict[str, list[str]] = {partner: [] for partner in await partners_of(services)}
+        to: dict[str, list[str]] = {}
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
-            to.setdefault(stream.receiver, []).append(stream.name)
+            to.setdefault(stream.governing.agreement.id, []).append(stream.name)
             await _send(services, stream.name, troubles, deliver=False)
         await self._decide_anew(services)
         while await follow(services):

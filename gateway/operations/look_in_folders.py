@@ -29,7 +29,7 @@ from gateway.operations.admit_batch import BatchRefused, Received
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.manage_agreements import own_keys, take
-from gateway.operations.partners import LONGEST_LOOK, line_to
+from gateway.operations.partners import LONGEST_LOOK, line_name, line_to
 from gateway.operations.receive_batch import receive_batch
 from gateway.operations.take_receipt import keep_feedback, take_receipt
 from gateway.services import Services
@@ -41,7 +41,7 @@ LEDGER_EVERY: Final = timedelta(hours=1)
 
 
 async def look_in_folder(services: Services, held: Held, partner: str, *, paced: bool = False) -> dict[str, str]:
-    """One look into the folder of an agreement; stream or partner → code of what did not go well.
+    """One look into the folder of an agreement; stream, or partner and agreement → code of what did not go well.
 
     `paced`: only where the line's own pause is over. Raises StoreError when the store cannot be used.
     """
@@ -53,11 +53,11 @@ async def look_in_folder(services: Services, held: Held, partner: str, *, paced:
                 async with asyncio.timeout(LONGEST_LOOK.total_seconds()):
                     await _Look(services, held, partner, line, troubles).run(paced=paced)
     except (AdapterError, GatewayError) as error:
-        troubles[partner] = error.code
+        troubles[line_name(held, partner)] = error.code
     except TimeoutError:
-        troubles[partner] = "UNAVAILABLE"
+        troubles[line_name(held, partner)] = "UNAVAILABLE"
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; the other partners must not wait for it
-        troubles[partner] = type(error).__name__
+        troubles[line_name(held, partner)] = type(error).__name__
     return troubles
 
 
@@ -193,7 +193,7 @@ class _Look:
                 await inbox.receipt_was_brought(tx, self.partner, stream, given.no)
 
     async def _take_batches(self, stream: str, suite: Suite) -> None:
-        cursor = await inbox.stream_cursor(self.services.store.reads, self.partner, stream)
+        cursor = await inbox.line_cursor(self.services.store.reads, stream)
         found: AsyncIterator[IncomingBatch]
         place = await being_replaced(self.services.store.reads, self.partner, stream)
         if place is not None and hasattr(self.guest, "collect_behind"):  # first, for its versions are lower; no cursor moves by it
@@ -207,7 +207,7 @@ class _Look:
         async for batch in found:
             await self._take(stream, batch, suite)
             async with self.services.store.transaction() as tx:
-                await inbox.keep_stream_cursor(tx, self.partner, stream, batch.cursor)
+                await inbox.keep_line_cursor(tx, stream, batch.cursor)
             await self._bring(stream)
 
     async def _take(self, stream: str, batch: IncomingBatch, suite: Suite) -> None:

@@ -107,17 +107,23 @@ async def streams_of(source: Source, name: str | None = None) -> list[tuple[str,
     return found
 
 
-async def partners_of(services: Services) -> dict[str, Held]:
-    """The agreement that governs what is between each partner and us: in force, to come, or over and withdrawals still travel."""
+async def agreed_lines(services: Services) -> list[tuple[Held, str]]:
+    """Every agreement that governs something between a partner and us, as it governs now, with the partner; each has a line of its own.
+
+    It is in force, to come, or over while withdrawals still travel. In order of name.
+    """
     now, ours = services.clock(), services.signers.party
-    found: dict[str, Held] = {}
+    found: list[tuple[Held, str]] = []
     for versions in (await held_agreements.held_agreements(services.store.reads)).values():
         held = in_force(versions, now) or next((held for held in versions if held.complete), None)
         if held is not None and ours in held.agreement.parties and (not held.standing(now).ended or held.takes_withdrawals(now)):
-            other = held.agreement.other(ours)
-            if other not in found or found[other].standing(now).ended:
-                found[other] = held
+            found.append((held, held.agreement.other(ours)))
     return found
+
+
+def line_name(held: Held, partner: str) -> str:
+    """What the line of an agreement is called where somebody is told of it: partner and agreement."""
+    return f"{partner}/{held.agreement.id}"
 
 
 async def trusted_keys(source: Source, held: Held, party: str) -> tuple[KeyRing, PartnerKeys | None]:

@@ -23,7 +23,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.backing_off import pause
 from gateway.operations.four_eyes import actor, proof
-from gateway.operations.partners import LONGEST_CALL, line_to
+from gateway.operations.partners import LONGEST_CALL, line_name, line_to
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, told_documents
@@ -93,7 +93,7 @@ async def tell_partners(services: Services, *, at_once: bool = False) -> list[To
 
 
 async def letters_due(services: Services, *, at_once: bool = False) -> dict[str, list[Letter]]:
-    """What each partner should be brought now, in the order in which it goes."""
+    """What the partner of each agreement should be brought now, in the order in which it goes."""
     found: dict[str, list[Letter]] = {}
     held = await told_documents.everything(services.store.reads)
     for letter in await letters(services):
@@ -103,12 +103,12 @@ async def letters_due(services: Services, *, at_once: bool = False) -> dict[str,
             if row.told_at is not None or not (due or at_once):
                 continue
             letter = msgspec.structs.replace(letter, attempts=row.attempts)
-        found.setdefault(letter.party, []).append(letter)
+        found.setdefault(letter.held.agreement.id, []).append(letter)
     return found
 
 
 async def tell_partner(services: Services, waiting: Sequence[Letter]) -> list[Told]:
-    """Bring one partner its letters, until one does not arrive.
+    """Bring the partner of an agreement its letters, until one does not arrive.
 
     Raises StoreError when the store cannot be used.
     """
@@ -138,7 +138,7 @@ SEND: Final[tuple[Role, ...]] = ("operator", "approver")
 
 
 async def send_letters(services: Services, *, by: Administrator | str) -> tuple[list[Told], dict[str, str]]:
-    """Bring what waits and hear what there is, at once, because a person asks; what went wrong with hearing, by partner.
+    """Bring what waits and hear what there is, at once, because a person asks; what went wrong with hearing, by partner and agreement.
 
     Raises RoleMissing.
     """
@@ -173,7 +173,7 @@ async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
 
 
 async def hear_partners(services: Services, *, at_once: bool = False) -> dict[str, str]:
-    """Ask those from whom we fetch what they keep for us of agreements, every ten minutes; partner → code of what did not go well.
+    """Ask those from whom we fetch what they keep for us of agreements, every ten minutes; partner and agreement → code of what went wrong.
 
     Raises StoreError when the store cannot be used.
     """
@@ -203,13 +203,13 @@ async def partners_to_hear(services: Services, *, at_once: bool = False) -> list
 
 
 async def hear_partner(services: Services, held: Held, known: Mapping[str, str]) -> dict[str, str]:
-    """Hear one partner about one agreement; partner → code of what did not go well.
+    """Hear one partner about one agreement; both of them → code of what did not go well.
 
     Raises StoreError when the store cannot be used.
     """
     partner = held.agreement.other(services.signers.party)
     code = await _hear(services, held, partner, known)
-    return {} if code is None else {partner: code}
+    return {} if code is None else {line_name(held, partner): code}
 
 
 async def _known(services: Services, versions: list[Held], partner: str) -> Mapping[str, str]:

@@ -104,7 +104,7 @@ _IN_AHEAD = (
     )
     .order_by(in_batches.c.seq)
 )
-_CURSOR = sa.select(line_cursors.c.cursor).where(line_cursors.c.party == sa.bindparam("party"))
+_CURSOR = sa.select(line_cursors.c.cursor).where(line_cursors.c.line == sa.bindparam("line"))
 _IN_HELD = (
     sa.select(in_batches)
     .where(in_batches.c.sender == sa.bindparam("sender"), in_batches.c.stream == sa.bindparam("stream"), in_batches.c.state == "held")
@@ -437,33 +437,19 @@ async def open_in_stream(tx: Transaction, sender: str, stream: str, epoch: int, 
     )
 
 
-async def line_cursor(source: Source, party: str) -> str | None:
-    """How far we have fetched from a partner."""
-    row = await source.one(_CURSOR, {"party": party})
+async def line_cursor(source: Source, line: str) -> str | None:
+    """How far we have fetched over the line of this agreement, or looked at this stream in its folder."""
+    row = await source.one(_CURSOR, {"line": line})
     found: str | None = row.cursor if row is not None else None
     return found
 
 
-async def keep_line_cursor(tx: Transaction, party: str, cursor: str) -> None:
-    """Fetch from here the next time."""
-    if await line_cursor(tx, party) is None:
-        await tx.execute(sa.insert(line_cursors).values(party=party, cursor=cursor))
+async def keep_line_cursor(tx: Transaction, line: str, cursor: str) -> None:
+    """Go on from here the next time."""
+    if await line_cursor(tx, line) is None:
+        await tx.execute(sa.insert(line_cursors).values(line=line, cursor=cursor))
     else:
-        await tx.execute(sa.update(line_cursors).where(line_cursors.c.party == party).values(cursor=cursor))
-
-
-async def stream_cursor(source: Source, party: str, stream: str) -> str | None:
-    """How far we have looked at one stream of a partner, where each has a cursor of its own."""
-    kept = await line_cursor(source, party)
-    found: str | None = msgspec.json.decode(kept).get(stream) if kept is not None else None
-    return found
-
-
-async def keep_stream_cursor(tx: Transaction, party: str, stream: str, cursor: str) -> None:
-    """Look at this stream from here the next time."""
-    kept = await line_cursor(tx, party)
-    said = msgspec.json.decode(kept) if kept is not None else {}
-    await keep_line_cursor(tx, party, msgspec.json.encode(said | {stream: cursor}).decode())
+        await tx.execute(sa.update(line_cursors).where(line_cursors.c.line == line).values(cursor=cursor))
 
 
 async def held_batch(source: Source, sender: str, stream: str) -> InBatch | None:

@@ -1107,19 +1107,19 @@ stream_holds = Table(
 
 fetch_tries = Table(
     "fetch_tries", metadata,
-    Column("party", String(64), primary_key=True),
+    Column("agreement", String(63), primary_key=True),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", String(32), nullable=False),
     Column("code", String(64), nullable=False),
 )
-"""Partners from whom fetching fails, and when it is tried again."""
+"""Agreements over whose line fetching fails, and when it is tried again."""
 
 line_cursors = Table(
     "line_cursors", metadata,
-    Column("party", String(64), primary_key=True),
+    Column("line", String(128), primary_key=True),        # of an agreement its id, of what lies in a folder the stream's name
     Column("cursor", Text, nullable=False),
 )
-"""How far we have fetched from a partner, as its line says it."""
+"""How far we have fetched over the line of an agreement, or looked at a stream in a folder, as the adapter says it."""
 
 in_batches = Table(
     "in_batches", metadata,

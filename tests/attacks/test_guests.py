@@ -45,7 +45,7 @@ from tests.ledger import check_ledger
 from tests.operations.line_partner import PROVINCE, line_file, two_persons
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, ids, penalty, put, violation
-from tests.region import BAISHAN, NOW, PENALTIES, TONGHUA, a_city
+from tests.region import AGREEMENT, BAISHAN, NOW, PENALTIES, TONGHUA, a_city
 from tests.untouched import LEDGER, TRAIL, contents, moved
 
 METADATA = "/latest/meta-data/iam/security-credentials/"
@@ -488,7 +488,7 @@ async def test_a30_an_adapter_that_brings_what_nobody_signed(houses: Houses, gue
             (guest / "mood").write_text(mood)
             status, said = await ended(Command(*pull, variables=variables(**installed(guest))))
             tries = await fetch_tries.failing(baishan.store.reads)
-            assert (status, {party: each.code for party, each in tries.items()}) == ((1, {TONGHUA: code_}) if code_ else (0, {})), said
+            assert (status, {name: each.code for name, each in tries.items()}) == ((1, {AGREEMENT: code_}) if code_ else (0, {})), said
             assert "secret" not in said
             now = await contents(baishan.store)
             if mood in ("unsigned", "wrong bytes"):

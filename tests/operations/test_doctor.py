@@ -198,7 +198,7 @@ def test_what_a_line_says_has_a_remedy_in_both_languages(what: str, named: str) 
 async def test_a_name_that_does_not_resolve_is_named(cities: Cities) -> None:
     """The real HTTPS line to a host that nobody has: `dns`, with what to do."""
     found = [each for each in await examine(msgspec.structs.replace(cities.tonghua, adapters=Nowhere())) if not each.ok]
-    assert [(each.where, each.code) for each in found] == [(BAISHAN, "dns")]
+    assert [(each.where, each.code) for each in found] == [(f"{BAISHAN}/{AGREEMENT}", "dns")]
     assert found[0].remedy_en
 
 
@@ -212,7 +212,7 @@ async def test_a_line_that_cannot_be_checked_is_a_finding(cities: Cities) -> Non
     """An adapter that is not installed, or raises, ends nothing: the others are examined all the same."""
     services = msgspec.structs.replace(cities.tonghua, adapters=Broken())
     found = [each for each in await examine(services) if not each.ok]
-    assert [(each.where, each.code) for each in found] == [(BAISHAN, "line")]
+    assert [(each.where, each.code) for each in found] == [(f"{BAISHAN}/{AGREEMENT}", "line")]
 
 
 class Nowhere:

@@ -23,7 +23,7 @@ from gateway.operations.export_evidence import export_evidence
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import announce_maintenance, change_state, take_notice
-from gateway.operations.partners import partners_of
+from gateway.operations.partners import agreed_lines
 from gateway.operations.report_exchange import report_exchange
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.services import Services
@@ -191,14 +191,14 @@ async def test_keys_and_agreements_lie_in_the_folder(cities: Cities):
     said = Maintenance(from_=f"{cities.now:%Y-%m-%dT%H:%M:%SZ}", until=f"{cities.now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}", text="维护")
     await announce_maintenance(cities.tonghua, said, by="test")
     await collect_batches(cities.tonghua)
-    (held,) = (await partners_of(cities.baishan)).values()
-    assert await fetch_keys(cities.baishan, held, TONGHUA) is None
+    ((held, _),) = await agreed_lines(cities.baishan)
+    assert await fetch_keys(cities.baishan, [held], TONGHUA) == {}
     after = await held_agreements.latest_keys(reads, TONGHUA)
     assert after is not None
     assert after.serial == before.serial + 1
     assert documents.decode_keys(after.body).maintenance == said
     (root_of(cities) / "agreements" / f"{AGREEMENT}-1.json").write_bytes(b"{}")
-    assert (await collect_batches(cities.baishan))[TONGHUA] == "SCOPE_DIGEST", "another text is told, and not written over"
+    assert (await collect_batches(cities.baishan))[f"{TONGHUA}/{AGREEMENT}"] == "SCOPE_DIGEST", "another text is told, and not written over"
     assert (root_of(cities) / "agreements" / f"{AGREEMENT}-1.json").read_bytes() == b"{}"
 
 

@@ -22,7 +22,7 @@ from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, ids, penalty, put
 from tests.operations.test_exchange import states as states_at
 from tests.operations.test_exchange_waiting import states, told, wrong
-from tests.region import PENALTIES, TONGHUA, Cities, Forger, held_batch, two_cities
+from tests.region import AGREEMENT, PENALTIES, TONGHUA, Cities, Forger, held_batch, two_cities
 
 
 async def penalise(cities: Cities, *numbers: int) -> list[str]:
@@ -146,8 +146,8 @@ async def test_fetching_waits_longer_each_time(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(line.__mro__[1], "collect", failing)
         now = cities.now
         for attempt, minutes in enumerate((1, 2, 4), 1):
-            assert await collect_batches(cities.at(now).baishan, paced=True) == {TONGHUA: "UNAVAILABLE"}
-            tried = (await fetch_tries.failing(cities.baishan.store.reads))[TONGHUA]
+            assert await collect_batches(cities.at(now).baishan, paced=True) == {f"{TONGHUA}/{AGREEMENT}": "UNAVAILABLE"}
+            tried = (await fetch_tries.failing(cities.baishan.store.reads))[AGREEMENT]
             assert tried.attempts == attempt
             assert 0.79 * minutes <= (tried.next_attempt_at - now) / timedelta(minutes=1) <= 1.21 * minutes
             assert await collect_batches(cities.at(now).baishan, paced=True) == {}, "not due"
@@ -159,4 +159,4 @@ async def test_fetching_waits_longer_each_time(tmp_path: Path, monkeypatch: pyte
         await retry(cities.baishan, every=True, by="admin:one")
         assert await collect_batches(cities.baishan, paced=True) == {}
         assert await fetch_tries.failing(cities.baishan.store.reads) == {}
-        assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) is None
+        assert await inbox.line_cursor(cities.baishan.store.reads, AGREEMENT) is None

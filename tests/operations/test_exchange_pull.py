@@ -38,11 +38,13 @@ async def lay_ready(cities: Cities) -> None:
     for batch in await outbox.waiting_batches(reads, PENALTIES):
         manifest = read_manifest(batch.document.body)
         parts = dict(await outbox.out_parts_of(reads, PENALTIES, batch.epoch, batch.seq))
-        found.append(_incoming(manifest.id, batch.document.body, batch.document.note, batch.checkpoint, parts))
+        found.append(incoming(manifest.id, batch.document.body, batch.document.note, batch.checkpoint, parts))
     cities.line.fetched += found
 
 
-def _incoming(batch: str, manifest: bytes, note: str, checkpoint: str, parts: dict[str, bytes]) -> IncomingBatch:
+def incoming(batch: str, manifest: bytes, note: str, checkpoint: str, parts: dict[str, bytes]) -> IncomingBatch:
+    """A batch as a line brings it; without a cursor of its own."""
+
     def part(name: str, data: bytes) -> Part:
         return Part(name=name, size=len(data), digest="", read=lambda: iter([data]))
 
@@ -79,7 +81,7 @@ async def test_fetched_applied_and_acknowledged(cities: Cities):
     assert cities.line.brought[2:] == [(PENALTIES, 3)], "a later receipt, with its feedback"
     late = await ledger.overdue(cities.tonghua.store.reads, PENALTIES, now=cities.now, hours=-1)
     assert late is None, "the withdrawal is acknowledged"
-    assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == "2"
+    assert await inbox.line_cursor(cities.baishan.store.reads, AGREEMENT) == "2"
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
 
@@ -95,7 +97,7 @@ async def test_a_partner_has_its_turn_and_no_longer(cities: Cities, monkeypatch:
     monkeypatch.setattr("gateway.operations.collect_batches.TURN", timedelta(0))
     for taken in ("1", "2", "2"):
         assert await collect_batches(cities.baishan) == {}
-        assert await inbox.line_cursor(cities.baishan.store.reads, TONGHUA) == taken
+        assert await inbox.line_cursor(cities.baishan.store.reads, AGREEMENT) == taken
 
     async def silent(_after: str | None) -> AsyncIterator[IncomingBatch]:
         await asyncio.Event().wait()
@@ -104,7 +106,7 @@ async def test_a_partner_has_its_turn_and_no_longer(cities: Cities, monkeypatch:
     monkeypatch.setattr("tests.region.Direct.collect", lambda _, after: silent(after))
     monkeypatch.setattr("gateway.operations.collect_batches.LONGEST_LOOK", timedelta(milliseconds=200))
     async with asyncio.timeout(20):
-        assert await collect_batches(cities.baishan) == {TONGHUA: "UNAVAILABLE"}
+        assert await collect_batches(cities.baishan) == {f"{TONGHUA}/{AGREEMENT}": "UNAVAILABLE"}
 
 
 async def test_a_later_decision_is_brought_too(cities: Cities):
@@ -114,10 +116,10 @@ async def test_a_later_decision_is_brought_too(cities: Cities):
     bad = [forger.penalty(number, region="220600") for number in range(1, 21)]
     sealed = forger.seal([*bad, forger.penalty(31)])
     cities.line.fetched.append(
-        _incoming("b", sealed.document.body, sealed.document.note, sealed.checkpoint, {part.name: part.data for part in sealed.parts})
+        incoming("b", sealed.document.body, sealed.document.note, sealed.checkpoint, {part.name: part.data for part in sealed.parts})
     )
     troubles = await collect_batches(cities.baishan)
-    assert troubles == {TONGHUA: "not-found"}, "the sender here knows nothing of the forger's batch"
+    assert troubles == {f"{TONGHUA}/{AGREEMENT}": "not-found"}, "the sender here knows nothing of the forger's batch"
     await decide_held(cities.baishan, PENALTIES, batch=await held_batch(cities.baishan), apply=True, by=hand(), reason="已核对")
     waiting = await inbox.receipts_to_bring(cities.baishan.store.reads, TONGHUA, PENALTIES)
     assert [given.no for given in waiting] == [1, 2], "in order, until they have arrived"

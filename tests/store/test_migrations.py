@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from sqlalchemy.engine import make_url
 
 from gateway.core.errors import StoreError
 from gateway.core.exchange.questions import SubjectAsked
-from gateway.store import inquiries, migrations
+from gateway.store import fetch_tries, inquiries, migrations
 from gateway.store.dialects import write_engine
 from gateway.store.inquiries import OnePartner, Said
 from gateway.store.questions import LABEL
 from gateway.store.store import Store
-from gateway.store.tables import metadata, names, retention_due, subject_keys
+from gateway.store.tables import agreement_states, agreements, line_cursors, metadata, names, retention_due, subject_keys
 from tests.store.renew_first_migration import first_migration
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
@@ -221,6 +221,77 @@ async def test_a_store_of_before_gets_the_list_of_what_was_kept_long_enough(stor
             [("penalties", "rec_x", "2026-06-01", "five")] * 2,
         )
     assert len(await store.reads.all(sa.select(retention_due))) == 1
+
+
+TONGHUA, HUNJIANG, DUNHUA, NOBODY = (f"credit.{name}.example" for name in ("tonghua", "hunjiang", "dunhua", "nobody"))
+
+
+def _old_lines(connection: sa.Connection) -> None:
+    """The tables of when a partner was fetched from under one agreement."""
+    of = Operations(MigrationContext.configure(connection))
+    for name, *columns in (
+        ("fetch_tries", sa.Column("attempts", sa.Integer), sa.Column("next_attempt_at", sa.String(32)), sa.Column("code", sa.String(64))),
+        ("line_cursors", sa.Column("cursor", sa.Text)),
+    ):
+        of.drop_table(name)
+        of.create_table(name, sa.Column("party", sa.String(64)), *columns, sa.PrimaryKeyConstraint("party", name=f"pk_{name}"))
+
+
+def _agreement(name: str, party: str, *streams: tuple[str, str], expires: str = "2099-12-31", state: str = "agreed") -> dict[str, Any]:
+    """A row of an agreement that says no more than the step reads."""
+    said = [{"dataset": dataset, "from": party, "wire": {"delivery": delivery}} for dataset, delivery in streams]
+    body = msgspec.json.encode({"expires": expires, "streams": said})
+    words = {"digest": "x", "note": "x", "local": b"{}", "state": state, "since": "2026-01-01T00:00:00Z"}
+    return {"agreement_id": name, "version": 1, "body": body, **words}
+
+
+async def test_what_was_a_partner_s_is_its_agreement_s(store: Store) -> None:
+    """Cursors that name streams go to whose streams they are, others and the tries to the agreement that was fetched under."""
+    old = {
+        TONGHUA: '{"b-2026.honours":[1,7]}',
+        HUNJIANG: "opaque:5",
+        DUNHUA: '{"g-2026.honours":[2,3],"h-2026.penalties":"{\\"h-2026.penalties\\":[1,4]}","h-2026.honours":"x"}',
+        NOBODY: "opaque:6",
+    }
+    held = (
+        _agreement("a-2026", TONGHUA, ("penalties", "pull")),
+        _agreement("b-2026", TONGHUA, ("honours", "pull"), ("penalties", "pull")),
+        _agreement("c-2026", HUNJIANG, ("penalties", "push")),
+        _agreement("d-2026", HUNJIANG, ("penalties", "pull"), expires="2026-01-01"),
+        _agreement("e-2026", HUNJIANG, ("penalties", "pull")),
+        _agreement("f-2026", HUNJIANG, ("penalties", "pull")),
+        _agreement("g-2026", DUNHUA, ("honours", "pull")),
+        _agreement("h-2026", DUNHUA, ("penalties", "drop"), ("honours", "drop")),
+        _agreement("i-2026", NOBODY, ("penalties", "pull"), state="offered"),
+    )
+    ended = {"by_party": HUNJIANG, "serial": 1, "version": 1, "state": "terminated", "body": b"", "note": "x"}
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(_old_lines)
+        for row in held:
+            await tx.execute(sa.insert(agreements).values(**row))
+        said = {"agreement_id": "e-2026", "from_at": "2026-02-01T00:00:00Z", "first_seen": "2026-02-01T00:00:00Z"}
+        await tx.execute(sa.insert(agreement_states).values(**ended, **said))
+        for party, cursor in old.items():
+            await tx.execute(sa.text("INSERT INTO line_cursors VALUES (:party, :cursor)"), {"party": party, "cursor": cursor})
+            tried = {"party": party, "attempts": 3, "next": "2026-06-01T00:00:00Z", "code": "UNAVAILABLE"}
+            await tx.execute(sa.text("INSERT INTO fetch_tries VALUES (:party, :attempts, :next, :code)"), tried)
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+    await store.migrate()
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+    found = {row.line: row.cursor for row in await store.reads.all(sa.select(line_cursors))}
+    assert found == {
+        "b-2026": '{"b-2026.honours":[1,7]}',
+        "f-2026": "opaque:5",
+        "g-2026": '{"g-2026.honours":[2,3]}',
+        "h-2026.penalties": '{"h-2026.penalties":[1,4]}',
+        "h-2026.honours": "x",
+    }
+    tries = await fetch_tries.failing(store.reads)
+    assert sorted(tries) == ["a-2026", "f-2026", "g-2026"]
+    assert {(each.attempts, each.next_attempt_at, each.code) for each in tries.values()} == {
+        (3, datetime(2026, 6, 1, tzinfo=UTC), "UNAVAILABLE")
+    }
 
 
 async def test_token_index_answers_on_both_databases(store: Store) -> None:

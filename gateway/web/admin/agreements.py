@@ -66,7 +66,7 @@ class State(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Letters(Struct, frozen=True, kw_only=True):
-    """What partners made of our letters, and what went wrong with those we fetch from, by partner."""
+    """What partners made of our letters, and what went wrong with those we fetch from, by partner and agreement."""
 
     told: list[tell_partners.Told]
     troubles: dict[str, str]

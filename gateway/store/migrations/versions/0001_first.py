@@ -297,11 +297,11 @@ def upgrade() -> None:
         sqlite_where=sa.text("valid_until < '9999'"), postgresql_where=sa.text("valid_until < '9999'"),
     )
     op.create_table("fetch_tries",
-        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("agreement", sa.String(length=63), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", sa.String(length=32), nullable=False),
         sa.Column("code", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("party", name=op.f("pk_fetch_tries")),
+        sa.PrimaryKeyConstraint("agreement", name=op.f("pk_fetch_tries")),
     )
     op.create_table("in_batches",
         sa.Column("sender", sa.String(length=64), nullable=False),
@@ -441,9 +441,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("stream", "day", name=op.f("pk_line_counts")),
     )
     op.create_table("line_cursors",
-        sa.Column("party", sa.String(length=64), nullable=False),
+        sa.Column("line", sa.String(length=128), nullable=False),
         sa.Column("cursor", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("party", name=op.f("pk_line_cursors")),
+        sa.PrimaryKeyConstraint("line", name=op.f("pk_line_cursors")),
     )
     op.create_table("line_numbers",
         sa.Column("partner", sa.String(length=64), nullable=False),
