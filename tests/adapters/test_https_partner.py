@@ -435,6 +435,18 @@ async def test_cursors_of_the_future_are_refused(server: Server):
             assert caught.value.code == "CURSOR_UNKNOWN"
 
 
+async def test_a_stream_that_is_agreed_no_more_stops_no_other(server: Server):
+    """A new version of the agreement may name fewer streams, and a later one more again: the place of each is kept."""
+    stream = "canned-line-2026.canned"
+    server.partner.offered = [canned_batch(1), canned_batch(2)]
+    async with line(server, streams=(stream,)) as adapter:
+        cursor = f'{{"{stream}":[1,1],"canned-line-2026.gone":[2,7]}}'
+        (found,) = [batch async for batch in adapter.collect(cursor)]
+        assert json.loads(found.cursor) == {stream: [1, 2], "canned-line-2026.gone": [2, 7]}
+        with pytest.raises(AdapterError, match="游标"):
+            _ = [batch async for batch in adapter.collect('{"canned-line-2027.canned":[1,1]}')]
+
+
 async def test_what_is_no_longer_served_is_looked_for_in_the_next_epoch(server: Server):
     """Pull: a batch that is closed may have a successor in the next epoch; when nothing is there either, the stream is named."""
     server.partner.status, server.partner.body = 410, b'{"code":"seq-closed"}'
