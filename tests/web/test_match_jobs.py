@@ -1,6 +1,7 @@
 """Match jobs over a real socket: whole files in and out, nothing of them left behind, and nobody else's to see (api.md §7.6)."""
 
 import asyncio
+import codecs
 import csv
 import io
 import json
@@ -152,7 +153,10 @@ def test_workbooks_lines_and_gb18030(server: Server, firms: list[dict[str, Any]]
     got = [json.loads(line) for line in server.get(job["links"]["result"]).text.splitlines()]
     assert [(each["x"], each["y"], each["match_status"]) for each in got] == [(1.5, None, "exact"), (None, True, "invalid")]
     body = as_csv([["名称"], [firms[0]["name"]]]).decode().encode("gb18030")
-    assert ended(server, send(server, "a.csv", body, {"name": "名称"}, encoding="gb18030"))["state"] == "done"
+    job = ended(server, send(server, "a.csv", body, {"name": "名称"}, encoding="gb18030"))
+    back = server.get(job["links"]["result"]).content
+    assert back.startswith(codecs.BOM_UTF8), "whoever sends GB18030 opens what comes back where text without a mark is taken for it"
+    assert list(csv.reader(io.StringIO(back.decode("utf-8-sig"))))[1][:2] == [firms[0]["name"], "exact"]
     problem(send(server, "a.csv", body, {"name": "名称"}), 422, "file-refused")
 
 

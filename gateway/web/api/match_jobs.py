@@ -85,7 +85,8 @@ async def submit(request: AnyRequest) -> Reply:
     encoding = fields.get("encoding", "utf-8")
     if encoding not in ENCODINGS:
         raise _invalid("/encoding", "应为 utf-8 或 gb18030")
-    job_asked = JobAsked(mapping=mapping, threshold=threshold, language=asked.language, form=kind, marked=body.startswith(BOM))
+    marked = body.startswith(BOM) or (kind == "csv" and encoding != "utf-8")
+    job_asked = JobAsked(mapping=mapping, threshold=threshold, language=asked.language, form=kind, marked=marked)
 
     async def run() -> Reply:
         table = await read_table(asked.services, body, kind, encoding=encoding, most=most)
@@ -143,7 +144,7 @@ RESULT = Described(
     tag="主体",
     summary="批量核对的结果文件",
     description="The columns as they were sent, then match_status, match_uscc, match_name, match_score, match_reason; for a day. "
-    "CSV is UTF-8, with the byte order mark if the file had one.",
+    "CSV is UTF-8, with the byte order mark if the file had one or was GB18030.",
     takes=(
         _JOB,
         Parameter(
