@@ -1,7 +1,8 @@
 """Commands about the transparency log: `log show`, `log sign`, `verify log`, `verify proof`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from gateway.services import Services
 
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+PATIENCE_S: Final = 180.0
+LONGEST_PATIENCE_S: Final = 3600.0
 
 
 @click.group()
@@ -73,15 +76,13 @@ def log_sign(office: Office) -> None:
 @click.option("--full", is_flag=True, help="Read the log from its beginning, whatever the state says.")
 @click.option(
     "--patience",
-    type=click.FloatRange(0, 3600),
-    default=180.0,
-    show_default=True,
-    help="For a URL: seconds after which what differs is looked at again; a log takes in what happens within a minute or some.",
+    type=click.FloatRange(0, LONGEST_PATIENCE_S),
+    help="For a URL: seconds after which what differs is looked at again; else what the log promises (`merge_delay_s`), or 180.",
 )
 @as_json
 @office
 def verify_log(
-    office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, patience: float, as_json: bool
+    office: Office, origin: str | None, policy: Path | None, state: Path | None, full: bool, patience: float | None, as_json: bool
 ) -> None:
     """Read a log whole, ours or a served one, and hold what is public against it; names every record that was changed behind its back."""
     from msgspec.structs import replace
@@ -116,8 +117,18 @@ def verify_log(
         raise StoreError("what is public is not what was entered", code="log-differs", place=done.differences[0].rid)
 
 
+def promised(logs: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds within which a served log says that it takes in what happens: of its years the longest, an hour at most.
+
+    Where it says nothing that is a number of seconds, or promises nothing, three minutes.
+    """
+    said = [each.get("merge_delay_s") for each in logs]
+    seconds = [float(each) for each in said if isinstance(each, int | float) and not isinstance(each, bool) and each >= 0]
+    return min(max(seconds, default=PATIENCE_S), LONGEST_PATIENCE_S)
+
+
 def _from_anywhere(
-    origin: str, policy: Path | None, before: "State", memory: "Memory", *, whole: bool, patience: float
+    origin: str, policy: Path | None, before: "State", memory: "Memory", *, whole: bool, patience: float | None
 ) -> "tuple[VerifiedLog, State]":
     """A served log; what differs counts only when it still does after a while."""
     import asyncio
@@ -138,9 +149,10 @@ def _from_anywhere(
             after = before.of(party, lines_of(text))
             years = [each["year"] for each in said]
             done, heads = await verify_served(fetch, years, party, read_policy(text), kept=before.heads, memory=memory, whole=whole)
-            if done.differences and patience:  # what has just left, or come, is entered with the next head
-                note(f"{len(done.differences)} differences: looking again in {patience:g} s")
-                await asyncio.sleep(patience)
+            wait = promised(said) if patience is None else patience
+            if done.differences and wait:  # what has just left, or come, is entered with the next head
+                note(f"{len(done.differences)} differences: looking again in {wait:g} s")
+                await asyncio.sleep(wait)
                 first, read = done.differences, done.read
                 done, heads = await verify_served(fetch, years, party, read_policy(text), kept=heads, memory=memory)
                 still = tuple(each for each in done.differences if each in first)

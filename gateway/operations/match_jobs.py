@@ -70,8 +70,8 @@ class JobAsked(Struct, frozen=True, kw_only=True):
     form: ResultFormat = "csv"
     """In which the file came; what was found is offered in the same."""
     marked: bool = False
-    """Whether its text began with the mark of UTF-8, or was GB18030: without that mark Excel would not read what comes back, which is always
-    UTF-8, as it read what was sent."""
+    """Whether its text began with the mark of UTF-8, or was GB18030: without that mark Excel would not read what comes back, which is UTF-8
+    always, as it read what was sent."""
 
 
 class Job(Struct, frozen=True, kw_only=True):

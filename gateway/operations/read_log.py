@@ -5,7 +5,8 @@ after the record left. Of what is not public nothing is said, not even that it i
 """
 
 from hashlib import sha256
-from typing import Any
+from math import ceil
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +28,8 @@ from gateway.services import Services
 from gateway.store import transparency
 from gateway.store.transparency import Head
 
+ROUND_S: Final = 60
+"""What comes on top of the pause between two rounds: rendering, entering what piled up, asking witnesses for 20 seconds."""
 _DOCUMENT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -94,6 +97,11 @@ async def policy_text(services: Services) -> Given:
     return Given(("\n".join(lines) + "\n").encode(), "text/plain; charset=utf-8")
 
 
+def merge_delay_s(poll_s: float) -> int | None:
+    """Within how many seconds what happens stands under a signed head: the maximum merge delay of RFC 9162 §1.3; None: nobody promises."""
+    return ceil(poll_s) + ROUND_S if poll_s else None
+
+
 async def describe(services: Services, caller: Caller, language: Language) -> Answer:
     """The logs of all years: origin, size, keys, where their heads and tiles are."""
     scene = await begin(services, caller, language, reads_records=False)
@@ -106,6 +114,7 @@ async def describe(services: Services, caller: Caller, language: Language) -> An
             "year": head.year, "origin": origin, "size": head.signed_size, "signed_at": head.signed_at,
             "vkeys": [vkey for vkey in verifiers if vkey.startswith(f"{origin}+")],
             "witnessed": head.note is not None and policy.witnessed(head.note),
+            "merge_delay_s": merge_delay_s(services.settings.log_poll_s),
             "links": {"checkpoint": f"{address}/checkpoint", "tiles": f"{address}/tile/", "policy": f"{scene.origin}/log/policy"},
         })  # fmt: skip
     return document_answer(scene, {"items": items, "policy_version": scene.forms.version}, datasets=())

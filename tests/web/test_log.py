@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.commands.log import promised
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
@@ -19,6 +20,7 @@ from gateway.core.transparency.witnessing import read_policy, write_ask
 from gateway.log_client import fetching
 from gateway.operations.answer_lists import listings
 from gateway.operations.erase import erase
+from gateway.operations.read_log import merge_delay_s
 from gateway.operations.verify_log import VerifiedLog, verify_proof, verify_served
 from gateway.operations.withdraw import withdraw
 from gateway.operations.witness_log import LOGS_FILE
@@ -93,6 +95,29 @@ def test_a_served_log_that_is_gone_is_a_fork(sqlite_server: Server) -> None:
         with pytest.raises(ExchangeError) as caught:
             verified(sqlite_server, kept, again, years=years)
         assert caught.value.code == "SEQ_FORK"
+
+
+def test_a_log_says_within_what_time_it_takes_in_what_happens(server: Server) -> None:
+    """Its pause and a minute for the round itself; nothing where somebody signs by hand, for nobody promises it there."""
+    (log,) = server.get("/v1/log").json()["items"]
+    assert log["merge_delay_s"] == 120
+    assert [merge_delay_s(poll) for poll in (0, 0.5, 60, 600)] == [None, 61, 120, 660]
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ([{"merge_delay_s": 120}, {"merge_delay_s": 660}], 660),
+        ([{"merge_delay_s": 10**30}], 3600),
+        ([{"merge_delay_s": None}], 180),
+        ([{}], 180),
+        ([{"merge_delay_s": -1}, {"merge_delay_s": "60"}, {"merge_delay_s": True}], 180),
+        ([], 180),
+    ],
+)
+def test_a_monitor_waits_as_long_as_a_log_promises(said: list[dict[str, object]], seconds: float) -> None:
+    """Of several years the longest, never more than an hour, and three minutes where nothing is promised that can be read."""
+    assert promised(said) == seconds
 
 
 def test_every_listing_is_proven_by_itself(server: Server) -> None:

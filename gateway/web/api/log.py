@@ -43,6 +43,7 @@ LOG = Described(
                 "signed_at": "2026-06-01T02:30:00Z",
                 "vkeys": ["credit.tonghua.example/log/2026+0533d8af+AcqTrBcFGHBx1nuDx/8O/oEI6OxFMFdddyaHkzPb2r58"],
                 "witnessed": False,
+                "merge_delay_s": 120,
                 "links": {
                     "checkpoint": "https://h/log/2026/checkpoint",
                     "tiles": "https://h/log/2026/tile/",

@@ -914,6 +914,8 @@ class TransparencyLogOfYear(Struct, kw_only=True):
     signed_at: Instant | None
     vkeys: list[str]
     witnessed: bool
+    merge_delay_s: Count | None
+    """Seconds within which what happens stands under a signed head; null where somebody signs by hand."""
     links: LogLinks
 
 
