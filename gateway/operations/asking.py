@@ -75,6 +75,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     stream: AsyncIterator[bytes] | None = None
     """An export; `body` is empty then. A failure in it must abort the connection."""
     media_type: str = JSON
+    speaks: str | None = None
+    """Its languages, where they are not the one that was asked for: a graph bears its labels in all of them."""
     etag: str | None = None
     """The opaque part of a weak ETag, without quotes."""
     max_age: int = 0

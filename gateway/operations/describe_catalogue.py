@@ -5,6 +5,9 @@ caller may not know of is in none of them. This story must not read a record.
 """
 
 import asyncio
+from typing import Final
+
+from msgspec import structs
 
 from gateway.core.callers.caller import Caller
 from gateway.core.publication import tables
@@ -18,6 +21,8 @@ from gateway.operations.spell_graphs import MEDIA_TYPES, Spelling, spelt
 from gateway.services import Services
 from gateway.store import lists
 
+BOTH: Final = "zh-CN, en"
+"""Every label of a graph stands in it in both languages, whichever is asked for."""
 EDITIONS = 31
 """So many versions of a dataset stand in the catalogue, the newest; the others are read at its series."""
 
@@ -42,7 +47,7 @@ async def dataset_in(services: Services, dataset_id: str, caller: Caller, langua
 
 async def _graph_answer(scene: Scene, graph: Graph, spelling: Spelling, datasets: tuple[str, ...] | None = None) -> Answer:
     body = await asyncio.to_thread(spelt, graph, spelling)
-    return answer(scene, body, media_type=MEDIA_TYPES[spelling], datasets=datasets)
+    return structs.replace(answer(scene, body, media_type=MEDIA_TYPES[spelling], datasets=datasets), speaks=BOTH)
 
 
 async def _facts(scene: Scene, datasets: list[Dataset]) -> Facts:

@@ -205,7 +205,7 @@ class Asked:
             content_type=answer.media_type.encode(),
             etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None,
             cache=cache,
-            language=self.language,
+            language=answer.speaks or self.language,
             policy_version=answer.policy_version,
             policy_plan=answer.policy_plan,
             dataset_version=answer.dataset_version,

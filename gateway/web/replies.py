@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import zstandard
 
 from gateway.web.asgi import Receive, Scope, Send
-from gateway.web.negotiation import EVENTS, PARQUET, XLSX, Coding, Language, coding_of
+from gateway.web.negotiation import EVENTS, PARQUET, XLSX, Coding, coding_of
 
 Header = tuple[bytes, bytes]
 Chunks = AsyncIterator[bytes]
@@ -258,7 +258,7 @@ def data_headers(
     content_type: bytes,
     etag: bytes | None,
     cache: Header,
-    language: Language,
+    language: str,
     policy_version: int,
     policy_plan: str,
     dataset_version: str | None,

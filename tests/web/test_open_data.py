@@ -75,6 +75,9 @@ def test_the_whole_catalogue_is_a_file_of_each_spelling(open_city: Server) -> No
         answer = open_city.get(f"/catalog.{suffix}", Accept="text/html")
         assert isomorphic(read(answer), read(open_city.get("/v1/datasets", Accept=media)))
         assert answer.headers["cache-control"].startswith("public, max-age=60, must-revalidate")
+        in_english = open_city.get(f"/catalog.{suffix}", **{"Accept-Language": "en"})
+        assert in_english.content == answer.content
+        assert (answer.headers["content-language"], in_english.headers["content-language"]) == ("zh-CN, en", "zh-CN, en")
         again = open_city.get(f"/catalog.{suffix}", **{"If-None-Match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
         head = open_city.client.head(f"/catalog.{suffix}")
