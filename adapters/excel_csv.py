@@ -7,7 +7,9 @@ Rules:
 - The encoding of a CSV file is declared and decoded strictly. Bounds: 64 MiB raw, ratio 100, 1,000,000 rows, 200 columns.
 - Cells are given as typed: nothing is trimmed or repaired. A date cell becomes ISO text, a number cell the digits a person
   typed; a code that the spreadsheet keeps as a number has lost digits and is a fault of its row.
-- Cursor: SHA-256 of the file and the row last given; the same cursor gives the same page again. Memory does not grow with rows.
+- Cursor: SHA-256 of the file and the row last given; the same cursor gives the same page again.
+- Rows of a CSV file of at most 8 MiB are kept from the first pass, which most files are; a longer one is read again, page by page, so
+  that memory does not grow with it.
 - Blank rows state nothing and are passed over. Messages name places, never values.
 """
 
@@ -16,7 +18,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
@@ -47,6 +49,9 @@ __all__ = ["ExcelCsv"]
 
 MAX_BYTES = 64 * 1024 * 1024
 """Bytes of a file as uploaded."""
+
+KEPT_BYTES = 8 * 1024 * 1024
+"""Bytes of a CSV file whose rows are kept: in memory they take some three times as many."""
 
 OPERATION_HEADER = "操作"
 OPERATIONS: Mapping[str, Literal["upsert", "withdraw"]] = {"新增": "upsert", "更新": "upsert", "撤销": "withdraw"}
@@ -103,6 +108,8 @@ class _Survey(NamedTuple):
     last_row: int
     rows: int
     table: "CsvFile | XlsxFile"
+    kept: list[tuple[int, Sequence[Cell]]] | None
+    """Rows of a short file; None: they are read again."""
     stamp: tuple[int, int]
     """Size and time of change: what is read later must be what was surveyed."""
 
@@ -238,6 +245,7 @@ class ExcelCsv:
         columns: tuple[_Column | None, ...] = ()
         operation: int | None = None
         header_row = last_row = rows = 0
+        kept: list[tuple[int, Sequence[Cell]]] | None = [] if isinstance(table, CsvFile) and found.st_size <= KEPT_BYTES else None
         for number, cells in table.rows():
             self._refuse_when_closed()
             if not _stated(cells):
@@ -250,9 +258,11 @@ class ExcelCsv:
             rows += 1
             if rows > MAX_ROWS:
                 raise refused("SIZE_LINES", f"超过 {MAX_ROWS} 行", table.place(number))
+            if kept is not None:
+                kept.append((number, cells))
         if not header_row:
             raise refused("FILE_HEADER", "文件没有表头", table.place(1))
-        return _Survey(digest, header_row, columns, operation, last_row, rows, table, (found.st_size, found.st_mtime_ns))
+        return _Survey(digest, header_row, columns, operation, last_row, rows, table, kept, (found.st_size, found.st_mtime_ns))
 
     def _table(self, file: BinaryIO, size: int) -> "CsvFile | XlsxFile":
         if self._name.suffix.lower() == ".csv":
@@ -322,7 +332,8 @@ class ExcelCsv:
 
     def _pages(self, survey: _Survey, after: int) -> Iterator[Page]:
         read = self._reader(survey)
-        rows = (row for row in survey.table.rows() if row[0] > after and _stated(row[1]))
+        read_again: Iterable[tuple[int, Sequence[Cell]]] = survey.table.rows() if survey.kept is None else survey.kept
+        rows = (row for row in read_again if row[0] > after and _stated(row[1]))
         cursor = after
         while True:
             records: list[SourceRecord] = []

@@ -15,7 +15,7 @@ This room must not check identifiers, compute periods or redact: it is told.
 """
 
 import hmac
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, Redaction
@@ -64,21 +64,21 @@ async def accept(
     """
     preparing = Preparing(tx.vault, dataset)
     statements = [
-        Statement(index, each, each.values.open(), redacted, preparing)
+        Statement(index, each, each.values.open().copy(), redacted, preparing)
         for index, (each, redacted) in enumerate(zip(admitted, texts, strict=True))
     ]
     outcomes: dict[int, Outcome] = {}
     accepting = Accepting(tx, dataset, actor, period_of, once=once)
     # a record is touched once a round: what says something about the same record again waits for the next one
     rounds: dict[int, list[Statement]] = defaultdict(list)
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: dict[tuple[str, str], int] = {}
     for statement in statements:
-        marks = [(statement.issuer, statement.business_key)]
-        if statement.admitted.record_id is not None:
-            marks.append(("record", statement.admitted.record_id))
-        turn = max(seen[mark] for mark in marks)
-        for mark in marks:
-            seen[mark] = turn + 1
+        key, rid = (statement.issuer, statement.business_key), statement.admitted.record_id
+        turn = seen.get(key, 0)
+        if rid is not None:
+            turn = max(turn, seen.get(("record", rid), 0))
+            seen["record", rid] = turn + 1
+        seen[key] = turn + 1
         rounds[turn].append(statement)
     for _turn, chosen in sorted(rounds.items()):
         await accepting.round(chosen, outcomes)
@@ -87,5 +87,5 @@ async def accept(
 
 def only_repeats(vault: Vault, dataset: Dataset, admitted: Admitted, content_digest: bytes) -> bool:
     """Whether a statement has the values that a record's content digest was made of, whatever else is said about it."""
-    statement = Statement(0, admitted, admitted.values.open(), {}, Preparing(vault, dataset))
+    statement = Statement(0, admitted, admitted.values.open().copy(), {}, Preparing(vault, dataset))
     return hmac.compare_digest(statement.content[:SAID], content_digest[:SAID])

@@ -60,7 +60,7 @@ class Preparing:
             found = self._clear[kind] = clear_fields(self._dataset, kind)
         return found
 
-    def parted(self, kind: SubjectKind, values: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    def parted(self, kind: SubjectKind, values: dict[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
         """(what stands in clear, what is secret) of values, both sorted by name; rows of a file have the same names."""
         names = tuple(values)
         parted = self._parted.get((kind, names))
@@ -70,8 +70,8 @@ class Preparing:
                 sorted(name for name in names if name in in_clear), sorted(name for name in names if name not in in_clear)
             )
         clear = {name: values[name] for name in parted[0]}
-        secret = {name: values[name] for name in parted[1]}
-        if None in secret.values():  # a null is no secret
+        secret = {name: values[name] for name in parted[1]} if parted[1] else {}
+        if secret and None in secret.values():  # a null is no secret
             clear = dict(sorted((clear | {name: None for name, value in secret.items() if value is None}).items()))
             secret = {name: value for name, value in secret.items() if value is not None}
         return clear, secret
@@ -96,7 +96,7 @@ class Statement:
     __slots__ = ("admitted", "business_key", "clear", "content", "index", "issuer", "keys", "secret", "texts")
 
     def __init__(
-        self, index: int, admitted: Admitted, values: Mapping[str, Value], texts: Mapping[str, Redaction], preparing: Preparing
+        self, index: int, admitted: Admitted, values: dict[str, Value], texts: Mapping[str, Redaction], preparing: Preparing
     ) -> None:
         kind = admitted.kind
         self.index = index

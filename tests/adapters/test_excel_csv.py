@@ -19,7 +19,7 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.excel_csv import ExcelCsv
+from adapters.excel_csv import KEPT_BYTES, ExcelCsv
 from gateway.adapter_contract import AdapterError, Page, RowResult, SourceRecord
 
 HEADERS = {
@@ -331,6 +331,22 @@ async def test_resume_at_every_cursor(tmp_path, ending):
             record.place for later in whole[number + 1:] for record in later.records]
 
 
+async def test_a_long_file_reads_like_a_short_one(tmp_path):
+    """Rows that are read once more, because there are too many to be kept, come as those that are kept: ragged, blank and resumed."""
+    firm = ["示例公司", "91220502XXT00002X2", "2026-05-06"]
+    rows = [[*firm, "注" * 200], ["", "", "", ""], firm]
+    header = [NAME, CODE, DAY, NOTE]
+    short = csv_file(tmp_path, [header, *rows * 4], name="short.csv")
+    long = csv_file(tmp_path, [header, *rows * (KEPT_BYTES // 600)], name="long.csv")
+    assert short.stat().st_size <= KEPT_BYTES < long.stat().st_size
+    (few,), many = await pages(adapter(short)), await pages(adapter(long))
+    for told, of_many in ((few.records, many[0].records), (few.unreadable, many[0].unreadable)):
+        assert [each.place[-3:] for each in told] == [each.place[-3:] for each in of_many[: len(told)]]
+    assert [each.fields for each in few.records] == [each.fields for each in many[0].records[: len(few.records)]]
+    middle = len(many) // 2
+    assert await pages(adapter(long), many[middle].cursor) == many[middle + 1 :]
+
+
 async def test_unknown_and_future_cursors_are_refused(tmp_path):
     """A cursor of another file, beyond the end, or malformed is CURSOR_UNKNOWN."""
     path = csv_file(tmp_path, [[NAME], ["甲"], ["乙"]])
@@ -610,7 +626,7 @@ async def test_a_lying_directory_does_not_unpack_more(tmp_path):
 BOUNDED = """
 import asyncio, resource, sys
 from datetime import UTC, datetime
-from adapters.excel_csv import ExcelCsv
+from adapters.excel_csv import KEPT_BYTES, ExcelCsv
 from gateway.adapter_contract import AdapterError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 guest = ExcelCsv(ExcelCsv.Config(path=sys.argv[1], dataset="d", headers={"CF_XDR_MC": "CF_XDR_MC"}, as_of=datetime.now(UTC)))

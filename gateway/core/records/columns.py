@@ -6,7 +6,7 @@ there are (`reading` does), nor whom they are about.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from gateway.core.errors import RowFault
@@ -133,18 +133,21 @@ class Column(NamedTuple):
     how: _Reading
     null_words: frozenset[str]
 
-    def read(self, cells: Sequence[Value]) -> list[Value | Odd]:
+    def read(self, cells: Sequence[Value]) -> "Said":
         """What these cells say, each distinct one read once; an empty one says nothing."""
         texts: Sequence[Value | Odd] = cells
         if not _TEXTS.issuperset(map(type, cells)):
             texts = [cell if cell is None or isinstance(cell, str) else _as_text(cell, self.type) for cell in cells]
         distinct: dict[Value | Odd, Value | Odd] = dict.fromkeys(texts)
+        odd, whole = False, True
         for cell in distinct:
-            if cell.__class__ is Odd:
-                distinct[cell] = cell
-            elif cell:
-                distinct[cell] = self._read(cell)  # type: ignore[arg-type]  # what is no text was made one, or is at fault
-        return list(map(distinct.__getitem__, texts))
+            # what is no text was made one, or is at fault
+            value = distinct[cell] = self._read(cell) if cell and cell.__class__ is not Odd else cell or None  # type: ignore[arg-type]
+            if value is None:
+                whole = False
+            elif value.__class__ is Odd:
+                odd = True
+        return Said(list(map(distinct.__getitem__, texts)), distinct.values(), whole, odd)
 
     def _read(self, cell: str) -> Value | Odd:
         how, known = self.how, self.known
@@ -166,6 +169,19 @@ class Column(NamedTuple):
         if known is not None and len(known) < _MOST_KNOWN and value.__class__ is not Odd and (how.enum is None or cell in how.enum.plain):
             known[cell] = value  # type: ignore[assignment]  # the same
         return value
+
+
+class Said(NamedTuple):
+    """What cells of a column say."""
+
+    values: Sequence[Value | Odd]
+    """One for each cell."""
+    distinct: Collection[Value | Odd]
+    """Of each distinct cell."""
+    whole: bool
+    """Whether every cell says something."""
+    odd: bool
+    """Whether any of them is odd."""
 
 
 _TEXTS = frozenset({str, type(None)})

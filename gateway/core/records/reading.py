@@ -5,7 +5,7 @@ empty cells are absent. What is true of all rows, and what can be in few of them
 row by row. This room must not know whom a row is about.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -41,10 +41,9 @@ def read_rows(rows: Sequence[Mapping[str, Value]], door: Door) -> Rows:
     telling: set[int] = set()
     numbered: set[int] = set()
     fields: list[tuple[str, Sequence[Value]]] = []
-    for name, values in reading.fields():
+    for name, values, distinct, is_whole in reading.fields():
         fields.append((name, values))
-        distinct = set(values)
-        if None not in distinct:
+        if is_whole:
             whole.add(name)
         texts = [value for value in distinct if value.__class__ is str]
         telling.update(_standing(may_tell, texts, values, between="\t"))
@@ -83,14 +82,16 @@ class _Reading:
         self.holds: dict[int, Notes] = {}
         self.faults: dict[int, RowFault] = {}
 
-    def fields(self) -> Iterator[tuple[str, Sequence[Value]]]:
-        """Each field with the values of all rows; of a field at fault none."""
+    def fields(self) -> Iterator[tuple[str, Sequence[Value], Collection[Value], bool]]:
+        """Each field, the values of all rows, which there are, and whether every row has one; a cell at fault is none."""
         for column, place in self._layout.columns:
-            values = column.read(self._cells[place])
-            if Odd in set(map(type, values)):
-                yield from self._settled(column, values)
-            else:
-                yield column.name, values  # type: ignore[misc]  # none of them is odd
+            values, distinct, whole, odd = column.read(self._cells[place])
+            if not odd:
+                yield column.name, values, distinct, whole  # type: ignore[misc]  # none of them is odd
+                continue
+            for name, settled in self._settled(column, values):
+                said = set(settled)
+                yield name, settled, said, None not in said
 
     def _settled(self, column: Column, values: Sequence[Value | Odd]) -> Iterator[tuple[str, Sequence[Value]]]:
         """A column with odd cells, and the words that belong into a field of their own where the row has none there."""
