@@ -129,7 +129,9 @@ async def open_dispute(services: Services, record_id: str, *, actor: str) -> Cas
 
 
 async def close_dispute(services: Services, record_id: str, *, upheld: bool, actor: str) -> CaseOutcome:
-    """End an objection: dismissed, the mark goes and the record stays; upheld, the record is withdrawn.
+    """End an objection: dismissed, the mark goes and the record stays; upheld, the record is withdrawn, if it is not already.
+
+    One whose period is over is withdrawn too: offices are shown it as long as it may be shared, whom it is about without an end.
 
     Raises StoreError record-unknown, record-foreign when upheld on a partner's record, or record-state when nothing is open.
     """
@@ -141,6 +143,7 @@ async def close_dispute(services: Services, record_id: str, *, upheld: bool, act
         state = record.state
         if upheld:
             must_be_ours(record, "withdrawn")
+        if upheld and state not in ("retracted", "repaired"):
             await records.set_state(tx, record.record_id, state="retracted", op="retract", reason="objection_upheld", actor=actor)
             state = "retracted"
         await audit.write(

@@ -33,7 +33,7 @@ TRANSITIONS: Final[Mapping[RecordState, Mapping[RecordState, str]]] = {
     "in_force": {"held": "hold", "retracted": "retract", "repaired": "repair", "expired": "expire"},
     "held": {"in_force": "release", "retracted": "retract", "repaired": "repair", "expired": "expire"},
     "retracted": {"in_force": "assert", "held": "hold"},
-    "expired": {"in_force": "assert", "held": "hold"},
+    "expired": {"in_force": "assert", "held": "hold", "retracted": "retract"},
     "repaired": {"in_force": "assert"},
     "erased": {},
 }

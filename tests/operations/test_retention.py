@@ -303,8 +303,34 @@ async def test_what_is_objected_to_or_not_decided_stays(small: Services):
     assert (done.records, [each.record for each in done.stay]) == (1, [held])
 
 
+async def test_an_objection_upheld_after_the_period_withdraws(cities: Cities):
+    """Offices, partners and the one whom it is about were shown the record still; of one that was withdrawn already the mark goes alone."""
+    services = cities.tonghua
+    said = [penalty(code(number), f"通化市旁邻{number}商贸有限公司", f"通旁罚〔2026〕{number}号") for number in (1, 2, 3)]
+    gone, dismissed, corrected = ids(await put(services, PENALTIES, *said))
+    await settle(services)
+    await send_batch(services, stream=STREAM, at_once=True)
+    for each in (gone, dismissed, corrected):
+        await open_dispute(services, each, actor="test")
+    async with services.store.transaction() as tx:
+        for each in (gone, dismissed):
+            await states.set_state(tx, RecordId(each), state="expired", op="expire", reason="expired", actor="test")
+        await states.set_state(tx, RecordId(corrected), state="retracted", op="retract", reason="corrected", actor="test")
+    await settle(services)
+    await send_batch(services, stream=STREAM, at_once=True)
+    ended = [await close_dispute(services, each, upheld=each != dismissed, actor="test") for each in (gone, dismissed, corrected)]
+    assert [each.state for each in ended] == ["retracted", "expired", "retracted"]
+    found = await rows_of_due.standing(services.store.reads, (gone, dismissed, corrected))
+    assert not any(each.disputed for each in found.values())
+    await settle(services)
+    (sent,) = await send_batch(services, stream=STREAM, at_once=True)
+    assert (sent.state, sent.code) == ("acked", None)
+    assert await states_of(services) == {gone: "retracted", dismissed: "expired", corrected: "retracted"}
+    assert await states_of(cities.baishan) == {gone: "retracted", dismissed: "in_force", corrected: "retracted"}
+
+
 async def test_who_may_and_what_has_to_be_said(small: Services):
-    """Key custodians alone; a day that is over; the number that a dry run told, and no more than it."""
+    """Key custodians alone; a day that is over; the number that a dry run told, and no more than it; a dataset of the policy."""
     await fined(small, old(1, "2019-01-09"), old(2, "2020-01-09"))
     await look_through(small)
     admin, operator = await enrolled(small, "kang", "key-custodian"), await enrolled(small, "ou", "operator")
