@@ -597,7 +597,7 @@ async def _keep_retention(services: Services, meter: Meter, kept: dict[str, int]
     """Look once a day for records that were kept long enough, and count them once a minute; erased they are by people."""
     while True:
         try:
-            while await look(services):
+            while await look(services):  # None: another process looks; should it end, one of us goes on the next time
                 meter.event("retention-looked")
                 await asyncio.sleep(RETENTION_PAUSE_S)
             known = dict.fromkeys(map(str, services.policies.current().catalogue.datasets), 0)

@@ -31,8 +31,11 @@ def due(office: Office, dataset: str | None, after: str | None, as_json: bool) -
     show(found, as_json=as_json, text=lambda: _lines(found))
 
 
+_NO_LOOK = "no look is finished under this policy, so there may be more: `chengxin retention look`"
+
+
 def _lines(found: "DueList") -> list[str]:
-    looked = f"as of {found.looked_on}" if found.looked_on else "no look is finished under this policy: `chengxin retention look`"
+    looked = f"as of {found.looked_on}" if found.looked_on else _NO_LOOK
     lines = [looked, *(f"{each.dataset}: {each.records} records, the oldest to be kept until {each.oldest}" for each in found.datasets)]
     lines += [f"  {_line(each)}" for each in found.items]
     return [*lines, f"more: --after {found.next}"] if found.next else lines
@@ -47,10 +50,10 @@ def _line(record: "DueRecord") -> str:
 @as_json
 @office
 def look(office: Office, as_json: bool) -> None:
-    """Look through all records now; a server does so once a day by itself."""
+    """Look through all records now, again where that was done today; a server does so once a day by itself."""
     from gateway.operations.retention_due import look_through
 
-    found = office.run(look_through)
+    found = office.run(lambda services: look_through(services, anew=True))
     show(found, as_json=as_json, text=lambda: _lines(found))
 
 
@@ -79,7 +82,8 @@ def erase(office: Office, hand: Hand, dataset: str, until: datetime, records: in
 
 def _said(done: "ErasedDue") -> list[str]:
     what = "would go" if done.dry_run else "erased; partners are told, see `exchange overdue`"
-    lines = [f"{done.dataset}, kept until {done.until} at most: {done.records} records {what}"]
+    lines = [] if done.looked_on else [_NO_LOOK]
+    lines += [f"{done.dataset}, kept until {done.until} at most: {done.records} records {what}"]
     lines += [f"  by {rule}: {number}" for rule, number in done.rules.items()]
     lines += [f"{done.staying} stay"] if done.staying else []
     return lines + [f"  {_line(each)}" for each in done.stay]

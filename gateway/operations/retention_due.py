@@ -10,6 +10,7 @@ This story must not erase anything.
 """
 
 import asyncio
+import re
 from datetime import date, datetime
 from typing import Final, Literal
 
@@ -31,6 +32,8 @@ AT_ONCE: Final = 200
 PAGE: Final = 100
 META: Final = "retention-looked"
 _DONE: Final = "*"
+_ELSEWHERE_S: Final = 0.1
+_RECORD: Final = re.compile(r"rec_[a-z2-7]{26}")
 
 Stays = Literal["objection", "held"]
 """Why a record stays whose day is over: an objection is open · nobody has decided whether it may be shown."""
@@ -64,11 +67,23 @@ def keeping_of(record: Standing, policies: Policies, now: datetime) -> Keeping:
     dataset = policies.catalogue.datasets.get(DatasetId(record.dataset))
     if dataset is None:
         return Keeping(state="open", why="no_rule")
-    return retention(
-        act=dataset.publish.act, severity=record.severity, kind=record.kind, category=record.category, state=record.state,
-        foreign=bool(record.issuer), minor=record.minor, dates=record.dates, changed=record.changed, table=policies.catalogue.periods,
-        now=now,
-    )  # fmt: skip
+    try:
+        return retention(
+            act=dataset.publish.act, severity=record.severity, kind=record.kind, category=record.category, state=record.state,
+            foreign=bool(record.issuer), minor=record.minor, dates=record.dates, changed=record.changed, table=policies.catalogue.periods,
+            now=now,
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001  # what cannot be computed is kept, whatever broke, and keeps no look from those behind it
+        return Keeping(state="open", why="unknown")
+
+
+def must_be_known(policies: Policies, dataset: str) -> None:
+    """Nothing is ever due of a dataset of nobody's: that is no answer to a slip of the pen.
+
+    Raises InvalidParameter.
+    """
+    if DatasetId(dataset) not in policies.catalogue.datasets:
+        raise InvalidParameter("dataset is none of the policy in force")
 
 
 def stays(record: Standing) -> Stays | None:
@@ -90,8 +105,11 @@ def due_record(record: Standing, keeping: Keeping) -> DueRecord | None:
 # --- the look ---------------------------------------------------------------------------------------------------------
 
 
-async def look(services: Services) -> bool:
-    """One stretch of today's look; false when it is finished. Raises NoActivePolicy, StoreError."""
+async def look(services: Services) -> bool | None:
+    """One stretch of today's look; false when it is finished, None when another process was faster, which goes on.
+
+    Raises NoActivePolicy, StoreError.
+    """
     policies = await services.policies.fresh()
     now = services.clock()
     today = legal_day(now)
@@ -115,7 +133,7 @@ async def look(services: Services) -> bool:
         to = f"{dataset}/{last}" if last is not None else f"{behind}/" if behind else _DONE
     async with services.store.transaction() as tx:
         if await places.place(tx, META) != word:
-            return True  # another process was faster
+            return None
         if day_and_version != begun:
             await rows.drop_others(tx, spoken)
         if found:
@@ -124,11 +142,16 @@ async def look(services: Services) -> bool:
     return to != _DONE
 
 
-async def look_through(services: Services) -> DueList:
-    """The whole of today's look, or what is left of it, and what it found. Raises NoActivePolicy, StoreError."""
-    while await look(services):
-        pass
-    return await list_due(services)
+async def look_through(services: Services, *, anew: bool = False) -> DueList:
+    """The whole of today's look, or what is left of it, and what it found; `anew` begins it again. Raises NoActivePolicy, StoreError."""
+    if anew:
+        async with services.store.transaction() as tx:
+            await places.keep_place(tx, META, "")
+    while True:
+        more = await look(services)
+        if more is False:
+            return await list_due(services)
+        await asyncio.sleep(0 if more else _ELSEWHERE_S)
 
 
 async def _due_of(read: list[Standing], policies: Policies, now: datetime) -> dict[str, tuple[Due, int]]:
@@ -166,7 +189,7 @@ async def counted(services: Services) -> tuple[DueDataset, ...]:
 async def list_due(services: Services, *, dataset: str | None = None, after: str | None = None, limit: int = PAGE) -> DueList:
     """What was kept long enough, and a page of one dataset's records.
 
-    Raises InvalidParameter for a place that no page gave, NoActivePolicy, StoreError.
+    Raises InvalidParameter for a place that no page gave and a dataset of nobody's, NoActivePolicy, StoreError.
     """
     policies = await services.policies.fresh()
     numbers, looked = await counted(services), await looked_on(services)
@@ -174,6 +197,7 @@ async def list_due(services: Services, *, dataset: str | None = None, after: str
         if after is not None:
             raise InvalidParameter("after goes with a dataset")
         return DueList(looked_on=looked, datasets=numbers)
+    must_be_known(policies, dataset)
     found = await rows.page(services.store.reads, dataset, after=_place(after), limit=limit + 1)
     standing = await rows.standing(services.store.reads, [each.record_id for each in found[:limit]])
     now = services.clock()
@@ -191,11 +215,11 @@ async def list_due(services: Services, *, dataset: str | None = None, after: str
 def _place(after: str | None) -> tuple[str, str]:
     if after is None:
         return "", ""
-    day, tilde, record_id = after.partition("~")
+    day, _, record_id = after.partition("~")
     try:
-        date.fromisoformat(day)
+        written = date.fromisoformat(day).isoformat()
     except ValueError:
-        tilde = ""
-    if not tilde:
+        written = ""
+    if written != day or not _RECORD.fullmatch(record_id):
         raise InvalidParameter("after is what the page before gave as its next")
     return day, record_id

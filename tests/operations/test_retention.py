@@ -133,9 +133,12 @@ async def test_pages_go_on_where_the_last_one_ended(small: Services):
         if after is None:
             break
     assert told == made
-    for words in ({"dataset": PENALTIES, "after": "x"}, {"dataset": PENALTIES, "after": "2026-01-01"}, {"after": "2026-01-01~rec_x"}):
+    place = f"2026-01-01~{made[0]}"
+    nowhere = "x", "2026-01-01", "2026-01-01~rec_x", f"20260101~{made[0]}", f"{place}\0", f"{place}\n"
+    for words in ({"after": place}, {"dataset": "no-such"}, *({"dataset": PENALTIES, "after": each} for each in nowhere)):
         with pytest.raises(InvalidParameter):
             await list_due(small, **words)
+    assert (await list_due(small, dataset=PENALTIES, after=place)).items == ()
 
 
 async def test_a_look_goes_through_all_once_a_day(small: Services, monkeypatch: pytest.MonkeyPatch):
@@ -161,6 +164,43 @@ async def test_several_processes_look_at_once(town: Services, monkeypatch: pytes
     made = await fined(town, *(old(number, "2019-01-09") for number in range(1, 8)))
     for found in await asyncio.gather(*(look_through(town) for _ in range(3))):
         assert found.datasets == (DueDataset(dataset=PENALTIES, records=len(made), oldest=date(2024, 1, 9)),)
+
+
+async def test_whoever_was_beaten_leaves_the_look_to_the_other(small: Services, monkeypatch: pytest.MonkeyPatch):
+    """Two processes do not read every record twice: one of them is told that another looks, and writes nothing."""
+    await fined(small, old(1, "2019-01-09"))
+    whole = rows_of_due.stretch
+
+    async def beaten(*arguments: Any) -> Any:
+        monkeypatch.setattr(retention_due.rows, "stretch", whole)
+        read = await whole(*arguments)
+        assert await look(small)
+        return read
+
+    monkeypatch.setattr(retention_due.rows, "stretch", beaten)
+    assert await look(small) is None
+    word = await places.place(small.store.reads, retention_due.META)
+    while await look(small):
+        assert await places.place(small.store.reads, retention_due.META) != word
+
+
+async def test_whoever_asks_has_all_looked_through_again(small: Services):
+    """What came in after today's look is found by one that a person asks for, not by a server's before tomorrow."""
+    await fined(small, old(1, "2019-01-09"))
+    await look_through(small)
+    await fined(small, old(2, "2019-01-09"))
+    assert (await look_through(small)).datasets[0].records == 1
+    assert (await look_through(small, anew=True)).datasets[0].records == 2
+
+
+async def test_a_record_that_breaks_the_reckoning_is_kept_and_stops_nothing(small: Services):
+    """A day before which the calendar has none: the look goes on behind it."""
+    first, last = sorted(await fined(small, old(1, "2019-01-09"), old(2, "2019-01-09")))
+    broken = msgspec.json.encode(LifeDates(decision=date(2019, 1, 1), first_publication_here=date(2019, 1, 1), revoked=date.min))
+    async with small.store.transaction() as tx:
+        await tx.execute(sa.update(rows).where(rows.c.record_id == first).values(dates=broken))
+    await look_through(small)
+    assert [each.record for each in (await list_due(small, dataset=PENALTIES)).items] == [last]
 
 
 async def test_what_changed_while_it_was_read_is_left_to_the_next_look(small: Services):
@@ -251,7 +291,20 @@ async def test_nothing_is_left_of_what_was_erased(town: Services, tmp_path: Path
         ("retention.erase", f"dataset/{PENALTIES}", "admin:kang"),
     ]
     assert trail[1].detail == {"dataset": PENALTIES, "reason": "retention", "rule": "order36-general", "last_day": "2026-06-01"}
-    assert trail[2].detail == {"policy": 1, "records": 2, "until": "2026-06-01"}
+    assert trail[2].detail == {"policy": 1, "records": 2, "rules": {"order36-general": 2}, "until": "2026-06-01"}
+
+
+async def test_the_trail_says_why_of_each_record_of_a_person(small: Services):
+    """The key that goes with a person's last record does not take along what was written of the first, when both go together."""
+    made = await fined(
+        small,
+        *(person_penalty("测试鸾", person_number(7), f"通人罚〔2018〕{n}号", **LONG_AGO, 公示截止期="2019-01-09") for n in (8, 9)),
+    )
+    await look_through(small)
+    await act(small, await enrolled(small, "kang", "key-custodian"), most=2)
+    trail = [row for row in await audit.after(small.store.reads, 0, 10_000) if row.act == "record.erase"]
+    assert {row.target for row in trail} == {f"record/{each}" for each in made}
+    assert [row.detail and row.detail["rule"] for row in trail] == ["order36-general"] * 2
 
 
 async def test_partners_follow_as_after_any_erasure(cities: Cities):
@@ -344,6 +397,8 @@ async def test_who_may_and_what_has_to_be_said(small: Services):
     ):
         with pytest.raises(AdminError, match=code_):
             await act(small, who, **words)
+    with pytest.raises(InvalidParameter):
+        await act(small, admin, most=2, dataset="administrative-penalty")
     assert await digest(small) == before
     assert (await act(small, admin, most=1, until=date(2024, 1, 9))).records == 1, "up to a day: the other was to be kept longer"
     assert (await act(small, admin, most=5, dataset="honours")).records == 0

@@ -598,7 +598,8 @@ async def test_what_was_kept_long_enough_over_the_api(house: AdminHouse):
     assert (await house.call("auditor", "GET", "/admin/v1/retention")).json()["code"] == "role-missing"
     done = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", said)
     assert done.json() == {
-        "dataset": "notices", "until": "2026-05-31", "dry_run": False, "records": 0, "oldest": None, "rules": {}, "staying": 0, "stay": [],
+        "dataset": "notices", "until": "2026-05-31", "dry_run": False, "looked_on": None, "records": 0, "oldest": None, "rules": {},
+        "staying": 0, "stay": [],
     }  # fmt: skip
     late = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", said | {"until": "2026-06-01"})
     assert (late.status_code, late.json()["code"]) == (422, "retention-day")

@@ -63,13 +63,16 @@ def test_on_the_command_line(tmp_path: Path):
     over, key = asyncio.run(with_one(tmp_path))
     now = {"CHENGXIN_NOW": "2026-06-02T02:30:00Z"}
     assert "no look is finished" in chengxin(tmp_path, "retention", "due", **now).stdout
+    words = ["retention", "erase", PENALTIES, "--until", "2024-01-09", "--as", "kang", "--key", str(key)]
+    assert "no look is finished" in chengxin(tmp_path, *words, "--dry-run", **now).stdout, "that nothing would go is not known"
     looked = chengxin(tmp_path, "retention", "look", **now)
     assert looked.stdout.splitlines() == ["as of 2026-06-02", f"{PENALTIES}: 1 records, the oldest to be kept until 2024-01-09"]
     named = chengxin(tmp_path, "retention", "due", "--dataset", PENALTIES, **now)
     assert named.stdout.splitlines()[-1] == f"  {over}: 2024-01-09 by order36-general, in_force"
-    words = ["retention", "erase", PENALTIES, "--until", "2024-01-09", "--as", "kang", "--key", str(key)]
     dry = chengxin(tmp_path, *words, "--dry-run", **now)
-    assert f"{PENALTIES}, kept until 2024-01-09 at most: 1 records would go" in dry.stdout
+    assert dry.stdout.startswith(f"{PENALTIES}, kept until 2024-01-09 at most: 1 records would go")
+    wrong = chengxin(tmp_path, "retention", "due", "--dataset", "administrative-penalty", **now)
+    assert (wrong.returncode, wrong.stderr) == (1, "error: invalid-parameter: dataset is none of the policy in force\n")
     assert chengxin(tmp_path, *words, **now).returncode == 1
     done = chengxin(tmp_path, *words, "--records", "1", "--json", **now)
     assert json.loads(done.stdout)["records"] == 1
