@@ -258,10 +258,13 @@ class FileDrop:
     # --- what lies open -------------------------------------------------------------------------------------------------
 
     async def keys(self, held: str | None = None) -> bytes:
-        """The partner's signed keys document; nothing when it is still the one of this digest, or not there."""
+        """The partner's signed keys document; nothing when it is still the one of this digest.
+
+        Raises AdapterError NOT_FOUND where none lies.
+        """
         found = await self._document(("keys", self._config.partner))
         if found is None:
-            return b""
+            raise AdapterError("NOT_FOUND", "对方尚未放置密钥文件", transient=True)
         body, _ = _envelope(found)
         return b"" if held == "sha-256:" + base64.b64encode(sha256(body).digest()).decode() else found
 

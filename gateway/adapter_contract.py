@@ -257,7 +257,7 @@ class PartnerAdapter(Protocol):
     What a line has by its settings alone stands in an attribute of the adapter itself, which wins over the class's.
 
     `keys` promises one more method, `async def keys(self, held: str | None) -> bytes`: the partner's signed keys document as it
-    came, or nothing when it is still the one whose body has the digest `held`.
+    came, or nothing when it is still the one whose body has the digest `held`; AdapterError NOT_FOUND on a line where none lies.
     `resync` promises `async def resync(self, stream: str, reason: str) -> None`: asks the partner for a new epoch of a stream of its own.
     `acknowledge` promises `async def acknowledge(self, stream: str, no: int, receipt: bytes, feedback: bytes) -> None`: brings it a
     receipt for a batch that was collected, the feedback first.

@@ -41,7 +41,7 @@ async def by_request(
     async def attempt() -> tuple[Believed, Held]:
         return await _believe(services, party, message, tag)
 
-    believed, held = await with_newer_keys(services, party, attempt)
+    believed, held = await with_newer_keys(services, party, attempt, waits=False)
     if not await services.doors.nonces.use([Use("http", believed.key_id, believed.nonce, now + NONCE_KEPT)], now):
         raise ExchangeError("this request was sent before", code="TIME_REPLAY")
     body = await read_body(party, held.agreement.terms.limits.requests_min)

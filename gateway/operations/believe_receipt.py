@@ -17,6 +17,7 @@ from gateway.core.exchange.admitting import required_algorithms
 from gateway.core.exchange.feedback import Feedback, Receipt
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, digest_text, strict_json
+from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.partners import Stream, trusted_keys
 from gateway.services import Services
 from gateway.store import audit, kept_parts, ledger, outbox
@@ -49,24 +50,28 @@ def suite_of(stream: Stream) -> Suite:
 
 
 async def believed(services: Services, stream: Stream, document: SignedDocument, now: datetime) -> Receipt:
-    """The receipt, if the partner signed it about this stream of ours.
+    """The receipt, if the partner signed it about this stream of ours; a key that we do not know is asked for.
 
     Raises ExchangeError SIG_*, SCHEMA_* or SIG_CONTEXT.
     """
     receipt = feedback.read_receipt(document.body)
-    ring, _ = await trusted_keys(services.store.reads, stream.governing, stream.receiver)
-    notes.verify_document(
-        document,
-        ring,
-        artefact="receipt",
-        context=feedback.receipt_context(stream.name, services.signers.party, receipt.no),
-        use="exchange",
-        first_seen=now,
-        own_time=_decided(receipt),
-        required=required_algorithms(stream.rules),
-        suite=suite_of(stream),
-        skew=stream.governing.agreement.skew,
-    )
+
+    async def verify() -> None:
+        ring, _ = await trusted_keys(services.store.reads, stream.governing, stream.receiver)
+        notes.verify_document(
+            document,
+            ring,
+            artefact="receipt",
+            context=feedback.receipt_context(stream.name, services.signers.party, receipt.no),
+            use="exchange",
+            first_seen=now,
+            own_time=_decided(receipt),
+            required=required_algorithms(stream.rules),
+            suite=suite_of(stream),
+            skew=stream.governing.agreement.skew,
+        )
+
+    await with_newer_keys(services, stream.receiver, verify)
     if (receipt.sender, receipt.receiver, receipt.stream) != (services.signers.party, stream.receiver, stream.name):
         raise ExchangeError("a receipt of another stream", code="SIG_CONTEXT")
     return receipt

@@ -72,6 +72,8 @@ class Lines:
         """Over which lines somebody asked for keys."""
         self.keyless: set[str] = set()
         """Lines that cannot fetch keys."""
+        self.behind: set[str] = set()
+        """Lines over which comes what is held, whatever there is."""
         self.let_go = asyncio.Event()
 
     async def behave(self, agreement: str) -> None:
@@ -118,7 +120,7 @@ class Lines:
             async def keys(self, held: str | None = None) -> bytes:
                 lines.asked.append(self.agreement)
                 await lines.behave(self.agreement)
-                return await super().keys(held)
+                return b"" if self.agreement in lines.behind else await super().keys(held)
 
             async def deliver(self, sealed: SealedBatch) -> bytes | None:
                 await lines.behave(sealed.batch.partition("/x/")[2].partition(".")[0])
