@@ -240,6 +240,8 @@ class Services(Struct, frozen=True, kw_only=True):
     """When this process last asked each partner for its keys, and over each agreement's line for what is kept for us."""
     asking_for_keys: dict[str, asyncio.Event] = field(default_factory=dict)
     """Whom this process is asking just now, and what is set when that is over."""
+    bodies: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+    """Places for what this process brings each partner: it takes two bodies at a time."""
     looked_at: dict[str, datetime] = field(default_factory=dict)
     """When this process last looked into each folder that is shared with a partner."""
 

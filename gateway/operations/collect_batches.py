@@ -25,7 +25,7 @@ from gateway.operations.backing_off import pause
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.look_in_folders import folders, look_in_folder
-from gateway.operations.partners import LONGEST_LOOK, agreed_lines, fetched_from, line_name, line_to
+from gateway.operations.partners import LONGEST_LOOK, agreed_lines, fetched_from, line_name, line_to, one_of_two
 from gateway.operations.receive_batch import receive_batch
 from gateway.services import Services
 from gateway.store import fetch_tries, inbox
@@ -151,6 +151,7 @@ async def _bring(services: Services, partner: str, stream: str, line: PartnerAda
     if acknowledge is None:
         return
     for given in await inbox.receipts_to_bring(services.store.reads, partner, stream):
-        await acknowledge(stream, given.no, notes.envelope(given.document), given.feedback)
+        async with one_of_two(services, partner):
+            await acknowledge(stream, given.no, notes.envelope(given.document), given.feedback)
         async with services.store.transaction() as tx:
             await inbox.receipt_was_brought(tx, partner, stream, given.no)

@@ -22,6 +22,7 @@ from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import KeyRing, SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, b64u, split_stream
 from gateway.core.signing import Algorithm, Ed25519Signer, Signer
+from gateway.operations.apart import PATIENCE
 from gateway.services import Services
 from gateway.store import held_agreements
 from gateway.store.store import Source, moment
@@ -33,6 +34,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LONGEST_CODE = 32
 """Characters of a code in every column that keeps one."""
 NONCE_BYTES = 16
+BODIES: Final = 2
+"""So many bodies of ours a partner takes at a time (exchange.md §6)."""
 LONGEST_CALL: Final = timedelta(minutes=10)
 """How long a guest may take over what carries no batch."""
 LONGEST_LOOK: Final = timedelta(hours=1)
@@ -252,6 +255,25 @@ async def line_to(services: Services, held: Held, partner: str) -> AsyncIterator
         with suppress(TimeoutError):
             async with asyncio.timeout(LETTING_GO.total_seconds()):
                 await line.close()
+
+
+@asynccontextmanager
+async def one_of_two(services: Services, partner: str) -> AsyncIterator[None]:
+    """A place for a body that is brought to a partner, under whichever agreement: it refuses a third while two are on their way.
+
+    Whoever has waited ten seconds goes without: those before it may be silent lines, and the partner says for itself what is too much.
+    """
+    places = services.bodies.setdefault(partner, asyncio.Semaphore(BODIES))
+    try:
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            await places.acquire()
+    except TimeoutError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def code_of(error: AdapterError) -> str:

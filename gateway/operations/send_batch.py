@@ -16,6 +16,7 @@ record, and it never skips a number.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -30,7 +31,7 @@ from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback
 from gateway.operations.found_ours import found_ours
 from gateway.operations.held_back import HELD, held_back
-from gateway.operations.partners import Stream, code_of, line_to, stream_at, streams_from, trusted_keys
+from gateway.operations.partners import Stream, code_of, line_to, one_of_two, stream_at, streams_from, trusted_keys
 from gateway.operations.seal_batch import seal_next
 from gateway.operations.take_reply import UNEXPLAINED, check_receipt, stop, take_reply
 from gateway.services import Services
@@ -227,32 +228,36 @@ def _may_leave(stream: Stream, batch: OutBatch, now: datetime) -> bool:
 
 async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> str | None:
     """One attempt; None when the batch is acknowledged now, else why not."""
-    manifest = read_manifest(batch.document.body)
-    parts = dict(await outbox.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
-    if len(parts) != len(manifest.parts):
-        return await stop(services, batch, "SEQ_CLOSED")
-    async with services.store.transaction() as tx:
-        now = await stream_at(tx, stream.name, stream.sender, tx.now)
-        if now is None or not _may_leave(now, batch, tx.now):
-            return STOPPED  # since we looked
-        if await held_back(tx, stream.sender, batch):
-            return HELD
-        mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
-    if not mine:
-        return batch.code or ELSEWHERE
-    try:
-        reply = await _guarded(line, _sealed(manifest, batch, parts))
-        if reply is None and stream.rules.terms.wire.delivery == "drop":
-            return await _laid(services, batch)
-        return await take_reply(services, stream, batch, manifest, read_reply(_given(reply)))
-    except AdapterError as error:
-        if error.outcome_unknown and "idempotent" not in line.capabilities:
-            return await stop(services, batch, "UNAVAILABLE")
-        if error.code == "SEQ_FORK" and await _was_ours(services, stream, line, batch):
-            return await stop(services, batch, error.code)  # another batch of ours has this number there: we were restored from a backup
-        return await _wait(services, batch, code_of(error))
-    except ExchangeError as error:
-        return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
+    async with AsyncExitStack() as place:
+        if stream.rules.terms.wire.delivery == "push":
+            await place.enter_async_context(one_of_two(services, stream.receiver))
+        manifest = read_manifest(batch.document.body)
+        parts = dict(await outbox.out_parts_of(services.store.reads, batch.stream, batch.epoch, batch.seq))
+        if len(parts) != len(manifest.parts):
+            return await stop(services, batch, "SEQ_CLOSED")
+        async with services.store.transaction() as tx:
+            now = await stream_at(tx, stream.name, stream.sender, tx.now)
+            if now is None or not _may_leave(now, batch, tx.now):
+                return STOPPED  # since we looked
+            if await held_back(tx, stream.sender, batch):
+                return HELD
+            mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
+        if not mine:
+            return batch.code or ELSEWHERE
+        try:
+            reply = await _guarded(line, _sealed(manifest, batch, parts))
+            await place.aclose()  # its body has come: the answer is looked at without
+            if reply is None and stream.rules.terms.wire.delivery == "drop":
+                return await _laid(services, batch)
+            return await take_reply(services, stream, batch, manifest, read_reply(_given(reply)))
+        except AdapterError as error:
+            if error.outcome_unknown and "idempotent" not in line.capabilities:
+                return await stop(services, batch, "UNAVAILABLE")
+            if error.code == "SEQ_FORK" and await _was_ours(services, stream, line, batch):
+                return await stop(services, batch, error.code)  # another batch of ours has this number there: this house is a backup
+            return await _wait(services, batch, code_of(error))
+        except ExchangeError as error:
+            return await _wait(services, batch, error.code)  # an answer that does not verify moves nothing beyond a retry
 
 
 async def _explain(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> None:
@@ -262,7 +267,9 @@ async def _explain(services: Services, stream: Stream, line: PartnerAdapter, bat
     try:
         if len(parts) != len(manifest.parts) or "idempotent" not in line.capabilities:
             raise AdapterError(UNEXPLAINED, "the batch cannot be shown again", transient=False)
-        said = read_reply(_given(await _guarded(line, _sealed(manifest, batch, parts))))
+        async with one_of_two(services, stream.receiver):
+            reply = await _guarded(line, _sealed(manifest, batch, parts))
+        said = read_reply(_given(reply))
         receipt = await check_receipt(services, stream, batch, said.document, services.clock())
         if said.feedback is None or await contradicts(services, stream, receipt, digest_text(said.document.body, stream.suite)):
             raise ExchangeError("the feedback is still missing", code=UNEXPLAINED)

@@ -23,7 +23,7 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.backing_off import pause
 from gateway.operations.four_eyes import actor, proof
-from gateway.operations.partners import LONGEST_CALL, line_name, line_to
+from gateway.operations.partners import LONGEST_CALL, line_name, line_to, one_of_two
 from gateway.operations.take_documents import take_document
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, told_documents
@@ -160,7 +160,8 @@ async def _tell(services: Services, letter: Letter) -> tuple[str | None, bool]:
             tell = getattr(line, "tell", None) if "tell" in line.capabilities else None
             if tell is None:
                 return NO_LINE, False
-            await tell(notes.envelope(letter.document))
+            async with one_of_two(services, letter.party):
+                await tell(notes.envelope(letter.document))
     except AdapterError as error:
         return error.code, error.code == "RATE_LIMIT" or not (error.transient or error.code in ("UNAVAILABLE", "CONFIG"))
     except GatewayError as error:
