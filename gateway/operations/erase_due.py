@@ -34,6 +34,8 @@ from gateway.store.store import Source, Transaction
 
 CHUNK: Final = 25
 """Records a transaction: other writers wait for no more; each is a dozen milliseconds."""
+AT_ONCE: Final = 500
+"""Of those that are only reckoned, before others of this process have their turn."""
 PAUSE_S: Final = 0.15
 """Between two transactions: longer than a writer of another process sleeps who waits for his turn."""
 NAMED: Final = 100
@@ -124,10 +126,11 @@ def _told(dataset: str, until: date, looked: date | None, found: _Sum, *, dry_ru
 async def _plan(services: Services, policies: Policies, dataset: str, until: date) -> _Sum:
     """What would go now, and what would stay; nothing is written."""
     planned, after = _Sum(), ("", "")
-    while found := await rows.page(services.store.reads, dataset, after=after, until=until.isoformat(), limit=CHUNK):
+    while found := await rows.page(services.store.reads, dataset, after=after, until=until.isoformat(), limit=AT_ONCE):
         after = found[-1].last_day, found[-1].record_id
         for _, due in await _over(services.store.reads, policies, services.clock(), found, until):
             planned.take(due)
+        await asyncio.sleep(0)
     return planned
 
 

@@ -102,10 +102,8 @@ _PAGE = (
     .where(
         retention_due.c.dataset == sa.bindparam("dataset"),
         retention_due.c.last_day <= sa.bindparam("until"),
-        sa.or_(
-            retention_due.c.last_day > sa.bindparam("after_day"),
-            sa.and_(retention_due.c.last_day == sa.bindparam("after_day"), retention_due.c.record_id > sa.bindparam("after_id")),
-        ),
+        sa.tuple_(retention_due.c.last_day, retention_due.c.record_id)  # written out with OR, each page would pass all those before it
+        > sa.tuple_(sa.bindparam("after_day", type_=sa.String), sa.bindparam("after_id", type_=sa.String)),
     )
     .order_by(retention_due.c.last_day, retention_due.c.record_id)
     .limit(sa.bindparam("n", type_=sa.Integer))

@@ -26,6 +26,7 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import audit, places, policies, states
 from gateway.store import retention as rows_of_due
+from gateway.store.reads import compiled
 from gateway.store.retention import Due, DueDataset
 from gateway.store.store import Transaction
 from gateway.store.tables import erasures, metadata
@@ -139,6 +140,12 @@ async def test_pages_go_on_where_the_last_one_ended(small: Services):
         with pytest.raises(InvalidParameter):
             await list_due(small, **words)
     assert (await list_due(small, dataset=PENALTIES, after=place)).items == ()
+
+
+async def test_a_page_does_not_pass_those_before_it(small: Services):
+    """It begins in the index where the last one ended: a million on the list must not cost a thousand times a thousand pages."""
+    plan = await small.store.reads.all(sa.text(f"EXPLAIN QUERY PLAN {compiled(rows_of_due._PAGE).sql.replace('?', 'NULL')}"))
+    assert [row.detail.partition("(")[2] for row in plan] == ["dataset=? AND (last_day,record_id)>(?,?) AND last_day<?)"]
 
 
 async def test_a_look_goes_through_all_once_a_day(small: Services, monkeypatch: pytest.MonkeyPatch):
