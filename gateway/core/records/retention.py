@@ -5,7 +5,9 @@ Rules of the reckoning, beside those of `periods`:
   that lasts longer; of a record that was withdrawn, the day on which it was, if that came first;
 - only rules in force today count: what was repealed asks for no erasure. Of several that say something the earliest end wins, as of
   every period; one that cannot be reckoned leaves all of them unknown;
-- no end lies before the end of sharing, whatever the clock of `retention` starts from;
+- no end lies before the end of sharing, whatever the clock of `retention` starts from; nor before the same day of a later month, counted
+  from the day before (Civil Code, article 202), which differs where a month is too short: from 29 February 2024 five years are over with
+  28 February 2029, not with the day before it, as of what is shown;
 - what is shown today, has no end, or cannot be computed is kept: it is never guessed. So is what a partner asserted: it goes when that
   city erases it, or when the agreement ends.
 
@@ -92,7 +94,7 @@ def _earliest(clocks: list[tuple[str, Clock]], dates: LifeDates, ended: date, to
         start = min(ended, _LAST) + _DAY if clock.start == "sharing_end" else event_day(clock.start, dates)
         if start is None:
             return Keeping(state="open", why="unknown", rule=rule)
-        last = max(ended, add_duration(start, clock.max) - _DAY)
+        last = max(ended, add_duration(start, clock.max) - _DAY, add_duration(start - _DAY, clock.max))
         if clock.until_fulfilled and last < today:
             if dates.obligation_fulfilled is None:
                 continue

@@ -143,6 +143,24 @@ def test_another_start_ends_nothing_before_the_end_of_sharing() -> None:
     assert kept(short, date(2027, 5, 6)) == Keeping(state="over", last_day=date(2027, 5, 5), rule="short")
 
 
+@pytest.mark.parametrize(
+    ("ended", "last"),
+    [
+        (date(2028, 2, 28), date(2033, 2, 28)),  # 29 February has no fifth anniversary
+        (date(2028, 2, 29), date(2033, 2, 28)),
+        (date(2027, 2, 28), date(2032, 2, 29)),  # counted from 1 March
+        (date(2026, 12, 31), date(2031, 12, 31)),
+        (date(2027, 1, 30), date(2032, 1, 30)),
+    ],
+)
+def test_five_years_are_whole_in_leap_years_too(ended: date, last: date) -> None:
+    """Never a day less than to the same day five years later."""
+    dates = LifeDates(decision=date(2026, 5, 6), upstream_end=ended)
+    table = PeriodTable(rules=(rule("five", FIVE, shared="P9Y"),))
+    assert kept(table, last, dates=dates).state == "running"
+    assert kept(table, last + DAY, dates=dates) == Keeping(state="over", last_day=last, rule="five")
+
+
 def test_a_start_that_is_not_known_leaves_all_unknown() -> None:
     """Another rule that could be reckoned does not decide: the earliest of both is not known."""
     two = PeriodTable(rules=(rule("five", FIVE), rule("listed", Clock(max="P1Y", start="listing"))))
