@@ -19,7 +19,7 @@ from gateway.adapter_contract import Page, SourceAdapter, Value
 from gateway.core.disclosure.masking import surname
 from gateway.core.errors import RowFault
 from gateway.core.records.headers import header_map, normalise_header
-from gateway.core.records.intake import IntakeContext, intake
+from gateway.core.records.intake import IntakeContext, intake_all
 from gateway.core.records.model import Dataset, Field
 from gateway.operations.ingest_receipt import BadRow, IngestReceipt, row_of
 from gateway.operations.workbook import Workbook
@@ -127,15 +127,11 @@ def _judge(page: Page, context: IntakeContext, bad: Mapping[int, BadRow], said: 
         row = bad.get(line := row_of(result.place))
         if row is not None and row.code == result.code and result.message:
             said[line] = _Said(result.message, None)
-    for record in page.records:
-        row = bad.get(line := row_of(record.place))
-        if row is None:
-            continue
-        try:
-            intake(record, context)
-        except RowFault as fault:
-            if fault.code == row.code:
-                said[line] = _Said(fault.detail, fault.hint)
+    concerned = [record for record in page.records if row_of(record.place) in bad]
+    for record, outcome in zip(concerned, intake_all(concerned, context), strict=True):
+        line = row_of(record.place)
+        if isinstance(outcome, RowFault) and outcome.code == bad[line].code:
+            said[line] = _Said(outcome.detail, outcome.hint)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------------

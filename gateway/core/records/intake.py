@@ -105,18 +105,21 @@ def _admit_alike(sources: Sequence[SourceRecord], context: IntakeContext, door: 
     """Statements with the same columns."""
     try:
         rows = read_rows([source.fields for source in sources], door)
-    except RowFault as fault:
+    except RowFault as of_all:
         for source in sources:
-            yield RowFault(fault.code, fault.detail, field=fault.field, place=source.place, hint=fault.hint)
+            yield RowFault(of_all.code, of_all.detail, field=of_all.field, place=source.place, hint=of_all.hint)
         return
     for row, source in enumerate(sources):
-        try:
-            if row in rows.faults:
-                raise rows.faults[row]
-            yield _admit(source, context, door, rows, row, today)
-        except RowFault as fault:
+        fault = rows.faults.get(row)
+        if fault is not None:
             fault.place = source.place
             yield fault
+            continue
+        try:
+            yield _admit(source, context, door, rows, row, today)
+        except RowFault as why:
+            why.place = source.place
+            yield why.with_traceback(None)  # it would hold on to all the rows
 
 
 def _admit(source: SourceRecord, context: IntakeContext, door: Door, rows: Rows, row: int, today: date) -> Admitted:
