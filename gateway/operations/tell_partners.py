@@ -185,10 +185,11 @@ async def hear_partners(services: Services, *, at_once: bool = False) -> dict[st
 
 
 async def partners_to_hear(services: Services, *, at_once: bool = False) -> list[tuple[Held, Mapping[str, str]]]:
-    """The agreements whose partner is to be asked now, each with what we know of its versions."""
+    """The agreements whose partner is to be asked now, each with what we know of all versions with that partner: it tells of all."""
     found: list[tuple[Held, Mapping[str, str]]] = []
     now, ours = services.clock(), services.signers.party
-    for versions in (await held_agreements.held_agreements(services.store.reads)).values():
+    known = await held_agreements.held_agreements(services.store.reads)
+    for versions in known.values():
         held = in_force(versions, now)
         if held is None or ours not in held.agreement.parties:
             continue
@@ -199,7 +200,8 @@ async def partners_to_hear(services: Services, *, at_once: bool = False) -> list
         if not fetches or (asked is not None and now - asked < HEAR_EVERY and not at_once):
             continue
         services.asked_for_keys[key] = now
-        found.append((held, await _known(services, versions, partner)))
+        with_it = [one for those in known.values() for one in those if partner in one.agreement.parties]
+        found.append((held, await _known(services, with_it, partner)))
     return found
 
 
@@ -213,7 +215,7 @@ async def hear_partner(services: Services, held: Held, known: Mapping[str, str])
     return {} if code is None else {line_name(held, partner): code}
 
 
-async def _known(services: Services, versions: list[Held], partner: str) -> Mapping[str, str]:
+async def _known(services: Services, versions: Sequence[Held], partner: str) -> Mapping[str, str]:
     """What we know of each version: its state, and of an end whether the partner's inventory has come."""
     known: dict[str, str] = {}
     for held in versions:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import agreements as terms
@@ -25,11 +26,13 @@ from gateway.operations.withdraw_offer import withdraw_offer
 from gateway.services import Services
 from gateway.store import inbox
 from gateway.store.held_agreements import held_agreements
+from gateway.store.tables import audit
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
-from tests.operations.publishing import code, ids, penalty, put
+from tests.operations.publishing import TAX, code, ids, penalty, put
 from tests.operations.test_agreements import edited, proposal
-from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA
+from tests.operations.test_exchange_pull_agreements import OTHER, only
+from tests.region import AGREEMENT, BAISHAN, PENALTIES, TONGHUA, agree
 from tests.web.two_served import Served, two_served
 
 NARROWER = ("lines = 100000", "lines = 1000")
@@ -179,6 +182,23 @@ async def test_whoever_only_fetches_hears(tmp_path: Path):
         assert (await version(th, 2))[0] == "active"
         for services in (th, bs):
             await check_ledger(services)
+
+
+async def test_under_two_agreements_a_version_that_is_held_is_not_heard_again(tmp_path: Path):
+    """The partner tells over either line of all versions: what is known of the other agreement is not fetched and taken each time."""
+    change = ('delivery = "push"', 'delivery = "pull"')
+    async with two_served(tmp_path, change=lambda text: text.replace(*change)) as served:
+        th, bs = served.th, served.bs
+        await agree(th, bs, only(TAX, agreement=OTHER))
+        toml = edited(next_version(served, (await agreements(th))[0].digest), *change)
+        await offer(th, toml, by="office:a")
+        assert await hear_partners(bs, at_once=True) == {}
+        await countersign(bs, None, toml, by="office:b")
+        assert await taken(bs) == {f"agreement/{AGREEMENT}/2": None}
+        about = sa.select(audit.c.act).where(audit.c.target == f"agreement/{AGREEMENT}/2")
+        before = len(await bs.store.reads.all(about))
+        assert await hear_partners(bs, at_once=True) == {}
+        assert len(await bs.store.reads.all(about)) == before
 
 
 async def test_what_is_refused_keeps_nothing_back(tmp_path: Path):
