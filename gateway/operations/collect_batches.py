@@ -64,7 +64,8 @@ async def fetches_from(services: Services, partner: str) -> bool:
 
 async def _look_over(services: Services, held: Held, partner: str, attempts: int | None) -> Troubles:
     """Everything that there is for us over one line; `attempts`: so many have failed of late."""
-    code = None
+    code, reads, name = None, services.store.reads, held.agreement.id
+    before = await inbox.line_cursor(reads, name)
     try:
         async with line_to(services, held, partner) as line:
             if "collect" in line.capabilities:
@@ -74,10 +75,16 @@ async def _look_over(services: Services, held: Held, partner: str, attempts: int
         code = error.code
     except TimeoutError:
         code = "UNAVAILABLE"
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        code = "ADAPTER_FAILED"  # not by us: a guest has given up
     except Exception as error:  # noqa: BLE001  # a guest may raise anything; its own schedule must go on
         code = type(error).__name__
     if code is not None or attempts is not None:
-        await _note(services, held.agreement.id, code, attempts or 0)
+        if attempts is not None and code is not None and await inbox.line_cursor(reads, name) != before:
+            attempts = 0  # something has come: it does not fail again and again
+        await _note(services, name, code, attempts or 0)
     return {} if code is None else {line_name(held, partner): code}
 
 

@@ -65,7 +65,7 @@ class Lines:
     def __init__(self, cities: Cities) -> None:
         self.cities = cities
         self.moods: dict[str, str] = {}
-        """By agreement: `fails`, `hangs`; else all is well."""
+        """By agreement: `fails`, `hangs`, `gives up`, or `gives one` batch and fails; else all is well."""
         self.given: list[tuple[str, str | None]] = []
         """Which line was given which cursor."""
         self.asked: list[str] = []
@@ -133,6 +133,10 @@ class Lines:
                 assert whose == self.agreement, "a cursor of the other line"
                 for number, batch in enumerate((await lines.lying(self.agreement))[int(place) :], int(place) + 1):
                     yield msgspec.structs.replace(batch, cursor=f"{self.agreement}:{number}")
+                    if lines.moods.get(self.agreement) == "gives one":
+                        break
+                if lines.moods.get(self.agreement) == "gives one":
+                    raise AdapterError("RATE_LIMIT", "对方限速", transient=True)
 
         class Dropped(FileDrop):
             def __init__(self, config: Any, tools: Any) -> None:
@@ -228,6 +232,29 @@ async def test_a_line_that_fails_waits_alone(lines: Lines) -> None:
     assert await collect_batches(cities.baishan, paced=True) == {ONE: "UNAVAILABLE", TWO: "UNAVAILABLE"}
     await retry(cities.baishan, every=True, by="admin:one")
     assert await failing(cities) == {}
+
+
+async def test_a_guest_that_gives_up_waits_like_one_that_fails(lines: Lines) -> None:
+    """It is told by the name of its line, and tried again when its pause is over; the other line goes on."""
+    cities = lines.cities
+    fined, listed = await published(cities, 1)
+    lines.moods[AGREEMENT] = "gives up"
+    assert await collect_batches(cities.baishan, paced=True) == {ONE: "ADAPTER_FAILED"}
+    assert (await states(cities.baishan, fined, listed), await failing(cities)) == ([None, "in_force"], {AGREEMENT: 1})
+    assert await collect_batches(cities.baishan, paced=True) == {}
+
+
+async def test_what_fails_behind_something_that_came_fails_for_the_first_time(lines: Lines) -> None:
+    """A partner that gives so much and no more a minute is gone on with after a minute, not after an hour."""
+    cities = lines.cities
+    for number in (1, 2, 3):
+        await published(cities, number)
+        lines.moods[AGREEMENT] = "gives one"
+        assert await collect_batches(cities.baishan) == {ONE: "RATE_LIMIT"}
+        assert await failing(cities) == {AGREEMENT: 1}
+    for attempts in (2, 3):
+        assert await collect_batches(cities.baishan) == {ONE: "RATE_LIMIT"}
+        assert await failing(cities) == {AGREEMENT: attempts}
 
 
 async def test_a_line_that_does_not_come_back_waits_alone(lines: Lines) -> None:
