@@ -70,8 +70,8 @@ def keeping_of(record: Standing, policies: Policies, now: datetime) -> Keeping:
     try:
         return retention(
             act=dataset.publish.act, severity=record.severity, kind=record.kind, category=record.category, state=record.state,
-            foreign=bool(record.issuer), minor=record.minor, dates=record.dates, changed=record.changed, table=policies.catalogue.periods,
-            now=now,
+            foreign=bool(record.issuer), minor=record.minor, dates=record.dates, changed=record.changed, corrected=record.corrected,
+            table=policies.catalogue.periods, now=now,
         )  # fmt: skip
     except Exception:  # noqa: BLE001  # what cannot be computed is kept, whatever broke, and keeps no look from those behind it
         return Keeping(state="open", why="unknown")
@@ -159,7 +159,10 @@ async def _due_of(read: list[Standing], policies: Policies, now: datetime) -> di
     found: dict[str, tuple[Due, int]] = {}
     known: dict[tuple[object, ...], Keeping] = {}
     for record in read:
-        said = record.category, record.kind, record.state, record.issuer, record.severity, record.minor, record.dates, record.changed
+        said = (
+            record.category, record.kind, record.state, record.issuer, record.severity, record.minor, record.dates, record.changed,
+            record.corrected,
+        )  # fmt: skip
         keeping = known.get(said)
         if keeping is None:
             keeping = known[said] = keeping_of(record, policies, now)

@@ -26,6 +26,11 @@ _decode_dates = lru_cache(4096)(msgspec.json.Decoder(LifeDates).decode)
 _legal_day_of = lru_cache(1024)(lambda day_and_hour: legal_day(moment(day_and_hour)))
 
 
+def _day_of(text: str) -> date:
+    day: date = _legal_day_of(text[:13] + ":00:00Z")
+    return day
+
+
 class Standing(Struct, frozen=True, gc=False, kw_only=True):
     """What is asked of a record to know how long it is kept."""
 
@@ -41,13 +46,18 @@ class Standing(Struct, frozen=True, gc=False, kw_only=True):
     disputed: bool
     dates: LifeDates
     changed_at: str
+    corrected_since: str | None
     changed_seq: int
 
     @property
     def changed(self) -> date:
         """The legal day of its latest change."""
-        day: date = _legal_day_of(self.changed_at[:13] + ":00:00Z")
-        return day
+        return _day_of(self.changed_at)
+
+    @property
+    def corrected(self) -> date | None:
+        """The legal day on which it last said something else while it was in force."""
+        return None if self.corrected_since is None else _day_of(self.corrected_since)
 
 
 class Due(Struct, frozen=True, gc=False, kw_only=True):
@@ -70,7 +80,7 @@ class DueDataset(Struct, frozen=True, kw_only=True):
 _ASKED: Final = (
     records.c.record_id, records.c.subject_id, records.c.dataset, records.c.category, records.c.kind, records.c.state, records.c.issuer,
     records.c.severity, records.c.minor, records.c.dispute_since, records.c.dates, records.c.changed_at,
-    records.c.changed_seq,
+    records.c.corrected_since, records.c.changed_seq,
 )  # fmt: skip
 _STRETCH = (
     sa.select(*_ASKED)
@@ -118,7 +128,7 @@ def _standing(row: Row) -> Standing:
         record_id=row.record_id, subject_id=row.subject_id, dataset=row.dataset, category=row.category, kind=row.kind, state=row.state,
         issuer=row.issuer, severity=row.severity, minor=bool(row.minor), disputed=row.dispute_since is not None,
         dates=_decode_dates(bytes(row.dates)), changed_at=row.changed_at,
-        changed_seq=row.changed_seq,
+        corrected_since=row.corrected_since, changed_seq=row.changed_seq,
     )  # fmt: skip
 
 

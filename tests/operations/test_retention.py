@@ -447,6 +447,16 @@ async def test_whatever_erases_a_record_takes_it_off_the_list(small: Services):
     assert (await list_due(small)).datasets == ()
 
 
+async def test_a_slip_in_an_end_makes_nothing_due(small: Services):
+    """A department writes 2016 where it was 2036, of what was shown until today: it is hidden, and kept for five years from today."""
+    (shown,) = await fined(small, old(1, "2036-05-06", day="2026-04-10"))
+    await put(small, PENALTIES, old(1, "2016-05-06", day="2026-04-10"))
+    assert (await look_through(small)).datasets == ()
+    async with at(small, "2031-06-03T02:30:00Z") as later:
+        assert (await look_through(later)).datasets[0].oldest == date(2031, 6, 1)
+    assert await states_of(small) == {shown: "in_force"}
+
+
 async def test_withdrawn_records_have_their_day_too(small: Services):
     """Corrected away today, it is kept for five years from today, whatever its dates lack."""
     (gone,) = await fined(small, old(1, "2027-01-09", day="2026-04-10"))

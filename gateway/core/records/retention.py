@@ -2,7 +2,8 @@
 
 Rules of the reckoning, beside those of `periods`:
 - `sharing_end` is the first day on which nobody is shown it any more: the day after the last of its sharing, and of its publication where
-  that lasts longer; of a record that was withdrawn, the day on which it was, if that came first;
+  that lasts longer; of a record that was withdrawn, the day on which it was, if that came first; of one that was corrected while it stood,
+  no day before the correction: an end that lies further back was written then, and until then it may have been shown;
 - only rules in force today count: what was repealed asks for no erasure. Of several that say something the earliest end wins, as of
   every period; one that cannot be reckoned leaves all of them unknown;
 - no end lies before the end of sharing, whatever the clock of `retention` starts from; nor before the same day of a later month, counted
@@ -53,12 +54,12 @@ def speaks(table: PeriodTable, act: str, today: date) -> bool:
 
 def retention(
     *, act: str, severity: str | None, kind: SubjectKind, category: str, state: RecordState, foreign: bool, minor: bool, dates: LifeDates,
-    changed: date, table: PeriodTable, now: datetime,
+    changed: date, corrected: date | None, table: PeriodTable, now: datetime,
 ) -> Keeping:
     """The last day on which a record is kept.
 
-    `changed` is the legal day of its latest change: of a withdrawn one that of its withdrawal, or later. An erased record is kept no more,
-    and is not to be asked about.
+    `changed` is the legal day of its latest change: of a withdrawn one that of its withdrawal, or later; `corrected` that on which it last
+    said something else while it was in force. An erased record is kept no more, and is not to be asked about.
     """
     if foreign:
         return Keeping(state="open", why="foreign")
@@ -77,6 +78,8 @@ def retention(
             ended = max(shared.last_day, published.last_day or shared.last_day)
         elif published.state in _SHOWN:
             ended = "shown"
+    if corrected is not None and isinstance(ended, date):
+        ended = max(ended, corrected - _DAY)
     if state in _WITHDRAWN:
         left = changed - _DAY
         ended = min(left, ended) if isinstance(ended, date) else left

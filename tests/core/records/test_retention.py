@@ -31,7 +31,7 @@ def kept(table: PeriodTable, today: date, **more: Any) -> Keeping:
     """How long a general penalty of a firm is kept, as of a day."""
     said: dict[str, Any] = {
         "act": "penalty", "severity": "general", "kind": "legal", "category": "penalty", "state": "expired", "foreign": False,
-        "minor": False, "changed": today, "dates": LifeDates(decision=DECIDED, first_publication_here=SHOWN),
+        "minor": False, "changed": today, "corrected": None, "dates": LifeDates(decision=DECIDED, first_publication_here=SHOWN),
     }  # fmt: skip
     return retention(**(said | more), table=table, now=noon(today) if "now" not in more else more["now"])
 
@@ -50,7 +50,7 @@ def test_the_day_is_that_of_beijing(catalogue: Catalogue) -> None:
     dates = LifeDates(decision=DECIDED, first_publication_here=SHOWN)
     said: dict[str, Any] = {
         "act": "penalty", "severity": "general", "kind": "legal", "category": "penalty", "state": "expired", "foreign": False,
-        "minor": False, "changed": ENDED, "dates": dates, "table": catalogue.periods,
+        "minor": False, "changed": ENDED, "corrected": None, "dates": dates, "table": catalogue.periods,
     }  # fmt: skip
     assert retention(**said, now=midnight - timedelta(seconds=1)).state == "running"
     assert retention(**said, now=midnight).state == "over"
@@ -84,6 +84,17 @@ def test_what_was_withdrawn_was_shown_to_nobody_since(catalogue: Catalogue) -> N
     assert kept(catalogue.periods, date(2031, 9, 1), state="retracted", dates=corrected, changed=day).last_day == date(2031, 8, 31)
     late = kept(catalogue.periods, KEPT + DAY, state="retracted", changed=date(2030, 1, 1))
     assert (late.state, late.last_day) == ("over", KEPT)
+
+
+def test_an_end_that_was_written_later_ends_no_sharing_before(catalogue: Catalogue) -> None:
+    """Corrected in 2030, it may have been shown until then, whatever end it names since; corrected while it is shown, it is as ever."""
+    day = date(2030, 1, 2)
+    late = kept(catalogue.periods, date(2035, 1, 1), corrected=day)
+    assert (late.state, late.last_day) == ("running", date(2035, 1, 1))
+    assert kept(catalogue.periods, date(2035, 1, 2), corrected=day).state == "over"
+    assert kept(catalogue.periods, KEPT + DAY, corrected=date(2026, 9, 1)).last_day == KEPT
+    gone = kept(catalogue.periods, KEPT + DAY, state="retracted", corrected=day, changed=date(2031, 1, 1))
+    assert gone.last_day == date(2035, 1, 1)
 
 
 def test_a_partners_record_is_kept_until_that_city_erases_it(catalogue: Catalogue) -> None:
