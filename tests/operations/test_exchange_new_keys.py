@@ -12,6 +12,7 @@ from gateway.operations.collect_batches import collect_batches
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
+from gateway.operations.manage_agreements import change_state, take_notice
 from gateway.operations.manage_keys import new_key, write_key
 from gateway.operations.partners import agreed_lines
 from gateway.operations.send_batch import send_batch
@@ -146,6 +147,17 @@ async def test_both_lines_wait_for_one_answer(lines: Lines) -> None:
     assert await collect_batches(cities.baishan) == {}
     assert await states(cities.baishan, *made) == ["in_force", "in_force"]
     assert len(lines.asked) == 1
+
+
+async def test_agreements_in_force_are_asked_first(lines: Lines) -> None:
+    """Over the line of one that has ended, which withdrawals still use, keys are asked for only where no other serves."""
+    cities = lines.cities
+    notice = await change_state(cities.tonghua, AGREEMENT, "terminated", reason="示例", by="test")
+    await take_notice(cities.baishan, notice, by="test")
+    held = [each for each, _ in await agreed_lines(cities.baishan)]
+    assert [each.agreement.id for each in held] == [AGREEMENT, OTHER]
+    assert await fetch_keys(cities.baishan, held, TONGHUA) == {}
+    assert lines.asked == [OTHER]
 
 
 async def test_a_line_that_is_behind_hides_no_key(lines: Lines) -> None:
