@@ -1,12 +1,18 @@
-"""Commands about the audit trail: `verify audit`, `audit list`, `audit export`."""
+"""Commands about the audit trail: `verify audit`, `audit list`, `audit export`, `audit about`."""
 
+import sys
 from datetime import date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from gateway.commands.office import FILE, FOLDER, Hand, Office, as_json, office, signed
+from gateway.commands.queries import subject_in
 from gateway.console import show, table
+
+if TYPE_CHECKING:
+    from gateway.operations.who_looked import Looks
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -94,7 +100,7 @@ def verify_receipt(office: Office, file: Path, answer: Path | None, vkeys: tuple
 
 @click.group()
 def audit() -> None:
-    """The audit trail, for auditors."""
+    """The audit trail: for auditors, and for the person who asks who looked at what is kept about them."""
 
 
 @audit.command("list")
@@ -195,3 +201,67 @@ def audit_export(office: Office, hand: Hand, from_: datetime, to: datetime, out:
     )
 
 
+@audit.command("about")
+@click.argument("code", required=False)
+@click.option("--subject", "file", type=FILE, default=None, help="Instead: JSON of kind, uscc or id_no; numbers of persons only so.")
+@click.option("--from", "from_", type=DAY, metavar="DAY", help="First day; else from the first row on.")
+@click.option("--to", type=DAY, metavar="DAY", help="Last day; else up to now.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--after", metavar="DAY/WRITER/N", help="Go on where a page ended.")
+@signed
+@as_json
+@office
+def audit_about(
+    office: Office,
+    hand: Hand,
+    code: str | None,
+    file: Path | None,
+    from_: datetime | None,
+    to: datetime | None,
+    limit: int,
+    after: str | None,
+    as_json: bool,
+) -> None:
+    """Who looked at what is kept about one subject, why, and what was done with it: what the subject may read; for a privacy officer."""
+    from gateway.core.records.identifiers import uscc_is_valid
+    from gateway.operations import who_looked as story
+
+    if (code is None) == (file is None):
+        raise click.UsageError("give a code, or --subject")
+    if code is not None and not code.startswith("sub_") and not uscc_is_valid(code):
+        raise click.UsageError("no valid code; the number of a person is given in a file (--subject), where nobody else reads it")
+    subject = None if file is None else subject_in(file)
+    days = {"from_day": _day(from_) or "", "to_day": _day(to) or story.ALWAYS}
+    done = office.act(
+        hand,
+        "audit.about",
+        {"code": code, **days, "limit": limit, "after": after},
+        lambda services, by: story.who_looked(
+            services, code=code, subject=subject, after=story.place_in(after), limit=limit, most=sys.maxsize, by=by, **days
+        ),
+    )
+    show(done, as_json=as_json, text=lambda: _about_lines(done))
+
+
+def _about_lines(found: "Looks") -> list[str]:
+    rows = [
+        (
+            one.at,
+            one.name or one.org,
+            one.unit,
+            one.label,
+            one.purpose_label,
+            "; ".join(one.basis),
+            ", ".join(one.datasets),
+            one.records,
+            " ".join(f"{name}={count}" for name, count in one.forms.items()),
+            one.result,
+            one.case,
+            one.policy_version,
+            (one.policy_plan or "")[:12],
+            one.row,
+        )
+        for one in found.rows
+    ]
+    names = ("at", "who", "unit", "what", "purpose", "basis", "dataset", "records", "forms", "result", "case", "policy", "plan", "row")
+    return [*table(rows, names), *([] if found.next is None else ["more: --after {}/{}/{}".format(*found.next)])]

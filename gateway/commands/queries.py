@@ -62,18 +62,25 @@ def query_ask(office: Office, /, file: Path | None, as_json: bool, **said: Any) 
         raise SystemExit(1)
 
 
-def _subject(uscc: str | None, name: str | None, file: Path | None) -> "SubjectAsked":
+def subject_in(file: Path) -> "SubjectAsked":
+    """Whom a file names."""
     import msgspec
 
+    from gateway.core.exchange.questions import SubjectAsked
+
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=SubjectAsked)
+    except msgspec.DecodeError:
+        raise click.UsageError("--subject: JSON of kind, uscc or id_no, and name") from None
+
+
+def _subject(uscc: str | None, name: str | None, file: Path | None) -> "SubjectAsked":
     from gateway.core.exchange.questions import SubjectAsked
 
     if (uscc is None) == (file is None):
         raise click.UsageError("give a code, or --subject")
     if file is not None:
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=SubjectAsked)
-        except msgspec.DecodeError:
-            raise click.UsageError("--subject: JSON of kind, uscc or id_no, and name") from None
+        return subject_in(file)
     return SubjectAsked(kind="individual_business" if uscc and uscc.startswith("92") else "legal", uscc=uscc, name=name)
 
 

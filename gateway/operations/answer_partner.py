@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.disclosure.plans import Policies
+from gateway.core.disclosure.tiers import PurposeInfo
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import notes, questions
 from gateway.core.exchange.agreements import Agreement, Held, in_force
@@ -281,7 +282,7 @@ class _Answering:
             purpose=asked.purpose,
             datasets=asked.datasets,
             rows=rows,
-            subjects=[asked.subject.uscc or asked.subject.id_no or ""],
+            subjects=[questions.number_of(asked.subject)],
             case_ref=asked.case,
             plan_sets=sets,
             policy_version=self.policies.version,
@@ -333,7 +334,7 @@ async def asked_log(services: Services, start: datetime) -> list[AskedLine]:
     """Which partner asked us for which case since a moment, and what it was answered, oldest first; never whom it was about."""
     found = []
     for each in await log.asked_since(services.store.reads, start):
-        said = await _said(services, each)
+        said = await question_said_in(services, each)
         found.append(
             AskedLine(
                 at=each.at,
@@ -352,7 +353,12 @@ async def asked_log(services: Services, start: datetime) -> list[AskedLine]:
     return found
 
 
-async def _said(services: Services, each: log.Asked) -> questions.Question | None:
+def still_kept(purpose: PurposeInfo | None, at: datetime, now: datetime) -> bool:
+    """Whether what was done for a purpose is kept from the person concerned for now, as a law says."""
+    return purpose is not None and purpose.told_after is not None and add_duration(legal_day(at), purpose.told_after) > legal_day(now)
+
+
+async def question_said_in(services: Services, each: log.Asked) -> questions.Question | None:
     """The question itself, while it is kept as evidence."""
     kept = await log.evidence_of(services.store.reads, each)
     return questions.read_question(kept.body) if kept is not None else None
@@ -368,9 +374,9 @@ async def who_asked(services: Services, number: str, *, by: str) -> list[WhoAske
     label = info.subject_label if info is not None else PURPOSE
     found = []
     for each in await log.about(services.store.reads, number):
-        if info is not None and info.told_after and add_duration(legal_day(each.at), info.told_after) > legal_day(services.clock()):
+        if still_kept(info, each.at, services.clock()):
             continue
-        said = await _said(services, each)
+        said = await question_said_in(services, each)
         version, plan = await _under(services, each)
         found.append(
             WhoAsked(

@@ -185,7 +185,7 @@ async def ask_partners(services: Services, asker: Asker, asking: Asking) -> Inqu
         purpose=PURPOSE,
         datasets=sorted({name for way in going for name in way.question.datasets}),
         rows=len(going),
-        subjects=[asking.subject.uscc or asking.subject.id_no or ""],
+        subjects=[questions.number_of(asking.subject)],
         case_ref=asking.case,
     )
     await record_question(services, access)

@@ -74,7 +74,7 @@ async def show_inquiry(services: Services, asker: Asker, inquiry: str, *, case: 
             purpose=PURPOSE,
             datasets=first.datasets,
             rows=len(rids),
-            subjects=[first.subject.uscc or first.subject.id_no or ""],
+            subjects=[questions.number_of(first.subject)],
             case_ref=first.case,
         )
         await record_question(services, access)

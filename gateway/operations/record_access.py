@@ -24,6 +24,8 @@ from gateway.operations.answering import Scene
 from gateway.services import Services
 from gateway.store.audit import Said, subject_hmacs
 
+MUTUAL: Final = "mutual-query"
+"""The shape of questions between cities."""
 _CALL: Final = AUDITS.index("call")
 _SUBJECT: Final = AUDITS.index("subject")
 
@@ -132,7 +134,7 @@ def question_said(
         policy_version=policy_version,
         treatments=treatments_of(plan_sets) if plan_sets else None,
         row_count=rows,
-        shape="mutual-query",
+        shape=MUTUAL,
         subjects=subject_hmacs(services.store.vault, subjects),
         case_ref=case_ref,
     )

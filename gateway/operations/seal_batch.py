@@ -42,6 +42,7 @@ from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
 from gateway.operations.partners import Stream, exchange_signers, stream_at
 from gateway.operations.pseudonym_keys import pseudonyms_for
+from gateway.operations.record_access import treatments_of
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
 from gateway.store import audit, changes, holds, kept_parts, ledger, outbox, records
@@ -471,6 +472,14 @@ class _Sealing:
                     "policy_plan": plan,
                 },
                 subjects=[self.people[line.rid] for line, _ in lines if line.rid in self.people] or None,
+                given=audit.Given(
+                    org=self.rules.agreement.party(self.stream.receiver).identity.org,
+                    purpose=self.rules.terms.purpose,
+                    dataset=self.rules.terms.dataset,
+                    plan_hash=plan,
+                    policy_version=self.policies.version,
+                    treatments=None if self.plans is None else treatments_of([self.plans]),
+                ),
             )
         return Pass(sealed=1, lines=len(lines), not_sent=self.not_sent, more=more)
 

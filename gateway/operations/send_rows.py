@@ -36,6 +36,7 @@ from gateway.core.records.periods import legal_day
 from gateway.operations.lines import LARGEST_PART, as_bytes, thought
 from gateway.operations.partners import exchange_signers
 from gateway.operations.pseudonym_keys import pseudonyms_for
+from gateway.operations.record_access import treatments_of
 from gateway.services import Services
 from gateway.store import audit, changes, ledger, line_numbers, line_rows, lines, outbox, records
 from gateway.store.changes import Change
@@ -323,6 +324,14 @@ class _Pass:
                     "policy_plan": plan,
                 },
                 subjects=[each.subject for each in said if each.subject is not None] or None,
+                given=audit.Given(
+                    org=self.line.terms.org,
+                    purpose=self.line.terms.purpose,
+                    dataset=self.terms.dataset,
+                    plan_hash=plan,
+                    policy_version=self.policies.version,
+                    treatments=None if self.plans is None else treatments_of([self.plans]),
+                ),
             )
         return len(said)
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.audit import chain
 from gateway.core.audit.chain import COLUMNS, Partition
@@ -66,6 +66,17 @@ class Said(Struct, frozen=True, kw_only=True):
     shape: str | None = None
     subjects: bytes | None = None
     case_ref: str | None = None
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """To whom an act gave what it gave to others, for which purpose and under which plans."""
+
+    org: str
+    purpose: str
+    dataset: str
+    plan_hash: str | None
+    policy_version: int
+    treatments: str | None
 
 
 class AuditRow(Struct, frozen=True, kw_only=True):
@@ -169,11 +180,12 @@ async def write(
     *,
     subject: SubjectId | None = None,
     subjects: Iterable[str] | None = None,
+    given: Given | None = None,
 ) -> int:
     """Add an act to the trail. Its number in the partition of the day.
 
     `subject` names the person whom the details concern, whose shredding takes them along; `subjects` are those whom the act gave to
-    others, kept as HMACs.
+    others or was about, kept as HMACs; `given` says to whom, of an act that gives.
     """
     vault = tx.vault
     dek = vault.house_dek(LABEL) if subject is None else await vault.dek(tx, subject_scope(subject), create=True)
@@ -183,6 +195,7 @@ async def write(
         "at": tx.now_text, "kind": "act", "actor": actor, "act": act, "target": target,
         "subjects": None if subjects is None else subject_hmacs(vault, subjects),
         "detail": vault.seal(dek, "audit", "detail", f"{partition}/{head.size + 1}", _encoder.encode(detail)),
+        **({} if given is None else structs.asdict(given)),
     }  # fmt: skip
     tx.at_once = tx.at_once or act in AT_ONCE or act.partition(".")[0] not in ROUTINE
     return (await append(tx, partition, head, [row])).size

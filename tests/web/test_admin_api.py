@@ -36,6 +36,7 @@ from tests.callers import Key
 from tests.commands import chengxin, environment, process
 from tests.house import CENTRE, PLAIN, make, settings_of, write_settings
 from tests.operations.changing import BASE, NARROW, write_folder
+from tests.operations.publishing import person_number
 from tests.web.serving import raw, serving
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -605,3 +606,21 @@ async def test_what_was_kept_long_enough_over_the_api(house: AdminHouse):
     assert (late.status_code, late.json()["code"]) == (422, "retention-day")
     unsaid = await house.call("key-custodian", "POST", "/admin/v1/retention/erasures", {"dataset": "notices", "until": "2026-05-31"})
     assert (unsaid.status_code, unsaid.json()["code"]) == (409, "retention-number")
+
+
+async def test_who_looked_at_a_subject(house: AdminHouse) -> None:
+    """A privacy officer asks with the number in the body; nobody else is told, no error repeats it, and the asking stands in the trail."""
+    number, path = person_number(1), "/admin/v1/audit/about"
+    body = {"subject": {"kind": "natural", "id_no": number}}
+    for name in ("author", "approver", "auditor", "operator", "key-custodian"):
+        answer = await house.call(name, "POST", path, body)
+        assert (answer.status_code, answer.json()["code"], number in answer.text) == (403, "role-missing", False), name
+    assert (await house.call("privacy-officer", "POST", path, body)).json() == {"rows": [], "next": None}
+    (row,) = (await house.call("privacy-officer", "POST", path, {**body, "limit": 1, "from_day": "2026-06-01"})).json()["rows"]
+    assert (row["act"], row["org"], row["case"]) == ("audit.about", house.services.settings.org, None)
+    assert "privacy-officer" not in str(row)
+    wrong = [{}, {"code": number}, {"subject": {"kind": "natural", "id_no": number[:-1]}}, {**body, "after": "x"}, {**body, "limit": 0}]
+    for each in wrong:
+        answer = await house.call("privacy-officer", "POST", path, each)
+        assert (answer.status_code, number[:-1] in answer.text) == (400, False), each
+    assert (await house.call("privacy-officer", "GET", f"{path}?code=x")).status_code in (404, 405)

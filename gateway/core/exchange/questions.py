@@ -33,7 +33,7 @@ from gateway.core.exchange.wire import (
     strict_json,
     unb64u,
 )
-from gateway.core.records.identifiers import parse_citizen_id, uscc_is_valid
+from gateway.core.records.identifiers import normalise_code, parse_citizen_id, uscc_is_valid
 from gateway.core.records.model import SubjectKind
 from gateway.core.signing import Algorithm
 
@@ -71,6 +71,11 @@ class SubjectAsked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __repr__(self) -> str:
         return f"<SubjectAsked {self.kind}>"
+
+
+def number_of(subject: SubjectAsked) -> str:
+    """The code or number of whom it is about, as everybody else writes it; a question that is refused may have it otherwise."""
+    return normalise_code(subject.uscc or subject.id_no or "")
 
 
 class Under(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

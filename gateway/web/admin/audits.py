@@ -1,4 +1,7 @@
-"""The audit trail over the administrators' API, for auditors: what `chengxin audit …` and `chengxin verify audit` do."""
+"""The audit trail over the administrators' API, for auditors, and for a privacy officer what it says about one subject.
+
+It is what `chengxin audit …` and `chengxin verify audit` do. Whom it is about stands in a body, never in an address.
+"""
 
 from datetime import date
 from typing import Annotated, Final
@@ -6,7 +9,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from gateway.core.errors import InvalidParameter
-from gateway.operations import read_audit, verify_audit
+from gateway.operations import read_audit, verify_audit, who_looked
 from gateway.operations.read_audit import Place, Wanted
 from gateway.web.admin.desk import Act, Download, Route
 
@@ -26,6 +29,20 @@ class Verification(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     from_day: date | None = None
     to_day: date | None = None
     checkpoint: Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max_length=100)] = ()
+
+
+class AboutSubject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One subject, by its code or opaque id, or by code or number with its kind; which days, and where to go on (`DAY/WRITER/N`)."""
+
+    code: Annotated[str, Meta(max_length=64)] | None = None
+    subject: who_looked.SubjectAsked | None = None
+    from_day: date | None = None
+    to_day: date | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Annotated[str, Meta(max_length=64)] | None = None
+
+    def __repr__(self) -> str:
+        return "<AboutSubject>"
 
 
 FILTERS = tuple(name for name in Wanted.__struct_fields__)
@@ -59,6 +76,21 @@ async def verified(act: Act) -> object:
     )
 
 
+async def about(act: Act) -> object:
+    """Who looked at what is kept about one subject, why, and what was done with it."""
+    body: AboutSubject = act.body
+    return await who_looked.who_looked(
+        act.services,
+        code=body.code,
+        subject=body.subject,
+        from_day="" if body.from_day is None else body.from_day.isoformat(),
+        to_day=who_looked.ALWAYS if body.to_day is None else body.to_day.isoformat(),
+        after=who_looked.place_in(body.after),
+        limit=body.limit,
+        by=act.by,
+    )
+
+
 def _place(text: str | None) -> Place | None:
     if text is None:
         return None
@@ -76,4 +108,6 @@ ROUTES: tuple[Route, ...] = (
           handler=exported, takes=Days, media_type=TAR, roles=("auditor",)),
     Route(method="POST", path="/admin/v1/audit/verify", command="verify audit", summary="Verify the trail", handler=verified,
           takes=Verification, gives=verify_audit.Verified, roles=("auditor",)),
+    Route(method="POST", path="/admin/v1/audit/about", command="audit about", summary="Who looked at what is kept about one subject",
+          handler=about, takes=AboutSubject, gives=who_looked.Looks, roles=("privacy-officer",)),
 )  # fmt: skip
