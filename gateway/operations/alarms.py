@@ -18,6 +18,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     receipt-overdue        a partner gave no final receipt in the agreed time; over with the receipt
     withdrawals-overdue    a partner has not acknowledged withdrawals in the agreed time; `-twice`: in twice that
     erasures-overdue       the same of erasures
+    agreement-ending       an agreement ends within a month and no successor is signed; over with one, or with its end
     notice-dated-back      a partner suspends or ends with a date long before we knew: it counts from then; over after a week
     query-scraping         a partner asks for whoever may be there: nearly all misses, or codes that follow one another; over after a day
     audit-broken           the trail is not what was signed, or lacks what was written; no further checkpoint is made

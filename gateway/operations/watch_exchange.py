@@ -1,14 +1,15 @@
 """What of the exchange a person must look at: forks, gaps, held batches, receipts, acknowledgements that do not come (exchange.md §7, §9).
 
 Rules: each is an alarm that names stream and partner and ends by itself when it is over; a withdrawal that is not acknowledged is told
-when its time is up, and once more, as another alarm, at twice that. A partner's notice that dates itself back is told for a week. Numbers
-and codes, no record. This story must not stop or send.
+when its time is up, and once more, as another alarm, at twice that. An agreement that ends is told a month ahead, a partner's notice that
+dates itself back for a week. Numbers and codes, no record. This story must not stop or send.
 """
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
+from gateway.core.exchange.agreements import in_force
 from gateway.core.exchange.wire import instant
 from gateway.operations.alarms import Condition
 from gateway.operations.held_overdue import held_overdue
@@ -19,6 +20,8 @@ from gateway.store import debts, held_agreements, inbox, outbox
 from gateway.store.store import moment
 
 GAP_OPEN: Final = timedelta(hours=24)
+LAST_DAYS: Final = timedelta(days=30)
+"""So long before its end it is told that an agreement ends: its successor takes two signatures on either side."""
 LATE: Final = timedelta(hours=1)
 """A notice may be on its way so long: whoever fetches asks every ten minutes."""
 TOLD: Final = timedelta(days=7)
@@ -27,12 +30,20 @@ TOLD: Final = timedelta(days=7)
 async def conditions(services: Services) -> list[Condition]:
     """Everything that may have to be told, as it stands now."""
     told = [each async for each in _inward(services)] + [each async for each in _outward(services)]
-    return told + [each async for each in _notices(services)]
+    return told + [each async for each in _agreements(services)]
 
 
-async def _notices(services: Services) -> AsyncIterator[Condition]:
+async def _agreements(services: Services) -> AsyncIterator[Condition]:
+    """What ends without a successor, after which what was received is purged or frozen for good; and notices that date themselves back."""
     now, ours = services.clock(), services.signers.party
     for name, versions in (await held_agreements.held_agreements(services.store.reads)).items():
+        target = f"{versions[-1].agreement.other(ours)}/{name}"
+        held = in_force(versions, now)
+        goes_on = held is None or held.successor is not None or held.standing(now).ended
+        ends = held is not None and not goes_on and held.agreement.ends - now < LAST_DAYS
+        terms = held.agreement.terms if held is not None and ends else None
+        then = {"expires": terms.expires, "then": terms.retention.after_termination} if terms is not None else {}
+        yield Condition(kind="agreement-ending", target=target, bad=ends, detail=then)
         longest = max(LATE, versions[-1].agreement.skew)
         late = [
             notice
@@ -40,7 +51,7 @@ async def _notices(services: Services) -> AsyncIterator[Condition]:
             if notice.by != ours and notice.behind(longest) and now < notice.first_seen + TOLD and notice.state != "active"
         ]
         detail = {"from": instant(late[-1].from_at), "counts_from": instant(late[-1].counts_from)} if late else {}
-        yield Condition(kind="notice-dated-back", target=f"{versions[-1].agreement.other(ours)}/{name}", bad=bool(late), detail=detail)
+        yield Condition(kind="notice-dated-back", target=target, bad=bool(late), detail=detail)
 
 
 async def _inward(services: Services) -> AsyncIterator[Condition]:

@@ -18,6 +18,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state, own_keys, take_keys, take_notice
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
+from gateway.operations.watch_exchange import conditions
 from gateway.services import Services, open_services
 from gateway.store import agreement_ends, held_agreements, inbox, outbox
 from gateway.store.tables import in_parts, in_records, inquiries, out_parts, recognitions, record_versions
@@ -201,8 +202,23 @@ async def test_inventories_are_held_against_our_log(cities: Cities):
     assert "no stream of ours" in [each.words for each in differences(read, held.agreement, {})]
 
 
+async def ending(services: Services) -> dict[str, object]:
+    """What people are told of agreements that end without a successor."""
+    return {each.target: each.detail for each in await conditions(services) if each.kind == "agreement-ending" and each.bad}
+
+
+async def test_the_last_month_of_an_agreement_is_told(cities: Cities):
+    """What was received is then destroyed for good, so both are told a month ahead of the day and of that; afterwards no more."""
+    (held,) = (await held_agreements.held_agreements(cities.baishan.store.reads))[AGREEMENT]
+    for before, told in ((timedelta(days=31), False), (timedelta(days=29), True), (timedelta(hours=1), True), (timedelta(0), False)):
+        then = cities.at(held.agreement.ends - before)
+        for services, partner in ((then.tonghua, BAISHAN), (then.baishan, TONGHUA)):
+            expected = {f"{partner}/{AGREEMENT}": {"expires": "2028-12-31", "then": "purge"}}
+            assert await ending(services) == (expected if told else {}), before
+
+
 async def test_what_is_renewed_has_not_ended(tmp_path: Path):
-    """Where the next version is signed and still to come nothing is purged; keys of both are still heard."""
+    """Where the next version is signed and still to come nothing is purged, nobody is told of an end, and keys of both are still heard."""
     from tests.operations.test_agreements import edited, proposal
 
     async with two_cities(tmp_path, change=lambda text: text.replace("expires = 2028-12-31", "expires = 2026-06-30")) as cities:
@@ -210,6 +226,7 @@ async def test_what_is_renewed_has_not_ended(tmp_path: Path):
         from gateway.operations.manage_agreements import agreements, countersign, offer, take
 
         made = await exchange(cities)
+        assert [*await ending(cities.baishan)] == [f"{TONGHUA}/{AGREEMENT}"]
         digest = (await agreements(cities.tonghua))[0].digest
         toml = edited(proposal(cities.tonghua, cities.baishan), "version = 1", f'version = 2\nprevious = "{digest}"')
         toml = edited(toml, "effective = 2026-01-01", "effective = 2026-07-02")
@@ -224,6 +241,7 @@ async def test_what_is_renewed_has_not_ended(tmp_path: Path):
         offered = await both(cities.tonghua, lambda: offer(cities.tonghua, toml, by="office:a"))
         signed = await both(cities.baishan, lambda: countersign(cities.baishan, offered, toml, by="office:a"))
         await take(cities.tonghua, signed, by="office:a")
+        assert (await ending(cities.tonghua), await ending(cities.baishan)) == ({}, {})
         (first, _) = (await held_agreements.held_agreements(cities.baishan.store.reads))[AGREEMENT]
         between = cities.at(first.agreement.ends + timedelta(hours=1))
         assert await end_agreements(between.baishan) == []
