@@ -94,7 +94,7 @@ async def _agreed(services: Services, name: str, versions: list[Held], partner: 
         yield finding("agreement-suspended", where, "协议已中止" + zh, "the agreement is suspended" + en)
     elif held is None:
         yield finding("agreement-none", where, "协议尚未生效", "the agreement is not in force yet")
-    elif held.agreement.ends - now < SOON and held.successor is None:
+    elif held.last_month(now):
         day = held.agreement.terms.expires
         yield finding("agreement-ending", where, f"协议 {day} 到期", f"the agreement ends on {day}")
     else:

@@ -20,8 +20,6 @@ from gateway.store import debts, held_agreements, inbox, outbox
 from gateway.store.store import moment
 
 GAP_OPEN: Final = timedelta(hours=24)
-LAST_DAYS: Final = timedelta(days=30)
-"""So long before its end it is told that an agreement ends: its successor takes two signatures on either side."""
 LATE: Final = timedelta(hours=1)
 """A notice may be on its way so long: whoever fetches asks every ten minutes."""
 TOLD: Final = timedelta(days=7)
@@ -39,11 +37,9 @@ async def _agreements(services: Services) -> AsyncIterator[Condition]:
     for name, versions in (await held_agreements.held_agreements(services.store.reads)).items():
         target = f"{versions[-1].agreement.other(ours)}/{name}"
         held = in_force(versions, now)
-        goes_on = held is None or held.successor is not None or held.standing(now).ended
-        ends = held is not None and not goes_on and held.agreement.ends - now < LAST_DAYS
-        terms = held.agreement.terms if held is not None and ends else None
+        terms = held.agreement.terms if held is not None and held.last_month(now) else None
         then = {"expires": terms.expires, "then": terms.retention.after_termination} if terms is not None else {}
-        yield Condition(kind="agreement-ending", target=target, bad=ends, detail=then)
+        yield Condition(kind="agreement-ending", target=target, bad=terms is not None, detail=then)
         longest = max(LATE, versions[-1].agreement.skew)
         late = [
             notice

@@ -13,6 +13,7 @@ from gateway.core.exchange import notes
 from gateway.core.exchange.inventories import Sealed, decode_inventory, differences
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations import end_agreement
+from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import end_agreements, show_end, take_inventory
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state, own_keys, take_keys, take_notice
@@ -215,6 +216,8 @@ async def test_the_last_month_of_an_agreement_is_told(cities: Cities):
         for services, partner in ((then.tonghua, BAISHAN), (then.baishan, TONGHUA)):
             expected = {f"{partner}/{AGREEMENT}": {"expires": "2028-12-31", "then": "purge"}}
             assert await ending(services) == (expected if told else {}), before
+            found = {each.code for each in await examine(services, lines=False)}
+            assert ("agreement-ending" in found) is told, "the doctor says what the alarm says"
 
 
 async def test_what_is_renewed_has_not_ended(tmp_path: Path):

@@ -76,6 +76,7 @@ AGREEMENT_TYPE = "chengxin-exchange/agreement/1"
 MAX_REASON = 500
 """Characters of a notice's reason."""
 MAX_NOTICE_BYTES = 16 * 1024
+LAST_MONTH = timedelta(days=30)
 NOTICES_A_DAY = 20
 """Of one side about one agreement; beyond it only what stops an agreement that goes on is taken."""
 
@@ -372,6 +373,10 @@ class Held(Struct, frozen=True, kw_only=True):
         if at < agreement.effective or not self.keys_held:
             return Standing(state="agreed", since=self.recorded)
         return Standing(state="active", since=agreement.effective)
+
+    def last_month(self, at: datetime) -> bool:
+        """Whether it ends within a month and no successor is signed, which takes two signatures on either side."""
+        return self.successor is None and not self.standing(at).ended and self.agreement.ends - at < LAST_MONTH
 
     def lets_through(self, at: datetime, *, only_withdrawals: bool) -> bool:
         """Whether a batch may leave us at a moment, sealed before or not: also what was in flight stops at once."""
