@@ -1,8 +1,6 @@
 """Erasing: by a key custodian, a record or all of a subject; done only when nothing is left in exits, copies, index and dump."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -21,25 +19,11 @@ from gateway.store import match_jobs, records, transparency
 from gateway.store.subjects import subject_by_key
 from gateway.store.tables import erasures, metadata
 from tests.administrators import Admin, enrolled
-from tests.operations.publishing import TAX, a_house, ask, code, ids, put, read, violation
+from tests.operations.publishing import TAX, ask, code, ids, put, read, violation
 from tests.region import followed
 
 CODE = code(7719)
 NAME, OTHER = "通化市鸾翔澜沧药业有限公司", "通化市旁邻商贸有限公司"
-
-
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Services]:
-    """The same on SQLite alone."""
-    async with a_house(tmp_path, "") as services:
-        yield services
 
 
 async def erased(services: Services, admin: Admin, target: str) -> Erased:

@@ -5,7 +5,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,26 +39,12 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists
 from gateway.store.tables import list_files, list_rows
-from tests.operations.publishing import REGISTRATIONS, TAX, a_house, ask, at, code, firm, household_code, ids, put, read, shop, violation
+from tests.operations.publishing import REGISTRATIONS, TAX, ask, at, code, firm, household_code, ids, put, read, shop, violation
 from tests.operations.test_render_again import change_policy
 
 BLACK = "lists/tax-violations"
 FIRST, SECOND, THIRD = "2026-06-02T03:00:00Z", "2026-06-03T03:00:00Z", "2026-06-04T03:00:00Z"
 GONE, STAYS = "通化市澄泉商贸有限公司", "通化市示例药业有限公司"
-
-
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Services]:
-    """The same on SQLite alone."""
-    async with a_house(tmp_path, "") as services:
-        yield services
 
 
 async def listed(services: Services) -> dict[str, str]:

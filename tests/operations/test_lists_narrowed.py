@@ -1,7 +1,6 @@
 """Archived versions and what is shown less of: texts held again or redacted harder, values taken back, rows that a policy hides."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 import sqlalchemy as sa
@@ -17,27 +16,13 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import list_issues, lists, reviews
 from gateway.store.tables import list_rows
-from tests.operations.publishing import TAX, a_house, at, code, put, violation
+from tests.operations.publishing import TAX, at, code, put, violation
 from tests.operations.test_lists import BLACK, GONE, THIRD, change, fetched, grown, listed, manifest, named
 from tests.operations.test_render_again import change_policy
 
 TELLING_WORDS = "少缴税款。货物由仓管员保管。"
 
 CONDITION = "缴清税款后移出。"
-
-
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Services]:
-    """The same on SQLite alone."""
-    async with a_house(tmp_path, "") as services:
-        yield services
 
 
 async def two_versions(services: Services) -> dict[str, str]:

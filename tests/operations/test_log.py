@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -30,25 +30,11 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists, transparency
 from gateway.store.tables import log_entries, log_heads, log_states, log_tiles, rendered_records
-from tests.operations.publishing import MARKET, TAX, a_house, ask, at, code, ids, put, read, violation
+from tests.operations.publishing import MARKET, TAX, ask, at, code, ids, put, read, violation
 from tests.operations.test_render_again import change_policy
 
 LATER, NEXT_YEAR = "2026-06-03T03:00:00Z", "2027-01-02T03:00:00Z"
 ORIGIN = "credit.tonghua.example/log/2026"
-
-
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Services]:
-    """The same on SQLite alone."""
-    async with a_house(tmp_path, "") as services:
-        yield services
 
 
 async def three(services: Services) -> list[str]:

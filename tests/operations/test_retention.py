@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from gateway.store.tables import erasures, metadata
 from gateway.store.tables import records as rows
 from gateway.store.tables import retention_due as due_rows
 from tests.administrators import Admin, enrolled
-from tests.operations.publishing import PENALTIES, a_house, at, code, ids, penalty, person_number, person_penalty, put
+from tests.operations.publishing import PENALTIES, at, code, ids, penalty, person_number, person_penalty, put
 from tests.operations.test_erase import dump, holds
 from tests.region import PENALTIES as STREAM
 from tests.region import Cities, followed
@@ -43,20 +43,6 @@ LONG_AGO = {"day": "2019-01-01", "处罚有效期": "2019-01-09"}
 FIVE_YEARS_AND_A_DAY, FIVE_YEARS = "2021-06-01", "2021-06-02"
 """Last days of sharing, as of 2 June 2026."""
 YESTERDAY = date(2026, 6, 1)
-
-
-@pytest.fixture
-async def town(tmp_path: Path, store_url: str) -> AsyncIterator[Services]:
-    """A gateway with nothing in it, on SQLite and on PostgreSQL."""
-    async with a_house(tmp_path, store_url) as services:
-        yield services
-
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[Services]:
-    """The same on SQLite alone."""
-    async with a_house(tmp_path, "") as services:
-        yield services
 
 
 def old(number: int, shared_until: str, name: str = "通化市旁邻商贸有限公司", document: str = "", **more: Any) -> dict[str, Any]:
