@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, CursorResult, make_url
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ["Reads", "Row", "Store", "Transaction", "moment", "new_id", "new_ids", "stamp"]
+
+Answer = TypeVar("Answer")
 
 KEYS_CHANGED = "keys"
 """Counter of changes of the key tables."""
@@ -128,10 +130,7 @@ class Transaction:
 
     async def execute(self, statement: Statement, params: Parameters | Sequence[Parameters] | None = None) -> CursorResult[Any]:
         """Execute a statement; with a list of parameters once for each. Raises StoreError."""
-        try:
-            return await self.connection.execute(statement, params)
-        except DRIVER_ERRORS as error:
-            raise store_error(error) from None
+        return await self._answer(self.connection.execute(statement, params), many=isinstance(params, Sequence))
 
     async def all(self, statement: Statement, params: Parameters | None = None) -> list[Row]:
         """All rows, with what this transaction has written so far."""
@@ -162,10 +161,30 @@ class Transaction:
             await self._many(_update_text(table, columns, key, self.store.dialect), rows)
 
     async def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        await self._answer(self.connection.exec_driver_sql(statement, list(rows)), many=True)
+
+    async def _answer(self, asked: Awaitable[Answer], *, many: bool) -> Answer:
         try:
-            await self.connection.exec_driver_sql(statement, list(rows))
+            return await (_to_its_end(asked) if many and self.store.dialect == "postgresql" else asked)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
+
+
+async def _to_its_end(asked: Awaitable[Answer]) -> Answer:
+    """What is asked once for each of many rows: whoever is cancelled meanwhile waits until it is over, and ends then.
+
+    asyncpg sends many rows in portions, and one that is cancelled between two waits for an answer that the server will not give before the
+    rest has come: for ever, with its process, the one writer's turn and all who wait for them.
+    """
+    asking = asyncio.ensure_future(asked)
+    try:
+        return await asyncio.shield(asking)
+    finally:
+        while not asking.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({asking})
+        if not asking.cancelled():
+            asking.exception()  # it is known, or whoever would hear of it has gone
 
 
 # --- store ------------------------------------------------------------------------------------------------------------

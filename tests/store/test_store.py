@@ -271,6 +271,26 @@ async def test_a_cancelled_writer_holds_nobody_up(store_url: str, open_store: Ca
                 assert await tx.number("other") == len(kept) * 2 - (one is other)
 
 
+async def test_a_writer_of_many_rows_ends_when_it_is_told(store: Store) -> None:
+    """Cancelled while it sends many rows, it ends and has written nothing; one that waited on would keep its process from its end."""
+    rows = [(f"row-{number}", number) for number in range(40_000)]
+
+    async def write() -> None:
+        async with store.transaction() as tx:
+            await tx.insert(counters, ("name", "value"), rows)
+            await asyncio.sleep(3600)  # where a driver that forgot it has arrived
+
+    for turn in range(6):
+        writer = asyncio.create_task(write())
+        await asyncio.sleep(0.02 * (turn + 1))
+        writer.cancel()
+        _, left = await asyncio.wait({writer}, timeout=20)
+        writer.cancel()
+        assert not left, "it is told once"
+        assert writer.cancelled()
+    assert await store.reads.all(sa.select(counters.c.name).where(counters.c.name.like("row-%"))) == []
+
+
 async def test_full_disk_is_told_and_nothing_is_applied(sqlite_url: str, open_store: Callable[..., Any]) -> None:
     """When the database can grow no more, the chunk is refused whole and the store goes on working for readers."""
     store = await open_store(sqlite_url)
