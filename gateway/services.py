@@ -121,7 +121,7 @@ class PoliciesInForce:
         """Swap in what is in force by now; true when it changed. One short indexed statement when it did not."""
         changed = False
         while (newest := await policy_rows.latest_activation(self._store.reads)) != self._seen:
-            if self._adopting is None:
+            if self._adopting is None or self._adopting.done():  # to wait for one that is over gives the loop no turn to put it away
                 self._adopting = asyncio.create_task(self._adopt(newest))
                 self._adopting.add_done_callback(self._adopted)
             changed = await asyncio.shield(self._adopting) or changed
@@ -145,7 +145,8 @@ class PoliciesInForce:
         return changed
 
     def _adopted(self, done: "asyncio.Task[bool]") -> None:
-        self._adopting = None
+        if self._adopting is done:
+            self._adopting = None
         if not done.cancelled():
             done.exception()  # told to whoever waits; nobody may wait any more
 

@@ -188,3 +188,23 @@ async def test_a_version_is_compiled_once_and_off_the_loop(tmp_path: Path, sqlit
         assert services.policies.version == 2
         assert turns > 5, "the loop went on"
         assert await hides(before, services.policies.current(), "public", "open.read")
+
+
+async def test_an_activation_during_a_compilation_is_compiled_next(tmp_path: Path, sqlite_url: str) -> None:
+    """Whoever asks in the very turn of the loop in which an older version is ready goes on to the newest, and holds nobody up."""
+    settings = settings_of(write_settings(tmp_path, database=sqlite_url), CHENGXIN_NOW="2026-06-01T00:00:00Z")
+    await set_up(settings, by="test")
+    async with open_services(settings) as services:
+        wide = await policy_rows.files_of(services.store.reads, 1)
+        await put_in_force(services, narrowed(wide), "narrow")
+        policy._compiled.cache_clear()
+        async with services.store.transaction() as tx:
+            await policy_rows.activate(tx, 1, "test", "wide again")
+            asked = [asyncio.create_task(services.policies.fresh())]
+            for _ in range(3):
+                await asyncio.sleep(0)
+        assert not asked[0].done(), "the version before is being compiled still"
+        while not asked[0].done():  # in each turn of the loop somebody asks
+            await asyncio.sleep(0)
+            asked.append(asyncio.create_task(services.policies.fresh()))
+        assert {policies.version for policies in await asyncio.gather(*asked)} == {1}
