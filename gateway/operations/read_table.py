@@ -8,10 +8,10 @@ read. This story must not know what the table is for.
 import asyncio
 import tempfile
 from contextlib import aclosing
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.adapter_contract import AdapterError, Page
 from gateway.core.errors import ErrorItem, FileUnfit
@@ -24,7 +24,8 @@ ADAPTER: Final = "excel_csv"
 LONGEST_CELL: Final = 32_767
 """Of a workbook's cell: whatever comes in can go out in every format."""
 MOST_COLUMNS: Final = 200
-_LINE: Final = msgspec.json.Decoder(dict[str, Cell])
+_LINE: Final = msgspec.json.Decoder(dict[str, str | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None])
+"""Of whole numbers those of 64 bits: what is larger loses digits in most programs, and is no cell of ours."""
 
 
 class Table(Struct, frozen=True):
@@ -101,7 +102,7 @@ def _lines(body: bytes, most: int) -> Table:
         try:
             found = _LINE.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise _unfit("SCHEMA_JSON", "每行应为一个 JSON 对象，值为文本、数、真假或 null", f"R{number}") from None
+            raise _unfit("SCHEMA_JSON", "每行应为一个 JSON 对象，值为文本、数（整数不超过 64 位）、真假或 null", f"R{number}") from None
         for name in found:
             columns.setdefault(name, len(columns))
         if len(columns) > MOST_COLUMNS:

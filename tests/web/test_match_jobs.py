@@ -183,6 +183,8 @@ def test_a_byte_order_mark_comes_back(server: Server, firms: list[dict[str, Any]
         ("a.xlsx", b"no workbook", {"name": "n"}, 422, "file-refused", "/file"),
         ("a.ndjson", b'{"n":"x"}\n{"n":{}}', {"name": "n"}, 422, "file-refused", "/file/R2"),
         ("a.ndjson", b'{"n":"\xff"}', {"name": "n"}, 422, "file-refused", "/file/R1"),
+        ("a.ndjson", b'{"n":"x","m":18446744073709551616}', {"name": "n"}, 422, "file-refused", "/file/R1"),
+        ("a.ndjson", b'{"n":-9223372036854775809}', {"name": "n"}, 422, "file-refused", "/file/R1"),
     ],
 )
 def test_a_bad_file_is_told_with_its_place(
