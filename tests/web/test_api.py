@@ -784,6 +784,15 @@ def test_documents_are_served(server: Server) -> None:
     assert server.get("/openapi.yaml").headers["content-type"] == "application/yaml"
     page = server.get("/docs", accept="text/html")
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    said = {"zh-CN": ("请求正文", "至多 63 个字符", "名称与代码核对"), "en": ("Request body", "at most 63 characters", "Match names")}
+    for language, words in said.items():
+        page = server.get("/docs", accept="text/html", accept_language=language)
+        assert page.headers["content-language"] == language
+        assert f'<html lang="{language}">' in page.text
+        matching = page.text.partition('id="matchNames"')[2].partition("</section>")[0]
+        assert all(word in matching for word in words)
+        assert "示例药业公司" in matching, "a request as it may be sent"
+        assert "mapping" in page.text.partition('id="submitMatchJob"')[2].partition("</section>")[0], "and each member of a form"
     assert server.get("/docs/style.css").headers["content-type"] == "text/css; charset=utf-8"
     assert "未找到" in server.get("/problems/not-found", accept="text/html").text
     problem(server.get("/problems/nobody"), 404, "not-found")

@@ -183,9 +183,10 @@ def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more
 
 @get("/docs", include_in_schema=False)
 async def docs(request: AnyRequest) -> Reply:
-    """The API document as a page."""
+    """The API document as a page, in the reader's language."""
     plain_request(request, (HTML,))
-    return _page(request, house_of(request).documents.page)
+    scope: Any = request.scope
+    return _page(request, house_of(request).documents.page(language_of(header(scope["headers"], b"accept-language"))))
 
 
 @get(STYLE_PATH, include_in_schema=False)
