@@ -95,6 +95,8 @@ async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
     if query.route not in ("uscc", "org_code", "reg_no"):
         return None
     code = normalise_code(text)
+    if query.route == "org_code":
+        return await _by_org_code(scene, query, code.replace("-", ""))
     if query.route == "uscc" and not check_uscc(code).valid:
         return None
     kind: SubjectKind = "individual_business" if query.route == "uscc" and code.startswith("92") else "legal"
@@ -106,6 +108,18 @@ async def _by_code(scene: Scene, text: str, query: NameQuery) -> Found | None:
         return Found(query=query, hits=()) if query.route == "uscc" else None
     hit = Hit(subject_id=row.subject_id, matched_on=query.route, shown=code, order=(0, 0, 0, row.subject_id))
     return Found(query=query, hits=(hit,), alone=kind == "individual_business")
+
+
+async def _by_org_code(scene: Scene, query: NameQuery, code: str) -> Found | None:
+    """Organisations of an organisation code: as a source stated it, or as it stands in their unified codes."""
+    if not may_look_up(scene, "org_code", "legal"):
+        return None
+    reads = scene.services.store.reads
+    stated = await renderings.subject_by_key(reads, "org_code", code)
+    held = await renderings.organisations_by_inner_code(reads, code) if may_look_up(scene, "uscc", "legal") else []
+    found = dict.fromkeys(row.subject_id for row in (stated, *held) if row is not None and row.kind == "legal")
+    hits = tuple(Hit(subject_id=each, matched_on="org_code", shown=code, order=(0, 0, at, each)) for at, each in enumerate(found))
+    return Found(query=query, hits=hits) if hits else None
 
 
 def may_look_up(scene: Scene, field: str, kind: SubjectKind) -> bool:

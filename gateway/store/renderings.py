@@ -114,6 +114,15 @@ _SUBJECT_BY_KEY = (
     )
     .where(subject_keys.c.key_type == sa.bindparam("key_type"), subject_keys.c.key_value == sa.bindparam("key_value"))
 )
+_ORGANISATIONS_BY_INNER_CODE = (  # the key's type is written out, for only then SQLite takes the index over some of the keys
+    sa.select(*SUBJECT.selected_columns)
+    .select_from(
+        subject_keys.join(subjects, _s.subject_id == subject_keys.c.subject_id).outerjoin(rendered_subjects, _r.subject_id == _s.subject_id)
+    )
+    .where(sa.text("subject_keys.key_type = 'uscc' AND substr(subject_keys.key_value, 9, 9) = :code"), _s.kind == "legal")
+    .order_by(_s.subject_id)
+    .limit(20)
+)
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
     subject_keys.c.key_type == sa.bindparam("key_type"), among(subject_keys.c.key_value, "values")
 )
@@ -137,6 +146,11 @@ _STANDING = (
 async def subject_by_key(source: Reads | Transaction, key_type: str, key_value: str) -> Row | None:
     """A subject with its rendering, by a key as stored: one statement whether it exists, is rendered, or not."""
     return await lately(source, key_type, key_value, _SUBJECT_BY_KEY, {"key_type": key_type, "key_value": key_value})
+
+
+async def organisations_by_inner_code(source: Reads | Transaction, code: str) -> list[Row]:
+    """Organisations whose unified code holds this organisation code (GB 32100: characters 9 to 17), by id; nearly always one."""
+    return await source.all(_ORGANISATIONS_BY_INNER_CODE, {"code": code})
 
 
 async def subject_by_id(source: Reads | Transaction, subject_id: str) -> Row | None:

@@ -53,6 +53,17 @@ def test_a_wrong_code_is_told_with_what_is_known(one_server: Server) -> None:
     assert all(not each["known"] for each in told["suggestions"] if each["code"] != code)
 
 
+def test_an_organisation_is_found_by_the_code_inside_its_code(server: Server) -> None:
+    """Nine characters of it are the organisation code (GB 32100): however written, they find who bears them, on both databases."""
+    firm = next(each for each in server.get("/v1/subjects?kind=enterprise&limit=5").json()["items"] if "uscc" in each)
+    code = firm["uscc"][8:17]
+    for text in (code, code.lower(), f"{code[:8]}-{code[8]}", f" {code} ", code.translate({n: n + 0xFEE0 for n in range(33, 127)})):
+        found = server.client.get("/v1/subjects", params={"q": text}).json()["items"]
+        assert [(each["uscc"], each["matched_on"], each["highlight"]) for each in found] == [(firm["uscc"], "org_code", [])], text
+    offered = server.client.get("/v1/suggest", params={"q": code}).json()["items"]
+    assert [(each["text"], each["matched_on"]) for each in offered] == [(firm["name"], "org_code")]
+
+
 def test_nothing_found_offers_names_of_organisations(one_server: Server) -> None:
     """A notice with names of whom everybody may see; the same text as an offer finds what it names."""
     name = next(each["name"] for each in one_server.get("/v1/subjects?kind=enterprise&limit=5").json()["items"])
