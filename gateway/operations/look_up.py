@@ -81,7 +81,7 @@ async def look_up(scene: Scene, text: str, enough: int | None = None) -> Found:
     """
     query = read_query(text)
     if not 1 <= len(query.text) <= MAX_QUERY:
-        raise pages.invalid("q", "应有 1 至 128 个字符")
+        raise pages.invalid("q", "去掉标点、空格和符号后应有 1 至 128 个字符")
     if looks_like_citizen_number(text):
         return Found(query=query, hits=())
     by_code = await _by_code(scene, text, query)

@@ -35,6 +35,8 @@ MOST_IDS: Final = 20
 MOST_OFFERS: Final = 10
 MOST_SKIPPED: Final = 90
 _MOST_PROPERTIES: Final = 20
+_LONGEST: Final = 200
+"""Characters of a name, code or address."""
 _DIVISION: Final = re.compile(r"[1-9][0-9]{5}")
 
 Document = Mapping[str, Any]
@@ -42,14 +44,14 @@ Kind = Literal["entity", "type", "property"]
 Type = Literal["enterprise", "cooperative", "institution", "organ", "social_organisation", "collective", "other", "household"]
 TYPES: Final[tuple[str, ...]] = tuple(kind for kind in SUBJECT_KINDS if kind != "person")
 PropertyId = Literal["uscc", "registration_number", "region", "address", "former_name"]
-PROPERTIES: Final[Mapping[PropertyId, tuple[str, str, str]]] = {
-    "uscc": ("统一社会信用代码", "Unified social credit code", "decides before any name"),
-    "registration_number": ("注册号", "Registration number", "15 digits"),
-    "region": ("行政区划", "Division", "six digits, or its name; only says where"),
-    "address": ("地址", "Address", "only says where"),
-    "former_name": ("曾用名", "Former name", "asked where the name finds nobody"),
+PROPERTIES: Final[Mapping[PropertyId, tuple[tuple[str, str], tuple[str, str]]]] = {
+    "uscc": (("统一社会信用代码", "Unified social credit code"), ("先于名称判定", "decides before any name")),
+    "registration_number": (("注册号", "Registration number"), ("15 位数字", "15 digits")),
+    "region": (("行政区划", "Division"), ("六位代码或名称，只说明所在地", "six digits, or its name; only says where")),
+    "address": (("地址", "Address"), ("只说明所在地", "only says where")),
+    "former_name": (("曾用名", "Former name"), ("按名称查不到时再按此查", "asked where the name finds nobody")),
 }
-"""What a query may say beside a name: words in Chinese and English, and what it does."""
+"""What a query may say beside a name: what it is called, and what it does, in Chinese and English."""
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("名称", "Name"),
     "uscc": ("统一社会信用代码", "Unified social credit code"),
@@ -70,11 +72,11 @@ _COUNT: Final = "record_counts."
 class Entity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A value that was reconciled itself."""
 
-    id: Text
-    name: Text | UnsetType = UNSET
+    id: str
+    name: str | UnsetType = UNSET
 
 
-Value = Text | int | float | bool | Entity
+Value = str | int | float | bool | Entity
 
 
 class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,9 +87,9 @@ class Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Query(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One query as the protocol writes it."""
+    """One query as the protocol writes it; a text longer than any name finds nothing, and leaves the others their answer."""
 
-    query: Text | UnsetType = UNSET
+    query: str | UnsetType = UNSET
     type: Type | Annotated[list[Type], Meta(max_length=_MOST_PROPERTIES)] | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1)] = MOST_CANDIDATES
     properties: Annotated[tuple[Given, ...], Meta(max_length=_MOST_PROPERTIES)] = ()
@@ -258,10 +260,10 @@ def _questions(query: Query) -> list[Question]:
     for each in query.properties:
         values = each.v if isinstance(each.v, list) else [each.v]
         texts = [text for value in values if (text := str(value.id if isinstance(value, Entity) else value).strip())]
-        if texts:
+        if texts and len(texts[0]) <= _LONGEST:
             given.setdefault(each.pid, texts[0])
     text = query.query if query.query is not UNSET else ""
-    name, uscc = text or None, given.get("uscc")
+    name, uscc = text if 0 < len(text) <= _LONGEST else None, given.get("uscc")
     if name is not None and uscc is None and check_uscc(normalise_code(name)).valid:
         name, uscc = None, name
     place = given.get("region")
@@ -323,12 +325,13 @@ def _type(kind: str, language: Language) -> dict[str, str]:
 
 
 def _property(pid: PropertyId, language: Language) -> dict[str, str]:
-    return {"id": pid, "name": _word(PROPERTIES[pid], language), "description": PROPERTIES[pid][2]}
+    name, does = PROPERTIES[pid]
+    return {"id": pid, "name": _word(name, language), "description": _word(does, language)}
 
 
 async def _entities(scene: Scene, prefix: str, skipped: int) -> list[dict[str, Any]]:
     if not 1 <= len(normalise(prefix)) <= MAX_QUERY:
-        raise pages.invalid("prefix", "应有 1 至 128 个字符")
+        raise pages.invalid("prefix", "去掉标点、空格和符号后应有 1 至 128 个字符")
     refuse_ended(scene, kinds=("legal",))
     found = await look_up(scene, prefix)
     if found.alone:  # a household is never offered

@@ -33,7 +33,7 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
     if not set(kinds) <= set(_KINDS):
         raise pages.invalid("kind", "应为 subject、dataset 或 field")
     if not 1 <= len(normalise(text)) <= MAX_QUERY:
-        raise pages.invalid("q", "应有 1 至 128 个字符")
+        raise pages.invalid("q", "去掉标点、空格和符号后应有 1 至 128 个字符")
     items: list[dict[str, Any]] = []
     if "subject" in kinds:
         refuse_ended(scene, kinds=("legal",))

@@ -62,7 +62,7 @@ async def ask(request: AnyRequest, url: str, caller: Caller, language: Language)
     Raises BodyInvalid, and whatever the path itself raises.
     """
     if len(url) > MAX_URL or not url.startswith("/v1/") or not url.isascii() or "#" in url or "\\" in url:
-        raise _invalid("应为本机的相对网址，以 /v1/ 开头")
+        raise _invalid("应为本机的相对网址，以 /v1/ 开头，汉字等用百分号编码，没有 # 部分")
     split = urlsplit(url)
     scope = _inner(request, split.path.encode(), split.query.encode(), caller, language)
     check_target(scope)
