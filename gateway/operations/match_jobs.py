@@ -92,6 +92,7 @@ class _Result(Struct, frozen=True):
     marked: bool = False
 
 
+_OTHER_SEPARATORS: Final = frozenset(";；，\t|")
 _PACK: Final = msgspec.msgpack.Encoder()
 _TABLE: Final = msgspec.msgpack.Decoder(Table)
 _RESULT: Final = msgspec.msgpack.Decoder(_Result)
@@ -129,7 +130,12 @@ def check(table: Table, mapping: ColumnMapping) -> None:
         raise _invalid("/mapping", "至少要有 name、uscc、registration_number、address 之一")
     for field, column in named.items():
         if column not in table.columns:
-            raise _invalid(f"/mapping/{field}", "文件中没有这一列")
+            raise _invalid(
+                f"/mapping/{field}",
+                "文件中没有这一列；表头只有一列，请用英文逗号分隔"
+                if len(table.columns) == 1 and not _OTHER_SEPARATORS.isdisjoint(table.columns[0])
+                else "文件中没有这一列",
+            )
     if not set(ADDED).isdisjoint(table.columns):
         raise _invalid("/file", "列名不得与结果列相同")
 

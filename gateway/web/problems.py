@@ -25,6 +25,7 @@ from gateway.core.callers.proof import ALGORITHMS
 from gateway.core.callers.refusals import NonceWanted
 from gateway.core.errors import ErrorItem, ExchangeError, InvalidParameter, NoteRefused, RequestError, RowBudgetSpent, SeqClosed, StoreError
 from gateway.web.exchange_words import EXCHANGE_WORDS
+from gateway.web.in_english import in_english
 from gateway.web.negotiation import Language
 from gateway.web.parameters import echo
 
@@ -420,11 +421,18 @@ def _detail(error: Exception, kind: ProblemKind, language: Language) -> str:
     if kind.code in _ONE_WORDING:
         return kind.detail[language]
     own = error.detail if isinstance(error, (RequestError, ExchangeError, Refusal)) else ""
-    return own if _in_words(own, language) else kind.detail[language]
+    if _in_words(own, language):
+        return own
+    told = in_english(own) if language == "en" and own else None
+    return f"{told[0].upper()}{told[1:]}." if told else kind.detail[language]
 
 
 def _item(item: ErrorItem, kind: ProblemKind, language: Language) -> ProblemError:
-    words = item.detail if _in_words(item.detail, language) else _ITEM_WORDS.get(item.code, kind.detail)[language]
+    words = item.detail if _in_words(item.detail, language) else None
+    if words is None and language == "en":
+        words = in_english(item.detail, item.code)
+    if words is None:
+        words = _ITEM_WORDS.get(item.code, kind.detail)[language]
     parameter = None if item.parameter is None else echo(item.parameter)
     return ProblemError(parameter=parameter, pointer=item.pointer, code=item.code, detail=words)
 

@@ -196,6 +196,15 @@ def test_a_bad_file_is_told_with_its_place(
     assert fault["pointer"] == pointer
 
 
+def test_a_file_with_other_separators_is_told_so(server: Server) -> None:
+    """A header of one cell that holds semicolons or tabs is no list of columns; the same in English."""
+    for body in ("名称;代码\n示例;1\n", "名称\t代码\n示例\t1\n"):
+        (fault,) = problem(send(server, "a.csv", body.encode(), {"name": "名称"}), 400, "body-invalid")["errors"]
+        assert fault == {"pointer": "/mapping/name", "code": "invalid", "detail": "文件中没有这一列；表头只有一列，请用英文逗号分隔"}
+    english = send(server, "a.csv", "名称;代码\n示例;1\n".encode(), {"name": "名称"}, {"accept-language": "en"})
+    assert "separate by commas" in english.json()["errors"][0]["detail"]
+
+
 def test_what_is_no_form_of_a_job(server: Server) -> None:
     """415, 400 with the place, and no parameter exists."""
     problem(server.client.post("/v1/match-jobs", json={}), 415, "unsupported-media-type")

@@ -1,6 +1,9 @@
 """Every error has one published code, one status, and words that tell nothing that was sent."""
 
+import ast
 import inspect
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +13,8 @@ from litestar import Request
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotAuthorizedException, NotFoundException, ValidationException
 
 from gateway.core import errors
-from gateway.web import problems
+from gateway.core.errors import ErrorItem
+from gateway.web import in_english, problems
 from gateway.web.negotiation import LANGUAGES
 from gateway.web.problems import KINDS, Problem, Refusal, headers_of, problem_of
 
@@ -171,6 +175,42 @@ def test_words_of_the_other_language_give_way_to_the_table() -> None:
     assert told(pointed).errors[0].detail == "未知参数"
     assert told(pointed, "en").errors[0].detail == "unknown parameter"
     assert told(pointed, "en").errors[0].parameter == "id_no"
+
+
+_SAYS_A_FAULT = {"invalid", "_invalid", "_fault", "_unfit", "ErrorItem", "InvalidParameter", "BodyInvalid", "BadRequest", "NotPermitted"}
+
+
+def _sentences() -> set[str]:
+    """Every Chinese sentence of a fault in the source of what is served, with `{}` for what stands in it."""
+    found = set()
+    for path in Path(problems.__file__).parents[1].rglob("*.py"):
+        if {"sample", "demo", "commands"} & set(path.parts):
+            continue
+        for call in (each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            for said in (*call.args, *(each.value for each in call.keywords)) if name in _SAYS_A_FAULT else ():
+                for text in (said.body, said.orelse) if isinstance(said, ast.IfExp) else (said,):
+                    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                    whole = "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in parts)
+                    if re.search("[\u4e00-\u9fff]", whole):
+                        found.add(whole)
+    return found
+
+
+def test_every_sentence_of_a_fault_has_its_english() -> None:
+    """Whoever reads English is told the same as who reads Chinese: each sentence has a line, and each line its sentence."""
+    said = {re.split(r" {3,}", line)[0] for line in in_english._SENTENCES.strip().splitlines()}
+    assert said == _sentences()
+    for sentence in said:
+        english = in_english.in_english(sentence.format(20, 100))
+        assert english, sentence
+        assert english.isascii(), sentence
+        assert "{" not in english, sentence
+    bound = ErrorItem("invalid", "应为 1 至 100 的整数，或者 all。", parameter="limit")
+    problem = told(errors.InvalidParameter("应为 1 至 100 的整数，或者 all。", errors=(bound,)), "en")
+    assert (problem.detail, problem.errors[0].detail) == ("A whole number from 1 to 100, or all.", "a whole number from 1 to 100, or all")
+    adapters = told(errors.FileUnfit("文件未被接收。", errors=(ErrorItem("FILE_NUL", "文件含有空字符（NUL），可能已损坏"),)), "en")
+    assert adapters.errors[0].detail == "the file holds NUL characters and may be damaged"
 
 
 def test_problems_leave_out_what_is_not_there() -> None:
