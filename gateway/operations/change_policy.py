@@ -26,6 +26,8 @@ from gateway.store import policies as policy_rows
 PIECES = re.compile(r"[A-Za-z0-9_.-]{1,100}(?:/[A-Za-z0-9_.-]{1,100}){0,3}")
 FILE_LIMIT = 2 * 2**20
 FOLDER_LIMIT = 16 * 2**20
+KNOWN = "only *.toml and README.md stand here"
+LARGEST = "at most 2 MiB a file and 16 MiB in all"
 
 AGREEMENTS = "agreements"
 OUTSIDE = frozenset({AGREEMENTS})
@@ -125,11 +127,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
         if path.is_symlink() or not path.is_file():
             raise PolicyError("a policy file must be a plain file, no link", file=name, hint="put the file itself here")
         if path.suffix != ".toml":
-            raise PolicyError("an unknown file in the policy folder", file=name, hint="only *.toml and README.md stand here")
+            raise PolicyError("an unknown file in the policy folder", file=name, hint=KNOWN)
         size = path.stat().st_size
         total += size
         if size > FILE_LIMIT or total > FOLDER_LIMIT:
-            raise PolicyError("the policy files are too large", file=name, hint="at most 2 MiB a file and 16 MiB in all")
+            raise PolicyError("the policy files are too large", file=name, hint=LARGEST)
         files[name] = path.read_bytes()
     if not files:
         raise PolicyError("the folder holds no policy file", file=str(folder), hint="give the folder that holds tiers.toml")
@@ -147,14 +149,21 @@ def read_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     Raises PolicyError.
     """
     kept: dict[str, bytes] = {}
+    total = 0
     for name, content in sorted(files.items()):
         pieces = name.split("/")
-        if PIECES.fullmatch(name) is None or ".." in pieces or not name.endswith(".toml"):
-            raise PolicyError("a policy file is named as in the folder: words, dots and dashes, ending in .toml", hint="datasets/x.toml")
-        if pieces[0] not in OUTSIDE:
-            kept[name] = content
-    if not kept or max(map(len, kept.values())) > FILE_LIMIT or sum(map(len, kept.values())) > FOLDER_LIMIT:
-        raise PolicyError("no policy file, or too large", hint="at most 2 MiB a file and 16 MiB in all")
+        if PIECES.fullmatch(name) is None or ".." in pieces:  # any text may stand here, so it is not repeated
+            raise PolicyError("a policy file is named by its path in the folder: words, dots and dashes", hint="datasets/x.toml")
+        if pieces[0] in OUTSIDE or name.endswith(".md"):
+            continue
+        if not name.endswith(".toml"):
+            raise PolicyError("an unknown file in the policy folder", file=name, hint=KNOWN)
+        total += len(content)
+        if len(content) > FILE_LIMIT or total > FOLDER_LIMIT:
+            raise PolicyError("the policy files are too large", file=name, hint=LARGEST)
+        kept[name] = content
+    if not kept:
+        raise PolicyError("no policy file was sent", hint="send the folder that holds tiers.toml")
     return kept
 
 
@@ -197,7 +206,8 @@ def check_files(
     except PolicyError as error:
         return CheckReport(ok=False, digest=None, errors=(_finding(error),))
     wrong, uncovered = ([], []) if found.policies is None else agreement_faults(agreements, found.policies, ours)
-    errors, warnings = (tuple(_finding(one) for one in part) for part in ((*found.errors, *wrong), (*found.warnings, *uncovered)))
+    # what one line does wrong in several cells is said once, unless the cells are named
+    errors, warnings = (tuple(dict.fromkeys(map(_finding, part))) for part in ((*found.errors, *wrong), (*found.warnings, *uncovered)))
     fewest: dict[tuple[str, str], int] = {}
     for each in found.residual:
         fewest[each.field, each.tier] = min(each.candidates, fewest.get((each.field, each.tier), each.candidates))

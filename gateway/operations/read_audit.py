@@ -13,9 +13,9 @@ from gateway.operations.audit_folder import Archived, Exported, archive_folder, 
 from gateway.operations.keep_audit import checkpoint
 from gateway.services import Services
 from gateway.store import audit
-from gateway.store.audit import AuditRow, Wanted
+from gateway.store.audit import AuditRow, Kind, Wanted
 
-__all__ = ["AuditPage", "Place", "Wanted", "archive_audit", "export_audit", "read_audit"]
+__all__ = ["AuditPage", "Kind", "Place", "Wanted", "archive_audit", "export_audit", "read_audit"]
 
 MAX_ROWS = 1000
 

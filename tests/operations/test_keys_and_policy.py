@@ -140,6 +140,18 @@ def _spoilt(tmp_path: Path, file: str, text: bytes) -> Path:
     return folder
 
 
+def test_one_line_that_is_wrong_in_six_cells_is_told_once(tmp_path: Path) -> None:
+    """The same words of the same line for each kind and tier would hide the next fault."""
+    file = "datasets/administrative-penalties.toml"
+    text = (shipped_policies() / file).read_text(encoding="utf-8")
+    wrong = text.replace('{ do = "keep", first = 6 }', '{ do = "keep", first = 10, last = 4 }', 1)
+    assert wrong != text
+    report = check_folder(_spoilt(tmp_path, file, wrong.encode()), NOW)
+    windows = [error for error in report.errors if "window" in error.message]
+    assert [(error.code, error.file) for error in windows] == [("policy-S10", file)]
+    assert len(report.errors) == len(set(report.errors))
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

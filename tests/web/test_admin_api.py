@@ -30,6 +30,7 @@ from gateway.operations.manage_administrators import retire_admin
 from gateway.operations.verify_audit import verify_folder
 from gateway.services import Services, open_services
 from gateway.store import audit, holds
+from gateway.web.admin.application import STATUS as STATUSES
 from gateway.web.admin.routes import ROUTES, document
 from tests.administrators import Admin, enrolled
 from tests.callers import Key
@@ -280,6 +281,58 @@ async def test_what_is_sent_wrong_is_told(house: AdminHouse) -> None:
     big = b'{"version": %s}' % (b"1" * 100)
     answer = await house.client.post(ROLLBACK, content=big, headers=crafted(house.admins["author"].signer, "POST", ROLLBACK, big))
     assert answer.status_code == 400
+
+
+async def test_what_the_asker_can_mend_is_no_fault_of_ours(house: AdminHouse) -> None:
+    """A label, subject or record that an act cannot be done to is 4xx: 503 would say to try the same again."""
+    cases = [
+        ("/admin/v1/keys/rotate-label", {"label": "nonsense"}, 404, "key-label"),
+        ("/admin/v1/subjects/shred", {"subject": "sub_nobody", "reason": "request"}, 404, "subject-unknown"),
+        ("/admin/v1/erasures", {"target": "sub_nobody", "reason": "request"}, 404, "subject-unknown"),
+        ("/admin/v1/erasures", {"target": "rec_nobody", "reason": "request"}, 404, "record-unknown"),
+    ]
+    for path, body, status, code in cases:
+        answer = await house.call("key-custodian", "POST", path, body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+    assert [STATUSES[code] for code in ("record-state", "record-foreign", "shred-organisation", "stream-moved")] == [409] * 4
+
+
+async def test_a_wrong_body_is_told_with_its_place(house: AdminHouse) -> None:
+    """Which member is missing, unknown or of another kind, by its pointer, and nothing that was sent."""
+    cases: list[tuple[dict[str, object], dict[str, str]]] = [
+        ({"subject": "sub_x"}, {"pointer": "/reason", "code": "required", "detail": "required"}),
+        ({"subject": "sub_x", "reason": "因为"}, {"pointer": "/reason", "code": "invalid", "detail": "wrong type or value"}),
+        ({"subject": 1, "reason": "request"}, {"pointer": "/subject", "code": "invalid", "detail": "wrong type or value"}),
+    ]
+    for body, told in cases:
+        answer = await house.call("key-custodian", "POST", "/admin/v1/subjects/shred", body)
+        assert (answer.status_code, answer.json()["errors"]) == (400, [told])
+        assert "因为" not in answer.text
+
+
+async def test_a_folder_is_sent_as_it_lies(house: AdminHouse) -> None:
+    """Pages to read stand in a folder and are passed over, as on the command line; of what does not belong there the file is named."""
+    files = {path: text.decode() for path, text in BASE.items()}
+    check = "/admin/v1/policy/check"
+    plain = (await house.call("author", "POST", check, {"files": files})).json()
+    with_pages = {**files, "README.md": "# Rules", "tests/README.md": "# Cases"}
+    assert (await house.call("author", "POST", check, {"files": with_pages})).json() == plain
+    for more, place, hint in (
+        ({"datasets/notes.txt": ""}, "datasets/notes.txt", "only *.toml"),
+        ({"tiers.toml": "#" * (2 * 2**20 + 1)}, "tiers.toml", "2 MiB"),
+    ):
+        answer = await house.call("author", "POST", check, {"files": {**files, **more}})
+        assert (answer.status_code, answer.json()["code"], answer.json()["place"]) == (422, "policy-parse", place)
+        assert hint in answer.json()["hint"]
+    assert "tiers.toml" in (await house.call("author", "POST", check, {"files": {}})).json()["hint"]
+
+
+@pytest.mark.parametrize("query", ["from_day=2026-11-31", "to_day=20261130", "from_day=", "kind=looked", "after=2026-13-01/x/1"])
+async def test_an_auditor_who_asks_wrongly_is_told(house: AdminHouse, query: str) -> None:
+    """A day or kind that is none finds no row; told as an empty page it would read as if nobody had looked."""
+    answer = await house.call("auditor", "GET", f"/admin/v1/audit?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-parameter")
+    assert query.partition("=")[0] in answer.json()["detail"]
 
 
 async def test_apps_and_keys_over_the_api(house: AdminHouse) -> None:

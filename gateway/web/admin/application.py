@@ -39,12 +39,18 @@ STATUS: Final = {
     "key-unknown": 404,
     "grant-unknown": 404,
     "record-unknown": 404,
+    "subject-unknown": 404,
+    "key-label": 404,
     "approval-conflict": 409,
     "approval-stale": 409,
     "approval-missing": 409,
     "proposal-state": 409,
     "not-narrow-only": 409,
     "store-conflict": 409,
+    "record-state": 409,
+    "record-foreign": 409,
+    "stream-moved": 409,
+    "shred-organisation": 409,
     "key-taken": 409,
     "key-twice": 409,
     "key-state": 409,
@@ -58,7 +64,8 @@ STATUS: Final = {
     "retention-number": 409,
     "confirmation-needs": 422,
 }
-"""Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503."""
+"""Codes of stories over HTTP; another code of a policy or an administrator is 422, of the store 503, which says to ask again later: what
+whoever asks can mend stands here."""
 
 ACCEPT_SIGNATURE: Final = (
     b'cx=("@method" "@target-uri" "content-type" "content-digest");created;expires;nonce;keyid;alg="ed25519";tag="cx-admin"'
@@ -132,7 +139,8 @@ class AdminDoor:
             said = error.detail if isinstance(error, RequestError) and error.detail.isascii() and error.detail else plain.detail
             more = headers_of(error, plain.code, plain.status, origin=self._origin) if isinstance(error, Refusal) else {}
             fields = [(name.lower().encode(), value.encode()) for name, value in more.items()]
-            return _reply(plain.status, _document(plain.status, plain.code, said, request_id), *fields)
+            document = _document(plain.status, plain.code, said, request_id)
+            return _reply(plain.status, document | ({"errors": plain.errors} if plain.errors else {}), *fields)
         status = STATUS.get(error.code) or (503 if isinstance(error, StoreError) else 422)
         document = _document(status, error.code, error.detail, request_id)
         document |= {name: value for name, value in (("hint", error.hint), ("place", error.place)) if value}

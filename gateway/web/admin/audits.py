@@ -4,16 +4,18 @@ It is what `chengxin audit …` and `chengxin verify audit` do. Whom it is about
 """
 
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Final, get_args
 
+import msgspec
 from msgspec import Meta, Struct
 
 from gateway.core.errors import InvalidParameter
 from gateway.operations import read_audit, verify_audit, who_looked
-from gateway.operations.read_audit import Place, Wanted
+from gateway.operations.read_audit import Kind, Place, Wanted
 from gateway.web.admin.desk import Act, Download, Route
 
 TAR: Final = "application/x-tar"
+DAY: Final = "a day: 2026-07-01"
 
 
 class Days(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +55,9 @@ async def listed(act: Act) -> object:
     limit = act.query.get("limit", "100")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 5):
         raise InvalidParameter("limit is a number")
+    for name in ("from_day", "to_day"):
+        _refuse(name, act.query.get(name), date, DAY)
+    _refuse("kind", act.query.get("kind"), Kind, f"one of {', '.join(get_args(Kind))}")
     wanted = Wanted(**{name: act.query[name] for name in FILTERS if name in act.query})
     return await read_audit.read_audit(act.services, wanted, after=_place(act.query.get("after")), limit=int(limit), by=act.by)
 
@@ -91,6 +96,18 @@ async def about(act: Act) -> object:
     )
 
 
+def _refuse(name: str, text: str | None, kind: object, what: str) -> None:
+    """Refuses what is none of its kind: a day that is none finds no row, and would read as if nobody had looked.
+
+    Raises InvalidParameter.
+    """
+    try:
+        if text is not None:
+            msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        raise InvalidParameter(f"{name} is {what}") from None
+
+
 def _place(text: str | None) -> Place | None:
     if text is None:
         return None
@@ -98,6 +115,7 @@ def _place(text: str | None) -> Place | None:
     writer, _, number = rest.rpartition("/")
     if not (number.isascii() and number.isdigit() and len(number) < 16):
         raise InvalidParameter("after is DAY/WRITER/N")
+    _refuse("after", day, date, "DAY/WRITER/N")
     return day, writer, int(number)
 
 
