@@ -5,6 +5,7 @@ made to read in one order. rdflib is imported when somebody first asks: it is la
 This room must not know what a graph is about.
 """
 
+import json
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -25,7 +26,14 @@ def spelt(graph: Graph, spelling: Spelling) -> bytes:
         store.add((nodes.URIRef(subject), nodes.URIRef(predicate), _node(nodes, value)))
     more: dict[str, Any] = {"context": dict(PREFIXES), "sort_keys": True} if spelling == "json-ld" else {}
     written: bytes = store.serialize(format=spelling, encoding="utf-8", **more)
-    return written
+    return _in_order(written) if spelling == "json-ld" else written
+
+
+def _in_order(written: bytes) -> bytes:
+    """The nodes of a JSON-LD document by their ids: rdflib takes them out of a set, so in another order in each process."""
+    found = json.loads(written)
+    found.get("@graph", []).sort(key=lambda node: node["@id"])
+    return json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _node(nodes: Any, value: str | Text) -> Any:
