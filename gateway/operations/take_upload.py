@@ -12,6 +12,7 @@ import binascii
 import tempfile
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
@@ -81,7 +82,8 @@ async def take_upload(
                 errors=errors,
             )
         except FileRefused as error:
-            item = ErrorItem(error.code, error.detail, pointer=_pointer(error.place))
+            asked = {"parameter": "dataset"} if error.place == "DATASET" else {"pointer": _pointer(error.place)}
+            item = ErrorItem(error.code, error.detail, **asked)
             raise FileUnfit("文件未被接收。", errors=(item,)) from error
         except StoreError as error:
             if error.code != "ingest-moved":
@@ -118,22 +120,20 @@ def _folder(services: Services) -> Path:
 
 
 def _stated_digest(field: str) -> bytes | None:
-    """The SHA-256 of a `Content-Digest` field; None when there is no field.
+    """The SHA-256 of a `Content-Digest` field, whose lines are joined by commas; None when there is no field.
 
-    Raises BodyInvalid for a field without one that can be read.
+    Raises BodyInvalid for a field without one that can be read, and for one with two: an officer confirms one file.
     """
     if not field.strip():
         return None
-    for member in field.split(","):
-        name, _, value = member.strip().partition("=")
-        if name == "sha-256" and len(value) > 2 and value[0] == value[-1] == ":":
-            try:
-                digest = b64decode(value[1:-1], validate=True)
-            except (binascii.Error, ValueError):
-                break
+    members = (member.strip().partition("=") for member in field.split(","))
+    stated = [value for name, _, value in members if name == "sha-256"]
+    if len(stated) == 1 and len(stated[0]) > 2 and stated[0][0] == stated[0][-1] == ":":
+        with suppress(binascii.Error, ValueError):
+            digest = b64decode(stated[0][1:-1], validate=True)
             if len(digest) == sha256().digest_size:
                 return digest
-    raise _wrong_digest("format", "须为 sha-256=:base64:（RFC 9530）")
+    raise _wrong_digest("format", "须为且仅为一个 sha-256=:base64:（RFC 9530）")
 
 
 def _wrong_digest(code: str, text: str) -> BodyInvalid:

@@ -370,8 +370,8 @@ def _kind_of(error: Exception) -> ProblemKind:
 
 
 _UNDECODABLE: Mapping[Language, str] = {
-    "zh-CN": "请求的网址或正文不是 UTF-8；很可能是以 GBK/GB18030 编码发送的，请改用 UTF-8。",
-    "en": "The URL or the body is not UTF-8; most likely it was sent as GBK/GB18030. Send UTF-8.",
+    "zh-CN": "请求的网址、请求头或正文不是 UTF-8；很可能是以 GBK/GB18030 编码发送的，请改用 UTF-8。",
+    "en": "The URL, a header or the body is not UTF-8; most likely it was sent as GBK/GB18030. Send UTF-8.",
 }
 _TOO_DEEP: Mapping[Language, str] = {"zh-CN": "请求正文嵌套过深。", "en": "The body is nested too deeply."}
 
@@ -394,6 +394,11 @@ _ITEM_WORDS: Mapping[str, Mapping[Language, str]] = {
         "en": "level 2 follows a level-1 hit of the last day: same case, subject and officer",
     },
     "query-scope": {"zh-CN": "与所列城市没有有效的协议", "en": "there is no agreement with a partner that was named"},
+    "dataset-unknown": {"zh-CN": "没有这个数据集", "en": "there is no such dataset"},
+    "SCOPE_CATEGORY": {
+        "zh-CN": "联合奖惩措施由外地记录引起，逐条登记，不以文件报送",
+        "en": "measures follow from records of other cities, and are written down one by one",
+    },
     "check_digit": {"zh-CN": "校验码不符", "en": "the check character does not fit"},
 }
 _HAN = re.compile("[\u4e00-\u9fff]")
@@ -413,18 +418,17 @@ def root_of(error: BaseException) -> BaseException:
 
 
 def _detail(error: Exception, kind: ProblemKind, language: Language) -> str:
+    own = error.detail if isinstance(error, (RequestError, ExchangeError, Refusal)) and kind.code not in _ONE_WORDING else ""
+    if _in_words(own, language):
+        return own
+    if language == "en" and own and (told := in_english(own)):
+        return f"{told[0].upper()}{told[1:]}."
     root = root_of(error)
     if isinstance(root, UnicodeDecodeError):
         return _UNDECODABLE[language]
     if isinstance(root, RecursionError):
         return _TOO_DEEP[language]
-    if kind.code in _ONE_WORDING:
-        return kind.detail[language]
-    own = error.detail if isinstance(error, (RequestError, ExchangeError, Refusal)) else ""
-    if _in_words(own, language):
-        return own
-    told = in_english(own) if language == "en" and own else None
-    return f"{told[0].upper()}{told[1:]}." if told else kind.detail[language]
+    return kind.detail[language]
 
 
 def _item(item: ErrorItem, kind: ProblemKind, language: Language) -> ProblemError:

@@ -258,6 +258,19 @@ def test_a_file_that_is_none(running: Any, body: bytes) -> None:
     assert list((city.folder / "data" / "uploads").glob("*")) == []
 
 
+def test_what_is_wrong_beside_the_file_is_said_in_words(running: Any) -> None:
+    """A dataset that is none, and an officer's name in no UTF-8, are told as what they are, where they stand."""
+    server, headers, _ = running
+    body = a_file(server, 9010)
+    unknown = send(server, body, headers, "/v1/uploads?dataset=nowhere").json()
+    assert unknown["errors"] == [{"parameter": "dataset", "code": "dataset-unknown", "detail": "没有这个数据集"}]
+    measures = send(server, body, headers, "/v1/uploads?dataset=measures").json()
+    assert measures["errors"][0]["code"] == "SCOPE_CATEGORY"
+    assert "逐条登记" in measures["errors"][0]["detail"]
+    officer = send(server, body, {**headers, "Officer": "%ff"}).json()
+    assert (officer["code"], officer["detail"]) == ("bad-request", "Officer 请求头须为 UTF-8 的百分号编码。")
+
+
 def test_a_file_too_large_ends_while_it_arrives(running: Any) -> None:
     """Bounded while it is read; nothing of it is kept."""
     server, headers, city = running
@@ -302,12 +315,16 @@ def test_a_file_that_nobody_confirmed_is_vouched(running: Any) -> None:
         ("sha-256=abc", "format"),
         ("md5=:AAAA:", "format"),
         ("sha-256=:!!!!:", "format"),
+        ("RIGHT, " + digest_of(b"another file"), "format"),
+        (digest_of(b"another file") + ", RIGHT", "format"),
     ],
 )
 def test_another_file_than_the_confirmed_one_is_refused(running: Any, field: str, code: str) -> None:
-    """A digest that is not the file's, or none that can be read, refuses the file before any row of it is stored."""
+    """A digest that is not the file's, none that can be read, or two at once refuse the file before any row of it is stored."""
     server, headers, _ = running
-    answer = server.client.post(PATH, content=a_file(server, 9303).encode(), headers={**headers, "Content-Digest": field})
+    body = a_file(server, 9303).encode()
+    stated = field.replace("RIGHT", digest_of(body))
+    answer = server.client.post(PATH, content=body, headers={**headers, "Content-Digest": stated})
     assert (answer.status_code, answer.json()["code"]) == (400, "body-invalid")
     assert answer.json()["errors"][0]["code"] == code
     assert send(server, a_file(server, 9303), headers).json()["accepted"] == 1
