@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from gateway.cli import cli
+from gateway.commands.admins import key_confirm_admin, key_invite_admin
+from gateway.core.callers.administrators import ROLES
 from gateway.reference_client import Client
 from gateway.reference_client import Key as ClientKey
 from tests.callers import Key
@@ -186,3 +188,12 @@ def test_a_key_file_that_is_none_is_told(tmp_path: Path) -> None:
             assert done.returncode == 1
             assert "no private key" in done.stderr
             assert "internal" not in done.stderr
+
+
+def test_help_says_which_roles_there_are_and_who_confirms() -> None:
+    """Whoever invites an administrator reads there what to write; a confirmation is the approver's act."""
+    invite = {option.name: str(getattr(option, "help", "")) for option in key_invite_admin.params}
+    assert all(role in invite["roles"] for role in ROLES)
+    confirm = {option.name: str(getattr(option, "help", "")) for option in key_confirm_admin.params}
+    assert "approver" in confirm["admin"]
+    assert "approver" in confirm["key_file"]

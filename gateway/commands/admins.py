@@ -9,6 +9,9 @@ from gateway.console import show, table
 
 _AS = click.option("--as", "admin", default=None, metavar="ADMIN", help="The operator who acts; not needed before there is one.")
 _KEY = click.option("--key", "key_file", type=OUT, default=None, metavar="FILE", help="The operator's own private key.")
+_ROLES = "author, approver, privacy-officer, legal-officer, key-custodian, auditor or operator; may be given several times."
+_APPROVER = click.option("--as", "admin", default=None, metavar="ADMIN", help="The approver who acts; none where unsigned.")
+_HIS_KEY = click.option("--key", "key_file", type=OUT, default=None, metavar="FILE", help="The approver's own private key.")
 
 
 def _hand(admin: str | None, key_file: Path | None) -> Hand | None:
@@ -20,7 +23,7 @@ def _hand(admin: str | None, key_file: Path | None) -> Hand | None:
 @click.command("invite-admin")
 @click.option("--name", required=True, help="Name of the account: a-z 0-9 . _ -; told in the audit.")
 @click.option("--unit", required=True, help="Authority and office, for example 审批科; two of one unit are no two pairs of eyes.")
-@click.option("--role", "roles", multiple=True, required=True, help="May be given several times.")
+@click.option("--role", "roles", multiple=True, required=True, help=_ROLES)
 @click.option("--person", required=True, help="Personnel number of who it is, one for all accounts; never a name; kept as a blind index.")
 @_AS
 @_KEY
@@ -84,8 +87,8 @@ def key_enrol_admin(office: Office, code: str, key_file: Path, as_json: bool) ->
 @click.command("confirm-admin")
 @click.argument("name")
 @click.option("--key-id", required=True, help="What `key enrol-admin` printed, as its holder reads it out.")
-@_AS
-@_KEY
+@_APPROVER
+@_HIS_KEY
 @as_json
 @office
 def key_confirm_admin(office: Office, name: str, key_id: str, admin: str | None, key_file: Path | None, as_json: bool) -> None:

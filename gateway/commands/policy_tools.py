@@ -228,6 +228,9 @@ def explain(
         show(found, as_json=as_json, text=lambda: [*explain_lines(found.cells), *subject_lines(found.who_may_see)])
 
 
+UNCLASSIFIED = "nothing before the field has a class: of class U nobody is shown anything"
+
+
 def explain_lines(cells: "Sequence[Explanation]") -> list[str]:
     """One line a cell; a single cell also with its steps, rights, obligations, the reason in Chinese, and what would show more."""
     lines = table(
@@ -247,6 +250,8 @@ def explain_lines(cells: "Sequence[Explanation]") -> list[str]:
             f"  shows more: another {one.change}: {one.tier} for {one.purpose} ({one.tier_label}，{one.purpose_label}): {one.treatment}"
             for one in cell.reveals
         ]
+        if not cell.reveals and cell.treatment != "clear":
+            lines.append("  shows more: " + (UNCLASSIFIED if cell.class_ == "U" else "nothing in this policy: no tier, purpose or grant"))
     return lines
 
 

@@ -6,6 +6,7 @@ end in an error of Python's own; so nesting is looked at before, and whatever ca
 
 import re
 import tomllib
+from codecs import BOM_UTF8
 from datetime import date, datetime, time
 from typing import Any, Final, TypeVar
 
@@ -38,6 +39,8 @@ def parse(text: bytes) -> dict[str, Any]:
 
     Raises TomlFault.
     """
+    if text.startswith(BOM_UTF8):
+        raise TomlFault("begins with a byte order mark, which TOML has not", "save the file as UTF-8 without BOM", 1)
     _check_depth(text)
     try:
         return tomllib.loads(text.decode("utf-8"))

@@ -60,6 +60,13 @@ def test_what_nests_as_deep_as_is_allowed() -> None:
     assert fault.value.line == 2
 
 
+def test_a_byte_order_mark_is_named() -> None:
+    """What an editor of Windows puts before a file is told as such: it cannot be seen."""
+    with pytest.raises(TomlFault, match="byte order mark") as fault:
+        parse("\ufeffx = 1".encode())
+    assert (fault.value.line, "without BOM" in fault.value.hint) == (1, True)
+
+
 def test_a_day_in_quotes_is_no_day() -> None:
     """Wrong types are refused, not read as what they look like."""
 

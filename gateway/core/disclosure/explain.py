@@ -4,13 +4,14 @@ Rules: it shows rules, never values; an unclassified field is named to administr
 concerned says in plain Chinese what is withheld and by which law. This room must not look at a record.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from msgspec import Struct
 
 from gateway.core.disclosure.obligations import Obligations
 from gateway.core.disclosure.plans import Plan, PlanSet, Policies, Reasons
+from gateway.core.disclosure.row_language import written
 from gateway.core.disclosure.tiers import OPEN_PURPOSE, TIER_ORDER, TIERS
 from gateway.core.disclosure.treatments import (
     DROP,
@@ -27,7 +28,6 @@ from gateway.core.disclosure.treatments import (
     leq,
     rank,
 )
-from gateway.core.disclosure.wording import said
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Capability, DatasetId, FieldClass, SubjectKind
 
@@ -107,15 +107,16 @@ def explain(
     Raises PolicyError policy-S10 for a dataset, tier, purpose, kind or field that stands nowhere.
     """
     held = policies.catalogue.datasets.get(DatasetId(dataset))
-    for known, name, what in (
-        (held is not None, dataset, "dataset"),
-        (tier in TIERS, tier, "tier"),
-        (purpose in policies.purposes, purpose, "purpose"),
-        (kind in SUBJECT_KINDS, kind, "kind of subject"),
-        (held is None or field in held.fields, field, "field"),
+    names: Collection[str]
+    for names, name, what in (
+        (policies.catalogue.datasets, dataset, "dataset"),
+        (TIERS, tier, "tier"),
+        (policies.purposes, purpose, "purpose"),
+        (SUBJECT_KINDS, kind, "kind of subject"),
+        (held.fields if held is not None else (), field, "field"),
     ):
-        if not known:
-            raise PolicyError(f"there is no {what} {name}", code="policy-S10", hint="`chengxin policy explain --help` tells what to name")
+        if name not in names:
+            raise PolicyError(f"there is no {what} {name}", code="policy-S10", hint=f"one of {', '.join(names)}")
     subject: SubjectKind = next(each for each in SUBJECT_KINDS if each == kind)
     plan_set = policies.public(dataset) if purpose == OPEN_PURPOSE else policies.plan_set(dataset, tier, purpose)
     ruled = plan_set.plans.get(subject) if plan_set is not None else None
@@ -141,7 +142,7 @@ def explain(
         treatment=describe(cell.treatment),
         capabilities=cell.capabilities,
         obligations=plan.obligations if plan is not None else None,
-        rows=None if plan is None or plan.rows is None else said(plan.rows),
+        rows=None if plan is None or plan.rows is None else written(plan.rows),
         basis=cell.basis,
         reveals=reveals,
         reason=sentence(cell),

@@ -7,6 +7,7 @@ and the atom is FALSE, so that what is missing never opens. Compiled twice: here
 agree on every row. `row_rules` reads what people write. This room must not see a record.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, reduce
 from typing import Final, Literal
@@ -118,6 +119,32 @@ class AnyOf(Struct, frozen=True, tag="any"):
 
 
 RowRule = Compare | Between | Member | Within | IsNull | Not | All | AnyOf
+
+
+def written(rule: RowRule) -> str:
+    """The rule as a policy file writes it, to be read beside one: `{ within = ["region", "$grant.regions"] }`; a day stands in quotes."""
+    match rule:
+        case All(parts) | AnyOf(parts):
+            word, operand = ("all" if isinstance(rule, All) else "any"), f"[{', '.join(map(written, parts))}]"
+        case Not(atom):
+            word, operand = "not", written(atom)
+        case IsNull(field):
+            word, operand = "is_null", _literal(field)
+        case Between(field, _, low, high):
+            word, operand = "between", _literal((field, low, high))
+        case Compare(op, field, _, to):
+            word, operand = op, _literal((field, to))
+        case Member(field, _, of):
+            word, operand = "in", _literal((field, of))
+        case Within(field, of):
+            word, operand = "within", _literal((field, of))
+    return f"{{ {word} = {operand} }}"
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    return json.dumps(value.name if isinstance(value, Attribute) else value, ensure_ascii=False)
 
 
 def atoms(rule: RowRule) -> Iterator[Atom]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.commands.policy_tools import explain_lines
 from gateway.core.disclosure.explain import explain, hidden_fields
 from gateway.core.disclosure.treatments import CLEAR, describe
 from gateway.core.errors import PolicyError
@@ -35,6 +36,26 @@ def test_an_unclassified_cell() -> None:
     """Nothing reveals it: it must be classified first."""
     found = explain(shipped(), dataset=PENALTIES, tier="department", purpose="dept.supervision", kind="legal", field="remark")
     assert (found.class_, found.treatment, found.reveals) == ("U", "drop", ())
+
+
+def test_the_rows_of_a_plan_are_told_as_the_policy_file_has_them() -> None:
+    """No tree of ours: the words that the administrator wrote; and whoever names what is not there is told what is."""
+    found = explain(shipped(), dataset=PENALTIES, tier="department", purpose="dept.supervision", kind="legal", field="name")
+    assert found.rows is not None
+    assert f"rows = {found.rows}" in shipped_files()[FILE].decode()
+    with pytest.raises(PolicyError) as unknown:
+        explain(shipped(), dataset=PENALTIES, tier="admin", purpose="open.read", kind="legal", field="name")
+    assert unknown.value.hint == "one of public, developer, subject, department, partner, supervisor, pboc"
+
+
+def test_that_nothing_shows_more_is_said() -> None:
+    """In the command's words: an unclassified field waits for a class, another hidden one for another policy."""
+    asked = {"dataset": PENALTIES, "tier": "department", "purpose": "dept.supervision", "kind": "legal"}
+    told = explain_lines([explain(shipped(), **asked, field="remark")])
+    assert told[-1] == "  shows more: nothing before the field has a class: of class U nobody is shown anything"
+    told = explain_lines([explain(shipped(), **(asked | {"tier": "subject", "purpose": "self.read"}), field="facts")])
+    assert told[-1] == "  shows more: nothing in this policy: no tier, purpose or grant"
+    assert "shows more" not in "".join(explain_lines([explain(shipped(), **asked, field="name")]))
 
 
 def test_every_shipped_cell_explains_itself() -> None:

@@ -1,10 +1,12 @@
 """The gate language: what parses, what is refused with its path, and what a rule says of a row."""
 
+import tomllib
 from datetime import date
 from typing import Any
 
 import pytest
 
+from gateway.core.disclosure.row_language import written
 from gateway.core.disclosure.row_rules import Attributes, allows, attributes_of_rule, fields_of_rule, read_row_rule
 from gateway.core.errors import PolicyError
 from gateway.core.records.model import SUBJECT_KINDS, Field, FieldClass
@@ -55,6 +57,25 @@ def test_the_shipped_kind_of_rule(values: dict[str, Any], allowed: bool) -> None
     rule = read_row_rule(SUPERVISION, FIELDS)
     assert fields_of_rule(rule) == {"region", "owner_org", "theme"}
     assert attributes_of_rule(rule) == {"$grant.regions", "$org.id", "$grant.themes"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        SUPERVISION,
+        {"not": {"eq": ["level", 1]}},
+        {"any": []},
+        {"in": ["theme", ["market", "food"]]},
+        {"within": ["place", ["220500"]]},
+        {"between": ["level", 1, 3]},
+        {"is_null": "theme"},
+        {"eq": ["urgent", True]},
+    ],
+)
+def test_a_rule_is_told_as_it_is_written(rule: object) -> None:
+    """What `explain` says of the rows of a plan is the line of the policy file, and reads back as the same rule."""
+    held = read_row_rule(rule, FIELDS)
+    assert read_row_rule(tomllib.loads(f"rows = {written(held)}")["rows"], FIELDS) == held
 
 
 def test_what_has_no_value_opens_nothing() -> None:
