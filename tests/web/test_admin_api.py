@@ -300,9 +300,9 @@ async def test_what_the_asker_can_mend_is_no_fault_of_ours(house: AdminHouse) ->
 async def test_a_wrong_body_is_told_with_its_place(house: AdminHouse) -> None:
     """Which member is missing, unknown or of another kind, by its pointer, and nothing that was sent."""
     cases: list[tuple[dict[str, object], dict[str, str]]] = [
-        ({"subject": "sub_x"}, {"pointer": "/reason", "code": "required", "detail": "required"}),
-        ({"subject": "sub_x", "reason": "因为"}, {"pointer": "/reason", "code": "invalid", "detail": "wrong type or value"}),
-        ({"subject": 1, "reason": "request"}, {"pointer": "/subject", "code": "invalid", "detail": "wrong type or value"}),
+        ({"subject": "sub_x"}, {"pointer": "/reason", "code": "required", "detail": "a required member is missing"}),
+        ({"subject": "sub_x", "reason": "因为"}, {"pointer": "/reason", "code": "invalid", "detail": "the type or value does not fit"}),
+        ({"subject": 1, "reason": "request"}, {"pointer": "/subject", "code": "invalid", "detail": "the type or value does not fit"}),
     ]
     for body, told in cases:
         answer = await house.call("key-custodian", "POST", "/admin/v1/subjects/shred", body)
