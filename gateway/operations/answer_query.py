@@ -23,7 +23,19 @@ from gateway.core.publication.subjects import SUCCEEDED
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, suggest_uscc
 from gateway.core.records.model import SubjectId
 from gateway.operations.answer_lists import listings, lists, one_list
-from gateway.operations.answering import DOCUMENT, ENCODER, MAX_AGE, Scene, answer, begin, ended, in_language, marked, refuse_ended
+from gateway.operations.answering import (
+    DOCUMENT,
+    ENCODER,
+    MAX_AGE,
+    Scene,
+    answer,
+    begin,
+    ended,
+    in_language,
+    marked,
+    refuse_ended,
+    validator_of_stored,
+)
 from gateway.operations.asking import Answer, Ask, Language
 from gateway.operations.describe_data import dataset, datasets, dictionary, root, schema, shapes
 from gateway.operations.find_subjects import find_subjects
@@ -75,7 +87,8 @@ async def subject_document(services: Services, subject: str, caller: Caller, lan
     if scene.public and _true(scene, row):
         if row.body is None:
             raise NotFound
-        return await _subject_answer(scene, subject, row.body, row.etag, row.valid_until)
+        kept = validator_of_stored(services, scene.forms, row.etag, row.body)
+        return await _subject_answer(scene, subject, row.body, kept, row.valid_until)
     made = await live_subject(scene, row)
     if made is None:
         raise NotFound

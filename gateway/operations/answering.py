@@ -244,6 +244,20 @@ def validator_of(services: Services, forms: Forms, *parts: bytes) -> str:
     return etag(services.store.vault.key("etag"), forms.tag.encode(), *parts)
 
 
+def stored_validator(services: Services, forms: Forms, body: bytes) -> str:
+    """The validator of a document that is kept, with the version of the key that it was made under: `2.…`."""
+    return f"{services.store.vault.ring.current('etag').version}.{validator_of(services, forms, body)}"
+
+
+def validator_of_stored(services: Services, forms: Forms, stored: str, body: bytes) -> str:
+    """The validator of a kept document: the one kept beside it as long as its key is the present one, else made anew.
+
+    Otherwise, after a rotation, only what is rendered again would change its tag, also where nothing that this plan shows has changed.
+    """
+    version, _, kept = stored.partition(".")
+    return kept if version == str(services.store.vault.ring.current("etag").version) else validator_of(services, forms, body)
+
+
 def in_language(body: bytes, language: Language) -> bytes:
     """A document with its labels in a language."""
     return body if language == "zh-CN" else ENCODER.encode(localise(DOCUMENT.decode(body), language))

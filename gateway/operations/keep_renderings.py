@@ -15,12 +15,13 @@ from msgspec import Struct
 from gateway.core.disclosure.seats import Seat, moved, unpacked
 from gateway.core.exchange.wire import b64u
 from gateway.core.publication import changes as telling
-from gateway.core.publication.documents import FOREVER, HOUSEHOLD, etag, instant, record_bytes, with_salt
+from gateway.core.publication.documents import FOREVER, HOUSEHOLD, instant, record_bytes, with_salt
 from gateway.core.publication.flat import Table
 from gateway.core.publication.forms import Forms
 from gateway.core.publication.rendering import Made, Shown, ToBeTold
 from gateway.core.publication.subjects import subject_bytes
 from gateway.core.publication.versions import SALT_BYTES
+from gateway.operations.answering import stored_validator
 from gateway.services import Services
 from gateway.store import feed, ranges, renderings, transparency
 from gateway.store.store import Row, Transaction
@@ -283,8 +284,6 @@ async def _keep_subjects(
     newest = dict(before.sibling_seq)
     for record_id, shown in made.shown.items():
         newest[shown.subject_id] = max(seqs[record_id], newest.get(shown.subject_id, 0))
-    key = services.store.vault.key("etag")
-    tag = form.tag.encode()
     rows: list[tuple[Any, ...]] = []
     for subject_id, page in made.subjects.items():
         row = before.subjects.get(subject_id)
@@ -299,8 +298,8 @@ async def _keep_subjects(
         body = subject_bytes(page.head, seq=seq, policy_version=form.version, uri=page.uri)
         added = int(row.added_seq) if row.alive else latest
         rows.append((
-            subject_id, head_seq, form.tag, page.valid_until, etag(key, tag, body), seq, added, page.form, page.region, page.industry,
-            page.status, body,
+            subject_id, head_seq, form.tag, page.valid_until, stored_validator(services, form, body), seq, added, page.form, page.region,
+            page.industry, page.status, body,
         ))  # fmt: skip
     known = [subject_id for subject_id in made.subjects if subject_id in before.subjects]
     await renderings.put_subjects(tx, rows)

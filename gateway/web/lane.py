@@ -23,7 +23,7 @@ from gateway.core.errors import NoActivePolicy, ObligationFailed
 from gateway.core.publication.documents import with_notice
 from gateway.core.publication.forms import Forms, forms_of
 from gateway.core.publication.subjects import SUCCEEDED
-from gateway.operations.answering import in_language, max_age, validator_of
+from gateway.operations.answering import in_language, max_age, validator_of, validator_of_stored
 from gateway.operations.reaching import ends_of, licence_of, owed_of
 from gateway.services import Services
 from gateway.web import replies
@@ -60,7 +60,7 @@ class Rendered(Protocol):
 
     @property
     def etag(self) -> str:
-        """The opaque part of its validator."""
+        """Its validator, as `stored_validator` makes it."""
         ...
 
     @property
@@ -322,7 +322,10 @@ class PublicLane:
         if SUCCEEDED in rendered.body and not name.startswith("sub_"):  # it may go on under another code
             return None
         owed, body = self._terms(None), in_language(rendered.body, language)
-        validator = rendered.etag if language == "zh-CN" else validator_of(self._services, self._forms, body)
+        if language == "zh-CN":
+            validator = validator_of_stored(self._services, self._forms, rendered.etag, body)
+        else:
+            validator = validator_of(self._services, self._forms, body)
         link = replies.page_link(self._origin, name.encode(), (owed.licence or "").encode())
         return self._prepared(self._leaving(body, language), validator, (link,), owed, rendered.valid_until)
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from gateway.core.callers.administrators import Administrator
+from gateway.core.callers.caller import PUBLIC
 from gateway.core.errors import RoleMissing, StoreError
 from gateway.operations import answer_query, rotate_keys
 from gateway.operations.record_access import record_access
@@ -340,6 +341,24 @@ async def test_a_person_is_shredded(town: Services) -> None:
     for subject, why in ((firm.subject_id, "shred-organisation"), ("sub_nobody", "subject-unknown")):
         with pytest.raises(StoreError, match=why):
             await shred(town, subject, reason="request", by=await acts(admin))
+
+
+async def test_a_hidden_change_after_a_rotation_moves_no_validator(town: Services) -> None:
+    """All validators change with their key and none with what nobody sees: not the one whose subject alone was rendered again."""
+    await settle(town)
+    two = (code(31), code(1))
+
+    async def tags() -> list[str | None]:
+        return [(await answer_query.subject_document(town, each, PUBLIC, "zh-CN")).etag for each in two]
+
+    before = await tags()
+    await rotate_label(town, "etag", by=await acts(await custodian(town)), notice_s=0)
+    rotated = await tags()
+    assert not set(before) & set(rotated)
+    hidden = penalty(code(31), "通化市测试药业有限公司", "通示罚〔2026〕32号", 违法事实=HELD, 法定代表人="测试丁")
+    assert ids(await put(town, PENALTIES, hidden))
+    await settle(town)
+    assert await tags() == rotated
 
 
 async def test_the_house_answers_while_keys_change(town: Services) -> None:
