@@ -21,6 +21,7 @@ from gateway.commands import (
     admins,
     agreements,
     audits,
+    backups,
     callers,
     custody,
     exchange,
@@ -111,6 +112,7 @@ for _command in (
     custody.erase,
     custody.shred,
     retention.retention,
+    backups.backup,
     running.settle,
     running.openapi,
 ):

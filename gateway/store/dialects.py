@@ -8,12 +8,13 @@ failure. No parameter ever appears in an error. This room must not know what the
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -50,6 +51,12 @@ sqlite3.register_adapter(bytes, bytes.__bytes__)
 def is_sqlite(url: URL) -> bool:
     """Whether this URL names a SQLite file."""
     return url.get_backend_name() == "sqlite"
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file behind an address of SQLite; None behind any other."""
+    url = make_url(address)
+    return Path(url.database or "") if is_sqlite(url) else None
 
 
 def check_url(url: URL) -> None:

