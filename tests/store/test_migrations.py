@@ -223,6 +223,25 @@ async def test_a_store_of_before_gets_the_list_of_what_was_kept_long_enough(stor
     assert len(await store.reads.all(sa.select(retention_due))) == 1
 
 
+async def test_names_of_before_are_indexed_anew(store: Store) -> None:
+    """The index is emptied with its tokens, and the walk over all that is rendered begins; a store without names keeps its peace."""
+    row = {"name_id": 7, "subject_id": "sub_a", "role": "name", "shown": "示例", "name_norm": "示例", "core": "示例", "tokens": "示例"}
+    for indexed in (False, True):
+        async with store.transaction() as tx:
+            await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
+            if indexed:
+                await tx.execute(sa.insert(names).values(**row))
+                if store.dialect == "sqlite":
+                    await tx.execute(sa.text("INSERT INTO names_fts (rowid, tokens) VALUES (:name_id, :tokens)"), row)
+        await store.migrate()
+        async with store.transaction() as tx:
+            assert await tx.all(sa.select(names)) == []
+            walk = await tx.all(sa.text("SELECT position FROM readers WHERE name = 'renderings-policy'"))
+            assert [each.position for each in walk] == ([0] if indexed else [])
+            if store.dialect == "sqlite":
+                assert await tx.all(sa.text("SELECT rowid FROM names_fts WHERE names_fts MATCH '\"示例\"'")) == []
+
+
 TONGHUA, HUNJIANG, DUNHUA, NOBODY = (f"credit.{name}.example" for name in ("tonghua", "hunjiang", "dunhua", "nobody"))
 
 

@@ -5,7 +5,7 @@ Rules, in this order:
     2. split: region · brand 字号 · trade 行业 · form 组织形式, longest first; core = brand + trade.
     3. units are single CJK characters or whole Latin/digit runs; tokens are adjacent pairs of units and the runs, and beside
        them marked tokens: how name and core begin, first character of the brand, each character of the core, pinyin and initials of
-       brand and core.
+       brand and core, and the first letters of that pinyin.
     4. a name has a place among all names: short cores first, then short names, active before cancelled, then by opaque id.
 The same functions serve index and query, and both databases; how a query is put and ranked stands in `searching`. This room must not
 see anything but shown names.
@@ -28,7 +28,7 @@ from gateway.core.records.divisions import covers, regions
 
 NORMALISER = "cx-name/1"
 
-BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK = "ㄅ", "ㄘ", "ㄆ", "ㄕ", "ㄑ"
+BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK, TYPED_MARK = "ㄅ", "ㄘ", "ㄆ", "ㄕ", "ㄑ", "ㄉ"
 """Marks before tokens that are no text of a name: letters for every tokenizer, in no name of an organisation."""
 
 _FORMS = """
@@ -317,6 +317,51 @@ def spoken_tokens(name: Name) -> list[str]:
     return _spoken(name.brand, name.trade)
 
 
+TYPED = (3, 5, 8)
+"""So many letters of a name's pinyin are tokens of their own, for whoever is still typing it."""
+
+
+def typed(letters: str) -> str:
+    """The marked token of who is spoken so from the first letter on: of as many of them as are a token; empty: of too few."""
+    return next((TYPED_MARK + letters[:size] for size in reversed(TYPED) if size <= len(letters)), "")
+
+
+@cache
+def _said_around() -> tuple[frozenset[str], tuple[str, ...]]:
+    """How regions are spoken, and forms, the longest first."""
+
+    def said(name: str) -> list[str]:
+        spoken = [readings(character) for character in name if is_single(character)]
+        return ["".join(way) for way in islice(product(*spoken), _MAX_READINGS)]
+
+    regions_said = frozenset(way for name in _regions()[0] for way in said(name) if way.isascii())
+    return regions_said, tuple(sorted((way for form in FORMS for way in said(form)), key=len, reverse=True))
+
+
+_LONGEST_SAID, _MOST_SAID = 44, 3
+"""Letters of a region; and readings of one text that are tried: 通化市利 and 通化示例 are spoken alike."""
+
+
+def said_cores(letters: str) -> list[str]:
+    """What is left of pinyin without a region at its beginning and a form at its end, as of an official name written out.
+
+    Longest regions first; three letters stay at least. Nothing of what is a region and no more.
+    """
+    regions_said, forms_said = _said_around()
+    if letters in regions_said:
+        return []
+    rests = [letters]
+    for rest in rests:  # and what follows from each
+        cuts = range(min(_LONGEST_SAID, len(rest) - 3), 3, -1)
+        rests += [rest[size:] for size in cuts if rest[:size] in regions_said and rest[size:] not in rests]
+    found = []
+    for rest in rests:
+        while form := next((each for each in forms_said if rest.endswith(each) and len(rest) - len(each) >= 3), ""):
+            rest = rest[: -len(form)]
+        found.append(rest)
+    return [rest for rest in dict.fromkeys(found) if rest != letters][:_MOST_SAID]
+
+
 def sounding(core: str) -> list[str]:
     """Marked tokens that find who sounds like this whole text, without tones; of an indexed name its brand, or brand and trade."""
     return [token for token in _spoken(core, "") if token.startswith(PINYIN_MARK)]
@@ -330,7 +375,9 @@ def index_tokens(name: Name) -> str:
     if brand and is_single(brand[0]):
         found.append(BRAND_MARK + brand[0])
     found += [CORE_MARK + character for character in core if character >= "⺀"]
-    found += _spoken(brand, name.trade)
+    spoken = _spoken(brand, name.trade)
+    found += spoken
+    found += [typed(token[1 : size + 1]) for token in spoken if token[0] == PINYIN_MARK for size in TYPED if size < len(token)]
     return " ".join(dict.fromkeys(found))
 
 

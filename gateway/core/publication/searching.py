@@ -26,13 +26,17 @@ from gateway.core.publication.names import (
     INITIALS_MARK,
     PINYIN_MARK,
     START_MARK,
+    TYPED,
+    TYPED_MARK,
     is_plain,
     is_single,
     normalise,
     pairs,
+    said_cores,
     sounding,
     split,
     starts,
+    typed,
     units,
 )
 
@@ -65,6 +69,8 @@ class NameQuery(Struct, frozen=True, kw_only=True, dict=True):
     """Normalised."""
     core: str
     """Of the query, as if it were a name."""
+    said: tuple[str, ...] = ()
+    """Of Latin letters what may be the pinyin of a core: all of them, and without a region before and a form behind."""
     asked: tuple[tuple[Step, ...], ...]
     """Ways to its candidates, tried in this order until one finds something; the steps of a way share no name."""
     loose: tuple[str, ...] = ()
@@ -123,7 +129,10 @@ def read_query(text: str) -> NameQuery:
         return NameQuery(route=way, text=norm, core=norm, asked=((step,),))
     if way == "spoken":
         spoken = Step(PHRASE, (norm,)), Step(ALL_PAIRS, (PINYIN_MARK + norm,)), Step(MOST_PAIRS, (INITIALS_MARK + norm,))
-        return NameQuery(route=way, text=norm, core=norm, asked=(spoken,))
+        said = norm, *said_cores(norm)
+        whole = tuple([Step(ALL_PAIRS, (PINYIN_MARK + each,)) for each in said[1:]])
+        begun = tuple([Step(NEAR, (token,)) for token in dict.fromkeys(map(typed, said)) if token])  # somebody is still typing
+        return NameQuery(route=way, text=norm, core=norm, said=said, asked=tuple([steps for steps in (spoken, whole, begun) if steps]))
     every = pairs(norm) or [norm]
     own = frozenset((*pairs(name.region), *pairs(name.form))) if name.region or name.form else frozenset()
     telling = [token for token in every if token not in _FORM_PAIRS and token not in own]
@@ -167,7 +176,7 @@ def _one_wrong(core: str) -> list[tuple[str, ...]]:
 _FORM_PAIRS = frozenset(pair for form in FORMS for pair in pairs(form))
 """Pairs of any form; like those of a query's own region and form they tell little."""
 
-_MARKS: Final = frozenset((BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK))
+_MARKS: Final = frozenset((BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK, TYPED_MARK))
 
 _NEAR_ENOUGH = 0.7
 
@@ -204,7 +213,11 @@ def judge_of(query: NameQuery) -> Judge:
         if text in units(name_norm):
             return PHRASE
         held = f" {tokens} "
-        return ALL_PAIRS if f" {PINYIN_MARK}{text} " in held else MOST_PAIRS if f" {INITIALS_MARK}{text} " in held else None
+        if any(f" {PINYIN_MARK}{said} " in held for said in query.said):
+            return ALL_PAIRS
+        if f" {INITIALS_MARK}{text} " in held:
+            return MOST_PAIRS
+        return NEAR if any(len(said) >= TYPED[0] and f" {PINYIN_MARK}{said}" in held for said in query.said) else None
 
     def judge_pairs(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
@@ -360,7 +373,7 @@ def _matched_on(query: NameQuery, candidate: Candidate, tier: int) -> str:
     if candidate.role != "name":
         return "former_name"
     if query.route == "spoken":
-        return {ALL_PAIRS: "pinyin", MOST_PAIRS: "pinyin_initials"}.get(tier, "name")
+        return {ALL_PAIRS: "pinyin", MOST_PAIRS: "pinyin_initials", NEAR: "pinyin"}.get(tier, "name")
     spoken = tier == SOUNDS and not query.sounds.isdisjoint(candidate.tokens.split(" "))
     return "pinyin" if spoken else "name"
 

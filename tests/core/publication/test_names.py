@@ -293,6 +293,41 @@ def test_who_sounds_the_same_stands_behind_who_is_spelled_so() -> None:
     assert found("宝药材", "宝药药材") == [], "what is short is not guessed at"
 
 
+@pytest.mark.parametrize(
+    ("letters", "meant"),
+    [
+        ("tonghuashishiliyaoyeyouxiangongsi", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("tonghuashiliyaoye", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("jilinshengbaoyaoyaocai", ["吉林省宝药药材有限公司"]),
+        ("shiliyaoyejituangufenyouxiangongsi", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("shil", ["通化市示例药业有限公司", "通化市示例商贸有限公司", "示例药业集团股份有限公司"]),
+        ("shiliyao", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("shiliyaoy", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("tonghuashishiliyaoy", ["通化市示例药业有限公司", "示例药业集团股份有限公司"]),
+        ("baoy", ["吉林省宝药药材有限公司"]),
+        ("zhangq", ["通化市长青人参种植专业合作社"]),
+        ("changq", ["通化市长青人参种植专业合作社"]),
+        ("sh", []),
+        ("iliyaoye", []),
+        ("shiliyaox", []),
+    ],
+)
+def test_pinyin_is_found_written_out_and_while_it_is_typed(letters: str, meant: list[str]) -> None:
+    """An official name with its region and form, and the first letters of a brand: the index leads there, and the text is looked at."""
+    assert set(found(letters, *NAMES)) == set(meant)
+    for name in meant:
+        held = set(index_tokens(split(name)).split(" "))
+        assert any(held.issuperset(step.tokens) for way in read_query(letters).asked for step in way), name
+        hit = rank(read_query(letters), [candidate(name)])[0]
+        assert (hit.matched_on, highlight(read_query(letters), name)) == ("pinyin", [])
+
+
+def test_who_is_spoken_so_to_the_end_comes_first() -> None:
+    """Of a brand typed to its end those who begin so follow; a region alone is no brand's beginning."""
+    assert found("shili", "示例泰药业", "示例医疗器械") == ["示例医疗器械", "示例泰药业"]
+    assert found("tonghuashi", *NAMES) == []
+
+
 def test_a_hit_says_whether_it_was_spelled_or_spoken() -> None:
     """Of a former name that it is one."""
     shown = "通化市示例药业有限公司"
