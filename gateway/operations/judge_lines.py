@@ -153,7 +153,8 @@ class Judging:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
         held = known = await inbox.known_records(source, rids)
         if self.snapshot is not None:
-            known = {rid: one for rid, one in held.items() if rid in self.snapshot or not self._of_the_old_epoch(one)}
+            stays = self.snapshot | {line.rid for _, line in lines if line.op in WITHDRAWN}  # that takes back what the old epoch told, too
+            known = {rid: one for rid, one in held.items() if rid in stays or not self._of_the_old_epoch(one)}
             self.floors |= {rid: one.v for rid, one in held.items() if rid not in known}
             again = [rid for _, line in lines if (rid := line.rid) is not None and self._may_repeat(rid, line)]
             self.said |= await recognitions.told_records(source, again)

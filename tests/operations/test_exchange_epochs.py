@@ -14,6 +14,7 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.decide_held import decide_held
 from gateway.operations.doctor import examine
+from gateway.operations.erase import erase
 from gateway.operations.export_evidence import export_evidence
 from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state
@@ -87,6 +88,34 @@ async def test_a_sender_begins_anew(cities: Cities):
     assert (sent.lines, sent.seq, sent.size) == (1, 2, 5)
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
+
+
+async def test_an_epoch_withdraws_what_the_old_one_told(cities: Cities):
+    """Where the old epoch stopped for good, the new one says what was erased since, and a withdrawal of its own takes effect too."""
+    rows = [penalty(code(number), f"通化市测试{number}商贸有限公司", f"通示罚〔2026〕{number}号") for number in (1, 2, 3)]
+    gone, taken_back, kept = ids(await put(cities.tonghua, DATASET, *rows))
+    await send_batch(cities.tonghua, stream=PENALTIES)
+    async with cities.tonghua.store.transaction() as tx:
+        await outbox.stop_stream(tx, PENALTIES, 1, "SEQ_CLOSED")
+    admin = await enrolled(cities.tonghua, "kang", "key-custodian")
+    await erase(cities.tonghua, gone, reason="request", by=await admin.acts("record.erase", target=gone, reason="request"))
+    await begin_epoch(cities.tonghua, PENALTIES, by="test", reason="lost_state")
+    (sent,) = await send_batch(cities.tonghua, stream=PENALTIES)
+    assert (sent.lines, sent.state) == (3, "acked")
+    there = await cities.baishan.store.reads.all(sa.select(records.c.record_id, records.c.state))
+    assert {row.record_id: row.state for row in there} == {gone: "erased", taken_back: "in_force", kept: "in_force"}
+    for services in (cities.tonghua, cities.baishan):
+        await check_ledger(services)
+    forger = Forger(cities)
+    out = await outbox.out_stream(cities.tonghua.store.reads, PENALTIES)
+    assert out is not None
+    forger.head = out.head
+    lines = [forger.raw(forger.withdrawal(1, v=9), rid=taken_back), forger.raw(forger.penalty(3, v=9), rid=kept)]
+    received = await forger.send(forger.seal(lines, replaces=forger.anew(), snapshot="last"))
+    assert received.result == "applied"
+    there = await cities.baishan.store.reads.all(sa.select(records.c.record_id, records.c.state))
+    assert {row.record_id: row.state for row in there} == {gone: "erased", taken_back: "repaired", kept: "in_force"}
+    await check_ledger(cities.baishan)
 
 
 async def test_an_epoch_in_several_batches(cities: Cities, monkeypatch: pytest.MonkeyPatch):
