@@ -101,6 +101,8 @@ class _Application:
         """What is told in a later receipt: withdrawals, once the record has left every exit, and held lines, once somebody decides."""
         self.lines = 0 if admission.staging else self.manifest.lines
         self.dropped = 0
+        self.revived = 0
+        """Records that had been purged because an agreement ended, and are held again."""
         self.actor = f"partner/{self.manifest.sender}"
 
     async def run(self) -> Received:
@@ -234,7 +236,7 @@ class _Application:
             admitted = [self.judging.left_out(rid, missing[rid].v) for rid in some]
             await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=({},) * len(some))
             gone = {rid: (msgspec.structs.replace(missing[rid], op="retract"), None, instant(tx.now)) for rid in some}
-            await inbox.put_known(tx, self.manifest.stream, gone)
+            await inbox.put_known(tx, gone)
             await measures.drop_measures(tx, some)
             self.touched += some
 
@@ -266,11 +268,12 @@ class _Application:
         if admitted:
             for outcome in await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=chunk.texts):
                 outcomes[outcome.place] = outcome
+                self.revived += outcome.revived
         await erasures.enter_unheld(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _unheld(line, chunk.known)])
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
-        await inbox.put_known(tx, self.manifest.stream, held)
+        await inbox.put_known(tx, held)
         if self.dataset.category == "measure":
             taken = [line for line in chunk.lines if (said := outcomes.get(str(line.index))) is not None and said.result != "rejected"]
             await hear_measures.keep(tx, self.stream, taken)
@@ -307,7 +310,8 @@ class _Application:
         self.feedback += [_feedback(line.index, judged, finding, now) for finding in findings]
         if result == "rejected":
             return
-        takes = known_after(known, judged, line.leaf, self.manifest.sender, self.dataset.id)
+        manifest = self.manifest
+        takes = known_after(known, judged, line.leaf, sender=manifest.sender, dataset=self.dataset.id, stream=manifest.stream)
         if takes is not None and judged.rid is not None and judged.payload is not None:
             held[judged.rid] = (takes, None if judged.op == "erase" else line.payload, judged.payload.at)
             self.touched.append(judged.rid)
@@ -365,8 +369,9 @@ class _Application:
             **{name: self.counts[name] for name in ("accepted", "unchanged", "warned", "held", "rejected", "withdrawn")},
         )
         partial = self.counts["held"] > 0 or self.counts["rejected"] > 0
+        detail = {"codes": dict(self.codes), **({"held_again": self.revived} if self.revived else {})}
         received = await admission.answer(
-            tx, "partial" if partial else "applied", None, counts=counts, lines=self.feedback, detail={"codes": dict(self.codes)}
+            tx, "partial" if partial else "applied", None, counts=counts, lines=self.feedback, detail=detail
         )
         await inbox.drop_in_parts(tx, admission.row(received.result, None, received.no))
         if admission.staging:

@@ -33,7 +33,7 @@ from gateway.operations.partners import line_to, trusted_keys
 from gateway.operations.record_access import question_said, record_question
 from gateway.services import Services
 from gateway.settings import Clock
-from gateway.store import erasures, held_agreements, inquiries
+from gateway.store import agreement_ends, erasures, held_agreements, inquiries, purged
 from gateway.store.inquiries import OnePartner, Said
 from gateway.store.questions import subject_key
 from gateway.store.store import Transaction, new_id
@@ -448,7 +448,7 @@ async def _finish(services: Services, ways: Sequence[_Way], backs: dict[_Key, Ba
 async def keep(services: Services, tx: Transaction, row: OnePartner, back: Back) -> None:
     """What one partner said, in the log; of level 2 its records alone, under seal."""
     document = back.document
-    gone = await erasures.entered(tx, [each.rid for each in back.told]) if back.told else frozenset()
+    gone = await _gone(services, tx, row.agreement, [each.rid for each in back.told]) if back.told else frozenset()
     told = tuple(each for each in back.told if each.rid not in gone)  # erased while the answer was on its way
     await inquiries.finish(
         tx,
@@ -460,6 +460,12 @@ async def keep(services: Services, tx: Transaction, row: OnePartner, back: Back)
         lines=told or None,
         lines_until=tx.now + timedelta(days=services.settings.case_days) if told else None,
     )
+
+
+async def _gone(services: Services, tx: Transaction, agreement: str, rids: Sequence[str]) -> frozenset[str]:
+    """Records that are erased here; what another agreement's end has purged may be told under one that goes on."""
+    over = await agreement_ends.inventory(tx, agreement, services.signers.party) is not None
+    return await erasures.entered(tx, rids) - (frozenset() if over else await purged.purged(tx, rids))
 
 
 def _said(way: _Way, back: Back) -> PartnerSaid:

@@ -35,9 +35,9 @@ from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import every_key, exchange_signers
 from gateway.operations.recognise import decide_under
 from gateway.services import Services
-from gateway.store import agreement_ends, audit, held_agreements, inquiries, measures, outbox, records
+from gateway.store import agreement_ends, audit, held_agreements, inbox, inquiries, measures, outbox, purged, records
 from gateway.store.reads import Row
-from gateway.store.store import Source, moment
+from gateway.store.store import Source, Transaction, moment
 
 CHUNK = 200
 ENDED = ("terminated", "expired")
@@ -69,6 +69,8 @@ async def end_agreements(services: Services) -> list[str]:
         if held is None:
             continue
         made = await agreement_ends.inventory(services.store.reads, agreement_id, services.signers.party)
+        if made is not None and made.version < held.agreement.version:
+            made = None  # of an earlier end, after which the agreement went on
         if made is None or not made.note:
             await services.policies.fresh()
             await _end(services, held, made)
@@ -118,12 +120,27 @@ async def _end(services: Services, held: Held, made: Row | None) -> None:
         ]
         if purging:
             await inquiries.end_agreement(tx, agreement.id)  # what the partner told for a case
+            await _await_elsewhere(services, tx, partner, [stream for stream, held_then in counts.items() if held_then])
         body = inventory_body(agreement, by=ours, streams=said, done_at=tx.now)
         document = sign_inventory(body, agreement, ours, exchange_signers(services, tx.now, agreement.algorithms))
         await agreement_ends.put_inventory(tx, agreement.id, ours, agreement.version, document)
         detail = {"streams": len(said), "records": sum(counts.values()), "action": "purged" if purging else "frozen"}
         await audit.write(tx, "gateway", "agreement.inventory", f"agreement/{agreement.id}/{agreement.version}", detail)
     services.doors.credentials.forget()
+
+
+async def _await_elsewhere(services: Services, tx: Transaction, partner: str, streams: Sequence[str]) -> None:
+    """What was purged may be held under another agreement with its sender, where it was left to this one: there it begins anew."""
+    datasets = {split_stream(stream)[1] for stream in streams}
+    going = [
+        f"{name}.{terms.dataset}"
+        for name, versions in (await held_agreements.held_agreements(tx)).items()
+        if (held := in_force(versions, tx.now)) is not None and not held.standing(tx.now).ended
+        for terms in held.agreement.terms.streams
+        if terms.from_ == partner and terms.dataset in datasets
+    ]
+    if going:
+        await inbox.await_anew(tx, partner, going)
 
 
 async def _purge(services: Services, partner: str, stream: str) -> None:
@@ -136,8 +153,10 @@ async def _purge(services: Services, partner: str, stream: str) -> None:
             for record_id in [*present, *await agreement_ends.not_erased(tx, [one for one in ours if one not in present])]:
                 await records.erase(tx, RecordId(record_id), actor="gateway/agreement")
             await measures.drop_measures(tx, [*present, *ours])
-            await agreement_ends.forget(tx, present)
+            await purged.mark(tx, present)
         after = found[-1]
+    async with services.store.transaction() as tx:
+        await purged.erased_before(tx, partner, stream)
 
 
 async def _freeze(services: Services, partner: str, stream: str) -> None:
@@ -167,6 +186,8 @@ async def take_inventory(services: Services, document: SignedDocument, *, by: Ad
         held.agreement.other(party)
         read_inventory(document, held.agreement, await every_key(tx, held, party), first_seen=tx.now)
         present = await agreement_ends.inventory(tx, agreement_id, party)
+        if present is not None and present.version < held.agreement.version:
+            present = None  # of an earlier end, after which the agreement went on
         if present is not None and present.body != document.body:
             raise ExchangeError("another inventory of this party is held", code="SCOPE_DIGEST", place=f"{agreement_id}/{party}")
         if present is None:
@@ -191,8 +212,10 @@ async def show_end(services: Services, agreement_id: str) -> Ended:
 async def _shown(services: Services, source: Source, held: Held) -> Ended:
     agreement, ours = held.agreement, services.signers.party
     partner = agreement.other(ours)
-    mine = await agreement_ends.inventory(source, agreement.id, ours)
-    other = await agreement_ends.inventory(source, agreement.id, partner)
+    mine, other = [
+        row if (row := await agreement_ends.inventory(source, agreement.id, party)) and row.version == agreement.version else None
+        for party in (ours, partner)
+    ]
     theirs: Inventory | None = None
     found: tuple[Difference, ...] = ()
     if other is not None:

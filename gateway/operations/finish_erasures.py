@@ -8,6 +8,7 @@ Rules:
 - a part that a partner has still to get is kept for it, but no longer than the agreement gives for erasing; then it goes, and the stream
   begins a new epoch. A part that came in and waits here stays no longer either: a held batch is refused then, another's parts are asked for
   again when its turn comes.
+- what was only purged, because an agreement ended, went with all that came under it: what is told of it since, under another, is let be.
 - nothing is said to be done before it was looked for; what is not done is looked at again, and told to the office by age.
 This story must not know what was erased: it has ids.
 """
@@ -33,6 +34,7 @@ from gateway.store import (
     match_jobs,
     measures,
     outbox,
+    purged,
 )
 from gateway.store.erasures import Erasure
 from gateway.store.kept_parts import Holding, Waiting
@@ -60,10 +62,12 @@ async def _finish(services: Services, waiting: list[Erasure]) -> int:
     reads = services.store.reads
     ids = [each.record_id for each in waiting]
     left = set(await exits.still_at(reads, ids, partners=False)) | await measures.unfinished_about(reads, ids)
-    if await inquiries.telling(reads, ids):
+    ended = await purged.purged(reads, ids)
+    for_good = [each for each in ids if each not in ended]
+    if await inquiries.telling(reads, for_good):
         async with services.store.transaction() as tx:
-            await inquiries.erase_told(tx, ids)
-    for batch in await kept_parts.mentioned(reads, ids):
+            await inquiries.erase_told(tx, for_good)
+    for batch in await kept_parts.mentioned(reads, for_good):
         if not await _turn_away(services, batch, waiting):
             left |= batch.record_ids
     left |= await kept_parts.lying(reads, ids)

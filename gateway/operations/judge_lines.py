@@ -41,7 +41,7 @@ from gateway.operations import hear_measures
 from gateway.operations.accept_records import Texts, redactions
 from gateway.operations.admit_batch import BatchRefused, Passed
 from gateway.operations.judged import Chunk, JudgedLine
-from gateway.operations.partners import Stream
+from gateway.operations.partners import Stream, stream_at
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
@@ -84,6 +84,10 @@ class Judging:
         self.taken_back: dict[str, int] = {}
         """Versions of withdrawals that overtook these lines: those that went out in the old epoch while this one was on its way, and those
         that took effect out of turn while batches waited."""
+        self.elsewhere: dict[str, bool] = {}
+        """Other streams of the sender: whether what is in force by one is left to it."""
+        self.left: frozenset[str] = frozenset()
+        """Of a chunk the records that are in force by another stream of the sender: they stay as that one says."""
         self.named: set[str] = set()
         """Records that were named so far: what one line does is no news of another batch to the next."""
         self.services = services
@@ -152,6 +156,7 @@ class Judging:
     async def _judge(self, source: Source, lines: Sequence[tuple[int, Line]]) -> Chunk:
         rids = tuple(line.rid for _, line in lines if line.rid is not None)
         held = known = await inbox.known_records(source, rids)
+        self.left = await self._left_to_others(source, held)
         if self.snapshot is not None:
             stays = self.snapshot | {line.rid for _, line in lines if line.op in WITHDRAWN}  # that takes back what the old epoch told, too
             known = {rid: one for rid, one in held.items() if rid in stays or not self._of_the_old_epoch(one)}
@@ -175,6 +180,18 @@ class Judging:
         if self.dataset.category == "measure":
             judged, texts = await self._believed(source, judged)
         return Chunk(lines=judged, rids=rids, known=known, texts=texts)
+
+    async def _left_to_others(self, source: Source, held: Mapping[str, KnownRecord]) -> frozenset[str]:
+        """Records that are in force by another stream of the sender, which covers them or is about to be purged; not what was frozen."""
+        found: set[str] = set()
+        for rid, one in held.items():
+            if one.sender == self.manifest.sender and one.stream != self.manifest.stream and one.op in ("assert", "amend"):
+                if one.stream not in self.elsewhere:
+                    other = await stream_at(source, one.stream, self.manifest.sender, self.now)
+                    self.elsewhere[one.stream] = other is not None and not other.governing.frozen(self.now)
+                if self.elsewhere[one.stream]:
+                    found.add(rid)
+        return frozenset(found)
 
     async def _were_overtaken(self, source: Source, lines: Sequence[tuple[int, Line]], held: Mapping[str, KnownRecord]) -> bool:
         """Whether withdrawals behind these lines may have taken effect before them, because batches waited (exchange.md §7)."""
@@ -212,6 +229,8 @@ class Judging:
         if self.waited and known is not None and (judged.op, judged.v, leaf) == ("erase", known.v, known.leaf) and known.op == "erase":
             repeated = (Finding(severity="info", code="DUP_SAME"), acknowledgement("erase"))
             judged = msgspec.structs.replace(judged, action="acknowledge", findings=repeated)  # by this very line, while it waited
+        if judged.rid in self.left and judged.op not in WITHDRAWN and _only_late(judged):
+            judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code="SEQ_STATE"),))
         if (judged.v or 0) < self.taken_back.get(judged.rid or "", 0) and _only_late(judged):
             code = "SEQ_ERASED" if known is not None and known.op == "erase" else "SEQ_VERSION"
             judged = msgspec.structs.replace(judged, action="unchanged", findings=(Finding(severity="info", code=code),))
@@ -272,6 +291,8 @@ class Judging:
         Raises RowFault.
         """
         before = self.said.get(judged.rid or "")
+        if before is not None and before.op == "purge":
+            return  # nothing is held that it could repeat
         assert isinstance(judged.payload, Statement)  # noqa: S101  # only statements are stored
         if (
             before is None

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from gateway.core.records.model import Admitted, Dataset, RecordId, RecordState, SubjectId
 from gateway.store.dialects import among
+from gateway.store.purged import purged
 from gateway.store.reads import Row
 from gateway.store.statements import SAID, Outcome, Statement
 from gateway.store.states import BY_RECORD_ID, FOUND, LIVE, erase, retired_key
@@ -45,6 +46,7 @@ class Accepting:
         self._by_key: dict[tuple[str, str], Row] = {}
         self._elsewhere: dict[str, list[Row]] = {}
         self._by_id: dict[str, Row] = {}
+        self._purged: frozenset[str] = frozenset()
         self._rekeyed: list[tuple[str, str]] = []
 
     async def round(self, statements: Sequence[Statement], outcomes: dict[int, Outcome]) -> None:
@@ -80,6 +82,7 @@ class Accepting:
         ids = [statement.admitted.record_id for statement in statements if statement.admitted.record_id is not None]
         if ids:
             self._by_id = {row.record_id: row for row in await self._tx.all(BY_RECORD_ID, {"wanted": ids})}
+        self._purged = await purged(self._tx, [row.record_id for row in self._by_id.values() if row.state == "erased"])
 
     # --- decisions ---
 
@@ -94,7 +97,7 @@ class Accepting:
         if found is not None:
             if found.issuer != statement.issuer or found.dataset != self._dataset.id:
                 return _rejected(admitted, "SCOPE_OWNER")
-            if found.state == "erased":
+            if found.state == "erased" and (admitted.op != "upsert" or found.record_id not in self._purged):
                 return _rejected(admitted, "SEQ_ERASED")
             if admitted.op != "upsert" and _weaker(admitted, found):
                 return _rejected(admitted, "SCOPE_OWNER", found)
@@ -116,19 +119,21 @@ class Accepting:
         admitted = statement.admitted
         subject_id, conflict = self._linker.link(statement.keys)
         hold_code = "SUBJ_CONFLICT" if conflict else admitted.hold_code or self._doubled(statement, rival)
-        if found is not None and (found.kind != admitted.kind or (bool(statement.keys) and subject_id != found.subject_id)):
+        revived = found is not None and found.state == "erased"  # of what is purged not even whom it was about counts any more
+        if found is not None and not revived:
+            if found.kind == admitted.kind and (not statement.keys or subject_id == found.subject_id):
+                return self._again(statement, found, rival, hold_code)
             if found.state in LIVE or admitted.record_id is not None:
                 return _rejected(admitted, "SEQ_STATE", found)
             self._retire(found)  # withdrawn, and said anew about somebody else: that is a new record
             found = None
-        if found is not None:
-            return self._again(statement, found, rival, hold_code)
         if subject_id is None:
             subject_id = self._linker.create(statement.keys, admitted.kind)
         elif not conflict:
             self._linker.extend(subject_id, statement.keys)
         state: RecordState = "held" if hold_code else "in_force"
-        write = Write(statement, None, subject_id, state=state, op="hold" if hold_code else "assert", hold_code=hold_code)
+        write = Write(statement, found, subject_id, state=state, op="hold" if hold_code else "assert", hold_code=hold_code)
+        write.revived = revived
         if rival is not None and rival.state in LIVE:
             write.business_key = retired_key(self._tx.vault, statement.business_key, admitted.record_id or "")
         elif rival is not None:

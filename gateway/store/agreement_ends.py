@@ -87,12 +87,6 @@ async def to_freeze(source: Source, sender: str, stream: str, *, after: str, lim
     return [row.record_id for row in rows]
 
 
-async def forget(tx: Transaction, record_ids: Sequence[str]) -> None:
-    """What a partner said in clear of records that are purged; what it withdraws of them later is acknowledged."""
-    statement = sa.update(in_records).where(among(in_records.c.record_id, "wanted")).values(op="retract", payload=None)
-    await tx.execute(statement, {"wanted": list(record_ids)})
-
-
 async def drop_received(tx: Transaction, sender: str, stream: str) -> None:
     """Parts of a partner's batches, and the clear payloads of what it withdrew; what waited does not wait any more."""
     mine = (in_batches.c.sender == sender, in_batches.c.stream == stream)
@@ -128,17 +122,22 @@ async def inventory(source: Source, agreement_id: str, party: str) -> Row | None
 
 
 async def put_inventory(tx: Transaction, agreement_id: str, party: str, version: int, document: SignedDocument) -> None:
-    """Keep an inventory in the place of one that is still being made."""
-    await tx.execute(
-        sa.delete(agreement_inventories).where(
-            agreement_inventories.c.agreement_id == agreement_id,
-            agreement_inventories.c.by_party == party,
-            agreement_inventories.c.note == "",
-        )
-    )
+    """Keep an inventory in the place of one that is still being made, or of an earlier end after which the agreement went on."""
+    mine = (agreement_inventories.c.agreement_id == agreement_id, agreement_inventories.c.by_party == party)
+    over = sa.or_(agreement_inventories.c.note == "", agreement_inventories.c.version < version)
+    await tx.execute(sa.delete(agreement_inventories).where(*mine, over))
     await tx.execute(
         sa.insert(agreement_inventories).values(
             agreement_id=agreement_id, by_party=party, version=version, body=document.body, note=document.note, first_seen=tx.now_text
+        )
+    )
+
+
+async def drop_inventory(tx: Transaction, agreement_id: str, party: str) -> None:
+    """The agreement goes on after all: what was said at its end is about nothing any more, finished or not."""
+    await tx.execute(
+        sa.delete(agreement_inventories).where(
+            agreement_inventories.c.agreement_id == agreement_id, agreement_inventories.c.by_party == party
         )
     )
 

@@ -1,6 +1,7 @@
 """Erased records of which something may be left: in a copy that follows the change log, in the token index, in a free page.
 
-Rules: an erasure is entered with the act and done when it was looked for and nothing was found; the row stays, with ids and times alone.
+Rules: an erasure is entered with the act and done when it was looked for and nothing was found; the row stays, with ids and times alone,
+but of a record that was only purged because an agreement ended and that its sender has said again.
 """
 
 from collections.abc import Collection
@@ -32,6 +33,7 @@ _SINCE = (
     .where(sa.or_(erasures.c.at > sa.bindparam("start"), sa.and_(erasures.c.at == sa.bindparam("start"), erasures.c.done_at.is_(None))))
     .limit(1)
 )
+_TAKE_BACK = sa.delete(erasures).where(among(erasures.c.record_id, "wanted"))
 _DONE = sa.update(erasures).where(among(erasures.c.record_id, "wanted")).values(done_at=sa.bindparam("now"))
 
 
@@ -78,6 +80,11 @@ async def entered(source: Source, record_ids: Collection[str]) -> frozenset[str]
 async def unfinished(source: Source, record_ids: Collection[str]) -> frozenset[str]:
     """Those of these records of which something may be left."""
     return frozenset(row.record_id for row in await source.all(_UNFINISHED, {"wanted": sorted(record_ids)}))
+
+
+async def take_back(tx: Transaction, record_ids: Collection[str]) -> None:
+    """These are held again: they were purged, and their sender has said them anew."""
+    await tx.execute(_TAKE_BACK, {"wanted": sorted(record_ids)})
 
 
 async def done(tx: Transaction, record_ids: Collection[str]) -> None:

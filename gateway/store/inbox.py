@@ -48,6 +48,8 @@ class InStream(Struct, frozen=True, kw_only=True):
     """A second person lets a frozen stream go on, in a new epoch."""
     receipt_no: int
     receipt_digest: str | None
+    anew: str | None = None
+    """Since when its sender has to begin a new epoch, because what it said was purged here."""
 
 
 class InBatch(Struct, frozen=True, kw_only=True):
@@ -194,6 +196,7 @@ async def in_stream(source: Source, sender: str, stream: str, suite: Suite = SHA
         released=row.released_by is not None,
         receipt_no=row.receipt_no,
         receipt_digest=row.receipt_digest,
+        anew=row.anew_since,
     )
 
 
@@ -363,20 +366,17 @@ async def known_records(source: Source, rids: Collection[str]) -> dict[str, Know
         row.record_id: KnownRecord(sender=None, dataset=row.dataset, v=0, op="assert", leaf=b"") for row in await source.all(_OURS, wanted)
     }
     for row in await source.all(_IN_RECORDS, wanted):
-        known[row.record_id] = KnownRecord(sender=row.sender, dataset=split_stream(row.stream)[1], v=row.v, op=row.op, leaf=row.leaf)
+        dataset = split_stream(row.stream)[1]
+        known[row.record_id] = KnownRecord(sender=row.sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf, stream=row.stream)
     return known
 
 
-async def put_known(tx: Transaction, stream: str, rows: Mapping[str, tuple[KnownRecord, bytes | None, str]]) -> None:
+async def put_known(tx: Transaction, rows: Mapping[str, tuple[KnownRecord, bytes | None, str]]) -> None:
     """What we hold of records now: by id, the line that took effect, its clear payload (none after an erasure) and its time."""
     if not rows:
         return
-    await tx.put(
-        in_records,
-        ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"),
-        ("record_id",),
-        [(rid, known.sender, stream, known.v, known.op, known.leaf, payload, at) for rid, (known, payload, at) in sorted(rows.items())],
-    )
+    written = [(rid, one.sender, one.stream, one.v, one.op, one.leaf, payload, at) for rid, (one, payload, at) in sorted(rows.items())]
+    await tx.put(in_records, ("record_id", "sender", "stream", "v", "op", "leaf", "payload", "at"), ("record_id",), written)
 
 
 async def advance(tx: Transaction, before: InStream | None, head: Head, *, sender: str, created: datetime) -> None:
@@ -479,9 +479,8 @@ async def refused_epoch(source: Source, sender: str, stream: str, *, after: int)
 
 async def said_by(source: Source, sender: str, stream: str) -> dict[str, KnownRecord]:
     """Every record of a partner's stream that is in force here by its last line."""
-    rows = await source.all(_IN_SAID, {"sender": sender, "stream": stream})
-    dataset = split_stream(stream)[1]
-    return {row.record_id: KnownRecord(sender=sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf) for row in rows}
+    rows, dataset = await source.all(_IN_SAID, {"sender": sender, "stream": stream}), split_stream(stream)[1]
+    return {row.record_id: KnownRecord(sender=sender, dataset=dataset, v=row.v, op=row.op, leaf=row.leaf, stream=stream) for row in rows}
 
 
 async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, receipt_no: int) -> None:
@@ -499,8 +498,17 @@ async def swap_epoch(tx: Transaction, sender: str, stream: str, epoch: int, rece
     await tx.execute(
         sa.update(in_streams)
         .where(in_streams.c.sender == sender, in_streams.c.stream == stream)
-        .values(frozen=None, release_asked_by=None, release_asked_key=None, released_by=None)
+        .values(frozen=None, release_asked_by=None, release_asked_key=None, released_by=None, anew_since=None)
     )
+
+
+async def await_anew(tx: Transaction, sender: str, streams: Collection[str]) -> int:
+    """These streams of a partner have to begin anew, as far as anything of them was ever applied; how many that concerns."""
+    statement = sa.update(in_streams).where(
+        in_streams.c.sender == sender, among(in_streams.c.stream, "wanted"), in_streams.c.seq > 0, in_streams.c.anew_since.is_(None)
+    )
+    result = await tx.execute(statement.values(anew_since=tx.now_text), {"wanted": sorted(streams)})
+    return int(result.rowcount)
 
 
 async def release_asked_by(source: Source, sender: str, stream: str) -> tuple[str, str | None] | None:

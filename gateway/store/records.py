@@ -10,6 +10,8 @@ Rules:
 - An amendment never moves a record to another subject (SEQ_STATE): that is a retraction and a new record.
 - What is in doubt is *held*: stored, shown to nobody outside, until said better or released by a person.
 - Erasing leaves id, version, op and time; a person of whom nothing else is kept loses key, blind indexes and with them every copy.
+- What was erased is not said again under its id (SEQ_ERASED), but for what was only purged because an agreement ended: its own sender's
+  word makes a next version of it, about whomever it names, as if it were new.
 
 This room must not check identifiers, compute periods or redact: it is told.
 """

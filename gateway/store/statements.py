@@ -37,6 +37,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     field: str | None = None
     seq: int | None = None
     """Of the change; None when nothing changed."""
+    revived: bool = False
+    """It had been purged because an agreement ended, and is held again."""
 
 
 class Preparing:

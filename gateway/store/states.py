@@ -19,7 +19,7 @@ from gateway.core.errors import StoreError
 from gateway.core.records.model import LifeDates, Period, RecordId, RecordState, SubjectId
 from gateway.core.records.periods import legal_day
 from gateway.core.records.sealed import is_for_nobody
-from gateway.store import erasures, withdrawn
+from gateway.store import erasures, purged, withdrawn
 from gateway.store.changes import COUNTER
 from gateway.store.dialects import among
 from gateway.store.reads import Row
@@ -222,13 +222,14 @@ async def erase(tx: Transaction, record_id: RecordId, *, actor: str) -> int:
 async def erase_subject(tx: Transaction, subject_id: SubjectId, *, actor: str) -> int:
     """Erase every record of a subject, and destroy its data key: every copy of what it encrypted is unreadable. How many records.
 
-    Raises StoreError `subject-unknown`.
+    What was purged of it before, because an agreement had ended, does not come back either. Raises StoreError `subject-unknown`.
     """
     if await subject_by_id(tx, subject_id) is None:
         raise StoreError("there is no such subject", code="subject-unknown", place=subject_id)
     kept = await tx.all(_ALL_LEFT, {"subject": subject_id})
     for row in kept:
         await erase(tx, RecordId(row.record_id), actor=actor)
+    await purged.erase_of_subject(tx, subject_id)
     await _shred(tx, subject_id)
     return len(kept)
 

@@ -1084,6 +1084,7 @@ in_streams = Table(
     Column("receipt_no", Seq, nullable=False),
     Column("receipt_digest", String(80)),
     Column("brought_no", Seq),                     # the last receipt that was brought to a sender from whom we fetch
+    Column("anew_since", String(32)),              # since when its sender has to begin a new epoch: what it said was purged
 )
 
 leases = Table(
@@ -1158,6 +1159,7 @@ in_records = Table(
     Column("leaf", LargeBinary, nullable=False),
     Column("payload", LargeBinary),                # clear payload bytes; gone after erasure
     Column("at", String(32), nullable=False),
+    Column("purged_at", String(32)),               # when its content was destroyed because the agreement ended; its sender may say it again
 )
 
 receipts = Table(

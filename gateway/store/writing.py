@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gateway.core.records.model import Admitted, Dataset, LifeDates, Period, RecordId, RecordState, Redaction, SubjectId
 from gateway.core.records.periods import legal_day
 from gateway.core.records.sealed import is_for_nobody
-from gateway.store import withdrawn
+from gateway.store import purged, withdrawn
 from gateway.store.changes import COUNTER
 from gateway.store.reads import Row
 from gateway.store.reviews import texts_of
@@ -50,8 +50,8 @@ class Write:
     """What a statement does to one record."""
 
     # fmt: off
-    __slots__ = ("business_key", "corrected_since", "found", "hold_code", "op", "reason", "record_id", "state", "statement", "subject_id",
-                 "version")
+    __slots__ = ("business_key", "corrected_since", "found", "hold_code", "op", "reason", "record_id", "revived", "state", "statement",
+                 "subject_id", "version")
 
     def __init__(self, statement: Statement, found: Row | None, subject_id: SubjectId, *, state: RecordState, op: str,
                  hold_code: str | None = None, reason: str | None = None) -> None:
@@ -67,6 +67,8 @@ class Write:
         self.record_id = RecordId("") if found is None else RecordId(found.record_id)
         self.business_key = statement.business_key
         self.corrected_since: str | None = None if found is None else found.corrected_since
+        self.revived = False
+        """It was purged, and is said again: what is fixed of a record is written anew too."""
 
 
 class Writer:
@@ -99,9 +101,11 @@ class Writer:
             await withdrawn.seal(tx, [write.record_id for write in writes if is_for_nobody(write.state, write.statement.issuer)])
         if len(fresh) < len(writes):
             await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
+        await purged.come_back(tx, [write.record_id for write in writes if write.revived])
         heads: dict[SubjectId, int] = {}
         inserted: list[tuple[object, ...]] = []
         amended: list[tuple[object, ...]] = []
+        revived: list[tuple[object, ...]] = []
         ended: list[tuple[object, ...]] = []
         log: list[tuple[object, ...]] = []
         names: list[tuple[str, SubjectId]] = []
@@ -116,9 +120,12 @@ class Writer:
                 continue
             admitted = statement.admitted
             row = self._content(write, *sealed.get(statement.index, _NOTHING), texts.get(statement.index), seq)
-            if write.found is None:
+            if write.found is None or write.revived:
                 fixed = (record_id, write.subject_id, dataset_id, admitted.category, admitted.kind, write.business_key, statement.issuer)
-                inserted.append(fixed + row)
+                if write.revived:
+                    revived.append((*fixed[1:], *row, record_id))
+                else:
+                    inserted.append(fixed + row)
             else:
                 amended.append((*row, record_id))
             if admitted.kind == "individual_business":
@@ -129,6 +136,7 @@ class Writer:
         await tx.update(records, ("business_key",), "record_id", rekeyed)
         await tx.insert(records, _FIXED_COLUMNS + _CONTENT_COLUMNS, inserted)
         await tx.update(records, _CONTENT_COLUMNS, "record_id", amended)
+        await tx.update(records, _FIXED_COLUMNS[1:] + _CONTENT_COLUMNS, "record_id", revived)
         await tx.update(records, _STATE_COLUMNS, "record_id", ended)
         await tx.insert(changes, CHANGE_COLUMNS, log)
 
@@ -223,4 +231,5 @@ def _outcome(write: Write, seq: int) -> Outcome:
         code=write.hold_code,
         field=admitted.hold_field if write.hold_code == admitted.hold_code else None,
         seq=seq,
+        revived=write.revived,
     )

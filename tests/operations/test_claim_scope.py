@@ -153,8 +153,10 @@ async def test_nobody_speaks_about_the_records_of_others(cities: Cities):
     (honoured,) = ids(await put(cities.tonghua, "honours", honour(2, "通化市澄泉商贸有限公司")))
     await send_batch(cities.tonghua, stream=HONOURS, at_once=True)
     async with cities.baishan.store.transaction() as tx:
-        foreign = KnownRecord(sender="credit.elsewhere.example", dataset=DATASET, v=1, op="retract", leaf=b"\0" * 32)
-        await inbox.put_known(tx, f"elsewhere.{DATASET}", {rid(61): (foreign, None, "2026-06-02T02:30:00Z")})
+        foreign = KnownRecord(
+            sender="credit.elsewhere.example", dataset=DATASET, v=1, op="retract", leaf=b"\0" * 32, stream=f"elsewhere.{DATASET}"
+        )
+        await inbox.put_known(tx, {rid(61): (foreign, None, "2026-06-02T02:30:00Z")})
     for one in (ours, honoured, rid(61)):
         for line in (
             forger.penalty(1, v=7, rid=one),

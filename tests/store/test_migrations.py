@@ -24,7 +24,20 @@ from gateway.store.dialects import write_engine
 from gateway.store.inquiries import OnePartner, Said
 from gateway.store.questions import LABEL
 from gateway.store.store import Store
-from gateway.store.tables import agreement_states, agreements, line_cursors, metadata, names, retention_due, subject_keys
+from gateway.store.tables import (
+    agreement_states,
+    agreements,
+    changes,
+    in_records,
+    line_cursors,
+    metadata,
+    names,
+    record_versions,
+    records,
+    retention_due,
+    subject_keys,
+    subjects,
+)
 from tests.store.renew_first_migration import first_migration
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
@@ -310,6 +323,52 @@ async def test_what_was_a_partner_s_is_its_agreement_s(store: Store) -> None:
     assert sorted(tries) == ["a-2026", "f-2026", "g-2026"]
     assert {(each.attempts, each.next_attempt_at, each.code) for each in tries.values()} == {
         (3, datetime(2026, 6, 1, tzinfo=UTC), "UNAVAILABLE")
+    }
+
+
+async def test_what_was_purged_before_gets_its_mark(store: Store) -> None:
+    """Of partners' records that are erased, those bear it that the end of an agreement took; a repair keeps its word, an erasure too."""
+    told = {  # (state before, who erased, last word)
+        "rec_a": ("in_force", "gateway/agreement", "retract"),
+        "rec_b": ("repaired", "gateway/agreement", "retract"),
+        "rec_c": ("in_force", "gateway/agreement", "erase"),
+        "rec_d": ("in_force", "partner/x", "retract"),
+        "rec_e": ("in_force", "admin:kang", "assert"),
+    }
+    at = "2026-06-01T00:00:00Z"
+
+    def of_before(connection: sa.Connection) -> None:
+        of = Operations(MigrationContext.configure(connection))
+        of.drop_column("in_records", "purged_at")
+        of.drop_column("in_streams", "anew_since")
+
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(of_before)
+        await tx.execute(sa.insert(subjects).values(subject_id="sub_x", kind="legal", head_seq=5, known_by=b"{}"))
+        for seq, (record_id, (state, actor, op)) in enumerate(told.items(), 1):
+            words = {"trust": "signed", "region": "220500", "dates": b"{}", "clear": b"{}", "minor": False, "sealed_flag": False}
+            words |= {"content_digest": b"", "received_at": at, "changed_at": at, "changed_seq": seq, "record_id": record_id}
+            fixed = {"subject_id": "sub_x", "dataset": "x", "category": "penalty", "kind": "legal", "issuer": "p"}
+            fixed["business_key"] = record_id
+            await tx.execute(sa.insert(records).values(**fixed, **words, version=2, state="erased"))
+            changed = {"op": "assert", "actor": "partner/x", "at": at, "seq": 0}
+            past = {name: value for name, value in (words | changed).items() if name in record_versions.c}
+            await tx.execute(sa.insert(record_versions).values(**past, version=1, state=state))
+            change = {"seq": seq, "at": at, "record_id": record_id, "subject_id": "sub_x", "dataset": "x", "version": 2, "op": "erase"}
+            await tx.execute(sa.insert(changes).values(**change, actor=actor))
+            line = {"record_id": record_id, "sender": "p", "stream": "a.x", "v": 1, "op": op, "leaf": b"", "at": at}
+            await tx.insert(in_records, tuple(line), [tuple(line.values())])
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
+    await store.migrate()
+    async with store.transaction() as tx:
+        await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
+    found = {row.record_id: (row.op, row.purged_at) for row in await store.reads.all(sa.select(in_records))}
+    assert found == {
+        "rec_a": ("retract", at),
+        "rec_b": ("repair", at),
+        "rec_c": ("erase", None),
+        "rec_d": ("retract", None),
+        "rec_e": ("assert", None),
     }
 
 

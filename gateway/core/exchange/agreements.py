@@ -374,6 +374,10 @@ class Held(Struct, frozen=True, kw_only=True):
             return Standing(state="agreed", since=self.recorded)
         return Standing(state="active", since=agreement.effective)
 
+    def frozen(self, at: datetime) -> bool:
+        """Whether it has ended and what was received under it is kept sealed."""
+        return self.standing(at).state in ("terminated", "expired") and self.agreement.terms.retention.after_termination == "freeze"
+
     def last_month(self, at: datetime) -> bool:
         """Whether it ends within a month and no successor is signed, which takes two signatures on either side."""
         return self.successor is None and not self.standing(at).ended and self.agreement.ends - at < LAST_MONTH

@@ -344,7 +344,10 @@ class KnownRecord(Struct, frozen=True, gc=False, kw_only=True):
     dataset: str
     v: int
     op: str
+    """`purge`: it was in force, and its content is gone because the agreement ended; its sender may say it again."""
     leaf: bytes
+    stream: str = ""
+    """In which its content was said; empty for our own."""
 
 
 Action = Literal["store", "withdraw", "acknowledge", "unchanged", "hold", "reject"]
@@ -561,12 +564,14 @@ def _check_version(said: Payload, known: KnownRecord | None, line: Line, suite: 
     if known is not None:
         if known.op == "erase":
             raise _Fault("SEQ_ERASED", retry=False)
-        if said.v == known.v and leaf_hash(line.payload, suite) == known.leaf:
+        again = known.op == "purge" and isinstance(said, Statement)  # the record is what it was: its number need not rise
+        if said.v == known.v and leaf_hash(line.payload, suite) == known.leaf and not again:
             return True
-        if said.v <= known.v:
+        if said.v < known.v or (said.v == known.v and not again):
             raise _Fault("SEQ_VERSION")
     if said.op == "assert":
-        possible = known is None or known.op in ("retract", "expire") or (known.op == "repair" and said.reason == "repair_revoked")
+        withdrawn = known is not None and known.op in ("retract", "expire", "purge")
+        possible = known is None or withdrawn or (known.op == "repair" and said.reason == "repair_revoked")
     elif said.op == "amend":
         possible = known is not None and known.op in ("assert", "amend")
     else:
@@ -610,13 +615,19 @@ def acknowledgement(op: str) -> Finding:
     return Finding(severity="info", code="ACK_ERASED" if op == "erase" else "ACK_WITHDRAWN")
 
 
-def after(known: Mapping[str, KnownRecord], judged: Judged, leaf: bytes, sender: str, dataset: str) -> KnownRecord | None:
-    """What we hold of the record once the line has taken effect; None when it has not."""
+def after(
+    known: Mapping[str, KnownRecord], judged: Judged, leaf: bytes, *, sender: str, dataset: str, stream: str
+) -> KnownRecord | None:
+    """What we hold of the record once the line has taken effect; None when it has not.
+
+    A withdrawal says nothing: what is kept of the record is still what another stream of the sender said, and goes with that one's end.
+    """
     if judged.action not in ("store", "withdraw", "acknowledge") or judged.rid is None or judged.v is None:
         return None
     before = known.get(judged.rid)
     if judged.action == "acknowledge" and before is None and judged.op != "erase":
         return None
-    if before is not None and judged.v <= before.v:
+    if before is not None and (judged.v < before.v or (judged.v == before.v and (before.op, judged.action) != ("purge", "store"))):
         return None
-    return KnownRecord(sender=sender, dataset=dataset, v=judged.v, op=judged.op, leaf=leaf)
+    told_in = stream if before is None or judged.action == "store" else before.stream
+    return KnownRecord(sender=sender, dataset=dataset, v=judged.v, op=judged.op, leaf=leaf, stream=told_in)

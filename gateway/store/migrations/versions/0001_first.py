@@ -347,6 +347,7 @@ def upgrade() -> None:
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=True),
         sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("purged_at", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("record_id", name=op.f("pk_in_records")),
     )
     op.create_table("in_streams",
@@ -366,6 +367,7 @@ def upgrade() -> None:
         sa.Column("receipt_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("receipt_digest", sa.String(length=80), nullable=True),
         sa.Column("brought_no", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("anew_since", sa.String(length=32), nullable=True),
         sa.PrimaryKeyConstraint("sender", "stream", name=op.f("pk_in_streams")),
     )
     op.create_table("ingests",
