@@ -101,6 +101,22 @@ async def streams_from(source: Source, sender: str, at: datetime) -> list[Stream
     return sorted(found, key=lambda stream: stream.name)
 
 
+async def streams_beside(source: Source, stream: Stream) -> list[str]:
+    """Streams of the same dataset between the same two under other agreements, over or not: what was told in them counts for versions."""
+    own, dataset = split_stream(stream.name)
+    return [
+        f"{name}.{dataset}"
+        for name, versions in (await held_agreements.held_agreements(source)).items()
+        if name != own
+        and any(
+            (terms.dataset, terms.from_, terms.to) == (dataset, stream.sender, stream.receiver)
+            for held in versions
+            if held.complete
+            for terms in held.agreement.terms.streams
+        )
+    ]
+
+
 async def streams_of(source: Source, name: str | None = None) -> list[tuple[str, str]]:
     """(sender, receiver) of every stream of every agreement, or of those with this name."""
     found = []

@@ -40,7 +40,7 @@ from gateway.core.exchange.records import (
 from gateway.core.exchange.sealing import fitting, seal
 from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
-from gateway.operations.partners import Stream, exchange_signers, stream_at
+from gateway.operations.partners import Stream, exchange_signers, stream_at, streams_beside
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.record_access import treatments_of
 from gateway.operations.render_public import IN_LOOP, uncollected
@@ -181,6 +181,10 @@ class _Sealing:
         """The pass withdraws in the old epoch what the partner still holds by it."""
         self.still: frozenset[str] = frozenset()
         """Of such a pass: records that the old epoch has told of, and not withdrawn."""
+        self.beside: list[str] | None = None
+        """Streams of other agreements in which the partner was told of this dataset; None: not looked for yet."""
+        self.told: Mapping[str, tuple[int, str]] = {}
+        """Highest version, and op, of what those said of the records at hand."""
         self.not_sent: dict[str, int] = {}
         self.people: dict[str, str] = {}
         """Record → subject, of those about persons and households: whom the audit names."""
@@ -293,6 +297,9 @@ class _Sealing:
         for record_id, recalled in (await ledger.recalled(reads, self.stream.name, ids)).items():
             if record_id in sent:  # what the old epoch was told has taken its version
                 sent[record_id] = msgspec.structs.replace(sent[record_id], v=max(sent[record_id].v, recalled.v))
+        if self.beside is None:
+            self.beside = await streams_beside(reads, self.stream)
+        self.told = await ledger.told_beside(reads, self.beside, ids)
         if self.recalling:
             self.still = await self._still_told(ids, held, sent)
         seeds = self.services.random(SEED_BYTES * len(touched))
@@ -362,8 +369,9 @@ class _Sealing:
         if told and sent is not None and sent.refused is None and sent.view_digest == view_digest:
             return None
         again = told and sent is not None and not (sent.refused is not None and sent.op == "assert")
-        revoked = sent is not None and sent.op == "repair"
-        v = max((sent.v if sent is not None else 0) + 1, record.version if record is not None else 1)
+        told_v, told_op = self.told.get(record_id, (0, ""))
+        revoked = (told_op if sent is None or told_v > sent.v else sent.op) == "repair"
+        v = self._next_version(record_id, record, sent)
         final = msgspec.structs.replace(
             said,
             v=v,
@@ -380,6 +388,11 @@ class _Sealing:
         return line, SentLine(
             record_id=record_id, v=v, op=line.op, idx=index, leaf=line.leaf, view_digest=view_digest, seed=seed, valid_until=until
         )
+
+    def _next_version(self, record_id: str, record: Record | None, sent: SentRecord | None) -> int:
+        """Higher than all that the partner was told of the record, under whichever agreement."""
+        told = max(sent.v if sent is not None else 0, self.told.get(record_id, (0, ""))[0])
+        return max(told + 1, record.version if record is not None else 1)
 
     def _shown(self, record: Record) -> tuple[Statement, list[tuple[str, Value]], datetime | None] | None:
         """What the agreement lets us say of a record today, without the moment of saying it; None when nothing."""
@@ -414,7 +427,7 @@ class _Sealing:
         if record is not None and record.state == "in_force" and change is None:
             op = "expire"  # nothing was decided: time has ended its view
         reason = change.reason if change is not None and change.op == op and change.reason else _REASON_OF[op]
-        v = max(sent.v + 1, record.version if record is not None else 1)
+        v = self._next_version(record_id, record, sent)
         line = seal_withdrawal(withdrawal(self.rules, rid=record_id, v=v, op=op, reason=reason, at=at), self.suite)
         return line, SentLine(record_id=record_id, v=v, op=op, idx=index, leaf=line.leaf, view_digest=b"", seed=None)
 

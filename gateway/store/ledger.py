@@ -36,6 +36,12 @@ _OUT_DUE = (
     .order_by(out_records.c.valid_until)
     .limit(sa.bindparam("n", type_=sa.Integer))
 )
+_TOLD_BESIDE = sa.union_all(
+    *(
+        sa.select(table.c.record_id, table.c.v, table.c.op).where(among(table.c.stream, "streams"), among(table.c.record_id, "wanted"))
+        for table in (out_records, out_recalled)
+    )
+)
 _RECALLED = (
     sa.select(out_recalled)
     .where(out_recalled.c.stream == sa.bindparam("stream"), among(out_recalled.c.record_id, "wanted"))
@@ -171,6 +177,15 @@ async def recalled(source: Source, stream: str, record_ids: Collection[str]) -> 
     """The latest such withdrawal of each of these records."""
     rows = await source.all(_RECALLED, {"stream": stream, "wanted": list(record_ids)}) if record_ids else []
     return {row.record_id: Recalled(v=row.v, op=row.op, epoch=row.epoch) for row in rows}
+
+
+async def told_beside(source: Source, streams: Collection[str], record_ids: Collection[str]) -> dict[str, tuple[int, str]]:
+    """Highest version, and its op, that these streams ever said of these records: a partner takes no lower one, under any agreement."""
+    found: dict[str, tuple[int, str]] = {}
+    if streams and record_ids:
+        for row in await source.all(_TOLD_BESIDE, {"streams": list(streams), "wanted": list(record_ids)}):
+            found[row.record_id] = max(found.get(row.record_id, (0, "")), (row.v, row.op))
+    return found
 
 
 async def said_in(source: Source, stream: str, epoch: int, record_ids: Collection[str]) -> frozenset[str]:
