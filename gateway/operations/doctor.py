@@ -19,6 +19,7 @@ from gateway.operations.partners import agreed_lines, fetched_from, line_name, l
 from gateway.services import PARTY_KEY_USES, Services
 from gateway.store import debts, fetch_tries, held_agreements, holds, inbox, outbox, told_documents
 from gateway.store.inbox import InStream
+from gateway.store.old_epochs import being_replaced
 from gateway.store.store import Source, moment
 
 SOON: Final = timedelta(days=14)
@@ -145,7 +146,7 @@ def _dated_back(held: Held, standing: Standing) -> tuple[str, str]:
 
 async def _streams(services: Services, held: Held, partner: str, now: datetime) -> AsyncIterator[Finding]:
     reads, ours = services.store.reads, services.signers.party
-    sla = held.agreement.terms.sla
+    sla, active = held.agreement.terms.sla, held.standing(now).active
     for terms in held.agreement.terms.streams:
         name = f"{held.agreement.id}.{terms.dataset}"
         where = f"{partner}/{name}"
@@ -164,6 +165,9 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 yield finding("epoch-awaited", where, f"来流的冻结（{into.frozen}）已解除，等待新一期", said)
             elif into is not None and into.frozen is not None and not into.released:
                 yield finding(into.frozen, where, f"来流已冻结（{into.frozen}）", f"the stream to us is frozen ({into.frozen})")
+            elif into is not None and into.anew is not None and active and await being_replaced(reads, terms.from_, name) is None:
+                said = f"what the stream told was purged with an agreement ({into.anew}); it waits for a new epoch"
+                yield finding("epoch-awaited", where, f"来流的记录已随协议终止清除（{into.anew}），等待新一期", said)
             elif held_batch is not None and held_batch.code is None and hold is not None:
                 pass  # told above
             elif held_batch is not None:

@@ -14,6 +14,7 @@ from gateway.core.errors import GatewayError, NoActivePolicy, SettingsError
 from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
+from gateway.operations.begin_anew import anew_due, ask_anew, go_on_after_end
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.keep_lines import keep_lines
@@ -73,8 +74,11 @@ async def _errands(services: Services, to: Mapping[str, list[str]]) -> dict[str,
     for line in await approved_lines(services):
         errands[f"line/{line.id}"] = partial(_keep, services, line.id)
     lines: dict[str, list[Held]] = {}
-    for held, partner in await agreed_lines(services):
+    agreed = await agreed_lines(services)
+    for held, partner in agreed:
         lines.setdefault(partner, []).append(held)
+    for agreement, (held, streams) in (await anew_due(services, agreed)).items():
+        errands[f"anew/{agreement}"] = partial(ask_anew, services, held, held.agreement.other(services.signers.party), streams)
     for partner, those in lines.items():
         errands[f"keys/{partner}"] = partial(fetch_keys, services, those, partner)
     return errands | {f"to/{agreement}": partial(_deliver, services, streams) for agreement, streams in to.items()}
@@ -105,7 +109,7 @@ class Rounds:
             await services.policies.fresh()
         except NoActivePolicy:
             return troubles
-        for story in (end_agreements, resume_waiting):
+        for story in (end_agreements, go_on_after_end, resume_waiting):
             try:
                 await story(services)
             except SettingsError as error:  # no key that is good now: effects end and people are told all the same
