@@ -52,7 +52,7 @@ async def _go_on(services: Services, tx: Transaction, held: Held) -> None:
     for terms in agreement.terms.streams:
         name = f"{agreement.id}.{terms.dataset}"
         out = await outbox.out_stream(tx, name, SUITES[terms.wire.suite]) if terms.from_ == ours else None
-        if out is not None:
+        if out is not None and out.head.seq:  # else nothing of it was lost
             epoch = await outbox.begin_epoch(tx, out)
             await outbox.stop_stream(tx, name, out.head.epoch, "SEQ_CLOSED")  # its parts are gone: what must disappear says the new one
             await outbox.drop_older(tx, name, epoch)

@@ -33,8 +33,8 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "agreement-none": ("与对方签署协议：chengxin agreement offer", "agree with the partner: `agreement offer`"),
     "agreement-suspended": ("与对方核对原因，恢复用 chengxin agreement state … active", "ask why; resume with `agreement state … active`"),
     "agreement-ended": (
-        "协议已到期或终止，不能再续版：与对方另签一份协议（新的 id）",
-        "no version follows an end: sign another agreement, under another id",
+        "协议已到期或终止，不能再续版：与对方另签一份协议（新的 id）；已清除的记录届时由发送方自动重新报送",
+        "no version follows an end: sign another agreement, under another id; what was purged then comes again by itself",
     ),
     "agreement-crossed": (
         "两边办公室商定采用哪份文本；让步一方运行 chengxin agreement withdraw，再收下并签署对方的文本；对方不得再签署被撤回的文本",
