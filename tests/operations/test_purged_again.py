@@ -1,4 +1,4 @@
-"""A purge is no erasure: what went because an agreement ended comes back under the next one, what was erased stays away (decision 0070)."""
+"""A purge is no erasure: what went because an agreement ended comes back under the next one, what was erased stays away (decision 0071)."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -16,13 +16,16 @@ from gateway.core.exchange.notes import SignedDocument
 from gateway.core.records.model import RecordId
 from gateway.operations import end_agreement
 from gateway.operations.agree_wider import approve_wider
+from gateway.operations.ask_partner import ask_partners
 from gateway.operations.begin_anew import go_on_after_end
 from gateway.operations.begin_epoch import asked_for
 from gateway.operations.build_lists import settle_lists
 from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import end_agreements, show_end
 from gateway.operations.erase import erase
+from gateway.operations.finish_erasures import finish_erasures
 from gateway.operations.handle_case import repair
+from gateway.operations.hold_stream import hold_stream, release_stream
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.list_measures import list_measures
 from gateway.operations.manage_agreements import Side, agreements, base_url, change_state, countersign, filled, offer, take, take_notice
@@ -31,7 +34,7 @@ from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.verify_log import verify_store
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
-from gateway.store import audit, held_agreements, inbox, outbox, purged, records
+from gateway.store import audit, held_agreements, inbox, inquiries, outbox, purged, records
 from gateway.store.subjects import subject_by_key
 from gateway.store.tables import (
     agreement_inventories,
@@ -47,13 +50,16 @@ from gateway.store.tables import (
     rendered_records,
 )
 from gateway.store.tables import records as rows
-from tests.administrators import enrolled
+from tests.administrators import enrolled, hand
+from tests.asking import ASKER, asking, fined, with_terms
+from tests.asking import take as fill
 from tests.ledger import check_ledger
 from tests.operations.publishing import HONOURS as HONOURS_DATASET
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import TAX, code, ids, penalty, put, violation
 from tests.operations.test_agreements import edited, proposal
 from tests.operations.test_exchange import honour, states
+from tests.operations.test_questions_stored import with_a_short_way
 from tests.region import (
     AGREEMENT,
     HONOURS,
@@ -64,6 +70,7 @@ from tests.region import (
     Forger,
     days,
     followed,
+    held_batch,
     posted,
     rid,
     template,
@@ -83,13 +90,13 @@ async def cities(tmp_path: Path, store_url: str) -> AsyncIterator[Cities]:
         yield both
 
 
-async def agree_again(cities: Cities, name: str = NEXT) -> Agreement:
+async def agree_again(cities: Cities, name: str = NEXT, text: str | None = None) -> Agreement:
     """Both sign the same text once more, under another id."""
     sides = {
         one.signers.party: Side(base_url=base_url(one), agreement_keys=(one.signers.signing("agreement", one.clock()).vkey,))
         for one in (cities.tonghua, cities.baishan)
     }
-    toml = filled(template().replace(AGREEMENT, name), sides).encode()
+    toml = filled((text or template()).replace(AGREEMENT, name), sides).encode()
     signed = await countersign(cities.baishan, await offer(cities.tonghua, toml, by="test"), toml, by="test")
     await take(cities.tonghua, signed, by="test")
     for services in (cities.tonghua, cities.baishan):
@@ -198,7 +205,11 @@ async def test_a_purged_record_comes_back_under_the_next_agreement(cities: Citie
     for services in (later.tonghua, later.baishan):
         await check_store(services.store)
     await withdraw(later.tonghua, record_id, reason="revoked", actor="test")
-    assert (await sent(later, NEXT_TAXES)).lines == 1
+    passes = await send_batch(later.tonghua, at_once=True)
+    assert {each.stream: (each.lines, each.state) for each in passes if each.stream.endswith(TAX)} == {f"{AGREEMENT}.{TAX}": (1, "acked"), NEXT_TAXES: (1, "acked")}, "within `freeze_days` under the old one too"
+    assert await refusals(later.tonghua, f"{AGREEMENT}.{TAX}") == await refusals(later.tonghua, NEXT_TAXES) == []
+    for services in (later.tonghua, later.baishan):
+        await check_ledger(services)
     await followed(later.baishan)
     assert await states(later.baishan, record_id) == ["retracted"]
     assert await exits(later.baishan, record_id, NAME) == set()
@@ -255,6 +266,42 @@ async def test_effects_and_measures_begin_anew(cities: Cities):
     (second,) = await list_measures(cities.baishan)
     assert (second.about, second.standing) == (record_id, "in_effect")
     assert second.record_id != first.record_id
+
+
+async def test_what_is_told_of_a_purged_record_for_a_case_is_kept(tmp_path: Path):
+    """Under the next agreement a question is answered with a purged record, and the answer stays with its case."""
+    async with two_cities(tmp_path, change=lambda _: with_terms()) as cities:
+        (record_id,) = await fill(cities.tonghua, fined(1))
+        await sent(cities, PENALTIES)
+        await end(cities)
+        await agree_again(cities, text=with_terms())
+        baishan = with_a_short_way(cities, cities.baishan, cities.tonghua)
+        first = await ask_partners(baishan, ASKER, asking(1))
+        second = await ask_partners(baishan, ASKER, asking(1, level=2, follows=first.id))
+        assert [each.rid for each in second.partners[0].records] == [record_id]
+        (row,) = await inquiries.of_inquiry(baishan.store.reads, second.id)
+        assert row.row.lines is not None
+        await followed(cities.baishan)
+        (done,) = await cities.baishan.store.reads.all(sa.select(erasures.c.done_at).where(erasures.c.record_id == record_id))
+        assert done.done_at is not None
+        assert await inquiries.telling(baishan.store.reads, [record_id])
+
+
+async def test_a_batch_that_waits_is_not_turned_away_for_a_purge(cities: Cities):
+    """A batch under the next agreement that waits for a person speaks of purged records whose remains are still looked for, and may."""
+    made = ids(await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号")))
+    await sent(cities, PENALTIES)
+    await agree_again(cities)
+    await hold_stream(cities.baishan, NEXT_PENALTIES, reason="测试", by=hand())
+    await send_batch(cities.tonghua, stream=NEXT_PENALTIES, at_once=True)
+    await end(cities)
+    later = cities.at(cities.now + days(5))
+    await finish_erasures(later.baishan)
+    assert await held_batch(later.baishan, NEXT_PENALTIES) == "1/1"
+    await followed(later.baishan)
+    assert await states(later.baishan, *made) == [None]
+    await release_stream(later.baishan, NEXT_PENALTIES, what="hold", reason="测试", by=hand())
+    assert await states(later.baishan, *made) == ["in_force"]
 
 
 # --- what stays away --------------------------------------------------------------------------------------------------------
