@@ -22,7 +22,7 @@ from gateway.operations.partners import line_to
 from gateway.operations.release_frozen import ask_for_epoch
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, old_epochs, outbox
-from gateway.store.store import Transaction
+from gateway.store.store import Source, Transaction
 
 ASK_EVERY: Final = timedelta(minutes=10)
 
@@ -33,19 +33,30 @@ async def go_on_after_end(services: Services) -> list[str]:
     Raises StoreError.
     """
     done: list[str] = []
-    ours = services.signers.party
     for agreement_id, versions in (await held_agreements.held_agreements(services.store.reads)).items():
-        made = await agreement_ends.inventory(services.store.reads, agreement_id, ours)
-        held = in_force(versions, services.clock())
-        if made is None or held is None or held.agreement.version <= made.version or held.standing(services.clock()).ended:
-            continue
-        async with services.store.transaction() as tx:
-            await _go_on(services, tx, held)
-        done.append(agreement_id)
+        if await _ended_before(services, services.store.reads, versions) is not None:
+            async with services.store.transaction() as tx:
+                versions = (await held_agreements.held_agreements(tx, agreement_id))[agreement_id]
+                both = await _ended_before(services, tx, versions)
+                if both is not None:  # no other process was faster
+                    await _go_on(services, tx, *both)
+                    done.append(agreement_id)
     return done
 
 
-async def _go_on(services: Services, tx: Transaction, held: Held) -> None:
+async def _ended_before(services: Services, source: Source, versions: Sequence[Held]) -> tuple[Held, Held] | None:
+    """(the version that goes on, the one whose end was carried out or begun); None where none goes on after an end."""
+    now = services.clock()
+    held = in_force(versions, now)
+    if held is None or held.standing(now).ended:
+        return None
+    made = await agreement_ends.inventory(source, held.agreement.id, services.signers.party)
+    if made is None or made.version == held.agreement.version:
+        return None
+    return next(((held, one) for one in versions if one.agreement.version == made.version), None)
+
+
+async def _go_on(services: Services, tx: Transaction, held: Held, ended: Held) -> None:
     agreement, ours = held.agreement, services.signers.party
     partner = agreement.other(ours)
     begun = 0
@@ -59,8 +70,8 @@ async def _go_on(services: Services, tx: Transaction, held: Held) -> None:
             begun += 1
             said = {"epoch": epoch, "reason": "agreement-goes-on", "size": out.head.tree.size}
             await audit.write(tx, "gateway", "stream.epoch", f"stream/{name}", said)
-    purged = agreement.terms.retention.after_termination == "purge"
-    awaited = [row.stream for row in await agreement_ends.received_streams(tx, agreement.id, partner)] if purged else []
+    purged = ended.agreement.terms.retention.after_termination == "purge"
+    awaited = [f"{agreement.id}.{terms.dataset}" for terms in agreement.terms.streams if terms.from_ == partner] if purged else []
     awaiting = await inbox.await_anew(tx, partner, awaited) if awaited else 0
     await agreement_ends.drop_inventory(tx, agreement.id, ours)
     detail = {"begun": begun, "awaited": awaiting}

@@ -206,7 +206,8 @@ async def test_a_purged_record_comes_back_under_the_next_agreement(cities: Citie
         await check_store(services.store)
     await withdraw(later.tonghua, record_id, reason="revoked", actor="test")
     passes = await send_batch(later.tonghua, at_once=True)
-    assert {each.stream: (each.lines, each.state) for each in passes if each.stream.endswith(TAX)} == {f"{AGREEMENT}.{TAX}": (1, "acked"), NEXT_TAXES: (1, "acked")}, "within `freeze_days` under the old one too"
+    found = {each.stream: (each.lines, each.state) for each in passes if each.stream.endswith(TAX)}
+    assert found == {f"{AGREEMENT}.{TAX}": (1, "acked"), NEXT_TAXES: (1, "acked")}, "within `freeze_days` under the old one too"
     assert await refusals(later.tonghua, f"{AGREEMENT}.{TAX}") == await refusals(later.tonghua, NEXT_TAXES) == []
     for services in (later.tonghua, later.baishan):
         await check_ledger(services)
