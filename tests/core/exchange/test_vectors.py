@@ -220,7 +220,7 @@ def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, r
     actions = []
     for (_, line), leaf in zip(batch_lines.lines_of(manifest.parts[0], data, agreement.terms.limits, SHA256), verified.leaves, strict=True):
         judged = records.judge(line, rules, known.get("rec_aaaqeayeaudaocajbifqydiob4"), SHA256)
-        now_known = records.after(known, judged, leaf, TONGHUA, "penalties")
+        now_known = records.after(known, judged, leaf, sender=TONGHUA, dataset="penalties", stream="a-b.penalties")
         assert now_known is not None
         known["rec_aaaqeayeaudaocajbifqydiob4"] = now_known
         actions.append((judged.action, [finding.code for finding in judged.findings]))
