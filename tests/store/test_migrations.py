@@ -358,7 +358,7 @@ async def test_what_was_purged_before_gets_its_mark(store: Store) -> None:
             await tx.execute(sa.insert(changes).values(**change, actor=actor))
             line = {"record_id": record_id, "sender": "p", "stream": "a.x", "v": 1, "op": op, "leaf": b"", "at": at}
             await tx.insert(in_records, tuple(line), [tuple(line.values())])
-        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
+        await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0006'"))
     await store.migrate()
     async with store.transaction() as tx:
         await tx.connection.run_sync(lambda connection: command.check(migrations.config(connection)))
