@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from gateway.adapter_contract import AdapterError, Page
 from gateway.core.errors import ErrorItem, FileUnfit
+from gateway.core.publication.flat import BOM
 from gateway.operations.take_upload import OPEN_FILES
 from gateway.services import Services
 
@@ -96,7 +97,7 @@ def _take(table: Table, page: Page, most: int) -> None:
 def _lines(body: bytes, most: int) -> Table:
     columns: dict[str, int] = {}
     rows: list[list[Cell]] = []
-    for number, line in enumerate(body.split(b"\n"), start=1):
+    for number, line in enumerate(body.removeprefix(BOM).split(b"\n"), start=1):  # some programs of Windows write the mark everywhere
         if not line.strip():
             continue
         try:

@@ -27,6 +27,24 @@ class Change(Struct, frozen=True, kw_only=True):
 
 CHANGELOG: Final[tuple[Change, ...]] = (
     Change(
+        id="0.1.0-searched-and-told",
+        at="2026-11-30T15:30:00Z",
+        kind="changed",
+        title_zh="查找认得更多写法，英文错误说明同样具体",
+        title_en="Searches know more ways to write, and faults are told in English as exactly",
+        text_zh=(
+            "统一社会信用代码中的九位组织机构代码、写全的拼音（含行政区划与组织形式）以及尚未输完的拼音（至少三个字母）都能查到主体。"
+            "Accept-Language 为英文时，errors 的说明与中文同样具体。OpenRefine 查询中过长的文本不再使整批被拒，只是没有结果。"
+            "批量核对的 NDJSON 文件中超过 64 位的整数，现答 422 file-refused 并指明位置。"
+        ),
+        text_en=(
+            "Organisations are found by the nine characters of the organisation code inside their unified code, by pinyin written out "
+            "with region and form, and by pinyin that is still being typed (three letters at least). With English asked for, the details "
+            "of errors are as exact as in Chinese. A text too long for a name no longer has a batch of OpenRefine refused: it finds "
+            "nothing. A whole number of more than 64 bits in an NDJSON file of a match job is 422 file-refused with its place."
+        ),
+    ),
+    Change(
         id="0.1.0-writes-under-a-condition",
         at="2026-11-30T08:45:00Z",
         kind="changed",

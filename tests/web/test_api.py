@@ -794,7 +794,9 @@ def test_documents_are_served(server: Server) -> None:
         assert "示例药业公司" in matching, "a request as it may be sent"
         assert "mapping" in page.text.partition('id="submitMatchJob"')[2].partition("</section>")[0], "and each member of a form"
     assert server.get("/docs/style.css").headers["content-type"] == "text/css; charset=utf-8"
-    assert "未找到" in server.get("/problems/not-found", accept="text/html").text
+    both = server.get("/problems/not-found", accept="text/html", accept_language="en")
+    assert "未找到" in both.text
+    assert both.headers["content-language"] == "zh-CN, en"
     problem(server.get("/problems/nobody"), 404, "not-found")
     assert server.get("/problems/nobody", accept="text/html").status_code == 404
     codes = {item["code"]: item["status"] for item in server.get("/v1/problems").json()["items"]}

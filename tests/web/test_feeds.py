@@ -43,6 +43,7 @@ def valid(body: bytes) -> ET.Element:
         assert len(root.findall(f"{A}{name}")) == 1, name
     assert root.find(f"{A}author/{A}name") is not None
     assert len([link for link in root.findall(f"{A}link") if link.get("rel") == "self"]) == 1
+    assert [link.get("type") for link in root.findall(f"{A}link") if link.get("rel") == "alternate"] == ["application/json"]
     seen: set[str | None] = set()
     for entry in root.findall(f"{A}entry"):
         for name in ("id", "title", "updated", "content"):

@@ -152,6 +152,8 @@ def test_workbooks_lines_and_gb18030(server: Server, firms: list[dict[str, Any]]
     job = ended(server, send(server, "a.ndjson", "\n".join(map(json.dumps, lines)).encode(), {"name": "n"}, threshold="0.9"))
     got = [json.loads(line) for line in server.get(job["links"]["result"]).text.splitlines()]
     assert [(each["x"], each["y"], each["match_status"]) for each in got] == [(1.5, None, "exact"), (None, True, "invalid")]
+    job = ended(server, send(server, "a.ndjson", codecs.BOM_UTF8 + json.dumps(lines[0]).encode() + b"\r\n", {"name": "n"}))
+    assert [json.loads(line)["match_status"] for line in server.get(job["links"]["result"]).text.splitlines()] == ["exact"]
     body = as_csv([["名称"], [firms[0]["name"]]]).decode().encode("gb18030")
     job = ended(server, send(server, "a.csv", body, {"name": "名称"}, encoding="gb18030"))
     back = server.get(job["links"]["result"]).content

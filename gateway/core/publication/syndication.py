@@ -148,7 +148,7 @@ def atom(channel: Channel) -> bytes:
     _child(root, "updated", channel.updated or EPOCH)
     _child(_child(root, "author"), "name", channel.author)
     _child(root, "link", rel="self", href=channel.self_url, type="application/atom+xml")
-    _child(root, "link", rel="alternate", href=channel.home_url)
+    _child(root, "link", rel="alternate", href=channel.home_url, type="application/json")
     if channel.archive:
         _child(root, "fh:archive")
         _child(root, "link", rel="current", href=channel.current_url, type="application/atom+xml")

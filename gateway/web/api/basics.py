@@ -167,15 +167,15 @@ async def problem_list(request: AnyRequest) -> Reply:
     return document(request, body, b"application/json", PROBLEMS_CACHE)
 
 
-def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header) -> Reply:
+def document(request: AnyRequest, body: bytes, kind: bytes, cache: Header, *more: Header, languages: bytes | None = None) -> Reply:
     """A fixed document with its validator; shared caches never keep what was answered to a credential."""
     scope: Any = request.scope
     keyed = bool(header(scope["headers"], b"authorization"))
     if keyed and cache != NO_STORE:
         cache = PRIVATE
-    language = language_of(header(scope["headers"], b"accept-language"))
+    spoken = languages or language_of(header(scope["headers"], b"accept-language")).encode()
     etag = house_of(request).validators.tag("document", sha256(body).hexdigest())
-    headers = [(b"content-type", kind), (b"content-language", language.encode()), cache, (b"etag", etag), *more]
+    headers = [(b"content-type", kind), (b"content-language", spoken), cache, (b"etag", etag), *more]
     reply = conditional(Reply(200, headers, body), header(scope["headers"], b"if-none-match"))
     # as everywhere, the length of an answer to a credential tells nothing
     return reply if keyed else compressed(reply, header(scope["headers"], b"accept-encoding"))

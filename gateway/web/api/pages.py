@@ -34,7 +34,7 @@ async def problem_kind(request: AnyRequest, code: FromPath[str]) -> Reply:
     plain_request(request, (HTML,))
     if page is None:
         raise NotFound
-    return document(request, page, MEDIA_TYPE.encode(), PROBLEMS_CACHE, pages.CONTENT_POLICY)
+    return document(request, page, MEDIA_TYPE.encode(), PROBLEMS_CACHE, pages.CONTENT_POLICY, languages=b"zh-CN, en")
 
 
 _VERIFY = Described(
