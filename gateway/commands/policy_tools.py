@@ -303,7 +303,7 @@ def preview_lines(found: "Sequence[Previewed]") -> list[str]:
         for name, value in one.fields.items():
             how = f"  [{one.treatments[name]}]" if name in one.treatments else ""
             lines.append(f"  {name}: {'null' if value is None else value}{how}")
-        lines += [f"  {name}: {how}" for name, how in one.treatments.items() if name not in one.fields]
+        lines += [f"  {name}: –  [{how}]" for name, how in one.treatments.items() if name not in one.fields]
     return lines
 
 

@@ -42,11 +42,12 @@ def every(group: click.Group, above: str = "") -> dict[str, click.Command]:
 
 
 def only_here() -> set[str]:
-    """The exceptions that the code map names, each with its reason: groups, commands, or `command --option`."""
+    """The exceptions that the code map names, each with its reason: groups, commands, `command --option` or `command ARGUMENT`."""
     section = MAP.split("Only on the command line")[1].split("\n## ")[0]
     rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
     assert all(len(why.strip()) > 5 for _, _, why, _ in rows)
-    return {name for _, names, _, _ in rows for name in re.findall(r"`([^`]+)`", names)}
+    names = {name for _, names, _, _ in rows for name in re.findall(r"`([^`]+)`", names)}
+    return {re.sub(r" ([A-Z]+)$", lambda argument: f" --{argument[1].lower()}", name) for name in names}
 
 
 def words_of(name: str, command: click.Command) -> set[str]:
