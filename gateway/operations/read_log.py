@@ -150,12 +150,14 @@ async def proof(
     reads = services.store.reads
     row: bytes | None = None
     if record_id is not None:
+        state = (await transparency.states(reads, [record_id])).get(record_id)
+        if state is None:  # before the record is looked for: one that was never public takes no longer than one that is not there
+            raise NotFound
         public = scene if scene.public else await begin(services, PUBLIC, language)
         body = (await live(public, [record_id], listing=True)).get(record_id)  # as the view shows it now, not as it was rendered
-        state = (await transparency.states(reads, [record_id])).get(record_id)
         document = None if body is None else _DOCUMENT.decode(body)
         said = None if document is None else row_of(document, left_out(public.forms, document["dataset"]))
-        if said is None or "salt" not in said or state is None or commitment_of(said) != state.commitment:
+        if said is None or "salt" not in said or commitment_of(said) != state.commitment:
             raise NotFound
         row = row_line(said, salt_of(said)) if scene.public else None
         place = state.place

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -30,7 +31,20 @@ from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import lists, transparency
 from gateway.store.tables import log_entries, log_heads, log_states, log_tiles, rendered_records
-from tests.operations.publishing import MARKET, TAX, ask, at, code, ids, put, read, violation
+from tests.operations.publishing import (
+    MARKET,
+    PENALTIES,
+    TAX,
+    ask,
+    at,
+    code,
+    ids,
+    person_number,
+    person_penalty,
+    put,
+    read,
+    violation,
+)
 from tests.operations.test_render_again import change_policy
 
 LATER, NEXT_YEAR = "2026-06-03T03:00:00Z", "2027-01-02T03:00:00Z"
@@ -157,6 +171,23 @@ async def test_a_withdrawn_record_has_no_proof_before_it_is_rendered_again(small
         await withdraw(later, made[0], reason="revoked", actor="test")
         with pytest.raises(NotFound):
             await proof_of(later, made[0])
+
+
+async def test_of_a_record_that_was_never_public_no_more_is_read_than_of_none(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the 404 takes does not say that there is such a record: neither is looked for where no entry is about it."""
+    (hidden,) = ids(await put(small, PENALTIES, person_penalty("测试乙", person_number(2), "通示罚〔2026〕9号")))
+    await settle(small)
+    live, looked = read_log.live, []
+
+    async def looking(scene: Any, wanted: Any, **more: Any) -> Any:
+        looked.append(wanted)
+        return await live(scene, wanted, **more)
+
+    monkeypatch.setattr(read_log, "live", looking)
+    for record_id in (hidden, f"rec_{'a' * 26}"):
+        with pytest.raises(NotFound):
+            await proof_of(small, record_id)
+    assert looked == []
 
 
 async def test_a_removal_is_entered_when_the_feed_tells_of_it(small: Services) -> None:
