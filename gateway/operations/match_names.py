@@ -29,7 +29,7 @@ from gateway.core.publication.matching import (
     shortlist,
     token_groups,
 )
-from gateway.core.publication.names import split
+from gateway.core.publication.names import split, without_note
 from gateway.core.records.divisions import leading_division
 from gateway.core.records.identifiers import check_uscc, looks_like_citizen_number, normalise_code, parse_reg_no, suggest_uscc
 from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer, refuse_ended
@@ -179,7 +179,7 @@ def _read(scene: Scene, question: Question) -> _Read | Outcome:
         return _wrong("empty")
     if any(each and looks_like_citizen_number(each) for each in (question.name, question.registration_number, question.address)):
         return NOBODY
-    name = split(question.name) if question.name else None
+    name = split(without_note(question.name)) if question.name else None
     if name is not None and not name.norm:
         return _wrong("name")
     uscc = stored = None

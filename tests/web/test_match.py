@@ -42,6 +42,18 @@ def test_a_batch_is_answered_and_kept_by_nobody(server: Server) -> None:
     assert float(answer.headers["request-cost"]) == len(queries)
 
 
+def test_a_name_with_a_note_of_somebodys_table_is_known(server: Server) -> None:
+    """What stands in a bracket behind it is none of the name; a form with its words the wrong way about is a form."""
+    firms = server.get("/v1/subjects?limit=100&kind=enterprise").json()["items"]
+    name = next(each["name"] for each in firms if each["name"].startswith("通化市") and each["name"].endswith("有限责任公司"))
+    texts = [name, *(name + note for note in ("（已注销）", "(吊销，未注销)", "（原通化示例制药厂）"))]
+    texts.append(name.replace("有限责任公司", "责任有限公司"))
+    results = post(server, {"queries": [{"id": str(at), "name": text} for at, text in enumerate(texts)]}).json()["results"]
+    assert [each["status"] for each in results[:4]] == ["exact"] * 4
+    assert results[4]["status"] in ("match", "ambiguous")
+    assert {each["candidates"][0]["subject"]["name"] for each in results} == {name}
+
+
 @pytest.mark.parametrize(
     ("body", "pointer", "code"),
     [

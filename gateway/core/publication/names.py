@@ -32,8 +32,8 @@ BRAND_MARK, CORE_MARK, PINYIN_MARK, INITIALS_MARK, START_MARK, TYPED_MARK = "ㄅ
 """Marks before tokens that are no text of a name: letters for every tokenizer, in no name of an organisation."""
 
 _FORMS = """
-    股份有限公司 有限责任公司 有限公司 股份合作公司 股份公司 责任公司 集团股份有限公司 集团有限责任公司 集团有限公司 集团公司 集团
-    分公司 子公司 公司 农民专业合作社联合社 农民专业合作社 专业合作社 股份经济合作社 经济合作社 供销合作社 合作社 有限合伙企业
+    股份有限公司 有限责任公司 责任有限公司 有限公司 股份合作公司 股份公司 责任公司 集团股份有限公司 集团有限责任公司 集团有限公司 集团公司
+    集团 分公司 子公司 公司 农民专业合作社联合社 农民专业合作社 专业合作社 股份经济合作社 经济合作社 供销合作社 合作社 有限合伙企业
     普通合伙企业 特殊普通合伙 有限合伙 普通合伙 合伙企业 个人独资企业 独资企业 个体工商户 家庭农场 事务所 办事处 代表处 经营部
     营业部 服务部 门市部 总厂 分厂 工厂 厂 商行 商店 总店 分店 店 中心 协会 学会 商会 基金会 联合会 委员会
 """
@@ -64,6 +64,11 @@ _FORM_LENGTHS, _TRADE_LENGTHS = _by_last(FORMS), _by_last(TRADES)
 HETERONYMS = frozenset("长重行乐曾单区仇解朝华厦盛石都车藏传参会调弹适祭蔚隆覃查翟尉宿便率强省铅")
 """Characters read in more than one way in names: every reading gets its token."""
 _MAX_READINGS = 4
+_NOTE = re.compile(
+    r"\s*[(（〔\[【](?:已?(?:注销|吊销|撤销|迁出|歇业|停业|清算)(?:[,，、]?[未已]注销)?|存续|在业|在营|开业|正常|"
+    r"(?:原|原名|曾用名|更名前)[:：为]?\s*[^()（）]{4,})[)）〕\]】]\s*\Z"
+)
+"""What tables write behind a name: how a firm stands, or what it was called before."""
 _BRACKETS = {"(": ")", "〔": "〕", "[": "]", "【": "】", "《": "》", "{": "}", "〈": "〉"}
 
 
@@ -203,6 +208,12 @@ def split(text: str) -> Name:
     form, rest = rest[end:], rest[:end]
     brand = rest[: len(rest) - _ending(rest, TRADES, _TRADE_LENGTHS, left=2)]
     return Name(norm=norm, region=region + bracketed, brand=brand, trade=rest[len(brand) :], form=form)
+
+
+def without_note(text: str) -> str:
+    """A name of somebody's table without a bracket behind it that says how the firm stands or was called: （已注销）, （原…）."""
+    found = _NOTE.search(text)
+    return text[: found.start()] if found is not None and len(normalise(text[: found.start()])) > 1 else text
 
 
 def _ending(text: str, words: Container[str], lengths: Mapping[str, tuple[int, ...]], *, left: int) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.publication import names
-from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants
+from gateway.core.publication.names import index_tokens, normalise, pairs, readings, split, variants, without_note
 from gateway.core.publication.rendering import name_of
 from gateway.core.publication.searching import (
     ALL_PAIRS,
@@ -101,12 +101,23 @@ def test_the_variant_table_agrees_with_its_source() -> None:
 
 
 @pytest.mark.parametrize(
+    "note", ["（已注销）", "(吊销，未注销)", "（吊销）", " [存续]", "（原通化示例制药厂）", "（曾用名：示例制药厂）", "【在业】 "]
+)
+def test_notes_behind_a_name_are_no_part_of_it(note: str) -> None:
+    """How a firm stands or was called before, as tables write it; any other bracket stays, and a note alone is a text."""
+    assert without_note("通化市示例药业有限公司" + note) == "通化市示例药业有限公司"
+    for name in ("示例药业（集团）", "示例合作社（普通合伙）", "示例小吃店（原野）", "示例（通化）药业有限公司", "（已注销）", note):
+        assert without_note(name) == name
+
+
+@pytest.mark.parametrize(
     ("name", "parts"),
     [
         ("通化市示例药业有限公司", ("通化市", "示例", "药业", "有限公司")),
         ("吉林省通化市东昌区示例商贸有限责任公司", ("吉林省通化市东昌区", "示例", "商贸", "有限责任公司")),
         ("示例（通化）药业股份有限公司", ("通化", "示例", "药业", "股份有限公司")),
         ("通化市示例药业（集团）有限公司", ("通化市", "示例", "药业", "集团有限公司")),
+        ("通化市示例药业责任有限公司", ("通化市", "示例", "药业", "责任有限公司")),
         ("通化公司", ("", "通化", "", "公司")),
         ("药业有限公司", ("", "药业", "", "有限公司")),
         ("", ("", "", "", "")),
