@@ -13,6 +13,7 @@ what it tells of is over. A story raises with `sound` in its own transaction, or
     partner-key-revoked    a partner's key had signed what we took after its revocation: a person has to look
     stream-frozen          a partner signed two batches of one number, or two roots of one size; nothing of the stream is applied
     stream-gap             a batch waits for its predecessor since a day
+    epoch-awaited          what a stream told was purged with an agreement, and its sender has not begun to say it again within an hour
     batch-held-overdue     nobody has decided about a held batch in the agreed time (`hold_h`); over with the decision
     stream-stopped         a stream of ours stands still until a person has looked; over when it goes on
     receipt-overdue        a partner gave no final receipt in the agreed time; over with the receipt

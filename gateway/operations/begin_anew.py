@@ -18,7 +18,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.wire import SUITES, split_stream
 from gateway.operations.apart import Troubles
-from gateway.operations.partners import line_to
+from gateway.operations.partners import line_to, stream_at
 from gateway.operations.release_frozen import ask_for_epoch
 from gateway.services import Services
 from gateway.store import agreement_ends, audit, held_agreements, inbox, old_epochs, outbox
@@ -85,14 +85,21 @@ async def anew_due(services: Services, lines: Sequence[tuple[Held, str]]) -> Map
     held_of = {(held.agreement.id, partner): held for held, partner in lines}
     for row in await inbox.in_streams_all(services.store.reads):
         held = held_of.get((split_stream(row.stream)[0], row.sender))
-        if row.anew_since is None or row.frozen is not None or held is None or not held.standing(now).active:
-            continue
         asked = services.asked_for_keys.get(f"anew/{row.stream}")
-        if asked is not None and now - asked < ASK_EVERY:
+        if held is None or (asked is not None and now - asked < ASK_EVERY):
             continue
-        if await old_epochs.being_replaced(services.store.reads, row.sender, row.stream) is None:
+        if row.frozen is None and await awaits_anew(services, row.sender, row.stream, row.anew_since):
             found.setdefault(held.agreement.id, (held, []))[1].append(row.stream)
     return found
+
+
+async def awaits_anew(services: Services, sender: str, stream: str, since: str | None) -> bool:
+    """Whether a stream to us has to begin anew, under an agreement in force, and nothing of the new epoch has come; `since`: its mark."""
+    if since is None:
+        return False
+    found = await stream_at(services.store.reads, stream, sender, services.clock())
+    active = found is not None and found.governing.standing(services.clock()).active
+    return active and await old_epochs.being_replaced(services.store.reads, sender, stream) is None
 
 
 async def ask_anew(services: Services, held: Held, partner: str, streams: Sequence[str]) -> Troubles:

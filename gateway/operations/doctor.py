@@ -13,13 +13,13 @@ from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.core.exchange.documents import PartnerKeys
 from gateway.core.exchange.notes import key_fault
+from gateway.operations.begin_anew import awaits_anew
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.partners import agreed_lines, fetched_from, line_name, line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
 from gateway.store import debts, fetch_tries, held_agreements, holds, inbox, outbox, told_documents
 from gateway.store.inbox import InStream
-from gateway.store.old_epochs import being_replaced
 from gateway.store.store import Source, moment
 
 SOON: Final = timedelta(days=14)
@@ -146,7 +146,7 @@ def _dated_back(held: Held, standing: Standing) -> tuple[str, str]:
 
 async def _streams(services: Services, held: Held, partner: str, now: datetime) -> AsyncIterator[Finding]:
     reads, ours = services.store.reads, services.signers.party
-    sla, active = held.agreement.terms.sla, held.standing(now).active
+    sla = held.agreement.terms.sla
     for terms in held.agreement.terms.streams:
         name = f"{held.agreement.id}.{terms.dataset}"
         where = f"{partner}/{name}"
@@ -165,7 +165,7 @@ async def _streams(services: Services, held: Held, partner: str, now: datetime) 
                 yield finding("epoch-awaited", where, f"来流的冻结（{into.frozen}）已解除，等待新一期", said)
             elif into is not None and into.frozen is not None and not into.released:
                 yield finding(into.frozen, where, f"来流已冻结（{into.frozen}）", f"the stream to us is frozen ({into.frozen})")
-            elif into is not None and into.anew is not None and active and await being_replaced(reads, terms.from_, name) is None:
+            elif into is not None and await awaits_anew(services, terms.from_, name, into.anew):
                 said = f"what the stream told was purged with an agreement ({into.anew}); it waits for a new epoch"
                 yield finding("epoch-awaited", where, f"来流的记录已随协议终止清除（{into.anew}），等待新一期", said)
             elif held_batch is not None and held_batch.code is None and hold is not None:

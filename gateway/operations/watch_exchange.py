@@ -12,6 +12,7 @@ from typing import Final
 from gateway.core.exchange.agreements import in_force
 from gateway.core.exchange.wire import instant
 from gateway.operations.alarms import Condition
+from gateway.operations.begin_anew import awaits_anew
 from gateway.operations.held_overdue import held_overdue
 from gateway.operations.list_overdue import ESCALATED, KINDS, agreed_hours
 from gateway.operations.partners import streams_from
@@ -20,6 +21,8 @@ from gateway.store import debts, held_agreements, inbox, outbox
 from gateway.store.store import moment
 
 GAP_OPEN: Final = timedelta(hours=24)
+ANEW_LATE: Final = timedelta(hours=1)
+"""Whoever can be asked has begun to say again by then what was purged here; a line that cannot ask needs a person."""
 LATE: Final = timedelta(hours=1)
 """A notice may be on its way so long: whoever fetches asks every ten minutes."""
 TOLD: Final = timedelta(days=7)
@@ -58,6 +61,9 @@ async def _inward(services: Services) -> AsyncIterator[Condition]:
         oldest = await inbox.oldest_gap(reads, row.sender, row.stream)
         since = {"since": oldest} if oldest is not None else {}
         yield Condition(kind="stream-gap", target=target, bad=oldest is not None and now - moment(oldest) >= GAP_OPEN, detail=since)
+        anew = {"since": row.anew_since} if await awaits_anew(services, row.sender, row.stream, row.anew_since) else {}
+        late = bool(anew) and now - moment(row.anew_since) >= ANEW_LATE
+        yield Condition(kind="epoch-awaited", target=target, bad=late, detail=anew)
         held = await held_overdue(services, row.sender, row.stream)
         detail = {"seq": held.seq, "since": held.since.isoformat()} if held is not None else {}
         yield Condition(kind="batch-held-overdue", target=target, bad=held is not None, detail=detail)

@@ -32,6 +32,7 @@ from gateway.operations.manage_agreements import Side, agreements, base_url, cha
 from gateway.operations.receive_batch import receive_posted
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.verify_log import verify_store
+from gateway.operations.watch_exchange import conditions
 from gateway.operations.withdraw import withdraw
 from gateway.services import Services
 from gateway.store import audit, held_agreements, inbox, inquiries, outbox, purged, records
@@ -496,6 +497,8 @@ async def test_two_agreements_at_once(cities: Cities):
     assert [each.where for each in found] == [f"{TONGHUA}/{NEXT_PENALTIES}"]
     assert ("清除" in found[0].zh, "purged" in found[0].en) == (True, True)
     assert "exchange epoch" in (found[0].remedy_en or "")
+    assert await alarmed(cities.baishan) == await alarmed(cities.at(cities.now + timedelta(minutes=59)).baishan) == []
+    assert await alarmed(cities.at(cities.now + timedelta(hours=2)).baishan) == [f"{TONGHUA}/{NEXT_PENALTIES}"]
     assert await Rounds().run(cities.baishan) == {}
     out = await outbox.out_stream(cities.tonghua.store.reads, NEXT_PENALTIES)
     assert out is not None
@@ -507,6 +510,11 @@ async def test_two_agreements_at_once(cities: Cities):
     again = await outbox.out_stream(cities.tonghua.store.reads, NEXT_PENALTIES)
     assert again is not None
     assert again.head.epoch == 2, "asked once"
+
+
+async def alarmed(services: Services) -> list[str]:
+    """Streams of which it is told that nobody has begun to say again what was purged."""
+    return [each.target for each in await conditions(services) if each.kind == "epoch-awaited" and each.bad]
 
 
 # --- a second signature that comes late -------------------------------------------------------------------------------------
