@@ -319,7 +319,8 @@ class Twin(City, kw_only=True):
 
 def begin(folder: Path, database: str = "") -> Twin:
     """A gateway with keys, tables and policies."""
-    city = Twin(folder=folder, settings_file=write_settings(folder, database=database), database=database)
+    patient = "query_timeout_s = 60"  # on a busy machine a page can take the usual five seconds, and says so in one of two answers
+    city = Twin(folder=folder, settings_file=write_settings(folder, database=database, more=patient), database=database)
     asyncio.run(set_up(city.settings(), by="test"))
     return city
 
