@@ -92,6 +92,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
     },
 }  # fmt: skip
 """What the page of the API says itself; titles and descriptions stand in the document."""
+_QUOTED: Final = re.compile("`([^`]+)`")
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -108,6 +109,14 @@ def _title(operation: Mapping[str, Any], language: Language) -> str:
     if language == "en":
         return _HUMP.sub(" ", str(operation["operationId"])).capitalize()
     return str(operation["summary"])
+
+
+def _words(text: str, language: Language) -> str:
+    """A description as the page shows it: of one in Chinese and then in English the reader's half, what stands in backticks as code."""
+    chinese, stop, english = text.rpartition("。")
+    if stop and english.strip():
+        text = english.strip() if language == "en" else chinese + stop
+    return _QUOTED.sub(r"<code>\1</code>", escape(text))
 
 
 def _shape(schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
@@ -151,8 +160,9 @@ def _example(content: Mapping[str, Mapping[str, Any]]) -> str:
     return f'<pre tabindex="0"><code>{escape(text)}</code></pre>'
 
 
-def _sent(operation: Mapping[str, Any], words: Mapping[str, str]) -> str:
+def _sent(operation: Mapping[str, Any], language: Language) -> str:
     """What is to be sent with an operation: types, members of a form, an example."""
+    words = _WORDS[language]
     if "requestBody" not in operation:
         return ""
     content = operation["requestBody"]["content"]
@@ -161,7 +171,7 @@ def _sent(operation: Mapping[str, Any], words: Mapping[str, str]) -> str:
         for media, shown in content.items()
     )
     return (
-        f"<h4>{words['body']}</h4><p>{escape(operation['requestBody']['description'])}</p><ul>{kinds}</ul>{_example(content)}"
+        f"<h4>{words['body']}</h4><p>{_words(operation['requestBody']['description'], language)}</p><ul>{kinds}</ul>{_example(content)}"
     )
 
 
@@ -170,7 +180,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any], language: L
     rows = "".join(
         f"<tr><td><code>{escape(each['name'])}</code></td>"
         f"<td>{escape(each['in'])}{' · ' + words['required'] if each['required'] else ''}</td>"
-        f"<td>{_shape(each['schema'], words)}</td><td>{escape(each['description'])}</td></tr>"
+        f"<td>{_shape(each['schema'], words)}</td><td>{_words(each['description'], language)}</td></tr>"
         for each in operation["parameters"]
     )
     heads = "".join(f"<th>{words[key]}</th>" for key in ("parameter", "place", "value", "about"))
@@ -188,14 +198,15 @@ def _operation(path: str, method: str, operation: Mapping[str, Any], language: L
     return (
         f'<section id="{escape(operation["operationId"])}">'
         f'<h3><span class="method">{method.upper()}</span> <code>{escape(path)}</code></h3>'
-        f'<p>{escape(_title(operation, language))}</p><p{words["english"]}>{escape(operation["description"])}</p>'
-        f"{table}{extra}{_sent(operation, words)}<h4>{words['answer']}</h4><ul>{answers}</ul>{_example(content)}"
+        f'<p>{escape(_title(operation, language))}</p><p{words["english"]}>{_words(operation["description"], language)}</p>'
+        f"{table}{extra}{_sent(operation, language)}<h4>{words['answer']}</h4><ul>{answers}</ul>{_example(content)}"
         f"<details><summary>{words['errors']}</summary><p>{problems}</p></details></section>"
     )
 
 
-def _schema(name: str, schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    about = escape(str(schema.get("description", "")))
+def _schema(name: str, schema: Mapping[str, Any], language: Language) -> str:
+    words = _WORDS[language]
+    about = _words(str(schema.get("description", "")), language)
     table = _members(schema, words, "always", "may")
     return f'<section id="schema-{escape(name)}"><h3><code>{escape(name)}</code></h3><p{words["english"]}>{about}</p>{table}</section>'
 
@@ -219,10 +230,10 @@ def _api_page(value: Mapping[str, Any], language: Language) -> bytes:
         for tag, operations in groups.items()
         if operations
     )
-    schemas = "".join(_schema(name, schema, words) for name, schema in value["components"]["schemas"].items())
+    schemas = "".join(_schema(name, schema, language) for name, schema in value["components"]["schemas"].items())
     info = value["info"]
     head = (
-        f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1><p>{escape(info['description'])}</p>"
+        f"<header><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1><p>{_words(info['description'], language)}</p>"
         '<p><a href="/openapi.json">openapi.json</a> · <a href="/openapi.yaml">openapi.yaml</a> · '
         f'<a href="/v1/problems">{words["problems"]}</a></p></header>'
     )

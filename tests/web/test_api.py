@@ -792,6 +792,7 @@ def test_documents_are_served(server: Server) -> None:
         matching = page.text.partition('id="matchNames"')[2].partition("</section>")[0]
         assert all(word in matching for word in words)
         assert "示例药业公司" in matching, "a request as it may be sent"
+        assert ("使用目的，凭证有多个目的时必填。" in matching) == (language == "zh-CN") != ("Purpose of use." in matching)
         assert "mapping" in page.text.partition('id="submitMatchJob"')[2].partition("</section>")[0], "and each member of a form"
     assert server.get("/docs/style.css").headers["content-type"] == "text/css; charset=utf-8"
     both = server.get("/problems/not-found", accept="text/html", accept_language="en")
