@@ -45,7 +45,7 @@ from gateway.operations.partners import Stream, stream_at
 from gateway.operations.parts_at_hand import PartsAtHand
 from gateway.operations.render_public import IN_LOOP, uncollected
 from gateway.services import Services
-from gateway.store import inbox, recognitions, records
+from gateway.store import inbox, owed, recognitions, records
 from gateway.store.reads import Row
 from gateway.store.store import Source
 
@@ -176,7 +176,8 @@ class Judging:
                 if rid not in self.named and one.sender == self.manifest.sender and one.op in WITHDRAWN
             }
         self.named.update(rids)
-        judged, texts = await asyncio.to_thread(self._judged, lines, known)
+        standing = await self._as_they_stand(source, lines, known)
+        judged, texts = await asyncio.to_thread(self._judged, lines, standing)
         if self.dataset.category == "measure":
             judged, texts = await self._believed(source, judged)
         return Chunk(lines=judged, rids=rids, known=known, texts=texts)
@@ -192,6 +193,20 @@ class Judging:
                 if self.elsewhere[one.stream]:
                     found.add(rid)
         return frozenset(found)
+
+    async def _as_they_stand(
+        self, source: Source, lines: Sequence[tuple[int, Line]], known: dict[str, KnownRecord]
+    ) -> dict[str, KnownRecord]:
+        """What is known, where an assertion names what was asserted before: what a rule here held, or a person refused, is said anew so."""
+        asserted = {line.rid for _, line in lines if line.op == "assert"}
+        ours = (self.manifest.sender, self.manifest.stream)
+        told = {rid: one for rid, one in known.items() if rid in asserted and (one.sender, one.stream) == ours}
+        again = [rid for rid, one in told.items() if one.op in ("assert", "amend")]
+        if not again:
+            return known
+        states = await owed.states(source, again)
+        waits = [rid for rid in again if states.get(rid) in ("held", "retracted")]
+        return known | {rid: msgspec.structs.replace(known[rid], op="held") for rid in waits}
 
     async def _were_overtaken(self, source: Source, lines: Sequence[tuple[int, Line]], held: Mapping[str, KnownRecord]) -> bool:
         """Whether withdrawals behind these lines may have taken effect before them, because batches waited (exchange.md §7)."""

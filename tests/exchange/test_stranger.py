@@ -4,9 +4,12 @@ Strategy: one gateway is set up by its own commands and served for the file; eac
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,7 @@ from tests.exchange.stranger.city import Answer, Stranger
 from tests.exchange.stranger.formats import JsonObject, Refused, as_json, b64, digest, included, opened, sha256, unb64u
 from tests.exchange.stranger.log import PublicLog, commitment
 from tests.exchange.stranger.records import (
+    WITHDRAWN,
     Batch,
     Head,
     Line,
@@ -37,10 +41,15 @@ from tests.exchange.stranger.records import (
     read_line,
     read_proof,
     signed_form,
+    statement,
     withdrawal,
 )
 from tests.house import TONGHUA
 from tests.operations.publishing import code
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/exchange/vectors.json").read_text(encoding="utf-8"))
+NEW_EPOCH = [case for case in VECTORS["versions"] if case["epoch"] == "new"]
+"""What becomes of the first line about a record in a new epoch."""
 
 
 @pytest.fixture(scope="module")
@@ -376,3 +385,49 @@ def test_the_public_log_is_verified_from_its_files(cities: tuple[Stranger, Gatew
             served = json.loads(gateway.read(f"/v1/log/proof?record={record}", ""))
             assert read_proof(served["proof"], entry, origin, stranger.trusted("log")) == index
             assert json.loads(entry)["c"] == commitment(shown[record])
+
+
+def versioned(stranger: Stranger, number: int, op: str, v: int, how: str = "") -> Line:
+    """A line about a record of the stranger's under an operation and a version, each time with other salts."""
+    if op in WITHDRAWN:
+        reason = {"retract": "revoked", "repair": "repaired", "expire": "expired", "erase": "erased"}[op]
+        return withdrawal(STRANGER, rid(number), v, op, reason, f"{PENALTIES}/1.0", now())
+    said = read_line(asserted(stranger, number, **({"CF_NR_FK": "9.9"} if how == "other" else {})))
+    clear = said.clear | {"op": op, "v": v, "reason": how if how == "repair_revoked" else None}
+    return statement({name: value for name, value in clear.items() if name not in ("_sd", "_sd_alg")}, said.values, os.urandom(32))
+
+
+def test_what_was_held_or_rejected_is_asserted_anew(cities: tuple[Stranger, Gateway]):
+    """A word that no table here knows holds its line, a wrong code rejects it: asserted again in better words both are in force."""
+    stranger, _ = cities
+    wrong = [asserted(stranger, 90, CF_CFLB="无此类别"), asserted(stranger, 91, CF_XDR_SHXYM="91220602XXT0000110")]
+    batch = stranger.seal(PENALTIES, *wrong)
+    said = stranger.acknowledged(PENALTIES, batch, post(stranger, batch))
+    assert [each["severity"] for each in stranger.feedback(PENALTIES, said)] == ["hold", "reject"]
+    applied(stranger, stranger.seal(PENALTIES, versioned(stranger, 90, "assert", 2), versioned(stranger, 91, "assert", 1)))
+    again = stranger.seal(PENALTIES, versioned(stranger, 90, "assert", 3))
+    said = stranger.acknowledged(PENALTIES, again, post(stranger, again))
+    assert [each["code"] for each in stranger.feedback(PENALTIES, said)] == ["SEQ_STATE"], "in force it is amended"
+
+
+def test_the_first_line_about_a_record_in_a_new_epoch(cities: tuple[Stranger, Gateway]):
+    """A snapshot asserts what is in force, withdrawn, repaired, erased or unknown; each line comes to what the vectors say of it."""
+    stranger, _ = cities
+    held = {100 + at: tuple(case["held"].split()) for at, case in enumerate(NEW_EPOCH) if case["held"] is not None}
+    first = {number: versioned(stranger, number, "assert", 2 if op == "assert" else 1) for number, (op, _) in held.items()}
+    gone = [versioned(stranger, number, op, int(v)) for number, (op, v) in held.items() if op != "assert"]
+    applied(stranger, stranger.seal(PENALTIES, *first.values()))
+    applied(stranger, stranger.seal(PENALTIES, *gone))
+    lines = []
+    for number, case in enumerate(NEW_EPOCH, 100):
+        op, v, how = (*case["line"].split(), "")[:3]
+        stranger.in_force.pop(rid(number), None)
+        lines.append(first[number] if how == "same" else versioned(stranger, number, op, int(v), how))
+    standing = len(stranger.in_force)
+    batch = stranger.seal_anew(PENALTIES, stranger.sent, *lines)
+    said = stranger.acknowledged(PENALTIES, batch, post(stranger, batch))
+    assert (said["result"], said["counts"]["dropped"]) == ("partial", 0)
+    told = stranger.feedback(PENALTIES, said)
+    for at, case in enumerate(NEW_EPOCH, standing):
+        due = [code_ for code_ in case["codes"] if not code_.startswith("ACK_")]  # of what was held it comes later
+        assert [each["code"] for each in told if each["i"] == at] == due, case

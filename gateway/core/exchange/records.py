@@ -344,7 +344,8 @@ class KnownRecord(Struct, frozen=True, gc=False, kw_only=True):
     dataset: str
     v: int
     op: str
-    """`purge`: it was in force, and its content is gone because the agreement ended; its sender may say it again."""
+    """`purge`: it was in force, and its content is gone because the agreement ended; its sender may say it again.
+    `held`: it was asserted, and was held here or taken back by a person."""
     leaf: bytes
     stream: str = ""
     """In which its content was said; empty for our own."""
@@ -570,10 +571,10 @@ def _check_version(said: Payload, known: KnownRecord | None, line: Line, suite: 
         if said.v < known.v or (said.v == known.v and not again):
             raise _Fault("SEQ_VERSION")
     if said.op == "assert":
-        withdrawn = known is not None and known.op in ("retract", "expire", "purge")
+        withdrawn = known is not None and known.op in ("retract", "expire", "purge", "held")
         possible = known is None or withdrawn or (known.op == "repair" and said.reason == "repair_revoked")
     elif said.op == "amend":
-        possible = known is not None and known.op in ("assert", "amend")
+        possible = known is not None and known.op in ("assert", "amend", "held")
     else:
         possible = True
     if not possible:
@@ -600,7 +601,7 @@ def _judge_withdrawal(line: Line, said: Withdrawal, rules: StreamRules, known: K
     findings: list[Finding] = []
     if said.reason not in REASONS[said.op]:
         findings.append(Finding(severity="warn", code="SCHEMA_ENUM", field="reason"))
-    in_force = known is not None and known.op in ("assert", "amend")
+    in_force = known is not None and known.op in ("assert", "amend", "held")
     if not in_force and said.op != "erase":
         findings.append(Finding(severity="warn", code="SEQ_STATE"))
     findings.append(acknowledgement(said.op))

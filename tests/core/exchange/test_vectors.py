@@ -227,6 +227,35 @@ def test_admit(agreement: agreements.Agreement, rules: agreements.StreamRules, r
     assert actions == [("store", []), ("withdraw", ["ACK_WITHDRAWN"])]
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in VECTORS["versions"] if case["epoch"] == "same"], ids=lambda case: f"{case['held']}, {case['line']}"
+)
+def test_versions(rules: agreements.StreamRules, case: dict[str, Any]) -> None:
+    """What becomes of a line where its record is held, within an epoch; those of a new epoch are asked of a served gateway."""
+    op, v, how = (*case["line"].split(), "")[:3]
+    line = versioned(op, int(v), how)
+    held = None
+    if case["held"] is not None:
+        held_op, held_v = case["held"].split()
+        leaf = merkle.leaf_hash(line.payload, SHA256) if how == "same" else bytes(32)
+        held = records.KnownRecord(sender=TONGHUA, dataset="penalties", v=int(held_v), op=held_op, leaf=leaf)
+    assert [finding.code for finding in records.judge(line, rules, held, SHA256).findings] == case["codes"]
+
+
+def versioned(op: str, v: int, how: str) -> records.Line:
+    """A line of the vectors' batch, told as another operation under another version."""
+    if op in ("assert", "amend"):
+        said = msgspec.json.decode(VECTORS["batch"]["payloads"][0].encode(), type=records.Statement)
+        reason = how if how == "repair_revoked" else None
+        values = [("CF_XDR_SHXYM", "91220502XXT00002X2"), ("CF_WSH", "通市监罚〔2026〕12号")]
+        told = msgspec.structs.replace(said, op=op, v=v, reason=reason)
+        return records.read_line(records.seal_statement(told, values, SEED, SHA256).data[:-1], SHA256)
+    taken_back = msgspec.json.decode(VECTORS["batch"]["payloads"][1].encode(), type=records.Withdrawal)
+    status = {"retract": "retracted", "repair": "repaired", "expire": "expired", "erase": "erased"}[op]
+    gone = msgspec.structs.replace(taken_back, op=op, v=v, status=status, reason="revoked" if op == "retract" else status)
+    return records.read_line(records.seal_withdrawal(gone, SHA256).data[:-1], SHA256)
+
+
 def test_feedback_and_receipt() -> None:
     """The feedback line and the receipt with its note."""
     line = feedback.Feedback(
