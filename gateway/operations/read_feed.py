@@ -91,6 +91,8 @@ async def refuse_unknown(scene: Scene, filters: Filters) -> None:
     for name, values in filters.items():
         strange = set(values) - set(known[name])
         if strange and not (name == "dataset" and strange <= await _told(scene)):
+            if name == "dataset":
+                raise invalid(name, "没有这个数据集，或者它不在此使用目的的范围之内。")
             raise invalid(name, "不是该字段的取值。")
 
 

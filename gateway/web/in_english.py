@@ -26,6 +26,7 @@ _SENTENCES: Final = """
 应为整数。                                       a whole number
 应为六位行政区划代码。                            a division code of six digits
 没有这个数据集。                                 there is no such dataset
+没有这个数据集，或者它不在此使用目的的范围之内。    there is no such dataset, or it is outside this purpose
 没有这个数据集                                   there is no such dataset
 没有这个访问层级                                 there is no such tier
 超出当前位置                                     beyond the head of the feed

@@ -199,6 +199,14 @@ def test_a_hidden_field_reads_like_one_that_never_was(server: Server) -> None:
         assert told[0] == told[1]
 
 
+@pytest.mark.parametrize("path", ["/v1/records?dataset=", "/v1/changes?since=0&dataset="])
+def test_a_dataset_outside_the_purpose_reads_like_none_and_says_what_may_be_wrong(server: Server, path: str) -> None:
+    """One that the public is not shown and one that never was: the same words, and they name the purpose."""
+    told = [problem(server.get(path + each), 400, "invalid-parameter")["errors"] for each in ("measures", "nowhere")]
+    assert told[0] == told[1]
+    assert told[0][0]["detail"] == "没有这个数据集，或者它不在此使用目的的范围之内。"
+
+
 def counted(server: Server, path: str, name: str) -> dict[str, tuple[str, int]]:
     """One facet of an answer: value → label and count."""
     facet = server.get(path).json()["facets"][name]

@@ -177,6 +177,8 @@ def _value(name: str, text: str, info: FieldInfo) -> Value:
     _plain(name, text)
     base = info.type.partition("(")[0]
     if info.values and text not in info.values:
+        if name == "dataset":  # one that there is and that this purpose does not reach is answered alike
+            raise _invalid(name, "没有这个数据集，或者它不在此使用目的的范围之内。")
         raise _invalid(name, "不是该字段的取值。")
     if base == "date":
         return _day(name, text)
