@@ -33,6 +33,10 @@ BY_BUSINESS_KEY = sa.select(*FOUND).where(records.c.dataset == sa.bindparam("of_
 BY_BUSINESS_KEY_SAID_BY = BY_BUSINESS_KEY.add_columns(changes.c.actor).join(changes, changes.c.seq == records.c.changed_seq)
 
 
+STANDING: Final = LIVE | {"expired", "repaired"}
+"""States in which what a record says is still its authority's word."""
+
+
 class Accepting:
     """The acceptance of one chunk."""
 
@@ -99,6 +103,9 @@ class Accepting:
                 return _rejected(admitted, "SCOPE_OWNER")
             if found.state == "erased" and (admitted.op != "upsert" or found.record_id not in self._purged):
                 return _rejected(admitted, "SEQ_ERASED")
+            if _anothers(admitted, found):
+                said_before = admitted.op == "upsert" and found.content_digest[:SAID] == statement.content[:SAID]
+                return _unchanged(admitted, found, "DUP_SAME") if said_before else _rejected(admitted, "SCOPE_OWNER", found)
             if admitted.op != "upsert" and _weaker(admitted, found):
                 return _rejected(admitted, "SCOPE_OWNER", found)
         if admitted.op == "withdraw":
@@ -192,6 +199,16 @@ def _weaker(admitted: Admitted, found: Row) -> bool:
     A partner's own word about its record always counts: its batch is signed, and it may have learnt to trust its source less.
     """
     return admitted.issuer is None and admitted.trust == "vouched" and found.trust == "signed"
+
+
+def _anothers(admitted: Admitted, found: Row) -> bool:
+    """Whether an authority's own word stands, for which the sender of these may not speak: they change nothing of it, nor take it back.
+
+    Where a dataset knows a record by its subject alone, every authority that may send would else rewrite every other's.
+    """
+    if admitted.sender is None or found.sender is None or found.state not in STANDING:
+        return False
+    return not {found.sender, found.authority_code}.intersection({admitted.sender, *admitted.speaks_for})
 
 
 def _rejected(admitted: Admitted, code: str, found: Row | None = None) -> Outcome:

@@ -46,6 +46,7 @@ FOUND = (
     records.c.record_id, records.c.subject_id, records.c.dataset, records.c.kind, records.c.business_key, records.c.issuer,
     records.c.version, records.c.state, records.c.hold_code, records.c.dates, records.c.sealed_flag, records.c.dispute_since,
     records.c.corrected_since, records.c.content_digest, records.c.trust,
+    records.c.authority_code, records.c.sender,
 )
 CHANGE_COLUMNS = ("seq", "at", "record_id", "subject_id", "dataset", "version", "op", "reason", "actor")
 _ERASED_COLUMNS = (

@@ -290,6 +290,23 @@ async def test_row_of_an_authority_outside_the_senders_scope(town, files):
     assert environment != TAX
 
 
+async def test_one_authority_rewrites_no_firm_that_another_registered(town, tmp_path):
+    """Its row, whether it renames the firm or takes it back, is rejected by name of the code; who speaks for the other may write."""
+    async def send(name: str, authority: str, *rows: list[str]) -> IngestReceipt:
+        path = csv_of(tmp_path / name, [[*HEAD, "操作"], *rows])
+        return await ingest(town, dataset="registrations", path=path, authority=authority, officer="测试员甲")
+
+    ours, other = firm(1), firm(2)
+    assert (await send("a.csv", MARKET, [*ours, "新增"])).accepted == 1
+    renamed = await send("b.csv", TAX, ["通化市改名商贸有限公司", *ours[1:], "更新"], [*other, "新增"])
+    assert (renamed.accepted, renamed.rejected) == (1, {"SCOPE_OWNER": 1})
+    assert [(row.line, row.field) for row in renamed.rows] == [(2, "TYSHXYDM")]
+    assert (await send("c.csv", TAX, [*ours, "撤销"])).rejected == {"SCOPE_OWNER": 1}
+    names = {str(record.raw.open()["name"]) for record in await held_records(town, "registrations") if record.state == "in_force"}
+    assert names == {ours[0], other[0]}
+    assert (await send("d.csv", SERVICE, [*ours[:3], "注销", "更新"])).accepted == 1
+
+
 @pytest.mark.parametrize(("authority", "officer", "expected"), [
     (code("11", "220500", 77), "测试员甲", "SCOPE_AUTHORITY"), ("11220500XXT0001182", "测试员甲", "SUBJ_USCC"),
     (MARKET, None, "SCOPE_AUTHORITY"), (MARKET, "  ", "SCOPE_AUTHORITY"), (None, "测试员甲", "SCOPE_AUTHORITY"),

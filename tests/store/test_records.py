@@ -532,6 +532,28 @@ async def test_words_that_nobody_signs_for_change_no_signed_record(store: Store,
     assert (record.trust, record.corrected_since) == ("signed", None)
 
 
+CITY, DISTRICT, CENTRE = "11220500XXT0000001", "11220502XXT0000002", "11220500XXT0000003"
+
+
+@pytest.mark.parametrize("trust", ["signed", "vouched"])
+async def test_one_authoritys_word_is_not_for_another_to_rewrite(store: Store, accept: Any, trust: str) -> None:
+    """Where a record is known by its subject alone: another sender changes nothing of it, nor takes it back, whatever state it is in."""
+
+    def said(sender: str, **changes: Any) -> Admitted:
+        return registration(1, **({"sender": sender, "officer": "钱某乙", "trust": "signed"} | changes))
+
+    (ours,) = await accept(said(CITY, trust=trust), dataset=REGISTRATIONS)
+    assert results(await accept(said(DISTRICT), dataset=REGISTRATIONS)) == [("unchanged", "DUP_SAME", 1)]
+    assert results(await accept(said(DISTRICT, name="通化改名商贸有限公司"), dataset=REGISTRATIONS)) == [("rejected", "SCOPE_OWNER", None)]
+    for op in ("withdraw", "erase"):
+        assert results(await accept(said(DISTRICT, op=op, reason="revoked"), dataset=REGISTRATIONS)) == [("rejected", "SCOPE_OWNER", None)]
+    record = await the_record(store, ours)
+    assert (record.state, record.sender, record.version) == ("in_force", CITY, 1)
+    assert record.raw.open()["name"] == "通化示例1商贸有限公司"
+    centre = said(CENTRE, status="注销", speaks_for=frozenset({CITY, DISTRICT}))
+    assert results(await accept(centre, dataset=REGISTRATIONS)) == [("accepted", None, 2)]
+
+
 async def test_release_by_a_person_is_not_undone_by_the_same_words(store: Store, accept: Any) -> None:
     """What a person released stays in force when the doubtful words come again."""
     (held,) = await accept(penalty(1, hold_code="SCHEMA_ENUM"))

@@ -91,17 +91,20 @@ def intake(source: SourceRecord, context: IntakeContext) -> Admitted:
 def intake_all(sources: Sequence[SourceRecord], context: IntakeContext) -> list[Admitted | RowFault]:
     """Many statements, each let in or told what is wrong with it, in order."""
     door, today = door_of(context.dataset), legal_day(context.now)
+    spoken_for = _spoken_for(context)
     alike: dict[tuple[str, ...], list[int]] = {}
     for place, source in enumerate(sources):
         alike.setdefault(tuple(source.fields), []).append(place)
     outcomes: dict[int, Admitted | RowFault] = {}
     for places in alike.values():
         some = [sources[place] for place in places]
-        outcomes.update(zip(places, _admit_alike(some, context, door, today), strict=True))
+        outcomes.update(zip(places, _admit_alike(some, context, door, today, spoken_for), strict=True))
     return [outcomes[place] for place in range(len(sources))]
 
 
-def _admit_alike(sources: Sequence[SourceRecord], context: IntakeContext, door: Door, today: date) -> Iterator[Admitted | RowFault]:
+def _admit_alike(
+    sources: Sequence[SourceRecord], context: IntakeContext, door: Door, today: date, spoken_for: frozenset[str]
+) -> Iterator[Admitted | RowFault]:
     """Statements with the same columns."""
     try:
         rows = read_rows([source.fields for source in sources], door)
@@ -116,13 +119,15 @@ def _admit_alike(sources: Sequence[SourceRecord], context: IntakeContext, door: 
             yield fault
             continue
         try:
-            yield _admit(source, context, door, rows, row, today)
+            yield _admit(source, context, door, rows, row, today, spoken_for)
         except RowFault as why:
             why.place = source.place
             yield why.with_traceback(None)  # it would hold on to all the rows
 
 
-def _admit(source: SourceRecord, context: IntakeContext, door: Door, rows: Rows, row: int, today: date) -> Admitted:
+def _admit(
+    source: SourceRecord, context: IntakeContext, door: Door, rows: Rows, row: int, today: date, spoken_for: frozenset[str]
+) -> Admitted:
     dataset, upsert, signed_by_partner = door.dataset, source.op == "upsert", context.issuer is not None
     values = rows.values[row]
     holds: Notes = rows.holds.get(row) or []
@@ -168,8 +173,9 @@ def _admit(source: SourceRecord, context: IntakeContext, door: Door, rows: Rows,
     return Admitted(
         dataset=dataset.id, category=dataset.category, op=source.op, reason=source.reason, kind=kind, subject_keys=keys,
         business_key=_business_key(values, dataset, keys), values=Unpublished(values), trust="signed" if signed else "vouched",
-        issuer=context.issuer, region=region, authority_code=code, authority_name=name, sender=context.sender, officer=context.officer,
-        dates=dates, severity=severity, minor=minor, hold_code=hold_code, hold_field=hold_field, warnings=tuple(warnings),
+        issuer=context.issuer, region=region, authority_code=code, authority_name=name, sender=context.sender,
+        speaks_for=spoken_for, officer=context.officer, dates=dates, severity=severity, minor=minor, hold_code=hold_code,
+        hold_field=hold_field, warnings=tuple(warnings),
         record_id=RecordId(source.record_id) if signed_by_partner and source.record_id is not None else None,
         version=source.version if signed_by_partner else None, received_at=context.now, place=source.place,
     )
@@ -266,6 +272,14 @@ def _speaks_for(sender: AuthorityInfo | None, code: str, authorities: Mapping[st
         return True
     other = authorities.get(code)
     return "*" in sender.covers and other is not None and covers(sender.region, other.region)
+
+
+def _spoken_for(context: IntakeContext) -> frozenset[str]:
+    """The authorities for which, besides itself, the sender of these statements may speak."""
+    sender = context.authorities.get(context.sender) if context.sender and context.issuer is None else None
+    if sender is None:
+        return frozenset()
+    return frozenset({*sender.covers, *(code for code in context.authorities if _speaks_for(sender, code, context.authorities))})
 
 
 def _note_codes(values: Mapping[str, Value], door: Door, warnings: Notes) -> None:

@@ -318,6 +318,8 @@ class Admitted(Struct, frozen=True, kw_only=True):
     authority_code: str | None = None
     authority_name: str | None = None
     sender: str | None = None
+    speaks_for: frozenset[str] = frozenset()
+    """Codes of the authorities, beside itself, whose word the sender's may take the place of."""
     officer: str | None = None
     dates: LifeDates
     severity: str | None = None
