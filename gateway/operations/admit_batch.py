@@ -493,7 +493,7 @@ class Admission:
         async with self.services.store.transaction() as tx:
             await self.same_place(tx)
             await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
-            received = await self.answer(tx, answer, error.code)
+            received = await self.answer(tx, answer, error.code, why=_in_words(error))
             if answer == "frozen":
                 await inbox.freeze(tx, self.claim.sender, self.name, error.code)
         return received
@@ -547,8 +547,12 @@ class Admission:
         counts: ReceiptCounts | None = None,
         lines: Sequence[Feedback] = (),
         detail: Mapping[str, object] | None = None,
+        why: str | None = None,
     ) -> Received:
-        """Write the next receipt of the stream and what became of the batch; the receipt is signed here."""
+        """Write the next receipt of the stream and what became of the batch; the receipt is signed here.
+
+        `detail` stands in the audit, `why` in the receipt.
+        """
         stream = await inbox.open_in_stream(tx, self.claim.sender, self.name, 1, self.suite)
         file = feedback.feedback_file(lines)
         body = feedback.make_receipt(
@@ -568,6 +572,7 @@ class Admission:
             feedback=feedback.feedback_sum(file, len(lines), self.suite),
             received_at=self.first_seen,
             decided_at=tx.now,
+            detail=why,
         )
         receipt: Receipt = feedback.read_receipt(body)
         document = feedback.sign_receipt(body, receipt, exchange_signers(self.services, tx.now, self.required), self.suite)
@@ -591,6 +596,11 @@ class Admission:
 
 FROZEN = "frozen"
 """`place` of the error that repeats why a stream is frozen."""
+
+
+def _in_words(error: ExchangeError) -> str:
+    """What is wrong and where, for who wrote the sender; no text of these steps repeats a value of a record."""
+    return error.detail if error.place in (None, FROZEN, SUSPENDED) else f"{error.detail} ({error.place})"
 
 
 def _place(stream: InStream | None) -> tuple[object, ...] | None:

@@ -446,8 +446,18 @@ async def test_a_batch_for_somebody_else(cities: Cities, forger: Forger):
     ],
 )
 async def test_manifests_that_do_not_fit(cities: Cities, forger: Forger, edit: Any, code: str):
-    """A manifest outside its agreement, or inconsistent in itself, is rejected under its code."""
-    await answered(cities, forger, forger.seal([forger.penalty(1)], edit=edit), "rejected", code)
+    """A manifest outside its agreement, or inconsistent in itself, is rejected under its code; the receipt says in words why."""
+    received = await answered(cities, forger, forger.seal([forger.penalty(1)], edit=edit), "rejected", code)
+    assert received.receipt is not None
+    assert json.loads(received.receipt.body)["detail"]
+
+
+async def test_a_receipt_names_the_member_that_is_missing(cities: Cities, forger: Forger):
+    """Whoever writes a sender reads in the refusal which member of the manifest it is about; a receipt of what was applied says no more."""
+    sealed = forger.seal([forger.penalty(1)], edit=lambda said: said.pop("counts"), advance=False)
+    received = await answered(cities, forger, sealed, "rejected", "SCHEMA_MANIFEST")
+    assert received.receipt is not None
+    assert "`counts`" in json.loads(received.receipt.body)["detail"]
 
 
 async def test_a_manifest_that_cannot_be_read(cities: Cities, forger: Forger):

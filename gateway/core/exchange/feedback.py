@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange import notes
@@ -173,6 +173,16 @@ class Receipt(Struct, frozen=True, kw_only=True, rename={"type_": "type"}):
     decided_at: str
 
 
+class _Explained(Receipt, frozen=True, kw_only=True, rename={"type_": "type"}):
+    """A receipt as we write it: a word for people beside the code, which nobody has to read."""
+
+    detail: str | UnsetType = UNSET
+
+
+DETAIL = 300
+"""Characters of a receipt's `detail`."""
+
+
 def empty_feedback(suite: Suite = SHA256) -> FeedbackSum:
     """Of a receipt that names no lines."""
     return FeedbackSum(lines=0, bytes=0, digest=digest_text(b"", suite))
@@ -201,10 +211,11 @@ def make_receipt(
     feedback: FeedbackSum,
     received_at: datetime,
     decided_at: datetime,
+    detail: str | None = None,
 ) -> bytes:
-    """The bytes of a receipt; made once, then kept."""
+    """The bytes of a receipt; made once, then kept. `detail` says in English what is wrong with a batch that is refused as a whole."""
     return encode(
-        Receipt(
+        _Explained(
             receiver=receiver,
             sender=sender,
             stream=stream,
@@ -220,6 +231,7 @@ def make_receipt(
             feedback=feedback,
             received_at=instant(received_at),
             decided_at=instant(decided_at),
+            detail=UNSET if detail is None else detail[:DETAIL],
         )
     )
 
