@@ -9,6 +9,7 @@ from gateway.core.callers.caller import Caller
 from gateway.core.disclosure.query import Query
 from gateway.core.publication.names import normalise
 from gateway.core.publication.searching import MAX_QUERY
+from gateway.core.records.model import Dataset, Field
 from gateway.operations import pages
 from gateway.operations.answering import DOCUMENT, Scene, begin, document_answer, refuse_ended
 from gateway.operations.asking import Answer, Ask
@@ -41,15 +42,19 @@ async def suggest(services: Services, caller: Caller, ask: Ask) -> Answer:
     norm = normalise(text)
     for name, held in sorted(scene.forms.plan_sets.items()):
         described = scene.policies.catalogue.datasets[held.dataset]
-        if "dataset" in kinds and norm in normalise(described.label + name):
-            items.append({"kind": "dataset", "text": described.label, "id": name, "matched_on": "label"})
-        if "field" in kinds:
-            items.extend(
-                {"kind": "field", "text": described.fields[field].label, "id": f"{name}.{field}", "matched_on": "label"}
-                for field in held.shown
-                if norm in normalise(described.fields[field].label)
-            )
+        title = _label(scene, described)
+        if "dataset" in kinds and norm in normalise(f"{described.label} {described.label_en or ''} {name}"):
+            items.append({"kind": "dataset", "text": title, "id": name, "matched_on": "label"})
+        for field in held.shown if "field" in kinds else ():
+            known = described.fields[field]
+            if norm in normalise(f"{known.label} {known.label_en or ''}"):
+                offer = {"kind": "field", "text": _label(scene, known), "id": f"{name}.{field}", "matched_on": "label"}
+                items.append({**offer, "dataset": name, "dataset_label": title})  # fields of several datasets are called alike
     return document_answer(scene, {"items": items[: int(limit)], "policy_version": scene.forms.version})
+
+
+def _label(scene: Scene, of: Dataset | Field) -> str:
+    return (of.label_en or of.label) if scene.language == "en" else of.label
 
 
 async def _subject_offers(scene: Scene, text: str, limit: int) -> list[dict[str, Any]]:

@@ -567,6 +567,18 @@ def test_validate_is_arithmetic(server: Server, code: str, valid: bool) -> None:
         assert answer.json()["suggestions"]
 
 
+def test_fields_and_datasets_are_offered_in_the_readers_language(server: Server) -> None:
+    """By the words of either language; a field says of which dataset it is, for several are called alike."""
+    for language, name, title in (("zh-CN", "处罚决定日期", "行政处罚"), ("en", "Decided on", "Administrative penalties")):
+        for text in ("处罚决定日期", "decided on"):
+            asked = {"q": text, "kind": "field"}
+            items = server.client.get("/v1/suggest", params=asked, headers={"accept-language": language}).json()["items"]
+            wanted = {"kind": "field", "text": name, "id": "administrative-penalties.decision_date", "matched_on": "label"}
+            assert {**wanted, "dataset": "administrative-penalties", "dataset_label": title} in items, (language, text)
+        offered = server.client.get("/v1/suggest", params={"q": "penalties", "kind": "dataset"}, headers={"accept-language": language})
+        assert [each["text"] for each in offered.json()["items"]] == [title]
+
+
 def test_short_chinese_queries_find(server: Server) -> None:
     """One character of a brand, two of them, a whole name, a code."""
     name = server.get("/v1/subjects?q=绾").json()["items"][0]["name"]

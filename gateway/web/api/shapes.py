@@ -480,6 +480,8 @@ class Suggestion(Struct, kw_only=True):
     id: str | UnsetType | None = UNSET
     uscc: str | UnsetType | None = UNSET
     matched_on: str | UnsetType = UNSET
+    dataset: str | UnsetType = UNSET
+    dataset_label: str | UnsetType = UNSET
 
 
 class Suggestions(Struct, kw_only=True):
