@@ -108,7 +108,7 @@ class Activated(Struct, frozen=True, kw_only=True):
     digest: str
     files: int
     first: bool
-    """False: this very folder was in force already."""
+    """False: one was in force already."""
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -213,6 +213,15 @@ def check_files(
         fewest[each.field, each.tier] = min(each.candidates, fewest.get((each.field, each.tier), each.candidates))
     residual = tuple(Candidates(field=field, tier=tier, candidates=number) for (field, tier), number in fewest.items())
     return CheckReport(ok=not errors, digest=files_digest(files), errors=errors, warnings=warnings, residual=residual)
+
+
+async def in_force(services: Services) -> Activated | None:
+    """The version in force, whatever a folder says meanwhile; None before the first activation."""
+    active = await policy_rows.active(services.store.reads)
+    if active is None:
+        return None
+    version, files = active
+    return Activated(version=version, digest=files_digest(files), files=len(files), first=False)
 
 
 async def activate_initial(services: Services, folder: Path, *, by: str) -> Activated:

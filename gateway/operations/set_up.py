@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.core.errors import SettingsError
-from gateway.operations.change_policy import Activated, activate_initial
+from gateway.operations.change_policy import Activated, activate_initial, in_force
 from gateway.operations.manage_keys import Created, create_keys
 from gateway.operations.rescore_texts import rescore_texts
 from gateway.operations.seal_withdrawn import seal_withdrawn
@@ -61,7 +61,7 @@ async def set_up(settings: Settings, *, by: str) -> SetUp:
     folder = Path(settings.policies)
     copied = copy_policies(folder)
     async with open_services(settings, migrate=True) as services:
-        policy = await activate_initial(services, folder, by=by)
+        policy = await in_force(services) or await activate_initial(services, folder, by=by)
         if policy.first:  # nothing stands here yet that earlier programs left: the first process need not look for it in a whole register
             await services.policies.refresh()
             await seal_withdrawn(services)

@@ -1,5 +1,6 @@
 """Keys, tokens and the first policy: made once, never overwritten, and refused with what to do."""
 
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,17 @@ async def test_set_up_may_be_repeated(tmp_path: Path) -> None:
     assert len(first.keys.files) == 9
     assert first.policy.first
     assert (second.keys.files, second.policy.first, second.policy.version) == ((), False, first.policy.version)
+
+
+async def test_set_up_again_asks_no_more_what_the_folder_says(tmp_path: Path) -> None:
+    """A folder that was edited, or broken, since the first activation is a proposal: keys and tables are seen to, the version stays."""
+    settings = settings_of(write_settings(tmp_path, policies=shutil.copytree(shipped_policies(), tmp_path / "rules")))
+    first = await set_up(settings, by="test")
+    tiers = tmp_path / "rules" / "tiers.toml"
+    for text in (tiers.read_text(encoding="utf-8") + "\n# for the next version\n", "no = [TOML"):
+        tiers.write_text(text, encoding="utf-8")
+        again = await set_up(settings, by="test")
+        assert (again.policy.version, again.policy.digest, again.policy.first) == (1, first.policy.digest, False)
 
 
 async def test_a_new_house_holds_nothing_that_earlier_programs_left(tmp_path: Path) -> None:
