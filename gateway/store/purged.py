@@ -6,13 +6,15 @@ erasure: by the sender's word, or of all that is kept about the subject. This ro
 """
 
 from collections.abc import Collection, Sequence
+from datetime import date
 
 import sqlalchemy as sa
 
+from gateway.core.records.periods import legal_day
 from gateway.store import erasures, kept_uploads, match_jobs
 from gateway.store.dialects import among, one_of
-from gateway.store.store import Source, Transaction
-from gateway.store.tables import in_records, records
+from gateway.store.store import Source, Transaction, moment
+from gateway.store.tables import in_records, record_versions, records
 
 _PURGED = sa.select(in_records.c.record_id).where(
     among(in_records.c.record_id, "wanted"), in_records.c.purged_at.is_not(None), in_records.c.op != "erase"
@@ -22,6 +24,11 @@ _IN_FORCE = (
     sa.update(in_records).where(among(in_records.c.record_id, "wanted"), one_of(in_records.c.op, "assert", "amend")).values(op="purge")
 )
 _CLEAR = sa.update(in_records).where(among(in_records.c.record_id, "wanted")).values(purged_at=None)
+_PUBLIC_SINCE = (
+    sa.select(record_versions.c.record_id, sa.func.min(record_versions.c.at).label("at"))
+    .where(among(record_versions.c.record_id, "wanted"), record_versions.c.state == "in_force")
+    .group_by(record_versions.c.record_id)
+)
 _OF_SUBJECT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state == "erased")
 _FOR_GOOD = (
     sa.update(in_records)
@@ -71,6 +78,12 @@ async def come_back(tx: Transaction, record_ids: Sequence[str]) -> None:
         tx.shredded = True
     await erasures.take_back(tx, record_ids)
     await tx.execute(_CLEAR, {"wanted": list(record_ids)})
+
+
+async def public_since(tx: Transaction, record_ids: Sequence[str]) -> dict[str, date]:
+    """On which day each of these records was first public here, as its versions tell: no period begins again because of a purge."""
+    rows = await tx.all(_PUBLIC_SINCE, {"wanted": list(record_ids)}) if record_ids else []
+    return {row.record_id: legal_day(moment(row.at)) for row in rows}
 
 
 async def erase_of_subject(tx: Transaction, subject_id: str) -> None:

@@ -83,6 +83,7 @@ class Writer:
         self._lives: dict[tuple[LifeDates, date | None, date | None], tuple[LifeDates, bytes]] = {}
         self._periods: dict[tuple[object, ...], tuple[str | None, str | None, str | None]] = {}
         self._officers: dict[str, str] = {}
+        self._public_since: dict[str, date] = {}
         self._received: tuple[datetime, str] = tx.now, tx.now_text
 
     async def write(
@@ -101,7 +102,9 @@ class Writer:
             await withdrawn.seal(tx, [write.record_id for write in writes if is_for_nobody(write.state, write.statement.issuer)])
         if len(fresh) < len(writes):
             await tx.execute(KEEP_VERSIONS, {"wanted": [write.record_id for write in writes if write.found is not None]})
-        await purged.come_back(tx, [write.record_id for write in writes if write.revived])
+        again = [write.record_id for write in writes if write.revived]
+        await purged.come_back(tx, again)
+        self._public_since = await purged.public_since(tx, again)
         heads: dict[SubjectId, int] = {}
         inserted: list[tuple[object, ...]] = []
         amended: list[tuple[object, ...]] = []
@@ -194,7 +197,7 @@ class Writer:
         """The source's dates, with what only we know: since when it is public here, and duties fulfilled; and the same as a column."""
         dates = write.statement.admitted.dates
         before = _NO_DATES if write.found is None else decode_dates(write.found.dates)
-        first = before.first_publication_here
+        first = before.first_publication_here or self._public_since.get(write.record_id)
         if first is None and write.state == "in_force":
             first = self._today
         key = (dates, first, before.obligation_fulfilled)

@@ -217,6 +217,28 @@ async def test_a_purged_record_comes_back_under_the_next_agreement(cities: Citie
     assert await exits(later.baishan, record_id, NAME) == set()
 
 
+async def test_no_period_begins_again_because_of_a_purge(cities: Cities):
+    """Purged twice and back a month later each time, a record is public here since its first day, and no longer than if it had stayed."""
+    (record_id,) = ids(await put(cities.tonghua, TAX, violation(code(1), NAME, "通示税〔2026〕1号")))
+    await sent(cities, f"{AGREEMENT}.{TAX}")
+    (before,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
+    assert before.dates.first_publication_here is not None
+    period = await periods_of(cities.baishan, record_id)
+    for months, (name, next_) in enumerate(((AGREEMENT, NEXT), (NEXT, "tonghua-baishan-2028")), 1):
+        await end(cities if months == 1 else cities.at(cities.now + days(30)), name)
+        later = cities.at(cities.now + days(30 * months))
+        await agree_again(later, next_)
+        await sent(later, f"{next_}.{TAX}")
+        (after,) = await records.load(later.baishan.store.reads, ids=[RecordId(record_id)])
+        assert (after.state, after.dates, await periods_of(later.baishan, record_id)) == ("in_force", before.dates, period)
+
+
+async def periods_of(services: Services, record_id: str) -> Any:
+    """From when to when a record is public, and by which rule."""
+    columns = sa.select(rows.c.publish_from, rows.c.publish_until, rows.c.period_rule)
+    return await services.store.reads.one(columns.where(rows.c.record_id == record_id))
+
+
 async def test_it_can_be_purged_and_erased_again(cities: Cities):
     """What has come back is purged with the next agreement too; what its sender then erases comes back under no third one."""
     kept, gone = ids(await put(cities.tonghua, DATASET, *(penalty(code(n), NAME, f"通示罚〔2026〕{n}号") for n in (1, 2))))

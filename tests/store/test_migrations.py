@@ -27,6 +27,7 @@ from gateway.store.store import Store
 from gateway.store.tables import (
     agreement_states,
     agreements,
+    audit,
     changes,
     in_records,
     line_cursors,
@@ -327,14 +328,16 @@ async def test_what_was_a_partner_s_is_its_agreement_s(store: Store) -> None:
 
 
 async def test_what_was_purged_before_gets_its_mark(store: Store) -> None:
-    """Of partners' records that are erased, those bear it that the end of an agreement took; a repair keeps its word, an erasure too."""
+    """Of partners' records that are erased, those bear it that the end of an agreement took; a repair keeps its word, any erasure too."""
     told = {  # (state before, who erased, last word)
         "rec_a": ("in_force", "gateway/agreement", "retract"),
         "rec_b": ("repaired", "gateway/agreement", "retract"),
         "rec_c": ("in_force", "gateway/agreement", "erase"),
         "rec_d": ("in_force", "partner/x", "retract"),
         "rec_e": ("in_force", "admin:kang", "assert"),
+        "rec_f": ("in_force", "gateway/agreement", "retract"),
     }
+    about = dict.fromkeys(told, "sub_x") | {"rec_f": "sub_y"}
     at = "2026-06-01T00:00:00Z"
 
     def of_before(connection: sa.Connection) -> None:
@@ -344,18 +347,22 @@ async def test_what_was_purged_before_gets_its_mark(store: Store) -> None:
 
     async with store.transaction() as tx:
         await tx.connection.run_sync(of_before)
-        await tx.execute(sa.insert(subjects).values(subject_id="sub_x", kind="legal", head_seq=5, known_by=b"{}"))
+        for subject_id in ("sub_x", "sub_y"):
+            await tx.execute(sa.insert(subjects).values(subject_id=subject_id, kind="legal", head_seq=5, known_by=b"{}"))
+        for subject_id, day in (("sub_x", "2026-05-31"), ("sub_y", "2026-06-02")):
+            act = {"kind": "act", "actor": "admin:kang", "act": "subject.erase", "target": f"subject/{subject_id}", "link": b""}
+            await tx.execute(sa.insert(audit).values(**act, day=day, writer="office", n=1, at=f"{day}T00:00:00Z"))
         for seq, (record_id, (state, actor, op)) in enumerate(told.items(), 1):
             words = {"trust": "signed", "region": "220500", "dates": b"{}", "clear": b"{}", "minor": False, "sealed_flag": False}
             words |= {"content_digest": b"", "received_at": at, "changed_at": at, "changed_seq": seq, "record_id": record_id}
-            fixed = {"subject_id": "sub_x", "dataset": "x", "category": "penalty", "kind": "legal", "issuer": "p"}
+            fixed = {"subject_id": about[record_id], "dataset": "x", "category": "penalty", "kind": "legal", "issuer": "p"}
             fixed["business_key"] = record_id
             await tx.execute(sa.insert(records).values(**fixed, **words, version=2, state="erased"))
             changed = {"op": "assert", "actor": "partner/x", "at": at, "seq": 0}
             past = {name: value for name, value in (words | changed).items() if name in record_versions.c}
             await tx.execute(sa.insert(record_versions).values(**past, version=1, state=state))
-            change = {"seq": seq, "at": at, "record_id": record_id, "subject_id": "sub_x", "dataset": "x", "version": 2, "op": "erase"}
-            await tx.execute(sa.insert(changes).values(**change, actor=actor))
+            change = {"seq": seq, "at": at, "record_id": record_id, "dataset": "x", "version": 2, "op": "erase"}
+            await tx.execute(sa.insert(changes).values(**change, subject_id=about[record_id], actor=actor))
             line = {"record_id": record_id, "sender": "p", "stream": "a.x", "v": 1, "op": op, "leaf": b"", "at": at}
             await tx.insert(in_records, tuple(line), [tuple(line.values())])
         await tx.execute(sa.text("UPDATE alembic_version SET version_num = '0006'"))
@@ -369,7 +376,8 @@ async def test_what_was_purged_before_gets_its_mark(store: Store) -> None:
         "rec_c": ("erase", None),
         "rec_d": ("retract", None),
         "rec_e": ("assert", None),
-    }
+        "rec_f": ("erase", None),
+    }, "its subject was erased here after the purge"
 
 
 async def test_token_index_answers_on_both_databases(store: Store) -> None:
