@@ -189,7 +189,7 @@ def _finding_lines(found: "Finding") -> list[str]:
 def exchange_pull(office: Office, partner: str | None, as_json: bool) -> None:
     """Fetch what partners, or one, have for us under each agreement, by line or folder, and answer with receipts; exit 1 when one fails."""
     from gateway.core.errors import ExchangeError
-    from gateway.operations.collect_batches import collect_batches, fetches_from
+    from gateway.operations.collect_batches import collect_batches, fetched_frozen, fetches_from
     from gateway.operations.keep_lines import keep_lines
     from gateway.operations.lines import approved_lines
 
@@ -197,7 +197,7 @@ def exchange_pull(office: Office, partner: str | None, as_json: bool) -> None:
         lines = [line.id for line in await approved_lines(services, "in") if line.terms.partner == partner]
         if partner is not None and not lines and not await fetches_from(services, partner):
             raise ExchangeError("nothing is fetched from a partner of this name", code="NOT_FOUND", place=partner)
-        found = dict(await collect_batches(services, partner=partner))
+        found = dict(await collect_batches(services, partner=partner)) | await fetched_frozen(services, partner)
         for line in lines if partner is not None else (None,):
             runs = await keep_lines(services, line=line, direction="in", at_once=True)
             found |= {run.line: run.code for run in runs if run.code is not None}

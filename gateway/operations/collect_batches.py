@@ -62,6 +62,15 @@ async def fetches_from(services: Services, partner: str) -> bool:
     return partner in (*fetched, *(other for _, other in await folders(services)))
 
 
+async def fetched_frozen(services: Services, partner: str | None = None) -> dict[str, str]:
+    """Streams that are fetched, from all partners or one, and go no further because of a fork; stream → code."""
+    fetched = {
+        (other, name) for held, other in await agreed_lines(services) if partner in (None, other) for name in fetched_from(held, other)
+    }
+    rows = await inbox.in_streams_all(services.store.reads)
+    return {f"{row.sender}/{row.stream}": row.frozen for row in rows if row.frozen is not None and (row.sender, row.stream) in fetched}
+
+
 async def _look_over(services: Services, held: Held, partner: str, attempts: int | None) -> Troubles:
     """Everything that there is for us over one line; `attempts`: so many have failed of late."""
     code, reads, name = None, services.store.reads, held.agreement.id

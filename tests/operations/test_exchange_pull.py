@@ -11,7 +11,7 @@ from gateway.adapter_contract import IncomingBatch, Part
 from gateway.core.errors import ExchangeError, NotFound
 from gateway.core.exchange import notes
 from gateway.core.exchange.manifests import read_manifest
-from gateway.operations.collect_batches import collect_batches
+from gateway.operations.collect_batches import collect_batches, fetched_frozen
 from gateway.operations.decide_held import decide_held
 from gateway.operations.handle_case import repair
 from gateway.operations.send_batch import send_batch
@@ -107,6 +107,18 @@ async def test_a_partner_has_its_turn_and_no_longer(cities: Cities, monkeypatch:
     monkeypatch.setattr("gateway.operations.collect_batches.LONGEST_LOOK", timedelta(milliseconds=200))
     async with asyncio.timeout(20):
         assert await collect_batches(cities.baishan) == {f"{TONGHUA}/{AGREEMENT}": "UNAVAILABLE"}
+
+
+async def test_a_fetched_fork_is_told_beside_what_failed(cities: Cities):
+    """A fork is answered like any batch, so no line fails; the stream that it froze is told all the same."""
+    (agreed,) = (await held_agreements.held_agreements(cities.tonghua.store.reads))[AGREEMENT]
+    forger = Forger(cities, agreement=agreed.agreement)
+    start = forger.head
+    for number in (1, 2):
+        assert await fetched_frozen(cities.baishan) == {}
+        await forger.send(forger.seal([forger.penalty(number)], head=start))
+    assert await fetched_frozen(cities.baishan, TONGHUA) == {f"{TONGHUA}/{PENALTIES}": "SEQ_FORK"}
+    assert await fetched_frozen(cities.baishan, BAISHAN) == {}
 
 
 async def test_a_later_decision_is_brought_too(cities: Cities):
