@@ -406,10 +406,11 @@ class FrontDoor:
         page = scope["path"].startswith(PAGES) and media_type_of(header(scope["headers"], b"accept"), (PROBLEM, HTML)) == HTML
         kind = b"text/html; charset=utf-8" if page else PROBLEM.encode()
         headers: list[Header] = [(b"content-type", kind), (b"content-language", language.encode()), NO_STORE]
-        for name, value in problems.headers_of(error, document.code, document.status, origin=self._origin).items():
-            headers.append((name.lower().encode(), value.encode()))
+        more = problems.headers_of(error, document.code, document.status, origin=self._origin)
+        headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
         if document.status == 405 and (found := self._routes.find(scope["path"])):
             headers = [field for field in headers if field[0] != b"allow"] + [(b"allow", ", ".join(sorted(found[1])).encode())]
         if page:
             headers += [pages.CONTENT_POLICY, NO_INDEX]
-        return Reply(document.status, headers, pages.problem(document, language) if page else problems.encode(document))
+        body = pages.problem(document, language, more.get("Retry-After")) if page else problems.encode(document)
+        return Reply(document.status, headers, body)

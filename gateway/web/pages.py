@@ -59,11 +59,15 @@ def _problem_kind(code: str) -> bytes:
     return _page("problem_kind.html", language="zh-CN", noindex=False, sample=None, kind=kind, advice=advice_for(kind))
 
 
-def problem(document: Problem, language: Language) -> bytes:
-    """A problem for who asked for a page."""
-    words = {"more": ("含义与处理办法", "What it means, and what to do"), "meant": ("可能是：", "Perhaps meant:")}
+def problem(document: Problem, language: Language, wait: str | None = None) -> bytes:
+    """A problem for who asked for a page; `wait`: after how many seconds it is worth trying again, for nobody sees a header field there."""
+    words = {
+        "more": ("含义与处理办法", "What it means, and what to do"),
+        "meant": ("可能是：", "Perhaps meant:"),
+        "wait": (f"请在 {wait} 秒后再试。", f"Try again in {wait} seconds."),
+    }
     said = {name: each[language == "en"] for name, each in words.items()}
-    return _page("problem.html", language=language, noindex=True, sample=None, problem=document, words=said)
+    return _page("problem.html", language=language, noindex=True, sample=None, problem=document, words=said, wait=wait)
 
 
 def receipt(shown: Shown, *, party: str, sample: bool) -> bytes:

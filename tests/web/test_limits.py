@@ -136,6 +136,11 @@ async def test_a_spent_quota_is_a_problem_that_says_when(standing: None, client:
     assert left(refused) == 0
     again = await client.get("/v1")
     assert (again.status_code, left(again, "day")) == (429, left(refused, "day"))
+    for language, said in (("zh-CN", "请在 {} 秒后再试。"), ("en", "Try again in {} seconds.")):
+        page = await client.get("/subjects/91220502XXT00002X2", headers={"accept": "text/html", "accept-language": language})
+        assert page.headers["content-type"].startswith("text/html")
+        assert said.format(page.headers["retry-after"]) in page.text, "a reader sees no header field"
+        assert "Retry-After" not in page.text
     assert (await client.get("/healthz")).status_code == 200
 
 
