@@ -5,7 +5,6 @@ loopback, a key file that others can read) stop the start.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.core.errors import SettingsError
+from gateway.core.toml import TomlFault, parse
 
 
 class AuthoritySetting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,15 +195,16 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
     values: dict[str, object] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = parse(path.read_bytes())
         except OSError as error:
             raise SettingsError(
                 f"cannot read the settings file: {error.strerror}",
                 place=str(path),
                 hint="give an existing file with --settings, or set CHENGXIN_SETTINGS",
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the settings file is no TOML: {error}", place=str(path)) from error
+        except TomlFault as fault:
+            place = str(path) if fault.line is None else f"{path}:{fault.line}"
+            raise SettingsError(f"the settings file cannot be read: {fault.detail}", place=place, hint=fault.hint) from fault
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
             values[name.removeprefix(ENVIRONMENT_PREFIX).lower()] = text

@@ -28,7 +28,7 @@ OURS: dict[str, tuple[str, ...]] = {
     "gateway.quiet": (),
     "gateway.core": ("gateway.core", "gateway.adapter_contract"),
     "gateway.store": ("gateway.store", "gateway.core", "gateway.late"),
-    "gateway.settings": ("gateway.core.errors",),
+    "gateway.settings": ("gateway.core.errors", "gateway.core.toml"),
     "gateway.adapter_loading": ("gateway.adapter_contract", "gateway.core.errors"),
     "gateway.services": (
         "gateway.store",

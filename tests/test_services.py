@@ -6,6 +6,7 @@ import shutil
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,24 @@ async def test_a_gateway_that_was_set_up_starts(ready: Path) -> None:
         assert services.policies.current().version == 1
         assert services.signers.signing("exchange", services.clock()).name == "credit.tonghua.example/x"
         assert "excel_csv" in services.adapters
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line", "told", "hint"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, 1, "byte order mark", "without BOM"),
+        (lambda text: "city = 1\n# 通化\n".encode("gb18030") + text, 2, "not UTF-8", "as UTF-8"),
+        (lambda text: b"party = [\n" + text, 2, "no TOML", "TOML 1.0"),
+    ],
+)
+def test_a_settings_file_as_an_editor_left_it_is_told_by_line(tmp_path: Path, spoil: Any, line: int, told: str, hint: str) -> None:
+    """A mark that cannot be seen, another encoding, a slip of the pen: each with its line and what to do, and no byte of it."""
+    path = write_settings(tmp_path)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(SettingsError, match=told) as fault:
+        settings_of(path)
+    assert fault.value.place == f"{path}:{line}"
+    assert hint in (fault.value.hint or "")
 
 
 def _write(path: Path, data: bytes) -> None:
