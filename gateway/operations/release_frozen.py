@@ -62,13 +62,15 @@ async def _second(services: Services, by: Administrator, asked_by: str) -> None:
 async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: str) -> None:
     """Ask the sender of a stream to us for a new epoch, over its line.
 
-    Raises NotFound for no stream to us, ExchangeError for what goes wrong on the line, or for a line that cannot ask.
+    While a stream is frozen and not released nobody asks: what came would be refused, and its number used up. Raises NotFound for no stream
+    to us, ExchangeError for that, for what goes wrong on the line, or for a line that cannot ask.
     """
     reads, now = services.store.reads, services.clock()
     agreement_id, dataset = split_stream(stream)
     for held in reversed((await held_agreements.held_agreements(reads, agreement_id)).get(agreement_id, [])):
         partner = held.agreement.other(services.signers.party)
         if held.complete and not held.standing(now).ended and held.agreement.stream(dataset, partner) is not None:
+            await _must_take(services, partner, stream)
             async with line_to(services, held, partner) as line:
                 ask = getattr(line, "resync", None) if "resync" in line.capabilities else None
                 try:
@@ -81,3 +83,10 @@ async def ask_for_epoch(services: Services, stream: str, *, reason: Reason, by: 
                 await audit.write(tx, by, "stream.resync", f"stream/{partner}/{stream}", {"reason": reason})
             return
     raise NotFound
+
+
+async def _must_take(services: Services, sender: str, stream: str) -> None:
+    for row in await inbox.in_streams_all(services.store.reads):
+        if (row.sender, row.stream) == (sender, stream) and row.frozen is not None and row.released_by is None:
+            hint = "chengxin exchange release --what frozen, by two persons"
+            raise ExchangeError("the stream is frozen, and a new epoch would be refused", code=row.frozen, place=stream, hint=hint)

@@ -20,7 +20,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state
 from gateway.operations.partners import streams_from
 from gateway.operations.receive_batch import Received
-from gateway.operations.release_frozen import release_frozen
+from gateway.operations.release_frozen import ask_for_epoch, release_frozen
 from gateway.operations.send_batch import send_batch
 from gateway.store import audit, inbox, ledger, outbox
 from gateway.store.tables import in_batches, in_records, out_batches, records
@@ -291,6 +291,8 @@ async def test_a_released_stream_opens(cities: Cities):
     assert (sent.state, sent.code) == ("stopped", "SEQ_FORK")
     with pytest.raises(NotFound):
         await asked_for(cities.tonghua, TONGHUA, PENALTIES, b'{"reason":"fork_released"}')
+    with pytest.raises(ExchangeError, match="SEQ_FORK"):
+        await ask_for_epoch(cities.baishan, PENALTIES, reason="fork_released", by="test")
     approver, other = [await enrolled(cities.baishan, name, "approver") for name in ("li", "wang")]
     await release_frozen(cities.baishan, PENALTIES, by=await approver.acts("exchange.release"), reason="已核对")
     assert await release_frozen(cities.baishan, PENALTIES, by=await other.acts("exchange.release"), reason="已核对")
