@@ -297,6 +297,14 @@ async def test_what_the_asker_can_mend_is_no_fault_of_ours(house: AdminHouse) ->
     assert [STATUSES[code] for code in ("record-state", "record-foreign", "shred-organisation", "stream-moved")] == [409] * 4
 
 
+async def test_a_body_that_is_missing_is_asked_for(house: AdminHouse) -> None:
+    """Where a path takes JSON and nothing came, it says so, and what to send where there is nothing to say."""
+    answer = await house.call("key-custodian", "POST", "/admin/v1/keys/reencrypt")
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    assert "application/json, {} where" in answer.json()["detail"]
+    assert (await house.call("key-custodian", "POST", "/admin/v1/keys/reencrypt", {})).status_code == 200
+
+
 async def test_a_wrong_body_is_told_with_its_place(house: AdminHouse) -> None:
     """Which member is missing, unknown or of another kind, by its pointer, and nothing that was sent."""
     cases: list[tuple[dict[str, object], dict[str, str]]] = [

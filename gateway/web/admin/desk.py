@@ -268,5 +268,5 @@ def _decoded(route: Route, scope: Scope, body: bytes) -> Any:
         return None
     kinds = [value for name, value in scope["headers"] if name == b"content-type"]
     if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != JSON.encode():
-        raise Refusal("unsupported-media-type")
+        raise Refusal("unsupported-media-type", detail="This path takes a body of application/json, {} where there is nothing to say.")
     return read_json(body, route.takes)
