@@ -237,6 +237,8 @@ class Services(Struct, frozen=True, kw_only=True):
     doors: Doors
     bell: Bell = field(default_factory=Bell)
     """Wakes whoever waits for the next change."""
+    compared: set[str] = field(default_factory=set)
+    """Streams of ours of which a partner has told this process where it stands."""
     asked_for_keys: dict[str, datetime] = field(default_factory=dict)
     """When this process last asked each partner for its keys, and over each agreement's line for what is kept for us."""
     asking_for_keys: dict[str, asyncio.Event] = field(default_factory=dict)

@@ -151,7 +151,7 @@ async def ask_for_receipts(services: Services, stream: Stream, line: PartnerAdap
     try:
         async for no, receipt, told in ask(stream.name, after):
             if no not in held:
-                await _take(services, stream, notes.read_envelope(receipt), told)
+                await keep_receipt(services, stream, notes.read_envelope(receipt), told)
                 taken += 1
             if taken == AT_A_TIME:
                 break
@@ -162,7 +162,11 @@ async def ask_for_receipts(services: Services, stream: Stream, line: PartnerAdap
     return taken
 
 
-async def _take(services: Services, stream: Stream, document: SignedDocument, told: bytes) -> None:
+async def keep_receipt(services: Services, stream: Stream, document: SignedDocument, told: bytes) -> None:
+    """Keep a receipt that was asked for, and do what it says of lines.
+
+    Raises ExchangeError for what does not verify, and SEQ_FORK where another one has its number.
+    """
     receipt = await believed(services, stream, document, services.clock())
     if receipt.kind == "later":
         await take_later(services, stream, document, told)

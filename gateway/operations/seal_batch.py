@@ -40,6 +40,7 @@ from gateway.core.exchange.records import (
 from gateway.core.exchange.sealing import fitting, seal
 from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
+from gateway.operations.compare_heads import partners_head
 from gateway.operations.partners import Stream, exchange_signers, stream_at, streams_beside
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.record_access import treatments_of
@@ -224,8 +225,11 @@ class _Sealing:
         if head.seq == 0:
             old = await outbox.replaced_head(reads, head.stream, head.epoch, self.suite)
             assert old is not None  # noqa: S101  # an epoch follows another one
-            where = origin(self.stream.sender, old.stream, old.epoch)
-            self.replaces = Replaced(origin=where, size=old.tree.size, root=b64(old.tree.root()))
+            size, root = old.tree.size, b64(old.tree.root())
+            known = await partners_head(reads, head.stream)
+            if known is not None and known.epoch == old.epoch and known.size > size:  # we were restored: it holds what we have forgotten
+                size, root = known.size, known.root
+            self.replaces = Replaced(origin=origin(self.stream.sender, old.stream, old.epoch), size=size, root=root)
 
     async def _withdrawals_after(self, start: int) -> Pass:
         """Only what must disappear, from everything after the cursor; the cursor stays for the day when all may be said again."""

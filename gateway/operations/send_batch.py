@@ -29,6 +29,7 @@ from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.wire import b64, digest_text
 from gateway.operations.backing_off import pause
 from gateway.operations.believe_receipt import ask_for_receipts, contradicts, read_reply, take_feedback
+from gateway.operations.compare_heads import compare_heads
 from gateway.operations.found_ours import found_ours
 from gateway.operations.held_back import HELD, held_back
 from gateway.operations.partners import Stream, code_of, line_to, one_of_two, stream_at, streams_from, trusted_keys
@@ -85,6 +86,7 @@ async def send_batch(services: Services, *, stream: str | None = None, deliver: 
 async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: bool) -> Sent:
     sealed = lines = 0
     not_sent: dict[str, int] = {}
+    unheard = await compare_heads(services, stream) if deliver else None
     while True:
         try:
             done = await seal_next(services, stream)
@@ -98,7 +100,7 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
         lines += done.lines
         if not done.more:
             break
-    delivered, code = await deliver_due(services, stream, at_once=at_once) if deliver else (0, None)
+    delivered, code = await deliver_due(services, stream, at_once=at_once, unheard=unheard) if deliver else (0, None)
     await _purge(services, stream)
     out = await outbox.out_stream(services.store.reads, stream.name, stream.suite)
     waiting = await outbox.waiting_batches(services.store.reads, stream.name)
@@ -119,8 +121,12 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
     )
 
 
-async def deliver_due(services: Services, stream: Stream, *, at_once: bool = False) -> tuple[int, str | None]:
+async def deliver_due(
+    services: Services, stream: Stream, *, at_once: bool = False, unheard: str | None = None
+) -> tuple[int, str | None]:
     """Deliver the batches of a stream that are due, in order, until one is not acknowledged: (acknowledged now, code).
+
+    `unheard`: why the partner has not told yet where it stands; then each attempt ends so.
 
     Raises SettingsError for a missing adapter, StoreError.
     """
@@ -174,7 +180,7 @@ async def deliver_due(services: Services, stream: Stream, *, at_once: bool = Fal
                     kept = kept or batch.code
                     continue
                 return acknowledged, batch.code
-            code = await _deliver(services, stream, line, batch)
+            code = await _deliver(services, stream, line, batch, unheard)
             if code == LAID:
                 continue
             if code in (STOPPED, HELD) or (kept is not None and code == "SEQ_GAP"):
@@ -226,7 +232,7 @@ def _may_leave(stream: Stream, batch: OutBatch, now: datetime) -> bool:
     return stream.governing.lets_through(now, only_withdrawals=read_manifest(batch.document.body).only_withdrawals)
 
 
-async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch) -> str | None:
+async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, batch: OutBatch, unheard: str | None) -> str | None:
     """One attempt; None when the batch is acknowledged now, else why not."""
     async with AsyncExitStack() as place:
         if stream.rules.terms.wire.delivery == "push":
@@ -244,6 +250,8 @@ async def _deliver(services: Services, stream: Stream, line: PartnerAdapter, bat
             mine = await outbox.begin_delivery(tx, batch, next_attempt_at=tx.now + pause(batch.attempts))
         if not mine:
             return batch.code or ELSEWHERE
+        if unheard is not None:
+            return await _wait(services, batch, unheard)
         try:
             reply = await _guarded(line, _sealed(manifest, batch, parts))
             await place.aclose()  # its body has come: the answer is looked at without

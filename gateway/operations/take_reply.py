@@ -36,6 +36,8 @@ async def take_reply(services: Services, stream: Stream, batch: OutBatch, manife
         return await stop(services, batch, "SEQ_FORK")  # a fork of the receiver
     out = await outbox.out_stream(services.store.reads, stream.name, stream.suite)
     if out is not None and receipt.tree.epoch == out.head.epoch and receipt.tree.size > out.head.tree.size:
+        async with services.store.transaction() as tx:  # the epoch that a person begins names the head that it shows
+            await ledger.put_received_receipt(tx, stream.name, receipt.no, digest, said.document, said.feedback)
         return await stop(services, batch, "SEQ_ROOT")  # the partner knows more than we do: we were restored from a backup
     if receipt.result in ("applied", "partial") and (
         receipt.tree.size < manifest.tree.size or (receipt.tree.size == manifest.tree.size and receipt.tree.root != manifest.tree.root)

@@ -523,6 +523,15 @@ async def stop_stream(tx: Transaction, stream: str, epoch: int, code: str | None
     await tx.execute(sa.update(out_streams).where(out_streams.c.stream == stream, out_streams.c.epoch == epoch).values(stopped=code))
 
 
+async def stop_behind(tx: Transaction, stream: str, epoch: int, suite: Suite, code: str) -> None:
+    """Stop a stream in the epoch that the partner holds, also where this house knows nothing of it."""
+    if await out_stream_at(tx, stream, epoch, suite) is None:
+        tree = CompactRange(suite)
+        row = {"stream": stream, "epoch": epoch, "acked_seq": 0, "seq": 0, "size": 0, "range": tree.dump(), "cursor": 0, "plan": ""}
+        await tx.execute(sa.insert(out_streams).values(**row))
+    await stop_stream(tx, stream, epoch, code)
+
+
 async def publish(tx: Transaction, stream: str) -> int:
     """What was sealed may be fetched from now on; how many batches."""
     result = await tx.execute(

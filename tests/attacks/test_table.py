@@ -579,8 +579,8 @@ async def test_a26_a_stream_restored_from_an_older_backup(ground: Ground):
     before = await field.of_baishan()
     async with a_city(ground.folder / "th", TONGHUA, now=NOW, port=ground.ports[0], new=False) as restored:
         await repair(restored, made[1], actor="test", document="示例")
-        await send_batch(restored, stream=PENALTIES, at_once=True)
-        assert await _stopped(restored) is not None
+        (sent,) = await send_batch(restored, stream=PENALTIES, at_once=True)
+        assert (sent.sealed, sent.code, await _stopped(restored)) == (0, "SEQ_ROOT", "SEQ_ROOT")
     assert moved(before, await field.of_baishan()) <= BOOKS
 
 

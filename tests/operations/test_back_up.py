@@ -19,18 +19,24 @@ from sqlalchemy.engine import make_url
 from gateway.cli import cli
 from gateway.core.errors import GatewayError, StoreError
 from gateway.operations.back_up import BackedUp, back_up, restore
+from gateway.operations.begin_epoch import begin_epoch
+from gateway.operations.doctor import examine
+from gateway.operations.handle_case import repair
 from gateway.operations.render_public import settle
+from gateway.operations.send_batch import send_batch
 from gateway.operations.shred import shred
 from gateway.operations.verify_audit import verify_store
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store.records import load
 from gateway.store.subjects import subject_by_key, subjects_by_name
-from gateway.store.tables import deks, key_roots
+from gateway.store.tables import deks, key_roots, records
 from tests.administrators import enrolled
 from tests.conftest import _sql
 from tests.house import make, settings_of, write_settings
-from tests.operations.publishing import PENALTIES, REGISTRATIONS, a_town, person_number, person_penalty, put
+from tests.operations.publishing import PENALTIES, REGISTRATIONS, a_town, code, ids, penalty, person_number, person_penalty, put
+from tests.region import PENALTIES as STREAM
+from tests.region import TONGHUA, a_city, two_cities
 from tests.store.checks import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -249,6 +255,50 @@ async def test_postgresql_is_copied_by_its_own_tools(tmp_path: Path, pg_database
             with pytest.raises(StoreError) as refused:
                 await asked
             assert refused.value.code == "backup-postgresql"
+
+
+async def test_what_happened_since_is_done_again(tmp_path: Path) -> None:
+    """Of what partners know and this house forgot no second head is signed; done again, and an epoch begun, both are as they were."""
+    async with two_cities(tmp_path) as cities:
+        *rows, late = (penalty(code(each), f"通化市测试{each}商贸有限公司", f"通示罚〔2026〕{each}号") for each in range(1, 9))
+        repaired, *stay = ids(await put(cities.tonghua, PENALTIES, *rows))
+        await send_batch(cities.tonghua, stream=STREAM)
+        done = await a_copy(cities.tonghua, tmp_path / "copy")
+        (lost,) = ids(await put(cities.tonghua, PENALTIES, late))
+        await send_batch(cities.tonghua, stream=STREAM)
+        await repair(cities.tonghua, repaired, actor="test", document="示例")
+        await send_batch(cities.tonghua, stream=STREAM)
+        assert await in_force(cities.baishan) == {*stay, lost}
+        settings = cities.tonghua.settings
+        await cities.tonghua.store.close()
+        lose(settings, tmp_path / "lost")
+        back = await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+        for head in back.heads:
+            Path(head).rename(tmp_path / Path(head).name)
+        async with a_city(tmp_path / "th", TONGHUA, new=False) as opened:
+            tonghua = msgspec.structs.replace(opened, adapters=cities.line.adapters())
+            cities.line.join(tonghua, cities.baishan)
+            assert await in_force(tonghua) == {repaired, *stay}, "a copy is of the past"
+            await repair(tonghua, repaired, actor="test", document="示例")
+            (again,) = ids(await put(tonghua, PENALTIES, late))
+            (sent,) = await send_batch(tonghua, stream=STREAM)
+            assert (sent.state, sent.code, sent.sealed) == ("stopped", "SEQ_ROOT", 0), "no second head of a size is signed"
+            assert "SEQ_ROOT" in {found.code for found in await examine(tonghua) if not found.ok}
+            assert await in_force(cities.baishan) == {*stay, lost}
+            await begin_epoch(tonghua, STREAM, by="test", reason="lost_state")
+            (sent,) = await send_batch(tonghua, stream=STREAM)
+            assert (sent.state, sent.delivered) == ("acked", 1)
+            assert await in_force(tonghua) == {*stay, again}
+            assert await in_force(cities.baishan) == set(stay)
+            held = sa.select(records.c.record_id, records.c.hold_code).where(records.c.state == "held")
+            assert await cities.baishan.store.reads.all(held) == [(again, "DUP_KEY")], "a new record of the same decision: a person looks"
+            assert (await verify_store(tonghua)).ok
+
+
+async def in_force(services: Services) -> set[str]:
+    """The records of a city that count."""
+    rows = await services.store.reads.all(sa.select(records.c.record_id).where(records.c.state == "in_force"))
+    return {row.record_id for row in rows}
 
 
 def told(heading: str, tool: str) -> str:

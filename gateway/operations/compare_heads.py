@@ -1,0 +1,82 @@
+"""Whether a partner holds more of a stream of ours than we know of: then this house is an older copy of itself (exchange.md §5, A26).
+
+Rules: each process asks once for each stream, before it seals anything in it, over a line that gives receipts; until somebody has answered
+nothing leaves. Only a receipt that the partner signed about this stream counts, and what does not verify moves nothing. Where it shows more
+than we have, the stream stops before a second head of a size is signed; the receipt is kept, so that the epoch which a person begins
+names the head that the partner holds. Of a line without receipts the folder or the partner tells. This story must not seal or deliver.
+"""
+
+from typing import Final
+
+from gateway.adapter_contract import AdapterError, PartnerAdapter
+from gateway.core.errors import ExchangeError, SettingsError
+from gateway.core.exchange import feedback, notes
+from gateway.core.exchange.feedback import ReceiptTree
+from gateway.operations.believe_receipt import keep_receipt
+from gateway.operations.partners import Stream, code_of, line_to
+from gateway.services import Services
+from gateway.store import audit, ledger, outbox
+from gateway.store.store import Source
+
+BEHIND: Final = "SEQ_ROOT"
+MOST: Final = 10_000
+"""Receipts that are looked through: months of them, and no partner keeps us busy for ever."""
+
+
+async def compare_heads(services: Services, stream: Stream) -> str | None:
+    """None: go on. Else why nothing may leave now: SEQ_ROOT, the stream has stopped; or the code of a line that gave no answer.
+
+    Raises StoreError.
+    """
+    if stream.name in services.compared or stream.rules.terms.wire.delivery != "push":
+        return None
+    try:
+        async with line_to(services, stream.governing, stream.receiver) as line:
+            code = await _asked(services, stream, line)
+    except SettingsError:
+        return None  # nothing can be delivered either, and whoever tries says so
+    if code is None:
+        services.compared.add(stream.name)
+        return await _stopped(services, stream)
+    return code
+
+
+async def _asked(services: Services, stream: Stream, line: PartnerAdapter) -> str | None:
+    """Take the receipts that we have not got; the code of what kept the partner from answering."""
+    ask = getattr(line, "receipts", None) if "receipts" in line.capabilities else None
+    if ask is None:
+        return None
+    known = await ledger.last_receipt_no(services.store.reads, stream.name) or 0
+    try:
+        async for no, receipt, told in ask(stream.name, known):
+            await keep_receipt(services, stream, notes.read_envelope(receipt), told)
+            if no - known >= MOST:
+                break
+    except AdapterError as error:
+        return code_of(error) if error.transient else None
+    except ExchangeError:
+        return None  # it proves nothing
+    except Exception:  # noqa: BLE001 - a guest may raise anything; the stream must go on without it
+        return None
+    return None
+
+
+async def _stopped(services: Services, stream: Stream) -> str | None:
+    head = await partners_head(services.store.reads, stream.name)
+    if head is None:
+        return None
+    async with services.store.transaction() as tx:
+        out = await outbox.out_stream(tx, stream.name, stream.suite)
+        if out is not None and (head.epoch, head.size) <= (out.head.epoch, out.head.tree.size):
+            return None
+        await outbox.stop_behind(tx, stream.name, head.epoch, stream.suite, BEHIND)
+        detail = {"code": BEHIND, "epoch": head.epoch, "size": head.size}
+        await audit.write(tx, "gateway", "stream.stop", f"stream/{stream.name}", detail)
+    return BEHIND
+
+
+async def partners_head(source: Source, stream: str) -> ReceiptTree | None:
+    """The head that the partner holds, by the latest receipt that we have of it."""
+    no = await ledger.last_receipt_no(source, stream)
+    row = await ledger.received_receipt(source, stream, no) if no is not None else None
+    return feedback.read_receipt(row.body).tree if row is not None else None
