@@ -50,7 +50,7 @@ from gateway.store import audit, changes, holds, kept_parts, ledger, outbox, rec
 from gateway.store.changes import Change
 from gateway.store.ledger import SentRecord
 from gateway.store.outbox import OutStream, SentLine
-from gateway.store.store import Source
+from gateway.store.store import Source, Transaction
 
 CHANGES_A_BATCH = 5_000
 """Changes read for one batch: bounds memory, and how long the receiver's transaction may last."""
@@ -186,6 +186,8 @@ class _Sealing:
         """Streams of other agreements in which the partner was told of this dataset; None: not looked for yet."""
         self.told: Mapping[str, tuple[int, str]] = {}
         """Highest version, and op, of what those said of the records at hand."""
+        self.left_out: set[str] = set()
+        """Records in force that are withdrawn because this agreement does not let us say them any more: others may."""
         self.not_sent: dict[str, int] = {}
         self.people: dict[str, str] = {}
         """Record → subject, of those about persons and households: whom the audit names."""
@@ -372,7 +374,8 @@ class _Sealing:
         view_digest = self.digest_of_view(encode((said, values)))[:16]
         if told and sent is not None and sent.refused is None and sent.view_digest == view_digest:
             return None
-        again = told and sent is not None and not (sent.refused is not None and sent.op == "assert")
+        lost = sent is not None and sent.refused is not None and (sent.op == "assert" or sent.refused == "SEQ_STATE")
+        again = told and not lost  # what the partner does not hold is not amended
         told_v, told_op = self.told.get(record_id, (0, ""))
         revoked = (told_op if sent is None or told_v > sent.v else sent.op) == "repair"
         v = self._next_version(record_id, record, sent)
@@ -431,6 +434,8 @@ class _Sealing:
         if record is not None and record.state == "in_force" and change is None:
             op = "expire"  # nothing was decided: time has ended its view
         reason = change.reason if change is not None and change.op == op and change.reason else _REASON_OF[op]
+        if record is not None and record.state == "in_force":
+            self.left_out.add(record_id)
         v = self._next_version(record_id, record, sent)
         line = seal_withdrawal(withdrawal(self.rules, rid=record_id, v=v, op=op, reason=reason, at=at), self.suite)
         return line, SentLine(record_id=record_id, v=v, op=op, idx=index, leaf=line.leaf, view_digest=b"", seed=None)
@@ -473,6 +478,7 @@ class _Sealing:
                 await outbox.commit_recall(tx, self.out, sealed, said, cursor=to, plan=self.plan)
             else:
                 await outbox.commit_batch(tx, self.out, sealed, said, cursor=to, plan=self.plan, withdrawals=withdrawals)
+            await self._told_again_beside(tx, [line.rid for line, _ in lines if line.rid in self.left_out])
             erased = [line.rid for line, _ in lines if line.op == "erase"]
             if erased:
                 await kept_parts.purge_records(tx, self.stream.name, erased)
@@ -499,6 +505,15 @@ class _Sealing:
                 ),
             )
         return Pass(sealed=1, lines=len(lines), not_sent=self.not_sent, more=more)
+
+    async def _told_again_beside(self, tx: Transaction, record_ids: Sequence[str]) -> None:
+        """What this agreement takes back leaves the partner under every one; those that still let us say it say it anew."""
+        if not record_ids or not self.beside:
+            return
+        there = {name: await stream_at(tx, name, self.stream.sender, tx.now) for name in self.beside}
+        going = [name for name, stream in there.items() if stream is not None and not stream.governing.standing(tx.now).ended]
+        if going:
+            await ledger.mark_taken_back(tx, going, record_ids)
 
     async def _commit_part(self, lines: Sequence[tuple[SealedLine, SentLine]], *, more: bool) -> Pass:
         """More lines than a batch may have: the cursor stays, the rest comes with the next pass, where these are unchanged."""

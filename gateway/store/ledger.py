@@ -42,6 +42,11 @@ _TOLD_BESIDE = sa.union_all(
         for table in (out_records, out_recalled)
     )
 )
+_TAKEN_BACK = (
+    sa.update(out_records)
+    .where(among(out_records.c.stream, "streams"), among(out_records.c.record_id, "wanted"), one_of(out_records.c.op, "assert", "amend"))
+    .values(refused="SEQ_STATE", valid_until=sa.bindparam("now"))
+)
 _RECALLED = (
     sa.select(out_recalled)
     .where(out_recalled.c.stream == sa.bindparam("stream"), among(out_recalled.c.record_id, "wanted"))
@@ -232,6 +237,11 @@ async def mark_refused(tx: Transaction, stream: str, refused: Iterable[tuple[str
     rows = [{"of_stream": stream, "rid": rid, "of_v": v, "code": code, "waits": waits} for rid, v, code, waits in refused]
     if rows:
         await tx.execute(_REFUSE, rows)
+
+
+async def mark_taken_back(tx: Transaction, streams: Collection[str], record_ids: Collection[str]) -> None:
+    """The partner does not hold these records by what other streams told it any more: they are looked at again, and not amended."""
+    await tx.execute(_TAKEN_BACK, {"streams": list(streams), "wanted": list(record_ids), "now": tx.now_text})
 
 
 async def mark_erased_before(tx: Transaction, stream: str, refused: Iterable[tuple[str, int]]) -> None:

@@ -534,6 +534,45 @@ async def test_two_agreements_at_once(cities: Cities):
     assert again.head.epoch == 2, "asked once"
 
 
+@pytest.mark.parametrize("first", [PENALTIES, NEXT_PENALTIES])
+async def test_what_one_of_two_agreements_takes_back_the_other_says_again(cities: Cities, first: str):
+    """A record that no longer fits one agreement leaves the partner under both, and comes back by the other one alone, once."""
+    narrow = template().replace('"CF_NR_FK", type = "decimal(18,6)", required = false', '"CF_NR_FK", type = "decimal(18,6)", required = true')
+    (record_id,) = ids(await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号")))
+    await sent(cities, PENALTIES)
+    await agree_again(cities, text=narrow)
+    await sent(cities, NEXT_PENALTIES)
+    await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号", fine=""))
+    second = next(each for each in (PENALTIES, NEXT_PENALTIES) if each != first)
+    for stream in (first, second):
+        await sent(cities, stream)
+    assert await states(cities.baishan, record_id) == (["in_force"] if first == NEXT_PENALTIES else ["retracted"])
+    for lines in (int(first == PENALTIES), 0):
+        passes = [await send_batch(cities.tonghua, stream=stream, at_once=True) for stream in (PENALTIES, NEXT_PENALTIES)]
+        assert [one.lines for (one,) in passes] == [lines, 0]
+        assert await states(cities.baishan, record_id) == ["in_force"]
+    await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号", fine="", 处罚内容="警告。"))
+    assert (await sent(cities, PENALTIES)).state == "acked"
+    assert await refusals(cities.tonghua, PENALTIES) == await refusals(cities.tonghua, NEXT_PENALTIES) == []
+    (there,) = await records.load(cities.baishan.store.reads, ids=[RecordId(record_id)])
+    assert there.state == "in_force"
+    assert "警告。" in there.raw.open().values()
+
+
+async def test_an_amendment_that_the_partner_could_not_take_is_said_anew(cities: Cities):
+    """Whoever withdrew a record under another agreement by a make of its own has its next change taken, not refused for ever."""
+    (record_id,) = ids(await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号")))
+    await sent(cities, PENALTIES)
+    other = Forger(cities, agreement=await agree_again(cities))
+    await other.post(other.raw(other.withdrawal(1, op="retract", reason="no_longer_public"), rid=record_id))
+    assert await states(cities.baishan, record_id) == ["retracted"]
+    for fine, state, refused in (("2", "retracted", ["SEQ_VERSION"]), ("3", "retracted", ["SEQ_STATE"]), ("4", "in_force", [])):
+        await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号", fine=fine))
+        await sent(cities, PENALTIES)
+        assert await states(cities.baishan, record_id) == [state]
+        assert await refusals(cities.tonghua, PENALTIES) == refused
+
+
 async def alarmed(services: Services) -> list[str]:
     """Streams of which it is told that nobody has begun to say again what was purged."""
     return [each.target for each in await conditions(services) if each.kind == "epoch-awaited" and each.bad]
