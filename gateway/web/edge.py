@@ -107,11 +107,14 @@ def check_target(scope: Scope) -> None:
     raw_path = (scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0]
     if len(raw_path) + len(scope["query_string"]) >= MAX_URI:
         raise Refusal("uri-too-long")
-    size = 0
+    size = hosts = 0
     for name, value in scope["headers"]:
         size += len(name) + len(value)
+        hosts += name == b"host"
     if size > MAX_HEADERS:
         raise Refusal("headers-too-large")
+    if hosts > 1:  # we believe none of them; but whoever stands in front may have believed the other one (RFC 9112 §3.2)
+        raise BadRequest("Host 请求头只能出现一次。")
     if _PLAIN_PATH.fullmatch(raw_path):
         return
     if _BAD_PERCENT.search(raw_path):

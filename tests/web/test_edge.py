@@ -11,8 +11,9 @@ from litestar import Litestar, get, post
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, JSONBody
 
+from gateway.core.errors import BadRequest
 from gateway.web import incoming
-from gateway.web.edge import FrontDoor, Routes
+from gateway.web.edge import FrontDoor, Routes, check_target
 from gateway.web.limits import Limiter
 from gateway.web.replies import Reply
 from gateway.web.telemetry import Meter
@@ -172,6 +173,15 @@ async def test_a_path_is_written_one_way_only(door: tuple[str, Meter], path: str
 async def test_a_badly_encoded_path_is_a_bad_request(door: tuple[str, Meter], path: str, words: str) -> None:
     """And the problem says what is the matter."""
     assert words in problem(await raw(door[0], serving.get(path)), 400, "bad-request")["detail"]
+
+
+def test_a_second_host_is_refused() -> None:
+    """Whoever stands in front may have believed the other one; the server of `serve` lets both through."""
+    scope: dict[str, Any] = {"path": "/v1", "raw_path": b"/v1", "query_string": b"", "headers": [(b"host", b"h")]}
+    check_target(scope)
+    scope["headers"].append((b"host", b"elsewhere.example"))
+    with pytest.raises(BadRequest, match="Host"):
+        check_target(scope)
 
 
 async def test_limits_of_url_and_header_fields(door: tuple[str, Meter]) -> None:
