@@ -24,9 +24,10 @@ from gateway.core.exchange.wire import SHA256, b64u, unb64, unb64u
 from gateway.core.message_signing import sign_request
 from gateway.core.signing import Ed25519Signer, parse_vkey
 from gateway.operations.export_evidence import export_evidence
-from gateway.operations.release_frozen import ask_for_epoch
+from gateway.operations.release_frozen import ask_for_epoch, release_frozen
 from gateway.web.exchange_words import EXCHANGE_WORDS
 from gateway.web.problems import exchange_status
+from tests.administrators import enrolled
 from tests.house import PLAIN
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -399,10 +400,13 @@ def test_receipts_are_brought(served):
 
 
 def test_a_new_epoch_is_asked_for(towns: Towns, served):
-    """The receiver asks over its line; whoever does not receive the stream is told that there is none."""
+    """The receiver asks over its line, of what a fork froze once two persons agree; whoever does not receive the stream hears of none."""
 
     async def ask() -> None:
         async with towns.theirs() as theirs:
+            for name in ("li", "wang"):
+                by = await (await enrolled(theirs, name, "approver")).acts("exchange.release")
+                await release_frozen(theirs, PENALTIES, by=by, reason="已核对")
             await ask_for_epoch(theirs, PENALTIES, reason="lost_state", by="test")
 
     asyncio.run(ask())
