@@ -4,6 +4,7 @@ Rules:
 - no version follows an end; but the second signature of one may reach us when we have carried out the end of the one before already, and
   the other side never had one. Then our own streams begin a new epoch, for their parts and salts are gone, and of the partner's streams a
   new epoch is awaited, where they were purged.
+- a stream of ours that has stopped stays so: a person looks at it first, and begins its epoch (`chengxin exchange epoch`).
 - a partner is asked for it (`resync`, `lost_state`) until something of it has come: then the epoch speaks for itself. A line that cannot
   ask is left to people: the doctor says what to do.
 - the inventory of the end goes, so that the next end has one of its own. All this is one transaction: cut off, the next round goes on.
@@ -63,7 +64,7 @@ async def _go_on(services: Services, tx: Transaction, held: Held, ended: Held) -
     for terms in agreement.terms.streams:
         name = f"{agreement.id}.{terms.dataset}"
         out = await outbox.out_stream(tx, name, SUITES[terms.wire.suite]) if terms.from_ == ours else None
-        if out is not None and out.head.seq:  # else nothing of it was lost
+        if out is not None and out.head.seq and not out.stopped:  # else nothing of it was lost, or a person has to look first
             epoch = await outbox.begin_epoch(tx, out)
             await outbox.stop_stream(tx, name, out.head.epoch, "SEQ_CLOSED")  # its parts are gone: what must disappear says the new one
             await outbox.drop_older(tx, name, epoch)

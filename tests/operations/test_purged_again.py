@@ -18,7 +18,7 @@ from gateway.operations import end_agreement
 from gateway.operations.agree_wider import approve_wider
 from gateway.operations.ask_partner import ask_partners
 from gateway.operations.begin_anew import go_on_after_end
-from gateway.operations.begin_epoch import asked_for
+from gateway.operations.begin_epoch import asked_for, begin_epoch
 from gateway.operations.build_lists import settle_lists
 from gateway.operations.doctor import examine
 from gateway.operations.end_agreement import end_agreements, show_end
@@ -624,6 +624,29 @@ async def test_a_version_that_reaches_one_side_after_the_end(tmp_path: Path, lat
             assert await end_agreements(services) == [AGREEMENT], "an end of its own"
             assert (await show_end(services, AGREEMENT)).version == 2
         assert await states(day.baishan, *penalties) == [None, None]
+
+
+async def test_a_stream_that_has_stopped_is_left_to_a_person(tmp_path: Path):
+    """Where an agreement goes on after its end, a stream that stopped because its partner tells two stories begins no epoch by itself."""
+    async with two_cities(tmp_path, change=lambda text: text.replace("expires = 2028-12-31", "expires = 2026-06-30")) as cities:
+        await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号"))
+        await put(cities.tonghua, HONOURS_DATASET, honour(2, NAME))
+        for stream in (PENALTIES, HONOURS):
+            await sent(cities, stream)
+        async with cities.tonghua.store.transaction() as tx:
+            await outbox.stop_stream(tx, PENALTIES, 1, "SEQ_FORK")
+        signed = await second_version(cities, "tonghua")
+        (first, *_) = (await held_agreements.held_agreements(cities.tonghua.store.reads))[AGREEMENT]
+        day = cities.at(first.agreement.ends + timedelta(hours=10))
+        assert await end_agreements(day.tonghua) == [AGREEMENT]
+        await take(day.tonghua, signed, by="office:a")
+        assert await go_on_after_end(day.tonghua) == [AGREEMENT]
+        found = {name: await outbox.out_stream(day.tonghua.store.reads, name) for name in (PENALTIES, HONOURS)}
+        assert {name: out and (out.head.epoch, out.stopped) for name, out in found.items()} == {
+            PENALTIES: (1, "SEQ_FORK"),
+            HONOURS: (2, None),
+        }
+        assert await begin_epoch(day.tonghua, PENALTIES, by="test", reason="测试") == 2
 
 
 async def second_version(cities: Cities, late: str) -> SignedDocument:
