@@ -270,6 +270,7 @@ class _Application:
                 outcomes[outcome.place] = outcome
                 self.revived += outcome.revived
         await erasures.enter_unheld(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _unheld(line, chunk.known)])
+        await erasures.enter_again(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _bare(line, outcomes)])
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
@@ -382,6 +383,12 @@ class _Application:
 def _unheld(line: JudgedLine, known: Mapping[str, KnownRecord]) -> bool:
     """Whether a line erases a record of which nothing was taken in here: what waits may speak of it."""
     return (line.judged.op, line.judged.action) == ("erase", "acknowledge") and line.judged.rid not in known
+
+
+def _bare(line: JudgedLine, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether a line erases a record of which nothing is left here, as after a purge: what waits may speak of it."""
+    outcome = outcomes.get(str(line.index))
+    return line.judged.op == "erase" and outcome is not None and outcome.code == "SEQ_ERASED"
 
 
 def _feedback(index: int, judged: Judged, finding: Finding, now: datetime) -> Feedback:

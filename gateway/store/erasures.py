@@ -34,6 +34,7 @@ _SINCE = (
     .limit(1)
 )
 _TAKE_BACK = sa.delete(erasures).where(among(erasures.c.record_id, "wanted"))
+_AGAIN = sa.update(erasures).where(among(erasures.c.record_id, "wanted")).values(at=sa.bindparam("now"), done_at=None)
 _DONE = sa.update(erasures).where(among(erasures.c.record_id, "wanted")).values(done_at=sa.bindparam("now"))
 
 
@@ -58,6 +59,13 @@ async def enter_unheld(tx: Transaction, record_ids: Collection[str]) -> None:
     there = await entered(tx, wanted)
     rows = [(record_id, "", tx.now_text) for record_id in wanted if record_id not in there]
     await tx.insert(erasures, ("record_id", "subject_id", "at"), rows)
+
+
+async def enter_again(tx: Transaction, record_ids: Collection[str]) -> None:
+    """What was purged is erased now: what was told of it since, for it might come back, is looked for too."""
+    if record_ids:
+        await tx.execute(_AGAIN, {"wanted": sorted(record_ids), "now": tx.now_text})
+        await enter_unheld(tx, record_ids)
 
 
 async def any_since(source: Source, start: datetime) -> bool:

@@ -30,11 +30,10 @@ _PUBLIC_SINCE = (
     .group_by(record_versions.c.record_id)
 )
 _OF_SUBJECT = sa.select(records.c.record_id).where(records.c.subject_id == sa.bindparam("subject"), records.c.state == "erased")
-_FOR_GOOD = (
-    sa.update(in_records)
-    .where(in_records.c.record_id.in_(_OF_SUBJECT), in_records.c.purged_at.is_not(None))
-    .values(op="erase", purged_at=None)
+_PURGED_OF_SUBJECT = sa.select(in_records.c.record_id).where(
+    in_records.c.record_id.in_(_OF_SUBJECT), in_records.c.purged_at.is_not(None), in_records.c.op != "erase"
 )
+_FOR_GOOD = sa.update(in_records).where(among(in_records.c.record_id, "wanted")).values(op="erase", payload=None, purged_at=None)
 _ERASED_BEFORE = (
     sa.update(in_records)
     .where(
@@ -87,5 +86,8 @@ async def public_since(tx: Transaction, record_ids: Sequence[str]) -> dict[str, 
 
 
 async def erase_of_subject(tx: Transaction, subject_id: str) -> None:
-    """What was purged of a subject is erased for good: nobody says it again."""
-    await tx.execute(_FOR_GOOD, {"subject": subject_id})
+    """What was purged of a subject is erased for good: nobody says it again, and what was told of it since goes too."""
+    found = [row.record_id for row in await tx.all(_PURGED_OF_SUBJECT, {"subject": subject_id})]
+    if found:
+        await tx.execute(_FOR_GOOD, {"wanted": found})
+        await erasures.enter_again(tx, found)

@@ -42,6 +42,7 @@ from gateway.store.tables import (
     changes,
     erasures,
     feed,
+    in_parts,
     in_records,
     list_rows,
     names,
@@ -309,6 +310,44 @@ async def test_what_is_told_of_a_purged_record_for_a_case_is_kept(tmp_path: Path
         (done,) = await cities.baishan.store.reads.all(sa.select(erasures.c.done_at).where(erasures.c.record_id == record_id))
         assert done.done_at is not None
         assert await inquiries.telling(baishan.store.reads, [record_id])
+        admin = await enrolled(cities.tonghua, "kang", "key-custodian")
+        await erase(cities.tonghua, record_id, reason="request", by=await admin.acts("record.erase", target=record_id, reason="request"))
+        await sent(cities, PENALTIES)
+        await followed(cities.baishan)
+        assert not await inquiries.telling(baishan.store.reads, [record_id]), "what was told of it goes with a true erasure"
+
+
+@pytest.mark.parametrize("by", ["sender", "custodian"])
+async def test_a_batch_that_waits_is_turned_away_for_an_erasure_after_the_purge(cities: Cities, by: str):
+    """What its sender erases, or a custodian with its subject, after the purge is looked for again: a waiting batch keeps nothing of it."""
+    (record_id,) = ids(await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号")))
+    await sent(cities, PENALTIES)
+    await agree_again(cities)
+    await end(cities)
+    await followed(cities.baishan)
+    (entry,) = await cities.baishan.store.reads.all(sa.select(erasures).where(erasures.c.record_id == record_id))
+    assert entry.done_at is not None
+    await hold_stream(cities.baishan, NEXT_PENALTIES, reason="测试", by=hand())
+    await send_batch(cities.tonghua, stream=NEXT_PENALTIES, at_once=True)
+    assert await held_batch(cities.baishan, NEXT_PENALTIES) == "1/1"
+    house, act, target = cities.baishan, "subject.erase", entry.subject_id
+    if by == "sender":
+        house, act, target = cities.tonghua, "record.erase", record_id
+    admin = await enrolled(house, "kang", "key-custodian")
+    await erase(house, target, reason="request", by=await admin.acts(act, target=target, reason="request"))
+    if by == "sender":
+        await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+    await followed(cities.baishan)
+    assert (await told(cities.baishan, record_id)).op == "erase"
+    (waits,) = await cities.baishan.store.reads.all(sa.select(erasures).where(erasures.c.record_id == record_id))
+    assert waits.done_at is None, "the batch may wait for a person as long as the agreement gives for erasing"
+    later = cities.at(cities.now + days(5)).baishan
+    await finish_erasures(later)
+    await finish_erasures(later)
+    assert await later.store.reads.all(sa.select(in_parts.c.name)) == []
+    (again,) = await later.store.reads.all(sa.select(erasures).where(erasures.c.record_id == record_id))
+    assert again.done_at is not None
+    await check_ledger(later)
 
 
 async def test_a_batch_that_waits_is_not_turned_away_for_a_purge(cities: Cities):
@@ -537,7 +576,8 @@ async def test_two_agreements_at_once(cities: Cities):
 @pytest.mark.parametrize("first", [PENALTIES, NEXT_PENALTIES])
 async def test_what_one_of_two_agreements_takes_back_the_other_says_again(cities: Cities, first: str):
     """A record that no longer fits one agreement leaves the partner under both, and comes back by the other one alone, once."""
-    narrow = template().replace('"CF_NR_FK", type = "decimal(18,6)", required = false', '"CF_NR_FK", type = "decimal(18,6)", required = true')
+    fine = '"CF_NR_FK", type = "decimal(18,6)", required = '
+    narrow = template().replace(f"{fine}false", f"{fine}true")
     (record_id,) = ids(await put(cities.tonghua, DATASET, penalty(code(1), NAME, "通示罚〔2026〕1号")))
     await sent(cities, PENALTIES)
     await agree_again(cities, text=narrow)
