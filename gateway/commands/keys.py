@@ -60,13 +60,14 @@ def key_new(office: Office, use: Any, algorithm: Any, as_json: bool) -> None:
 @key.command("revoke-signing")
 @click.argument("vkey")
 @click.option("--reason", required=True, type=WORDS, help="Read by partners in our keys document.")
+@click.option("--mute", is_flag=True, help="A stolen key: also where no other of its use is good; nothing is signed until one is.")
 @as_json
 @office
-def key_revoke_signing(office: Office, vkey: str, reason: str, as_json: bool) -> None:
+def key_revoke_signing(office: Office, vkey: str, reason: str, mute: bool, as_json: bool) -> None:
     """Say that a signing key of ours is not to be believed from now on; a running server signs with another within a second."""
     from gateway.operations.manage_keys import revoke_key
 
-    line = office.run(lambda services: revoke_key(services, vkey, reason=reason, by=office.actor))
+    line = office.run(lambda services: revoke_key(services, vkey, reason=reason, by=office.actor, mute=mute))
     show(line, as_json=as_json, text=lambda: [f"{line.vkey}: revoked at {line.revoked_at:%Y-%m-%dT%H:%M:%SZ}"])
 
 

@@ -127,10 +127,11 @@ async def new_key(services: Services, use: KeyUse, *, algorithm: Algorithm = "ed
     return next(line for line in list_keys(settings, services.clock()) if line.vkey == vkey)
 
 
-async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administrator | str) -> KeyLine:
+async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administrator | str, mute: bool = False) -> KeyLine:
     """Say from now on that a signing key of ours is not to be believed any more; partners read it in our keys document.
 
-    `by` is a text for whoever holds the data directory.
+    `mute`: also where no other key of its use is good: whoever stole it must not be believed for a day, and until its successor is good
+    nothing of that use is signed. `by` is a text for whoever holds the data directory.
     Raises RoleMissing; SettingsError key-unknown for no key of ours, key-missing when no other key of its use is good now.
     """
     if isinstance(by, Administrator):
@@ -147,14 +148,15 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
         others = replace(others, keys=tuple(each for each in others.keys if each.use == key.use and _alike(each, key)))
         kin = [each for each in others.keys if each.signer.algorithm == key.signer.algorithm]
         coming = [each.not_before for each in kin if now < each.not_before and each.good(each.not_before)]
-        if coming and not any(each.good(now) for each in kin):
+        if coming and not mute and not any(each.good(now) for each in kin):
             raise SettingsError(
                 f"no other `{key.use}` key is good yet",
                 code="key-missing",
                 place=path.name,
-                hint=f"its successor is made already, and good from {_instant(min(coming))}: revoke this one then",
+                hint=f"its successor is good from {_instant(min(coming))}: revoke this one then; one that was stolen now, with --mute",
             )
-        others.signing(key.use, now, key.signer.algorithm)
+        if not mute:
+            others.signing(key.use, now, key.signer.algorithm)
         text = path.read_text(encoding="ascii") + f"revoked_at = {_instant(now)}\nreason = {json.dumps(reason, ensure_ascii=True)}\n"
         aside = path.with_suffix(".tmp")
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400), "w", encoding="ascii") as file:
@@ -164,7 +166,7 @@ async def revoke_key(services: Services, vkey: str, *, reason: str, by: Administ
         aside.replace(path)
         async with services.store.transaction() as tx:
             who, shown = (actor(by), proof(by)) if isinstance(by, Administrator) else (by, {})
-            await audit.write(tx, who, "key.revoke", path.name, {"use": key.use, **shown})
+            await audit.write(tx, who, "key.revoke", path.name, {"use": key.use, "mute": mute, **shown})
     return next(line for line in list_keys(settings, now) if line.vkey == vkey)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.errors import ExchangeError
+from gateway.core.errors import ExchangeError, SettingsError
 from gateway.core.exchange.documents import Maintenance
 from gateway.core.exchange.wire import instant
 from gateway.core.message_signing import Message
@@ -153,12 +153,29 @@ async def test_a_revocation_learned_late_is_told(cities: Cities):
 
 async def test_the_last_key_of_a_use_is_not_revoked(cities: Cities):
     """Without another key that is good now nothing could be signed."""
-    from gateway.core.errors import SettingsError
-
     only = next(line for line in list_keys(cities.tonghua.settings, cities.now) if line.use == "exchange")
     with pytest.raises(SettingsError) as caught:
         await revoke_key(cities.tonghua, only.vkey, reason="测试", by="test")
     assert caught.value.code == "key-missing"
+
+
+async def test_a_stolen_key_is_revoked_though_no_other_is_good(cities: Cities):
+    """With `mute` partners believe it no more from the next keys document on; nothing leaves until its successor is good, then all does."""
+    await put(cities.tonghua, DATASET, penalty(code(1), "通化市测试1商贸有限公司", "通示罚〔2026〕1号"))
+    forger = Forger(cities)
+    assert (await new_key(cities.tonghua, "exchange", by="test")).not_before == cities.now + days(1)
+    with pytest.raises(SettingsError, match="--mute"):
+        await revoke_key(cities.tonghua, forger.signers[0].vkey, reason="失窃", by="test")
+    assert (await revoke_key(cities.tonghua, forger.signers[0].vkey, reason="失窃", by="test", mute=True)).state == "revoked"
+    cities.tonghua.key_folder.refresh()
+    await take_keys(cities.baishan, await own_keys(cities.tonghua), by="test")
+    with pytest.raises(BatchRefused) as caught:
+        await forger.send(forger.seal([forger.penalty(1)], advance=False))
+    assert caught.value.code == "SIG_KEY_REVOKED"
+    with pytest.raises(SettingsError, match="key-missing"):
+        await send_batch(cities.tonghua, stream=PENALTIES)
+    (sent,) = await send_batch(cities.at(cities.now + days(1)).tonghua, stream=PENALTIES)
+    assert (sent.sealed, sent.delivered) == (1, 1)
 
 
 async def test_announced_maintenance(cities: Cities):

@@ -47,6 +47,7 @@ class Revoked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     vkey: Annotated[str, Meta(min_length=1, max_length=256)]
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    mute: bool = False
 
 
 class NoWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +66,7 @@ async def new(act: Act) -> object:
 
 async def revoke(act: Act) -> object:
     """A signing key that is not to be believed any more."""
-    return await manage_keys.revoke_key(act.services, act.body.vkey, reason=act.body.reason, by=act.by)
+    return await manage_keys.revoke_key(act.services, act.body.vkey, reason=act.body.reason, by=act.by, mute=act.body.mute)
 
 
 async def kek(act: Act) -> object:
