@@ -150,7 +150,9 @@ class Admission:
         self.head = await inbox.in_stream(reads, self.claim.sender, self.name, self.suite)
         place = self.head.head if self.head is not None else None
         if place is not None and self.claim.epoch > place.epoch + 1:
-            self.given_up = await inbox.refused_epoch(reads, self.claim.sender, self.name, after=place.epoch)
+            purged = self.head is not None and self.head.anew is not None  # nothing of what went before is held: any later one will do
+            refused = await inbox.refused_epoch(reads, self.claim.sender, self.name, after=place.epoch)
+            self.given_up = self.claim.epoch - 1 if purged else refused
         self.staging = admitting.begins_epoch(self.claim.epoch, place, refused=self.given_up)
         if self.staging:
             start = Head(stream=self.name, epoch=self.claim.epoch, seq=0, tree=CompactRange(self.suite), manifest_digest=None)

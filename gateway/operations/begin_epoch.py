@@ -1,6 +1,7 @@
 """Begin a stream of ours anew: everything that the partner may hold today, in a new epoch that replaces the old one (exchange.md §5).
 
-Rules: an epoch begins because the partner asks for it, or because a person here decides so; while one is not whole no other begins. Until
+Rules: an epoch begins because the partner asks for it, or because a person here decides so; while one is not whole no other begins, but for a
+partner who had some of it and has lost it. Until
 the partner has swapped, the old epoch still delivers what waits and what must disappear; what it stopped at is over. Old heads stay as
 they are, for whoever looks later.
 This story seals nothing: `seal_batch` does, in the epoch that it finds.
@@ -17,7 +18,7 @@ from gateway.core.exchange.wire import SUITES, strict_json
 from gateway.operations.partners import Stream, streams_from
 from gateway.operations.seal_batch import incomplete
 from gateway.services import Services
-from gateway.store import audit, outbox
+from gateway.store import audit, old_epochs, outbox
 from gateway.store.outbox import OutStream
 from gateway.store.store import Source
 
@@ -43,7 +44,7 @@ async def asked_for(services: Services, partner: str, stream: str, body: bytes) 
         reason = msgspec.json.decode(body, type=Resync).reason
     except msgspec.ValidationError as error:
         raise ExchangeError("a reason: too_late, lost_state or fork_released", code="SCHEMA_MANIFEST") from error
-    return await _begin(services, found, by=f"partner/{partner}", reason=reason)
+    return await _begin(services, found, by=f"partner/{partner}", reason=reason, lost=reason == "lost_state")
 
 
 async def begin_epoch(services: Services, stream: str, *, by: str, reason: str) -> int:
@@ -62,14 +63,16 @@ async def _stream(services: Services, name: str) -> Stream | None:
     return next((stream for stream in streams if stream.name == name), None)
 
 
-async def _begin(services: Services, stream: Stream, *, by: str, reason: str) -> int:
+async def _begin(services: Services, stream: Stream, *, by: str, reason: str, lost: bool = False) -> int:
     suite = SUITES[stream.rules.terms.wire.suite]
     async with services.store.transaction() as tx:
         out = await outbox.out_stream(tx, stream.name, suite)
         if out is None:
             return 1  # nothing was ever said: what comes is whole
         if await _on_its_way(tx, out):
-            return out.head.epoch
+            if not lost or not await old_epochs.answered(tx, stream.name, out.head.epoch):
+                return out.head.epoch
+            await outbox.supersede(tx, stream.name, out.head.epoch)  # what had come of it is lost with the rest
         epoch = await outbox.begin_epoch(tx, out)
         await audit.write(tx, by, "stream.epoch", f"stream/{stream.name}", {"epoch": epoch, "reason": reason, "size": out.head.tree.size})
     return epoch

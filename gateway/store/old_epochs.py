@@ -19,6 +19,7 @@ _NEWER: Final = (
         in_batches.c.sender == sa.bindparam("sender"),
         in_batches.c.stream == sa.bindparam("stream"),
         in_batches.c.epoch > sa.bindparam("of_epoch", type_=sa.BigInteger),
+        in_batches.c.state != "superseded",  # went with an end of its agreement
     )
     .limit(1)
 )
@@ -38,6 +39,12 @@ async def being_replaced(source: Source, sender: str, stream: str) -> tuple[int,
         return None
     ahead = await inbox.verified_ahead(source, sender, held.head, before=_ALL)
     return held.head.epoch, held.head.seq if ahead is None else ahead.head.seq
+
+
+async def answered(source: Source, stream: str, epoch: int) -> bool:
+    """Whether the partner has answered a batch of an epoch of ours."""
+    mine = (out_batches.c.stream == stream, out_batches.c.epoch == epoch, out_batches.c.receipt.is_not(None))
+    return await source.one(sa.select(sa.literal(1)).where(*mine).limit(1)) is not None
 
 
 async def lengthens(source: Source, batch: OutBatch) -> bool:

@@ -689,6 +689,34 @@ async def test_a_stream_that_has_stopped_is_left_to_a_person(tmp_path: Path):
         assert await begin_epoch(day.tonghua, PENALTIES, by="test", reason="测试") == 2
 
 
+async def test_an_epoch_that_was_on_its_way_at_the_end_is_begun_again(tmp_path: Path):
+    """Half an epoch had come when one side ended the agreement, and went with it: asked for, the sender gives it up for the next one."""
+    async with two_cities(tmp_path, change=lambda text: text.replace("expires = 2028-12-31", "expires = 2026-06-30")) as cities:
+        cities = able_to_ask(cities)
+        made = ids(await put(cities.tonghua, DATASET, *(penalty(code(n), NAME, f"通示罚〔2026〕{n}号") for n in (1, 2))))
+        await sent(cities, PENALTIES)
+        await hold_stream(cities.baishan, PENALTIES, reason="测试", by=hand())
+        assert await begin_epoch(cities.tonghua, PENALTIES, by="test", reason="测试") == 2
+        await send_batch(cities.tonghua, stream=PENALTIES, at_once=True)
+        assert await held_batch(cities.baishan) == "2/1"
+        signed = await second_version(cities, "baishan")
+        (first, *_) = (await held_agreements.held_agreements(cities.baishan.store.reads))[AGREEMENT]
+        day = cities.at(first.agreement.ends + timedelta(hours=10))
+        assert await end_agreements(day.baishan) == [AGREEMENT]
+        await take(day.baishan, signed, by="office:a")
+        assert await go_on_after_end(day.baishan) == [AGREEMENT]
+        await release_stream(day.baishan, PENALTIES, what="hold", reason="测试", by=hand())
+        for _ in range(3):
+            for services in (day.baishan, day.tonghua):
+                assert await Rounds().run(services) == {}
+        assert await states(day.baishan, *made) == ["in_force"] * 2
+        held = await inbox.in_stream(day.baishan.store.reads, TONGHUA, PENALTIES)
+        assert held is not None
+        assert (held.head.epoch, held.anew) == (3, None)
+        for services in (day.tonghua, day.baishan):
+            await check_ledger(services)
+
+
 async def second_version(cities: Cities, late: str) -> SignedDocument:
     """Version 2 as whoever countersigns it has it; whoever offered has not got it back."""
     digest = (await agreements(cities.tonghua))[0].digest
