@@ -8,6 +8,7 @@ key-encryption key are files in places of their own, and no part of either folde
 """
 
 import asyncio
+import os
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -21,6 +22,7 @@ from gateway.services import Services, open_services
 from gateway.settings import Settings
 from gateway.store import audit, copies, migrations
 from gateway.store.dialects import sqlite_file
+from gateway.store.store import to_its_end
 
 FORMAT: Final = "chengxin-backup/1"
 NOTE: Final = "backup.json"
@@ -76,28 +78,31 @@ async def back_up(services: Services, *, data: Path, keys: Path, by: str) -> Bac
     database = services.store.path
     if database is None:
         raise _elsewhere()
-    await asyncio.to_thread(_new, data)
-    await asyncio.to_thread(_new, keys, apart_from=data)
-    async with services.store.transaction() as tx:  # before it: the copy says of itself that it was made
-        await audit.write(tx, by, "backup.made", "backup", {"data": str(data), "keys": str(keys)})
-        made_at = tx.now
+    claimed: list[Path] = []
     try:
-        return await _copied(services, database, made_at, data, keys)
+        for folder, apart_from in ((data, None), (keys, data)):
+            await asyncio.to_thread(_claim, folder, apart_from=apart_from)
+            claimed.append(folder)
+        async with services.store.transaction() as tx:  # before it: the copy says of itself that it was made
+            await audit.write(tx, by, "backup.made", "backup", {"data": str(data), "keys": str(keys)})
+            made_at = tx.now
+        # whoever is cancelled waits for the thread, which nothing stops: it would lay keys where all was taken away
+        return await to_its_end(asyncio.to_thread(_copied, services.settings, database, made_at, data, keys))
     except BaseException:
-        for folder in (data, keys):
+        for folder in claimed:
             for file in folder.iterdir():
                 file.unlink()
         raise
 
 
-async def _copied(services: Services, database: Path, made_at: datetime, data: Path, keys: Path) -> BackedUp:
-    await asyncio.to_thread(copies.copy_apart, database, data / DATA, keys / KEYS)
-    digests = {"data": await asyncio.to_thread(_digest, data / DATA), "keys": await asyncio.to_thread(_digest, keys / KEYS)}
+def _copied(settings: Settings, database: Path, made_at: datetime, data: Path, keys: Path) -> BackedUp:
+    copies.copy_apart(database, data / DATA, keys / KEYS)
+    digests = {"data": _digest(data / DATA), "keys": _digest(keys / KEYS)}
     for holds, folder, file in (("data", data, DATA), ("keys", keys, KEYS)):
         note = Note(
             holds=holds,  # type: ignore[arg-type]  # one of the two just above
-            party=services.settings.party,
-            region=services.settings.region,
+            party=settings.party,
+            region=settings.region,
             made_at=made_at,
             form=migrations.HEAD,
             file=file,
@@ -105,7 +110,7 @@ async def _copied(services: Services, database: Path, made_at: datetime, data: P
             sha256=digests[holds],
             other=digests["keys" if holds == "data" else "data"],
         )
-        await asyncio.to_thread((folder / NOTE).write_bytes, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
+        copies.write(folder / NOTE, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
     return BackedUp(
         made_at=made_at,
         data=str(data),
@@ -124,13 +129,7 @@ async def restore(settings: Settings, *, data: Path, keys: Path, newer_keys: Pat
     database = sqlite_file(settings.database_url)
     if database is None:
         raise _elsewhere()
-    if database.exists():
-        raise StoreError(
-            "there is a database already",
-            code="backup-target",
-            place=str(database),
-            hint="move it away, with its -wal and -shm: it may hold what no backup has",
-        )
+    copies.refuse_standing(database)
     of_data = await asyncio.to_thread(_checked, data, "data", settings)
     of_keys = await asyncio.to_thread(_checked, keys, "keys", settings)
     if of_keys.sha256 != of_data.other or of_data.sha256 != of_keys.other:
@@ -151,27 +150,28 @@ async def restore(settings: Settings, *, data: Path, keys: Path, newer_keys: Pat
                 hint="give the newest there is",
             )
         newer = newer_keys / KEYS
-    gone = await asyncio.to_thread(copies.put_together, data / DATA, keys / KEYS, database, newer=newer)
+    gone = await to_its_end(asyncio.to_thread(copies.put_together, data / DATA, keys / KEYS, database, newer=newer))
     try:
         async with open_services(settings, migrate=True) as services, services.store.transaction() as tx:
             detail = {"made_at": of_data.made_at.isoformat(), "shredded_since": len(gone)}
             await audit.write(tx, by, "backup.restored", "backup", detail)
     except BaseException:  # a key that does not fit, a newer program's tables: nothing is half brought back
-        for ending in ("", "-wal", "-shm"):
+        for ending in copies.ENDINGS:
             database.with_name(database.name + ending).unlink(missing_ok=True)
         raise
     heads = sorted(str(path) for name in _HEADS for path in settings.data_path.glob(name))
     return Restored(made_at=of_data.made_at, database=str(database), shredded_since=gone, heads=heads)
 
 
-def _new(folder: Path, *, apart_from: Path | None = None) -> None:
-    """A folder that nobody else reads, with nothing in it. Raises StoreError."""
+def _claim(folder: Path, *, apart_from: Path | None = None) -> None:
+    """A folder with nothing in it, of which a note without a word says that a copy begins: a second one finds it. Raises StoreError."""
     try:
         if apart_from is not None and folder.resolve().is_relative_to(apart_from.resolve()):
             raise _unfit(folder, "the keys are kept apart from the data")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise _unfit(folder, "something lies there, and nothing is written over")
+        os.close(os.open(folder / NOTE, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError as error:
         raise _unfit(folder, f"cannot be written: {error.strerror}") from None
 

@@ -5,6 +5,7 @@ is safe and order of number is order of commit. SQLite writes with synchronous=F
 failure. No parameter ever appears in an error. This room must not know what the statements are about.
 """
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -220,6 +221,7 @@ _SQLSTATE = {
     "XX001": "store-corrupt",
     "XX002": "store-corrupt",
 }
+_ERRNO = {errno.ENOSPC: "store-full", errno.EDQUOT: "store-full", errno.EROFS: "store-readonly"}
 _HINTS = {
     "store-locked": "another process is writing; try again",
     "store-full": "free space on the disk of the database; nothing was applied",
@@ -269,6 +271,8 @@ def store_error(error: BaseException) -> StoreError:
         code, what = "store-conflict", type(original).__name__
     elif isinstance(error, SQLAlchemyError) and not isinstance(error, DBAPIError):
         code, what = "store-error", type(error).__name__
+    elif isinstance(original, OSError) and original.errno in _ERRNO:
+        code, what = _ERRNO[original.errno], type(original).__name__
     else:  # sockets, name resolution, a connection that went away
         code, what = "store-unavailable", type(original).__name__
     return StoreError(f"the database answered: {what}", code=code, hint=_HINTS[code])

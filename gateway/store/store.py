@@ -26,7 +26,7 @@ from sqlalchemy.engine import URL, CursorResult, make_url
 
 from gateway.core.audit.chain import Partition
 from gateway.core.errors import StoreError
-from gateway.store import migrations
+from gateway.store import copies, migrations
 from gateway.store.dialects import DRIVER_ERRORS, MIGRATION_LOCK, WRITER_LOCK, check_url, is_sqlite, read_engine, store_error, write_engine
 from gateway.store.form import columns_held, strange_table
 from gateway.store.keyring import LabelVersion, WrappedRoot
@@ -165,13 +165,13 @@ class Transaction:
 
     async def _answer(self, asked: Awaitable[Answer], *, many: bool) -> Answer:
         try:
-            return await (_to_its_end(asked) if many and self.store.dialect == "postgresql" else asked)
+            return await (to_its_end(asked) if many and self.store.dialect == "postgresql" else asked)
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
 
 
-async def _to_its_end(asked: Awaitable[Answer]) -> Answer:
-    """What is asked once for each of many rows: whoever is cancelled meanwhile waits until it is over, and ends then.
+async def to_its_end(asked: Awaitable[Answer]) -> Answer:
+    """What cannot be left half done, as a statement for each of many rows: whoever is cancelled waits until it is over, and ends then.
 
     asyncpg sends many rows in portions, and one that is cancelled between two waits for an answer that the server will not give before the
     rest has come: for ever, with its process, the one writer's turn and all who wait for them.
@@ -373,6 +373,7 @@ class Store:
         except DRIVER_ERRORS as error:
             raise store_error(error) from None
         if path is not None:
+            copies.sweep(path)
             await self._forget()  # a process that died after an erasure may have left its log
             self._reads = SqliteReads(path, self.vault, wait_s=self._wait_s)
         else:

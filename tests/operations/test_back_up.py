@@ -6,6 +6,7 @@ import sqlite3
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable
 from contextlib import closing
+from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,110 @@ async def test_nothing_is_written_over(tmp_path: Path) -> None:
         await a_copy(services, tmp_path / "copy")
         with closing(sqlite3.connect(tmp_path / "copy" / "data" / "gateway.db")) as copy:
             assert copy.execute("SELECT count(*) FROM deks").fetchone() == (0,)
+
+
+async def test_two_at_once_do_not_take_each_others_away(tmp_path: Path) -> None:
+    """Of two copies that begin into the same folders one is refused, and the other is whole."""
+    async with a_town(tmp_path, "") as (services, _):
+        both = await asyncio.gather(*(a_copy(services, tmp_path / "copy") for _ in range(2)), return_exceptions=True)
+        (refused,) = [each for each in both if isinstance(each, StoreError)]
+        (done,) = [each for each in both if isinstance(each, BackedUp)]
+        assert refused.code == "backup-folder"
+        settings = services.settings
+    lose(settings, tmp_path / "lost")
+    await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+
+
+@pytest.mark.parametrize("turns", [1, 4, 30, 100])
+async def test_who_is_cancelled_leaves_no_key(turns: int, tmp_path: Path) -> None:
+    """Whenever a copying is cancelled, nothing of it lies anywhere afterwards."""
+    async with a_town(tmp_path, "") as (services, _):
+        copying = asyncio.create_task(a_copy(services, tmp_path / "copy"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+            if turns == 100 and list(services.settings.data_path.glob(".*copy*")):
+                break
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+        assert not [file for file in tmp_path.glob("copy/*/*") if file.stat().st_size]
+        assert not list(services.settings.data_path.glob(".*copy*"))
+
+
+async def test_what_a_killed_copying_left_goes_with_the_next_opening(tmp_path: Path) -> None:
+    """It holds values and keys, of persons perhaps who are shredded meanwhile; one that somebody is working at is let be."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+    left, live = (settings.data_path / f".gateway.db.copy-{each * 16}" for each in "ab")
+    left.write_bytes(b"keys")
+    with live.open("wb") as working:
+        flock(working, LOCK_EX)
+        async with open_services(settings):
+            assert (left.exists(), live.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-journal"])
+async def test_a_log_without_its_database_is_evidence_too(ending: str, tmp_path: Path) -> None:
+    """SQLite would play it into the database that comes back: refused, and kept."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        done = await a_copy(services, tmp_path / "copy")
+    lose(settings, tmp_path / "lost")
+    stale = settings.data_path / f"gateway.db{ending}"
+    stale.write_bytes(b"of another time")
+    with pytest.raises(StoreError) as refused:
+        await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+    assert (refused.value.code, refused.value.place, stale.read_bytes()) == ("backup-target", str(stale), b"of another time")
+
+
+async def test_it_comes_back_where_no_folder_is_yet(tmp_path: Path) -> None:
+    """On a new machine the folder of the database is made; odd characters in its name are no matter."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        before = await everything(services)
+        done = await a_copy(services, tmp_path / "copy")
+    there = tmp_path / "neu [1] #%20" / "库 *.db"
+    moved = msgspec.structs.replace(settings, database=f"sqlite+aiosqlite:///{there}")
+    back = await restore(moved, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+    assert Path(back.database).stat().st_mode & 0o077 == 0
+    async with open_services(moved) as services:
+        await services.policies.refresh()
+        assert await everything(services) == before
+        again = await a_copy(services, tmp_path / "again")
+        assert again.data_bytes
+
+
+async def test_of_many_keys_none_is_left_in_the_copy(tmp_path: Path) -> None:
+    """Thousands of rows, some on pages of their own: no byte of them in the copy of the data, and not a word of them lost."""
+    async with a_town(tmp_path, "") as (services, _):
+        rows = [
+            (1_000_000 + each, f"subject:sub_{each:026d}", 1, b"KEY!%012d" % each * (1 if each % 100 else 1500), False)
+            for each in range(20_000)
+        ]
+        async with services.store.transaction() as tx:
+            await tx.insert(deks, ("dek_id", "scope", "key_version", "wrapped", "retired"), rows)
+        done = await a_copy(services, tmp_path / "copy")
+        assert b"KEY!" not in (Path(done.data) / "gateway.db").read_bytes()
+        assert b"subject:sub_0000" not in (Path(done.data) / "gateway.db").read_bytes()
+        with closing(sqlite3.connect(Path(done.keys) / "keys.db")) as keys:
+            assert keys.execute("SELECT count(*) FROM deks WHERE dek_id >= 1000000").fetchone() == (20_000,)
+
+
+async def test_scopes_that_are_no_persons_are_not_named_for_shredding(tmp_path: Path) -> None:
+    """A key of another scope that was destroyed since stays away, and no command of shredding is asked for it."""
+    async with a_town(tmp_path, "") as (services, _):
+        settings = services.settings
+        async with services.store.transaction() as tx:
+            await tx.insert(deks, ("dek_id", "scope", "key_version", "wrapped", "retired"), [(1_000_000, "stream:gone", 1, b"x", False)])
+        old = await a_copy(services, tmp_path / "old")
+        async with services.store.transaction() as tx:
+            await tx.execute(sa.delete(deks).where(deks.c.dek_id == 1_000_000))
+        new = await a_copy(services, tmp_path / "new")
+    lose(settings, tmp_path / "lost")
+    back = await restore(settings, data=Path(old.data), keys=Path(old.keys), newer_keys=Path(new.keys), by="test")
+    assert back.shredded_since == []
+    async with open_services(settings) as services:
+        assert await services.store.reads.one(sa.select(deks.c.dek_id).where(deks.c.dek_id == 1_000_000)) is None
 
 
 async def test_postgresql_is_copied_by_its_own_tools(tmp_path: Path, pg_database: str) -> None:
