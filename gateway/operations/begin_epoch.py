@@ -1,8 +1,8 @@
 """Begin a stream of ours anew: everything that the partner may hold today, in a new epoch that replaces the old one (exchange.md §5).
 
 Rules: an epoch begins because the partner asks for it, or because a person here decides so; while one is not whole no other begins, but
-for a partner who had some of it and has lost it. Until the partner has swapped, the old epoch still delivers what waits and what must disappear;
-what it stopped at is over. Old heads stay as they are, for whoever looks later.
+for a partner who had some of it and has lost it. Until the partner has swapped, the old epoch still delivers what waits and what must
+disappear; what it stopped at is over. Old heads stay as they are, for whoever looks later.
 This story seals nothing: `seal_batch` does, in the epoch that it finds.
 """
 
