@@ -115,6 +115,9 @@ class Direct:
     async def receipts(self, stream: str, after: int) -> AsyncIterator[tuple[int, bytes, bytes]]:
         """The receipts that the receiver gave after a number."""
         assert self.there.receiver is not None
+        if self.there.unheard:
+            self.there.unheard -= 1
+            raise AdapterError("UNAVAILABLE", "断线", transient=True)
         if not self.there.lose_before:
             for given in (await inbox.given_receipts(self.there.receiver.store.reads, TONGHUA, stream))[after:]:
                 yield given.no, notes.envelope(given.document), given.feedback
@@ -138,6 +141,8 @@ class Line:
         """So many batches never arrive."""
         self.lose_after = 0
         """So many batches arrive, and their receipts do not come back."""
+        self.unheard = 0
+        """So often it does not say which receipts it gave."""
         self.with_feedback = True
         self.cities: dict[str, Services] = {}
         """Who answers for keys, by base URL."""

@@ -2,16 +2,21 @@
 
 Rules: each process asks once for each stream, before it seals anything in it, over a line that gives receipts; until somebody has answered
 nothing leaves. Only a receipt that the partner signed about this stream counts, and what does not verify moves nothing. Where it shows more
-than we have, the stream stops before a second head of a size is signed; the receipt is kept, so that the epoch which a person begins
-names the head that the partner holds. Of a line without receipts the folder or the partner tells. This story must not seal or deliver.
+than we have, the stream stops before a second head of a size is signed, and where one was sealed while nobody answered, before it leaves;
+the receipt is kept, so that the epoch which a person begins names the head that the partner holds. Of a line without receipts the folder
+or the partner tells. This story must not seal or deliver.
 """
 
+import asyncio
+from datetime import timedelta
 from typing import Final
 
 from gateway.adapter_contract import AdapterError, PartnerAdapter
-from gateway.core.errors import ExchangeError, SettingsError
+from gateway.core.errors import ExchangeError, SettingsError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.feedback import ReceiptTree
+from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.wire import b64
 from gateway.operations.believe_receipt import keep_receipt
 from gateway.operations.partners import Stream, code_of, line_to
 from gateway.services import Services
@@ -20,7 +25,14 @@ from gateway.store.store import Source
 
 BEHIND: Final = "SEQ_ROOT"
 MOST: Final = 10_000
-"""Receipts that are looked through: months of them, and no partner keeps us busy for ever."""
+"""Receipts that are looked through in one round: months of them, and no partner keeps us busy for ever."""
+LONGEST_ANSWER: Final = timedelta(minutes=5)
+"""Of one round: what was told before is kept, and the next asks for the rest."""
+
+
+def awaits_answer(services: Services, stream: Stream) -> bool:
+    """Whether the partner has not told this process yet where a stream of ours stands."""
+    return stream.name not in services.compared and stream.rules.terms.wire.delivery == "push"
 
 
 async def compare_heads(services: Services, stream: Stream) -> str | None:
@@ -28,17 +40,19 @@ async def compare_heads(services: Services, stream: Stream) -> str | None:
 
     Raises StoreError.
     """
-    if stream.name in services.compared or stream.rules.terms.wire.delivery != "push":
+    if not awaits_answer(services, stream):
         return None
     try:
-        async with line_to(services, stream.governing, stream.receiver) as line:
+        async with asyncio.timeout(LONGEST_ANSWER.total_seconds()), line_to(services, stream.governing, stream.receiver) as line:
             code = await _asked(services, stream, line)
     except SettingsError:
         return None  # nothing can be delivered either, and whoever tries says so
+    except TimeoutError:
+        code = "UNAVAILABLE"
+    stopped = await _stopped(services, stream)  # what it has told so far may be enough
     if code is None:
         services.compared.add(stream.name)
-        return await _stopped(services, stream)
-    return code
+    return stopped or code
 
 
 async def _asked(services: Services, stream: Stream, line: PartnerAdapter) -> str | None:
@@ -47,32 +61,51 @@ async def _asked(services: Services, stream: Stream, line: PartnerAdapter) -> st
     if ask is None:
         return None
     known = await ledger.last_receipt_no(services.store.reads, stream.name) or 0
+    taken = 0
     try:
-        async for no, receipt, told in ask(stream.name, known):
+        async for _, receipt, told in ask(stream.name, known):
             await keep_receipt(services, stream, notes.read_envelope(receipt), told)
-            if no - known >= MOST:
-                break
+            taken += 1
+            if taken == MOST:
+                return "UNAVAILABLE"  # the next round asks for the rest
     except AdapterError as error:
         return code_of(error) if error.transient else None
     except ExchangeError:
         return None  # it proves nothing
-    except Exception:  # noqa: BLE001 - a guest may raise anything; the stream must go on without it
+    except StoreError:
+        raise
+    except TimeoutError:
+        return "UNAVAILABLE"
+    except (Exception, SystemExit):  # noqa: BLE001 - a guest may raise anything, or mean to leave; the stream must go on without it
         return None
     return None
 
 
 async def _stopped(services: Services, stream: Stream) -> str | None:
-    head = await partners_head(services.store.reads, stream.name)
-    if head is None:
+    reads = services.store.reads
+    head = await partners_head(reads, stream.name)
+    if head is None or not await _ahead(reads, stream, head):
         return None
     async with services.store.transaction() as tx:
         out = await outbox.out_stream(tx, stream.name, stream.suite)
-        if out is not None and (head.epoch, head.size) <= (out.head.epoch, out.head.tree.size):
-            return None
+        if out is not None and out.stopped is not None:
+            return out.stopped
         await outbox.stop_behind(tx, stream.name, head.epoch, stream.suite, BEHIND)
         detail = {"code": BEHIND, "epoch": head.epoch, "size": head.size}
         await audit.write(tx, "gateway", "stream.stop", f"stream/{stream.name}", detail)
     return BEHIND
+
+
+async def _ahead(source: Source, stream: Stream, head: ReceiptTree) -> bool:
+    """Whether a head that the partner holds is none of ours: longer, or of other lines, where this house has sealed since it came back."""
+    out = await outbox.out_stream(source, stream.name, stream.suite)
+    if out is None or head.epoch != out.head.epoch:
+        return out is None or head.epoch > out.head.epoch
+    if head.size >= out.head.tree.size:
+        return head.size > out.head.tree.size or head.root != b64(out.head.tree.root())
+    tree = CompactRange(stream.suite)
+    tree.extend((await outbox.out_leaf_hashes(source, stream.name, head.epoch))[: head.size])
+    return head.root != b64(tree.root())
 
 
 async def partners_head(source: Source, stream: str) -> ReceiptTree | None:

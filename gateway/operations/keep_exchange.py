@@ -15,6 +15,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.begin_anew import anew_due, ask_anew, go_on_after_end
+from gateway.operations.compare_heads import awaits_answer
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.keep_lines import keep_lines
@@ -117,7 +118,8 @@ class Rounds:
         to: dict[str, list[str]] = {}
         for stream in await streams_from(services.store.reads, services.signers.party, services.clock()):
             to.setdefault(stream.governing.agreement.id, []).append(stream.name)
-            await _send(services, stream.name, troubles, deliver=False)
+            if not awaits_answer(services, stream):  # else its errand asks first, and seals then
+                await _send(services, stream.name, troubles, deliver=False)
         await self._decide_anew(services)
         while await follow(services):
             pass

@@ -40,7 +40,7 @@ from gateway.core.exchange.records import (
 from gateway.core.exchange.sealing import fitting, seal
 from gateway.core.exchange.wire import b64, digest_text, encode, instant, origin
 from gateway.core.records.model import BasisRef, Dataset, Record, RecordId, Value
-from gateway.operations.compare_heads import partners_head
+from gateway.operations.compare_heads import BEHIND, partners_head
 from gateway.operations.partners import Stream, exchange_signers, stream_at, streams_beside
 from gateway.operations.pseudonym_keys import pseudonyms_for
 from gateway.operations.record_access import treatments_of
@@ -225,13 +225,13 @@ class _Sealing:
         reads = self.services.store.reads
         self.snapshot = await incomplete(reads, self.out)
         if head.seq == 0:
-            old = await outbox.replaced_head(reads, head.stream, head.epoch, self.suite)
+            old = await outbox.out_stream_at(reads, head.stream, head.epoch - 1, self.suite)
             assert old is not None  # noqa: S101  # an epoch follows another one
-            size, root = old.tree.size, b64(old.tree.root())
+            size, root = old.head.tree.size, b64(old.head.tree.root())
             known = await partners_head(reads, head.stream)
-            if known is not None and known.epoch == old.epoch and known.size > size:  # we were restored: it holds what we have forgotten
-                size, root = known.size, known.root
-            self.replaces = Replaced(origin=origin(self.stream.sender, old.stream, old.epoch), size=size, root=root)
+            if known is not None and known.epoch == old.head.epoch and (known.size > size or old.stopped == BEHIND):
+                size, root = known.size, known.root  # we were restored: it holds what we have forgotten
+            self.replaces = Replaced(origin=origin(self.stream.sender, old.head.stream, old.head.epoch), size=size, root=root)
 
     async def _withdrawals_after(self, start: int) -> Pass:
         """Only what must disappear, from everything after the cursor; the cursor stays for the day when all may be said again."""

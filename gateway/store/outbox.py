@@ -265,12 +265,6 @@ async def out_stream_at(source: Source, stream: str, epoch: int, suite: Suite) -
     return _out_stream(row, suite) if row is not None else None
 
 
-async def replaced_head(source: Source, stream: str, epoch: int, suite: Suite) -> Head | None:
-    """The last head of the epoch before this one."""
-    old = await out_stream_at(source, stream, epoch - 1, suite)
-    return old.head if old is not None else None
-
-
 async def in_flight(source: Source, out: OutStream | None) -> bool:
     """Whether a new epoch is on its way that the partner has not swapped in yet: then withdrawals go out in the old one too."""
     if out is None or out.head.epoch == 1 or out.stopped:

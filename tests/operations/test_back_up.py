@@ -23,6 +23,7 @@ from gateway.operations.back_up import BackedUp, back_up, restore
 from gateway.operations.begin_epoch import begin_epoch
 from gateway.operations.doctor import examine
 from gateway.operations.handle_case import repair
+from gateway.operations.keep_exchange import Rounds
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
 from gateway.operations.shred import shred
@@ -37,7 +38,7 @@ from tests.conftest import _sql
 from tests.house import make, settings_of, write_settings
 from tests.operations.publishing import PENALTIES, REGISTRATIONS, a_town, code, ids, penalty, person_number, person_penalty, put
 from tests.region import PENALTIES as STREAM
-from tests.region import TONGHUA, a_city, two_cities
+from tests.region import TONGHUA, Cities, a_city, two_cities
 from tests.store.checks import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -398,6 +399,52 @@ async def test_what_happened_since_is_done_again(tmp_path: Path) -> None:
             held = sa.select(records.c.record_id, records.c.hold_code).where(records.c.state == "held")
             assert await cities.baishan.store.reads.all(held) == [(again, "DUP_KEY")], "a new record of the same decision: a person looks"
             assert (await verify_store(tonghua)).ok
+
+
+@pytest.mark.parametrize("way", ["round", "unheard", "behind"])
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+async def test_nothing_that_was_sealed_anew_leaves(way: str, epochs: int, tmp_path: Path) -> None:
+    """However it begins to seal again, and were it as much as the partner has: no second batch leaves, and the next epoch is taken."""
+    async with two_cities(tmp_path) as cities:
+        *rows, late = (penalty(code(each), f"通化市测试{each}商贸有限公司", f"通示罚〔2026〕{each}号") for each in range(1, 12))
+        await put(cities.tonghua, PENALTIES, *rows)
+        await send_batch(cities.tonghua, stream=STREAM)
+        done = await a_copy(cities.tonghua, tmp_path / "copy")
+        for _ in range(epochs):
+            await begin_epoch(cities.tonghua, STREAM, by="test", reason="lost_state")
+            await send_batch(cities.tonghua, stream=STREAM)
+        await put(cities.tonghua, PENALTIES, late)
+        await send_batch(cities.tonghua, stream=STREAM)
+        settings = cities.tonghua.settings
+        await cities.tonghua.store.close()
+        lose(settings, tmp_path / "lost")
+        back = await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+        for head in back.heads:
+            Path(head).rename(tmp_path / Path(head).name)
+        async with a_city(tmp_path / "th", TONGHUA, new=False) as opened:
+            tonghua = msgspec.structs.replace(opened, adapters=cities.line.adapters())
+            cities.line.join(tonghua, cities.baishan)
+            if way != "behind":
+                await put(tonghua, PENALTIES, *(penalty(code(each), f"测试{each}", f"通示罚〔2026〕{each}号") for each in range(31, 33)))
+            carried = len(of_stream(cities))
+            cities.line.unheard = way == "unheard"
+            if way == "unheard":
+                (sent,) = await send_batch(tonghua, stream=STREAM, at_once=True)
+                assert (sent.state, sent.code) == ("waiting", "UNAVAILABLE")
+            if way == "round":
+                await Rounds().run(tonghua)
+            (sent,) = await send_batch(tonghua, stream=STREAM, at_once=True)
+            assert (sent.state, sent.code) == ("stopped", "SEQ_ROOT")
+            assert len(of_stream(cities)) == carried
+            await begin_epoch(tonghua, STREAM, by="test", reason="lost_state")
+            (sent,) = await send_batch(tonghua, stream=STREAM, at_once=True)
+            assert (sent.state, sent.code) == ("acked", None)
+            assert await in_force(tonghua) == await in_force(cities.baishan)
+
+
+def of_stream(cities: Cities) -> list[str]:
+    """The batches of the stream that were carried."""
+    return [sealed.batch for sealed in cities.line.carried if f"/{STREAM}/" in sealed.batch]
 
 
 async def in_force(services: Services) -> set[str]:
