@@ -15,7 +15,7 @@ from gateway.adapter_contract import AdapterError, PartnerAdapter
 from gateway.core.errors import ExchangeError, SettingsError, StoreError
 from gateway.core.exchange import feedback, notes
 from gateway.core.exchange.feedback import ReceiptTree
-from gateway.core.exchange.merkle import CompactRange
+from gateway.core.exchange.manifests import read_manifest
 from gateway.core.exchange.wire import b64
 from gateway.operations.believe_receipt import keep_receipt
 from gateway.operations.partners import Stream, code_of, line_to
@@ -103,9 +103,12 @@ async def _ahead(source: Source, stream: Stream, head: ReceiptTree) -> bool:
         return out is None or head.epoch > out.head.epoch
     if head.size >= out.head.tree.size:
         return head.size > out.head.tree.size or head.root != b64(out.head.tree.root())
-    tree = CompactRange(stream.suite)
-    tree.extend((await outbox.out_leaf_hashes(source, stream.name, head.epoch))[: head.size])
-    return head.root != b64(tree.root())
+    for seq in range(out.head.seq, 0, -1):  # from the newest on: behind it stand the few that wait
+        batch = await outbox.out_batch(source, stream.name, head.epoch, seq)
+        ours = read_manifest(batch.document.body).tree if batch is not None else None
+        if ours is None or ours.size <= head.size:
+            return ours is None or (ours.size, ours.root) != (head.size, head.root)
+    return head.size > 0
 
 
 async def partners_head(source: Source, stream: str) -> ReceiptTree | None:
