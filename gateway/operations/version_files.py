@@ -144,7 +144,7 @@ async def _made(services: Services, path: Path, name: str, write: Callable[[], I
     """
     try:
         file = await asyncio.to_thread(lambda: _write(path, write(), name))
-    except ValueError:  # fewer rows than the version says: some were taken out meanwhile
+    except (ValueError, FileNotFoundError):  # fewer rows than the version says, or none: some were taken out meanwhile
         await _still(services, path, *versions)
         raise
     await _still(services, path, *versions)
@@ -438,7 +438,13 @@ async def sweep_behind(services: Services) -> None:
 
 
 async def sweep(services: Services) -> int:
-    """Take away every copy that no present issue names; how many."""
+    """Take away every copy that no present issue names; how many.
+
+    What lies there is looked at before the store is asked: a copy is made after its version was committed, so one that another process
+    makes meanwhile is none that the store would not know.
+    """
+    root = services.settings.lists_path
+    there = await asyncio.to_thread(lambda: list(root.glob("*/*/*")) if root.is_dir() else [])
     issues: dict[str, Mapping[str, int]] = {
         collection: {
             each.name: each.issue
@@ -447,12 +453,12 @@ async def sweep(services: Services) -> int:
         }
         for collection in await lists.collections(services.store.reads)
     }
-    return await asyncio.to_thread(_sweep, services.settings.lists_path, issues)
+    return await asyncio.to_thread(_sweep, there, issues)
 
 
-def _sweep(root: Path, issues: Mapping[str, Mapping[str, int]]) -> int:
+def _sweep(there: Sequence[Path], issues: Mapping[str, Mapping[str, int]]) -> int:
     gone = 0
-    for path in root.glob("*/*/*") if root.is_dir() else ():
+    for path in there:
         held = issues.get(f"{path.parent.parent.name}/{path.parent.name}", {})
         named = _PARTS.findall(path.name)
         if path.name.startswith(UNFINISHED):

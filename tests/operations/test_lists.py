@@ -312,6 +312,24 @@ async def test_copies_are_made_again_and_strays_are_swept(small: Services) -> No
     assert not {each for each in left if ".r9." in each or each == "anything"}
 
 
+async def test_what_another_process_builds_meanwhile_is_no_stray(small: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that is committed, with its copies, while a sweep looks through the store keeps them."""
+    made = await listed(small)
+    asked, last, before = lists.versions, max(await lists.collections(small.store.reads)), await named(small)
+
+    async def meanwhile(source: Any, collection: str) -> Any:
+        found = await asked(source, collection)
+        if collection == last and await named(small) == before:
+            await grown(small, made)
+        return found
+
+    monkeypatch.setattr(version_files.lists, "versions", meanwhile)
+    await version_files.sweep(small)
+    monkeypatch.undo()
+    (new,) = set(await named(small)) - set(before)
+    assert list(version_files.folder_of(small, BLACK).glob(f"{new}.*"))
+
+
 async def test_a_build_that_was_killed_before_its_files_is_finished_by_the_next(small: Services) -> None:
     """A version stands and nothing is noted of its files: the next build makes no version, and notes what the first would have."""
     await listed(small)
