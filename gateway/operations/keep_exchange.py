@@ -15,7 +15,7 @@ from gateway.core.exchange.agreements import Held
 from gateway.operations import alarms
 from gateway.operations.apart import Apart, Errand, Troubles
 from gateway.operations.begin_anew import anew_due, ask_anew, go_on_after_end
-from gateway.operations.compare_heads import awaits_answer
+from gateway.operations.compare_heads import BEHIND, awaits_answer, compare_heads
 from gateway.operations.end_agreement import end_agreements
 from gateway.operations.fetch_keys import fetch_keys
 from gateway.operations.keep_lines import keep_lines
@@ -47,8 +47,13 @@ async def _send(services: Services, stream: str, troubles: dict[str, str], *, de
 
 
 async def _deliver(services: Services, streams: Sequence[str]) -> Troubles:
-    """Every stream of ours under one agreement, in order."""
+    """Every stream of ours under one agreement, in order; what the partner is asked about first is sealed before any of it leaves."""
     troubles: Troubles = {}
+    for found in await streams_from(services.store.reads, services.signers.party, services.clock()):
+        if found.name in streams and awaits_answer(services, found):
+            if await compare_heads(services, found) not in (None, BEHIND):
+                break  # it cannot be asked now: each attempt to deliver asks again
+            await _send(services, found.name, troubles, deliver=False)
     for stream in streams:
         await _send(services, stream, troubles, deliver=True)
     return troubles
