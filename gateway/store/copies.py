@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.core.errors import StoreError
-from gateway.store.dialects import DRIVER_ERRORS, store_error
+from gateway.store.dialects import coded
 from gateway.store.tables import deks, key_roots
 
 KEY_TABLES: Final = (deks.name, key_roots.name)
@@ -35,7 +35,7 @@ def copy_apart(database: Path, data: Path, keys: Path) -> None:
 
     Raises StoreError.
     """
-    with _coded(), _beside(database) as beside:
+    with coded(), _beside(database) as beside:
         with closing(_reader(database)) as source:
             source.execute("VACUUM INTO ?", (str(beside),))
         with _writer(beside) as copy:
@@ -51,7 +51,7 @@ def put_together(data: Path, keys: Path, database: Path, *, newer: Path | None =
 
     It is there whole or not at all, and takes the place of nothing. Raises StoreError.
     """
-    with _coded():
+    with coded():
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _beside(database) as beside:
             shutil.copyfile(data, beside)
@@ -99,7 +99,7 @@ def sweep(database: Path) -> None:
 
 def write(path: Path, said: bytes) -> None:
     """Put a small file, on the disk when this returns. Raises StoreError."""
-    with _coded():
+    with coded():
         path.write_bytes(said)
         _sync(path)
         _sync(path.parent)
@@ -197,11 +197,3 @@ def _standing(place: Path) -> StoreError:
         place=str(place),
         hint="move it away, with its -wal and -shm: it may hold what no backup has",
     )
-
-
-@contextmanager
-def _coded() -> Iterator[None]:
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise store_error(error) from None

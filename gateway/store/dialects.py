@@ -7,8 +7,8 @@ failure. No parameter ever appears in an error. This room must not know what the
 
 import errno
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -276,6 +276,15 @@ def store_error(error: BaseException) -> StoreError:
     else:  # sockets, name resolution, a connection that went away
         code, what = "store-unavailable", type(original).__name__
     return StoreError(f"the database answered: {what}", code=code, hint=_HINTS[code])
+
+
+@contextmanager
+def coded() -> Iterator[None]:
+    """Driver errors leave as StoreError."""
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise store_error(error) from None
 
 
 def _class_of(state: str) -> str:

@@ -11,9 +11,8 @@ Rows are tuples with attributes. This room must not write.
 import asyncio
 import sqlite3
 from collections import namedtuple
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +26,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
 
-from gateway.store.dialects import DRIVER_ERRORS, members_text, store_error
+from gateway.store.dialects import DRIVER_ERRORS, coded, members_text, store_error
 from gateway.store.vault import Vault
 
 if TYPE_CHECKING:
@@ -220,15 +219,6 @@ def compiled(statement: Statement) -> _Compiled:
     return found
 
 
-@contextmanager
-def _coded() -> Iterator[None]:
-    """Driver errors leave as StoreError."""
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise store_error(error) from None
-
-
 def _stop(running: list[sqlite3.Connection], hands: Lock, over: Callable[[], bool]) -> None:
     """Stop the statement of a reader who has gone away: again until it is over, for what comes before a statement has begun is lost.
 
@@ -251,7 +241,7 @@ class SqliteReads:
         self._wait_s = wait_s
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = ThreadPoolExecutor(_OFF_LOOP_THREADS, thread_name_prefix="reads")
-        with _coded():
+        with coded():
             # in the loop nobody may wait long for a lock; WAL readers never do, save while a crash is being recovered
             self._connection = self._connect(min(wait_s, 0.5))
         self._moment = Moment(-1)
@@ -354,7 +344,7 @@ class SqliteReads:
         hands = Lock()
 
         def read() -> list[Row]:
-            with _coded():
+            with coded():
                 connection = self._take()
                 running.append(connection)
                 try:
@@ -399,14 +389,14 @@ class SqliteReads:
             return running[0]
 
         def told(of_all: Statement) -> list[Row]:
-            with turn, _coded():
+            with turn, coded():
                 cursor = running[0].execute(compiled(of_all).sql, compiled(of_all).arguments(params))
                 return compiled(of_all).rows(cursor, cursor.fetchall())
 
         some = min(size, _AT_ONCE)
 
         def more(wanted: int = size) -> list[Row]:
-            with turn, _coded():
+            with turn, coded():
                 if not cursors:
                     connection = begun()
                     if ahead is not None:

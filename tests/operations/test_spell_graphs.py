@@ -40,5 +40,5 @@ def test_every_process_writes_the_same_bytes() -> None:
 @pytest.mark.parametrize("spelling", MEDIA_TYPES)
 def test_every_node_is_there(spelling: str) -> None:
     """Putting nodes in order leaves none out, a graph of one node included."""
-    assert all(f"data.example/{node}".encode() in spelt(GRAPH, spelling) for node in range(NODES))  # type: ignore[arg-type]
-    assert "示例 0".encode() in spelt(GRAPH[:1], spelling)  # type: ignore[arg-type]
+    assert all(f"data.example/{node}".encode() in spelt(GRAPH, spelling) for node in range(NODES))  # type: ignore[arg-type]  # a parameter is a text
+    assert "示例 0".encode() in spelt(GRAPH[:1], spelling)  # type: ignore[arg-type]  # a parameter is a text
