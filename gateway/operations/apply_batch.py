@@ -24,7 +24,8 @@ from gateway.core.exchange.records import after as known_after
 from gateway.core.exchange.wire import SUITES, instant
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import accept_records
-from gateway.operations.admit_batch import Admission, BatchRefused, Passed, Received
+from gateway.operations.admit_batch import Admission, Passed
+from gateway.operations.answer_batch import BatchRefused, Received
 from gateway.operations.judge_lines import CHUNK, Judging
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import stream_at

@@ -11,7 +11,8 @@ from typing import Final
 
 from gateway.core.callers.administrators import Administrator, Role
 from gateway.core.errors import AdminError, ExchangeError, StoreError
-from gateway.operations.admit_batch import Admission, Received
+from gateway.operations.admit_batch import Admission
+from gateway.operations.answer_batch import Received
 from gateway.operations.apply_batch import apply_batch
 from gateway.operations.four_eyes import actor, proof
 from gateway.operations.receive_batch import resume_behind

@@ -18,7 +18,8 @@ from gateway.core.callers.administrators import Administrator
 from gateway.core.errors import AdminError, ExchangeError, StoreError
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.wire import split_stream
-from gateway.operations.admit_batch import Admission, Received
+from gateway.operations.admit_batch import Admission
+from gateway.operations.answer_batch import Received
 from gateway.operations.apply_batch import apply_batch
 from gateway.operations.decide_held import DECIDE, decide_held
 from gateway.operations.four_eyes import actor, proof

@@ -39,7 +39,8 @@ from gateway.core.records.model import Admitted, Dataset, LifeDates, RecordId, U
 from gateway.core.records.periods import legal_day, publication
 from gateway.operations import hear_measures
 from gateway.operations.accept_records import Texts, redactions
-from gateway.operations.admit_batch import BatchRefused, Passed
+from gateway.operations.admit_batch import Passed
+from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.judged import Chunk, JudgedLine
 from gateway.operations.partners import Stream, stream_at
 from gateway.operations.parts_at_hand import PartsAtHand

@@ -25,7 +25,7 @@ from gateway.core.exchange.agreements import Agreement, Held, in_force, read_agr
 from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import SUITES, Suite, batch_id, digest_text, parse_instant, strict_json
-from gateway.operations.admit_batch import BatchRefused, Received
+from gateway.operations.answer_batch import BatchRefused, Received
 from gateway.operations.fetch_keys import with_newer_keys
 from gateway.operations.look_first import PartFiles, parts_worth_reading
 from gateway.operations.manage_agreements import own_keys, take

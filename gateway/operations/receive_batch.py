@@ -28,7 +28,8 @@ from gateway.core.exchange.wire import (
     strict_json,
     unb64,
 )
-from gateway.operations.admit_batch import Admission, BatchRefused, Received, Result
+from gateway.operations.admit_batch import Admission
+from gateway.operations.answer_batch import BatchRefused, Received, Result
 from gateway.operations.apply_batch import apply_batch
 from gateway.operations.manage_agreements import own_maintenance
 from gateway.operations.partners import stream_at, trusted_keys

@@ -16,7 +16,8 @@ from gateway.core.exchange.merkle import CompactRange
 from gateway.core.exchange.records import SealedLine
 from gateway.core.exchange.sealing import Sealed
 from gateway.core.exchange.wire import b64u
-from gateway.operations.admit_batch import Admission, BatchRefused, Passed
+from gateway.operations.admit_batch import Admission, Passed
+from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.apply_batch import apply_batch
 from gateway.operations.send_batch import send_batch
 from gateway.store import held_agreements

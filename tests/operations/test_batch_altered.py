@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.exchange import batch_lines
 from gateway.operations import admit_batch, parts_at_hand
-from gateway.operations.admit_batch import BatchRefused
+from gateway.operations.answer_batch import BatchRefused
 from gateway.store import inbox, records
 from tests.region import Cities, Forger, rid, two_cities
 

@@ -21,7 +21,7 @@ from gateway.core.errors import ExchangeError, InvalidParameter, NotFound
 from gateway.core.exchange.questions import MAX_QUESTION, Evidence
 from gateway.core.message_signing import Message
 from gateway.operations import answer_partner, begin_epoch, believe_partner, fetch_keys, receive_batch, show_exchange, take_receipt
-from gateway.operations.admit_batch import BatchRefused
+from gateway.operations.answer_batch import BatchRefused
 from gateway.operations.show_exchange import Shown
 from gateway.services import Services
 from gateway.web.conditions import refuse_unmet
