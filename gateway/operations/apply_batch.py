@@ -8,7 +8,7 @@ This story never applies part of a batch.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -192,27 +192,35 @@ class _Application:
         return received
 
     async def _swap(self) -> Received:
-        """The last batch of a new epoch: everything that was staged, and it, in one transaction; what the epoch leaves out is withdrawn."""
+        """The last batch of a new epoch: everything that was staged, and it, in one transaction.
+
+        What the epoch leaves out is withdrawn first, so that its lines are judged beside what stands once it is whole: a record that comes
+        back under another id is no double of the one that goes. Who waits for a person, or fails, has withdrawn nothing.
+        """
         seen: set[str] = set()
         async with self.services.store.transaction() as tx:
             await self._still_as_checked(tx)
             await self._check_hold(tx)
             before = await inbox.said_by(tx, self.manifest.sender, self.manifest.stream)
-            async for passed, parts in self._epoch(tx):
+            missing = before.copy()
+            batches = [each async for each in self._epoch(tx, missing)]
+            await self._drop(tx, missing)
+            for passed, parts in batches:
                 self.judging = Judging(self.services, self.stream, passed, parts, self.admission.now, snapshot=seen)
                 self.lines += passed.manifest.lines
                 async for chunk in self.judging.chunks(tx):
                     await self._apply(tx, chunk)
-            missing = {rid: known for rid, known in before.items() if rid not in seen}
             if not self.admission.released:
                 self._check_rate()
                 if len(missing) * 1000 > MAX_DROPPED_PERMILLE * len(before):
                     raise _Held(self.codes, "HOLD_DROP")
-            await self._drop(tx, missing)
             return await self._finish(tx)
 
-    async def _epoch(self, tx: Transaction) -> AsyncIterator[tuple[Passed, PartsAtHand]]:
-        """Every batch of the new epoch with its parts, in order; those that were staged are verified again."""
+    async def _epoch(self, tx: Transaction, missing: dict[str, KnownRecord]) -> AsyncIterator[tuple[Passed, PartsAtHand]]:
+        """Every batch of the new epoch with its parts, in order; those that were staged are verified again.
+
+        Takes out of `missing` what they name, whatever they say of it.
+        """
         manifest, tree = self.manifest, CompactRange(self.suite)
         for batch in await inbox.staged_batches(tx, manifest.sender, manifest.stream, manifest.epoch):
             parts = await PartsAtHand.with_kept(tx, {}, batch)
@@ -225,7 +233,9 @@ class _Application:
             except ExchangeError as error:
                 raise BatchRefused(error) from error
             tree = verified.tree
-            yield Passed(manifest=staged, verified=verified), parts
+            _take_out(missing, verified.named)
+            yield Passed(manifest=staged, verified=msgspec.structs.replace(verified, named=frozenset())), parts
+        _take_out(missing, self.verified.named)
         yield Passed(manifest=manifest, verified=self.verified), self.admission.parts
 
     async def _drop(self, tx: Transaction, missing: Mapping[str, KnownRecord]) -> None:
@@ -379,6 +389,11 @@ class _Application:
         if admission.staging:
             await inbox.swap_epoch(tx, manifest.sender, manifest.stream, manifest.epoch, received.no or 0)
         return received
+
+
+def _take_out(missing: dict[str, KnownRecord], named: Iterable[str | None]) -> None:
+    for rid in named:
+        missing.pop(rid, None)  # type: ignore[arg-type]  # a line without an id names nothing
 
 
 def _unheld(line: JudgedLine, known: Mapping[str, KnownRecord]) -> bool:

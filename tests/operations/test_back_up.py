@@ -36,9 +36,10 @@ from gateway.store.tables import deks, key_roots, records
 from tests.administrators import enrolled
 from tests.conftest import _sql
 from tests.house import make, settings_of, write_settings
+from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES, REGISTRATIONS, a_town, code, ids, penalty, person_number, person_penalty, put
+from tests.region import BAISHAN, TONGHUA, Cities, a_city, two_cities
 from tests.region import PENALTIES as STREAM
-from tests.region import TONGHUA, Cities, a_city, two_cities
 from tests.store.checks import check_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -395,10 +396,50 @@ async def test_what_happened_since_is_done_again(tmp_path: Path) -> None:
             (sent,) = await send_batch(tonghua, stream=STREAM)
             assert (sent.state, sent.delivered) == ("acked", 1)
             assert await in_force(tonghua) == {*stay, again}
-            assert await in_force(cities.baishan) == set(stay)
-            held = sa.select(records.c.record_id, records.c.hold_code).where(records.c.state == "held")
-            assert await cities.baishan.store.reads.all(held) == [(again, "DUP_KEY")], "a new record of the same decision: a person looks"
+            assert await in_force(cities.baishan) == {*stay, again}, "the old id went with the old epoch"
+            held = sa.select(records.c.record_id).where(records.c.state == "held")
+            assert await cities.baishan.store.reads.all(held) == []
             assert (await verify_store(tonghua)).ok
+
+
+async def test_records_that_came_in_again_replace_those_that_partners_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an epoch of several batches, a receipt lost and the partner started anew between them: nothing double, in the end the new."""
+    import gateway.operations.seal_batch as story
+
+    async with two_cities(tmp_path) as cities:
+        *rows, one, other = (penalty(code(each), f"通化市测试{each}商贸有限公司", f"通示罚〔2026〕{each}号") for each in range(1, 13))
+        stay = ids(await put(cities.tonghua, PENALTIES, *rows))
+        await send_batch(cities.tonghua, stream=STREAM)
+        done = await a_copy(cities.tonghua, tmp_path / "copy")
+        lost = ids(await put(cities.tonghua, PENALTIES, one, other))
+        await send_batch(cities.tonghua, stream=STREAM)
+        settings = cities.tonghua.settings
+        await cities.tonghua.store.close()
+        lose(settings, tmp_path / "lost")
+        back = await restore(settings, data=Path(done.data), keys=Path(done.keys), newer_keys=None, by="test")
+        for head in back.heads:
+            Path(head).rename(tmp_path / Path(head).name)
+        async with a_city(tmp_path / "th", TONGHUA, new=False) as opened:
+            tonghua = msgspec.structs.replace(opened, adapters=cities.line.adapters())
+            cities.line.join(tonghua, cities.baishan)
+            new = ids(await put(tonghua, PENALTIES, other, one))
+            await begin_epoch(tonghua, STREAM, by="test", reason="lost_state")
+            monkeypatch.setattr(story, "CHANGES_A_BATCH", 5)
+            cities.line.lose_after = 1
+            (sent,) = await send_batch(tonghua, stream=STREAM, at_once=True)
+            assert (sent.state, sent.sealed) == ("waiting", 3)
+            assert await in_force(cities.baishan) == {*stay, *lost}, "nothing before the last"
+            await cities.baishan.store.close()
+            async with a_city(tmp_path / "bs", BAISHAN, port=8001, new=False) as opened:
+                baishan = msgspec.structs.replace(opened, adapters=cities.line.adapters())
+                cities.line.join(tonghua, baishan)
+                assert await in_force(baishan) == {*stay, *lost}
+                (sent,) = await send_batch(tonghua, stream=STREAM, at_once=True)
+                assert (sent.state, sent.waiting) == ("acked", 0)
+                assert await in_force(baishan) == {*stay, *new} == await in_force(tonghua)
+                assert len([each for each in await everything(baishan) if each[0] in new]) == len(new)
+                for services in (tonghua, baishan):
+                    await check_ledger(services)
 
 
 @pytest.mark.parametrize("way", ["round", "unheard", "behind"])

@@ -110,6 +110,8 @@ class Verified(Struct, frozen=True, kw_only=True):
     tree: CompactRange
     distinct: bool
     """No record stands in two lines."""
+    named: frozenset[str | None]
+    """Of a batch of a snapshot the ids that its lines name: what else was held is left out."""
     lines: list[Line] | None
     """The lines, where they are few and short enough to be kept; whoever judges them takes them out, and they are read again after that."""
 
@@ -172,6 +174,7 @@ class LineCheck:
             leaves=tuple(self._leaves),
             tree=tree,
             distinct=len(self._rids) == len(self._leaves),
+            named=frozenset(self._rids) if manifest.snapshot != "none" else frozenset(),
             lines=self._kept,
         )
 
