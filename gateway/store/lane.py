@@ -10,8 +10,9 @@ than one that was checked before it, so nothing that left is shown to anybody wh
 database says by its counter `lane` whether a row of the three tables was changed or taken away; triggers raise it, in the transaction of
 the writer, whichever program that is, unless it says `REPLACE`: SQLite then takes a row away without a word, so nothing here writes so
 (tested, decisions/0053). Where they do not stand as they were made, everything is forgotten at every commit. Each statement saved is a
-hand-over of the interpreter's lock saved, which costs more than the statement. What is asked for by its id is read each time: there are
-many more records, each is asked for less often, and an id may be a household's.
+hand-over of the interpreter's lock saved, which costs more than the statement. All that a turn reads it reads in one transaction, which
+begins with its first row and ends with the turn: a third of a statement by key would else be the locks of a transaction of its own. What is
+asked for by its id is read each time: there are many more records, each is asked for less often, and an id may be a household's.
 """
 
 import asyncio
@@ -115,7 +116,7 @@ _ENTRY: Final = 900
 class LaneReads:
     """Looks up rendered subjects by code or id, and rendered records by id."""
 
-    __slots__ = ("_checked", "_connection", "_form", "_held", "_most", "_number", "_size", "_watched", "state")
+    __slots__ = ("_checked", "_connection", "_cursor", "_form", "_held", "_most", "_number", "_reading", "_size", "_watched", "state")
 
     def __init__(self, store: Store, *, kept_bytes: int = KEPT_BYTES) -> None:
         path = store.path
@@ -134,6 +135,9 @@ class LaneReads:
         self._number = self._form = -1
         self._watched = False
         self._checked = False
+        self._cursor = self._connection.cursor()
+        self._reading = False
+        """Whether the transaction of this turn has begun."""
 
     def by_code(self, code: str, form: Form, make: Callable[[str, Form, Rendered], Made | None]) -> Made | None:
         """What `make` makes of a code and its rendering in a form, kept while that stands; always the same `make`, or `forget` between two.
@@ -146,7 +150,7 @@ class LaneReads:
             held = self._held.get((code, form))
             if held is not None:
                 return cast(Made, held[0])
-            row = self._connection.execute(_LOOKUP, (code,)).fetchall()
+            row = self._read(_LOOKUP, code)
         except sqlite3.Error:
             return None
         if not row:
@@ -171,18 +175,29 @@ class LaneReads:
         try:
             if not self._checked:
                 self._check()
-            return self._connection.execute(statement, (key,)).fetchall()
+            return self._read(statement, key)
         except sqlite3.Error:
             return None
 
+    def _read(self, statement: str, key: str) -> list[Any]:
+        if self._checked and not self._reading:
+            self._cursor.execute("BEGIN")
+            self._reading = True
+        return self._cursor.execute(statement, (key,)).fetchall()
+
     def _check(self) -> None:
-        """Has anybody committed since the last turn of the loop? Outside a loop it is asked at each look-up."""
+        """Has anybody committed since the last turn of the loop? Outside a loop it is asked at each look-up.
+
+        Raises sqlite3.Error, and then nothing is answered: so too if a transaction could not be ended, which would go on to see the past.
+        """
+        if self._connection.in_transaction:
+            raise sqlite3.OperationalError("the transaction of the last turn has not ended")
         ((number,),) = self._connection.execute("PRAGMA data_version").fetchall()
         if number != self._number:
             self._look()
             self._number = number
         with suppress(RuntimeError):
-            asyncio.get_running_loop().call_soon(self._unchecked)
+            asyncio.get_running_loop().call_soon(self._turned)
             self._checked = True
 
     def _look(self) -> None:
@@ -196,8 +211,13 @@ class LaneReads:
         if not self._watched or self.state.changes != before.changes:
             self.forget()
 
-    def _unchecked(self) -> None:
+    def _turned(self) -> None:
+        """The turn is over, and so is what it read."""
         self._checked = False
+        if self._reading:
+            self._reading = False
+            with suppress(sqlite3.Error):
+                self._cursor.execute("COMMIT")
 
     def _keep(self, key: tuple[str, Hashable], made: Any, size: int) -> None:
         self._held[key] = made, size

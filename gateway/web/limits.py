@@ -10,6 +10,7 @@ each process counts alone and says so (`alone`: an alarm). This room keeps no ad
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import lru_cache
 from secrets import token_hex
 from time import monotonic
 from typing import Final, Literal, cast
@@ -96,6 +97,11 @@ class Remembered:
             return (None,) * len(quotas)
         levels, before = found
         return levels if before is quotas or len(levels) == len(quotas) else (None,) * len(quotas)
+
+    def held(self, key: str, quotas: Sequence[Quota]) -> tuple[Level, ...] | None:
+        """What is remembered of a payer under these very quotas; None where something is to be thought about first (`place`, `of`)."""
+        found = self._levels.get(key)
+        return found[0] if found is not None and found[1] is quotas else None
 
     def place(self, key: str, quotas: Sequence[Quota], now: float) -> bool:
         """Whether there is room for this payer: it is there, or a full bucket was forgotten for it."""
@@ -224,12 +230,16 @@ class Limiter:
         self._look()
         name, quotas, said = self._open
         now = self._clock()
-        key = self._placed(self._held, f"net:{network}|{name}", quotas, now, name)
-        paid = buckets.pay(self._held.of(key, quotas), quotas, fifths, now)
+        key = f"net:{network}|{name}"
+        held: Sequence[Level | None] | None = self._held.held(key, quotas)
+        if held is None:
+            key = self._placed(self._held, key, quotas, now, name)
+            held = self._held.of(key, quotas)
+        paid = buckets.pay(held, quotas, fifths, now)
         if paid is None:
             return None
         self._held.keep(key, paid[0], quotas)
-        return [(b"ratelimit-policy", said), (b"ratelimit", paid[1].encode()), (b"request-cost", buckets.decimal(fifths).encode())]
+        return [(b"ratelimit-policy", said), (b"ratelimit", paid[1].encode()), _cost_field(fifths)]
 
     def admit_here(self, charge: Charge, fifths: int) -> bool:
         """Take the known part of a cost from the buckets of this process; whether it was there."""
@@ -469,8 +479,7 @@ class Limiter:
         if state is None:
             told = buckets.told(charge.levels, charge.quotas, charge.at)
             state = ", ".join([f'"{name}";r={left};t={seconds}' for name, left, seconds in told])
-        cost = buckets.decimal(charge.taken)
-        return [(b"ratelimit-policy", charge.policy_field), (b"ratelimit", state.encode()), (b"request-cost", cost.encode())]
+        return [(b"ratelimit-policy", charge.policy_field), (b"ratelimit", state.encode()), _cost_field(charge.taken)]
 
 
 def known_cost(charge: Charge, scope: Scope) -> int:
@@ -489,6 +498,11 @@ async def enter(limits: Limiter, scope: Scope, caller: Caller) -> None:
         return
     scope["state"]["charge"] = charge = limits.known(caller)
     await limits.admit(charge, known_cost(charge, scope))
+
+
+@lru_cache(256)
+def _cost_field(fifths: int) -> Header:
+    return b"request-cost", buckets.decimal(fifths).encode()
 
 
 def _policy_field(quotas: Sequence[Quota]) -> bytes:

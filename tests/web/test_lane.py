@@ -406,10 +406,10 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
     async def turns(reads: LaneReads, asked: list[str], database: sqlite3.Connection) -> None:
         code, other = _codes(database)[:2]
         before = [reads.by_code(code, "zh-CN", made), reads.by_code(code, "zh-CN", made), reads.by_code(other, "zh-CN", made)]
-        assert (asked.count("PRAGMA data_version"), looked_up(asked)) == (1, 2)
+        assert (asked.count("PRAGMA data_version"), asked.count("BEGIN"), looked_up(asked)) == (1, 1, 2)
         await asyncio.sleep(0)
         assert reads.by_code(code, "zh-CN", made) == before[0]
-        assert asked == ["PRAGMA data_version"], "one look at the version, no look-up"
+        assert asked == ["COMMIT", "PRAGMA data_version"], "the last turn's reading ended; one look at the version, no look-up"
         database.execute("UPDATE rendered_subjects SET etag = 'another'")
         database.commit()
         await asyncio.sleep(0)
@@ -420,6 +420,24 @@ def test_in_one_turn_of_the_loop_the_store_is_asked_once(fresh_city: City) -> No
 
     with kept(fresh_city) as (reads, asked, database):
         asyncio.run(turns(reads, asked, database))
+
+
+def test_a_lane_whose_transaction_does_not_end_answers_nothing(fresh_city: City) -> None:
+    """It would go on to see the past: neither what it keeps nor what it reads is believed, until the transaction is over."""
+
+    async def turns(reads: LaneReads, database: sqlite3.Connection) -> None:
+        code, other = _codes(database)[:2]
+        ((subject,),) = database.execute("SELECT subject_id FROM subject_keys WHERE key_value = ?", (other,)).fetchall()
+        assert reads.by_code(code, "zh-CN", made) is not None
+        await asyncio.sleep(0)
+        reads._connection.execute("BEGIN")
+        assert [reads.by_code(each, "zh-CN", made) for each in (code, other)] == [None, None]
+        assert reads.subject(subject) is None
+        reads._connection.execute("COMMIT")
+        assert reads.by_code(code, "zh-CN", made) is not None
+
+    with kept(fresh_city) as (reads, _asked, database):
+        asyncio.run(turns(reads, database))
 
 
 CHANGES = (

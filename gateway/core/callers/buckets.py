@@ -7,7 +7,7 @@ afterwards and may bring the bucket below nothing, so that a large answer delays
 
 from collections.abc import Sequence
 from math import ceil, floor
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct, structs
 
@@ -26,14 +26,17 @@ class Quota(Struct, frozen=True, kw_only=True):
     """Of a full bucket, in fifths; worked out once, for it is asked six times a request."""
     rate: float = 0.0
     """Fifths that flow in a second; worked out likewise."""
+    opening: str = ""
+    """How `RateLimit` begins to speak of it; likewise."""
 
     def __post_init__(self) -> None:
         """Work out what follows from quota and window."""
         structs.force_setattr(self, "capacity", self.q * FIFTHS)
         structs.force_setattr(self, "rate", self.q * FIFTHS / self.w)
+        structs.force_setattr(self, "opening", f'"{self.name}";r=')
 
 
-class Level(NamedTuple):
+class Level(Struct, frozen=True, gc=False):
     """What a bucket held at a moment: fifths (below zero: owed), and seconds of whatever clock counts."""
 
     fifths: float
@@ -44,9 +47,9 @@ def level_at(level: Level | None, quota: Quota, now: float) -> float:
     """Fifths in a bucket now; one that nobody has used is full, and a clock that was set back fills nothing."""
     if level is None:
         return quota.capacity
-    fifths, at = level
-    if now > at:
-        fifths += (now - at) * quota.rate
+    fifths = level.fifths
+    if now > level.at:
+        fifths += (now - level.at) * quota.rate
     return fifths if fifths < quota.capacity else float(quota.capacity)
 
 
@@ -67,16 +70,24 @@ def take(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, n
 def pay(levels: Sequence[Level | None], quotas: Sequence[Quota], fifths: int, now: float) -> tuple[tuple[Level, ...], str] | None:
     """`take`, with what `told` says afterwards as `RateLimit` writes it; None where the cost is not there.
 
-    One pass for the answers that cost less than two: each bucket is looked at once.
+    One pass for the answers that cost less than two: each bucket is looked at once, without `level_at`, which it repeats.
     """
     after, said = [], []
     for level, quota in zip(levels, quotas, strict=True):
-        fifths_there = level_at(level, quota, now)
-        if fifths_there < fifths and fifths_there < quota.capacity:
+        capacity = quota.capacity
+        if level is None:
+            there: float = capacity
+        else:
+            there = level.fifths
+            if now > level.at:
+                there += (now - level.at) * quota.rate
+            if there > capacity:
+                there = capacity
+        if there < fifths and there < capacity:
             return None
-        left = fifths_there - fifths
-        after.append(Level(left, now))
-        said.append(f'"{quota.name}";r={int(left // FIFTHS) if left > 0 else 0};t={ceil((quota.capacity - left) / quota.rate)}')
+        there -= fifths
+        after.append(Level(there, now))
+        said.append(f"{quota.opening}{int(there // FIFTHS) if there > 0 else 0};t={ceil((capacity - there) / quota.rate)}")
     return tuple(after), ", ".join(said)
 
 
