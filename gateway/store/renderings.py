@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from gateway.core.publication.changes import Told
-from gateway.store.dialects import Members, among
+from gateway.store.dialects import Members, among, stated
 from gateway.store.reads import Made, Parameters, Statement, lately
 from gateway.store.store import Reads, Row, Transaction
 from gateway.store.tables import (
@@ -112,7 +112,7 @@ _SUBJECT_BY_KEY = (
     .select_from(
         subject_keys.join(subjects, _s.subject_id == subject_keys.c.subject_id).outerjoin(rendered_subjects, _r.subject_id == _s.subject_id)
     )
-    .where(subject_keys.c.key_type == sa.bindparam("key_type"), subject_keys.c.key_value == sa.bindparam("key_value"))
+    .where(subject_keys.c.key_type == stated("key_type"), subject_keys.c.key_value == sa.bindparam("key_value"))
 )
 _ORGANISATIONS_BY_INNER_CODE = (  # the key's type is written out, for only then SQLite takes the index over some of the keys
     sa.select(*SUBJECT.selected_columns)
@@ -124,7 +124,7 @@ _ORGANISATIONS_BY_INNER_CODE = (  # the key's type is written out, for only then
     .limit(20)
 )
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
-    subject_keys.c.key_type == sa.bindparam("key_type"), among(subject_keys.c.key_value, "values")
+    subject_keys.c.key_type == stated("key_type"), among(subject_keys.c.key_value, "values")
 )
 _SUBJECTS_BY_IDS = SUBJECT.where(among(_s.subject_id, "ids"))
 _SHOWN_BY_IDS: Final = {

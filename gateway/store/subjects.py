@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.core.records.model import Subject, SubjectId, SubjectKind
-from gateway.store.dialects import among
+from gateway.store.dialects import among, stated
 from gateway.store.reads import Reads
 from gateway.store.store import Transaction, new_ids
 from gateway.store.tables import subject_keys, subject_names, subjects
@@ -32,7 +32,7 @@ _BY_ID = sa.select(subjects).where(subjects.c.subject_id == sa.bindparam("subjec
 _BY_KEY = (
     sa.select(subjects)
     .join(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
-    .where(subject_keys.c.key_type == sa.bindparam("type"), subject_keys.c.key_value == sa.bindparam("value"))
+    .where(subject_keys.c.key_type == stated("type"), subject_keys.c.key_value == sa.bindparam("value"))
 )
 _BY_NAME = (
     sa.select(subjects)
@@ -42,11 +42,11 @@ _BY_NAME = (
 )
 _OF_NAMES = sa.select(subject_names.c.name_blind, subject_names.c.subject_id).where(among(subject_names.c.name_blind, "names"))
 _OF_KEYS = sa.select(subject_keys.c.key_value, subject_keys.c.subject_id).where(
-    subject_keys.c.key_type == sa.bindparam("type"), among(subject_keys.c.key_value, "wanted")
+    subject_keys.c.key_type == stated("type"), among(subject_keys.c.key_value, "wanted")
 )
 _KEYS_OF = sa.select(subjects.c.subject_id, subjects.c.known_by).where(among(subjects.c.subject_id, "wanted"))
 _DROP_KEY = sa.delete(subject_keys).where(
-    subject_keys.c.key_type == sa.bindparam("type"), subject_keys.c.key_value == sa.bindparam("value")
+    subject_keys.c.key_type == stated("type"), subject_keys.c.key_value == sa.bindparam("value")
 )
 _NO_KEYS = sa.update(subjects).where(subjects.c.subject_id == sa.bindparam("subject")).values(known_by=b"{}")
 _DROP_NAMES = sa.delete(subject_names).where(subject_names.c.subject_id == sa.bindparam("subject"))

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.store import feed, ledger, lists
+from gateway.store import feed, ledger, lists, renderings, subjects
 from gateway.store.reads import compiled
 from gateway.store.tables import metadata
 
@@ -36,6 +36,28 @@ def test_whether_a_version_may_be_shown_is_no_walk_through_its_rows() -> None:
         plan = [step for step in plan_of(statement, *tables, given=given) if step.startswith(("SEARCH", "SCAN")) and "SUBQUERY" not in step]
         assert plan[0] == first, plan
         assert not any(("list_rows" in step and "(collection=?" in step) or "SCAN list_rows" in step for step in plan), plan
+
+
+def test_a_subject_by_its_key_is_planned_once() -> None:
+    """Another code, or another type of key, is no reason to plan the statement anew, which costs several times what it does itself."""
+    engine, planned = sa.create_engine("sqlite://"), list[int]()
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        raw: Any = connection.connection.dbapi_connection
+        raw.set_authorizer(lambda *step: planned.append(step[0]) or 0)  # asked whenever a statement is planned
+        for statement, type_, value in (
+            (renderings._SUBJECT_BY_KEY, "key_type", "key_value"),
+            (renderings._OF_KEYS, "key_type", "values"),
+            (subjects._BY_KEY, "type", "value"),
+            (subjects._OF_KEYS, "type", "wanted"),
+        ):
+            known = compiled(statement)
+            for round_, code in enumerate(("91220502XXT00002X2", "91220599MA00000A1X")):
+                for key_type in ("uscc", "reg_no"):
+                    planned.clear()
+                    raw.execute(known.sql, known.arguments({type_: key_type, value: [code] if value[-1] in "sd" else code})).fetchall()
+                    assert not planned or (round_ == 0 and key_type == "uscc"), known.sql
+        raw.set_authorizer(None)
 
 
 def plan_of(statement: Any, *tables: str, given: Mapping[str, object]) -> list[str]:
