@@ -520,15 +520,16 @@ class JoseKeyRefused(ValueError):
 class JoseKey:
     """A caller's public key with the one algorithm that it verifies."""
 
-    __slots__ = ("_made", "alg", "members", "thumbprint")
+    __slots__ = ("_asked", "alg", "members", "thumbprint")
 
     def __init__(self, key: "Key", alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
         from joserfc import jws  # it brings certificates; the first caller who proves something may wait for that, a start need not
 
         algorithm = jws.JWSRegistry(algorithms=[alg]).get_alg(alg)
         algorithm.check_key(key)
-        self._made: Callable[[bytes, bytes], bool] = _es256(key) if alg == "ES256" else partial(algorithm.verify, key=key)
-        """Whether this key made a signature (message, signature)."""
+        self._asked: Callable[[bytes, bytes], Callable[[], bool]]
+        """Of a message and a signature, what says whether this key made it."""
+        self._asked = _es256(key) if alg == "ES256" else partial(partial, _verified, partial(algorithm.verify, key=key))
         self.alg = alg
         self.members = members
         """Exactly the public members."""
@@ -537,34 +538,56 @@ class JoseKey:
 
     def verify(self, compact: str) -> bool:
         """Whether this key, with its own algorithm, signed these segments; what they say, also about an algorithm, is not looked at."""
+        return self.asked(compact)()
+
+    def asked(self, compact: str) -> Callable[[], bool]:
+        """What answers `verify`, with all done that is no arithmetic on a curve: many of them may be asked in a row."""
         message, _, signature = compact.encode("utf-8", "replace").rpartition(b".")
         try:
-            return self._made(message, urlsafe_decode(signature))
-        except (JoseError, ValueError):
-            return False
+            return self._asked(message, urlsafe_decode(signature))
+        except ValueError:  # no base64url
+            return _no
 
     def __repr__(self) -> str:
         return f"<JoseKey {self.alg} {self.thumbprint}>"
 
 
+def _no() -> bool:
+    """No key made what is no signature."""
+    return False
+
+
+def _verified(verify: Callable[[bytes, bytes], bool], message: bytes, signature: bytes) -> bool:
+    """What joserfc says of a signature; what it cannot read is none."""
+    try:
+        return verify(message, signature)
+    except (JoseError, ValueError):
+        return False
+
+
 _ES256 = ECDSA(hashes.SHA256())
 
 
-def _es256(key: "Key") -> Callable[[bytes, bytes], bool]:
+def _es256(key: "Key") -> Callable[[bytes, bytes], Callable[[], bool]]:
     """What joserfc does about a signature of ES256, with what is the same for all of a key done once: proofs come by the thousand."""
     public: Any = key.get_op_key("verify")
+    verify = public.verify
 
-    def made(message: bytes, signature: bytes) -> bool:
+    def asked(message: bytes, signature: bytes) -> Callable[[], bool]:
         if len(signature) != 64:
-            return False
-        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        try:
-            public.verify(encode_dss_signature(r, s), message, _ES256)
-        except InvalidSignature:
-            return False
-        return True
+            return _no
+        der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
 
-    return made
+        def made() -> bool:
+            try:
+                verify(der, message, _ES256)
+            except (InvalidSignature, ValueError):
+                return False
+            return True
+
+        return made
+
+    return asked
 
 
 def jose_key(given: Mapping[str, object], *, ignored: frozenset[str] = frozenset(), rsa: bool = False) -> JoseKey:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime
-from functools import partial
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct, structs
@@ -19,12 +18,12 @@ from msgspec import Struct, structs
 from gateway.core.callers import api_keys
 from gateway.core.callers.caller import ASSURANCES, BOUND_TIERS, OPEN_PURPOSE, PUBLIC, Caller, Tier, stated_purpose
 from gateway.core.callers.grants import Grant
-from gateway.core.callers.proof import check_proof
+from gateway.core.callers.proof import read_proof
 from gateway.core.callers.refusals import CredentialRefused, NonceWanted, ProofRefused
 from gateway.core.disclosure.plans import Policies
 from gateway.core.errors import BadRequest, NotPermitted, StoreError
 from gateway.core.exchange.access import kept
-from gateway.core.records.periods import legal_day
+from gateway.core.records.periods import end_instant, first_instant, legal_day
 from gateway.operations.wide_grants import wide_grants
 from gateway.services import Services
 from gateway.store import clients, developer_keys
@@ -32,7 +31,8 @@ from gateway.store.apps import App
 from gateway.store.credentials import HeldToken
 from gateway.store.replay import Use
 
-_CREDENTIAL: Final = re.compile(r"((?i:Bearer|DPoP)) +([A-Za-z0-9._~+/-]{16,256}=*)", re.ASCII)
+_CREDENTIAL: Final = re.compile(r"([A-Za-z]{4,6}) +([A-Za-z0-9._~+/-]{16,256}=*)", re.ASCII)
+_SCHEMES: Final = frozenset({"bearer", "dpop"})
 _PURPOSE: Final = re.compile(r"[a-z][a-z0-9_.\-]{0,62}")
 _CASE_REF: Final = range(4, 65)
 """Characters of a case reference (policy.md §6); most are Chinese file numbers."""
@@ -89,15 +89,16 @@ async def identify_caller(services: Services, presented: Presented, *, again: bo
     if len(presented.authorization) > 1:
         raise CredentialRefused("authorization-twice")
     match = _CREDENTIAL.fullmatch(presented.authorization[0])
-    if match is None:
+    if match is None or (scheme := match[1].lower()) not in _SCHEMES:
         raise CredentialRefused("authorization-form")
-    if match[1].lower() == "dpop":
-        return await _by_token(services, presented, match[2], again=again, believed=believed)
+    text = match[2]
+    if scheme == "dpop":
+        return await _by_token(services, presented, text, again=again, believed=believed)
     if presented.proofs:
         raise CredentialRefused("proof-with-bearer")
-    if match[2].startswith(api_keys.PREFIX):
-        return await _by_key(services, presented, match[2], believed)
-    return await _by_trial_token(services, presented, match[2], believed)
+    if text.startswith(api_keys.PREFIX):
+        return await _by_key(services, presented, text, believed)
+    return await _by_trial_token(services, presented, text, believed)
 
 
 # --- API keys ---------------------------------------------------------------------------------------------------------
@@ -209,19 +210,11 @@ async def _prove(services: Services, presented: Presented, ath: str, jkt: str, n
 
     Raises ProofRefused, NonceWanted.
     """
-    settings, replay = services.settings, services.doors.replay
-    check = partial(
-        check_proof,
-        presented.proofs,
-        method=presented.method,
-        url=settings.public_origin.rstrip("/") + presented.path,
-        now=now,
-        window_s=settings.dpop_window_s,
-        ath=ath,
-        jkt=jkt,
-        nonce_key=services.doors.nonce_key if personal else None,
-    )
-    proof = await services.doors.in_a_row.do(check)
+    settings, doors = services.settings, services.doors
+    replay, nonce_key = doors.replay, doors.nonce_key if personal else None
+    url = settings.public_origin.rstrip("/") + presented.path
+    read = read_proof(presented.proofs, presented.method, url, now, settings.dpop_window_s, ath, jkt, nonce_key)
+    proof = read.believed(await doors.in_a_row.do(read.signed))
     if replay.since is not None and proof.issued_at < replay.since:
         raise ProofRefused("proof-before-start")
     if not await replay.use([Use("proof", proof.jkt, proof.jti, proof.used_until)], now):
@@ -239,16 +232,16 @@ class _Standing(NamedTuple):
 
 
 def _standing(services: Services, policies: Policies, held: HeldToken, now: datetime) -> _Standing:
-    day = legal_day(now)
-    key = (policies.version, policies.digest, day)
-    known: _Standing | None = held.memo.get(key)
-    if known is None:
+    known: tuple[Policies, datetime, datetime, _Standing] | None = held.memo.get("standing")
+    if known is None or known[0] is not policies or not known[1] <= now < known[2]:
+        day = legal_day(now)
         under = kept(held.grants, held.agreements, tier=held.token.tier, ours=services.settings.party, at=now)
         live = _live(policies, held, under, day)
         purposes = tuple(dict.fromkeys(purpose for grant in live for purpose in grant.purposes))
         personal = any(reaches_persons(policies, held.token.tier, grant.dataset, grant.purposes) for grant in live)
-        known = held.memo[key] = _Standing(live, purposes, personal, {})
-    return known
+        standing = _Standing(live, purposes, personal, {})
+        known = held.memo["standing"] = policies, first_instant(day), end_instant(day), standing
+    return known[3]
 
 
 def _live(policies: Policies, held: HeldToken, grants: Iterable[Grant], day: date) -> tuple[Grant, ...]:

@@ -79,9 +79,13 @@ class MemoryReplay:
         digests = {one.digest: one.until for one in ids}
         if len(digests) != len(ids) or not self._used.isdisjoint(digests):
             return False
+        self._used.update(digests)
         for digest, until in digests.items():
-            self._used.add(digest)
-            self._ending.setdefault(until, []).append(digest)
+            ending = self._ending.get(until)
+            if ending is None:
+                self._ending[until] = [digest]
+            else:
+                ending.append(digest)
         if next(self._count) % SWEEP == 0:
             for moment in [each for each in self._ending if each < now]:
                 self._used.difference_update(self._ending.pop(moment))

@@ -77,24 +77,31 @@ def presented_by(scope: Scope, trusted_proxies: int = 0) -> Presented:
 
     Raises BadRequest for a purpose or case reference given twice.
     """
-    authorization: list[str] = []
-    proofs: list[str] = []
-    once: dict[bytes, str] = {}
+    authorization: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()
+    purpose: str | None = None
+    case_ref: str | None = None
     for name, value in scope["headers"]:
+        if name not in _SHOWN:
+            continue
         if name == b"authorization":
-            authorization.append(value.decode("latin-1"))
+            authorization += (value.decode("latin-1"),)
         elif name == b"dpop":
-            proofs.append(value.decode("latin-1"))
-        elif name == b"purpose" or name == b"case-ref":
-            if name in once:
-                raise BadRequest(f"{'Purpose' if name == b'purpose' else 'Case-Ref'} 请求头只能出现一次。")
-            once[name] = value.decode("utf-8", "surrogateescape").strip() if name == b"case-ref" else value.decode("latin-1").strip()
+            proofs += (value.decode("latin-1"),)
+        elif name == b"purpose":
+            if purpose is not None:
+                raise BadRequest("Purpose 请求头只能出现一次。")
+            purpose = value.decode("latin-1").strip()
+        else:
+            if case_ref is not None:
+                raise BadRequest("Case-Ref 请求头只能出现一次。")
+            case_ref = value.decode("utf-8", "surrogateescape").strip()
     return Presented(
         method="HEAD" if scope["state"].get("head") else scope["method"],
         path=(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1"),
-        authorization=tuple(authorization),
-        proofs=tuple(proofs),
-        purpose=once.get(b"purpose"),
-        case_ref=once.get(b"case-ref"),
+        authorization=authorization,
+        proofs=proofs,
+        purpose=purpose,
+        case_ref=case_ref,
         address=address_of(scope, trusted_proxies),
     )

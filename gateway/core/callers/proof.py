@@ -8,7 +8,7 @@ a program sends the same one each time. This room knows no store and no clock.
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -63,6 +63,27 @@ def digest_of(token: str) -> str:
     return urlsafe_b64encode(hashlib.sha256(token.encode("ascii")).digest()).rstrip(b"=").decode()
 
 
+class Read(Struct, frozen=True, gc=False):
+    """A proof of which everything holds but its signature, and the server's nonce: nothing of it is believed yet."""
+
+    proof: Proof
+    signed: Callable[[], bool]
+    """Whether its key signed it."""
+    wanted: str | None
+    """The server's nonce, where one is wanted and this is not in it."""
+
+    def believed(self, signed: bool) -> Proof:
+        """The proof, as its signature holds or not.
+
+        Raises ProofRefused, NonceWanted (only when all else is right).
+        """
+        if not signed:
+            raise ProofRefused("proof-signature")
+        if self.wanted is not None:
+            raise NonceWanted(self.wanted)
+        return self.proof
+
+
 def check_proof(
     proofs: Sequence[str],
     *,
@@ -74,47 +95,60 @@ def check_proof(
     jkt: str | None = None,
     nonce_key: bytes | None = None,
 ) -> Proof:
-    """The proof of a request, if every rule holds.
+    """The proof of a request, if every rule holds; the words are those of `read_proof`.
+
+    Raises ProofRefused, NonceWanted (only when all else is right).
+    """
+    read = read_proof(proofs, method, url, now, window_s, ath, jkt, nonce_key)
+    return read.believed(read.signed())
+
+
+def read_proof(
+    proofs: Sequence[str],
+    method: str,
+    url: str,
+    now: datetime,
+    window_s: int,
+    ath: str | None = None,
+    jkt: str | None = None,
+    nonce_key: bytes | None = None,
+) -> Read:
+    """The proof of a request, if every rule holds that needs no signature to be checked.
 
     `ath` is the digest of the access token beside it and `jkt` the key that the token is bound to; `nonce_key`: the server's nonce is
     wanted.
-    Raises ProofRefused, NonceWanted (only when all else is right).
+    Raises ProofRefused.
     """
-    _require(len(proofs) == 1, "count")
+    if len(proofs) != 1:
+        raise ProofRefused("proof-count")
     text = proofs[0]
-    _require(len(text) <= MAX_BYTES, "too-long")
+    if len(text) > MAX_BYTES:
+        raise ProofRefused("proof-too-long")
     try:
-        return _checked(text, method, url, now, window_s, ath, jkt, nonce_key)
+        header, payload = split(text)
+        _require(len(header) <= _LONGEST_HEADER, "too-long")
+        key, claims = _key_of(header), strict_json(decoded(payload))
+        iat, jti = whole_second(claims, "iat"), single_use_id(claims)
     except Malformed as error:
         raise ProofRefused(f"proof-{error}") from None
-
-
-def _checked(
-    text: str, method: str, url: str, now: datetime, window_s: int, ath: str | None, jkt: str | None, nonce_key: bytes | None
-) -> Proof:
-    header, payload = split(text)
-    _require(len(header) <= _LONGEST_HEADER, "too-long")
-    key = _key_of(header)
-    claims = strict_json(decoded(payload))
-    _require(claims.get("htm") == method, "htm")
-    _require(claims.get("htu") == url, "htu")
-    at, iat = now.timestamp(), whole_second(claims, "iat")
-    _require(abs(at - iat) <= window_s, "iat")
-    jti = single_use_id(claims)
-    if ath is not None:
-        said = claims.get("ath")
-        _require(isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), ath.encode()), "ath")
-    else:
-        _require("ath" not in claims, "ath")
-    if jkt is not None:
-        _require(hmac.compare_digest(key.thumbprint, jkt), "jkt")
-    _require(key.verify(text), "signature")
+    said, at = claims.get("ath"), now.timestamp()
+    if claims.get("htm") != method:
+        raise ProofRefused("proof-htm")
+    if claims.get("htu") != url:
+        raise ProofRefused("proof-htu")
+    if abs(at - iat) > window_s:
+        raise ProofRefused("proof-iat")
+    if "ath" in claims if ath is None else not (isinstance(said, str) and said.isascii() and hmac.compare_digest(said, ath)):
+        raise ProofRefused("proof-ath")
+    if jkt is not None and not hmac.compare_digest(key.thumbprint, jkt):
+        raise ProofRefused("proof-jkt")
+    wanted = None
     if nonce_key is not None:
-        nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not _holds(nonce_key, int(at) // SLOT_S, nonce):
-            raise NonceWanted(nonce_of(nonce_key, now))
+        nonce, slot = claims.get("nonce"), int(at) // SLOT_S
+        if not (isinstance(nonce, str) and _holds(nonce_key, slot, nonce)):
+            wanted = _nonce(nonce_key, slot)
     issued_at, used_until = _moments(iat, window_s)
-    return Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until)
+    return Read(Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until), key.asked(text), wanted)
 
 
 @lru_cache(maxsize=256)
