@@ -8,8 +8,10 @@ the next legal midnight or the first end of what it shows. This room tells no st
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from math import floor
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -76,6 +78,27 @@ class Scene(Struct, frozen=True, kw_only=True):
         return any(held.personal for held in self.forms.plan_sets.values())
 
 
+class Second(NamedTuple):
+    """What follows from a second alone: it is worked out once, not for each of its answers."""
+
+    text: str
+    soon: str
+    """Of the second from which an end leaves an answer its whole minute."""
+    left: int
+    """Whole seconds to the next legal midnight, when periods end."""
+
+
+def second_of(now: datetime) -> Second:
+    """Of the second of a moment."""
+    return _second(floor(now.timestamp()))
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> Second:
+    text, soon = (datetime.fromtimestamp(each, UTC).isoformat()[:19] + "Z" for each in (second, second + MAX_AGE + 1))
+    return Second(text, soon, 86_400 - (second + _SHIFT_S) % 86_400)
+
+
 def instant_of_version(version: str) -> str | None:
     """The commit time inside a dataset version; None before anything was told."""
     if version == FIRST_VERSION:
@@ -114,7 +137,7 @@ async def begin(services: Services, caller: Caller, language: Language, *, reads
         forms=forms,
         head=head,
         now=now,
-        now_text=now.astimezone(UTC).isoformat()[:19] + "Z",
+        now_text=second_of(now).text,
         language=language,
         effort=Effort(services.settings.query_timeout_s),
         moment=moment,
@@ -150,13 +173,14 @@ async def stands_under(services: Services, caller: Caller) -> tuple[int, str] | 
 
 def seconds_to_midnight(now: datetime) -> int:
     """Whole seconds to the next legal midnight, when periods end."""
-    return 86_400 - (int(now.timestamp()) + _SHIFT_S) % 86_400
+    return second_of(now).left
 
 
 def max_age(now: datetime, valid_until: str | None = None) -> int:
     """How long a shared cache may keep an answer: a minute, never past midnight or the first end of what it shows."""
-    age = min(MAX_AGE, seconds_to_midnight(now))
-    if valid_until is not None and valid_until[:4] < "9999":
+    second = second_of(now)
+    age = min(MAX_AGE, second.left)
+    if valid_until is not None and valid_until < second.soon:
         age = min(age, max(0, int((datetime.fromisoformat(valid_until) - now).total_seconds())))
     return age
 
@@ -179,8 +203,7 @@ def answer(
     forms = scene.forms
     cache: Cache = "public"
     if reads_data:
-        cache = owed_of(forms, datasets).cache
-        licence = licence_of(forms, datasets)
+        cache, licence = _terms(forms, datasets)
         links = links if licence is None else (*links, ("license", licence))
     return Answer(
         body=body,
@@ -198,6 +221,15 @@ def answer(
         sample=scene.services.settings.demo,
         file_name=file_name,
     )
+
+
+def _terms(forms: Forms, datasets: tuple[str, ...] | None) -> tuple[Cache, str | None]:
+    """Who may keep an answer over these datasets, and its licence. Raises ObligationFailed."""
+    key = ("terms", datasets)
+    known: tuple[Cache, str | None] | None = forms.remembered.get(key)
+    if known is None:
+        known = forms.remembered[key] = owed_of(forms, datasets).cache, licence_of(forms, datasets)
+    return known
 
 
 async def alike(scene: Scene, ask: Ask, make: Callable[[], Awaitable[Answer]], *, of: Hashable) -> Answer:

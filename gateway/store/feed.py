@@ -34,11 +34,13 @@ class Head(Struct, frozen=True, kw_only=True):
 
     seq: int = 0
     at: str = ""
+    version: str = FIRST_VERSION
+    """The dataset version: commit time and sequence; sorts as text. Worked out, never given."""
 
-    @property
-    def version(self) -> str:
-        """The dataset version: commit time and sequence; sorts as text."""
-        return f"{''.join(filter(str.isdigit, self.at[:19]))}-{self.seq}" if self.seq else FIRST_VERSION
+    def __post_init__(self) -> None:
+        """Work the version out."""
+        if self.seq:
+            structs.force_setattr(self, "version", f"{''.join(filter(str.isdigit, self.at[:19]))}-{self.seq}")
 
 
 class Item(Struct, frozen=True, kw_only=True):

@@ -187,8 +187,15 @@ class _Compiled:
     def arguments(self, params: Parameters | None) -> tuple[Any, ...]:
         values = self._defaults if params is None else {**self._defaults, **params}
         return tuple(
-            [members_text(value) if isinstance(value := values[name], (list, tuple, set, frozenset)) else value for name in self._names]
+            [
+                value if type(value := values[name]) is str or not isinstance(value, (list, tuple, set, frozenset)) else members_text(value)
+                for name in self._names
+            ]
         )
+
+    def row(self, cursor: sqlite3.Cursor, raw: tuple[Any, ...]) -> Row:
+        make = self._make
+        return make(raw) if make is not None and not self._flags else self.rows(cursor, [raw])[0]
 
     def rows(self, cursor: sqlite3.Cursor, raw: list[tuple[Any, ...]]) -> list[Row]:
         if not raw:
@@ -312,7 +319,7 @@ class SqliteReads:
         try:
             cursor = self._connection.execute(known.sql, known.arguments(params))
             row = cursor.fetchone()
-            result = known.rows(cursor, [row])[0] if row is not None else None
+            result = known.row(cursor, row) if row is not None else None
             cursor.close()  # an open cursor would hold its snapshot and stop checkpoints
             return result
         except sqlite3.Error as error:

@@ -63,11 +63,29 @@ class _Way(NamedTuple):
     parameter: str | None
 
 
+class _Brief:
+    """A request as most handlers need it; for all else that they ask of it there is the framework's, made then."""
+
+    __slots__ = ("_whole", "app", "receive", "scope", "send")
+
+    def __init__(self, app: Litestar, scope: Scope, receive: Receive, send: Send) -> None:
+        self.app = app
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self._whole: Request[Any, Any, Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._whole is None:
+            self._whole = Request(cast(Any, self.scope), cast(Any, self.receive), cast(Any, self.send))
+        return getattr(self._whole, name)
+
+
 class Straight:
     """The framework in front of which GET paths without guards and dependencies go to their own handler at once.
 
-    The handlers, their paths and parameters are the framework's: read from its routes once, called as it would call them, with its
-    request. Whatever is not such a path, or is one in more than one way, goes through the framework.
+    The handlers, their paths and parameters are the framework's: read from its routes once, called as it would call them, with what
+    is as good as its request. Whatever is not such a path, or is one in more than one way, goes through the framework.
     """
 
     def __init__(self, framework: Litestar) -> None:
@@ -112,14 +130,18 @@ class Straight:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the framework answer."""
         found = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" and not scope.get("root_path") else None
-        if found is None or not all(_HOST.fullmatch(value) for name, value in scope["headers"] if name == b"host"):
+        if found is not None:
+            for name, value in scope["headers"]:
+                if name == b"host" and _HOST.fullmatch(value) is None:
+                    found = None
+        if found is None:
             await cast(App, self.framework)(scope, receive, send)
             return
-        way, value = found
+        way, last = found
         scope["app"] = scope["litestar_app"] = self.framework
         scope["path_template"] = way.template
-        request: Request[Any, Any, Any] = Request(cast(Any, scope), cast(Any, receive), cast(Any, send))
-        reply = await (way.handler(request=request) if way.parameter is None else way.handler(request=request, **{way.parameter: value}))
+        request = _Brief(self.framework, scope, receive, send)
+        reply = await (way.handler(request=request) if way.parameter is None else way.handler(request=request, **{way.parameter: last}))
         await reply(scope, receive, send)
 
 

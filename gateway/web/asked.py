@@ -308,9 +308,9 @@ def without_suffix(last: str) -> str:
 
     Raises NotFound.
     """
+    if "." not in last:
+        return last
     for suffix in SUFFIXES:
         if last.endswith(suffix):
             return last.removesuffix(suffix)
-    if "." in last:
-        raise NotFound
-    return last
+    raise NotFound

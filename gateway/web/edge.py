@@ -23,7 +23,7 @@ from gateway.web import pages, problems, telemetry
 from gateway.web.access_log import Noting
 from gateway.web.asgi import PATHSEND, App, Message, Receive, Scope, Send
 from gateway.web.conditions import judge
-from gateway.web.incoming import LAST, Incoming
+from gateway.web.incoming import LAST, OF_BODIES, Incoming
 from gateway.web.limits import RANGES, Charge, Limiter, known_cost
 from gateway.web.negotiation import HTML, PROBLEM, Language, header, language_of, media_type_of
 from gateway.web.networks import network_of
@@ -211,8 +211,13 @@ class FrontDoor:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         method, seen, size = scope["method"], 0, 0
-        coming = Incoming(receive)
+        coming, bears_one = Incoming(receive), False
+        for name, _ in scope["headers"]:
+            if name in OF_BODIES:
+                bears_one = True
+                break
         counted = method != "OPTIONS" and scope["path"] not in FREE and not scope["path"].startswith(_PARTNERS)
+        faults = self._faults
 
         async def sending(message: Message) -> None:
             nonlocal seen, size
@@ -221,17 +226,17 @@ class FrontDoor:
                 message["headers"] = [*message["headers"], *COMMON, (b"request-id", request_id), *state.get("also", ())]
                 if counted:
                     message["headers"] += await self._settled(scope, method, seen)
-                if not await coming.leaves_nothing(scope):
+                if bears_one and not await coming.leaves_nothing(scope):
                     message["headers"].append(LAST)
             elif message["type"] == "http.response.body":
                 if method == "HEAD":
                     message["body"] = b""
-                elif state.get("abort") and seen == 200:
+                elif faults and state.get("abort") and seen == 200:
                     await send({**message, "body": message.get("body", b"")[: len(message.get("body", b"")) // 2], "more_body": True})
                     raise TestFaultError
                 size += len(message.get("body", b""))
             elif message["type"] == PATHSEND:
-                if state.get("abort"):
+                if faults and state.get("abort"):
                     raise TestFaultError
                 size += os.stat(message["path"]).st_size  # noqa: PTH116 - one call of the system for a page in its cache
             await send(message)
@@ -243,7 +248,7 @@ class FrontDoor:
                 elif scope["path"].startswith(_PARTNERS):
                     self.limits.call(network_of(scope, self._proxies))
                 check_target(scope)
-                if self._faults:
+                if faults:
                     state["abort"] = self._faulty(scope)
                 await self._refuse_key(scope)
                 if method == "GET":
@@ -288,7 +293,7 @@ class FrontDoor:
         """
         query: bytes = scope["query_string"]
         target = scope["path"].encode("utf-8", "surrogateescape") + b"?" + query
-        if _ESCAPED_ASCII.search(target) is not None:  # no key is written in anything else
+        if b"%" in target and _ESCAPED_ASCII.search(target) is not None:  # no key is written in anything else
             target = unquote_to_bytes(target)
         if _KEY_MARK not in target or IN_TEXT.search(target) is None:
             return

@@ -19,6 +19,10 @@ FORGETTING_S: Final = 2.0
 """And how long that may take."""
 
 
+OF_BODIES: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""A request without one of these header fields bears no body."""
+
+
 class Incoming:
     """`receive` of one request, which knows whether all of the body has come."""
 

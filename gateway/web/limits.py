@@ -55,6 +55,9 @@ Payer = tuple[str, str]
 """Who pays: a key that nobody else has, and the rate class."""
 
 
+_MOST_PAYERS: Final = 4096
+
+
 class Charge:
     """What one request pays: its caller, what was taken so far, and what the buckets held then."""
 
@@ -152,6 +155,8 @@ class Limiter:
         self._known: Policies | None = None
         self._quotas: dict[str, tuple[tuple[Quota, ...], bytes]] = {}
         self._classes: dict[tuple[str, str], str] = {}
+        self._payers: dict[tuple[str, str, str | None, str], Payer] = {}
+        """By tier, purpose, organisation and app, under the policies that are known."""
         self._open: tuple[str, tuple[Quota, ...], bytes] = ("open", _UNRULED, _UNRULED_FIELD)
         """Rate class, quotas and `RateLimit-Policy` of anonymous callers."""
         self._costs = _UNPRICED
@@ -168,7 +173,15 @@ class Limiter:
 
     def known(self, caller: Caller) -> Charge:
         """The charge of a caller whose credential was believed."""
-        return self._charge((f"app:{caller.org or ''}:{caller.app}", self.class_of(caller)))
+        self._look()
+        about = caller.tier, caller.purpose, caller.org, caller.app
+        payer = self._payers.get(about)
+        if payer is None:
+            if len(self._payers) >= _MOST_PAYERS:
+                self._payers.clear()
+            payer = self._payers[about] = f"app:{caller.org or ''}:{caller.app}", self.class_of(caller)
+        quotas, said = self._quotas.get(payer[1], (_UNRULED, _UNRULED_FIELD))
+        return Charge(payer, quotas, self._costs, said)
 
     def class_of(self, caller: Caller) -> str:
         """The rate class of a caller: its tier's, or the narrowest that a plan of its tier and purpose obliges to."""
@@ -202,7 +215,7 @@ class Limiter:
         policies = self._policies()
         if policies is self._known:
             return
-        self._known, self._classes = policies, {}
+        self._known, self._classes, self._payers = policies, {}, {}
         self._costs = policies.costs if policies is not None else _UNPRICED
         classes = {} if policies is None else policies.rate_classes
         made = {
@@ -215,10 +228,6 @@ class Limiter:
         self._quotas = {name: (quotas, _policy_field(quotas)) for name, quotas in made.items()}
         name = policies.tiers["public"].rate_class if policies is not None else "open"
         self._open = (name, *self._quotas.get(name, (_UNRULED, _UNRULED_FIELD)))
-
-    def _charge(self, payer: Payer) -> Charge:
-        quotas, said = self._quotas.get(payer[1], (_UNRULED, _UNRULED_FIELD))
-        return Charge(payer, quotas, self._costs, said)
 
     # --- taking --------------------------------------------------------------------------------------------------------
 
@@ -244,15 +253,18 @@ class Limiter:
     def admit_here(self, charge: Charge, fifths: int) -> bool:
         """Take the known part of a cost from the buckets of this process; whether it was there."""
         now = self._clock()
-        key = self._placed(self._held, charge.key, charge.quotas, now, charge.payer[1])
-        held = self._held.of(key, charge.quotas)
+        key, quotas = charge.key, charge.quotas
+        held: Sequence[Level | None] | None = self._held.held(key, quotas)
+        if held is None:
+            key = self._placed(self._held, key, quotas, now, charge.payer[1])
+            held = self._held.of(key, quotas)
         charge.at = now
-        paid = buckets.pay(held, charge.quotas, fifths, now)
+        paid = buckets.pay(held, quotas, fifths, now)
         if paid is None:
             charge.levels, charge.said = buckets.owe(held, charge.quotas, 0, now), None
             return False
         charge.levels, charge.said = paid
-        self._held.keep(key, charge.levels, charge.quotas)
+        self._held.keep(key, charge.levels, quotas)
         charge.taken += fifths
         return True
 
@@ -332,6 +344,8 @@ class Limiter:
 
         Raises Refusal `quota-exceeded` after sixty failures in a minute.
         """
+        if not len(self._failed):
+            return
         now = self._clock()
         key = self._placed(self._failed, network, self._failures, now, self._failures[0].name)
         held = self._failed.of(key, self._failures)

@@ -114,5 +114,10 @@ def coding_of(field: bytes) -> Coding | None:
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of a request header field, several lines joined by a comma; empty if absent."""
-    values = [value for key, value in headers if key == name]
-    return b",".join(values) if len(values) != 1 else values[0]
+    found = b""
+    seen = False
+    for key, value in headers:
+        if key == name:
+            found = found + b"," + value if seen else value
+            seen = True
+    return found

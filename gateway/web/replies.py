@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -244,10 +245,11 @@ def page_link(origin: bytes, code: bytes, licence: bytes) -> Header:
 
 def link(*targets: tuple[str, str]) -> Header:
     """A `Link` header field of (relation, URL) pairs (RFC 8288); an alternate is a page for people."""
-    shown = (f"<{url}>; {_PAGE}" if relation == "alternate" else f'<{url}>; rel="{relation}"' for relation, url in targets)
+    shown = [f"<{url}>; {_PAGE}" if relation == "alternate" else f'<{url}>; rel="{relation}"' for relation, url in targets]
     return (b"link", ", ".join(shown).encode("ascii"))
 
 
+@lru_cache(maxsize=256)
 def policy_headers(policy_version: int, policy_plan: str) -> tuple[Header, Header]:
     """Under which policy version and plans an answer was made."""
     return (b"policy-version", b"%d" % policy_version), (b"policy-plan", b'"%s"' % policy_plan.encode())
@@ -270,7 +272,7 @@ def data_headers(
         (b"content-type", content_type),
         (b"content-language", language.encode()),
         cache,
-        *policy_headers(policy_version, policy_plan),
+        *policy_headers(policy_version, policy_plan),  # of a plan set the same until another policy is in force
     ]
     if etag is not None:
         headers.append((b"etag", etag))

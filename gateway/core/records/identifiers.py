@@ -167,10 +167,13 @@ def suggest_uscc(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(offered.items())[:MAX_SUGGESTIONS]
 
 
-@lru_cache(maxsize=4096)
-def uscc_is_valid(code: str) -> bool:
-    """Whether a code that is already normalised passes every check that refuses (the quick way of intake)."""
+def uscc_holds(code: str) -> bool:
+    """Whether a code that is already normalised passes every check that refuses."""
     return len(code) == 18 and _USCC_SET.issuperset(code) and _structure_ok(code) and _outer_ok(code)
+
+
+uscc_is_valid = lru_cache(maxsize=4096)(uscc_holds)
+"""The same for intake, which meets a code again and again; what somebody asked for is remembered nowhere."""
 
 
 def uscc_inner_ok(code: str) -> bool:
