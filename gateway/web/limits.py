@@ -32,6 +32,8 @@ TABLE: Final = 100_000
 """Callers whose buckets are remembered; beyond it newcomers share one."""
 SWEEP: Final = 32
 """Remembered callers that a newcomer looks through for full buckets, when the table is full."""
+MOST_PAYERS: Final = 4096
+"""Apps with one of their purposes of which it is remembered who pays."""
 DAY: Final = 86_400
 OVERFLOW: Final = "overflow"
 FAILURES: Final = Quota(name="failures", q=60, w=60)
@@ -53,9 +55,6 @@ _UNPRICED: Final = Costs(request=5, head=1, not_modified=1, range=1, match_item=
 
 Payer = tuple[str, str]
 """Who pays: a key that nobody else has, and the rate class."""
-
-
-_MOST_PAYERS: Final = 4096
 
 
 class Charge:
@@ -177,7 +176,7 @@ class Limiter:
         about = caller.tier, caller.purpose, caller.org, caller.app
         payer = self._payers.get(about)
         if payer is None:
-            if len(self._payers) >= _MOST_PAYERS:
+            if len(self._payers) >= MOST_PAYERS:
                 self._payers.clear()
             payer = self._payers[about] = f"app:{caller.org or ''}:{caller.app}", self.class_of(caller)
         quotas, said = self._quotas.get(payer[1], (_UNRULED, _UNRULED_FIELD))
