@@ -280,8 +280,10 @@ class _Application:
             for outcome in await accept_records(self.services, tx, admitted, self.dataset, actor=self.actor, texts=chunk.texts):
                 outcomes[outcome.place] = outcome
                 self.revived += outcome.revived
-        await erasures.enter_unheld(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _unheld(line, chunk.known)])
-        await erasures.enter_again(tx, [line.judged.rid for line in chunk.lines if line.judged.rid and _bare(line, outcomes)])
+        erasing = [line for line in chunk.lines if line.judged.op == "erase"]
+        if erasing:
+            await erasures.enter_unheld(tx, [line.judged.rid for line in erasing if line.judged.rid and _unheld(line, chunk.known)])
+            await erasures.enter_again(tx, [line.judged.rid for line in erasing if line.judged.rid and _bare(line, outcomes)])
         held: dict[str, tuple[KnownRecord, bytes | None, str]] = {}
         for line in chunk.lines:
             self._count(line, outcomes.get(str(line.index)), tx.now, chunk.known, held)
@@ -314,12 +316,13 @@ class _Application:
             elif outcome.result == "unchanged":
                 findings += (Finding(severity="info", code="DUP_SAME"),)
         self.counts[result] += 1
-        if result == "accepted" and any(finding.severity == "warn" for finding in findings):
-            self.counts["warned"] += 1
-        if result in ("held", "rejected"):
-            self.codes[findings[-1].code] += 1
-        findings = self._later(line, result, findings, known)
-        self.feedback += [_feedback(line.index, judged, finding, now) for finding in findings]
+        if findings:  # of what is accepted there is mostly nothing to tell
+            if result == "accepted" and any(finding.severity == "warn" for finding in findings):
+                self.counts["warned"] += 1
+            if result in ("held", "rejected"):
+                self.codes[findings[-1].code] += 1
+            findings = self._later(line, result, findings, known)
+            self.feedback += [_feedback(line.index, judged, finding, now) for finding in findings]
         if result == "rejected":
             return
         manifest = self.manifest

@@ -62,7 +62,8 @@ def _refused(line: JudgedLine, code: str) -> JudgedLine:
 
 
 def _value(line: JudgedLine, name: str) -> Value:
-    return next((each.value for each in line.judged.values if each.name == name), None)
+    opened = line.judged.opened
+    return next((value for each, value in zip(opened.names, opened.values, strict=True) if each == name), None)
 
 
 def _text(line: JudgedLine, name: str) -> str | None:

@@ -14,7 +14,7 @@ import msgspec
 from gateway.adapter_contract import SourceRecord
 from gateway.core.errors import ExchangeError, RowFault
 from gateway.core.exchange import batch_lines
-from gateway.core.exchange.disclosures import CLEAR_MEMBERS
+from gateway.core.exchange.disclosures import CLEAR_MEMBERS, Opened
 from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.records import (
@@ -262,7 +262,8 @@ class Judging:
         for index, judged in lines:
             said = judged.payload
             assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
-            fields: dict[str, Value] = {each.name: each.value for each in judged.values if each.value is not None}
+            named = zip(judged.opened.names, judged.opened.values, strict=True)
+            fields: dict[str, Value] = {name: value for name, value in named if value is not None}
             if self.wires.get("authority") in CLEAR_MEMBERS:
                 fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
             source = SourceRecord(
@@ -298,7 +299,7 @@ class Judging:
                 admitted = None
                 findings += (finding,)
         if admitted is not None and admitted.hold_field is None and self.dataset.category != "measure":
-            judged = msgspec.structs.replace(judged, values=())  # nobody asks for the digest of a field any more
+            judged = msgspec.structs.replace(judged, opened=Opened())  # nobody asks for the digest of a field any more
         return JudgedLine(index=index, leaf=leaf, payload=line.payload, judged=judged, admitted=admitted, findings=findings)
 
     def _check_repeated(self, judged: Judged, admitted: Admitted) -> None:

@@ -72,6 +72,9 @@ async def accept(
     outcomes: dict[int, Outcome] = {}
     accepting = Accepting(tx, dataset, actor, period_of, once=once)
     # a record is touched once a round: what says something about the same record again waits for the next one
+    if statements and _of_different_records(statements):
+        await accepting.round(statements, outcomes)
+        return [outcomes[index] for index in range(len(statements))]
     rounds: dict[int, list[Statement]] = defaultdict(list)
     seen: dict[tuple[str, str], int] = {}
     for statement in statements:
@@ -85,6 +88,12 @@ async def accept(
     for _turn, chosen in sorted(rounds.items()):
         await accepting.round(chosen, outcomes)
     return [outcomes[index] for index in range(len(statements))]
+
+
+def _of_different_records(statements: Sequence[Statement]) -> bool:
+    """Whether no key and no record id stands in two of them; keys of two issuers may be equal, so that is not always seen."""
+    ids = [rid for each in statements if (rid := each.admitted.record_id) is not None]
+    return len({each.business_key for each in statements}) == len(statements) and len(set(ids)) == len(ids)
 
 
 def only_repeats(vault: Vault, dataset: Dataset, admitted: Admitted, content_digest: bytes) -> bool:

@@ -5,7 +5,7 @@ and stream; destroying the seed and the disclosure destroys the value. This room
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated
@@ -73,6 +73,23 @@ class Disclosed(Struct, frozen=True, gc=False):
     name: str
     value: Value
     digest: str
+
+
+class Opened(Struct, frozen=True, gc=False):
+    """The disclosures of a line, opened: in its order their wire names, values, and the digests that stand in `_sd`."""
+
+    names: tuple[str, ...] = ()
+    values: tuple[Value, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    def digest_of(self, name: str | None) -> str | None:
+        """The digest of a field's disclosure."""
+        return next((digest for each, digest in zip(self.names, self.digests, strict=True) if each == name), None)
+
+    def without(self, left_out: Container[str]) -> "Opened":
+        """All but those of these names."""
+        kept = [each for each in zip(self.names, self.values, self.digests, strict=True) if each[0] not in left_out]
+        return Opened(*zip(*kept, strict=True))
 
 
 def salt(seed: bytes, name: str, suite: Suite = SHA256) -> str:
@@ -186,7 +203,7 @@ def digest_of(text: str, suite: Suite = SHA256) -> str:
     return b64u(suite.hash(text.encode()))
 
 
-def open_all(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite: Suite) -> list[Disclosed]:
+def open_all(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite: Suite) -> Opened:
     """Every disclosure of a line, each found in `_sd` exactly once, and all of `_sd` disclosed.
 
     `texts` are canonical base64url, `data` is the JSON of all of them, a LF between two.
@@ -195,20 +212,20 @@ def open_all(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite:
     if len(texts) != len(digests):
         raise ExchangeError("a line discloses all of _sd and nothing else", code="SCHEMA_DISCLOSURE")
     opened = _opened(texts, data, suite)
-    found = sorted([each.digest for each in opened])
+    found = sorted(opened.digests)
     if found != list(digests) or len(set(found)) != len(found):
         raise ExchangeError("the digests of the disclosures are not those of _sd, sorted by bytes", code="SCHEMA_DISCLOSURE")
     return opened
 
 
-def _opened(texts: Sequence[bytes], data: bytes, suite: Suite) -> list[Disclosed]:
+def _opened(texts: Sequence[bytes], data: bytes, suite: Suite) -> Opened:
     """Each disclosure with its digest; no name comes twice."""
     if not texts:
-        return []
+        return Opened()
     names, values = _columns(texts, data)
     if len(set(names)) != len(names):
         raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
-    return [*map(Disclosed, names, values, b64u_all(hash_all(texts, suite)))]
+    return Opened(names, values, tuple(b64u_all(hash_all(texts, suite))))
 
 
 def open_some(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite: Suite) -> list[Disclosed]:
@@ -217,9 +234,9 @@ def open_some(texts: Sequence[bytes], data: bytes, digests: Sequence[str], suite
     Raises ExchangeError SCHEMA_DISCLOSURE or SCHEMA_LENGTH.
     """
     opened = _opened(texts, data, suite)
-    found = {each.digest for each in opened}
-    if len(found) != len(opened):
+    found = set(opened.digests)
+    if len(found) != len(opened.digests):
         raise ExchangeError("a disclosure comes twice", code="SCHEMA_DISCLOSURE")
     if len(set(digests)) != len(digests) or list(digests) != sorted(digests) or not found <= set(digests):
         raise ExchangeError("the digest of a disclosure does not stand in _sd exactly once", code="SCHEMA_DISCLOSURE")
-    return opened
+    return [*map(Disclosed, opened.names, opened.values, opened.digests)]

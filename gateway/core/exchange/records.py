@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.core.errors import ExchangeError
 from gateway.core.exchange.agreements import OPS, WITHDRAWALS, Op, StreamRules, region_existed, schema_of
-from gateway.core.exchange.disclosures import MAX_DISCLOSURES, Disclosed, disclose, open_all
+from gateway.core.exchange.disclosures import MAX_DISCLOSURES, Opened, disclose, open_all
 from gateway.core.exchange.feedback import Severity
 from gateway.core.exchange.merkle import leaf_hash
 from gateway.core.exchange.wire import (
@@ -362,12 +362,13 @@ class Judged(Struct, frozen=True, gc=False, kw_only=True):
     v: int | None
     op: str
     payload: Payload | None
-    values: tuple[Disclosed, ...] = ()
+    opened: Opened = Opened()
+    """Its fields, of a line that is stored."""
     findings: tuple[Finding, ...] = ()
 
     def digest_of(self, name: str | None) -> str | None:
         """The salted digest that points at a field."""
-        return next((each.digest for each in self.values if each.name == name), None)
+        return self.opened.digest_of(name)
 
 
 class _Fault(Exception):
@@ -381,7 +382,6 @@ class _Fault(Exception):
 def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suite) -> Judged:
     """What a line of a verified batch comes to, given what we hold of its record."""
     said: Payload | None = None
-    values: tuple[Disclosed, ...] = ()
     try:
         said = _payload(line)
         if isinstance(said, Withdrawal):
@@ -389,8 +389,8 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
         if said.subject_kind != "legal" and not rules.persons:  # before all else: an unknown kind may be a person's, and is not kept
             raise _Fault("LAW_PERSON", retry=False)
         _check_clear(said, rules, suite)
-        values = _open(line, said, suite)
-        _check_fields(values, rules)
+        opened = _open(line, said, suite)
+        _check_fields(opened, rules)
         _check_scope(said, rules)
         _check_owner(known, said, rules)
         _check_names(said)
@@ -407,9 +407,8 @@ def judge(line: Line, rules: StreamRules, known: KnownRecord | None, suite: Suit
             action="unchanged", rid=said.rid, v=said.v, op=said.op, payload=said, findings=(Finding(severity="info", code="DUP_SAME"),)
         )
     if rules.twins:  # they are for whoever is shown less than we are
-        twins = {twin.name for twin in rules.twins}
-        values = tuple(each for each in values if each.name not in twins)
-    return Judged(action="store", rid=said.rid, v=said.v, op=said.op, payload=said, values=values)
+        opened = opened.without({twin.name for twin in rules.twins})
+    return Judged(action="store", rid=said.rid, v=said.v, op=said.op, payload=said, opened=opened)
 
 
 def _payload(line: Line) -> Payload:
@@ -480,39 +479,36 @@ def _check_clear(said: Statement, rules: StreamRules, suite: Suite) -> None:
         raise _Fault("SCHEMA_ENUM", field="reason", severity="hold")
 
 
-def _open(line: Line, said: Statement, suite: Suite) -> tuple[Disclosed, ...]:
+def _open(line: Line, said: Statement, suite: Suite) -> Opened:
     try:
-        return tuple(open_all(line.texts.split(b"\n") if line.texts else [], line.rows, said.sd, suite))
+        return open_all(line.texts.split(b"\n") if line.texts else [], line.rows, said.sd, suite)
     except ExchangeError as error:
         raise _Fault(error.code, field=error.place) from error
 
 
-def _check_fields(values: Sequence[Disclosed], rules: StreamRules) -> None:
-    checks, lengths, required = rules.checks, rules.lengths, rules.required
-    for each in values:
-        name, value = each.name, each.value
-        if type(value) is str and name in lengths and len(value) <= lengths[name]:
+def _check_fields(opened: Opened, rules: StreamRules) -> None:
+    checks, room, required = rules.checks, rules.lengths.get, rules.required
+    for name, value in zip(opened.names, opened.values, strict=True):
+        if type(value) is str and len(value) <= room(name, -1):
             continue
         check = checks.get(name)
         if check is None:
-            raise _Fault("SCOPE_FIELD", disclosure=each.digest, retry=False)
+            raise _Fault("SCOPE_FIELD", disclosure=opened.digest_of(name), retry=False)
         code = check(value) if value is not None else "SCHEMA_MISSING" if name in required else None
         if code is not None:
-            raise _Fault(code, field=name, disclosure=each.digest, severity="hold" if code == "SCHEMA_ENUM" else "reject")
-    if len(values) != len(checks):
-        given = {each.name for each in values}
-        raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in given))
+            raise _Fault(code, field=name, disclosure=opened.digest_of(name), severity="hold" if code == "SCHEMA_ENUM" else "reject")
+    if len(opened.names) != len(checks):
+        raise _Fault("SCHEMA_MISSING", field=next(name for name in checks if name not in opened.names))
     if rules.twins:
-        _check_twins(values, rules)
+        _check_twins(opened, rules)
 
 
-def _check_twins(values: Sequence[Disclosed], rules: StreamRules) -> None:
+def _check_twins(opened: Opened, rules: StreamRules) -> None:
     """Whoever has the whole value recomputes what of it was sealed in part (§4)."""
-    given = {each.name: each for each in values}
+    given = dict(zip(opened.names, opened.values, strict=True))
     for twin in rules.twins:
-        sealed = given[twin.name]
-        if twin.treat(given[twin.field].value) != sealed.value:
-            raise _Fault("SCHEMA_TWIN", field=twin.name, disclosure=sealed.digest)
+        if twin.treat(given[twin.field]) != given[twin.name]:
+            raise _Fault("SCHEMA_TWIN", field=twin.name, disclosure=opened.digest_of(twin.name))
 
 
 def check_values(values: Iterable[tuple[str, Value]], rules: StreamRules) -> str | None:

@@ -84,7 +84,7 @@ def _opened(line: Line, said: Statement, suite: Suite) -> list[Disclosed]:
         digest = disclosures.digest_of(text, suite)
         if digest not in said.sd:
             raise ExchangeError("a disclosure that is not of this record", code="SCHEMA_DISCLOSURE")
-        (each,) = disclosures.open_all([text.encode()], data, [digest], suite)
+        (each,) = disclosures.open_some([text.encode()], data, [digest], suite)
         if each.name in seen:
             raise ExchangeError("two disclosures have one name", code="SCHEMA_DISCLOSURE")
         seen.add(each.name)

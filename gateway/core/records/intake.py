@@ -310,9 +310,7 @@ NATIONAL = "100000"
 
 def _business_key(values: Mapping[str, Value], dataset: Dataset, keys: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     """The dataset's key with width, case, blanks and kinds of bracket folded, so that one decision stays one record."""
-    return tuple(
-        ":".join(keys[0]) if name == SUBJECT and keys else _key_text(values.get(name)) for name in dataset.business_key
-    )
+    return tuple([":".join(keys[0]) if name == SUBJECT and keys else _key_text(values.get(name)) for name in dataset.business_key])
 
 
 def _key_text(value: Value) -> str:

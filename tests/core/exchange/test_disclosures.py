@@ -24,7 +24,7 @@ def opened(decoded: list[bytes]) -> list[tuple[str, object]] | str:
         found = open_all([*map(str.encode, texts)], b"\n".join(decoded), sorted(map(digest_of, texts)), SHA256)
     except ExchangeError as error:
         return error.code
-    return [(each.name, each.value) for each in found]
+    return [*zip(found.names, found.values, strict=True)]
 
 
 def test_a_row_may_not_begin_in_one_disclosure_and_end_in_the_next() -> None:

@@ -92,7 +92,7 @@ def test_disclosure() -> None:
     assert wire.unb64u(expected["b64u"], "X").decode() == expected["json"]
     data = wire.unb64u(expected["b64u"], "X")
     opened = disclosures.open_all([expected["b64u"].encode()], data, [expected["digest"]], SHA256)
-    assert opened == [disclosures.Disclosed(expected["name"], expected["value"], expected["digest"])]
+    assert opened == disclosures.Opened((expected["name"],), (expected["value"],), (expected["digest"],))
 
 
 def test_withdrawal_leaf() -> None:

@@ -63,10 +63,13 @@ def test_ordinary_columns(name: str) -> None:
         "指纹：已采集",
         "基因检测结果：阳性",
         "dna：abc",
+        "Dna：abc",
         "ＤＮＡ信息：xyz",
         "个人年收入约12万元",
         "其名下存款余额为35000元",
         "个人纳税额：4800元",
+        "个人纳税㊎额：4800元",
+        "个人纳 税 金额：4800元",
     ],
 )
 def test_cues_with_their_value(text: str) -> None:
@@ -93,6 +96,7 @@ def test_cues_with_their_value(text: str) -> None:
         "当事人银行账户余额为12345678.90元",
         "应扣未扣个人所得税12345.67元",
         "病史采集不完整",
+        "按期足额缴纳税费和社会保险费，纳税信用A级",
     ],
 )
 def test_texts_about_something_else(text: str) -> None:
