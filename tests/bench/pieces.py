@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gateway import garbage
-from gateway.core.disclosure import likeness, people, redaction
+from gateway.core.disclosure import likeness, redaction, stretches
 from gateway.core.disclosure.policy import _compiled, check_policies, compile_policies
 from gateway.core.disclosure.redaction import redact
 from gateway.core.disclosure.views import view
@@ -48,7 +48,7 @@ def _unmet() -> float:
     sentences = [line for line in (CORPORA / "harmless.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     taken = []
     for _ in range(6):
-        for remembered in (people._read_before, likeness._weighed, redaction._harmless):
+        for remembered in (stretches._read_before, likeness._weighed, redaction._harmless):
             remembered.clear()
         taken.append(sum(map(_redacted_s, sentences)))
     return sum(map(len, sentences)) / statistics.median(taken[1:])

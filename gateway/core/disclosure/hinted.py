@@ -132,7 +132,13 @@ def hinted(copy: str, text: str, covered: bytearray, public: bytearray, persons:
     def free(start: int, end: int) -> bool:
         return not any(covered[start:end]) and not (public and all(public[start:end]))
 
-    places = [*_nicknames(text), *_given_alone(text), *_setters(text)]
+    places: list[Place] = []
+    if _NICKNAME.search(text) is not None or _DOUBLED.search(text) is not None:
+        places += _nicknames(text)
+    if _given_ends().search(text) is not None:
+        places += _given_alone(text)
+    if _SETS_ABOUT.search(text) is not None:
+        places += _setters(text)
     if _SUSPECT.search(copy) is not None:
         places += _conditions(copy, persons)
     if _AGED.search(copy) is not None:

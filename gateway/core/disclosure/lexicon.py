@@ -5,7 +5,7 @@ head names its sources and licences (decision 0013). It is read once, when first
 those are taken in that begin with a character that was met in a text. This room must not judge a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -32,8 +32,8 @@ class Lexicon(Struct, frozen=True):
 
     words: dict[str, float]
     """Of two to five characters."""
-    heads: dict[str, int]
-    """First two characters of the words that have more, and how many the longest has."""
+    heads: dict[str, str]
+    """First two characters of the words that have more, and each third one."""
     nouns: set[str]
     """Words that may stand inside the name of an organisation."""
     regions: frozenset[str]
@@ -42,8 +42,8 @@ class Lexicon(Struct, frozen=True):
     alone: Mapping[str, float]
     given: Mapping[str, float]
     surnames: Mapping[str, float]
-    openers: frozenset[str]
-    """What surnames of two characters begin with."""
+    compounds: frozenset[str]
+    """Surnames of two characters."""
     unread: dict[str, str]
     """Of characters that were not met yet, the lines of their words as they stand in the table."""
 
@@ -53,7 +53,7 @@ def _table(name: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def lexicon(text: str) -> Lexicon:
+def lexicon(text: Sequence[str]) -> Lexicon:
     """The table as the gateway ships it, with every word that begins with a character of this text."""
     table = _shipped()
     if not table.unread.keys().isdisjoint(text):
@@ -75,10 +75,16 @@ def _take_in(table: Lexicon, sign: str, line: str) -> None:
         if word not in _NO_WORDS:
             table.words[word] = min(cost, table.words.get(word, cost))
         if len(part) > 1:
-            table.heads[word[:2]] = max(len(word), table.heads.get(word[:2], 0))
+            _head(table.heads, word)
         if noun:
             table.nouns.add(word)
     table.unread.pop(sign, None)
+
+
+def _head(heads: dict[str, str], word: str) -> None:
+    known = heads.get(word[:2], "")
+    if word[2] not in known:
+        heads[word[:2]] = known + word[2]
 
 
 @cache
@@ -107,16 +113,20 @@ def _shipped() -> Lexicon:
     given.update(dict.fromkeys(_INVENTED, 10.0))
     given.update(dict.fromkeys(_NUMERALS, RARE))
     given.update(dict.fromkeys(_NEVER_GIVEN, _NEVER_ALONE))
+    heads: dict[str, str] = {}
+    for word in words:
+        if 2 < len(word) <= LONGEST:
+            _head(heads, word)
     return Lexicon(
         words={word: cost for word, cost in words.items() if word not in _NO_WORDS},
-        heads={word[:2]: len(word) for word in sorted(words, key=len) if 2 < len(word) <= LONGEST},
+        heads=heads,
         nouns={*regions, *ours},
         regions=frozenset(regions),
         official=frozenset(ours),
         alone=alone,
         given=given,
         surnames=surnames,
-        openers=frozenset(surname[0] for surname in surnames if len(surname) > 1),
+        compounds=frozenset(surname for surname in surnames if len(surname) > 1),
         unread=unread,
     )
 

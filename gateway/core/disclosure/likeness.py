@@ -30,11 +30,13 @@ _CHINESE: Final = re.compile("[\u3400-\u9fff]")
 _SIGNS: Final = re.compile("[0-9A-Z][0-9A-Z]*")
 _REMEMBERED: Final = 8192
 _weighed: dict[int, int] = {}
-"""Clauses that were weighed, for official texts say the same again and again; under hashes with this process's secret, as in `people`."""
+"""What clauses weigh at most, for official texts repeat themselves; under hashes with this process's secret, as in `stretches`."""
 
 
 class _Table(NamedTuple):
     weights: dict[str, int]
+    most: dict[str, int]
+    """Runs of two characters: their weight, and the greatest that a third one adds."""
     limit: int
     """From here on a sentence is held."""
 
@@ -44,9 +46,9 @@ def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
 
     `covered`: what was replaced; `public`: names of organisations and of laws. Either may be empty.
     """
-    table = _table()
+    limit = _table().limit
     read = copy if not public else "".join("，" if hidden else sign for sign, hidden in zip(copy, public, strict=True))
-    if not covered and not any(_total(_BREAK.split(said)) >= table.limit for said in _END.split(_plain(read))):
+    if not covered and not any(_most(_BREAK.split(said)) >= limit for said in _END.split(_plain(read))):
         return
     for sentence in _SENTENCE.finditer(read):
         start, end = sentence.span()
@@ -54,17 +56,30 @@ def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
             continue
         clauses = list(_CLAUSE.finditer(read, start, end))
         said = [_plain(clause[0]) for clause in clauses]
-        if clauses and _total(said) >= table.limit:
+        if _most(said) >= limit and sum(map(_weight, said)) >= limit:
             yield max(zip(map(_weight, said), clauses, strict=True), key=lambda each: each[0])[1].span()
 
 
-def _total(clauses: Iterable[str]) -> int:
+def _most(clauses: Iterable[str]) -> int:
+    """What clauses weigh together at most: hardly one sentence in fifty need be weighed to the last run of three."""
     known, total = _weighed.get, 0
     for clause in clauses:
         if clause:
             weight = known(hash(clause))
-            total += _weight(clause) if weight is None else weight
+            total += _at_most(clause) if weight is None else weight
     return total
+
+
+def _at_most(clause: str) -> int:
+    weight = 0
+    if "\u3400" <= clause[0] <= "\u9fff" or _CHINESE.search(clause) is not None:
+        signs, table = ["^", *clause, "$"], _table()
+        pairs = map(add, signs, signs[1:])
+        weight = sum(map(table.weights.get, signs, repeat(0))) + sum(map(table.most.get, pairs, repeat(0)))
+    if len(_weighed) >= _REMEMBERED:
+        _weighed.clear()
+    _weighed[hash(clause)] = weight
+    return weight
 
 
 def _plain(text: str) -> str:
@@ -88,13 +103,7 @@ def _runs(clause: str) -> Iterator[str]:
 
 
 def _weight(clause: str) -> int:
-    known = _weighed.get(hash(clause))
-    if known is None:
-        known = sum(map(_table().weights.get, _runs(clause), repeat(0)))
-        if len(_weighed) >= _REMEMBERED:
-            _weighed.clear()
-        _weighed[hash(clause)] = known
-    return known
+    return sum(map(_table().weights.get, _runs(clause), repeat(0)))
 
 
 @cache
@@ -102,4 +111,11 @@ def _table() -> _Table:
     """As it is shipped: the limit, then each weight with the runs that have it."""
     text = files("gateway.core.disclosure").joinpath(TABLE).read_bytes().decode()
     (_, limit), *rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
-    return _Table({run: int(weight) for weight, some in rows for run in some.split(" ")}, int(limit))
+    weights = {run: int(weight) for weight, some in rows for run in some.split(" ")}
+    most = {run: weight for run, weight in weights.items() if len(run) == 2}
+    thirds: dict[str, int] = {}
+    for run, weight in weights.items():
+        if len(run) == 3:
+            thirds[run[:2]] = max(weight, thirds.get(run[:2], 0))
+    most.update((pair, most.get(pair, 0) + more) for pair, more in thirds.items() if more)
+    return _Table(weights, most, int(limit))

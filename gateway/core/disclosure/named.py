@@ -12,13 +12,13 @@ from typing import Final
 from unicodedata import normalize
 
 from gateway.core.disclosure.digit_runs import Place, mask_of
-from gateway.core.disclosure.framed import framed
+from gateway.core.disclosure.framed import FRAMELIKE, framed
 from gateway.core.disclosure.hinted import wordly
 from gateway.core.disclosure.late import Late
 from gateway.core.disclosure.lexicon import lexicon
 from gateway.core.disclosure.name_signs import MARKS, signs
 from gateway.core.disclosure.people import people
-from gateway.core.disclosure.slots import slotted
+from gateway.core.disclosure.slots import SLOTLIKE, slotted
 from gateway.core.disclosure.spelling import HIDDEN
 from gateway.core.publication.names import variants
 
@@ -48,6 +48,8 @@ _LATIN: Final = Late(r"(?<![A-Za-z])([A-Z][A-Za-z]{0,15})[ ,·]{1,2}([A-Z][A-Za-
 _LATIN_ALONE: Final = Late(r"(?<![A-Za-z0-9])([A-Z][a-z]{2,15})(?![A-Za-z0-9]|[ ]?(?:牌|公司|品牌|系统|平台|软件|版))")
 _PINYIN: Final = Late(r"(?<![A-Za-z])([a-z]{2,6})[ ]([a-z]{1,6}(?:[ ][a-z]{1,6})?)(?![A-Za-z])")
 _LETTER: Final = re.compile("[A-Za-z]")
+_SIGNED: Final = re.compile("[号名称叫·•‧・．∙.A-Za-z]")
+"""All of these signs, for without one of them there is nothing but entries of lists."""
 _HALF_LATIN: Final = Late("(?<![ -~])[a-z]{2,6}(?![ -~])")
 """The middle of a name in pinyin: 王xiao军."""
 _LATIN_FIRST: Final = Late("(?<![A-Za-z])[A-Z][a-z]{2,12}[ ·](?![ -~])")
@@ -88,7 +90,15 @@ def named(text: str, covered: bytearray, public: bytearray) -> tuple[list[Place]
     plain = text if _variant().search(text) is None else text.translate(_simplified())
     skip = _either(covered, public)
     sure: list[Place] = []
-    doubts: set[Place] = {*_joined(plain, skip), *_signed(plain), *slotted(plain), *framed(plain)}
+    doubts: set[Place] = set()
+    if _APART.search(plain) is not None:
+        doubts.update(_joined(plain, skip))
+    if _SIGNED.search(plain) is not None or _HIRED.search(plain) is not None:
+        doubts.update(_signed(plain))
+    if SLOTLIKE.search(plain) is not None:
+        doubts.update(slotted(plain))
+    if FRAMELIKE.search(plain) is not None:
+        doubts.update(framed(plain))
     for person in people(plain, skip):
         if person.sure:
             sure.append((person.start, person.end))
@@ -115,8 +125,6 @@ def _either(covered: bytearray, public: bytearray) -> bytearray:
 
 def _joined(text: str, skip: bytearray) -> Iterator[Place]:
     """Names with signs between their characters."""
-    if _APART.search(text) is None:
-        return
     places: list[int] = []
     at = 0
     for apart in _APART.finditer(text):

@@ -1,26 +1,24 @@
 """Who is named in a text, also where no cue stands beside the name.
 
-Rules: a stretch of Chinese is read twice: as the cheapest row of ordinary words (`lexicon`), and with a name at each place where a
-surname stands. Where the second reading is nearly as cheap as the first somebody is named; cues, deeds, titles and the ends of a
-clause make it likelier, the rest of a place's or a firm's name makes it impossible. Beside a name in an enumeration less is needed,
-and what is a name once is one wherever it stands. Every step is linear. This room must not replace anything.
+Rules: what a stretch of Chinese may hold says `stretches`, by how much dearer words are than a name; cues, deeds, titles and the ends of
+a clause make a name likelier, the rest of a place's or a firm's name makes it impossible. Beside a name in an enumeration less is
+needed, and what is a name once is one wherever it stands. Every step is linear. This room must not replace anything.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import repeat
-from math import inf
+from operator import add
 from typing import Final, Literal, NamedTuple
 
 from gateway.core.disclosure.beside import HANDS, personal, role_ends
 from gateway.core.disclosure.hinted import wordly
 from gateway.core.disclosure.late import Late
-from gateway.core.disclosure.lexicon import RARE, RARE_GIVEN, lexicon
-from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, TRANSLITERATED, signs
-from gateway.core.disclosure.places import FAMILIES, NICKS, SHOPS, family_firm, in_region, place, way
-from gateway.core.disclosure.slots import odd, oddly
-from gateway.core.disclosure.surnames import COMMON
+from gateway.core.disclosure.lexicon import RARE, lexicon
+from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, signs
+from gateway.core.disclosure.places import FAMILIES, SHOPS, family_firm, in_region, place, way
+from gateway.core.disclosure.slots import oddly
+from gateway.core.disclosure.stretches import NOTHING, Known, known
 
 
 class Person(NamedTuple):
@@ -35,22 +33,10 @@ class Person(NamedTuple):
 
 
 _STRETCH: Final = re.compile("[\u3400-\u9fff][\u3400-\u9fff]+")
-_NAME: Final = -1.0
-"""Cost of there being a name: below zero, for a name that is not seen is dearer than a word that is taken for one."""
-_GIVEN: Final = {1: 1.8, 2: 0.2}
-"""Cost of a given name of so many characters."""
-_NICK: Final = 4.5
-_NO_WORD: Final = 9.0
-"""A surname that costs more alone is hardly a word."""
 _WORDLIKE: Final = 7.8
 _CUE: Final = 7.5
 _CUE_OF_WORD: Final = 5.5
 """What a cue adds, and what where the surname is a word too: 经营者向…, 消费者付…"""
-_NEAR: Final = -10.0
-"""From here on it is worth to look at what stands around."""
-_NEAR_ONE: Final = _NEAR + _NAME + _GIVEN[1] - 0.01
-_NEAR_TWO: Final = _NEAR + _NAME + _GIVEN[2] - 0.01
-"""What words must cost more than surname and given name at least; a little less, for floating point."""
 _NEIGHBOUR: Final = -5.0
 """What is enough for somebody who stands in a row with others."""
 _TITLED: Final = 4.5
@@ -79,9 +65,6 @@ _BY: Final = frozenset("由对向让令给经据将被托把")
 _TO: Final = frozenset("向于由经从和")
 """Surnames that are prepositions where an adverb stands before them: 已向住建部门移交."""
 _WHEN: Final = frozenset("已未应须需可均曾再并又也仍拟")
-_SINCE: Final = frozenset("于从自由")
-_TIMES: Final = frozenset(one + other for one in "同当次翌前今本去上每" for other in "年月日季周天期晚时")
-"""What time something happens at: 于同年九月."""
 _WHICH: Final = frozenset("无未有各其该本不全多每相")
 """What begins a noun behind a preposition."""
 _TAILS: Final = frozenset("周费")
@@ -92,30 +75,15 @@ _GOODS: Final = -25.0
 _SURE: Final = 5.0
 _PIECE: Final = 500
 """A longer stretch without any mark is read in pieces that overlap."""
+_LONGEST_PIECE: Final = _PIECE + 4
 _MANY: Final = 2000
 """A text that may name more is held as a whole, and not read to its end."""
-_REMEMBERED: Final = 16_384
-_LONGEST_REMEMBERED: Final = 40
-_FEW_REMEMBERED: Final = 2
-"""Of a stretch with more places nothing is remembered: what somebody sends may not fill the memory."""
-_COUNTED: Final = 6.0
-"""What a numeral costs less before such a character."""
-_NOBODY: Final = frozenset("某")
 _HAMLETS: Final = frozenset("村屯乡巷街周")
 """Behind a word of two characters hardly ever the end of a name: 黎明村, 常乐巷, 宣传周."""
-_BORN_AS: Final = frozenset("宝海妹妞娃丫虎柱毛牛狗喜")
-"""What a numeral in a given name stands before: 封二宝, 冀四海."""
-_HOUSES: Final = frozenset("记")
-"""What firms are called after a surname: 李记饭店."""
 _ASKED: Final = frozenset(
     ["询问", "传唤", "约谈", "伙同", "雇佣", "雇用", "殴打", "拖欠", "冒用", "盗用", "顶替", "搭载", "抓获", "授予", "欠付"]
 )
 _TELLS: Final = frozenset(":：为是系")
-_NUMERALS: Final = frozenset("一二三四五六七八九十两几数")
-_OFFICIAL: Final = 4.0
-"""What a word of official texts costs more as a name."""
-_ASKING: Final = frozenset(["何时", "何地", "何处", "何种", "何事", "何物"])
-"""Who asks so names nobody."""
 _BRAND: Final = 8.2
 """What a character costs at least that may be of a brand, and is no word beside a name."""
 _LISTED: Final = Late("(?:[、,，;； ]|以及|和|及|与|跟|同){1,2}")
@@ -146,6 +114,10 @@ _NUMBERLIKE: Final = re.compile("[〔【\\[（(字]")
 _FORM: Final = re.compile(
     "有限公司|有限责任公司|股份公司|集团公司|分公司|支公司|合作社|支行|分行|营业部|营业厅|营业所|支局|分理处|经销处|药房"
 )
+_FIRMLIKE: Final = re.compile(
+    "〔|【|\\[|（|\\(|字|限公司|限责任公司|股份公司|集团公司|分公司|支公司|合作社|支行|分行|营业|支局|分理处|经销处|药房"
+)
+"""Without one of these neither is."""
 _TRADES: Final = frozenset(
     [
         "加工",
@@ -171,36 +143,30 @@ _TRADES: Final = frozenset(
 """What somebody may do, and a firm may be called after."""
 _STOP: Final = Late("[^\u3400-\u9fff()（）]|[的在是系为于与对由被将把向从给让其未已及或至]")
 _FIRM_REACH: Final = 28
-_FOREIGN: Final = re.compile(f"[{TRANSLITERATED}][{TRANSLITERATED}]{{2,9}}")
-_DRUG: Final = frozenset("素酯林唑片胶丸胺酸钠钾酮醇醛碱酶苷腺剂液")
 
 
 def people(text: str, public: bytearray) -> list[Person]:
     """Everybody who seems to be named, in order, none overlapping another; `public` covers names of organisations and of laws."""
-    firms = list(_firms(text)) if _FORM.search(text) is not None or _NUMBERLIKE.search(text) is not None else []
+    firms = list(_firms(text)) if _FIRMLIKE.search(text) is not None else []
     if firms:
         public = bytearray(public) if public else bytearray(len(text))
         for start, end in firms:
             public[start:end] = b"\x01" * (end - start)
     near: list[Person] = []
-    for start, end in _pieces(text):
-        if not public or not all(public[start:end]):
-            near += _Reading(text, start, end).persons(public)
-            if len(near) > _MANY:
-                near.append(Person(end, len(text), 0.0, False))
-                break
-    return _settled(text, near)
-
-
-def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Stretches of Chinese, without those in which nobody may be named; a very long one in pieces that overlap."""
-    before = _read_before.get
+    looked_at = 0
     for stretch in _STRETCH.finditer(text):
-        if before(hash(stretch[0])) is _EMPTY:
-            continue
-        start, end = stretch.span()
-        for at in range(start, end - 1, _PIECE):
-            yield at, min(end, at + _PIECE + 4)
+        run = stretch[0]
+        for at in range(0, len(run) - 1, _PIECE):
+            if public and all(public[stretch.start() + at : min(stretch.start() + at + _LONGEST_PIECE, stretch.end())]):
+                continue
+            piece = run[at : at + _LONGEST_PIECE]
+            held = known(piece)
+            if held is not NOTHING:
+                start = stretch.start() + at
+                looked_at += _Beside(text, start, start + len(piece)).persons(held, public, near)
+                if looked_at > _MANY:
+                    return _settled(text, [*near, Person(start + len(piece), len(text), 0.0, False)])
+    return _settled(text, near) if near else near
 
 
 def _firms(text: str) -> Iterator[tuple[int, int]]:
@@ -208,32 +174,37 @@ def _firms(text: str) -> Iterator[tuple[int, int]]:
     if _NUMBERLIKE.search(text) is not None:
         for found in _NUMBERED.finditer(text):
             yield found.span()
-    deeds, regions = signs().deeds, lexicon("").regions
+    deeds, regions, begin = signs().deeds, lexicon("").regions, _region_heads()
     last = 0
     for form in _FORM.finditer(text):
         low = max(last, form.start() - _FIRM_REACH)
         for stop in _STOP.pattern.finditer(text, low, form.start()):
             low = stop.end()
         last = form.end()
-        for at in range(low, form.start() - 1):  # what somebody does is no part of a firm's name
-            pair = text[at : at + 2]
+        first, said = low, text[low : form.start()]
+        pairs = [*map(add, said, said[1:])]
+        for at, pair in enumerate(pairs, first):  # what somebody does is no part of a firm's name
             if pair in deeds and pair not in _TRADES:
                 low = at + 2
         for at in range(low, form.start() - 1):
-            if any(text[at : at + length] in regions for length in (2, 3, 4)):
+            if pairs[at - first] in begin and any(text[at : at + length] in regions for length in (2, 3, 4)):
                 yield at, form.end()
                 break
 
 
+@cache
+def _region_heads() -> frozenset[str]:
+    return frozenset(name[:2] for name in lexicon("").regions)
+
+
 def _settled(text: str, near: Sequence[Person]) -> list[Person]:
     """Those that count, the likeliest first where two overlap; then their neighbours in a row."""
-    if not near:
+    likeliest = [person for person in near if person.weight >= 0]
+    if not likeliest:
         return []
     taken = bytearray(len(text) + 1)
     chosen: list[Person] = []
-    for person in sorted(near, key=lambda each: (-each.weight, each.start)):
-        if person.weight < 0:
-            break
+    for person in sorted(likeliest, key=lambda each: (-each.weight, each.start)):
         if not any(taken[person.start : person.end]):
             taken[person.start : person.end] = b"\x01" * (person.end - person.start)
             chosen.append(person)
@@ -259,161 +230,43 @@ def _in_a_row(text: str, person: Person, starts: set[int], ends: set[int]) -> bo
     return any(person.start - size in ends and _LISTED.pattern.fullmatch(text, person.start - size, person.start) for size in (1, 2))
 
 
-class _Known(NamedTuple):
-    """What one stretch may hold, whatever stands around it: places and weights."""
+class _Beside:
+    """One stretch of Chinese, and what stands around the names in it."""
 
-    names: tuple[tuple[int, list[tuple[int, int, float]]], ...]
-    foreign: tuple[tuple[int, int, float], ...]
-    strange: bool
-    """Names of no usual form may stand here (`slots`)."""
-
-
-_EMPTY: Final = _Known((), (), False)
-_read_before: dict[int, _Known] = {}
-"""Stretches that were read, for official texts say the same again and again. Under hashes with this process's secret: no text stays in
-memory for having been read."""
-
-
-@cache
-def _least_given() -> Mapping[str, float]:
-    """What characters of given names cost at least, with a numeral before them or without."""
-    given = lexicon("").given
-    return {**given, **{sign: given.get(sign, RARE_GIVEN) - _COUNTED for sign in _BORN_AS}}
-
-
-class _Reading:
-    """One stretch of Chinese, read as ordinary words from both ends."""
-
-    __slots__ = ("_back", "_end", "_forth", "_run", "_signs", "_start", "_table", "_text")
+    __slots__ = ("_end", "_signs", "_start", "_table", "_text")
 
     def __init__(self, text: str, start: int, end: int) -> None:
         self._text, self._start, self._end = text, start, end
         self._signs = signs()
-        self._run = text[start:end]
         self._table = lexicon("")
 
-    def persons(self, public: bytearray) -> Iterator[Person]:
-        """Whoever is worth a look."""
-        hidden = hash(self._run)
-        known = _read_before.get(hidden)
-        if known is None:
-            known = self._known()
-            if self._end - self._start <= _LONGEST_REMEMBERED and len(known.names) + len(known.foreign) <= _FEW_REMEMBERED:
-                if len(_read_before) >= _REMEMBERED:
-                    _read_before.clear()
-                _read_before[hidden] = known
-        for at, names in known.names:
+    def persons(self, held: Known, public: bytearray, near: list[Person]) -> int:
+        """Adds whoever of those that it may hold counts, beside others at least, and tells how many were looked at."""
+        looked_at = len(held.foreign)
+        for at, names in held.names:
             if not (public and public[self._start + at]):
-                yield from self._weighed(names)
-        for start, end, likely in known.foreign:
-            weight, cued = self._around(start, end, likely)
-            yield Person(self._start + start, self._start + end, weight, cued and end == len(self._run))
-        if known.strange:
+                looked_at += len(names)
+                near += self._weighed(names)
+        for start, end, likely in held.foreign:
+            weight, cued = self._around(start, end, likely, self._lead(start))
+            near.append(Person(self._start + start, self._start + end, weight, cued and self._start + end == self._end))
+        if held.strange:
             for start, end in oddly(self._text, self._start, self._end):
-                yield Person(start, end, 0.0, False)
-
-    def _known(self) -> _Known:
-        """Whoever may be named here, whatever stands around."""
-        lexicon(self._run)  # takes in the words that begin with its characters
-        run, surnames, openers, size = self._run, self._table.surnames, self._table.openers, self._end - self._start
-        places = [at for at, sign in enumerate(run) if sign in surnames or (sign in openers and run[at : at + 2] in surnames)]
-        foreign = _FOREIGN.search(run) is not None
-        if places or foreign:
-            self._read()
-        names = tuple([some for at in self._worth(places) if (some := self._at(at, size))]) if places else ()
-        known = _Known(names, tuple(self._transliterated()) if foreign else (), odd(run))
-        return _EMPTY if known == _EMPTY else known
-
-    def _read(self) -> None:
-        """Costs of the cheapest reading up to each place, and from each place on: by the words that begin, and that end, there."""
-        run, words, heads = self._run, self._table.words, self._table.heads
-        size = len(run)
-        singles = [*map(self._table.alone.get, run, repeat(RARE))]
-        pairs: list[float | None] = []
-        longer: dict[int, list[tuple[int, float]]] = {}
-        forth = [0.0, *repeat(inf, size)]
-        for at, single in enumerate(singles):
-            here = forth[at]
-            if here + single < forth[at + 1]:
-                forth[at + 1] = here + single
-            pair = run[at : at + 2]
-            cost = words.get(pair)
-            pairs.append(cost)
-            if cost is not None and here + cost < forth[at + 2]:
-                forth[at + 2] = here + cost
-            if pair in heads:
-                for end in range(at + 3, min(at + heads[pair], size) + 1):
-                    cost = words.get(run[at:end])
-                    if cost is not None:
-                        longer.setdefault(at, []).append((end, cost))
-                        forth[end] = min(forth[end], here + cost)
-        back = [0.0] * (size + 3)  # so that it may be asked for behind the end
-        for at in range(size - 1, -1, -1):
-            best = back[at + 1] + singles[at]
-            cost = pairs[at]
-            if cost is not None and back[at + 2] + cost < best:
-                best = back[at + 2] + cost
-            if at in longer:
-                best = min(best, *[back[end] + cost for end, cost in longer[at]])
-            back[at] = best
-        self._forth, self._back = forth, back
-
-    def _worth(self, places: Sequence[int]) -> Iterator[int]:
-        """Those of some places of surnames of which it is not soon seen that no name is likely enough there."""
-        run, forth, back, given = self._run, self._forth, self._back, _least_given()
-        surnames, openers, total = self._table.surnames, self._table.openers, self._forth[-1]
-        for at in places:
-            sign = run[at]
-            if run[at - 1] in NICKS or (sign in openers and run[at : at + 2] in surnames):
-                yield at
-                continue
-            spare = total - forth[at] - surnames[sign] - given.get(run[at + 1 : at + 2], RARE_GIVEN)
-            if spare >= back[at + 2] + _NEAR_ONE or spare - given.get(run[at + 2 : at + 3], RARE_GIVEN) >= back[at + 3] + _NEAR_TWO:
-                yield at
-
-    def _at(self, at: int, size: int) -> tuple[int, list[tuple[int, int, float]]] | None:
-        """The names that may begin here: a surname of one or two characters, a given name of one or two, or a nickname.
-
-        None when none of them is likely enough for what stands around to count.
-        """
-        run, given = self._run, self._table.given
-        total = self._forth[size]
-        before = self._forth[at]
-        best: list[tuple[int, int, float]] = []
-        for family in (1, 2):
-            surname = self._table.surnames.get(run[at : at + family])
-            first = at + family
-            if surname is None or first > size or run[first : first + 1] in _HOUSES:
-                continue
-            if run[at] in _SINCE and run[first : first + 2] in _TIMES:
-                continue
-            plain = _OFFICIAL if family == 1 and run[at : at + 2] in self._table.official else 0.0
-            if first < size and run[first] not in _NOBODY:
-                cost = before + _NAME + surname + given.get(run[first], RARE_GIVEN)
-                if run[at] != "何" or run[at : first + 1] not in _ASKING:
-                    best.append((at, first + 1, total - cost - plain - _GIVEN[1] - self._back[first + 1]))
-                if first + 1 < size and run[first + 1] not in _NOBODY:
-                    cost += given.get(run[first + 1], RARE_GIVEN) + plain / 2
-                    if run[first + 1] in _BORN_AS and run[first] in _NUMERALS:
-                        cost -= _COUNTED
-                    best.append((at, first + 2, total - cost - _GIVEN[2] - self._back[first + 2]))
-            if (
-                at
-                and run[at - 1] in NICKS
-                and (run[at] in COMMON or self._table.alone.get(run[at], RARE) > _NO_WORD)
-                and not (first < size and run[first] in _NOBODY)
-                and run[at - 1 : first] not in self._table.official
-            ):
-                cost = self._forth[at - 1] + _NAME + _NICK + surname
-                best.append((at - 1, first, total - cost - self._back[first]))
-        if not best or max(likely for _, _, likely in best) < _NEAR:
-            return None
-        return at, best
+                looked_at += 1
+                near.append(Person(start, end, 0.0, False))
+        return looked_at
 
     def _weighed(self, best: list[tuple[int, int, float]]) -> Iterator[Person]:
-        """The names that may begin at one place, with what stands around them."""
-        weighed = [(start, end, *self._around(start, end, likely)) for start, end, likely in best if likely >= _NEAR - 6]
+        """Of the names that may begin at one place those that count with what stands around them."""
+        weighed = []
+        first = best[0][0]
+        lead = self._lead(first)
+        for start, end, likely in best:
+            weight, cued = self._around(start, end, likely, lead if start == first else self._lead(start))
+            weighed.append((start, end, weight, cued))
         for start, end, weight, cued in weighed:
+            if weight < _NEIGHBOUR:
+                continue
             sure = cued and weight >= _SURE
             if sure:
                 rival = max((other for first, last, other, _ in weighed if (first, last) != (start, end)), default=-99.0)
@@ -427,28 +280,22 @@ class _Reading:
         known = self._signs
         return any((word := self._text[end : end + size]) in known.deeds or word in known.titles for size in (1, 2, 3))
 
-    def _transliterated(self) -> Iterator[tuple[int, int, float]]:
-        """Names of other languages without a dot: a row of such characters that are no words; they count with somebody's sign beside it."""
-        for found in _FOREIGN.finditer(self._run):
-            start, end = found.span()
-            known = end - start > 3 and self._run[start : start + 3] in self._table.words  # 买买提江: a word of three that is a name
-            if (self._forth[end] - self._forth[start] < 6.0 * (end - start) and not known) or self._run[end : end + 1] in _DRUG:
-                continue
-            yield start, end, -0.8 if end - start < 4 else 2.5
-
     # --- what stands around --------------------------------------------------------------------------------------------
 
-    def _around(self, start: int, end: int, likely: float) -> tuple[float, bool]:
+    def _lead(self, start: int) -> tuple[bool, float]:
+        """Whether a cue stands before a name that begins there, and what is added by what does."""
+        start += self._start
+        if not self._cued(start):
+            return False, self._before(start)
+        if self._cut(start):
+            return False, _ROLE
+        return True, _CUE if self._table.alone.get(self._text[start], RARE) > _WORDLIKE else _CUE_OF_WORD
+
+    def _around(self, start: int, end: int, likely: float, lead: tuple[bool, float]) -> tuple[float, bool]:
         """How likely it is with what stands around it, and whether a cue stands before it."""
         text = self._text
         start, end = self._start + start, self._start + end
-        cued = self._cued(start)
-        if cued and self._cut(start):
-            cued, weight = False, likely + _ROLE
-        elif cued:
-            weight = likely + (_CUE if self._table.alone.get(text[start], RARE) > _WORDLIKE else _CUE_OF_WORD)
-        else:
-            weight = likely + self._before(start)
+        cued, weight = lead[0], likely + lead[1]
         hopeless = not cued and weight + _MOST_BEHIND < _NEIGHBOUR and not role_ends(text, start)  # a role may make a word a name
         after = self._after(start, end, hopeless=hopeless)
         if cued and text[start : start + 2] in self._signs.deeds and (end - start == 2 or text[end - 1 : end + 1] in self._table.words):

@@ -21,7 +21,7 @@ _WESTERN: Final = (
     "波霍华肯威廉哈鲁宾纳瓦什申科洛夫斯基契叶廖沙季谢苏珊贝蓝氏阮黎武"
 )
 """Characters with which names of the west and of the south are written besides those of `TRANSLITERATED`."""
-_OUTLANDISH: Final = re.compile(f"[{_WESTERN}{TRANSLITERATED}][{_WESTERN}{TRANSLITERATED}]{{2,9}}")
+OUTLANDISH: Final = re.compile(f"[{_WESTERN}{TRANSLITERATED}][{_WESTERN}{TRANSLITERATED}]{{2,9}}")
 _HAN: Final = "\u3400-\u9fff"
 _FUNCTIONS: Final = (
     "的了在是系为于和与及或并且而但其该此本我你他她它们这那各每某未不没无已均都也又再还仍将被把向对从自由经因据按依给让请等应须可能会要需所以之者擅持有上下中内外前后左右"
@@ -62,18 +62,22 @@ _LICENSED: Final = Late(
     f"(?:吊销|注销|撤销|暂扣)((?:(?![{_FUNCTIONS}])[{_HAN}]){{2,4}}?)的?(?:机动车|执业|律师|医师|导游|驾驶|护士|教师|资格|从业)"
 )
 _HALF: Final = Late("某(?=[\u4e00-\u9fff])")
+SLOTLIKE: Final = re.compile(
+    "[系“\"「签署落捺男女某吊注撤暂嫂婶姨叔伯:：叫大二老](?:(?<=[系“\"「签署落捺男女某吊注撤暂嫂婶姨叔伯])"
+    "|(?<=[人员者师主长户名板机工哥姐弟妹甲乙丙丁][:：叫])|[嫂姐哥婶叔爷娘妈伯汉太])"
+)
+"""Without one of these there is neither a form nor a mask nor a neighbour (`slotted`)."""
 _DAINTY: Final = 7.5
 """What a character costs at most that is often in given names."""
 _BESIDE: Final = frozenset('，。；、,;:：（）()“”"‘’ \n')
 
 
-def odd(run: str) -> bool:
-    """Whether a stretch of Chinese may hold such a name, whatever stands around it."""
-    outlandish = _OUTLANDISH.search(run) is not None
+def odd(run: str, *, outlandish: bool) -> bool:
+    """Whether a stretch of Chinese may hold such a name, whatever stands around it; `outlandish`: whether `OUTLANDISH` stands in it."""
     if not outlandish and _BEHIND.search(run) is None and _NUMBERED.search(run) is None:
         return False
     size = len(run)
-    if outlandish and any(found.start() == 0 or found.end() == size for found in _OUTLANDISH.finditer(run)):
+    if outlandish and any(found.start() == 0 or found.end() == size for found in OUTLANDISH.finditer(run)):
         return True
     return next(oddly(run, 0, size), None) is not None
 
@@ -81,7 +85,7 @@ def odd(run: str) -> bool:
 def oddly(text: str, first: int, last: int) -> Iterator[Place]:
     """Where in a stretch of a text somebody seems to stand whose name is no Chinese one, or a nickname."""
     known = signs()
-    for found in _OUTLANDISH.finditer(text, first, last):
+    for found in OUTLANDISH.finditer(text, first, last):
         start, end = found.span()
         while end - start > 2 and not _goes_on(text, end, known):
             end -= 1
