@@ -382,17 +382,22 @@ async def shown_hits(
                 continue
             if len(rows) == limit:
                 return rows, True
-            rows.append((hit, _with_match(found, hit, body)))
+            rows.append((hit, with_match(found, hit, body)))
     return rows, False
 
 
-def _with_match(found: Found, hit: Hit, body: bytes) -> bytes:
+def matched_at(start: int, end: int) -> bytes:
+    """What takes the place of the last brace of a document that is found by its name, which holds the text once, from here to there."""
+    return b',"matched_on":"name","highlight":[[%d,%d]]}' % (start, end)
+
+
+def with_match(found: Found, hit: Hit, body: bytes) -> bytes:
     """The document, saying what matched and where; a household's says nothing of the sort."""
     if found.alone:
         return body
     marks = highlight(found.query, hit.shown, hit.norm) if hit.matched_on not in ("uscc", "org_code", "reg_no") else []
     if hit.matched_on == "name" and len(marks) == 1:  # nearly always; as the encoder writes it
-        return b'%b,"matched_on":"name","highlight":[[%d,%d]]}' % (body[:-1], marks[0][0], marks[0][1])
+        return body[:-1] + matched_at(marks[0][0], marks[0][1])
     said: dict[str, Any] = {"matched_on": hit.matched_on, "highlight": marks}
     if hit.matched_on == "former_name" and bears(DOCUMENT.decode(body), hit.shown):  # the index forgets a moment after the register
         said["matched_text"] = hit.shown

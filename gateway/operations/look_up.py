@@ -41,7 +41,7 @@ _MEANT = 3
 _TRIED = 12
 """Names that are looked at for them."""
 _LIKE_ENOUGH = 500
-_SPARE = 6
+SPARE = 6
 """So many names are read beyond what is enough: former names, pairs that stand apart, the one that tells that more follow."""
 _PORTION = 200
 """So many names are judged without a break."""
@@ -152,7 +152,7 @@ async def _by_name(scene: Scene, query: NameQuery, enough: int | None) -> Found:
     store = scene.services.store
     households = may_look_up(scene, "name", "individual_business")
     bearer = stored_value(store.vault, "name", query.text, "individual_business") if households else ""
-    most = MAX_CANDIDATES + 1 if enough is None else enough + _SPARE
+    most = MAX_CANDIDATES + 1 if enough is None else enough + SPARE
     hits: list[Hit] = []
     fits: list[Fit] = []
     seen: set[int] = set()

@@ -143,12 +143,7 @@ def page_answer(
         "next": next_url,
         "prev": prev_url,
         "self": own if here is None else ask.pages.url(plan, here),
-        "count": count,
-        "facets": facets,
-        "as_of": instant_of_version(version),
-        "dataset_version": version,
-        "policy_version": scene.forms.version,
-        "notice": notice_of(scene, notice),
+        **tail_of(scene, version, count=count, facets=facets, notice=notice),
     }
     validator = None
     if ask.format in _TABLES:  # made on its way out: what it will hold is named by what it is made of
@@ -181,6 +176,25 @@ def page_answer(
     if ask.format not in _TABLES:
         return made
     return structs.replace(made, stream=_table(scene, ask, form, _at_once(items), version=version, title="page", datasets=datasets))
+
+
+def tail_of(
+    scene: Scene,
+    version: str,
+    *,
+    count: Mapping[str, Any] | None = None,
+    facets: Mapping[str, Any] | None = None,
+    notice: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What stands beside the rows of a page, behind its addresses."""
+    return {
+        "count": count,
+        "facets": facets,
+        "as_of": instant_of_version(version),
+        "dataset_version": version,
+        "policy_version": scene.forms.version,
+        "notice": notice_of(scene, notice),
+    }
 
 
 def _extension(ask: Ask) -> str:
@@ -452,17 +466,7 @@ async def _stream(
 
 def _tail(scene: Scene, version: str, own: str, notice: Mapping[str, Any] | None) -> dict[str, Any]:
     """What stands beside the rows of an export."""
-    return {
-        "next": None,
-        "prev": None,
-        "self": own,
-        "count": None,
-        "facets": None,
-        "as_of": instant_of_version(version),
-        "dataset_version": version,
-        "policy_version": scene.forms.version,
-        "notice": notice_of(scene, notice),
-    }
+    return {"next": None, "prev": None, "self": own, **tail_of(scene, version, notice=notice)}
 
 
 async def _counted(steps: AsyncIterator[Sequence[bytes]], tally: Tally) -> AsyncIterator[Sequence[bytes]]:

@@ -133,7 +133,10 @@ class Keyring:
 
     def coming(self, label: str) -> LabelVersion | None:
         """What is to be written under, while an index is being rotated."""
-        return next((each for each in self._labels.get(label, {}).values() if each.state == "next"), None)
+        for each in self._labels.get(label, {}).values():
+            if each.state == "next":
+                return each
+        return None
 
     def versions(self, label: str) -> list[int]:
         """Every version there ever was."""

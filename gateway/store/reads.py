@@ -57,6 +57,8 @@ _BRIEF_S: Final = 0.002
 """Processor time that a statement may take in the loop."""
 _LONG_ONES: Final = 4096
 _STOP_AGAIN_S: Final = 0.02
+_SINGLE: Final = frozenset({str, int, type(None)})
+"""What nearly every parameter is: no list."""
 _DIALECT = sqlite_dialect(paramstyle="qmark")
 
 
@@ -185,13 +187,14 @@ class _Compiled:
         self._make: Callable[[Sequence[Any]], Row] | None = None
 
     def arguments(self, params: Parameters | None) -> tuple[Any, ...]:
-        values = self._defaults if params is None else {**self._defaults, **params}
-        return tuple(
-            [
-                value if type(value := values[name]) is str or not isinstance(value, (list, tuple, set, frozenset)) else members_text(value)
-                for name in self._names
-            ]
-        )
+        values = self._defaults.copy()
+        if params is not None:
+            for name, value in params.items():
+                # most are none, and to ask a class for its name costs less than to ask for its ancestors
+                values[name] = (
+                    value if value.__class__ in _SINGLE or not isinstance(value, (list, tuple, set, frozenset)) else members_text(value)
+                )
+        return tuple(map(values.__getitem__, self._names))
 
     def row(self, cursor: sqlite3.Cursor, raw: tuple[Any, ...]) -> Row:
         make = self._make

@@ -257,41 +257,42 @@ async def walked(
     A few names of one token stand at the head of its list: that is read in the loop. Lists of several tokens are compared there too,
     which is brief where one of them is short, and nearly always is for pairs that follow one another; not where it once took long.
     """
-    told = [step for step in steps if all(token.isalnum() for token in step.tokens)]
-    begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
-    held = text if untold else None
-    asked: dict[str, Any] = {"text": text, "core": core, "most": most, "counted": counted, "bearer": bearer, "held": held}
+    told = [step for step in steps if all(map(str.isalnum, step.tokens))]
+    asked: dict[str, Any] = {
+        "text": text, "core": core, "most": most, "counted": counted, "bearer": bearer, "held": text if untold else None,
+    }  # fmt: skip
     few = most <= _FEW
     read = source.slow if not few else source.all if all(len(step.tokens) == 1 for step in told) else source.brief
     if dialect == "sqlite":
-        for place, (step, first) in enumerate(zip(told, begun, strict=True)):
-            asked[f"all_of_{place}"], asked[f"begun_{place}"] = _quoted(step.tokens, " AND "), _quoted(first, " AND ")
+        for place, step in enumerate(told):
+            asked[f"all_of_{place}"] = every = _told(step.tokens)
+            asked[f"begun_{place}"] = f'"{step.begun}" AND {every}' if step.begun.isalnum() else ""
         statement = _walk(len(told), not few)
         found: Sequence[Row] = await (read(statement, asked) if few else _unpacked(read, statement, asked))
     else:
+        begun = [(step.begun, *step.tokens) if step.begun.isalnum() else () for step in told]
         arrays = {"steps": [" ".join(step.tokens) for step in told], "begun": [" ".join(first) for first in begun]}
         found = await read(_WALKED_BY_ARRAY, {**asked, **arrays})
-    tiers = {(-2, 0): EXACT_NAME, (-1, 0): EXACT_CORE}
+    rows = [row for row in found if row.part < _COUNT]
+    borne = len(rows) < len(found) and any(row.part == _BEARER for row in found)
+    if len(found) < most:  # nothing is as long as it may be
+        return Walked(rows=rows, edges=(), many=sum([row.step >= 0 for row in rows]), borne=borne)
+    places: dict[tuple[int, int], list[int]] = {}
+    for row in rows:
+        places.setdefault((row.step, row.part), []).append(row.place)
+    tiers = {(_TEXT, 0): EXACT_NAME, (_CORE, 0): EXACT_CORE}
     for place, step in enumerate(told):
         tiers |= {(place, 0): step.tier, (place, 1): PREFIX}
-    rows: dict[tuple[int, int], list[Row]] = {key: [] for key in tiers}
-    counts = dict.fromkeys(range(len(told)), 0)
-    borne = False
-    for row in found:
-        if row.part == _COUNT:
-            counts[row.step] = row.place
-        elif row.part == _BEARER:
-            borne = True
-        else:
-            rows[row.step, row.part].append(row)
+    counts = {row.step: row.place for row in found if row.part == _COUNT}
     return Walked(
-        rows=[row for some in rows.values() for row in some],
-        edges=[(tiers[key], max(row.place for row in some)) for key, some in rows.items() if len(some) == most],
-        many=sum([max(many, len(rows[step, 0])) for step, many in counts.items()]),
+        rows=rows,
+        edges=[(tiers[key], max(some)) for key, some in places.items() if len(some) == most],
+        many=sum([max(counts.get(place, 0), len(places.get((place, 0), ()))) for place in range(len(told))]),
         borne=borne,
     )
 
 
+_TEXT, _CORE = -2, -1
 _COUNT, _BEARER = 2, 3
 _FEW = 50
 
@@ -310,6 +311,11 @@ def _array(every: bool) -> sa.Select[Any]:
     wanted = sa.bindparam("tokens", type_=ARRAY(sa.Text))
     found = tokens.contains(wanted) if every else tokens.overlap(wanted)
     return sa.select(*_FOUND).where(found).order_by(_n.name_id).limit(sa.bindparam("limit"))
+
+
+def _told(tokens: Sequence[str]) -> str:
+    """Tokens of letters alone, all of which must be there."""
+    return '"' + '" AND "'.join(tokens) + '"'
 
 
 def _quoted(tokens: Iterable[str], joint: str) -> str:

@@ -31,6 +31,7 @@ from gateway.web.describe import Handler
 from gateway.web.documents import Documents
 from gateway.web.edge import FrontDoor, Lane, Routes
 from gateway.web.house import House
+from gateway.web.search_lane import SearchLane
 from gateway.web.telemetry import Meter
 
 MAX_BODY = 1024 * 1024
@@ -202,12 +203,13 @@ def build(
         async with opening() as opened:
             house.open(opened.services)
             door.lane = opened.lane
+            door.searches = SearchLane(house, settings.trusted_proxies)
             door.exposed = partial(mark_exposed, opened.services)
             door.payer = partial(payer_of, opened.services)
             try:
                 yield
             finally:
-                door.lane = door.exposed = door.payer = None
+                door.lane = door.searches = door.exposed = door.payer = None
                 await house.close()
 
     framework = _Framework(

@@ -46,8 +46,18 @@ class Walk:
     __slots__ = ("_bound", "_caller", "_cursor", "_cursors", "_found", "_params", "_path", "_query", "_today", "_url")
 
     def __init__(
-        self, cursors: Cursors, caller: Caller, *, url: str, path: str, params: Mapping[str, str], cursor: str | None, today: date
+        self,
+        cursors: Cursors,
+        caller: Caller,
+        *,
+        url: str,
+        path: str,
+        params: Mapping[str, str],
+        cursor: str | None,
+        today: date,
+        query: str | None = None,
     ) -> None:
+        """`query` is what `shown_query` makes of the parameters, where that is known."""
         self._cursors = cursors
         self._caller = caller
         self._url = url
@@ -55,7 +65,7 @@ class Walk:
         self._params = params
         self._cursor = cursor
         self._today = today
-        self._query = parameters.shown_query(params)
+        self._query = parameters.shown_query(params) if query is None else query
         self._bound: Binding | None = None
         self._found: tuple[str, Position] | None = None
 
@@ -192,32 +202,10 @@ class Asked:
 
         `plain_length`: never compressed, so that its length on the wire tells nothing of what it says.
         """
-        cache: Header
-        if answer.no_store:
-            cache = replies.NO_STORE
-        elif self.caller.shared and not answer.private:
-            cache = replies.public_for(answer.max_age)
-        else:
-            cache = replies.PRIVATE
-        if answer.moved is not None:
-            return replies.moved(308, answer.moved, cache)  # kept by whom and for how long the document would be that says so
-        headers = data_headers(
-            content_type=answer.media_type.encode(),
-            etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None,
-            cache=cache,
-            language=answer.speaks or self.language,
-            policy_version=answer.policy_version,
-            policy_plan=answer.policy_plan,
-            dataset_version=answer.dataset_version,
-            names_subjects=names_subjects,
-            links=answer.links,
-        )
-        if answer.file_name is not None:
-            headers.append((b"content-disposition", disposition(answer.file_name)))
-        if answer.sample:
-            headers.append(replies.SAMPLE)
-        if answer.looked_at:
-            self.charge.extra += answer.looked_at * FIFTHS // self.charge.costs.export_rows
+        if answer.moved is not None:  # kept by whom and for how long the document would be that says so
+            return replies.moved(308, answer.moved, _cache(answer, self.caller.shared))
+        headers = headers_of(answer, shared=self.caller.shared, language=self.language, names_subjects=names_subjects)
+        owe_for(self.charge, answer)
         reply = conditional(Reply(200, headers, answer.body, answer.stream), self.field(b"if-none-match"))
         if answer.tally is not None and reply.chunks is not None and not self.scope["state"].get("head"):
             self.charge.tally = answer.tally
@@ -226,6 +214,38 @@ class Asked:
         if plain_length or not self.caller.shared:
             return reply
         return compressed(reply, self.field(b"accept-encoding"))
+
+
+def _cache(answer: Answer, shared: bool) -> Header:
+    if answer.no_store:
+        return replies.NO_STORE
+    return replies.public_for(answer.max_age) if shared and not answer.private else replies.PRIVATE
+
+
+def owe_for(charge: Charge, answer: Answer) -> None:
+    """What an answer costs beside its request: rows that were looked at for it."""
+    if answer.looked_at:
+        charge.extra += answer.looked_at * FIFTHS // charge.costs.export_rows
+
+
+def headers_of(answer: Answer, *, shared: bool, language: Language, names_subjects: bool = True) -> list[Header]:
+    """The header fields of what a story answered: to anybody (`shared`), or to one caller alone."""
+    headers = data_headers(
+        content_type=answer.media_type.encode(),
+        etag=b'W/"%s"' % answer.etag.encode() if answer.etag else None,
+        cache=_cache(answer, shared),
+        language=answer.speaks or language,
+        policy_version=answer.policy_version,
+        policy_plan=answer.policy_plan,
+        dataset_version=answer.dataset_version,
+        names_subjects=names_subjects,
+        links=answer.links,
+    )
+    if answer.file_name is not None:
+        headers.append((b"content-disposition", disposition(answer.file_name)))
+    if answer.sample:
+        headers.append(replies.SAMPLE)
+    return headers
 
 
 def disposition(file_name: str) -> bytes:

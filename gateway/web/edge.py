@@ -134,12 +134,13 @@ def check_target(scope: Scope) -> None:
 
 SUBJECTS: Final = "/v1/subjects/"
 RECORDS: Final = "/v1/records/"
+SEARCH: Final = "/v1/subjects"
 _LANE: Final = (SUBJECTS, RECORDS)
 """How the paths begin that are offered to the lane."""
 Lane = Callable[[Scope, Send, Callable[[Scope, int], Awaitable[list[Header] | None]]], Awaitable[int]]
 """Answers a request by itself and returns its status (`scope["answered"]` says under which template it is counted, its size and its
 request id), or returns 0 and has sent nothing; the third takes what an anonymous answer costs and gives the header fields that say so, or
-None when the quota is spent."""
+None when the quota is spent. What was taken of a request that is then left to the framework stands in `scope["paid"]`, in fifths."""
 
 
 class AnswerTornError(Exception):
@@ -167,6 +168,7 @@ class FrontDoor:
     ) -> None:
         self.inner = inner
         self.lane = lane
+        self.searches: Lane | None = None
         self.limits = limits
         self._proxies = proxies
         self._faults = faults
@@ -186,17 +188,19 @@ class FrontDoor:
         if scope["type"] != "http":
             await self._other(scope, receive, send)
             return
+        began, status = perf_counter(), 0
         if self.lane is not None and scope["path"].startswith(_LANE):
-            began = perf_counter()
             status = await self.lane(scope, send, self._here)
-            if status:
-                took = perf_counter() - began
-                route, size, request_id = scope["answered"]
-                self._meter.count(route, scope["method"], status, took)
-                if self.noting is not None:
-                    self.noting(scope["method"], route, status, size, request_id, took)
-                return
-        await self._serve(scope, receive, send)
+        elif self.searches is not None and scope["path"] == SEARCH:
+            status = await self.searches(scope, send, self._here)
+        if not status:
+            await self._serve(scope, receive, send)
+            return
+        took = perf_counter() - began
+        route, size, request_id = scope["answered"]
+        self._meter.count(route, scope["method"], status, took)
+        if self.noting is not None:
+            self.noting(scope["method"], route, status, size, request_id, took)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -324,6 +328,9 @@ class FrontDoor:
         """
         state = scope["state"]
         state["network"] = network = network_of(scope, self._proxies)
+        if "paid" in scope:  # by a lane, which left the answer to the framework
+            state["charge"] = self.limits.paid(network, scope["paid"])
+            return
         if scope["path"].startswith(_TOKENS) or header(scope["headers"], b"authorization"):
             self.limits.may_try(network)
             return

@@ -170,6 +170,12 @@ class Limiter:
         self._look()
         return Charge((f"net:{network}", self._open[0]), self._open[1], self._costs, self._open[2])
 
+    def paid(self, network: str, fifths: int) -> Charge:
+        """The charge of a request without a credential that has paid so much already."""
+        charge = self.anonymous(network)
+        charge.taken = fifths
+        return charge
+
     def known(self, caller: Caller) -> Charge:
         """The charge of a caller whose credential was believed."""
         self._look()

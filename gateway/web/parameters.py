@@ -32,7 +32,8 @@ _ESCAPED = re.compile(rb"(?:%[89A-Fa-f][0-9A-Fa-f])+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
-def _text(raw: bytes) -> str:
+def decoded(raw: bytes) -> str:
+    """A name or value of a query string. Raises BadRequest for broken encoding and control characters."""
     if raw.isalnum():
         return raw.decode()
     if _ESCAPED.fullmatch(raw) is not None:
@@ -73,10 +74,10 @@ def read_query(query_string: bytes) -> dict[str, str]:
         raise BadRequest("参数过多。")
     for piece in pieces:
         raw_name, _, raw_value = piece.partition(b"=")
-        name = _text(raw_name)
+        name = decoded(raw_name)
         if name in values:
             raise RepeatedParameter(errors=(ErrorItem("repeated", "参数重复", parameter=echo(name)),))
-        value = _text(raw_value)
+        value = decoded(raw_value)
         refuse_citizen_number(name, name)
         refuse_citizen_number(value, name)
         values[name] = value
@@ -114,6 +115,8 @@ def bounded(values: Mapping[str, str], name: str, most: int) -> str | None:
 
 def _quoted(text: str, safe: str = "") -> str:
     """Percent-encoded; most names and values need nothing, or all of it."""
+    if text.isascii() and text.isalnum():
+        return text
     if _NOT_ASCII.fullmatch(text) is not None:
         return "%" + text.encode().hex("%").upper()
     return text if text.isascii() and text.replace("_", "a").isalnum() else quote(text, safe=safe)

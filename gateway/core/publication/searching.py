@@ -12,6 +12,7 @@ names hold the text (`Step`). This room must not see anything but shown names.
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import islice
 from operator import itemgetter
 from typing import Final, Literal, Protocol
 from unicodedata import normalize
@@ -121,7 +122,8 @@ def read_query(text: str) -> NameQuery:
     """How the index is asked for a text: pairs of its region and form are ignored while another remains."""
     name = split(text)
     norm = name.norm
-    way = route(text)
+    # nothing but itself, and no Latin letters alone: it can be no code
+    way: Route = route(text) if norm != text or text.isascii() else "character" if len(text) == 1 else "pairs"
     if way == "nothing":
         return NameQuery(route=way, text="", core="", asked=())
     if way == "character":
@@ -136,14 +138,15 @@ def read_query(text: str) -> NameQuery:
     every = pairs(norm) or [norm]
     own = frozenset((*pairs(name.region), *pairs(name.form))) if name.region or name.form else frozenset()
     telling = [token for token in every if token not in _FORM_PAIRS and token not in own]
+    start = START_MARK + norm[:2] if len(norm) > 1 and is_single(norm[0]) and is_single(norm[1]) else starts(norm)[0]
     if not telling:
-        return NameQuery(route=way, text=norm, core=name.core, asked=((Step(PHRASE, tuple(every), starts(norm)[0]),),))
+        return NameQuery(route=way, text=norm, core=name.core, asked=((Step(PHRASE, tuple(every), start),),))
     loose: tuple[str, ...] = ()
     if len(every) >= 3:
         # A name that holds 60 % of n pairs misses at most n − needed of them: among any (n − needed + 1) it holds one.
         enough = -(-len(every) * 3 // 5)
         loose = tuple((telling + [token for token in every if token not in telling])[: len(every) - enough + 1])
-    asked: list[tuple[Step, ...]] = [(Step(PHRASE, tuple(telling), starts(norm)[0]),)]
+    asked: list[tuple[Step, ...]] = [(Step(PHRASE, tuple(telling), start),)]
     if name.region:
         core = tuple([token for token in pairs(name.core) if token not in _FORM_PAIRS and token not in own])
         if core and core != tuple(telling):
@@ -194,9 +197,12 @@ def matched(query: NameQuery, name_norm: str, core: str, tokens: str) -> int | N
 
 def judge_of(query: NameQuery) -> Judge:
     """How candidates fit a query: what follows from the query alone is worked out once for all of them."""
-    text, own = query.text, query.core or query.text
+    made = {"character": _judge_character, "spoken": _judge_spoken}.get(query.route, _judge_pairs)
+    return made(query, query.text, query.core or query.text)
 
-    def judge_character(name_norm: str, core: str, tokens: str) -> int | None:
+
+def _judge_character(query: NameQuery, text: str, own: str) -> Judge:
+    def judge(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
             return EXACT_NAME
         if core and core == own:
@@ -205,7 +211,11 @@ def judge_of(query: NameQuery) -> Judge:
             return PREFIX
         return PHRASE if text in core else None
 
-    def judge_spoken(name_norm: str, core: str, tokens: str) -> int | None:
+    return judge
+
+
+def _judge_spoken(query: NameQuery, text: str, own: str) -> Judge:
+    def judge(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
             return EXACT_NAME
         if core and core == own:
@@ -219,7 +229,11 @@ def judge_of(query: NameQuery) -> Judge:
             return MOST_PAIRS
         return NEAR if any(len(said) >= TYPED[0] and f" {PINYIN_MARK}{said}" in held for said in query.said) else None
 
-    def judge_pairs(name_norm: str, core: str, tokens: str) -> int | None:
+    return judge
+
+
+def _judge_pairs(query: NameQuery, text: str, own: str) -> Judge:
+    def judge(name_norm: str, core: str, tokens: str) -> int | None:
         if name_norm == text:
             return EXACT_NAME
         if core and core == own:
@@ -230,7 +244,7 @@ def judge_of(query: NameQuery) -> Judge:
             return PHRASE
         return query.besides(name_norm, core, tokens)
 
-    return {"character": judge_character, "spoken": judge_spoken}.get(query.route, judge_pairs)
+    return judge
 
 
 def _judge_besides(query: NameQuery) -> Judge:
@@ -314,13 +328,13 @@ Fit = tuple[int, int, int, bool, str, Candidate]
 def fitting(query: NameQuery, candidates: Iterable[Candidate]) -> list[Fit]:
     """Those of the candidates that fit, as `ranked` puts them in order."""
     compares = query.route not in ("character", "spoken")
-    judge = judge_of(query)
+    judge, size = judge_of(query), len(query.core)
     fits: list[Fit] = []
     for candidate in candidates:
         core = candidate.core
         tier = judge(candidate.name_norm, core, candidate.tokens)
         if tier is not None:
-            apart = abs(len(core) - len(query.core)) if compares and tier not in _ITSELF else 0
+            apart = abs(len(core) - size) if compares and tier not in _ITSELF else 0
             fits.append((tier, apart, candidate.place, candidate.role != "name", candidate.subject_id, candidate))
     return fits
 
@@ -330,34 +344,36 @@ def rank(query: NameQuery, candidates: Iterable[Candidate]) -> list[Hit]:
     return ranked(query, fitting(query, candidates))
 
 
-def ranked(query: NameQuery, fits: Iterable[Fit]) -> list[Hit]:
-    """The same for candidates that were found fitting."""
+def ranked(query: NameQuery, fits: Sequence[Fit], most: int | None = None) -> list[Hit]:
+    """The same for candidates that were found fitting; no more than the first `most`."""
     compares = query.route not in ("character", "spoken")
     best: dict[str, tuple[tuple[int, int, int, str], Candidate]] = {}
-    left = RERANKED
+    left, in_order = RERANKED, True
     for tier, _, place, _, subject_id, candidate in sorted(fits, key=_BEFORE):
         unlike = 0
         if compares and tier not in _ITSELF:
             unlike = 1000 - likeness(query, candidate.name_norm, candidate.core) if left > 0 else _NOT_COMPARED
             left -= 1
-        order = (tier, unlike, place, subject_id)
+            in_order = False
         known = best.get(subject_id)
-        if known is None or order < known[0]:
-            best[subject_id] = order, candidate
+        if known is None or (tier, unlike, place, subject_id) < known[0]:
+            best[subject_id] = (tier, unlike, place, subject_id), candidate
+    found = best.values() if in_order else sorted(best.values(), key=_ORDER)
     return [
         Hit(
             subject_id=order[3],
-            matched_on=_matched_on(query, candidate, order[0]),
+            matched_on="name" if order[0] in _ITSELF and candidate.role == "name" else _matched_on(query, candidate, order[0]),
             shown=candidate.shown,
             norm=candidate.name_norm,
             order=order,
         )
-        for order, candidate in sorted(best.values(), key=_ORDER)
+        for order, candidate in islice(found, most)
     ]
 
 
 _ORDER: Final = itemgetter(0)
-_BEFORE: Final = itemgetter(0, 1, 2, 3, 4)
+_BEFORE: Final = itemgetter(0, 1, 2)
+"""No two names have one place."""
 Edge = tuple[int, int]
 """A tier and a place: what was not read of a step fits no better and stands no earlier."""
 
