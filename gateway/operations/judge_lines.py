@@ -106,6 +106,7 @@ class Judging:
         """Dates of life as many lines have them: of the fields, and with what the payload says of them."""
         self.periods: dict[tuple[object, ...], bool] = {}
         self.contexts: dict[str, IntakeContext] = {}
+        self.layouts: dict[tuple[str, ...], bool] = {}
 
     async def chunks(self, source: Source) -> AsyncIterator[Chunk]:
         """The lines in chunks in which no record stands twice: what one line does, the next about it must see."""
@@ -262,8 +263,9 @@ class Judging:
         for index, judged in lines:
             said = judged.payload
             assert isinstance(said, Statement)  # noqa: S101  # only statements are stored
-            named = zip(judged.opened.names, judged.opened.values, strict=True)
-            fields: dict[str, Value] = {name: value for name, value in named if value is not None}
+            fields: dict[str, Value] = dict(zip(judged.opened.names, judged.opened.values, strict=True))
+            if not self._known_here(judged.opened.names):
+                fields = {name: value for name, value in fields.items() if value is not None}
             if self.wires.get("authority") in CLEAR_MEMBERS:
                 fields[self.wires["authority"]] = said.authority_name  # said in clear; a disclosure may not take its name
             source = SourceRecord(
@@ -275,6 +277,13 @@ class Judging:
             outcomes = intake_all([source for _, source in some], self._context(region))
             taken.update(zip([index for index, _ in some], outcomes, strict=True))
         return taken
+
+    def _known_here(self, names: tuple[str, ...]) -> bool:
+        """Whether our dataset has all these fields: then empty ones stay, so that all lines have the same and are read together."""
+        known = self.layouts.get(names)
+        if known is None:
+            known = self.layouts[names] = set(self.wires.values()).issuperset(names)
+        return known
 
     def _one(self, index: int, line: Line, judged: Judged, taken: Admitted | RowFault | None) -> JudgedLine:
         """What became of a line; `taken` is what intake says of it, where it is to be stored."""

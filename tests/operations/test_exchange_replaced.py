@@ -1,7 +1,6 @@
 """What a new epoch brings under other ids: judged beside what stands once it is whole, and nothing of it before."""
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,7 @@ from tests.administrators import hand
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
 from tests.operations.publishing import code, penalty, put
-from tests.region import BAISHAN, PENALTIES, Cities, Forger, a_city, held_batch, rid, two_cities
-
-
-@pytest.fixture
-async def cities(tmp_path: Path) -> AsyncIterator[Cities]:
-    """Two cities that have agreed."""
-    async with two_cities(tmp_path) as both:
-        yield both
+from tests.region import BAISHAN, PENALTIES, Cities, Forger, a_city, held_batch, rid
 
 
 def again(forger: Forger, number: int, *, of: int, **clear: Any) -> SealedLine:
@@ -147,7 +139,7 @@ async def test_who_waits_for_a_person_has_withdrawn_nothing(cities: Cities):
     await check_ledger(cities.baishan)
 
 
-async def test_what_is_broken_off_has_withdrawn_nothing(cities: Cities, tmp_path: Path):
+async def test_what_is_broken_off_has_withdrawn_nothing(cities: Cities, databases: tuple[str, str], tmp_path: Path):
     """A swap that ends in the middle leaves every record as it was; the same batch, also to another process, makes the whole of it."""
     forger = Forger(cities)
     await forger.post(*(forger.penalty(number) for number in range(1, 7)))
@@ -165,7 +157,7 @@ async def test_what_is_broken_off_has_withdrawn_nothing(cities: Cities, tmp_path
     assert await states(cities) == dict.fromkeys(range(1, 7), IN_FORCE)
     await check_ledger(cities.baishan)
     await cities.baishan.store.close()
-    async with a_city(tmp_path / "bs", BAISHAN, port=8001, new=False) as baishan:
+    async with a_city(tmp_path / "bs", BAISHAN, database=databases[1], port=8001, new=False) as baishan:
         cities.baishan = baishan
         swapped = await forger.send(last)
         assert (swapped.result, counts(swapped)) == ("applied", {"lines": 6, "accepted": 1, "unchanged": 5, "dropped": 1})

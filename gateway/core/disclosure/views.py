@@ -525,11 +525,11 @@ def _told(raw: Mapping[str, Value], lookout: _Lookout) -> Told:
         value = raw.get(name)
         if isinstance(value, str) and value:
             known.extend(_several(value) if listed else [value])
-    own, public = (
-        tuple(each for name in names if isinstance(value := raw.get(name), str) and value for each in _several(value))
-        for names in (lookout.own, lookout.public)
-    )
-    return Told(known=tuple(known), own=own, public=public)
+    return Told(known=tuple(known), own=_listed(raw, lookout.own), public=_listed(raw, lookout.public))
+
+
+def _listed(raw: Mapping[str, Value], names: Iterable[str]) -> tuple[str, ...]:
+    return tuple([each for name in names if isinstance(value := raw.get(name), str) and value for each in _several(value)])
 
 
 def _several(value: str) -> list[str]:

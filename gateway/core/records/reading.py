@@ -53,10 +53,14 @@ def read_rows(rows: Sequence[Mapping[str, Value]], door: Door) -> Rows:
             numbered.update(_standing(may_hide_number, texts, values, between="|"))
     names = [name for name, _ in fields]
     columns = [values for _, values in fields]
+    if not columns:
+        said: list[dict[str, Value]] = [{} for _ in rows]
+    elif len(whole) == len(names):
+        said = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    else:
+        said = [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in zip(*columns, strict=True)]
     return Rows(
-        values=[{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in zip(*columns, strict=True)]
-        if columns
-        else [{} for _ in rows],
+        values=said,
         holds=reading.holds,
         faults=reading.faults,
         whole=frozenset(whole),

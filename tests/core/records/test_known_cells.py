@@ -118,3 +118,22 @@ def test_memory_has_an_end(catalogue: Catalogue) -> None:
         assert _dates(values, door).decision == date.fromisoformat(day)
     assert max(map(len, remembered(door).values())) <= 256
     assert len(door.lives) <= MOST_LIVES
+
+
+@pytest.mark.parametrize("dataset", sorted(BASE))
+def test_an_empty_cell_reads_as_one_that_is_not_there(dataset: str, catalogue: Catalogue) -> None:
+    """Rows of a partner with a null for each field that they do not have, so that all have the same columns, read as without these."""
+    described = catalogue.datasets[DatasetId(dataset)]
+    good = BASE[dataset]
+    wires = [field.wire_name for field in described.fields.values()]
+    context = IntakeContext(dataset=described, authorities={}, demo=True, now=NOW, region="220500", issuer="credit.example")
+
+    def said(*, nulls: bool) -> list[object]:
+        rows = [{**good, first: "其他-示例", second: None} for first in good for second in good if first != second]
+        shown = [{name: row.get(name) for name in wires if nulls or row.get(name) is not None} for row in rows]
+        sources = [
+            SourceRecord(dataset=dataset, record_id=None, as_of=NOW, fields=row, place=str(number)) for number, row in enumerate(shown)
+        ]
+        return [judged(each) for each in intake_all(sources, context)]
+
+    assert said(nulls=True) == said(nulls=False)
