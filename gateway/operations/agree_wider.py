@@ -43,8 +43,9 @@ def digest_of(agreement: Agreement, local: Local) -> str:
 
 
 def wider_than(held: Sequence[Held], agreement: Agreement, local: Local) -> tuple[Wider, ...]:
-    """What a version widens against the newest one before it that both have signed."""
-    before = [one for one in held if one.complete and one.agreement.version < agreement.version]
+    """What a version widens against the newest one before it that both have signed; of a text that they signed, what our own part does."""
+    same = [one for one in held if one.complete and one.agreement.body == agreement.body]
+    before = same or [one for one in held if one.complete and one.agreement.version < agreement.version]
     if not before:
         return widenings(None, agreement)
     return widenings(before[-1].agreement, agreement, local=(before[-1].local, local))

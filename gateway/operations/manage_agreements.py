@@ -143,7 +143,7 @@ def _asked(asked: Approval, versions: Sequence[Held], ours: str) -> AgreementSta
 
 
 async def offer(services: Services, toml: bytes, *, by: Administrator | str) -> SignedDocument:
-    """Make the signed form of our file and put our signature under it: the first of the two.
+    """Make the signed form of our file and put our signature under it: the first of the two. Signed already, its `[local]` counts anew.
 
     Raises ExchangeError when the file, or our policies, do not allow it; StoreError agreement-differs when the version is taken;
     AdminError approval-missing when it is wider than before and no second person has agreed; RoleMissing.
@@ -246,6 +246,12 @@ async def _sign(services: Services, agreement: Agreement, note: str, local: Loca
             await held_agreements.drop_unsigned(tx, agreement.id, agreement.version)
             present = None
         if present is not None and present.agreement.body == agreement.body and services.signers.party in present.signed:
+            if present.local != local:  # the same text over another line: nothing to be signed, and nothing of it leaves us
+                await held_agreements.put_local(tx, agreement, local)
+                changed = [name for name in Local.__struct_fields__ if getattr(local, name) != getattr(present.local, name)]
+                await audit.write(
+                    tx, actor(by), "agreement.local", f"agreement/{agreement.id}/{agreement.version}", {"changed": changed, **proof(by)}
+                )
             return SignedDocument(agreement.body, present.note)
         signed = notes.joined(note, notes.sign(terms.signing_text(agreement), signers))
         parties = await _signed_by(services, tx, agreement, signed)

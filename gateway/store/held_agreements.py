@@ -130,6 +130,12 @@ async def put_agreement(tx: Transaction, agreement: Agreement, note: str, local:
     )
 
 
+async def put_local(tx: Transaction, agreement: Agreement, local: Local) -> None:
+    """Another part of our own beside a version that is held."""
+    this = (agreements.c.agreement_id == agreement.id, agreements.c.version == agreement.version)
+    await tx.execute(sa.update(agreements).where(*this).values(local=_encode(local)))
+
+
 async def drop_unsigned(tx: Transaction, agreement_id: str, version: int) -> None:
     """Forget a version that nobody has signed yet: a draft may be changed."""
     await tx.execute(

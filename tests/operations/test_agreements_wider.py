@@ -10,10 +10,12 @@ from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import notes
 from gateway.core.exchange.notes import SignedDocument
 from gateway.operations.agree_wider import approve_wider
+from gateway.operations.check_agreement import check_agreement
 from gateway.operations.manage_agreements import agreements, change_state, countersign, offer, own_keys, take, take_keys, take_notice
 from gateway.operations.manage_keys import new_key
 from gateway.operations.send_batch import send_batch
 from gateway.services import Services
+from gateway.store.held_agreements import held_agreements
 from tests.administrators import enrolled
 from tests.ledger import check_ledger
 from tests.operations.publishing import PENALTIES as DATASET
@@ -82,6 +84,18 @@ async def test_what_narrows_takes_one(cities: Cities, old: str, new: str):
     toml = await next_version(cities, old, new)
     signed = await countersign(cities.baishan, await offer(cities.tonghua, toml, by="office:a"), toml, by="office:c")
     assert (await take(cities.tonghua, signed, by="office:a")).signed_by == (BAISHAN, TONGHUA)
+
+
+async def test_another_line_under_the_same_text_takes_one_person_and_is_taken(cities: Cities):
+    """Our own part of a signed text may change: it counts from then on, under the same signatures; of a tier it is told."""
+    toml = proposal(cities.tonghua, cities.baishan)
+    moved = edited(toml, 'adapter = "https_partner"', 'adapter = "https_partner"\nallow_private = true\nconfig = { timeout_s = 20 }')
+    note = (await offer(cities.tonghua, moved, by="office:a")).note
+    (held,) = (await held_agreements(cities.tonghua.store.reads, AGREEMENT))[AGREEMENT]
+    assert (held.local.config, held.local.allow_private, held.note, held.complete) == ({"timeout_s": 20}, True, note, True)
+    assert (await agreements(cities.tonghua))[0].state == "active"
+    checked = await check_agreement(cities.tonghua, edited(moved, 'tier = "partner"', 'tier = "supervisor"'))
+    assert [each.place for each in checked.wider] == ["[local] tier"], "only what is another than before is told"
 
 
 async def test_administrators_sign_where_they_are_enrolled(cities: Cities):
