@@ -39,7 +39,7 @@ from gateway.store.store import Transaction
 OUTCOME_UNKNOWN: Final = "OUTCOME_UNKNOWN"
 LATE_REPLIES_A_ROUND: Final = 200
 UNTOLD: Final = "untold"
-"""Result of a row of a line that answers nothing."""
+"""Result of a row of which the partner says nothing, and will not."""
 
 
 async def deliver_rows(services: Services, line: Line, stream: str, carrier: Any, *, at_once: bool) -> tuple[int, str | None]:
@@ -137,6 +137,14 @@ async def _delivered(services: Services, line: Line, batch: OutBatch, carrier: A
         )
     if unread is not None:
         raise unread
+
+
+async def count_as_taken(tx: Transaction, line: Line, batch: OutBatch) -> None:
+    """A person has found out that a batch arrived, over a line that answers about rows at once or never: it holds what it was told."""
+    rows = [row for row in await line_rows.rows_of(tx, batch.stream, batch.seq) if row.result is None]
+    answers = [Answer(record_id=row.record_id, v=row.v, op=row.op, result=UNTOLD) for row in rows]
+    await line_rows.answer(tx, batch.stream, answers)
+    await _forget_erased(tx, line, batch.stream, answers)
 
 
 async def take_feedback(services: Services, line: Line, carrier: Any) -> int:

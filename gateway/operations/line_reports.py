@@ -137,13 +137,15 @@ async def line_report(services: Services, line: str | None = None) -> list[LineR
 async def reconcile_line(services: Services, line: str) -> list[Comparison]:
     """Compare the last days of a line with its partner's counts now; what does not agree, and what was compared.
 
-    Raises AdminError line-unknown, ExchangeError for a line that fails, SettingsError.
+    Raises AdminError line-unknown, line-state for a line whose adapter tells no counts, ExchangeError for one that fails, SettingsError.
     """
     found = next((each for each in await approved_lines(services, "out") if each.id == line), None)
     if found is None:
         raise AdminError("there is no such line", code="line-unknown", place="line", hint="chengxin line list")
     try:
         async with carrier_of(services, found) as carrier:
+            if "counts" not in carrier.capabilities:
+                raise AdminError("this line tells no counts: nothing can be compared", code="line-state", place=line)
             await compare_counts(services, found, carrier, at_once=True)
     except AdapterError as error:
         raise ExchangeError(error.message, code=error.code, place=line) from error

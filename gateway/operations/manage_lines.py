@@ -14,14 +14,15 @@ from msgspec import Struct
 from gateway.core.callers.administrators import Administrator
 from gateway.core.disclosure.plans import Plan, Policies
 from gateway.core.errors import AdminError, ExchangeError, SettingsError
-from gateway.core.exchange.lines import LineDataset, LineTerms, faults, read_terms
+from gateway.core.exchange.lines import Line, LineDataset, LineTerms, faults, read_terms
 from gateway.core.records.divisions import division
 from gateway.core.records.identifiers import uscc_is_valid
 from gateway.core.records.model import DatasetId
 from gateway.core.records.periods import legal_day
-from gateway.operations.deliver_rows import OUTCOME_UNKNOWN
+from gateway.operations.deliver_rows import OUTCOME_UNKNOWN, count_as_taken
 from gateway.operations.four_eyes import actor, proof, refuse_dependent
 from gateway.operations.identify_caller import purpose_open
+from gateway.operations.lines import approved_lines, carrier_of
 from gateway.operations.manage_apps import APPROVE, REGISTER, STOP
 from gateway.operations.send_rows import AWAITS_PERSON
 from gateway.services import Services
@@ -125,12 +126,18 @@ async def decide_batch(
 ) -> Decided:
     """A person's word about the first batch of a stream that waits for one: it may go, it has arrived over there, it goes again.
 
-    Raises RoleMissing, AdminError line-unknown, line-state, reason-missing.
+    What has arrived is answered by later feedback where the line has such; else the person's word stands for the partner's.
+
+    Raises RoleMissing, AdminError line-unknown, line-state, reason-missing; SettingsError for a line whose adapter cannot be opened.
     """
     by.require("operator", "approver")
     if not reason.strip():
         raise AdminError("a decision stands with its reason", code="reason-missing", place="--reason")
     await _known(services, stream.partition(".")[0])
+    line = next((each for each in await approved_lines(services, "out") if stream in dict(each.streams())), None)
+    if line is None:
+        raise AdminError("no batch of this stream waits", code="line-state", place="stream", hint="chengxin exchange status")
+    answers_later = verdict != "arrived" or await _answers_later(services, line)
     async with services.store.transaction() as tx:
         out = await outbox.out_stream(tx, stream)
         waiting = await outbox.waiting_batches(tx, stream)
@@ -141,6 +148,8 @@ async def decide_batch(
             raise AdminError("this batch does not wait for this decision", code="line-state", place="stream")
         if verdict == "arrived":
             await outbox.end_delivery(tx, batch, state="acked", code=None)
+            if not answers_later:
+                await count_as_taken(tx, line, batch)
         else:
             await line_rows.release(tx, batch, state="sealed" if verdict == "go" else "waiting", code=None)
         if out.stopped:
@@ -148,6 +157,11 @@ async def decide_batch(
         said = {"seq": batch.seq, "verdict": verdict, "reason": reason, **proof(by)}
         await audit.write(tx, actor(by), "line.decide", f"stream/{stream}", said)
     return Decided(stream=stream, seq=batch.seq, decided=verdict)
+
+
+async def _answers_later(services: Services, line: Line) -> bool:
+    async with carrier_of(services, line) as carrier:
+        return "feedback" in carrier.capabilities
 
 
 # --- what may stand in one --------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from adapters.pboc_file_simulator import Bank
 from adapters.province_soap_simulator import Province, ProvinceServer
 from gateway.adapter_contract import AdapterError
 from gateway.adapter_loading import installed_adapters
+from gateway.core.errors import AdminError
 from gateway.operations.compare_counts import comparisons
 from gateway.operations.handle_case import repair
 from gateway.operations.keep_exchange import Rounds
 from gateway.operations.keep_lines import LineRun, keep_lines
-from gateway.operations.line_reports import line_findings, line_report
+from gateway.operations.line_reports import line_conditions, line_findings, line_report, reconcile_line
 from gateway.operations.manage_lines import approve_line, decide_batch, propose_line
 from gateway.operations.partners import LineTools
 from gateway.services import Services, open_services
@@ -168,6 +169,29 @@ async def test_an_unknown_outcome_stops_the_stream(town: Town, province: Provinc
     await decide_batch(town.services, stream, "arrived", reason="省厅确认", by=await town.zhang.acts("line.decide"))
     assert (await town.round("province")).state == "idle"
     assert (await town.round("bank")).code == "CONFIRM"
+
+
+async def test_what_a_person_found_to_have_arrived_is_not_asked_for_any_more(town: Town, province: ProvinceServer) -> None:
+    """A service answers at once or never: after `arrived` no answer is overdue, and a withdrawal counts as acknowledged."""
+    stream = "province.administrative-penalties"
+    await town.round("province")
+    async with at(town.services, "2026-06-03T02:30:00Z") as later:
+        await repair(later, town.made["罚单"], actor="test")
+        province.province.drop = "after"
+        assert (await town.round("province", later)).code == "OUTCOME_UNKNOWN"
+    async with at(town.services, "2026-06-05T02:30:00Z") as later:
+        assert "withdrawals-overdue" in {each.kind for each in await line_conditions(later) if each.bad}
+    await decide_batch(town.services, stream, "arrived", reason="省厅确认", by=await town.zhang.acts("line.decide"))
+    assert await town.results("province") == {"accepted": 1, "untold": 1}
+    async with at(town.services, "2026-06-05T02:30:00Z") as later:
+        assert not [each for each in await line_conditions(later) if each.bad and each.target.endswith(stream)]
+
+
+async def test_a_line_without_counts_is_not_reconciled(town: Town) -> None:
+    """A service that tells no counts agrees with nothing: the comparison says so instead of showing no difference."""
+    with pytest.raises(AdminError) as refused:
+        await reconcile_line(town.services, "province")
+    assert refused.value.code == "line-state"
 
 
 async def test_a_guaranteed_key_is_sent_again(tmp_path: Path, province: ProvinceServer) -> None:
