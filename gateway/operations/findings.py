@@ -89,6 +89,28 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     ),
     "MAINTENANCE": ("对方维护中，结束后自动继续", "it goes on by itself, or at once with `exchange retry`"),
     "UNAVAILABLE": ("看线路检查，修好后 chengxin exchange retry", "the line fails: see its check here; then `exchange retry`"),
+    "DROP_MISSING": (
+        "交换目录不存在或未挂载：挂载后 chengxin exchange retry",
+        "the folder is not there, or not mounted: mount it, then `exchange retry`",
+    ),
+    "DROP_ODD": (
+        "交换目录里该放文件的位置有链接或设备：与对方一起清除后 chengxin exchange retry",
+        "a link or device lies in the folder where a file belongs: clear it with the partner, then `exchange retry`",
+    ),
+    "DROP_FULL": ("清理交换目录或扩容，然后 chengxin exchange retry", "make room where the folder lies, then `exchange retry`"),
+    "DROP_RIGHTS": (
+        "给网关账户读写交换目录的权限，然后 chengxin exchange retry",
+        "let the gateway's account read and write in the folder, then `exchange retry`",
+    ),
+    "DROP_LOGIN": (
+        "文件服务器拒绝登录：核对 user 与 key_file，然后 chengxin exchange retry",
+        "the file server refuses our login: look at `user` and `key_file`, then `exchange retry`",
+    ),
+    "HOST_KEY": (
+        "文件服务器的主机密钥与约定的不同：先与对方核实，再改 host_key",
+        "the file server shows another host key than the pinned one: ask the other office before `host_key` is changed",
+    ),
+    "CONFIG": ("更正协议文件 [local] 中的线路设置", "correct the line's settings in [local] of the agreement's file"),
     "SIG_KEY_EXPIRED": ("签名密钥已过期：chengxin key new", "a signing key has expired: `chengxin key new`"),
     "SIG_KEY_REVOKED": ("签名密钥已吊销：换用新密钥", "a signing key was revoked: use another"),
     "SIG_UNKNOWN_KEY": ("对方不认识我们的密钥：请其取密钥文件", "the partner does not know our key: ask it to fetch our keys document"),
@@ -155,6 +177,8 @@ _LINE_REMEDIES: Mapping[str, tuple[str, str]] = {
     "line-failing": ("按线路检查的提示处理，然后 chengxin exchange send --now", "mend what the line says, then `exchange send --now`"),
     "line-setting": ("在设置文件 [[partners]] 中写明适配器", "name its adapter in [[partners]] of the settings"),
     "feedback-overdue": ("请对方回写反馈；逐行情况见 chengxin line report", "ask for the answers; rows: `chengxin line report`"),
+    "feedback-strange": ("请对方核对这些反馈对应的文件", "ask the partner which files these answers are about"),
+    "line-undated": ("请对方补填时间列", "ask the partner to fill in the time column: rows without it are read by nobody"),
     "counts-differ": ("与对方核对当日数据：chengxin line reconcile", "compare the day with the partner: `chengxin line reconcile`"),
     "OUTCOME_UNKNOWN": (
         "向对方核实是否收到，然后 chengxin line decide … --verdict arrived 或 again",
@@ -189,16 +213,20 @@ _CHECKS: Mapping[str, tuple[str, str]] = {
     "密钥文件": ("line-keys", "keys document"), "时钟": ("clock-skew", "clock"), "空间": ("line-full", "free space"),
     "权限": ("line-rights", "rights"), "目录": ("line-rights", "folder"), "多余文件": ("line-surplus", "surplus files"),
     "文件": ("line", "files"), "文件密钥": ("line", "file key"), "表": ("line", "table"), "列": ("line", "columns"),
-    "范围": ("line", "scope"), "对账": ("line", "counts"),
+    "范围": ("line", "scope"), "对账": ("line", "counts"), "时间列": ("line-undated", "time column"),
+    "反馈文件名": ("line-surplus", "names of feedback files"), "无法对应的反馈": ("feedback-strange", "feedback about no file of ours"),
+    "放置中断": ("OUTCOME_UNKNOWN", "files put down half"), "服务": ("line-down", "service"),
 }  # fmt: skip
 
 
 def checked(each: Diagnostic, where: str) -> Finding:
     """What a line's own check says, with the line's remedy where it has one."""
-    code, en = _CHECKS.get(each.what, ("line", each.what))
+    what, _, which = each.what.partition(" ")  # `服务 administrative-penalties`: one of several alike
+    code, en = _CHECKS.get(what, ("line", what))
+    en = f"{en} {which}" if which else en
     if each.ok:
         return Finding(code="line", ok=True, where=where, zh=f"{each.what}：{each.message}", en=en)
-    zh, remedy_en = _REMEDIES[code]
+    zh, remedy_en = _REMEDIES.get(code) or _LINE_REMEDIES[code]
     said = f"{en} is not in order"
     return Finding(
         code=code, ok=False, where=where, zh=f"{each.what}：{each.message}", en=said, remedy_zh=each.remedy or zh, remedy_en=remedy_en

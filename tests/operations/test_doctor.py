@@ -185,13 +185,26 @@ async def test_a_clock_that_goes_wrong_is_seen_without_a_line(cities: Cities) ->
 
 
 @pytest.mark.parametrize(
-    ("what", "named"), [("域名解析", "dns"), ("时钟", "clock-skew"), ("连接", "line-down"), ("空间", "line-full"), ("其他", "line")]
+    ("what", "named"),
+    [
+        ("域名解析", "dns"),
+        ("时钟", "clock-skew"),
+        ("连接", "line-down"),
+        ("服务 administrative-penalties", "line-down"),
+        ("空间", "line-full"),
+        ("时间列", "line-undated"),
+        ("反馈文件名", "line-surplus"),
+        ("无法对应的反馈", "feedback-strange"),
+        ("放置中断", "OUTCOME_UNKNOWN"),
+        ("其他", "line"),
+    ],
 )
 def test_what_a_line_says_has_a_remedy_in_both_languages(what: str, named: str) -> None:
     """The line's own words in Chinese, ours in English, and a code that programs can look for."""
     found = checked(Diagnostic(what=what, ok=False, message="不好", remedy="检查"), "x")
     assert (found.code, found.remedy_zh) == (named, "检查")
     assert found.remedy_en
+    assert found.en.isascii() or named == "line", "Chinese stands only where a guest's own word has no other"
     assert checked(Diagnostic(what=what, ok=True, message="好"), "x").ok
 
 
