@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import gateway
 from gateway.adapter_contract import AdapterError, Counts, LateReply, RowResult
 from gateway.core.errors import AdminError, ExchangeError
 from gateway.core.exchange import notes
@@ -312,6 +313,14 @@ async def test_an_attempt_that_was_cut_off_is_an_unknown_outcome(office: Office)
         await line_rows.release(tx, batch, state="published", code=None)
     office.desk.capabilities |= {"idempotent"}
     assert (await office.round(at_once=True)).delivered == 1
+
+
+async def test_the_file_that_the_readme_shows_is_taken(office: Office) -> None:
+    """Whoever begins with the README's file of a line is told of no fault in it."""
+    readme = (Path(gateway.__file__).parent / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("# a line: the file of `chengxin line propose`")[2].partition("\n")[2].partition("```")[0]
+    text = shown.replace('id = "province"', 'id = "another"')
+    assert (await propose_line(office.services, text.encode(), by=await office.zhang.acts("line.propose"))).state == "proposed"
 
 
 @pytest.mark.parametrize(("mood", "said"), [("raises", "ADAPTER_FAILED"), ("huge", "SIZE_BYTES"), ("encode-raises", "ADAPTER_FAILED")])
