@@ -77,6 +77,20 @@ async def test_what_stays_is_a_double(cities: Cities):
     await check_ledger(cities.baishan)
 
 
+async def test_a_double_is_one_no_more_when_the_other_goes(cities: Cities):
+    """What was held beside its older id is in force once an epoch names it and leaves that one out, and is amended like any other."""
+    forger = Forger(cities)
+    await forger.post(*(forger.penalty(number) for number in range(1, 7)), again(forger, 7, of=6))
+    assert (await states(cities))[7] == ("held", "DUP_KEY")
+    replaces = forger.anew()
+    lines = [again(forger, 7, of=6, v=2), *(forger.penalty(number, v=2) for number in range(1, 6))]
+    swapped = await forger.send(forger.seal(lines, replaces=replaces, snapshot="last"))
+    assert (swapped.result, counts(swapped)) == ("applied", {"lines": 6, "accepted": 1, "unchanged": 5, "dropped": 1})
+    assert await states(cities) == {**dict.fromkeys((1, 2, 3, 4, 5, 7), IN_FORCE), 6: ("retracted", None)}
+    assert (await forger.post(again(forger, 7, of=6, v=3, op="amend"))).result == "applied"
+    await check_ledger(cities.baishan)
+
+
 async def test_a_line_that_is_refused_leaves_its_record_in_place(cities: Cities):
     """Whatever the epoch says of an id, also what is rejected, names it: it stays, and beside it another id is a double."""
     forger = Forger(cities)
