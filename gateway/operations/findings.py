@@ -131,6 +131,14 @@ _REMEDIES: Mapping[str, tuple[str, str]] = {
     "withdrawal-overdue": ("撤下未获确认：按协议督促对方", "remind the partner of what is agreed"),
 }
 _FROM_US: Mapping[str, tuple[str, str]] = {
+    "TIME_FUTURE": (
+        "两边时钟不一致：检查两边的时间同步；本机时钟曾超前时，批次到时自动送达，等不及则 chengxin exchange epoch",
+        "check time synchronisation on both sides; what was made by a clock ahead is taken when its time has come, or `exchange epoch`",
+    ),
+    "TIME_ORDER": (
+        "时钟曾倒退：检查时间同步，然后 chengxin exchange epoch",
+        "a clock went back: check time synchronisation, then `exchange epoch`",
+    ),
     "SEQ_FORK": (
         "同一编号有两份内容或两份回执：与对方核对证据（对方运行 exchange evidence，由两人解除冻结），然后本方 chengxin exchange epoch",
         "one number, two contents or two receipts: compare with the partner (evidence, release over there), then `exchange epoch` here",

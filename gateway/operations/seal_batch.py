@@ -283,6 +283,13 @@ class _Sealing:
         last = await outbox.out_batch(self.services.store.reads, self.stream.name, self.out.head.epoch, self.out.head.seq)
         return last is None or self.now - last.created >= timedelta(hours=self.rules.terms.max_interval_h * HEARTBEAT)
 
+    async def _created(self) -> datetime:
+        """Now, but never so long before the batch before it that no receiver would take it: our clock may have been ahead."""
+        if self.out is None or self.head.seq == 0:
+            return self.now
+        last = await outbox.out_batch(self.services.store.reads, self.stream.name, self.head.epoch, self.head.seq)
+        return self.now if last is None else max(self.now, last.created - self.rules.agreement.skew)
+
     async def _lines(self, touched: Mapping[str, Change | None], before: int = 0) -> list[tuple[SealedLine, SentLine]]:
         """What there is to say of these records, behind so many lines of the batch; they are in memory a chunk at a time."""
         lines: list[tuple[SealedLine, SentLine]] = []
@@ -449,6 +456,7 @@ class _Sealing:
 
     async def _sealed(self, lines: Sequence[tuple[SealedLine, SentLine]], to: int, *, more: bool) -> Pass:
         plan = self.plans.hash if self.plans is not None else None
+        created = await self._created()
         with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:  # compression holds up nothing else
             sealed = await asyncio.to_thread(
                 seal,
@@ -457,7 +465,7 @@ class _Sealing:
                 self.rules,
                 exchange_signers(self.services, self.now, required_algorithms(self.rules)),
                 policy_version=self.policies.version,
-                created=self.now,
+                created=created,
                 snapshot=("part" if more else "last") if self.snapshot else "none",
                 replaces=self.replaces,
                 licence=self.licence,

@@ -146,6 +146,10 @@ def test_what_to_do_is_said_to_the_side_that_can_do_it() -> None:
         ("HOLD_REFUSED", "its sender corrects it", "then `exchange epoch`"),
         ("NOT_FOUND", "see the code", "ask it to look at its agreement"),
         ("TIME_EXPIRED", "see the code", "check time synchronisation"),
+        ("TIME_FUTURE", "check time synchronisation", "when its time has come"),
+        ("TIME_ORDER", "see the code", "then `exchange epoch`"),
+        ("DROP_ODD", "exchange retry", "exchange retry"),
+        ("HOST_KEY", "ask the other office", "ask the other office"),
     ):
         assert in_says in (finding(code_, "", "", "", stream="in").remedy_en or "")
         assert out_says in (finding(code_, "", "", "", stream="out").remedy_en or "")

@@ -26,6 +26,7 @@ from gateway.operations.recognise import follow, review
 from gateway.operations.send_batch import Sent, send_batch
 from gateway.operations.set_up import shipped_policies
 from gateway.operations.withdraw import withdraw
+from gateway.settings import Clock
 from gateway.store import inbox, ledger, outbox, recognitions, records
 from gateway.store import policies as policy_rows
 from gateway.store.tables import in_records, out_batches, out_parts
@@ -76,6 +77,22 @@ async def test_a_batch_that_never_arrives_goes_again(cities: Cities):
     first, second = (each for each in cities.line.carried)
     assert (first.manifest, first.manifest_note, first.checkpoint) == (second.manifest, second.manifest_note, second.checkpoint)
     assert await states(cities.baishan, record_id) == ["in_force"]
+
+
+async def test_a_clock_that_was_ahead_stops_no_stream(cities: Cities):
+    """What was sealed while our clock was ahead is taken when its time has come; what was sealed after it was set right follows."""
+    now, clock = cities.now, Clock(fixed=cities.now + timedelta(minutes=20))
+    cities.tonghua.store.clock = clock
+    fast = Cities(msgspec.structs.replace(cities.tonghua, clock=clock), cities.baishan, cities.line)
+    fast.line.join(fast.tonghua, fast.baishan)
+    first = await penalise(fast, 1)
+    assert (await told(fast)).code == "TIME_FUTURE"
+    right = cities.at(now)
+    second = await penalise(right, 2)
+    assert ((await told(right)).state, await states(right.baishan, first, second)) == ("waiting", [None, None])
+    later = cities.at(now + timedelta(minutes=16))
+    sent = await told(later)
+    assert (sent.state, sent.code, await states(later.baishan, first, second)) == ("acked", None, ["in_force", "in_force"])
 
 
 async def test_the_retry_schedule_grows(cities: Cities):
