@@ -13,6 +13,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from gateway.core.callers.caller import PUBLIC
 from gateway.core.disclosure.query import DEFAULT_LIMIT
 from gateway.core.errors import GatewayError
@@ -45,22 +47,28 @@ _JSON: Final = JSON.encode()
 _PLAN_SET: Final = PUBLIC.plan_set.encode()
 
 
+class _Under(Struct, frozen=True, kw_only=True):
+    """What all answers on one ground have in common."""
+
+    ground: Ground
+    common: tuple[Header, ...]
+    kept: Header | None
+    """Who may keep them, where that does not follow from the clock."""
+    licence: bytes
+    """What stands last in `Link`."""
+
+
 class SearchLane:
     """Answers plain searches; called by the front door with every request for `/v1/subjects`."""
 
-    __slots__ = ("_common", "_ground", "_house", "_ids", "_kept", "_licence", "_proxies", "_url")
+    __slots__ = ("_house", "_ids", "_proxies", "_under", "_url")
 
     def __init__(self, house: House, proxies: int) -> None:
         self._house = house
         self._proxies = proxies
         self._url = house.origin + SEARCH
         self._ids: Iterator[bytes] = request_ids()
-        self._ground: Ground | None = None
-        """Of this one the next three speak: header fields that its answers have in common, who may keep them where that does not follow
-        from the clock, and what stands last in `Link`."""
-        self._common: list[Header] = []
-        self._kept: Header | None = None
-        self._licence = b""
+        self._under: _Under | None = None
 
     async def __call__(self, scope: Scope, send: Send, pay: Callable[[Scope, int], Awaitable[list[Header] | None]]) -> int:
         """Answer and return the status, or send nothing and return 0."""
@@ -141,8 +149,9 @@ class SearchLane:
         """The answer to a search of which all is as usual; None: `find_subjects` says. Raises GatewayError."""
         services = self._house.services
         ground = await ground_of(services)
-        if ground is not self._ground:
-            self._stand_on(ground)
+        under = self._under
+        if under is None or ground is not under.ground:
+            under = self._under = self._stand_on(ground)
         now = services.clock()
         if ground.ends is not None and ground.ends <= now:
             return None
@@ -152,7 +161,7 @@ class SearchLane:
             return None
         query = f"q={text.decode().upper()}" if size is None else f"limit={size.decode()}&q={text.decode().upper()}"
         own, following = f"{self._url}?{query}", None
-        links = b'<%b>; rel="first"%b' % (own.encode(), self._licence)
+        links = b'<%b>; rel="first"%b' % (own.encode(), under.licence)
         if page.last is not None:
             params = {"q": asked} if size is None else {"q": asked, "limit": size.decode()}
             position = Position(snapshot=ground.snapshot, keys=(ground.version, *page.last))
@@ -160,19 +169,21 @@ class SearchLane:
             links = b'<%b>; rel="next", %b' % (following.encode(), links)
         body = page_bytes(ground, page, own, following)
         etag = validator_of(services, ground.forms, _PLAN_SET, _JSON, body)
-        kept = self._kept or replies.public_for(max_age(now))
-        return Reply(200, [*self._common, kept, (b"etag", b'W/"%b"' % etag.encode()), (b"link", links)], body)
+        kept = under.kept or replies.public_for(max_age(now))
+        return Reply(200, [*under.common, kept, (b"etag", b'W/"%b"' % etag.encode()), (b"link", links)], body)
 
-    def _stand_on(self, ground: Ground) -> None:
-        """Something was committed, or another policy is in force."""
-        self._ground = ground
-        self._kept = {"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[ground.cache]
-        self._licence = b"" if ground.licence is None else b", " + replies.link(("license", ground.licence))[1]
-        self._common = [
-            (b"content-type", _JSON),
-            (b"content-language", b"zh-CN"),
-            *replies.policy_headers(ground.forms.version, ground.forms.plan_hash),
-            (b"dataset-version", ground.version.encode()),
-            NO_INDEX,
-            *((replies.SAMPLE,) if self._house.settings.demo else ()),
-        ]
+    def _stand_on(self, ground: Ground) -> _Under:
+        """Something was committed, or another policy is in force; who is answered meanwhile stands on what was there before."""
+        return _Under(
+            ground=ground,
+            common=(
+                (b"content-type", _JSON),
+                (b"content-language", b"zh-CN"),
+                *replies.policy_headers(ground.forms.version, ground.forms.plan_hash),
+                (b"dataset-version", ground.version.encode()),
+                NO_INDEX,
+                *((replies.SAMPLE,) if self._house.settings.demo else ()),
+            ),
+            kept={"public": None, "private": replies.PRIVATE, "no-store": replies.NO_STORE}[ground.cache],
+            licence=b"" if ground.licence is None else b", " + replies.link(("license", ground.licence))[1],
+        )

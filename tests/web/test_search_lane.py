@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from msgspec import structs
 
 from gateway.core.errors import StoreError
 from gateway.store import search
@@ -217,3 +218,19 @@ def test_usual_searches_take_the_short_way(sqlite_city: City, names: list[str], 
         for name in names[:40]:
             for text in (name, name[5:9], name[3:5]):
                 assert server.get(f"/v1/subjects?q={quote(text)}&limit=10").status_code == 200, text
+
+
+def test_an_answer_is_of_one_moment(sqlite_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a search is read on a thread others learn of another version of the data: its header fields are those of its body."""
+    with served(sqlite_city) as server:
+        lane: Any = server.app.searches
+        first = server.get("/v1/subjects?q=%E5%85%AC%E5%8F%B8")
+        walked = search.walked
+
+        async def meanwhile(*some: Any, **more: Any) -> Any:
+            lane._under = lane._stand_on(structs.replace(lane._under.ground, version="20990101000000-9"))
+            return await walked(*some, **more)
+
+        monkeypatch.setattr(search, "walked", meanwhile)
+        assert shown(server.get("/v1/subjects?q=%E5%85%AC%E5%8F%B8")) == shown(first)
+        assert first.headers["dataset-version"] == first.json()["dataset_version"]
