@@ -520,16 +520,16 @@ class JoseKeyRefused(ValueError):
 class JoseKey:
     """A caller's public key with the one algorithm that it verifies."""
 
-    __slots__ = ("_asked", "alg", "members", "thumbprint")
+    __slots__ = ("alg", "asked", "members", "thumbprint")
 
     def __init__(self, key: "Key", alg: JoseAlgorithm, members: Mapping[str, str]) -> None:
         from joserfc import jws  # it brings certificates; the first caller who proves something may wait for that, a start need not
 
         algorithm = jws.JWSRegistry(algorithms=[alg]).get_alg(alg)
         algorithm.check_key(key)
-        self._asked: Callable[[bytes, bytes], Callable[[], bool]]
-        """Of a message and a signature, what says whether this key made it."""
-        self._asked = _es256(key) if alg == "ES256" else partial(partial, _verified, partial(algorithm.verify, key=key))
+        self.asked: Callable[[bytes, bytes], Callable[[], bool]]
+        """Of a message and a signature, what says whether this key made it: the arithmetic alone, of which many may be done in a row."""
+        self.asked = _es256(key) if alg == "ES256" else partial(partial, _verified, partial(algorithm.verify, key=key))
         self.alg = alg
         self.members = members
         """Exactly the public members."""
@@ -538,15 +538,11 @@ class JoseKey:
 
     def verify(self, compact: str) -> bool:
         """Whether this key, with its own algorithm, signed these segments; what they say, also about an algorithm, is not looked at."""
-        return self.asked(compact)()
-
-    def asked(self, compact: str) -> Callable[[], bool]:
-        """What answers `verify`, with all done that is no arithmetic on a curve: many of them may be asked in a row."""
         message, _, signature = compact.encode("utf-8", "replace").rpartition(b".")
         try:
-            return self._asked(message, urlsafe_decode(signature))
+            return self.asked(message, urlsafe_decode(signature))()
         except ValueError:  # no base64url
-            return _no
+            return False
 
     def __repr__(self) -> str:
         return f"<JoseKey {self.alg} {self.thumbprint}>"

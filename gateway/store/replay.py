@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from gateway.core.errors import StoreError, Unavailable
 from gateway.store.dialects import Members, among
@@ -34,7 +35,7 @@ return 1
 """
 
 
-class Use(NamedTuple):
+class Use(Struct, frozen=True, gc=False):
     """One id: of which kind, whose, and until when it must be remembered."""
 
     kind: str
@@ -45,7 +46,7 @@ class Use(NamedTuple):
     @property
     def digest(self) -> str:
         """What is kept; lengths in front, so that no two ids are the same bytes."""
-        kind, owner, jti, _ = self
+        kind, owner, jti = self.kind, self.owner, self.jti
         return hashlib.sha256(f"{len(kind)}:{kind}{len(owner)}:{owner}{len(jti)}:{jti}".encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ cursors and quotas are bound; it carries no address. This room must not look at 
 from datetime import date
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.core.callers.grants import Grant
 from gateway.core.errors import NotPermitted, PurposeMissing
@@ -56,21 +56,20 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Last day of an API key."""
     exposed: bool = False
     """An API key that has stood in a URL: its owner is warned with every look at `/v1/me`."""
+    plan_tier: str = ""
+    """The tier whose plans govern: `developer` reads the public plans, and `open.read` has only those. This and the next two are worked
+    out, never given: they are asked for a dozen times a request."""
+    shared: bool = False
+    """Whether a shared cache may keep the answer: no credential behind it."""
+    open: bool = False
+    """Whether this request is answered from what everybody may see."""
 
-    @property
-    def plan_tier(self) -> str:
-        """The tier whose plans govern: `developer` reads the public plans, and `open.read` has only those."""
-        return "public" if self.tier == "developer" or self.purpose == OPEN_PURPOSE else self.tier
-
-    @property
-    def shared(self) -> bool:
-        """Whether a shared cache may keep the answer: no credential behind it."""
-        return self.credential_kind == "none"
-
-    @property
-    def open(self) -> bool:
-        """Whether this request is answered from what everybody may see."""
-        return self.plan_tier == "public"
+    def __post_init__(self) -> None:
+        """Work out what follows from tier, purpose and credential."""
+        open_ = self.tier == "developer" or self.purpose == OPEN_PURPOSE or self.tier == "public"
+        structs.force_setattr(self, "plan_tier", "public" if open_ else self.tier)
+        structs.force_setattr(self, "shared", self.credential_kind == "none")
+        structs.force_setattr(self, "open", open_)
 
     @property
     def plan_set(self) -> str:

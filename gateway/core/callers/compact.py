@@ -7,8 +7,8 @@ token must never see two texts. Nothing is verified here: whoever reads must sti
 import json
 import re
 from binascii import Error as BinasciiError
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from binascii import a2b_base64
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 MAX_BYTES: Final = 8192
@@ -40,8 +40,12 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_
 _BLANK: Final = " \t\n\r"
 _ESCAPED: Final = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 """How a text of JSON in UTF-8 says what is no character."""
-_TO_PLAIN: Final = bytes.maketrans(b"-_", b"+/")
-_FROM_PLAIN: Final = bytes.maketrans(b"+/", b"-_")
+_SCAN: Final[Callable[[str, int], tuple[Any, int]]] = _DECODER.scan_once  # type: ignore[attr-defined]  # what `raw_decode` calls
+_TO_PLAIN: Final = bytes.maketrans(b"-_+/=", b"+/???")
+"""From base64url to base64; what only base64 has becomes a sign of neither."""
+_PADS: Final = (b"", b"?", b"==", b"=")
+_ENDS: Final = (bytes(range(128)), b"", b"AQgw", b"AEIMQUYcgkosw048")
+"""By how many signs are left over after whole fours: what is missing, and with which sign a segment ends whose last bits are none."""
 
 
 def strict_json(raw: bytes) -> Mapping[str, Any]:
@@ -51,10 +55,10 @@ def strict_json(raw: bytes) -> Mapping[str, Any]:
     """
     try:
         text = raw.decode("utf-8").strip(_BLANK)
-        found, end = _DECODER.raw_decode(text)
+        found, end = _SCAN(text, 0)
     except Malformed:
         raise
-    except (ValueError, RecursionError):  # also UnicodeDecodeError, and digits beyond Python's limit
+    except (ValueError, RecursionError, StopIteration):  # also UnicodeDecodeError, and digits beyond Python's limit
         raise Malformed("json-form") from None
     if end != len(text):
         raise Malformed("json-form")
@@ -86,12 +90,13 @@ def decoded(segment: str) -> bytes:
 
     Raises Malformed.
     """
+    over = len(segment) % 4
     try:
         given = segment.encode("ascii")
-        raw = a2b_base64(given.translate(_TO_PLAIN) + b"=" * (-len(given) % 4))
+        raw = a2b_base64(given.translate(_TO_PLAIN) + _PADS[over], strict_mode=True)
     except (BinasciiError, ValueError):
         raise Malformed("base64-form") from None
-    if b2a_base64(raw, newline=False).translate(_FROM_PLAIN).rstrip(b"=") != given:  # also what is no base64url, which was passed over
+    if over and given[-1] not in _ENDS[over]:
         raise Malformed("base64-spelling")
     return raw
 
@@ -109,26 +114,21 @@ def read_compact(text: str) -> Compact:
 
     Raises Malformed.
     """
-    segments = _segments(text)
-    return Compact(read_header(segments[0]), strict_json(decoded(segments[1])))
+    header, payload, _ = split(text)
+    return Compact(read_header(header), strict_json(decoded(payload)))
 
 
-def _segments(text: str) -> list[str]:
-    if len(text) > MAX_BYTES:
-        raise Malformed("too-long")
-    segments = text.split(".")
-    if len(segments) != 3 or not all(segments):
-        raise Malformed("segments")
-    return segments
-
-
-def split(text: str) -> tuple[str, str]:
-    """Header and payload segments; the third one is the key's business, but it must be there.
+def split(text: str) -> list[str]:
+    """Its three segments: of header, payload and signature.
 
     Raises Malformed.
     """
-    header, payload, _ = _segments(text)
-    return header, payload
+    if len(text) > MAX_BYTES:
+        raise Malformed("too-long")
+    segments = text.split(".")
+    if len(segments) != 3 or "" in segments:
+        raise Malformed("segments")
+    return segments
 
 
 def whole_second(claims: Mapping[str, Any], name: str) -> int:

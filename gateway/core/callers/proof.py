@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.core.callers.compact import MAX_BYTES, Malformed, decoded, read_header, single_use_id, split, strict_json, whole_second
+from gateway.core.callers.compact import Malformed, decoded, read_header, single_use_id, split, strict_json, whole_second
 from gateway.core.callers.refusals import NonceWanted, ProofRefused
 from gateway.core.signing import JoseKey, JoseKeyRefused, jose_key
 
@@ -122,13 +122,13 @@ def read_proof(
     if len(proofs) != 1:
         raise ProofRefused("proof-count")
     text = proofs[0]
-    if len(text) > MAX_BYTES:
-        raise ProofRefused("proof-too-long")
     try:
-        header, payload = split(text)
-        _require(len(header) <= _LONGEST_HEADER, "too-long")
+        header, payload, signature = split(text)
+        if len(header) > _LONGEST_HEADER:
+            raise Malformed("too-long")
         key, claims = _key_of(header), strict_json(decoded(payload))
         iat, jti = whole_second(claims, "iat"), single_use_id(claims)
+        signed = key.asked(text[: -len(signature) - 1].encode("ascii"), decoded(signature))
     except Malformed as error:
         raise ProofRefused(f"proof-{error}") from None
     said, at = claims.get("ath"), now.timestamp()
@@ -148,7 +148,7 @@ def read_proof(
         if not (isinstance(nonce, str) and _holds(nonce_key, slot, nonce)):
             wanted = _nonce(nonce_key, slot)
     issued_at, used_until = _moments(iat, window_s)
-    return Read(Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until), key.asked(text), wanted)
+    return Read(Proof(jkt=key.thumbprint, jti=jti, issued_at=issued_at, used_until=used_until), signed, wanted)
 
 
 @lru_cache(maxsize=256)
