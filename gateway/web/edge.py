@@ -151,6 +151,16 @@ class TestFaultError(Exception):
     """An answer breaks off because a client of test mode wished it."""
 
 
+def _target(scope: Scope) -> bytes:
+    return b"%b?%b" % (scope["path"].encode("utf-8", "surrogateescape"), scope["query_string"])
+
+
+def _may_bear_key(scope: Scope) -> bool:
+    """Whether it is worth a closer look: most URLs hold neither what every key begins with nor an escaped sign."""
+    target = _target(scope)
+    return b"%" in target or _KEY_MARK in target
+
+
 class FrontDoor:
     """The ASGI application that a server runs."""
 
@@ -254,7 +264,8 @@ class FrontDoor:
                 check_target(scope)
                 if faults:
                     state["abort"] = self._faulty(scope)
-                await self._refuse_key(scope)
+                if _may_bear_key(scope):
+                    await self._refuse_key(scope)
                 if method == "GET":
                     await self.inner(scope, receive, sending)  # without a look at what comes: nothing reads it
                 else:
@@ -296,8 +307,8 @@ class FrontDoor:
         Raises UnknownParameter.
         """
         query: bytes = scope["query_string"]
-        target = scope["path"].encode("utf-8", "surrogateescape") + b"?" + query
-        if b"%" in target and _ESCAPED_ASCII.search(target) is not None:  # no key is written in anything else
+        target = _target(scope)
+        if _ESCAPED_ASCII.search(target) is not None:  # no key is written in anything else
             target = unquote_to_bytes(target)
         if _KEY_MARK not in target or IN_TEXT.search(target) is None:
             return
