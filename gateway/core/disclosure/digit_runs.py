@@ -57,16 +57,16 @@ _UNITS: Final = (
 )
 _AMOUNT: Final = re.compile(rf"(?<![0-9])[0-9]{{1,15}}(?:\.[0-9]{{1,6}})?[ ]?[多余]?(?:{_UNITS})")
 _EXPLAINED: Final = (
-    # days, in whatever order of signs, and ranges of years
-    re.compile(
-        rf"(?<![0-9])(?:19|20)[0-9]{{2}}(?:{_DAY8}|[-./年 ]{{1,2}}(?:0?[1-9]|1[0-2])[-./月 ]{{1,2}}(?:0?[1-9]|[12][0-9]|3[01]))(?![0-9])"
-    ),
-    re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}[-~/.至到 ]{1,2}(?:19|20)[0-9]{2}(?![0-9])"),
     # amounts and quantities
     _AMOUNT,
     re.compile(
         r"(?:[¥￥$€£]|RMB|人民币|金额|价款|罚款|货值|合计|共计|总计|没收|所得)[为是计共:约 ]{0,3}[0-9]{1,15}(?:\.[0-9]{1,6})?(?![0-9])"
     ),
+    # days, in whatever order of signs, and ranges of years
+    re.compile(
+        rf"(?<![0-9])(?:19|20)[0-9]{{2}}(?:{_DAY8}|[-./年 ]{{1,2}}(?:0?[1-9]|1[0-2])[-./月 ]{{1,2}}(?:0?[1-9]|[12][0-9]|3[01]))(?![0-9])"
+    ),
+    re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}[-~/.至到 ]{1,2}(?:19|20)[0-9]{2}(?![0-9])"),
     # numbers of documents, of standards, and codes with letters in them
     re.compile(r"[0-9]{1,30}(?:-[0-9]{1,8})?[ ]?号(?!码)"),
     re.compile(r"[〔\[【(](?:19|20)[0-9]{2}[〕\]】)][^0-9,。;:]{0,6}[0-9]{1,20}(?![0-9])"),
@@ -141,16 +141,31 @@ def read_run(copy: str, start: int, end: int, covered: bytearray) -> tuple[list[
             spans.append(Span(left.start, left.end, kind, left.digits))
         rest.append(None if kind is not None else left)
     low, high = max(0, start - CUE_REACH), min(len(copy), end + 8)
-    explained = _local_mask(copy, _EXPLAINED, low, high)
-    lettered = _local_mask(copy, _LETTERED, low, high)
-    if explained:
-        rest = [None if group is None or all(explained[group.start - low : group.end - low]) else group for group in rest]
+    if any(rest):
+        rest = _unexplained(copy, rest, low, high)
+    if not any(rest):
+        return spans, []
     unread: list[Place] = []
+    lettered = _local_mask(copy, _LETTERED, low, high)
     for chain in _chains(rest):
         found, doubts = _chain(copy, chain, lettered, low)
         spans += found
         unread += doubts
     return spans, unread
+
+
+def _unexplained(copy: str, groups: list[_Group | None], low: int, high: int) -> list[_Group | None]:
+    """The groups without those that explain themselves; when that is all of them nothing more is asked."""
+    mask = bytearray(high - low)
+    for pattern in _EXPLAINED:
+        found = None
+        for found in pattern.finditer(copy, low, high):
+            mask[found.start() - low : found.end() - low] = b"\x01" * (found.end() - found.start())
+        if found is not None:
+            groups = [None if group is None or all(mask[group.start - low : group.end - low]) else group for group in groups]
+            if not any(groups):
+                break
+    return groups
 
 
 def _local_mask(copy: str, patterns: Iterable[re.Pattern[str]], low: int, high: int) -> bytearray:

@@ -151,11 +151,12 @@ def hinted(copy: str, text: str, covered: bytearray, public: bytearray, persons:
 
 
 def _conditions(copy: str, persons: Sequence[Place] = ()) -> Iterator[Place]:
-    if _WORD.pattern.search(copy) is None:
+    words = [*_WORD.finditer(copy)]
+    if not words:
         return
     general = [found.start() for found in _GENERAL.finditer(copy)]
     somebody = sorted((*(found.start() for found in _SOMEBODY.finditer(copy)), *(start for start, _ in persons)))
-    for found in _WORD.finditer(copy):
+    for found in words:
         start, end = found.span()
         low = max(copy.rfind(mark, max(0, start - _BEFORE), start) for mark in "。；;\n") + 1 or max(0, start - _BEFORE)
         high = min(len(copy), end + _AFTER)

@@ -28,6 +28,8 @@ _HOME: Final = Late(
 )
 _HOMELIKE: Final = re.compile("门牌|单元|号楼|栋|幢|室|户|居民|村民|居住|住宅|住处|租住|民房|业主|自家|家[中里门]|-[0-9]")
 """Without one of these a copy tells no home in this way."""
+_NUMBERED: Final = re.compile("[0-9A-Z十百甲乙丙丁]")
+"""Without one of these nothing has the number of a house or a room."""
 _OFFICE: Final = Late("大厦|写字楼|产业园|工业园|科技园|创业园|商务|办公|广场|中心|教学楼|实验楼|门诊楼|住院楼|市场|厂区|园区|商场")
 
 # --- an address, and what makes it a home ------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def dwellings(copy: str, covered: bytearray, public: bytearray) -> list[Place]:
     def free(start: int, end: int) -> bool:
         return not any(covered[start:end]) and not (public and all(public[start:end]))
 
-    if _HOMELIKE.search(copy) is not None:
+    if _HOMELIKE.search(copy) is not None and _NUMBERED.search(copy) is not None:
         for found in _HOME.finditer(copy):
             start, end = found.span()
             if not free(start, end):
@@ -119,7 +121,7 @@ def dwellings(copy: str, covered: bytearray, public: bytearray) -> list[Place]:
         start, end = found.span()
         if free(start, end) and not _of_a_firm(copy, start, end):
             doubts.append((start, end))
-    for pattern in (_CUED, _SENT_TO, _HOUSED):
+    for pattern in (_CUED, _SENT_TO, _HOUSED) if _NUMBERED.search(copy) is not None else ():
         for found in pattern.finditer(copy):
             start, end = found.span(1)
             if free(start, end) and not (pattern is _SENT_TO and _firm_follows(copy, end)):

@@ -25,7 +25,6 @@ _ENDS: Final = "。！!？?\n"
 _SENTENCE: Final = re.compile(f"[^{_ENDS}]+")
 _BREAKS: Final = "，；：、,;:\\s“”\"‘’'《》<>（）()〔〕【】\\[\\]"
 _CLAUSE: Final = re.compile(f"[^{_ENDS}{_BREAKS}]+")
-_END, _BREAK = re.compile(f"[{_ENDS}][{_ENDS}]*"), re.compile(f"[{_BREAKS}][{_BREAKS}]*")
 _CHINESE: Final = re.compile("[\u3400-\u9fff]")
 _SIGNS: Final = re.compile("[0-9A-Z][0-9A-Z]*")
 _REMEMBERED: Final = 8192
@@ -35,6 +34,8 @@ _weighed: dict[int, int] = {}
 
 class _Table(NamedTuple):
     weights: dict[str, int]
+    signs: dict[str, int]
+    """The same of single characters: a small table is soon looked through."""
     most: dict[str, int]
     """Runs of two characters: their weight, and the greatest that a third one adds."""
     limit: int
@@ -48,7 +49,7 @@ def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
     """
     limit = _table().limit
     read = copy if not public else "".join("，" if hidden else sign for sign, hidden in zip(copy, public, strict=True))
-    if not covered and not any(_most(_BREAK.split(said)) >= limit for said in _END.split(_plain(read))):
+    if not covered and _most_of_any(_CLAUSE.findall(_plain(read))) < limit:
         return
     for sentence in _SENTENCE.finditer(read):
         start, end = sentence.span()
@@ -56,30 +57,33 @@ def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
             continue
         clauses = list(_CLAUSE.finditer(read, start, end))
         said = [_plain(clause[0]) for clause in clauses]
-        if _most(said) >= limit and sum(map(_weight, said)) >= limit:
+        if sum(map(_at_most, said)) >= limit and sum(map(_weight, said)) >= limit:
             yield max(zip(map(_weight, said), clauses, strict=True), key=lambda each: each[0])[1].span()
 
 
-def _most(clauses: Iterable[str]) -> int:
-    """What clauses weigh together at most: hardly one sentence in fifty need be weighed to the last run of three."""
-    known, total = _weighed.get, 0
+def _most_of_any(clauses: Iterable[str]) -> int:
+    """What any of some clauses weigh together at most."""
+    total = 0
     for clause in clauses:
-        if clause:
-            weight = known(hash(clause))
-            total += _at_most(clause) if weight is None else weight
+        weight = _at_most(clause)
+        if weight > 0:
+            total += weight
     return total
 
 
 def _at_most(clause: str) -> int:
-    weight = 0
-    if "\u3400" <= clause[0] <= "\u9fff" or _CHINESE.search(clause) is not None:
-        signs, table = ["^", *clause, "$"], _table()
-        pairs = map(add, signs, signs[1:])
-        weight = sum(map(table.weights.get, signs, repeat(0))) + sum(map(table.most.get, pairs, repeat(0)))
-    if len(_weighed) >= _REMEMBERED:
-        _weighed.clear()
-    _weighed[hash(clause)] = weight
-    return weight
+    """What a clause weighs at most: hardly one sentence in fifty need be weighed to the last run of three."""
+    known = _weighed.get(hash(clause))
+    if known is None:
+        known = 0
+        if "\u3400" <= clause[0] <= "\u9fff" or _CHINESE.search(clause) is not None:
+            signs, table = ["^", *clause, "$"], _table()
+            pairs = map(add, signs, signs[1:])
+            known = sum(map(table.signs.get, signs, repeat(0))) + sum(map(table.most.get, pairs, repeat(0)))
+        if len(_weighed) >= _REMEMBERED:
+            _weighed.clear()
+        _weighed[hash(clause)] = known
+    return known
 
 
 def _plain(text: str) -> str:
@@ -112,10 +116,10 @@ def _table() -> _Table:
     text = files("gateway.core.disclosure").joinpath(TABLE).read_bytes().decode()
     (_, limit), *rows = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
     weights = {run: int(weight) for weight, some in rows for run in some.split(" ")}
-    most = {run: weight for run, weight in weights.items() if len(run) == 2}
+    signs, most = ({run: weight for run, weight in weights.items() if len(run) == size} for size in (1, 2))
     thirds: dict[str, int] = {}
     for run, weight in weights.items():
         if len(run) == 3:
             thirds[run[:2]] = max(weight, thirds.get(run[:2], 0))
     most.update((pair, most.get(pair, 0) + more) for pair, more in thirds.items() if more)
-    return _Table(weights, most, int(limit))
+    return _Table(weights, signs, most, int(limit))

@@ -140,11 +140,10 @@ def _joined(text: str, skip: bytearray) -> Iterator[Place]:
 
 def _signed(text: str) -> Iterator[Place]:
     """Aliases, names with a dot in them, names in Latin letters."""
-    for pattern in (_ALIAS, _CALLED, _CALLED_THEN) if _NAMING.search(text) is not None else ():
-        for found in pattern.finditer(text):
-            yield found.span(1)
-    for found in _HIRED.finditer(text):
-        yield found.span(1)
+    for pattern in (_ALIAS, _CALLED, _CALLED_THEN, _HIRED) if _NAMING.search(text) is not None else (_HIRED,):
+        if pattern.search(text) is not None:
+            for found in pattern.finditer(text):
+                yield found.span(1)
     if _DOT.search(text) is not None and _DOTS.search(text) is not None:
         words = lexicon(text).words
         for found in _DOTTED.finditer(text):

@@ -349,8 +349,8 @@ class _Beside:
 
     def _cued(self, start: int) -> bool:
         text, cues, lengths = self._text, self._signs.cues, self._signs.cue_lengths
-        for stop in range(start, max(-1, start - 5), -1):
-            before = text[stop - 1 : stop]
+        for stop in range(start, max(0, start - 5), -1):
+            before = text[stop - 1]
             for length in lengths.get(before, ()):
                 if text[max(0, stop - length) : stop] in cues:
                     return True

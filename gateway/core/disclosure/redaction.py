@@ -179,7 +179,9 @@ def redact_all(
     `known`: values of persons that the record gives elsewhere; `own`: what names the record's own subject, where that is a person;
     `keep`: names of organisations, in which a person's name may stand. `numbering` goes through all of them.
     """
-    values = [*_hunted(known, own=False), *_hunted(own, own=True)]
+    values = [*_hunted(known, own=False)]
+    if own:
+        values += _hunted(own, own=True)
     names = [copy_of(name) for name in keep if len(name) > 1]
     numbering = numbering if numbering is not None else Numbering()
     return {name: _redacted(text, values, names, numbering) for name, text in texts.items()}
@@ -199,9 +201,10 @@ def _redacted(text: str, values: Sequence[_Hunted], names: Sequence[str], number
         spans += found
     public = mask_of(len(copy), kept)
     spans += told(copy)
+    covered = bytearray()
     if spans:
         spans = _merge([span for span in spans if not public or not all(public[span.start : span.end])])
-    covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
+        covered = mask_of(len(copy), [(span.start, span.end) for span in spans])
     sure, seeming = named(text, covered, public)
     doubts += [*seeming, *dwellings(copy, covered, public), *hinted(copy, text, covered, public, sure)]
     if sure:
@@ -270,7 +273,7 @@ def _hunted(values: Iterable[str], *, own: bool) -> Iterator[_Hunted]:
         needle = squeeze(copy_of(value))
         if len(needle) < 2 or (needle.isdigit() and len(needle) < 4):
             continue
-        kind = "证件号" if sum(map(str.isdigit, needle)) >= 6 else "地址" if len(needle) > 12 else "姓名"
+        kind = "证件号" if len(needle) > 5 and sum(map(str.isdigit, needle)) > 5 else "地址" if len(needle) > 12 else "姓名"
         yield _Hunted(needle, kind, own and kind == "姓名")
 
 

@@ -40,7 +40,7 @@ SPARING = {
     named: ("_DOT", "_LETTER", "_SIGNED", "SLOTLIKE", "FRAMELIKE"),
     people: ("_FIRMLIKE",),
     hinted: ("_AGED", "_ACTED", "_CHILDLIKE", "_SUSPECT"),
-    homes: ("_HOMELIKE",),
+    homes: ("_HOMELIKE", "_NUMBERED"),
     told: ("_TELLING",),
 }
 """The cheap looks that spare the dear ones."""
