@@ -22,6 +22,7 @@ from gateway.core.exchange.agreements import Held, in_force
 from gateway.core.exchange.notes import SignedDocument
 from gateway.core.exchange.wire import digest_text
 from gateway.operations.backing_off import pause
+from gateway.operations.end_agreement import end_agreements
 from gateway.operations.four_eyes import actor, proof
 from gateway.operations.partners import LONGEST_CALL, line_name, line_to, one_of_two
 from gateway.operations.take_documents import take_document
@@ -140,12 +141,15 @@ SEND: Final[tuple[Role, ...]] = ("operator", "approver")
 async def send_letters(services: Services, *, by: Administrator | str) -> tuple[list[Told], dict[str, str]]:
     """Bring what waits and hear what there is, at once, because a person asks; what went wrong with hearing, by partner and agreement.
 
+    What has ended, perhaps by a notice that came over the line, is carried out first: its inventory goes along.
+
     Raises RoleMissing.
     """
     if isinstance(by, Administrator):
         by.require(*SEND)
     async with services.store.transaction() as tx:
         await audit.write(tx, actor(by), "agreement.send", "agreement/*", proof(by))
+    await end_agreements(services)
     return await tell_partners(services, at_once=True), await hear_partners(services, at_once=True)
 
 

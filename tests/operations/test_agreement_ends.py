@@ -19,6 +19,7 @@ from gateway.operations.handle_case import repair
 from gateway.operations.manage_agreements import change_state, own_keys, take_keys, take_notice
 from gateway.operations.render_public import settle
 from gateway.operations.send_batch import send_batch
+from gateway.operations.tell_partners import send_letters
 from gateway.operations.watch_exchange import conditions
 from gateway.services import Services, open_services
 from gateway.store import agreement_ends, held_agreements, inbox, outbox
@@ -94,6 +95,18 @@ async def test_a_purge_leaves_numbers_and_leaves(cities: Cities):
     assert await cities.tonghua.store.reads.all(sa.select(out_parts)) == [], "nor are our own copies kept"
     for services in (cities.tonghua, cities.baishan):
         await check_ledger(services)
+
+
+async def test_whoever_sends_by_hand_carries_out_the_end_that_was_heard_over_the_line(cities: Cities):
+    """Where no round runs, `agreement send` purges what a termination that came over the line ended, and has an inventory to tell of it."""
+    await exchange(cities)
+    notice = await change_state(cities.tonghua, AGREEMENT, "terminated", reason="测试", by="test")
+    await take_notice(cities.baishan, notice, by="test")
+    assert await agreement_ends.inventory(cities.baishan.store.reads, AGREEMENT, BAISHAN) is None
+    await send_letters(cities.baishan, by="test")
+    said = decode_inventory((await inventory_of(cities.baishan, BAISHAN)).body)
+    assert {one.action for one in said.streams} == {"purged"}
+    await check_ledger(cities.baishan)
 
 
 async def test_nothing_of_the_content_is_found_in_any_file(tmp_path: Path):
