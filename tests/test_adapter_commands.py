@@ -126,6 +126,8 @@ class Guest:
     async def check(self) -> list[Diagnostic]:
         if self.folder == "raises":
             raise RuntimeError("a secret value")
+        if self.folder == "lies":
+            return ["all is well"]  # type: ignore[list-item]
         return [Diagnostic(what="x", ok=True, message="好")]
 
     async def close(self) -> None:
@@ -163,6 +165,9 @@ async def test_a_fault_makes_the_check_fail() -> None:
     done = await check_adapter(guest(), "guest", {"folder": "raises"})
     assert (done.ok, done.asked) == (False, True)
     assert "secret" not in done.findings[0].message
+    assert "RuntimeError" in done.findings[0].message, "its author learns what it was"
+    done = await check_adapter(guest(), "guest", {"folder": "lies"})
+    assert (done.ok, [each.what for each in done.findings]) == (False, ["check"])
 
 
 async def test_settings_that_are_none_are_refused() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Final
 
+from gateway.adapter_contract import AdapterError
 from gateway.core.errors import GatewayError
 from gateway.core.exchange.agreements import Held, Standing, in_force
 from gateway.core.exchange.documents import PartnerKeys
@@ -16,6 +17,7 @@ from gateway.core.exchange.notes import key_fault
 from gateway.operations.begin_anew import awaits_anew
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_overdue import held_overdue
+from gateway.operations.lines import told_by
 from gateway.operations.partners import agreed_lines, fetched_from, line_name, line_to, stream_at, trusted_keys
 from gateway.services import PARTY_KEY_USES, Services
 from gateway.store import debts, fetch_tries, held_agreements, holds, inbox, outbox, told_documents
@@ -228,7 +230,9 @@ async def _line(services: Services, held: Held, partner: str) -> list[Finding]:
     where = line_name(held, partner)
     try:
         async with line_to(services, held, partner) as line:
-            told = await line.check()
+            told = await told_by(line)
+    except AdapterError as error:
+        return [finding("line", where, f"线路检查出错：{error.message}", f"the line's check failed: {error.code}")]
     except GatewayError as error:
         return [finding(error.code, where, f"线路无法打开：{error.detail}", f"the line cannot be opened: {error.detail}")]
     except Exception as error:  # noqa: BLE001 - a guest may raise anything

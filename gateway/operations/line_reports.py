@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from gateway.adapter_contract import AdapterError, Diagnostic
+from gateway.adapter_contract import AdapterError
 from gateway.core.errors import AdminError, ExchangeError, GatewayError
 from gateway.core.exchange.lines import Line
 from gateway.core.exchange.wire import SHA256, b64
@@ -19,7 +19,7 @@ from gateway.operations.compare_counts import LOOK_BACK, Comparison, compare_cou
 from gateway.operations.findings import Finding, checked, finding, stream_held
 from gateway.operations.held_back import line_sender
 from gateway.operations.keep_lines import LineRun
-from gateway.operations.lines import FAILING, LONGEST_THOUGHT, approved_lines, carrier_of, guarded
+from gateway.operations.lines import FAILING, approved_lines, carrier_of, told_by
 from gateway.operations.list_overdue import ESCALATED, KINDS
 from gateway.operations.report_exchange import StreamReport
 from gateway.operations.send_batch import Sent
@@ -228,13 +228,13 @@ async def _findings(services: Services, ask: bool) -> AsyncIterator[Finding]:
 async def _checked(services: Services, line: Line, where: str) -> list[Finding]:
     try:
         async with carrier_of(services, line) as carrier:
-            told = await guarded(carrier.check(), LONGEST_THOUGHT)
+            told = await told_by(carrier)
             missing = line.terms.direction == "out" and "withdrawals" not in carrier.capabilities
     except GatewayError as error:
         return [finding(error.code, where, "线路无法打开", "the line cannot be opened")]
     except AdapterError as error:
         return [finding("line-failing", where, f"线路检查出错：{error.code}", f"the line's check failed: {error.code}")]
-    found = [checked(each, where) for each in told if isinstance(each, Diagnostic)]
+    found = [checked(each, where) for each in told]
     if missing:
         found.append(finding("NO_WITHDRAWALS", where, "线路不能撤下，什么都不发", "the line cannot withdraw: nothing is sent"))
     return found

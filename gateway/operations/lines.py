@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from gateway.adapter_contract import AdapterError, RowResult
+from gateway.adapter_contract import AdapterError, Diagnostic, RowResult
 from gateway.core.errors import GatewayError, SettingsError
 from gateway.core.exchange import notes
 from gateway.core.exchange.lines import Line
@@ -41,6 +41,7 @@ LARGEST_REPLY: Final = 8 * 2**20
 LONGEST_CURSOR: Final = 2**16
 """Characters: what a line has seen of each of its tables."""
 MOST_RESULTS: Final = 100_000
+MOST_FINDINGS: Final = 1000
 _packed = msgspec.msgpack.Encoder().encode
 ADAPTER_FAILED: Final = "ADAPTER_FAILED"
 """Code of a guest that did what none may."""
@@ -142,6 +143,21 @@ def as_results(given: object) -> tuple[RowResult, ...]:
     if not isinstance(given, list | tuple) or len(given) > MOST_RESULTS or not all(is_sound(each, RowResult) for each in given):
         raise AdapterError(ADAPTER_FAILED, "适配器给出的不是逐行结果", transient=False)
     return tuple(given)
+
+
+async def told_by(guest: Any) -> list[Diagnostic]:
+    """What the own check of a guest says of its line.
+
+    Raises AdapterError when it raises, hangs, or gives what are no findings.
+    """
+
+    async def asked() -> object:
+        return await guest.check()
+
+    given = await guarded(asked(), LONGEST_THOUGHT)
+    if not isinstance(given, list | tuple) or len(given) > MOST_FINDINGS or not all(is_sound(each, Diagnostic) for each in given):
+        raise AdapterError(ADAPTER_FAILED, "适配器给出的不是检查结果", transient=False)
+    return list(given)
 
 
 def as_bytes(given: object, most: int) -> bytes:

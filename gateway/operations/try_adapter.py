@@ -7,6 +7,7 @@ store nor keys.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from keyword import iskeyword
@@ -17,8 +18,17 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from gateway.adapter_contract import PARTNER_METHODS, SOURCE_METHODS, Diagnostic, PartnerAdapter, SourceAdapter, broken_promises
+from gateway.adapter_contract import (
+    PARTNER_METHODS,
+    SOURCE_METHODS,
+    AdapterError,
+    Diagnostic,
+    PartnerAdapter,
+    SourceAdapter,
+    broken_promises,
+)
 from gateway.core.errors import SettingsError
+from gateway.operations.lines import LONGEST_THOUGHT, guarded, told_by
 
 Kind = Literal["source", "partner"]
 KINDS: Final[tuple[Kind, ...]] = ("source", "partner")
@@ -95,12 +105,13 @@ async def check_adapter(adapters: Installed, name: str, config: Mapping[str, obj
         return Checked(guest=guest, settings=settings, findings=(), asked=False, ok=True)
     built: Any = adapters.partner(name, config) if "partner" in guest.kinds else adapters.source(name, config)
     try:
-        findings = tuple(await built.check())
-    except Exception as error:  # noqa: BLE001  # `check` must never raise: that it did is the finding
-        what = f"the check itself failed with {type(error).__name__}"
+        findings = tuple(await told_by(built))
+    except AdapterError as error:  # `check` must never raise, nor hang: that it did is the finding
+        what = f"the check itself failed: {error.code}, {error.message}"
         findings = (Diagnostic(what="check", ok=False, message=what, remedy="tell the adapter's author"),)
     finally:
-        await built.close()
+        with suppress(AdapterError):
+            await guarded(built.close(), LONGEST_THOUGHT)
     return Checked(guest=guest, settings=settings, findings=findings, asked=True, ok=all(each.ok for each in findings))
 
 

@@ -232,6 +232,19 @@ async def test_a_line_that_cannot_be_checked_is_a_finding(cities: Cities) -> Non
     assert [(each.where, each.code) for each in found] == [(f"{BAISHAN}/{AGREEMENT}", "line")]
 
 
+@pytest.mark.parametrize("given", [None, "好", [None], [Diagnostic(what=1, ok=True, message="好")]])  # type: ignore[arg-type]
+async def test_a_line_whose_check_says_nonsense_is_a_finding(cities: Cities, given: object) -> None:
+    """What is no list of findings is told as a fault of that line; the rest is examined all the same."""
+
+    async def check(_: object) -> object:
+        return given
+
+    line = type("Babbler", (HttpsPartner,), {"check": check})(HttpsPartnerConfig(base_url="https://x.invalid/x/v1"), Tools())
+    adapters = type("Adapters", (Nowhere,), {"partner": lambda *_: line})()
+    found = [each for each in await examine(msgspec.structs.replace(cities.tonghua, adapters=adapters)) if not each.ok]
+    assert [(each.where, each.code) for each in found] == [(f"{BAISHAN}/{AGREEMENT}", "line")]
+
+
 class Nowhere:
     """The real line, to a name under `.invalid`."""
 
