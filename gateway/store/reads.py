@@ -21,7 +21,7 @@ from threading import Event, Lock
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as sqlite_dialect
@@ -218,22 +218,15 @@ class _Compiled:
         return list(map(make, raw))
 
 
-_compiled: dict[int, tuple[ref[Any], _Compiled]] = {}
-"""By `id` of a statement, as long as it lives; a dictionary of weak keys costs half of what a short statement does."""
+_compiled: "WeakKeyDictionary[Statement, _Compiled]" = WeakKeyDictionary()
 
 
 def compiled(statement: Statement) -> _Compiled:
     """The statement for SQLite, compiled at its first use."""
-    name = id(statement)
-    found = _compiled.get(name)
-    if found is None or found[0]() is not statement:
-        found = _compiled[name] = ref(statement, partial(_gone, name)), _Compiled(statement)
-    return found[1]
-
-
-def _gone(name: int, was: ref[Any]) -> None:
-    if (found := _compiled.get(name)) is not None and found[0] is was:
-        del _compiled[name]
+    found = _compiled.get(statement)
+    if found is None:
+        found = _compiled[statement] = _Compiled(statement)
+    return found
 
 
 def _stop(running: list[sqlite3.Connection], hands: Lock, over: Callable[[], bool]) -> None:
