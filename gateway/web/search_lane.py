@@ -22,7 +22,7 @@ from gateway.operations.answering import max_age, second_of, validator_of
 from gateway.operations.asking import Ask, Position
 from gateway.operations.find_subjects import find_subjects
 from gateway.operations.plain_search import Ground, first_page, ground_of, page_bytes
-from gateway.web import parameters, replies
+from gateway.web import parameters, replies, telemetry
 from gateway.web.asgi import Scope, Send
 from gateway.web.asked import Walk, headers_of
 from gateway.web.describe import TABLE_MEDIA
@@ -114,6 +114,10 @@ class SearchLane:
             if reply is None:
                 reply = await self._any(query, language)
         except GatewayError:  # which the framework's way tells of
+            return 0
+        except Exception as error:  # noqa: BLE001 - no fault of this way is to cost anybody an answer; it is told here, or nobody would know
+            house.meter.event("search-lane-failed")
+            telemetry.log.error("search-lane-failed", error=type(error).__name__, at=telemetry.where(error))
             return 0
         if wanted:
             reply = conditional(reply, wanted)

@@ -234,3 +234,17 @@ def test_an_answer_is_of_one_moment(sqlite_city: City, monkeypatch: pytest.Monke
         monkeypatch.setattr(search, "walked", meanwhile)
         assert shown(server.get("/v1/subjects?q=%E5%85%AC%E5%8F%B8")) == shown(first)
         assert first.headers["dataset-version"] == first.json()["dataset_version"]
+
+
+def test_a_fault_of_the_lane_costs_nobody_an_answer(sqlite_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted, and the framework answers."""
+
+    async def broken(*_: Any) -> Any:
+        raise ValueError("of its own")
+
+    with served(sqlite_city) as server:
+        path = "/v1/subjects?q=%E5%85%AC%E5%8F%B8"
+        first = server.get(path)
+        monkeypatch.setattr(search_lane, "first_page", broken)
+        assert shown(server.get(path)) == shown(first)
+        assert server.app._meter._events["search-lane-failed"] == 1
