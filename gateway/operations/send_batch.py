@@ -23,7 +23,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gateway.adapter_contract import AdapterError, Part, PartnerAdapter, SealedBatch
-from gateway.core.errors import ExchangeError, StoreError
+from gateway.core.errors import ExchangeError, SettingsError, StoreError
 from gateway.core.exchange import feedback
 from gateway.core.exchange.manifests import Manifest, read_manifest
 from gateway.core.exchange.wire import b64, digest_text
@@ -76,7 +76,7 @@ class Sent(Struct, frozen=True, kw_only=True):
 async def send_batch(services: Services, *, stream: str | None = None, deliver: bool = True, at_once: bool = False) -> list[Sent]:
     """Seal what changed for every stream of ours (or one), and deliver what is due; `at_once` does not wait for the retry schedule.
 
-    Raises NoActivePolicy, SettingsError for a missing key or adapter, StoreError. What a partner does wrong is told, not raised.
+    Raises NoActivePolicy, SettingsError for a missing adapter, StoreError. What a partner does wrong is told, as is a stream without a good key.
     """
     await services.policies.fresh()
     streams = await streams_from(services.store.reads, services.signers.party, services.clock())
@@ -86,6 +86,7 @@ async def send_batch(services: Services, *, stream: str | None = None, deliver: 
 async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: bool) -> Sent:
     sealed = lines = 0
     not_sent: dict[str, int] = {}
+    keyless: str | None = None
     unheard = await compare_heads(services, stream) if deliver else None
     while True:
         try:
@@ -94,6 +95,11 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
             if error.code != "stream-moved":
                 raise
             break  # another process is at this stream: it seals what we would have sealed
+        except SettingsError as error:
+            if error.code != "key-missing":
+                raise
+            keyless = error.code  # no key of its algorithm is good now: the other streams have theirs
+            break
         for why, count in done.not_sent.items():
             not_sent[why] = not_sent.get(why, 0) + count
         sealed += done.sealed
@@ -113,8 +119,8 @@ async def _send(services: Services, stream: Stream, *, deliver: bool, at_once: b
         not_sent=not_sent,
         delivered=delivered,
         waiting=len(waiting),
-        state="stopped" if stopped else "waiting" if waiting else "acked" if delivered else "idle",
-        code=stopped or code,
+        state="stopped" if stopped else "waiting" if waiting or keyless else "acked" if delivered else "idle",
+        code=stopped or code or keyless,
         seq=out.head.seq if out else 0,
         size=out.head.tree.size if out else 0,
         root=b64(out.head.tree.root()) if out else "",

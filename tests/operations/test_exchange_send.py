@@ -95,6 +95,20 @@ async def test_a_clock_that_was_ahead_stops_no_stream(cities: Cities):
     assert (sent.state, sent.code, await states(later.baishan, first, second)) == ("acked", None, ["in_force", "in_force"])
 
 
+async def test_a_stream_without_a_good_key_keeps_no_other_back(cities: Cities):
+    """What no key may sign now is told by its code and not sealed; what was sealed before is delivered all the same."""
+    record_id = await penalise(cities, 1)
+    await send_batch(cities.tonghua, deliver=False)
+    await penalise(cities, 2)
+    keys = cities.tonghua.signers.keys
+    cities.tonghua.signers.keys = tuple(key for key in keys if key.use != "exchange")
+    sent = await told(cities)
+    assert (sent.sealed, sent.delivered, sent.state, sent.code) == (0, 1, "waiting", "key-missing")
+    assert await states(cities.baishan, record_id) == ["in_force"]
+    cities.tonghua.signers.keys = keys
+    assert (await told(cities)).state == "acked"
+
+
 async def test_the_retry_schedule_grows(cities: Cities):
     """1, 2, 4 … 60 minutes, give or take a fifth, for ever."""
     await penalise(cities, 1)
