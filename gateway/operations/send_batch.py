@@ -76,7 +76,7 @@ class Sent(Struct, frozen=True, kw_only=True):
 async def send_batch(services: Services, *, stream: str | None = None, deliver: bool = True, at_once: bool = False) -> list[Sent]:
     """Seal what changed for every stream of ours (or one), and deliver what is due; `at_once` does not wait for the retry schedule.
 
-    Raises NoActivePolicy, SettingsError for a missing adapter, StoreError. What a partner does wrong is told, and which stream has no good key.
+    Raises NoActivePolicy, SettingsError for a missing adapter, StoreError. What a partner does wrong is told, and a stream without a key.
     """
     await services.policies.fresh()
     streams = await streams_from(services.store.reads, services.signers.party, services.clock())
