@@ -55,17 +55,19 @@ def likely(copy: str, covered: bytearray, public: bytearray) -> Iterator[Place]:
         start, end = sentence.span()
         if covered and any(covered[start:end]):
             continue
-        clauses = list(_CLAUSE.finditer(read, start, end))
-        said = [_plain(clause[0]) for clause in clauses]
+        said = _CLAUSE.findall(_plain(sentence[0]))
         if sum(map(_at_most, said)) >= limit and sum(map(_weight, said)) >= limit:
+            clauses = _CLAUSE.finditer(read, start, end)
             yield max(zip(map(_weight, said), clauses, strict=True), key=lambda each: each[0])[1].span()
 
 
 def _most_of_any(clauses: Iterable[str]) -> int:
     """What any of some clauses weigh together at most."""
-    total = 0
+    known, total = _weighed.get, 0
     for clause in clauses:
-        weight = _at_most(clause)
+        weight = known(hash(clause))
+        if weight is None:
+            weight = _at_most(clause)
         if weight > 0:
             total += weight
     return total

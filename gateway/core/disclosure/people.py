@@ -18,7 +18,7 @@ from gateway.core.disclosure.lexicon import RARE, lexicon
 from gateway.core.disclosure.name_signs import BEFORE, MARKS, PLACE_ENDS, signs
 from gateway.core.disclosure.places import FAMILIES, SHOPS, family_firm, in_region, place, way
 from gateway.core.disclosure.slots import oddly
-from gateway.core.disclosure.stretches import NOTHING, Known, known
+from gateway.core.disclosure.stretches import NOTHING, Known, known, remembered
 
 
 class Person(NamedTuple):
@@ -156,6 +156,8 @@ def people(text: str, public: bytearray) -> list[Person]:
     looked_at = 0
     for stretch in _STRETCH.finditer(text):
         run = stretch[0]
+        if remembered(hash(run)) is NOTHING:
+            continue
         for at in range(0, len(run) - 1, _PIECE):
             if public and all(public[stretch.start() + at : min(stretch.start() + at + _LONGEST_PIECE, stretch.end())]):
                 continue

@@ -37,6 +37,8 @@ _FEW_REMEMBERED: Final = 2
 """Of a stretch with more places nothing is remembered: what somebody sends may not fill the memory."""
 _read_before: dict[int, Known] = {}
 """Stretches that were read, for official texts say the same again and again."""
+remembered: Final = _read_before.get
+"""What a stretch holds by its hash, if it was read before: most that were hold nothing, and need no more than this look."""
 _NAME: Final = -1.0
 """Cost of there being a name: below zero, for a name that is not seen is dearer than a word that is taken for one."""
 _GIVEN: Final = {1: 1.8, 2: 0.2}
