@@ -160,6 +160,7 @@ class SearchLane:
         if ground.ends is not None and ground.ends <= now:
             return None
         asked = parameters.decoded(text)
+        parameters.refuse_citizen_number(asked)
         page = await first_page(services, ground, asked, DEFAULT_LIMIT if size is None else int(size), second_of(now).text)
         if page is None:
             return None

@@ -207,6 +207,23 @@ def test_what_nobody_sees_to_is_asked_of_the_framework(sqlite_city: City, monkey
         assert here.status_code >= 500
 
 
+def test_a_citizen_number_is_looked_for_by_nobody(sqlite_city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is written and whatever stands beside it, it is refused before anything is asked of the store."""
+    asked: list[Any] = []
+
+    async def noted(*some: Any, **_: Any) -> Any:
+        asked.append(some)
+        raise StoreError(code="unavailable")
+
+    monkeypatch.setattr(search, "walked", noted)
+    wide = "２２０５９９１９８００１０１００１３"
+    with served(sqlite_city) as server:
+        for text in ("220599198001010013", wide, f"公司{wide}", f"{wide}／２", f"公司{wide}，１"):
+            answer = server.get(f"/v1/subjects?q={quote(text)}")
+            assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "citizen-number"), text
+    assert not asked
+
+
 def test_usual_searches_take_the_short_way(sqlite_city: City, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two characters and more of a name, as typed: the long story is not asked."""
 
