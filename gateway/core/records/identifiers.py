@@ -286,7 +286,7 @@ def looks_like_citizen_number(text: str) -> bool:
     match = _CITIZEN_SHAPE.search(folded)
     if match is None:
         return False
-    return match.group() != folded or not uscc_is_valid(folded) or citizen_check_character(folded[:17]) == folded[17]
+    return match.group() != folded or not uscc_holds(folded) or citizen_check_character(folded[:17]) == folded[17]
 
 
 def holds_citizen_number(text: str) -> bool:

@@ -28,6 +28,7 @@ from gateway.core.records.identifiers import (
     subject_kind,
     suggest_uscc,
     uscc_check_character,
+    uscc_is_valid,
 )
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding="utf-8"))
@@ -283,6 +284,13 @@ def test_codes_that_a_spreadsheet_made_numbers(text: str) -> None:
             parse(text)
         assert caught.value.code == "SCHEMA_TYPE"
         assert "文本" in str(caught.value.hint)
+
+
+def test_what_is_looked_at_for_a_citizen_number_is_remembered_nowhere() -> None:
+    """Neither a citizen number nor what is shaped like one stays in memory for having been asked for."""
+    before = uscc_is_valid.cache_info()
+    assert looks_like_citizen_number("220599198506150070")
+    assert uscc_is_valid.cache_info() == before
 
 
 def test_letters_stay_letters() -> None:
