@@ -326,11 +326,7 @@ class FrontDoor:
         if self.limits.shared is None:
             return self.limits.pay_here(network, cost)
         charge = self.limits.anonymous(network)
-        try:
-            await self.limits.admit(charge, cost)
-        except Refusal:
-            return None
-        return self.limits.fields(charge)
+        return self.limits.fields(charge) if await self.limits.takes(charge, cost) else None
 
     async def _admit(self, scope: Scope) -> None:
         """Take what a request without a credential is known to cost; with one, its story names the payer, and unnamed it has failed.

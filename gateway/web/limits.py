@@ -273,13 +273,16 @@ class Limiter:
         charge.taken += fifths
         return True
 
+    async def takes(self, charge: Charge, fifths: int) -> bool:
+        """Take the known part of a cost from the buckets that count, shared ones or those of this process; whether it was there."""
+        return self.admit_here(charge, fifths) if self.shared is None else await self._take(charge, fifths, owed=False)
+
     async def admit(self, charge: Charge, fifths: int) -> None:
         """Take the known part of a cost.
 
         Raises Refusal `quota-exceeded`, with `Retry-After` and the caller's own state, when it is not there.
         """
-        enough = self.admit_here(charge, fifths) if self.shared is None else await self._take(charge, fifths, owed=False)
-        if not enough:
+        if not await self.takes(charge, fifths):
             self._meter.event("quota-exceeded")
             raise Refusal("quota-exceeded", headers={"Retry-After": str(self.retry_after(charge))})
 

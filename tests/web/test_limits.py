@@ -533,6 +533,17 @@ async def test_two_servers_share_a_quota_over_http(sqlite_city: City, valkey_url
     assert 60 <= passed <= 61 + (monotonic() - began)
 
 
+async def test_a_search_that_is_refused_is_refused_once(sqlite_city: City, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With shared buckets too a search beyond the quota is one refusal in the counts, though both its ways ask for the price."""
+    monkeypatch.setattr(shared_buckets, "PATIENCE_S", 30)  # a busy machine is no unreachable server
+    app = app_of(sqlite_city, CHENGXIN_LIMITS_URL=valkey_url, CHENGXIN_TRUSTED_PROXIES="1")
+    told: list[str] = []
+    monkeypatch.setattr(app.limits._meter, "event", lambda name, amount=1: told.append(name))
+    async with client_of(app) as client:
+        answers = await spend(client, "/v1/subjects?q=%E5%85%AC%E5%8F%B8", x_forwarded_for="203.0.113.9")
+    assert [answer.status_code for answer in answers].count(429) == told.count("quota-exceeded") == 1
+
+
 def test_a_partner_has_the_calls_of_its_agreement() -> None:
     """So many believed calls a minute, each partner by itself; the next minute they are there again."""
     now = [0.0]
