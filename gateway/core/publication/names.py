@@ -143,7 +143,6 @@ def _regions() -> tuple[Mapping[str, frozenset[str]], Mapping[str, tuple[int, ..
     return known, {start: tuple(sorted(each, reverse=True)) for start, each in lengths.items()}
 
 
-@lru_cache(10_000)
 def _read_region(text: str) -> tuple[int, frozenset[str]]:
     """How far a text says where it is, 吉林省通化市…, and the divisions that it may mean: the smallest, within those above it."""
     known, lengths = _regions()
@@ -156,6 +155,7 @@ def _read_region(text: str) -> tuple[int, frozenset[str]]:
     return at, meant
 
 
+@lru_cache(10_000)
 def region_codes(region: str) -> frozenset[str]:
     """The divisions that the region of a name may mean."""
     return _read_region(region)[1]
@@ -291,10 +291,19 @@ def _readings() -> Mapping[int, str]:
         return cast("Mapping[int, str]", PINYIN_DICT)
 
 
+def readings(unit: str) -> tuple[str, ...]:
+    """Toneless readings of a character: one, or all of a heteronym that stands in names; other units read as they stand.
+
+    Those of characters alone are remembered: a run of letters and digits may be whatever somebody asked for.
+    """
+    if len(unit) > 1:
+        return (unit,) if not is_single(unit[0]) else ()
+    return _read(unit)
+
+
 @lru_cache(20000)
-def readings(character: str) -> tuple[str, ...]:
-    """Toneless readings of a character: one, or all of a heteronym that stands in names; other units read as they stand."""
-    listed = _readings().get(ord(character)) if len(character) == 1 else None
+def _read(character: str) -> tuple[str, ...]:
+    listed = _readings().get(ord(character))
     if listed is None:
         return (character,) if not is_single(character[0]) else ()
     plain = dict.fromkeys(reading.translate(_TONES) for reading in listed.split(","))
@@ -307,7 +316,7 @@ def _spoken(brand: str, trade: str) -> list[str]:
     if not core or core.isascii():
         return []
     alone = _LATIN.search(core) is None  # every character is a unit
-    spoken = [readings(part) for part in (core if alone else units(core))]
+    spoken = [*map(_read, core)] if alone else [*map(readings, units(core))]
     if not all(spoken):
         return []
     ends = [len(spoken)]
@@ -342,7 +351,7 @@ def _said_around() -> tuple[frozenset[str], tuple[str, ...]]:
     """How regions are spoken, and forms, the longest first."""
 
     def said(name: str) -> list[str]:
-        spoken = [readings(character) for character in name if is_single(character)]
+        spoken = [_read(character) for character in name if is_single(character)]
         return ["".join(way) for way in islice(product(*spoken), _MAX_READINGS)]
 
     regions_said = frozenset(way for name in _regions()[0] for way in said(name) if way.isascii())

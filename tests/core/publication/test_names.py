@@ -37,6 +37,18 @@ def test_readings_are_the_librarys() -> None:
     assert names._readings() is not PINYIN_DICT
 
 
+def test_what_somebody_asked_for_is_remembered_nowhere() -> None:
+    """No text, bracket or run of letters of a query stays in memory, but single characters and what regions are called."""
+    kept = [each for each in vars(names).values() if hasattr(each, "cache_info")]
+    for text in ("公司（通化市）", "abc", *"公司龘靐爨癵"):  # tables are read, and these characters
+        assert read_query(text).asked
+        assert readings(text[0])
+    before = [each.cache_info().currsize for each in kept]
+    for text in ("公司（龘爨）", "（靐癵）龘靐", "qzxvkwj", "qzxvkwj爨癵", "22059919850615爨癵", "爨癵（qzx爨）公司"):
+        assert read_query(text).near is not None
+    assert [each.cache_info().currsize for each in kept] == before
+
+
 HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5), min_size=1, max_size=20)
 NAMES = (
     "通化市示例药业有限公司",
