@@ -109,7 +109,8 @@ limit=all 不能与 {} 同时使用                     limit=all and {} exclude
 应为 UTF-8 百分号编码的表单                        a form in percent-encoded UTF-8
 应为 UTF-8 的 JSON                               JSON in UTF-8
 名称至多 {} 个字符                               a name has at most {} characters
-{} 请求头只能出现一次。                           the header field {} may be sent once
+Purpose 请求头只能出现一次。                      the header field Purpose may be sent once
+Case-Ref 请求头只能出现一次。                     the header field Case-Ref may be sent once
 网址中的百分号编码不正确。                         the percent-encoding of the URL is broken
 网址中含有控制字符。                              the URL holds a control character
 网址不是 UTF-8 编码；很可能是 GBK/GB18030，请改用 UTF-8 后再做百分号编码。   the URL is no UTF-8, perhaps GBK: percent-encode UTF-8
